@@ -1,0 +1,42 @@
+# Everything here works on a fresh machine with Python 3.11 or later, make and git, with nothing typed before it.
+
+PYTHON ?= python3
+PORT ?= 3000
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help serve test check format build lock openapi clean
+
+help: ## show this
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+serve: ## run the API on localhost with demo data (PORT=3000, FRESH=1 starts over, DEBUG=1 runs in one process)
+	@$(PYTHON) tools/environments.py
+	@exec $(BIN)/ordering serve --port $(PORT) $(if $(FRESH),--fresh) $(if $(DEBUG),--debug) $(if $(VERBOSE),--verbose)
+
+test: ## run every test
+	@$(PYTHON) tools/environments.py
+	@$(BIN)/pytest $(ARGS)
+
+check: ## format, lint, types, import rules, template and its translation, the committed OpenAPI document
+	@$(PYTHON) tools/environments.py development sam
+	@$(BIN)/python tools/check.py
+
+format: ## write the code as the formatter has it
+	@$(PYTHON) tools/environments.py development
+	@$(BIN)/ruff check --fix-only --quiet . && $(BIN)/ruff format .
+
+build: ## make the deployable artefacts in .aws-sam/build
+	@$(PYTHON) tools/environments.py development sam
+	@$(BIN)/python tools/check.py template
+	@SAM_CLI_TELEMETRY=0 PYTHON=$(CURDIR)/$(BIN)/python .venvs/sam/bin/sam build
+
+openapi: ## write docs/openapi.json
+	@$(PYTHON) tools/environments.py development
+	@$(BIN)/ordering openapi
+
+lock: ## resolve the requirements anew
+	@$(PYTHON) tools/environments.py --lock
+
+clean: ## remove what was built and installed, and the local run's data
+	rm -rf .venv .venvs .build .aws-sam .ordering .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,0 +1,232 @@
+"""Make the project's environments, from the locked requirements and from nothing else.
+
+Runs on any Python 3.11 or later with the standard library alone: it is what `make` calls first. Each
+environment has one requirements file with a hash for every package; it is made again only when that file, or the
+interpreter, changes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+UV_REQUIREMENTS = ROOT / "requirements" / "uv.txt"
+
+
+@dataclass(frozen=True)
+class Environment:
+    """A virtual environment, or with `layer` a plain folder of packages as Lambda mounts it."""
+
+    path: Path
+    requirements: Path
+    layer: bool = False
+    optional: bool = False
+    """Whether the project runs without it, in a lesser way that it names."""
+
+    @property
+    def python(self) -> Path:
+        """Its interpreter; a layer has none."""
+        return self.path / "bin" / "python"
+
+    @property
+    def stamp(self) -> Path:
+        """The file that is written last, so that its presence says that everything is there."""
+        return self.path / ".stamp"
+
+
+ENVIRONMENTS = {
+    "development": Environment(ROOT / ".venv", ROOT / "requirements" / "development.txt"),
+    "engine": Environment(ROOT / ".venvs" / "engine", ROOT / "requirements" / "engine.txt"),
+    "sam": Environment(ROOT / ".venvs" / "sam", ROOT / "requirements" / "sam.txt"),
+    # awslambdaric has wheels for Linux only.
+    "runtime": Environment(ROOT / ".venvs" / "runtime", ROOT / "requirements" / "runtime.txt", optional=True),
+    "layer": Environment(
+        ROOT / ".build" / "local" / "dependencies" / "python",
+        ROOT / "layers" / "dependencies" / "requirements.txt",
+        layer=True,
+    ),
+}
+
+
+class SetupError(Exception):
+    """An environment could not be made; the message says which command failed and what it printed."""
+
+
+def run(*command: str | Path) -> None:
+    """Run a command in the project's root.
+
+    Raises:
+        SetupError: It failed.
+    """
+    done = subprocess.run(  # noqa: S603 - the commands are this module's own
+        [str(part) for part in command],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise SetupError(f"`{' '.join(map(str, command))}` failed:\n{done.stdout}{done.stderr}".rstrip())
+
+
+def make_venv(path: Path, *, pip: bool) -> None:
+    """Make an empty virtual environment in the place of whatever is there."""
+    shutil.rmtree(path, ignore_errors=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    run(sys.executable, "-m", "venv", *([] if pip else ["--without-pip"]), path)
+
+
+def find_uv() -> Path | None:
+    """The uv on the path, else one installed inside the project; None where uv has no wheel."""
+    if found := shutil.which("uv"):
+        return Path(found)
+    home = ROOT / ".venvs" / "uv"
+    stamp = home / ".stamp"
+    uv = home / "bin" / "uv"
+    if stamp.exists() and stamp.read_text() == fingerprint(UV_REQUIREMENTS) and uv.exists():
+        return uv
+    make_venv(home, pip=True)
+    try:
+        run(
+            home / "bin" / "python",
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--require-hashes",
+            "-r",
+            UV_REQUIREMENTS,
+        )
+    except SetupError:
+        return None
+    stamp.write_text(fingerprint(UV_REQUIREMENTS))
+    return uv
+
+
+def fingerprint(requirements: Path) -> str:
+    """Tell requirements, interpreter and place from all others."""
+    digest = hashlib.sha256(requirements.read_bytes())
+    digest.update(f"{sys.version} {sys.platform} {ROOT}".encode())
+    return digest.hexdigest()
+
+
+def is_current(environment: Environment) -> bool:
+    """Tell whether everything that the environment needs is in it."""
+    stamp = environment.stamp
+    return stamp.exists() and stamp.read_text() == fingerprint(environment.requirements)
+
+
+def install(environment: Environment, uv: Path | None) -> None:
+    """Make the environment anew; it counts as made only once everything is in it."""
+    locked: list[str | Path] = ["--require-hashes", "-r", environment.requirements]
+    if environment.layer:
+        shutil.rmtree(environment.path, ignore_errors=True)
+        environment.path.mkdir(parents=True)
+        pip = [uv, "pip", "install", "--python", sys.executable] if uv else [sys.executable, "-m", "pip", "install"]
+        run(*pip, "--quiet", *locked, "--target", environment.path)
+    elif uv:
+        make_venv(environment.path, pip=False)
+        run(uv, "pip", "install", "--quiet", "--python", environment.python, *locked)
+    else:
+        make_venv(environment.path, pip=True)
+        run(environment.python, "-m", "pip", "install", "--quiet", *locked)
+    if environment is ENVIRONMENTS["development"]:
+        link_project(environment, uv)
+    environment.stamp.write_text(fingerprint(environment.requirements))
+
+
+def link_project(environment: Environment, uv: Path | None) -> None:
+    """Put the project's own packages and its `ordering` command into the environment, from where they stand."""
+    editable: list[str | Path] = ["--no-deps", "--no-build-isolation", "--editable", ROOT]
+    if uv:
+        run(uv, "pip", "install", "--quiet", "--python", environment.python, *editable)
+    else:
+        run(environment.python, "-m", "pip", "install", "--quiet", *editable)
+
+
+def ensure(names: list[str]) -> None:
+    """Make what is missing or stale, all at once.
+
+    Raises:
+        SetupError: One of them could not be made.
+    """
+    stale = [name for name in names if not is_current(ENVIRONMENTS[name])]
+    if not stale:
+        return
+    say(f"setting up {', '.join(stale)} (once; a minute at most on a fast line)")
+    uv = find_uv()
+
+    def make(name: str) -> None:
+        began = time.monotonic()
+        environment = ENVIRONMENTS[name]
+        try:
+            install(environment, uv)
+        except SetupError as error:
+            if not environment.optional:
+                raise
+            shutil.rmtree(environment.path, ignore_errors=True)
+            say(f"  {name}: not available on this machine, going on without it ({str(error).splitlines()[-1]})")
+        else:
+            say(f"  {name}: {time.monotonic() - began:.1f} s")
+
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(make, stale))
+
+
+def lock() -> None:
+    """Resolve all requirements anew, to the newest versions that go together, with hashes and without addresses.
+
+    Raises:
+        SetupError: There is no uv for this machine, or something cannot be resolved.
+    """
+    uv = find_uv()
+    if uv is None:
+        raise SetupError("locking needs uv, which has no wheel for this machine")
+    folder = ROOT / "requirements"
+    # The layer comes first: the development environment is built on its versions.
+    for source in [ROOT / "layers" / "dependencies" / "requirements.in", *sorted(folder.glob("*.in"))]:
+        target = source.with_suffix(".txt").relative_to(ROOT)
+        options = ["--universal", "--generate-hashes", "--upgrade", "--python-version", "3.11"]
+        origin = ["--custom-compile-command", "make lock"]
+        run(uv, "pip", "compile", "--quiet", *options, *origin, source.relative_to(ROOT), "-o", target)
+        say(f"  {target}")
+
+
+def say(line: str) -> None:
+    """Tell the person at the terminal."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def main(arguments: list[str]) -> int:
+    """Make the environments of the given names, all where none is given; returns the exit code."""
+    if sys.version_info < (3, 11):  # noqa: UP036 - this is the check itself
+        say(f"Python 3.11 or later is needed, this is {sys.version.split()[0]}; name one with `make PYTHON=…`")
+        return 2
+    if arguments == ["--lock"]:
+        return attempt(lock)
+    if unknown := set(arguments) - set(ENVIRONMENTS):
+        say(f"no environment is called {', '.join(sorted(unknown))}; there are {', '.join(ENVIRONMENTS)}")
+        return 2
+    return attempt(lambda: ensure(arguments or list(ENVIRONMENTS)))
+
+
+def attempt(task: Callable[[], None]) -> int:
+    """Do a task, or say why it failed; returns the exit code."""
+    try:
+        task()
+    except SetupError as error:
+        say(str(error))
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
