@@ -1,0 +1,46 @@
+"""Time as the order API knows it: aware UTC instants, and the moment by which a request must be answered."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+Clock = Callable[[], datetime]
+"""Tells the present instant, aware and in UTC."""
+
+
+def system_clock() -> datetime:
+    """Tell the present instant by this machine's clock."""
+    return datetime.now(UTC)
+
+
+def to_text(instant: datetime) -> str:
+    """Write an instant as it is stored: `2023-04-21T12:49:24.761340Z`, always with six decimals."""
+    return instant.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def from_text(text: str) -> datetime:
+    """Read back what `to_text` wrote.
+
+    Raises:
+        ValueError: It is no such text.
+    """
+    return datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Deadline:
+    """The moment, on the monotonic clock and in seconds, after which nothing more is tried for a request."""
+
+    at: float
+
+    @classmethod
+    def after(cls, seconds: float) -> Deadline:
+        """Set a deadline so many seconds from now."""
+        return cls(time.monotonic() + seconds)
+
+    def remaining(self) -> float:
+        """Tell how many seconds are left; negative once it has passed."""
+        return self.at - time.monotonic()

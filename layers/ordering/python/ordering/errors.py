@@ -1,0 +1,80 @@
+"""What can be refused, told without HTTP; each contract puts it into its own words.
+
+OrderingError
+├── Invalid       the request breaks rules; all of them are listed
+├── NotFound      there is no such thing, or it is another partner's
+├── Forbidden     the caller may not do this, whatever the request says
+├── KeyReused     an idempotency key came again with another request
+└── Unavailable   the data could not be reached before the deadline
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+Part = Literal["body", "query", "header"]
+"""Where in a request a fault lies."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One rule that a request breaks.
+
+    `place` is the way to what breaks it: names and, in lists, indexes from 0; empty for the whole body. `code` is for
+    programs and stays as it is, `detail` is for people.
+    """
+
+    part: Part
+    place: tuple[str | int, ...]
+    code: str
+    detail: str
+
+
+class OrderingError(Exception):
+    """Anything that a caller can be told."""
+
+
+class Invalid(OrderingError):
+    """The request breaks rules."""
+
+    def __init__(self, faults: Sequence[Fault]) -> None:
+        """Keep every fault that was found."""
+        super().__init__("; ".join(fault.detail for fault in faults))
+        self.faults = tuple(faults)
+
+
+class NotFound(OrderingError):
+    """There is no such thing for this caller."""
+
+    def __init__(self, kind: str, identifier: str) -> None:
+        """Name what was looked for, as the caller wrote it."""
+        super().__init__(f"There is no {kind} '{identifier}'.")
+        self.kind = kind
+        self.identifier = identifier
+
+
+class Forbidden(OrderingError):
+    """The caller may not do this."""
+
+    def __init__(self, code: str, detail: str) -> None:
+        """Name the rule for programs and for people."""
+        super().__init__(detail)
+        self.code = code
+        self.detail = detail
+
+
+class Conflict(OrderingError):
+    """What is asked for does not go with the state that things are in."""
+
+
+class KeyReused(OrderingError):
+    """An idempotency key that stands for one request came with another one."""
+
+
+class Unavailable(OrderingError):
+    """The data could not be reached in time; nothing was half done."""
+
+    retry_after = 1
+    """Seconds after which trying again makes sense."""

@@ -1,0 +1,372 @@
+"""The order book: pages by number and exact totals, at a cost that does not grow with the page.
+
+A book is an append-only sequence of positions, 1, 2, 3, …; each holds one order or is void. What it promises:
+
+(a) Any page costs the same as the first. (b) The total is exact. (c) Reading pages forward never misses an order and
+never shows one twice, however many are being created. (d) A create that was answered is in every later list within
+the grace time, and by id at once. (e) No crash, retry or race creates two orders, loses one, or leaves half of one.
+(f) Creates in one book do not conflict with each other.
+
+How it keeps them:
+
+* A create takes a *ticket*: one unconditional ADD on the book's tickets item returns its position.
+* It *fills* that position with one transaction: the entry, if absent, and whatever must be atomic with it.
+* A position whose writer died is *voided*: one conditional put, if absent. Fill and void exclude each other whenever
+  they run, so a slow writer that was voided only takes another ticket.
+* The book's *head* says up to which position everything is filled or void (`settled`), and how many voids lie below,
+  by segment of positions. The void positions of a segment stand in an item of their own.
+* A list reads head and tickets, then the *tail* between them up to the first open position. Nothing behind an open
+  position is shown, as a log reader stops at the last stable offset. Open positions older than the grace time are
+  voided by whoever meets them.
+* From the counts, a rank in the list becomes a position by arithmetic, so a page is one query, whatever its number.
+
+Keys of the table: `BOOK#<book>` holds the entries by zero-padded position; `TICKETS#<book>` and `HEAD#<book>` one item
+each; `VOIDS#<book>` one item a segment.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from ordering import clock
+from ordering.clock import Clock
+from ordering.errors import Unavailable
+from ordering.table import (
+    ABSENT,
+    ConditionFailed,
+    Item,
+    Key,
+    Put,
+    Table,
+    TableError,
+    TransactionRefused,
+    Update,
+    Write,
+)
+
+SEGMENT = 1_000
+"""Positions whose voids are counted together; a segment's item holds at most so many numbers."""
+
+GRACE = timedelta(seconds=2)
+"""How old an open position must be before others void it; longer than a fill takes, retries included."""
+
+SETTLE_AFTER = 25
+"""Length of the tail from which on a reader settles it."""
+
+_ATTEMPTS = 8
+"""How often a page is read again when removals keep changing the book under it."""
+
+_SETTLE_AT_MOST = 90 * SEGMENT
+"""Positions settled at once: their segments and the head must fit one transaction."""
+
+_ONLY = "-"
+_DIGITS = 10
+_COUNT = "voids"
+_COUNTS = re.compile(_COUNT + "[0-9]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """A position that was given out, and when: by the clock of whoever took it."""
+
+    position: int
+    issued: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What one order writes at its position: the entry that lists show, and everything atomic with it.
+
+    `writes` must be conditional wherever they could collide with another order's. At most 99 of them.
+    """
+
+    entry: Item
+    writes: Sequence[Write]
+
+
+class Collision(TableError):
+    """A write of a draft met something that is not its own: the order was not placed and its ticket is void.
+
+    `items` holds, by the key of the write, what was in the way.
+    """
+
+    def __init__(self, items: Mapping[Key, Item | None]) -> None:
+        """Keep what was in the way of each refused write."""
+        super().__init__(f"met {sorted(items)}")
+        self.items = dict(items)
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some entries of a list, oldest first, and how many there are in all."""
+
+    entries: Sequence[Item]
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Head:
+    settled: int
+    voids: Mapping[int, int]
+    """How many voids lie in each segment, up to `settled`; segments without any are left out."""
+
+    @classmethod
+    def read(cls, item: Item) -> _Head:
+        counts = {int(name.removeprefix(_COUNT)): count for name, count in item.items() if _COUNTS.fullmatch(name)}
+        return cls(item.get("settled", 0), dict(sorted(counts.items())))
+
+    @property
+    def live(self) -> int:
+        return self.settled - sum(self.voids.values())
+
+    def locate(self, rank: int) -> tuple[int, int | None]:
+        """Turn the rank of a live settled entry (from 0) into its position.
+
+        Where voids lie in the position's own segment, that segment comes with it, and the position has yet to be
+        moved behind those of them that are before it.
+        """
+        before = 0
+        for segment, count in self.voids.items():
+            if rank < segment * SEGMENT - before:
+                break
+            if rank < (segment + 1) * SEGMENT - before - count:
+                return rank + before + 1, segment
+            before += count
+        return rank + before + 1, None
+
+
+class OrderBook:
+    """One book of a table."""
+
+    def __init__(
+        self,
+        table: Table,
+        name: str,
+        *,
+        now: Clock = clock.system_clock,
+        grace: timedelta = GRACE,
+        settle_after: int = SETTLE_AFTER,
+    ) -> None:
+        self._table = table
+        self._name = name
+        self._now = now
+        self._grace = grace
+        self._settle_after = settle_after
+
+    def place(self, compose: Callable[[Ticket], Draft]) -> Ticket:
+        """Place one order, in two round trips when nothing interferes.
+
+        Args:
+            compose: Makes the draft for a ticket; called again with another ticket when the first one was voided.
+
+        Returns:
+            The ticket whose draft was written.
+
+        Raises:
+            Collision: Another write than the entry's was refused.
+            Unavailable: The deadline passed. The order may still have been placed.
+        """
+        while True:
+            ticket = self._take_ticket()
+            draft = compose(ticket)
+            partition, sort = self.entry_key(ticket.position)
+            writer = secrets.token_hex(8)
+            stamp = {"pk": partition, "sk": sort, "at": clock.to_text(ticket.issued), "writer": writer}
+            try:
+                self._table.transact([Put({**draft.entry, **stamp}, ABSENT), *draft.writes])
+            except TransactionRefused as refusal:
+                mine, *others = refusal.reasons
+                if mine and mine.item and mine.item.get("writer") == writer:
+                    return ticket  # an earlier try took effect, only its answer was lost
+                met = {
+                    _key_of(write): reason.item for write, reason in zip(draft.writes, others, strict=True) if reason
+                }
+                if met:
+                    self._void(ticket.position)
+                    raise Collision(met) from refusal
+                # Only the entry was refused: its grace was over before the fill came. Take another ticket.
+            else:
+                return ticket
+
+    def page(self, first: int, count: int) -> Page:
+        """Read up to `count` entries, beginning with the one of rank `first` (from 0).
+
+        Two round trips when the book is settled; one more for a tail, one more where orders were voided.
+
+        Raises:
+            Unavailable: The deadline passed.
+        """
+        for _ in range(_ATTEMPTS):
+            head, tail = self._read()
+            settled = self._settled_entries(head, first, min(first + count, head.live))
+            if settled is not None:
+                break
+        else:
+            raise Unavailable
+        if len(tail) >= self._settle_after:
+            self._settle(head, tail)
+        live = [entry for entry in tail if not _is_void(entry)]
+        skipped = max(first - head.live, 0)
+        return Page([*settled, *live[skipped : skipped + count - len(settled)]], head.live + len(live))
+
+    def settle(self) -> int:
+        """Move the head over everything that is filled or void, and return where it then stands.
+
+        Open positions past their grace are voided on the way. Any number of settlers may run at once.
+
+        Raises:
+            Unavailable: The deadline passed.
+        """
+        head, tail = self._read()
+        if tail:
+            self._settle(head, tail)
+        return head.settled + len(tail)
+
+    def entry_key(self, position: int) -> Key:
+        """Return the key of an entry, for writes that change what a list shows of its order."""
+        return f"BOOK#{self._name}", f"{position:0{_DIGITS}}"
+
+    def _take_ticket(self) -> Ticket:
+        issued = self._now()
+        changed = self._table.update(
+            Update(
+                self._tickets_key(),
+                "ADD issued :one SET #at = :now",
+                names={"#at": "at"},
+                values={":one": 1, ":now": clock.to_text(issued)},
+            )
+        )
+        return Ticket(changed["issued"], issued)
+
+    def _read(self) -> tuple[_Head, list[Item]]:
+        """Read the head, and the tail up to the first position that is open and still within its grace."""
+        found = self._table.batch_get([self._head_key(), self._tickets_key()])
+        head = _Head.read(found.get(self._head_key(), {}))
+        tickets = found.get(self._tickets_key(), {})
+        # The two are not read as of one moment: the head may already be past the tickets that were read.
+        issued = tickets.get("issued", 0)
+        if issued <= head.settled:
+            return head, []
+        return head, self._read_tail(head.settled, issued, tickets["at"])
+
+    def _read_tail(self, settled: int, issued: int, last_stamp: str) -> list[Item]:
+        present = {int(entry["sk"]): entry for entry in self._entries(settled + 1, issued)}
+        # A ticket is at least as old as any entry behind it, and as the ticket given out last. Only the stamps of
+        # writers say so: a wrong clock among them costs a writer another ticket, never an order.
+        newest = last_stamp
+        given_out_by: dict[int, str] = {}
+        for position in range(issued, settled, -1):
+            given_out_by[position] = newest
+            if position in present:
+                newest = min(newest, present[position]["at"])
+        limit = clock.to_text(self._now() - self._grace)
+        tail: list[Item] = []
+        for position in range(settled + 1, issued + 1):
+            if position not in present and given_out_by[position] > limit:
+                break
+            tail.append(present.get(position) or self._void(position))
+        return tail
+
+    def _void(self, position: int) -> Item:
+        """Make sure that a position is not open, and return what it holds."""
+        partition, sort = self.entry_key(position)
+        void = {"pk": partition, "sk": sort, "void": True, "at": clock.to_text(self._now())}
+        try:
+            self._table.put(Put(void, ABSENT))
+        except ConditionFailed as failure:
+            return failure.item or void
+        return void
+
+    def _settled_entries(self, head: _Head, first: int, last: int) -> list[Item] | None:
+        """Read the settled entries of ranks `first` to `last - 1`.
+
+        None if an order was removed between the reads, so that they do not fit together.
+        """
+        if first >= last:
+            return []
+        spots = [head.locate(first), head.locate(last - 1)]
+        voids = self._voids({segment for _, segment in spots if segment is not None})
+        if any(len(positions) != head.voids[segment] for segment, positions in voids.items()):
+            return None
+        from_position, to_position = (
+            _skip(position, voids[segment]) if segment is not None else position for position, segment in spots
+        )
+        live = [entry for entry in self._entries(from_position, to_position) if not _is_void(entry)]
+        return live if len(live) == last - first else None
+
+    def _voids(self, segments: Iterable[int]) -> dict[int, list[int]]:
+        """Read which positions of the given segments are void, rising."""
+        keys = {self._segment_key(segment): segment for segment in segments}
+        if not keys:
+            return {}
+        found = self._table.batch_get(list(keys))
+        return {segment: sorted(found.get(key, {}).get("positions", ())) for key, segment in keys.items()}
+
+    def _settle(self, head: _Head, tail: Sequence[Item]) -> None:
+        """Move the head over the tail if it still stands where it was read; otherwise someone else has moved it."""
+        tail = tail[:_SETTLE_AT_MOST]
+        voids: dict[int, set[int]] = {}
+        for position, entry in enumerate(tail, head.settled + 1):
+            if _is_void(entry):
+                voids.setdefault(segment_of(position), set()).add(position)
+        counts = {f":v{segment}": len(positions) for segment, positions in voids.items()}
+        add = ", ".join(f"{_COUNT}{segment} :v{segment}" for segment in voids)
+        move = Update(
+            self._head_key(),
+            "SET settled = :to" + (f" ADD {add}" if add else ""),
+            condition="settled = :from" if head.settled else "attribute_not_exists(settled)",
+            values={
+                ":to": head.settled + len(tail),
+                **counts,
+                **({":from": head.settled} if head.settled else {}),
+            },
+        )
+        marks = [
+            Update(self._segment_key(segment), "ADD positions :voids", values={":voids": positions})
+            for segment, positions in voids.items()
+        ]
+        with suppress(ConditionFailed, TransactionRefused):
+            if marks:
+                self._table.transact([move, *marks])
+            else:
+                self._table.update(move)
+
+    def _entries(self, first: int, last: int) -> Iterator[Item]:
+        (partition, from_key), (_, to_key) = self.entry_key(first), self.entry_key(last)
+        return self._table.query(partition, from_key, to_key)
+
+    def _head_key(self) -> Key:
+        return f"HEAD#{self._name}", _ONLY
+
+    def _tickets_key(self) -> Key:
+        return f"TICKETS#{self._name}", _ONLY
+
+    def _segment_key(self, segment: int) -> Key:
+        return f"VOIDS#{self._name}", f"{segment:0{_DIGITS}}"
+
+
+def segment_of(position: int) -> int:
+    """Return the segment that counts a position's void: 0 for positions 1 to 1,000."""
+    return (position - 1) // SEGMENT
+
+
+def _skip(position: int, voids: Iterable[int]) -> int:
+    """Move a position behind the voids before it; `voids` are those of its segment, rising."""
+    for void in voids:
+        if void > position:
+            break
+        position += 1
+    return position
+
+
+def _is_void(entry: Item) -> bool:
+    return "void" in entry
+
+
+def _key_of(write: Write) -> Key:
+    return write.key if isinstance(write, Update) else (write.item["pk"], write.item["sk"])

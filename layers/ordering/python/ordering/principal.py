@@ -1,0 +1,74 @@
+"""Who calls: the small value that the authorizer hands to every function."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+PaymentTerms = Literal["invoice", "card"]
+
+
+@dataclass(frozen=True, slots=True)
+class BusinessUnit:
+    """A part of a partner that orders for itself."""
+
+    id: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """The person, or the service, that a token was issued to; `user_name` is an e-mail address."""
+
+    id: str
+    forename: str
+    surname: str
+    user_name: str
+
+    @property
+    def name(self) -> str:
+        """The full name, as the lists show it."""
+        return f"{self.forename} {self.surname}".strip()
+
+
+@dataclass(frozen=True, slots=True)
+class OrderSource:
+    """The channel that a partner's orders come through."""
+
+    id: str
+    name: str
+    invoiceable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """A caller: the partner, the user its token stands for, and what that token covers."""
+
+    partner: str
+    user: User
+    business_units: tuple[BusinessUnit, ...]
+    order_source: OrderSource
+    payment_terms: PaymentTerms
+    grants: tuple[str, ...]
+
+    def unit(self, identifier: str) -> BusinessUnit | None:
+        """Return the business unit of that id if the token covers it."""
+        return next((unit for unit in self.business_units if unit.id == identifier), None)
+
+    def to_text(self) -> str:
+        """Write it for the authorizer's context, whose values can only be text."""
+        return json.dumps(asdict(self), separators=(",", ":"))
+
+    @classmethod
+    def from_text(cls, text: str) -> Principal:
+        """Read back what `to_text` wrote."""
+        raw: dict[str, Any] = json.loads(text)
+        return cls(
+            partner=raw["partner"],
+            user=User(**raw["user"]),
+            business_units=tuple(BusinessUnit(**unit) for unit in raw["business_units"]),
+            order_source=OrderSource(**raw["order_source"]),
+            payment_terms=raw["payment_terms"],
+            grants=tuple(raw["grants"]),
+        )

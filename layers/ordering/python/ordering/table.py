@@ -1,0 +1,435 @@
+"""DynamoDB, and the only module that talks to it.
+
+A `Table` speaks in plain Python values, retries what is worth retrying until the request's deadline, and counts what
+was consumed. Underneath is a `Send`: one callable through which every call to the service passes. Production code
+makes it with `connect`; anything that wants to pause, fail or observe calls wraps it.
+
+    TableError
+    ├── ConditionFailed       a condition did not hold; carries the item that was there
+    └── TransactionRefused    a condition of a transaction did not hold; carries the reason of each write
+    ServiceFault              the service's own error, by its code (raised by a `Send`)
+    NoAnswer                  no answer arrived; the call may or may not have taken effect (raised by a `Send`)
+
+When nothing helped until the deadline, `errors.Unavailable` is raised.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ordering.clock import Deadline
+from ordering.errors import Unavailable
+
+Item = dict[str, Any]
+"""An item as plain values: str, int, bool, None, bytes, list, dict, and sets of int or str."""
+
+Key = tuple[str, str]
+"""Partition key and sort key."""
+
+Send = Callable[[str, dict[str, Any]], dict[str, Any]]
+"""Carries out one operation of the service, by its name in the API, and returns the answer as it came."""
+
+_BATCH_LIMIT = 100
+"""Keys in one BatchGetItem, and writes in one transaction, at most: a limit of the service."""
+
+_PUTS_LIMIT = 25
+"""Items in one BatchWriteItem at most: a limit of the service."""
+
+_TRANSIENT = frozenset(
+    {
+        "InternalServerError",
+        "ItemCollectionSizeLimitExceededException",
+        "ProvisionedThroughputExceededException",
+        "RequestLimitExceeded",
+        "ServiceUnavailable",
+        "ThrottlingException",
+        "TransactionConflictException",
+        "TransactionInProgressException",
+    }
+)
+_TRANSIENT_REASONS = frozenset({"None", "TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"})
+_CONDITION = "ConditionalCheckFailed"
+
+
+class TableError(Exception):
+    """A write was refused because of what the table holds."""
+
+
+class ConditionFailed(TableError):
+    """The condition of a write did not hold."""
+
+    def __init__(self, item: Item | None) -> None:
+        """Keep the item that was there, None if there was none."""
+        super().__init__("the condition did not hold")
+        self.item = item
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why one write of a transaction was refused, with the item that stood in its way."""
+
+    item: Item | None
+
+
+class TransactionRefused(TableError):
+    """At least one condition of a transaction did not hold, so none of its writes took place."""
+
+    def __init__(self, reasons: Sequence[Reason | None]) -> None:
+        """Keep one reason for each write, None where it had nothing against it."""
+        super().__init__(f"refused by writes {[index for index, reason in enumerate(reasons) if reason]}")
+        self.reasons = tuple(reasons)
+
+
+class ServiceFault(Exception):
+    """An error that the service answered with."""
+
+    def __init__(self, code: str, message: str = "", *, item: Item | None = None, reasons: Sequence[Any] = ()) -> None:
+        """Keep the code, and for a refused write what the service says of it, still in its own notation."""
+        super().__init__(f"{code}: {message}")
+        self.code = code
+        self.item = item
+        self.reasons = tuple(reasons)
+
+
+class NoAnswer(Exception):
+    """The connection failed or the answer took too long."""
+
+
+@dataclass(slots=True)
+class Usage:
+    """What the calls since the last `take` consumed, in capacity units."""
+
+    calls: int = 0
+    reads: float = 0.0
+    writes: float = 0.0
+
+    def take(self) -> Usage:
+        """Return the counts and begin again at zero."""
+        taken = replace(self)
+        self.calls, self.reads, self.writes = 0, 0.0, 0.0
+        return taken
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """Write a whole item."""
+
+    item: Item
+    condition: str | None = None
+    names: Mapping[str, str] = field(default_factory=dict)
+    values: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """Change parts of an item by an update expression."""
+
+    key: Key
+    expression: str
+    condition: str | None = None
+    names: Mapping[str, str] = field(default_factory=dict)
+    values: Mapping[str, Any] = field(default_factory=dict)
+
+
+Write = Put | Update
+
+ABSENT = "attribute_not_exists(pk)"
+"""The condition of a write that must find nothing in its place."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """One table, as seen by one request: its retries end at `deadline`."""
+
+    send: Send
+    name: str
+    usage: Usage = field(default_factory=Usage)
+    deadline: Deadline | None = None
+    first_pause: float = 0.02
+    """Seconds that the first retry waits at most; each further one doubles it, up to a second (full jitter)."""
+    patience: float = 5.0
+    """Seconds that retries go on where no deadline is set."""
+
+    def until(self, deadline: Deadline) -> Table:
+        """Return the same table for a request that must be answered by then."""
+        return replace(self, deadline=deadline)
+
+    def get(self, key: Key) -> Item | None:
+        """Read one item, strongly consistent."""
+        answer = self._call("GetItem", {"TableName": self.name, "Key": _key(key), "ConsistentRead": True})
+        found = answer.get("Item")
+        return _plain_item(found) if found else None
+
+    def batch_get(self, keys: Sequence[Key]) -> dict[Key, Item]:
+        """Read up to 100 items in one round trip, each strongly consistent but not as of one moment."""
+        found: dict[Key, Item] = {}
+        left: list[Item] = [_key(key) for key in dict.fromkeys(keys)]
+        pauses = self._pauses()
+        while left:
+            wanted = {self.name: {"Keys": left[:_BATCH_LIMIT], "ConsistentRead": True}}
+            answer = self._call("BatchGetItem", {"RequestItems": wanted})
+            for raw in answer["Responses"].get(self.name, ()):
+                item = _plain_item(raw)
+                found[item["pk"], item["sk"]] = item
+            refused = answer.get("UnprocessedKeys", {}).get(self.name, {}).get("Keys", [])
+            left = refused + left[_BATCH_LIMIT:]
+            if refused:
+                next(pauses)
+        return found
+
+    def query(self, partition: str, first: str, last: str) -> Iterator[Item]:
+        """Read the items of a partition whose sort keys lie between two, both included, in their order.
+
+        Strongly consistent, though not as of one moment; further pages of the service are read as they are needed.
+        """
+        request: dict[str, Any] = {
+            "TableName": self.name,
+            "KeyConditionExpression": "pk = :pk AND sk BETWEEN :first AND :last",
+            "ExpressionAttributeValues": _item({":pk": partition, ":first": first, ":last": last}),
+            "ConsistentRead": True,
+        }
+        while True:
+            answer = self._call("Query", request)
+            yield from map(_plain_item, answer["Items"])
+            if not (resume := answer.get("LastEvaluatedKey")):
+                return
+            request = {**request, "ExclusiveStartKey": resume}
+
+    def put(self, write: Put) -> None:
+        """Write one item.
+
+        Raises:
+            ConditionFailed: Its condition did not hold. After an answer that got lost, the item in the way can be
+                the one written here.
+        """
+        self._call("PutItem", _put(self.name, write))
+
+    def put_all(self, items: Iterable[Item]) -> None:
+        """Write whole items, without conditions and not as one: a crash may leave some of them written."""
+        remaining = iter(items)
+        while batch := list(itertools.islice(remaining, _PUTS_LIMIT)):
+            left: list[dict[str, Any]] = [{"PutRequest": {"Item": _item(item)}} for item in batch]
+            pauses = self._pauses()
+            while left:
+                answer = self._call("BatchWriteItem", {"RequestItems": {self.name: left}})
+                left = answer.get("UnprocessedItems", {}).get(self.name, [])
+                if left:
+                    next(pauses)
+
+    def update(self, write: Update) -> Item:
+        """Change one item and return the attributes it changed, as they are now.
+
+        After an answer that got lost the update may be applied twice.
+
+        Raises:
+            ConditionFailed: Its condition did not hold.
+        """
+        answer = self._call("UpdateItem", {**_update(self.name, write), "ReturnValues": "UPDATED_NEW"})
+        return _plain_item(answer.get("Attributes", {}))
+
+    def transact(self, writes: Sequence[Write]) -> None:
+        """Carry out up to 100 writes, all or none.
+
+        Raises:
+            TransactionRefused: A condition did not hold. After an answer that got lost, the items in the way can be
+                those written here.
+        """
+        requests = [
+            {"Put": _put(self.name, write)} if isinstance(write, Put) else {"Update": _update(self.name, write)}
+            for write in writes
+        ]
+        self._call("TransactWriteItems", {"TransactItems": requests})
+
+    def _call(self, operation: str, request: dict[str, Any]) -> dict[str, Any]:
+        pauses = self._pauses()
+        while True:
+            try:
+                answer = self.send(operation, {**request, "ReturnConsumedCapacity": "TOTAL"})
+            except ServiceFault as fault:
+                _raise_unless_transient(fault)
+                next(pauses)
+            except NoAnswer:
+                next(pauses)
+            else:
+                self._count(operation, answer)
+                return answer
+
+    def _pauses(self) -> Iterator[None]:
+        """Wait ever longer at each step.
+
+        Raises:
+            Unavailable: The next wait would end after the deadline.
+        """
+        deadline = self.deadline or Deadline.after(self.patience)
+        longest = self.first_pause
+        while True:
+            pause = random.uniform(0, longest)  # noqa: S311 - jitter
+            if pause >= deadline.remaining():
+                raise Unavailable
+            time.sleep(pause)
+            longest = min(2 * longest, 1.0)
+            yield
+
+    def _count(self, operation: str, answer: Mapping[str, Any]) -> None:
+        consumed = answer.get("ConsumedCapacity") or []
+        units = sum(part["CapacityUnits"] for part in ([consumed] if isinstance(consumed, dict) else consumed))
+        self.usage.calls += 1
+        if operation in {"GetItem", "BatchGetItem", "Query"}:
+            self.usage.reads += units
+        else:
+            self.usage.writes += units
+
+
+def connect(**settings: Any) -> Send:
+    """Make a connection to DynamoDB with botocore's own credentials, region and endpoint resolution.
+
+    Args:
+        settings: Further arguments of botocore's `create_client`, for instance `endpoint_url`.
+    """
+    # Imported here so that what never connects, such as a model of the service, does not pay for botocore.
+    from botocore.config import Config  # noqa: PLC0415
+    from botocore.exceptions import ClientError, HTTPClientError  # noqa: PLC0415
+    from botocore.session import get_session  # noqa: PLC0415
+
+    client = get_session().create_client(
+        "dynamodb",
+        config=Config(
+            connect_timeout=1,
+            read_timeout=3,
+            # Retries are this module's: botocore knows neither the deadline nor a transaction's conflicts.
+            retries={"total_max_attempts": 1},
+            parameter_validation=False,
+        ),
+        **settings,
+    )
+    methods = {client.meta.method_to_api_mapping[name]: getattr(client, name) for name in _METHODS}
+
+    def send(operation: str, request: dict[str, Any]) -> dict[str, Any]:
+        try:
+            answer: dict[str, Any] = methods[operation](**request)
+        except ClientError as error:
+            body: Mapping[str, Any] = error.response
+            raise ServiceFault(
+                body["Error"]["Code"],
+                body["Error"].get("Message", ""),
+                item=body.get("Item"),
+                reasons=body.get("CancellationReasons", ()),
+            ) from error
+        except HTTPClientError as error:
+            raise NoAnswer(str(error)) from error
+        return answer
+
+    return send
+
+
+_METHODS = (
+    "get_item",
+    "batch_get_item",
+    "query",
+    "put_item",
+    "batch_write_item",
+    "update_item",
+    "transact_write_items",
+)
+
+
+def _raise_unless_transient(fault: ServiceFault) -> None:
+    if fault.code == "ConditionalCheckFailedException":
+        raise ConditionFailed(_plain_item(fault.item) if fault.item else None) from fault
+    if fault.code == "TransactionCanceledException":
+        codes = {reason["Code"] for reason in fault.reasons}
+        if _CONDITION in codes:
+            raise TransactionRefused([_reason(reason) for reason in fault.reasons]) from fault
+        if codes <= _TRANSIENT_REASONS:
+            return
+    if fault.code not in _TRANSIENT:
+        raise fault
+
+
+def _reason(raw: Mapping[str, Any]) -> Reason | None:
+    if raw["Code"] != _CONDITION:
+        return None
+    return Reason(_plain_item(raw["Item"]) if raw.get("Item") else None)
+
+
+def _put(table: str, write: Put) -> dict[str, Any]:
+    return {"TableName": table, "Item": _item(write.item), **_conditions(write)}
+
+
+def _update(table: str, write: Update) -> dict[str, Any]:
+    return {
+        "TableName": table,
+        "Key": _key(write.key),
+        "UpdateExpression": write.expression,
+        **_conditions(write),
+    }
+
+
+def _conditions(write: Write) -> dict[str, Any]:
+    parts: dict[str, Any] = {}
+    if write.condition:
+        parts["ConditionExpression"] = write.condition
+        parts["ReturnValuesOnConditionCheckFailure"] = "ALL_OLD"
+    if write.names:
+        parts["ExpressionAttributeNames"] = dict(write.names)
+    if write.values:
+        parts["ExpressionAttributeValues"] = _item(write.values)
+    return parts
+
+
+def _key(key: Key) -> dict[str, Any]:
+    return {"pk": {"S": key[0]}, "sk": {"S": key[1]}}
+
+
+def _item(plain: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: _attribute(value) for name, value in plain.items()}
+
+
+def _attribute(value: Any) -> dict[str, Any]:  # noqa: PLR0911 - one return for each kind of value
+    match value:
+        case str():
+            return {"S": value}
+        case bool():
+            return {"BOOL": value}
+        case int():
+            return {"N": str(value)}
+        case None:
+            return {"NULL": True}
+        case dict():
+            return {"M": _item(value)}
+        case list() | tuple():
+            return {"L": [_attribute(part) for part in value]}
+        case bytes():
+            return {"B": value}
+        case set() | frozenset() if value and all(type(part) is int for part in value):
+            return {"NS": [str(part) for part in sorted(value)]}
+        case set() | frozenset() if value and all(type(part) is str for part in value):
+            return {"SS": sorted(value)}
+    raise TypeError(f"a table holds no {type(value).__name__}: {value!r}")
+
+
+def _plain_item(raw: Mapping[str, Any]) -> Item:
+    return {name: _plain(attribute) for name, attribute in raw.items()}
+
+
+def _plain(attribute: Mapping[str, Any]) -> Any:
+    ((kind, value),) = attribute.items()
+    return _READERS[kind](value)
+
+
+_READERS: dict[str, Callable[[Any], Any]] = {
+    "S": lambda text: text,
+    "N": int,
+    "BOOL": lambda flag: flag,
+    "NULL": lambda _: None,
+    "M": _plain_item,
+    "L": lambda parts: [_plain(part) for part in parts],
+    "B": bytes,
+    "NS": lambda parts: {int(part) for part in parts},
+    "SS": set,
+}

@@ -1,0 +1,52 @@
+"""Fixtures that every kind of test shares."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.session import get_session
+from moto import mock_aws
+
+from ordering.clock import Deadline
+from ordering.table import connect
+from ordering.wiring import Services
+from ordering_tools.template import table_definitions
+from support.gateway import Client
+from support.partners import AZ_300, CALLER, FOREIGN, FOREIGN_ONLY, IRELAND, LINUX, ON_LINUX, STANDARD, UK
+
+ROOT = Path(__file__).resolve().parents[1]
+TABLES = table_definitions(ROOT / "template.yaml")
+
+# Whatever the machine is logged in to, a test must not reach it.
+for name in [name for name in os.environ if name.startswith("AWS_") and name != "AWS_CA_BUNDLE"]:
+    del os.environ[name]
+os.environ |= {
+    "AWS_ACCESS_KEY_ID": "testing",
+    "AWS_SECRET_ACCESS_KEY": "testing",
+    "AWS_DEFAULT_REGION": "eu-west-1",
+    "AWS_EC2_METADATA_DISABLED": "true",
+}
+
+
+@pytest.fixture
+def services() -> Iterator[Services]:
+    """The services over moto's tables, which are the template's; for one thread only."""
+    with mock_aws():
+        client: Any = get_session().create_client("dynamodb")
+        for table in TABLES:
+            client.create_table(**table.create)
+        yield Services(connect(), "OrdersTable", "CatalogueTable", "AccountsTable")
+
+
+@pytest.fixture
+def client(services: Services) -> Client:
+    """A caller whose token covers two units that have a catalogue."""
+    deadline = Deadline.after(60)
+    for unit in (UK, IRELAND):
+        services.catalogue(unit, deadline).publish([(AZ_300, [STANDARD]), (LINUX, [ON_LINUX])])
+    services.catalogue(FOREIGN, deadline).publish([(LINUX, [FOREIGN_ONLY])])
+    return Client(services, CALLER)

@@ -1,0 +1,146 @@
+"""API Gateway as the functions see it: events in, proxy answers out, without a network."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl
+
+from ordering.api import Api
+from ordering.principal import Principal
+from ordering.wiring import Services
+
+ROOT = Path(__file__).resolve().parents[2]
+REQUEST_ID = "d3f1a2b4-0000-4000-8000-00000000beef"
+
+
+def load(function: str) -> Api:
+    """Import a function's `app`, once; every function's module is called that, so it gets a name of its own."""
+    name = f"functions_{function}_app"
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, ROOT / "functions" / function / "app.py")
+        assert spec
+        assert spec.loader
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        spec.loader.exec_module(module)
+    app = sys.modules[name].app
+    assert isinstance(app, Api)
+    return app
+
+
+@dataclass(frozen=True)
+class Reply:
+    """An answer as API Gateway would send it."""
+
+    status: int
+    headers: Mapping[str, str]
+    text: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.text)
+
+    @property
+    def faults(self) -> list[tuple[str, str]]:
+        """Where the faults lie, and their codes."""
+        return [(fault.get("pointer", fault.get("parameter")), fault["code"]) for fault in self.json["errors"]]
+
+
+class LambdaContext:
+    """What is left of a function's time."""
+
+    def __init__(self, milliseconds: int = 10_000) -> None:
+        self._milliseconds = milliseconds
+
+    def get_remaining_time_in_millis(self) -> int:
+        return self._milliseconds
+
+
+@dataclass
+class Client:
+    """A caller of the training contract; `services` is what its functions are connected to."""
+
+    services: Services
+    caller: Principal
+    stage: str = ""
+    """The stage's name where it stands in front of the path."""
+    sent: list[dict[str, Any]] = field(default_factory=list)
+
+    def get(self, target: str, **more: Any) -> Reply:
+        return self.request("GET", target, **more)
+
+    def post(self, target: str, body: Any, **more: Any) -> Reply:
+        return self.request("POST", target, body=body, **more)
+
+    def request(
+        self,
+        method: str,
+        target: str,
+        *,
+        body: Any = None,
+        headers: Mapping[str, str] | None = None,
+        base64: bool = False,
+        context: LambdaContext | None = None,
+    ) -> Reply:
+        """Send a request; a body that is no text is written as JSON and declared so, unless headers say otherwise."""
+        path, _, query = target.partition("?")
+        sent = {} if body is None else {"Content-Type": "application/json"}
+        sent = {**sent, **(headers or {})}
+        event = self.event(method, path, query, sent, body, base64=base64)
+        self.sent.append(event)
+        function, resource = _route(path)
+        event["resource"] = resource
+        app = load(function)
+        app.services = self.services
+        return _reply(app.handle(event, context or LambdaContext()))  # type: ignore[arg-type] # all that is used of it
+
+    def event(
+        self, method: str, path: str, query: str, headers: Mapping[str, str], body: Any, *, base64: bool
+    ) -> dict[str, Any]:
+        pairs = parse_qsl(query, keep_blank_values=True)
+        several: dict[str, list[str]] = {}
+        for name, value in pairs:
+            several.setdefault(name, []).append(value)
+        return {
+            "httpMethod": method,
+            "path": path,
+            "headers": dict(headers) or None,
+            "multiValueHeaders": {name: [value] for name, value in headers.items()} or None,
+            "queryStringParameters": dict(pairs) or None,
+            "multiValueQueryStringParameters": several or None,
+            "pathParameters": None,
+            "stageVariables": None,
+            "body": body if body is None or isinstance(body, str) else json.dumps(body),
+            "isBase64Encoded": base64,
+            "requestContext": {
+                "requestId": REQUEST_ID,
+                "path": f"/{self.stage}{path}" if self.stage else path,
+                "stage": self.stage or "live",
+                "authorizer": {"principalId": self.caller.partner, "principal": self.caller.to_text()},
+            },
+        }
+
+
+def _route(path: str) -> tuple[str, str]:
+    """Tell which function serves a path, as the template's routes do."""
+    match path.rstrip("/").split("/")[3:]:
+        case ["products"] | ["products", _] as parts:
+            return "products", "/".join(["/api/v2", *parts[:1], *["{productId}"] * (len(parts) - 1)])
+        case ["products", _, "feature_sets", *rest]:
+            return "feature_sets", "/api/v2/products/{productId}/feature_sets" + "/{featureSetId}" * len(rest)
+        case ["orders", _, "items"]:
+            return "order_items", "/api/v2/orders/{orderId}/items"
+        case ["orders", *rest]:
+            return "orders", "/api/v2/orders" + "/{orderId}" * len(rest)
+    raise LookupError(path)
+
+
+def _reply(answer: Mapping[str, Any]) -> Reply:
+    headers = {name: values[-1] for name, values in answer["multiValueHeaders"].items()}
+    return Reply(answer["statusCode"], headers, answer["body"])
