@@ -1,0 +1,107 @@
+"""Partners, what they are granted, and the keys that vouch for their tokens.
+
+Keys of the table: `PARTNER#<id>` the partner's record; `CONTACTS#<business unit>` its known contacts by e-mail address
+in lower case; `SIGNING_KEYS` the public keys of token signers by key id.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ordering.principal import BusinessUnit, OrderSource, PaymentTerms, User
+from ordering.table import Put, Table, Update
+
+_RECORD = "PARTNER"
+_SIGNING_KEYS = "SIGNING_KEYS"
+_LAST = "\U0010ffff"
+
+
+@dataclass(frozen=True, slots=True)
+class Partner:
+    """A partner's record: everything an authorizer's decision needs, in one read."""
+
+    id: str
+    active: bool
+    payment_terms: PaymentTerms
+    grants: frozenset[str]
+    order_source: OrderSource
+    business_units: tuple[BusinessUnit, ...]
+    users: Mapping[str, User]
+    revoked_tokens: frozenset[str] = frozenset()
+    usage_key: str | None = None
+    """The key of the partner's usage plan in API Gateway."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contact:
+    """A person of a business unit."""
+
+    forename: str
+    surname: str
+
+
+class Accounts:
+    """The accounts table."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+
+    def partner(self, partner_id: str) -> Partner | None:
+        """Read a partner's record, None if there is no such partner."""
+        item = self._table.get((f"PARTNER#{partner_id}", _RECORD))
+        if item is None:
+            return None
+        return Partner(
+            id=partner_id,
+            active=item["active"],
+            payment_terms=item["paymentTerms"],
+            grants=frozenset(item["grants"]),
+            order_source=OrderSource(**item["orderSource"]),
+            business_units=tuple(BusinessUnit(**unit) for unit in item["businessUnits"]),
+            users={user["id"]: User(**user) for user in item["users"]},
+            revoked_tokens=frozenset(item.get("revokedTokens", ())),
+            usage_key=item.get("usageKey"),
+        )
+
+    def save_partner(self, partner: Partner) -> None:
+        """Write a partner's record whole."""
+        item: dict[str, Any] = {
+            "pk": f"PARTNER#{partner.id}",
+            "sk": _RECORD,
+            "active": partner.active,
+            "paymentTerms": partner.payment_terms,
+            "grants": sorted(partner.grants),
+            "orderSource": asdict(partner.order_source),
+            "businessUnits": [asdict(unit) for unit in partner.business_units],
+            "users": [asdict(user) for user in partner.users.values()],
+        }
+        if partner.revoked_tokens:
+            item["revokedTokens"] = set(partner.revoked_tokens)
+        if partner.usage_key:
+            item["usageKey"] = partner.usage_key
+        self._table.put(Put(item))
+
+    def revoke(self, partner_id: str, token_id: str) -> None:
+        """Refuse a token from now on, at the latest when the gateway's cached decision on it ends."""
+        self._table.update(
+            Update((f"PARTNER#{partner_id}", _RECORD), "ADD revokedTokens :tokens", values={":tokens": {token_id}})
+        )
+
+    def contact(self, unit: str, email: str) -> Contact | None:
+        """Look up a known contact of a business unit by address, whatever its case."""
+        item = self._table.get((f"CONTACTS#{unit}", email.lower()))
+        return Contact(item["forename"], item["surname"]) if item else None
+
+    def save_contact(self, unit: str, email: str, contact: Contact) -> None:
+        """Write a contact of a business unit."""
+        self._table.put(Put({"pk": f"CONTACTS#{unit}", "sk": email.lower(), **asdict(contact)}))
+
+    def signing_keys(self) -> dict[str, dict[str, Any]]:
+        """Read the public keys (JWK, RFC 7517) that may vouch for tokens, by key id; several while one rotates out."""
+        return {item["sk"]: item["jwk"] for item in self._table.query(_SIGNING_KEYS, " ", _LAST)}
+
+    def save_signing_key(self, key_id: str, jwk: Mapping[str, Any]) -> None:
+        """Let tokens signed by a key be accepted; `jwk` must hold its public part only."""
+        self._table.put(Put({"pk": _SIGNING_KEYS, "sk": key_id, "jwk": dict(jwk)}))

@@ -1,0 +1,301 @@
+"""Requests and answers as every contract sees them: read, checked against models, refused, encoded.
+
+OrderingError
+└── Refusal              the request cannot be served as HTTP; has a status
+    ├── NoSuchPath       404
+    ├── MethodNotAllowed 405, with the methods that are
+    ├── ContentTooLarge  413
+    └── UnsupportedMediaType 415
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Generic, Protocol, TypeVar
+from urllib.parse import urlencode
+
+import msgspec
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ValidationError, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+from ordering.clock import Deadline
+from ordering.errors import Fault, Invalid, OrderingError, Part
+from ordering.identifiers import canonical_uuid
+from ordering.principal import Principal
+
+T = TypeVar("T")
+M = TypeVar("M", bound=BaseModel)
+
+LARGEST_BODY = 2**20
+"""Bytes of a body at most. API Gateway would take ten times as much, a transaction would not."""
+
+encode = msgspec.json.Encoder(decimal_format="number").encode
+"""Write JSON; amounts keep their decimals: `Decimal("48.0000")` is written `48.0000`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request, as API Gateway hands it on."""
+
+    method: str
+    path: str
+    base: str
+    """What stands before the contract's own paths: the stage's name, or nothing under a custom domain."""
+    id: str
+    headers: Mapping[str, str]
+    """By name in lower case; of a repeated header the last."""
+    query: Mapping[str, list[str]]
+    body: str | None
+    is_base64: bool
+
+    @classmethod
+    def of(cls, event: Mapping[str, Any]) -> Request:
+        """Read an event of a REST API's Lambda proxy integration."""
+        context = event["requestContext"]
+        path = event["path"]
+        full = context.get("path") or path
+        return cls(
+            method=event["httpMethod"].upper(),
+            path=path,
+            base=full.removesuffix(path) if full.endswith(path) else "",
+            id=context["requestId"],
+            headers={name.lower(): value for name, value in (event.get("headers") or {}).items()},
+            query=event.get("multiValueQueryStringParameters") or {},
+            body=event.get("body"),
+            is_base64=bool(event.get("isBase64Encoded")),
+        )
+
+    def link(self, path: str) -> str:
+        """Write a path of the contract so that the caller can follow it."""
+        return self.base + path
+
+    def link_with(self, **changes: object) -> str:
+        """Write a link to this very request with some query parameters changed, or added at the end."""
+        query = {**self.query, **{name: [str(value)] for name, value in changes.items()}}
+        return self.link(f"{self.path}?{urlencode(query, doseq=True)}")
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request by someone who may make it, and the moment by which it must be answered."""
+
+    request: Request
+    caller: Principal
+    deadline: Deadline
+
+
+@dataclass(frozen=True, slots=True)
+class Answer(Generic[T]):
+    """An answer: `body` is encoded as JSON unless it is bytes already; None sends none."""
+
+    status: int
+    body: T | bytes | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class Contract(Protocol):
+    """What a contract tells the adapter that serves it."""
+
+    name: str
+    query: type[BaseModel]
+    """The query parameters that every call may have."""
+
+    def admit(self, caller: Principal) -> None:
+        """Raise `Forbidden` unless the caller may use the contract at all."""
+
+    def unit(self, call: Call, query: Any) -> Any:
+        """Return whose orders a call is about, for handlers that ask for their `unit`."""
+
+    def refuse(self, error: Exception, request: Request) -> Answer[Any]:
+        """Put an error into the contract's words."""
+
+
+class Refusal(OrderingError):
+    """The request cannot be served as HTTP."""
+
+    status: int
+
+
+class NoSuchPath(Refusal):
+    """Nothing is served at this path."""
+
+    status = 404
+
+
+class MethodNotAllowed(Refusal):
+    """The path does not know this method."""
+
+    status = 405
+
+    def __init__(self, allowed: Iterable[str]) -> None:
+        """Name the methods that the path knows."""
+        self.allow = ", ".join(allowed)
+        super().__init__(f"This path knows {self.allow}.")
+
+
+class ContentTooLarge(Refusal):
+    """The body is larger than `LARGEST_BODY`."""
+
+    status = 413
+
+
+class UnsupportedMediaType(Refusal):
+    """The body is not declared as JSON."""
+
+    status = 415
+
+
+def read_query(model: type[M], request: Request) -> M:
+    """Check query parameters against a model; those that the model does not name are left alone.
+
+    Raises:
+        Invalid: At least one breaks a rule or stands there more than once.
+    """
+    known = {info.alias or name for name, info in model.model_fields.items()}
+    sent = {name: values for name, values in request.query.items() if name in known}
+    repeated = [
+        Fault("query", (name,), "repeated", f"'{name}' must stand there once.")
+        for name, values in sent.items()
+        if len(values) > 1
+    ]
+    return _check(model, {name: values[-1] for name, values in sent.items()}, "query", repeated)
+
+
+def read_headers(model: type[M], request: Request) -> M:
+    """Check header fields against a model; those that the model does not name are left alone.
+
+    Raises:
+        Invalid: At least one breaks a rule.
+    """
+    names = [info.alias or name for name, info in model.model_fields.items()]
+    sent = {name: request.headers[name.lower()] for name in names if name.lower() in request.headers}
+    return _check(model, sent, "header", [])
+
+
+def _check(model: type[M], sent: Mapping[str, str], part: Part, faults: list[Fault]) -> M:
+    try:
+        checked = model.model_validate(sent)
+    except ValidationError as error:
+        raise Invalid([*faults, *faults_of(error, part)]) from None
+    if faults:
+        raise Invalid(faults)
+    return checked
+
+
+def read_body(model: type[M], request: Request) -> M:
+    """Check the body against a model, as strict JSON.
+
+    Raises:
+        Invalid: There is none, it is no JSON, or it breaks the model's rules.
+        UnsupportedMediaType: It is not declared as JSON.
+        ContentTooLarge: It is larger than 1 MiB.
+    """
+    raw = _raw_body(request)
+    if not raw:
+        raise Invalid([Fault("body", (), "required", "Send a JSON object as the body.")])
+    if not _JSON_TYPE.fullmatch(request.headers.get("content-type", "").strip()):
+        raise UnsupportedMediaType("Send the body as 'Content-Type: application/json'.")
+    if len(raw) > LARGEST_BODY:
+        raise ContentTooLarge(f"The body is larger than {LARGEST_BODY:,} bytes.")
+    try:
+        return model.model_validate_json(raw, strict=True)
+    except ValidationError as error:
+        raise Invalid(faults_of(error, "body")) from None
+
+
+_JSON_TYPE = re.compile(r'application/(json|[\w.+-]+\+json)\s*(;\s*charset="?utf-8"?\s*)?', re.IGNORECASE)
+
+
+def _raw_body(request: Request) -> bytes:
+    body = request.body or ""
+    if not request.is_base64:
+        # A surrogate that stands alone is no text; encoded like this it is no JSON either.
+        return body.encode("utf-8", "surrogatepass")
+    try:
+        return base64.b64decode(body, validate=True)
+    except ValueError:
+        return b"\xff"
+
+
+def faults_of(error: ValidationError, part: Part) -> list[Fault]:
+    """Tell pydantic's findings as faults, all of them, in their order."""
+    return [_fault(finding, part) for finding in error.errors(include_url=False, include_input=False)]
+
+
+def _fault(finding: Any, part: Part) -> Fault:
+    kind: str = finding["type"]
+    place = tuple(finding["loc"])
+    if kind == "missing":
+        return Fault(part, place, "required", f"'{place[-1]}' is required.")
+    if kind == "extra_forbidden":
+        return Fault(part, place, "unknown_field", f"There is no field '{place[-1]}'.")
+    if kind == "json_invalid":
+        return Fault(part, (), "malformed_json", f"The body is no JSON: {finding['ctx']['error']}.")
+    message = finding["msg"].replace("Input should", "It should").rstrip(".")
+    return Fault(part, place, _CODES.get(kind, "invalid_type" if kind.endswith("_type") else kind), f"{message}.")
+
+
+_CODES = {
+    "greater_than_equal": "out_of_range",
+    "int_from_float": "invalid_type",
+    "int_parsing_size": "out_of_range",
+    "less_than_equal": "out_of_range",
+    "string_pattern_mismatch": "invalid_format",
+    "string_too_long": "invalid_length",
+    "string_too_short": "invalid_length",
+    "string_unicode": "malformed_json",
+    "too_long": "invalid_length",
+    "too_short": "invalid_length",
+    "url_parsing": "invalid_format",
+    "url_scheme": "invalid_format",
+    "url_type": "invalid_type",
+}
+
+
+def _whole_number(text: object) -> object:
+    # int() would also take ' 1', '+1', '1_0' and digits of other scripts.
+    if isinstance(text, str) and not re.fullmatch(r"-?(0|[1-9][0-9]*)", text, re.ASCII):
+        raise PydanticCustomError("invalid_type", "It should be a whole number")
+    return text
+
+
+def _no_control_characters(text: str) -> str:
+    if _CONTROL.search(text):
+        raise PydanticCustomError("control_character", "It should have no control characters")
+    return text
+
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+WholeNumber = Annotated[int, BeforeValidator(_whole_number)]
+"""An integer as a query parameter writes it."""
+
+Text = Annotated[str, AfterValidator(_no_control_characters)]
+"""Text of one line."""
+
+
+def _uuid(text: str) -> str:
+    if (found := canonical_uuid(text)) is None:
+        raise PydanticCustomError("invalid_format", "It should be a UUID with hyphens")
+    return found
+
+
+Uuid = Annotated[str, AfterValidator(_uuid), WithJsonSchema({"type": "string", "format": "uuid"})]
+"""A UUID with hyphens, taken in any case, kept in lower case."""
+
+
+def _email_address(text: str) -> str:
+    if len(text) > 254 or not _EMAIL.fullmatch(text):
+        raise PydanticCustomError("invalid_format", "It should be an e-mail address")
+    return text
+
+
+_LABEL = "[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?"
+# The "valid e-mail address" of HTML, with at least one dot in the domain.
+_EMAIL = re.compile(rf"[a-zA-Z0-9.!#$%&'*+/=?^_`{{|}}~-]{{1,64}}@{_LABEL}(?:\.{_LABEL})+")
+
+EmailAddress = Annotated[str, AfterValidator(_email_address), WithJsonSchema({"type": "string", "format": "email"})]
+"""An address that mail can be sent to, ASCII only."""

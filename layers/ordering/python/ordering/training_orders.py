@@ -1,0 +1,389 @@
+"""Training orders: placed, read and cancelled.
+
+Keys of the table, beside those of the order book: `ORDER#training#<id>` holds the order (`ORDER`) and its lines
+(`LINE#0001` …); `SEQUENCE` the last order id that was given out; `ONCE#<partner>#…` what an idempotency key stands for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime, timedelta
+
+from ordering import clock
+from ordering.accounts import Accounts, Contact
+from ordering.catalogue import Catalogue, FeatureSet, Listing
+from ordering.clock import Clock
+from ordering.errors import Conflict, KeyReused, NotFound, OrderingError
+from ordering.lifecycle import CANCELLED_FROM, TrainingStatus
+from ordering.orderbook import Collision, Draft, OrderBook, Ticket
+from ordering.principal import BusinessUnit, OrderSource, Principal, User
+from ordering.table import ABSENT, Item, Key, Put, Table, TransactionRefused, Update
+
+KEPT = timedelta(hours=48)
+"""How long an idempotency key is remembered; the contract promises 24 hours."""
+
+LINE_ITEMS = 97
+"""Items that an order's lines may take: a transaction writes 100, and entry, order and idempotency need one each."""
+
+_ORDER = "ORDER"
+_SEQUENCE = ("SEQUENCE#training", "-")
+_BLOCK = 10
+_LARGEST_ID = 2**31 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One thing that is ordered; `number` counts from 1 within the order."""
+
+    number: int
+    feature_set_id: str
+    quantity: int
+    description: str
+    source_reference: str | None = None
+    feedback_link_uri: str | None = None
+    feedback_link_text: str | None = None
+    enable_feedback_link: bool = False
+    achievement_code: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingOrder:
+    """An order with everything that any of the contract's shapes shows of it."""
+
+    id: int
+    position: int
+    partner: str
+    business_unit: BusinessUnit
+    created_by: User
+    order_source: OrderSource
+    reference: str
+    contact_forename: str
+    contact_surname: str
+    contact_email: str
+    email_keys: bool
+    status: TrainingStatus
+    created: datetime
+
+    @property
+    def editable(self) -> bool:
+        """Whether the order can be changed: an order placed through the API never can (the published samples)."""
+        return False
+
+    @property
+    def cancellable(self) -> bool:
+        """Whether the partner can cancel the order: an order placed through the API it never can (as above)."""
+        return False
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """One line as it was asked for."""
+
+    feature_set_id: str
+    quantity: int
+    source_reference: str | None = None
+    feedback_link_uri: str | None = None
+    feedback_link_text: str | None = None
+    enable_feedback_link: bool = False
+    achievement_code: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """An order as it was asked for, already in the contract's bounds."""
+
+    reference: str
+    email_keys: bool
+    contact_email: str | None
+    wishes: Sequence[Wish]
+
+
+@dataclass(frozen=True, slots=True)
+class Once:
+    """An idempotency key of a partner's, and the fingerprint of the request that it was sent with."""
+
+    key: str
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """What a create came to: the order's id and its answer, which an earlier request may have got already."""
+
+    order_id: int
+    answer: bytes
+    replayed: bool
+
+
+class NotOffered(OrderingError):
+    """Feature sets were asked for that the business unit's catalogue does not have."""
+
+    def __init__(self, wishes: Sequence[int]) -> None:
+        """Name the wishes by their index, from 0."""
+        super().__init__(f"not in the catalogue: wishes {list(wishes)}")
+        self.wishes = tuple(wishes)
+
+
+@dataclass(slots=True)
+class Sequence32:
+    """Order ids, reserved in blocks so that a warm process asks the table for every tenth only."""
+
+    block: list[int] = field(default_factory=list)
+
+    def next(self, table: Table) -> int:
+        """Return an id that was never given out and never will be again.
+
+        Raises:
+            OverflowError: All ids of 32 bits are used up.
+        """
+        if not self.block:
+            last: int = table.update(Update(_SEQUENCE, "ADD given :block", values={":block": _BLOCK}))["given"]
+            self.block = list(range(last, last - _BLOCK, -1))
+        number = self.block.pop()
+        if number > _LARGEST_ID:
+            raise OverflowError("order ids are used up")
+        return number
+
+
+class TrainingOrders:
+    """The training orders of one business unit."""
+
+    def __init__(
+        self, table: Table, unit: BusinessUnit, *, sequence: Sequence32, now: Clock = clock.system_clock
+    ) -> None:
+        self._table = table
+        self._unit = unit
+        self._sequence = sequence
+        self._now = now
+        self._book = OrderBook(table, f"training#{unit.id}", now=now)
+
+    def place(  # noqa: PLR0913 - what it needs is handed in
+        self,
+        caller: Principal,
+        request: Request,
+        *,
+        answer: Callable[[TrainingOrder], bytes],
+        once: Once | None,
+        catalogue: Catalogue,
+        accounts: Accounts,
+    ) -> Placed:
+        """Place an order, or find the one that the same key and request placed before.
+
+        Args:
+            answer: Writes the answer that the caller gets, and gets again for the same key.
+
+        Raises:
+            NotOffered: A feature set is not in the unit's catalogue.
+            KeyReused: The key stands for another request.
+            Unavailable: The deadline passed. The same call with the same key is safe.
+        """
+        offered = catalogue.find_feature_sets(wish.feature_set_id for wish in request.wishes)
+        missing = [index for index, wish in enumerate(request.wishes) if wish.feature_set_id not in offered]
+        if missing:
+            # What was offered when the key came first need not be offered any more.
+            if once and (earlier := self._recall(caller, once)):
+                return earlier
+            raise NotOffered(missing)
+        contact = self._contact(caller, request, accounts)
+        order_id = self._sequence.next(self._table)
+
+        def compose(ticket: Ticket) -> Draft:
+            order = self._order(order_id, ticket, caller, request, contact)
+            writes = [_order_put(order), *_line_puts(order_id, request.wishes, offered)]
+            if once:
+                writes.append(self._once_put(caller, once, order, answer(order)))
+            return Draft({"order": _write(order)}, writes)
+
+        try:
+            ticket = self._book.place(compose)
+        except Collision as collision:
+            if once and (record := collision.items.get(_once_key(caller, once))):
+                return _replay(record, once)
+            raise
+        order = self._order(order_id, ticket, caller, request, contact)
+        return Placed(order_id, answer(order), replayed=False)
+
+    def page(self, first: int, count: int) -> Listing[TrainingOrder]:
+        """List up to `count` orders from rank `first` (from 0), oldest first."""
+        page = self._book.page(first, count)
+        return Listing([_read(entry["order"]) for entry in page.entries], page.total)
+
+    def order(self, order_id: int) -> TrainingOrder:
+        """Return one order.
+
+        Raises:
+            NotFound: The unit has no order of that id.
+        """
+        return self._mine(order_id, self._table.get(_order_key(order_id)))
+
+    def lines(self, order_id: int, first: int, count: int) -> Listing[Line]:
+        """List up to `count` lines of an order from rank `first` (from 0), by number.
+
+        Raises:
+            NotFound: The unit has no order of that id.
+        """
+        partition, last = _order_key(order_id)
+        found = [*self._table.query(partition, "LINE#", last)]
+        self._mine(order_id, found[-1] if found else None)
+        lines = [Line(**line) for pack in found[:-1] for line in pack["lines"]]
+        return Listing(lines[first : first + count], len(lines))
+
+    def cancel(self, order_id: int) -> TrainingOrder:
+        """Cancel an order, for support.
+
+        Raises:
+            NotFound: The unit has no order of that id.
+            Conflict: The order can no longer be cancelled.
+        """
+        order = self.order(order_id)
+        cancelled = replace(order, status=TrainingStatus.CANCELLED)
+        if order.status not in CANCELLED_FROM:
+            raise Conflict(f"Order {order_id} is {order.status} and can no longer be cancelled.")
+        show = Update(
+            self._book.entry_key(order.position),
+            "SET #order.#status = :to",
+            names={"#order": "order", "#status": "status"},
+            values={":to": str(cancelled.status)},
+        )
+        move = replace(
+            show,
+            key=_order_key(order_id),
+            condition="#order.#status = :from",
+            values={**show.values, ":from": str(order.status)},
+        )
+        try:
+            self._table.transact([move, show])
+        except TransactionRefused as refusal:
+            now = self.order(order_id)
+            if now.status is not TrainingStatus.CANCELLED:
+                raise Conflict(f"Order {order_id} is {now.status} and can no longer be cancelled.") from refusal
+        return cancelled
+
+    def settle(self) -> int:
+        """Settle the unit's book and return up to which position it is settled."""
+        return self._book.settle()
+
+    def _mine(self, order_id: int, item: Item | None) -> TrainingOrder:
+        if item is None or item["order"]["unit"]["id"] != self._unit.id:
+            raise NotFound("order", str(order_id))
+        return _read(item["order"])
+
+    def _contact(self, caller: Principal, request: Request, accounts: Accounts) -> tuple[str, Contact]:
+        email = request.contact_email or caller.user.user_name
+        if email.lower() == caller.user.user_name.lower():
+            return email, Contact(caller.user.forename, caller.user.surname)
+        return email, accounts.contact(self._unit.id, email) or Contact("", "")
+
+    def _order(
+        self, order_id: int, ticket: Ticket, caller: Principal, request: Request, contact: tuple[str, Contact]
+    ) -> TrainingOrder:
+        email, person = contact
+        return TrainingOrder(
+            id=order_id,
+            position=ticket.position,
+            partner=caller.partner,
+            business_unit=self._unit,
+            created_by=caller.user,
+            order_source=caller.order_source,
+            reference=request.reference,
+            contact_forename=person.forename,
+            contact_surname=person.surname,
+            contact_email=email,
+            email_keys=request.email_keys,
+            status=TrainingStatus.NEW,
+            created=ticket.issued,
+        )
+
+    def _once_put(self, caller: Principal, once: Once, order: TrainingOrder, answer: bytes) -> Put:
+        partition, sort = _once_key(caller, once)
+        now = self._now()
+        record = {
+            "pk": partition,
+            "sk": sort,
+            "fingerprint": once.fingerprint,
+            "orderId": order.id,
+            "answer": answer,
+            "expires": int((now + KEPT).timestamp()),
+        }
+        # DynamoDB deletes what has expired when it gets round to it; until then it must not count.
+        return Put(record, f"{ABSENT} OR expires < :now", values={":now": int(now.timestamp())})
+
+    def _recall(self, caller: Principal, once: Once) -> Placed | None:
+        record = self._table.get(_once_key(caller, once))
+        if record is None or record["expires"] < self._now().timestamp():
+            return None
+        return _replay(record, once)
+
+
+def _replay(record: Item, once: Once) -> Placed:
+    if record["fingerprint"] != once.fingerprint:
+        raise KeyReused("The idempotency key stands for another request.")
+    return Placed(record["orderId"], record["answer"], replayed=True)
+
+
+def _order_key(order_id: int) -> Key:
+    return f"ORDER#training#{order_id}", _ORDER
+
+
+def _once_key(caller: Principal, once: Once) -> Key:
+    # Hashed because the key is the caller's own text, and to have a length that is known.
+    return f"ONCE#{caller.partner}#{hashlib.sha256(once.key.encode()).hexdigest()}", "-"
+
+
+def _order_put(order: TrainingOrder) -> Put:
+    partition, sort = _order_key(order.id)
+    return Put({"pk": partition, "sk": sort, "order": _write(order)}, ABSENT)
+
+
+def _line_puts(order_id: int, wishes: Sequence[Wish], offered: Mapping[str, FeatureSet]) -> Iterator[Put]:
+    """Write the lines one to an item, or where those would be too many for a transaction, several to an item."""
+    partition, _ = _order_key(order_id)
+    lines = [
+        {**asdict(wish), "number": number, "description": offered[wish.feature_set_id].description}
+        for number, wish in enumerate(wishes, 1)
+    ]
+    size = math.ceil(len(lines) / LINE_ITEMS)
+    for start in range(0, len(lines), size):
+        sort = f"LINE#{start + 1:04}"
+        yield Put({"pk": partition, "sk": sort, "lines": lines[start : start + size]}, ABSENT)
+
+
+def _write(order: TrainingOrder) -> Item:
+    return {
+        "id": order.id,
+        "position": order.position,
+        "partner": order.partner,
+        "unit": asdict(order.business_unit),
+        "user": asdict(order.created_by),
+        "source": asdict(order.order_source),
+        "reference": order.reference,
+        "contact": {
+            "forename": order.contact_forename,
+            "surname": order.contact_surname,
+            "email": order.contact_email,
+        },
+        "emailKeys": order.email_keys,
+        "status": str(order.status),
+        "created": clock.to_text(order.created),
+    }
+
+
+def _read(item: Item) -> TrainingOrder:
+    return TrainingOrder(
+        id=item["id"],
+        position=item["position"],
+        partner=item["partner"],
+        business_unit=BusinessUnit(**item["unit"]),
+        created_by=User(**item["user"]),
+        order_source=OrderSource(**item["source"]),
+        reference=item["reference"],
+        contact_forename=item["contact"]["forename"],
+        contact_surname=item["contact"]["surname"],
+        contact_email=item["contact"]["email"],
+        email_keys=item["emailKeys"],
+        status=TrainingStatus(item["status"]),
+        created=clock.from_text(item["created"]),
+    )

@@ -1,0 +1,65 @@
+"""Where a function's environment becomes the things that its handlers use."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+
+from ordering import authorizer
+from ordering.accounts import Accounts
+from ordering.catalogue import Catalogue, Recent
+from ordering.clock import Clock, Deadline, system_clock
+from ordering.principal import BusinessUnit
+from ordering.table import Send, Table, Usage, connect
+from ordering.tokens import KeyRing, Verifier
+from ordering.training_orders import Sequence32, TrainingOrders
+
+KEYS_WITHIN = 3.0
+"""Seconds within which the signing keys must have been read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Everything below the contracts, over one connection; a function's role decides what of it works there."""
+
+    send: Send
+    orders_table: str
+    catalogue_table: str
+    accounts_table: str
+    now: Clock = system_clock
+    usage: Usage = field(default_factory=Usage)
+    recent: Recent = field(default_factory=Recent)
+    sequence: Sequence32 = field(default_factory=Sequence32)
+
+    def training_orders(self, unit: BusinessUnit, deadline: Deadline) -> TrainingOrders:
+        """Return the training orders of a business unit, for one request."""
+        return TrainingOrders(self._table(self.orders_table, deadline), unit, sequence=self.sequence, now=self.now)
+
+    def catalogue(self, unit: BusinessUnit, deadline: Deadline) -> Catalogue:
+        """Return the catalogue of a business unit, for one request."""
+        return Catalogue(self._table(self.catalogue_table, deadline), unit.id, self.recent)
+
+    def accounts(self, deadline: Deadline) -> Accounts:
+        """Return the accounts, for one request."""
+        return Accounts(self._table(self.accounts_table, deadline))
+
+    def _table(self, name: str, deadline: Deadline) -> Table:
+        return Table(self.send, name, self.usage, deadline)
+
+
+def from_environment() -> Services:
+    """Connect to the tables that the function's environment names; those that it does not use may be missing."""
+    return Services(
+        connect(),
+        orders_table=os.environ.get("ORDERS_TABLE", ""),
+        catalogue_table=os.environ.get("CATALOGUE_TABLE", ""),
+        accounts_table=os.environ.get("ACCOUNTS_TABLE", ""),
+    )
+
+
+def authorizer_from_environment() -> authorizer.Handler:
+    """Make the authorizer for the accounts table, issuer and audience that the function's environment names."""
+    services = from_environment()
+    keys = KeyRing(lambda: services.accounts(Deadline.after(KEYS_WITHIN)).signing_keys())
+    verifier = Verifier(keys, issuer=os.environ["TOKEN_ISSUER"], audience=os.environ["TOKEN_AUDIENCE"])
+    return authorizer.make_handler(verifier, services.accounts)
