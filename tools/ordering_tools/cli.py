@@ -1,0 +1,40 @@
+"""The `ordering` command."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from ordering_tools import issuing, openapi, sample_events
+from ordering_tools.local import serve
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command that the arguments name; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="ordering", description="Run and operate the order API.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    serving = commands.add_parser("serve", help="serve the API on this machine, with demo data")
+    serve.add_arguments(serving)
+    serving.set_defaults(run=serve.run)
+
+    token = commands.add_parser("token", help="issue tokens").add_subparsers(required=True, metavar="COMMAND")
+    issue = token.add_parser("issue", help="print a token for a partner of the local run")
+    issuing.add_arguments(issue)
+    issue.set_defaults(run=issuing.run)
+
+    reference = commands.add_parser("openapi", help="write docs/openapi.json from the functions' routes and models")
+    openapi.add_arguments(reference)
+    reference.set_defaults(run=openapi.run)
+
+    events = commands.add_parser("events", help="write events/ for `sam local invoke`")
+    sample_events.add_arguments(events)
+    events.set_defaults(run=sample_events.run)
+
+    chosen = parser.parse_args(arguments)
+    code: int = chosen.run(chosen)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,81 @@
+"""`ordering token issue`: a token for a partner of the local installation."""
+
+from __future__ import annotations
+
+import argparse
+import secrets
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+from ordering.accounts import Accounts, Partner
+from ordering.clock import system_clock
+from ordering.errors import Unavailable
+from ordering.tokens import Claims
+from ordering_tools.installation import DEFAULT_STATE, Installation, NoInstallation, reopen
+
+
+class NotIssued(Exception):
+    """No token was issued; the message says why and what to do."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("--partner", required=True, help="the partner's id, for instance northwind in the demo data")
+    parser.add_argument("--user", help="the id of the partner's user; may be left out if there is only one")
+    parser.add_argument(
+        "--unit", action="append", metavar="ID", help="a business unit to cover, once for each; by default all"
+    )
+    parser.add_argument("--days", type=int, default=30, help="how long it is valid (default: 30)")
+    parser.add_argument("--state", type=Path, default=DEFAULT_STATE, help=argparse.SUPPRESS)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the token; returns the exit code."""
+    try:
+        installation = reopen(arguments.state)
+        token = issue(installation, arguments.partner, arguments.user, arguments.unit, timedelta(days=arguments.days))
+    except (NoInstallation, NotIssued) as error:
+        print(error, file=sys.stderr)
+        return 1
+    except Unavailable:
+        print("the local run does not answer; start it with `make serve`", file=sys.stderr)
+        return 1
+    print(token)
+    return 0
+
+
+def issue(
+    installation: Installation, partner_id: str, user: str | None, units: list[str] | None, valid: timedelta
+) -> str:
+    """Issue a token that the installation's authorizer accepts for so long.
+
+    Raises:
+        NotIssued: There is no such partner, user or business unit.
+    """
+    partner = Accounts(installation.accounts).partner(partner_id)
+    if partner is None:
+        raise NotIssued(f"there is no partner '{partner_id}'")
+    if unknown := set(units or ()) - {unit.id for unit in partner.business_units}:
+        raise NotIssued(f"{partner_id} has no business unit {', '.join(sorted(unknown))}")
+    claims = Claims(
+        token_id=secrets.token_urlsafe(16),
+        partner=partner_id,
+        user=user_of(partner, user),
+        expires=system_clock() + valid,
+        business_units=frozenset(units) if units else None,
+    )
+    return installation.signer.issue(claims)
+
+
+def user_of(partner: Partner, user: str | None) -> str:
+    """Return the id of the user that a token is for.
+
+    Raises:
+        NotIssued: There is no such user, or none was named and there is not exactly one.
+    """
+    if user is None and len(partner.users) == 1:
+        return next(iter(partner.users))
+    if user is None or user not in partner.users:
+        raise NotIssued(f"name one of {partner.id}'s users with --user: {', '.join(sorted(partner.users))}")
+    return user

@@ -1,0 +1,98 @@
+"""What API Gateway answers by itself, rendered from the template's own `GatewayResponses`.
+
+The types, their statuses and their fall-backs are those of
+https://docs.aws.amazon.com/apigateway/latest/developerguide/supported-gateway-response-types.html: a type that the
+template does not customise takes parameters and template of DEFAULT_4XX or DEFAULT_5XX, and without those AWS's own
+body. The documentation gives failed integrations 504 as their default status; a Lambda integration that fails is in
+fact answered with 502, which is what stands here.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+DEFAULTS: dict[str, tuple[int, str]] = {
+    "UNAUTHORIZED": (401, "Unauthorized"),
+    "ACCESS_DENIED": (403, "User is not authorized to access this resource"),
+    "MISSING_AUTHENTICATION_TOKEN": (403, "Missing Authentication Token"),
+    "REQUEST_TOO_LARGE": (413, "Request Too Long"),
+    "BAD_REQUEST_BODY": (400, "Invalid request body"),
+    "AUTHORIZER_FAILURE": (500, "Internal server error"),
+    "AUTHORIZER_CONFIGURATION_ERROR": (500, "Internal server error"),
+    "API_CONFIGURATION_ERROR": (500, "Internal server error"),
+    "INTEGRATION_FAILURE": (502, "Internal server error"),
+    "INTEGRATION_TIMEOUT": (504, "Endpoint request timed out"),
+}
+_JSON = "application/json"
+_VARIABLE = re.compile(r"\$(?:\{(context\.[\w.]+)\}|(context\.\w+(?:\.\w+)*))")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A response on its way to the client."""
+
+    status: int
+    headers: list[tuple[str, str]] = field(default_factory=list)
+    body: bytes = b""
+
+
+@dataclass(frozen=True)
+class GatewayResponses:
+    """The template's customisations, by response type."""
+
+    customised: Mapping[str, Mapping[str, Any]]
+
+    def render(self, kind: str, context: Mapping[str, str]) -> Answer:
+        """Answer a request with a gateway response.
+
+        `context` holds what the template may name as `$context.…`, for instance `path` and `requestId`.
+        """
+        default_status, message = DEFAULTS[kind]
+        fallback = f"DEFAULT_{default_status // 100}XX"
+        response = self.customised.get(kind) or self.customised.get(fallback) or {}
+        known = {
+            "error.message": message,
+            "error.messageString": json.dumps(message),
+            "error.responseType": kind,
+            **context,
+        }
+        content_type, template = _template(response.get("ResponseTemplates", {}))
+        headers = {"Content-Type": content_type, **_headers(response.get("ResponseParameters", {}), known)}
+        return Answer(
+            status=int(response.get("StatusCode", default_status)),
+            headers=list(headers.items()),
+            body=_fill(template, known).encode(),
+        )
+
+
+def _template(templates: Mapping[str, str]) -> tuple[str, str]:
+    if _JSON in templates:
+        return _JSON, templates[_JSON]
+    return next(iter(templates.items()), (_JSON, '{"message":$context.error.messageString}'))
+
+
+def _headers(parameters: Mapping[str, Any], context: Mapping[str, str]) -> dict[str, str]:
+    """A mapping's source is a text in single quotes or a variable; one that has no value sends no header."""
+    headers = {}
+    for name, source in parameters.get("Headers", {}).items():
+        if source.startswith("'"):
+            headers[name] = source[1:-1]
+        elif (value := context.get(source.removeprefix("context."))) is not None:
+            headers[name] = value
+    return headers
+
+
+def _fill(template: str, context: Mapping[str, str]) -> str:
+    def value(match: re.Match[str]) -> str:
+        name = (match[1] or match[2]).removeprefix("context.")
+        text = context.get(name, "")
+        # Already quoted; everything else stands inside the template's own quotes.
+        return text if name == "error.messageString" else json.dumps(text)[1:-1]
+
+    return _VARIABLE.sub(value, template)

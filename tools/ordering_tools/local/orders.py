@@ -1,0 +1,31 @@
+"""What `serve` tells the gateway's process, on its command line."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from json import dumps, loads
+
+
+@dataclass(frozen=True)
+class Orders:
+    """What the gateway's process is started with."""
+
+    listener: int
+    """The descriptor of the listening socket."""
+    control: int
+    """The descriptor of the socket to its parent: it says `ready`, and takes `move <release>`."""
+    template: str
+    release: str
+    endpoint: str
+    log: str
+    runtime: str | None
+    """The interpreter with the runtime client, or None to run functions in this process."""
+
+    def dump(self) -> str:
+        """As one argument of a command line."""
+        return dumps(asdict(self))
+
+    @classmethod
+    def load(cls, text: str) -> Orders:
+        """From that argument."""
+        return cls(**loads(text))

@@ -1,0 +1,341 @@
+"""The whole stack on one machine: build, engine, tables, demo data, gateway; then watch, until told to stop."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from ordering_tools.local.build import BuildError, build
+from ordering_tools.local.engine import (
+    Engine,
+    EngineError,
+    ForeignEngine,
+    create_tables,
+    dynamodb,
+    start_engine,
+)
+from ordering_tools.local.gateway_process import GatewayError, GatewayProcess
+from ordering_tools.local.state import Running, State, StateError
+from ordering_tools.local.watch import Watcher
+from ordering_tools.template import Template, TemplateError
+
+ROOT = Path(__file__).resolve().parents[3]
+HOST = "127.0.0.1"
+
+Prepare = Callable[[str, Path, str], str]
+"""Puts demo data behind an endpoint, given the state folder and the base URL, and says what to try."""
+
+_PROBLEMS = (BuildError, EngineError, GatewayError, TemplateError)
+_TICK_SECONDS = 0.25
+
+
+class PortTakenError(Exception):
+    """Something else listens on the port."""
+
+
+class Stopped(BaseException):
+    """Somebody asked for the end."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to serve."""
+
+    port: int = 3000
+    """0 is any that is free."""
+    state: Path = ROOT / ".ordering"
+    template: Path = ROOT / "template.yaml"
+    target: Path = ROOT / ".build" / "local"
+    """Where builds go; the layer of dependencies is there already."""
+    environments: Path = ROOT / ".venvs"
+    fresh: bool = False
+    debug: bool = False
+    verbose: bool = False
+
+    @property
+    def runtime(self) -> Path | None:
+        """The interpreter for the functions' processes; None where they run in the gateway's."""
+        python = self.environments / "runtime" / "bin" / "python"
+        return python if python.exists() and not self.debug else None
+
+
+class LocalRun:
+    """A stack that is being served."""
+
+    def __init__(self, options: Options, listener: socket.socket, state: State, prepare: Prepare | None) -> None:
+        """Bring it up, saying what is done and how long it took.
+
+        Raises:
+            BuildError, EngineError, GatewayError, TemplateError: It cannot be.
+        """
+        self._options = options
+        self._listener = listener
+        self._state = state
+        self._log_end = state.log.stat().st_size if state.log.exists() else 0
+        self.base_url = f"http://{HOST}:{listener.getsockname()[1]}"
+        self._children = ExitStack()
+        try:
+            with step("build"):
+                self._release = build(options.template, options.target)
+            self._engine = self._start_engine()
+            # The gateway takes longest: it starts while the engine does and the tables are filled.
+            self._gateway = self._start_gateway()
+            with step("engine"):
+                self._engine.wait()
+            with step("tables"):
+                self._create_tables()
+            text = ""
+            if prepare:
+                with step("demo data"):
+                    text = prepare(self._engine.endpoint, state.folder, self.base_url)
+            with step("gateway"):
+                self._gateway.wait()
+            self._watcher = Watcher(options.template)
+            state.announce(Running(self.base_url, self._engine.endpoint, os.getpid()))
+        except BaseException:
+            self.stop()
+            raise
+        self._introduce(text)
+
+    def tick(self) -> None:
+        """Do what has come up since the last one.
+
+        Raises:
+            EngineError, GatewayError: A part of the stack has ended.
+        """
+        if not self._engine.alive:
+            raise EngineError(f"the engine ended; its last words are in {self._state.engine / 'engine.log'}")
+        if not self._gateway.alive:
+            raise GatewayError("the gateway ended; what it said stands above")
+        if self._options.verbose:
+            self._show_log()
+        if changed := self._watcher.changed():
+            self._reload(changed)
+
+    def stop(self) -> None:
+        """End every child, the engine last and with its data written."""
+        self._children.close()
+
+    def _start_engine(self) -> Engine | ForeignEngine:
+        python = self._options.environments / "engine" / "bin" / "python"
+        engine = start_engine(python, self._state.engine, descriptors=(self._state.lock,))
+        self._children.callback(self._stop_engine, engine)
+        return engine
+
+    @staticmethod
+    def _stop_engine(engine: Engine | ForeignEngine) -> None:
+        if not engine.stop():
+            say("the engine had to be killed: what was written in this run is lost")
+
+    def _start_gateway(self) -> GatewayProcess:
+        runtime = self._options.runtime
+        layers = [] if runtime else sorted(self._release.glob("*/python"))
+        gateway = GatewayProcess(
+            self._options.environments / "sam" / "bin" / "python",
+            self._listener,
+            template=self._options.template,
+            release=self._release,
+            endpoint=self._engine.endpoint,
+            log=self._state.log,
+            runtime=runtime,
+            layers=layers,
+        )
+        self._children.callback(gateway.stop)
+        return gateway
+
+    def _create_tables(self) -> None:
+        create_tables(dynamodb(self._engine.endpoint), Template.load(self._options.template).tables)
+
+    def _reload(self, changed: list[Path]) -> None:
+        """Go on with the changed sources; with the old ones if the new ones cannot be built."""
+        names = ", ".join(os.path.relpath(path) for path in changed[:3]) + (" …" if len(changed) > 3 else "")
+        try:
+            with step(f"reload: {names}"):
+                self._release = build(self._options.template, self._options.target)
+                if self._options.template.resolve() in changed or not self._options.runtime:
+                    self._restart_gateway()
+                else:
+                    self._gateway.move(self._release)
+        except _PROBLEMS as error:
+            if not self._gateway.alive:
+                raise
+            say(f"not reloaded: {error}")
+
+    def _restart_gateway(self) -> None:
+        """Replace the gateway: callers wait on the socket, which stays, meanwhile."""
+        self._create_tables()
+        before, self._gateway = self._gateway, self._start_gateway()
+        try:
+            self._gateway.wait()
+        except GatewayError:
+            self._gateway.stop()
+            self._gateway = before
+            raise
+        before.stop()
+
+    def _introduce(self, text: str) -> None:
+        options = self._options
+        if not options.runtime and not options.debug:
+            say("  AWS's runtime client is not available here: functions run in the gateway's process, in turn")
+        if options.debug:
+            say("  functions run in the gateway's process, one call at a time: breakpoint() opens here")
+        say(f"\nserving {self.base_url}   (data in {os.path.relpath(self._state.folder)}, kept; Ctrl-C stops)")
+        say(f"  DynamoDB {self._engine.endpoint}, functions' log {os.path.relpath(self._state.log)}")
+        if text:
+            say(f"\n{text}")
+
+    def _show_log(self) -> None:
+        with suppress(FileNotFoundError), self._state.log.open("rb") as log:
+            log.seek(self._log_end)
+            news = log.read()
+        self._log_end += len(news)
+        if news:
+            say(news.decode("utf-8", "replace").rstrip("\n"))
+
+
+def serve(options: Options, prepare: Prepare | None) -> int:
+    """Serve until a signal says stop; the exit status.
+
+    0 after Ctrl-C, SIGTERM or SIGHUP; 1 if the stack cannot be served; 2 if its port or its state is in use.
+    """
+    with ExitStack() as held:
+        try:
+            # In this order: from here on each signal ends what has been started, once.
+            held.enter_context(_signals())
+            listener = held.enter_context(listen(options.port))
+            state = State(options.state, fresh=options.fresh)
+            held.callback(state.release)
+            run = LocalRun(options, listener, state, prepare)
+            held.callback(run.stop)
+            while True:
+                run.tick()
+                time.sleep(_TICK_SECONDS)
+        except Stopped:
+            say("\nstopping")
+        except (PortTakenError, StateError) as error:
+            say(str(error))
+            return 2
+        except _PROBLEMS as error:
+            say(f"cannot serve: {error}")
+            return 1
+    return 0
+
+
+def listen(port: int) -> socket.socket:
+    """A listening socket on the loopback address.
+
+    It stays open for the whole run, so that nobody else gets the port while a gateway is replaced.
+
+    Raises:
+        PortTakenError: Something listens there, on this address or on all.
+    """
+    if port and _somebody_answers(port):
+        raise _taken(port)
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((HOST, port))
+        listener.listen(128)
+    except OSError as error:
+        listener.close()
+        raise _taken(port) from error
+    return listener
+
+
+def _somebody_answers(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex((HOST, port)) == 0
+
+
+def _taken(port: int) -> PortTakenError:
+    return PortTakenError(
+        f"port {port} is taken by another program; stop that, or choose another: `make serve PORT={port + 1}`"
+    )
+
+
+@contextmanager
+def _signals() -> Iterator[None]:
+    """Turn the first signal that asks for the end into `Stopped`; those that follow change nothing."""
+    asked = False
+
+    def ask(*_: object) -> None:
+        nonlocal asked
+        if not asked:
+            asked = True
+            raise Stopped
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def step(name: str) -> Iterator[None]:
+    """Say what was done and how long it took."""
+    began = time.monotonic()
+    yield
+    say(f"  {name}: {time.monotonic() - began:.2f} s")
+
+
+def say(line: str) -> None:
+    """Tell the person at the terminal, if it is still there."""
+    with suppress(OSError):
+        sys.stderr.write(f"{line}\n")
+        sys.stderr.flush()
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `ordering serve`."""
+    default = Options()
+    parser.add_argument("--port", type=int, default=default.port, help="on 127.0.0.1 (%(default)s; 0 is any)")
+    parser.add_argument("--fresh", action="store_true", help="start over: delete what earlier runs kept")
+    parser.add_argument("--debug", action="store_true", help="functions in one process: breakpoint() works")
+    parser.add_argument("--verbose", action="store_true", help="show what the functions log")
+    parser.add_argument("--bare", action="store_true", help="no demo data")
+    parser.add_argument("--state", type=Path, default=default.state, help="where data is kept (%(default)s)")
+    parser.add_argument("--template", type=Path, default=default.template, help=argparse.SUPPRESS)
+    parser.add_argument("--build", type=Path, default=default.target, help=argparse.SUPPRESS)
+
+
+def run(namespace: argparse.Namespace) -> int:
+    """Serve as the arguments say; the exit status."""
+    options = Options(
+        port=namespace.port,
+        state=namespace.state.resolve(),
+        template=namespace.template.resolve(),
+        target=namespace.build.resolve(),
+        fresh=namespace.fresh,
+        debug=namespace.debug,
+        verbose=namespace.verbose,
+    )
+    return serve(options, None if namespace.bare else _demo())
+
+
+def _demo() -> Prepare:
+    # Imported here, since tests of the local run itself do without it.
+    from ordering_tools import demo  # noqa: PLC0415 - as above
+
+    return demo.prepare
+
+
+def main() -> int:
+    """`ordering serve`, without the rest of the command."""
+    parser = argparse.ArgumentParser(prog="ordering serve", description=__doc__)
+    add_arguments(parser)
+    return run(parser.parse_args())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,97 @@
+"""The local run for tests: `ordering serve` in a process of its own, as a context."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from ordering_tools.local.serve import Options
+from ordering_tools.local.state import find
+
+_READY_SECONDS = 60.0
+_STOP_SECONDS = 20.0
+
+
+class StackError(Exception):
+    """The stack did not get ready; the message is what it printed."""
+
+
+@dataclass(frozen=True)
+class LocalStack:
+    """A local run that answers."""
+
+    base_url: str
+    endpoint: str
+    """DynamoDB's."""
+    process: subprocess.Popen[bytes]
+    output: Path
+    """What it printed so far: progress, and one line per request."""
+    state: Path
+
+    def said(self) -> str:
+        """What it printed so far."""
+        return self.output.read_text(encoding="utf-8", errors="replace")
+
+
+@contextmanager
+def running(  # noqa: PLR0913 - each is an option of the command
+    state: Path,
+    *,
+    port: int = 0,
+    template: Path | None = None,
+    build: Path | None = None,
+    demo: bool = False,
+    debug: bool = False,
+    fresh: bool = False,
+    environment: Mapping[str, str] | None = None,
+    stdin: int = subprocess.DEVNULL,
+) -> Iterator[LocalStack]:
+    """Serve for as long as the context lasts, on a free port unless one is given.
+
+    `environment` is added to this process's own, for instance ORDERING_DYNAMODB_ENDPOINT. `stdin` is what a
+    debugger reads from.
+
+    Raises:
+        StackError: It did not get ready within a minute.
+    """
+    flags = {"--debug": debug, "--fresh": fresh, "--bare": not demo}
+    command = [
+        *(sys.executable, "-m", "ordering_tools.local.serve", "--port", str(port), "--state", str(state)),
+        *("--template", str(template or Options.template), "--build", str(build or Options.target)),
+        *(flag for flag, given in flags.items() if given),
+    ]
+    state.mkdir(parents=True, exist_ok=True)
+    output = state.with_name(f"{state.name}.out")
+    with output.open("wb") as stream:
+        process = subprocess.Popen(  # noqa: S603 - our own command
+            command,
+            stdin=stdin,
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, **(environment or {})},
+        )
+    try:
+        yield _wait(process, state, output)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _wait(process: subprocess.Popen[bytes], state: Path, output: Path) -> LocalStack:
+    deadline = time.monotonic() + _READY_SECONDS
+    while process.poll() is None and time.monotonic() < deadline:
+        if (found := find(state)) and found.process == process.pid:
+            return LocalStack(found.base_url, found.endpoint, process, output, state)
+        time.sleep(0.02)
+    raise StackError(output.read_text(encoding="utf-8", errors="replace"))

@@ -1,0 +1,221 @@
+"""`ordering openapi`: one OpenAPI 3.1 document from the routes and models of all functions.
+
+Each function's routes are registered once more with a resolver of Powertools that only documents, with signatures that
+say in Powertools' terms what `ordering.api` binds; Powertools makes the schemas and merges them. What every call has in
+common, security and errors, is added here, so that no route repeats it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import inspect
+import json
+import sys
+from collections.abc import Callable, Iterator
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
+
+from aws_lambda_powertools.event_handler import APIGatewayRestResolver
+from aws_lambda_powertools.event_handler.openapi.merge import OpenAPIMerge
+from aws_lambda_powertools.event_handler.openapi.params import Body, Header, Query
+from pydantic import BaseModel, TypeAdapter
+
+from ordering.api import Api, wanted_by
+from ordering.contracts import training
+from ordering.contracts.http import Answer
+from ordering_tools.installation import ROOT
+
+DOCUMENT = ROOT / "docs" / "openapi.json"
+
+OPENAPI = "3.1.0"
+VERSION = "1.0.0"
+BEARER = "Contact our support to receive a token. It has many privileges, so keep it safe."
+DESCRIPTION = """\
+Order course access for your own customers: find products and their feature sets, order seats, read the orders back.
+
+Where the published reference is silent, the rules are this API's own and are stated here.
+"""
+
+_PARAMETERS: dict[str, type[Query | Header]] = {"query": Query, "headers": Header}
+
+_PROBLEMS = {
+    "400": ("InvalidRequest", "The request breaks rules; `errors` lists every fault."),
+    "401": ("Unauthorized", "The access token is missing, malformed, expired or revoked."),
+    "403": ("Forbidden", "The partner may not use this API: it lacks the grant, pays by card, or is switched off."),
+    "404": ("NotFound", "There is no such thing for this caller; another partner's is answered the same."),
+    "405": ("MethodNotAllowed", "The path does not know the method; `Allow` names those that it knows."),
+    "413": ("ContentTooLarge", "The body is larger than 1 MiB."),
+    "415": ("UnsupportedMediaType", "The body is not declared as JSON."),
+    "422": ("IdempotencyKeyReused", "The `Idempotency-Key` stands for another request."),
+    "429": (
+        "TooManyRequests",
+        "Requests come faster than the partner's plan allows; `Retry-After` says when to go on.",
+    ),
+    "500": ("InternalServerError", "Something failed on our side."),
+    "503": (
+        "ServiceUnavailable",
+        "The request could not be carried out in time; `Retry-After` says when to try again.",
+    ),
+}
+_CREATED_HEADERS = {
+    "Location": {"description": "A relative link to the order.", "schema": {"type": "string"}, "required": True},
+    "Idempotent-Replayed": {
+        "description": "`true` where the same key got this very answer before.",
+        "schema": {"type": "string", "const": "true"},
+    },
+}
+_POWERTOOLS_OWN = ("HTTPValidationError", "ResponseValidationError", "ValidationError")
+"""What Powertools' own validation would answer with."""
+_ALWAYS = ("400", "401", "403", "404", "405", "429", "500", "503")
+_WITH_A_BODY = ("413", "415", "422")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("--check", action="store_true", help="write nothing, fail if the committed document is stale")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Write the document, or compare it; returns the exit code."""
+    text = to_text(document())
+    if not arguments.check:
+        DOCUMENT.write_text(text)
+        return 0
+    if DOCUMENT.read_text() != text:
+        print(f"{DOCUMENT.relative_to(ROOT)} is stale; write it with `ordering openapi`", file=sys.stderr)
+        return 1
+    return 0
+
+
+def to_text(schema: dict[str, Any]) -> str:
+    """Write a document as it is committed."""
+    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
+
+
+def document() -> dict[str, Any]:
+    """Build the document."""
+    merge = OpenAPIMerge(
+        title="Order API", version=VERSION, openapi_version=OPENAPI, description=DESCRIPTION, on_conflict="error"
+    )
+    for app in apps():
+        schema = documenting(app).get_openapi_schema(openapi_version=OPENAPI)
+        merge.add_schema(schema.model_dump(by_alias=True, exclude_none=True, mode="json"))
+    return _complete(merge.get_openapi_schema())
+
+
+def apps() -> Iterator[Api]:
+    """Import the functions that have routes."""
+    for path in sorted((ROOT / "functions").glob("*/app.py")):
+        if "Api(" not in path.read_text():
+            continue
+        spec = importlib.util.spec_from_file_location(f"documented_{path.parent.name}", path)
+        if spec is None or spec.loader is None:
+            raise ImportError(str(path))
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[module.__name__] = module
+        spec.loader.exec_module(module)
+        yield module.app
+
+
+def documenting(app: Api) -> APIGatewayRestResolver:
+    """Register an app's routes with a resolver that documents them."""
+    resolver = APIGatewayRestResolver()
+    # The router keeps its routes to itself and has no other way to list them.
+    for route in [*app._static_routes, *app._dynamic_routes]:  # noqa: SLF001
+        resolver.route(
+            route.path,
+            route.method,
+            summary=route.summary,
+            description=inspect.getdoc(route.func),
+            tags=route.tags,
+            operation_id=route.func.__name__,
+            status_code=route.status_code,
+            response_description="Created" if route.status_code == 201 else "OK",
+        )(_signed(route.func, app.contract.query))
+    return resolver
+
+
+def _signed(handler: Callable[..., Any], query: type[BaseModel]) -> Callable[..., Any]:
+    """Make a function that is never called, with the handler's signature in Powertools' terms."""
+    wanted = {"query": query, **wanted_by(handler)}
+    parameters = [parameter for name, kind in wanted.items() for parameter in _parameters(name, kind)]
+    shown = get_type_hints(handler)["return"]
+    if get_origin(shown) is Answer:
+        (shown,) = get_args(shown)
+
+    def stand_in() -> None:
+        """Never called."""
+
+    stand_in.__signature__ = inspect.Signature(  # type: ignore[attr-defined] # functions take any attribute
+        sorted(parameters, key=lambda parameter: parameter.default is not inspect.Parameter.empty),
+        return_annotation=shown,
+    )
+    return stand_in
+
+
+def _parameters(name: str, kind: Any) -> Iterator[inspect.Parameter]:
+    if name in {"call", "unit"}:
+        return
+    if name in _PARAMETERS:
+        # Powertools would take the model whole, but would leave out the bounds of its fields.
+        for field, info in kind.model_fields.items():
+            default = inspect.Parameter.empty if info.is_required() else info.default
+            marker = _PARAMETERS[name](alias=info.alias or field, description=info.description)
+            yield _parameter(field, Annotated[(_given(info.annotation), *info.metadata, marker)], default)
+    elif name == "body":
+        yield _parameter(name, Annotated[kind, Body()])
+    else:
+        yield _parameter(name, kind)
+
+
+def _parameter(name: str, annotation: Any, default: Any = inspect.Parameter.empty) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def _given(annotation: Any) -> Any:
+    """Take None out of a type: a parameter that is not given is not null, it is not there."""
+    given = [part for part in get_args(annotation) if part is not type(None)]
+    return given[0] if type(None) in get_args(annotation) else annotation
+
+
+def _complete(schema: dict[str, Any]) -> dict[str, Any]:
+    """Add what all calls have in common."""
+    components = schema["components"]
+    for unused in _POWERTOOLS_OWN:
+        components["schemas"].pop(unused, None)
+    problem = TypeAdapter(training.Problem).json_schema(ref_template="#/components/schemas/{model}")
+    components["schemas"] |= {**problem.pop("$defs"), "Problem": problem}
+    components["schemas"] = dict(sorted(components["schemas"].items()))
+    components["responses"] = {name: _problem_response(text) for name, text in _PROBLEMS.values()}
+    components["securitySchemes"] = {
+        "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT", "description": BEARER}
+    }
+    schema["security"] = [{"bearer": []}]
+    schema["paths"] = dict(sorted(schema["paths"].items()))
+    for methods in schema["paths"].values():
+        for operation in methods.values():
+            for parameter in operation.get("parameters", ()):
+                if parameter["in"] == "header":
+                    # Powertools writes them in lower case, which is right but not how anyone knows them.
+                    parameter["name"] = parameter["name"].title()
+            statuses = sorted([*_ALWAYS, *(_WITH_A_BODY if "requestBody" in operation else ())])
+            operation["responses"] |= {
+                status: {"$ref": f"#/components/responses/{_PROBLEMS[status][0]}"} for status in statuses
+            }
+            if "201" in operation["responses"]:
+                operation["responses"]["201"]["headers"] = _CREATED_HEADERS
+    return {**schema, "paths": _tidy(schema["paths"]), "components": _tidy(components)}
+
+
+def _tidy(part: Any) -> Any:
+    """Drop the titles that pydantic makes of names, and write whole bounds as whole numbers."""
+    if isinstance(part, dict):
+        return {name: _tidy(value) for name, value in part.items() if name != "title" or not isinstance(value, str)}
+    if isinstance(part, list):
+        return [_tidy(value) for value in part]
+    return int(part) if isinstance(part, float) and part.is_integer() else part
+
+
+def _problem_response(text: str) -> dict[str, Any]:
+    schema = {"$ref": "#/components/schemas/Problem"}
+    return {"description": text, "content": {"application/problem+json": {"schema": schema}}}

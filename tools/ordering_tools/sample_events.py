@@ -1,0 +1,96 @@
+"""`ordering events`: one event per function in `events/`, for `sam local invoke`.
+
+They are made by what makes the local gateway's events, for requests on the demo data.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ordering.principal import Principal
+from ordering_tools import demo
+from ordering_tools.installation import ROOT
+from ordering_tools.local.events import GatewayRequest, function_event, request_authorizer_event
+
+FOLDER = ROOT / "events"
+
+_PRODUCT = f"/api/v2/products/{demo.AZ_300.id}"
+_ORDER = {
+    "purchaseOrderReference": "PO-4711",
+    "contactEmail": demo.JOHN.user_name,
+    "emailKeys": False,
+    "orderItems": [{"featureSetId": demo.AZ_300_STANDARD.id, "quantity": 3}],
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("--check", action="store_true", help="write nothing, fail if a committed event is stale")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Write the events, or compare them; returns the exit code."""
+    stale = []
+    for name, event in events():
+        path = FOLDER / f"{name}.json"
+        text = json.dumps(event, indent=2, sort_keys=True) + "\n"
+        if arguments.check and (not path.exists() or path.read_text() != text):
+            stale.append(path.name)
+        elif not arguments.check:
+            path.write_text(text)
+    if stale:
+        print(f"stale in events/: {', '.join(stale)}; write them with `ordering events`", file=sys.stderr)
+    return 1 if stale else 0
+
+
+def events() -> Iterator[tuple[str, dict[str, Any]]]:
+    """Make the events, by the name of the function's folder."""
+    yield "authorizer", request_authorizer_event(_request("GET", "/api/v2/orders", "/api/v2/orders"))
+    yield "products", _event("GET", "/api/v2/products", "/api/v2/products")
+    resource = "/api/v2/products/{productId}/feature_sets"
+    yield "feature_sets", _event("GET", f"{_PRODUCT}/feature_sets", resource, {"productId": demo.AZ_300.id})
+    yield "orders", _event("POST", "/api/v2/orders", "/api/v2/orders", body=_ORDER)
+    yield "order_items", _event("GET", "/api/v2/orders/1/items", "/api/v2/orders/{orderId}/items", {"orderId": "1"})
+
+
+def _event(
+    method: str, path: str, resource: str, parameters: Mapping[str, str] | None = None, body: Any = None
+) -> dict[str, Any]:
+    partner = demo.partners()[0]
+    principal = Principal(
+        partner.id, demo.JOHN, partner.business_units, partner.order_source, partner.payment_terms, ("training",)
+    )
+    context = {"principalId": partner.id, "principal": principal.to_text()}
+    return function_event(_request(method, path, resource, parameters, body), context)
+
+
+def _request(
+    method: str, path: str, resource: str, parameters: Mapping[str, str] | None = None, body: Any = None
+) -> GatewayRequest:
+    headers = [
+        ("Accept", "application/json"),
+        # No real token: whoever has one of theirs puts it here.
+        ("Authorization", "Bearer header.payload.signature"),
+        ("Host", "api.example.com"),
+    ]
+    if body is not None:
+        headers += [("Content-Type", "application/json"), ("Idempotency-Key", "an-order-placed-once")]
+    return GatewayRequest(
+        method=method,
+        path=path,
+        query=f"businessUnitId={demo.UK.id}",
+        headers=headers,
+        body=b"" if body is None else json.dumps(body).encode(),
+        source_ip="192.0.2.7",
+        protocol="HTTP/1.1",
+        stage="live",
+        port=443,
+        resource=resource,
+        path_parameters=parameters or {},
+        request_id="6f1c8f0e-2a55-4f0e-9a0b-0a5f6f4f1d11",
+        time=1_682_081_364.761,
+    )

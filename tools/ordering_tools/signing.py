@@ -1,0 +1,53 @@
+"""The development key: signs the tokens of the local run, and is worth nothing anywhere else."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from jwt.algorithms import ECAlgorithm
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_FILE = "signing-key.pem"
+
+
+@dataclass(frozen=True)
+class SigningKey:
+    """A private key with the id and the public part that tokens are verified by."""
+
+    key_id: str
+    private_key: str
+    public_jwk: dict[str, Any]
+
+
+def development_key(state: Path) -> SigningKey:
+    """Return the key that is kept in `state`; the first time, make it, readable by its owner alone."""
+    path = state / _FILE
+    if not path.exists():
+        state.mkdir(parents=True, exist_ok=True)
+        private = ec.generate_private_key(ec.SECP256R1())
+        text = private.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(text)
+    return signing_key(path.read_text())
+
+
+def signing_key(pem: str) -> SigningKey:
+    """Read a private P-256 key; its id is its thumbprint (RFC 7638)."""
+    loaded = serialization.load_pem_private_key(pem.encode(), password=None)
+    if not isinstance(loaded, ec.EllipticCurvePrivateKey):
+        raise TypeError("the signing key is no P-256 key")
+    jwk: dict[str, Any] = ECAlgorithm.to_jwk(loaded.public_key(), as_dict=True)
+    essential = {name: jwk[name] for name in ("crv", "kty", "x", "y")}
+    digest = hashlib.sha256(json.dumps(essential, separators=(",", ":"), sort_keys=True).encode()).digest()
+    return SigningKey(base64.urlsafe_b64encode(digest).rstrip(b"=").decode(), pem, essential)

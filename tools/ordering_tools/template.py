@@ -1,0 +1,167 @@
+"""What `template.yaml` says, for the tools and the tests that must agree with it.
+
+Short tags are read as CloudFormation reads them (`!Ref X` is `{"Ref": "X"}`). References to parameters become
+their defaults and references to resources become logical ids, which is what tables are called outside AWS.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+_TABLE_PROPERTIES = (
+    "AttributeDefinitions",
+    "KeySchema",
+    "BillingMode",
+    "ProvisionedThroughput",
+    "GlobalSecondaryIndexes",
+    "LocalSecondaryIndexes",
+)
+
+
+class TemplateError(Exception):
+    """The template cannot be read; the message says where and why."""
+
+
+@dataclass(frozen=True)
+class TableDefinition:
+    """One table of the template."""
+
+    name: str
+    """The logical id, which is the table's name in the local run and in tests."""
+    create: dict[str, Any]
+    """The arguments of DynamoDB's CreateTable."""
+    ttl_attribute: str | None
+
+
+@dataclass(frozen=True)
+class FunctionDefinition:
+    """One function of the template."""
+
+    name: str
+    code: Path
+    """Its folder, relative to the template."""
+
+
+@dataclass(frozen=True)
+class LayerDefinition:
+    """One layer of the template."""
+
+    name: str
+    content: Path
+    """Its folder, relative to the template."""
+    made: bool
+    """Whether a build command fills it, so that its folder alone is not the layer."""
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML with CloudFormation's short tags."""
+
+
+def _short_tag(loader: _Loader, suffix: str, node: yaml.Node) -> dict[str, Any]:
+    value: Any
+    if isinstance(node, yaml.MappingNode):
+        value = loader.construct_mapping(node, deep=True)
+    elif isinstance(node, yaml.SequenceNode):
+        value = loader.construct_sequence(node, deep=True)
+    else:
+        value = loader.construct_scalar(node)  # type: ignore[arg-type] # the third and last kind of node
+    if suffix == "GetAtt" and isinstance(value, str):
+        value = value.split(".", 1)
+    return {suffix if suffix in ("Ref", "Condition") else f"Fn::{suffix}": value}
+
+
+_Loader.add_multi_constructor("!", _short_tag)
+
+
+class Template:
+    """A SAM template as plain data."""
+
+    def __init__(self, document: dict[str, Any]) -> None:
+        self.document = document
+
+    @classmethod
+    def load(cls, path: Path) -> Template:
+        """Read a template.
+
+        Raises:
+            TemplateError: There is no such file, or it is not YAML with resources.
+        """
+        try:
+            document = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 - a SafeLoader
+        except (OSError, yaml.YAMLError) as error:
+            raise TemplateError(f"{path} cannot be read: {error}") from error
+        if not isinstance(document, dict) or not isinstance(document.get("Resources"), dict):
+            raise TemplateError(f"{path} has no Resources")
+        return cls(document)
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The parameters that have a default, with it."""
+        declared: dict[str, dict[str, Any]] = self.document.get("Parameters", {})
+        return {name: parameter["Default"] for name, parameter in declared.items() if "Default" in parameter}
+
+    @property
+    def tables(self) -> list[TableDefinition]:
+        """The DynamoDB tables."""
+        return [_table(name, properties) for name, properties in self._resources("AWS::DynamoDB::Table")]
+
+    @property
+    def functions(self) -> list[FunctionDefinition]:
+        """The functions."""
+        shared = self.document.get("Globals", {}).get("Function", {})
+        return [
+            FunctionDefinition(name, Path({**shared, **properties}["CodeUri"]))
+            for name, properties in self._resources("AWS::Serverless::Function")
+        ]
+
+    @property
+    def layers(self) -> list[LayerDefinition]:
+        """The layers."""
+        resources = self.document["Resources"]
+        return [
+            LayerDefinition(name, Path(properties["ContentUri"]), "BuildMethod" in resources[name].get("Metadata", {}))
+            for name, properties in self._resources("AWS::Serverless::LayerVersion")
+        ]
+
+    def resolve(self, value: Any) -> Any:
+        """The value with each `Ref` replaced: a parameter's default, else the name itself."""
+        if isinstance(value, list):
+            return [self.resolve(part) for part in value]
+        if not isinstance(value, dict):
+            return value
+        if value.keys() == {"Ref"}:
+            return self.parameters.get(value["Ref"], value["Ref"])
+        return {key: self.resolve(part) for key, part in value.items()}
+
+    def _resources(self, kind: str) -> list[tuple[str, dict[str, Any]]]:
+        return [
+            (name, self.resolve(resource.get("Properties", {})))
+            for name, resource in self.document["Resources"].items()
+            if resource["Type"] == kind
+        ]
+
+
+def table_definitions(path: Path) -> list[TableDefinition]:
+    """The tables of the template at `path`.
+
+    Raises:
+        TemplateError: It cannot be read.
+    """
+    return Template.load(path).tables
+
+
+def _table(name: str, properties: dict[str, Any]) -> TableDefinition:
+    create = {key: properties[key] for key in _TABLE_PROPERTIES if key in properties}
+    if "StreamSpecification" in properties:
+        # CloudFormation leaves out what CreateTable requires.
+        create["StreamSpecification"] = {"StreamEnabled": True, **properties["StreamSpecification"]}
+    ttl = properties.get("TimeToLiveSpecification", {})
+    return TableDefinition(
+        name=name,
+        create={"TableName": name, **create},
+        ttl_attribute=ttl.get("AttributeName") if ttl.get("Enabled") else None,
+    )
