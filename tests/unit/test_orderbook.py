@@ -16,7 +16,7 @@ from ordering import orderbook
 from ordering.clock import Deadline
 from ordering.errors import Unavailable
 from ordering.orderbook import Collision, Draft, OrderBook, Ticket
-from ordering.table import ABSENT, NoAnswer, Put, Send, ServiceFault, Table, Write
+from ordering.table import ABSENT, Delete, NoAnswer, Put, Send, ServiceFault, Table, Write
 from ordering.wiring import Services
 
 START = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
@@ -405,3 +405,62 @@ def test_like_a_plain_list(
 
     assert placed[first : first + count] == [entry["order"] for entry in page.entries]
     assert len(placed) == page.total
+
+
+def test_removed(book: OrderBook) -> None:
+    """A removed order is in no list and no total, and those behind it move up."""
+    for name in "abc":
+        book.place(draft(name))
+    removed = book.remove(2)
+    page = book.page(0, 10)
+
+    assert removed
+    assert ([entry["order"] for entry in page.entries], page.total) == (["a", "c"], 2)
+
+
+def test_removed_once(book: OrderBook) -> None:
+    """Only one of several removals of the same order takes place, and nothing there is nothing to remove."""
+    book.place(draft("a"))
+
+    assert [book.remove(1), book.remove(1), book.remove(7)] == [True, False, False]
+
+
+def test_removal_and_its_writes(book: OrderBook, table: Table) -> None:
+    """What else a removal writes happens with it, or the order stays."""
+    book.place(draft("a"))
+    table.put(Put({"pk": "OBSTACLE", "sk": "-"}))
+    with pytest.raises(Collision):
+        book.remove(1, [Put({"pk": "OBSTACLE", "sk": "-"}, ABSENT)])
+    kept = names(book)
+    book.remove(1, [Delete(("ORDER#a", "ORDER"))])
+
+    assert (kept, names(book)) == (["a"], [])
+    assert table.get(("ORDER#a", "ORDER")) is None
+
+
+def test_lost_answer_of_a_removal(book: OrderBook, wire: Wire) -> None:
+    """When the answer to a removal is lost, the order is removed and counted once, and its caller is told so."""
+    for name in "ab":
+        book.place(draft(name))
+    book.settle()
+    wire.after["TransactWriteItems"] = NoAnswer("cut")
+    removed = book.remove(1)
+    page = book.page(0, 10)
+
+    assert removed
+    assert ([entry["order"] for entry in page.entries], page.total) == (["b"], 1)
+
+
+def test_removal_between_head_and_segment(book: OrderBook, wire: Wire) -> None:
+    """A page that was being read while an order was removed is one of the two lists, never a mix."""
+    for name in "abcd":
+        book.place(draft(name))
+    book.settle()
+
+    def meanwhile() -> None:
+        book.remove(2)
+
+    wire.before["Query"] = meanwhile
+    page = book.page(0, 2)
+
+    assert ([entry["order"] for entry in page.entries], page.total) == (["a", "c"], 3)

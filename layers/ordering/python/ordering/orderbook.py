@@ -18,6 +18,8 @@ How it keeps them:
 * A list reads head and tickets, then the *tail* between them up to the first open position. Nothing behind an open
   position is shown, as a log reader stops at the last stable offset. Open positions older than the grace time are
   voided by whoever meets them.
+* A removed order's settled entry becomes a void, counted in the head by the same transaction. A reader that finds head
+  and segment apart has read across a removal and reads again.
 * From the counts, a rank in the list becomes a position by arithmetic, so a page is one query, whatever its number.
 
 Keys of the table: `BOOK#<book>` holds the entries by zero-padded position; `TICKETS#<book>` and `HEAD#<book>` one item
@@ -35,7 +37,6 @@ from datetime import datetime, timedelta
 
 from ordering import clock
 from ordering.clock import Clock
-from ordering.errors import Unavailable
 from ordering.table import (
     ABSENT,
     ConditionFailed,
@@ -57,9 +58,6 @@ GRACE = timedelta(seconds=2)
 
 SETTLE_AFTER = 25
 """Length of the tail from which on a reader settles it."""
-
-_ATTEMPTS = 8
-"""How often a page is read again when removals keep changing the book under it."""
 
 _SETTLE_AT_MOST = 90 * SEGMENT
 """Positions settled at once: their segments and the head must fit one transaction."""
@@ -201,18 +199,67 @@ class OrderBook:
         Raises:
             Unavailable: The deadline passed.
         """
-        for _ in range(_ATTEMPTS):
+        pauses = self._table.pauses()
+        while True:
             head, tail = self._read()
             settled = self._settled_entries(head, first, min(first + count, head.live))
             if settled is not None:
-                break
-        else:
-            raise Unavailable
+                return self._page(head, tail, settled, first, count)
+            next(pauses)
+
+    def _page(self, head: _Head, tail: Sequence[Item], settled: Sequence[Item], first: int, count: int) -> Page:
         if len(tail) >= self._settle_after:
             self._settle(head, tail)
         live = [entry for entry in tail if not _is_void(entry)]
         skipped = max(first - head.live, 0)
         return Page([*settled, *live[skipped : skipped + count - len(settled)]], head.live + len(live))
+
+    def remove(self, position: int, writes: Sequence[Write] = ()) -> bool:
+        """Turn a placed order's entry into a void, with everything that must be atomic with it.
+
+        An entry that is not settled yet is settled first, which can take the grace time if a writer before it died.
+
+        Args:
+            writes: What else happens if, and only if, this call removes the entry. At most 97 of them.
+
+        Returns:
+            Whether this call removed it; False if it was removed before.
+
+        Raises:
+            Collision: Another write was refused; nothing was removed.
+            Unavailable: The deadline passed. The order may still have been removed.
+        """
+        remover = secrets.token_hex(8)
+        pauses = self._table.pauses()
+        while True:
+            try:
+                self._table.transact([*self._removal(position, remover), *writes])
+            except TransactionRefused as refusal:
+                _, entry, _, *others = refusal.reasons
+                if entry:
+                    return bool(entry.item and entry.item.get("remover") == remover)
+                met = {_key_of(write): reason.item for write, reason in zip(writes, others, strict=True) if reason}
+                if met:
+                    raise Collision(met) from refusal
+                self.settle()
+                next(pauses)
+            else:
+                return True
+
+    def _removal(self, position: int, remover: str) -> list[Write]:
+        segment = segment_of(position)
+        partition, sort = self.entry_key(position)
+        void = {"pk": partition, "sk": sort, "void": True, "at": clock.to_text(self._now()), "remover": remover}
+        return [
+            Update(
+                self._head_key(),
+                f"ADD {_COUNT}{segment} :one",
+                condition="settled >= :position",
+                values={":one": 1, ":position": position},
+            ),
+            Put(void, "attribute_exists(pk) AND attribute_not_exists(#void)", names={"#void": "void"}),
+            Update(self._segment_key(segment), "ADD positions :voids", values={":voids": {position}}),
+        ]
 
     def settle(self) -> int:
         """Move the head over everything that is filled or void, and return where it then stands.
@@ -369,4 +416,4 @@ def _is_void(entry: Item) -> bool:
 
 
 def _key_of(write: Write) -> Key:
-    return write.key if isinstance(write, Update) else (write.item["pk"], write.item["sk"])
+    return (write.item["pk"], write.item["sk"]) if isinstance(write, Put) else write.key

@@ -136,7 +136,17 @@ class Update:
     values: Mapping[str, Any] = field(default_factory=dict)
 
 
-Write = Put | Update
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """Remove an item."""
+
+    key: Key
+    condition: str | None = None
+    names: Mapping[str, str] = field(default_factory=dict)
+    values: Mapping[str, Any] = field(default_factory=dict)
+
+
+Write = Put | Update | Delete
 
 ABSENT = "attribute_not_exists(pk)"
 """The condition of a write that must find nothing in its place."""
@@ -169,7 +179,7 @@ class Table:
         """Read up to 100 items in one round trip, each strongly consistent but not as of one moment."""
         found: dict[Key, Item] = {}
         left: list[Item] = [_key(key) for key in dict.fromkeys(keys)]
-        pauses = self._pauses()
+        pauses = self.pauses()
         while left:
             wanted = {self.name: {"Keys": left[:_BATCH_LIMIT], "ConsistentRead": True}}
             answer = self._call("BatchGetItem", {"RequestItems": wanted})
@@ -207,14 +217,14 @@ class Table:
             ConditionFailed: Its condition did not hold. After an answer that got lost, the item in the way can be
                 the one written here.
         """
-        self._call("PutItem", _put(self.name, write))
+        self._call("PutItem", _request(self.name, write))
 
     def put_all(self, items: Iterable[Item]) -> None:
         """Write whole items, without conditions and not as one: a crash may leave some of them written."""
         remaining = iter(items)
         while batch := list(itertools.islice(remaining, _PUTS_LIMIT)):
             left: list[dict[str, Any]] = [{"PutRequest": {"Item": _item(item)}} for item in batch]
-            pauses = self._pauses()
+            pauses = self.pauses()
             while left:
                 answer = self._call("BatchWriteItem", {"RequestItems": {self.name: left}})
                 left = answer.get("UnprocessedItems", {}).get(self.name, [])
@@ -229,7 +239,7 @@ class Table:
         Raises:
             ConditionFailed: Its condition did not hold.
         """
-        answer = self._call("UpdateItem", {**_update(self.name, write), "ReturnValues": "UPDATED_NEW"})
+        answer = self._call("UpdateItem", {**_request(self.name, write), "ReturnValues": "UPDATED_NEW"})
         return _plain_item(answer.get("Attributes", {}))
 
     def transact(self, writes: Sequence[Write]) -> None:
@@ -239,14 +249,11 @@ class Table:
             TransactionRefused: A condition did not hold. After an answer that got lost, the items in the way can be
                 those written here.
         """
-        requests = [
-            {"Put": _put(self.name, write)} if isinstance(write, Put) else {"Update": _update(self.name, write)}
-            for write in writes
-        ]
+        requests = [{type(write).__name__: _request(self.name, write)} for write in writes]
         self._call("TransactWriteItems", {"TransactItems": requests})
 
     def _call(self, operation: str, request: dict[str, Any]) -> dict[str, Any]:
-        pauses = self._pauses()
+        pauses = self.pauses()
         while True:
             try:
                 answer = self.send(operation, {**request, "ReturnConsumedCapacity": "TOTAL"})
@@ -259,8 +266,8 @@ class Table:
                 self._count(operation, answer)
                 return answer
 
-    def _pauses(self) -> Iterator[None]:
-        """Wait ever longer at each step.
+    def pauses(self) -> Iterator[None]:
+        """Wait ever longer at each step, for what has to be tried again.
 
         Raises:
             Unavailable: The next wait would end after the deadline.
@@ -357,17 +364,11 @@ def _reason(raw: Mapping[str, Any]) -> Reason | None:
     return Reason(_plain_item(raw["Item"]) if raw.get("Item") else None)
 
 
-def _put(table: str, write: Put) -> dict[str, Any]:
-    return {"TableName": table, "Item": _item(write.item), **_conditions(write)}
-
-
-def _update(table: str, write: Update) -> dict[str, Any]:
-    return {
-        "TableName": table,
-        "Key": _key(write.key),
-        "UpdateExpression": write.expression,
-        **_conditions(write),
-    }
+def _request(table: str, write: Write) -> dict[str, Any]:
+    what: dict[str, Any] = {"Item": _item(write.item)} if isinstance(write, Put) else {"Key": _key(write.key)}
+    if isinstance(write, Update):
+        what["UpdateExpression"] = write.expression
+    return {"TableName": table, **what, **_conditions(write)}
 
 
 def _conditions(write: Write) -> dict[str, Any]:

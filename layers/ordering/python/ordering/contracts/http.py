@@ -75,7 +75,7 @@ class Request:
     def link_with(self, **changes: object) -> str:
         """Write a link to this very request with some query parameters changed, or added at the end."""
         query = {**self.query, **{name: [str(value)] for name, value in changes.items()}}
-        return self.link(f"{self.path}?{urlencode(query, doseq=True)}")
+        return self.link(f"{self.path}?{urlencode(query, doseq=True, errors='replace')}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -687,7 +687,7 @@ def _problem(  # noqa: PLR0913 - a problem has so many parts
         "title": _TITLES[status],
         "status": status,
         "detail": detail,
-        "instance": quote(request.base + request.path, safe="/:@!$&'()*+,;=-._~%"),
+        "instance": quote(request.base + request.path, safe="/:@!$&'()*+,;=-._~%", errors="replace"),
         "requestId": request.id,
     }
     if faults:
