@@ -7,6 +7,7 @@ interpreter, changes.
 
 from __future__ import annotations
 
+import compileall
 import hashlib
 import shutil
 import subprocess
@@ -132,6 +133,8 @@ def install(environment: Environment, uv: Path | None) -> None:
         environment.path.mkdir(parents=True)
         pip = [uv, "pip", "install", "--python", sys.executable] if uv else [sys.executable, "-m", "pip", "install"]
         run(*pip, "--quiet", *locked, "--target", environment.path)
+        # Otherwise the first call of each function would.
+        compileall.compile_dir(environment.path, quiet=2)
     elif uv:
         make_venv(environment.path, pip=False)
         run(uv, "pip", "install", "--quiet", "--python", environment.python, *locked)

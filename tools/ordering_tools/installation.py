@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from ordering.table import Send, Table, connect
 from ordering.tokens import Signer
 from ordering_tools.local.account import CREDENTIALS, REGION
+from ordering_tools.local.state import find
 from ordering_tools.signing import SigningKey, development_key
 from ordering_tools.template import Template
 
 ROOT = Path(__file__).resolve().parents[2]
 DEFAULT_STATE = ROOT / ".ordering"
-
-_FILE = "installation.json"
 
 
 class NoInstallation(Exception):
@@ -53,10 +51,8 @@ class Installation:
 
 
 def open_at(endpoint: str, state: Path) -> Installation:
-    """Open the installation behind a DynamoDB endpoint, and remember where it is for later commands."""
+    """Open the installation behind a DynamoDB endpoint, with the key that is kept in `state`."""
     parameters = Template.load(ROOT / "template.yaml").parameters
-    key = development_key(state)
-    (state / _FILE).write_text(json.dumps({"endpoint": endpoint}))
     return Installation(
         send=connect(
             endpoint_url=endpoint,
@@ -64,19 +60,19 @@ def open_at(endpoint: str, state: Path) -> Installation:
             aws_access_key_id=CREDENTIALS["AWS_ACCESS_KEY_ID"],
             aws_secret_access_key=CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
         ),
-        key=key,
+        key=development_key(state),
         issuer=parameters["TokenIssuer"],
         audience=parameters["TokenAudience"],
     )
 
 
 def reopen(state: Path) -> Installation:
-    """Open the installation that was opened last.
+    """Open the installation of the local run that keeps its data in `state`.
 
     Raises:
-        NoInstallation: There was none.
+        NoInstallation: It is not running.
     """
-    file = state / _FILE
-    if not file.exists():
-        raise NoInstallation(f"no local run has used {state}; start one with `make serve`")
-    return open_at(json.loads(file.read_text())["endpoint"], state)
+    running = find(state)
+    if running is None:
+        raise NoInstallation("the local run is not running; start it with `make serve`")
+    return open_at(running.endpoint, state)

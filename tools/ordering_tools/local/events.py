@@ -145,7 +145,7 @@ def _request_context(request: GatewayRequest, headers: Mapping[str, str]) -> dic
 
 
 def _forwarded(request: GatewayRequest) -> list[tuple[str, str]]:
-    stamp, rest = f"{int(request.time):08x}", uuid.uuid4().hex[:24]
+    stamp, rest = f"{int(request.time):08x}", request.request_id.replace("-", "")[:24]
     return [
         ("X-Amzn-Trace-Id", f"Root=1-{stamp}-{rest}"),
         ("X-Forwarded-For", request.source_ip),
@@ -177,7 +177,7 @@ def read_answer(result: bytes) -> Answer:
     except ValueError as error:
         raise MalformedResultError(f"the result is not JSON: {error}") from error
     if not isinstance(answer, dict) or "statusCode" not in answer or answer.keys() - _RESULT_KEYS:
-        raise MalformedResultError(f"the result must be an object of statusCode, {', '.join(_RESULT_KEYS)}")
+        raise MalformedResultError(f"the result must be an object of {', '.join(sorted(_RESULT_KEYS))}")
     try:
         status = int(answer["statusCode"])
     except (ValueError, TypeError) as error:

@@ -300,7 +300,7 @@ def connect(**settings: Any) -> Send:
     """
     # Imported here so that what never connects, such as a model of the service, does not pay for botocore.
     from botocore.config import Config  # noqa: PLC0415
-    from botocore.exceptions import ClientError, HTTPClientError  # noqa: PLC0415
+    from botocore.exceptions import ClientError, ConnectionError, HTTPClientError  # noqa: A004, PLC0415
     from botocore.session import get_session  # noqa: PLC0415
 
     client = get_session().create_client(
@@ -327,7 +327,7 @@ def connect(**settings: Any) -> Send:
                 item=body.get("Item"),
                 reasons=body.get("CancellationReasons", ()),
             ) from error
-        except HTTPClientError as error:
+        except (ConnectionError, HTTPClientError) as error:
             raise NoAnswer(str(error)) from error
         return answer
 

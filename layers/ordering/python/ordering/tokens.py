@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import jwt
@@ -125,16 +125,23 @@ def _key_id(header: Mapping[str, Any]) -> str:
 
 
 def _claims(payload: Mapping[str, Any]) -> Claims:
-    units = payload.get("business_units")
-    texts = [payload["jti"], payload["client_id"], payload["sub"], *(units or ())]
-    if not all(isinstance(text, str) and text for text in texts):
+    units = payload.get("business_units", [])
+    if not isinstance(units, list):
+        raise TokenRefused("the business units are no list")
+    if not all(
+        isinstance(text, str) and text for text in [payload["jti"], payload["client_id"], payload["sub"], *units]
+    ):
         raise TokenRefused("a claim is not text")
+    try:
+        expires = datetime.fromtimestamp(payload["exp"], tz=UTC)
+    except (TypeError, ValueError, OverflowError, OSError):
+        raise TokenRefused("the expiry is no time") from None
     return Claims(
         token_id=payload["jti"],
         partner=payload["client_id"],
         user=payload["sub"],
-        expires=datetime.fromtimestamp(payload["exp"], tz=system_clock().tzinfo),
-        business_units=None if units is None else frozenset(units),
+        expires=expires,
+        business_units=frozenset(units) if "business_units" in payload else None,
     )
 
 

@@ -1,0 +1,72 @@
+"""The contract's tests share a store within a module: each test uses orders, keys and units of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.session import get_session
+from moto import mock_aws
+
+from ordering.table import connect
+from ordering.wiring import Services
+from ordering_tools.template import table_definitions
+from support.gateway import Client
+from support.orders import publish
+from support.partners import (
+    AZ_300,
+    CALLER,
+    FOREIGN,
+    FOREIGN_ONLY,
+    IRELAND,
+    LINUX,
+    ON_LINUX,
+    OTHER_PARTNER,
+    STANDARD,
+    UK,
+)
+from support.sends import Recorder
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def recorder() -> Iterator[Recorder]:
+    """The connection to tables that are the template's, with catalogues in them."""
+    with mock_aws():
+        client: Any = get_session().create_client("dynamodb")
+        for table in table_definitions(ROOT / "template.yaml"):
+            client.create_table(**table.create)
+        recorder = Recorder(connect())
+        services = Services(recorder, "OrdersTable", "CatalogueTable", "AccountsTable")
+        for unit in (UK, IRELAND):
+            publish(services, unit, [(AZ_300, [STANDARD]), (LINUX, [ON_LINUX])])
+        publish(services, FOREIGN, [(LINUX, [FOREIGN_ONLY])])
+        yield recorder
+
+
+@pytest.fixture(scope="module")
+def services(recorder: Recorder) -> Services:
+    """The services over those tables."""
+    return Services(recorder, "OrdersTable", "CatalogueTable", "AccountsTable")
+
+
+@pytest.fixture
+def client(services: Services) -> Client:
+    """A caller whose token covers two units that have a catalogue."""
+    return Client(services, CALLER)
+
+
+@pytest.fixture
+def stranger(services: Services) -> Client:
+    """A caller of another partner."""
+    return Client(services, OTHER_PARTNER)
+
+
+@pytest.fixture
+def watched(recorder: Recorder) -> Recorder:
+    """The connection, with no calls before the test's own."""
+    recorder.calls.clear()
+    return recorder

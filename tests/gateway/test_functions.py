@@ -1,0 +1,131 @@
+"""How functions run: their processes, their environment, and what becomes of the ones that fail."""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+import pytest
+
+from ordering_tools.local.stack import LocalStack
+
+pytestmark = pytest.mark.gateway
+
+
+def behave(client: httpx.Client, **wish: Any) -> httpx.Response:
+    return client.post("/behave", json=wish)
+
+
+def test_environment_is_only_what_is_declared(client: httpx.Client, stack: LocalStack) -> None:
+    """A function sees what the template declares and what Lambda sets, and nothing of the machine."""
+    environment = behave(client).json()["environment"]
+
+    assert tuple(environment[key] for key in ("GREETING", "NOTES_TABLE", "LIMIT")) == ("hello", "NotesTable", "3")
+    assert stack.endpoint == environment["AWS_ENDPOINT_URL_DYNAMODB"]
+    assert tuple(
+        environment[key]
+        for key in (
+            "AWS_LAMBDA_FUNCTION_NAME",
+            "AWS_LAMBDA_FUNCTION_MEMORY_SIZE",
+            "_HANDLER",
+            "AWS_LAMBDA_LOG_FORMAT",
+        )
+    ) == ("BehaveFunction", "256", "app.handler", "JSON")
+    assert not {"HOME", "USER", "VIRTUAL_ENV", "PYTEST_CURRENT_TEST"} & environment.keys()
+
+
+def test_functions_come_from_the_build(client: httpx.Client) -> None:
+    """A function runs in its folder of the build, not in the source tree."""
+    found = behave(client).json()
+
+    assert found["folder"] == f"{found['environment']['LAMBDA_TASK_ROOT']}/app.py"
+    assert "/build/releases/" in found["folder"]
+
+
+def test_process_is_kept_warm(client: httpx.Client) -> None:
+    """Calls one after the other run in the same process."""
+    first, second = (behave(client).json() for _ in range(2))
+
+    assert first["process"] == second["process"]
+
+
+def test_calls_run_in_parallel(client: httpx.Client) -> None:
+    """Calls at the same time run in processes of their own, at the same time."""
+    with ThreadPoolExecutor(4) as pool:
+        answers = [answer.json() for answer in pool.map(lambda _: behave(client, sleep=0.6), range(4))]
+
+    assert len({answer["process"] for answer in answers}) == 4
+    assert max(answer["began"] for answer in answers) < min(answer["ended"] for answer in answers)
+
+
+def test_calls_beyond_the_limit_wait(client: httpx.Client) -> None:
+    """More calls than processes are all answered, by no more than ten processes."""
+    with ThreadPoolExecutor(16) as pool:
+        answers = [answer.json() for answer in pool.map(lambda _: behave(client, sleep=0.3), range(16))]
+
+    assert len(answers) == 16
+    assert len({answer["process"] for answer in answers}) <= 10
+
+
+def test_timeout(client: httpx.Client) -> None:
+    """A call over the template's timeout is answered with INTEGRATION_TIMEOUT when that has passed."""
+    began = time.monotonic()
+    response = behave(client, sleep=3)
+    took = time.monotonic() - began
+
+    assert (response.status_code, response.json()) == (504, {"title": "It took too long"})
+    assert 1 <= took < 2
+
+
+@pytest.mark.parametrize(
+    ("wish", "said"),
+    [
+        ({"raise": "on purpose"}, "BehaveFunction: RuntimeError: on purpose"),
+        ({"exit": 3}, "BehaveFunction: Runtime.ExitError: Runtime exited with error: exit status 3"),
+        ({"sleep": 2}, "Task timed out after 1.00 seconds"),
+    ],
+)
+def test_failure_is_told_and_got_over(client: httpx.Client, stack: LocalStack, wish: dict[str, Any], said: str) -> None:
+    """A function that fails fails one call: the terminal says how, and the next call is answered."""
+    failed = behave(client, **wish)
+    next_one = behave(client)
+
+    assert failed.status_code in (502, 504)
+    assert next_one.status_code == 200
+    assert said in stack.said()
+
+
+def test_failed_init(client: httpx.Client, stack: LocalStack) -> None:
+    """A function that cannot be imported is a failed integration at each call, and the terminal says why."""
+    answers = [client.get("/broken") for _ in range(2)]
+
+    assert [answer.status_code for answer in answers] == [502, 502]
+    assert "BrokenFunction: RuntimeError: no init today" in stack.said()
+
+
+def test_output_goes_to_the_log(client: httpx.Client, stack: LocalStack) -> None:
+    """What a function prints is in the log of the state folder."""
+    behave(client, print="a line of its own")
+
+    assert "a line of its own\n" in (stack.state / "functions.log").read_text()
+
+
+def test_warm_calls_are_fast(client: httpx.Client) -> None:
+    """No call waits for a second packet, which would take 40 ms."""
+    behave(client)
+    times = []
+    for _ in range(30):
+        began = time.perf_counter()
+        behave(client)
+        times.append(time.perf_counter() - began)
+
+    assert sorted(times)[15] < 0.02
+
+
+def test_requests_are_told(client: httpx.Client, stack: LocalStack) -> None:
+    """The terminal gets one line per request: method, path, status and time, never the query."""
+    client.get("/nowhere/at-all?secret=1")
+
+    line = next(line for line in stack.said().splitlines() if "/nowhere/at-all" in line)
+    assert line.startswith("GET /nowhere/at-all 404 ")
+    assert line.endswith(" ms")

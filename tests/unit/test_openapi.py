@@ -1,0 +1,96 @@
+"""The OpenAPI document: valid, current, and true to the published reference."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+from openapi_spec_validator import validate
+
+from ordering_tools import openapi
+from ordering_tools.template import Template
+
+ROOT = Path(__file__).resolve().parents[2]
+SAMPLES = ROOT / "tests" / "contract" / "samples"
+DOCUMENT: dict[str, Any] = json.loads(openapi.DOCUMENT.read_text())
+
+SHAPES = {
+    "products": "ProductList",
+    "product": "Product",
+    "feature_sets": "FeatureSetList",
+    "feature_set": "FeatureSet",
+    "orders": "OrderList",
+    "order": "Order",
+    "created_order": "CreatedOrder",
+    "create_order": "NewOrder",
+    "order_items": "OrderItemList",
+}
+
+
+def test_current() -> None:
+    """The committed document is what the functions' routes and models make today."""
+    assert openapi.to_text(openapi.document()) == openapi.DOCUMENT.read_text()
+
+
+def test_valid() -> None:
+    """The document is valid OpenAPI 3.1."""
+    assert DOCUMENT["openapi"].startswith("3.1")
+    validate(DOCUMENT)
+
+
+def test_paths_are_the_templates() -> None:
+    """The document describes the paths that the template routes, and no other."""
+    template = Template.load(ROOT / "template.yaml")
+    events = [
+        event["Properties"]["Path"]
+        for resource in template.document["Resources"].values()
+        for event in resource.get("Properties", {}).get("Events", {}).values()
+    ]
+
+    assert set(DOCUMENT["paths"]) == set(events)
+
+
+def test_every_operation_tells_its_errors() -> None:
+    """Each operation has an id of its own, a description, security, and the errors that any call can get."""
+    operations = [operation for path in DOCUMENT["paths"].values() for operation in path.values()]
+
+    assert len({operation["operationId"] for operation in operations}) == len(operations)
+    assert DOCUMENT["security"] == [{"bearer": []}]
+    for operation in operations:
+        assert operation["description"]
+        assert {"400", "401", "403", "404", "405", "429", "500", "503"} <= set(operation["responses"])
+
+
+def test_bounds_are_told() -> None:
+    """The document tells the bounds of page, page size and quantity."""
+    parameters = {part["name"]: part["schema"] for part in DOCUMENT["paths"]["/api/v2/orders"]["get"]["parameters"]}
+    quantity = DOCUMENT["components"]["schemas"]["NewOrderItem"]["properties"]["quantity"]
+
+    assert (parameters["_page"]["minimum"], parameters["_page"]["default"]) == (1, 1)
+    assert (parameters["_pageSize"]["maximum"], parameters["_pageSize"]["default"]) == (500, 10)
+    assert (quantity["minimum"], quantity["maximum"]) == (1, 10_000)
+
+
+def test_nothing_of_powertools_own_validation() -> None:
+    """No schema of Powertools' own validation is left in the document."""
+    assert not [name for name in DOCUMENT["components"]["schemas"] if re.search("Validation", name)]
+
+
+@pytest.mark.parametrize("sample", sorted(SHAPES))
+def test_published_samples_validate(sample: str) -> None:
+    """Every example of the published reference is valid by the schema of its shape."""
+    body = json.loads((SAMPLES / f"{sample}.json").read_text())
+    schema = {"$ref": f"#/components/schemas/{SHAPES[sample]}", "components": DOCUMENT["components"]}
+    if sample == "create_order":
+        # The published request shows words where values go.
+        body["contactEmail"] = "johnsmith@example.com"
+        body["orderItems"][0] |= {
+            "featureSetId": "a6c1cb36-43b3-4969-a8a0-48e4915e6df0",
+            "feedbackLinkUri": "https://example.com/feedback",
+        }
+
+    assert [error.message for error in Draft202012Validator(schema).iter_errors(body)] == []

@@ -1,0 +1,62 @@
+"""The committed events: current, and what the functions they are for understand."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ordering.accounts import Accounts
+from ordering.authorizer import Unauthorized, make_handler
+from ordering.clock import Deadline
+from ordering.tokens import KeyRing, Verifier
+from ordering.wiring import Services
+from ordering_tools import demo, sample_events
+from ordering_tools.installation import Installation
+from ordering_tools.signing import development_key
+from support.gateway import LambdaContext, load
+
+ROOT = Path(__file__).resolve().parents[2]
+FUNCTIONS = sorted(path.parent.name for path in ROOT.glob("functions/*/app.py"))
+
+
+def committed(name: str) -> dict[str, Any]:
+    event: dict[str, Any] = json.loads((ROOT / "events" / f"{name}.json").read_text())
+    return event
+
+
+def test_one_for_each_function() -> None:
+    """Every function has its event, and there is no other."""
+    assert sorted(path.stem for path in ROOT.glob("events/*")) == FUNCTIONS
+
+
+def test_current() -> None:
+    """The committed events are what the gateway would make of the same requests today."""
+    assert {name: committed(name) for name, _ in sample_events.events()} == dict(sample_events.events())
+
+
+def test_understood(services: Services, tmp_path: Path) -> None:
+    """With the demo data in the tables, each event gets the answer that its request is for."""
+    demo.seed(Installation(services.send, development_key(tmp_path), "issuer", "audience"))
+    answers = {}
+    for name in FUNCTIONS:
+        if name != "authorizer":
+            app = load(name)
+            app.services = services
+            answers[name] = app.handle(committed(name), LambdaContext())["statusCode"]  # type: ignore[arg-type] # all that is used of it
+
+    assert answers == {"feature_sets": 200, "order_items": 200, "orders": 201, "products": 200}
+
+
+def test_authorizer_refuses_its_own(services: Services) -> None:
+    """The authorizer's event carries no real token, so it is refused as any bad one."""
+
+    def accounts(deadline: Deadline) -> Accounts:
+        return services.accounts(deadline)
+
+    verifier = Verifier(KeyRing(dict), "issuer", "audience")
+
+    with pytest.raises(Unauthorized):
+        make_handler(verifier, accounts)(committed("authorizer"), LambdaContext())
