@@ -5,7 +5,7 @@ PORT ?= 3000
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check format build lock openapi clean
+.PHONY: help serve test check bench format build lock openapi clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -16,11 +16,15 @@ serve: ## run the API on localhost with demo data (PORT=3000, FRESH=1 starts ove
 
 test: ## run every test
 	@$(PYTHON) tools/environments.py
-	@$(BIN)/pytest $(ARGS)
+	@$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
 
 check: ## format, lint, types, import rules, template and its translation, the committed OpenAPI document
 	@$(PYTHON) tools/environments.py development sam
 	@$(BIN)/python tools/check.py
+
+bench: ## the benchmarks, each with ours, the reference and their ratio; writes docs/benchmarks.md
+	@$(PYTHON) tools/environments.py development engine
+	@$(BIN)/python -m benchmarks $(ARGS)
 
 format: ## write the code as the formatter has it
 	@$(PYTHON) tools/environments.py development

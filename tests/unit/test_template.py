@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from ordering.wiring import Services
 from ordering_tools.template import Template
 from support.gateway import ROOT, Client, load
 from support.orders import new_order, target
-from support.partners import AZ_300, PARTNER, STANDARD
+from support.partners import AZ_300, PARTNER, STANDARD, UK
 from support.sends import Recorder
 
 TEMPLATE = Template.load(ROOT / "template.yaml")
@@ -29,7 +30,11 @@ FUNCTIONS = {
     for name, resource in RESOURCES.items()
     if resource["Type"] == "AWS::Serverless::Function"
 }
-RESOURCE_FUNCTIONS = {name: properties for name, properties in FUNCTIONS.items() if "Events" in properties}
+RESOURCE_FUNCTIONS = {
+    name: properties
+    for name, properties in FUNCTIONS.items()
+    if any(event["Type"] == "Api" for event in properties.get("Events", {}).values())
+}
 TABLES = {"ORDERS_TABLE": "OrdersTable", "CATALOGUE_TABLE": "CatalogueTable", "ACCOUNTS_TABLE": "AccountsTable"}
 NEEDS = {"TransactWriteItems": {"PutItem", "UpdateItem"}}
 """Actions that an operation needs under another name than its own."""
@@ -230,8 +235,35 @@ def test_functions_may_do_what_they_do(client: Client, recorder: Recorder, funct
     declared = FUNCTIONS[function]["Environment"]["Variables"]
 
     assert set() == asked(recorder) - allowed(function)
-    assert {table for _, table in asked(recorder)} == {TABLES[name] for name in declared}
-    assert all({"Ref": TABLES[name]} == value for name, value in declared.items())
+    tables = {name: value for name, value in declared.items() if name in TABLES}
+
+    assert {table for _, table in asked(recorder)} == {TABLES[name] for name in tables}
+    assert all({"Ref": TABLES[name]} == value for name, value in tables.items())
+
+
+def test_fulfilment_may_do_what_it_does(client: Client, recorder: Recorder) -> None:
+    """The stream's consumer is allowed every call that settling makes, voiding what a dead writer left included."""
+    services = Services(recorder, "OrdersTable", "CatalogueTable", "AccountsTable", grace=timedelta(0))
+    book = services.book(f"training#{UK.id}", Deadline.after(60))
+    book._take_ticket()
+    client.post(target("orders"), new_order())
+    recorder.calls.clear()
+    book.settle()
+
+    assert {("PutItem", "OrdersTable")} <= asked(recorder)
+    assert asked(recorder) == allowed("FulfilmentFunction")
+
+
+def test_fulfilment_is_fed_entries_only() -> None:
+    """The stream delivers what was put into books, in batches of which a part can fail, and gives up in the end."""
+    (event,) = (event["Properties"] for event in FUNCTIONS["FulfilmentFunction"]["Events"].values())
+    (pattern,) = (json.loads(one["Pattern"]) for one in event["FilterCriteria"]["Filters"])
+
+    assert pattern == {"eventName": ["INSERT"], "dynamodb": {"Keys": {"pk": {"S": [{"prefix": "BOOK#"}]}}}}
+    assert event["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+    assert event["BisectBatchOnFunctionError"] is True
+    assert event["MaximumRetryAttempts"] > 0
+    assert event["MaximumRecordAgeInSeconds"] > 0
 
 
 def test_authorizer_may_do_what_it_does(recorder: Recorder) -> None:
@@ -268,7 +300,7 @@ def test_no_wildcards(function: str) -> None:
 
 
 def test_only_orders_are_written() -> None:
-    """Only the function that creates orders may write, and only to the orders."""
+    """Only the functions that create and settle orders may write, and only to the orders."""
     writing = {
         (function, table)
         for function in FUNCTIONS
@@ -276,7 +308,7 @@ def test_only_orders_are_written() -> None:
         if not action.startswith(("Get", "BatchGet", "Query"))
     }
 
-    assert {("OrdersFunction", "OrdersTable")} == writing
+    assert {("OrdersFunction", "OrdersTable"), ("FulfilmentFunction", "OrdersTable")} == writing
 
 
 def test_issuer_and_audience_are_parameters() -> None:
@@ -291,4 +323,4 @@ def test_functions_end_before_the_gateway_waits_no_longer() -> None:
     """A function's timeout is well below the gateway's 29 seconds, so that it is the function that answers."""
     shared = TEMPLATE.document["Globals"]["Function"]["Timeout"]
 
-    assert all(properties.get("Timeout", shared) < 29 for properties in FUNCTIONS.values())
+    assert all(properties.get("Timeout", shared) < 29 for properties in RESOURCE_FUNCTIONS.values())

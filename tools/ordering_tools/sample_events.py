@@ -14,6 +14,7 @@ from typing import Any
 from ordering.principal import Principal
 from ordering_tools import demo
 from ordering_tools.installation import ROOT
+from ordering_tools.local.account import ACCOUNT, REGION
 from ordering_tools.local.events import GatewayRequest, function_event, request_authorizer_event
 
 FOLDER = ROOT / "events"
@@ -50,11 +51,33 @@ def run(arguments: argparse.Namespace) -> int:
 def events() -> Iterator[tuple[str, dict[str, Any]]]:
     """Make the events, by the name of the function's folder."""
     yield "authorizer", request_authorizer_event(_request("GET", "/api/v2/orders", "/api/v2/orders"))
+    yield "fulfilment", {"Records": [_placed()]}
     yield "products", _event("GET", "/api/v2/products", "/api/v2/products")
     resource = "/api/v2/products/{productId}/feature_sets"
     yield "feature_sets", _event("GET", f"{_PRODUCT}/feature_sets", resource, {"productId": demo.AZ_300.id})
     yield "orders", _event("POST", "/api/v2/orders", "/api/v2/orders", body=_ORDER)
     yield "order_items", _event("GET", "/api/v2/orders/1/items", "/api/v2/orders/{orderId}/items", {"orderId": "1"})
+
+
+def _placed() -> dict[str, Any]:
+    """Make the record of an entry that was put into the book of the demo's first unit."""
+    keys = {"pk": {"S": f"BOOK#training#{demo.UK.id}"}, "sk": {"S": "0000000001"}}
+    return {
+        "eventID": "c4ca4238a0b923820dcc509a6f75849b",
+        "eventName": "INSERT",
+        "eventVersion": "1.1",
+        "eventSource": "aws:dynamodb",
+        "awsRegion": REGION,
+        "eventSourceARN": f"arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/OrdersTable/stream/2026-01-01T00:00:00.000",
+        "dynamodb": {
+            "ApproximateCreationDateTime": 1_682_081_364,
+            "Keys": keys,
+            "NewImage": {**keys, "at": {"S": "2023-04-21T12:49:24.761340Z"}},
+            "SequenceNumber": "100000000000000000001",
+            "SizeBytes": 120,
+            "StreamViewType": "NEW_AND_OLD_IMAGES",
+        },
+    }
 
 
 def _event(

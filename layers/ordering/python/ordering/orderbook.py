@@ -62,6 +62,7 @@ SETTLE_AFTER = 25
 _SETTLE_AT_MOST = 90 * SEGMENT
 """Positions settled at once: their segments and the head must fit one transaction."""
 
+_ENTRIES = "BOOK#"
 _ONLY = "-"
 _DIGITS = 10
 _COUNT = "voids"
@@ -276,7 +277,7 @@ class OrderBook:
 
     def entry_key(self, position: int) -> Key:
         """Return the key of an entry, for writes that change what a list shows of its order."""
-        return f"BOOK#{self._name}", f"{position:0{_DIGITS}}"
+        return f"{_ENTRIES}{self._name}", f"{position:0{_DIGITS}}"
 
     def _take_ticket(self) -> Ticket:
         issued = self._now()
@@ -395,6 +396,11 @@ class OrderBook:
 
     def _segment_key(self, segment: int) -> Key:
         return f"VOIDS#{self._name}", f"{segment:0{_DIGITS}}"
+
+
+def book_of(partition: str) -> str | None:
+    """Return the name of the book whose entries a partition holds, None if it holds something else."""
+    return partition.removeprefix(_ENTRIES) if partition.startswith(_ENTRIES) else None
 
 
 def segment_of(position: int) -> int:

@@ -18,7 +18,7 @@ from ordering.catalogue import Catalogue, FeatureSet, Listing
 from ordering.clock import Clock
 from ordering.errors import Conflict, KeyReused, NotFound, OrderingError
 from ordering.lifecycle import CANCELLED_FROM, TrainingStatus
-from ordering.orderbook import Collision, Draft, OrderBook, Ticket
+from ordering.orderbook import GRACE, Collision, Draft, OrderBook, Ticket
 from ordering.principal import BusinessUnit, OrderSource, Principal, User
 from ordering.table import ABSENT, Item, Key, Put, Table, TransactionRefused, Update
 
@@ -152,13 +152,19 @@ class TrainingOrders:
     """The training orders of one business unit."""
 
     def __init__(
-        self, table: Table, unit: BusinessUnit, *, sequence: Sequence32, now: Clock = clock.system_clock
+        self,
+        table: Table,
+        unit: BusinessUnit,
+        *,
+        sequence: Sequence32,
+        now: Clock = clock.system_clock,
+        grace: timedelta = GRACE,
     ) -> None:
         self._table = table
         self._unit = unit
         self._sequence = sequence
         self._now = now
-        self._book = OrderBook(table, f"training#{unit.id}", now=now)
+        self._book = OrderBook(table, f"training#{unit.id}", now=now, grace=grace)
 
     def place(  # noqa: PLR0913 - what it needs is handed in
         self,

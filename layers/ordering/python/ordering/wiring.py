@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
 
-from ordering import authorizer
+from ordering import authorizer, fulfilment
 from ordering.accounts import Accounts
+from ordering.authorizer import MARGIN, Context
 from ordering.catalogue import Catalogue, Recent
 from ordering.clock import Clock, Deadline, system_clock
+from ordering.orderbook import GRACE, OrderBook
 from ordering.principal import BusinessUnit
 from ordering.table import Send, Table, Usage, connect
 from ordering.tokens import KeyRing, Verifier
@@ -27,13 +32,19 @@ class Services:
     catalogue_table: str
     accounts_table: str
     now: Clock = system_clock
+    grace: timedelta = GRACE
     usage: Usage = field(default_factory=Usage)
     recent: Recent = field(default_factory=Recent)
     sequence: Sequence32 = field(default_factory=Sequence32)
 
     def training_orders(self, unit: BusinessUnit, deadline: Deadline) -> TrainingOrders:
         """Return the training orders of a business unit, for one request."""
-        return TrainingOrders(self._table(self.orders_table, deadline), unit, sequence=self.sequence, now=self.now)
+        table = self._table(self.orders_table, deadline)
+        return TrainingOrders(table, unit, sequence=self.sequence, now=self.now, grace=self.grace)
+
+    def book(self, name: str, deadline: Deadline) -> OrderBook:
+        """Return an order book by its name, for one request."""
+        return OrderBook(self._table(self.orders_table, deadline), name, now=self.now, grace=self.grace)
 
     def catalogue(self, unit: BusinessUnit, deadline: Deadline) -> Catalogue:
         """Return the catalogue of a business unit, for one request."""
@@ -54,7 +65,20 @@ def from_environment() -> Services:
         orders_table=os.environ.get("ORDERS_TABLE", ""),
         catalogue_table=os.environ.get("CATALOGUE_TABLE", ""),
         accounts_table=os.environ.get("ACCOUNTS_TABLE", ""),
+        grace=timedelta(seconds=float(os.environ.get("GRACE_SECONDS", GRACE.total_seconds()))),
     )
+
+
+def fulfilment_from_environment() -> Callable[[Mapping[str, Any], Context], dict[str, Any]]:
+    """Make the consumer of the orders table's stream; it answers with the records to begin again from."""
+    services = from_environment()
+
+    def handle(event: Mapping[str, Any], context: Context) -> dict[str, Any]:
+        deadline = Deadline.after(context.get_remaining_time_in_millis() / 1000 - MARGIN)
+        failed = fulfilment.settle_books(event["Records"], lambda name: services.book(name, deadline))
+        return {"batchItemFailures": [{"itemIdentifier": sequence_number} for sequence_number in failed]}
+
+    return handle
 
 
 def authorizer_from_environment() -> authorizer.Handler:
