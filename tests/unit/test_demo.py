@@ -204,7 +204,7 @@ def test_every_token_is_there(made: Demo) -> None:
     assert made.told["baseUrl"] == BASE
 
 
-@pytest.mark.parametrize("name", [demo.FILE, "signing-key.pem"])
+@pytest.mark.parametrize("name", [demo.FILE, demo.SHELL_FILE, "signing-key.pem"])
 def test_secrets_are_their_owner_s(made: Demo, name: str) -> None:
     """Tokens and key are readable by their owner only."""
     assert stat.S_IMODE((made.state / name).stat().st_mode) == 0o600
@@ -213,8 +213,8 @@ def test_secrets_are_their_owner_s(made: Demo, name: str) -> None:
 def test_greeting_can_be_pasted(made: Demo) -> None:
     """What the run says names the token, the unit, and addresses that work."""
     assert f"TOKEN={made.told['tokens']['training']}\n" in made.greeting
-    assert f"UNIT={made.told['businessUnitId']}\n" in made.greeting
-    assert f"{BASE}/api/v2/orders?businessUnitId=$UNIT" in made.greeting
+    assert f"URL={BASE} UNIT={made.told['businessUnitId']}\n" in made.greeting
+    assert '"$URL/api/v2/orders?businessUnitId=$UNIT"' in made.greeting
     assert str(made.file) in made.greeting
 
 

@@ -27,6 +27,8 @@ from ordering_tools.installation import Installation, open_at
 
 VALID = timedelta(days=30)
 FILE = "demo.json"
+SHELL_FILE = "demo.env"
+"""What the quickstart needs, for a shell to read."""
 
 UK = BusinessUnit("0bb7a818-cecb-4c5a-9822-22e62f85589a", "UK")
 IRELAND = BusinessUnit("5d0ef4b0-6a0c-4a3e-9c0e-6f3f1c1f2b11", "Ireland")
@@ -116,10 +118,9 @@ def prepare(endpoint: str, state: Path, base_url: str) -> str:
         "foreignBusinessUnitId": FOREIGN.id,
         "tokens": tokens(installation),
     }
-    file = state / FILE
-    file.touch(mode=0o600)
-    file.write_text(json.dumps(demo, indent=2) + "\n")
-    return _greeting(demo, file)
+    _write_private(state / FILE, json.dumps(demo, indent=2) + "\n")
+    _write_private(state / SHELL_FILE, f"URL={base_url}\nUNIT={UK.id}\nTOKEN={demo['tokens']['training']}\n")
+    return _greeting(demo, state)
 
 
 def seed(installation: Installation) -> None:
@@ -257,25 +258,29 @@ def _requests(unit: BusinessUnit, catalogue: Catalogue) -> Iterator[tuple[dateti
         )
 
 
+def _write_private(path: Path, text: str) -> None:
+    path.touch(mode=0o600)
+    path.write_text(text)
+
+
 def _id(name: str) -> str:
     return str(uuid.uuid5(_NAMES, name))
 
 
-def _greeting(demo: dict[str, Any], file: Path) -> str:
+def _greeting(demo: dict[str, Any], state: Path) -> str:
     order = {
         "purchaseOrderReference": "PO-4711",
         "emailKeys": False,
         "orderItems": [{"featureSetId": AZ_300_STANDARD.id, "quantity": 3}],
     }
-    url, unit = demo["baseUrl"], demo["businessUnitId"]
     return f"""\
+URL={demo["baseUrl"]} UNIT={demo["businessUnitId"]}
 TOKEN={demo["tokens"]["training"]}
-UNIT={unit}
 
-curl -s -H "Authorization: Bearer $TOKEN" "{url}/api/v2/products?businessUnitId=$UNIT"
-curl -s -H "Authorization: Bearer $TOKEN" "{url}/api/v2/products/{AZ_300.id}/feature_sets?businessUnitId=$UNIT"
+curl -s -H "Authorization: Bearer $TOKEN" "$URL/api/v2/products?businessUnitId=$UNIT"
+curl -s -H "Authorization: Bearer $TOKEN" "$URL/api/v2/products/{AZ_300.id}/feature_sets?businessUnitId=$UNIT"
 curl -si -H "Authorization: Bearer $TOKEN" -H "Idempotency-Key: $(date +%s)" --json '{json.dumps(order)}' \\
-  "{url}/api/v2/orders?businessUnitId=$UNIT"
-curl -s -H "Authorization: Bearer $TOKEN" "{url}/api/v2/orders?businessUnitId=$UNIT&_page=4"
+  "$URL/api/v2/orders?businessUnitId=$UNIT"
+curl -s -H "Authorization: Bearer $TOKEN" "$URL/api/v2/orders?businessUnitId=$UNIT&_page=4"
 
-All tokens and ids are in {file}."""
+All tokens and ids are in {state / FILE}; `. {state / SHELL_FILE}` sets the first lines in another shell."""
