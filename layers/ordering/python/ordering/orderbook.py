@@ -37,6 +37,7 @@ from datetime import datetime, timedelta
 
 from ordering import clock
 from ordering.clock import Clock
+from ordering.errors import Unavailable
 from ordering.table import (
     ABSENT,
     ConditionFailed,
@@ -170,6 +171,7 @@ class OrderBook:
             Collision: Another write than the entry's was refused.
             Unavailable: The deadline passed. The order may still have been placed.
         """
+        pauses = self._table.pauses()
         while True:
             ticket = self._take_ticket()
             draft = compose(ticket)
@@ -189,6 +191,7 @@ class OrderBook:
                     self._void(ticket.position)
                     raise Collision(met) from refusal
                 # Only the entry was refused: its grace was over before the fill came. Take another ticket.
+                next(pauses)
             else:
                 return ticket
 
@@ -210,7 +213,8 @@ class OrderBook:
 
     def _page(self, head: _Head, tail: Sequence[Item], settled: Sequence[Item], first: int, count: int) -> Page:
         if len(tail) >= self._settle_after:
-            self._settle(head, tail)
+            with suppress(Unavailable):  # the page has been read; the next reader can settle
+                self._settle(head, tail)
         live = [entry for entry in tail if not _is_void(entry)]
         skipped = max(first - head.live, 0)
         return Page([*settled, *live[skipped : skipped + count - len(settled)]], head.live + len(live))
