@@ -49,6 +49,7 @@ def test_paths_are_the_templates() -> None:
         event["Properties"]["Path"]
         for resource in template.document["Resources"].values()
         for event in resource.get("Properties", {}).get("Events", {}).values()
+        if event["Type"] == "Api"
     ]
 
     assert set(DOCUMENT["paths"]) == set(events)

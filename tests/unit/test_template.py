@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from ordering.clock import Deadline
-from ordering.contracts import http, training
+from ordering.contracts import http, problems, training
 from ordering.contracts.http import Request
 from ordering.errors import Invalid, KeyReused, NotFound, Unavailable
 from ordering.wiring import Services
@@ -104,7 +104,7 @@ def test_gateway_responses_are_problems(name: str) -> None:
 
     assert list(body) == ["type", "title", "status", "detail", "instance", "requestId"]
     assert response["StatusCode"] == body["status"]
-    assert body["type"].startswith(training.PROBLEMS)
+    assert body["type"].startswith(problems.TYPES)
     assert headers["Content-Type"] == "'application/problem+json'"
     assert headers["X-Request-Id"] == "context.requestId"
     assert list(response["ResponseTemplates"]) == ["application/json"]
@@ -119,7 +119,7 @@ def test_gateway_responses_have_the_contract_s_types(name: str) -> None:
     expected = types_of_contract().get(body["status"], body["type"])
 
     assert expected == body["type"]
-    assert training._TITLES.get(body["status"], body["title"]) == body["title"]
+    assert problems.TITLES.get(body["status"], body["title"]) == body["title"]
 
 
 def test_every_status_of_the_gateway_has_a_response() -> None:

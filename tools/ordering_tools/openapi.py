@@ -21,8 +21,8 @@ from aws_lambda_powertools.event_handler.openapi.params import Body, Header, Que
 from pydantic import BaseModel, TypeAdapter
 
 from ordering.api import Api, wanted_by
-from ordering.contracts import training
 from ordering.contracts.http import Answer
+from ordering.contracts.problems import Problem
 from ordering_tools.installation import ROOT
 
 DOCUMENT = ROOT / "docs" / "openapi.json"
@@ -183,7 +183,7 @@ def _complete(schema: dict[str, Any]) -> dict[str, Any]:
     components = schema["components"]
     for unused in _POWERTOOLS_OWN:
         components["schemas"].pop(unused, None)
-    problem = TypeAdapter(training.Problem).json_schema(ref_template="#/components/schemas/{model}")
+    problem = TypeAdapter(Problem).json_schema(ref_template="#/components/schemas/{model}")
     components["schemas"] |= {**problem.pop("$defs"), "Problem": problem}
     components["schemas"] = dict(sorted(components["schemas"].items()))
     components["responses"] = {name: _problem_response(text) for name, text in _PROBLEMS.values()}

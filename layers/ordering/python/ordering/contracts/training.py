@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
-from typing import Annotated, Literal, NotRequired, Required
-from urllib.parse import quote
+from typing import Annotated, Literal
 
 from pydantic import (
     AfterValidator,
@@ -40,17 +40,13 @@ from ordering.contracts.http import (
     Uuid,
     WholeNumber,
 )
+from ordering.contracts.problems import KINDS, Problem, invalid_request, problem
 from ordering.errors import Fault, Forbidden, Invalid, KeyReused, NotFound, Unavailable
 from ordering.identifiers import canonical_number, canonical_uuid
 from ordering.principal import BusinessUnit, Principal
 from ordering.training_orders import NotOffered, Once, Placed, TrainingOrder, Wish
 
 NAME = "training"
-PROBLEMS = "https://ordering.example.com/problems/"
-"""What the `type` of every problem begins with: an identifier, not an address."""
-
-MOST_FAULTS = 1_000
-"""Faults told at once at most; a function's answer may not exceed 6 MB."""
 
 
 # What comes in.
@@ -362,27 +358,6 @@ class OrderItemList(TypedDict):
     _links: NextLink
 
 
-class ProblemFault(TypedDict, total=False):
-    """One fault of a request: where it is, by pointer into the body or by parameter, and what it is."""
-
-    pointer: str
-    parameter: str
-    code: Required[str]
-    detail: Required[str]
-
-
-class Problem(TypedDict):
-    """An error, as RFC 9457 has it; `errors` lists every fault of a request that is answered with 400."""
-
-    type: str
-    title: str
-    status: int
-    detail: str
-    instance: str
-    requestId: str
-    errors: NotRequired[list[ProblemFault]]
-
-
 # From one to the other.
 
 
@@ -630,92 +605,43 @@ class _Training:
         """Put an error into a problem document (RFC 9457)."""
         match error:
             case Invalid():
-                return _problem(request, 400, "invalid-request", _count(error.faults), faults=error.faults)
+                return invalid_request(request, _told(error.faults))
             case NotOffered():
-                faults = [_not_offered(index) for index in error.wishes]
-                return _problem(request, 400, "invalid-request", _count(faults), faults=faults)
+                return invalid_request(request, [_not_offered(index) for index in error.wishes])
             case Forbidden():
-                return _problem(request, 403, error.code, error.detail)
+                return problem(request, 403, error.code, error.detail)
             case NotFound():
-                return _problem(request, 404, "not-found", f"{error} Compare the id with a list's.")
+                return problem(request, 404, "not-found", f"{error} Compare the id with a list's.")
             case KeyReused():
                 detail = "The Idempotency-Key stands for another request. Send this one with a key of its own."
-                return _problem(request, 422, "idempotency-key-reused", detail)
+                return problem(request, 422, "idempotency-key-reused", detail)
             case Unavailable():
                 detail = "The request could not be carried out in time. Send it again with the same Idempotency-Key."
                 retry = {"Retry-After": str(error.retry_after)}
-                return _problem(request, 503, "service-unavailable", detail, retry)
+                return problem(request, 503, "service-unavailable", detail, retry)
             case MethodNotAllowed():
-                return _problem(request, 405, "method-not-allowed", str(error), {"Allow": error.allow})
+                return problem(request, 405, "method-not-allowed", str(error), {"Allow": error.allow})
             case Refusal():
-                return _problem(request, error.status, _REFUSALS[error.status], str(error))
+                return problem(request, error.status, KINDS[error.status], str(error))
         detail = (
             "Something failed on our side. Send the request again with the same Idempotency-Key; if it goes on, "
             "tell support the requestId."
         )
-        return _problem(request, 500, "internal-server-error", detail)
+        return problem(request, 500, "internal-server-error", detail)
 
 
 CONTRACT = _Training()
 
-_REFUSALS = {404: "not-found", 413: "content-too-large", 415: "unsupported-media-type"}
 
-_TITLES = {
-    400: "Bad Request",
-    403: "Forbidden",
-    404: "Not Found",
-    405: "Method Not Allowed",
-    413: "Content Too Large",
-    415: "Unsupported Media Type",
-    422: "Unprocessable Content",
-    500: "Internal Server Error",
-    503: "Service Unavailable",
-}
-
-
-def _problem(  # noqa: PLR0913 - a problem has so many parts
-    request: Request,
-    status: int,
-    kind: str,
-    detail: str,
-    headers: Mapping[str, str] | None = None,
-    *,
-    faults: Sequence[Fault] = (),
-) -> Answer[Problem]:
-    body: Problem = {
-        "type": PROBLEMS + kind,
-        "title": _TITLES[status],
-        "status": status,
-        "detail": detail,
-        "instance": quote(request.base + request.path, safe="/:@!$&'()*+,;=-._~%", errors="replace"),
-        "requestId": request.id,
-    }
-    if faults:
-        body["errors"] = [_shown(fault) for fault in faults[:MOST_FAULTS]]
-    return Answer(status, body, {"Content-Type": "application/problem+json", **(headers or {})})
-
-
-def _count(faults: Sequence[Fault]) -> str:
-    if len(faults) > MOST_FAULTS:
-        return f"The request has {len(faults):,} faults; 'errors' lists the first {MOST_FAULTS:,}."
-    return (
-        "The request has a fault, see 'errors'."
-        if len(faults) == 1
-        else f"The request has {len(faults)} faults, see 'errors'."
-    )
-
-
-def _shown(fault: Fault) -> ProblemFault:
-    detail = fault.detail
-    if fault.code == "unknown_field" and fault.place[-1] == "purchasingOrderReference":
-        detail = "A request calls it 'purchaseOrderReference'; 'purchasingOrderReference' is its name in answers."
-    if fault.part == "body":
-        return {"pointer": _pointer(fault.place), "code": fault.code, "detail": detail}
-    return {"parameter": str(fault.place[0]), "code": fault.code, "detail": detail}
-
-
-def _pointer(place: Iterable[str | int]) -> str:
-    return "".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in place)
+def _told(faults: Sequence[Fault]) -> list[Fault]:
+    """Say more where the contract itself invites the mistake: it spells one field in two ways."""
+    detail = "A request calls it 'purchaseOrderReference'; 'purchasingOrderReference' is its name in answers."
+    return [
+        replace(fault, detail=detail)
+        if fault.code == "unknown_field" and fault.place[-1] == "purchasingOrderReference"
+        else fault
+        for fault in faults
+    ]
 
 
 def _not_offered(index: int) -> Fault:
