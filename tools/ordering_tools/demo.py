@@ -244,11 +244,19 @@ def _requests(unit: BusinessUnit, catalogue: Catalogue) -> Iterator[tuple[dateti
     moment = datetime(2019, 2, 24, 20, 4, 30, 473000, tzinfo=UTC)
     if unit is UK:
         linux = _offers(Product(_id("M10999A"), "", ""), 1)[0]
-        yield moment, Request("423432432", email_keys=False, contact_email=JOHN.user_name, wishes=[Wish(linux.id, 1)])
+        yield (
+            moment,
+            Request(
+                "423432432",
+                email_keys=False,
+                contact_email=JOHN.user_name,
+                wishes=[Wish(feature_set_id=linux.id, quantity=1)],
+            ),
+        )
     for number in range(36 if unit is UK else 6):
         moment += timedelta(days=17, hours=5, minutes=number, microseconds=1_357 * number)
         wishes = [
-            Wish(offered[(number + step) % len(offered)].id, quantity=1 + (number * 7 + step) % 25)
+            Wish(feature_set_id=offered[(number + step) % len(offered)].id, quantity=1 + (number * 7 + step) % 25)
             for step in range(1 + number % 3)
         ]
         contact = ("jane.doe@example.com", "someone.else@example.com", None)[number % 3]

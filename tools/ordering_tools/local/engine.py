@@ -1,9 +1,9 @@
 """The AWS services of the local run: MiniStack as a child process, or any DynamoDB endpoint instead.
 
-MiniStack holds its data in memory. It writes it to `<state>/engine` when it ends on SIGTERM, and reads it from
-there when it starts. It gets that signal from a stop (Ctrl-C included), and from its leash when the process that
-started it is killed. Only when the engine itself is killed with SIGKILL, or the machine goes down, is what was
-written since its start lost; what was there before stays.
+MiniStack holds its data in memory. It writes it, streams included (see `ministack`), to `<state>/engine` when it
+ends on SIGTERM, and reads it from there when it starts. It gets that signal from a stop (Ctrl-C included), and from
+its leash when the process that started it is killed. Only when the engine itself is killed with SIGKILL, or the
+machine goes down, is what was written since its start lost; what was there before stays.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import botocore.session
 from botocore.config import Config
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 ENDPOINT_VARIABLE = "ORDERING_DYNAMODB_ENDPOINT"
 
+_TOOLS = Path(__file__).resolve().parents[2]
 _READY_SECONDS = 20.0
 _STOP_SECONDS = 15.0
 
@@ -99,6 +100,7 @@ class Engine:
     def _start(python: Path, folder: Path, port: int, descriptors: tuple[int, ...]) -> Child:
         environment = {
             "PATH": os.environ.get("PATH", ""),
+            "PYTHONPATH": str(_TOOLS),
             "BIND_HOST": "127.0.0.1",
             "GATEWAY_PORT": str(port),
             "PERSIST_STATE": "1",
@@ -114,7 +116,7 @@ class Engine:
         with (folder / "engine.log").open("ab") as log:
             return Child(
                 python,
-                "ministack",
+                "ordering_tools.local.ministack",
                 environment=environment,
                 output=log,
                 end=signal.SIGTERM,
@@ -135,16 +137,20 @@ def start_engine(python: Path, folder: Path, *, descriptors: tuple[int, ...] = (
 
 
 def dynamodb(endpoint: str) -> DynamoDBClient:
-    """A client for the engine's DynamoDB, whatever the machine's own AWS configuration is."""
-    client = botocore.session.Session().create_client(
-        "dynamodb",
+    """A client for the engine's DynamoDB."""
+    return cast("DynamoDBClient", connect("dynamodb", endpoint))
+
+
+def connect(service: str, endpoint: str) -> Any:
+    """A client for a service of the engine, whatever the machine's own AWS configuration is."""
+    return botocore.session.Session().create_client(
+        service,
         endpoint_url=endpoint,
         region_name=REGION,
         aws_access_key_id=CREDENTIALS["AWS_ACCESS_KEY_ID"],
         aws_secret_access_key=CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
         config=Config(connect_timeout=5, read_timeout=30, retries={"mode": "standard", "total_max_attempts": 3}),
     )
-    return cast("DynamoDBClient", client)
 
 
 def create_tables(client: DynamoDBClient, tables: list[TableDefinition]) -> list[str]:

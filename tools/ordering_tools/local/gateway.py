@@ -35,6 +35,7 @@ from ordering_tools.local.functions import FunctionError, FunctionSettings, Func
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from ordering_tools.local.event_sources import EventSource
     from ordering_tools.local.gateway_responses import Answer, GatewayResponses
 
 
@@ -95,6 +96,7 @@ class Description:
     stage: str
     functions: Mapping[str, FunctionSettings]
     responses: GatewayResponses
+    event_sources: tuple[EventSource, ...]
 
 
 class Gateway:

@@ -36,6 +36,7 @@ class GatewayProcess:
         release: Path,
         endpoint: str,
         log: Path,
+        streams: Path,
         runtime: Path | None,
         layers: Sequence[Path] = (),
     ) -> None:
@@ -51,6 +52,7 @@ class GatewayProcess:
                 release=str(release),
                 endpoint=endpoint,
                 log=str(log),
+                streams=str(streams),
                 runtime=str(runtime) if runtime else None,
             )
             self._child = Child(

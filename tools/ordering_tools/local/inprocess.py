@@ -65,7 +65,7 @@ class InProcessRunner:
             try:
                 handler = self._handlers.get(name) or self._load(settings)
                 return json.dumps(handler(json.loads(event), _context(settings))).encode()
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 traceback.print_exc()
                 raise FunctionError(type(error).__name__, str(error)) from error
 

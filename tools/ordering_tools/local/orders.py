@@ -18,6 +18,8 @@ class Orders:
     release: str
     endpoint: str
     log: str
+    streams: str
+    """The folder for how far the tables' streams have been read."""
     runtime: str | None
     """The interpreter with the runtime client, or None to run functions in this process."""
 

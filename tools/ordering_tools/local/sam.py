@@ -12,6 +12,7 @@ import os
 from contextlib import redirect_stderr
 from typing import TYPE_CHECKING, Any
 
+from ordering_tools.local.event_sources import declared_event_sources
 from ordering_tools.local.functions import SettingsError, declared_functions
 from ordering_tools.local.gateway import Authorizer, Description, IdentitySource, Route
 from ordering_tools.local.gateway_responses import GatewayResponses
@@ -52,6 +53,7 @@ def describe(template: Path) -> Description:
         stage=api.stage_name,
         functions=declared_functions(resources),
         responses=GatewayResponses(apis[0].get("GatewayResponses", {})),
+        event_sources=declared_event_sources(resources),
     )
 
 

@@ -145,6 +145,7 @@ class LocalRun:
             release=self._release,
             endpoint=self._engine.endpoint,
             log=self._state.log,
+            streams=self._state.streams,
             runtime=runtime,
             layers=layers,
         )

@@ -26,12 +26,14 @@ from ordering_tools.local.inprocess import InProcessRunner
 from ordering_tools.local.orders import Orders
 from ordering_tools.local.runtime import ProcessRunner
 from ordering_tools.local.sam import describe
+from ordering_tools.local.streams import Streams
 
 if TYPE_CHECKING:
     from ordering_tools.local.gateway_responses import Answer
 
 BODY_LIMIT = 10 * 1024 * 1024
 """Bytes; API Gateway's quota, which cannot be raised."""
+_STREAMS_SECONDS = 0.3
 _DRAIN_LIMIT = 10 * BODY_LIMIT
 _URL_CHARACTERS = "/%:@!$&'()*+,;=~-._?[]"
 
@@ -180,10 +182,14 @@ def main(orders: Orders) -> int:
             return 1
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, lambda *_: _shut_down(server))
+        streams = Streams(description.event_sources, runner, orders.endpoint, Path(orders.streams))
         threading.Thread(target=_obey, args=(control, runner, server, orders), daemon=True).start()
         control.sendall(b"ready\n")
         server.serve_forever(poll_interval=0.1)
+        # What is under way gets a moment to end by itself, and one to settle after its process was ended.
+        streams.stop(_STREAMS_SECONDS)
         runner.stop()
+        streams.stop(_STREAMS_SECONDS)
     return 0
 
 

@@ -57,6 +57,11 @@ class State:
         """What the functions' processes print."""
         return self.folder / "functions.log"
 
+    @property
+    def streams(self) -> Path:
+        """How far the tables' streams have been delivered."""
+        return self.folder / "streams"
+
     def announce(self, running: Running) -> None:
         """Tell other commands what is being served."""
         fresh = self._file.with_suffix(".new")

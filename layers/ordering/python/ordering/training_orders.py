@@ -34,19 +34,25 @@ _BLOCK = 10
 _LARGEST_ID = 2**31 - 1
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
-    """One thing that is ordered; `number` counts from 1 within the order."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """One thing as it was asked for."""
 
-    number: int
     feature_set_id: str
     quantity: int
-    description: str
     source_reference: str | None = None
     feedback_link_uri: str | None = None
     feedback_link_text: str | None = None
     enable_feedback_link: bool = False
     achievement_code: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line(Wish):
+    """One thing as it was ordered; `number` counts from 1 within the order."""
+
+    number: int
+    description: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,19 +82,6 @@ class TrainingOrder:
     def cancellable(self) -> bool:
         """Whether the partner can cancel the order: an order placed through the API it never can (as above)."""
         return False
-
-
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """One line as it was asked for."""
-
-    feature_set_id: str
-    quantity: int
-    source_reference: str | None = None
-    feedback_link_uri: str | None = None
-    feedback_link_text: str | None = None
-    enable_feedback_link: bool = False
-    achievement_code: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
