@@ -1,6 +1,8 @@
 # Everything here works on a fresh machine with Python 3.11 or later, make and git, with nothing typed before it.
 
-PYTHON ?= python3
+# The first Python that is new enough; else python3, which is then told so.
+PYTHON ?= $(or $(shell for python in python3 python3.13 python3.12 python3.11; do \
+  $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done),python3)
 PORT ?= 3000
 BIN := .venv/bin
 
