@@ -83,6 +83,14 @@ def test_resolved_resources(described: dict[str, Any]) -> None:
     }
 
 
+def test_event_sources(described: dict[str, Any]) -> None:
+    """A stream's reference to its table stays readable, and that to a queue ends with its logical id."""
+    sources = {source["name"]: source for source in described["event_sources"]}
+
+    assert {source["table"] for source in sources.values()} == {"LedgerTable"}
+    assert sources["StreamFunction.Bisected"]["on_failure"] == "GivenUpQueue"
+
+
 def test_stage_and_gateway_responses(described: dict[str, Any]) -> None:
     """The API has its stage, and the template's gateway responses come through as they are written."""
     assert described["stage"] == "test"

@@ -110,35 +110,37 @@ class Lane:
         return None
 
     def _attempt(self, batch: Batch) -> list[Batch]:
-        """Make one call, and return what is still to be done of the batch."""
+        """Get on with a batch by one call, and return what is still to be done of it."""
         old, fresh = split_old(batch, self._source, self._clock())
         if old:
             self._abandon(GivenUp(old, "RecordAgeExceeded", old.failures, None))
         if not fresh:
             return []
-        error: Exception | None = None
-        failed: int | None = 0
-        began = time.monotonic()
-        try:
-            failed = self._call(fresh)
-        except Exception as caught:  # noqa: BLE001 - the shard must go on, whatever it is
-            error = caught
-        if failed is not None and self._stopping.is_set():
-            # Perhaps it failed because its process was ended.
-            return [fresh]
-        self._outcomes.report(fresh, time.monotonic() - began, failed, error)
+        failed, error = self._call(fresh)
         if failed is None:
             self._outcomes.done(fresh.records)
             return []
+        if self._stopping.is_set():
+            # Perhaps it failed because its process was ended.
+            return [fresh]
         self._outcomes.done(fresh.records[:failed])
         again = after_failure(fresh, failed, self._source)
         if not again:
             self._abandon(GivenUp(fresh, "RetryAttemptsExhausted", fresh.failures + 1, error))
         return again
 
-    def _call(self, batch: Batch) -> int | None:
-        result = self._invoke(batch.event)
-        return reported_failure(result, batch.records) if self._source.reports_failures else None
+    def _call(self, batch: Batch) -> tuple[int | None, Exception | None]:
+        """Make one call: the index of the first record that is not done, if there is one, and what was raised."""
+        failed: int | None = 0
+        error: Exception | None = None
+        began = time.monotonic()
+        try:
+            result = self._invoke(batch.event)
+            failed = reported_failure(result, batch.records) if self._source.reports_failures else None
+        except Exception as caught:  # noqa: BLE001 - the shard must go on, whatever it is
+            error = caught
+        self._outcomes.report(batch, time.monotonic() - began, failed, error)
+        return failed, error
 
     def _abandon(self, given_up: GivenUp) -> None:
         self._outcomes.give_up(given_up)

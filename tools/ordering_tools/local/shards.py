@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 import threading
-import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +46,7 @@ class Shard:
         self._source = source
         self._stream = stream
         self._shard = shard
+        self.place = (stream, shard)
         self._start = start
         self._wire = wire
         self._checkpoints = checkpoints
@@ -89,13 +90,10 @@ class Shard:
                 self._take(page["Records"])
                 if iterator is None:
                     return True
-            while not self._stopping.wait(0 if page["Records"] else POLL_SECONDS) and self._ahead:
-                page = {"Records": []}
+            pause = 0 if page["Records"] else POLL_SECONDS
+            while not self._stopping.wait(pause) and len(self._progress) >= _READ_AHEAD:
+                pause = POLL_SECONDS
         return False
-
-    @property
-    def _ahead(self) -> bool:
-        return len(self._progress) >= _READ_AHEAD
 
     def _iterator(self) -> str:
         place = {"StreamArn": self._stream, "ShardId": self._shard}
@@ -128,12 +126,16 @@ class Shard:
             self._progress.read(event["dynamodb"]["SequenceNumber"] for event in events)
         self.done(passed_over)
         for number, lane in enumerate(self._lanes):
-            if share := [record for record in wanted if zlib.crc32(record.key.encode()) % len(self._lanes) == number]:
+            if share := [record for record in wanted if self._lane(record) == number]:
                 lane.put(share)
 
     def _is_new(self, sequence: str) -> bool:
         # After data was lost a shard is read from its start.
         return self._last is None or int(sequence) > int(self._last)
+
+    def _lane(self, record: Record) -> int:
+        # A checksum would put keys that differ in one character into one lane.
+        return int.from_bytes(hashlib.sha256(record.key.encode()).digest()[:4], "big") % len(self._lanes)
 
     def _wants(self, event: Mapping[str, Any]) -> bool:
         patterns = self._source.patterns

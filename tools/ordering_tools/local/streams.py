@@ -12,6 +12,7 @@ from __future__ import annotations
 import fcntl
 import threading
 import time
+import traceback
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 _LOOK_SECONDS = 10.0
 """Between two looks for new shards; when one has ended the next look is at once."""
+_FAULT_SECONDS = 5.0
 _RETRY_SECONDS = 0.2
 _PATIENCE_SECONDS = 15.0
 """For which the engine may be out of reach or a table missing, as both are at the start, before it is mentioned."""
@@ -94,7 +96,7 @@ class Follower:
             pause = self._look(self._checkpoints)
             if self._awake.wait(pause or 0):
                 self._awake.clear()
-        for thread in self._shards.values():
+        for thread in list(self._shards.values()):
             thread.join()
 
     def wake(self) -> None:
@@ -136,11 +138,16 @@ class Follower:
             stopping=self._stopping,
         )
         thread = threading.Thread(target=self._read, args=(shard,), name=self._source.name, daemon=True)
-        self._shards[stream, description["ShardId"]] = thread
+        self._shards[shard.place] = thread
         thread.start()
 
     def _read(self, shard: Shard) -> None:
-        shard.run()
+        try:
+            shard.run()
+        except Exception:  # noqa: BLE001 - the shard must go on, whatever it is
+            traceback.print_exc()
+            self._stopping.wait(_FAULT_SECONDS)
+        del self._shards[shard.place]
         self.wake()
 
     def _bear(self, error: WireError) -> float | None:

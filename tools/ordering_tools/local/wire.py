@@ -6,7 +6,6 @@ What it gives is JSON as it came, which is the form in which Lambda hands record
 from __future__ import annotations
 
 import json
-from contextlib import suppress
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from typing import Any
 from urllib.parse import urlsplit
@@ -58,22 +57,21 @@ class Wire:
             json.dumps(arguments).encode(),
         )
         self._signer.add_auth(request)
+        status, body = self._exchange(request)
+        try:
+            found: dict[str, Any] = json.loads(body)
+        except ValueError as error:
+            raise WireError(str(status), f"{self._endpoint} answers with something else than JSON") from error
+        if status != 200:
+            raise WireError(str(found.get("__type", status)).rpartition("#")[2], str(found.get("message")))
+        return found
+
+    def _exchange(self, request: AWSRequest) -> tuple[int, bytes]:
         try:
             self._connection.request("POST", "/", request.data, dict(request.headers.items()))
             response = self._connection.getresponse()
-            body = response.read()
+            return response.status, response.read()
         except (OSError, HTTPException) as error:
             # The next call connects anew.
             self._connection.close()
             raise WireError(None, f"{self._endpoint} does not answer: {error}") from error
-        if response.status != 200:
-            raise _refusal(response.status, body)
-        found: dict[str, Any] = json.loads(body)
-        return found
-
-
-def _refusal(status: int, body: bytes) -> WireError:
-    with suppress(ValueError, AttributeError, KeyError):
-        report = json.loads(body)
-        return WireError(report["__type"].rpartition("#")[2], str(report.get("message") or report.get("Message")))
-    return WireError(str(status), f"HTTP status {status}")
