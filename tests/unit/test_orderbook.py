@@ -76,7 +76,7 @@ def table(wire: Wire) -> Table:
 
 @pytest.fixture
 def book(table: Table, time: Time) -> OrderBook:
-    return OrderBook(table, "test#1", now=time)
+    return OrderBook(table, "test#1", now=time, removals=True)
 
 
 def draft(name: str, writes: Sequence[Write] = ()) -> Callable[[Ticket], Draft]:
@@ -465,3 +465,9 @@ def test_removal_between_head_and_segment(book: OrderBook, wire: Wire) -> None:
     page = book.page(0, 2)
 
     assert ([entry["order"] for entry in page.entries], page.total) == (["a", "c"], 3)
+
+
+def test_nothing_is_removed_where_nothing_may_be(table: Table, time: Time) -> None:
+    """A book that was not opened for removals refuses them."""
+    with pytest.raises(TypeError, match="nothing is ever removed"):
+        OrderBook(table, "test#1", now=time).remove(1)

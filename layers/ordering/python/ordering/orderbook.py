@@ -44,6 +44,7 @@ from ordering.table import (
     Item,
     Key,
     Put,
+    Reason,
     Table,
     TableError,
     TransactionRefused,
@@ -141,9 +142,16 @@ class _Head:
 
 
 class OrderBook:
-    """One book of a table."""
+    """One book of a table.
 
-    def __init__(
+    Args:
+        grace: How old an open position must be to be voided.
+        settle_after: How long a tail a reader leaves to others.
+        removals: Whether orders are ever removed from this book. Its pages then cost one small read more while the
+            book is not settled; without it `remove` is refused.
+    """
+
+    def __init__(  # noqa: PLR0913 - what it needs is handed in
         self,
         table: Table,
         name: str,
@@ -151,12 +159,14 @@ class OrderBook:
         now: Clock = clock.system_clock,
         grace: timedelta = GRACE,
         settle_after: int = SETTLE_AFTER,
+        removals: bool = False,
     ) -> None:
         self._table = table
         self._name = name
         self._now = now
         self._grace = grace
         self._settle_after = settle_after
+        self._removals = removals
 
     def place(self, compose: Callable[[Ticket], Draft]) -> Ticket:
         """Place one order, in two round trips when nothing interferes.
@@ -181,15 +191,9 @@ class OrderBook:
             try:
                 self._table.transact([Put({**draft.entry, **stamp}, ABSENT), *draft.writes])
             except TransactionRefused as refusal:
-                mine, *others = refusal.reasons
-                if mine and mine.item and mine.item.get("writer") == writer:
+                if self._void(ticket.position).get("writer") == writer:
                     return ticket  # an earlier try took effect, only its answer was lost
-                met = {
-                    _key_of(write): reason.item for write, reason in zip(draft.writes, others, strict=True) if reason
-                }
-                if met:
-                    self._void(ticket.position)
-                    raise Collision(met) from refusal
+                _collide(draft.writes, refusal.reasons[1:])
                 # Only the entry was refused: its grace was over before the fill came. Take another ticket.
                 next(pauses)
             else:
@@ -206,7 +210,10 @@ class OrderBook:
         pauses = self._table.pauses()
         while True:
             head, tail = self._read()
-            settled = self._settled_entries(head, first, min(first + count, head.live))
+            # Head and tail are read one after the other: where orders are removed, a total over both would count
+            # orders of two instants if the head had changed in between.
+            confirm = self._removals and bool(tail)
+            settled = self._settled_entries(head, first, min(first + count, head.live), confirm=confirm)
             if settled is not None:
                 return self._page(head, tail, settled, first, count)
             next(pauses)
@@ -234,27 +241,29 @@ class OrderBook:
             Collision: Another write was refused; nothing was removed.
             Unavailable: The deadline passed. The order may still have been removed.
         """
+        if not self._removals:
+            raise TypeError("nothing is ever removed from this book")
         remover = secrets.token_hex(8)
         pauses = self._table.pauses()
         while True:
+            entry = self._table.get(self.entry_key(position))
+            if entry is None or _is_void(entry):
+                return entry is not None and entry.get("remover") == remover
             try:
-                self._table.transact([*self._removal(position, remover), *writes])
+                self._table.transact([*self._removal(position, entry, remover), *writes])
             except TransactionRefused as refusal:
-                _, entry, _, *others = refusal.reasons
-                if entry:
-                    return bool(entry.item and entry.item.get("remover") == remover)
-                met = {_key_of(write): reason.item for write, reason in zip(writes, others, strict=True) if reason}
-                if met:
-                    raise Collision(met) from refusal
-                self.settle()
+                if not refusal.reasons[1]:
+                    _collide(writes, refusal.reasons[3:])
+                    self.settle()
                 next(pauses)
             else:
                 return True
 
-    def _removal(self, position: int, remover: str) -> list[Write]:
+    def _removal(self, position: int, entry: Item, remover: str) -> list[Write]:
         segment = segment_of(position)
-        partition, sort = self.entry_key(position)
-        void = {"pk": partition, "sk": sort, "void": True, "at": clock.to_text(self._now()), "remover": remover}
+        # The writer stays told: it may not have had its answer yet.
+        told = {name: value for name, value in entry.items() if name in {"pk", "sk", "at", "writer"}}
+        void = {**told, "void": True, "remover": remover}
         return [
             Update(
                 self._head_key(),
@@ -334,30 +343,36 @@ class OrderBook:
             return failure.item or void
         return void
 
-    def _settled_entries(self, head: _Head, first: int, last: int) -> list[Item] | None:
+    def _settled_entries(self, head: _Head, first: int, last: int, *, confirm: bool) -> list[Item] | None:
         """Read the settled entries of ranks `first` to `last - 1`.
 
         None if an order was removed between the reads, so that they do not fit together.
         """
-        if first >= last:
-            return []
-        spots = [head.locate(first), head.locate(last - 1)]
-        voids = self._voids({segment for _, segment in spots if segment is not None})
-        if any(len(positions) != head.voids[segment] for segment, positions in voids.items()):
+        spots = [head.locate(first), head.locate(last - 1)] if first < last else []
+        voids = self._voids(head, {segment for _, segment in spots if segment is not None}, confirm=confirm)
+        if voids is None:
             return None
+        if not spots:
+            return []
         from_position, to_position = (
             _skip(position, voids[segment]) if segment is not None else position for position, segment in spots
         )
         live = [entry for entry in self._entries(from_position, to_position) if not _is_void(entry)]
         return live if len(live) == last - first else None
 
-    def _voids(self, segments: Iterable[int]) -> dict[int, list[int]]:
-        """Read which positions of the given segments are void, rising."""
+    def _voids(self, head: _Head, segments: Iterable[int], *, confirm: bool) -> dict[int, list[int]] | None:
+        """Read which positions of the given segments are void, rising; None if the head does not count the same.
+
+        With `confirm` the head itself is read again, in the same round trip, and must not have changed.
+        """
         keys = {self._segment_key(segment): segment for segment in segments}
-        if not keys:
-            return {}
-        found = self._table.batch_get(list(keys))
-        return {segment: sorted(found.get(key, {}).get("positions", ())) for key, segment in keys.items()}
+        wanted = [*keys, self._head_key()] if confirm else list(keys)
+        found = self._table.batch_get(wanted) if wanted else {}
+        if confirm and _Head.read(found.get(self._head_key(), {})) != head:
+            return None
+        voids = {segment: sorted(found.get(key, {}).get("positions", ())) for key, segment in keys.items()}
+        fits = all(len(positions) == head.voids[segment] for segment, positions in voids.items())
+        return voids if fits else None
 
     def _settle(self, head: _Head, tail: Sequence[Item]) -> None:
         """Move the head over the tail if it still stands where it was read; otherwise someone else has moved it."""
@@ -400,6 +415,17 @@ class OrderBook:
 
     def _segment_key(self, segment: int) -> Key:
         return f"VOIDS#{self._name}", f"{segment:0{_DIGITS}}"
+
+
+def _collide(writes: Sequence[Write], reasons: Sequence[Reason | None]) -> None:
+    """Tell what was in the way of writes, if anything was.
+
+    Raises:
+        Collision: At least one of them was refused.
+    """
+    met = {_key_of(write): reason.item for write, reason in zip(writes, reasons, strict=True) if reason}
+    if met:
+        raise Collision(met)
 
 
 def book_of(partition: str) -> str | None:

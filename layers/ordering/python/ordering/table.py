@@ -18,6 +18,7 @@ from __future__ import annotations
 import itertools
 import random
 import time
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -314,6 +315,7 @@ def connect(**settings: Any) -> Send:
         ),
         **settings,
     )
+    client.meta.events.register("before-parse.dynamodb", _check_whole)
     methods = {client.meta.method_to_api_mapping[name]: getattr(client, name) for name in _METHODS}
 
     def send(operation: str, request: dict[str, Any]) -> dict[str, Any]:
@@ -321,6 +323,8 @@ def connect(**settings: Any) -> Send:
             answer: dict[str, Any] = methods[operation](**request)
         except ClientError as error:
             body: Mapping[str, Any] = error.response
+            if body["ResponseMetadata"]["HTTPStatusCode"] >= 500:
+                raise NoAnswer(str(error)) from error
             raise ServiceFault(
                 body["Error"]["Code"],
                 body["Error"].get("Message", ""),
@@ -343,6 +347,18 @@ _METHODS = (
     "update_item",
     "transact_write_items",
 )
+
+
+def _check_whole(response_dict: Mapping[str, Any], **_: Any) -> None:
+    """Refuse an answer that did not arrive whole: botocore would take what is missing for what is not there.
+
+    Raises:
+        NoAnswer: Its length or its checksum is not what its head says.
+    """
+    headers, body = response_dict["headers"], response_dict["body"]
+    length, checksum = headers.get("content-length"), headers.get("x-amz-crc32")
+    if (length and int(length) != len(body)) or (checksum and int(checksum) != zlib.crc32(body)):
+        raise NoAnswer("the answer was cut")
 
 
 def _raise_unless_transient(fault: ServiceFault) -> None:

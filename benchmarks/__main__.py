@@ -1,0 +1,55 @@
+"""`make bench`: measure what the design promises against what it stands in for, print it, and write it down."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from rich.console import Console
+
+from benchmarks import creates, pages, trips, units
+from benchmarks.engine import ROOT
+from benchmarks.report import Section, show, write
+
+DOCUMENT = "benchmarks.md"
+
+# Whatever the machine is logged in to, a benchmark must not reach it.
+os.environ |= {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local", "AWS_EC2_METADATA_DISABLED": "true"}
+
+
+def main(arguments: list[str]) -> int:
+    """Run the benchmarks that are named, all where none is; returns 1 if one of them missed what it must reach."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="pages, creates, units, trips; all by default")
+    parser.add_argument("--to", type=Path, default=ROOT / "docs", help="folder of the document and the plot")
+    options = parser.parse_args(arguments)
+    runs: Mapping[str, Callable[[], Section]] = {
+        pages.NAME: lambda: pages.run(options.to),
+        creates.NAME: creates.run,
+        units.NAME: units.run,
+        trips.NAME: trips.run,
+    }
+    if unknown := set(options.names) - set(runs):
+        parser.error(f"no benchmark is called {', '.join(sorted(unknown))}; there are {', '.join(runs)}")
+    console = Console(width=None if sys.stdout.isatty() else 110)
+    console.print(machine())
+    sections = []
+    for name in options.names or runs:
+        section = runs[name]()
+        show(section, console)
+        sections.append(section)
+    write(sections, machine(), options.to / DOCUMENT)
+    return 0 if all(must.met for section in sections for must in section.musts) else 1
+
+
+def machine() -> str:
+    """Tell what the numbers depend on."""
+    return f"{os.cpu_count()} cores, {platform.machine()}, {platform.system()}, Python {platform.python_version()}"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,55 @@
+"""The local run's embedded engine, fresh for each benchmark that uses it."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ordering.table import Send, connect
+from ordering_tools.local.account import CREDENTIALS, REGION
+from ordering_tools.local.engine import Engine, create_tables, dynamodb
+from ordering_tools.template import TableDefinition, table_definitions
+
+ROOT = Path(__file__).resolve().parents[1]
+IDEMPOTENCY = "IdempotencyTable"
+IDEMPOTENCY_KEY = "id"
+"""The library's own table, with the key that its documentation gives it."""
+
+Connect = Callable[[], Send]
+"""Makes a connection; each writer has its own, as each function's process does."""
+
+_PYTHON = ROOT / ".venvs" / "engine" / "bin" / "python"
+
+
+@contextmanager
+def running() -> Iterator[Connect]:
+    """Run an engine with the template's tables and the library's for as long as the context lasts."""
+    with tempfile.TemporaryDirectory(prefix="benchmarks-") as folder:
+        engine = Engine(_PYTHON, Path(folder))
+        try:
+            engine.wait()
+            create_tables(dynamodb(engine.endpoint), [*table_definitions(ROOT / "template.yaml"), _idempotency_table()])
+            yield lambda: _connect(engine.endpoint)
+        finally:
+            engine.stop()
+
+
+def _connect(endpoint: str) -> Send:
+    return connect(
+        endpoint_url=endpoint,
+        region_name=REGION,
+        aws_access_key_id=CREDENTIALS["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
+    )
+
+
+def _idempotency_table() -> TableDefinition:
+    create = {
+        "TableName": IDEMPOTENCY,
+        "BillingMode": "PAY_PER_REQUEST",
+        "AttributeDefinitions": [{"AttributeName": IDEMPOTENCY_KEY, "AttributeType": "S"}],
+        "KeySchema": [{"AttributeName": IDEMPOTENCY_KEY, "KeyType": "HASH"}],
+    }
+    return TableDefinition(IDEMPOTENCY, create, None)

@@ -1,0 +1,59 @@
+"""The plot of what pages cost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.shop import Cost
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_STYLES: tuple[dict[str, Any], ...] = (
+    {"color": "#0b6e4f", "marker": "o", "linewidth": 2.4},
+    {"color": "#c8553d", "marker": "s", "linewidth": 1.6},
+    {"color": "#6b7280", "linestyle": "--", "linewidth": 1.6},
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """What one way costs by the number of the page."""
+
+    label: str
+    costs: Mapping[int, Cost]
+
+
+def draw(path: Path, curves: Sequence[Curve]) -> None:
+    """Draw read units and time by page, side by side."""
+    # Imported here so that the other benchmarks do not wait for it.
+    from matplotlib.figure import Figure  # noqa: PLC0415
+
+    figure = Figure(figsize=(9, 3.7), layout="constrained")
+    units, seconds = figure.subplots(1, 2, sharex=True)
+    _panel(units, "Read units per request", curves, lambda cost: cost.units)
+    _panel(seconds, "Milliseconds per request, at 2 ms a read", curves, lambda cost: cost.seconds * 1000)
+    handles, labels = units.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(curves), frameon=False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Nothing of the machine or the day in the file: the same numbers draw the same picture.
+    figure.savefig(path, dpi=160, metadata={"Software": None})
+
+
+def _panel(axes: Axes, title: str, curves: Sequence[Curve], of: Callable[[Cost], float]) -> None:
+    for curve, style in zip(curves, _STYLES, strict=True):
+        axes.plot(
+            list(curve.costs), [of(cost) for cost in curve.costs.values()], label=curve.label, markersize=4, **style
+        )
+    axes.set_title(title, fontsize=10.5, loc="left")
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_ylim(bottom=0.8)
+    axes.set_xlabel("page (10 of 100,000 orders)")
+    axes.grid(visible=True, which="major", color="#e5e7eb", linewidth=0.8)
+    axes.spines[["top", "right"]].set_visible(False)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter("{x:,.0f}")

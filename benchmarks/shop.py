@@ -1,0 +1,134 @@
+"""Orders placed and read through the real code: one business unit, its catalogue of one feature set, its caller."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from benchmarks.service import Service
+from ordering.catalogue import FeatureSet, Listing, Price, Product
+from ordering.clock import Deadline
+from ordering.money import from_text
+from ordering.principal import BusinessUnit, OrderSource, Principal, User
+from ordering.table import Item, Key, Send, Table
+from ordering.training_orders import Once, Placed, Request, Sequence32, TrainingOrder, TrainingOrders, Wish
+from ordering.wiring import Services
+
+ORDERS = "OrdersTable"
+PATIENCE = 60.0
+"""Seconds that everything here goes on trying: what takes long is to be seen, not cut off."""
+
+UNIT = BusinessUnit("0bb7a818-cecb-4c5a-9822-22e62f85589a", "UK")
+BOOK = f"training#{UNIT.id}"
+"""The name of the unit's book."""
+
+_USER = User("8ed28eef-a8a6-4f29-8723-6d759746b141", "John", "Smith", "johnsmith@example.com")
+_SOURCE = OrderSource("41ff59ab-a364-4c01-a92f-2271d709a1f1", "go deploy", invoiceable=True)
+_CALLER = Principal("northwind", _USER, (UNIT,), _SOURCE, "invoice", ("training",))
+_PRODUCT = Product("7c237dbf-c10c-466a-b867-f23fe48bf5cf", "M10999A", "M10999A - SQL Server on Linux")
+_OFFER = FeatureSet(
+    id="a6c1cb36-43b3-4969-a8a0-48e4915e6df0",
+    product_id=_PRODUCT.id,
+    product_name=_PRODUCT.name,
+    name="Standard - 180 days",
+    course_access_period_days=180,
+    module_save_period_days=1,
+    prices=(Price("GBP", from_text("48.0000")),),
+)
+
+
+@dataclass(slots=True)
+class Cost:
+    """What calls took: how many there were, capacity units, and seconds."""
+
+    calls: int = 0
+    units: float = 0.0
+    seconds: float = 0.0
+
+
+@dataclass
+class Counted:
+    """A connection that counts what passes."""
+
+    send: Send
+    cost: Cost = field(default_factory=Cost)
+
+    def __call__(self, operation: str, request: dict[str, Any]) -> dict[str, Any]:
+        """Pass a call on."""
+        began = time.perf_counter()
+        self.cost.calls += 1
+        answer = self.send(operation, request)
+        consumed = answer.get("ConsumedCapacity") or []
+        self.cost.units += sum(
+            part["CapacityUnits"] for part in ([consumed] if isinstance(consumed, dict) else consumed)
+        )
+        self.cost.seconds += time.perf_counter() - began
+        return answer
+
+    def take(self) -> Cost:
+        """Return what there was since the last time."""
+        taken, self.cost = self.cost, Cost()
+        return taken
+
+
+class Shop:
+    """A process of the deployed function, as far as it remembers anything: a new one is cold."""
+
+    def __init__(self, send: Send, ids: Iterable[int] = ()) -> None:
+        """Start with some order ids reserved already, or with none as a new process does."""
+        self.calls = Counted(send)
+        self.services = Services(self.calls, ORDERS, "CatalogueTable", "AccountsTable", sequence=Sequence32(list(ids)))
+
+    @property
+    def orders(self) -> TrainingOrders:
+        """The unit's orders, for one request."""
+        return self.services.training_orders(UNIT, Deadline.after(PATIENCE))
+
+    def open(self) -> None:
+        """Publish the catalogue."""
+        self.services.catalogue(UNIT, Deadline.after(PATIENCE)).publish([(_PRODUCT, [_OFFER])])
+
+    def place(self, key: str, lines: int = 1, contact: str | None = None) -> Placed:
+        """Place an order of so many lines under an idempotency key."""
+        deadline = Deadline.after(PATIENCE)
+        wishes = [
+            Wish(feature_set_id=_OFFER.id, quantity=1 + line % 25, source_reference=f"S-{line:04}")
+            for line in range(lines)
+        ]
+        return self.orders.place(
+            _CALLER,
+            Request(f"PO-{key}", email_keys=False, contact_email=contact, wishes=wishes),
+            answer=_answer,
+            once=Once(key, f"{lines} lines"),
+            catalogue=self.services.catalogue(UNIT, deadline),
+            accounts=self.services.accounts(deadline),
+        )
+
+    def page(self, number: int, size: int = 10) -> Listing[TrainingOrder]:
+        """List a page of the unit's orders, counted from 1."""
+        return self.orders.page((number - 1) * size, size)
+
+
+def written_items(lines: int) -> list[Item]:
+    """Tell what the real code writes for an order, as plain items: entry, order, lines and idempotency record."""
+    service = Service()
+    keys: list[Key] = []
+
+    def send(operation: str, request: dict[str, Any]) -> dict[str, Any]:
+        if operation == "TransactWriteItems":
+            items = (write["Put"]["Item"] for write in request["TransactItems"])
+            keys.extend((item["pk"]["S"], item["sk"]["S"]) for item in items)
+        return service(operation, request)
+
+    shop = Shop(send)
+    shop.open()
+    shop.place("sample", lines)
+    found = Table(service, ORDERS).batch_get(keys)
+    return [found[key] for key in keys]
+
+
+def _answer(order: TrainingOrder) -> bytes:
+    return json.dumps({"orderId": order.id, "reference": order.reference, "status": order.status}).encode()
