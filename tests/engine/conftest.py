@@ -1,0 +1,76 @@
+"""What the engine tests share: the engines themselves, and a place for what they have to report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from engine.engines import NAMES, Engine, Missing, running
+
+_REPORT = pytest.StashKey[list[str]]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[_REPORT] = []
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if lines := config.stash[_REPORT]:
+        terminalreporter.section("order book: what was explored and measured")
+        for line in lines:
+            terminalreporter.line(line)
+
+
+@pytest.fixture
+def report(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Say something at the end of the run."""
+    return request.config.stash[_REPORT].append
+
+
+@pytest.fixture(scope="session")
+def _engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Engine]]:
+    """Each engine once a session, started when a test first wants it."""
+    with ExitStack() as stack:
+        started: dict[str, Engine | Missing] = {}
+
+        def engine(name: str) -> Engine:
+            if name not in started:
+                try:
+                    started[name] = stack.enter_context(running(name, tmp_path_factory.mktemp(name)))
+                except Missing as missing:
+                    started[name] = missing
+            found = started[name]
+            if isinstance(found, Missing):
+                pytest.skip(f"{name}: {found}")
+            return found
+
+        yield engine
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def module_engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    """Every engine in turn, for the tests of a module; one that is not there is skipped with the reason."""
+    name: str = request.param
+    if name == "moto":
+        # Its mock replaces every connection of the process, so it must be over before another engine's tests begin.
+        with running(name, tmp_path_factory.getbasetemp()) as engine:
+            yield engine
+    else:
+        yield request.getfixturevalue("_engines")(name)
+
+
+@pytest.fixture
+def engine(module_engine: Engine) -> Engine:
+    """Every engine in turn."""
+    module_engine.clear()
+    return module_engine
+
+
+@pytest.fixture
+def concurrent_engine(engine: Engine) -> Engine:
+    """Every engine that can take calls of several threads."""
+    if engine.threads:
+        pytest.skip(f"{engine.name}: {engine.threads}")
+    return engine

@@ -1,0 +1,122 @@
+"""The engines that the same tests run on."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from botocore.session import get_session
+from moto import mock_aws
+
+from ordering.table import Send, connect
+from ordering_tools.local.account import CREDENTIALS, REGION
+from ordering_tools.local.engine import ENDPOINT_VARIABLE, create_tables, dynamodb
+from ordering_tools.local.engine import Engine as MiniStack
+from ordering_tools.template import table_definitions
+from support.memory import Memory
+
+if TYPE_CHECKING:
+    from types_boto3_dynamodb import DynamoDBClient
+
+ROOT = Path(__file__).resolve().parents[2]
+TABLES = table_definitions(ROOT / "template.yaml")
+CLEARED_EVERY = 8
+"""Tests after which moto, which gets slow with what it holds, is emptied."""
+NAMES = ("memory", "moto", "ministack", "endpoint")
+
+
+class Missing(Exception):
+    """The engine is not there; the message says why."""
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A DynamoDB with the template's tables."""
+
+    name: str
+    send: Send
+    threads: str | None = None
+    """Why it cannot take calls of several threads; None if it can."""
+    table: str = "OrdersTable"
+    clear: Callable[[], object] = lambda: None
+    """Empties the tables where the engine gets slow with what they hold."""
+
+
+@contextmanager
+def running(name: str, folder: Path) -> Iterator[Engine]:
+    """Have an engine.
+
+    Raises:
+        Missing: It is not there.
+    """
+    if name == "memory":
+        yield Engine(name, Memory(), threads="the engine in memory is for one thread")
+    elif name == "moto":
+        with mock_aws():
+            client = cast("DynamoDBClient", get_session().create_client("dynamodb"))
+
+            tests = itertools.count()
+
+            def clear() -> None:
+                if next(tests) % CLEARED_EVERY:
+                    return
+                for table in client.list_tables()["TableNames"]:
+                    client.delete_table(TableName=table)
+                create_tables(client, TABLES)
+
+            clear()
+            yield Engine(name, connect(), threads="moto loses acknowledged writes under threads", clear=clear)
+    elif name == "ministack":
+        python = ROOT / ".venvs" / "engine" / "bin" / "python"
+        if not python.exists():
+            raise Missing(f"its environment is missing ({python.relative_to(ROOT)}); `make test` sets it up")
+        child = MiniStack(python, folder)
+        try:
+            child.wait()
+            create_tables(dynamodb(child.endpoint), TABLES)
+            yield Engine(name, _connect(child.endpoint))
+        finally:
+            child.stop()
+    else:
+        endpoint = os.environ.get(ENDPOINT_VARIABLE)
+        if not endpoint:
+            raise Missing(f"no endpoint is given ({ENDPOINT_VARIABLE})")
+        create_tables(dynamodb(endpoint), TABLES)
+        yield Engine(name, _connect(endpoint))
+
+
+def _connect(endpoint: str) -> Send:
+    settings: dict[str, Any] = {
+        "endpoint_url": endpoint,
+        "region_name": REGION,
+        "aws_access_key_id": CREDENTIALS["AWS_ACCESS_KEY_ID"],
+        "aws_secret_access_key": CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
+    }
+    return connect(**settings)
+
+
+def in_threads(works: list[Any]) -> list[Any]:
+    """Run functions at once, a thread each, and return what they returned; what one raised is raised here."""
+    results: list[Any] = [None] * len(works)
+    errors: list[BaseException] = []
+
+    def run(number: int) -> None:
+        try:
+            results[number] = works[number]()
+        except BaseException as error:  # noqa: BLE001 - raised again where the test is
+            errors.append(error)
+
+    threads = [threading.Thread(target=run, args=(number,), daemon=True) for number in range(len(works))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if errors:
+        raise errors[0]
+    return results
