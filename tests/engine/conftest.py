@@ -9,24 +9,28 @@ import pytest
 
 from engine.engines import NAMES, Engine, Missing, running
 
-_REPORT = pytest.StashKey[list[str]]()
+_TOLD = "told at the end"
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.stash[_REPORT] = []
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    if lines := config.stash[_REPORT]:
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    reports = [report for reports in terminalreporter.stats.values() for report in reports]
+    told = [
+        line
+        for report in reports
+        if isinstance(report, pytest.TestReport) and report.when == "call"
+        for name, line in report.user_properties
+        if name == _TOLD
+    ]
+    if told:
         terminalreporter.section("order book: what was explored and measured")
-        for line in lines:
-            terminalreporter.line(line)
+        for line in told:
+            terminalreporter.line(str(line))
 
 
 @pytest.fixture
-def report(request: pytest.FixtureRequest) -> Callable[[str], None]:
-    """Say something at the end of the run."""
-    return request.config.stash[_REPORT].append
+def report(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
+    """Say something at the end of the run, wherever the test runs."""
+    return lambda line: record_property(_TOLD, line)
 
 
 @pytest.fixture(scope="session")

@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from botocore.session import get_session
-from moto import mock_aws
 
 from ordering.accounts import Accounts
 from ordering.authorizer import Handler, Unauthorized, make_handler
@@ -19,16 +17,15 @@ from ordering.clock import Deadline
 from ordering.principal import BusinessUnit, Principal
 from ordering.tokens import KeyRing, TokenRefused, Verifier
 from ordering.wiring import Services
-from ordering_tools import demo
+from ordering_tools import demo, installation
 from ordering_tools.installation import Installation, open_at
-from ordering_tools.local.account import REGION
-from ordering_tools.template import table_definitions
 from support.gateway import Client, LambdaContext
+from support.memory import Memory
 from support.orders import new_item, new_order
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLES = ROOT / "tests" / "contract" / "samples"
-ENDPOINT = f"https://dynamodb.{REGION}.amazonaws.com"
+ENDPOINT = "http://127.0.0.1:8000"
 BASE = "http://127.0.0.1:8080"
 ARN = "arn:aws:execute-api:eu-west-1:123456789012:abcdef1234/live/GET/api/v2/orders"
 
@@ -77,10 +74,9 @@ class Demo:
 def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
     """The demo data, written once and only read."""
     state = tmp_path_factory.mktemp("state")
-    with mock_aws():
-        client: Any = get_session().create_client("dynamodb", endpoint_url=ENDPOINT, region_name=REGION)
-        for table in table_definitions(ROOT / "template.yaml"):
-            client.create_table(**table.create)
+    memory = Memory()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(installation, "connect", lambda **_: memory)
         yield Demo(state, demo.prepare(ENDPOINT, state, BASE), open_at(ENDPOINT, state))
 
 

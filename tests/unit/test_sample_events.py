@@ -17,6 +17,7 @@ from ordering_tools import demo, sample_events
 from ordering_tools.installation import Installation
 from ordering_tools.signing import development_key
 from support.gateway import LambdaContext, load
+from support.memory import Memory
 
 ROOT = Path(__file__).resolve().parents[2]
 FUNCTIONS = sorted(path.parent.name for path in ROOT.glob("functions/*/app.py"))
@@ -37,8 +38,9 @@ def test_current() -> None:
     assert {name: committed(name) for name, _ in sample_events.events()} == dict(sample_events.events())
 
 
-def test_understood(services: Services, tmp_path: Path) -> None:
+def test_understood(tmp_path: Path) -> None:
     """With the demo data in the tables, each event gets the answer that its request is for."""
+    services = Services(Memory(), "OrdersTable", "CatalogueTable", "AccountsTable")
     demo.seed(Installation(services.send, development_key(tmp_path), "issuer", "audience"))
     answers = {}
     for name in FUNCTIONS:
