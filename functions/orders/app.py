@@ -20,7 +20,7 @@ def list_orders(call: Call, unit: BusinessUnit, query: training.ListQuery) -> tr
 def get_order(call: Call, unit: BusinessUnit, orderId: str) -> training.Order:
     """One order of the business unit."""
     order_id = training.order_id_in_path(orderId)
-    return training.order(app.services.training_orders(unit, call.deadline).order(order_id))
+    return training.order(call, app.services.training_orders(unit, call.deadline).order(order_id))
 
 
 @app.post("/api/v2/orders", summary="Create an order", tags=["Orders"], status_code=201)

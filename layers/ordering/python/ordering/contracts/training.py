@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar, cast
 
 from pydantic import (
     AfterValidator,
@@ -47,6 +47,8 @@ from ordering.principal import BusinessUnit, Principal
 from ordering.training_orders import NotOffered, Once, Placed, TrainingOrder, Wish
 
 NAME = "training"
+
+S = TypeVar("S", "ListedOrder", "Order", "CreatedOrder")
 
 
 # What comes in.
@@ -417,44 +419,14 @@ def feature_set_list(call: Call, query: ListQuery, listing: Listing[catalogue.Fe
     return {"items": [feature_set(call, one) for one in listing.items], **_paging(call, query, listing.total)}
 
 
-def order(one: TrainingOrder) -> Order:
+def order(call: Call, one: TrainingOrder) -> Order:
     """Show one order."""
-    return {
-        "id": one.id,
-        "businessUnitId": one.business_unit.id,
-        "createdByUserId": one.created_by.id,
-        "orderSourceId": one.order_source.id,
-        "purchasingOrderReference": one.reference,
-        "contactForename": one.contact_forename,
-        "contactSurname": one.contact_surname,
-        "contactEmail": one.contact_email,
-        "orderStatus": one.status.value,
-        "created": _in_milliseconds(one.created),
-        "editable": one.editable,
-        "cancellable": one.cancellable,
-    }
+    return _shown(Order, call, one, created=_in_milliseconds(one.created))
 
 
 def listed_order(call: Call, one: TrainingOrder) -> ListedOrder:
     """Show an order in a list."""
-    return {
-        "id": one.id,
-        "businessUnitId": one.business_unit.id,
-        "businessUnit": {"name": one.business_unit.name},
-        "createdByUserId": one.created_by.id,
-        "createdByUser": _created_by(one),
-        "orderSourceId": one.order_source.id,
-        "orderSource": {"name": one.order_source.name, "invoiceable": one.order_source.invoiceable},
-        "purchasingOrderReference": one.reference,
-        "contactForename": one.contact_forename,
-        "contactSurname": one.contact_surname,
-        "contactEmail": one.contact_email,
-        "orderStatus": one.status.value,
-        "created": _in_milliseconds(one.created),
-        "editable": one.editable,
-        "cancellable": one.cancellable,
-        "_links": {"self": _order_link(call, one.id)},
-    }
+    return _shown(ListedOrder, call, one, created=_in_milliseconds(one.created))
 
 
 def order_list(call: Call, query: ListQuery, listing: Listing[TrainingOrder]) -> OrderList:
@@ -464,23 +436,36 @@ def order_list(call: Call, query: ListQuery, listing: Listing[TrainingOrder]) ->
 
 def created_order(call: Call, one: TrainingOrder) -> CreatedOrder:
     """Show an order that was just created."""
-    return {
+    return _shown(CreatedOrder, call, one, created=f"{one.created:%Y-%m-%dT%H:%M:%S.%f}0Z")
+
+
+def _shown(shape: type[S], call: Call, one: TrainingOrder, *, created: str) -> S:
+    """Show what one of the three shapes has of an order, in the shape's order."""
+    user, source = one.created_by, one.order_source
+    fields = {
         "id": one.id,
         "businessUnitId": one.business_unit.id,
         "businessUnit": {"name": one.business_unit.name},
-        "createdByUserId": one.created_by.id,
-        "createdByUser": _created_by(one),
-        "orderSourceId": one.order_source.id,
+        "createdByUserId": user.id,
+        "createdByUser": {
+            "forename": user.forename,
+            "surname": user.surname,
+            "name": user.name,
+            "userName": user.user_name,
+        },
+        "orderSourceId": source.id,
+        "orderSource": {"name": source.name, "invoiceable": source.invoiceable},
         "purchasingOrderReference": one.reference,
         "contactForename": one.contact_forename,
         "contactSurname": one.contact_surname,
         "contactEmail": one.contact_email,
         "orderStatus": one.status.value,
-        "created": f"{one.created:%Y-%m-%dT%H:%M:%S.%f}0Z",
+        "created": created,
         "editable": one.editable,
         "cancellable": one.cancellable,
         "_links": {"self": _order_link(call, one.id)},
     }
+    return cast("S", {name: fields[name] for name in shape.__annotations__})
 
 
 def created(call: Call, placed: Placed) -> Answer[CreatedOrder]:
@@ -551,11 +536,6 @@ def page_info(page: int, size: int, total: int) -> PageInfo:
         "firstItemOnPage": first if exists else 0,
         "lastItemOnPage": min(first + size - 1, total) if exists else 0,
     }
-
-
-def _created_by(one: TrainingOrder) -> CreatedByUser:
-    user = one.created_by
-    return {"forename": user.forename, "surname": user.surname, "name": user.name, "userName": user.user_name}
 
 
 def _order_link(call: Call, order_id: int) -> str:
