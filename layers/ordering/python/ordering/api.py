@@ -16,7 +16,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Mapping
-from functools import cache, cached_property, partial
+from functools import cached_property, lru_cache, partial
 from typing import Any, get_type_hints
 
 from aws_lambda_powertools.event_handler import APIGatewayRestResolver, Response
@@ -184,7 +184,7 @@ def _arguments(app: Api, wanted: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in arguments.items() if name in wanted}
 
 
-@cache
+@lru_cache(maxsize=64)  # bounded: for what it does not find, the router makes a handler anew each time
 def wanted_by(handler: Callable[..., Any]) -> dict[str, Any]:
     """Return the types of a handler's parameters, by name."""
     hints = get_type_hints(handler)
