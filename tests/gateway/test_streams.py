@@ -119,7 +119,6 @@ def test_window_and_size(stack: LocalStack) -> None:
     """Records of one window come in one call after it, and a full batch does not wait for it."""
     began = time.time()
     put(stack, item("WINDOW#a"))
-    time.sleep(0.3)
     put(stack, item("WINDOW#b"))
     assert eventually(lambda: calls(stack, "WINDOW#a"))
     (call,) = calls(stack, "WINDOW#a")
@@ -127,10 +126,10 @@ def test_window_and_size(stack: LocalStack) -> None:
     full = time.time()
 
     assert keys(call) == ["WINDOW#a", "WINDOW#b"]
-    assert call["at"] - began > 1
+    assert call["at"] - began > 3
     assert eventually(lambda: calls(stack, "WINDOW#full"))
     assert len(keys(calls(stack, "WINDOW#full")[0])) == 3
-    assert calls(stack, "WINDOW#full")[0]["at"] - full < 0.9
+    assert calls(stack, "WINDOW#full")[0]["at"] - full < 2.5
 
 
 def test_partial_failure(stack: LocalStack) -> None:
