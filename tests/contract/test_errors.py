@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from ordering.invocation import MARGIN
 from ordering.table import NoAnswer, Send, ServiceFault
 from ordering.wiring import Services
 from support.gateway import REQUEST_ID, Client, LambdaContext, Reply
@@ -18,7 +19,7 @@ from support.sends import failing
 
 FIELDS = ["type", "title", "status", "detail", "instance", "requestId"]
 NOBODYS = "99999999-0000-4000-8000-000000000009"
-LITTLE_TIME = LambdaContext(1_060)
+LITTLE_TIME = LambdaContext(int(MARGIN * 1_000) + 60)
 ALL_PATHS = [
     "products",
     f"products/{AZ_300.id}",

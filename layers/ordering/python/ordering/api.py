@@ -24,7 +24,6 @@ from aws_lambda_powertools.event_handler.exceptions import NotFoundError
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from pydantic import BaseModel
 
-from ordering.clock import Deadline
 from ordering.contracts.http import (
     Answer,
     Call,
@@ -38,11 +37,9 @@ from ordering.contracts.http import (
     read_query,
 )
 from ordering.errors import Fault, Invalid
+from ordering.invocation import deadline_of
 from ordering.principal import Principal
 from ordering.wiring import Services
-
-MARGIN = 1.0
-"""Seconds before a function's own timeout at which a request is given up, so that there is time to say so."""
 
 _log = logging.getLogger("ordering")
 _log.setLevel(logging.INFO)
@@ -99,8 +96,7 @@ class Api(APIGatewayRestResolver):
         event = self.current_event.raw_event
         caller = Principal.from_text(event["requestContext"]["authorizer"]["principal"])
         self.contract.admit(caller)
-        seconds = self.lambda_context.get_remaining_time_in_millis() / 1000 - MARGIN
-        return Call(Request.of(event), caller, Deadline.after(seconds))
+        return Call(Request.of(event), caller, deadline_of(self.lambda_context))
 
     def respond(self, answer: Answer[Any]) -> Response[str]:
         """Turn an answer into Powertools' own."""

@@ -10,15 +10,13 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 from ordering.accounts import Accounts, Partner
 from ordering.clock import Deadline
+from ordering.invocation import Context, deadline_of
 from ordering.principal import Principal
 from ordering.tokens import Claims, TokenRefused, Verifier
-
-MARGIN = 1.0
-"""Seconds before the function's own timeout at which a decision is given up."""
 
 _log = logging.getLogger("ordering")
 _log.setLevel(logging.INFO)
@@ -31,13 +29,6 @@ class Unauthorized(Exception):
         super().__init__("Unauthorized")
 
 
-class Context(Protocol):
-    """What is needed of Lambda's context."""
-
-    def get_remaining_time_in_millis(self) -> int:
-        """Tell how long the function may still run."""
-
-
 Handler = Callable[[Mapping[str, Any], Context], dict[str, Any]]
 
 
@@ -46,10 +37,9 @@ def make_handler(verifier: Verifier, accounts: Callable[[Deadline], Accounts]) -
 
     def handle(event: Mapping[str, Any], context: Context) -> dict[str, Any]:
         began = time.perf_counter()
-        deadline = Deadline.after(context.get_remaining_time_in_millis() / 1000 - MARGIN)
         try:
             claims = verifier.verify(bearer_token(event))
-            partner = partner_of(claims, accounts(deadline))
+            partner = partner_of(claims, accounts(deadline_of(context)))
         except TokenRefused as refusal:
             _log.info("refused", extra={"reason": str(refusal), "ms": _since(began)})
             raise Unauthorized from None

@@ -35,6 +35,11 @@ Key = tuple[str, str]
 Send = Callable[[str, dict[str, Any]], dict[str, Any]]
 """Carries out one operation of the service, by its name in the API, and returns the answer as it came."""
 
+CONNECTED_WITHIN = 1.0
+ANSWERED_WITHIN = 2.0
+LONGEST_CALL = CONNECTED_WITHIN + ANSWERED_WITHIN
+"""Seconds after which a call to the service counts as not answered."""
+
 _BATCH_LIMIT = 100
 """Keys in one BatchGetItem, and writes in one transaction, at most: a limit of the service."""
 
@@ -307,8 +312,8 @@ def connect(**settings: Any) -> Send:
     client = get_session().create_client(
         "dynamodb",
         config=Config(
-            connect_timeout=1,
-            read_timeout=3,
+            connect_timeout=CONNECTED_WITHIN,
+            read_timeout=ANSWERED_WITHIN,
             # Retries are this module's: botocore knows neither the deadline nor a transaction's conflicts.
             retries={"total_max_attempts": 1},
             parameter_validation=False,

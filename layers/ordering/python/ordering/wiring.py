@@ -10,9 +10,9 @@ from typing import Any
 
 from ordering import authorizer, fulfilment
 from ordering.accounts import Accounts
-from ordering.authorizer import MARGIN, Context
 from ordering.catalogue import Catalogue, Recent
 from ordering.clock import Clock, Deadline, system_clock
+from ordering.invocation import Context, deadline_of
 from ordering.orderbook import GRACE, OrderBook
 from ordering.principal import BusinessUnit
 from ordering.table import Send, Table, Usage, connect
@@ -74,7 +74,7 @@ def fulfilment_from_environment() -> Callable[[Mapping[str, Any], Context], dict
     services = from_environment()
 
     def handle(event: Mapping[str, Any], context: Context) -> dict[str, Any]:
-        deadline = Deadline.after(context.get_remaining_time_in_millis() / 1000 - MARGIN)
+        deadline = deadline_of(context)
         failed = fulfilment.settle_books(event["Records"], lambda name: services.book(name, deadline))
         return {"batchItemFailures": [{"itemIdentifier": sequence_number} for sequence_number in failed]}
 
