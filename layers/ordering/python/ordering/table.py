@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import itertools
 import random
+import secrets
 import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -253,10 +254,11 @@ class Table:
 
         Raises:
             TransactionRefused: A condition did not hold. After an answer that got lost, the items in the way can be
-                those written here.
+                those written here: not every engine knows a try again, and the service forgets it after ten minutes.
         """
         requests = [{type(write).__name__: _request(self.name, write)} for write in writes]
-        self._call("TransactWriteItems", {"TransactItems": requests})
+        # With one token for all tries, the service answers a try whose predecessor took effect as done.
+        self._call("TransactWriteItems", {"TransactItems": requests, "ClientRequestToken": secrets.token_hex(16)})
 
     def _call(self, operation: str, request: dict[str, Any]) -> dict[str, Any]:
         pauses = self.pauses()
