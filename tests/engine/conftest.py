@@ -7,7 +7,8 @@ from contextlib import ExitStack
 
 import pytest
 
-from engine.engines import NAMES, Engine, Missing, running
+from engine.engines import GIVEN, NAMES, Engine, running
+from ordering_tools.local.engine import ENDPOINT_VARIABLE
 
 _TOLD = "told at the end"
 
@@ -25,6 +26,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.section("order book: what was explored and measured")
         for line in told:
             terminalreporter.line(str(line))
+        if not GIVEN:
+            terminalreporter.line(f"on {', '.join(NAMES)}; {ENDPOINT_VARIABLE} adds an endpoint of your own")
 
 
 @pytest.fixture
@@ -37,25 +40,19 @@ def report(record_property: Callable[[str, object], None]) -> Callable[[str], No
 def _engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Engine]]:
     """Each engine once a session, started when a test first wants it."""
     with ExitStack() as stack:
-        started: dict[str, Engine | Missing] = {}
+        started: dict[str, Engine] = {}
 
         def engine(name: str) -> Engine:
             if name not in started:
-                try:
-                    started[name] = stack.enter_context(running(name, tmp_path_factory.mktemp(name)))
-                except Missing as missing:
-                    started[name] = missing
-            found = started[name]
-            if isinstance(found, Missing):
-                pytest.skip(f"{name}: {found}")
-            return found
+                started[name] = stack.enter_context(running(name, tmp_path_factory.mktemp(name)))
+            return started[name]
 
         yield engine
 
 
 @pytest.fixture(scope="module", params=NAMES)
 def module_engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    """Every engine in turn, for the tests of a module; one that is not there is skipped with the reason."""
+    """Every engine in turn, for the tests of a module."""
     name: str = request.param
     if name == "moto":
         # Its mock replaces every connection of the process, so it must be over before another engine's tests begin.

@@ -28,11 +28,8 @@ ROOT = Path(__file__).resolve().parents[2]
 TABLES = table_definitions(ROOT / "template.yaml")
 CLEARED_EVERY = 8
 """Tests after which moto, which gets slow with what it holds, is emptied."""
-NAMES = ("memory", "moto", "ministack", "endpoint")
-
-
-class Missing(Exception):
-    """The engine is not there; the message says why."""
+GIVEN = os.environ.get(ENDPOINT_VARIABLE)
+NAMES = ("memory", "moto", "ministack", *(["endpoint"] if GIVEN else []))
 
 
 @dataclass(frozen=True)
@@ -50,11 +47,7 @@ class Engine:
 
 @contextmanager
 def running(name: str, folder: Path) -> Iterator[Engine]:
-    """Have an engine.
-
-    Raises:
-        Missing: It is not there.
-    """
+    """Have an engine, one of `NAMES`."""
     if name == "memory":
         yield Engine(name, Memory(), threads="the engine in memory is for one thread")
     elif name == "moto":
@@ -73,10 +66,7 @@ def running(name: str, folder: Path) -> Iterator[Engine]:
             clear()
             yield Engine(name, connect(), threads="moto loses acknowledged writes under threads", clear=clear)
     elif name == "ministack":
-        python = ROOT / ".venvs" / "engine" / "bin" / "python"
-        if not python.exists():
-            raise Missing(f"its environment is missing ({python.relative_to(ROOT)}); `make test` sets it up")
-        child = MiniStack(python, folder)
+        child = MiniStack(ROOT / ".venvs" / "engine" / "bin" / "python", folder)
         try:
             child.wait()
             create_tables(dynamodb(child.endpoint), TABLES)
@@ -84,11 +74,9 @@ def running(name: str, folder: Path) -> Iterator[Engine]:
         finally:
             child.stop()
     else:
-        endpoint = os.environ.get(ENDPOINT_VARIABLE)
-        if not endpoint:
-            raise Missing(f"no endpoint is given ({ENDPOINT_VARIABLE})")
-        create_tables(dynamodb(endpoint), TABLES)
-        yield Engine(name, _connect(endpoint))
+        assert GIVEN
+        create_tables(dynamodb(GIVEN), TABLES)
+        yield Engine(name, _connect(GIVEN))
 
 
 def _connect(endpoint: str) -> Send:
