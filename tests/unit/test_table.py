@@ -162,6 +162,7 @@ def test_until(clock: Clock) -> None:
     "error",
     [
         ServiceFault("ValidationException"),
+        ServiceFault("ItemCollectionSizeLimitExceededException"),
         ServiceFault("ResourceNotFoundException"),
         ServiceFault("AccessDeniedException"),
         ServiceFault("IdempotentParameterMismatchException"),

@@ -50,7 +50,6 @@ _PUTS_LIMIT = 25
 _TRANSIENT = frozenset(
     {
         "InternalServerError",
-        "ItemCollectionSizeLimitExceededException",
         "ProvisionedThroughputExceededException",
         "RequestLimitExceeded",
         "ServiceUnavailable",
