@@ -179,10 +179,10 @@ class RemovesTheWriter(OrderBook):
 class ShowsBehindOpenPositions(OrderBook):
     """Shows everything that is there."""
 
-    def _page(self, head: Any, tail: Sequence[Item], settled: Sequence[Item], first: int, count: int) -> Any:
-        super()._page(head, tail, settled, first, count)
+    def _page(self, head: Any, tail: Sequence[Item], settled: Sequence[Item], low: int, high: int) -> Any:
+        super()._page(head, tail, settled, low, high)
         self._settle_after = 1_000
-        return super()._page(head, [*self._entries(head.settled + 1, 99)], settled, first, count)
+        return super()._page(head, [*self._entries(head.settled + 1, 99)], settled, low, high)
 
 
 class SettlesOverOpenPositions(OrderBook):
@@ -219,8 +219,8 @@ class SettlesInTwoSteps(OrderBook):
 class CountsVoidsOfTheTail(OrderBook):
     """Counts a tail's voids as orders."""
 
-    def _page(self, head: Any, tail: Sequence[Item], settled: Sequence[Item], first: int, count: int) -> Any:
-        page = super()._page(head, tail, settled, first, count)
+    def _page(self, head: Any, tail: Sequence[Item], settled: Sequence[Item], low: int, high: int) -> Any:
+        page = super()._page(head, tail, settled, low, high)
         return replace(page, total=head.live + len(tail))
 
 

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engine.engines import Engine
-from ordering.table import ABSENT, Delete, Item, Key, Put, ServiceFault, Table, Update, Write, _request
+from ordering.table import ABSENT, Check, Delete, Item, Key, Put, ServiceFault, Table, Update, Write, _kind, _request
 from support.memory import Memory
 
 
@@ -74,8 +74,15 @@ def status_updates(draw: st.DrawFn) -> Update:
 
 
 deletes = st.builds(lambda key, condition: Delete(key, *condition), st.sampled_from(KEYS), conditions)
+checks = st.builds(
+    lambda key, condition: Check(key, *condition),
+    st.sampled_from(KEYS),
+    conditions.filter(lambda condition: condition[0] is not None),
+)
 writes = st.one_of(puts, updates(), status_updates())
-transactions = st.lists(st.one_of(puts, updates(), status_updates(), deletes), min_size=1, max_size=4, unique_by=_key)
+transactions = st.lists(
+    st.one_of(puts, updates(), status_updates(), deletes, checks), min_size=1, max_size=4, unique_by=_key
+)
 reads = st.sampled_from([("p", "1", "2"), ("p", "0", "9"), ("q", "1", "1"), ("none", "0", "9"), ("p", "2", "1")])
 
 
@@ -84,11 +91,9 @@ def _call(table: str, step: Any) -> tuple[str, dict[str, Any]]:
         case Put():
             return "PutItem", _request(table, step)
         case Update():
-            return "UpdateItem", {**_request(table, step), "ReturnValues": "UPDATED_NEW"}
+            return "UpdateItem", {**_request(table, step), "ReturnValues": "ALL_NEW"}
         case list():
-            return "TransactWriteItems", {
-                "TransactItems": [{type(write).__name__: _request(table, write)} for write in step]
-            }
+            return "TransactWriteItems", {"TransactItems": [{_kind(write): _request(table, write)} for write in step]}
     raise NotImplementedError(step)
 
 
@@ -102,7 +107,6 @@ def _done(send: Any, step: Any, table: str) -> Any:
         reasons = [(reason["Code"], _plain(reason.get("Item"))) for reason in fault.reasons]
         return fault.code, _plain(fault.item), reasons
     changed = answer.get("Attributes", {})
-    # moto counts the key of a new item among what an update changed.
     return _plain({name: value for name, value in changed.items() if name not in {"pk", "sk"}})
 
 
@@ -120,6 +124,8 @@ def _moved(step: Any, run: str) -> Any:
             return Update((run + step.key[0], step.key[1]), step.expression, step.condition, step.names, step.values)
         case Delete():
             return Delete((run + step.key[0], step.key[1]), step.condition, step.names, step.values)
+        case Check():
+            return Check((run + step.key[0], step.key[1]), step.condition, step.names, step.values)
         case list():
             return [_moved(write, run) for write in step]
         case (partition, first, last):

@@ -94,14 +94,15 @@ class Memory:
     def _batch_write_item(self, request: Wire) -> Wire:
         for table, writes in request["RequestItems"].items():
             for write in writes:
-                self.load(table, write["PutRequest"]["Item"])
+                if "DeleteRequest" in write:
+                    self._remove(_key(table, write["DeleteRequest"]["Key"]))
+                else:
+                    self.load(table, write["PutRequest"]["Item"])
         return {}
 
     def _update_item(self, request: Wire) -> Wire:
         self._write("Update", request)
-        item = self._items[_key(request["TableName"], request["Key"])]
-        changed = {path[0] for _, path, _ in _actions(request)}
-        return {"Attributes": {name: item[name] for name in changed if name in item}}
+        return {"Attributes": self._items[_key(request["TableName"], request["Key"])]}
 
     def _write(self, kind: str, request: Wire) -> Wire:
         before = self._items.get(_target(request))
@@ -139,11 +140,15 @@ class Memory:
             reason["Item"] = before
         return reason
 
+    def _remove(self, key: tuple[str, str, str]) -> None:
+        if self._items.pop(key, None):
+            self._sorts[key[:2]].remove(key[2])
+
     def _carry_out(self, kind: str, write: Wire) -> None:
-        table, pk, sk = key = _target(write)
+        key = _target(write)
+        table = key[0]
         if kind == "Delete":
-            if self._items.pop(key, None):
-                self._sorts[table, pk].remove(sk)
+            self._remove(key)
         elif kind == "Put":
             self.load(table, write["Item"])
         elif kind == "Update":
@@ -151,7 +156,7 @@ class Memory:
             for action in _actions(write):
                 item = _act(item, *action)
             self.load(table, item)
-        else:
+        elif kind != "ConditionCheck":
             raise NotImplementedError(kind)
 
 

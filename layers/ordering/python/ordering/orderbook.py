@@ -199,10 +199,13 @@ class OrderBook:
             else:
                 return ticket
 
-    def page(self, first: int, count: int) -> Page:
+    def page(self, first: int, count: int, *, newest_first: bool = False) -> Page:
         """Read up to `count` entries, beginning with the one of rank `first` (from 0).
 
         Two round trips when the book is settled; one more for a tail, one more where orders were voided.
+
+        Args:
+            newest_first: Whether ranks are counted from the book's end, and the page is read backwards.
 
         Raises:
             Unavailable: The deadline passed.
@@ -210,21 +213,52 @@ class OrderBook:
         pauses = self._table.pauses()
         while True:
             head, tail = self._read()
+            low, high = first, first + count
+            if newest_first:
+                total = head.live + len(_live(tail))
+                low, high = max(total - high, 0), max(total - low, 0)
             # Head and tail are read one after the other: where orders are removed, a total over both would count
             # orders of two instants if the head had changed in between.
             confirm = self._removals and bool(tail)
-            settled = self._settled_entries(head, first, min(first + count, head.live), confirm=confirm)
+            settled = self._settled_entries(head, low, min(high, head.live), confirm=confirm)
             if settled is not None:
-                return self._page(head, tail, settled, first, count)
+                page = self._page(head, tail, settled, low, high)
+                return Page(page.entries[::-1], page.total) if newest_first else page
             next(pauses)
 
-    def _page(self, head: _Head, tail: Sequence[Item], settled: Sequence[Item], first: int, count: int) -> Page:
+    def _page(self, head: _Head, tail: Sequence[Item], settled: Sequence[Item], low: int, high: int) -> Page:
+        self._settle_if_long(head, tail)
+        live = _live(tail)
+        shown = live[max(low - head.live, 0) : max(high - head.live, 0)]
+        return Page([*settled, *shown], head.live + len(live))
+
+    def walk(self) -> list[Item]:
+        """Read all that a list shows, oldest first, at a cost that grows with it.
+
+        An entry that is removed meanwhile may still be there.
+
+        Raises:
+            Unavailable: The deadline passed.
+        """
+        head, tail = self._read()
+        found = _live([*self._entries(1, head.settled), *tail])
+        self._settle_if_long(head, tail)
+        return found
+
+    def destroy(self) -> None:
+        """Delete all that the book has in the table; to be repeated until it returns.
+
+        For books that nobody can write to any more: what is placed meanwhile may stay.
+        """
+        for partition in (f"{_ENTRIES}{self._name}", f"VOIDS#{self._name}"):
+            found = self._table.query(partition, "0" * _DIGITS, "9" * _DIGITS)
+            self._table.delete_all((item["pk"], item["sk"]) for item in found)
+        self._table.delete_all([self._tickets_key(), self._head_key()])
+
+    def _settle_if_long(self, head: _Head, tail: Sequence[Item]) -> None:
         if len(tail) >= self._settle_after:
-            with suppress(Unavailable):  # the page has been read; the next reader can settle
+            with suppress(Unavailable):  # what was asked for has been read; the next reader can settle
                 self._settle(head, tail)
-        live = [entry for entry in tail if not _is_void(entry)]
-        skipped = max(first - head.live, 0)
-        return Page([*settled, *live[skipped : skipped + count - len(settled)]], head.live + len(live))
 
     def remove(self, position: int, writes: Sequence[Write] = ()) -> bool:
         """Turn a placed order's entry into a void, with everything that must be atomic with it.
@@ -357,7 +391,7 @@ class OrderBook:
         from_position, to_position = (
             _skip(position, voids[segment]) if segment is not None else position for position, segment in spots
         )
-        live = [entry for entry in self._entries(from_position, to_position) if not _is_void(entry)]
+        live = _live(self._entries(from_position, to_position))
         return live if len(live) == last - first else None
 
     def _voids(self, head: _Head, segments: Iterable[int], *, confirm: bool) -> dict[int, list[int]] | None:
@@ -445,6 +479,10 @@ def _skip(position: int, voids: Iterable[int]) -> int:
             break
         position += 1
     return position
+
+
+def _live(entries: Iterable[Item]) -> list[Item]:
+    return [entry for entry in entries if not _is_void(entry)]
 
 
 def _is_void(entry: Item) -> bool:

@@ -44,7 +44,7 @@ LONGEST_CALL = CONNECTED_WITHIN + ANSWERED_WITHIN
 _BATCH_LIMIT = 100
 """Keys in one BatchGetItem, and writes in one transaction, at most: a limit of the service."""
 
-_PUTS_LIMIT = 25
+_BATCH_WRITE_LIMIT = 25
 """Items in one BatchWriteItem at most: a limit of the service."""
 
 _TRANSIENT = frozenset(
@@ -152,7 +152,17 @@ class Delete:
     values: Mapping[str, Any] = field(default_factory=dict)
 
 
-Write = Put | Update | Delete
+@dataclass(frozen=True, slots=True)
+class Check:
+    """Write nothing, but let a transaction take place only if an item meets a condition."""
+
+    key: Key
+    condition: str
+    names: Mapping[str, str] = field(default_factory=dict)
+    values: Mapping[str, Any] = field(default_factory=dict)
+
+
+Write = Put | Update | Delete | Check
 
 ABSENT = "attribute_not_exists(pk)"
 """The condition of a write that must find nothing in its place."""
@@ -227,9 +237,15 @@ class Table:
 
     def put_all(self, items: Iterable[Item]) -> None:
         """Write whole items, without conditions and not as one: a crash may leave some of them written."""
-        remaining = iter(items)
-        while batch := list(itertools.islice(remaining, _PUTS_LIMIT)):
-            left: list[dict[str, Any]] = [{"PutRequest": {"Item": _item(item)}} for item in batch]
+        self._write_all({"PutRequest": {"Item": _item(item)}} for item in items)
+
+    def delete_all(self, keys: Iterable[Key]) -> None:
+        """Remove items, whether they are there or not, and not as one: a crash may leave some of them."""
+        self._write_all({"DeleteRequest": {"Key": _key(key)}} for key in keys)
+
+    def _write_all(self, requests: Iterable[dict[str, Any]]) -> None:
+        remaining = iter(requests)
+        while left := list(itertools.islice(remaining, _BATCH_WRITE_LIMIT)):
             pauses = self.pauses()
             while left:
                 answer = self._call("BatchWriteItem", {"RequestItems": {self.name: left}})
@@ -238,14 +254,14 @@ class Table:
                     next(pauses)
 
     def update(self, write: Update) -> Item:
-        """Change one item and return the attributes it changed, as they are now.
+        """Change one item and return it as it is now.
 
         After an answer that got lost the update may be applied twice.
 
         Raises:
             ConditionFailed: Its condition did not hold.
         """
-        answer = self._call("UpdateItem", {**_request(self.name, write), "ReturnValues": "UPDATED_NEW"})
+        answer = self._call("UpdateItem", {**_request(self.name, write), "ReturnValues": "ALL_NEW"})
         return _plain_item(answer.get("Attributes", {}))
 
     def transact(self, writes: Sequence[Write]) -> None:
@@ -255,7 +271,7 @@ class Table:
             TransactionRefused: A condition did not hold. After an answer that got lost, the items in the way can be
                 those written here: not every engine knows a try again, and the service forgets it after ten minutes.
         """
-        requests = [{type(write).__name__: _request(self.name, write)} for write in writes]
+        requests = [{_kind(write): _request(self.name, write)} for write in writes]
         # With one token for all tries, the service answers a try whose predecessor took effect as done.
         self._call("TransactWriteItems", {"TransactItems": requests, "ClientRequestToken": secrets.token_hex(16)})
 
@@ -384,6 +400,10 @@ def _reason(raw: Mapping[str, Any]) -> Reason | None:
     if raw["Code"] != _CONDITION:
         return None
     return Reason(_plain_item(raw["Item"]) if raw.get("Item") else None)
+
+
+def _kind(write: Write) -> str:
+    return "ConditionCheck" if isinstance(write, Check) else type(write).__name__
 
 
 def _request(table: str, write: Write) -> dict[str, Any]:
