@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
@@ -14,6 +16,7 @@ from urllib.parse import parse_qsl
 from ordering.api import Api
 from ordering.principal import Principal
 from ordering.wiring import Services
+from ordering_tools.template import Template
 
 ROOT = Path(__file__).resolve().parents[2]
 REQUEST_ID = "d3f1a2b4-0000-4000-8000-00000000beef"
@@ -64,7 +67,7 @@ class LambdaContext:
 
 @dataclass
 class Client:
-    """A caller of the training contract; `services` is what its functions are connected to."""
+    """A caller; `services` is what the functions are connected to."""
 
     services: Services
     caller: Principal
@@ -77,6 +80,12 @@ class Client:
 
     def post(self, target: str, body: Any, **more: Any) -> Reply:
         return self.request("POST", target, body=body, **more)
+
+    def put(self, target: str, body: Any, **more: Any) -> Reply:
+        return self.request("PUT", target, body=body, **more)
+
+    def delete(self, target: str, **more: Any) -> Reply:
+        return self.request("DELETE", target, **more)
 
     def request(
         self,
@@ -128,17 +137,29 @@ class Client:
 
 
 def _route(path: str) -> tuple[str, str]:
-    """Tell which function serves a path, as the template's routes do."""
-    match path.rstrip("/").split("/")[3:]:
-        case ["products"] | ["products", _] as parts:
-            return "products", "/".join(["/api/v2", *parts[:1], *["{productId}"] * (len(parts) - 1)])
-        case ["products", _, "feature_sets", *rest]:
-            return "feature_sets", "/api/v2/products/{productId}/feature_sets" + "/{featureSetId}" * len(rest)
-        case ["orders", _, "items"]:
-            return "order_items", "/api/v2/orders/{orderId}/items"
-        case ["orders", *rest]:
-            return "orders", "/api/v2/orders" + "/{orderId}" * len(rest)
+    """Tell which function serves a path, and under which resource, as the template's routes do."""
+    for pattern, function, resource in _routes():
+        if pattern.fullmatch(path.rstrip("/")):
+            return function, resource
     raise LookupError(path)
+
+
+@cache
+def _routes() -> list[tuple[re.Pattern[str], str, str]]:
+    """Read the template's routes, those with more fixed parts first and greedy ones last."""
+    resources = Template.load(ROOT / "template.yaml").document["Resources"]
+    found = [
+        (event["Properties"]["Path"], Path(resource["Properties"]["CodeUri"]).name)
+        for resource in resources.values()
+        if resource["Type"] == "AWS::Serverless::Function"
+        for event in resource["Properties"].get("Events", {}).values()
+        if event["Type"] == "Api"
+    ]
+    found.sort(key=lambda route: ("+}" in route[0], route[0].count("{")))
+    return [
+        (re.compile(re.sub(r"{\w+\+}", ".+", path).replace("{", "(?P<").replace("}", ">[^/]+)")), function, path)
+        for path, function in found
+    ]
 
 
 def _reply(answer: Mapping[str, Any]) -> Reply:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from ordering.accounts import Accounts, Partner
-from ordering.authorizer import Handler, Unauthorized, make_handler
+from ordering.authorizer import Doorkeeper, Handler, Unauthorized, make_handler
 from ordering.clock import Deadline
 from ordering.errors import Unavailable
 from ordering.invocation import MARGIN
@@ -67,7 +67,7 @@ def gate(services: Services, key: SigningKey) -> Gate:
     accounts.save_signing_key(key.key_id, key.public_jwk)
     verifier = Verifier(KeyRing(accounts.signing_keys), ISSUER, AUDIENCE)
     return Gate(
-        make_handler(verifier, services.accounts),
+        make_handler(Doorkeeper(verifier, services.accounts, services.reference_tokens)),
         accounts,
         Signer(key.key_id, key.private_key, "ES256", ISSUER, AUDIENCE),
     )
@@ -269,7 +269,9 @@ def test_tables_that_do_not_answer_are_no_refusal(services: Services, key: Signi
     accounts.save_signing_key(key.key_id, key.public_jwk)
     cut = replace(services, send=failing(NoAnswer("cut"), services.send))
     gate = Gate(
-        make_handler(Verifier(KeyRing(accounts.signing_keys), ISSUER, AUDIENCE), cut.accounts),
+        make_handler(
+            Doorkeeper(Verifier(KeyRing(accounts.signing_keys), ISSUER, AUDIENCE), cut.accounts, cut.reference_tokens)
+        ),
         accounts,
         Signer(key.key_id, key.private_key, "ES256", ISSUER, AUDIENCE),
     )

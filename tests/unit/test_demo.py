@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 
 from ordering.accounts import Accounts
-from ordering.authorizer import Handler, Unauthorized, make_handler
+from ordering.authorizer import Doorkeeper, Handler, Unauthorized, make_handler
 from ordering.clock import Deadline
 from ordering.principal import BusinessUnit, Principal
 from ordering.tokens import KeyRing, TokenRefused, Verifier
@@ -58,7 +59,7 @@ class Demo:
 
     @property
     def authorizer(self) -> Handler:
-        return make_handler(self.verifier, self.services.accounts)
+        return make_handler(Doorkeeper(self.verifier, self.services.accounts, self.services.reference_tokens))
 
     def client(self, token: str) -> Client:
         """Make the caller that a demo token stands for."""
@@ -196,7 +197,11 @@ def test_revoked_token(made: Demo) -> None:
 
 def test_every_token_is_there(made: Demo) -> None:
     """`demo.json` holds one token for each thing worth trying."""
-    assert {"training", "trainingSingleUnit", "cardTerms", "expired", "revoked"} == made.told["tokens"].keys()
+    training = {"training", "trainingSingleUnit", "cardTerms", "expired", "revoked"}
+    deals = {"deals", "dealsBasicPlan", "dealsChangesDisabled"}
+
+    assert training | deals == made.told["tokens"].keys()
+    assert all(re.fullmatch("[0-9a-f]{64}", made.told["tokens"][name]) for name in deals)
     assert made.told["baseUrl"] == BASE
 
 

@@ -52,7 +52,8 @@ def test_paths_are_the_templates() -> None:
         if event["Type"] == "Api"
     ]
 
-    assert set(DOCUMENT["paths"]) == set(events)
+    # What answers every other path with an error is no part of the reference.
+    assert set(DOCUMENT["paths"]) == {path for path in events if path != "/v2" and "{proxy+}" not in path}
 
 
 def test_every_operation_tells_its_errors() -> None:
@@ -63,7 +64,7 @@ def test_every_operation_tells_its_errors() -> None:
     assert DOCUMENT["security"] == [{"bearer": []}]
     for operation in operations:
         assert operation["description"]
-        assert {"400", "401", "403", "404", "405", "429", "500", "503"} <= set(operation["responses"])
+        assert {"400", "401", "403", "404", "429", "500", "503"} <= set(operation["responses"])
 
 
 def test_bounds_are_told() -> None:

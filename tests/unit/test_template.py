@@ -5,21 +5,27 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ordering.authorizer import OWN_WORDS
 from ordering.clock import Deadline
-from ordering.contracts import http, problems, training
+from ordering.contracts import deals, http, problems, training
 from ordering.contracts.http import Request
 from ordering.errors import Invalid, KeyReused, NotFound, Unavailable
+from ordering.orderbook import OrderBook
+from ordering.principal import DealTerms
+from ordering.tokens import TokenRefused
 from ordering.wiring import Services
 from ordering_tools.template import Template
 from support.gateway import ROOT, Client, load
+from support.memory import Memory
 from support.orders import new_order, target
-from support.partners import AZ_300, PARTNER, STANDARD, UK
+from support.partners import AZ_300, CALLER, PARTNER, STANDARD, UK
 from support.sends import Recorder
 
 TEMPLATE = Template.load(ROOT / "template.yaml")
@@ -36,8 +42,9 @@ RESOURCE_FUNCTIONS = {
     if any(event["Type"] == "Api" for event in properties.get("Events", {}).values())
 }
 TABLES = {"ORDERS_TABLE": "OrdersTable", "CATALOGUE_TABLE": "CatalogueTable", "ACCOUNTS_TABLE": "AccountsTable"}
-NEEDS = {"TransactWriteItems": {"PutItem", "UpdateItem"}}
-"""Actions that an operation needs under another name than its own."""
+DEALS_CALLER = replace(CALLER, partner="adventure-works", grants=("deals",), deals=DealTerms("enterprise"))
+CATCH_ALL = {"DealOrdersFunction": {"/v2", "/v2/{proxy+}"}}
+"""Paths that a function has no route for, so that it refuses them in the contract's words."""
 
 
 def folder(function: str) -> str:
@@ -92,7 +99,10 @@ def types_of_contract() -> dict[int, str]:
         Unavailable(),
     ]
     answers = [training.CONTRACT.refuse(error, request) for error in errors]
-    return {answer.status: answer.body["type"] for answer in answers if isinstance(answer.body, dict)}
+    # A 400 of the gateway lists no faults.
+    return {answer.status: answer.body["type"] for answer in answers if isinstance(answer.body, dict)} | {
+        400: f"{problems.TYPES}bad-request"
+    }
 
 
 @pytest.mark.parametrize("name", RESPONSES)
@@ -102,7 +112,7 @@ def test_gateway_responses_are_problems(name: str) -> None:
     body = problem(response)
     headers = response["ResponseParameters"]["Headers"]
 
-    assert list(body) == ["type", "title", "status", "detail", "instance", "requestId"]
+    assert list(body)[:6] == ["type", "title", "status", "detail", "instance", "requestId"]
     assert response["StatusCode"] == body["status"]
     assert body["type"].startswith(problems.TYPES)
     assert headers["Content-Type"] == "'application/problem+json'"
@@ -110,6 +120,27 @@ def test_gateway_responses_are_problems(name: str) -> None:
     assert list(response["ResponseTemplates"]) == ["application/json"]
     assert (body["instance"], body["requestId"]) == ("filled-in", "filled-in")
     assert all(body[field].strip() for field in ("title", "detail"))
+
+
+@pytest.mark.parametrize("name", RESPONSES)
+def test_gateway_responses_are_errors_of_every_contract(name: str) -> None:
+    """The same body has the envelope that deal orders tell errors in, and the `message` of e-card orders."""
+    response = RESPONSES[name]
+    body = problem(response)
+    (told,) = body["errors"]
+    headers = response["ResponseParameters"]["Headers"]
+
+    assert set(body) - {"type", "title", "detail", "instance", "requestId"} == {"status", "message", "errors", "meta"}
+    assert told["error"] == {
+        "code": told["error"]["code"],
+        "message": deals.MESSAGES[told["error"]["code"]],
+        "details": body["detail"],
+    }
+    assert told["meta"]["links"] == body["meta"]["links"] == {"more_info": deals.more_info(told["error"]["code"])}
+    assert (told["meta"]["type"], body["meta"]["type"]) == ("error", "errors")
+    assert body["meta"]["http_status"] == {**deals.STATUSES, 415: "415 Unsupported Media Type"}[body["status"]]
+    assert (body["meta"]["logref"], body["message"]) == ("filled-in", body["detail"])
+    assert (headers["Content-Language"], headers["Vary"]) == ("'en'", "'Content-Language'")
 
 
 @pytest.mark.parametrize("name", RESPONSES)
@@ -155,7 +186,7 @@ def test_routes_are_the_app_s(function: str) -> None:
     """The template sends a function exactly the paths that its app has, whatever the method."""
     events = FUNCTIONS[function]["Events"].values()
 
-    assert registered(function) == set(routes(function))
+    assert registered(function) == set(routes(function)) - CATCH_ALL.get(function, set())
     assert len(routes(function)) == len(set(routes(function)))
     assert {"ANY"} == {event["Properties"]["Method"] for event in events}
     assert {"Api"} == {event["Properties"]["RestApiId"]["Ref"] for event in events}
@@ -171,16 +202,19 @@ def test_every_function_is_in_the_template() -> None:
 
 
 def test_every_route_is_authorized() -> None:
-    """Every path is behind the authorizer, and none opts out of it."""
+    """Every path is behind the authorizer: kept decisions for those that the gateway refuses, none for the others."""
     auth = RESOURCES["Api"]["Properties"]["Auth"]
-
-    assert auth["DefaultAuthorizer"] in auth["Authorizers"]
-    assert not [
-        event
+    asked = {
+        event["Properties"]["Path"]: event["Properties"].get("Auth", {"Authorizer": auth["DefaultAuthorizer"]})
         for function in RESOURCE_FUNCTIONS.values()
         for event in function["Events"].values()
-        if "Auth" in event["Properties"]
-    ]
+    }
+
+    assert {one["FunctionArn"]["Fn::GetAtt"][0] for one in auth["Authorizers"].values()} == {"AuthorizerFunction"}
+    assert auth["Authorizers"]["OwnWordsAuthorizer"]["Identity"] == {"ReauthorizeEvery": 0}
+    for path, authorizer in asked.items():
+        own = path.startswith(OWN_WORDS)
+        assert authorizer == {"Authorizer": "OwnWordsAuthorizer" if own else "PartnerAuthorizer"}
 
 
 @pytest.fixture
@@ -195,18 +229,17 @@ def recorder(client: Client) -> Recorder:
 
 def asked(recorder: Recorder) -> set[tuple[str, str]]:
     """Return what was done: an action at a table, named as a policy names it."""
-    return {
-        (action, table)
-        for operation, request in recorder.calls
-        for action in NEEDS.get(operation, {operation})
-        for table in _tables(request)
-    }
+    return {pair for operation, request in recorder.calls for pair in _asked(operation, request)}
 
 
-def _tables(request: dict[str, Any]) -> set[str]:
-    if "TransactItems" in request:
-        return {write["TableName"] for item in request["TransactItems"] for write in item.values()}
-    return {request["TableName"]} if "TableName" in request else set(request["RequestItems"])
+def _asked(operation: str, request: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    for item in request.get("TransactItems", ()):
+        for kind, write in item.items():
+            yield f"{kind}Item", write["TableName"]
+    for table in request.get("RequestItems", ()):
+        yield operation, table
+    if "TableName" in request:
+        yield operation, request["TableName"]
 
 
 REQUESTS: dict[str, list[str]] = {
@@ -221,7 +254,7 @@ REQUESTS: dict[str, list[str]] = {
 }
 
 
-@pytest.mark.parametrize("function", RESOURCE_FUNCTIONS)
+@pytest.mark.parametrize("function", REQUESTS)
 def test_functions_may_do_what_they_do(client: Client, recorder: Recorder, function: str) -> None:
     """A function's policy allows every call that it makes, at tables that its environment names."""
     recorder.calls.clear()
@@ -241,6 +274,57 @@ def test_functions_may_do_what_they_do(client: Client, recorder: Recorder, funct
     assert all({"Ref": TABLES[name]} == value for name, value in tables.items())
 
 
+DEAL_PRODUCT = {"data": {"name": "Plan", "prices": [{"amount": "10", "currency": "USD"}]}}
+LINE = {"data": {"product_id": 1, "currency": "USD"}}
+DEAL_REQUESTS: dict[str, list[tuple[str, str, Any]]] = {
+    "DealOrdersFunction": [
+        *[("POST", "/v2/orders", {"data": {"deal_id": deal}}) for deal in (7, 8, 8, 9)],
+        ("PUT", "/v2/orders/3", {"data": {"discount": 5}}),
+        ("GET", "/v2/orders?deal_id=7", None),
+        ("GET", "/v2/orders?sort_by=discount&per_page=1", None),
+        ("DELETE", "/v2/orders/3", None),
+    ],
+    "DealLineItemsFunction": [
+        *[("POST", "/v2/orders/1/line_items", LINE)] * 3,
+        ("GET", "/v2/orders/1/line_items?sort_by=value&per_page=1", None),
+        ("GET", "/v2/orders/1/line_items/1000002", None),
+        ("DELETE", "/v2/orders/1/line_items/1000002", None),
+    ],
+    "DealProductsFunction": [
+        *[("POST", "/v2/products", DEAL_PRODUCT)] * 3,
+        ("PUT", "/v2/products/1", {"data": {"sku": "plan"}}),
+        ("GET", "/v2/products?sort_by=name&per_page=1", None),
+        ("GET", "/v2/products/1", None),
+        ("DELETE", "/v2/products/1", None),
+    ],
+}
+
+
+@pytest.mark.parametrize("function", DEAL_REQUESTS)
+def test_deal_functions_may_do_what_they_do_and_no_more(function: str) -> None:
+    """A deal function's policy allows the calls that it makes, those of a writer that was voided too, and no other."""
+    recorder = Recorder(Memory())
+    services = Services(recorder, "OrdersTable", "CatalogueTable", "AccountsTable", grace=timedelta(0))
+    client = Client(services, DEALS_CALLER)
+    client.post("/v2/orders", {"data": {"deal_id": 6}})
+    client.post("/v2/products", DEAL_PRODUCT)
+    deadline = Deadline.after(60)
+    for book in (services.deal_orders(DEALS_CALLER.partner, deadline).book, _book_of_lines(services)):
+        book._take_ticket()
+    recorder.calls.clear()
+    for method, path, body in DEAL_REQUESTS[function]:
+        assert client.request(method, path, body=body).status in {200, 204, 422}
+    declared = FUNCTIONS[function]["Environment"]["Variables"]
+
+    assert asked(recorder) == allowed(function)
+    assert {TABLES[name] for name in declared if name in TABLES} == {table for _, table in asked(recorder)}
+    assert {"Api"} == {event["Type"] for event in FUNCTIONS[function]["Events"].values()}
+
+
+def _book_of_lines(services: Services) -> OrderBook:
+    return services.deal_orders(DEALS_CALLER.partner, Deadline.after(60)).lines(1)._book
+
+
 def test_fulfilment_may_do_what_it_does(client: Client, recorder: Recorder) -> None:
     """The stream's consumer is allowed every call that settling makes, voiding what a dead writer left included."""
     services = Services(recorder, "OrdersTable", "CatalogueTable", "AccountsTable", grace=timedelta(0))
@@ -249,6 +333,7 @@ def test_fulfilment_may_do_what_it_does(client: Client, recorder: Recorder) -> N
     client.post(target("orders"), new_order())
     recorder.calls.clear()
     book.settle()
+    services.deal_orders("nobody", Deadline.after(60)).lines(1).sweep()
 
     assert {("PutItem", "OrdersTable")} <= asked(recorder)
     assert asked(recorder) == allowed("FulfilmentFunction")
@@ -257,9 +342,12 @@ def test_fulfilment_may_do_what_it_does(client: Client, recorder: Recorder) -> N
 def test_fulfilment_is_fed_entries_only() -> None:
     """The stream delivers what was put into books, in batches of which a part can fail, and gives up in the end."""
     (event,) = (event["Properties"] for event in FUNCTIONS["FulfilmentFunction"]["Events"].values())
-    (pattern,) = (json.loads(one["Pattern"]) for one in event["FilterCriteria"]["Filters"])
+    placed, removed = (json.loads(one["Pattern"]) for one in event["FilterCriteria"]["Filters"])
 
-    assert pattern == {"eventName": ["INSERT"], "dynamodb": {"Keys": {"pk": {"S": [{"prefix": "BOOK#"}]}}}}
+    assert placed == {"eventName": ["INSERT"], "dynamodb": {"Keys": {"pk": {"S": [{"prefix": "BOOK#"}]}}}}
+    assert removed["eventName"] == ["MODIFY"]
+    assert removed["dynamodb"]["Keys"] == {"pk": {"S": [{"prefix": "BOOK#deals#"}]}}
+    assert removed["dynamodb"]["NewImage"] == {"void": {"BOOL": [True]}}
     assert event["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
     assert event["BisectBatchOnFunctionError"] is True
     assert event["MaximumRetryAttempts"] > 0
@@ -269,9 +357,13 @@ def test_fulfilment_is_fed_entries_only() -> None:
 def test_authorizer_may_do_what_it_does(recorder: Recorder) -> None:
     """The authorizer's policy allows what it reads, and its environment names what wiring needs."""
     recorder.calls.clear()
-    accounts = Services(recorder, "OrdersTable", "CatalogueTable", "AccountsTable").accounts(Deadline.after(60))
+    services = Services(recorder, "OrdersTable", "CatalogueTable", "AccountsTable")
+    accounts = services.accounts(Deadline.after(60))
     accounts.signing_keys()
     accounts.partner("northwind")
+    accounts.count_request("a-token", 1)
+    with pytest.raises(TokenRefused):
+        services.reference_tokens(Deadline.after(60)).resolve("0" * 64)
 
     assert asked(recorder) == allowed("AuthorizerFunction")
 
@@ -299,16 +391,27 @@ def test_no_wildcards(function: str) -> None:
     assert all(isinstance(policy, dict) for policy in FUNCTIONS[function]["Policies"])
 
 
-def test_only_orders_are_written() -> None:
-    """Only the functions that create and settle orders may write, and only to the orders."""
+def test_who_writes_what() -> None:
+    """Only functions that create, change or settle may write; a condition narrows who may write to accounts."""
     writing = {
         (function, table)
         for function in FUNCTIONS
         for action, table in allowed(function)
         if not action.startswith(("Get", "BatchGet", "Query"))
     }
+    (counting,) = (
+        statement for statement in statements("AuthorizerFunction") if statement["Action"] == ["dynamodb:UpdateItem"]
+    )
 
-    assert {("OrdersFunction", "OrdersTable"), ("FulfilmentFunction", "OrdersTable")} == writing
+    assert writing == {
+        ("AuthorizerFunction", "AccountsTable"),
+        ("OrdersFunction", "OrdersTable"),
+        ("DealOrdersFunction", "OrdersTable"),
+        ("DealLineItemsFunction", "OrdersTable"),
+        ("DealProductsFunction", "CatalogueTable"),
+        ("FulfilmentFunction", "OrdersTable"),
+    }
+    assert counting["Condition"] == {"ForAllValues:StringLike": {"dynamodb:LeadingKeys": ["RATE#*"]}}
 
 
 def test_issuer_and_audience_are_parameters() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from ordering_tools import issuing, openapi, sample_events
+from ordering_tools import issuing, openapi, partners, sample_events
 from ordering_tools.local import serve
 
 
@@ -18,10 +18,23 @@ def main(arguments: list[str] | None = None) -> int:
     serve.add_arguments(serving)
     serving.set_defaults(run=serve.run)
 
-    token = commands.add_parser("token", help="issue tokens").add_subparsers(required=True, metavar="COMMAND")
+    token = commands.add_parser("token", help="issue and revoke tokens").add_subparsers(
+        required=True, metavar="COMMAND"
+    )
     issue = token.add_parser("issue", help="print a token for a partner of the local run")
     issuing.add_arguments(issue)
     issue.set_defaults(run=issuing.run)
+
+    revoke = token.add_parser("revoke", help="refuse a token from now on")
+    issuing.add_revoking_arguments(revoke)
+    revoke.set_defaults(run=issuing.run_revoking)
+
+    partner = commands.add_parser("partner", help="what a partner may do").add_subparsers(
+        required=True, metavar="COMMAND"
+    )
+    deals = partner.add_parser("deals", help="the plan of a CRM account, and whether its data can be changed")
+    partners.add_deals_arguments(deals)
+    deals.set_defaults(run=partners.run_deals)
 
     reference = commands.add_parser("openapi", help="write docs/openapi.json from the functions' routes and models")
     openapi.add_arguments(reference)

@@ -20,9 +20,11 @@ from ordering.catalogue import Catalogue, FeatureSet, Price, Product
 from ordering.clock import system_clock
 from ordering.errors import Conflict
 from ordering.principal import BusinessUnit, OrderSource, Principal, User
+from ordering.reference_tokens import ReferenceTokens
 from ordering.table import Put
 from ordering.tokens import Claims
 from ordering.training_orders import Once, Request, Sequence32, TrainingOrders, Wish
+from ordering_tools import demo_deals
 from ordering_tools.installation import Installation, open_at
 
 VALID = timedelta(days=30)
@@ -119,7 +121,13 @@ def prepare(endpoint: str, state: Path, base_url: str) -> str:
         "tokens": tokens(installation),
     }
     _write_private(state / FILE, json.dumps(demo, indent=2) + "\n")
-    _write_private(state / SHELL_FILE, f"URL={base_url}\nUNIT={UK.id}\nTOKEN={demo['tokens']['training']}\n")
+    shell = {
+        "URL": base_url,
+        "UNIT": UK.id,
+        "TOKEN": demo["tokens"]["training"],
+        "DEALS_TOKEN": demo["tokens"]["deals"],
+    }
+    _write_private(state / SHELL_FILE, "".join(f"{name}={value}\n" for name, value in shell.items()))
     return _greeting(demo, state)
 
 
@@ -135,6 +143,7 @@ def seed(installation: Installation) -> None:
     for partner in partners():
         for unit in partner.business_units:
             place_orders(installation, partner, unit, sequence)
+    demo_deals.seed(installation)
 
 
 def partners() -> list[Partner]:
@@ -205,7 +214,17 @@ def tokens(installation: Installation) -> dict[str, str]:
         "cardTerms": token("fabrikam", user["fabrikam"]),
         "expired": token("northwind", user["northwind"], expires=now - timedelta(hours=1)),
         "revoked": token("northwind", user["northwind"], token_id=_REVOKED),
+        **{name: reference_token(installation, account) for name, account in demo_deals.TOKENS.items()},
     }
+
+
+def reference_token(installation: Installation, partner_id: str) -> str:
+    """Issue a token of 64 characters for a partner of the demo."""
+    partner = Accounts(installation.accounts).partner(partner_id)
+    if partner is None:
+        raise LookupError(partner_id)
+    claims = Claims(secrets.token_urlsafe(16), partner_id, next(iter(partner.users)), system_clock() + VALID, None)
+    return ReferenceTokens(installation.accounts).issue(installation.signer.issue(claims), claims.expires)
 
 
 def _same(moment: datetime) -> datetime:
@@ -290,5 +309,9 @@ curl -s -H "Authorization: Bearer $TOKEN" "$URL/api/v2/products/{AZ_300.id}/feat
 curl -si -H "Authorization: Bearer $TOKEN" -H "Idempotency-Key: $(date +%s)" --json '{json.dumps(order)}' \\
   "$URL/api/v2/orders?businessUnitId=$UNIT"
 curl -s -H "Authorization: Bearer $TOKEN" "$URL/api/v2/orders?businessUnitId=$UNIT&_page=4"
+
+DEALS_TOKEN={demo["tokens"]["deals"]}
+
+curl -s -H "Authorization: Bearer $DEALS_TOKEN" "$URL/v2/orders?sort_by=discount:desc,created_at&per_page=5"
 
 All tokens and ids are in {state / FILE}; `. {state / SHELL_FILE}` sets the first lines in another shell."""

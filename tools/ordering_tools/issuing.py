@@ -1,17 +1,18 @@
-"""`ordering token issue`: a token for a partner of the local installation."""
+"""`ordering token`: tokens for partners of the local installation, issued and revoked."""
 
 from __future__ import annotations
 
 import argparse
 import secrets
 import sys
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from ordering.accounts import Accounts, Partner
 from ordering.clock import system_clock
 from ordering.errors import Unavailable
-from ordering.tokens import Claims
+from ordering.reference_tokens import ReferenceTokens, is_reference
+from ordering.tokens import Claims, KeyRing, TokenRefused, Verifier
 from ordering_tools.installation import DEFAULT_STATE, Installation, NoInstallation, reopen
 
 
@@ -26,6 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--unit", action="append", metavar="ID", help="a business unit to cover, once for each; by default all"
     )
+    parser.add_argument(
+        "--reference", action="store_true", help="print 64 hexadecimal characters that stand for the token"
+    )
     parser.add_argument("--days", type=int, default=30, help="how long it is valid (default: 30)")
     parser.add_argument("--state", type=Path, default=DEFAULT_STATE, help=argparse.SUPPRESS)
 
@@ -34,7 +38,10 @@ def run(arguments: argparse.Namespace) -> int:
     """Print the token; returns the exit code."""
     try:
         installation = reopen(arguments.state)
-        token = issue(installation, arguments.partner, arguments.user, arguments.unit, timedelta(days=arguments.days))
+        valid = timedelta(days=arguments.days)
+        token, expires = issue(installation, arguments.partner, arguments.user, arguments.unit, valid)
+        if arguments.reference:
+            token = ReferenceTokens(installation.accounts).issue(token, expires)
     except (NoInstallation, NotIssued) as error:
         print(error, file=sys.stderr)
         return 1
@@ -47,8 +54,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def issue(
     installation: Installation, partner_id: str, user: str | None, units: list[str] | None, valid: timedelta
-) -> str:
-    """Issue a token that the installation's authorizer accepts for so long.
+) -> tuple[str, datetime]:
+    """Issue a token that the installation's authorizer accepts for so long; returns it with its end.
 
     Raises:
         NotIssued: There is no such partner, user or business unit.
@@ -65,7 +72,39 @@ def issue(
         expires=system_clock() + valid,
         business_units=frozenset(units) if units else None,
     )
-    return installation.signer.issue(claims)
+    return installation.signer.issue(claims), claims.expires
+
+
+def add_revoking_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of `revoke`."""
+    parser.add_argument("token", help="a JWT, or the 64 characters that stand for one")
+    parser.add_argument("--state", type=Path, default=DEFAULT_STATE, help=argparse.SUPPRESS)
+
+
+def run_revoking(arguments: argparse.Namespace) -> int:
+    """Revoke a token; returns the exit code."""
+    try:
+        installation = reopen(arguments.state)
+        revoke(installation, arguments.token)
+    except (NoInstallation, TokenRefused) as error:
+        print(error, file=sys.stderr)
+        return 1
+    except Unavailable:
+        print("the local run does not answer; start it with `make serve`", file=sys.stderr)
+        return 1
+    return 0
+
+
+def revoke(installation: Installation, token: str) -> None:
+    """Let a token, and all that stands for it, be refused from now on.
+
+    Raises:
+        TokenRefused: It is none that is accepted.
+    """
+    accounts = Accounts(installation.accounts)
+    jwt = ReferenceTokens(installation.accounts).resolve(token) if is_reference(token) else token
+    claims = Verifier(KeyRing(accounts.signing_keys), installation.issuer, installation.audience).verify(jwt)
+    accounts.revoke(claims.partner, claims.token_id)
 
 
 def user_of(partner: Partner, user: str | None) -> str:

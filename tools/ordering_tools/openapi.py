@@ -12,7 +12,8 @@ import importlib.util
 import inspect
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from aws_lambda_powertools.event_handler import APIGatewayRestResolver
@@ -21,6 +22,7 @@ from aws_lambda_powertools.event_handler.openapi.params import Body, Header, Que
 from pydantic import BaseModel, TypeAdapter
 
 from ordering.api import Api, wanted_by
+from ordering.contracts import deals
 from ordering.contracts.http import Answer
 from ordering.contracts.problems import Problem
 from ordering_tools.installation import ROOT
@@ -29,34 +31,83 @@ DOCUMENT = ROOT / "docs" / "openapi.json"
 
 OPENAPI = "3.1.0"
 VERSION = "1.0.0"
-BEARER = "Contact our support to receive a token. It has many privileges, so keep it safe."
+BEARER = (
+    "Contact our support to receive a token: a JWT, or 64 hexadecimal characters that stand for one. It has many "
+    "privileges, so keep it safe."
+)
 DESCRIPTION = """\
-Order course access for your own customers: find products and their feature sets, order seats, read the orders back.
+**Training orders**, `/api/v2`: order course access for your own customers. Find products and their feature sets, \
+order seats, read the orders back.
+
+**Deal orders**, `/v2`: the orders of a CRM's deals, their line items, and the products that these are made of.
 
 Where the published reference is silent, the rules are this API's own and are stated here.
 """
 
 _PARAMETERS: dict[str, type[Query | Header]] = {"query": Query, "headers": Header}
 
-_PROBLEMS = {
-    "400": ("InvalidRequest", "The request breaks rules; `errors` lists every fault."),
-    "401": ("Unauthorized", "The access token is missing, malformed, expired or revoked."),
-    "403": ("Forbidden", "The partner may not use this API: it lacks the grant, pays by card, or is switched off."),
-    "404": ("NotFound", "There is no such thing for this caller; another partner's is answered the same."),
-    "405": ("MethodNotAllowed", "The path does not know the method; `Allow` names those that it knows."),
-    "413": ("ContentTooLarge", "The body is larger than 1 MiB."),
-    "415": ("UnsupportedMediaType", "The body is not declared as JSON."),
-    "422": ("IdempotencyKeyReused", "The `Idempotency-Key` stands for another request."),
-    "429": (
-        "TooManyRequests",
-        "Requests come faster than the partner's plan allows; `Retry-After` says when to go on.",
-    ),
-    "500": ("InternalServerError", "Something failed on our side."),
-    "503": (
-        "ServiceUnavailable",
-        "The request could not be carried out in time; `Retry-After` says when to try again.",
-    ),
-}
+
+@dataclass(frozen=True)
+class Errors:
+    """How a contract tells errors: each status with the name and the words of its response, and in which shape."""
+
+    responses: Mapping[str, tuple[str, str]]
+    shape: Any
+    media_type: str
+    with_a_body: frozenset[str]
+    """The statuses that only calls with a body can get."""
+
+    @property
+    def schema(self) -> str:
+        """The name of the shape."""
+        name: str = self.shape.__name__
+        return name
+
+
+_TRAINING = Errors(
+    {
+        "400": ("InvalidRequest", "The request breaks rules; `errors` lists every fault."),
+        "401": ("Unauthorized", "The access token is missing, malformed, expired or revoked."),
+        "403": ("Forbidden", "The partner may not use this API: it lacks the grant, pays by card, or is switched off."),
+        "404": ("NotFound", "There is no such thing for this caller; another partner's is answered the same."),
+        "405": ("MethodNotAllowed", "The path does not know the method; `Allow` names those that it knows."),
+        "413": ("ContentTooLarge", "The body is larger than 1 MiB."),
+        "415": ("UnsupportedMediaType", "The body is not declared as JSON."),
+        "422": ("IdempotencyKeyReused", "The `Idempotency-Key` stands for another request."),
+        "429": (
+            "TooManyRequests",
+            "Requests come faster than the partner's plan allows; `Retry-After` says when to go on.",
+        ),
+        "500": ("InternalServerError", "Something failed on our side."),
+        "503": (
+            "ServiceUnavailable",
+            "The request could not be carried out in time; `Retry-After` says when to try again.",
+        ),
+    },
+    Problem,
+    "application/problem+json",
+    frozenset({"413", "415", "422"}),
+)
+_DEALS = Errors(
+    {
+        "400": ("DealInvalidRequest", "A query parameter or a header is invalid, or the body is no JSON."),
+        "401": ("DealUnauthorized", "The access token is missing, malformed, expired, or invalid."),
+        "403": ("DealForbidden", "Out of scope, not on the Enterprise plan, or changes are disabled."),
+        "404": ("DealNotFound", "There is no such resource, path or method."),
+        "406": ("DealNotAcceptable", "The caller accepts no JSON."),
+        "413": ("DealContentTooLarge", "The body is larger than 1 MiB."),
+        "422": ("DealUnprocessable", "Attributes are at fault; every one of them is listed."),
+        "429": ("DealRateLimitExceeded", "More than 10 requests a second; `Retry-After` says when to go on."),
+        "500": ("DealServerError", "Something failed on our side."),
+        "503": ("DealUnavailable", "It could not be carried out in time; `Retry-After` says when to try again."),
+    },
+    deals.Errors,
+    "application/json",
+    frozenset({"413", "422"}),
+)
+_ERRORS = {"/api/v2/": _TRAINING, "/v2/": _DEALS}
+"""By what a contract's paths begin with."""
+
 _CREATED_HEADERS = {
     "Location": {"description": "A relative link to the order.", "schema": {"type": "string"}, "required": True},
     "Idempotent-Replayed": {
@@ -64,10 +115,9 @@ _CREATED_HEADERS = {
         "schema": {"type": "string", "const": "true"},
     },
 }
+_DESCRIPTIONS = {200: "OK", 201: "Created", 204: "No Content"}
 _POWERTOOLS_OWN = ("HTTPValidationError", "ResponseValidationError", "ValidationError")
 """What Powertools' own validation would answer with."""
-_ALWAYS = ("400", "401", "403", "404", "405", "429", "500", "503")
-_WITH_A_BODY = ("413", "415", "422")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -130,7 +180,7 @@ def documenting(app: Api) -> APIGatewayRestResolver:
             tags=route.tags,
             operation_id=route.func.__name__,
             status_code=route.status_code,
-            response_description="Created" if route.status_code == 201 else "OK",
+            response_description=_DESCRIPTIONS[route.status_code],
         )(_signed(route.func, app.contract.query))
     return resolver
 
@@ -183,25 +233,29 @@ def _complete(schema: dict[str, Any]) -> dict[str, Any]:
     components = schema["components"]
     for unused in _POWERTOOLS_OWN:
         components["schemas"].pop(unused, None)
-    problem = TypeAdapter(Problem).json_schema(ref_template="#/components/schemas/{model}")
-    components["schemas"] |= {**problem.pop("$defs"), "Problem": problem}
+    for errors in _ERRORS.values():
+        schema_of = TypeAdapter(errors.shape).json_schema(ref_template="#/components/schemas/{model}")
+        components["schemas"] |= {**schema_of.pop("$defs"), errors.schema: schema_of}
     components["schemas"] = dict(sorted(components["schemas"].items()))
-    components["responses"] = {name: _problem_response(text) for name, text in _PROBLEMS.values()}
-    components["securitySchemes"] = {
-        "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT", "description": BEARER}
+    components["responses"] = {
+        name: _error_response(errors, text) for errors in _ERRORS.values() for name, text in errors.responses.values()
     }
+    components["securitySchemes"] = {"bearer": {"type": "http", "scheme": "bearer", "description": BEARER}}
     schema["security"] = [{"bearer": []}]
     schema["paths"] = dict(sorted(schema["paths"].items()))
-    for methods in schema["paths"].values():
+    for path, methods in schema["paths"].items():
+        errors = next(errors for prefix, errors in _ERRORS.items() if path.startswith(prefix))
         for operation in methods.values():
             for parameter in operation.get("parameters", ()):
                 if parameter["in"] == "header":
                     # Powertools writes them in lower case, which is right but not how anyone knows them.
                     parameter["name"] = parameter["name"].title()
-            statuses = sorted([*_ALWAYS, *(_WITH_A_BODY if "requestBody" in operation else ())])
             operation["responses"] |= {
-                status: {"$ref": f"#/components/responses/{_PROBLEMS[status][0]}"} for status in statuses
+                status: {"$ref": f"#/components/responses/{name}"}
+                for status, (name, _) in errors.responses.items()
+                if "requestBody" in operation or status not in errors.with_a_body
             }
+            operation["responses"].get("204", {}).pop("content", None)
             if "201" in operation["responses"]:
                 operation["responses"]["201"]["headers"] = _CREATED_HEADERS
     return {**schema, "paths": _tidy(schema["paths"]), "components": _tidy(components)}
@@ -216,6 +270,6 @@ def _tidy(part: Any) -> Any:
     return int(part) if isinstance(part, float) and part.is_integer() else part
 
 
-def _problem_response(text: str) -> dict[str, Any]:
-    schema = {"$ref": "#/components/schemas/Problem"}
-    return {"description": text, "content": {"application/problem+json": {"schema": schema}}}
+def _error_response(errors: Errors, text: str) -> dict[str, Any]:
+    schema = {"$ref": f"#/components/schemas/{errors.schema}"}
+    return {"description": text, "content": {errors.media_type: {"schema": schema}}}

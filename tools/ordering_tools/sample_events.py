@@ -9,10 +9,12 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
-from ordering.principal import Principal
-from ordering_tools import demo
+from ordering.authorizer import principal_of
+from ordering.tokens import Claims
+from ordering_tools import demo, demo_deals
 from ordering_tools.installation import ROOT
 from ordering_tools.local.account import ACCOUNT, REGION
 from ordering_tools.local.events import GatewayRequest, function_event, request_authorizer_event
@@ -26,6 +28,8 @@ _ORDER = {
     "emailKeys": False,
     "orderItems": [{"featureSetId": demo.AZ_300_STANDARD.id, "quantity": 3}],
 }
+_DEAL_ORDER = {"data": {"deal_id": 1_000, "discount": 50}}
+_LINE_ITEM = {"data": {"product_id": 4, "currency": "USD", "variation": 2}}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -57,6 +61,10 @@ def events() -> Iterator[tuple[str, dict[str, Any]]]:
     yield "feature_sets", _event("GET", f"{_PRODUCT}/feature_sets", resource, {"productId": demo.AZ_300.id})
     yield "orders", _event("POST", "/api/v2/orders", "/api/v2/orders", body=_ORDER)
     yield "order_items", _event("GET", "/api/v2/orders/1/items", "/api/v2/orders/{orderId}/items", {"orderId": "1"})
+    yield "deal_orders", _event("POST", "/v2/orders", "/v2/orders", body=_DEAL_ORDER)
+    resource = "/v2/orders/{order_id}/line_items"
+    yield "deal_line_items", _event("POST", "/v2/orders/1/line_items", resource, {"order_id": "1"}, _LINE_ITEM)
+    yield "deal_products", _event("GET", "/v2/products", "/v2/products")
 
 
 def _placed() -> dict[str, Any]:
@@ -83,10 +91,9 @@ def _placed() -> dict[str, Any]:
 def _event(
     method: str, path: str, resource: str, parameters: Mapping[str, str] | None = None, body: Any = None
 ) -> dict[str, Any]:
-    partner = demo.partners()[0]
-    principal = Principal(
-        partner.id, demo.JOHN, partner.business_units, partner.order_source, partner.payment_terms, ("training",)
-    )
+    partner = (demo_deals if path.startswith("/v2/") else demo).partners()[0]
+    (user,) = partner.users
+    principal = principal_of(Claims("an-event", partner.id, user, datetime.now(UTC), None), partner)
     context = {"principalId": partner.id, "principal": principal.to_text()}
     return function_event(_request(method, path, resource, parameters, body), context)
 
@@ -101,11 +108,13 @@ def _request(
         ("Host", "api.example.com"),
     ]
     if body is not None:
-        headers += [("Content-Type", "application/json"), ("Idempotency-Key", "an-order-placed-once")]
+        headers.append(("Content-Type", "application/json"))
+        if path.startswith("/api/v2/"):
+            headers.append(("Idempotency-Key", "an-order-placed-once"))
     return GatewayRequest(
         method=method,
         path=path,
-        query=f"businessUnitId={demo.UK.id}",
+        query=f"businessUnitId={demo.UK.id}" if path.startswith("/api/v2/") else "",
         headers=headers,
         body=b"" if body is None else json.dumps(body).encode(),
         source_ip="192.0.2.7",

@@ -1,7 +1,8 @@
 """Partners, what they are granted, and the keys that vouch for their tokens.
 
 Keys of the table: `PARTNER#<id>` the partner's record; `CONTACTS#<business unit>` its known contacts by e-mail address
-in lower case; `SIGNING_KEYS` the public keys of token signers by key id.
+in lower case; `SIGNING_KEYS` the public keys of token signers by key id; `RATE#<token id>` how many requests came with
+a token, by second.
 """
 
 from __future__ import annotations
@@ -10,12 +11,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ordering.principal import BusinessUnit, OrderSource, PaymentTerms, User
-from ordering.table import Put, Table, Update
+from ordering.principal import BusinessUnit, DealTerms, OrderSource, PaymentTerms, User
+from ordering.table import Item, Put, Table, Update
 
 _RECORD = "PARTNER"
 _SIGNING_KEYS = "SIGNING_KEYS"
 _LAST = "\U0010ffff"
+_COUNTS_KEPT = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,8 @@ class Partner:
     revoked_tokens: frozenset[str] = frozenset()
     usage_key: str | None = None
     """The key of the partner's usage plan in API Gateway."""
+    deals: DealTerms | None = None
+    """What the partner may do as a CRM account; None if it is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +67,7 @@ class Accounts:
             users={user["id"]: User(**user) for user in item["users"]},
             revoked_tokens=frozenset(item.get("revokedTokens", ())),
             usage_key=item.get("usageKey"),
+            deals=_read_deal_terms(item.get("deals")),
         )
 
     def save_partner(self, partner: Partner) -> None:
@@ -81,7 +86,32 @@ class Accounts:
             item["revokedTokens"] = set(partner.revoked_tokens)
         if partner.usage_key:
             item["usageKey"] = partner.usage_key
+        if partner.deals:
+            item["deals"] = _write_deal_terms(partner.deals)
         self._table.put(Put(item))
+
+    def set_deal_terms(self, partner_id: str, terms: DealTerms) -> None:
+        """Change what a partner may do as a CRM account, from its next request on.
+
+        Raises:
+            ConditionFailed: There is no such partner.
+        """
+        values = {":terms": _write_deal_terms(terms)}
+        self._table.update(
+            Update((f"PARTNER#{partner_id}", _RECORD), "SET deals = :terms", "attribute_exists(pk)", values=values)
+        )
+
+    def count_request(self, token_id: str, second: int) -> int:
+        """Count a request that came with a token within a second of Unix time; returns how many came so far."""
+        counted = self._table.update(
+            Update(
+                (f"RATE#{token_id}", str(second)),
+                "ADD requests :one SET expires = :later",
+                values={":one": 1, ":later": second + _COUNTS_KEPT},
+            )
+        )
+        requests: int = counted["requests"]
+        return requests
 
     def revoke(self, partner_id: str, token_id: str) -> None:
         """Refuse a token from now on, at the latest when the gateway's cached decision on it ends."""
@@ -105,3 +135,11 @@ class Accounts:
     def save_signing_key(self, key_id: str, jwk: Mapping[str, Any]) -> None:
         """Let tokens signed by a key be accepted; `jwk` must hold its public part only."""
         self._table.put(Put({"pk": _SIGNING_KEYS, "sk": key_id, "jwk": dict(jwk)}))
+
+
+def _read_deal_terms(item: Item | None) -> DealTerms | None:
+    return DealTerms(item["plan"], item["changesDisabled"]) if item else None
+
+
+def _write_deal_terms(terms: DealTerms) -> Item:
+    return {"plan": terms.plan, "changesDisabled": terms.changes_disabled}

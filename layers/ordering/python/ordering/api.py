@@ -22,7 +22,6 @@ from typing import Any, get_type_hints
 from aws_lambda_powertools.event_handler import APIGatewayRestResolver, Response
 from aws_lambda_powertools.event_handler.exceptions import NotFoundError
 from aws_lambda_powertools.utilities.typing import LambdaContext
-from pydantic import BaseModel
 
 from ordering.contracts.http import (
     Answer,
@@ -32,11 +31,10 @@ from ordering.contracts.http import (
     NoSuchPath,
     Request,
     encode,
-    read_body,
     read_headers,
     read_query,
 )
-from ordering.errors import Fault, Invalid
+from ordering.errors import Fault, Forbidden, Invalid, OrderingError, TooManyRequests, Unauthorized
 from ordering.invocation import deadline_of
 from ordering.principal import Principal
 from ordering.wiring import Services
@@ -44,11 +42,13 @@ from ordering.wiring import Services
 _log = logging.getLogger("ordering")
 _log.setLevel(logging.INFO)
 
-_READERS: Mapping[str, Callable[[type[Any], Request], BaseModel]] = {
-    "query": read_query,
-    "headers": read_headers,
-    "body": read_body,
+_REFUSALS: Mapping[str, Callable[[], OrderingError]] = {
+    "switched-off": partial(
+        Forbidden, "switched-off", "This partner's access is switched off. Ask support to switch it on again."
+    ),
+    "too-many-requests": TooManyRequests,
 }
+"""What the authorizer's reasons are as errors; any other, and none, is that nobody known calls."""
 
 
 class Api(APIGatewayRestResolver):
@@ -81,6 +81,7 @@ class Api(APIGatewayRestResolver):
         began = time.perf_counter()
         head = event["httpMethod"].upper() == "HEAD"
         answer = self.resolve({**event, "httpMethod": "GET"} if head else event, context)
+        answer["multiValueHeaders"] |= {name: [value] for name, value in self.contract.headers.items()}
         answer["multiValueHeaders"]["X-Request-Id"] = [event["requestContext"]["requestId"]]
         if head:
             answer["body"] = ""
@@ -91,18 +92,27 @@ class Api(APIGatewayRestResolver):
         """Return the call that is being answered.
 
         Raises:
-            Forbidden: Its caller may not use the contract.
+            Unauthorized: Nobody that is known makes it.
+            TooManyRequests: Its caller makes too many.
+            Forbidden: Its caller may not make it.
         """
         event = self.current_event.raw_event
-        caller = Principal.from_text(event["requestContext"]["authorizer"]["principal"])
-        self.contract.admit(caller)
-        return Call(Request.of(event), caller, deadline_of(self.lambda_context))
+        call = Call(Request.of(event), self._caller(), deadline_of(self.lambda_context))
+        self.contract.admit(call)
+        return call
+
+    def _caller(self) -> Principal:
+        told = self.current_event.raw_event["requestContext"].get("authorizer") or {}
+        if "principal" not in told:
+            refuse = _REFUSALS.get(told.get("refusal", ""), Unauthorized)
+            raise refuse()
+        return Principal.from_text(told["principal"])
 
     def respond(self, answer: Answer[Any]) -> Response[str]:
         """Turn an answer into Powertools' own."""
         body = answer.body
         text = "" if body is None else (body if isinstance(body, bytes) else encode(body)).decode()
-        content_type = answer.headers.get("Content-Type", "application/json" if text else None)
+        content_type = answer.headers.get("Content-Type", self.contract.content_type if text else None)
         return Response(answer.status, content_type, text, {**answer.headers})
 
     def _refuse(self, error: Exception) -> Response[str]:
@@ -114,6 +124,7 @@ class Api(APIGatewayRestResolver):
 
     def _not_found(self, _: NotFoundError) -> Response[str]:
         """Answer OPTIONS, a method that the path does not know, and a path that there is not."""
+        self._caller()
         request = Request.of(self.current_event.raw_event)
         # The router keeps its routes to itself, but asks nobody for the methods of a path.
         known = {
@@ -170,7 +181,8 @@ def _arguments(app: Api, wanted: Mapping[str, Any]) -> dict[str, Any]:
             faults.extend(invalid.faults)
 
     models = {"query": app.contract.query, **wanted}
-    for name, read in _READERS.items():
+    readers = {"query": read_query, "headers": read_headers, "body": app.contract.body}
+    for name, read in readers.items():
         if name in models:
             bind(name, partial(read, models[name], call.request))
     if "unit" in wanted and "query" in arguments:

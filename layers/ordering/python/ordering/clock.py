@@ -30,6 +30,11 @@ def from_text(text: str) -> datetime:
     return datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC)
 
 
+def whole_second(instant: datetime) -> datetime:
+    """Return the beginning of an instant's second."""
+    return instant.replace(microsecond=0)
+
+
 @dataclass(frozen=True, slots=True)
 class Deadline:
     """The moment, on the monotonic clock and in seconds, after which nothing more is tried for a request."""

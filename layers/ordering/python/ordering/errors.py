@@ -1,11 +1,14 @@
 """What can be refused, told without HTTP; each contract puts it into its own words.
 
 OrderingError
-├── Invalid       the request breaks rules; all of them are listed
-├── NotFound      there is no such thing, or it is another partner's
-├── Forbidden     the caller may not do this, whatever the request says
-├── KeyReused     an idempotency key came again with another request
-└── Unavailable   the data could not be reached before the deadline
+├── Invalid           the request breaks rules; all of them are listed
+├── Unauthorized      nobody that is known calls
+├── Forbidden         the caller may not do this, whatever the request says
+├── TooManyRequests   the caller's requests come faster than they may
+├── NotFound          there is no such thing, or it is another partner's
+├── Conflict          what is asked for does not go with the state that things are in
+├── KeyReused         an idempotency key came again with another request
+└── Unavailable       the data could not be reached before the deadline
 """
 
 from __future__ import annotations
@@ -43,6 +46,17 @@ class Invalid(OrderingError):
         """Keep every fault that was found."""
         super().__init__("; ".join(fault.detail for fault in faults))
         self.faults = tuple(faults)
+
+
+class Unauthorized(OrderingError):
+    """Nobody that is known calls."""
+
+
+class TooManyRequests(OrderingError):
+    """Requests come faster than they may."""
+
+    retry_after = 1
+    """Seconds after which trying again makes sense."""
 
 
 class NotFound(OrderingError):

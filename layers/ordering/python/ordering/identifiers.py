@@ -5,8 +5,13 @@ from __future__ import annotations
 import re
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
-_NUMBER = re.compile(r"[1-9][0-9]{0,9}")
-_LARGEST_NUMBER = 2**31 - 1
+_NUMBER = re.compile(r"[1-9][0-9]{0,17}")
+
+LARGEST_NUMBER = 2**31 - 1
+"""What a signed number of 32 bits can hold."""
+
+LARGEST_SAFE_NUMBER = 2**53 - 1
+"""What a JSON number holds exactly everywhere (RFC 8259, section 6)."""
 
 
 def canonical_uuid(text: str) -> str | None:
@@ -14,9 +19,12 @@ def canonical_uuid(text: str) -> str | None:
     return text.lower() if _UUID.fullmatch(text) else None
 
 
-def canonical_number(text: str) -> int | None:
-    """Return a positive number of 32 bits written without sign or leading zeros; None if the text is none."""
+def canonical_number(text: str, largest: int = LARGEST_NUMBER) -> int | None:
+    """Return a positive number, of 32 bits unless told otherwise, written without sign or leading zeros.
+
+    None if the text is none.
+    """
     if not _NUMBER.fullmatch(text):
         return None
     number = int(text)
-    return number if number <= _LARGEST_NUMBER else None
+    return number if number <= largest else None

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from decimal import Decimal, InvalidOperation
+from decimal import ROUND_HALF_UP, Decimal, InvalidOperation, localcontext
+
+_CENT = Decimal("0.01")
 
 
 def from_text(text: str) -> Decimal:
@@ -25,3 +27,17 @@ def from_text(text: str) -> Decimal:
 def to_text(amount: Decimal) -> str:
     """Write an amount as it is stored: plain digits, never an exponent."""
     return f"{amount:f}"
+
+
+def from_stored(text: str | None) -> Decimal | None:
+    """Read an amount that may be missing."""
+    return None if text is None else from_text(text)
+
+
+def varied(price: Decimal, percent: Decimal) -> Decimal:
+    """Return a price with so many percent added, negative ones taken off: to 2 places, halves away from zero.
+
+    3599.99 at +2 % is 3671.99, at -2 % 3527.99 (the figures of the deal orders' reference).
+    """
+    with localcontext(prec=60):
+        return (price * (100 + percent) / 100).quantize(_CENT, ROUND_HALF_UP)

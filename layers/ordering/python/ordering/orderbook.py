@@ -199,13 +199,15 @@ class OrderBook:
             else:
                 return ticket
 
-    def page(self, first: int, count: int, *, newest_first: bool = False) -> Page:
+    def page(self, first: int, count: int, *, newest_first: bool = False, up_to: int | None = None) -> Page:
         """Read up to `count` entries, beginning with the one of rank `first` (from 0).
 
         Two round trips when the book is settled; one more for a tail, one more where orders were voided.
 
         Args:
             newest_first: Whether ranks are counted from the book's end, and the page is read backwards.
+            up_to: With `newest_first`, the position to count from: what was placed behind it is not in the list.
+                Reading those entries is what it costs.
 
         Raises:
             Unavailable: The deadline passed.
@@ -214,23 +216,34 @@ class OrderBook:
         while True:
             head, tail = self._read()
             low, high = first, first + count
+            newer = self._newer(head, tail, up_to) if up_to else 0
             if newest_first:
-                total = head.live + len(_live(tail))
+                total = head.live + len(_live(tail)) - newer
                 low, high = max(total - high, 0), max(total - low, 0)
             # Head and tail are read one after the other: where orders are removed, a total over both would count
             # orders of two instants if the head had changed in between.
-            confirm = self._removals and bool(tail)
+            confirm = self._removals and (bool(tail) or newer > 0)
             settled = self._settled_entries(head, low, min(high, head.live), confirm=confirm)
             if settled is not None:
                 page = self._page(head, tail, settled, low, high)
-                return Page(page.entries[::-1], page.total) if newest_first else page
+                return Page(page.entries[::-1], page.total - newer) if newest_first else page
             next(pauses)
+
+    def _newer(self, head: _Head, tail: Sequence[Item], position: int) -> int:
+        """Count the live entries behind a position."""
+        settled = self._entries(position + 1, head.settled) if position < head.settled else ()
+        return len(_live(entry for entry in [*settled, *tail] if int(entry["sk"]) > position))
 
     def _page(self, head: _Head, tail: Sequence[Item], settled: Sequence[Item], low: int, high: int) -> Page:
         self._settle_if_long(head, tail)
         live = _live(tail)
         shown = live[max(low - head.live, 0) : max(high - head.live, 0)]
         return Page([*settled, *shown], head.live + len(live))
+
+    def find(self, positions: Iterable[int]) -> dict[int, Item]:
+        """Read the entries at some positions, by position; those that are open or void are left out."""
+        found = self._table.batch_get([self.entry_key(position) for position in positions])
+        return {int(entry["sk"]): entry for entry in _live(found.values())}
 
     def walk(self) -> list[Item]:
         """Read all that a list shows, oldest first, at a cost that grows with it.

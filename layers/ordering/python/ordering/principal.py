@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 PaymentTerms = Literal["invoice", "card"]
+Plan = Literal["basic", "enterprise"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,14 @@ class OrderSource:
 
 
 @dataclass(frozen=True, slots=True)
+class DealTerms:
+    """What a CRM account may do with deal orders: by its plan, and by its administrator's switch."""
+
+    plan: Plan
+    changes_disabled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Principal:
     """A caller: the partner, the user its token stands for, and what that token covers."""
 
@@ -51,6 +60,8 @@ class Principal:
     order_source: OrderSource
     payment_terms: PaymentTerms
     grants: tuple[str, ...]
+    deals: DealTerms | None = None
+    """None where the partner is no CRM account."""
 
     def unit(self, identifier: str) -> BusinessUnit | None:
         """Return the business unit of that id if the token covers it."""
@@ -71,4 +82,5 @@ class Principal:
             order_source=OrderSource(**raw["order_source"]),
             payment_terms=raw["payment_terms"],
             grants=tuple(raw["grants"]),
+            deals=DealTerms(**raw["deals"]) if raw["deals"] else None,
         )

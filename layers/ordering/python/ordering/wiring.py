@@ -12,9 +12,12 @@ from ordering import authorizer, fulfilment
 from ordering.accounts import Accounts
 from ordering.catalogue import Catalogue, Recent
 from ordering.clock import Clock, Deadline, system_clock
+from ordering.deal_orders import DealOrders
+from ordering.deal_products import DealProducts
 from ordering.invocation import Context, deadline_of
 from ordering.orderbook import GRACE, OrderBook
 from ordering.principal import BusinessUnit
+from ordering.reference_tokens import ReferenceTokens
 from ordering.table import Send, Table, Usage, connect
 from ordering.tokens import KeyRing, Verifier
 from ordering.training_orders import Sequence32, TrainingOrders
@@ -42,6 +45,14 @@ class Services:
         table = self._table(self.orders_table, deadline)
         return TrainingOrders(table, unit, sequence=self.sequence, now=self.now, grace=self.grace)
 
+    def deal_orders(self, account: str, deadline: Deadline) -> DealOrders:
+        """Return the deal orders of a CRM account, for one request."""
+        return DealOrders(self._table(self.orders_table, deadline), account, self.now, self.grace)
+
+    def deal_products(self, account: str, deadline: Deadline) -> DealProducts:
+        """Return what a CRM account can put on its deal orders, for one request."""
+        return DealProducts(self._table(self.catalogue_table, deadline), account, self.now, self.grace)
+
     def book(self, name: str, deadline: Deadline) -> OrderBook:
         """Return an order book by its name, for one request."""
         return OrderBook(self._table(self.orders_table, deadline), name, now=self.now, grace=self.grace)
@@ -53,6 +64,10 @@ class Services:
     def accounts(self, deadline: Deadline) -> Accounts:
         """Return the accounts, for one request."""
         return Accounts(self._table(self.accounts_table, deadline))
+
+    def reference_tokens(self, deadline: Deadline) -> ReferenceTokens:
+        """Return the reference tokens, for one request."""
+        return ReferenceTokens(self._table(self.accounts_table, deadline))
 
     def _table(self, name: str, deadline: Deadline) -> Table:
         return Table(self.send, name, self.usage, deadline)
@@ -75,7 +90,13 @@ def fulfilment_from_environment() -> Callable[[Mapping[str, Any], Context], dict
 
     def handle(event: Mapping[str, Any], context: Context) -> dict[str, Any]:
         deadline = deadline_of(context)
-        failed = fulfilment.settle_books(event["Records"], lambda name: services.book(name, deadline))
+        records = event["Records"]
+        failed = [
+            *fulfilment.settle_books(records, lambda name: services.book(name, deadline)),
+            *fulfilment.sweep_orders(
+                records, lambda account, order_id: services.deal_orders(account, deadline).lines(order_id)
+            ),
+        ]
         return {"batchItemFailures": [{"itemIdentifier": sequence_number} for sequence_number in failed]}
 
     return handle
@@ -86,4 +107,4 @@ def authorizer_from_environment() -> authorizer.Handler:
     services = from_environment()
     keys = KeyRing(lambda: services.accounts(Deadline.after(KEYS_WITHIN)).signing_keys())
     verifier = Verifier(keys, issuer=os.environ["TOKEN_ISSUER"], audience=os.environ["TOKEN_AUDIENCE"])
-    return authorizer.make_handler(verifier, services.accounts)
+    return authorizer.make_handler(authorizer.Doorkeeper(verifier, services.accounts, services.reference_tokens))

@@ -4,6 +4,7 @@ OrderingError
 └── Refusal              the request cannot be served as HTTP; has a status
     ├── NoSuchPath       404
     ├── MethodNotAllowed 405, with the methods that are
+    ├── NotAcceptable    406
     ├── ContentTooLarge  413
     └── UnsupportedMediaType 415
 """
@@ -11,10 +12,12 @@ OrderingError
 from __future__ import annotations
 
 import base64
+import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Generic, Protocol, TypeVar
+from decimal import Decimal
+from typing import Annotated, Any, Generic, Never, Protocol, TypeVar
 from urllib.parse import urlencode
 
 import msgspec
@@ -50,6 +53,8 @@ class Request:
     query: Mapping[str, list[str]]
     body: str | None
     is_base64: bool
+    host: str = ""
+    """The host that API Gateway was called by."""
 
     @classmethod
     def of(cls, event: Mapping[str, Any]) -> Request:
@@ -66,11 +71,17 @@ class Request:
             query=event.get("multiValueQueryStringParameters") or {},
             body=event.get("body"),
             is_base64=bool(event.get("isBase64Encoded")),
+            host=context.get("domainName") or "",
         )
 
     def link(self, path: str) -> str:
         """Write a path of the contract so that the caller can follow it."""
         return self.base + path
+
+    @property
+    def origin(self) -> str:
+        """Scheme and host that the caller used, for links that are absolute."""
+        return f"{self.headers.get('x-forwarded-proto', 'https')}://{self.headers.get('host', self.host)}"
 
     def link_with(self, **changes: object) -> str:
         """Write a link to this very request with some query parameters changed, or added at the end."""
@@ -102,9 +113,16 @@ class Contract(Protocol):
     name: str
     query: type[BaseModel]
     """The query parameters that every call may have."""
+    headers: Mapping[str, str]
+    """What every answer carries."""
+    content_type: str
+    """What an answer's body is declared as, unless the answer itself says otherwise."""
 
-    def admit(self, caller: Principal) -> None:
-        """Raise `Forbidden` unless the caller may use the contract at all."""
+    def admit(self, call: Call) -> None:
+        """Raise `Forbidden` unless the caller may make such a call at all, whatever it is about."""
+
+    def body(self, model: type[M], request: Request) -> M:
+        """Check a request's body against a model."""
 
     def unit(self, call: Call, query: Any) -> Any:
         """Return whose orders a call is about, for handlers that ask for their `unit`."""
@@ -136,6 +154,12 @@ class MethodNotAllowed(Refusal):
         super().__init__(f"This path knows {self.allow}.")
 
 
+class NotAcceptable(Refusal):
+    """The caller accepts no JSON."""
+
+    status = 406
+
+
 class ContentTooLarge(Refusal):
     """The body is larger than `LARGEST_BODY`."""
 
@@ -149,13 +173,14 @@ class UnsupportedMediaType(Refusal):
 
 
 def read_query(model: type[M], request: Request) -> M:
-    """Check query parameters against a model; those that the model does not name are left alone.
+    """Check query parameters against a model; those that it does not name are left alone, unless it forbids them.
 
     Raises:
         Invalid: At least one breaks a rule or stands there more than once.
     """
     known = {info.alias or name for name, info in model.model_fields.items()}
-    sent = {name: values for name, values in request.query.items() if name in known}
+    strict = model.model_config.get("extra") == "forbid"
+    sent = {name: values for name, values in request.query.items() if strict or name in known}
     repeated = [
         Fault("query", (name,), "repeated", f"'{name}' must stand there once.")
         for name, values in sent.items()
@@ -193,6 +218,34 @@ def read_body(model: type[M], request: Request) -> M:
         UnsupportedMediaType: It is not declared as JSON.
         ContentTooLarge: It is larger than 1 MiB.
     """
+    try:
+        return model.model_validate_json(json_body(request), strict=True)
+    except ValidationError as error:
+        raise Invalid(faults_of(error, "body")) from None
+
+
+def read_exact_body(model: type[M], request: Request) -> M:
+    """Check the body against a model, as JSON whose numbers keep every digit: those with a point become `Decimal`.
+
+    Raises:
+        As `read_body`.
+    """
+    try:
+        value = json.loads(json_body(request), parse_float=Decimal, parse_constant=_no_number)
+    except (ValueError, RecursionError, ArithmeticError):
+        raise Invalid([Fault("body", (), "malformed_json", "The body is no JSON.")]) from None
+    try:
+        return model.model_validate(value, strict=True)
+    except ValidationError as error:
+        raise Invalid(faults_of(error, "body")) from None
+
+
+def json_body(request: Request) -> bytes:
+    """Return the body, which is there, declared as JSON, and not too large.
+
+    Raises:
+        As `read_body`.
+    """
     raw = _raw_body(request)
     if not raw:
         raise Invalid([Fault("body", (), "required", "Send a JSON object as the body.")])
@@ -200,10 +253,24 @@ def read_body(model: type[M], request: Request) -> M:
         raise UnsupportedMediaType("Send the body as 'Content-Type: application/json'.")
     if len(raw) > LARGEST_BODY:
         raise ContentTooLarge(f"The body is larger than {LARGEST_BODY:,} bytes.")
-    try:
-        return model.model_validate_json(raw, strict=True)
-    except ValidationError as error:
-        raise Invalid(faults_of(error, "body")) from None
+    return raw
+
+
+def _no_number(name: str) -> Never:
+    raise ValueError(f"{name} is no number")
+
+
+def accepts_json(accept: str | None) -> bool:
+    """Tell whether an `Accept` header admits JSON (RFC 9110, 12.5.1); none admits everything."""
+    if not (accept or "").strip():
+        return True
+    quality = {}
+    for media_range in (accept or "").split(","):
+        name, *parameters = (part.strip().lower() for part in media_range.split(";"))
+        weights = [parameter.removeprefix("q=") for parameter in parameters if parameter.startswith("q=")]
+        quality[name] = weights[-1] if weights else "1"
+    found = next((quality[name] for name in ("application/json", "application/*", "*/*") if name in quality), "0")
+    return re.fullmatch(r"0(\.0*)?", found) is None
 
 
 _JSON_TYPE = re.compile(r'application/(json|[\w.+-]+\+json)\s*(;\s*charset="?utf-8"?\s*)?', re.IGNORECASE)

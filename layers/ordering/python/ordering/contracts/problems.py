@@ -88,10 +88,10 @@ def _body(request: Request, status: int, kind: str, detail: str) -> Problem:
 
 def _shown(fault: Fault) -> ProblemFault:
     if fault.part == "body":
-        return {"pointer": _pointer(fault.place), "code": fault.code, "detail": fault.detail}
+        return {"pointer": pointer(fault.place), "code": fault.code, "detail": fault.detail}
     return {"parameter": str(fault.place[0]), "code": fault.code, "detail": fault.detail}
 
 
-def _pointer(place: Iterable[str | int]) -> str:
+def pointer(place: Iterable[str | int]) -> str:
     """Write a place as a JSON Pointer (RFC 6901)."""
     return "".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in place)

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
+from types import MappingProxyType
 from typing import Annotated, Literal, TypeVar, cast
 
 from pydantic import (
@@ -39,11 +40,12 @@ from ordering.contracts.http import (
     Text,
     Uuid,
     WholeNumber,
+    read_body,
 )
 from ordering.contracts.problems import KINDS, Problem, invalid_request, problem
 from ordering.errors import Fault, Forbidden, Invalid, KeyReused, NotFound, Unavailable
 from ordering.identifiers import canonical_number, canonical_uuid
-from ordering.principal import BusinessUnit, Principal
+from ordering.principal import BusinessUnit
 from ordering.training_orders import NotOffered, Once, Placed, TrainingOrder, Wish
 
 NAME = "training"
@@ -554,12 +556,15 @@ class _Training:
 
     name = NAME
     query: type[BaseModel] = UnitQuery
+    headers: Mapping[str, str] = MappingProxyType({})
+    content_type = "application/json"
+    body = staticmethod(read_body)
 
-    def admit(self, caller: Principal) -> None:
+    def admit(self, call: Call) -> None:
         """Let through partners with the grant, unless they pay by card (the reference's own rule)."""
-        if NAME not in caller.grants:
+        if NAME not in call.caller.grants:
             raise Forbidden("not-granted", "This partner is not granted training orders. Ask support for the grant.")
-        if caller.payment_terms == "card":
+        if call.caller.payment_terms == "card":
             detail = "Clients with Card payment terms can not use this API. Ask support to change the payment terms."
             raise Forbidden("card-payment-terms", detail)
 
