@@ -17,13 +17,13 @@ serve: ## run the API on localhost with demo data (PORT=3000, FRESH=1 starts ove
 	@exec $(BIN)/ordering serve --port $(PORT) $(if $(FRESH),--fresh) $(if $(DEBUG),--debug) $(if $(VERBOSE),--verbose)
 
 test: ## run every test, or those that ARGS name
-	@$(PYTHON) tools/environments.py
+	@$(PYTHON) tools/environments.py --all
 ifdef ARGS
 	@$(BIN)/pytest $(ARGS)
 else
 	@$(BIN)/pytest -n 2 --dist loadfile tests/unit tests/contract tests/engine
 	@# Alone, because they look at the clock.
-	@$(BIN)/pytest tests/gateway
+	@$(BIN)/pytest tests/gateway tests/client
 endif
 
 check: ## format, lint, types, import rules, template and its translation, the committed OpenAPI document

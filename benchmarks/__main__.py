@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks import creates, pages, trips, units
+from benchmarks import creates, pages, sorting, trips, units
 from benchmarks.engine import ROOT
 from benchmarks.report import Section, show, write
 
@@ -24,7 +24,9 @@ os.environ |= {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local", "
 def main(arguments: list[str]) -> int:
     """Run the benchmarks that are named, all where none is; returns 1 if one of them missed what it must reach."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help="pages, creates, units, trips; all by default")
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help="pages, creates, units, trips, sorting; all by default"
+    )
     parser.add_argument("--to", type=Path, default=ROOT / "docs", help="folder of the document and the plot")
     options = parser.parse_args(arguments)
     runs: Mapping[str, Callable[[], Section]] = {
@@ -32,6 +34,7 @@ def main(arguments: list[str]) -> int:
         creates.NAME: creates.run,
         units.NAME: units.run,
         trips.NAME: trips.run,
+        sorting.NAME: sorting.run,
     }
     if unknown := set(options.names) - set(runs):
         parser.error(f"no benchmark is called {', '.join(sorted(unknown))}; there are {', '.join(runs)}")

@@ -31,6 +31,8 @@ class Environment:
     layer: bool = False
     optional: bool = False
     """Whether the project runs without it, in a lesser way that it names."""
+    only_tests: bool = False
+    """Whether nothing but the tests needs it."""
 
     @property
     def python(self) -> Path:
@@ -49,6 +51,8 @@ ENVIRONMENTS = {
     "sam": Environment(ROOT / ".venvs" / "sam", ROOT / "requirements" / "sam.txt"),
     # awslambdaric has wheels for Linux only.
     "runtime": Environment(ROOT / ".venvs" / "runtime", ROOT / "requirements" / "runtime.txt", optional=True),
+    # A client of the API as partners install it, which must not meet the packages of our own.
+    "client": Environment(ROOT / ".venvs" / "client", ROOT / "requirements" / "client.txt", only_tests=True),
     "layer": Environment(
         ROOT / ".build" / "local" / "dependencies" / "python",
         ROOT / "layers" / "dependencies" / "requirements.txt",
@@ -209,16 +213,22 @@ def say(line: str) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """Make the environments of the given names, all where none is given; returns the exit code."""
+    """Make the environments of the given names; returns the exit code.
+
+    Where none is given, those that the local run needs; with `--all`, every one.
+    """
     if sys.version_info < (3, 11):  # noqa: UP036 - this is the check itself
         say(f"Python 3.11 or later is needed, this is {sys.version.split()[0]}; name one with `make PYTHON=…`")
         return 2
     if arguments == ["--lock"]:
         return attempt(lock)
+    if arguments == ["--all"]:
+        return attempt(lambda: ensure(list(ENVIRONMENTS)))
     if unknown := set(arguments) - set(ENVIRONMENTS):
         say(f"no environment is called {', '.join(sorted(unknown))}; there are {', '.join(ENVIRONMENTS)}")
         return 2
-    return attempt(lambda: ensure(arguments or list(ENVIRONMENTS)))
+    needed = [name for name, environment in ENVIRONMENTS.items() if not environment.only_tests]
+    return attempt(lambda: ensure(arguments or needed))
 
 
 def attempt(task: Callable[[], None]) -> int:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import random
+import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
@@ -14,8 +15,8 @@ from engine.oracle import place
 from engine.shelf import Shelf
 from ordering import orderbook
 from ordering.errors import Unavailable
-from ordering.orderbook import Collision, OrderBook
-from ordering.table import NoAnswer, Put, Send, ServiceFault, _item
+from ordering.orderbook import Collision, Draft, OrderBook
+from ordering.table import Check, NoAnswer, Put, Reason, Send, ServiceFault, TransactionRefused, _item
 from support.faults import (
     Crash,
     Fault,
@@ -140,6 +141,220 @@ def test_settling(shelf: Shelf) -> None:
     assert [*shelf.contents().wrongs()] == []
 
 
+# From the end, by position, all at once, and away.
+
+
+def newest(shelf: Shelf, first: int = 0, count: int = 10_000, up_to: int | None = None) -> tuple[list[str], int]:
+    page = shelf.book().page(first, count, newest_first=True, up_to=up_to)
+    return [entry["order"] for entry in page.entries], page.total
+
+
+def with_gaps(shelf: Shelf) -> list[tuple[str, int]]:
+    """A book with orders removed, positions void, and a tail; returns what is listed, and at which positions."""
+    draw = random.Random(7)
+    left: list[tuple[str, int]] = []
+    for _ in range(10):
+        if draw.random() < 0.4:
+            shelf.die()
+        left.append(shelf.place())
+    shelf.time.grace()
+    shelf.book().settle()
+    for _ in range(3):
+        assert shelf.remove(*left.pop(draw.randrange(len(left))))
+    left.append(shelf.place())
+    shelf.die()
+    left.append(shelf.place())
+    shelf.time.grace()
+    return left
+
+
+def test_newest_first(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With orders removed, positions void and a tail, every page from any position back is that of a plain list."""
+    monkeypatch.setattr(orderbook, "SEGMENT", 5)
+    left = with_gaps(shelf)
+    last = left[-1][1]
+    pages: list[tuple[int, int, int | None]] = [(first, 4, None) for first in range(0, len(left) + 2, 3)]
+    pages += [(first, 50, up_to) for first, up_to in enumerate(range(1, last + 3, 3))]
+    expected = []
+    for first, count, up_to in pages:
+        names = [name for name, position in left if position <= (up_to or last)][::-1]
+        expected.append((names[first : first + count], len(names)))
+    told = [newest(shelf, *page) for page in pages]
+    shelf.book().settle()
+
+    assert expected == told
+    assert expected == [newest(shelf, *page) for page in pages]
+
+
+def test_going_back_while_others_go_on(shelf: Shelf) -> None:
+    """Whoever counts from the first page's newest order sees nothing of what is placed and removed behind it."""
+    for _ in range(5):
+        shelf.place()
+    shelf.book().settle()
+    first, total = newest(shelf, 0, 2)
+    shelf.place()
+    removed = shelf.place()
+    shelf.remove(*removed)
+    second = newest(shelf, 2, 2, up_to=5)
+    shelf.place()
+    third = newest(shelf, 4, 2, up_to=5)
+    shelf.remove(shelf.names[0], 1)
+
+    assert (first, total) == (shelf.names[3:5][::-1], 5)
+    assert second == (shelf.names[1:3][::-1], 5)
+    assert third == (shelf.names[:1], 5)
+    assert newest(shelf, 4, 2, up_to=5) == ([], 4)
+
+
+def test_calls_of_pages_from_the_end(engine: Engine) -> None:
+    """The last page from the end takes the calls that the first one takes, wherever it counts from."""
+    shelf = Shelf(engine)
+    for _ in range(6):
+        shelf.place()
+    shelf.book().settle()
+    settled = [calls_of_back(shelf, first) for first in (0, 2, 4)]
+    at_end = [calls_of_back(shelf, first, up_to=6) for first in (0, 2, 4)]
+    up_to = [calls_of_back(shelf, first, up_to=4) for first in (0, 2)]
+    shelf.remove(shelf.names[0], 1)
+    removed = [calls_of_back(shelf, first) for first in (0, 2, 3)]
+    shelf.place()
+    tail = [calls_of_back(shelf, first, up_to=6) for first in (0, 3)]
+
+    assert settled == [["BatchGetItem", "Query"]] * 3
+    assert at_end == settled
+    assert up_to == [["BatchGetItem", "Query", "BatchGetItem", "Query"]] * 2  # what is newer, and the head again
+    assert removed == [["BatchGetItem", "BatchGetItem", "Query"]] * 3
+    assert tail == [["BatchGetItem", "Query", "BatchGetItem", "Query"]] * 2
+
+
+def calls_of_back(shelf: Shelf, first: int, up_to: int | None = None) -> list[str]:
+    watched = Faulty(shelf.engine.send)
+    shelf.book(watched).page(first, 2, newest_first=True, up_to=up_to)
+    return watched.calls
+
+
+def test_find(shelf: Shelf) -> None:
+    """Positions are found whatever is settled, once each; what is void, open, removed or not given out is not."""
+    for _ in range(3):
+        shelf.place()
+    shelf.remove(shelf.names[1], 2)
+    shelf.die()
+    shelf.time.grace()
+    shelf.listed()
+    shelf.die()
+    shelf.place()
+    found = shelf.book().find([9, 6, 5, 4, 3, 2, 1, 3])
+
+    assert {position: entry["order"] for position, entry in found.items()} == {
+        1: shelf.names[0],
+        3: shelf.names[2],
+        6: shelf.names[3],
+    }
+    assert shelf.book().find([]) == {}
+
+
+def test_find_many(shelf: Shelf) -> None:
+    """More positions than one call takes are found in as few calls as they need."""
+    for _ in range(3):
+        shelf.place()
+    watched = Faulty(shelf.engine.send)
+    found = shelf.book(watched).find(range(1, 251))
+
+    assert [*found] == [1, 2, 3]
+    assert watched.calls == ["BatchGetItem"] * 3
+
+
+def test_walk(shelf: Shelf) -> None:
+    """A walk shows what a list shows: all of it, oldest first, and nothing behind a position that is open."""
+    for _ in range(3):
+        shelf.place()
+    shelf.remove(shelf.names[1], 2)
+    shelf.place()
+    shelf.die()
+    shelf.place()
+    hidden = [entry["order"] for entry in shelf.book().walk()]
+    shelf.time.grace()
+    watched = Faulty(shelf.engine.send)
+    walked = [(entry["order"], int(entry["sk"])) for entry in shelf.book(watched, settle_after=1).walk()]
+
+    assert hidden == [shelf.names[0], *shelf.names[2:4]]
+    assert walked == [*zip([shelf.names[0], *shelf.names[2:]], [1, 3, 4, 6], strict=True)]
+    assert watched.calls[-1] == "TransactWriteItems"  # it settles what it found
+    assert newest(shelf) == ([name for name, _ in walked][::-1], 4)
+
+
+def test_walk_over_nothing(shelf: Shelf) -> None:
+    """A book that was never written to is walked over in a call or two."""
+    assert shelf.book().walk() == []
+    assert shelf.book().find([1]) == {}
+    assert newest(shelf, up_to=3) == ([], 0)
+
+
+def test_destroy(shelf: Shelf) -> None:
+    """Nothing is left of a book that was destroyed, once or again, and all of every other one."""
+    for _ in range(3):
+        shelf.place()
+    shelf.remove(shelf.names[1], 2)
+    shelf.die()
+    shelf.place()
+    other = Shelf(shelf.engine)
+    other.place()
+    shelf.book().destroy()
+    shelf.book().destroy()
+
+    contents = shelf.contents()
+    assert (contents.entries, contents.segments, contents.issued, contents.settled) == ({}, {}, 0, 0)
+    assert shelf.listed() == ([], 0)
+    assert other.listed() == (other.names, 1)
+
+
+def test_check(engine: Engine) -> None:
+    """A transaction takes place only if what it checks holds, and tells which check did not."""
+    table = Shelf(engine).table()
+    name = secrets.token_hex(6)
+    there, written = (f"THERE#{name}", "-"), {"pk": f"WRITTEN#{name}", "sk": "-"}
+    check = Check(there, "#state = :open", {"#state": "state"}, {":open": "open"})
+    with pytest.raises(TransactionRefused) as without:
+        table.transact([Put(written), check])
+    shut = {"pk": there[0], "sk": "-", "state": "shut"}
+    table.put(Put(shut))
+    with pytest.raises(TransactionRefused) as against:
+        table.transact([Put(written), check])
+    nothing = table.get((written["pk"], "-"))
+    table.put(Put({**shut, "state": "open"}))
+    table.transact([Put(written), check])
+
+    assert without.value.reasons == (None, Reason(None))
+    assert against.value.reasons == (None, Reason(shut))
+    assert nothing is None
+    assert table.get((written["pk"], "-")) == written
+    assert table.get(there) == {**shut, "state": "open"}
+
+
+def test_create_that_fails_a_check(shelf: Shelf) -> None:
+    """A create whose check does not hold is refused with what was there, and leaves no open position."""
+    key = f"GATE#{shelf.run}", "-"
+    name = shelf.new_name()
+    with pytest.raises(Collision) as raised:
+        shelf.book().place(lambda _: Draft({"order": name}, [Check(key, "attribute_exists(pk)")]))
+    later, _ = shelf.place()
+
+    assert raised.value.items == {key: None}
+    assert shelf.listed() == ([later], 1)
+
+
+def test_delete_all(engine: Engine) -> None:
+    """More items than one call takes are gone, with some among them that were not there, and no others."""
+    table = Shelf(engine).table()
+    partition = f"MANY#{secrets.token_hex(6)}"
+    table.put_all({"pk": partition, "sk": f"{number:03}"} for number in range(60))
+    table.delete_all((partition, f"{number:03}") for number in range(0, 120, 2))
+    table.delete_all([])
+
+    left = [int(item["sk"]) for item in table.query(partition, "0", "9")]
+    assert left == [*range(1, 60, 2)]
+
+
 # Faults and crashes: each kind at each call of each operation.
 
 
@@ -163,6 +378,14 @@ def lists(_: Shelf, book: OrderBook) -> object:
     return book.page(0, 10).total
 
 
+def goes_back(_: Shelf, book: OrderBook) -> object:
+    return book.page(0, 10, newest_first=True, up_to=1).total
+
+
+def walks(_: Shelf, book: OrderBook) -> object:
+    return len(book.walk())
+
+
 Operation = Callable[[Shelf, OrderBook], object]
 CALLS: dict[str, tuple[Operation, int]] = {
     "create": (creates, 2),
@@ -171,6 +394,8 @@ CALLS: dict[str, tuple[Operation, int]] = {
     "settle": (settles, 4),
     "void by a reader": (lists, 5),
 }
+READS: dict[str, tuple[Operation, int]] = {"page from the end": (goes_back, 5), "walk": (walks, 5)}
+"""Their calls are those of the list above, so faults are tried on one engine only."""
 PASSING: dict[str, Fault] = {
     "conflict": conflict,
     "throttled": throttled,
@@ -182,11 +407,17 @@ PASSING: dict[str, Fault] = {
     "interrupted": interrupted(lambda: None),
 }
 CRASHES: dict[str, Fault] = {"before": refused(Crash()), "after": lost(Crash())}
-EVERY_CALL = [
-    pytest.param(operation, number, id=f"{name}, call {number + 1}")
-    for name, (operation, calls) in CALLS.items()
-    for number in range(calls)
-]
+
+
+def every_call(operations: Mapping[str, tuple[Operation, int]]) -> list[Any]:
+    return [
+        pytest.param(operation, number, id=f"{name}, call {number + 1}")
+        for name, (operation, calls) in operations.items()
+        for number in range(calls)
+    ]
+
+
+EVERY_CALL = every_call(CALLS)
 
 
 def furnished(engine: Engine) -> Shelf:
@@ -202,17 +433,17 @@ def furnished(engine: Engine) -> Shelf:
 def test_number_of_calls(engine: Engine) -> None:
     """The faults below meet every call that the operations make."""
     made = {}
-    for name, (operation, _) in CALLS.items():
+    for name, (operation, _) in {**CALLS, **READS}.items():
         shelf = furnished(engine)
         faulty = Faulty(engine.send)
         operation(shelf, shelf.book(faulty, settle_after=1))
         made[name] = len(faulty.calls)
 
-    assert {name: calls for name, (_, calls) in CALLS.items()} == made
+    assert {name: calls for name, (_, calls) in {**CALLS, **READS}.items()} == made
 
 
 @pytest.mark.parametrize("fault", PASSING.values(), ids=PASSING.keys())
-@pytest.mark.parametrize(("operation", "number"), EVERY_CALL)
+@pytest.mark.parametrize(("operation", "number"), [*EVERY_CALL, *every_call(READS)])
 def test_passing_fault(operation: Operation, number: int, fault: Fault) -> None:
     """A fault that passes changes nothing of what an operation comes to, whichever call it meets."""
     met_and_survived(Engine("memory", Memory()), operation, number, fault)
@@ -259,6 +490,22 @@ def test_crash(engine: Engine, operation: Operation, number: int, crash: Fault) 
     assert (listed, total) == shelf.listed()
     assert shelf.contents().live == listed
     assert [*shelf.contents().wrongs()] == []
+
+
+@pytest.mark.parametrize("crash", CRASHES.values(), ids=CRASHES.keys())
+@pytest.mark.parametrize("number", range(5))
+def test_crash_of_a_destruction(number: int, crash: Fault) -> None:
+    """A destruction that crashed at any call is brought to its end by the next one."""
+    shelf = furnished(Engine("memory", Memory()))
+    shelf.book().settle()
+    faulty = Faulty(shelf.engine.send)
+    faulty.meet(None, crash, after=number)
+    with pytest.raises(Crash):
+        shelf.book(faulty).destroy()
+    shelf.book().destroy()
+
+    contents = shelf.contents()
+    assert (contents.entries, contents.segments, contents.issued, contents.settled) == ({}, {}, 0, 0)
 
 
 @pytest.mark.parametrize("fault", [conflict, throttled, failed, cut], ids=lambda fault: fault.__name__)

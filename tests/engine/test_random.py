@@ -1,21 +1,29 @@
 """Long random histories of many clients of the real order book, with crashes, lost answers and removals.
 
 Where `test_exploration.py` takes every order of a few steps, this takes some orders of many. The steps are the same.
+What reads otherwise than forward is judged here, so that every order of its steps is also taken here.
 `ORDERING_EXPLORE=deep` takes twenty times as many histories.
 """
 
 from __future__ import annotations
 
 import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from engine.oracle import (
+    OPEN,
+    VOID,
     BookJudge,
     Contents,
+    Slots,
     changes_wrongly,
     creates,
     prepared,
@@ -25,11 +33,235 @@ from engine.oracle import (
     settles,
 )
 from ordering import orderbook
-from support.scheduler import LOST, Call, Client, Outcome, Point, Script, Setting, carry_out, replay
+from ordering.orderbook import OrderBook, Page
+from ordering.table import Item
+from support.scheduler import (
+    LOST,
+    Call,
+    Client,
+    Event,
+    Explored,
+    Explorer,
+    Log,
+    Outcome,
+    Point,
+    Script,
+    Setting,
+    Violation,
+    carry_out,
+    replay,
+)
 
 DEEP = os.environ.get("ORDERING_EXPLORE") == "deep"
 AT_ONCE = 4
 STEPS = st.integers(0, 4)
+
+
+# What reads otherwise than forward -----------------------------------------------------------------------------------
+
+
+def reads_backward(pages: int, count: int = 1) -> Script:
+    """Page from the newest order back; what is placed behind the first page's newest is not counted."""
+
+    def script(book: OrderBook, log: Log) -> None:
+        first, up_to = 0, None
+        for _ in range(pages):
+            with log.operation("page back", (first, count, up_to)) as told:
+                page = book.page(first, count, newest_first=True, up_to=up_to)
+                told((_names(page.entries), page.total))
+            first += len(page.entries)
+            if up_to is None and page.entries:
+                up_to = int(page.entries[0]["sk"])
+
+    return script
+
+
+def walks() -> Script:
+    def script(book: OrderBook, log: Log) -> None:
+        with log.operation("walk") as told:
+            told(_names(book.walk()))
+
+    return script
+
+
+def finds(*positions: int) -> Script:
+    def script(book: OrderBook, log: Log) -> None:
+        with log.operation("find", positions) as told:
+            told(_names(book.find(positions).values()))
+
+    return script
+
+
+def _names(entries: Iterable[Item]) -> tuple[tuple[int, str], ...]:
+    return tuple((int(entry["sk"]), entry["order"]) for entry in entries)
+
+
+class ReaderJudge(BookJudge):
+    """Judges these readers too."""
+
+    def reads(self, running: tuple[str, Any]) -> bool:
+        return running[0] in {"page", "page back", "walk", "find"}
+
+    def told(self, event: Event, earlier: Sequence[Event], witnessed: Sequence[Any], view: Contents) -> Iterator[str]:
+        began: Slots = witnessed[0] if witnessed else ()
+        least = began.index(OPEN) if OPEN in began else len(began)
+        match event:
+            case Event("page back", part, (tuple(listed), total)):
+                if not any(_shows_back(slots, least, part, (listed, total)) for slots in _ended(witnessed, view)):
+                    yield f"page back {part} is {listed} of {total}; there was {witnessed}"
+                yield from self._back([*earlier, event])
+            case Event("walk", _, tuple(listed)):
+                kept = [(at, name) for at, name in enumerate(began[:least], 1) if _always(at, name, witnessed)]
+                if [*listed] != sorted(set(listed)) or not set(kept) <= set(listed) or not _ever(listed, witnessed):
+                    yield f"walked over {listed}; there was {witnessed}"
+            case Event("find", positions, tuple(found)):
+                kept = [
+                    (at, began[at - 1]) for at in positions if at <= len(began) and began[at - 1] not in {VOID, OPEN}
+                ]
+                missed = {one for one in kept if _always(*one, witnessed)} - set(found)
+                if missed or not {at for at, _ in found} <= set(positions) or not _ever(found, witnessed):
+                    yield f"found {found} at {positions}; there was {witnessed}"
+            case _:
+                yield from super().told(event, earlier, witnessed, view)
+
+    def _back(self, events: Sequence[Event]) -> Iterator[str]:
+        """A reader that goes back sees nothing twice."""
+        pages = [event.value[0] for event in events if event.kind == "page back" and isinstance(event.value, tuple)]
+        positions = [position for page in pages for position, _ in page]
+        if positions != sorted(set(positions), reverse=True):
+            yield f"a reader going back saw {pages}"
+
+
+def _always(position: int, name: str | None, witnessed: Sequence[Slots]) -> bool:
+    return name not in {VOID, OPEN} and all(slots[position - 1] == name for slots in witnessed)
+
+
+def _ever(found: Iterable[tuple[int, str]], witnessed: Sequence[Slots]) -> bool:
+    return all(any(at <= len(slots) and slots[at - 1] == name for slots in witnessed) for at, name in found)
+
+
+def _ended(witnessed: Sequence[Slots], view: Contents) -> Iterator[Slots]:
+    """When an open position became void does not matter."""
+    for slots in witnessed:
+        yield tuple(
+            VOID if name == OPEN and last is VOID else name for name, last in zip(slots, view.slots, strict=False)
+        )
+
+
+def _shows_back(slots: Slots, least: int, part: tuple[int, int, int | None], told: tuple[Any, int]) -> bool:
+    """Whether a page is one of the list as it stood at one instant, up to some position that was not open."""
+    first, count, up_to = part
+    listed, total = told
+    counted = slots if up_to is None else slots[:up_to]
+    ends = range(min(least, len(counted)), len(counted) + 1)
+    for end in (end for end in ends if OPEN not in counted[:end]):
+        live = [(at, name) for at, name in enumerate(counted[:end], 1) if name is not VOID][::-1]
+        if (live[first : first + count], len(live)) == ([*listed], total):
+            return True
+    return False
+
+
+# Every order of a few steps ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Case:
+    """Clients, what they find, and what may happen to them."""
+
+    scripts: Sequence[Script]
+    found: Sequence[str] = ("x", "y", "z", "settle")
+    mishaps: int = 0
+    settle_after: int = 99
+
+    def explore(self, make_book: Callable[..., OrderBook] = OrderBook) -> Explored:
+        return Explorer(
+            [Client(f"client {number}", script) for number, script in enumerate(self.scripts, 1)],
+            ReaderJudge(removals=True),
+            start=prepared(*self.found),
+            setting=Setting(make_book, self.settle_after, removals=True),
+            mishaps=self.mishaps + DEEP,
+        ).run()
+
+
+CASES = {
+    "back, while one is created and removed": Case([reads_backward(3), creates("a"), removes("a", 4)]),
+    "back, while one is created and one further on removed": Case(
+        [reads_backward(3), creates("a"), removes("x", 1)], settle_after=1
+    ),
+    "back, while two are created": Case([reads_backward(3), creates("a"), creates("b")], ["x", "y"], settle_after=1),
+    "back from behind a void, while one is removed": Case(
+        [reads_backward(2), creates("a"), removes("y", 3)], ["x", "die", "y", "settle"]
+    ),
+    "a walk, while one is created and one removed": Case([walks(), creates("a"), removes("y", 2)], mishaps=1),
+    "a look, while one is created and removed": Case([finds(4, 2, 9), creates("a"), removes("a", 4)], mishaps=1),
+}
+
+
+@pytest.fixture
+def small_segments(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(orderbook, "SEGMENT", 2)
+
+
+@pytest.mark.usefixtures("small_segments")
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+def test_every_interleaving(case: Case, report: Callable[[str], None], request: pytest.FixtureRequest) -> None:
+    """Whatever the order of steps, a reader is shown what was there at one instant, and no order twice."""
+    began = time.monotonic()
+    explored = case.explore()
+
+    report(f"{request.node.callspec.id}: {explored} in {time.monotonic() - began:.1f} s")
+    assert explored.histories > 100
+
+
+class CountsUnconfirmed(OrderBook):
+    """Counts what is newer, and the rest, without seeing whether an order was removed in between."""
+
+    def _settled_entries(self, head: Any, first: int, last: int, *, confirm: bool) -> list[Item] | None:  # noqa: ARG002 - as it is called
+        return super()._settled_entries(head, first, last, confirm=False)
+
+
+class CountsFromTheEnd(OrderBook):
+    """Counts every page from where the book ends by now."""
+
+    def page(self, first: int, count: int, *, newest_first: bool = False, up_to: int | None = None) -> Page:  # noqa: ARG002 - as it is called
+        return super().page(first, count, newest_first=newest_first)
+
+
+class WalksWithoutTheTail(OrderBook):
+    """Walks over what is settled."""
+
+    def walk(self) -> list[Item]:
+        return super().walk()[: self._read()[0].live]
+
+
+class FindsVoids(OrderBook):
+    """Finds whatever there is."""
+
+    def find(self, positions: Iterable[int]) -> dict[int, Item]:
+        found = self._table.batch_get([self.entry_key(position) for position in positions])
+        return {int(entry["sk"]): {"order": "(void)", **entry} for entry in found.values()}
+
+
+MUTANTS: dict[type[OrderBook], Case] = {
+    CountsUnconfirmed: CASES["back, while one is created and one further on removed"],
+    CountsFromTheEnd: CASES["back, while two are created"],
+    WalksWithoutTheTail: CASES["a walk, while one is created and one removed"],
+    FindsVoids: CASES["a look, while one is created and removed"],
+}
+
+
+@pytest.mark.usefixtures("small_segments")
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.__name__)
+def test_mistakes_are_found(mutant: type[OrderBook]) -> None:
+    """The checker finds one mistake of a reader, and nothing in the same case without it."""
+    case = MUTANTS[mutant]
+    case.explore()
+
+    with pytest.raises(Violation):
+        case.explore(mutant)
+
+
+# Some orders of many -------------------------------------------------------------------------------------------------
 
 
 class Running:
@@ -71,7 +303,7 @@ class Book(RuleBasedStateMachine):
         self.memory = prepared(*steps, **pages)
         self.setting = Setting(settle_after=settle_after, retries=20, removals=removals)
         self.removals = removals
-        self.judge = BookJudge(removals=removals)
+        self.judge = ReaderJudge(removals=removals)
         self.running: list[Running] = []
         self.flying: list[Call] = []
         self.contents = Contents.of_memory(self.memory)
@@ -117,6 +349,21 @@ class Book(RuleBasedStateMachine):
         self.start(reads_forward(pages, count), steps)
 
     @precondition(lambda self: len(self.running) < AT_ONCE)
+    @rule(pages=st.integers(1, 4), count=st.integers(1, 3), steps=STEPS)
+    def page_back(self, pages: int, count: int, steps: int) -> None:
+        self.start(reads_backward(pages, count), steps)
+
+    @precondition(lambda self: len(self.running) < AT_ONCE)
+    @rule(steps=STEPS)
+    def walk(self, steps: int) -> None:
+        self.start(walks(), steps)
+
+    @precondition(lambda self: len(self.running) < AT_ONCE)
+    @rule(positions=st.sets(st.integers(1, 9), min_size=1), steps=STEPS)
+    def find(self, positions: set[int], steps: int) -> None:
+        self.start(finds(*sorted(positions)), steps)
+
+    @precondition(lambda self: len(self.running) < AT_ONCE)
     @rule(steps=STEPS)
     def settle(self, steps: int) -> None:
         self.start(settles(), steps)
@@ -136,7 +383,9 @@ class Book(RuleBasedStateMachine):
 
     def advance(self, running: Running, steps: int) -> None:
         for _ in range(steps):
+            told = len(running.point.events)
             call = running.wants(self.time)
+            self.hear(running, told)  # it may have come to an end with a look at the clock
             if call is None:
                 break
             if running.point.begins:

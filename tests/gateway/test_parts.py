@@ -11,6 +11,8 @@ from ordering_tools.local.gateway_responses import GatewayResponses
 from ordering_tools.local.state import State, find
 from ordering_tools.template import Template, TemplateError, table_definitions
 
+ROOT = Path(__file__).resolve().parents[2]
+
 TEMPLATE = Path(__file__).parent / "fixture" / "template.yaml"
 
 
@@ -128,10 +130,17 @@ def test_build_names_what_is_missing(tmp_path: Path) -> None:
 
 
 def test_another_endpoint_can_stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With an endpoint in the environment no engine is started."""
+    """An endpoint in the environment stands in for DynamoDB, and our own engine does all else."""
     monkeypatch.setenv(ENDPOINT_VARIABLE, "http://127.0.0.1:8000")
+    engine = start_engine(ROOT / ".venvs" / "engine" / "bin" / "python", tmp_path)
+    try:
+        engine.wait()
 
-    assert start_engine(tmp_path / "python", tmp_path) == ForeignEngine("http://127.0.0.1:8000")
+        assert isinstance(engine, ForeignEngine)
+        assert engine.endpoint == "http://127.0.0.1:8000"
+        assert (engine.services, engine.alive) == (engine.own.endpoint, True)
+    finally:
+        engine.stop()
 
 
 def test_missing_engine_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -58,7 +58,10 @@ def both_units(told: Mapping[str, Any]) -> Iterator[httpx.Client]:
 def test_demo_file(told: Mapping[str, Any]) -> None:
     """The run tells its address, the units and one token for each thing worth trying."""
     assert set(told) == {"baseUrl", "businessUnitId", "secondBusinessUnitId", "foreignBusinessUnitId", "tokens"}
-    assert set(told["tokens"]) == {"training", "trainingSingleUnit", "cardTerms", "expired", "revoked"}
+    assert set(told["tokens"]) == {
+        *("training", "trainingSingleUnit", "cardTerms", "expired", "revoked"),
+        *("deals", "dealsBasicPlan", "dealsChangesDisabled"),
+    }
 
 
 def test_reference_page(partner: httpx.Client) -> None:

@@ -18,7 +18,6 @@ ORIGIN = f"https://{HOST}"
 PROBLEMS = "https://ordering.example.com/problems/"
 
 ACCOUNT = replace(CALLER, grants=("deals",), deals=DealTerms("enterprise"))
-COLLEAGUE = replace(ACCOUNT, user=User("colleague", "Jane", "Doe", "janedoe@example.com"))
 OTHER_ACCOUNT = replace(ACCOUNT, partner="tailspin", user=User("stranger", "Max", "Foreign", "max@example.com"))
 
 REASONS = {
@@ -88,9 +87,7 @@ class Crm(Client):
 
     def line(self, order_id: int, product_id: int, currency: str = "EUR", **attributes: Any) -> dict[str, Any]:
         """Create a line item and return its attributes."""
-        return self.made(
-            f"/v2/orders/{order_id}/line_items", product_id=product_id, currency=currency, **attributes
-        )
+        return self.made(f"/v2/orders/{order_id}/line_items", product_id=product_id, currency=currency, **attributes)
 
     def made(self, target: str, **attributes: Any) -> dict[str, Any]:
         reply = self.post(target, {"data": attributes})
@@ -124,15 +121,15 @@ def faults(reply: Reply, status: int) -> list[tuple[str, ...]]:
 
     assert (status, JSON) == (reply.status, reply.headers["Content-Type"])
     assert ALWAYS.items() <= dict(reply.headers).items()
-    assert ["errors", "meta"] == list(reply.json)
-    assert ["type", "http_status", "logref", "links"] == list(meta)
+    assert list(reply.json) == ["errors", "meta"]
+    assert list(meta) == ["type", "http_status", "logref", "links"]
     assert ("errors", REASONS[status], REQUEST_ID) == (meta["type"], meta["http_status"], meta["logref"])
     assert {"more_info": _more_info(errors[0]["error"]["code"])} == meta["links"]
     found: list[tuple[str, ...]] = []
     for one in errors:
         error = one["error"]
         attribute = ["resource", "field"] if "resource" in error else []
-        assert ["error", "meta"] == list(one)
+        assert list(one) == ["error", "meta"]
         assert [*attribute, "code", "message", "details"] == list(error)
         assert all(text.strip() for text in error.values())
         assert {"type": "error", "links": {"more_info": _more_info(error["code"])}} == one["meta"]

@@ -137,11 +137,17 @@ class Client:
 
 
 def _route(path: str) -> tuple[str, str]:
-    """Tell which function serves a path, and under which resource, as the template's routes do."""
+    """Tell which function serves a path, and under which resource, as the template's routes do.
+
+    A path that none serves goes to the function of the nearest path above it, to see how that refuses it.
+    """
     for pattern, function, resource in _routes():
         if pattern.fullmatch(path.rstrip("/")):
             return function, resource
-    raise LookupError(path)
+    above, _, _ = path.rstrip("/").rpartition("/")
+    if not above:
+        raise LookupError(path)
+    return _route(above)
 
 
 @cache

@@ -82,6 +82,8 @@ class Memory:
         if request["KeyConditionExpression"] != "pk = :pk AND sk BETWEEN :first AND :last":
             raise NotImplementedError(request["KeyConditionExpression"])
         values = {name: value["S"] for name, value in request["ExpressionAttributeValues"].items()}
+        if values[":first"] > values[":last"]:
+            raise _invalid("The BETWEEN operator requires upper bound to be greater than or equal to lower bound")
         partition = (request["TableName"], values[":pk"])
         sorts = self._sorts.get(partition, [])
         start, end = bisect_left(sorts, values[":first"]), bisect_right(sorts, values[":last"])

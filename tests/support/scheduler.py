@@ -288,7 +288,7 @@ class Explorer(Generic[View]):
     # Values are numbered, so that states are tuples of small numbers and each call is carried out once per contents.
 
     def _store(self, memory: Memory) -> int:
-        key = frozenset((key, json.dumps(item, sort_keys=True)) for key, item in memory.scan(TABLE))
+        key = frozenset((key, json.dumps(item, sort_keys=True, default=repr)) for key, item in memory.scan(TABLE))
         if (known := self._store_ids.get(key)) is not None:
             return known
         number = self._store_ids[key] = len(self._stores)
@@ -305,14 +305,14 @@ class Explorer(Generic[View]):
         return number
 
     def _call(self, call: Call) -> int:
-        key = json.dumps(call, sort_keys=True)
+        key = json.dumps(call, sort_keys=True, default=repr)
         if key not in self._call_ids:
             self._call_ids[key] = len(self._calls)
             self._calls.append(call)
         return self._call_ids[key]
 
     def _outcome(self, outcome: Outcome) -> int:
-        key = json.dumps([outcome.answer, outcome.fault], sort_keys=True)
+        key = json.dumps([outcome.answer, outcome.fault], sort_keys=True, default=repr)
         if key not in self._outcome_ids:
             self._outcome_ids[key] = len(self._outcomes)
             self._outcomes.append(outcome)

@@ -21,6 +21,7 @@ from ordering_tools.issuing import NotIssued
 from ordering_tools.partners import NoSuchPartner
 from ordering_tools.signing import development_key
 from support.gateway import LambdaContext
+from support.kms import MemoryKms
 from support.memory import Memory
 
 ARN = "arn:aws:execute-api:eu-west-1:123456789012:abcdef1234/live/GET/v2/orders"
@@ -48,7 +49,7 @@ class Site:
 @pytest.fixture
 def site(tmp_path: Path) -> Site:
     services = Services(Memory(), "OrdersTable", "CatalogueTable", "AccountsTable")
-    installation = Installation(services.send, development_key(tmp_path), "issuer", "audience")
+    installation = Installation(services.send, MemoryKms(), development_key(tmp_path), "issuer", "audience")
     accounts = Accounts(installation.accounts)
     accounts.save_signing_key(installation.key.key_id, installation.key.public_jwk)
     for partner in demo_deals.partners():

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from ordering import kms
 from ordering.accounts import Accounts
 from ordering.authorizer import Doorkeeper, Handler, Unauthorized, make_handler
 from ordering.clock import Deadline
@@ -21,6 +22,7 @@ from ordering.wiring import Services
 from ordering_tools import demo, installation
 from ordering_tools.installation import Installation, open_at
 from support.gateway import Client, LambdaContext
+from support.kms import MemoryKms
 from support.memory import Memory
 from support.orders import new_item, new_order
 
@@ -29,6 +31,14 @@ SAMPLES = ROOT / "tests" / "contract" / "samples"
 ENDPOINT = "http://127.0.0.1:8000"
 BASE = "http://127.0.0.1:8080"
 ARN = "arn:aws:execute-api:eu-west-1:123456789012:abcdef1234/live/GET/api/v2/orders"
+
+
+@dataclass(frozen=True)
+class Endpoints:
+    """An engine that is never called."""
+
+    endpoint: str = ENDPOINT
+    services: str = ENDPOINT
 
 
 @dataclass(frozen=True)
@@ -75,10 +85,11 @@ class Demo:
 def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
     """The demo data, written once and only read."""
     state = tmp_path_factory.mktemp("state")
-    memory = Memory()
+    memory, secrets_of_kms = Memory(), MemoryKms()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(installation, "connect", lambda **_: memory)
-        yield Demo(state, demo.prepare(ENDPOINT, state, BASE), open_at(ENDPOINT, state))
+        patch.setattr(kms, "connect", lambda **_: secrets_of_kms)
+        yield Demo(state, demo.prepare(Endpoints(), state, BASE), open_at(ENDPOINT, ENDPOINT, state))
 
 
 def sample(name: str) -> Any:
@@ -228,7 +239,7 @@ def test_second_run_keeps_what_there_is(made: Demo) -> None:
     orders, products = client.get(path).text, client.get("/api/v2/products").text
     before = made.told["tokens"]
 
-    demo.prepare(ENDPOINT, made.state, BASE)
+    demo.prepare(Endpoints(), made.state, BASE)
 
     again = made.client("trainingSingleUnit")
     assert before != made.told["tokens"]

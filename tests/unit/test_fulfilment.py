@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 import pytest
 
 from ordering.clock import Deadline
+from ordering.deal_orders import DealOrders, Lines, NewLine
+from ordering.deal_products import Product
 from ordering.errors import Unavailable
-from ordering.fulfilment import settle_books
+from ordering.fulfilment import settle_books, sweep_orders
 from ordering.orderbook import Draft, OrderBook
+from ordering.table import Table
 from ordering.wiring import Services
+from support.memory import Memory
 
 
 def record(book: str, number: int) -> dict[str, Any]:
@@ -91,3 +97,135 @@ def test_delivered_twice(services: Services, book: OrderBook) -> None:
     settle_books([record("training#1", 1)], open_book)
 
     assert book.page(0, 10) == first
+
+
+# Removed deal orders.
+
+PRODUCT = Product(id=1, name="x", created=datetime(2024, 1, 1, tzinfo=UTC), updated=datetime(2024, 1, 1, tzinfo=UTC))
+
+
+class Swept:
+    """Deal orders in memory, and what was swept of them."""
+
+    def __init__(self, *broken: int) -> None:
+        self.memory = Memory()
+        self.opened: list[tuple[str, int]] = []
+        self._broken = broken
+
+    def orders(self, account: str = "crm") -> DealOrders:
+        return DealOrders(Table(self.memory, "Table"), account)
+
+    def stocked(self, count: int, account: str = "crm") -> DealOrders:
+        """Place so many orders with two line items each."""
+        orders = self.orders(account)
+        for deal in range(1, count + 1):
+            lines = orders.lines(orders.place(deal, Decimal(0)).id)
+            for _ in range(2):
+                lines.add(NewLine(PRODUCT, Decimal(1), "EUR", Decimal(0), 1))
+        return orders
+
+    def open(self, account: str, order_id: int) -> Lines:
+        self.opened.append((account, order_id))
+        if order_id in self._broken:
+            raise Unavailable
+        return self.orders(account).lines(order_id)
+
+    def left(self) -> set[str]:
+        """Return whose line items are left."""
+        books = {key[0].partition("#")[2] for key, _ in self.memory.scan("Table")}
+        return {name for name in books if name.startswith("deal-lines#")}
+
+    def void(self, account: str, order_id: int) -> dict[str, Any]:
+        """Make the record of a removal, from what the table holds."""
+        key = (f"BOOK#deals#{account}", f"{order_id:010}")
+        (image,) = [item for at, item in self.memory.scan("Table") if at == key]
+        return modified(f"deals#{account}", order_id, image)
+
+
+def modified(book: str, number: int, image: dict[str, Any]) -> dict[str, Any]:
+    made = record(book, number)
+    return {**made, "eventName": "MODIFY", "dynamodb": {**made["dynamodb"], "NewImage": image}}
+
+
+VOID = {"void": {"BOOL": True}}
+
+
+def test_removed_orders_are_swept() -> None:
+    """The line items of an order that was removed are deleted, and those of others are not."""
+    swept = Swept()
+    for account in ("crm", "other"):
+        swept.stocked(3, account)
+    swept.orders().remove(2)
+
+    failed = sweep_orders([swept.void("crm", 2)], swept.open)
+
+    assert failed == []
+    assert {f"deal-lines#{book}" for book in ("crm#1", "crm#3", "other#1", "other#2", "other#3")} == swept.left()
+
+
+def test_several_accounts() -> None:
+    """Each record is swept in the account that its book names, whatever is in that name."""
+    swept = Swept()
+    for account in ("crm", "a#b"):
+        swept.stocked(2, account)
+        swept.orders(account).remove(1)
+
+    assert sweep_orders([swept.void("crm", 1), swept.void("a#b", 1)], swept.open) == []
+
+    assert swept.opened == [("crm", 1), ("a#b", 1)]
+    assert swept.left() == {"deal-lines#crm#2", "deal-lines#a#b#2"}
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        pytest.param(record("deals#crm", 1), id="placed"),
+        pytest.param({**record("deals#crm", 1), "eventName": "REMOVE"}, id="deleted"),
+        pytest.param(modified("deals#crm", 1, {"order": {"M": {}}}), id="changed"),
+        pytest.param({**modified("deals#crm", 1, VOID), "eventName": "INSERT"}, id="a position that was given up"),
+        pytest.param(modified("deal-lines#crm#1", 1, VOID), id="a line item that was removed"),
+        pytest.param(modified("0bb7a818-cecb-4c5a-9822-22e62f85589a", 1, VOID), id="a training order"),
+        pytest.param(
+            {
+                "eventName": "MODIFY",
+                "dynamodb": {
+                    "Keys": {"pk": {"S": "HEAD#deals#crm"}, "sk": {"S": "-"}},
+                    "SequenceNumber": "1",
+                    "NewImage": VOID,
+                },
+            },
+            id="a head",
+        ),
+    ],
+)
+def test_nothing_else_is_swept(other: dict[str, Any]) -> None:
+    """Records of anything but a removed deal order are passed over."""
+    assert sweep_orders([other], lambda *_: pytest.fail("opened")) == []
+
+
+def test_one_orders_trouble() -> None:
+    """An order that cannot be swept is told by its record, and the others are swept all the same."""
+    swept = Swept(2)
+    orders = swept.stocked(3)
+    for number in (1, 2, 3):
+        orders.remove(number)
+
+    failed = sweep_orders([swept.void("crm", number) for number in (1, 2, 3)], swept.open)
+
+    assert (["2"], {"deal-lines#crm#2"}) == (failed, swept.left())
+
+
+def test_swept_twice() -> None:
+    """A record that is delivered again does no harm, also after its deal has another order."""
+    swept = Swept()
+    orders = swept.stocked(2)
+    orders.remove(1)
+    removal = swept.void("crm", 1)
+    sweep_orders([removal, removal], swept.open)
+    again = orders.place(1, Decimal(0)).id
+    line = orders.lines(again).add(NewLine(PRODUCT, Decimal(1), "EUR", Decimal(0), 1)).id
+
+    assert sweep_orders([removal], swept.open) == []
+
+    assert swept.left() == {"deal-lines#crm#2", f"deal-lines#crm#{again}"}
+    assert orders.lines(again).line(line).id == line

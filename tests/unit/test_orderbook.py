@@ -126,6 +126,95 @@ def test_page_wherever_the_head_stands(
     assert (expected, 5) == ([entry["order"] for entry in page.entries], page.total)
 
 
+def back(book: OrderBook, first: int, count: int, up_to: int | None = None) -> tuple[list[str], int]:
+    page = book.page(first, count, newest_first=True, up_to=up_to)
+    return [entry["order"] for entry in page.entries], page.total
+
+
+@pytest.mark.parametrize(
+    ("first", "count", "expected"),
+    [(0, 2, ["e", "d"]), (1, 2, ["d", "c"]), (3, 5, ["b", "a"]), (4, 2, ["a"]), (5, 2, []), (900, 10, [])],
+)
+@pytest.mark.parametrize("settled", [0, 1, 3, 5], ids="settled to {}".format)
+def test_page_from_the_end(book: OrderBook, settled: int, first: int, count: int, expected: list[str]) -> None:
+    """A page from the end is the same wherever the head stands, and so is one that leaves out what is newer."""
+    for position, name in enumerate("abcdef", 1):
+        book.place(draft(name))
+        if position == settled:
+            book.settle()
+
+    assert back(book, first, count, up_to=5) == (expected, 5)
+    assert back(book, first + 1, count) == (expected, 6)
+
+
+def test_removal_behind_where_a_page_counts_from(book: OrderBook, wire: Wire) -> None:
+    """When the only newer order is removed while a page is read, the page is none of it and shows no order again."""
+    for name in "abcd":
+        book.place(draft(name))
+    book.settle()
+    first = back(book, 0, 1, up_to=3)
+
+    def meanwhile() -> None:
+        book.remove(4)
+
+    wire.before["Query"] = meanwhile
+    second = back(book, 1, 1, up_to=3)
+
+    assert (first, second) == ((["c"], 3), (["b"], 3))
+
+
+def test_removal_while_newer_orders_are_counted(book: OrderBook, wire: Wire) -> None:
+    """When one of two newer orders is removed while a page is read, the page is read again."""
+    for name in "abcde":
+        book.place(draft(name))
+    book.settle()
+
+    def meanwhile() -> None:
+        book.remove(4)
+
+    wire.before["Query"] = meanwhile
+
+    assert back(book, 1, 1, up_to=3) == (["b"], 3)
+
+
+def test_find(book: OrderBook, table: Table) -> None:
+    """Orders are found by their positions; what is removed, open or not given out is not there."""
+    for name in "abc":
+        book.place(draft(name))
+    abandon(table)
+    book.remove(2)
+
+    assert {at: entry["order"] for at, entry in book.find([5, 4, 3, 2, 1]).items()} == {1: "a", 3: "c"}
+
+
+def test_walk(book: OrderBook, table: Table, time: Time) -> None:
+    """A walk shows everything before the first open position, oldest first, removed orders left out."""
+    for name in "abc":
+        book.place(draft(name))
+    book.remove(2)
+    abandon(table)
+    book.place(draft("d"))
+    young = [entry["order"] for entry in book.walk()]
+    time.pass_by(3)
+
+    assert young == ["a", "c"]
+    assert [entry["order"] for entry in book.walk()] == ["a", "c", "d"]
+
+
+def test_destroy(book: OrderBook, table: Table, time: Time) -> None:
+    """A destroyed book has nothing in the table, and every other one has what it had."""
+    other = OrderBook(table, "test#10", now=time)
+    other.place(draft("z"))
+    for name in "abc":
+        book.place(draft(name))
+    book.remove(2)
+    book.destroy()
+
+    kinds = ("BOOK", "VOIDS", "HEAD", "TICKETS")
+    assert [item for kind in kinds for item in table.query(f"{kind}#test#1", "-", "9" * 10)] == []
+    assert names(other) == ["z"]
+
+
 def test_create_is_two_round_trips(book: OrderBook, wire: Wire) -> None:
     """A create that nothing interferes with is a ticket and a fill."""
     book.place(draft("a"))

@@ -15,6 +15,7 @@ from ordering_tools import demo, sample_events
 from ordering_tools.installation import Installation
 from ordering_tools.signing import development_key
 from support.gateway import LambdaContext, load
+from support.kms import MemoryKms
 from support.memory import Memory
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -39,7 +40,7 @@ def test_current() -> None:
 def test_understood(tmp_path: Path) -> None:
     """With the demo data in the tables, each event gets the answer that its request is for."""
     services = Services(Memory(), "OrdersTable", "CatalogueTable", "AccountsTable")
-    demo.seed(Installation(services.send, development_key(tmp_path), "issuer", "audience"))
+    demo.seed(Installation(services.send, MemoryKms(), development_key(tmp_path), "issuer", "audience"))
     answers = {}
     for name in FUNCTIONS:
         if name not in {"authorizer", "fulfilment"}:

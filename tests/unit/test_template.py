@@ -7,15 +7,18 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ordering.authorizer import OWN_WORDS
+from ordering.clients import Client as OauthClient
 from ordering.clock import Deadline
 from ordering.contracts import deals, http, problems, training
 from ordering.contracts.http import Request
+from ordering.ecard_catalogue import Ecard, FaceValue
 from ordering.errors import Invalid, KeyReused, NotFound, Unavailable
 from ordering.orderbook import OrderBook
 from ordering.principal import DealTerms
@@ -23,6 +26,7 @@ from ordering.tokens import TokenRefused
 from ordering.wiring import Services
 from ordering_tools.template import Template
 from support.gateway import ROOT, Client, load
+from support.kms import MemoryKms
 from support.memory import Memory
 from support.orders import new_order, target
 from support.partners import AZ_300, CALLER, PARTNER, STANDARD, UK
@@ -43,7 +47,8 @@ RESOURCE_FUNCTIONS = {
 }
 TABLES = {"ORDERS_TABLE": "OrdersTable", "CATALOGUE_TABLE": "CatalogueTable", "ACCOUNTS_TABLE": "AccountsTable"}
 DEALS_CALLER = replace(CALLER, partner="adventure-works", grants=("deals",), deals=DealTerms("enterprise"))
-CATCH_ALL = {"DealOrdersFunction": {"/v2", "/v2/{proxy+}"}}
+CATCH_ALL = {"DealOrdersFunction": {"/v2", "/v2/{proxy+}"}, "EcardOrdersFunction": {"/v1", "/v1/{proxy+}"}}
+PUBLIC = {"/connect/token", "/.well-known/jwks.json"}
 """Paths that a function has no route for, so that it refuses them in the contract's words."""
 
 
@@ -75,6 +80,7 @@ def allowed(function: str) -> set[tuple[str, str]]:
         (action.removeprefix("dynamodb:"), statement["Resource"]["Fn::GetAtt"][0])
         for statement in statements(function)
         for action in statement["Action"]
+        if action.startswith("dynamodb:")
     }
 
 
@@ -202,7 +208,7 @@ def test_every_function_is_in_the_template() -> None:
 
 
 def test_every_route_is_authorized() -> None:
-    """Every path is behind the authorizer: kept decisions for those that the gateway refuses, none for the others."""
+    """Every path but two is behind the authorizer; its decisions are kept for those that the gateway refuses."""
     auth = RESOURCES["Api"]["Properties"]["Auth"]
     asked = {
         event["Properties"]["Path"]: event["Properties"].get("Auth", {"Authorizer": auth["DefaultAuthorizer"]})
@@ -213,8 +219,8 @@ def test_every_route_is_authorized() -> None:
     assert {one["FunctionArn"]["Fn::GetAtt"][0] for one in auth["Authorizers"].values()} == {"AuthorizerFunction"}
     assert auth["Authorizers"]["OwnWordsAuthorizer"]["Identity"] == {"ReauthorizeEvery": 0}
     for path, authorizer in asked.items():
-        own = path.startswith(OWN_WORDS)
-        assert authorizer == {"Authorizer": "OwnWordsAuthorizer" if own else "PartnerAuthorizer"}
+        own = "OwnWordsAuthorizer" if path.startswith(OWN_WORDS) else "PartnerAuthorizer"
+        assert authorizer == {"Authorizer": "NONE" if path in PUBLIC else own}
 
 
 @pytest.fixture
@@ -272,6 +278,71 @@ def test_functions_may_do_what_they_do(client: Client, recorder: Recorder, funct
 
     assert {table for _, table in asked(recorder)} == {TABLES[name] for name in tables}
     assert all({"Ref": TABLES[name]} == value for name, value in tables.items())
+
+
+ECARD_ORDER = {
+    "participant": {"email": "a@example.com", "phone": "1", "name": "A"},
+    "ecards": [{"id": 1, "quantity": 1, "faceValue": "100 ₽"}],
+}
+ECARD_REQUESTS: dict[str, list[tuple[str, str, Any]]] = {
+    "EcardOrdersFunction": [
+        *[
+            ("POST", "/v1/orders", {"orderId": f"00000000-0000-4000-8000-00000000000{number}", **ECARD_ORDER})
+            for number in (1, 2, 2, 3)
+        ],
+        ("GET", "/v1/orders", None),
+        ("GET", "/v1/orders/00000000-0000-4000-8000-000000000001", None),
+        ("GET", "/v1/orders/00000000-0000-4000-8000-000000000001/status", None),
+    ],
+    "EcardsFunction": [("GET", "/v1/ecards", None)],
+    "BalanceFunction": [("GET", "/v1/balance", None)],
+}
+
+
+@pytest.mark.parametrize("function", ECARD_REQUESTS)
+def test_ecard_functions_may_do_what_they_do_and_no_more(function: str) -> None:
+    """An e-card function's policy allows the calls that it makes, and no other."""
+    recorder = Recorder(Memory())
+    services = Services(recorder, "OrdersTable", "CatalogueTable", "AccountsTable", grace=timedelta(0))
+    client = Client(services, replace(CALLER, partner="granite", grants=("ecards",), company="granite"))
+    deadline = Deadline.after(60)
+    services.ecard_catalogue("granite", deadline).publish(
+        [Ecard(1, "A", "", "ruble", (FaceValue("100 ₽", Decimal(100)),))]
+    )
+    orders = services.ecard_orders("granite", deadline)
+    orders.top_up("one", Decimal(200))
+    orders._records.book._take_ticket()
+    recorder.calls.clear()
+    for method, path, body in ECARD_REQUESTS[function]:
+        assert client.request(method, path, body=body).status == 200
+    declared = FUNCTIONS[function]["Environment"]["Variables"]
+
+    assert asked(recorder) == allowed(function)
+    assert {TABLES[name] for name in declared if name in TABLES} == {table for _, table in asked(recorder)}
+
+
+def test_token_function_may_do_what_it_does_and_no_more() -> None:
+    """The token function reads what clients and keys are, counts guesses, and signs with the two keys there are."""
+    recorder, kms = Recorder(Memory()), MemoryKms()
+    desk = Services(recorder, "OrdersTable", "CatalogueTable", "AccountsTable", kms=kms).token_desk(Deadline.after(60))
+    desk.clients.add(OauthClient("a-client", "granite", "a-user", frozenset({"ecards"})), "a secret")
+    desk.accounts.set_signer("a-key", "alias/SigningKeyA")
+    recorder.calls.clear()
+    client = desk.authenticate("a-client", "a secret", "192.0.2.7")
+    desk.issue(client, client.scope)
+    desk.keys()
+    (signing,) = (one for one in statements("TokenFunction") if one["Action"] == ["kms:Sign"])
+    read = {
+        partition
+        for operation, request in recorder.calls
+        for partition in [request.get("Key", {}).get("pk", {}).get("S", "SIGNING_KEYS")]
+        if operation != "UpdateItem"
+    }
+
+    assert asked(recorder) == allowed("TokenFunction")
+    assert read == {"CLIENT#a-client", "SIGNER", "SIGNING_KEYS"}
+    assert [operation for operation, _ in kms.calls] == ["Sign"]
+    assert signing["Resource"] == [{"Fn::GetAtt": [f"SigningKey{name}", "Arn"]} for name in "AB"]
 
 
 DEAL_PRODUCT = {"data": {"name": "Plan", "prices": [{"amount": "10", "currency": "USD"}]}}
@@ -399,19 +470,24 @@ def test_who_writes_what() -> None:
         for action, table in allowed(function)
         if not action.startswith(("Get", "BatchGet", "Query"))
     }
-    (counting,) = (
-        statement for statement in statements("AuthorizerFunction") if statement["Action"] == ["dynamodb:UpdateItem"]
-    )
+    counting = {
+        function: statement["Condition"]["ForAllValues:StringLike"]["dynamodb:LeadingKeys"]
+        for function in ("AuthorizerFunction", "TokenFunction")
+        for statement in statements(function)
+        if statement["Action"] == ["dynamodb:UpdateItem"]
+    }
 
     assert writing == {
         ("AuthorizerFunction", "AccountsTable"),
+        ("TokenFunction", "AccountsTable"),
         ("OrdersFunction", "OrdersTable"),
+        ("EcardOrdersFunction", "OrdersTable"),
         ("DealOrdersFunction", "OrdersTable"),
         ("DealLineItemsFunction", "OrdersTable"),
         ("DealProductsFunction", "CatalogueTable"),
         ("FulfilmentFunction", "OrdersTable"),
     }
-    assert counting["Condition"] == {"ForAllValues:StringLike": {"dynamodb:LeadingKeys": ["RATE#*"]}}
+    assert counting == {"AuthorizerFunction": ["RATE#*"], "TokenFunction": ["GUESSES#*"]}
 
 
 def test_issuer_and_audience_are_parameters() -> None:

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
-from ordering.tokens import LONGEST, REQUIRED, Claims, KeyRing, Signer, TokenRefused, Verifier
+from ordering.tokens import LONGEST, REQUIRED, Claims, KeyRing, PrivateKey, Signer, TokenRefused, Verifier
 
 ISSUER, AUDIENCE = "https://issuer.example", "https://api.example"
 LEFT_OUT = object()
@@ -64,7 +64,7 @@ def verifier() -> Verifier:
 
 def signer(now: datetime | None = None) -> Signer:
     moment = now or datetime.now(UTC)
-    return Signer("ec", ec_pair("a").private, "ES256", ISSUER, AUDIENCE, now=lambda: moment)
+    return Signer(PrivateKey("ec", ec_pair("a").private, "ES256"), ISSUER, AUDIENCE, now=lambda: moment)
 
 
 def payload(**changes: Any) -> dict[str, Any]:
@@ -271,7 +271,7 @@ def test_too_long_is_refused_unread() -> None:
 def test_accepted(algorithm: str) -> None:
     """A token signed by a known key with that key's own algorithm says what was put into it."""
     pair, key_id = (ec_pair("a"), "ec") if algorithm == "ES256" else (rsa_pair(), "rsa")
-    issued = Signer(key_id, pair.private, algorithm, ISSUER, AUDIENCE).issue(CLAIMS)
+    issued = Signer(PrivateKey(key_id, pair.private, algorithm), ISSUER, AUDIENCE).issue(CLAIMS)
 
     assert verifier().verify(issued) == CLAIMS
 
@@ -307,7 +307,7 @@ STARTED = datetime.now(UTC)
 
 def test_unknown_claims_are_left_alone() -> None:
     """Claims that nobody asked for do not matter."""
-    assert verifier().verify(token(payload(scope="all", more=[1]))) == CLAIMS
+    assert verifier().verify(token(payload(roles="all", more=[1]))) == CLAIMS
 
 
 def test_signer_sets_every_required_claim() -> None:
@@ -375,8 +375,8 @@ def test_rotation() -> None:
     """While a key is rotated out, tokens of the old and of the new one are accepted, the new one at once."""
     source = Source({"old": ec_pair("a").jwk})
     checks = Verifier(source.ring(), ISSUER, AUDIENCE)
-    old = Signer("old", ec_pair("a").private, "ES256", ISSUER, AUDIENCE).issue(CLAIMS)
-    new = Signer("new", ec_pair("b").private, "ES256", ISSUER, AUDIENCE).issue(CLAIMS)
+    old = Signer(PrivateKey("old", ec_pair("a").private, "ES256"), ISSUER, AUDIENCE).issue(CLAIMS)
+    new = Signer(PrivateKey("new", ec_pair("b").private, "ES256"), ISSUER, AUDIENCE).issue(CLAIMS)
     assert checks.verify(old) == CLAIMS
 
     source.keys["new"] = ec_pair("b").jwk

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from ordering_tools import issuing, openapi, partners, sample_events
+from ordering_tools import ecards, issuing, keys, openapi, partners, sample_events
 from ordering_tools.local import serve
 
 
@@ -35,6 +35,11 @@ def main(arguments: list[str] | None = None) -> int:
     deals = partner.add_parser("deals", help="the plan of a CRM account, and whether its data can be changed")
     partners.add_deals_arguments(deals)
     deals.set_defaults(run=partners.run_deals)
+
+    ecards.add_arguments(commands)
+    keys.add_arguments(
+        commands.add_parser("key", help="the keys that sign tokens").add_subparsers(required=True, metavar="COMMAND")
+    )
 
     reference = commands.add_parser("openapi", help="write docs/openapi.json from the functions' routes and models")
     openapi.add_arguments(reference)

@@ -12,7 +12,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from ordering import money
 from ordering.accounts import Accounts, Contact, Partner
@@ -24,7 +24,7 @@ from ordering.reference_tokens import ReferenceTokens
 from ordering.table import Put
 from ordering.tokens import Claims
 from ordering.training_orders import Once, Request, Sequence32, TrainingOrders, Wish
-from ordering_tools import demo_deals
+from ordering_tools import demo_deals, demo_ecards, keys
 from ordering_tools.installation import Installation, open_at
 
 VALID = timedelta(days=30)
@@ -41,6 +41,7 @@ JOHN = User("8ed28eef-a8a6-4f29-8723-6d759746b141", "John", "Smith", "johnsmith@
 SOURCE = OrderSource("41ff59ab-a364-4c01-a92f-2271d709a1f1", "go deploy", invoiceable=True)
 
 _REVOKED = "demo-revoked"
+_SIGNING_KEYS = ("SigningKeyA",)
 _MARK = {"pk": "DEMO", "sk": "-"}
 _NAMES = uuid.UUID("3b9f4b0e-58a5-4d0a-9a55-0c1e8f6a7d20")
 
@@ -100,15 +101,28 @@ _OFFERS = (
 )
 
 
-def prepare(endpoint: str, state: Path, base_url: str) -> str:
+class Engine(Protocol):
+    """Where the local run's services are."""
+
+    @property
+    def endpoint(self) -> str:
+        """DynamoDB's endpoint."""
+
+    @property
+    def services(self) -> str:
+        """The endpoint of all other services."""
+
+
+def prepare(engine: Engine, state: Path, base_url: str) -> str:
     """Write the demo data that is missing, issue tokens, and write `demo.json`.
 
     Returns:
         What to tell the person who started the run.
     """
-    installation = open_at(endpoint, state)
+    installation = open_at(engine.endpoint, engine.services, state)
     accounts = Accounts(installation.accounts)
     accounts.save_signing_key(installation.key.key_id, installation.key.public_jwk)
+    sign(installation)
     if installation.accounts.get((_MARK["pk"], _MARK["sk"])) is None:
         seed(installation)
         # Written last: a seeding that was cut short is begun again, and its orders are recognised by their keys.
@@ -119,6 +133,7 @@ def prepare(endpoint: str, state: Path, base_url: str) -> str:
         "secondBusinessUnitId": IRELAND.id,
         "foreignBusinessUnitId": FOREIGN.id,
         "tokens": tokens(installation),
+        "clients": demo_ecards.clients(installation),
     }
     _write_private(state / FILE, json.dumps(demo, indent=2) + "\n")
     shell = {
@@ -126,9 +141,21 @@ def prepare(endpoint: str, state: Path, base_url: str) -> str:
         "UNIT": UK.id,
         "TOKEN": demo["tokens"]["training"],
         "DEALS_TOKEN": demo["tokens"]["deals"],
+        "CLIENT_ID": demo["clients"]["ecards"]["clientId"],
+        "CLIENT_SECRET": demo["clients"]["ecards"]["clientSecret"],
     }
     _write_private(state / SHELL_FILE, "".join(f"{name}={value}\n" for name, value in shell.items()))
     return _greeting(demo, state)
+
+
+def sign(installation: Installation) -> None:
+    """Have a key in KMS sign the tokens that clients get, unless one does."""
+    accounts = Accounts(installation.accounts)
+    added = [keys.add(installation, f"alias/{name}") for name in _SIGNING_KEYS]
+    signer = accounts.signer()
+    # The engine loses keys when it is killed.
+    if signer is None or signer[0] not in added:
+        keys.use(installation, added[0], wait=False)
 
 
 def seed(installation: Installation) -> None:
@@ -144,6 +171,7 @@ def seed(installation: Installation) -> None:
         for unit in partner.business_units:
             place_orders(installation, partner, unit, sequence)
     demo_deals.seed(installation)
+    demo_ecards.seed(installation)
 
 
 def partners() -> list[Partner]:
@@ -313,5 +341,10 @@ curl -s -H "Authorization: Bearer $TOKEN" "$URL/api/v2/orders?businessUnitId=$UN
 DEALS_TOKEN={demo["tokens"]["deals"]}
 
 curl -s -H "Authorization: Bearer $DEALS_TOKEN" "$URL/v2/orders?sort_by=discount:desc,created_at&per_page=5"
+
+CLIENT_ID={demo["clients"]["ecards"]["clientId"]}
+CLIENT_SECRET={demo["clients"]["ecards"]["clientSecret"]}
+
+curl -s -d grant_type=client_credentials -d client_id=$CLIENT_ID -d client_secret=$CLIENT_SECRET "$URL/connect/token"
 
 All tokens and ids are in {state / FILE}; `. {state / SHELL_FILE}` sets the first lines in another shell."""

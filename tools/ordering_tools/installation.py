@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from ordering import kms
+from ordering.kms import Kms
 from ordering.table import Send, Table, connect
-from ordering.tokens import Signer
+from ordering.tokens import PrivateKey, Signer
 from ordering_tools.local.account import CREDENTIALS, REGION
 from ordering_tools.local.state import find
 from ordering_tools.signing import SigningKey, development_key
@@ -22,9 +24,10 @@ class NoInstallation(Exception):
 
 @dataclass(frozen=True)
 class Installation:
-    """A local installation: the engine's endpoint and the development key."""
+    """A local installation: its tables, its KMS, and the development key."""
 
     send: Send
+    kms: Kms
     key: SigningKey
     issuer: str
     audience: str
@@ -47,19 +50,20 @@ class Installation:
     @property
     def signer(self) -> Signer:
         """What signs tokens that its authorizer accepts."""
-        return Signer(self.key.key_id, self.key.private_key, "ES256", self.issuer, self.audience)
+        return Signer(PrivateKey(self.key.key_id, self.key.private_key, "ES256"), self.issuer, self.audience)
 
 
-def open_at(endpoint: str, state: Path) -> Installation:
-    """Open the installation behind a DynamoDB endpoint, with the key that is kept in `state`."""
+def open_at(endpoint: str, services: str, state: Path) -> Installation:
+    """Open the installation behind an endpoint of DynamoDB and one of all else, with the key that `state` keeps."""
     parameters = Template.load(ROOT / "template.yaml").parameters
+    account = {
+        "region_name": REGION,
+        "aws_access_key_id": CREDENTIALS["AWS_ACCESS_KEY_ID"],
+        "aws_secret_access_key": CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
+    }
     return Installation(
-        send=connect(
-            endpoint_url=endpoint,
-            region_name=REGION,
-            aws_access_key_id=CREDENTIALS["AWS_ACCESS_KEY_ID"],
-            aws_secret_access_key=CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
-        ),
+        send=connect(endpoint_url=endpoint, **account),
+        kms=kms.connect(endpoint_url=services, **account),
         key=development_key(state),
         issuer=parameters["TokenIssuer"],
         audience=parameters["TokenAudience"],
@@ -75,4 +79,4 @@ def reopen(state: Path) -> Installation:
     running = find(state)
     if running is None:
         raise NoInstallation("the local run is not running; start it with `make serve`")
-    return open_at(running.endpoint, state)
+    return open_at(running.endpoint, running.services, state)

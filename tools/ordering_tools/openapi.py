@@ -22,7 +22,7 @@ from aws_lambda_powertools.event_handler.openapi.params import Body, Header, Que
 from pydantic import BaseModel, TypeAdapter
 
 from ordering.api import Api, wanted_by
-from ordering.contracts import deals
+from ordering.contracts import deals, ecards, oauth
 from ordering.contracts.http import Answer
 from ordering.contracts.problems import Problem
 from ordering_tools.installation import ROOT
@@ -40,6 +40,9 @@ DESCRIPTION = """\
 order seats, read the orders back.
 
 **Deal orders**, `/v2`: the orders of a CRM's deals, their line items, and the products that these are made of.
+
+**E-card orders**, `/v1`: a company's gift cards for participants of its programmes, paid from a balance. Its tokens \
+come from `/connect/token`.
 
 Where the published reference is silent, the rules are this API's own and are stated here.
 """
@@ -105,7 +108,35 @@ _DEALS = Errors(
     "application/json",
     frozenset({"413", "422"}),
 )
-_ERRORS = {"/api/v2/": _TRAINING, "/v2/": _DEALS}
+_ECARDS = Errors(
+    {
+        "400": ("EcardInvalidRequest", "The request breaks rules; `errors` has every fault by where it is."),
+        "401": ("EcardUnauthorized", "The access token is missing, malformed, expired or revoked."),
+        "403": ("EcardForbidden", "The company is not granted e-card orders, or is switched off."),
+        "404": ("EcardNotFound", "There is no such thing for this company."),
+        "405": ("EcardMethodNotAllowed", "The path does not know the method; `Allow` names those that it knows."),
+        "409": ("EcardConflict", "The `orderId` stands for an order with other contents."),
+        "413": ("EcardContentTooLarge", "The body is larger than 1 MiB."),
+        "415": ("EcardUnsupportedMediaType", "The body is not declared as JSON."),
+        "429": ("EcardTooManyRequests", "Requests come too fast; `Retry-After` says when to go on."),
+        "500": ("EcardServerError", "Something failed on our side."),
+        "503": ("EcardUnavailable", "It could not be carried out in time; `Retry-After` says when to try again."),
+    },
+    ecards.InvalidRequest,
+    "application/json",
+    frozenset({"409", "413", "415"}),
+)
+_OAUTH = Errors(
+    {
+        "400": ("OauthInvalidRequest", "No token: `error` says why (RFC 6749, 5.2)."),
+        "500": ("OauthServerError", "Something failed on our side."),
+        "503": ("OauthUnavailable", "It could not be done in time; `Retry-After` says when to try again."),
+    },
+    oauth.OauthError,
+    "application/json",
+    frozenset({"400"}),
+)
+_ERRORS = {"/api/v2/": _TRAINING, "/v1/": _ECARDS, "/v2/": _DEALS, "/": _OAUTH}
 """By what a contract's paths begin with."""
 
 _CREATED_HEADERS = {
@@ -116,6 +147,22 @@ _CREATED_HEADERS = {
     },
 }
 _DESCRIPTIONS = {200: "OK", 201: "Created", 204: "No Content"}
+_FORM: dict[str, Any] = {
+    "schema": {
+        "type": "object",
+        "required": ["grant_type", "client_id", "client_secret"],
+        "properties": {
+            "grant_type": {"type": "string", "const": "client_credentials"},
+            "client_id": {"type": "string"},
+            "client_secret": {"type": "string"},
+            "scope": {"type": "string", "description": "The grants to cover, with spaces between; by default all."},
+        },
+    }
+}
+_TOKEN_REQUEST = {
+    "required": True,
+    "content": {"application/x-www-form-urlencoded": _FORM, "multipart/form-data": _FORM},
+}
 _POWERTOOLS_OWN = ("HTTPValidationError", "ResponseValidationError", "ValidationError")
 """What Powertools' own validation would answer with."""
 
@@ -204,7 +251,7 @@ def _signed(handler: Callable[..., Any], query: type[BaseModel]) -> Callable[...
 
 
 def _parameters(name: str, kind: Any) -> Iterator[inspect.Parameter]:
-    if name in {"call", "unit"}:
+    if name in {"call", "unit", "visit"}:
         return
     if name in _PARAMETERS:
         # Powertools would take the model whole, but would leave out the bounds of its fields.
@@ -235,13 +282,14 @@ def _complete(schema: dict[str, Any]) -> dict[str, Any]:
         components["schemas"].pop(unused, None)
     for errors in _ERRORS.values():
         schema_of = TypeAdapter(errors.shape).json_schema(ref_template="#/components/schemas/{model}")
-        components["schemas"] |= {**schema_of.pop("$defs"), errors.schema: schema_of}
+        components["schemas"] |= {**schema_of.pop("$defs", {}), errors.schema: schema_of}
     components["schemas"] = dict(sorted(components["schemas"].items()))
     components["responses"] = {
         name: _error_response(errors, text) for errors in _ERRORS.values() for name, text in errors.responses.values()
     }
     components["securitySchemes"] = {"bearer": {"type": "http", "scheme": "bearer", "description": BEARER}}
     schema["security"] = [{"bearer": []}]
+    schema["paths"]["/connect/token"]["post"]["requestBody"] = _TOKEN_REQUEST
     schema["paths"] = dict(sorted(schema["paths"].items()))
     for path, methods in schema["paths"].items():
         errors = next(errors for prefix, errors in _ERRORS.items() if path.startswith(prefix))
@@ -255,6 +303,8 @@ def _complete(schema: dict[str, Any]) -> dict[str, Any]:
                 for status, (name, _) in errors.responses.items()
                 if "requestBody" in operation or status not in errors.with_a_body
             }
+            if errors is _OAUTH:
+                operation["security"] = []
             operation["responses"].get("204", {}).pop("content", None)
             if "201" in operation["responses"]:
                 operation["responses"]["201"]["headers"] = _CREATED_HEADERS

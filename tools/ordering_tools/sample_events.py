@@ -14,7 +14,7 @@ from typing import Any
 
 from ordering.authorizer import principal_of
 from ordering.tokens import Claims
-from ordering_tools import demo, demo_deals
+from ordering_tools import demo, demo_deals, demo_ecards
 from ordering_tools.installation import ROOT
 from ordering_tools.local.account import ACCOUNT, REGION
 from ordering_tools.local.events import GatewayRequest, function_event, request_authorizer_event
@@ -29,6 +29,11 @@ _ORDER = {
     "orderItems": [{"featureSetId": demo.AZ_300_STANDARD.id, "quantity": 3}],
 }
 _DEAL_ORDER = {"data": {"deal_id": 1_000, "discount": 50}}
+_ECARD_ORDER = {
+    "orderId": "b5aa69df-61a5-4d97-b1fb-4f6772dfbbeb",
+    "participant": {"email": "test@test.test", "phone": "79251153242", "name": "John Doe"},
+    "ecards": [{"id": "1", "quantity": 1, "faceValue": "100 ₽"}, {"id": "2", "quantity": 4, "faceValue": "500 ₽"}],
+}
 _LINE_ITEM = {"data": {"product_id": 4, "currency": "USD", "variation": 2}}
 
 
@@ -65,6 +70,10 @@ def events() -> Iterator[tuple[str, dict[str, Any]]]:
     resource = "/v2/orders/{order_id}/line_items"
     yield "deal_line_items", _event("POST", "/v2/orders/1/line_items", resource, {"order_id": "1"}, _LINE_ITEM)
     yield "deal_products", _event("GET", "/v2/products", "/v2/products")
+    yield "ecard_orders", _event("POST", "/v1/orders", "/v1/orders", body=_ECARD_ORDER)
+    yield "ecards", _event("GET", "/v1/ecards", "/v1/ecards")
+    yield "balance", _event("GET", "/v1/balance", "/v1/balance")
+    yield "token", function_event(_request("GET", "/.well-known/jwks.json", "/.well-known/jwks.json"), None)
 
 
 def _placed() -> dict[str, Any]:
@@ -91,7 +100,8 @@ def _placed() -> dict[str, Any]:
 def _event(
     method: str, path: str, resource: str, parameters: Mapping[str, str] | None = None, body: Any = None
 ) -> dict[str, Any]:
-    partner = (demo_deals if path.startswith("/v2/") else demo).partners()[0]
+    contract = {"api": demo, "v2": demo_deals, "v1": demo_ecards}[path.split("/")[1]]
+    partner = contract.partners()[0]
     (user,) = partner.users
     principal = principal_of(Claims("an-event", partner.id, user, datetime.now(UTC), None), partner)
     context = {"principalId": partner.id, "principal": principal.to_text()}

@@ -47,7 +47,13 @@ def signing_key(pem: str) -> SigningKey:
     loaded = serialization.load_pem_private_key(pem.encode(), password=None)
     if not isinstance(loaded, ec.EllipticCurvePrivateKey):
         raise TypeError("the signing key is no P-256 key")
-    jwk: dict[str, Any] = ECAlgorithm.to_jwk(loaded.public_key(), as_dict=True)
+    key_id, jwk = jwk_of(loaded.public_key())
+    return SigningKey(key_id, pem, jwk)
+
+
+def jwk_of(public: ec.EllipticCurvePublicKey) -> tuple[str, dict[str, Any]]:
+    """Return a public key's id, its thumbprint (RFC 7638), and the key itself (RFC 7517)."""
+    jwk: dict[str, Any] = ECAlgorithm.to_jwk(public, as_dict=True)
     essential = {name: jwk[name] for name in ("crv", "kty", "x", "y")}
     digest = hashlib.sha256(json.dumps(essential, separators=(",", ":"), sort_keys=True).encode()).digest()
-    return SigningKey(base64.urlsafe_b64encode(digest).rstrip(b"=").decode(), pem, essential)
+    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode(), essential

@@ -110,6 +110,14 @@ class Template:
         return [_table(name, properties) for name, properties in self._resources("AWS::DynamoDB::Table")]
 
     @property
+    def keys(self) -> dict[str, dict[str, Any]]:
+        """The KMS keys: the arguments of CreateKey, by logical id."""
+        return {
+            name: {key: properties[key] for key in ("KeySpec", "KeyUsage") if key in properties}
+            for name, properties in self._resources("AWS::KMS::Key")
+        }
+
+    @property
     def functions(self) -> list[FunctionDefinition]:
         """The functions."""
         shared = self.document.get("Globals", {}).get("Function", {})

@@ -25,6 +25,8 @@ from ordering_tools.local.account import CREDENTIALS, REGION
 from ordering_tools.local.processes import Child
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from types_boto3_dynamodb import DynamoDBClient
 
     from ordering_tools.template import TableDefinition
@@ -42,17 +44,32 @@ class EngineError(Exception):
 
 @dataclass(frozen=True)
 class ForeignEngine:
-    """A DynamoDB endpoint that somebody else runs."""
+    """A DynamoDB endpoint that somebody else runs, and our own engine for all other services."""
 
     endpoint: str
-    alive: bool = True
+    own: Engine
+
+    @property
+    def services(self) -> str:
+        """The endpoint of the other services."""
+        return self.own.endpoint
+
+    @property
+    def alive(self) -> bool:
+        """Whether our own still runs; if the other one does not, the calls to it will say so."""
+        return self.own.alive
 
     def wait(self) -> None:
-        """It is there, or the first call will say that it is not."""
+        """Wait until our own answers.
+
+        Raises:
+            EngineError: It does not.
+        """
+        self.own.wait()
 
     def stop(self) -> bool:
-        """Leave it running: it is not ours."""
-        return True
+        """End our own, as `Engine.stop` does; leave the other one running."""
+        return self.own.stop()
 
 
 class Engine:
@@ -71,6 +88,11 @@ class Engine:
         port = _free_port()
         self.endpoint = f"http://127.0.0.1:{port}"
         self._child = self._start(python, folder, port, descriptors)
+
+    @property
+    def services(self) -> str:
+        """The endpoint of all services but DynamoDB: the same."""
+        return self.endpoint
 
     @property
     def alive(self) -> bool:
@@ -131,9 +153,9 @@ def start_engine(python: Path, folder: Path, *, descriptors: tuple[int, ...] = (
     Raises:
         EngineError: Its environment is missing.
     """
-    if endpoint := os.environ.get(ENDPOINT_VARIABLE):
-        return ForeignEngine(endpoint)
-    return Engine(python, folder, descriptors=descriptors)
+    engine = Engine(python, folder, descriptors=descriptors)
+    endpoint = os.environ.get(ENDPOINT_VARIABLE)
+    return ForeignEngine(endpoint, engine) if endpoint else engine
 
 
 def dynamodb(endpoint: str) -> DynamoDBClient:
@@ -166,6 +188,17 @@ def create_tables(client: DynamoDBClient, tables: list[TableDefinition]) -> list
                 TimeToLiveSpecification={"Enabled": True, "AttributeName": table.ttl_attribute},
             )
     return [table.name for table in missing]
+
+
+def create_keys(client: Any, keys: Mapping[str, dict[str, Any]]) -> None:
+    """Create the KMS keys that are missing, each under its name as alias."""
+    present = {
+        alias["AliasName"] for page in client.get_paginator("list_aliases").paginate() for alias in page["Aliases"]
+    }
+    for name, create in keys.items():
+        if (alias := f"alias/{name}") not in present:
+            made = client.create_key(**create)["KeyMetadata"]["KeyId"]
+            client.create_alias(AliasName=alias, TargetKeyId=made)
 
 
 def _free_port() -> int:

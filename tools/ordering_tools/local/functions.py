@@ -68,12 +68,14 @@ class FunctionSettings:
 
 @dataclass(frozen=True)
 class Place:
-    """Where functions find their code, their layers and DynamoDB."""
+    """Where functions find their code, their layers and AWS."""
 
     release: Path
     """A build (see `build`)."""
     endpoint: str
     """DynamoDB's."""
+    services: str
+    """That of all other services."""
 
     def code(self, settings: FunctionSettings) -> Path:
         """The folder of a function."""
@@ -133,6 +135,7 @@ def process_environment(settings: FunctionSettings, place: Place) -> dict[str, s
         **CREDENTIALS,
         "AWS_REGION": REGION,
         "AWS_DEFAULT_REGION": REGION,
+        "AWS_ENDPOINT_URL": place.services,
         "AWS_ENDPOINT_URL_DYNAMODB": place.endpoint,
         "AWS_LAMBDA_FUNCTION_NAME": settings.name,
         "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(settings.memory),

@@ -17,6 +17,7 @@ class Orders:
     template: str
     release: str
     endpoint: str
+    services: str
     log: str
     streams: str
     """The folder for how far the tables' streams have been read."""

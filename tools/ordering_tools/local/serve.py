@@ -18,6 +18,8 @@ from ordering_tools.local.engine import (
     Engine,
     EngineError,
     ForeignEngine,
+    connect,
+    create_keys,
     create_tables,
     dynamodb,
     start_engine,
@@ -30,8 +32,8 @@ from ordering_tools.template import Template, TemplateError
 ROOT = Path(__file__).resolve().parents[3]
 HOST = "127.0.0.1"
 
-Prepare = Callable[[str, Path, str], str]
-"""Puts demo data behind an endpoint, given the state folder and the base URL, and says what to try."""
+Prepare = Callable[[Engine | ForeignEngine, Path, str], str]
+"""Puts demo data into an engine, given the state folder and the base URL, and says what to try."""
 
 _PROBLEMS = (BuildError, EngineError, GatewayError, TemplateError)
 _TICK_SECONDS = 0.25
@@ -95,11 +97,11 @@ class LocalRun:
             text = ""
             if prepare:
                 with step("demo data"):
-                    text = prepare(self._engine.endpoint, state.folder, self.base_url)
+                    text = prepare(self._engine, state.folder, self.base_url)
             with step("gateway"):
                 self._gateway.wait()
             self._watcher = Watcher(options.template)
-            state.announce(Running(self.base_url, self._engine.endpoint, os.getpid()))
+            state.announce(Running(self.base_url, self._engine.endpoint, self._engine.services, os.getpid()))
         except BaseException:
             self.stop()
             raise
@@ -144,6 +146,7 @@ class LocalRun:
             template=self._options.template,
             release=self._release,
             endpoint=self._engine.endpoint,
+            services=self._engine.services,
             log=self._state.log,
             streams=self._state.streams,
             runtime=runtime,
@@ -153,7 +156,10 @@ class LocalRun:
         return gateway
 
     def _create_tables(self) -> None:
-        create_tables(dynamodb(self._engine.endpoint), Template.load(self._options.template).tables)
+        template = Template.load(self._options.template)
+        create_tables(dynamodb(self._engine.endpoint), template.tables)
+        if template.keys:
+            create_keys(connect("kms", self._engine.services), template.keys)
 
     def _reload(self, changed: list[Path]) -> None:
         """Go on with the changed sources; with the old ones if the new ones cannot be built."""

@@ -170,7 +170,7 @@ def main(orders: Orders) -> int:
     with socket.socket(fileno=orders.listener) as listener, socket.socket(fileno=orders.control) as control:
         try:
             description = describe(Path(orders.template))
-            place = Place(Path(orders.release), orders.endpoint)
+            place = Place(Path(orders.release), orders.endpoint, orders.services)
             runner: ProcessRunner | InProcessRunner = (
                 ProcessRunner(description.functions, place, Path(orders.runtime), Path(orders.log))
                 if orders.runtime
@@ -197,7 +197,8 @@ def _obey(control: socket.socket, runner: ProcessRunner | InProcessRunner, serve
     with control.makefile("r", encoding="utf-8") as lines:
         for line in lines:
             if isinstance(runner, ProcessRunner):
-                runner.move(Place(Path(line.removeprefix("move ").rstrip("\n")), orders.endpoint))
+                release = Path(line.removeprefix("move ").rstrip("\n"))
+                runner.move(Place(release, orders.endpoint, orders.services))
             control.sendall(b"moved\n")
     _shut_down(server)
 

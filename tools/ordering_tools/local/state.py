@@ -24,6 +24,8 @@ class Running:
     base_url: str
     endpoint: str
     """DynamoDB's."""
+    services: str
+    """That of all other services."""
     process: int
 
 

@@ -1,21 +1,24 @@
 """Partners, what they are granted, and the keys that vouch for their tokens.
 
 Keys of the table: `PARTNER#<id>` the partner's record; `CONTACTS#<business unit>` its known contacts by e-mail address
-in lower case; `SIGNING_KEYS` the public keys of token signers by key id; `RATE#<token id>` how many requests came with
-a token, by second.
+in lower case; `SIGNING_KEYS` the public keys of token signers by key id; `SIGNER` which of them signs now; `RATE#<token
+id>` how many requests came with a token, by second.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from typing import Any
 
+from ordering import clock
 from ordering.principal import BusinessUnit, DealTerms, OrderSource, PaymentTerms, User
 from ordering.table import Item, Put, Table, Update
 
 _RECORD = "PARTNER"
 _SIGNING_KEYS = "SIGNING_KEYS"
+_SIGNER = ("SIGNER", "-")
 _LAST = "\U0010ffff"
 _COUNTS_KEPT = 60
 
@@ -36,6 +39,8 @@ class Partner:
     """The key of the partner's usage plan in API Gateway."""
     deals: DealTerms | None = None
     """What the partner may do as a CRM account; None if it is none."""
+    company: str | None = None
+    """The company's name, as e-card orders show it; None if the partner orders none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +49,17 @@ class Contact:
 
     forename: str
     surname: str
+
+
+@dataclass(frozen=True, slots=True)
+class SigningKeyRecord:
+    """What is kept of a key beside its public part."""
+
+    kms_id: str | None
+    """Its id in KMS; None for the development key."""
+    added: datetime
+    signed_until: datetime | None
+    """Until when it may have signed; None if it never did, or still does."""
 
 
 class Accounts:
@@ -68,6 +84,7 @@ class Accounts:
             revoked_tokens=frozenset(item.get("revokedTokens", ())),
             usage_key=item.get("usageKey"),
             deals=_read_deal_terms(item.get("deals")),
+            company=item.get("company"),
         )
 
     def save_partner(self, partner: Partner) -> None:
@@ -88,6 +105,8 @@ class Accounts:
             item["usageKey"] = partner.usage_key
         if partner.deals:
             item["deals"] = _write_deal_terms(partner.deals)
+        if partner.company:
+            item["company"] = partner.company
         self._table.put(Put(item))
 
     def set_deal_terms(self, partner_id: str, terms: DealTerms) -> None:
@@ -132,9 +151,45 @@ class Accounts:
         """Read the public keys (JWK, RFC 7517) that may vouch for tokens, by key id; several while one rotates out."""
         return {item["sk"]: item["jwk"] for item in self._table.query(_SIGNING_KEYS, " ", _LAST)}
 
-    def save_signing_key(self, key_id: str, jwk: Mapping[str, Any]) -> None:
+    def signer(self) -> tuple[str, str] | None:
+        """Return which key signs now: its id, and its id in KMS; None if none does."""
+        item = self._table.get(_SIGNER)
+        return (item["keyId"], item["kmsId"]) if item else None
+
+    def set_signer(self, key_id: str, kms_id: str) -> None:
+        """Have a key sign from now on, at the latest when warm processes look again."""
+        partition, sort = _SIGNER
+        self._table.put(Put({"pk": partition, "sk": sort, "keyId": key_id, "kmsId": kms_id}))
+
+    def retire_signing_key(self, key_id: str) -> None:
+        """Let tokens that a key signed be refused, and the key be published no longer."""
+        self._table.delete_all([(_SIGNING_KEYS, key_id)])
+
+    def signing_key_records(self) -> dict[str, SigningKeyRecord]:
+        """Read all that is kept of the keys, by key id."""
+        return {
+            item["sk"]: SigningKeyRecord(
+                kms_id=item.get("kmsId"),
+                added=clock.from_text(item["added"]),
+                signed_until=clock.from_text(item["signedUntil"]) if "signedUntil" in item else None,
+            )
+            for item in self._table.query(_SIGNING_KEYS, " ", _LAST)
+        }
+
+    def save_signing_key(
+        self, key_id: str, jwk: Mapping[str, Any], *, kms_id: str | None = None, added: datetime | None = None
+    ) -> None:
         """Let tokens signed by a key be accepted; `jwk` must hold its public part only."""
-        self._table.put(Put({"pk": _SIGNING_KEYS, "sk": key_id, "jwk": dict(jwk)}))
+        since = clock.to_text(added or clock.system_clock())
+        item: dict[str, Any] = {"pk": _SIGNING_KEYS, "sk": key_id, "jwk": dict(jwk), "added": since}
+        if kms_id:
+            item["kmsId"] = kms_id
+        self._table.put(Put(item))
+
+    def note_last_signature(self, key_id: str, at: datetime) -> None:
+        """Keep until when a key may have signed."""
+        values = {":until": clock.to_text(at)}
+        self._table.update(Update((_SIGNING_KEYS, key_id), "SET signedUntil = :until", values=values))
 
 
 def _read_deal_terms(item: Item | None) -> DealTerms | None:

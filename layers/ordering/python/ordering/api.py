@@ -2,8 +2,9 @@
 
 A function registers handlers with Powertools' own decorators. A handler is a plain function; the names and types of
 its parameters say what it gets: parts of the path by name, as text; `query`, `headers` and `body` as the models that
-annotate them, checked; `unit`, whose orders the call is about, as the contract finds it; and `call`. It returns what
-the contract shows, or an `Answer` where more than the body matters. Everything raised becomes the contract's error.
+annotate them, checked; `unit`, whose orders the call is about, as the contract finds it; and `call`, or `visit` where
+anybody may call. It returns what the contract shows, or an `Answer` where more than the body matters. Everything
+raised becomes the contract's error.
 
 Powertools' own validation is not used: it answers faults one part at a time, reads JSON leniently, and costs more than
 everything else on the way (docs/decisions/0002).
@@ -30,11 +31,12 @@ from ordering.contracts.http import (
     MethodNotAllowed,
     NoSuchPath,
     Request,
+    Visit,
     encode,
     read_headers,
     read_query,
 )
-from ordering.errors import Fault, Forbidden, Invalid, OrderingError, TooManyRequests, Unauthorized
+from ordering.errors import Fault, Forbidden, Invalid, OrderingError, TooManyRequests, Unauthorized, Unavailable
 from ordering.invocation import deadline_of
 from ordering.principal import Principal
 from ordering.wiring import Services
@@ -47,16 +49,23 @@ _REFUSALS: Mapping[str, Callable[[], OrderingError]] = {
         Forbidden, "switched-off", "This partner's access is switched off. Ask support to switch it on again."
     ),
     "too-many-requests": TooManyRequests,
+    "unavailable": Unavailable,
 }
 """What the authorizer's reasons are as errors; any other, and none, is that nobody known calls."""
 
 
 class Api(APIGatewayRestResolver):
-    """One function's routes under one contract; `connect` makes the services that their handlers use."""
+    """One function's routes under one contract.
 
-    def __init__(self, contract: Contract, connect: Callable[[], Services]) -> None:
+    Args:
+        connect: Makes the services that the handlers use.
+        public: Whether anybody may call, so that there is no authorizer before the function.
+    """
+
+    def __init__(self, contract: Contract, connect: Callable[[], Services], *, public: bool = False) -> None:
         super().__init__()
         self.contract = contract
+        self._public = public
         self._connect = connect
         self.use(middlewares=[_bind])
         self.exception_handler(Exception)(self._refuse)
@@ -80,7 +89,7 @@ class Api(APIGatewayRestResolver):
         """Answer one event of API Gateway's Lambda proxy integration."""
         began = time.perf_counter()
         head = event["httpMethod"].upper() == "HEAD"
-        answer = self.resolve({**event, "httpMethod": "GET"} if head else event, context)
+        answer = self.resolve(_routed(event, head=head), context)
         answer["multiValueHeaders"] |= {name: [value] for name, value in self.contract.headers.items()}
         answer["multiValueHeaders"]["X-Request-Id"] = [event["requestContext"]["requestId"]]
         if head:
@@ -100,6 +109,10 @@ class Api(APIGatewayRestResolver):
         call = Call(Request.of(event), self._caller(), deadline_of(self.lambda_context))
         self.contract.admit(call)
         return call
+
+    def visit(self) -> Visit:
+        """Return the call that is being answered, by whomever it is made."""
+        return Visit(Request.of(self.current_event.raw_event), deadline_of(self.lambda_context))
 
     def _caller(self) -> Principal:
         told = self.current_event.raw_event["requestContext"].get("authorizer") or {}
@@ -124,7 +137,8 @@ class Api(APIGatewayRestResolver):
 
     def _not_found(self, _: NotFoundError) -> Response[str]:
         """Answer OPTIONS, a method that the path does not know, and a path that there is not."""
-        self._caller()
+        if not self._public:
+            self._caller()
         request = Request.of(self.current_event.raw_event)
         # The router keeps its routes to itself, but asks nobody for the methods of a path.
         known = {
@@ -157,11 +171,24 @@ class Api(APIGatewayRestResolver):
         )
 
 
+def _routed(event: dict[str, Any], *, head: bool) -> dict[str, Any]:
+    """Return an event as the router knows it: HEAD is a GET, and a slash at the end of the path means nothing."""
+    context = event["requestContext"]
+    return {
+        **event,
+        "httpMethod": "GET" if head else event["httpMethod"],
+        "path": event["path"].rstrip("/") or "/",
+        "requestContext": {**context, "path": (context.get("path") or event["path"]).rstrip("/") or "/"},
+    }
+
+
 def _bind(app: Api, next_middleware: Callable[[Api], Response[Any]]) -> Response[Any]:
     """Hand the handler what its parameters ask for; every part that breaks a rule is told at once."""
     wanted = wanted_by(app.context["_route"].func)
     if "call" in wanted:
         app.context["_route_args"] |= _arguments(app, wanted)
+    elif "visit" in wanted:
+        app.context["_route_args"]["visit"] = app.visit()
     response = next_middleware(app)
     result = response.body
     if result is None or isinstance(result, str):

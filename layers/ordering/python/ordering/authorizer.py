@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 from ordering.accounts import Accounts, Partner
 from ordering.clock import Deadline
+from ordering.errors import Unavailable
 from ordering.invocation import Context, deadline_of
 from ordering.principal import Principal
 from ordering.reference_tokens import ReferenceTokens, is_reference
@@ -30,10 +31,10 @@ _log.setLevel(logging.INFO)
 
 Effect = Literal["Allow", "Deny"]
 
-Refusal = Literal["unauthorized", "switched-off", "too-many-requests"]
+Refusal = Literal["unauthorized", "switched-off", "too-many-requests", "unavailable"]
 """What a call that is let through without a principal is to be refused for."""
 
-OWN_WORDS = ("/v2",)
+OWN_WORDS = ("/v1", "/v2")
 """The first parts of the paths whose functions refuse in their own words."""
 
 REQUESTS_A_SECOND = {"/v2": 10}
@@ -89,12 +90,16 @@ def make_handler(doorkeeper: Doorkeeper) -> Handler:
         prefix = own_words(event["methodArn"])
         try:
             claims, partner = doorkeeper.identify(event, deadline)
+            too_fast = prefix is not None and doorkeeper.too_fast(claims, prefix, deadline)
         except TokenRefused as refusal:
             _log.info("refused", extra={"reason": str(refusal), "ms": _since(began)})
             if prefix:
                 return refused(event["methodArn"], "unauthorized")
             raise Unauthorized from None
-        too_fast = prefix is not None and doorkeeper.too_fast(claims, prefix, deadline)
+        except Unavailable:
+            if prefix:
+                return refused(event["methodArn"], "unavailable")
+            raise
         _log.info(
             "authorized",
             extra={"partner": partner.id, "active": partner.active, "tooFast": too_fast, "ms": _since(began)},
@@ -154,8 +159,9 @@ def principal_of(claims: Claims, partner: Partner) -> Principal:
         business_units=tuple(unit for unit in partner.business_units if covered is None or unit.id in covered),
         order_source=partner.order_source,
         payment_terms=partner.payment_terms,
-        grants=tuple(sorted(partner.grants)),
+        grants=tuple(sorted(partner.grants if claims.scope is None else partner.grants & claims.scope)),
         deals=partner.deals,
+        company=partner.company,
     )
 
 

@@ -216,13 +216,14 @@ class OrderBook:
         while True:
             head, tail = self._read()
             low, high = first, first + count
-            newer = self._newer(head, tail, up_to) if up_to else 0
+            bounded = up_to is not None and up_to < head.settled
+            newer = self._newer(head, tail, up_to) if up_to is not None else 0
             if newest_first:
                 total = head.live + len(_live(tail)) - newer
                 low, high = max(total - high, 0), max(total - low, 0)
             # Head and tail are read one after the other: where orders are removed, a total over both would count
             # orders of two instants if the head had changed in between.
-            confirm = self._removals and (bool(tail) or newer > 0)
+            confirm = self._removals and (bool(tail) or bounded)
             settled = self._settled_entries(head, low, min(high, head.live), confirm=confirm)
             if settled is not None:
                 page = self._page(head, tail, settled, low, high)

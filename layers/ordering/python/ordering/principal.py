@@ -51,6 +51,14 @@ class DealTerms:
 
 
 @dataclass(frozen=True, slots=True)
+class Company:
+    """A company that orders e-cards for participants of its programmes."""
+
+    id: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class Principal:
     """A caller: the partner, the user its token stands for, and what that token covers."""
 
@@ -62,6 +70,8 @@ class Principal:
     grants: tuple[str, ...]
     deals: DealTerms | None = None
     """None where the partner is no CRM account."""
+    company: str | None = None
+    """The company's name; None where the partner orders no e-cards."""
 
     def unit(self, identifier: str) -> BusinessUnit | None:
         """Return the business unit of that id if the token covers it."""
@@ -83,4 +93,5 @@ class Principal:
             payment_terms=raw["payment_terms"],
             grants=tuple(raw["grants"]),
             deals=DealTerms(**raw["deals"]) if raw["deals"] else None,
+            company=raw["company"],
         )

@@ -4,7 +4,8 @@ The book's own order, oldest first, costs the same for every page. Newest first 
 the book ended, so that what is placed meanwhile does not push the further pages along. In any other order the first
 page reads the whole book, sorts it, and remembers the sequence for a minute; further pages read the part that they
 show. A reader that goes on in time misses nothing and sees nothing twice: what is added meanwhile is not shown, what is
-removed is left out. A further page that nothing is remembered for is sorted anew.
+removed is left out. A further page that nothing is remembered for is sorted anew. (By id, either way, what is removed
+moves up what is behind it, as in any list by page numbers.)
 
 Keys of the table: `SORTED#<book>#<hash of reader and order>` the sequence, in parts of 1,000 positions.
 """
@@ -111,8 +112,8 @@ class SortedList(Generic[T]):
         page = self.book.page(wanted.first, wanted.count, newest_first=True, up_to=up_to)
         items = self._all(page.entries)
         more = page.total > wanted.first + wanted.count
-        if more and not wanted.first:
-            memory.keep([self._position(items[0])])
+        if not wanted.first:
+            memory.keep([self._position(items[0])] if more else [])
         return Part(items, more)
 
     def _sorted(self, wanted: Wanted, order: Sequence[By]) -> Part[T]:
@@ -123,8 +124,8 @@ class SortedList(Generic[T]):
             return Part(items, more=recalled.total > wanted.first + wanted.count)
         everything = self._sort(self._all(self.book.walk()), order)
         part = _slice(everything, wanted)
-        if part.more:
-            memory.keep([self._position(item) for item in everything])
+        if not wanted.first or part.more:
+            memory.keep([self._position(item) for item in everything] if part.more else [])
         return part
 
     def _sort(self, items: list[T], order: Sequence[By]) -> list[T]:
@@ -160,6 +161,10 @@ class _Memory:
     now: Clock
 
     def keep(self, positions: Sequence[int]) -> None:
+        """Remember a sequence instead of the one before; nothing, if there are no further pages to go on with."""
+        if not positions:
+            self.table.delete_all([self._key(0)])
+            return
         name = secrets.token_hex(8)
         expires = int((self.now() + REMEMBERED).timestamp())
         self.table.put_all(
@@ -198,12 +203,12 @@ class _Memory:
 
 def decisive(order: Iterable[By]) -> tuple[By, ...]:
     """Return an order that leaves no ties: up to the id, which is put last where it is missing."""
-    kept: list[By] = []
-    for by in order:
-        kept.append(by)
+    kept: dict[str, By] = {}
+    for by in (*order, By("id")):
+        kept.setdefault(by.field, by)
         if by.field == "id":
-            return tuple(kept)
-    return (*kept, By("id"))
+            break
+    return tuple(kept.values())
 
 
 def _slice(items: Sequence[T], wanted: Wanted) -> Part[T]:

@@ -213,6 +213,8 @@ class Table:
 
         Strongly consistent, though not as of one moment; further pages of the service are read as they are needed.
         """
+        if first > last:  # which the service takes for a mistake
+            return
         request: dict[str, Any] = {
             "TableName": self.name,
             "KeyConditionExpression": "pk = :pk AND sk BETWEEN :first AND :last",

@@ -6,11 +6,13 @@ A token is refused unless it has our `typ`, a known `kid`, one of two asymmetric
 
 from __future__ import annotations
 
+import base64
+import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Protocol
 
 import jwt
 
@@ -48,6 +50,8 @@ class Claims:
     expires: datetime
     business_units: frozenset[str] | None
     """The only units that the token covers; None for all of the partner's."""
+    scope: frozenset[str] | None = None
+    """The only grants that the token covers (RFC 9068, 2.2.3); None for all of the partner's."""
 
 
 class KeyRing:
@@ -128,6 +132,9 @@ def _claims(payload: Mapping[str, Any]) -> Claims:
     units = payload.get("business_units", [])
     if not isinstance(units, list):
         raise TokenRefused("the business units are no list")
+    scope = payload.get("scope", "")
+    if not isinstance(scope, str):
+        raise TokenRefused("the scope is not text")
     if not all(
         isinstance(text, str) and text for text in [payload["jti"], payload["client_id"], payload["sub"], *units]
     ):
@@ -142,16 +149,44 @@ def _claims(payload: Mapping[str, Any]) -> Claims:
         user=payload["sub"],
         expires=expires,
         business_units=frozenset(units) if "business_units" in payload else None,
+        scope=frozenset(scope.split()) if "scope" in payload else None,
     )
+
+
+class SigningKey(Protocol):
+    """A private key, wherever it is: all that leaves it are signatures."""
+
+    @property
+    def key_id(self) -> str:
+        """The id that verifiers know its public part by."""
+
+    @property
+    def algorithm(self) -> str:
+        """The algorithm of its signatures (RFC 7518)."""
+
+    def sign(self, message: bytes) -> bytes:
+        """Sign a message, in the form that a JWS has (RFC 7515)."""
+
+
+@dataclass(frozen=True, slots=True)
+class PrivateKey:
+    """A P-256 or RSA key in memory, as PEM text."""
+
+    key_id: str
+    pem: str
+    algorithm: str
+
+    def sign(self, message: bytes) -> bytes:
+        """Sign a message."""
+        algorithm = jwt.get_algorithm_by_name(self.algorithm)
+        return algorithm.sign(message, algorithm.prepare_key(self.pem))
 
 
 @dataclass(frozen=True, slots=True)
 class Signer:
-    """Issues tokens with a private key, which is a PEM text of a P-256 or RSA key."""
+    """Issues tokens that are signed with a key."""
 
-    key_id: str
-    private_key: str
-    algorithm: str
+    key: SigningKey
     issuer: str
     audience: str
     now: Clock = system_clock
@@ -162,14 +197,26 @@ class Signer:
         payload: dict[str, Any] = {
             "iss": self.issuer,
             "aud": self.audience,
-            "exp": claims.expires,
-            "nbf": min(now, claims.expires),
-            "iat": min(now, claims.expires),
+            "exp": _seconds(claims.expires),
+            "nbf": _seconds(min(now, claims.expires)),
+            "iat": _seconds(min(now, claims.expires)),
             "jti": claims.token_id,
             "sub": claims.user,
             "client_id": claims.partner,
         }
         if claims.business_units is not None:
             payload["business_units"] = sorted(claims.business_units)
-        headers = {"typ": TYPE, "kid": self.key_id}
-        return jwt.encode(payload, self.private_key, algorithm=self.algorithm, headers=headers)
+        if claims.scope is not None:
+            payload["scope"] = " ".join(sorted(claims.scope))
+        # By hand, because PyJWT wants the private key itself, and the one in KMS never leaves it.
+        header = {"typ": TYPE, "alg": self.key.algorithm, "kid": self.key.key_id}
+        message = b".".join(_base64url(json.dumps(part, separators=(",", ":")).encode()) for part in (header, payload))
+        return b".".join([message, _base64url(self.key.sign(message))]).decode()
+
+
+def _base64url(data: bytes) -> bytes:
+    return base64.urlsafe_b64encode(data).rstrip(b"=")
+
+
+def _seconds(instant: datetime) -> int:
+    return int(instant.timestamp())

@@ -17,7 +17,7 @@ from ordering.accounts import Accounts, Contact
 from ordering.catalogue import Catalogue, FeatureSet, Listing
 from ordering.clock import Clock
 from ordering.errors import Conflict, KeyReused, NotFound, OrderingError
-from ordering.lifecycle import CANCELLED_FROM, TrainingStatus
+from ordering.lifecycle import TRAINING, Mover, State, TrainingStatus
 from ordering.orderbook import GRACE, Collision, Draft, OrderBook, Ticket
 from ordering.principal import BusinessUnit, OrderSource, Principal, User
 from ordering.table import ABSENT, Item, Key, Put, Table, TransactionRefused, Update
@@ -73,8 +73,14 @@ class TrainingOrder:
     contact_surname: str
     contact_email: str
     email_keys: bool
-    status: TrainingStatus
+    state: State[TrainingStatus]
+    """How far it has come; without the history where a list shows the order."""
     created: datetime
+
+    @property
+    def status(self) -> TrainingStatus:
+        """The status."""
+        return self.state.status
 
     @property
     def editable(self) -> bool:
@@ -197,7 +203,7 @@ class TrainingOrders:
             writes = [_order_put(order), *_line_puts(order_id, request.wishes, offered)]
             if once:
                 writes.append(self._once_put(caller, once, order, answer(order)))
-            return Draft({"order": _write(order)}, writes)
+            return Draft({"order": _write_entry(order)}, writes)
 
         try:
             ticket = self._book.place(compose)
@@ -241,28 +247,29 @@ class TrainingOrders:
             Conflict: The order can no longer be cancelled.
         """
         order = self.order(order_id)
-        cancelled = replace(order, status=TrainingStatus.CANCELLED)
-        if order.status not in CANCELLED_FROM:
-            raise Conflict(f"Order {order_id} is {order.status} and can no longer be cancelled.")
+        state = TRAINING.move(str(order_id), order.state, TrainingStatus.CANCELLED, Mover.SUPPORT, self._now())
+        names = {"#order": "order", "#status": "status"}
+        to = state.to_item()
+        move = Update(
+            _order_key(order_id),
+            "SET #order.#status = :status, #order.version = :version, #order.history = :history",
+            condition="#order.version = :read",
+            names=names,
+            values={**{f":{name}": value for name, value in to.items()}, ":read": order.state.version},
+        )
         show = Update(
             self._book.entry_key(order.position),
-            "SET #order.#status = :to",
-            names={"#order": "order", "#status": "status"},
-            values={":to": str(cancelled.status)},
-        )
-        move = replace(
-            show,
-            key=_order_key(order_id),
-            condition="#order.#status = :from",
-            values={**show.values, ":from": str(order.status)},
+            "SET #order.#status = :status",
+            names=names,
+            values={":status": to["status"]},
         )
         try:
             self._table.transact([move, show])
         except TransactionRefused as refusal:
-            now = self.order(order_id)
-            if now.status is not TrainingStatus.CANCELLED:
-                raise Conflict(f"Order {order_id} is {now.status} and can no longer be cancelled.") from refusal
-        return cancelled
+            # An earlier try may have taken effect, with only its answer lost.
+            if self.order(order_id).state != state:
+                raise Conflict(f"Order {order_id} has changed since it was {order.status}.") from refusal
+        return replace(order, state=state)
 
     def settle(self) -> int:
         """Settle the unit's book and return up to which position it is settled."""
@@ -295,7 +302,7 @@ class TrainingOrders:
             contact_surname=person.surname,
             contact_email=email,
             email_keys=request.email_keys,
-            status=TrainingStatus.NEW,
+            state=TRAINING.begin(str(order_id), TrainingStatus.NEW, Mover.PARTNER, ticket.issued),
             created=ticket.issued,
         )
 
@@ -364,6 +371,10 @@ def _packs(lines: Sequence[Item]) -> Iterator[list[Item]]:
 
 
 def _write(order: TrainingOrder) -> Item:
+    return {**_write_entry(order), **order.state.to_item()}
+
+
+def _write_entry(order: TrainingOrder) -> Item:
     return {
         "id": order.id,
         "position": order.position,
@@ -396,6 +407,6 @@ def _read(item: Item) -> TrainingOrder:
         contact_surname=item["contact"]["surname"],
         contact_email=item["contact"]["email"],
         email_keys=item["emailKeys"],
-        status=TrainingStatus(item["status"]),
+        state=TRAINING.read({"version": 0, "history": (), **item}),
         created=clock.from_text(item["created"]),
     )

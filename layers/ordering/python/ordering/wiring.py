@@ -8,17 +8,22 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from ordering import authorizer, fulfilment
+from ordering import authorizer, fulfilment, kms
 from ordering.accounts import Accounts
 from ordering.catalogue import Catalogue, Recent
+from ordering.clients import Clients
 from ordering.clock import Clock, Deadline, system_clock
 from ordering.deal_orders import DealOrders
 from ordering.deal_products import DealProducts
+from ordering.ecard_catalogue import EcardCatalogue, RecentEcards
+from ordering.ecard_orders import EcardOrders
 from ordering.invocation import Context, deadline_of
+from ordering.kms import Kms
 from ordering.orderbook import GRACE, OrderBook
 from ordering.principal import BusinessUnit
 from ordering.reference_tokens import ReferenceTokens
 from ordering.table import Send, Table, Usage, connect
+from ordering.token_desk import RecentKeys, TokenDesk
 from ordering.tokens import KeyRing, Verifier
 from ordering.training_orders import Sequence32, TrainingOrders
 
@@ -38,7 +43,12 @@ class Services:
     grace: timedelta = GRACE
     usage: Usage = field(default_factory=Usage)
     recent: Recent = field(default_factory=Recent)
+    recent_ecards: RecentEcards = field(default_factory=RecentEcards)
     sequence: Sequence32 = field(default_factory=Sequence32)
+    kms: Kms = kms.nowhere
+    issuer: str = ""
+    audience: str = ""
+    recent_keys: RecentKeys = field(default_factory=RecentKeys)
 
     def training_orders(self, unit: BusinessUnit, deadline: Deadline) -> TrainingOrders:
         """Return the training orders of a business unit, for one request."""
@@ -48,6 +58,14 @@ class Services:
     def deal_orders(self, account: str, deadline: Deadline) -> DealOrders:
         """Return the deal orders of a CRM account, for one request."""
         return DealOrders(self._table(self.orders_table, deadline), account, self.now, self.grace)
+
+    def ecard_orders(self, company: str, deadline: Deadline) -> EcardOrders:
+        """Return the e-card orders of a company, for one request."""
+        return EcardOrders(self._table(self.orders_table, deadline), company, now=self.now, grace=self.grace)
+
+    def ecard_catalogue(self, company: str, deadline: Deadline) -> EcardCatalogue:
+        """Return what a company can order of e-cards, for one request."""
+        return EcardCatalogue(self._table(self.catalogue_table, deadline), company, self.recent_ecards)
 
     def deal_products(self, account: str, deadline: Deadline) -> DealProducts:
         """Return what a CRM account can put on its deal orders, for one request."""
@@ -65,6 +83,13 @@ class Services:
         """Return the accounts, for one request."""
         return Accounts(self._table(self.accounts_table, deadline))
 
+    def token_desk(self, deadline: Deadline) -> TokenDesk:
+        """Return where clients get their tokens, for one request."""
+        clients = Clients(self._table(self.accounts_table, deadline), self.now)
+        return TokenDesk(
+            self.accounts(deadline), clients, self.kms, self.issuer, self.audience, self.recent_keys, self.now
+        )
+
     def reference_tokens(self, deadline: Deadline) -> ReferenceTokens:
         """Return the reference tokens, for one request."""
         return ReferenceTokens(self._table(self.accounts_table, deadline))
@@ -81,6 +106,9 @@ def from_environment() -> Services:
         catalogue_table=os.environ.get("CATALOGUE_TABLE", ""),
         accounts_table=os.environ.get("ACCOUNTS_TABLE", ""),
         grace=timedelta(seconds=float(os.environ.get("GRACE_SECONDS", GRACE.total_seconds()))),
+        kms=kms.connect_when_called(),
+        issuer=os.environ.get("TOKEN_ISSUER", ""),
+        audience=os.environ.get("TOKEN_AUDIENCE", ""),
     )
 
 
@@ -106,5 +134,5 @@ def authorizer_from_environment() -> authorizer.Handler:
     """Make the authorizer for the accounts table, issuer and audience that the function's environment names."""
     services = from_environment()
     keys = KeyRing(lambda: services.accounts(Deadline.after(KEYS_WITHIN)).signing_keys())
-    verifier = Verifier(keys, issuer=os.environ["TOKEN_ISSUER"], audience=os.environ["TOKEN_AUDIENCE"])
+    verifier = Verifier(keys, issuer=services.issuer, audience=services.audience)
     return authorizer.make_handler(authorizer.Doorkeeper(verifier, services.accounts, services.reference_tokens))

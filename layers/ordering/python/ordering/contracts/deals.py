@@ -120,7 +120,7 @@ class ListQuery(BaseModel):
     @classmethod
     def _sorts_by_fields(cls, order: tuple[By, ...]) -> tuple[By, ...]:
         if unknown := [by.field for by in order if by.field not in cls.sortable]:
-            raise PydanticCustomError("unknown_field", f"'{unknown[0]}' is no field of the resource")
+            raise PydanticCustomError("invalid_format", f"'{unknown[0]}' is no field of the resource")
         return order
 
     @property
@@ -167,7 +167,10 @@ def _number(value: object) -> object:
     if isinstance(value, bool) or not isinstance(value, (int, Decimal)):
         raise PydanticCustomError("invalid_type", "It should be a number, or a text that is one")
     exact = Decimal(value)
-    if exact and (exact.adjusted() >= _WHOLE_DIGITS or int(exact.as_tuple().exponent) < -_PLACES):
+    places = -int(exact.as_tuple().exponent)
+    if not exact:
+        return exact.copy_abs() if 0 <= places <= _PLACES else Decimal(0)
+    if exact.adjusted() >= _WHOLE_DIGITS or places > _PLACES:
         raise PydanticCustomError("out_of_range", f"It should have {_WHOLE_DIGITS} digits and {_PLACES} places at most")
     return exact
 
@@ -184,9 +187,15 @@ _PLACES = 6
 _DECIMAL = re.compile(r"-?[0-9]{1,20}(\.[0-9]{1,20})?")
 
 
-def _not_blank(text: str) -> str:
-    if not text.strip():
+def _not_blank(value: object) -> object:
+    if value is None or (isinstance(value, str) and not value.strip()):
         raise PydanticCustomError("blank", "It should not be blank")
+    return value
+
+
+def _currency(text: str) -> str:
+    if not re.fullmatch("[A-Z]{3}", text):
+        raise PydanticCustomError("invalid_format", "It should be three capital letters (ISO 4217)")
     return text
 
 
@@ -201,8 +210,12 @@ _AS_INTEGER = WithJsonSchema({"anyOf": [{"type": "integer"}, {"type": "string"}]
 Number = Annotated[Decimal, BeforeValidator(_number), BeforeValidator(_not_null), _AS_NUMBER]
 Percent = Annotated[Number, AfterValidator(_plain)]
 Whole = Annotated[int, BeforeValidator(_whole), BeforeValidator(_not_null), _AS_INTEGER]
-Name = Annotated[str, BeforeValidator(_not_null), AfterValidator(_not_blank)]
-Currency = Annotated[str, Field(pattern="^[A-Z]{3}$", description="ISO 4217, three capital letters.")]
+Name = Annotated[Text, BeforeValidator(_not_blank)]
+Currency = Annotated[
+    str,
+    AfterValidator(_currency),
+    WithJsonSchema({"type": "string", "pattern": "^[A-Z]{3}$", "description": "ISO 4217, three capital letters."}),
+]
 LongText = Annotated[str, Field(max_length=10_000)]
 Ignored = Annotated[Any, Field(description="Read only: taken, because clients send back what they read, and ignored.")]
 

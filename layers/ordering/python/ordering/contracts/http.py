@@ -17,12 +17,12 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Annotated, Any, Generic, Never, Protocol, TypeVar
+from typing import Annotated, Any, Generic, Protocol, TypeVar
 from urllib.parse import urlencode
 
 import msgspec
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ValidationError, WithJsonSchema
-from pydantic_core import PydanticCustomError
+from pydantic_core import PydanticCustomError, from_json
 
 from ordering.clock import Deadline
 from ordering.errors import Fault, Invalid, OrderingError, Part
@@ -55,6 +55,8 @@ class Request:
     is_base64: bool
     host: str = ""
     """The host that API Gateway was called by."""
+    address: str = ""
+    """Where the request comes from."""
 
     @classmethod
     def of(cls, event: Mapping[str, Any]) -> Request:
@@ -72,6 +74,7 @@ class Request:
             body=event.get("body"),
             is_base64=bool(event.get("isBase64Encoded")),
             host=context.get("domainName") or "",
+            address=(context.get("identity") or {}).get("sourceIp") or "",
         )
 
     def link(self, path: str) -> str:
@@ -95,6 +98,14 @@ class Call:
 
     request: Request
     caller: Principal
+    deadline: Deadline
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """A request to a function that anybody may call, and the moment by which it must be answered."""
+
+    request: Request
     deadline: Deadline
 
 
@@ -230,8 +241,11 @@ def read_exact_body(model: type[M], request: Request) -> M:
     Raises:
         As `read_body`.
     """
+    raw = json_body(request)
     try:
-        value = json.loads(json_body(request), parse_float=Decimal, parse_constant=_no_number)
+        # The standard library's parser is the one that leaves numbers alone, but it also reads what is no JSON.
+        from_json(raw, allow_inf_nan=False)
+        value = json.loads(raw.decode(), parse_float=Decimal)
     except (ValueError, RecursionError, ArithmeticError):
         raise Invalid([Fault("body", (), "malformed_json", "The body is no JSON.")]) from None
     try:
@@ -246,7 +260,7 @@ def json_body(request: Request) -> bytes:
     Raises:
         As `read_body`.
     """
-    raw = _raw_body(request)
+    raw = raw_body(request)
     if not raw:
         raise Invalid([Fault("body", (), "required", "Send a JSON object as the body.")])
     if not _JSON_TYPE.fullmatch(request.headers.get("content-type", "").strip()):
@@ -254,10 +268,6 @@ def json_body(request: Request) -> bytes:
     if len(raw) > LARGEST_BODY:
         raise ContentTooLarge(f"The body is larger than {LARGEST_BODY:,} bytes.")
     return raw
-
-
-def _no_number(name: str) -> Never:
-    raise ValueError(f"{name} is no number")
 
 
 def accepts_json(accept: str | None) -> bool:
@@ -276,7 +286,8 @@ def accepts_json(accept: str | None) -> bool:
 _JSON_TYPE = re.compile(r'application/(json|[\w.+-]+\+json)\s*(;\s*charset="?utf-8"?\s*)?', re.IGNORECASE)
 
 
-def _raw_body(request: Request) -> bytes:
+def raw_body(request: Request) -> bytes:
+    """Return the body's bytes, empty if there is none."""
     body = request.body or ""
     if not request.is_base64:
         # A surrogate that stands alone is no text; encoded like this it is no JSON either.

@@ -1,0 +1,47 @@
+"""The official client with its surroundings, and a local run for it to call."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from client.deals import Deals, shared
+from client.official_client import PYTHON, TESTS, OfficialClient, command
+from ordering_tools import demo_deals
+
+
+@pytest.fixture(scope="session")
+def deals(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Deals:
+    return shared(pytestconfig, tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def surroundings(deals: Deals) -> dict[str, str]:
+    """Environment variables of the client's processes, as its own tests want them."""
+    assert PYTHON.exists(), "run `make test` once: it makes the client's environment"
+    own = {"BASECRM_BASE_URL": deals.told["baseUrl"], "BASECRM_ACCESS_TOKEN": deals.told["tokens"]["deals"]}
+    return {**os.environ, **own, "NO_PROXY": "*"}
+
+
+@pytest.fixture(scope="session")
+def process(surroundings: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        command("conversation"), cwd=TESTS, env=surroundings, stdin=pipe, stdout=pipe, text=True
+    ) as process:
+        yield process
+
+
+@pytest.fixture
+def crm(process: subprocess.Popen[str], deals: Deals) -> OfficialClient:
+    """The client of an account that has nothing yet."""
+    return OfficialClient(process, deals.token(deals.account()))
+
+
+@pytest.fixture
+def demo_crm(process: subprocess.Popen[str], deals: Deals) -> OfficialClient:
+    """The client of the demo account."""
+    return OfficialClient(process, deals.token(demo_deals.ACCOUNT))

@@ -1,0 +1,45 @@
+"""The client's own tests, unmodified: each counts as one of ours."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+
+import pytest
+
+from client.official_client import TESTS, command
+
+pytestmark = pytest.mark.gateway
+
+METHODS = {
+    "orders": ("OrdersServiceTests", ["list", "create", "retrieve", "update", "destroy"]),
+    "line_items": ("LineItemsServiceTests", ["list", "create", "retrieve", "destroy"]),
+    "products": ("ProductsServiceTests", ["list", "create", "retrieve", "update", "destroy"]),
+}
+KNOWN = [
+    f"basecrm.test.test_{service}_service.{case}.test_{test}"
+    for service, (case, methods) in METHODS.items()
+    for test in ["service_property_exists", *(f"method_{method}_exists" for method in methods), *methods]
+]
+
+
+@pytest.fixture(scope="module")
+def outcomes(surroundings: dict[str, str]) -> dict[str, str | None]:
+    """What went wrong in each of the client's tests, None where nothing did."""
+    done = subprocess.run(
+        command("official"), cwd=TESTS, env=surroundings, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    found: dict[str, str | None] = json.loads(done.stdout)
+    return found
+
+
+def test_they_are_the_known_ones(outcomes: dict[str, str | None]) -> None:
+    """The tests that ran are those that the client is known to have for orders, line items and products."""
+    assert sorted(outcomes) == sorted(KNOWN)
+
+
+@pytest.mark.parametrize("name", KNOWN, ids=[name.removeprefix("basecrm.test.") for name in KNOWN])
+def test_official(outcomes: dict[str, str | None], name: str) -> None:
+    """Every test that ships with the client passes against this API."""
+    assert outcomes[name] is None, outcomes[name]

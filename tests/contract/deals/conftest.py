@@ -1,0 +1,40 @@
+"""Deal orders over tables in memory: each test has its own, so that ids begin at 1."""
+
+from __future__ import annotations
+
+import pytest
+
+from ordering.wiring import Services
+from support.deals import ACCOUNT, OTHER_ACCOUNT, Crm, Watch, services_over
+from support.memory import Memory
+from support.sends import Recorder
+
+
+@pytest.fixture
+def watch() -> Watch:
+    """The time as the functions are told it."""
+    return Watch()
+
+
+@pytest.fixture
+def recorder() -> Recorder:
+    """The connection to the tables."""
+    return Recorder(Memory())
+
+
+@pytest.fixture
+def services(recorder: Recorder, watch: Watch) -> Services:
+    """The services over those tables."""
+    return services_over(recorder, watch)
+
+
+@pytest.fixture
+def crm(services: Services) -> Crm:
+    """An account on the Enterprise plan."""
+    return Crm(services, ACCOUNT)
+
+
+@pytest.fixture
+def stranger(services: Services) -> Crm:
+    """Another such account."""
+    return Crm(services, OTHER_ACCOUNT)

@@ -1,0 +1,353 @@
+"""The contract's lists: pages, links, filters and sorting, of orders, line items and products alike."""
+
+from __future__ import annotations
+
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from ordering.wiring import Services
+from support.deals import ACCOUNT, HOST, ORIGIN, Crm, Watch, fault, faults, price
+from support.sends import Recorder
+
+LISTS = {"order": "/v2/orders", "line_item": "/v2/orders/1/line_items", "product": "/v2/products"}
+EACH_LIST = pytest.mark.parametrize("path", LISTS.values(), ids=LISTS.keys())
+
+
+@pytest.fixture
+def stocked(crm: Crm) -> Crm:
+    """An account with five orders, five line items on the first, and five products."""
+    for number in range(1, 6):
+        crm.order(100 + number, discount=number % 3)
+        crm.product(name=f"P{number % 3}", prices=[price(f"{number}0")])
+    for number in (2, 1, 2, 3, 1):
+        crm.line(1, number)
+    return crm
+
+
+@pytest.mark.parametrize(("kind", "path"), LISTS.items(), ids=LISTS.keys())
+def test_envelope(stocked: Crm, kind: str, path: str) -> None:
+    """A list holds its items as each is shown alone, says how many are on this page, and nothing else."""
+    reply = stocked.get(path).json
+
+    assert list(reply) == ["items", "meta"]
+    assert {"type": "collection", "count": 5, "links": {"self": f"{ORIGIN}{path}?page=1&per_page=25"}} == reply["meta"]
+    assert [{"type": kind}] * 5 == [one["meta"] for one in reply["items"]]
+    assert reply["items"] == [stocked.get(f"{path}/{one['data']['id']}").json for one in reply["items"]]
+
+
+@EACH_LIST
+def test_empty(crm: Crm, path: str) -> None:
+    """A list of nothing is a page without items."""
+    crm.order(1)
+    reply = crm.get("/v2/orders?deal_id=2" if path == "/v2/orders" else path).json
+
+    assert (reply["items"], reply["meta"]["count"], list(reply["meta"]["links"])) == ([], 0, ["self"])
+
+
+@EACH_LIST
+def test_links(stocked: Crm, path: str) -> None:
+    """`first_page` and `prev_page` are there from page 2 on, `next_page` while there is one; never as null."""
+    expected = {
+        1: {"self": 1, "next_page": 2},
+        2: {"self": 2, "first_page": 1, "prev_page": 1, "next_page": 3},
+        3: {"self": 3, "first_page": 1, "prev_page": 2},
+        4: {"self": 4, "first_page": 1, "prev_page": 3},
+    }
+    for page, links in expected.items():
+        shown = stocked.get(f"{path}?page={page}&per_page=2").json["meta"]["links"]
+        assert {name: f"{ORIGIN}{path}?page={number}&per_page=2" for name, number in links.items()} == shown
+
+
+@EACH_LIST
+def test_a_full_last_page_has_no_next(stocked: Crm, path: str) -> None:
+    """Where a page ends with the list there is no next one."""
+    assert "next_page" not in stocked.get(f"{path}?per_page=5").json["meta"]["links"]
+
+
+@EACH_LIST
+@pytest.mark.parametrize("sort_by", ["id", "id:desc", "created_at", "updated_at:desc"])
+def test_past_the_end(stocked: Crm, path: str, sort_by: str) -> None:
+    """A page past the end is 200 and empty, in every order."""
+    for page in (4, 1_000, 2**31 - 1):
+        reply = stocked.get(f"{path}?page={page}&per_page=2&sort_by={sort_by}")
+        assert (reply.status, reply.json["items"], reply.json["meta"]["count"]) == (200, [], 0)
+        assert "next_page" not in reply.json["meta"]["links"]
+
+
+@EACH_LIST
+@pytest.mark.parametrize("sort_by", ["", "&sort_by=id:desc", "&sort_by=created_at", "&sort_by=updated_at:desc"])
+def test_links_lead_through_the_whole_list(stocked: Crm, path: str, sort_by: str) -> None:
+    """Who follows `next_page` sees the list once, in its order."""
+    whole = stocked.ids(f"{path}?per_page=500{sort_by}")
+
+    assert len(whole) == 5
+    assert whole == [one["id"] for one in stocked.pages(f"{path}?per_page=2{sort_by}")]
+
+
+def test_filters_stay_in_the_links(stocked: Crm) -> None:
+    """Links carry the page, its size and all that the list was asked for with."""
+    links = stocked.get("/v2/orders?ids=5,1,3,4&per_page=1&sort_by=discount:desc,id&page=2").json["meta"]["links"]
+
+    assert {name: parse_qs(urlsplit(link).query).pop("page")[0] for name, link in links.items()} == {
+        "self": "2",
+        "first_page": "1",
+        "prev_page": "1",
+        "next_page": "3",
+    }
+    for link in links.values():
+        query = parse_qs(urlsplit(link).query)
+        assert {name: values for name, values in query.items() if name != "page"} == {
+            "per_page": ["1"],
+            "ids": ["5,1,3,4"],
+            "sort_by": ["discount:desc,id"],
+        }
+
+
+def test_deal_id_stays_in_the_links(stocked: Crm) -> None:
+    """The deal that was asked for is in the links too."""
+    link = stocked.get("/v2/orders?deal_id=101").json["meta"]["links"]["self"]
+
+    assert link == f"{ORIGIN}/v2/orders?page=1&per_page=25&deal_id=101"
+
+
+def test_links_under_a_stage(services: Services, stocked: Crm) -> None:
+    """Where the stage's name stands in front of the paths, links have it too."""
+    staged = Crm(services, ACCOUNT, stage="live")
+
+    for path in LISTS.values():
+        links = staged.get(f"{path}?page=2&per_page=2").json["meta"]["links"]
+        assert {f"{ORIGIN}/live{path}"} == {link.partition("?")[0] for link in links.values()}
+        assert len(links) == 4
+    assert stocked.ids("/v2/orders?per_page=2&page=2") == staged.ids("/v2/orders?per_page=2&page=2")
+
+
+def test_links_name_the_host_that_was_called(crm: Crm) -> None:
+    """Links are absolute: the host is the one that was called, the scheme the one that was used."""
+    forwarded = {"Host": "localhost:3000", "X-Forwarded-Proto": "http"}
+
+    assert (
+        crm.get("/v2/orders", headers=forwarded).json["meta"]["links"]["self"].startswith("http://localhost:3000/v2/")
+    )
+    assert crm.get("/v2/orders").json["meta"]["links"]["self"].startswith(f"https://{HOST}/v2/")
+
+
+def test_page_size(crm: Crm) -> None:
+    """A page has 25 unless asked otherwise, and 500 at most."""
+    for deal_id in range(1, 28):
+        crm.order(deal_id)
+
+    assert tuple(
+        crm.get(f"/v2/orders{query}").json["meta"]["count"] for query in ("", "?per_page=27", "?per_page=500")
+    ) == (25, 27, 27)
+    assert crm.ids("/v2/orders?page=2") == [26, 27]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "per_page=501",
+        "per_page=0",
+        "per_page=-1",
+        "per_page=",
+        "per_page=x",
+        "per_page=1.0",
+        "per_page=01",
+        "per_page=%2B1",
+        "per_page=1e2",
+        "per_page=99999999999999999999",
+        "page=0",
+        "page=-1",
+        "page=",
+        "page=one",
+        "page=2147483648",
+        "page=1&page=2",
+        "ids=",
+        "ids=,",
+        "ids=1,",
+        "ids=1;2",
+        "ids=1,x",
+        "ids=0",
+        "ids=-1",
+        "ids=01",
+        "ids=1, 2",
+        "ids=1&ids=2",
+        "ids[]=1",
+        f"ids={2**53}",
+        "ids=" + ",".join(map(str, range(1, 502))),
+        "sort_by=",
+        "sort_by=nothing",
+        "sort_by=id:",
+        "sort_by=id:up",
+        "sort_by=id:DESC",
+        "sort_by=-id",
+        "sort_by=id,",
+        "sort_by=id, created_at",
+        "sort_by=product_id",
+        "sort_by=__class__",
+        "sort_by=id&sort_by=id",
+        "Page=1",
+        "per-page=1",
+        "q=x",
+        "=",
+    ],
+)
+def test_bad_parameters(crm: Crm, query: str) -> None:
+    """A parameter that is malformed, out of its range, repeated or unknown is 400 `invalid_param`."""
+    for path in LISTS.values():
+        assert fault(crm.get(f"{path}?{query}"), 400) == ("invalid_param",)
+
+
+@pytest.mark.parametrize(
+    "query", ["deal_id=", "deal_id=x", "deal_id=0", "deal_id=1,2", "deal_id=1.0", f"deal_id={2**53}"]
+)
+def test_bad_deals(stocked: Crm, query: str) -> None:
+    """So is a deal's id that cannot be one."""
+    assert fault(stocked.get(f"/v2/orders?{query}"), 400) == ("invalid_param",)
+
+
+@pytest.mark.parametrize("path", ["/v2/products", "/v2/orders/1/line_items"])
+def test_only_orders_are_filtered_by_deal(stocked: Crm, path: str) -> None:
+    """Other lists know no deal."""
+    assert fault(stocked.get(f"{path}?deal_id=101"), 400) == ("invalid_param",)
+
+
+def test_every_bad_parameter_is_told(stocked: Crm) -> None:
+    """All parameters that break rules are told at once, each by its name."""
+    reply = stocked.get("/v2/orders?page=0&per_page=501&foo=1")
+
+    assert faults(reply, 400) == [("invalid_param",)] * 3
+    details = [one["error"]["details"] for one in reply.json["errors"]]
+    assert all(name in detail for name, detail in zip(("page", "per_page", "foo"), details, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/v2/orders"),
+        ("GET", "/v2/orders/1"),
+        ("PUT", "/v2/orders/1"),
+        ("DELETE", "/v2/orders/1"),
+        ("POST", "/v2/orders/1/line_items"),
+        ("GET", "/v2/orders/1/line_items/1000001"),
+        ("DELETE", "/v2/orders/1/line_items/1000001"),
+        ("POST", "/v2/products"),
+        ("GET", "/v2/products/1"),
+        ("PUT", "/v2/products/1"),
+        ("DELETE", "/v2/products/1"),
+    ],
+)
+def test_other_calls_take_no_parameters(stocked: Crm, recorder: Recorder, method: str, path: str) -> None:
+    """A call that is no list knows no parameter at all, and does nothing when it has one."""
+    bodies = {"/v2/orders": {"deal_id": 99}, "/v2/products": {"name": "x"}, "/v2/orders/1": {"discount": 1}}
+    body = {"data": bodies.get(path, {})} if method in {"POST", "PUT"} else None
+    recorder.calls.clear()
+
+    reply = stocked.request(method, f"{path}?page=1", body=body)
+
+    assert "invalid_param" in [one[0] for one in faults(reply, 400)]
+    assert recorder.writes == []
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("ids=1", [1]),
+        ("ids=3,1", [1, 3]),
+        ("ids=3,1,3", [1, 3]),
+        ("ids=9", []),
+        ("ids=9,5,2147483648,9007199254740991", [5]),
+        ("deal_id=103", [3]),
+        ("deal_id=999", []),
+        ("deal_id=103&ids=3,4", [3]),
+        ("deal_id=103&ids=4", []),
+        ("ids=5,4,3&sort_by=id:desc", [5, 4, 3]),
+        ("ids=5,4,3&per_page=2&page=2", [5]),
+        ("deal_id=103&page=2", []),
+        ("deal_id=103&sort_by=discount:desc", [3]),
+    ],
+)
+def test_filters_of_orders(stocked: Crm, query: str, expected: list[int]) -> None:
+    """Orders are chosen by ids, by deal, or by both, and then sorted and put on pages."""
+    assert stocked.ids(f"/v2/orders?{query}") == expected
+
+
+def test_500_ids(crm: Crm) -> None:
+    """A list can be asked for as many ids as a page holds."""
+    for deal_id in range(1, 4):
+        crm.order(deal_id)
+
+    assert crm.ids("/v2/orders?per_page=500&ids=" + ",".join(map(str, range(2, 502)))) == [2, 3]
+
+
+def test_filters_of_others(stocked: Crm) -> None:
+    """Line items and products are chosen by their ids too; a line item's of another order is none."""
+    stocked.line(2, 1)
+    of_first, of_second = stocked.ids("/v2/orders/1/line_items"), stocked.ids("/v2/orders/2/line_items")
+    asked = ",".join(map(str, [of_first[3], of_second[0], of_first[0], 1]))
+
+    assert [of_first[0], of_first[3]] == stocked.ids(f"/v2/orders/1/line_items?ids={asked}")
+    assert stocked.ids("/v2/products?ids=4,2,99") == [2, 4]
+
+
+@pytest.mark.parametrize(
+    ("path", "sort_by", "expected"),
+    [
+        ("/v2/orders", "discount", [3, 1, 4, 2, 5]),
+        ("/v2/orders", "discount:asc", [3, 1, 4, 2, 5]),
+        ("/v2/orders", "discount:desc", [2, 5, 1, 4, 3]),
+        ("/v2/orders", "discount,id:desc", [3, 4, 1, 5, 2]),
+        ("/v2/orders", "discount:desc,deal_id:desc", [5, 2, 4, 1, 3]),
+        ("/v2/orders", "id:desc", [5, 4, 3, 2, 1]),
+        ("/v2/orders", "id:desc,discount", [5, 4, 3, 2, 1]),
+        ("/v2/orders", "deal_id:desc", [5, 4, 3, 2, 1]),
+        ("/v2/products", "name", [3, 1, 4, 2, 5]),
+        ("/v2/products", "name:desc,id:desc", [5, 2, 4, 1, 3]),
+        ("/v2/products", "prices:desc", [5, 4, 3, 2, 1]),
+    ],
+)
+def test_sorting(stocked: Crm, path: str, sort_by: str, expected: list[int]) -> None:
+    """A list is sorted by one field or several, each up or down; ties are settled by the id."""
+    assert stocked.ids(f"{path}?sort_by={sort_by}") == expected
+    assert [one["id"] for one in stocked.pages(f"{path}?sort_by={sort_by}&per_page=2")] == expected
+
+
+@EACH_LIST
+def test_every_field_sorts(stocked: Crm, path: str) -> None:
+    """A list can be sorted by every field that its items have."""
+    for field in stocked.get(path).json["items"][0]["data"]:
+        for direction in ("", ":asc", ":desc"):
+            assert stocked.get(f"{path}?sort_by={field}{direction}").json["meta"]["count"] == 5
+
+
+def test_pages_stay_together(stocked: Crm, watch: Watch) -> None:
+    """Who goes on from page to page in another order than the ids' misses nothing and sees nothing twice."""
+    page = "/v2/orders?sort_by=discount:desc&per_page=2&page="
+    first = stocked.ids(page + "1")
+    stocked.order(106, discount=90)
+    stocked.put("/v2/orders/3", {"data": {"discount": 95}})
+    stocked.delete("/v2/orders/2")
+    watch.pass_(30)
+
+    assert (first, stocked.ids(page + "2"), stocked.ids(page + "3")) == ([2, 5], [1, 4], [3])
+    assert stocked.ids(page + "1") == [3, 6]
+
+
+@pytest.mark.parametrize("sort_by", ["id:asc", "id:desc"])
+def test_pages_by_id_stay_together_while_orders_are_created(stocked: Crm, sort_by: str) -> None:
+    """In the order of the ids too, what is created meanwhile moves nothing from page to page."""
+    page = f"/v2/orders?sort_by={sort_by}&per_page=2&page="
+    expected = [1, 2, 3, 4] if sort_by == "id:asc" else [5, 4, 3, 2]
+
+    first = stocked.ids(page + "1")
+    stocked.order(106)
+
+    assert [*first, *stocked.ids(page + "2")] == expected
+
+
+def test_head(stocked: Crm) -> None:
+    """HEAD of a list is GET without the body."""
+    reply = stocked.request("HEAD", "/v2/orders?page=2&per_page=2")
+
+    assert (reply.status, reply.text) == (200, "")
+    assert reply.headers == stocked.get("/v2/orders?page=2&per_page=2").headers

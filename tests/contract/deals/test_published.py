@@ -1,0 +1,83 @@
+"""The published reference's examples: the same requests have the same answers."""
+
+from __future__ import annotations
+
+import json
+
+from support.deals import JSON, Crm, Watch
+
+LISTED = """
+{  "items": [    {      "data": {        "id": 1,        "deal_id": 12,        "discount": 5,
+"created_at": "2015-07-06T16:32:56Z",        "updated_at": "2015-07-06T16:32:56Z"      },
+"meta": {        "type": "order"      }    }  ],  "meta": {    "type": "collection",    "count": 1,
+"links": {      "self": "http://api.getbase.com/v2/orders?page=1&per_page=25"    }  }}
+"""
+TO_CREATE = '{  "data": {    "deal_id": 12,    "discount": 50  },  "meta": {    "type": "order"  }}'
+CREATED = """
+{  "data": {    "id": 19,    "deal_id": 12,    "discount": 50,    "updated_at": "2015-07-07T10:03:19Z",
+"created_at": "2015-07-07T10:03:19Z"  },  "meta": {    "type": "order"  }}
+"""
+TO_UPDATE = '{  "data": {    "discount": 25  }}'
+UPDATED = """
+{  "data": {    "id": 1,    "deal_id": 12,    "discount": 25,    "updated_at": "2015-07-08T13:03:19Z",
+"created_at": "2015-07-07T10:03:19Z"  },  "meta": {    "type": "order"  }}
+"""
+
+
+def test_retrieve_all_orders(crm: Crm, watch: Watch) -> None:
+    """The list is the published one to the letter: its fields in that order, numbers as numbers, times as text."""
+    watch.set("2015-07-06T16:32:56.987654Z")
+    crm.order(12, discount=5)
+
+    reply = crm.get(
+        "/v2/orders",
+        headers={"Accept": "application/json", "Host": "api.getbase.com", "X-Forwarded-Proto": "http"},
+    )
+
+    assert (reply.status, reply.headers["Content-Type"], reply.headers["Content-Language"]) == (200, JSON, "en")
+    assert json.dumps(json.loads(LISTED), separators=(",", ":")) == reply.text
+
+
+def test_create_an_order(crm: Crm, watch: Watch) -> None:
+    """The published create is answered with the published order, and with 200."""
+    for deal_id in range(101, 119):
+        crm.order(deal_id)
+    watch.set("2015-07-07T10:03:19Z")
+
+    reply = crm.send_json("POST", "/v2/orders", TO_CREATE)
+
+    assert (reply.status, reply.headers["Content-Type"]) == (200, JSON)
+    assert json.loads(CREATED) == reply.json
+
+
+def test_retrieve_a_single_order(crm: Crm, watch: Watch) -> None:
+    """A single order is read as it was created."""
+    watch.set("2015-07-07T10:03:19Z")
+    crm.send_json("POST", "/v2/orders", TO_CREATE)
+
+    reply = crm.get("/v2/orders/1", headers={"Accept": "application/json"})
+
+    assert {**json.loads(CREATED)["data"], "id": 1} == reply.json["data"]
+    assert reply.json["meta"] == {"type": "order"}
+
+
+def test_update_an_order(crm: Crm, watch: Watch) -> None:
+    """The published update is answered with the published order: what was not sent stays."""
+    watch.set("2015-07-07T10:03:19Z")
+    crm.send_json("POST", "/v2/orders", TO_CREATE)
+    watch.set("2015-07-08T13:03:19Z")
+
+    reply = crm.send_json("PUT", "/v2/orders/1", TO_UPDATE)
+
+    assert (200, json.loads(UPDATED)) == (reply.status, reply.json)
+
+
+def test_delete_an_order(crm: Crm) -> None:
+    """The published delete, which sends no type and no body, is answered with 204, no type and no body."""
+    crm.order(12)
+
+    reply = crm.delete("/v2/orders/1")
+
+    assert (reply.status, reply.text) == (204, "")
+    assert "Content-Type" not in reply.headers
+    assert crm.get("/v2/orders/1").status == 404

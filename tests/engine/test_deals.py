@@ -1,0 +1,826 @@
+"""Deal orders and their line items: every order of the steps of a few clients, and many threads at once.
+
+Steps, mishaps and crashes are those of `support/scheduler.py`: at every state what is stored must make sense, and when
+everybody died there, lists must show it, and what is still to be removed must go without a trace.
+`ORDERING_EXPLORE=deep` explores more mishaps.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import re
+import secrets
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from decimal import Decimal
+from functools import partial
+from types import SimpleNamespace
+from typing import Any
+from unittest import mock
+
+import pytest
+
+from engine import oracle
+from engine.engines import Engine, in_threads
+from ordering import orderbook, sorted_lists
+from ordering import table as tables
+from ordering.clock import Clock, Deadline
+from ordering.deal_orders import (
+    LINES,
+    DealOrder,
+    DealOrders,
+    DealTaken,
+    Line,
+    Lines,
+    NewLine,
+    _made,
+    _made_line,
+    _write,
+)
+from ordering.deal_orders import _write_line as written_line
+from ordering.deal_products import Product
+from ordering.errors import NotFound
+from ordering.orderbook import Draft, Ticket
+from ordering.sorted_lists import NEWEST_FIRST, OLDEST_FIRST, Wanted
+from ordering.table import Delete, Item, Put, Table, TransactionRefused, Write, _plain_item
+from support import scheduler
+from support.memory import Memory
+from support.scheduler import START, TABLE, TICK, Client, Event, Explored, Explorer, Log, Setting, Violation
+
+DEEP = os.environ.get("ORDERING_EXPLORE") == "deep"
+ACCOUNT = "account"
+PRODUCT = Product(id=1, name="Training", prices=(), created=START, updated=START)
+DEAL = 7
+
+MakeOrders = Callable[..., DealOrders]
+Act = Callable[[DealOrders, Log], None]
+
+
+# What clients do -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class DeskSetting(Setting):
+    """Gives scripts an account's orders in place of a book."""
+
+    make_orders: MakeOrders = DealOrders
+
+    def book(self, table: Table, now: Clock) -> Any:
+        return self.make_orders(table, ACCOUNT, now)
+
+
+def acts(*steps: tuple[str, Any, Callable[[DealOrders], Any]]) -> Act:
+    """Do one thing after another, each an operation of its own."""
+
+    def script(orders: DealOrders, log: Log) -> None:
+        with mock.patch.object(sorted_lists, "secrets", vars(orderbook)["secrets"]):
+            for kind, detail, act in steps:
+                with log.operation(kind, detail) as told:
+                    told(act(orders))
+
+    return script
+
+
+def new_line(quantity: int) -> NewLine:
+    return NewLine(PRODUCT, Decimal(1), "GBP", Decimal(0), quantity)
+
+
+def creates(discount: int, deal: int = DEAL) -> Act:
+    """Each create has a discount of its own, by which its order is known."""
+    return acts(("create", (deal, discount), lambda orders: orders.place(deal, Decimal(discount)).id))
+
+
+def removes(order_id: int) -> Act:
+    return acts(("remove", order_id, lambda orders: orders.remove(order_id)))
+
+
+def removes_and_sweeps(order_id: int) -> Act:
+    return acts(
+        ("remove", order_id, lambda orders: orders.remove(order_id)),
+        ("sweep", order_id, lambda orders: orders.lines(order_id).sweep()),
+    )
+
+
+def sweeps_behind(order_id: int) -> Act:
+    """Sweep if the order was removed, as the stream's consumer does at some time after that."""
+
+    def script(orders: DealOrders, log: Log) -> None:
+        with suppress(NotFound):
+            orders.order(order_id)
+            return
+        acts(("sweep", order_id, lambda orders: orders.lines(order_id).sweep()))(orders, log)
+
+    return script
+
+
+def settles_lines(order_id: int) -> Act:
+    """Settle line items as the stream's consumer does, whatever became of their order."""
+    return acts(("settle", order_id, lambda orders: orders.lines(order_id)._book.settle()))
+
+
+def changes(order_id: int, discount: int) -> Act:
+    def act(orders: DealOrders) -> int:
+        return int(orders.change(order_id, Decimal(discount)).discount)
+
+    return acts(("change", (order_id, discount), act))
+
+
+def adds(order_id: int, quantity: int) -> Act:
+    """Each line item has a quantity of its own, by which it is known."""
+    return acts(("add", (order_id, quantity), lambda orders: orders.lines(order_id).add(new_line(quantity)).id))
+
+
+def removes_line(order_id: int, position: int) -> Act:
+    def act(orders: DealOrders) -> None:
+        lines = orders.lines(order_id)
+        lines.remove(order_id * LINES + position)
+
+    return acts(("remove line", (order_id, position), act))
+
+
+def lists_lines(order_id: int) -> Act:
+    def act(orders: DealOrders) -> tuple[int, ...]:
+        return tuple(line.quantity for line in orders.lines(order_id).part(Wanted(0, 9), "reader").items)
+
+    return acts(("list lines", order_id, act))
+
+
+def looks_up(deal: int = DEAL) -> Act:
+    def act(orders: DealOrders) -> tuple[int, ...]:
+        return tuple(order.id for order in orders.part(Wanted(0, 9), "reader", deal).items)
+
+    return acts(("look up", deal, act))
+
+
+def reads_from_the_end(pages: int) -> Act:
+    """Page from the newest order back, an order a page; tells what it saw, and whether that was all."""
+
+    def act(orders: DealOrders) -> tuple[tuple[int, ...], bool]:
+        seen: list[int] = []
+        for first in range(pages):
+            part = orders.part(Wanted(first, 1, NEWEST_FIRST), "reader")
+            seen += [order.id for order in part.items]
+            if not part.more:
+                return tuple(seen), True
+        return tuple(seen), False
+
+    return acts(("read back", None, act))
+
+
+def settles(orders: DealOrders, _: Log) -> None:
+    orders.book.settle()
+
+
+def prepared(*steps: Act) -> Memory:
+    """An engine on which some clients have come to their end, one after another, each a tick after the one before."""
+    memory = Memory()
+    for number, step in enumerate(steps):
+        log, now = Log(), partial(_at, number - 1_000)
+        step(DealOrders(Table(memory, TABLE, first_pause=0.0), ACCOUNT, now), log)
+        assert log.running is None
+    return memory
+
+
+def _at(tick: int) -> datetime:
+    return START + tick * TICK
+
+
+# What must hold ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What an engine holds of the account, as plain values."""
+
+    orders: dict[int, Item] = field(default_factory=dict)
+    gone: set[int] = field(default_factory=set)
+    """Positions that are void: of orders that were removed, or never placed."""
+    claims: dict[int, int] = field(default_factory=dict)
+    lines: dict[int, dict[int, int | None]] = field(default_factory=dict)
+    """By order the quantity at each position, None where that is void."""
+    issued: list[int] = field(default_factory=list)
+    items: list[Item] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, memory: Memory) -> Contents:
+        contents = cls()
+        for (partition, sort), raw in memory.scan(TABLE):
+            item = _plain_item(raw)
+            contents.items.append(item)
+            if partition == f"BOOK#deals#{ACCOUNT}":
+                if "void" in item:
+                    contents.gone.add(int(sort))
+                else:
+                    contents.orders[int(sort)] = item["order"]
+            elif partition == f"TICKETS#deals#{ACCOUNT}":
+                contents.issued.append(item["issued"])
+            elif partition.startswith(f"DEAL#{ACCOUNT}#"):
+                contents.claims[int(partition.rpartition("#")[2])] = item["order"]
+            elif match := re.fullmatch(rf"BOOK#deal-lines#{ACCOUNT}#(\d+)", partition):
+                item.setdefault("order", "a line item")  # all books look alike to the oracle of books
+                quantity = None if "void" in item else item["line"]["quantity"]
+                contents.lines.setdefault(int(match[1]), {})[int(sort)] = quantity
+        return contents
+
+    @property
+    def upto(self) -> int:
+        """The last position before the first one that is open."""
+        filled = self.orders.keys() | self.gone
+        return sum(1 for _ in itertools.takewhile(filled.__contains__, itertools.count(1)))
+
+    def live_lines(self, order_id: int) -> list[int]:
+        return [quantity for _, quantity in sorted(self.lines.get(order_id, {}).items()) if quantity is not None]
+
+    def wrongs(self) -> Iterator[str]:
+        """Tell what no moment of any history may show."""
+        deals = {order["deal"]: order_id for order_id, order in self.orders.items()}
+        if len(deals) < len(self.orders) or deals != self.claims:
+            yield f"claims {self.claims}, orders {self.orders}"
+        names = [f"deals#{ACCOUNT}", *(f"deal-lines#{ACCOUNT}#{order_id}" for order_id in self.orders)]
+        for name in names:
+            yield from oracle.Contents.of(iter(self.items), name)._settled_wrongly()
+
+
+def changes_wrongly(before: Contents, after: Contents) -> Iterator[str]:
+    """Tell what no step may do."""
+    if back := before.gone & set(after.orders):
+        yield f"removed and there again: {back}"
+    for order_id in before.lines.keys() | after.lines.keys():
+        was, now = before.lines.get(order_id, {}), after.lines.get(order_id, {})
+        there = order_id in before.orders
+        for position in was.keys() | now.keys():
+            if was.get(position) == now.get(position):
+                continue
+            if now.get(position) is not None and (was.get(position) is not None or not there):
+                yield f"line item {position} of {order_id}, {there=}: was {was.get(position)}, is {now[position]}"
+            if position not in now and there:
+                yield f"line item {position} of {order_id} was swept, and the order is there"
+
+
+@dataclass(frozen=True)
+class Witnessed:
+    """What operations are measured against."""
+
+    orders: frozenset[tuple[int, int, int]]
+    """Id, deal and discount of each."""
+    lines: frozenset[tuple[int, int, int | None]]
+    upto: int
+
+    def has(self, order_id: int) -> bool:
+        return order_id in self.ids
+
+    @property
+    def ids(self) -> set[int]:
+        return {order_id for order_id, _, _ in self.orders}
+
+    def quantities(self, order_id: int) -> list[int]:
+        """The line items of an order before its first open position."""
+        found = {position: quantity for of, position, quantity in self.lines if of == order_id}
+        before_open = itertools.takewhile(found.__contains__, itertools.count(1))
+        return [quantity for position in before_open if (quantity := found[position]) is not None]
+
+
+class DealsJudge:
+    """What is promised of deal orders and their line items."""
+
+    def reads(self, running: tuple[str, Any]) -> bool:
+        return running[0] not in {"sweep", "settle"}
+
+    def view(self, memory: Memory) -> Contents:
+        return Contents.of(memory)
+
+    def summary(self, view: Contents) -> Hashable:
+        return Witnessed(
+            frozenset((number, order["deal"], int(order["discount"])) for number, order in view.orders.items()),
+            frozenset((number, *line) for number, lines in view.lines.items() for line in lines.items()),
+            view.upto,
+        )
+
+    def contents(self, view: Contents) -> Iterator[str]:
+        yield from view.wrongs()
+
+    def step(self, before: Contents, after: Contents) -> Iterator[str]:
+        yield from changes_wrongly(before, after)
+
+    def future(self, memory: Memory, setting: Setting) -> Iterator[str]:
+        """When everybody died and the grace time is over, lists show what is there, and all of it can be removed."""
+        contents, later = Contents.of(memory), memory.fork()
+        orders: Any = setting.book(Table(later, TABLE, first_pause=0.0), lambda: oracle.LONG_AFTER)
+        for order, sign in ((OLDEST_FIRST, 1), (NEWEST_FIRST, -1)):
+            listed = [one.id for one in orders.part(Wanted(0, 1_000, order), "reader").items]
+            if listed != sorted(contents.orders)[::sign]:
+                yield f"listed {listed}, there are {contents.orders}"
+        for order_id, has in contents.orders.items():
+            if [one.id for one in orders.part(Wanted(0, 9), "reader", has["deal"]).items] != [order_id]:
+                yield f"deal {has['deal']} does not show its order {order_id}"
+            lines = [line.quantity for line in orders.lines(order_id).part(Wanted(0, 1_000), "reader").items]
+            if lines != contents.live_lines(order_id):
+                yield f"order {order_id} lists {lines}, there are {contents.lines[order_id]}"
+        for order_id in contents.orders:
+            orders.remove(order_id)
+        yield from Contents.of(later).wrongs()
+        for order_id in contents.lines.keys() | contents.gone | contents.orders.keys():
+            yield from _readable(orders.lines(order_id), contents.lines.get(order_id, {}))
+            orders.lines(order_id).sweep()
+        if left := [key for key, _ in later.scan(TABLE) if "#deal-lines#" in key[0] or key[0].startswith("DEAL#")]:
+            yield f"left when everything was removed: {left}"
+
+    def told(  # noqa: C901, PLR0912 - one case for each kind of event
+        self,
+        event: Event,
+        earlier: Sequence[Event],  # noqa: ARG002 - as it is called
+        witnessed: Sequence[Any],
+        view: Contents,
+    ) -> Iterator[str]:
+        match event:
+            case Event(_, _, "Unavailable"):
+                pass
+            case Event("create", (deal, _), int(order_id)):
+                if order_id not in view.gone and view.orders.get(order_id, {}).get("deal") != deal:
+                    yield f"{event}: {view.orders}"
+            case Event("create", (deal, discount), "DealTaken"):
+                if not any(of == deal and other != discount for seen in witnessed for _, of, other in seen.orders):
+                    yield f"{event}: by none, there was {witnessed}"
+            case Event("remove", order_id, None):
+                if order_id not in view.gone:
+                    yield f"{event}: {view.orders}"
+            case Event("remove" | "list lines", order_id, "NotFound") | Event(
+                "change" | "add", (order_id, _), "NotFound"
+            ):
+                if all(seen.has(order_id) for seen in witnessed):
+                    yield f"{event}: it was there all the time"
+            case Event("change", (order_id, discount), told):
+                if told != discount or not any((order_id, DEAL, discount) in seen.orders for seen in witnessed):
+                    yield f"{event}: there was {witnessed}"
+            case Event("add", (order_id, quantity), int(line_id)):
+                position = line_id - order_id * LINES
+                if order_id in view.orders and view.lines[order_id].get(position, 0) not in {quantity, None}:
+                    yield f"{event}: {view.lines}"
+                if not any((order_id, position, quantity) in seen.lines for seen in witnessed):
+                    yield f"{event}: was never there: {witnessed}"
+            case Event("remove line", (order_id, position), None):
+                if view.lines.get(order_id, {}).get(position) is not None:
+                    yield f"{event}: {view.lines}"
+            case Event("remove line", (order_id, position), "NotFound"):
+                there = [line for seen in witnessed for line in seen.lines if line[:2] == (order_id, position)]
+                if all(seen.has(order_id) for seen in witnessed) and all(line[2] is not None for line in there):
+                    yield f"{event}: it was there all the time"
+            case Event("sweep", order_id, None):
+                if view.live_lines(order_id):
+                    yield f"{event}: {view.lines}"
+            case Event("list lines", order_id, tuple(listed)):
+                yield from _lists_wrongly(order_id, listed, witnessed)
+            case Event("look up", deal, tuple(listed)):
+                if not any({number for number, of, _ in seen.orders if of == deal} == {*listed} for seen in witnessed):
+                    yield f"{event}: there was {witnessed}"
+            case Event("read back", _, (seen, complete)):
+                yield from _read_back_wrongly(seen, complete, witnessed)
+            case Event("settle", _, int()):
+                pass
+            case _:
+                yield f"unexpected: {event}"
+
+    def rest(self, began: Contents, view: Contents, events: Sequence[Event]) -> Iterator[str]:
+        """Where all clients came to their end and know how, what they were told adds up."""
+        if any(event.value == "Unavailable" for event in events):
+            return
+        placed = Counter(began.orders.keys())
+        for event in events:
+            match event:
+                case Event("create", _, int(order_id)):
+                    placed[order_id] += 1
+                case Event("remove", order_id, None):
+                    placed[order_id] -= 1
+        if placed != Counter(view.orders.keys()):
+            yield f"clients were told {events}, there are {view.orders}"
+
+
+def _readable(lines: Lines, there: Mapping[int, int | None]) -> Iterator[str]:
+    """Tell what can still be read of the line items of an order that was removed."""
+    readings: list[Callable[[], object]] = [lambda: lines.part(Wanted(0, 9), "reader")]
+    readings += [partial(lines.line, lines.order_id * LINES + position) for position in there]
+    for read in readings:
+        with suppress(NotFound):
+            yield f"readable under order {lines.order_id}, which was removed: {read()}"
+
+
+def _lists_wrongly(order_id: int, listed: Sequence[int], witnessed: Sequence[Witnessed]) -> Iterator[str]:
+    """A list is one that there was, as far as the order is there all the time."""
+    could = [seen.quantities(order_id) for seen in witnessed]
+    if all(seen.has(order_id) for seen in witnessed):
+        if [*listed] not in could:
+            yield f"listed {listed} of {order_id}, there was {could}"
+    elif not {*listed} <= {quantity for quantities in could for quantity in quantities}:
+        yield f"listed {listed} of {order_id}, which was removed, there was {could}"
+
+
+def _read_back_wrongly(told: Sequence[int], complete: bool, witnessed: Sequence[Witnessed]) -> Iterator[str]:  # noqa: FBT001 - part of what was told
+    if [*told] != sorted({*told}, reverse=True):
+        yield f"from the end saw {told}"
+    began = witnessed[0]
+    throughout = set.intersection(*(seen.ids for seen in witnessed))
+    expected = {order_id for order_id in throughout if order_id <= began.upto}
+    # As pages go by number, what is removed after it was shown moves the rest up, past the next page.
+    if complete and {*told} <= throughout and not expected <= {*told}:
+        yield f"from the end saw all, {told}, and there was all the time {expected}"
+
+
+class DealsExplorer(Explorer[Contents]):
+    """Judges also where all clients came to their end."""
+
+    def _moves(self, state: Any) -> Iterator[Any]:
+        store, now, nodes, *_ = state
+        points = [self._points[self._timed(node, now)] for node in nodes]
+        if all(point.call is None for point in points):
+            events = [event for point in points for event in point.events]
+            self._complain(DealsJudge().rest(self._views[0], self._views[store], events))
+        yield from super()._moves(state)
+
+
+# Every interleaving --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Segments of two positions and one deletion a call, so that two are many; and requests that can be compared."""
+    monkeypatch.setattr(orderbook, "SEGMENT", 2)
+    monkeypatch.setattr(tables, "_BATCH_WRITE_LIMIT", 1)
+    monkeypatch.setattr(tables, "secrets", SimpleNamespace(token_hex=lambda _: "a token"))
+    monkeypatch.setattr(scheduler, "json", SimpleNamespace(dumps=partial(json.dumps, default=repr)))
+
+
+@dataclass(frozen=True)
+class Case:
+    """Clients, what happened before them, and what may happen to them."""
+
+    scripts: Sequence[Act]
+    found: Sequence[Act] = ()
+    mishaps: int = 1
+    passes: int = 0
+    retries: int = 3
+    more: int = 1
+    """How many more mishaps where more is to be explored."""
+
+    def explore(self, make_orders: MakeOrders = DealOrders) -> Explored:
+        return DealsExplorer(
+            [Client(f"client {number}", script) for number, script in enumerate(self.scripts, 1)],  # type: ignore[arg-type] # the setting gives it orders
+            DealsJudge(),
+            start=prepared(*self.found),
+            setting=DeskSetting(make_orders=make_orders, retries=self.retries),
+            passes=self.passes,
+            mishaps=self.mishaps,
+        ).run()
+
+
+ONE = [creates(1), settles]
+"""An account with order 1, for the deal that all of this is about."""
+WITH_LINES = [*ONE, adds(1, 10), adds(1, 20), adds(1, 30)]
+REMOVED = [*WITH_LINES, settles_lines(1), removes_line(1, 2), removes(1)]
+
+CASES = {
+    "two creates for one deal": Case([creates(1), creates(2)], mishaps=2),
+    "two creates for one deal, and a reader": Case([creates(1), creates(2), looks_up()], mishaps=2),
+    "two creates for one deal, and time": Case([creates(1), creates(2)], passes=1),
+    "three creates for one deal": Case([creates(1), creates(2), creates(3)]),
+    "a create and the removal of the deal's order": Case([creates(2), removes(1)], ONE, mishaps=2),
+    "a create and the removal of what is not settled": Case([creates(2), removes(1)], [creates(1)], passes=1),
+    "two creates and a removal": Case([creates(2), creates(3), removes(1)], ONE),
+    "a create, a removal and a reader": Case([creates(2), removes(1), looks_up()], ONE),
+    "a create and two removals": Case([creates(2), removes(1), removes(1)], ONE),
+    "a removal and one of what follows": Case([creates(2), removes(1), removes(2)], ONE),
+    "a removal again and again": Case([removes(1), removes(1)], WITH_LINES, mishaps=2),
+    "a change and a removal": Case([changes(1, 9), removes(1)], ONE, mishaps=2),
+    "a change, a removal and a create": Case([changes(1, 9), removes(1), creates(2)], ONE),
+    "a line item and a removal": Case([adds(1, 10), removes_and_sweeps(1)], ONE, mishaps=2),
+    "a line item, a removal and who sweeps": Case([adds(1, 10), removes(1), sweeps_behind(1)], ONE),
+    "two line items and a removal": Case([adds(1, 10), adds(1, 20), removes_and_sweeps(1)], ONE),
+    "a line item, a removal and who settles": Case(
+        [adds(1, 10), removes_and_sweeps(1), settles_lines(1)], ONE, mishaps=0, passes=1
+    ),
+    "line items taken off, and a removal": Case([removes_line(1, 2), removes_and_sweeps(1)], WITH_LINES),
+    "line items listed, and a removal": Case([lists_lines(1), adds(1, 40), removes_and_sweeps(1)], WITH_LINES[:-1], 0),
+    "two who sweep": Case([sweeps_behind(1), sweeps_behind(1)], REMOVED),
+    "two who sweep, and one who settles": Case([sweeps_behind(1), sweeps_behind(1), settles_lines(1)], REMOVED),
+    "a reader from the end, a create and its removal": Case(
+        [reads_from_the_end(3), creates(4, 14), removes(4)],
+        [creates(1), creates(2, 12), creates(3, 13), settles],
+        mishaps=0,
+    ),
+    "a reader from the end, a create and a removal further on": Case(
+        [reads_from_the_end(3), creates(4, 14), removes(1)],
+        [creates(1), creates(2, 12), creates(3, 13), settles],
+        mishaps=0,
+    ),
+}
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+def test_every_interleaving(case: Case, report: Callable[[str], None], request: pytest.FixtureRequest) -> None:
+    """Whatever the order of steps, a deal has one order or none, and a removed order leaves nothing to be read."""
+    began = time.monotonic()
+    explored = (replace(case, mishaps=case.mishaps + case.more) if DEEP else case).explore()
+
+    report(f"{request.node.callspec.id}: {explored} in {time.monotonic() - began:.1f} s")
+    assert explored.histories > 30
+
+
+# The checker can fail: the same with one thing wrong each.
+
+
+class ClaimsAfterwards(DealOrders):
+    """Places the order first and claims the deal then."""
+
+    def place(self, deal_id: int, discount: Decimal) -> DealOrder:
+        if self.table.get(self._deal_key(deal_id)):
+            raise DealTaken
+        ticket = self.book.place(lambda ticket: Draft({"order": _write(_made(deal_id, discount, ticket))}, []))
+        partition, sort = self._deal_key(deal_id)
+        self.table.put(Put({"pk": partition, "sk": sort, "order": ticket.position}))
+        return _made(deal_id, discount, ticket)
+
+
+class ClaimsWhatIsClaimed(DealOrders):
+    """Claims the deal whether it has an order or not."""
+
+    def place(self, deal_id: int, discount: Decimal) -> DealOrder:
+        transacts(self, lambda writes: [unconditional(write) for write in writes])
+        return super().place(deal_id, discount)
+
+
+class TakesItsOwnForAnothers(DealOrders):
+    """Tells that the deal has an order already when it is the one that an earlier try placed."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        void = self.book._void
+        self.book._void = lambda position: {**void(position), "writer": "?"}  # type: ignore[method-assign] # a mistake
+
+
+class KeepsTheClaim(DealOrders):
+    """Removes an order without releasing its deal."""
+
+    def remove(self, order_id: int) -> None:
+        transacts(self, lambda writes: [write for write in writes if not isinstance(write, Delete)])
+        super().remove(order_id)
+
+
+class ReleasesAfterwards(DealOrders):
+    """Removes the order first and releases its deal then."""
+
+    def remove(self, order_id: int) -> None:
+        release = Delete(self._deal_key(int(self.order(order_id).deal_id)))
+        if not self.book.remove(order_id):
+            raise NotFound("order", str(order_id))
+        self.table.transact([release])
+
+
+class ReleasesFirst(DealOrders):
+    """Releases the deal first and removes its order then."""
+
+    def remove(self, order_id: int) -> None:
+        with suppress(TransactionRefused):
+            self.table.transact([Delete(self._deal_key(int(self.order(order_id).deal_id)))])
+        if not self.book.remove(order_id):
+            raise NotFound("order", str(order_id))
+
+
+class PutsBack(DealOrders):
+    """Changes an order by reading it and writing it whole."""
+
+    def change(self, order_id: int, discount: Decimal | None) -> DealOrder:
+        entry = self.book.find([order_id]).get(order_id)
+        if entry is None:
+            raise NotFound("order", str(order_id))
+        self.table.put(Put({**entry, "order": {**entry["order"], "discount": f"{discount}"}}))
+        return replace(self.order(order_id), discount=discount or Decimal(0))
+
+
+class SweepsFirst(DealOrders):
+    """Deletes the line items first and removes their order then."""
+
+    def remove(self, order_id: int) -> None:
+        self.lines(order_id).sweep()
+        super().remove(order_id)
+
+
+class AddsUnchecked(Lines):
+    """Adds a line item if the order was there a moment ago."""
+
+    def add(self, new: NewLine) -> Line:
+        self.orders.order(self.order_id)
+
+        def compose(ticket: Ticket) -> Draft:
+            return Draft({"line": written_line(_made_line(self.order_id, new, ticket))}, [])
+
+        return _made_line(self.order_id, new, self._book.place(compose))
+
+
+class ReadsUnchecked(Lines):
+    """Reads line items without a look at their order."""
+
+    def line(self, line_id: int) -> Line:
+        position = self.position(line_id)
+        if entry := self._book.find([position]).get(position):
+            return self._read(entry)
+        raise NotFound("line_item", str(line_id))
+
+
+class SweepsTheHeadFirst(Lines):
+    """Sweeps only what still has a head, and the head first."""
+
+    def sweep(self) -> None:
+        if self.orders.table.get(self._book._head_key()):
+            self.orders.table.delete_all([self._book._head_key()])
+            super().sweep()
+
+
+def making(mutant: type[DealOrders | Lines]) -> MakeOrders:
+    """Return what makes an account's orders with the mistake in them."""
+    if issubclass(mutant, DealOrders):
+        return mutant
+    mutated = mutant
+
+    class Orders(DealOrders):
+        def lines(self, order_id: int) -> Lines:
+            return mutated(self, order_id)
+
+    return Orders
+
+
+def unconditional(write: Write) -> Write:
+    if isinstance(write, Put) and write.item["pk"].startswith("DEAL#"):
+        return replace(write, condition=None)
+    return write
+
+
+def transacts(orders: DealOrders, change: Callable[[Sequence[Write]], Sequence[Write]]) -> None:
+    """Change what the orders' book transacts; what is left out was nothing against it."""
+    table = orders.book._table
+
+    def transact(writes: Sequence[Write]) -> None:
+        changed = change(writes)
+        try:
+            table.transact(changed)
+        except TransactionRefused as refusal:
+            missing: list[None] = [None] * (len(writes) - len(changed))
+            raise TransactionRefused([*refusal.reasons, *missing]) from refusal
+
+    kept = {name: getattr(table, name) for name in dir(table) if not name.startswith("_")}
+    orders.book._table = SimpleNamespace(**{**kept, "transact": transact})  # type: ignore[assignment] # as much as is used
+
+
+MUTANTS: dict[type[DealOrders | Lines], Case] = {
+    ClaimsAfterwards: CASES["two creates for one deal"],
+    ClaimsWhatIsClaimed: CASES["two creates for one deal"],
+    TakesItsOwnForAnothers: Case([creates(1)]),
+    KeepsTheClaim: CASES["a create and the removal of the deal's order"],
+    ReleasesAfterwards: CASES["a create and the removal of the deal's order"],
+    ReleasesFirst: CASES["a create and the removal of the deal's order"],
+    PutsBack: CASES["a change and a removal"],
+    SweepsFirst: Case([removes_and_sweeps(1)], WITH_LINES),
+    AddsUnchecked: CASES["a line item and a removal"],
+    ReadsUnchecked: Case([removes(1)], WITH_LINES),
+    SweepsTheHeadFirst: Case([sweeps_behind(1)], REMOVED),
+}
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.__name__)
+def test_mistakes_are_found(mutant: type[DealOrders | Lines]) -> None:
+    """The checker finds one mistake in what is done with orders, and nothing in the same case without it."""
+    case = MUTANTS[mutant]
+    case.explore()
+
+    with pytest.raises(Violation):
+        case.explore(making(mutant))
+
+
+# Many at once --------------------------------------------------------------------------------------------------------
+
+THREADS = 16
+DEALS = 40
+TRIES = 3
+MANY = 1_200
+
+
+class Office:
+    """A new account on an engine that several tests share."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self.account = secrets.token_hex(6)
+
+    @property
+    def orders(self) -> DealOrders:
+        return DealOrders(Table(self._engine.send, self._engine.table, deadline=Deadline.after(60)), self.account)
+
+    def fill(self, order_id: int, count: int) -> None:
+        """Write line items like the first one in bulk, as so many adds and a settling would have left them."""
+        lines, table = self.orders.lines(order_id), self.orders.table
+        lines.add(new_line(1))
+        book = lines._book
+        first = table.get(book.entry_key(1)) or {}
+        tickets = table.get(book._tickets_key()) or {}
+        entries = (
+            {**first, "sk": book.entry_key(number)[1], "line": {**first["line"], "position": number}}
+            for number in range(2, count + 1)
+        )
+        partition, sort = book._head_key()
+        head = {"pk": partition, "sk": sort, "settled": count}
+        table.put_all([*entries, {**tickets, "issued": count}, head])
+
+    def left(self, order_id: int) -> list[Item]:
+        """All that the table holds of an order's line items."""
+        table, name = self.orders.table, f"deal-lines#{self.account}#{order_id}"
+        kinds = ("BOOK", "VOIDS", "TICKETS", "HEAD")
+        return [item for kind in kinds for item in table.query(f"{kind}#{name}", "-", "9" * 10)]
+
+
+@pytest.mark.engine
+def test_many_creates_for_a_few_deals(concurrent_engine: Engine) -> None:
+    """Of all that create an order for a deal at once one does so, and the others are told that it has one."""
+    office = Office(concurrent_engine)
+    tries = [deal for deal in range(1, DEALS + 1) for _ in range(TRIES)]
+    started = threading.Barrier(THREADS)
+
+    def create(deals: Sequence[int]) -> list[tuple[int, int | None]]:
+        started.wait()
+        told: list[tuple[int, int | None]] = []
+        for deal in deals:
+            try:
+                told.append((deal, office.orders.place(deal, Decimal(0)).id))
+            except DealTaken:
+                told.append((deal, None))
+        return told
+
+    # Neighbours in the list are tried by different threads at about the same time.
+    works = [partial(create, tries[number::THREADS]) for number in range(THREADS)]
+    told = [one for each in in_threads(works) for one in each]
+    placed = {deal: order_id for deal, order_id in told if order_id is not None}
+
+    assert len(told) == DEALS * TRIES
+    assert len([order_id for _, order_id in told if order_id is not None]) == len(placed) == DEALS
+    listed = office.orders.part(Wanted(0, 1_000), "reader").items
+    assert {order.deal_id: order.id for order in listed} == placed
+    assert len(listed) == DEALS
+    by_deal = [office.orders.part(Wanted(0, 9), "reader", deal).items for deal in placed]
+    assert [[order.id for order in found] for found in by_deal] == [[order_id] for order_id in placed.values()]
+
+
+@pytest.mark.engine
+def test_order_with_many_line_items(concurrent_engine: Engine) -> None:
+    """Of a removed order with 1,200 line items nothing is left in the table, when two sweep behind it at once."""
+    office = Office(concurrent_engine)
+    order_id = office.orders.place(DEAL, Decimal(0)).id
+    office.fill(order_id, MANY)
+    first, last = (office.orders.lines(order_id).part(Wanted(rank, 1), "reader") for rank in (0, MANY - 1))
+    for position in (3, MANY // 2, MANY):
+        office.orders.lines(order_id).remove(order_id * LINES + position)
+    before = office.left(order_id)
+    office.orders.remove(order_id)
+    in_threads([lambda: office.orders.lines(order_id).sweep()] * 2)
+
+    assert (len(first.items), first.more, len(last.items), last.more) == (1, True, 1, False)
+    assert len(before) == MANY + 2 + 2  # entries, segments, tickets, head
+    assert office.left(order_id) == []
+    assert office.orders.place(DEAL, Decimal(0)).id != order_id
+
+
+@pytest.mark.engine
+def test_adds_while_the_order_is_removed(concurrent_engine: Engine) -> None:
+    """While threads add line items their order is removed and swept; what was added is gone, and no more can be."""
+    office = Office(concurrent_engine)
+    order_id = office.orders.place(DEAL, Decimal(0)).id
+    enough = threading.Event()
+    added: list[int] = []
+
+    def add() -> None:
+        with suppress(NotFound):  # which is how it ends
+            while True:
+                added.append(office.orders.lines(order_id).add(new_line(1)).id)
+                if len(added) >= THREADS:
+                    enough.set()
+
+    def remove() -> None:
+        enough.wait(60)
+        office.orders.remove(order_id)
+        office.orders.lines(order_id).sweep()
+
+    in_threads([*[add] * 4, remove])
+    left = office.left(order_id)
+    office.orders.lines(order_id).sweep()
+
+    assert len(added) == len(set(added)) >= THREADS
+    assert [item for item in left if "line" in item] == []
+    assert office.left(order_id) == []
+    for line_id in added:
+        with pytest.raises(NotFound):
+            office.orders.lines(order_id).line(line_id)
