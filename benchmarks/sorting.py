@@ -143,9 +143,9 @@ orders that it shows. *Its*, the reference: eventually consistent, at half the p
 that end of the list; in any other order it reads and sorts everything for each page.
 
 Reads and writes are in capacity units; where they are compared, a write unit counts as {WRITE} read units, which is
-what it costs on demand. Measured on the modelled service, which charges as DynamoDB documents and answers any read after
-{TYPICAL.read * 1000:.0f} ms; a full megabyte takes the real one longer, so the reference's times are too good. The last
-table adds up the pages of a list that is read whole within the minute.
+what it costs on demand. Measured on the modelled service, which charges as DynamoDB documents and answers any read
+after {TYPICAL.read * 1000:.0f} ms; a full megabyte takes the real one longer, so the reference's times are too good.
+The last table adds up the pages of a list that is read whole within the minute.
 """
 
 

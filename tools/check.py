@@ -32,6 +32,7 @@ def commands(wanted: set[str]) -> dict[str, Command]:
         **{f"types of {path.parent.name}": (BIN / "mypy", path) for path in functions},
         "imports": (BIN / "lint-imports", "--no-cache"),
         "openapi": (BIN / "ordering", "openapi", "--check"),
+        "lifecycle": (BIN / "ordering", "lifecycle", "--check"),
         "events": (BIN / "ordering", "events", "--check"),
         "template": (SAM / "sam", "validate", "--lint"),
         "translation": (BIN / "python", Path(__file__), "--translation"),

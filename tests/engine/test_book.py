@@ -394,7 +394,7 @@ CALLS: dict[str, tuple[Operation, int]] = {
     "settle": (settles, 4),
     "void by a reader": (lists, 5),
 }
-READS: dict[str, tuple[Operation, int]] = {"page from the end": (goes_back, 5), "walk": (walks, 5)}
+READS: dict[str, tuple[Operation, int]] = {"page from the end": (goes_back, 5), "walk": (walks, 4)}
 """Their calls are those of the list above, so faults are tried on one engine only."""
 PASSING: dict[str, Fault] = {
     "conflict": conflict,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from ordering_tools import ecards, issuing, keys, openapi, partners, sample_events
+from ordering_tools import ecards, issuing, keys, lifecycles, openapi, partners, sample_events
 from ordering_tools.local import serve
 
 
@@ -44,6 +44,10 @@ def main(arguments: list[str] | None = None) -> int:
     reference = commands.add_parser("openapi", help="write docs/openapi.json from the functions' routes and models")
     openapi.add_arguments(reference)
     reference.set_defaults(run=openapi.run)
+
+    lifecycle = commands.add_parser("lifecycle", help="write docs/lifecycle.md from the tables of moves")
+    lifecycles.add_arguments(lifecycle)
+    lifecycle.set_defaults(run=lifecycles.run)
 
     events = commands.add_parser("events", help="write events/ for `sam local invoke`")
     sample_events.add_arguments(events)

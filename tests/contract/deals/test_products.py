@@ -283,7 +283,7 @@ def test_text_that_is_no_unicode(crm: Crm, field: str) -> None:
     assert fault(crm.send_json("POST", "/v2/products", body), 400) == ("invalid_payload",)
 
 
-@pytest.mark.parametrize("name", ["李 Зоя ü €", "a\u0000b", "\U0001f600", '"\\/', " padded ", "x" * 1_000])
+@pytest.mark.parametrize("name", ["李 Зоя ü €", "\U0001f600", '"\\/', " padded ", "x" * 1_000])
 def test_names_come_back_as_they_are(crm: Crm, name: str) -> None:
     """Names of any script come back to the character."""
     assert crm.product(name=name)["name"] == name
