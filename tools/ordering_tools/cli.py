@@ -23,18 +23,15 @@ def main(arguments: list[str] | None = None) -> int:
     )
     issue = token.add_parser("issue", help="print a token for a partner of the local run")
     issuing.add_arguments(issue)
-    issue.set_defaults(run=issuing.run)
 
     revoke = token.add_parser("revoke", help="refuse a token from now on")
     issuing.add_revoking_arguments(revoke)
-    revoke.set_defaults(run=issuing.run_revoking)
 
     partner = commands.add_parser("partner", help="what a partner may do").add_subparsers(
         required=True, metavar="COMMAND"
     )
     deals = partner.add_parser("deals", help="the plan of a CRM account, and whether its data can be changed")
     partners.add_deals_arguments(deals)
-    deals.set_defaults(run=partners.run_deals)
 
     ecards.add_arguments(commands)
     keys.add_arguments(

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
@@ -15,13 +14,13 @@ from ordering.clients import Client, Clients, is_client_id
 from ordering.ecard_assignment import Assignment
 from ordering.ecard_orders import EcardOrders
 from ordering.ecard_records import EcardOrder
-from ordering.errors import OrderingError, Unavailable
 from ordering.identifiers import canonical_uuid
 from ordering.kms import Sealer
 from ordering.lifecycle import EcardStatus
 from ordering.table import ConditionFailed
-from ordering_tools.installation import DEFAULT_STATE, Installation, NoInstallation, reopen
-from ordering_tools.issuing import NotIssued, user_of
+from ordering_tools.commands import does
+from ordering_tools.installation import Installation, NotDone
+from ordering_tools.issuing import user_of
 
 TARGETS = (
     EcardStatus.READY,
@@ -32,10 +31,6 @@ TARGETS = (
 """What an order can be moved to by hand; money alone makes it Payed."""
 
 
-class NotDone(Exception):
-    """Nothing was done; the message says why and what to do."""
-
-
 def add_arguments(commands: Any) -> None:
     """Declare the commands and their arguments."""
     move = _group(commands, "order", "orders of e-cards").add_parser("move", help="take an order to another status")
@@ -43,17 +38,17 @@ def add_arguments(commands: Any) -> None:
     move.add_argument("order", help="the order's id, a UUID")
     move.add_argument("--to", required=True, choices=[str(target) for target in TARGETS])
     move.add_argument("--count", type=int, default=1, help="how many certificates were handed over, for some of them")
-    _does(move, run_move)
+    does(move, run_move)
 
     balances = _group(commands, "balance", "balances of companies")
     top_up = balances.add_parser("top-up", help="pay in; waiting orders are paid for, oldest first")
     top_up.add_argument("company")
     top_up.add_argument("amount", type=_amount)
     top_up.add_argument("--operation", required=True, help="your name for this payment: repeated, it changes nothing")
-    _does(top_up, run_top_up)
+    does(top_up, run_top_up)
     show = balances.add_parser("show", help="the balance and its ledger")
     show.add_argument("company")
-    _does(show, run_balance)
+    does(show, run_balance)
 
     stocks = _group(commands, "stock", "certificates in stock")
     load = stocks.add_parser("load", help="add certificates; orders that wait for them get theirs, oldest first")
@@ -64,8 +59,8 @@ def add_arguments(commands: Any) -> None:
     for parser in (load, count):
         parser.add_argument("--card", type=int, required=True)
         parser.add_argument("--face-value", required=True, help='its name, for instance "100 ₽"')
-    _does(load, run_load)
-    _does(count, run_stock)
+    does(load, run_load)
+    does(count, run_stock)
 
     clients = _group(commands, "client", "clients of the token endpoint")
     add = clients.add_parser("add", help="register a client; prints its secret, which is kept nowhere")
@@ -73,31 +68,14 @@ def add_arguments(commands: Any) -> None:
     add.add_argument("--partner", required=True)
     add.add_argument("--user", help="the id of the partner's user; may be left out if there is only one")
     add.add_argument("--scope", action="append", help="a grant to cover, once for each; by default all")
-    _does(add, run_client)
+    does(add, run_client)
     secret = clients.add_parser("secret", help="print a new secret; the one before it stays good")
     secret.add_argument("client")
-    _does(secret, run_secret)
+    does(secret, run_secret)
 
 
 def _group(commands: Any, name: str, text: str) -> Any:
     return commands.add_parser(name, help=text).add_subparsers(required=True, metavar="COMMAND")
-
-
-def _does(parser: argparse.ArgumentParser, action: Callable[[Installation, argparse.Namespace], None]) -> None:
-    parser.add_argument("--state", type=Path, default=DEFAULT_STATE, help=argparse.SUPPRESS)
-    parser.set_defaults(run=_told, action=action)
-
-
-def _told(arguments: argparse.Namespace) -> int:
-    try:
-        arguments.action(reopen(arguments.state), arguments)
-    except Unavailable:
-        print("the local run does not answer; start it with `make serve`", file=sys.stderr)
-        return 1
-    except (NoInstallation, NotDone, NotIssued, OrderingError, OSError, ValueError) as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
 
 
 def _amount(text: str) -> Decimal:

@@ -18,8 +18,12 @@ ROOT = Path(__file__).resolve().parents[2]
 DEFAULT_STATE = ROOT / ".ordering"
 
 
-class NoInstallation(Exception):
-    """There is nothing to work on; the message says what to do."""
+class NotDone(Exception):
+    """Nothing was done; the message says why and what to do."""
+
+
+class NoInstallation(NotDone):
+    """There is nothing to work on."""
 
 
 @dataclass(frozen=True)

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import argparse
 import secrets
-import sys
 from datetime import datetime, timedelta
-from pathlib import Path
 
 from ordering.accounts import Accounts, Partner
 from ordering.clock import system_clock
-from ordering.errors import Unavailable
 from ordering.reference_tokens import ReferenceTokens, is_reference
 from ordering.tokens import Claims, KeyRing, TokenRefused, Verifier
-from ordering_tools.installation import DEFAULT_STATE, Installation, NoInstallation, reopen
+from ordering_tools.commands import does
+from ordering_tools.installation import Installation, NotDone
 
 
-class NotIssued(Exception):
-    """No token was issued; the message says why and what to do."""
+class NotIssued(NotDone):
+    """No token was issued, or revoked."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,25 +29,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--reference", action="store_true", help="print 64 hexadecimal characters that stand for the token"
     )
     parser.add_argument("--days", type=int, default=30, help="how long it is valid (default: 30)")
-    parser.add_argument("--state", type=Path, default=DEFAULT_STATE, help=argparse.SUPPRESS)
+    does(parser, run)
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Print the token; returns the exit code."""
-    try:
-        installation = reopen(arguments.state)
-        valid = timedelta(days=arguments.days)
-        token, expires = issue(installation, arguments.partner, arguments.user, arguments.unit, valid)
-        if arguments.reference:
-            token = ReferenceTokens(installation.accounts).issue(token, expires)
-    except (NoInstallation, NotIssued) as error:
-        print(error, file=sys.stderr)
-        return 1
-    except Unavailable:
-        print("the local run does not answer; start it with `make serve`", file=sys.stderr)
-        return 1
-    print(token)
-    return 0
+def run(installation: Installation, arguments: argparse.Namespace) -> None:
+    """Print the token."""
+    valid = timedelta(days=arguments.days)
+    token, expires = issue(installation, arguments.partner, arguments.user, arguments.unit, valid)
+    print(ReferenceTokens(installation.accounts).issue(token, expires) if arguments.reference else token)
 
 
 def issue(
@@ -78,21 +65,15 @@ def issue(
 def add_revoking_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `revoke`."""
     parser.add_argument("token", help="a JWT, or the 64 characters that stand for one")
-    parser.add_argument("--state", type=Path, default=DEFAULT_STATE, help=argparse.SUPPRESS)
+    does(parser, run_revoking)
 
 
-def run_revoking(arguments: argparse.Namespace) -> int:
-    """Revoke a token; returns the exit code."""
+def run_revoking(installation: Installation, arguments: argparse.Namespace) -> None:
+    """Revoke a token."""
     try:
-        installation = reopen(arguments.state)
         revoke(installation, arguments.token)
-    except (NoInstallation, TokenRefused) as error:
-        print(error, file=sys.stderr)
-        return 1
-    except Unavailable:
-        print("the local run does not answer; start it with `make serve`", file=sys.stderr)
-        return 1
-    return 0
+    except TokenRefused as refusal:
+        raise NotIssued(f"no such token: {refusal}") from None
 
 
 def revoke(installation: Installation, token: str) -> None:

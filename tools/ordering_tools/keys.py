@@ -7,9 +7,7 @@ it; and retired, when the last token that it signed has ended.
 from __future__ import annotations
 
 import argparse
-import sys
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 from cryptography.hazmat.primitives import serialization
@@ -17,20 +15,20 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from ordering import clock
 from ordering.accounts import Accounts, SigningKeyRecord
-from ordering.errors import Unavailable
 from ordering.token_desk import KEYS_KEPT, LOOKED_UP_EVERY, VALID
 from ordering.tokens import LEEWAY
-from ordering_tools.installation import DEFAULT_STATE, Installation, NoInstallation, reopen
+from ordering_tools.commands import does
+from ordering_tools.installation import Installation, NotDone
 from ordering_tools.signing import jwk_of
 
 _LAG = timedelta(seconds=LOOKED_UP_EVERY)
 
 
-class TooEarly(Exception):
+class TooEarly(NotDone):
     """Somebody could still be relying on how things are; the message says until when."""
 
 
-class NoSuchKey(Exception):
+class NoSuchKey(NotDone):
     """There is no such key; the message names it."""
 
 
@@ -45,20 +43,7 @@ def add_arguments(commands: Any) -> None:
         parser.add_argument("key", help="the key's id, as `list` shows it")
         parser.add_argument("--now", action="store_true", help="do not wait for those who rely on how things are")
     for parser, action in ((listing, run_list), (adding, run_add), (using, run_use), (retiring, run_retire)):
-        parser.add_argument("--state", type=Path, default=DEFAULT_STATE, help=argparse.SUPPRESS)
-        parser.set_defaults(run=_told, action=action)
-
-
-def _told(arguments: argparse.Namespace) -> int:
-    try:
-        arguments.action(reopen(arguments.state), arguments)
-    except (NoInstallation, NoSuchKey, TooEarly) as error:
-        print(error, file=sys.stderr)
-        return 1
-    except Unavailable:
-        print("the local run does not answer; start it with `make serve`", file=sys.stderr)
-        return 1
-    return 0
+        does(parser, action)
 
 
 def run_list(installation: Installation, _: argparse.Namespace) -> None:

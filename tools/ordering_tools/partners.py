@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import sys
-from pathlib import Path
 from typing import get_args
 
 from ordering.accounts import Accounts
-from ordering.errors import Unavailable
 from ordering.principal import DealTerms, Plan
-from ordering_tools.installation import DEFAULT_STATE, Installation, NoInstallation, reopen
+from ordering_tools.commands import does
+from ordering_tools.installation import Installation, NotDone
 
 
-class NoSuchPartner(Exception):
+class NoSuchPartner(NotDone):
     """There is no such partner; the message names it."""
 
 
@@ -22,21 +20,13 @@ def add_deals_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("partner", help="the account's id, for instance adventure-works in the demo data")
     parser.add_argument("--plan", choices=get_args(Plan), help="the plan that it is on; deal orders need enterprise")
     parser.add_argument("--changes", choices=["enabled", "disabled"], help="whether its data can be changed")
-    parser.add_argument("--state", type=Path, default=DEFAULT_STATE, help=argparse.SUPPRESS)
+    does(parser, run_deals)
 
 
-def run_deals(arguments: argparse.Namespace) -> int:
-    """Change an account's terms, as of its next request; returns the exit code."""
-    try:
-        terms = set_deal_terms(reopen(arguments.state), arguments.partner, arguments.plan, arguments.changes)
-    except (NoInstallation, NoSuchPartner) as error:
-        print(error, file=sys.stderr)
-        return 1
-    except Unavailable:
-        print("the local run does not answer; start it with `make serve`", file=sys.stderr)
-        return 1
+def run_deals(installation: Installation, arguments: argparse.Namespace) -> None:
+    """Change an account's terms, as of its next request, and print them."""
+    terms = set_deal_terms(installation, arguments.partner, arguments.plan, arguments.changes)
     print(f"{arguments.partner}: {terms.plan} plan, changes {'disabled' if terms.changes_disabled else 'enabled'}")
-    return 0
 
 
 def set_deal_terms(installation: Installation, partner_id: str, plan: Plan | None, changes: str | None) -> DealTerms:
