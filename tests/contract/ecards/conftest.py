@@ -1,0 +1,45 @@
+"""E-card orders over tables in memory: each test has its own, so that numbers begin at 1."""
+
+from __future__ import annotations
+
+import pytest
+
+from ordering.wiring import Services
+from support.deals import Watch
+from support.ecards import COMPANY, OTHER_COMPANY, Rewards, services_over
+from support.memory import Memory
+from support.sends import Recorder
+
+
+@pytest.fixture
+def watch() -> Watch:
+    """The time as the functions are told it."""
+    return Watch()
+
+
+@pytest.fixture
+def recorder() -> Recorder:
+    """The connection to the tables."""
+    return Recorder(Memory())
+
+
+@pytest.fixture
+def services(recorder: Recorder, watch: Watch) -> Services:
+    """The services over those tables."""
+    return services_over(recorder, watch)
+
+
+@pytest.fixture
+def company(services: Services) -> Rewards:
+    """A company with a catalogue and no money."""
+    company = Rewards(services, COMPANY)
+    company.publish()
+    return company
+
+
+@pytest.fixture
+def stranger(services: Services) -> Rewards:
+    """Another such company."""
+    stranger = Rewards(services, OTHER_COMPANY)
+    stranger.publish()
+    return stranger
