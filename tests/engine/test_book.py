@@ -260,7 +260,7 @@ def test_find_many(shelf: Shelf) -> None:
     watched = Faulty(shelf.engine.send)
     found = shelf.book(watched).find(range(1, 251))
 
-    assert [*found] == [1, 2, 3]
+    assert found.keys() == {1, 2, 3}
     assert watched.calls == ["BatchGetItem"] * 3
 
 

@@ -390,6 +390,7 @@ class Explorer(Generic[View]):
         store, time, nodes, witnessed, mishaps, flying = state
         for client, stands in enumerate(nodes):
             node = self._timed(stands, time)
+            self._judge_after_the_clock(stands, node, witnessed[client], store)
             call = self._point_calls[node]
             if call is None:
                 continue
@@ -421,6 +422,13 @@ class Explorer(Generic[View]):
             yield self._popped(label, landed)
         if time < self._passes:
             yield from self._time_passes(state)
+
+    def _judge_after_the_clock(self, stands: int, node: int, witnessed: Any, store: int) -> None:
+        """Judge what a client was told right after it read the clock, without a call in between."""
+        told, events = len(self._points[stands].events), self._points[node].events
+        seen = [self._summary_values[summary] for summary in witnessed]
+        for index in range(told, len(events)):
+            self._complain(self._judge.told(events[index], events[:index], seen, self._views[store]))
 
     def _popped(self, label: str, following: _Key) -> tuple[str, _Key]:
         """The path grows again when the state is entered."""
