@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from ordering.api import wanted_by
 from ordering.authorizer import OWN_WORDS
 from ordering.clients import Client as OauthClient
 from ordering.clock import Deadline
@@ -221,6 +222,17 @@ def test_every_route_is_authorized() -> None:
     for path, authorizer in asked.items():
         own = "OwnWordsAuthorizer" if path.startswith(OWN_WORDS) else "PartnerAuthorizer"
         assert authorizer == {"Authorizer": "NONE" if path in PUBLIC else own}
+
+
+@pytest.mark.parametrize("function", RESOURCE_FUNCTIONS)
+def test_every_handler_asks_who_calls(function: str) -> None:
+    """Every handler asks for its `call`, which refuses one that the authorizer let through; public ones have none."""
+    app = load(folder(function))
+    asked_for = [wanted_by(route.func).keys() for route in [*app._static_routes, *app._dynamic_routes]]
+    public = set(routes(function)) <= PUBLIC
+
+    assert app._public is public
+    assert all(("visit" if public else "call") in wanted for wanted in asked_for)
 
 
 @pytest.fixture
