@@ -173,7 +173,7 @@ class _Memory:
                 "sk": f"{number:0{_DIGITS}}",
                 "name": name,
                 "total": len(positions),
-                "positions": struct.pack(f">{len(part)}Q", *part),
+                "positions": struct.pack(f">{len(part)}I", *part),
                 "expires": expires,
             }
             for number, part in enumerate(positions[start : start + _PART] for start in range(0, len(positions), _PART))
@@ -193,7 +193,7 @@ class _Memory:
         known = {
             part * _PART + index: position
             for part, item in zip(needed, items, strict=True)
-            for index, (position,) in enumerate(struct.iter_unpack(">Q", item["positions"]))
+            for index, (position,) in enumerate(struct.iter_unpack(">I", item["positions"]))
         }
         return _Recalled([known[rank] for rank in range(first, first + count) if rank in known], head["total"])
 
