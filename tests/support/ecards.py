@@ -95,7 +95,8 @@ class Rewards(Client):
 
     def place(self, number: int = 1, *cards: Mapping[str, Any], **changes: Any) -> dict[str, Any]:
         """Create an order and return it as it was answered."""
-        return self.made(self.post("/v1/orders", new_order(number, *cards, **changes)))
+        order: dict[str, Any] = self.made(self.post("/v1/orders", new_order(number, *cards, **changes)))
+        return order
 
     def read(self, path: str) -> Any:
         return self.made(self.get(path))
@@ -143,7 +144,9 @@ def _error(reply: Reply, status: int) -> tuple[str, dict[str, list[str]]]:
     assert list(reply.json) == ["message", "status", "errors"]
     assert reply.json["status"] == status
     assert reply.json["message"].strip()
-    return reply.json["message"], reply.json["errors"]
+    message: str = reply.json["message"]
+    errors: dict[str, list[str]] = reply.json["errors"]
+    return message, errors
 
 
 def credentials(client_id: str, secret: str, **more: str) -> dict[str, str]:
@@ -156,6 +159,7 @@ def ask(
     *,
     method: str = "POST",
     path: str = "/connect/token",
+    query: str = "",
     content_type: str | None = URLENCODED,
     address: str = "192.0.2.1",
     in_base64: bool = False,
@@ -165,7 +169,7 @@ def ask(
     encoded = in_base64 or isinstance(form, bytes)
     raw = form if isinstance(form, bytes | str) else urlencode(form)
     body = base64.b64encode(raw if isinstance(raw, bytes) else raw.encode()).decode() if encoded else raw
-    event = Client(services, COMPANY).event(method, path, "", headers, body, base64=encoded)
+    event = Client(services, COMPANY).event(method, path, query, headers, body, base64=encoded)
     del event["requestContext"]["authorizer"]
     event["requestContext"]["identity"] = {"sourceIp": address}
     event["resource"] = path

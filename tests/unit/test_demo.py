@@ -6,7 +6,8 @@ import json
 import re
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,16 @@ import pytest
 from ordering import kms
 from ordering.accounts import Accounts
 from ordering.authorizer import Doorkeeper, Handler, Unauthorized, make_handler
+from ordering.certificates import Stock, read_shelves
 from ordering.clock import Deadline
+from ordering.lifecycle import EcardStatus
 from ordering.principal import BusinessUnit, Principal
 from ordering.tokens import KeyRing, TokenRefused, Verifier
 from ordering.wiring import Services
-from ordering_tools import demo, installation
+from ordering_tools import demo, demo_ecards, installation
 from ordering_tools.installation import Installation, open_at
-from support.gateway import Client, LambdaContext
+from support.ecards import Rewards, ask, card, credentials
+from support.gateway import Client, LambdaContext, Reply
 from support.kms import MemoryKms
 from support.memory import Memory
 from support.orders import new_item, new_order
@@ -31,6 +35,7 @@ SAMPLES = ROOT / "tests" / "contract" / "samples"
 ENDPOINT = "http://127.0.0.1:8000"
 BASE = "http://127.0.0.1:8080"
 ARN = "arn:aws:execute-api:eu-west-1:123456789012:abcdef1234/live/GET/api/v2/orders"
+ECARDS_ARN = "arn:aws:execute-api:eu-west-1:123456789012:abcdef1234/live/GET/v1/orders"
 
 
 @dataclass(frozen=True)
@@ -75,6 +80,25 @@ class Demo:
         """Make the caller that a demo token stands for."""
         answer = self.ask(token)
         return Client(self.services, Principal.from_text(answer["context"]["principal"]))
+
+    def secret(self, name: str) -> tuple[str, str]:
+        """Return a client's id and secret."""
+        client = self.told["clients"][name]
+        return client["clientId"], client["clientSecret"]
+
+    def token_of(self, name: str, secret: str | None = None) -> Reply:
+        """Ask the token endpoint for a client's token, with its secret or another one."""
+        services = replace(self.services, kms=self.installation.kms, issuer=self.installation.issuer,
+                           audience=self.installation.audience)  # fmt: skip
+        client_id, told = self.secret(name)
+        return ask(services, credentials(client_id, secret or told))
+
+    def company(self, name: str) -> Rewards:
+        """Make the caller that a client's token stands for."""
+        token = self.token_of(name).json["access_token"]
+        event = {"methodArn": ECARDS_ARN, "headers": {"Authorization": f"Bearer {token}"}}
+        context = self.authorizer(event, LambdaContext())["context"]
+        return Rewards(self.services, Principal.from_text(context["principal"]))
 
     def ask(self, token: str) -> dict[str, Any]:
         headers = {"Authorization": f"Bearer {self.told['tokens'][token]}"}
@@ -256,3 +280,110 @@ def test_seeding_that_was_cut_short_is_begun_again(made: Demo) -> None:
 
     after = made.client("trainingSingleUnit").get("/api/v2/orders?_pageSize=500").json["items"]
     assert [order["id"] for order in before] == [order["id"] for order in after]
+
+
+@pytest.mark.parametrize(("name", "company"), [("ecards", "granite-rewards"), ("ecardsPoor", "gravel-rewards")])
+def test_clients(made: Demo, name: str, company: str) -> None:
+    """Each client of `demo.json` gets a token that the authorizer takes for its company, granted e-card orders."""
+    reply = made.token_of(name)
+    caller = made.company(name).caller
+
+    assert list(made.told["clients"][name]) == ["clientId", "clientSecret"]
+    assert (reply.status, reply.json["scope"], reply.json["expires_in"]) == (200, "ecards", 3600)
+    assert (caller.partner, caller.grants) == (company, ("ecards",))
+
+
+def test_every_client_is_there(made: Demo) -> None:
+    """`demo.json` holds a client with money and one with little."""
+    assert list(made.told["clients"]) == ["ecards", "ecardsPoor"]
+    assert Decimal(made.company("ecards").balance) > 10_000
+    assert 0 < Decimal(made.company("ecardsPoor").balance) < 1_100
+
+
+def test_client_in_the_shell(made: Demo) -> None:
+    """The file for the shell and the greeting name the client with money, and how it gets a token."""
+    client_id, secret = made.secret("ecards")
+    shell = (made.state / demo.SHELL_FILE).read_text()
+
+    assert f"CLIENT_ID={client_id}\nCLIENT_SECRET={secret}\n" in shell
+    assert re.search(rf"^CLIENT_ID={client_id}\nCLIENT_SECRET=\S{{43}}$", made.greeting, re.MULTILINE)
+    assert '"$URL/connect/token"' in made.greeting
+
+
+def test_ecard_orders_to_page_through(made: Demo) -> None:
+    """There are some pages of e-card orders, newest first, with every status among them but perhaps Created."""
+    company = made.company("ecards")
+    pages = [company.read(f"/v1/orders?page={page}") for page in (1, 2, 3)]
+    shown = [one for page in pages for one in page["data"]]
+
+    assert (pages[0]["totalPages"], len(shown)) == (3, 45)
+    assert [one["number"] for one in shown] == list(range(45, 0, -1))
+    assert sorted((one["createdDate"] for one in shown), reverse=True) == [one["createdDate"] for one in shown]
+    assert {one["status"] for one in shown} | {"Created"} == {str(status) for status in EcardStatus}
+
+
+def test_an_order_of_each_status_is_what_it_says(made: Demo) -> None:
+    """The status of a listed order is the one that its details and its history end with."""
+    company = made.company("ecards")
+    first_of_each = {one["status"]: one for one in company.read("/v1/orders?page=2")["data"]}
+
+    for status, listed in first_of_each.items():
+        details = company.read(f"/v1/orders/{listed['id']}")
+        assert details["history"][-1]["status"] == details["status"] == status
+        assert details["total"] == sum(line["price"] * line["quantity"] for line in details["ecards"])
+
+
+def test_cards_of_the_demo(made: Demo) -> None:
+    """Both companies can order the same cards, of both units; one value costs more than it says."""
+    shown = made.company("ecards").read("/v1/ecards")
+    prices = {(one["id"], value["name"]): value["price"] for one in shown for value in one["faceValues"]}
+
+    assert shown == made.company("ecardsPoor").read("/v1/ecards")
+    assert {one["unit"] for one in shown} == {"ruble", "month"}
+    assert prices[1, "1000 ₽"] == 1100
+
+
+def test_stock_of_the_demo(made: Demo) -> None:
+    """Every card but one has certificates left, so that an order can be carried on and another has to wait."""
+    stocks = [Stock(one.id, value.name) for one in demo_ecards.CARDS for value in one.face_values]
+    shelves = read_shelves(made.installation.orders, stocks)
+
+    assert [stock for stock in stocks if not shelves[stock].count] == [demo_ecards.SHORT]
+
+
+def test_what_the_demo_can_order(made: Demo) -> None:
+    """Who has money can order and pay; what the other orders waits for money if it costs more than there is."""
+    rich, poor = made.company("ecards"), made.company("ecardsPoor")
+
+    assert rich.place(901, card(1, "100 ₽", 2))["status"] == "Payed"
+    assert poor.place(902, card(1, "1000 ₽", 1))["status"] == "Created"
+
+
+def test_secrets_are_good_once_more(made: Demo) -> None:
+    """Preparing again tells new secrets; those told before are good once more, and not after another time."""
+    secrets = []
+    for _ in range(3):
+        secrets.append(made.secret("ecards")[1])
+        demo.prepare(Endpoints(), made.state, BASE)
+    secrets.append(made.secret("ecards")[1])
+
+    assert [made.token_of("ecards", secret).status for secret in secrets] == [400, 400, 200, 200]
+
+
+def test_a_second_run_keeps_ecard_orders(made: Demo) -> None:
+    """Preparing and seeding again place no order, pay nothing in and load nothing twice, and the key signs on."""
+    company = made.company("ecards")
+    kept = made.installation.accounts.get(("SIGNER", "-"))
+
+    def all_there_is() -> list[Any]:
+        stocks = [Stock(one.id, value.name) for one in demo_ecards.CARDS for value in one.face_values]
+        shelves = read_shelves(made.installation.orders, stocks)
+        pages = [company.get(f"/v1/orders?page={page}").text for page in (1, 2, 3)]
+        return [*pages, company.balance, *(shelves[stock].count for stock in stocks)]
+
+    before = all_there_is()
+    demo.prepare(Endpoints(), made.state, BASE)
+    demo_ecards.seed(made.installation)
+
+    assert all_there_is() == before
+    assert made.installation.accounts.get(("SIGNER", "-")) == kept

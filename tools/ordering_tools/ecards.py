@@ -31,6 +31,9 @@ TARGETS = (
 """What an order can be moved to by hand; money alone makes it Payed."""
 
 
+LARGEST_PAYMENT = Decimal(10) ** 12
+
+
 def add_arguments(commands: Any) -> None:
     """Declare the commands and their arguments."""
     move = _group(commands, "order", "orders of e-cards").add_parser("move", help="take an order to another status")
@@ -94,6 +97,8 @@ def run_move(installation: Installation, arguments: argparse.Namespace) -> None:
 def run_top_up(installation: Installation, arguments: argparse.Namespace) -> None:
     """Pay in and print the balance."""
     _known(installation, arguments.company)
+    if not arguments.amount.is_finite() or abs(arguments.amount) > LARGEST_PAYMENT:
+        raise NotDone(f"{arguments.amount} cannot be paid in: at most {LARGEST_PAYMENT:,} at once")
     orders = EcardOrders(installation.orders, arguments.company)
     orders.top_up(arguments.operation, arguments.amount)
     print(orders.balance.amount())
@@ -101,6 +106,7 @@ def run_top_up(installation: Installation, arguments: argparse.Namespace) -> Non
 
 def run_balance(installation: Installation, arguments: argparse.Namespace) -> None:
     """Print a balance with its ledger."""
+    _known(installation, arguments.company)
     balance = EcardOrders(installation.orders, arguments.company).balance
     for entry in balance.entries():
         print(f"{entry.at:%Y-%m-%d %H:%M:%SZ} {entry.amount:>12} {entry.purpose}")
@@ -151,6 +157,8 @@ def move(installation: Installation, company: str, order_id: str, target: EcardS
     if target is EcardStatus.READY:
         return _ready(orders, order)
     left = order.quantity - order.delivered
+    if not left:
+        raise NotDone(f"order {order.number} is {order.status}: all its certificates are handed over")
     return orders.hand_over(order, left if target is EcardStatus.DELIVERED else count)
 
 

@@ -74,7 +74,7 @@ def add(installation: Installation, kms_id: str, now: datetime | None = None) ->
     """Publish and accept a P-256 key in KMS; returns its key id."""
     answer = installation.kms("GetPublicKey", {"KeyId": kms_id})
     public = serialization.load_der_public_key(answer["PublicKey"])
-    if not isinstance(public, ec.EllipticCurvePublicKey):
+    if not isinstance(public, ec.EllipticCurvePublicKey) or not isinstance(public.curve, ec.SECP256R1):
         raise NoSuchKey(f"{kms_id} is no P-256 key")
     key_id, jwk = jwk_of(public)
     accounts = Accounts(installation.accounts)
@@ -95,8 +95,9 @@ def use(installation: Installation, key_id: str, *, wait: bool = True, now: date
     if record.kms_id is None:
         raise NoSuchKey(f"{key_id} is not in KMS")
     now = now or clock.system_clock()
-    if wait and now < record.added + KEYS_KEPT:
-        raise TooEarly(f"published keys may be kept until {record.added + KEYS_KEPT:%H:%M:%SZ}; wait, or say --now")
+    known = record.added + _LAG + KEYS_KEPT
+    if wait and now < known:
+        raise TooEarly(f"the keys of before may be kept until {known:%H:%M:%SZ}; wait, or say --now")
     before = accounts.signer()
     if before and before[0] != key_id:
         accounts.note_last_signature(before[0], now + _LAG)

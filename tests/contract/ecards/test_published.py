@@ -100,7 +100,9 @@ def test_missing_email(company: Rewards) -> None:
     """A participant without an e-mail address is refused to the letter as published."""
     reply = company.post("/v1/orders", new_order(participant={"phone": "79251153242", "name": "John Doe"}))
 
-    published = '{"message":"Invalid request","status":400,"errors":{"Participant.Email":["The Email field is required."]}}'
+    published = (
+        '{"message":"Invalid request","status":400,"errors":{"Participant.Email":["The Email field is required."]}}'
+    )
     assert (reply.status, reply.text) == (400, published)
     assert list(invalid(reply)) == ["Participant.Email"]
 

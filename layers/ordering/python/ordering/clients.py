@@ -13,6 +13,7 @@ import hashlib
 import hmac
 import re
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ordering.clock import Clock, system_clock
@@ -60,7 +61,7 @@ class Clients:
     def authenticate(self, client_id: str, secret: str, address: str) -> Client:
         """Return a client that proves itself with one of its secrets.
 
-        An attempt is counted before it is judged, and no longer once it succeeded: however many arrive at once, no
+        An attempt is counted before it is judged, and only stays counted if it failed: however many arrive at once, no
         more than allowed are judged.
 
         Args:
@@ -75,6 +76,8 @@ class Clients:
         guesses = self._guesses(client_id, address)
         counted = [self._count(client_id, sort, allowed) for sort, allowed in guesses]
         if any(counted):
+            # Not judged, so no guess: else a burst of good attempts, or one stranger's, would keep the client out.
+            self._take_back(client_id, guesses)
             raise ClientRefused("too many attempts")
         item = self._table.get(_key(client_id)) or {}
         # Whoever it is takes as long: an unknown client, one with a single secret, one with two.
@@ -82,8 +85,7 @@ class Clients:
         matches = [_matches(secret, kept) for kept in hashes]
         if not any(matches) or not item:
             raise ClientRefused("unknown client or wrong secret")
-        for sort, _ in guesses:
-            self._table.update(Update((_guesses_of(client_id), sort), "ADD failed :one", values={":one": -1}))
+        self._take_back(client_id, guesses)
         return Client(client_id, item["partner"], item["user"], frozenset(item["scope"]))
 
     def add(self, client: Client, secret: str | None = None) -> str:
@@ -123,6 +125,10 @@ class Clients:
         window = int(self._now().timestamp()) // _WINDOW
         whom = hashlib.sha256(f"{client_id} {address}".encode()).hexdigest()[:32]
         return [(f"{window}#{whom}", _FROM_ONE_ADDRESS), (f"{window}#all", _FROM_ALL_ADDRESSES)]
+
+    def _take_back(self, client_id: str, guesses: Sequence[tuple[str, int]]) -> None:
+        for sort, _ in guesses:
+            self._table.update(Update((_guesses_of(client_id), sort), "ADD failed :one", values={":one": -1}))
 
     def _count(self, client_id: str, sort: str, allowed: int) -> bool:
         """Count an attempt; returns whether it is one too many."""

@@ -49,7 +49,7 @@ def connect(**settings: Any) -> Kms:
         config=Config(
             connect_timeout=CONNECTED_WITHIN,
             read_timeout=ANSWERED_WITHIN,
-            retries={"mode": "standard", "total_max_attempts": 3},
+            retries={"mode": "standard", "total_max_attempts": 2},
         ),
         **settings,
     )
@@ -63,6 +63,8 @@ def connect(**settings: Any) -> Kms:
             body: Mapping[str, Any] = error.response
             if body["Error"]["Code"] in _TRANSIENT or body["ResponseMetadata"]["HTTPStatusCode"] >= 500:
                 raise Unavailable from error
+            if body["Error"]["Code"] == "InvalidCiphertextException":
+                raise BrokenSeal from error
             raise
         return answer
 

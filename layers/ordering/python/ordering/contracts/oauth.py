@@ -87,7 +87,7 @@ def credentials(request: Request) -> Credentials:
     return {
         "client_id": fields["client_id"],
         "client_secret": fields["client_secret"],
-        "scope": frozenset(wanted.split()) if wanted else None,
+        "scope": frozenset(wanted.split(" ")) - {""} if wanted else None,
     }
 
 
@@ -110,8 +110,15 @@ def _fields(request: Request) -> dict[str, str]:
 
 def _urlencoded(raw: bytes) -> list[tuple[str, str]]:
     try:
-        return parse_qsl(raw.decode(), keep_blank_values=True, errors="strict", max_num_fields=20)
+        return parse_qsl(_decoded(raw), keep_blank_values=True, errors="strict", max_num_fields=20)
     except ValueError:
+        raise Refused("invalid_request", "The form cannot be read.") from None
+
+
+def _decoded(raw: bytes) -> str:
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
         raise Refused("invalid_request", "The form cannot be read.") from None
 
 
@@ -126,7 +133,7 @@ def _multipart(declared: str, raw: bytes) -> list[tuple[str, str]]:
         content = part.get_payload(decode=True)
         if not isinstance(name, str) or not isinstance(content, bytes):
             raise Refused("invalid_request", "The form cannot be read.")
-        pairs.append((name, content.decode("utf-8", "replace")))
+        pairs.append((name, _decoded(content)))
     if not pairs or message.defects:
         raise Refused("invalid_request", "The form cannot be read.")
     return pairs
@@ -140,6 +147,8 @@ def covered(wanted: frozenset[str] | None, allowed: frozenset[str]) -> frozenset
     """
     if wanted is None:
         return allowed
+    if not wanted:
+        raise Refused("invalid_scope", "The scope names no grant.")
     if beyond := sorted(wanted - allowed):
         raise Refused("invalid_scope", f"The client is not granted '{beyond[0]}'.")
     return wanted

@@ -1,0 +1,209 @@
+"""The contract's errors: in one shape on every path, whoever calls and whatever for."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from ordering.invocation import MARGIN
+from ordering.orderbook import GRACE
+from ordering.table import NoAnswer, Send
+from ordering.wiring import Services
+from support.deals import Watch
+from support.ecards import ALWAYS, COMPANY, JSON, Rewards, card, new_order, order_id, refused, services_over
+from support.gateway import LambdaContext, Reply, _reply, _route, load
+from support.memory import Memory
+from support.sends import Recorder, failing
+
+ORDER = f"/v1/orders/{order_id(1)}"
+READS = ["/v1/orders", ORDER, f"{ORDER}/status", "/v1/ecards", "/v1/balance"]
+CALLS: list[tuple[str, str, Any]] = [*(("GET", path, None) for path in READS), ("POST", "/v1/orders", new_order(2))]
+EACH_CALL = pytest.mark.parametrize(
+    ("method", "path", "body"), CALLS, ids=[f"{method} {path}" for method, path, _ in CALLS]
+)
+
+
+@pytest.fixture
+def stocked(company: Rewards) -> Rewards:
+    """A company with an order."""
+    company.place()
+    return company
+
+
+@EACH_CALL
+def test_every_call_is_answered(stocked: Rewards, method: str, path: str, body: Any) -> None:
+    """Each call of the contract succeeds with 200 and JSON."""
+    reply = stocked.request(method, path, body=body)
+
+    assert (reply.status, reply.headers) == (200, {**ALWAYS, "Content-Type": JSON})
+
+
+def let_through(company: Rewards, method: str, path: str, authorizer: dict[str, Any] | None) -> Reply:
+    """Send a call that the authorizer let through without a principal."""
+    event = company.event(method, path, "", {}, None, base64=False)
+    if authorizer is None:
+        del event["requestContext"]["authorizer"]
+    else:
+        event["requestContext"]["authorizer"] = authorizer
+    function, event["resource"] = _route(path)
+    app = load(function)
+    app.services = company.services
+    return _reply(app.handle(event, LambdaContext()))  # type: ignore[arg-type] # all that is used of it
+
+
+REFUSED: dict[str, tuple[dict[str, Any] | None, int]] = {
+    "unauthorized": ({"principalId": "nobody", "refusal": "unauthorized"}, 401),
+    "unknown reason": ({"principalId": "nobody", "refusal": "who knows"}, 401),
+    "no reason": ({"principalId": "nobody"}, 401),
+    "nothing": ({}, 401),
+    "no authorizer": (None, 401),
+    "switched off": ({"principalId": "granite", "refusal": "switched-off"}, 403),
+    "too fast": ({"principalId": "granite", "refusal": "too-many-requests"}, 429),
+    "not reached": ({"principalId": "nobody", "refusal": "unavailable"}, 503),
+}
+
+
+@pytest.mark.parametrize(("authorizer", "status"), REFUSED.values(), ids=REFUSED.keys())
+def test_refused_in_its_own_words(stocked: Rewards, recorder: Recorder, authorizer: Any, status: int) -> None:
+    """Whom the authorizer lets through only to be refused is refused on every path, before anything is read."""
+    recorder.calls.clear()
+
+    for path in (*READS, "/v1/nothing", "/v1"):
+        for method in ("GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"):
+            refused(let_through(stocked, method, path, authorizer), status)
+    assert recorder.calls == []
+
+
+def test_401_says_how(stocked: Rewards) -> None:
+    """A caller without a good token is told which scheme to use, and where tokens are."""
+    reply = let_through(stocked, "GET", "/v1/orders", {})
+
+    assert reply.headers["WWW-Authenticate"] == "Bearer"
+    assert "/connect/token" in reply.json["message"]
+
+
+@pytest.mark.parametrize("refusal", ["too-many-requests", "unavailable"])
+def test_when_to_try_again(stocked: Rewards, refusal: str) -> None:
+    """Who may try again is told when."""
+    assert let_through(stocked, "GET", "/v1/orders", {"refusal": refusal}).headers["Retry-After"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("grants", "name"), [((), "company"), (("training", "deals"), "company"), (("ecards",), None), ((), None)]
+)
+def test_403(stocked: Rewards, recorder: Recorder, grants: tuple[str, ...], name: str | None) -> None:
+    """Who is not granted e-card orders, or is no company, is refused on every call before anything is read."""
+    nobody = Rewards(stocked.services, replace(COMPANY, grants=grants, company=name))
+    recorder.calls.clear()
+
+    for method, path, body in CALLS:
+        assert "grant" in refused(nobody.request(method, path, body=body), 403)
+    refused(nobody.post("/v1/orders", "{"), 403)
+    assert recorder.calls == []
+
+
+@pytest.mark.parametrize("path", [ORDER, f"{ORDER}/status"])
+def test_another_company_s_order(stocked: Rewards, stranger: Rewards, path: str) -> None:
+    """Another company's order is answered to the letter as one that there is not."""
+    foreign = stranger.get(path)
+    emptied = Rewards(services_over(Memory()), COMPANY).get(path)
+
+    assert "There is no order" in refused(foreign, 404)
+    assert foreign.text == emptied.text
+    assert stocked.get(path).status == 200
+
+
+@pytest.mark.parametrize("name", ["x", "1", "orders", order_id(1) + "0", order_id(1).replace("-", ""), "{id}", "~"])
+def test_ids_that_are_none(stocked: Rewards, recorder: Recorder, name: str) -> None:
+    """What is no id at all is 404 as well, and nothing is read for it."""
+    recorder.calls.clear()
+
+    for path in (f"/v1/orders/{name}", f"/v1/orders/{name}/status"):
+        assert name in refused(stocked.get(path), 404)
+    assert recorder.calls == []
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/v1", "/v1/", "/v1/nothing", "/v1/order", "/v1/Orders", f"{ORDER}/statuses", f"{ORDER}/status/x",
+     f"{ORDER}/ecards", "/v1/ecards/1", "/v1/balance/x", "/v1/v1/orders"],
+)  # fmt: skip
+def test_unknown_paths(stocked: Rewards, path: str) -> None:
+    """A path under `/v1` that there is not is 404 in the contract's shape, whatever the method."""
+    for method in ("GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"):
+        assert "path" in refused(stocked.request(method, path), 404)
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [
+        ("/v1/orders", "GET, HEAD, OPTIONS, POST"),
+        ("/v1/orders/", "GET, HEAD, OPTIONS, POST"),
+        (ORDER, "GET, HEAD, OPTIONS"),
+        (f"{ORDER}/status", "GET, HEAD, OPTIONS"),
+        ("/v1/ecards", "GET, HEAD, OPTIONS"),
+        ("/v1/balance", "GET, HEAD, OPTIONS"),
+    ],
+)
+def test_405(stocked: Rewards, path: str, allowed: str) -> None:
+    """A method that a path does not know is 405 with those that it knows; OPTIONS names the same ones."""
+    others = {"GET", "POST", "PUT", "DELETE", "PATCH"} - set(allowed.split(", "))
+    for method in sorted(others):
+        reply = stocked.request(method, path, body={})
+        assert refused(reply, 405) == f"This path knows {allowed}."
+        assert reply.headers["Allow"] == allowed
+    options = stocked.request("OPTIONS", path)
+    assert (204, "", allowed) == (options.status, options.text, options.headers["Allow"])
+
+
+@pytest.mark.parametrize("path", READS)
+def test_head(stocked: Rewards, path: str) -> None:
+    """HEAD has GET's status and headers, and no body, for errors as well."""
+    for target in (path, path + "?page=x", path + "x"):
+        head, get = stocked.request("HEAD", target), stocked.get(target)
+        assert (get.status, get.headers, "") == (head.status, head.headers, head.text)
+
+
+def broken(send: Send) -> Rewards:
+    return Rewards(services_over(send), COMPANY)
+
+
+@EACH_CALL
+def test_503(method: str, path: str, body: Any) -> None:
+    """Where the tables do not answer in time the caller is told to try again, and when."""
+    company = broken(failing(NoAnswer("cut"), Memory()))
+
+    reply = company.request(method, path, body=body, context=LambdaContext(int(MARGIN * 1_000) + 30))
+
+    assert "again" in refused(reply, 503)
+    assert reply.headers["Retry-After"] == "1"
+
+
+@EACH_CALL
+def test_500(method: str, path: str, body: Any) -> None:
+    """A failure of ours says nothing of what failed."""
+    reply = broken(failing(KeyError("a secret of ours"), Memory())).request(method, path, body=body)
+
+    refused(reply, 500)
+    assert "secret" not in reply.text
+
+
+def test_a_create_that_was_cut_short(company: Rewards, services: Services, watch: Watch) -> None:
+    """After a 503 the same order can be sent again; it is there once, in the list when the first try is given up."""
+    cut = Rewards(replace(services, send=failing(NoAnswer("cut"), services.send, "TransactWriteItems")), COMPANY)
+    reply = cut.post("/v1/orders", new_order(), context=LambdaContext(int(MARGIN * 1_000) + 30))
+    company.place()
+    watch.pass_(GRACE.total_seconds() + 1)
+
+    refused(reply, 503)
+    assert [one["id"] for one in company.read("/v1/orders")["data"]] == [order_id(1)]
+
+
+def test_errors_come_one_at_a_time(stocked: Rewards) -> None:
+    """Who may not call is told that before what is wrong with the call, and 400 comes before 409."""
+    nobody = Rewards(stocked.services, replace(COMPANY, grants=()))
+
+    refused(nobody.get("/v1/orders?page=x"), 403)
+    assert stocked.post("/v1/orders", new_order(1, card(quantity=0))).status == 400

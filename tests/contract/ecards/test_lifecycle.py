@@ -1,0 +1,193 @@
+"""What becomes of orders, as their company sees it: money in, certificates in, handed over, cancelled."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import pytest
+
+from ordering.errors import Conflict
+from support.deals import Watch
+from support.ecards import Rewards, card, new_order, order_id
+
+ORDER = f"/v1/orders/{order_id(1)}"
+
+
+def carry_on(company: Rewards, number: int = 1) -> None:
+    company.orders.carry_on(order_id(number))
+
+
+def hand_over(company: Rewards, count: int, number: int = 1) -> None:
+    company.orders.hand_over(company.orders.order(order_id(number)), count)
+
+
+def history(company: Rewards) -> list[tuple[str, str]]:
+    return [(one["status"], one["at"]) for one in company.read(ORDER)["history"]]
+
+
+@pytest.mark.parametrize(
+    ("balance", "status", "left"),
+    [("0", "Created", "0"), ("99.99", "Created", "99.99"), ("100", "Payed", "0"), ("100.01", "Payed", "0.01")],
+)
+def test_paid_if_covered(company: Rewards, balance: str, status: str, left: str) -> None:
+    """An order is Payed at once, and debited, if the balance covers it to the cent; else it is Created."""
+    if balance != "0":
+        company.top_up(balance)
+    created = company.place()
+
+    assert (created["status"], company.balance) == (status, left)
+    assert [company.status(), company.read(ORDER)["status"], *company.statuses()] == [status] * 3
+
+
+def test_what_costs_nothing_is_paid(company: Rewards) -> None:
+    """An order that costs nothing is Payed without any money."""
+    assert company.place(1, card(3, "gift", 5))["status"] == "Payed"
+
+
+def test_a_top_up_pays_the_oldest_first(company: Rewards, watch: Watch) -> None:
+    """Money that comes later pays waiting orders, the oldest first."""
+    for number in (1, 2, 3):
+        company.place(number)
+    watch.pass_(60)
+    company.top_up(200)
+
+    assert (company.statuses(), company.balance) == (["Payed", "Payed", "Created"], "0")
+    assert history(company) == [("Created", "2015-07-06T16:32:56.000000"), ("Payed", "2015-07-06T16:33:56.000000")]
+
+
+def test_one_that_is_too_dear_waits(company: Rewards) -> None:
+    """An order that the money does not cover waits, and does not hold up those behind it."""
+    company.place(1, card(quantity=5))
+    company.place(2, card(quantity=3))
+    company.place(3)
+    company.top_up(400)
+
+    assert (company.statuses(), company.balance) == (["Created", "Payed", "Payed"], "0")
+    company.top_up(500, "t2")
+    assert (company.statuses(), company.balance) == (["Payed", "Payed", "Payed"], "0")
+
+
+def test_a_top_up_is_made_once(company: Rewards) -> None:
+    """A top-up that is repeated pays for nothing more."""
+    company.place(1)
+    company.place(2)
+    company.top_up(100)
+    company.top_up(100)
+
+    assert (company.statuses(), company.balance) == (["Payed", "Created"], "0")
+
+
+def test_money_is_each_company_s(company: Rewards, stranger: Rewards) -> None:
+    """One company's money pays for nobody else's orders."""
+    stranger.place()
+    company.top_up(1_000)
+
+    assert (stranger.status(), stranger.balance, company.balance) == ("Created", "0", "1000")
+
+
+def test_to_the_participant(company: Rewards, watch: Watch) -> None:
+    """An order goes from money to certificates to the participant, and its history has each status once."""
+    company.place(1, card(quantity=3))
+    steps: list[Any] = [
+        lambda: company.top_up(300),
+        lambda: carry_on(company),
+        lambda: company.load(3),
+        lambda: hand_over(company, 1),
+        lambda: hand_over(company, 1),
+        lambda: hand_over(company, 1),
+    ]
+    seen = [company.status()]
+    for step in steps:
+        watch.pass_(60)
+        step()
+        seen.append(company.status())
+
+    assert [status for status, _ in itertools.groupby(seen)] == [status for status, _ in history(company)]
+    assert history(company) == [
+        ("Created", "2015-07-06T16:32:56.000000"),
+        ("Payed", "2015-07-06T16:33:56.000000"),
+        ("AwaitingCertificateAssignment", "2015-07-06T16:34:56.000000"),
+        ("ReadyForDelivery", "2015-07-06T16:35:56.000000"),
+        ("PartiallyDelivered", "2015-07-06T16:36:56.000000"),
+        ("Delivered", "2015-07-06T16:38:56.000000"),
+    ]
+
+
+def test_stock_that_is_there(company: Rewards) -> None:
+    """Where stock is there, a paid order is ready without waiting."""
+    company.load(2)
+    company.top_up(100)
+    company.place()
+    carry_on(company)
+
+    assert [status for status, _ in history(company)] == ["Payed", "ReadyForDelivery"]
+
+
+def test_codes_are_in_no_answer(company: Rewards) -> None:
+    """Nothing that a company can read has a certificate's code."""
+    company.load(1, batch="SECRET")
+    company.top_up(100)
+    company.place()
+    carry_on(company)
+    hand_over(company, 1)
+
+    told = [company.get(path).text for path in ("/v1/orders", ORDER, f"{ORDER}/status", "/v1/ecards", "/v1/balance")]
+    assert company.status() == "Delivered"
+    assert not any("SECRET" in text for text in told)
+
+
+@pytest.mark.parametrize("steps", range(5))
+def test_cancelled(company: Rewards, steps: int) -> None:
+    """An order that is cancelled, however far it came, has what was debited returned, and stays in the list."""
+    company.place(1, card(quantity=2))
+    ways: list[Any] = [
+        lambda: company.top_up(200),
+        lambda: carry_on(company),
+        lambda: company.load(2),
+        lambda: hand_over(company, 1),
+    ]
+    for step in ways[:steps]:
+        step()
+    came_to = company.status()
+    company.orders.cancel(order_id(1))
+
+    expected = ["Created", "Payed", "AwaitingCertificateAssignment", "ReadyForDelivery", "PartiallyDelivered"]
+    assert came_to == expected[steps]
+    assert (company.status(), company.statuses()) == ("Cancelled", ["Cancelled"])
+    assert company.balance == ("200" if steps else "0")
+
+
+def test_a_refund_pays_for_who_waits(company: Rewards) -> None:
+    """What a cancelled order gives back pays for the oldest that waits."""
+    company.top_up(100)
+    for number in (1, 2, 3):
+        company.place(number)
+    company.orders.cancel(order_id(1))
+
+    assert (company.statuses(), company.balance) == (["Cancelled", "Payed", "Created"], "0")
+
+
+def test_cancelled_is_final(company: Rewards) -> None:
+    """A cancelled order is paid for no more, refunded no second time, and sent again it is as it is."""
+    created = company.place()
+    company.orders.cancel(order_id(1))
+    company.top_up(100)
+    with pytest.raises(Conflict):
+        company.orders.cancel(order_id(1))
+
+    assert company.balance == "100"
+    assert company.post("/v1/orders", new_order()).json == {**created, "status": "Cancelled"}
+
+
+def test_delivered_is_final(company: Rewards) -> None:
+    """A delivered order cannot be cancelled, and its money stays spent."""
+    company.load(1)
+    company.top_up(100)
+    company.place()
+    carry_on(company)
+    hand_over(company, 1)
+    with pytest.raises(Conflict):
+        company.orders.cancel(order_id(1))
+
+    assert (company.status(), company.balance) == ("Delivered", "0")
