@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import botocore.session
 import pytest
+from botocore.loaders import create_loader
 from botocore.session import get_session
 from moto import mock_aws
 
 from ordering.clock import Deadline
 from ordering.table import connect
 from ordering.wiring import Services
+from ordering_tools.local.stack import running
 from ordering_tools.template import table_definitions
 from support.gateway import Client
 from support.partners import AZ_300, CALLER, FOREIGN, FOREIGN_ONLY, IRELAND, LINUX, ON_LINUX, STANDARD, UK
+from support.real_stack import RealStack
 
 ROOT = Path(__file__).resolve().parents[1]
 TABLES = table_definitions(ROOT / "template.yaml")
@@ -30,6 +35,9 @@ os.environ |= {
     "AWS_DEFAULT_REGION": "eu-west-1",
     "AWS_EC2_METADATA_DISABLED": "true",
 }
+
+# Each session of botocore reads the services' definitions anew, which would take most of the time of the tests on moto.
+botocore.session.create_loader = cache(create_loader)
 
 
 @pytest.fixture
@@ -50,3 +58,10 @@ def client(services: Services) -> Client:
         services.catalogue(unit, deadline).publish([(AZ_300, [STANDARD]), (LINUX, [ON_LINUX])])
     services.catalogue(FOREIGN, deadline).publish([(LINUX, [FOREIGN_ONLY])])
     return Client(services, CALLER)
+
+
+@pytest.fixture(scope="session")
+def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealStack]:
+    """The real stack with the demo data, which all tests share that call it: each changes only what is its own."""
+    with running(tmp_path_factory.mktemp("real") / "state", build=None, demo=True) as stack:
+        yield RealStack(stack)

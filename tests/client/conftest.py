@@ -1,4 +1,4 @@
-"""The official client with its surroundings, and a local run for it to call."""
+"""The official client with its surroundings, which calls the real stack."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from collections.abc import Iterator
 
 import pytest
 
-from client.deals import Deals, shared
+from client.deals import Deals
 from client.official_client import PYTHON, TESTS, OfficialClient, command
 from ordering_tools import demo_deals
+from support.real_stack import RealStack
 
 
 @pytest.fixture(scope="session")
-def deals(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Deals:
-    return shared(pytestconfig, tmp_path_factory)
+def deals(real: RealStack) -> Deals:
+    return Deals(real.stack)
 
 
 @pytest.fixture(scope="session")

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,7 +11,7 @@ import httpx
 import pytest
 
 from ordering_tools import demo
-from ordering_tools.local.stack import LocalStack, running
+from support.real_stack import RealStack
 
 pytestmark = pytest.mark.gateway
 
@@ -26,17 +23,9 @@ ORDER = {
 
 
 @pytest.fixture(scope="module")
-def real_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
-    folder = tmp_path_factory.mktemp("real")
-    with running(folder / "state", build=None, demo=True) as stack:
-        yield stack
-
-
-@pytest.fixture(scope="module")
-def told(real_stack: LocalStack) -> dict[str, Any]:
+def told(real: RealStack) -> Mapping[str, Any]:
     """What the run wrote for those who try it."""
-    found: dict[str, Any] = json.loads((real_stack.state / demo.FILE).read_text())
-    return found
+    return real.told
 
 
 @pytest.fixture(scope="module")
@@ -56,11 +45,31 @@ def both_units(told: Mapping[str, Any]) -> Iterator[httpx.Client]:
 
 
 def test_demo_file(told: Mapping[str, Any]) -> None:
-    """The run tells its address, the units and one token for each thing worth trying."""
-    assert set(told) == {"baseUrl", "businessUnitId", "secondBusinessUnitId", "foreignBusinessUnitId", "tokens"}
+    """The run tells its address, the units, one token for each thing worth trying, and clients that get their own."""
+    assert set(told) == {
+        *("baseUrl", "businessUnitId", "secondBusinessUnitId", "foreignBusinessUnitId"),
+        *("tokens", "clients"),
+    }
     assert set(told["tokens"]) == {
         *("training", "trainingSingleUnit", "cardTerms", "expired", "revoked"),
         *("deals", "dealsBasicPlan", "dealsChangesDisabled"),
+    }
+    assert set(told["clients"]) == {"ecards", "ecardsPoor"}
+    assert all(set(client) == {"clientId", "clientSecret"} for client in told["clients"].values())
+
+
+def test_demo_file_for_shells(real: RealStack, told: Mapping[str, Any]) -> None:
+    """A shell that reads the other file has what the quickstart needs."""
+    lines = (real.stack.state / demo.SHELL_FILE).read_text().splitlines()
+    client = told["clients"]["ecards"]
+
+    assert dict(line.split("=", 1) for line in lines) == {
+        "URL": told["baseUrl"],
+        "UNIT": told["businessUnitId"],
+        "TOKEN": told["tokens"]["training"],
+        "DEALS_TOKEN": told["tokens"]["deals"],
+        "CLIENT_ID": client["clientId"],
+        "CLIENT_SECRET": client["clientSecret"],
     }
 
 
@@ -220,30 +229,28 @@ def test_bad_bodies(partner: httpx.Client, body: bytes, status: int) -> None:
     assert answer.headers["Content-Type"] == "application/problem+json"
 
 
-def test_functions_run_from_the_build(real_stack: LocalStack) -> None:
+def test_functions_run_from_the_build(real: RealStack) -> None:
     """What answers is the built layers and functions: no process of theirs names the source tree."""
     root = Path(demo.__file__).resolve().parents[2]
-    lines = (real_stack.state / "functions.log").read_text()
+    lines = (real.stack.state / "functions.log").read_text()
 
     assert str(root / "layers") not in lines
     assert str(root / "functions") not in lines
 
 
-def test_token_issue(real_stack: LocalStack, told: Mapping[str, Any]) -> None:
+def test_token_issue(real: RealStack, told: Mapping[str, Any]) -> None:
     """A token that an operator issues for a partner is accepted."""
-    command = [sys.executable, "-m", "ordering_tools.cli", "token", "issue", "--partner", "tailspin"]
-    done = subprocess.run(
-        [*command, "--state", str(real_stack.state)], capture_output=True, text=True, check=True, timeout=30
-    )
+    done = real.command("token", "issue", "--partner", "tailspin")
     headers = {"Authorization": f"Bearer {done.stdout.strip()}"}
-    answer = httpx.get(f"{told['baseUrl']}/api/v2/orders", headers=headers)
+    answer = httpx.get(f"{told['baseUrl']}/api/v2/orders", headers=headers, timeout=30)
 
+    assert (done.returncode, done.stderr) == (0, "")
     assert answer.json()["_pageInfo"]["totalItemCount"] == 6
 
 
-def test_nothing_secret_in_the_logs(real_stack: LocalStack, told: Mapping[str, Any]) -> None:
+def test_nothing_secret_in_the_logs(real: RealStack, told: Mapping[str, Any]) -> None:
     """Neither a token nor a name nor an address is in the functions' logs or on the terminal."""
-    logs = (real_stack.state / "functions.log").read_text() + real_stack.said().split("serving", 1)[0]
+    logs = real.logs
 
     for secret in [*told["tokens"].values(), "johnsmith@example.com", "Smith"]:
         assert secret not in logs

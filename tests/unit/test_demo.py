@@ -387,3 +387,13 @@ def test_a_second_run_keeps_ecard_orders(made: Demo) -> None:
 
     assert all_there_is() == before
     assert made.installation.accounts.get(("SIGNER", "-")) == kept
+
+
+def test_a_rotation_outlives_a_restart(made: Demo) -> None:
+    """A key that was made the signer still is after the next start."""
+    key_id = keys.add(made.installation, "alias/SigningKeyB")
+    keys.use(made.installation, key_id, wait=False)
+
+    demo.prepare(Endpoints(), made.state, BASE)
+
+    assert made.services.accounts(Deadline.after(60)).signer() == (key_id, "alias/SigningKeyB")

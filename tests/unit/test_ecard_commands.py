@@ -133,8 +133,18 @@ def test_several_handed_over(company: Rewards, run: Run) -> None:
     moved(run, "ReadyForDelivery")
 
     assert "3 of 5" in moved(run, "PartiallyDelivered", "--count", "3").told
-    assert "has 2 certificates left to hand over, not 3" in moved(run, "PartiallyDelivered", "--count", "3").refusal
+    assert "has 2 left to hand over" in moved(run, "PartiallyDelivered", "--count", "3").refusal
     assert "5 of 5" in moved(run, "Delivered").told
+
+
+def test_some_is_never_all(company: Rewards, run: Run) -> None:
+    """Whoever hands over some certificates cannot end the order by mistake."""
+    company.top_up(100)
+    company.load(1)
+    company.place(1, card(quantity=1))
+    moved(run, "ReadyForDelivery")
+
+    assert "for all of them say --to Delivered" in moved(run, "PartiallyDelivered").refusal
 
 
 def test_the_id_in_any_case(company: Rewards, run: Run) -> None:

@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import sys
+from collections.abc import Callable
 
-from ordering_tools import ecards, issuing, keys, lifecycles, openapi, partners, sample_events
+from ordering_tools import ecards, issuing, keys, partners
 from ordering_tools.local import serve
+
+_WRITERS = {
+    "openapi": ("ordering_tools.openapi", "docs/openapi.json from the functions' routes and models"),
+    "lifecycle": ("ordering_tools.lifecycles", "docs/lifecycle.md from the tables of moves"),
+    "events": ("ordering_tools.sample_events", "events/ for `sam local invoke`"),
+}
+"""What is written from the code: the module of each command, and what it writes."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -38,21 +47,23 @@ def main(arguments: list[str] | None = None) -> int:
         commands.add_parser("key", help="the keys that sign tokens").add_subparsers(required=True, metavar="COMMAND")
     )
 
-    reference = commands.add_parser("openapi", help="write docs/openapi.json from the functions' routes and models")
-    openapi.add_arguments(reference)
-    reference.set_defaults(run=openapi.run)
-
-    lifecycle = commands.add_parser("lifecycle", help="write docs/lifecycle.md from the tables of moves")
-    lifecycles.add_arguments(lifecycle)
-    lifecycle.set_defaults(run=lifecycles.run)
-
-    events = commands.add_parser("events", help="write events/ for `sam local invoke`")
-    sample_events.add_arguments(events)
-    events.set_defaults(run=sample_events.run)
+    for name, (module, text) in _WRITERS.items():
+        writer = commands.add_parser(name, help=f"write {text}")
+        writer.add_argument("--check", action="store_true", help="write nothing, fail if what is committed is stale")
+        writer.set_defaults(run=_run_of(module))
 
     chosen = parser.parse_args(arguments)
     code: int = chosen.run(chosen)
     return code
+
+
+def _run_of(module: str) -> Callable[[argparse.Namespace], int]:
+    def run(arguments: argparse.Namespace) -> int:
+        # Imported here: these import all functions and what describes them, which every other command would wait for.
+        code: int = importlib.import_module(module).run(arguments)
+        return code
+
+    return run
 
 
 if __name__ == "__main__":

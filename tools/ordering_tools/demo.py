@@ -41,7 +41,7 @@ JOHN = User("8ed28eef-a8a6-4f29-8723-6d759746b141", "John", "Smith", "johnsmith@
 SOURCE = OrderSource("41ff59ab-a364-4c01-a92f-2271d709a1f1", "go deploy", invoiceable=True)
 
 _REVOKED = "demo-revoked"
-_SIGNING_KEYS = ("SigningKeyA",)
+_SIGNING_KEY = "alias/SigningKeyA"
 _MARK = {"pk": "DEMO", "sk": "-"}
 _NAMES = uuid.UUID("3b9f4b0e-58a5-4d0a-9a55-0c1e8f6a7d20")
 
@@ -150,12 +150,10 @@ def prepare(engine: Engine, state: Path, base_url: str) -> str:
 
 def sign(installation: Installation) -> None:
     """Have a key in KMS sign the tokens that clients get, unless one does."""
-    accounts = Accounts(installation.accounts)
-    added = [keys.add(installation, f"alias/{name}") for name in _SIGNING_KEYS]
-    signer = accounts.signer()
-    # The engine loses keys when it is killed.
-    if signer is None or signer[0] not in added:
-        keys.use(installation, added[0], wait=False)
+    signer = Accounts(installation.accounts).signer()
+    # The engine loses keys when it is killed, and then makes others under the same names.
+    if signer is None or keys.add(installation, signer[1]) != signer[0]:
+        keys.use(installation, keys.add(installation, _SIGNING_KEY), wait=False)
 
 
 def seed(installation: Installation) -> None:

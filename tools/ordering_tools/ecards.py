@@ -16,7 +16,7 @@ from ordering.ecard_orders import EcardOrders
 from ordering.ecard_records import EcardOrder
 from ordering.identifiers import canonical_uuid
 from ordering.kms import Sealer
-from ordering.lifecycle import EcardStatus
+from ordering.lifecycle import ECARDS, EcardStatus
 from ordering.table import ConditionFailed
 from ordering_tools.commands import does
 from ordering_tools.installation import Installation, NotDone
@@ -30,6 +30,9 @@ TARGETS = (
 )
 """What an order can be moved to by hand; money alone makes it Payed."""
 
+
+HANDING_OVER = ECARDS.sources(EcardStatus.PARTIALLY_DELIVERED)
+"""From where some certificates of an order can be handed over."""
 
 LARGEST_PAYMENT = Decimal(10) ** 12
 
@@ -159,6 +162,8 @@ def move(installation: Installation, company: str, order_id: str, target: EcardS
     left = order.quantity - order.delivered
     if not left:
         raise NotDone(f"order {order.number} is {order.status}: all its certificates are handed over")
+    if target is EcardStatus.PARTIALLY_DELIVERED and order.status in HANDING_OVER and count >= left:
+        raise NotDone(f"order {order.number} has {left} left to hand over; for all of them say --to Delivered")
     return orders.hand_over(order, left if target is EcardStatus.DELIVERED else count)
 
 

@@ -21,11 +21,6 @@ transaction, conditional on the order's version, with all its effects; it adds t
 _ORDERS: dict[str, Lifecycle[Any]] = {"Training orders": TRAINING, "E-card orders": ECARDS}
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's arguments."""
-    parser.add_argument("--check", action="store_true", help="write nothing, fail if the committed document is stale")
-
-
 def run(arguments: argparse.Namespace) -> int:
     """Write the document, or compare it; returns the exit code."""
     text = "\n".join(_lines())

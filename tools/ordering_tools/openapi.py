@@ -167,11 +167,6 @@ _POWERTOOLS_OWN = ("HTTPValidationError", "ResponseValidationError", "Validation
 """What Powertools' own validation would answer with."""
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's arguments."""
-    parser.add_argument("--check", action="store_true", help="write nothing, fail if the committed document is stale")
-
-
 def run(arguments: argparse.Namespace) -> int:
     """Write the document, or compare it; returns the exit code."""
     text = to_text(document())

@@ -37,11 +37,6 @@ _ECARD_ORDER = {
 _LINE_ITEM = {"data": {"product_id": 4, "currency": "USD", "variation": 2}}
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's arguments."""
-    parser.add_argument("--check", action="store_true", help="write nothing, fail if a committed event is stale")
-
-
 def run(arguments: argparse.Namespace) -> int:
     """Write the events, or compare them; returns the exit code."""
     stale = []

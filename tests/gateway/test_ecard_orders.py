@@ -1,0 +1,769 @@
+"""The e-card orders contract over HTTP: from a client's secret to delivered certificates, on the built functions."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import re
+import secrets
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, redirect_stderr, redirect_stdout
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import httpx
+import jwt
+import pytest
+
+from client.deals import a_deal
+from ordering.accounts import Partner
+from ordering.certificates import Certificates, Stock, read_shelves
+from ordering.clients import Client, Clients
+from ordering.ecard_catalogue import Ecard, EcardCatalogue, FaceValue
+from ordering.ecard_orders import EcardOrders
+from ordering.kms import Sealer
+from ordering.token_desk import TokenDesk
+from ordering_tools import cli, commands, demo_deals, demo_ecards
+from ordering_tools.local.stack import running
+from support.real_stack import RealStack
+
+pytestmark = pytest.mark.gateway
+
+PARTICIPANT = {"email": "ann.lee@example.com", "name": "Ann Quillfeather", "phone": "79251153242"}
+ORDER_FIELDS = ["id", "number", "createdDate", "status", "participantLogin", "total"]
+HUNDRED, THOUSAND, MONTH = "100 ₽", "1000 ₽", "1 month"
+
+# Stock belongs to a card, whoever orders it: each company of a test has cards of its own.
+_card_ids = itertools.count(10_001)
+
+
+@dataclass(frozen=True)
+class Company:
+    """A company with a client, cards and stock of its own."""
+
+    real: RealStack
+    id: str
+    secret: str
+    http: httpx.Client
+    """A client whose token the token endpoint gave."""
+    cards: tuple[Ecard, ...]
+
+    @property
+    def orders(self) -> EcardOrders:
+        return EcardOrders(self.real.installation.orders, self.id)
+
+    def card(self, face_value: str = HUNDRED, quantity: int = 1) -> dict[str, Any]:
+        (card,) = (card for card in self.cards if any(value.name == face_value for value in card.face_values))
+        return {"id": card.id, "quantity": quantity, "faceValue": face_value}
+
+    def stock(self, face_value: str = HUNDRED) -> Stock:
+        return Stock(self.card(face_value)["id"], face_value)
+
+    def load(self, count: int, face_value: str = HUNDRED) -> list[str]:
+        """Load certificates, and return their codes."""
+        codes = [secrets.token_hex(8) for _ in range(count)]
+        sealer = Sealer(self.real.installation.kms, demo_ecards.CERTIFICATES_KEY)
+        Certificates(self.real.installation.orders, sealer).load(self.stock(face_value), secrets.token_hex(4), codes)
+        return codes
+
+    def free(self, face_value: str = HUNDRED) -> int:
+        stock = self.stock(face_value)
+        return read_shelves(self.real.installation.orders, [stock])[stock].count
+
+    def body(self, *cards: dict[str, Any], **changes: Any) -> dict[str, Any]:
+        order = {"orderId": str(uuid.uuid4()), "participant": PARTICIPANT, "ecards": [*cards] or [self.card()]}
+        return {**order, **changes}
+
+    def create(self, body: dict[str, Any]) -> httpx.Response:
+        return self.http.post("/v1/orders", json=body)
+
+    def made(self, *cards: dict[str, Any]) -> dict[str, Any]:
+        """Create an order and return it as it was answered."""
+        answer = self.create(self.body(*cards))
+        assert answer.status_code == 200, answer.text
+        order: dict[str, Any] = answer.json()
+        return order
+
+    def read(self, path: str) -> Any:
+        answer = self.http.get(path)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    def status(self, order: dict[str, Any]) -> str:
+        status: str = self.read(f"/v1/orders/{order['id']}/status")["status"]
+        return status
+
+    @property
+    def balance(self) -> str:
+        balance: str = self.read("/v1/balance")["balance"]
+        return balance
+
+    def move(self, order: dict[str, Any], *arguments: str) -> Done:
+        return ordering(self.real, "order", "move", self.id, order["id"], "--to", *arguments)
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+def ordering(real: RealStack, *arguments: str) -> Done:
+    """Run the `ordering` command in this process and over its connection: both take longer to make than to use."""
+    with (
+        patch.object(commands, "reopen", return_value=real.installation),
+        redirect_stdout(io.StringIO()) as out,
+        redirect_stderr(io.StringIO()) as err,
+    ):
+        code = cli.main([*arguments, "--state", str(real.stack.state)])
+    return Done(code, out.getvalue().strip(), err.getvalue().strip())
+
+
+def token_form(client_id: str, secret: str, **more: str) -> dict[str, str]:
+    return {"grant_type": "client_credentials", "client_id": client_id, "client_secret": secret, **more}
+
+
+def token_of(real: RealStack, client_id: str, secret: str, **more: str) -> str:
+    answer = httpx.post(f"{real.stack.base_url}/connect/token", data=token_form(client_id, secret, **more), timeout=30)
+    assert answer.status_code == 200, answer.text
+    token: str = answer.json()["access_token"]
+    return token
+
+
+def key_of(token: str) -> str:
+    key_id: str = jwt.get_unverified_header(token)["kid"]
+    return key_id
+
+
+def bearer(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
+
+
+def add_company(real: RealStack, closing: ExitStack, paid_in: int = 0) -> Company:
+    company = f"company-{secrets.token_hex(4)}"
+    real.accounts.save_partner(replace(demo_ecards.partners()[0], id=company, company="acme"))
+    cards = (
+        Ecard(
+            next(_card_ids),
+            "Bookshop",
+            "For books.",
+            "ruble",
+            (FaceValue(HUNDRED, Decimal(100)), FaceValue(THOUSAND, Decimal(1100))),
+        ),
+        Ecard(next(_card_ids), "Music", "No adverts.", "month", (FaceValue(MONTH, Decimal("199.50")),)),
+    )
+    EcardCatalogue(real.installation.catalogue, company).publish(cards)
+    (user,) = demo_ecards.partners()[0].users
+    secret = Clients(real.installation.accounts).add(Client(company, company, user, frozenset({"ecards"})))
+    token = token_of(real, company, secret)
+    http = closing.enter_context(httpx.Client(base_url=real.stack.base_url, headers=bearer(token), timeout=30))
+    made = Company(real, company, secret, http, cards)
+    if paid_in:
+        made.orders.top_up("first", Decimal(paid_in))
+    return made
+
+
+@pytest.fixture(scope="module")
+def companies(real: RealStack) -> Iterator[Callable[[int], Company]]:
+    """Make companies that have nothing yet but so much money."""
+    with ExitStack() as closing:
+        yield lambda paid_in: add_company(real, closing, paid_in)
+
+
+@pytest.fixture(scope="module")
+def rich(companies: Callable[[int], Company]) -> Company:
+    """A company that can pay for whatever the tests of this module order."""
+    return companies(1_000_000)
+
+
+@pytest.fixture
+def company(companies: Callable[[int], Company]) -> Company:
+    """A company with 1,000 in its balance that only one test uses."""
+    return companies(1_000)
+
+
+def error(answer: httpx.Response, status: int) -> dict[str, list[str]]:
+    """Check what every error has in common, and return what it says of the request's parts."""
+    told = answer.json()
+
+    assert (answer.status_code, told["status"]) == (status, status), answer.text
+    assert list(told) == ["message", "status", "errors"]
+    assert told["message"].strip()
+    assert answer.headers["Content-Type"] == "application/json"
+    assert str(uuid.UUID(answer.headers["X-Request-Id"])) == answer.headers["X-Request-Id"]
+    errors: dict[str, list[str]] = told["errors"]
+    assert errors if status == 400 else errors == {}
+    return errors
+
+
+# Tokens.
+
+
+@pytest.mark.parametrize("kind", ["application/x-www-form-urlencoded", "multipart/form-data"])
+def test_token(real: RealStack, rich: Company, kind: str) -> None:
+    """A client's id and secret, in either kind of form, are good for a token that `/v1` takes; nobody may keep it."""
+    form = token_form(rich.id, rich.secret)
+    sent = {"files": {name: (None, value) for name, value in form.items()}} if "multipart" in kind else {"data": form}
+    answer = httpx.post(f"{real.stack.base_url}/connect/token", timeout=30, **sent)
+    told = answer.json()
+    listed = httpx.get(f"{real.stack.base_url}/v1/orders", headers=bearer(told["access_token"]), timeout=30)
+
+    assert (answer.status_code, answer.request.headers["Content-Type"].partition(";")[0]) == (200, kind)
+    assert list(told) == ["access_token", "expires_in", "token_type", "scope"]
+    assert (told["expires_in"], told["token_type"], told["scope"]) == (3600, "Bearer", "ecards")
+    assert (answer.headers["Cache-Control"], answer.headers["Pragma"]) == ("no-store", "no-cache")
+    assert listed.status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        ({"client_secret": "wrong"}, "invalid_client"),
+        ({"client_id": "nobody"}, "invalid_client"),
+        ({"client_secret": ""}, "invalid_request"),
+        ({"grant_type": "password"}, "unsupported_grant_type"),
+        ({"scope": "ecards training"}, "invalid_scope"),
+    ],
+)
+def test_token_refused(real: RealStack, rich: Company, changes: dict[str, str], fault: str) -> None:
+    """Whatever is wrong with the form is 400 with a code of RFC 6749, and never kept."""
+    form = {**token_form(rich.id, rich.secret), **changes}
+    answer = httpx.post(f"{real.stack.base_url}/connect/token", data=form, timeout=30)
+
+    assert (answer.status_code, answer.json()["error"]) == (400, fault)
+    assert answer.headers["Cache-Control"] == "no-store"
+    assert "access_token" not in answer.text
+
+
+def test_published_keys(real: RealStack, rich: Company) -> None:
+    """Whoever has the published keys, which anybody may read, can verify a token, and cannot sign one."""
+    answer = httpx.get(f"{real.stack.base_url}/.well-known/jwks.json", timeout=30)
+    published = {key["kid"]: key for key in answer.json()["keys"]}
+    token = token_of(real, rich.id, rich.secret)
+    claims = jwt.decode(
+        token,
+        jwt.PyJWK.from_dict(published[key_of(token)]),
+        algorithms=["ES256"],
+        audience=real.installation.audience,
+        issuer=real.installation.issuer,
+    )
+
+    assert (answer.status_code, answer.headers["Cache-Control"]) == (200, "public, max-age=300")
+    assert (claims["client_id"], claims["scope"], claims["exp"] - claims["iat"]) == (rich.id, "ecards", 3600)
+    assert not any("d" in key for key in published.values())
+
+
+def test_tokens_cover_what_is_granted(real: RealStack) -> None:
+    """A client's token is good for all contracts that it is granted, or for those that it asked for, and no others."""
+    both: Partner = replace(
+        demo_deals.partners()[0], id=f"both-{secrets.token_hex(4)}", grants=frozenset({"deals", "ecards"}), company="b"
+    )
+    real.accounts.save_partner(both)
+    grants = both.grants
+    secret = Clients(real.installation.accounts).add(Client(both.id, both.id, next(iter(both.users)), grants))
+
+    def statuses(token: str) -> list[int]:
+        with httpx.Client(base_url=real.stack.base_url, headers=bearer(token), timeout=30) as http:
+            deal = http.post("/v2/orders", json={"data": {"deal_id": a_deal()}})
+            return [deal.status_code, *(http.get(path).status_code for path in ("/v1/orders", "/api/v2/orders"))]
+
+    assert statuses(token_of(real, both.id, secret)) == [200, 200, 403]
+    assert statuses(token_of(real, both.id, secret, scope="ecards")) == [403, 200, 403]
+
+
+@pytest.mark.parametrize(
+    ("path", "header"),
+    [
+        *((path, None) for path in ("/v1", "/v1/orders", "/v1/orders/1", "/v1/ecards", "/v1/balance", "/v1/no/thing")),
+        *(("/v1/orders", header) for header in ("Bearer", "Basic bWF5OnNlY3JldA==", "Bearer a.b.c")),
+        ("/v1/orders", f"Bearer {'0' * 64}"),
+    ],
+)
+def test_unauthorized(real: RealStack, path: str, header: str | None) -> None:
+    """Without a token that is good every path is refused with 401, in the contract's shape."""
+    headers = {"Authorization": header} if header else {}
+    answer = httpx.get(f"{real.stack.base_url}{path}", headers=headers, timeout=30)
+
+    error(answer, 401)
+    assert answer.headers["WWW-Authenticate"] == "Bearer"
+
+
+@pytest.mark.parametrize("name", ["training", "deals"])
+@pytest.mark.parametrize("path", ["/v1/orders", "/v1/ecards", "/v1/balance"])
+def test_not_granted(real: RealStack, name: str, path: str) -> None:
+    """A partner without e-card orders is refused with 403."""
+    error(httpx.get(f"{real.stack.base_url}{path}", headers=bearer(real.told["tokens"][name]), timeout=30), 403)
+
+
+def test_switched_off(real: RealStack, company: Company) -> None:
+    """A company that is switched off is refused with 403, from its next request on."""
+    partner = real.accounts.partner(company.id)
+    assert partner
+    real.accounts.save_partner(replace(partner, active=False))
+
+    error(company.http.get("/v1/orders"), 403)
+    error(company.create(company.body()), 403)
+
+
+# Orders.
+
+
+def test_demo_orders(real: RealStack) -> None:
+    """The demo's client reads 45 orders, newest first, 20 on a page; past the end there are none."""
+    client = real.told["clients"]["ecards"]
+    headers = bearer(token_of(real, client["clientId"], client["clientSecret"]))
+    with httpx.Client(base_url=real.stack.base_url, headers=headers, timeout=30) as http:
+        pages = [http.get("/v1/orders", params={"page": page}).json() for page in range(1, 5)]
+        first = http.get("/v1/orders/").json()
+    orders = [order for page in pages for order in page["data"]]
+
+    assert [len(page["data"]) for page in pages] == [20, 20, 5, 0]
+    assert {(page["totalPages"], page["pageSize"]) for page in pages} == {(3, 20)}
+    assert [page["currentPage"] for page in pages] == [1, 2, 3, 4]
+    assert [order["number"] for order in orders] == list(range(45, 0, -1))
+    assert [order["createdDate"] for order in orders] == sorted((o["createdDate"] for o in orders), reverse=True)
+    assert first == pages[0]
+    assert {order["status"] for order in orders} > {"Payed", "ReadyForDelivery", "Delivered", "Cancelled"}
+
+
+def test_one_orders_life(company: Company) -> None:
+    """An order that the balance covers is paid, can be sent again, and is the same wherever it is read."""
+    body = company.body(company.card(THOUSAND), company.card(MONTH, 2))
+    company.orders.top_up("second", Decimal(500))
+    answer = company.create(body)
+    made = answer.json()
+    path = f"/v1/orders/{made['id']}"
+    same = [company.create(one).json() for one in (body, {**body, "orderId": body["orderId"].upper()})]
+    details = company.read(path)
+
+    assert list(made) == ORDER_FIELDS
+    assert (answer.status_code, made["id"], made["status"]) == (200, body["orderId"], "Payed")
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}", made["createdDate"])
+    assert (made["number"], made["participantLogin"]) == (1, "ann.lee@example.com_acme")
+    assert answer.text.endswith('"total":1499}')
+    assert same == [made, made]
+    assert company.read("/v1/orders") == {"data": [made], "totalPages": 1, "currentPage": 1, "pageSize": 20}
+    assert {name: details[name] for name in ORDER_FIELDS} == made
+    assert details["participant"] == PARTICIPANT
+    assert [(line["faceValue"], line["quantity"], line["price"]) for line in details["ecards"]] == [
+        (THOUSAND, 1, 1100),
+        (MONTH, 2, 199.5),
+    ]
+    assert [(moment["status"], moment["at"]) for moment in details["history"]] == [("Payed", made["createdDate"])]
+    assert company.read(f"{path}/status") == {"status": "Payed"}
+    assert company.read(path.upper().replace("V1/ORDERS", "v1/orders")) == details
+    assert company.balance == "1"
+
+
+def test_another_order_under_the_same_id(company: Company) -> None:
+    """An id that stands for an order is refused with 409 for another one, which leaves everything as it was."""
+    body = company.body()
+    made = company.create(body).json()
+
+    error(company.create({**body, "ecards": [company.card(quantity=2)]}), 409)
+    error(company.create({**body, "participant": {**PARTICIPANT, "phone": "1"}}), 409)
+    assert company.read("/v1/orders")["data"] == [made]
+    assert company.balance == "900"
+
+
+def test_what_can_be_ordered(rich: Company) -> None:
+    """The company's cards are an array, each with its face values and what they cost."""
+    assert rich.read("/v1/ecards") == [
+        {
+            "id": card.id,
+            "name": card.name,
+            "description": card.description,
+            "unit": card.unit,
+            "faceValues": [{"name": value.name, "price": float(value.price)} for value in card.face_values],
+        }
+        for card in rich.cards
+    ]
+
+
+def test_companies_are_apart(company: Company, rich: Company) -> None:
+    """Another company's order is as if there were none, and its id can be used again."""
+    order = rich.made()
+    body = company.body(orderId=order["id"])
+
+    error(company.http.get(f"/v1/orders/{order['id']}"), 404)
+    error(company.http.get(f"/v1/orders/{order['id']}/status"), 404)
+    assert company.create(body).json()["number"] == 1
+    assert len(company.read("/v1/orders")["data"]) == 1
+
+
+# What support does.
+
+
+def test_delivered(company: Company) -> None:
+    """With the command an order gets its certificates, which are then handed over, some first and then the rest."""
+    company.load(3)
+    order = company.made(company.card(quantity=3))
+    ready = company.real.command("order", "move", company.id, order["id"].upper(), "--to", "ReadyForDelivery")
+    seen = [order["status"], company.status(order)]
+    moves = []
+    for arguments in (["PartiallyDelivered", "--count", "2"], ["Delivered"]):
+        moves.append(company.move(order, *arguments))
+        seen.append(company.status(order))
+    details = company.read(f"/v1/orders/{order['id']}")
+
+    assert (ready.returncode, ready.stderr) == (0, "")
+    assert ready.stdout == "order 1 is ReadyForDelivery, 0 of 3 certificates handed over\n"
+    assert [(done.code, done.out) for done in moves] == [
+        (0, "order 1 is PartiallyDelivered, 2 of 3 certificates handed over"),
+        (0, "order 1 is Delivered, 3 of 3 certificates handed over"),
+    ]
+    assert seen == ["Payed", "ReadyForDelivery", "PartiallyDelivered", "Delivered"]
+    assert [moment["status"] for moment in details["history"]] == seen
+    assert company.read("/v1/orders")["data"][0]["status"] == "Delivered"
+    assert (company.free(), company.balance) == (0, "700")
+
+
+def test_refused_moves(company: Company) -> None:
+    """A move that the order's status does not allow ends with status 1 and says why; nothing changes."""
+    company.load(2)
+    order = company.made(company.card(quantity=2))
+    unpaid = company.made(company.card(THOUSAND))
+    refused = {
+        "Payed: delivery cannot make it Delivered": company.move(order, "Delivered"),
+        "Payed: delivery cannot make it PartiallyDelivered": company.move(order, "PartiallyDelivered"),
+        "order 2 is Created": company.move(unpaid, "ReadyForDelivery"),
+        "no order's id": ordering(company.real, "order", "move", company.id, "12", "--to", "Cancelled"),
+        "There is no order": company.move({"id": str(uuid.uuid4())}, "Cancelled"),
+    }
+    before = [company.status(order), company.status(unpaid)]
+    company.move(order, "ReadyForDelivery")
+    refused["2 certificates left to hand over, not 3"] = company.move(order, "PartiallyDelivered", "--count", "3")
+    company.move(order, "Delivered")
+    refused["Delivered is final"] = company.move(order, "Cancelled")
+
+    for message, done in refused.items():
+        assert (done.code, done.out) == (1, "")
+        assert message in done.err
+        assert "\n" not in done.err
+    assert before == ["Payed", "Created"]
+    assert company.status(order) == "Delivered"
+
+
+def test_cancelled(company: Company) -> None:
+    """Cancelling returns what was paid to the balance and what was not handed over to stock."""
+    company.load(3)
+    order = company.made(company.card(quantity=3))
+    moves = [company.move(order, *arguments) for arguments in (["ReadyForDelivery"], ["PartiallyDelivered"])]
+    before = (company.balance, company.free())
+    moves.append(company.move(order, "Cancelled"))
+
+    assert [done.code for done in moves] == [0, 0, 0]
+    assert before == ("700", 0)
+    assert (company.balance, company.free(), company.status(order)) == ("1000", 2, "Cancelled")
+
+
+def test_waits_for_money(company: Company) -> None:
+    """What the balance does not cover waits, until a top-up that does pays for it, the oldest first."""
+    orders = [company.made(company.card(THOUSAND)) for _ in range(3)]
+    before = [order["status"] for order in orders]
+    first = ordering(company.real, "balance", "top-up", company.id, "1300.50", "--operation", "invoice-1")
+    again = ordering(company.real, "balance", "top-up", company.id, "1300.50", "--operation", "invoice-1")
+    other = ordering(company.real, "balance", "top-up", company.id, "1", "--operation", "invoice-1")
+    shown = ordering(company.real, "balance", "show", company.id).out.splitlines()
+
+    assert before == ["Created"] * 3
+    assert (first.code, first.out, again.out) == (0, "100.5", "100.5")
+    assert (other.code, "another amount" in other.err) == (1, True)
+    assert [company.status(order) for order in orders] == ["Payed", "Payed", "Created"]
+    assert company.balance == "100.50"
+    assert shown[-1] == "100.5"
+    assert sum(Decimal(line.split()[2]) for line in shown[:-1]) == Decimal("100.5")
+
+
+def test_demo_company_without_money(real: RealStack) -> None:
+    """The demo has a company whose balance does not cover an order."""
+    client = real.told["clients"]["ecardsPoor"]
+    headers = bearer(token_of(real, client["clientId"], client["clientSecret"]))
+    card = {"id": demo_ecards.CARDS[0].id, "quantity": 10, "faceValue": "1000 ₽"}
+    body = {"orderId": str(uuid.uuid4()), "participant": PARTICIPANT, "ecards": [card]}
+    with httpx.Client(base_url=real.stack.base_url, headers=headers, timeout=30) as http:
+        before = http.get("/v1/balance").json()
+        answer = http.post("/v1/orders", json=body)
+        after = http.get("/v1/balance").json()
+
+    assert (answer.status_code, answer.json()["status"]) == (200, "Created")
+    assert before == after
+
+
+def test_waits_for_stock(company: Company, tmp_path: Path) -> None:
+    """What stock is too short for waits, until certificates are loaded; a load that is repeated adds nothing."""
+    company.load(1)
+    order = company.made(company.card(quantity=2))
+    short = company.move(order, "ReadyForDelivery")
+    waiting = company.status(order)
+    (tmp_path / "codes").write_text("one-1\none-2\none-3\n")
+    stock = ["--card", str(company.stock().card_id), "--face-value", HUNDRED]
+    load = ["stock", "load", str(tmp_path / "codes"), "--batch", "second", *stock]
+    loaded = [ordering(company.real, *load) for _ in range(2)]
+
+    assert (short.code, "order 1 waits for certificates of" in short.err) == (1, True)
+    assert waiting == "AwaitingCertificateAssignment"
+    assert [(done.code, done.out) for done in loaded] == [(0, "2 free")] * 2
+    assert company.status(order) == "ReadyForDelivery"
+
+
+# At once.
+
+
+def test_many_creates_at_once(companies: Callable[[int], Company]) -> None:
+    """Of twelve orders at once a balance that covers five pays for exactly five, and its ledger adds up."""
+    company = companies(500)
+    with ThreadPoolExecutor(12) as pool:
+        answers = list(pool.map(company.create, [company.body() for _ in range(12)]))
+    made = [answer.json() for answer in answers]
+    listed = company.read("/v1/orders")["data"]
+    ledger = [entry.amount for entry in company.orders.balance.entries()]
+
+    assert {answer.status_code for answer in answers} == {200}
+    assert sorted(order["status"] for order in made) == ["Created"] * 7 + ["Payed"] * 5
+    assert sorted(listed, key=lambda order: order["id"]) == sorted(made, key=lambda order: order["id"])
+    assert len({order["number"] for order in made}) == 12
+    assert company.balance == "0"
+    assert sorted(ledger) == [Decimal(-100)] * 5 + [Decimal(500)]
+
+
+def test_same_order_at_once(company: Company) -> None:
+    """One order that arrives eight times at once is created once, and everybody is told the same."""
+    body = company.body()
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: company.create(body), range(8)))
+
+    assert {answer.status_code for answer in answers} == {200}
+    assert len({answer.content for answer in answers}) == 1
+    assert [order["id"] for order in company.read("/v1/orders")["data"]] == [body["orderId"]]
+    assert company.balance == "900"
+
+
+# What is refused.
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/v1"),
+        ("POST", "/v1"),
+        ("GET", "/v1/"),
+        ("GET", "/v1/nothing"),
+        ("DELETE", "/v1/nothing/at/all"),
+        ("GET", "/v1/orders/1/status/more"),
+        ("GET", "/v1/orders/not-an-id"),
+        ("GET", f"/v1/orders/{uuid.UUID(int=1)}"),
+        ("GET", f"/v1/orders/{uuid.UUID(int=1)}/status"),
+    ],
+)
+def test_not_found(rich: Company, method: str, path: str) -> None:
+    """What there is not, path or order, is refused with 404."""
+    error(rich.http.request(method, path), 404)
+
+
+@pytest.mark.parametrize("path", ["/v10", "/v10/orders", "/V1/orders", "/connect", "/.well-known"])
+def test_paths_of_nobody(rich: Company, path: str) -> None:
+    """A path outside every contract is the gateway's to refuse."""
+    answer = rich.http.get(path)
+
+    assert (answer.status_code, answer.headers["Content-Type"]) == (404, "application/problem+json")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("DELETE", "/v1/orders", "GET, HEAD, OPTIONS, POST"),
+        ("POST", "/v1/orders/1", "GET, HEAD, OPTIONS"),
+        ("PUT", "/v1/orders/1/status", "GET, HEAD, OPTIONS"),
+        ("POST", "/v1/ecards", "GET, HEAD, OPTIONS"),
+        ("PATCH", "/v1/balance", "GET, HEAD, OPTIONS"),
+    ],
+)
+def test_method_not_allowed(rich: Company, method: str, path: str, allowed: str) -> None:
+    """A method that a path does not know is refused with 405, which names those that it knows; OPTIONS does too."""
+    answer = rich.http.request(method, path)
+    options = rich.http.options(path)
+
+    error(answer, 405)
+    assert answer.headers["Allow"] == options.headers["Allow"] == allowed
+    assert (options.status_code, options.content) == (204, b"")
+
+
+@pytest.mark.parametrize("page", ["0", "-1", "x", "1.5", "", "1&page=2"])
+def test_invalid_page(rich: Company, page: str) -> None:
+    """A page that is no whole number from 1 is refused by name."""
+    assert list(error(rich.http.get(f"/v1/orders?page={page}"), 400)) == ["Page"]
+
+
+def test_invalid_order(rich: Company) -> None:
+    """Everything that is wrong with an order is told at once, by where it is."""
+    faults = error(
+        rich.create(
+            {
+                "participant": {"name": "Ann", "phone": ""},
+                "ecards": [{**rich.card(), "quantity": 0}, {"id": "x", "faceValue": HUNDRED, "quantity": 1}],
+            }
+        ),
+        400,
+    )
+
+    assert list(faults) == ["OrderId", "Participant.Email", "Participant.Phone", "Ecards[0].Quantity", "Ecards[1].Id"]
+    assert faults["Participant.Email"] == ["The Email field is required."]
+
+
+def test_not_on_offer(rich: Company, company: Company) -> None:
+    """A card or a face value that the company cannot order, though another can, is refused by where it is."""
+    body = rich.body(rich.card(), company.card(), {**rich.card(), "faceValue": MONTH})
+
+    assert list(error(rich.create(body), 400)) == ["Ecards[1].Id", "Ecards[2].FaceValue"]
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "status"),
+    [
+        (b"{", "application/json", 400),
+        (b"", "application/json", 400),
+        (b"\xff\xfe", "application/json", 400),
+        (b"[" * 100_000, "application/json", 400),
+        (b"[]", "application/json", 400),
+        (b'{"orderId": "\\ud800"}', "application/json", 400),
+        (b"{}", "text/xml", 415),
+        (b'"' + b"x" * 2**20 + b'"', "application/json", 413),
+    ],
+    ids=["cut", "absent", "not utf-8", "deep", "list", "surrogate", "xml", "over 1 MiB"],
+)
+def test_bad_bodies(rich: Company, body: bytes, content_type: str, status: int) -> None:
+    """A body that is no order is refused in the contract's shape."""
+    error(rich.http.post("/v1/orders", content=body, headers={"Content-Type": content_type}), status)
+
+
+def test_body_that_the_gateway_refuses(rich: Company) -> None:
+    """A body that the gateway refuses itself is told in its own shape, which has the contract's message and status."""
+    body = b" " * (10 * 2**20 + 1)
+    answer = rich.http.post("/v1/orders", content=body, headers={"Content-Type": "application/json"})
+
+    assert (answer.status_code, answer.json()["status"]) == (413, 413)
+    assert answer.json()["message"]
+
+
+def test_nothing_secret_in_the_logs(company: Company) -> None:
+    """Neither a secret nor a token nor a person nor a certificate is in the functions' logs or on the terminal."""
+    codes = company.load(1)
+    order = company.made()
+    assert company.move(order, "ReadyForDelivery").code == 0
+    assert company.move(order, "Delivered").code == 0
+    logs = company.real.logs
+    told = [client["clientSecret"] for client in company.real.told["clients"].values()]
+    token = company.http.headers["Authorization"].removeprefix("Bearer ")
+
+    assert company.id in logs
+    for secret in [*codes, *told, company.secret, token, PARTICIPANT["email"], "Quillfeather", PARTICIPANT["phone"]]:
+        assert secret not in logs
+
+
+# Another key, and a restart.
+
+
+@dataclass(frozen=True)
+class Rotated:
+    """An installation without demo data whose signing key was replaced, and which was then restarted."""
+
+    keys: tuple[str, str]
+    """The ids of the first key and of the one that replaced it."""
+    tokens: dict[str, str]
+    accepted: dict[str, int]
+    """With which status each token was answered before the restart."""
+    seen: dict[str, Any]
+    """What was read before the restart, by its path."""
+    order: dict[str, Any]
+    codes: list[str]
+    company: Company
+    """As it is after the restart, with the token that it had before."""
+
+
+@pytest.fixture(scope="module")
+def rotated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rotated]:
+    state = tmp_path_factory.mktemp("rotated") / "state"
+    with ExitStack() as closing:
+        with running(state, build=None) as stack:
+            real = RealStack(stack)
+            first = ordering(real, "key", "add", "--kms", "alias/SigningKeyA").out
+            assert ordering(real, "key", "use", first, "--now").code == 0
+            company = add_company(real, closing, 1_000)
+            second = ordering(real, "key", "add", "--kms", "alias/SigningKeyB").out
+            too_early = ordering(real, "key", "use", second)
+            used = ordering(real, "key", "use", second, "--now")
+            assert (too_early.code, "wait, or say --now" in too_early.err, used.code) == (1, True, 0)
+            tokens = {
+                "of before": company.http.headers["Authorization"].removeprefix("Bearer "),
+                "of a process that still goes on with the first key": token_of(real, company.id, company.secret),
+                "of a process that has looked since": token_of_another_process(real, company),
+            }
+            accepted = {name: company.http.get("/v1/orders", headers=bearer(tokens[name])) for name in tokens}
+            codes = company.load(2)
+            order = company.made(), company.made()
+            assert company.move(order[1], "ReadyForDelivery").code == 0
+            paths = ["/v1/orders", *(f"/v1/orders/{one['id']}" for one in order)]
+            seen = {path: company.read(path) for path in paths}
+        with running(state, build=None) as stack:
+            http = httpx.Client(base_url=stack.base_url, headers=company.http.headers, timeout=30)
+            yield Rotated(
+                keys=(first, second),
+                tokens=tokens,
+                accepted={name: answer.status_code for name, answer in accepted.items()},
+                seen=seen,
+                order=order[1],
+                codes=codes,
+                company=replace(company, real=RealStack(stack), http=closing.enter_context(http)),
+            )
+
+
+def token_of_another_process(real: RealStack, company: Company) -> str:
+    """Return a token as a process of the token endpoint makes it that knows nothing of the keys yet."""
+    installation = real.installation
+    clients = Clients(real.installation.accounts)
+    desk = TokenDesk(real.accounts, clients, installation.kms, installation.issuer, installation.audience)
+    client = desk.authenticate(company.id, company.secret, "127.0.0.1")
+    return desk.issue(client, client.scope)
+
+
+def test_key_rotation(rotated: Rotated) -> None:
+    """While one key replaces another the tokens of both are good, whichever process issued them."""
+    first, second = rotated.keys
+
+    assert [key_of(token) for token in rotated.tokens.values()] == [first, first, second]
+    assert set(rotated.accepted.values()) == {200}
+
+
+def test_restart_keeps_orders_and_stock(rotated: Rotated) -> None:
+    """After a restart orders, balance and stock are as they were, and certificates can be handed over."""
+    company, order = rotated.company, rotated.order
+    certificates = Certificates(company.real.installation.orders, Sealer(company.real.installation.kms))
+
+    assert {path: company.read(path) for path in rotated.seen} == rotated.seen
+    assert (company.free(), company.orders.balance.hundredths()) == (1, 800_00)
+    assert [one.code for one in certificates.open(company.stock(), ((1, 2),))] == rotated.codes
+    assert company.made()["number"] == 3
+    assert company.move(order, "Delivered").code == 0
+    assert company.status(order) == "Delivered"
+
+
+def test_restart_keeps_keys(rotated: Rotated) -> None:
+    """After a restart tokens of before are good, new ones come from the same signer, and all keys are published."""
+    company = rotated.company
+    new = token_of(company.real, company.id, company.secret)
+    published = httpx.get(f"{company.real.stack.base_url}/.well-known/jwks.json", timeout=30).json()["keys"]
+
+    assert key_of(new) == rotated.keys[1]
+    assert {key["kid"] for key in published} == set(rotated.keys)
+    for token in [*rotated.tokens.values(), new]:
+        assert company.http.get("/v1/orders", headers=bearer(token)).status_code == 200
+    assert "tokens that it signed are good until" in ordering(company.real, "key", "retire", rotated.keys[0]).err
