@@ -22,7 +22,7 @@ from ordering.lifecycle import EcardStatus
 from ordering.principal import BusinessUnit, Principal
 from ordering.tokens import KeyRing, TokenRefused, Verifier
 from ordering.wiring import Services
-from ordering_tools import demo, demo_ecards, installation
+from ordering_tools import demo, demo_ecards, installation, keys
 from ordering_tools.installation import Installation, open_at
 from support.ecards import Rewards, ask, card, credentials
 from support.gateway import Client, LambdaContext, Reply
