@@ -440,7 +440,7 @@ def test_refused_moves(company: Company) -> None:
     }
     before = [company.status(order), company.status(unpaid)]
     company.move(order, "ReadyForDelivery")
-    refused["2 certificates left to hand over, not 3"] = company.move(order, "PartiallyDelivered", "--count", "3")
+    refused["has 2 left to hand over"] = company.move(order, "PartiallyDelivered", "--count", "3")
     company.move(order, "Delivered")
     refused["Delivered is final"] = company.move(order, "Cancelled")
 

@@ -226,7 +226,7 @@ def test_public_parts_only(site: Site) -> None:
     jwk = site.accounts.signing_keys()[key]
 
     assert set(jwk) == {"kty", "crv", "x", "y"}
-    assert (len(key), jwk["crv"]) == (43, "P-256")
+    assert (len(key), jwk["crv"]) == (64, "P-256")
 
 
 def test_no_p_256(site: Site) -> None:

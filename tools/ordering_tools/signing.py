@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 import os
@@ -52,8 +51,11 @@ def signing_key(pem: str) -> SigningKey:
 
 
 def jwk_of(public: ec.EllipticCurvePublicKey) -> tuple[str, dict[str, Any]]:
-    """Return a public key's id, its thumbprint (RFC 7638), and the key itself (RFC 7517)."""
+    """Return a public key's id, its thumbprint (RFC 7638), and the key itself (RFC 7517).
+
+    The thumbprint is in hexadecimal: in base64url it can begin with a hyphen, as no argument of a command should.
+    """
     jwk: dict[str, Any] = ECAlgorithm.to_jwk(public, as_dict=True)
     essential = {name: jwk[name] for name in ("crv", "kty", "x", "y")}
-    digest = hashlib.sha256(json.dumps(essential, separators=(",", ":"), sort_keys=True).encode()).digest()
-    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode(), essential
+    text = json.dumps(essential, separators=(",", ":"), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest(), essential
