@@ -54,7 +54,6 @@ NAME = "deals"
 MOST_IDS = 500
 """Ids that one list can be asked for: as many as a page holds."""
 
-S = TypeVar("S")
 T = TypeVar("T")
 
 
