@@ -89,7 +89,7 @@ class Api(APIGatewayRestResolver):
         """Answer one event of API Gateway's Lambda proxy integration."""
         began = time.perf_counter()
         head = event["httpMethod"].upper() == "HEAD"
-        answer = self.resolve(_routed(event, head=head), context)
+        answer = self.resolve({**event, "httpMethod": "GET"} if head else event, context)
         answer["multiValueHeaders"] |= {name: [value] for name, value in self.contract.headers.items()}
         answer["multiValueHeaders"]["X-Request-Id"] = [event["requestContext"]["requestId"]]
         if head:
@@ -169,17 +169,6 @@ class Api(APIGatewayRestResolver):
                 "writes": usage.writes if usage else 0,
             },
         )
-
-
-def _routed(event: dict[str, Any], *, head: bool) -> dict[str, Any]:
-    """Return an event as the router knows it: HEAD is a GET, and a slash at the end of the path means nothing."""
-    context = event["requestContext"]
-    return {
-        **event,
-        "httpMethod": "GET" if head else event["httpMethod"],
-        "path": event["path"].rstrip("/") or "/",
-        "requestContext": {**context, "path": (context.get("path") or event["path"]).rstrip("/") or "/"},
-    }
 
 
 def _bind(app: Api, next_middleware: Callable[[Api], Response[Any]]) -> Response[Any]:
