@@ -7,6 +7,7 @@ import pytest
 
 from ordering_tools.local.build import BuildError, build
 from ordering_tools.local.engine import ENDPOINT_VARIABLE, EngineError, ForeignEngine, start_engine
+from ordering_tools.local.functions import FUNCTION_TYPE, declared_functions
 from ordering_tools.local.gateway_responses import GatewayResponses
 from ordering_tools.local.state import State, find
 from ordering_tools.template import Template, TemplateError, table_definitions
@@ -193,3 +194,17 @@ def test_gateway_responses_stay_json() -> None:
     answer = GatewayResponses(customised).render("ACCESS_DENIED", {"path": '/"},{"'})
 
     assert json.loads(answer.body) == {"path": '/"},{"'}
+
+
+def test_functions_know_keys_by_their_alias() -> None:
+    """A variable that refers to a key in KMS is the alias that the engine's key has; other texts stay as they are."""
+    variables = {"SEALED_BY": "SealingKey", "NOTES_TABLE": "NotesTable", "GREETING": "hello"}
+    properties = {"CodeUri": "functions/one", "Handler": "app.handler", "Environment": {"Variables": variables}}
+    # What SAM CLI makes of a template: each `Ref` is the logical id.
+    resources = {
+        "One": {"Type": FUNCTION_TYPE, "Properties": properties},
+        "SealingKey": {"Type": "AWS::KMS::Key"},
+        "NotesTable": {"Type": "AWS::DynamoDB::Table"},
+    }
+
+    assert declared_functions(resources)["One"].variables == {**variables, "SEALED_BY": "alias/SealingKey"}

@@ -7,7 +7,7 @@ import importlib
 import sys
 from collections.abc import Callable
 
-from ordering_tools import ecards, issuing, keys, partners
+from ordering_tools import dead, ecards, issuing, keys, mail, partners
 from ordering_tools.local import serve
 
 _WRITERS = {
@@ -45,6 +45,13 @@ def main(arguments: list[str] | None = None) -> int:
     ecards.add_arguments(commands)
     keys.add_arguments(
         commands.add_parser("key", help="the keys that sign tokens").add_subparsers(required=True, metavar="COMMAND")
+    )
+
+    dead.add_arguments(
+        commands.add_parser("dead", help="what failed too often").add_subparsers(required=True, metavar="COMMAND")
+    )
+    mail.add_arguments(
+        commands.add_parser("mail", help="mails that were sent").add_subparsers(required=True, metavar="COMMAND")
     )
 
     for name, (module, text) in _WRITERS.items():

@@ -18,6 +18,7 @@ from ordering import money
 from ordering.accounts import Accounts, Contact, Partner
 from ordering.catalogue import Catalogue, FeatureSet, Price, Product
 from ordering.clock import system_clock
+from ordering.contracts import training
 from ordering.errors import Conflict
 from ordering.principal import BusinessUnit, OrderSource, Principal, User
 from ordering.reference_tokens import ReferenceTokens
@@ -173,12 +174,12 @@ def seed(installation: Installation) -> None:
 
 
 def partners() -> list[Partner]:
-    """Make the demo partners: one with two units, another one, and one that pays by card."""
+    """Make the demo partners: one with two units that may read access keys, another one, and one that pays by card."""
     northwind = Partner(
         id="northwind",
         active=True,
         payment_terms="invoice",
-        grants=frozenset({"training"}),
+        grants=frozenset({training.NAME, training.KEYS_GRANT}),
         order_source=SOURCE,
         business_units=(UK, IRELAND),
         users={JOHN.id: JOHN},
@@ -186,10 +187,11 @@ def partners() -> list[Partner]:
     )
     astrid = User("f2b7c1de-7d0a-4c38-a5a4-0f3b1f6f7c55", "Astrid", "Lind", "astrid.lind@example.net")
     mallory = User("d40c2c3a-2f65-4d0e-8b0b-6a9f0b6f2a77", "Mallory", "Cards", "mallory@example.org")
+    other = replace(northwind, grants=frozenset({training.NAME}))
     return [
         northwind,
-        replace(northwind, id="tailspin", business_units=(FOREIGN,), users={astrid.id: astrid}),
-        replace(northwind, id="fabrikam", payment_terms="card", business_units=(CARD,), users={mallory.id: mallory}),
+        replace(other, id="tailspin", business_units=(FOREIGN,), users={astrid.id: astrid}),
+        replace(other, id="fabrikam", payment_terms="card", business_units=(CARD,), users={mallory.id: mallory}),
     ]
 
 
@@ -220,7 +222,7 @@ def place_orders(installation: Installation, partner: Partner, unit: BusinessUni
             accounts=Accounts(installation.accounts),
         )
         if number % 12 == 0:
-            with suppress(Conflict):  # cancelled already, by a seeding that was cut short
+            with suppress(Conflict):  # cancelled already, by a seeding that was cut short, or its keys are issued
                 orders.cancel(placed.order_id)
     TrainingOrders(installation.orders, unit, sequence=sequence).settle()
 
@@ -237,6 +239,7 @@ def tokens(installation: Installation) -> dict[str, str]:
     return {
         "training": token("northwind", user["northwind"]),
         "trainingSingleUnit": token("northwind", user["northwind"], business_units=frozenset({UK.id})),
+        "trainingWithoutKeys": token("northwind", user["northwind"], scope=frozenset({training.NAME})),
         "cardTerms": token("fabrikam", user["fabrikam"]),
         "expired": token("northwind", user["northwind"], expires=now - timedelta(hours=1)),
         "revoked": token("northwind", user["northwind"], token_id=_REVOKED),
@@ -335,6 +338,7 @@ curl -s -H "Authorization: Bearer $TOKEN" "$URL/api/v2/products/{AZ_300.id}/feat
 curl -si -H "Authorization: Bearer $TOKEN" -H "Idempotency-Key: $(date +%s)" --json '{json.dumps(order)}' \\
   "$URL/api/v2/orders?businessUnitId=$UNIT"
 curl -s -H "Authorization: Bearer $TOKEN" "$URL/api/v2/orders?businessUnitId=$UNIT&_page=4"
+curl -s -H "Authorization: Bearer $TOKEN" "$URL/api/v2/orders/2/keys?businessUnitId=$UNIT"
 
 DEALS_TOKEN={demo["tokens"]["deals"]}
 

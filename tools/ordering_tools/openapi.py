@@ -13,7 +13,7 @@ import inspect
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from aws_lambda_powertools.event_handler import APIGatewayRestResolver
@@ -37,7 +37,7 @@ BEARER = (
 )
 DESCRIPTION = """\
 **Training orders**, `/api/v2`: order course access for your own customers. Find products and their feature sets, \
-order seats, read the orders back.
+order seats, read the orders back, and get an access key for each seat once the order is `Completed`.
 
 **Deal orders**, `/v2`: the orders of a CRM's deals, their line items, and the products that these are made of.
 
@@ -59,6 +59,8 @@ class Errors:
     media_type: str
     with_a_body: frozenset[str]
     """The statuses that only calls with a body can get."""
+    only: Mapping[str, str] = field(default_factory=dict)
+    """The statuses that only one operation can get, with its id."""
 
     @property
     def schema(self) -> str:
@@ -74,6 +76,10 @@ _TRAINING = Errors(
         "403": ("Forbidden", "The partner may not use this API: it lacks the grant, pays by card, or is switched off."),
         "404": ("NotFound", "There is no such thing for this caller; another partner's is answered the same."),
         "405": ("MethodNotAllowed", "The path does not know the method; `Allow` names those that it knows."),
+        "409": (
+            "KeysNotIssued",
+            "The keys are not all issued yet (`Retry-After`), or never will be: it was cancelled.",
+        ),
         "413": ("ContentTooLarge", "The body is larger than 1 MiB."),
         "415": ("UnsupportedMediaType", "The body is not declared as JSON."),
         "422": ("IdempotencyKeyReused", "The `Idempotency-Key` stands for another request."),
@@ -90,6 +96,7 @@ _TRAINING = Errors(
     Problem,
     "application/problem+json",
     frozenset({"413", "415", "422"}),
+    {"409": "list_access_keys"},
 )
 _DEALS = Errors(
     {
@@ -296,7 +303,8 @@ def _complete(schema: dict[str, Any]) -> dict[str, Any]:
             operation["responses"] |= {
                 status: {"$ref": f"#/components/responses/{name}"}
                 for status, (name, _) in errors.responses.items()
-                if "requestBody" in operation or status not in errors.with_a_body
+                if ("requestBody" in operation or status not in errors.with_a_body)
+                and errors.only.get(status, operation["operationId"]) == operation["operationId"]
             }
             if errors is _OAUTH:
                 operation["security"] = []

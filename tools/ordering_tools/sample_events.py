@@ -61,6 +61,8 @@ def events() -> Iterator[tuple[str, dict[str, Any]]]:
     yield "feature_sets", _event("GET", f"{_PRODUCT}/feature_sets", resource, {"productId": demo.AZ_300.id})
     yield "orders", _event("POST", "/api/v2/orders", "/api/v2/orders", body=_ORDER)
     yield "order_items", _event("GET", "/api/v2/orders/1/items", "/api/v2/orders/{orderId}/items", {"orderId": "1"})
+    # The first order was cancelled and has none.
+    yield "order_keys", _event("GET", "/api/v2/orders/2/keys", "/api/v2/orders/{orderId}/keys", {"orderId": "2"})
     yield "deal_orders", _event("POST", "/v2/orders", "/v2/orders", body=_DEAL_ORDER)
     resource = "/v2/orders/{order_id}/line_items"
     yield "deal_line_items", _event("POST", "/v2/orders/1/line_items", resource, {"order_id": "1"}, _LINE_ITEM)

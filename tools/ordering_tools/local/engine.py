@@ -1,9 +1,9 @@
 """The AWS services of the local run: MiniStack as a child process, or any DynamoDB endpoint instead.
 
-MiniStack holds its data in memory. It writes it, streams included (see `ministack`), to `<state>/engine` when it
-ends on SIGTERM, and reads it from there when it starts. It gets that signal from a stop (Ctrl-C included), and from
-its leash when the process that started it is killed. Only when the engine itself is killed with SIGKILL, or the
-machine goes down, is what was written since its start lost; what was there before stays.
+MiniStack holds its data in memory. It writes it to `<state>/engine`, streams, queues and mails included (see
+`ministack`), when it ends on SIGTERM, and reads it from there when it starts. It gets that signal from a stop (Ctrl-C
+included), and from its leash when the process that started it is killed. Only when the engine itself is killed with
+SIGKILL, or the machine goes down, is what was written since its start lost; what was there before stays.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, cast
 import botocore.session
 from botocore.config import Config
 
-from ordering_tools.local.account import CREDENTIALS, REGION
+from ordering_tools.local.account import CREDENTIALS, ENGINE_ACCOUNT, REGION, key_alias
 from ordering_tools.local.processes import Child
 
 if TYPE_CHECKING:
@@ -125,6 +125,7 @@ class Engine:
             "PYTHONPATH": str(_TOOLS),
             "BIND_HOST": "127.0.0.1",
             "GATEWAY_PORT": str(port),
+            "MINISTACK_ACCOUNT_ID": ENGINE_ACCOUNT,
             "PERSIST_STATE": "1",
             "STATE_DIR": str(folder),
             "S3_DATA_DIR": str(folder / "s3"),
@@ -191,12 +192,12 @@ def create_tables(client: DynamoDBClient, tables: list[TableDefinition]) -> list
 
 
 def create_keys(client: Any, keys: Mapping[str, dict[str, Any]]) -> None:
-    """Create the KMS keys that are missing, each under its name as alias."""
+    """Create the KMS keys that are missing, each under the alias that functions know it by."""
     present = {
         alias["AliasName"] for page in client.get_paginator("list_aliases").paginate() for alias in page["Aliases"]
     }
     for name, create in keys.items():
-        if (alias := f"alias/{name}") not in present:
+        if (alias := key_alias(name)) not in present:
             made = client.create_key(**create)["KeyMetadata"]["KeyId"]
             client.create_alias(AliasName=alias, TargetKeyId=made)
 

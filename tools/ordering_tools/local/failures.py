@@ -11,10 +11,8 @@ import uuid
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import BotoCoreError, ClientError
-
-from ordering_tools.local.account import function_arn
-from ordering_tools.local.engine import connect
+from ordering_tools.local.account import function_arn, queue_url
+from ordering_tools.local.wire import Wire, WireError
 
 if TYPE_CHECKING:
     from ordering_tools.local.lanes import GivenUp
@@ -32,12 +30,11 @@ class FailureQueue:
         """Tell it of a batch; who has been told."""
         message = failure_message(given_up, self._function, stream, shard)
         try:
-            # The local run makes no queues; one that is there already is found like this too.
-            client = connect("sqs", self._endpoint)
-            url = client.create_queue(QueueName=self._name)["QueueUrl"]
-            client.send_message(QueueUrl=url, MessageBody=json.dumps(message))
-        except (BotoCoreError, ClientError) as error:
-            return f"nowhere: {self._name} cannot be reached ({type(error).__name__})"
+            url = queue_url(self._endpoint, self._name)
+            with Wire(self._endpoint, "sqs") as wire:
+                wire.call("SendMessage", QueueUrl=url, MessageBody=json.dumps(message))
+        except WireError as error:
+            return f"nowhere: {self._name} cannot be reached ({error.code or error})"
         return self._name
 
 

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ordering_tools.local.account import CREDENTIALS, REGION
+from ordering_tools.local.account import CREDENTIALS, REGION, key_alias
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 FUNCTION_TYPE = "AWS::Serverless::Function"
+_KEY_TYPE = "AWS::KMS::Key"
 
 
 class SettingsError(Exception):
@@ -108,7 +109,7 @@ def _settings(name: str, properties: Mapping[str, Any], resources: Mapping[str, 
         layers=tuple(_layer(name, layer, resources) for layer in properties.get("Layers", [])),
         timeout=float(properties.get("Timeout", 3)),
         memory=int(properties.get("MemorySize", 128)),
-        variables={key: _text(name, key, value) for key, value in variables.items()},
+        variables={key: _known_here(_text(name, key, value), resources) for key, value in variables.items()},
     )
 
 
@@ -126,6 +127,11 @@ def _text(name: str, key: str, value: Any) -> str:
     if isinstance(value, (bool, int, float)):
         return json.dumps(value)
     raise SettingsError(f"{name}: the variable {key} is {json.dumps(value)}, which has no value here")
+
+
+def _known_here(value: str, resources: Mapping[str, Any]) -> str:
+    """Write a reference to a key in KMS so that KMS knows it; SAM CLI makes a logical id of every `Ref`."""
+    return key_alias(value) if resources.get(value, {}).get("Type") == _KEY_TYPE else value
 
 
 def process_environment(settings: FunctionSettings, place: Place) -> dict[str, str]:

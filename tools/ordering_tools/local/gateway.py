@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from ordering_tools.local.event_sources import EventSource
     from ordering_tools.local.gateway_responses import Answer, GatewayResponses
+    from ordering_tools.local.queue_sources import QueueSource
 
 
 class RefusedError(Exception):
@@ -97,6 +98,7 @@ class Description:
     functions: Mapping[str, FunctionSettings]
     responses: GatewayResponses
     event_sources: tuple[EventSource, ...]
+    queue_sources: tuple[QueueSource, ...]
 
 
 class Gateway:

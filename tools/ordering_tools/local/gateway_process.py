@@ -25,12 +25,13 @@ class GatewayError(Exception):
 
 
 class GatewayProcess:
-    """The gateway on a listening socket that its starter has bound, and keeps when this one ends."""
+    """The gateway on listening sockets that its starter has bound, and keeps when this one ends."""
 
     def __init__(  # noqa: PLR0913 - what the process is told
         self,
         python: Path,
         listener: socket.socket,
+        invocations: socket.socket,
         *,
         template: Path,
         release: Path,
@@ -55,6 +56,7 @@ class GatewayProcess:
                 services=services,
                 log=str(log),
                 streams=str(streams),
+                invocations=invocations.fileno(),
                 runtime=str(runtime) if runtime else None,
             )
             self._child = Child(
@@ -64,7 +66,7 @@ class GatewayProcess:
                 environment=_environment([*layers, _TOOLS]),
                 output=None,
                 end=signal.SIGTERM,
-                descriptors=(listener.fileno(), theirs.fileno()),
+                descriptors=(listener.fileno(), invocations.fileno(), theirs.fileno()),
                 foreground=runtime is None,
             )
 

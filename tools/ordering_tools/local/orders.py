@@ -21,6 +21,8 @@ class Orders:
     log: str
     streams: str
     """The folder for how far the tables' streams have been read."""
+    invocations: int
+    """The descriptor of the listening socket of Lambda's Invoke."""
     runtime: str | None
     """The interpreter with the runtime client, or None to run functions in this process."""
 

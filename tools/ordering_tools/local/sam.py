@@ -16,6 +16,9 @@ from ordering_tools.local.event_sources import declared_event_sources
 from ordering_tools.local.functions import SettingsError, declared_functions
 from ordering_tools.local.gateway import Authorizer, Description, IdentitySource, Route
 from ordering_tools.local.gateway_responses import GatewayResponses
+from ordering_tools.local.queue_sources import declared_queue_sources
+from ordering_tools.local.references import References
+from ordering_tools.template import Template
 
 os.environ["SAM_CLI_TELEMETRY"] = "0"
 from samcli.lib.providers.api_provider import ApiProvider
@@ -31,17 +34,21 @@ _DEFAULT_REAUTHORIZE_SECONDS = 300
 """SAM's own."""
 
 
-def describe(template: Path) -> Description:
-    """Read a template.
+def describe(template: Path, services: str = "") -> Description:
+    """Read a template, for an engine whose services are there.
 
     Raises:
         SettingsError: It asks for something that the local run does not have.
+        TemplateError: It cannot be read.
     """
+    attributes = References(Template.load(template), services).attributes
     # SAM CLI prints that its authorizers are not API Gateway's.
     with redirect_stderr(io.StringIO()):
-        stacks, _ = SamLocalStackProvider.get_stacks(str(template))
+        stacks, _ = SamLocalStackProvider.get_stacks(str(template), parameter_overrides=attributes)
         api = ApiProvider(stacks).api
-    resources: Mapping[str, Any] = stacks[0].resources
+    # What a resource's Ref gives becomes its name too.
+    names = {found["Ref"]: name for name, found in attributes.items()}
+    resources = {names.get(name, name): resource for name, resource in stacks[0].resources.items()}
     apis = [resource["Properties"] for resource in resources.values() if resource["Type"] == _API_TYPE]
     if len(apis) != 1:
         raise SettingsError(f"the local run serves one {_API_TYPE}; the template has {len(apis)}")
@@ -54,6 +61,7 @@ def describe(template: Path) -> Description:
         functions=declared_functions(resources),
         responses=GatewayResponses(apis[0].get("GatewayResponses", {})),
         event_sources=declared_event_sources(resources),
+        queue_sources=declared_queue_sources(resources),
     )
 
 

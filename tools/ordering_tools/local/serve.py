@@ -24,9 +24,15 @@ from ordering_tools.local.engine import (
     dynamodb,
     start_engine,
 )
+from ordering_tools.local.event_buses import create_buses, declared_buses, declared_rules
+from ordering_tools.local.functions import SettingsError
 from ordering_tools.local.gateway_process import GatewayError, GatewayProcess
+from ordering_tools.local.mails import create_senders, declared_senders, mails_url, sends_mail
+from ordering_tools.local.queues import create_queues, declared_queues
+from ordering_tools.local.references import References
 from ordering_tools.local.state import Running, State, StateError
 from ordering_tools.local.watch import Watcher
+from ordering_tools.local.wire import Wire
 from ordering_tools.template import Template, TemplateError
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -35,7 +41,7 @@ HOST = "127.0.0.1"
 Prepare = Callable[[Engine | ForeignEngine, Path, str], str]
 """Puts demo data into an engine, given the state folder and the base URL, and says what to try."""
 
-_PROBLEMS = (BuildError, EngineError, GatewayError, TemplateError)
+_PROBLEMS = (BuildError, EngineError, GatewayError, SettingsError, TemplateError)
 _TICK_SECONDS = 0.25
 
 
@@ -76,15 +82,16 @@ class LocalRun:
         """Bring it up, saying what is done and how long it took.
 
         Raises:
-            BuildError, EngineError, GatewayError, TemplateError: It cannot be.
+            BuildError, EngineError, GatewayError, SettingsError, TemplateError: It cannot be.
         """
         self._options = options
         self._listener = listener
         self._state = state
         self._log_end = state.log.stat().st_size if state.log.exists() else 0
-        self.base_url = f"http://{HOST}:{listener.getsockname()[1]}"
+        self.base_url = _url(listener)
         self._children = ExitStack()
         try:
+            self._invocations = self._children.enter_context(listen(0))
             with step("build"):
                 self._release = build(options.template, options.target)
             self._engine = self._start_engine()
@@ -101,7 +108,7 @@ class LocalRun:
             with step("gateway"):
                 self._gateway.wait()
             self._watcher = Watcher(options.template)
-            state.announce(Running(self.base_url, self._engine.endpoint, self._engine.services, os.getpid()))
+            state.announce(self._running())
         except BaseException:
             self.stop()
             raise
@@ -121,6 +128,16 @@ class LocalRun:
             self._show_log()
         if changed := self._watcher.changed():
             self._reload(changed)
+
+    def _running(self) -> Running:
+        return Running(
+            base_url=self.base_url,
+            endpoint=self._engine.endpoint,
+            services=self._engine.services,
+            functions=_url(self._invocations),
+            template=str(self._options.template.resolve()),
+            process=os.getpid(),
+        )
 
     def stop(self) -> None:
         """End every child, the engine last and with its data written."""
@@ -143,6 +160,7 @@ class LocalRun:
         gateway = GatewayProcess(
             self._options.environments / "sam" / "bin" / "python",
             self._listener,
+            self._invocations,
             template=self._options.template,
             release=self._release,
             endpoint=self._engine.endpoint,
@@ -158,8 +176,19 @@ class LocalRun:
     def _create_tables(self) -> None:
         template = Template.load(self._options.template)
         create_tables(dynamodb(self._engine.endpoint), template.tables)
+        services = self._engine.services
         if template.keys:
-            create_keys(connect("kms", self._engine.services), template.keys)
+            create_keys(connect("kms", services), template.keys)
+        references = References(template, services)
+        with Wire(services, "sqs") as wire:
+            create_queues(wire, services, list(declared_queues(references.resources).values()))
+        buses, rules = declared_buses(references.resources), declared_rules(references.resources)
+        if buses or rules:
+            with Wire(services, "events") as wire:
+                create_buses(wire, buses, rules)
+        if senders := declared_senders(references):
+            create_senders(connect("sesv2", services), senders)
+        self._sends_mail = sends_mail(references)
 
     def _reload(self, changed: list[Path]) -> None:
         """Go on with the changed sources; with the old ones if the new ones cannot be built."""
@@ -196,6 +225,8 @@ class LocalRun:
             say("  functions run in the gateway's process, one call at a time: breakpoint() opens here")
         say(f"\nserving {self.base_url}   (data in {os.path.relpath(self._state.folder)}, kept; Ctrl-C stops)")
         say(f"  DynamoDB {self._engine.endpoint}, functions' log {os.path.relpath(self._state.log)}")
+        if self._sends_mail:
+            say(f"  mails stay here: `ordering mail list`, or {mails_url(self._engine.services)}")
         if text:
             say(f"\n{text}")
 
@@ -255,6 +286,10 @@ def listen(port: int) -> socket.socket:
         listener.close()
         raise _taken(port) from error
     return listener
+
+
+def _url(listener: socket.socket) -> str:
+    return f"http://{HOST}:{listener.getsockname()[1]}"
 
 
 def _somebody_answers(port: int) -> bool:

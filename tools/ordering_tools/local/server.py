@@ -23,10 +23,13 @@ from ordering_tools.local.events import GatewayRequest
 from ordering_tools.local.functions import Place, SettingsError
 from ordering_tools.local.gateway import Gateway
 from ordering_tools.local.inprocess import InProcessRunner
+from ordering_tools.local.invocations import Invocations
 from ordering_tools.local.orders import Orders
+from ordering_tools.local.pollers import Queues
 from ordering_tools.local.runtime import ProcessRunner
 from ordering_tools.local.sam import describe
 from ordering_tools.local.streams import Streams
+from ordering_tools.template import TemplateError
 
 if TYPE_CHECKING:
     from ordering_tools.local.gateway_responses import Answer
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
 BODY_LIMIT = 10 * 1024 * 1024
 """Bytes; API Gateway's quota, which cannot be raised."""
 _STREAMS_SECONDS = 0.3
+_QUEUES_SECONDS = 3.0
 _DRAIN_LIMIT = 10 * BODY_LIMIT
 _URL_CHARACTERS = "/%:@!$&'()*+,;=~-._?[]"
 
@@ -169,7 +173,7 @@ def main(orders: Orders) -> int:
     """Serve until the control socket closes or a signal says stop."""
     with socket.socket(fileno=orders.listener) as listener, socket.socket(fileno=orders.control) as control:
         try:
-            description = describe(Path(orders.template))
+            description = describe(Path(orders.template), orders.services)
             place = Place(Path(orders.release), orders.endpoint, orders.services)
             runner: ProcessRunner | InProcessRunner = (
                 ProcessRunner(description.functions, place, Path(orders.runtime), Path(orders.log))
@@ -177,19 +181,26 @@ def main(orders: Orders) -> int:
                 else InProcessRunner(description.functions, place)
             )
             server = Server(listener, Gateway(description, runner))
-        except SettingsError as error:
+            invocations = Invocations(socket.socket(fileno=orders.invocations), description.functions, runner)
+        except (SettingsError, TemplateError) as error:
             control.sendall(f"{error}\n".encode())
             return 1
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, lambda *_: _shut_down(server))
-        streams = Streams(description.event_sources, runner, orders.endpoint, Path(orders.streams))
+        streams = Streams(description.event_sources, runner, orders.endpoint, Path(orders.streams), orders.services)
+        queues = Queues(description.queue_sources, runner, orders.services)
+        threading.Thread(target=invocations.serve_forever, daemon=True).start()
         threading.Thread(target=_obey, args=(control, runner, server, orders), daemon=True).start()
         control.sendall(b"ready\n")
         server.serve_forever(poll_interval=0.1)
-        # What is under way gets a moment to end by itself, and one to settle after its process was ended.
+        # What is under way gets a while to end by itself, and a moment to settle after its process was ended. Records
+        # wait in their stream; a message would have lost one of its tries.
+        invocations.shutdown()
         streams.stop(_STREAMS_SECONDS)
+        queues.stop(_QUEUES_SECONDS)
         runner.stop()
         streams.stop(_STREAMS_SECONDS)
+        queues.stop(_STREAMS_SECONDS)
     return 0
 
 

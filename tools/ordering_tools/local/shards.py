@@ -120,26 +120,18 @@ class Shard:
         passed_over: list[Record] = []
         for event in events:
             record = stream_record(event)
-            (wanted if self._wants(event) else passed_over).append(record)
+            (wanted if wants(self._source, event) else passed_over).append(record)
             self._last = record.sequence
         with self._changed:
             self._progress.read(event["dynamodb"]["SequenceNumber"] for event in events)
         self.done(passed_over)
         for number, lane in enumerate(self._lanes):
-            if share := [record for record in wanted if self._lane(record) == number]:
+            if share := [record for record in wanted if lane_of(self._source, record) == number]:
                 lane.put(share)
 
     def _is_new(self, sequence: str) -> bool:
         # After data was lost a shard is read from its start.
         return self._last is None or int(sequence) > int(self._last)
-
-    def _lane(self, record: Record) -> int:
-        # A checksum would put keys that differ in one character into one lane.
-        return int.from_bytes(hashlib.sha256(record.key.encode()).digest()[:4], "big") % len(self._lanes)
-
-    def _wants(self, event: Mapping[str, Any]) -> bool:
-        patterns = self._source.patterns
-        return not patterns or any(matches(pattern, event) for pattern in patterns)
 
     def done(self, records: Iterable[Record]) -> None:
         """Keep how far the shard is done with these."""
@@ -165,6 +157,17 @@ class Shard:
             f"  {source.name}: gave up {count(given_up.batch)} of {source.table} after {given_up.calls} calls "
             f"({given_up.condition}), {records[0].sequence} to {records[-1].sequence}; told {where}"
         )
+
+
+def wants(source: EventSource, event: Mapping[str, Any]) -> bool:
+    """Whether an event comes through a source's filters."""
+    return not source.patterns or any(matches(pattern, event) for pattern in source.patterns)
+
+
+def lane_of(source: EventSource, record: Record) -> int:
+    """The lane in which the changes of an item are."""
+    # A checksum would put keys that differ in one character into one lane.
+    return int.from_bytes(hashlib.sha256(record.key.encode()).digest()[:4], "big") % source.lanes
 
 
 def stream_event(raw: Mapping[str, Any], stream: str) -> dict[str, Any]:

@@ -26,6 +26,9 @@ class Running:
     """DynamoDB's."""
     services: str
     """That of all other services."""
+    functions: str
+    """That of Lambda's Invoke."""
+    template: str
     process: int
 
 

@@ -39,11 +39,15 @@ _NO_SUCH_OPERATION = {"UnknownOperationException", "InvalidAction", "NotImplemen
 class Streams:
     """The event sources of a template, while this process is the one that serves them."""
 
-    def __init__(self, sources: Sequence[EventSource], runner: Runner, endpoint: str, folder: Path) -> None:
-        """Begin to serve them, in threads."""
+    def __init__(
+        self, sources: Sequence[EventSource], runner: Runner, endpoint: str, folder: Path, services: str | None = None
+    ) -> None:
+        """Begin to serve them, in threads; queues are at `services`, or at the endpoint too."""
         self._folder = folder
         self._stopping = threading.Event()
-        self._followers = [Follower(source, runner, endpoint, folder, self._stopping) for source in sources]
+        self._followers = [
+            Follower(source, runner, endpoint, folder, self._stopping, services or endpoint) for source in sources
+        ]
         self._thread = threading.Thread(target=self._run, name="streams", daemon=True)
         if sources:
             self._thread.start()
@@ -73,8 +77,14 @@ class Streams:
 class Follower:
     """One event source."""
 
-    def __init__(
-        self, source: EventSource, runner: Runner, endpoint: str, folder: Path, stopping: threading.Event
+    def __init__(  # noqa: PLR0913, PLR0917 - what a source is served with
+        self,
+        source: EventSource,
+        runner: Runner,
+        endpoint: str,
+        folder: Path,
+        stopping: threading.Event,
+        services: str = "",
     ) -> None:
         self._source = source
         self._runner = runner
@@ -84,7 +94,7 @@ class Follower:
         self._shards: dict[tuple[str, str], threading.Thread] = {}
         self._trouble: float | None = None
         self._wire = Wire(endpoint)
-        self._queue = FailureQueue(source.on_failure, source.function, endpoint) if source.on_failure else None
+        self._queue = FailureQueue(source.on_failure, source.function, services) if source.on_failure else None
         self._file = folder / f"{source.name}.json"
         self._checkpoints: Checkpoints | None = None
 
