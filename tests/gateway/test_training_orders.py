@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -51,7 +52,7 @@ def test_demo_file(told: Mapping[str, Any]) -> None:
         *("tokens", "clients"),
     }
     assert set(told["tokens"]) == {
-        *("training", "trainingSingleUnit", "cardTerms", "expired", "revoked"),
+        *("training", "trainingSingleUnit", "trainingWithoutKeys", "cardTerms", "expired", "revoked"),
         *("deals", "dealsBasicPlan", "dealsChangesDisabled"),
     }
     assert set(told["clients"]) == {"ecards", "ecardsPoor"}
@@ -107,6 +108,44 @@ def test_one_orders_life(partner: httpx.Client) -> None:
     assert read["id"] == made.json()["id"] == last["items"][0]["id"]
     assert [(item["id"], item["quantity"]) for item in items] == [(1, 3)]
     assert last["_pageInfo"]["totalItemCount"] == before + 1
+
+
+def keys_of(partner: httpx.Client, order: str, **query: int) -> httpx.Response:
+    """Read an order's keys, as often as the answer says to try again."""
+    deadline = time.monotonic() + 30
+    while (answer := partner.get(f"{order}/keys", params=query)).status_code == 409 and time.monotonic() < deadline:
+        assert (answer.json()["type"].rpartition("/")[2], answer.headers["Retry-After"]) == ("keys-not-issued", "2")
+        time.sleep(0.2)
+    return answer
+
+
+def test_keys_of_an_order(partner: httpx.Client) -> None:
+    """An order's keys are issued soon after it is placed; then it is Completed, and in the list too."""
+    made = partner.post(
+        "/api/v2/orders", json={**ORDER, "orderItems": [{"featureSetId": demo.AZ_300_STANDARD.id, "quantity": 1_234}]}
+    )
+    order = made.headers["Location"]
+    answer = keys_of(partner, order, _pageSize=500, _page=3)
+    page = answer.json()
+    total = partner.get("/api/v2/orders").json()["_pageInfo"]["totalItemCount"]
+    last = partner.get("/api/v2/orders", params={"_page": total, "_pageSize": 1}).json()["items"][0]
+
+    assert (answer.status_code, page["_pageInfo"]["totalItemCount"], len(page["items"])) == (200, 1_234, 234)
+    assert (page["items"][-1]["orderItemId"], page["items"][-1]["seat"]) == (1, 1_234)
+    assert keys_of(partner, order, _pageSize=500, _page=3).json() == page
+    assert partner.get(order).json()["orderStatus"] == last["orderStatus"] == "Completed"
+    assert last["id"] == made.json()["id"]
+
+
+def test_keys_need_the_grant(told: Mapping[str, Any]) -> None:
+    """A token that does not cover access keys reads orders, and no keys."""
+    headers = {"Authorization": f"Bearer {told['tokens']['trainingWithoutKeys']}"}
+    unit = {"businessUnitId": told["businessUnitId"]}
+    answers = [
+        httpx.get(f"{told['baseUrl']}/api/v2/orders/2{rest}", headers=headers, params=unit) for rest in ("", "/keys")
+    ]
+
+    assert [answer.status_code for answer in answers] == [200, 403]
 
 
 def test_money_keeps_its_decimals(partner: httpx.Client) -> None:
@@ -248,9 +287,11 @@ def test_token_issue(real: RealStack, told: Mapping[str, Any]) -> None:
     assert answer.json()["_pageInfo"]["totalItemCount"] == 6
 
 
-def test_nothing_secret_in_the_logs(real: RealStack, told: Mapping[str, Any]) -> None:
-    """Neither a token nor a name nor an address is in the functions' logs or on the terminal."""
+def test_nothing_secret_in_the_logs(real: RealStack, told: Mapping[str, Any], partner: httpx.Client) -> None:
+    """Neither a token nor a name nor an address nor an access key is in the functions' logs or on the terminal."""
+    keys = [item["key"] for item in keys_of(partner, "/api/v2/orders/2").json()["items"]]
     logs = real.logs
 
-    for secret in [*told["tokens"].values(), "johnsmith@example.com", "Smith"]:
+    assert keys
+    for secret in [*told["tokens"].values(), *keys, "johnsmith@example.com", "Smith"]:
         assert secret not in logs

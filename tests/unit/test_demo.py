@@ -201,6 +201,17 @@ def test_training_token(made: Demo) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("token", "status", "kind"),
+    [("training", 409, "keys-not-issued"), ("trainingWithoutKeys", 403, "keys-not-granted")],
+)
+def test_tokens_for_access_keys(made: Demo, token: str, status: int, kind: str) -> None:
+    """The token for training covers access keys, which fulfilment has yet to issue; one that is narrower does not."""
+    reply = made.client(token).get(f"/api/v2/orders/2/keys?businessUnitId={made.told['businessUnitId']}")
+
+    assert (reply.status, reply.json["type"].rpartition("/")[2]) == (status, kind)
+
+
 def test_foreign_unit_has_content(made: Demo) -> None:
     """The foreign unit exists and has a catalogue and orders, so that a 404 for it means something."""
     foreign = BusinessUnit(made.told["foreignBusinessUnitId"], "")
@@ -232,7 +243,7 @@ def test_revoked_token(made: Demo) -> None:
 
 def test_every_token_is_there(made: Demo) -> None:
     """`demo.json` holds one token for each thing worth trying."""
-    training = {"training", "trainingSingleUnit", "cardTerms", "expired", "revoked"}
+    training = {"training", "trainingSingleUnit", "trainingWithoutKeys", "cardTerms", "expired", "revoked"}
     deals = {"deals", "dealsBasicPlan", "dealsChangesDisabled"}
 
     assert training | deals == made.told["tokens"].keys()

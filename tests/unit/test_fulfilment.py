@@ -12,11 +12,17 @@ from ordering.clock import Deadline
 from ordering.deal_orders import DealOrders, Lines, NewLine
 from ordering.deal_products import Product
 from ordering.errors import Unavailable
-from ordering.fulfilment import settle_books, sweep_orders
+from ordering.fulfilment import issue_keys, settle_books, sweep_orders
+from ordering.kms import Sealer, nowhere
+from ordering.lifecycle import TrainingStatus
 from ordering.orderbook import Draft, OrderBook
+from ordering.principal import BusinessUnit
 from ordering.table import Table
+from ordering.training_orders import TrainingOrders
 from ordering.wiring import Services
 from support.memory import Memory
+from support.partners import UK
+from support.training import School, Steps
 
 
 def record(book: str, number: int) -> dict[str, Any]:
@@ -229,3 +235,148 @@ def test_swept_twice() -> None:
 
     assert swept.left() == {"deal-lines#crm#2", f"deal-lines#crm#{again}"}
     assert orders.lines(again).line(line).id == line
+
+
+# Access keys of training orders.
+
+COMPLETED, CANCELLED = TrainingStatus.COMPLETED, TrainingStatus.CANCELLED
+
+
+def order_record(school: School, order_id: int, number: int = 1, kind: str = "INSERT") -> dict[str, Any]:
+    """Make the record of an order's item, from what the table holds."""
+    assert isinstance(school.send, Memory)
+    key = (f"ORDER#training#{order_id}", "ORDER")
+    (image,) = [item for at, item in school.send.scan("OrdersTable") if at == key]
+    keys = {"pk": image["pk"], "sk": image["sk"]}
+    return {"eventName": kind, "dynamodb": {"Keys": keys, "NewImage": image, "SequenceNumber": str(number)}}
+
+
+def issued(school: School, *records: dict[str, Any], deadline: Deadline | None = None) -> list[str]:
+    return issue_keys(records, school.orders, school.sealer, deadline or Deadline.after(60))
+
+
+@pytest.mark.parametrize("kind", ["INSERT", "MODIFY"])
+def test_keys_are_issued(kind: str) -> None:
+    """An order that is placed, or is New still after a change, gets its keys; the stream may tell of it again."""
+    school = School()
+    order, other = school.place(3), school.place(2)
+    placed = order_record(school, order, kind=kind)
+
+    assert (issued(school, placed), issued(school, placed)) == ([], [])
+    assert [len(school.keys(order)), school.orders().order(order).status] == [3, COMPLETED]
+    assert school.orders().order(other).status is TrainingStatus.NEW
+
+
+def test_the_unit_is_the_order_s() -> None:
+    """The orders that are opened are those of the unit that placed the order."""
+    school = School()
+    opened: list[BusinessUnit] = []
+
+    def open_orders(unit: BusinessUnit) -> TrainingOrders:
+        opened.append(unit)
+        return school.orders(unit)
+
+    issue_keys([order_record(school, school.place(1))], open_orders, school.sealer, Deadline.after(60))
+
+    assert opened == [UK]
+
+
+def test_a_large_order_comes_again() -> None:
+    """An order for which the time is not enough is handed on: its item changes, which is a record of its own."""
+    school = School()
+    order = school.place(10_000, 10_000)
+    records, rounds = [order_record(school, order)], 0
+    while records:
+        rounds += 1
+        # Time for the step that finds where to go on, and for three more.
+        shares = Steps(10**9)
+
+        class Share(TrainingOrders):
+            def issue_keys(self, order_id: int, sealer: Any, until: Deadline) -> bool:  # noqa: ARG002 - as it is called
+                return super().issue_keys(order_id, sealer, Steps(4))
+
+        orders = Share(Table(school.send, "OrdersTable"), UK, sequence=school.services.sequence)
+        before = order_record(school, order)["dynamodb"]["NewImage"]
+        assert issue_keys(records, lambda _, orders=orders: orders, school.sealer, shares) == []  # type: ignore[misc] # bound now
+        after = order_record(school, order, kind="MODIFY")
+        # What the filter lets through: something changed, and the order is New still.
+        changed = after["dynamodb"]["NewImage"] != before
+        is_new = after["dynamodb"]["NewImage"]["order"]["M"]["status"] == {"S": "New"}
+        records = [after] if changed and is_new else []
+
+    assert (len(school.keys(order)), school.orders().order(order).status) == (20_000, COMPLETED)
+    assert rounds == 7
+
+
+def test_the_time_is_shared() -> None:
+    """However large an order is, those behind it get their part of the time."""
+    given: list[float] = []
+
+    class Slow(TrainingOrders):
+        def issue_keys(self, order_id: int, sealer: Any, until: Deadline) -> bool:  # noqa: ARG002 - as it is called
+            given.append(until.remaining())
+            return False
+
+    school = School()
+    orders = Slow(Table(school.send, "OrdersTable"), UK, sequence=school.services.sequence)
+    records = [order_record(school, school.place(1), number) for number in (1, 2, 3, 4)]
+
+    assert issue_keys(records, lambda _: orders, school.sealer, Deadline.after(40)) == []
+    assert [round(seconds / 40, 2) for seconds in given] == [0.25, 0.33, 0.5, 1.0]
+
+
+def test_without_time_records_come_again() -> None:
+    """When the deadline has passed nothing is begun, and every record is told, so that none is lost."""
+    school = School()
+    orders = [school.place(1), school.place(1)]
+    records = [order_record(school, order, number) for number, order in enumerate(orders, 1)]
+
+    assert issued(school, *records, deadline=Deadline.after(-1)) == ["1", "2"]
+    assert {school.orders().order(order).status for order in orders} == {TrainingStatus.NEW}
+
+
+def test_one_order_s_trouble_with_keys() -> None:
+    """An order whose keys cannot be issued is told by its first record, and the others get theirs all the same."""
+    school = School()
+    orders = [school.place(1), school.place(1)]
+    broken, other = (order_record(school, order, number) for number, order in enumerate(orders, 1))
+    school.orders().issue_keys(orders[1], school.sealer, Deadline.after(60))
+    again = {**broken, "dynamodb": {**broken["dynamodb"], "SequenceNumber": "3"}}
+
+    failed = issue_keys([broken, other, again], school.orders, Sealer(nowhere), Deadline.after(60))
+
+    assert (failed, school.orders().order(orders[1]).status) == (["1"], COMPLETED)
+
+
+def test_nothing_is_issued_for_anything_else() -> None:
+    """Records of lines, of other orders, of what was removed, and of orders that are not New are passed over."""
+    school = School()
+    order, cancelled = school.place(1), school.place(1)
+    placed = order_record(school, order)
+    school.orders().cancel(cancelled)
+
+    def elsewhere(pk: str, sk: str) -> dict[str, Any]:
+        return {**placed, "dynamodb": {**placed["dynamodb"], "Keys": {"pk": {"S": pk}, "sk": {"S": sk}}}}
+
+    others = [
+        {**placed, "eventName": "REMOVE"},
+        elsewhere(f"ORDER#training#{order}", "LINE#0001"),
+        elsewhere("ORDER#ecards#granite#1", "ORDER"),
+        elsewhere(f"KEYS#training#{order}", "000000"),
+        order_record(school, cancelled, kind="MODIFY"),
+        record("training#1", 1),
+    ]
+
+    assert issue_keys(others, lambda _: pytest.fail("opened"), school.sealer, Deadline.after(60)) == []
+
+
+def test_keys_are_in_no_log(caplog: pytest.LogCaptureFixture) -> None:
+    """Neither what goes well nor what fails writes a key into the log."""
+    school = School()
+    order = school.place(2)
+    issue_keys([order_record(school, order)], school.orders, Sealer(nowhere), Deadline.after(60))
+    issued(school, order_record(school, order))
+    told = caplog.text + repr([vars(one) for one in caplog.records])
+
+    assert "keys not issued" in told
+    assert not [key for *_, key in school.keys(order) if key in told or key.replace("-", "") in told]

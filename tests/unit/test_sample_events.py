@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from ordering.authorizer import Doorkeeper, Unauthorized, make_handler
+from ordering.clock import Deadline
 from ordering.tokens import KeyRing, Verifier
 from ordering.wiring import Services
 from ordering_tools import demo, sample_events
@@ -38,9 +39,11 @@ def test_current() -> None:
 
 
 def test_understood(tmp_path: Path) -> None:
-    """With the demo data in the tables, each event gets the answer that its request is for."""
-    services = Services(Memory(), "OrdersTable", "CatalogueTable", "AccountsTable")
+    """With the demo data in the tables and fulfilled, each event gets the answer that its request is for."""
+    services = Services(Memory(), "OrdersTable", "CatalogueTable", "AccountsTable", kms=MemoryKms())
     demo.seed(Installation(services.send, MemoryKms(), development_key(tmp_path), "issuer", "audience"))
+    deadline = Deadline.after(60)
+    services.training_orders(demo.UK, deadline).issue_keys(2, services.access_keys_sealer(), deadline)
     answers = {}
     for name in FUNCTIONS:
         if name not in {"authorizer", "fulfilment"}:

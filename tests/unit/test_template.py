@@ -29,9 +29,10 @@ from ordering_tools.template import Template
 from support.gateway import ROOT, Client, load
 from support.kms import MemoryKms
 from support.memory import Memory
-from support.orders import new_order, target
+from support.orders import new_item, new_order, target
 from support.partners import AZ_300, CALLER, PARTNER, STANDARD, UK
 from support.sends import Recorder
+from support.training import School, Steps
 
 TEMPLATE = Template.load(ROOT / "template.yaml")
 RESOURCES: dict[str, dict[str, Any]] = TEMPLATE.document["Resources"]
@@ -82,6 +83,17 @@ def allowed(function: str) -> set[tuple[str, str]]:
         for statement in statements(function)
         for action in statement["Action"]
         if action.startswith("dynamodb:")
+    }
+
+
+def used_keys(function: str) -> set[tuple[str, str]]:
+    """Return what a function may do with keys in KMS: an operation with a key."""
+    return {
+        (action.removeprefix("kms:"), resource["Fn::GetAtt"][0])
+        for statement in statements(function)
+        for action in statement["Action"]
+        if action.startswith("kms:")
+        for resource in (statement["Resource"] if isinstance(statement["Resource"], list) else [statement["Resource"]])
     }
 
 
@@ -409,28 +421,77 @@ def _book_of_lines(services: Services) -> OrderBook:
 
 
 def test_fulfilment_may_do_what_it_does(client: Client, recorder: Recorder) -> None:
-    """The stream's consumer is allowed every call that settling makes, voiding what a dead writer left included."""
-    services = Services(recorder, "OrdersTable", "CatalogueTable", "AccountsTable", grace=timedelta(0))
+    """The stream's consumer is allowed every call that it makes, voiding what a dead writer left included."""
+    kms = MemoryKms()
+    services = Services(recorder, "OrdersTable", "CatalogueTable", "AccountsTable", grace=timedelta(0), kms=kms)
     book = services.book(f"training#{UK.id}", Deadline.after(60))
     book._take_ticket()
     client.post(target("orders"), new_order())
+    order = client.post(target("orders"), new_order(orderItems=[new_item(quantity=2_000)])).json["id"]
     recorder.calls.clear()
     book.settle()
+    orders = services.training_orders(UK, Deadline.after(60))
+    for steps in (1, 2):  # the second one looks where to go on
+        orders.issue_keys(order, services.access_keys_sealer(), Steps(steps))
     services.deal_orders("nobody", Deadline.after(60)).lines(1).sweep()
 
     assert {("PutItem", "OrdersTable")} <= asked(recorder)
     assert asked(recorder) == allowed("FulfilmentFunction")
+    assert used_keys("FulfilmentFunction") == {("GenerateDataKey", "AccessKeysKey")}
+    assert {operation for operation, _ in kms.calls} == {"GenerateDataKey"}
+    variables = FUNCTIONS["FulfilmentFunction"]["Environment"]["Variables"]
+    assert variables["ACCESS_KEYS_KEY"] == {"Ref": "AccessKeysKey"}
+
+
+def test_order_keys_may_do_what_it_does_and_no_more() -> None:
+    """What shows access keys reads training orders and their keys, and opens what one key in KMS sealed."""
+    recorder = Recorder(Memory())
+    school = School(recorder)
+    order = school.place(101)
+    school.issue(order)
+    recorder.calls.clear()
+    school.kms.calls.clear()
+    for path in (f"orders/{order}/keys", "orders/99/keys"):
+        school.client.get(target(path))
+    reading = next(one for one in statements("OrderKeysFunction") if "dynamodb:Query" in one["Action"])
+    partitions = {
+        key
+        for _, request in recorder.calls
+        for key in [
+            *[values["S"] for name, values in request.get("ExpressionAttributeValues", {}).items() if name == ":pk"],
+            *[key["pk"]["S"] for tables in request.get("RequestItems", {}).values() for key in tables["Keys"]],
+        ]
+    }
+
+    assert asked(recorder) == allowed("OrderKeysFunction")
+    assert partitions == {f"ORDER#training#{order}", "ORDER#training#99", f"KEYS#training#{order}"}
+    assert reading["Condition"] == {
+        "ForAllValues:StringLike": {"dynamodb:LeadingKeys": ["ORDER#training#*", "KEYS#training#*"]}
+    }
+    assert used_keys("OrderKeysFunction") == {("Decrypt", "AccessKeysKey")}
+    assert {operation for operation, _ in school.kms.calls} == {"Decrypt"}
+
+
+def test_access_keys_are_sealed_by_one_and_opened_by_another() -> None:
+    """No other function may do anything with the key that seals access keys."""
+    assert {name for name in FUNCTIONS if any(key == "AccessKeysKey" for _, key in used_keys(name))} == {
+        "FulfilmentFunction",
+        "OrderKeysFunction",
+    }
 
 
 def test_fulfilment_is_fed_entries_only() -> None:
     """The stream delivers what was put into books, in batches of which a part can fail, and gives up in the end."""
     (event,) = (event["Properties"] for event in FUNCTIONS["FulfilmentFunction"]["Events"].values())
-    placed, removed = (json.loads(one["Pattern"]) for one in event["FilterCriteria"]["Filters"])
+    placed, removed, keyless = (json.loads(one["Pattern"]) for one in event["FilterCriteria"]["Filters"])
 
     assert placed == {"eventName": ["INSERT"], "dynamodb": {"Keys": {"pk": {"S": [{"prefix": "BOOK#"}]}}}}
     assert removed["eventName"] == ["MODIFY"]
     assert removed["dynamodb"]["Keys"] == {"pk": {"S": [{"prefix": "BOOK#deals#"}]}}
     assert removed["dynamodb"]["NewImage"] == {"void": {"BOOL": [True]}}
+    assert keyless["eventName"] == ["INSERT", "MODIFY"]
+    assert keyless["dynamodb"]["Keys"] == {"pk": {"S": [{"prefix": "ORDER#training#"}]}, "sk": {"S": ["ORDER"]}}
+    assert keyless["dynamodb"]["NewImage"] == {"order": {"M": {"status": {"S": ["New"]}}}}
     assert event["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
     assert event["BisectBatchOnFunctionError"] is True
     assert event["MaximumRetryAttempts"] > 0

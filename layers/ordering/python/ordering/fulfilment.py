@@ -4,6 +4,8 @@ The stream delivers at least once and in order per item, so every part must do n
 
 * Books are settled: their heads follow what was placed, so that lists find short tails.
 * What is left of removed deal orders is swept away: their line items, which nothing leads to any more.
+* Training orders get their access keys, and are completed with the last one. A large order takes several steps. Each
+  leaves the order's item changed, so that the stream brings it again, behind what came in meanwhile.
 """
 
 from __future__ import annotations
@@ -12,8 +14,13 @@ import logging
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from ordering.certificates import Sealer
+from ordering.clock import Deadline
 from ordering.deal_orders import Lines, account_of
+from ordering.lifecycle import TrainingStatus
 from ordering.orderbook import OrderBook, book_of
+from ordering.principal import BusinessUnit
+from ordering.training_orders import TrainingOrders, order_of
 
 _log = logging.getLogger("ordering")
 
@@ -68,3 +75,44 @@ def sweep_orders(records: Iterable[Record], open_lines: Callable[[str, int], Lin
                 _log.exception("not swept", extra={"account": account, "order": order_id})
                 failed.append(change["SequenceNumber"])
     return failed
+
+
+def issue_keys(
+    records: Iterable[Record], open_orders: Callable[[BusinessUnit], TrainingOrders], sealer: Sealer, deadline: Deadline
+) -> list[str]:
+    """Issue the access keys of each training order that the records say is new, or has not all of its keys yet.
+
+    The time that is left is shared evenly, so that no order keeps others waiting.
+
+    Args:
+        open_orders: Opens the orders of a business unit.
+
+    Returns:
+        The sequence number of the first record of each order that got no further.
+    """
+    first: dict[int, tuple[str, BusinessUnit]] = {}
+    for record in records:
+        if (order_id := _to_be_issued(record)) is not None:
+            change = record["dynamodb"]
+            unit = change["NewImage"]["order"]["M"]["unit"]["M"]
+            first.setdefault(order_id, (change["SequenceNumber"], BusinessUnit(unit["id"]["S"], unit["name"]["S"])))
+    failed = []
+    for waiting, (order_id, (sequence_number, unit)) in zip(range(len(first), 0, -1), first.items(), strict=True):
+        if (left := deadline.remaining()) <= 0:
+            failed.append(sequence_number)
+            continue
+        try:
+            open_orders(unit).issue_keys(order_id, sealer, Deadline.after(left / waiting))
+        except Exception:  # noqa: BLE001 - whatever it is, the other orders must not suffer
+            _log.exception("keys not issued", extra={"order": order_id})
+            failed.append(sequence_number)
+    return failed
+
+
+def _to_be_issued(record: Record) -> int | None:
+    """Return the id of the training order that a record says has the status in which keys are issued."""
+    change = record["dynamodb"]
+    order_id = order_of(change["Keys"]["pk"]["S"], change["Keys"]["sk"]["S"])
+    if order_id is None or record["eventName"] not in {"INSERT", "MODIFY"}:
+        return None
+    return order_id if change["NewImage"]["order"]["M"]["status"]["S"] == TrainingStatus.NEW else None

@@ -1,26 +1,29 @@
 """Training orders: placed, read and cancelled.
 
 Keys of the table, beside those of the order book: `ORDER#training#<id>` holds the order (`ORDER`) and its lines, packed
-(`LINE#0001` and on, by the first line of each pack); `SEQUENCE#training` the last order id that was given out;
-`ONCE#<partner>#…` what an idempotency key stands for.
+(`LINE#0001` and on, by the first line of each pack); `KEYS#training#<id>` its access keys; `SEQUENCE#training` the last
+order id that was given out; `ONCE#<partner>#…` what an idempotency key stands for.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 
 from ordering import clock
+from ordering.access_keys import AccessKey, AccessKeys, NoMoreKeys
 from ordering.accounts import Accounts, Contact
 from ordering.catalogue import Catalogue, FeatureSet, Listing
-from ordering.clock import Clock
-from ordering.errors import Conflict, KeyReused, NotFound, OrderingError
+from ordering.certificates import Sealer
+from ordering.clock import Clock, Deadline
+from ordering.errors import Conflict, KeyReused, NotFound, OrderingError, Unavailable
 from ordering.lifecycle import TRAINING, Mover, State, TrainingStatus
 from ordering.orderbook import GRACE, Collision, Draft, OrderBook, Ticket
 from ordering.principal import BusinessUnit, OrderSource, Principal, User
-from ordering.table import ABSENT, Item, Key, Put, Table, TransactionRefused, Update
+from ordering.table import ABSENT, Check, ConditionFailed, Item, Key, Put, Table, TransactionRefused, Update
 
 KEPT = timedelta(hours=48)
 """How long an idempotency key is remembered; the contract promises 24 hours."""
@@ -31,6 +34,7 @@ PACK = 64 * 1024
 Lines share items because a write costs by the kilobyte begun: an item for each line would cost 2 to 3 times as much.
 """
 
+_PARTITION = "ORDER#training#"
 _ORDER = "ORDER"
 _SEQUENCE = ("SEQUENCE#training", "-")
 _BLOCK = 10
@@ -129,6 +133,17 @@ class NotOffered(OrderingError):
         self.wishes = tuple(wishes)
 
 
+class KeysNotIssued(Conflict):
+    """The access keys of an order are not all issued yet."""
+
+    retry_after = 2
+    """Seconds after which trying again makes sense."""
+
+
+class KeysNeverIssued(Conflict):
+    """The order was cancelled, so that no access keys of it are shown, now or later."""
+
+
 @dataclass(slots=True)
 class Sequence32:
     """Order ids, reserved in blocks so that a warm process asks the table for every tenth only."""
@@ -225,7 +240,7 @@ class TrainingOrders:
         Raises:
             NotFound: The unit has no order of that id.
         """
-        return self._mine(order_id, self._table.get(_order_key(order_id)))
+        return _read(self._mine(order_id, self._table.get(_order_key(order_id)))["order"])
 
     def lines(self, order_id: int, first: int, count: int) -> Listing[Line]:
         """List up to `count` lines of an order from rank `first` (from 0), by number.
@@ -233,10 +248,7 @@ class TrainingOrders:
         Raises:
             NotFound: The unit has no order of that id.
         """
-        partition, last = _order_key(order_id)
-        found = [*self._table.query(partition, "LINE#", last)]
-        self._mine(order_id, found[-1] if found else None)
-        lines = [Line(**line) for pack in found[:-1] for line in pack["lines"]]
+        _, lines = self._whole(order_id)
         return Listing(lines[first : first + count], len(lines))
 
     def cancel(self, order_id: int) -> TrainingOrder:
@@ -246,16 +258,87 @@ class TrainingOrders:
             NotFound: The unit has no order of that id.
             Conflict: The order can no longer be cancelled.
         """
-        order = self.order(order_id)
-        state = TRAINING.move(str(order_id), order.state, TrainingStatus.CANCELLED, Mover.SUPPORT, self._now())
-        names = {"#order": "order", "#status": "status"}
+        return self._move(self.order(order_id), TrainingStatus.CANCELLED, Mover.SUPPORT)
+
+    def issue_keys(self, order_id: int, sealer: Sealer, until: Deadline) -> bool:
+        """Issue the access keys of an order, as many as there is time for; with the last one it is completed.
+
+        Returns:
+            Whether nothing is left to do. If something is, the order's item says how many keys there are, so that the
+            table's stream tells of the order again.
+
+        Raises:
+            NotFound: The unit has no order of that id.
+            Unavailable: The deadline passed. The same call again is safe.
+        """
+        item, lines = self._whole(order_id)
+        order = _read(item["order"])
+        if order.status is not TrainingStatus.NEW:
+            return True
+        keys = self._keys(order_id, lines, sealer)
+        condition, names, values = _as_read(order)
+        try:
+            issued = keys.issue(Check(_order_key(order_id), condition, names, values), until)
+        except NoMoreKeys:
+            return True
+        if issued < keys.seats:
+            self._hand_on(order, issued, item.get("issued", 0))
+            return False
+        with suppress(Conflict):  # somebody else completed it, or it was cancelled: both are final
+            self._move(order, TrainingStatus.COMPLETED, Mover.SYSTEM)
+        return True
+
+    def keys(self, order_id: int, first: int, count: int, sealer: Sealer) -> Listing[AccessKey]:
+        """List up to `count` access keys of an order from rank `first` (from 0), by line and seat.
+
+        Raises:
+            NotFound: The unit has no order of that id.
+            KeysNotIssued: They are not all there yet.
+            KeysNeverIssued: The order was cancelled.
+        """
+        item, lines = self._whole(order_id)
+        match _read(item["order"]).status:
+            case TrainingStatus.NEW:
+                raise KeysNotIssued(f"The access keys of order {order_id} are not issued yet.")
+            case TrainingStatus.CANCELLED:
+                raise KeysNeverIssued(f"Order {order_id} was cancelled and has no access keys.")
+        keys = self._keys(order_id, lines, sealer)
+        return Listing(keys.page(first, count), keys.seats)
+
+    def _keys(self, order_id: int, lines: Sequence[Line], sealer: Sealer) -> AccessKeys:
+        return AccessKeys(self._table, f"training#{order_id}", [line.quantity for line in lines], sealer)
+
+    def _hand_on(self, order: TrainingOrder, issued: int, before: int) -> None:
+        """Say at the order how many keys it has, for whoever goes on.
+
+        Raises:
+            Unavailable: There are no more than when the order was read.
+        """
+        if issued <= before:
+            raise Unavailable
+        condition, names, values = _as_read(order)
+        condition += " AND (attribute_not_exists(issued) OR issued < :issued)"
+        told = {**values, ":issued": issued}
+        # Refused, it was told after the order was read: as many or more keys, or a status that is final.
+        with suppress(ConditionFailed):
+            self._table.update(Update(_order_key(order.id), "SET issued = :issued", condition, names, told))
+
+    def _move(self, order: TrainingOrder, target: TrainingStatus, by: Mover) -> TrainingOrder:
+        """Take an order to another status, in its item and in lists.
+
+        Raises:
+            Conflict: The move is not in the table, or the order has changed since it was read.
+        """
+        state = TRAINING.move(str(order.id), order.state, target, by, self._now())
         to = state.to_item()
+        condition, names, values = _as_read(order)
+        names = {**names, "#status": "status"}
         move = Update(
-            _order_key(order_id),
+            _order_key(order.id),
             "SET #order.#status = :status, #order.version = :version, #order.history = :history",
-            condition="#order.version = :read",
-            names=names,
-            values={**{f":{name}": value for name, value in to.items()}, ":read": order.state.version},
+            condition,
+            names,
+            {**values, **{f":{name}": value for name, value in to.items()}},
         )
         show = Update(
             self._book.entry_key(order.position),
@@ -267,18 +350,25 @@ class TrainingOrders:
             self._table.transact([move, show])
         except TransactionRefused as refusal:
             # An earlier try may have taken effect, with only its answer lost.
-            if self.order(order_id).state != state:
-                raise Conflict(f"Order {order_id} has changed since it was {order.status}.") from refusal
+            if self.order(order.id).state != state:
+                raise Conflict(f"Order {order.id} has changed since it was {order.status}.") from refusal
         return replace(order, state=state)
 
     def settle(self) -> int:
         """Settle the unit's book and return up to which position it is settled."""
         return self._book.settle()
 
-    def _mine(self, order_id: int, item: Item | None) -> TrainingOrder:
+    def _mine(self, order_id: int, item: Item | None) -> Item:
         if item is None or item["order"]["unit"]["id"] != self._unit.id:
             raise NotFound("order", str(order_id))
-        return _read(item["order"])
+        return item
+
+    def _whole(self, order_id: int) -> tuple[Item, list[Line]]:
+        """Read an order's item and its lines."""
+        partition, last = _order_key(order_id)
+        found = [*self._table.query(partition, "LINE#", last)]
+        item = self._mine(order_id, found[-1] if found else None)
+        return item, [Line(**line) for pack in found[:-1] for line in pack["lines"]]
 
     def _contact(self, caller: Principal, request: Request, accounts: Accounts) -> tuple[str, Contact]:
         email = request.contact_email or caller.user.user_name
@@ -327,6 +417,17 @@ class TrainingOrders:
         return _replay(record, once)
 
 
+def order_of(partition: str, sort: str) -> int | None:
+    """Return the id of the order whose item has a key, None if it is the key of something else."""
+    is_order = partition.startswith(_PARTITION) and sort == _ORDER
+    return int(partition.removeprefix(_PARTITION)) if is_order else None
+
+
+def _as_read(order: TrainingOrder) -> tuple[str, dict[str, str], dict[str, int]]:
+    """Return the condition that an order is in the state that it was read in, with its names and values."""
+    return "#order.version = :read", {"#order": "order"}, {":read": order.state.version}
+
+
 def _replay(record: Item, once: Once) -> Placed:
     if record["fingerprint"] != once.fingerprint:
         raise KeyReused("The idempotency key stands for another request.")
@@ -334,7 +435,7 @@ def _replay(record: Item, once: Once) -> Placed:
 
 
 def _order_key(order_id: int) -> Key:
-    return f"ORDER#training#{order_id}", _ORDER
+    return f"{_PARTITION}{order_id}", _ORDER
 
 
 def _once_key(caller: Principal, once: Once) -> Key:

@@ -18,7 +18,7 @@ from ordering.deal_products import DealProducts
 from ordering.ecard_catalogue import EcardCatalogue, RecentEcards
 from ordering.ecard_orders import EcardOrders
 from ordering.invocation import Context, deadline_of
-from ordering.kms import Kms
+from ordering.kms import Kms, Sealer
 from ordering.orderbook import GRACE, OrderBook
 from ordering.principal import BusinessUnit
 from ordering.reference_tokens import ReferenceTokens
@@ -49,6 +49,8 @@ class Services:
     issuer: str = ""
     audience: str = ""
     recent_keys: RecentKeys = field(default_factory=RecentKeys)
+    access_keys_key: str = ""
+    """The key in KMS that seals access keys; not needed to open them."""
 
     def training_orders(self, unit: BusinessUnit, deadline: Deadline) -> TrainingOrders:
         """Return the training orders of a business unit, for one request."""
@@ -90,6 +92,10 @@ class Services:
             self.accounts(deadline), clients, self.kms, self.issuer, self.audience, self.recent_keys, self.now
         )
 
+    def access_keys_sealer(self) -> Sealer:
+        """Return what seals and opens access keys, for one request."""
+        return Sealer(self.kms, self.access_keys_key)
+
     def reference_tokens(self, deadline: Deadline) -> ReferenceTokens:
         """Return the reference tokens, for one request."""
         return ReferenceTokens(self._table(self.accounts_table, deadline))
@@ -109,6 +115,7 @@ def from_environment() -> Services:
         kms=kms.connect_when_called(),
         issuer=os.environ.get("TOKEN_ISSUER", ""),
         audience=os.environ.get("TOKEN_AUDIENCE", ""),
+        access_keys_key=os.environ.get("ACCESS_KEYS_KEY", ""),
     )
 
 
@@ -123,6 +130,13 @@ def fulfilment_from_environment() -> Callable[[Mapping[str, Any], Context], dict
             *fulfilment.settle_books(records, lambda name: services.book(name, deadline)),
             *fulfilment.sweep_orders(
                 records, lambda account, order_id: services.deal_orders(account, deadline).lines(order_id)
+            ),
+            # Last, because it takes whatever time there is.
+            *fulfilment.issue_keys(
+                records,
+                lambda unit: services.training_orders(unit, deadline),
+                services.access_keys_sealer(),
+                deadline,
             ),
         ]
         return {"batchItemFailures": [{"itemIdentifier": sequence_number} for sequence_number in failed]}

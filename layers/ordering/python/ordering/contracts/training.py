@@ -28,7 +28,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 from typing_extensions import TypedDict  # pydantic reads the standard library's only from Python 3.12 on
 
-from ordering import catalogue, training_orders
+from ordering import access_keys, catalogue, training_orders
 from ordering.catalogue import Listing
 from ordering.contracts.http import (
     Answer,
@@ -46,9 +46,11 @@ from ordering.contracts.problems import KINDS, Problem, invalid_request, problem
 from ordering.errors import Fault, Forbidden, Invalid, KeyReused, NotFound, Unavailable
 from ordering.identifiers import canonical_number, canonical_uuid
 from ordering.principal import BusinessUnit
-from ordering.training_orders import NotOffered, Once, Placed, TrainingOrder, Wish
+from ordering.training_orders import KeysNeverIssued, KeysNotIssued, NotOffered, Once, Placed, TrainingOrder, Wish
 
 NAME = "training"
+KEYS_GRANT = "training-keys"
+"""What a partner is granted, beside training orders themselves, to read access keys."""
 
 S = TypeVar("S", "ListedOrder", "Order", "CreatedOrder")
 
@@ -362,6 +364,23 @@ class OrderItemList(TypedDict):
     _links: NextLink
 
 
+class AccessKey(TypedDict):
+    """The access key of a seat: `orderItemId` is its item's `id`, `seat` counts from 1 within the item."""
+
+    orderId: int
+    orderItemId: int
+    seat: int
+    key: str
+
+
+class AccessKeyList(TypedDict):
+    """A page of an order's access keys, by item and seat."""
+
+    items: list[AccessKey]
+    _pageInfo: PageInfo
+    _links: NextLink
+
+
 # From one to the other.
 
 
@@ -505,6 +524,16 @@ def order_item_list(
     return {"items": items, **_paging(call, query, listing.total)}
 
 
+def access_key_list(
+    call: Call, query: ListQuery, order_id: int, listing: Listing[access_keys.AccessKey]
+) -> AccessKeyList:
+    """Show a page of an order's access keys."""
+    items: list[AccessKey] = [
+        {"orderId": order_id, "orderItemId": one.line, "seat": one.seat, "key": one.key} for one in listing.items
+    ]
+    return {"items": items, **_paging(call, query, listing.total)}
+
+
 class _Paging(TypedDict):
     _pageInfo: PageInfo
     _links: NextLink
@@ -615,7 +644,32 @@ class _Training:
         return problem(request, 500, "internal-server-error", detail)
 
 
+class _AccessKeys(_Training):
+    """The part of the contract that shows access keys: to whom they are granted, and to no cache."""
+
+    headers: Mapping[str, str] = MappingProxyType({"Cache-Control": "no-store"})
+
+    def admit(self, call: Call) -> None:
+        """Let through partners with the grant for keys too."""
+        super().admit(call)
+        if KEYS_GRANT not in call.caller.grants:
+            detail = "This token does not cover access keys. Ask support for the grant."
+            raise Forbidden("keys-not-granted", detail)
+
+    def refuse(self, error: Exception, request: Request) -> Answer[Problem]:
+        """Tell why an order has no keys to show, and any other error as the contract does."""
+        match error:
+            case KeysNotIssued():
+                retry = {"Retry-After": str(error.retry_after)}
+                detail = f"{error} Send the request again after as many seconds as Retry-After says."
+                return problem(request, 409, "keys-not-issued", detail, retry)
+            case KeysNeverIssued():
+                return problem(request, 409, "order-cancelled", str(error))
+        return super().refuse(error, request)
+
+
 CONTRACT = _Training()
+ACCESS_KEYS = _AccessKeys()
 
 
 def _told(faults: Sequence[Fault]) -> list[Fault]:

@@ -1,0 +1,85 @@
+"""Training orders whose access keys are issued: callers who may read them, orders by their seats, time in steps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from ordering.clock import Clock, Deadline, system_clock
+from ordering.contracts import training
+from ordering.kms import Sealer
+from ordering.principal import BusinessUnit
+from ordering.table import Send
+from ordering.training_orders import TrainingOrders
+from ordering.wiring import Services
+from support.gateway import Client
+from support.kms import MemoryKms
+from support.memory import Memory
+from support.orders import new_item, new_order, publish, target
+from support.partners import AZ_300, CALLER, STANDARD, UK
+
+READER = replace(CALLER, grants=(training.NAME, training.KEYS_GRANT))
+"""A caller who may read access keys."""
+
+KEY_ID = "alias/AccessKeysKey"
+
+
+class Steps(Deadline):
+    """A deadline that leaves time for so many steps of an issuer."""
+
+    __slots__ = ("left",)
+
+    def __init__(self, steps: int) -> None:
+        super().__init__(0.0)
+        object.__setattr__(self, "left", steps)
+
+    def remaining(self) -> float:
+        left: int = object.__getattribute__(self, "left")
+        object.__setattr__(self, "left", left - 1)
+        return float(left)
+
+
+@dataclass
+class School:
+    """A business unit's orders on an engine, and what happens to them behind the API."""
+
+    send: Send = field(default_factory=Memory)
+    kms: MemoryKms = field(default_factory=MemoryKms)
+    now: Clock = system_clock
+
+    @property
+    def services(self) -> Services:
+        return Services(
+            self.send,
+            "OrdersTable",
+            "CatalogueTable",
+            "AccountsTable",
+            kms=self.kms,
+            now=self.now,
+            access_keys_key=KEY_ID,
+        )
+
+    @property
+    def sealer(self) -> Sealer:
+        return self.services.access_keys_sealer()
+
+    @property
+    def client(self) -> Client:
+        return Client(self.services, READER)
+
+    def orders(self, unit: BusinessUnit = UK) -> TrainingOrders:
+        return self.services.training_orders(unit, Deadline.after(60))
+
+    def place(self, *quantities: int) -> int:
+        """Place an order with so many seats on each line."""
+        publish(self.services, UK, [(AZ_300, [STANDARD])])
+        items = [new_item(quantity=quantity) for quantity in quantities]
+        order_id: int = self.client.post(target("orders"), new_order(orderItems=items)).json["id"]
+        return order_id
+
+    def issue(self, order_id: int, until: Deadline | None = None) -> bool:
+        return self.orders().issue_keys(order_id, self.sealer, until or Deadline.after(60))
+
+    def keys(self, order_id: int, first: int = 0, count: int = 100_000) -> list[tuple[int, int, str]]:
+        """Read keys, each with its line and seat."""
+        found = self.orders().keys(order_id, first, count, self.sealer).items
+        return [(one.line, one.seat, one.key) for one in found]
