@@ -35,7 +35,7 @@ from ordering.ecard_catalogue import Ecard, EcardCatalogue, FaceValue, RecentEca
 from ordering.ecard_orders import EcardOrders, EcardRequest
 from ordering.ecard_records import EcardOrder, EcardRecords, Participant, read_order
 from ordering.lifecycle import ECARDS, EcardStatus, Mover
-from ordering.table import Check, Item, Put, Table, Update, Write, _plain_item
+from ordering.table import Check, Item, Put, Table, Update, Write, plain_item
 from support import scheduler
 from support.memory import Memory
 from support.scheduler import (
@@ -191,7 +191,7 @@ class Contents:
     def of(cls, memory: Memory) -> Contents:
         contents = cls()
         for (partition, sort), raw in memory.scan(TABLE):
-            item = _plain_item(raw)
+            item = plain_item(raw)
             kind, _, name = partition.partition("#")
             match kind:
                 case "ORDER":
@@ -227,9 +227,8 @@ class Contents:
         for order in self.orders.values():
             ours = order.assigned
             if order.status is EcardStatus.CANCELLED:
-                delivered = replace(order, delivered=0)
-                gone = Counter(_positions(delivered.undelivered())) - Counter(_positions(order.undelivered()))
-                for stock, position in [*gone, *_positions(order.returning)]:
+                gone = order.certificates(0, order.delivered + order.handing)
+                for stock, position in _positions([*gone, *order.returning]):
                     held.setdefault(stock, []).append((position, position))
                 continue
             for one in ours:

@@ -4,27 +4,39 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ordering import queues
 from ordering.accounts import Accounts
+from ordering.aws import NotCarriedOut, Refused
 from ordering.clients import ClientRefused, Clients
+from ordering.clock import Deadline
 from ordering.ecard_orders import EcardOrders
 from ordering.errors import NotFound, Unavailable
+from ordering.kms import Sealer
 from ordering.lifecycle import EcardStatus
+from ordering.mails import Outbox
+from ordering.postman import Postman, from_message
 from ordering.principal import User
 from ordering_tools import cli, commands
 from ordering_tools.ecards import move
 from ordering_tools.installation import Installation, NoInstallation, NotDone
+from ordering_tools.mail import ORDER
 from ordering_tools.signing import SigningKey
 from support.ecards import AUDIENCE, CARDS, COMPANY, ISSUER, Rewards, card, order_id, services_over
 from support.kms import MemoryKms
 from support.memory import Memory
 from support.partners import JOHN, PARTNER
+from support.ses import MemorySes
+from support.training import School
+
+START = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 ROBOT = User("robot", "R", "Obot", "robot@example.com")
 
@@ -44,13 +56,24 @@ class Done:
         return self.wrong.strip()
 
 
+@dataclass
+class Queue:
+    """A queue that keeps what is put onto it."""
+
+    bodies: list[str] = field(default_factory=list)
+
+    def __call__(self, body: str, delay_seconds: int) -> None:
+        assert delay_seconds == 0
+        self.bodies.append(body)
+
+
 Run = Callable[..., Done]
 
 
 @pytest.fixture
 def installation() -> Installation:
     """An installation without anything."""
-    return Installation(Memory(), MemoryKms(), SigningKey("", "", {}), ISSUER, AUDIENCE)
+    return Installation(Memory(), MemoryKms(), SigningKey("", "", {}), ISSUER, AUDIENCE, mail_queue=Queue())
 
 
 @pytest.fixture
@@ -266,6 +289,177 @@ def test_moved_without_a_command(installation: Installation, company: Rewards) -
         move(installation, "granite", "x", EcardStatus.CANCELLED)
     with pytest.raises(NotFound):
         move(installation, "granite", order_id(2), EcardStatus.CANCELLED)
+
+
+# Orders and their mails ---------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Mailroom:
+    """What mails the orders of an installation."""
+
+    installation: Installation
+    ses: MemorySes = field(default_factory=MemorySes)
+    now: datetime = START
+
+    def __post_init__(self) -> None:
+        self.outbox = Outbox(self.installation.orders, self.ses.ses.send, now=self.tick)
+
+    def tick(self) -> datetime:
+        """Tell the time, which is a second later whenever somebody asks."""
+        self.now += timedelta(seconds=1)
+        return self.now
+
+    def work(self) -> None:
+        """Do what is on the queue."""
+        queue = self.installation.mail_queue
+        assert isinstance(queue, Queue)
+        while queue.bodies:
+            self.deliver(from_message(queue.bodies.pop()))
+
+    def deliver(self, order: str) -> None:
+        sealer = Sealer(self.installation.kms)
+        Postman(self.installation.orders, self.outbox, sealer, Deadline.after(600), self.tick).deliver(order)
+
+    def refuse(self) -> None:
+        self.ses.meet(Refused("SendEmail", "MessageRejected"))
+
+
+@pytest.fixture
+def mailroom(installation: Installation) -> Mailroom:
+    return Mailroom(installation)
+
+
+CARDS_ORDER = f"ecards#granite#{order_id(1)}"
+
+
+def ready(company: Rewards, quantity: int = 3) -> None:
+    """Have an order whose certificates are assigned."""
+    company.services = replace(company.services, now=lambda: START)
+    company.top_up(100 * quantity)
+    company.load(quantity)
+    company.place(1, card(quantity=quantity))
+    company.orders.carry_on(order_id(1))
+
+
+def test_show(company: Rewards, run: Run, mailroom: Mailroom) -> None:
+    """An order is shown with what happened to it and its mails, in one list, oldest first."""
+    ready(company)
+    mailroom.now += timedelta(minutes=1)
+    mailroom.refuse()
+    mailroom.deliver(CARDS_ORDER)
+    told = run("order", "show", "granite", order_id(1).upper()).told.splitlines()
+
+    assert told == [
+        f"{CARDS_ORDER} of granite is ReadyForDelivery: 0 of 3 certificates handed over",
+        "mail 1, with 3 codes, is Refused",
+        "2026-01-01 12:00:00Z  Payed",
+        "2026-01-01 12:00:00Z  ReadyForDelivery",
+        (
+            "2026-01-01 12:01:03Z  mail 1 refused: SES rejected the mail: its content, its recipient, or a sender that "
+            "is not verified."
+        ),
+    ]
+
+
+def test_show_what_is_on_its_way(company: Rewards, run: Run, mailroom: Mailroom) -> None:
+    """Certificates on their way are told, and what came after them stands behind."""
+    ready(company)
+    mailroom.ses.meet(NotCarriedOut())
+    with pytest.raises(Unavailable):
+        mailroom.deliver(CARDS_ORDER)
+    assert "0 of 3 certificates handed over, 3 on their way\n" in run("order", "show", "granite", order_id(1)).told
+    mailroom.now += timedelta(seconds=5)
+    mailroom.deliver(CARDS_ORDER)
+
+    told = run("order", "show", "granite", order_id(1)).told.splitlines()
+    assert [line.partition("  ")[2] for line in told[2:]] == ["Payed", "ReadyForDelivery", "mail 1 sent", "Delivered"]
+
+
+def test_show_a_training_order(run: Run, installation: Installation, mailroom: Mailroom) -> None:
+    """A training order is known by its id; it has no certificates."""
+    assert isinstance(installation.kms, MemoryKms)
+    school = School(installation.send, installation.kms, lambda: START)
+    number = school.place(2)
+    school.issue(number)
+    mailroom.deliver(f"training#{number}")
+    told = run("order", "show", str(number)).told.splitlines()
+
+    assert told == [
+        f"training#{number} of northwind is Completed",
+        "2026-01-01 12:00:00Z  New",
+        "2026-01-01 12:00:00Z  Completed",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "refusal"),
+    [
+        (("99",), "there is no order 99"),
+        (("granite", order_id(9)), f"there is no order granite {order_id(9)}"),
+        (("x",), f"x is no order: {ORDER}"),
+        (("granite", "7"), f"granite 7 is no order: {ORDER}"),
+    ],
+)
+def test_show_nothing(run: Run, words: tuple[str, ...], refusal: str) -> None:
+    """An order that there is not is not shown, nor what names none."""
+    assert run("order", "show", *words).refusal == refusal
+    assert run("mail", "again", *words).code == 1
+
+
+def test_again(company: Rewards, run: Run, mailroom: Mailroom) -> None:
+    """A mail that SES refused is put onto the queue again, and sent."""
+    ready(company)
+    mailroom.refuse()
+    mailroom.deliver(CARDS_ORDER)
+    assert run("mail", "again", "granite", order_id(1)).told == f"mail 1 of {CARDS_ORDER} is on the queue\n"
+    mailroom.work()
+
+    assert (len(mailroom.ses.taken), company.status()) == (1, "Delivered")
+
+
+def test_again_after_the_queue_failed(company: Rewards, run: Run, mailroom: Mailroom, monkeypatch: Any) -> None:
+    """Where the queue could not be reached, the same command again does what is left."""
+    ready(company)
+    mailroom.refuse()
+    mailroom.deliver(CARDS_ORDER)
+    broken = replace(mailroom.installation, mail_queue=queues.nowhere)
+    with monkeypatch.context() as patch:
+        patch.setattr(commands, "reopen", lambda _: broken)
+        assert run("mail", "again", "granite", order_id(1)).code == 1
+    assert run("mail", "again", "granite", order_id(1)).code == 0
+    mailroom.work()
+
+    assert company.status() == "Delivered"
+
+
+def test_again_by_force(company: Rewards, run: Run, mailroom: Mailroom) -> None:
+    """A mail that was sent is sent again by force only, and the mail to send may be named."""
+    ready(company)
+    mailroom.deliver(CARDS_ORDER)
+
+    assert run("mail", "again", "granite", order_id(1)).refusal == (
+        f"Mail 1 of {CARDS_ORDER} was sent; only by force is it sent again."
+    )
+    assert run("mail", "again", "granite", order_id(1), "--mail", "2").refusal == (
+        f"{CARDS_ORDER} has no mail 2; there are 1"
+    )
+    assert run("mail", "again", "granite", order_id(1), "--mail", "1", "--force").code == 0
+    mailroom.work()
+    assert [letter.text for letter in mailroom.ses.letters] == [mailroom.ses.letters[0].text] * 2
+
+
+def test_not_again(company: Rewards, run: Run, mailroom: Mailroom) -> None:
+    """A mail whose certificates were partly handed over by hand, or whose order is cancelled, is not sent again."""
+    ready(company)
+    mailroom.refuse()
+    mailroom.deliver(CARDS_ORDER)
+    company.orders.hand_over(company.orders.order(order_id(1)), 1)
+    assert "others get another mail" in run("mail", "again", "granite", order_id(1)).refusal
+    company.orders.cancel(order_id(1))
+    assert "is Cancelled" in run("mail", "again", "granite", order_id(1)).refusal
+
+    assert mailroom.installation.mail_queue == Queue([])
 
 
 # Balances -----------------------------------------------------------------------------------------------------------

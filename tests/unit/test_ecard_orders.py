@@ -18,7 +18,7 @@ from ordering.ecard_records import EcardOrder, EcardSummary, Held, Participant, 
 from ordering.errors import Conflict, KeyReused, NotFound, Unavailable
 from ordering.lifecycle import EcardStatus, Moment
 from ordering.orderbook import OrderBook
-from ordering.table import NoAnswer, Table
+from ordering.table import Check, NoAnswer, Put, Table, TransactionRefused
 from ordering.wiring import Services
 from support.faults import Faulty, answer_lost, conflict, interrupted, refused
 from support.memory import Memory
@@ -459,6 +459,128 @@ def test_a_hand_over_whose_answer_is_lost(company: Company) -> None:
     assert company.orders.hand_over(order, 1).status is EcardStatus.PARTIALLY_DELIVERED
     cancelled = company.orders.order(FIRST)
     assert (cancelled.status, cancelled.delivered, company.free()) == (EcardStatus.CANCELLED, 1, 2)
+
+
+# On their way --------------------------------------------------------------------------------------------------------
+
+UNSENT = Check(("MAIL", "1"), "attribute_not_exists(pk)")
+"""What holds as long as nobody has touched the mail."""
+
+
+def on_their_way(company: Company, quantity: int = 3, count: int = 2) -> EcardOrder:
+    return company.orders.begin_hand_over(company.ready(quantity), count)
+
+
+def test_on_their_way_and_handed_over(company: Company) -> None:
+    """Certificates on their way are the order's next ones; arrived, they count as handed over."""
+    order = on_their_way(company)
+    assert (order.status, order.delivered, order.handing) == (EcardStatus.READY, 0, 2)
+    assert order.on_their_way() == (Held(HUNDRED, ((1, 2),)),)
+    assert order.undelivered() == (Held(HUNDRED, ((1, 3),)),)
+    order = company.orders.end_hand_over(order)
+    assert (order.status, order.delivered, order.handing) == (EcardStatus.PARTIALLY_DELIVERED, 2, 0)
+    order = company.orders.end_hand_over(company.orders.begin_hand_over(order, 1))
+
+    assert (order.status, order.delivered, order.handing) == (EcardStatus.DELIVERED, 3, 0)
+    assert company.orders.order(FIRST) == order
+
+
+def test_chosen_by_rank(company: Company) -> None:
+    """Certificates are counted over all stocks of an order and all of a stock's ranges."""
+    order = replace(company.ready(1), assigned=(Held(HUNDRED, ((1, 2), (5, 7))), Held(FIFTY, ((3, 4),))))
+
+    assert order.certificates(0, 7) == order.assigned
+    assert order.certificates(1, 2) == (Held(HUNDRED, ((2, 2), (5, 5))),)
+    assert order.certificates(4, 2) == (Held(HUNDRED, ((7, 7),)), Held(FIFTY, ((3, 3),)))
+    assert order.certificates(6, 9) == (Held(FIFTY, ((4, 4),)),)
+    assert (order.certificates(7, 1), order.certificates(2, 0)) == ((), ())
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_nothing_else_while_some_are_on_their_way(company: Company, count: int) -> None:
+    """While some certificates are on their way, no others are sent or handed over."""
+    order = on_their_way(company)
+
+    for act in (company.orders.hand_over, company.orders.begin_hand_over):
+        with pytest.raises(Conflict, match="has 2 certificates on their way"):
+            act(order, count)
+    assert company.orders.order(FIRST) == order
+
+
+def test_what_cannot_be_on_its_way(company: Company) -> None:
+    """As for handing over: there must be some, no more than there are, and the order must be ready."""
+    order = company.ready()
+
+    with pytest.raises(ValueError, match="certificates"):
+        company.orders.begin_hand_over(order, 0)
+    with pytest.raises(Conflict, match="3 certificates left"):
+        company.orders.begin_hand_over(order, 4)
+    with pytest.raises(Conflict, match="delivery cannot make it"):
+        company.orders.begin_hand_over(company.place(SECOND), 1)
+
+
+def test_on_their_way_they_do_not_return(company: Company) -> None:
+    """A cancellation returns the other certificates only; those on their way count as handed over if they arrived."""
+    on_their_way(company)
+    order = company.orders.cancel(FIRST)
+    assert (order.returning, order.handing, company.free()) == ((), 2, 1)
+    order = company.orders.end_hand_over(order)
+
+    assert (order.status, order.delivered, order.handing) == (EcardStatus.CANCELLED, 2, 0)
+    assert company.free() == 1
+
+
+def test_taken_back(company: Company) -> None:
+    """Certificates that surely did not go out are the order's again, and its status stays."""
+    order = company.orders.undo_hand_over(on_their_way(company), UNSENT)
+
+    assert (order.status, order.delivered, order.handing) == (EcardStatus.READY, 0, 0)
+    assert (company.free(), company.orders.order(FIRST)) == (0, order)
+
+
+def test_taken_back_after_a_cancellation(company: Company) -> None:
+    """Those of a cancelled order return to stock, also where others of that stock are still on their way back."""
+    on_their_way(company)
+    company.faulty.meet("TransactWriteItems", refused(Unavailable()), after=1)
+    order = company.orders.cancel(FIRST)
+    assert (order.returning, company.free()) == ((Held(HUNDRED, ((3, 3),)),), 0)
+    order = company.orders.undo_hand_over(order, UNSENT)
+
+    assert (order.returning, order.handing, company.free()) == ((), 0, 3)
+
+
+@pytest.mark.parametrize("cancelled", [False, True])
+def test_not_taken_back_once_they_may_be_sent(company: Company, cancelled: bool) -> None:  # noqa: FBT001 - a parameter
+    """Nothing is taken back where what says that they were not sent does not hold any more."""
+    order = on_their_way(company)
+    if cancelled:
+        order = company.orders.cancel(FIRST)
+    company.table.put(Put({"pk": "MAIL", "sk": "1"}))
+
+    with pytest.raises(Conflict):
+        company.orders.undo_hand_over(order, UNSENT)
+    assert company.orders.order(FIRST) == order
+
+
+def test_as_it_was_read(company: Company) -> None:
+    """What rests on an order's being as it was read takes place only as long as it is."""
+    order = on_their_way(company)
+    check = company.orders.unchanged(order)
+    company.table.transact([check, Put({"pk": "X", "sk": "1"})])
+    company.orders.cancel(FIRST)
+
+    with pytest.raises(TransactionRefused):
+        company.table.transact([check, Put({"pk": "X", "sk": "2"})])
+
+
+def test_written_before_certificates_were_mailed(company: Company) -> None:
+    """An order that was written before certificates were mailed has none on their way."""
+    order = company.ready()
+    (item,) = company.partition(f"ORDER#ecards#acme#{FIRST}")
+    del item["handing"]
+    company.table.put(Put(item))
+
+    assert company.orders.order(FIRST) == order
 
 
 # Cancelling ----------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""`ordering order`, `balance`, `stock` and `client`: what support does for companies that order e-cards."""
+"""`ordering order`, `balance`, `stock` and `client`: what support does for orders, most of all those of e-cards."""
 
 from __future__ import annotations
 
@@ -13,14 +13,17 @@ from ordering.certificates import Certificates, Duplicates, Stock, read_shelves
 from ordering.clients import Client, Clients, is_client_id
 from ordering.ecard_assignment import Assignment
 from ordering.ecard_orders import EcardOrders
-from ordering.ecard_records import EcardOrder
+from ordering.ecard_records import EcardOrder, order_of, read_order
 from ordering.identifiers import canonical_uuid
 from ordering.kms import Sealer
 from ordering.lifecycle import ECARDS, EcardStatus
+from ordering.mails import Mail, MailMoment, Outbox
+from ordering.order_events import key_of, read_story
 from ordering.table import ConditionFailed
 from ordering_tools.commands import does
 from ordering_tools.installation import Installation, NotDone
 from ordering_tools.issuing import user_of
+from ordering_tools.mail import ORDER, order_named
 
 TARGETS = (
     EcardStatus.READY,
@@ -39,7 +42,11 @@ LARGEST_PAYMENT = Decimal(10) ** 12
 
 def add_arguments(commands: Any) -> None:
     """Declare the commands and their arguments."""
-    move = _group(commands, "order", "orders of e-cards").add_parser("move", help="take an order to another status")
+    orders = _group(commands, "order", "orders, and what has become of them")
+    shown = orders.add_parser("show", help="what happened to an order and its mails, oldest first")
+    shown.add_argument("order", nargs="+", help=ORDER)
+    does(shown, run_show)
+    move = orders.add_parser("move", help="take an order of e-cards to another status")
     move.add_argument("company", help="the company's id, for instance granite-rewards in the demo data")
     move.add_argument("order", help="the order's id, a UUID")
     move.add_argument("--to", required=True, choices=[str(target) for target in TARGETS])
@@ -89,6 +96,22 @@ def _amount(text: str) -> Decimal:
         return Decimal(text)
     except InvalidOperation:
         raise argparse.ArgumentTypeError(f"{text!r} is no amount") from None
+
+
+def run_show(installation: Installation, arguments: argparse.Namespace) -> None:
+    """Print how far an order and its mails have come, and how they came there."""
+    name = order_named(arguments.order)
+    story = read_story(installation.orders, name)
+    if story is None:
+        raise NotDone(f"there is no order {' '.join(arguments.order)}")
+    mails = Outbox(installation.orders).mails(name)
+    moments = [(moment.at, str(moment.status)) for moment in story.moments]
+    moments += [(moment.at, _told(mail, moment)) for mail in mails for moment in mail.moments]
+    print(f"{name} of {story.partner} is {story.moments[-1].status}{_handed(installation, name)}")
+    for mail in mails:
+        print(f"mail {mail.number}, with {mail.contents:,} codes, is {mail.state}")
+    for at, text in sorted(moments, key=lambda moment: moment[0]):
+        print(f"{at:%Y-%m-%d %H:%M:%SZ}  {text}")
 
 
 def run_move(installation: Installation, arguments: argparse.Namespace) -> None:
@@ -165,6 +188,20 @@ def move(installation: Installation, company: str, order_id: str, target: EcardS
     if target is EcardStatus.PARTIALLY_DELIVERED and order.status in HANDING_OVER and count >= left:
         raise NotDone(f"order {order.number} has {left} left to hand over; for all of them say --to Delivered")
     return orders.hand_over(order, left if target is EcardStatus.DELIVERED else count)
+
+
+def _told(mail: Mail, moment: MailMoment) -> str:
+    return f"mail {mail.number} {moment.what}{f': {moment.why}' if moment.why else ''}"
+
+
+def _handed(installation: Installation, name: str) -> str:
+    partition, sort = key_of(name)
+    item = installation.orders.get((partition, sort)) if order_of(partition) else None
+    if item is None:
+        return ""
+    order = read_order(item)
+    on_their_way = f", {order.handing} on their way" if order.handing else ""
+    return f": {order.delivered} of {order.quantity} certificates handed over{on_their_way}"
 
 
 def _ready(orders: EcardOrders, order: EcardOrder) -> EcardOrder:

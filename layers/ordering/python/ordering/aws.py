@@ -1,8 +1,15 @@
-"""Services of AWS that are called now and then: EventBridge and SQS."""
+"""Services of AWS that are called now and then: EventBridge, SQS and SES.
+
+What a call comes to where it is not answered with a result:
+
+    errors.Unavailable     no answer, or a fault of the service: it may or may not have been carried out
+    └── NotCarriedOut      it surely was not, and can be tried again: never arrived, or turned away for coming too fast
+    Refused                it was not, and the service says why by a code of its own
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from ordering.errors import Unavailable
@@ -13,30 +20,49 @@ Call = Callable[[str, dict[str, Any]], dict[str, Any]]
 CONNECTED_WITHIN = 1.0
 ANSWERED_WITHIN = 2.0
 
-_TRANSIENT = frozenset(
-    {"InternalException", "InternalFailure", "RequestThrottled", "Throttling", "ThrottlingException"},
-)
+_THROTTLED = frozenset({"RequestThrottled", "Throttling", "ThrottlingException"})
+_FAULTS = frozenset({"InternalException", "InternalFailure"})
 
 
-def connect(service: str, **settings: Any) -> Call:
+class NotCarriedOut(Unavailable):
+    """The service was not reached, or turned the call away because calls came too fast: nothing was done."""
+
+
+class Refused(Exception):
+    """The service did not do it, for the reason that `code` names in its API."""
+
+    def __init__(self, operation: str, code: str) -> None:
+        """Keep the code. The service's message may hold what must not be written down, as addresses."""
+        super().__init__(f"{operation}: {code}")
+        self.code = code
+
+
+def connect(service: str, *, answered_within: float = ANSWERED_WITHIN, **settings: Any) -> Call:
     """Make a connection with botocore's own credentials, region and endpoint resolution.
 
-    What it returns raises `Unavailable` where the service throttles, fails or does not answer.
+    What it returns raises what the module's docstring lists.
 
     Args:
+        answered_within: Seconds after which an answer is not waited for any more.
         settings: Further arguments of botocore's `create_client`, for instance `endpoint_url`.
     """
     # Imported here, as in `table`.
     from botocore import xform_name  # noqa: PLC0415
     from botocore.config import Config  # noqa: PLC0415
-    from botocore.exceptions import ClientError, ConnectionError, HTTPClientError  # noqa: A004, PLC0415
+    from botocore.exceptions import (  # noqa: PLC0415
+        ClientError,
+        ConnectionError,  # noqa: A004
+        ConnectTimeoutError,
+        EndpointConnectionError,
+        HTTPClientError,
+    )
     from botocore.session import get_session  # noqa: PLC0415
 
     client = get_session().create_client(
         service,
         config=Config(
             connect_timeout=CONNECTED_WITHIN,
-            read_timeout=ANSWERED_WITHIN,
+            read_timeout=answered_within,
             # Retries are the callers': botocore knows no deadline.
             retries={"total_max_attempts": 1},
         ),
@@ -46,13 +72,12 @@ def connect(service: str, **settings: Any) -> Call:
     def call(operation: str, request: dict[str, Any]) -> dict[str, Any]:
         try:
             answer: dict[str, Any] = getattr(client, xform_name(operation))(**request)
+        except (ConnectTimeoutError, EndpointConnectionError) as error:
+            raise NotCarriedOut from error
         except (ConnectionError, HTTPClientError) as error:
             raise Unavailable from error
         except ClientError as error:
-            body: Mapping[str, Any] = error.response
-            if body["Error"]["Code"] in _TRANSIENT or body["ResponseMetadata"]["HTTPStatusCode"] >= 500:
-                raise Unavailable from error
-            raise
+            raise _meaning(operation, error.response["Error"]["Code"], _status(error.response)) from error
         return answer
 
     return call
@@ -68,3 +93,15 @@ def connect_when_called(service: str, **settings: Any) -> Call:
         return made[0](operation, request)
 
     return call
+
+
+def _status(response: Any) -> int:
+    status: int = response["ResponseMetadata"]["HTTPStatusCode"]
+    return status
+
+
+def _meaning(operation: str, code: str, status: int) -> Exception:
+    # Who answers without a code is not the service: something in between, that may have passed the call on.
+    if status >= 500 or code in _FAULTS or not code[:1].isalpha():
+        return Unavailable()
+    return NotCarriedOut() if code in _THROTTLED else Refused(operation, code)

@@ -13,13 +13,14 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from decimal import Decimal
 from functools import partial
 
 from ordering import clock
 from ordering.catalogue import Listing
+from ordering.certificates import Ranges, Stock, merge
 from ordering.clock import Clock
 from ordering.ecard_assignment import Assignment, unpark
 from ordering.ecard_balance import Balance, hundredths_of, to_hundredths
@@ -28,6 +29,7 @@ from ordering.ecard_records import (
     EcardOrder,
     EcardRecords,
     EcardSummary,
+    Held,
     Participant,
     read_order,
     read_summary,
@@ -36,7 +38,7 @@ from ordering.ecard_records import (
 from ordering.errors import Conflict, KeyReused, Unavailable
 from ordering.lifecycle import ECARDS, EcardStatus, Mover
 from ordering.orderbook import GRACE, Collision, Draft, Ticket
-from ordering.table import ABSENT, Delete, Item, Key, Put, Table, Write
+from ordering.table import ABSENT, Check, Delete, Item, Key, Put, Table, Write
 
 _DIGITS = 10
 
@@ -154,21 +156,60 @@ class EcardOrders:
 
         Raises:
             ValueError: The count is not positive.
-            Conflict: The order has not so many left, is in no status for it, or has changed since it was read.
+            Conflict: The order has not so many left, is in no status for it, has some on their way, or has changed
+                since it was read.
             Unavailable: The deadline passed. They may have been noted: read the order.
         """
-        if count <= 0:
-            raise ValueError(f"{count} certificates")
-        delivered = order.delivered + count
-        status = EcardStatus.DELIVERED if delivered >= order.quantity else EcardStatus.PARTIALLY_DELIVERED
-        after = order.moved(status, Mover.DELIVERY, self._now(), delivered=delivered)
-        if delivered > order.quantity:
-            left = order.quantity - order.delivered
-            raise Conflict(f"Order {order.id} has {left} certificates left to hand over, not {count}.")
-        return self._records.write(order, after)
+        return self._records.write(order, self._handed(order, count))
+
+    def begin_hand_over(self, order: EcardOrder, count: int) -> EcardOrder:
+        """Note that the next certificates of an order are on their way: they stay out of stock, whatever happens.
+
+        Raises:
+            ValueError: The count is not positive.
+            Conflict: As for `hand_over`.
+            Unavailable: The deadline passed. It may have been noted: read the order.
+        """
+        self._handed(order, count)
+        return self._records.write(order, order.changed(handing=count))
+
+    def end_hand_over(self, order: EcardOrder) -> EcardOrder:
+        """Note that those that were on their way were handed over, also if the order was cancelled meanwhile.
+
+        Raises:
+            Conflict: The order has changed since it was read.
+            Unavailable: The deadline passed. It may have been noted: read the order.
+        """
+        home = replace(order, handing=0)
+        if order.status is EcardStatus.CANCELLED:
+            return self._records.write(order, home.changed(delivered=order.delivered + order.handing))
+        return self._records.write(order, self._handed(home, order.handing))
+
+    def undo_hand_over(self, order: EcardOrder, unsent: Check) -> EcardOrder:
+        """Take back those that were on their way: to the order, or to stock if it was cancelled meanwhile.
+
+        Args:
+            unsent: What holds only while they have surely not been sent, and are not being sent.
+
+        Raises:
+            Conflict: The order has changed since it was read, or `unsent` does not hold.
+            Unavailable: The deadline passed. It may have been done: read the order.
+        """
+        after = order.changed(handing=0)
+        if order.status is not EcardStatus.CANCELLED:
+            return self._records.write(order, after, [unsent])
+        returning = _together(order.returning, order.on_their_way())
+        self._records.write(order, replace(after, returning=returning), [unsent])
+        return self._assignment.take_back(self._company, order.id)
+
+    def unchanged(self, order: EcardOrder) -> Check:
+        """Return what lets a transaction take place only while an order is as it was read."""
+        return self._records.unchanged(order)
 
     def cancel(self, order_id: str) -> EcardOrder:
         """Cancel an order, for support: what was debited is refunded, undelivered certificates go back to stock.
+
+        Those that are on their way to the participant do not: they may have arrived.
 
         Raises:
             NotFound: The company has no order of that id.
@@ -176,7 +217,7 @@ class EcardOrders:
             Unavailable: The deadline passed. The order may have been cancelled.
         """
         order, at = self.order(order_id), self._now()
-        returning = order.undelivered()
+        returning = order.certificates(order.delivered + order.handing, order.quantity)
         after = order.moved(EcardStatus.CANCELLED, Mover.SUPPORT, at, parked=None, returning=returning)
         effects = [*self.balance.refund(order.id, order.debited, at), *unpark(order)]
         if order.status is EcardStatus.CREATED:
@@ -190,6 +231,22 @@ class EcardOrders:
     def settle(self) -> int:
         """Settle the company's book and return up to which position it is settled."""
         return self._records.book.settle()
+
+    def _handed(self, order: EcardOrder, count: int) -> EcardOrder:
+        """Return an order after the next certificates were handed over."""
+        if count <= 0:
+            raise ValueError(f"{count} certificates")
+        delivered = order.delivered + count
+        status = EcardStatus.DELIVERED if delivered >= order.quantity else EcardStatus.PARTIALLY_DELIVERED
+        after = order.moved(status, Mover.DELIVERY, self._now(), delivered=delivered)
+        if order.handing:
+            raise Conflict(
+                f"Order {order.id} has {order.handing} certificates on their way; wait for what becomes of it."
+            )
+        if delivered > order.quantity:
+            left = order.quantity - order.delivered
+            raise Conflict(f"Order {order.id} has {left} certificates left to hand over, not {count}.")
+        return after
 
     def _create(self, order: Callable[[Ticket], EcardOrder]) -> EcardOrder | None:
         """Create an order; None if what it rests on is not so any more."""
@@ -246,6 +303,14 @@ class EcardOrders:
 
 def _total(lines: Sequence[Line]) -> Decimal:
     return sum((line.price * line.quantity for line in lines), Decimal(0))
+
+
+def _together(some: Sequence[Held], others: Sequence[Held]) -> tuple[Held, ...]:
+    """Join certificates, those of a stock in one."""
+    ranges: dict[Stock, Ranges] = {}
+    for held in (*some, *others):
+        ranges[held.stock] = merge(ranges.get(held.stock, ()), held.ranges)
+    return tuple(Held(stock, joined) for stock, joined in ranges.items())
 
 
 def _replay(item: Item, request: EcardRequest) -> EcardOrder:

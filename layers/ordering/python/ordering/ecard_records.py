@@ -22,7 +22,7 @@ from ordering.ecard_catalogue import Line
 from ordering.errors import Conflict, NotFound
 from ordering.lifecycle import ECARDS, EcardStatus, Mover, State
 from ordering.orderbook import GRACE, OrderBook
-from ordering.table import ABSENT, Item, Key, Put, Table, TransactionRefused, Update, Write
+from ordering.table import ABSENT, Check, Item, Key, Put, Table, TransactionRefused, Update, Write
 
 _ORDERS = "ORDER#ecards#"
 _ORDER = "ORDER"
@@ -79,6 +79,8 @@ class EcardOrder:
     """Its certificates, in the order in which they are handed over."""
     delivered: int = 0
     """How many of them have been handed over."""
+    handing: int = 0
+    """How many of those that come next are on their way to the participant."""
     parked: Stock | None = None
     """The stock that it waits for."""
     returning: tuple[Held, ...] = ()
@@ -105,14 +107,24 @@ class EcardOrder:
         assigned = {held.stock for held in self.assigned}
         return sorted((stock, count) for stock, count in wanted.items() if stock not in assigned)
 
+    def certificates(self, first: int, count: int) -> tuple[Held, ...]:
+        """Return up to `count` of its certificates from a rank (from 0), in the order in which they are handed over."""
+        chosen = []
+        for held in self.assigned:
+            ranges = skip(held.ranges, first)
+            first -= size(held.ranges) - size(ranges)
+            ranges = _begin(ranges, count)
+            count -= size(ranges)
+            chosen += [Held(held.stock, ranges)] if ranges else []
+        return tuple(chosen)
+
     def undelivered(self) -> tuple[Held, ...]:
         """Return the certificates that are assigned and have not been handed over, next ones first."""
-        passed, left = self.delivered, []
-        for held in self.assigned:
-            ranges = skip(held.ranges, passed)
-            passed -= size(held.ranges) - size(ranges)
-            left += [Held(held.stock, ranges)] if ranges else []
-        return tuple(left)
+        return self.certificates(self.delivered, self.quantity)
+
+    def on_their_way(self) -> tuple[Held, ...]:
+        """Return the certificates that are on their way to the participant."""
+        return self.certificates(self.delivered, self.handing)
 
     def moved(self, target: EcardStatus, by: Mover, at: datetime, **changes: Any) -> EcardOrder:
         """Return the order after a move.
@@ -156,6 +168,10 @@ class EcardRecords:
         """Return what writes an order's item for the first time."""
         return Put(self._item(order), ABSENT)
 
+    def unchanged(self, order: EcardOrder) -> Check:
+        """Return what lets a transaction take place only while an order is as it was read."""
+        return Check(self.key(order.id), *_as_read(order))
+
     def write(self, before: EcardOrder, after: EcardOrder, effects: Sequence[Write] = ()) -> EcardOrder:
         """Write what became of an order, and all that must be atomic with it; returns it as it was written.
 
@@ -165,7 +181,8 @@ class EcardRecords:
         """
         writer = secrets.token_hex(8)
         after = replace(after, writers=(*before.writers, writer)[-_WRITERS:])
-        writes = [Put(self._item(after), "version = :read", values={":read": before.state.version}), *effects]
+        condition, names, values = _as_read(before)
+        writes = [Put(self._item(after), condition, names, values), *effects]
         if after.status is not before.status:
             writes.append(self._show(after))
         try:
@@ -235,6 +252,7 @@ def write_order(order: EcardOrder) -> Item:
         "debited": money.to_text(order.debited),
         "assigned": [_write_held(held) for held in order.assigned],
         "delivered": order.delivered,
+        "handing": order.handing,
         "parked": _write_stock(order.parked) if order.parked else None,
         "returning": [_write_held(held) for held in order.returning],
         "writers": [*order.writers],
@@ -257,10 +275,26 @@ def read_order(item: Item) -> EcardOrder:
         debited=money.from_text(item["debited"]),
         assigned=tuple(_read_held(held) for held in item["assigned"]),
         delivered=item["delivered"],
+        handing=item.get("handing", 0),  # not in what was written before certificates were mailed
         parked=_read_stock(item["parked"]) if item["parked"] else None,
         returning=tuple(_read_held(held) for held in item["returning"]),
         writers=tuple(item["writers"]),
     )
+
+
+def _as_read(order: EcardOrder) -> tuple[str, dict[str, str], dict[str, int]]:
+    """Return the condition that an order has the version that it was read with, with its names and values."""
+    return "version = :read", {}, {":read": order.state.version}
+
+
+def _begin(ranges: Ranges, count: int) -> Ranges:
+    """Return the first positions of ranges."""
+    chosen = []
+    for first, last in ranges:
+        end = min(last, first + count - 1)
+        count -= max(end - first + 1, 0)
+        chosen += [(first, end)] if first <= end else []
+    return tuple(chosen)
 
 
 def _write_line(line: Line) -> Item:

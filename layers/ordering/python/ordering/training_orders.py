@@ -306,7 +306,7 @@ class TrainingOrders:
         return Listing(keys.page(first, count), keys.seats)
 
     def _keys(self, order_id: int, lines: Sequence[Line], sealer: Sealer) -> AccessKeys:
-        return AccessKeys(self._table, f"training#{order_id}", [line.quantity for line in lines], sealer)
+        return keys_of(self._table, order_id, lines, sealer)
 
     def _hand_on(self, order: TrainingOrder, issued: int, before: int) -> None:
         """Say at the order how many keys it has, for whoever goes on.
@@ -365,10 +365,8 @@ class TrainingOrders:
 
     def _whole(self, order_id: int) -> tuple[Item, list[Line]]:
         """Read an order's item and its lines."""
-        partition, last = _order_key(order_id)
-        found = [*self._table.query(partition, "LINE#", last)]
-        item = self._mine(order_id, found[-1] if found else None)
-        return item, [Line(**line) for pack in found[:-1] for line in pack["lines"]]
+        item, lines = _read_whole(self._table, order_id)
+        return self._mine(order_id, item), lines
 
     def _contact(self, caller: Principal, request: Request, accounts: Accounts) -> tuple[str, Contact]:
         email = request.contact_email or caller.user.user_name
@@ -421,6 +419,29 @@ def order_of(partition: str, sort: str) -> int | None:
     """Return the id of the order whose item has a key, None if it is the key of something else."""
     is_order = partition.startswith(_PARTITION) and sort == _ORDER
     return int(partition.removeprefix(_PARTITION)) if is_order else None
+
+
+def find_order(table: Table, order_id: int) -> tuple[TrainingOrder, list[Line]] | None:
+    """Read an order and its lines, whatever business unit it is of; None if there is no such order.
+
+    Raises:
+        Unavailable: The deadline passed.
+    """
+    item, lines = _read_whole(table, order_id)
+    return (_read(item["order"]), lines) if item else None
+
+
+def keys_of(table: Table, order_id: int, lines: Sequence[Line], sealer: Sealer) -> AccessKeys:
+    """Return the access keys of an order, for whoever may issue or see them."""
+    return AccessKeys(table, f"training#{order_id}", [line.quantity for line in lines], sealer)
+
+
+def _read_whole(table: Table, order_id: int) -> tuple[Item | None, list[Line]]:
+    """Read an order's item, None if there is none, and its lines."""
+    partition, last = _order_key(order_id)
+    found = [*table.query(partition, "LINE#", last)]
+    lines = [Line(**line) for pack in found[:-1] for line in pack["lines"]]
+    return (found[-1] if found else None), lines
 
 
 def _as_read(order: TrainingOrder) -> tuple[str, dict[str, str], dict[str, int]]:
