@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import logging
+import re
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
@@ -11,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import product
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -24,10 +27,15 @@ from ordering.errors import Unavailable
 from ordering.event_bus import BYTES_AT_MOST, EventBus
 from ordering.event_publisher import Publisher, publish_orders
 from ordering.event_shapes import STATUSES, TYPES, schema, stale, type_of, write
+from ordering.incoming import MAIL_KINDS
+from ordering.incoming_shapes import SHAPES, sealing_context
+from ordering.kms import Sealer
 from ordering.lifecycle import EcardStatus, Moment, State, TrainingStatus
 from ordering.order_events import Event, Story, event_id, name_of, read_story
 from ordering.table import Item, Put, Table, Update
+from ordering_tools.local.event_patterns import matches, read_pattern
 from support.faults import Crash, Faulty, lost, refused
+from support.kms import MemoryKms
 from support.memory import Memory
 from support.partners import JOHN, SOURCE, UK
 
@@ -157,7 +165,7 @@ def test_schemas_are_current() -> None:
 
 def test_schemas_are_schemas() -> None:
     """Each type's schema is one of JSON Schema 2020-12, and its title is the type."""
-    for event_type in TYPES:
+    for event_type in {*TYPES, *SHAPES}:
         Draft202012Validator.check_schema(schema(event_type))
         assert schema(event_type)["title"] == event_type
 
@@ -183,6 +191,11 @@ def test_types() -> None:
     assert type_of(EcardStatus.READY) == "ordering.ecard_order.ready_for_delivery"
     assert type_of(TrainingStatus.COMPLETED) == "ordering.training_order.completed"
     assert STATUSES["ordering.ecard_order.payed"] is EcardStatus.PAYED
+
+
+def test_what_comes_in_does_not_go_out() -> None:
+    """No type that comes in is one of those that are published, which webhooks can ask for."""
+    assert TYPES.isdisjoint(SHAPES)
 
 
 def test_no_schema_for_what_nobody_knows() -> None:
@@ -446,3 +459,60 @@ def test_events_say_who_they_are() -> None:
         '{"id":"i","type":"t","version":1,"time":"2026-01-01T12:00:00.123456Z","source":"ordering","sequence":1,'
         '"data":{"a":"₽"}}'
     )
+
+
+# The page about them --------------------------------------------------------------------------------------------------
+
+PAGE = (SCHEMAS.parent / "events.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)
+
+
+def test_the_page_names_every_type() -> None:
+    """Each type that goes out or comes in has a row of its own, and every mail event is named; nothing else is."""
+    rows = re.findall(r"^\| `(ordering\.[a-z_.]+)` \|", PAGE, re.MULTILINE)
+
+    assert sorted(rows) == sorted([*TYPES, *SHAPES])
+    assert set(re.findall(r"`(Email [A-Za-z ]+)`", PAGE)) == MAIL_KINDS.keys()
+
+
+def test_the_pages_examples() -> None:
+    """Each example of an event fits its schema, and each type that comes in has one."""
+    examples = [json.loads(block) for block in blocks("json")]
+    events = [example for example in examples if "detail-type" not in example]
+    for event in events:
+        Draft202012Validator(closed(schema(event["type"]))).validate(event)
+
+    assert {event["type"] for event in events} == SHAPES.keys()
+
+
+def test_the_pages_rule(table: Table) -> None:
+    """The example of a rule takes the events that it is said to take, and no others."""
+    (pattern,) = [block for block in blocks("json") if "detail-type" in block]
+
+    def taken(partner: str, status: EcardStatus) -> bool:
+        put_ecards(table, status)
+        event = json.loads(story(table, ECARDS).event(0).to_text())
+        event["data"]["partner"] = partner
+        return matches(read_pattern(pattern), {"source": "ordering", "detail-type": event["type"], "detail": event})
+
+    cancelled, payed = EcardStatus.CANCELLED, EcardStatus.PAYED
+    assert [taken(*of) for of in (("granite-rewards", cancelled), ("granite-rewards", payed), ("acme", cancelled))] == [
+        True,
+        False,
+        False,
+    ]
+
+
+def test_the_page_says_how_codes_are_sealed() -> None:
+    """What producers run to seal codes makes what we open."""
+    (code,) = blocks("python")
+    module: dict[str, Any] = {}
+    exec(code, module)
+    kms = MemoryKms()
+    client = SimpleNamespace(generate_data_key=lambda **request: kms("GenerateDataKey", request))
+    sealed = module["seal"](client, "alias/CertificatesKey", ["A", "B"], 1, "100 ₽", "b")
+
+    assert Sealer(kms).open(base64.b64decode(sealed), sealing_context(1, "100 ₽", "b")) == b'["A", "B"]'

@@ -1,18 +1,21 @@
 """What events look like: their types, their shapes, and the JSON Schemas that are made of these.
 
 The schemas in docs/events leave room for more properties: an event may get some without a new version of its schema.
+Shapes of events that come in stand in `incoming_shapes`; what says whether they fit reads the very same schemas.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, TypedDict, Union, get_args, get_origin, get_type_hints, is_typeddict
 
+from ordering import incoming_shapes
+from ordering.incoming_shapes import SHAPES, IncomingEnvelope
 from ordering.lifecycle import EcardStatus, TrainingStatus
 
 VERSION = 1
@@ -154,24 +157,32 @@ STATUSES: dict[str, StrEnum] = {type_of(status): status for kind in (TrainingSta
 """The status that each type of event tells of."""
 
 TYPES = frozenset(STATUSES)
+"""The types of events that go out."""
 
 
 def schema(event_type: str) -> dict[str, Any]:
-    """Return the JSON Schema (2020-12) of a type's events."""
-    status = STATUSES[event_type]
-    data = _schema(TrainingData if isinstance(status, TrainingStatus) else EcardData)
-    data["properties"]["order"]["properties"]["status"] = {"const": str(status)}
-    whole = _schema(Envelope)
+    """Return the JSON Schema (2020-12) of a type's events, be it of those that go out or of those that come in."""
+    if event_type in SHAPES:
+        whole, data = _schema(IncomingEnvelope), _schema(SHAPES[event_type])
+    else:
+        whole, data = _schema(Envelope), _outgoing_data(STATUSES[event_type])
     whole["properties"] |= {"type": {"const": event_type}, "data": data}
     head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": event_type}
     return {**head, **whole}
 
 
+def _outgoing_data(status: StrEnum) -> dict[str, Any]:
+    data = _schema(TrainingData if isinstance(status, TrainingStatus) else EcardData)
+    data["properties"]["order"]["properties"]["status"] = {"const": str(status)}
+    return data
+
+
 def documents(folder: Path) -> Iterator[tuple[Path, str]]:
     """Yield each schema's file and its text."""
-    for event_type in sorted(TYPES):
+    versions = {**dict.fromkeys(TYPES, VERSION), **dict.fromkeys(SHAPES, incoming_shapes.VERSION)}
+    for event_type, version in sorted(versions.items()):
         text = json.dumps(schema(event_type), indent=2, ensure_ascii=False) + "\n"
-        yield folder / f"{event_type}.v{VERSION}.json", text
+        yield folder / f"{event_type}.v{version}.json", text
 
 
 def write(folder: Path) -> None:
@@ -192,7 +203,47 @@ def stale(folder: Path) -> list[Path]:
     return sorted(path for path in wanted.keys() | there.keys() if wanted.get(path) != there.get(path))
 
 
+def misfits(schema: Mapping[str, Any], value: Any, place: str = "") -> Iterator[str]:
+    """Tell at which places a value does not fit a schema; what stands there is told to nobody.
+
+    It knows what schemas of this module are made of, and is a little stricter than JSON Schema: 1.0 is no integer.
+    """
+    if not all(_KEYWORDS[name](wanted, value) for name, wanted in schema.items()):
+        yield place or "it"
+        return
+    if isinstance(value, dict):
+        for name, part in schema.get("properties", {}).items():
+            if name in value:
+                yield from misfits(part, value[name], f"{place}.{name}".lstrip("."))
+    if isinstance(value, list) and "items" in schema:
+        for index, one in enumerate(value):
+            yield from misfits(schema["items"], one, f"{place}[{index}]")
+
+
 _NAMES = {str: "string", int: "integer", bool: "boolean", NoneType: "null"}
+_KINDS = {name: kind for kind, name in _NAMES.items()} | {"object": dict, "array": list}
+
+
+def _anything(_: Any, __: Any) -> bool:
+    return True
+
+
+_KEYWORDS: dict[str, Callable[[Any, Any], bool]] = {
+    # Where there are others, the type comes first: they can count on it.
+    "type": lambda name, value: type(value) is _KINDS[name],
+    "const": lambda wanted, value: bool(value == wanted),
+    "enum": lambda choices, value: value in choices,
+    "minimum": lambda least, value: bool(value >= least),
+    "maximum": lambda most, value: bool(value <= most),
+    "minLength": lambda least, value: len(value) >= least,
+    "maxLength": lambda most, value: len(value) <= most,
+    "pattern": lambda pattern, value: re.fullmatch(pattern, value) is not None,
+    "minItems": lambda least, value: len(value) >= least,
+    "required": lambda names, value: all(name in value for name in names),
+    "anyOf": lambda choices, value: any(not any(True for _ in misfits(choice, value)) for choice in choices),
+    **dict.fromkeys(("$schema", "title", "description", "format", "contentEncoding", "properties", "items"), _anything),
+}
+"""Whether a value fits what stands under a keyword of a schema."""
 
 
 def _schema(kind: Any) -> dict[str, Any]:
