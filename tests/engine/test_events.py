@@ -29,7 +29,7 @@ from ordering.errors import Unavailable
 from ordering.event_bus import EventBus
 from ordering.event_publisher import Publisher
 from ordering.order_events import Story
-from ordering.table import ConditionFailed, Item, NoAnswer, Put, Table, Update, _item, _plain_item
+from ordering.table import ConditionFailed, Item, NoAnswer, Put, Table, Update, _item, plain_item
 from ordering.webhook_delivery import Deliverer, Message
 from ordering.webhook_post import NotPosted
 from ordering.webhooks import SealedSecret, Webhook, Webhooks, _write, announcer
@@ -71,7 +71,7 @@ class Broker(Memory):
 
     def found(self, partition: str, sort: str) -> Item:
         raw = self._items.get((TABLE, partition, sort))
-        return _plain_item(raw) if raw else {}
+        return plain_item(raw) if raw else {}
 
     def keep(self, partition: str, sort: str, **more: Any) -> None:
         self.load(TABLE, _item({"pk": partition, "sk": sort, **more}))
@@ -289,7 +289,7 @@ class Seen:
     def of(cls, memory: Memory) -> Seen:
         seen, hooked = cls(), False
         for (partition, sort), raw in memory.scan(TABLE):
-            item, (kind, _, name) = _plain_item(raw), partition.partition("#")
+            item, (kind, _, name) = plain_item(raw), partition.partition("#")
             match kind:
                 case "ORDER":
                     seen.moments[name] = len(item["order"]["history"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import pytest
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
 
+from ordering.event_shapes import TYPES, VERSION
+from ordering.webhooks import signed
 from ordering_tools import openapi
 from ordering_tools.template import Template
 
@@ -97,3 +100,49 @@ def test_published_samples_validate(sample: str) -> None:
         }
 
     assert [error.message for error in Draft202012Validator(schema).iter_errors(body)] == []
+
+
+def test_messages_are_the_events() -> None:
+    """What webhooks get is described for each type of event that goes out, by the schema that is committed for it."""
+    messages = DOCUMENT["webhooks"]
+    ids = [operation["operationId"] for path in DOCUMENT["paths"].values() for operation in path.values()]
+
+    assert set(messages) == TYPES
+    for name, path in messages.items():
+        (media_type, body), *others = path["post"]["requestBody"]["content"].items()
+        committed = json.loads((ROOT / "docs" / "events" / f"{name}.v{VERSION}.json").read_text())
+        assert (media_type, body["schema"], others) == (
+            "application/json",
+            {"$ref": f"#/components/schemas/{name}"},
+            [],
+        )
+        assert {"title": name, **DOCUMENT["components"]["schemas"][name]} == committed
+        assert path["post"]["security"] == []
+        assert path["post"]["operationId"] not in ids
+
+
+def test_messages_have_the_headers_that_are_sent() -> None:
+    """The headers of a message are those that sign it, each of which is always there."""
+    sent = signed([b"key"], "an-id", datetime(2026, 1, 1, tzinfo=UTC), b"{}")
+
+    for path in DOCUMENT["webhooks"].values():
+        told = {one["name"]: (one["in"], one["required"]) for one in path["post"]["parameters"]}
+        assert told == dict.fromkeys(sent, ("header", True))
+
+
+def test_conflicts_are_told_where_they_can_be() -> None:
+    """Only the operations on webhooks that can be refused with 409 tell so."""
+    told = {
+        operation["operationId"]
+        for path, methods in DOCUMENT["paths"].items()
+        for operation in methods.values()
+        if path.startswith("/webhooks") and "409" in operation["responses"]
+    }
+
+    assert told == {
+        "create_webhook",
+        "change_webhook",
+        "replace_webhook_secret",
+        "enable_webhook",
+        "replay_parked_event",
+    }

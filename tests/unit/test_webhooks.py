@@ -23,15 +23,27 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from ordering.clock import Deadline, to_text
-from ordering.errors import Conflict, Invalid, NotFound, Unavailable
+from ordering.errors import Invalid, NotFound, Unavailable
 from ordering.kms import Sealer
 from ordering.order_events import event_id
+from ordering.queues import handle_each
 from ordering.table import Put, Table
 from ordering.web_addresses import is_public, read_address
-from ordering.webhook_delivery import TRIES, Deliverer, Message, deliver
+from ordering.webhook_delivery import MISSED_KEPT, PARKED_KEPT, TRIES, Deliverer, Message, Parked
 from ordering.webhook_post import ANSWER_AT_MOST, NotPosted, Poster, resolve
-from ordering.webhooks import WEBHOOKS_AT_MOST, Webhook, Webhooks, announcer, secret_text, signed
-from support.faults import Faulty, answer_lost, interrupted
+from ordering.webhooks import (
+    WEBHOOKS_AT_MOST,
+    ChangedMeanwhile,
+    Disabled,
+    TooMany,
+    Webhook,
+    Webhooks,
+    announcer,
+    is_webhook_id,
+    secret_text,
+    signed,
+)
+from support.faults import Crash, Faulty, answer_lost, interrupted, refused
 from support.kms import MemoryKms
 from support.memory import Memory
 from support.partners import JOHN, SOURCE, UK
@@ -467,6 +479,9 @@ class Installation:
         self.orders.put(Put({"pk": "ORDER#training#7", "sk": "ORDER", "order": order}))
         self.announce(PARTNER, ORDER, {f"ordering.training_order.{statuses[-1].lower()}": self.now})
 
+    def parked(self, webhook: Webhook) -> list[Parked]:
+        return self.deliverer.parked(PARTNER, webhook.id, 100)
+
     def run(self, until: timedelta = timedelta(days=2)) -> None:
         """Let time pass, and handle each message when it arrives."""
         end = self.now + until
@@ -505,7 +520,7 @@ def test_what_cannot_be_registered() -> None:
     with pytest.raises(Invalid) as refusal:
         webhooks.register(PARTNER, "https://user:hush@example.com", ["ordering.nothing"])
 
-    assert [fault.place for fault in refusal.value.faults] == [("types",), ("url",)]
+    assert [fault.place for fault in refusal.value.faults] == [("url",), ("types", 0)]
     assert "hush" not in str(refusal.value)
     webhook, _ = webhooks.register(PARTNER, URL)
     with pytest.raises(Invalid):
@@ -515,13 +530,52 @@ def test_what_cannot_be_registered() -> None:
 def test_as_many_as_can_be(installation: Installation) -> None:
     """A partner can have ten webhooks, and another one when one is removed."""
     made = [installation.webhooks.register(PARTNER, URL)[0] for _ in range(WEBHOOKS_AT_MOST)]
-    with pytest.raises(Conflict):
+    with pytest.raises(TooMany):
         installation.webhooks.register(PARTNER, URL)
     installation.webhooks.remove(PARTNER, made[0].id)
     installation.webhooks.register(PARTNER, URL)
 
+    with pytest.raises(TooMany):
+        installation.webhooks.register(PARTNER, URL)
     with pytest.raises(NotFound):
         installation.webhooks.get(PARTNER, made[0].id)
+
+
+def test_the_last_one_twice(installation: Installation) -> None:
+    """Of two that register the last webhook at the same moment one is refused, and the count stays right."""
+    webhooks = installation.webhooks
+    for _ in range(WEBHOOKS_AT_MOST - 1):
+        webhooks.register(PARTNER, URL)
+    installation.faulty.meet("TransactWriteItems", interrupted(lambda: webhooks.register(PARTNER, URL)))
+    with pytest.raises(TooMany):
+        webhooks.register(PARTNER, URL)
+
+    assert len(webhooks.all(PARTNER)) == WEBHOOKS_AT_MOST
+
+
+def test_removed_twice(installation: Installation) -> None:
+    """Of two that remove a webhook at the same moment, or one whose answer got lost, it is counted once."""
+    webhooks = installation.webhooks
+    made = [webhooks.register(PARTNER, URL)[0] for _ in range(WEBHOOKS_AT_MOST)]
+    installation.faulty.meet("TransactWriteItems", interrupted(lambda: webhooks.remove(PARTNER, made[0].id)))
+    webhooks.remove(PARTNER, made[0].id)
+    with pytest.raises(NotFound):
+        webhooks.remove(PARTNER, made[0].id)
+    installation.faulty.meet("TransactWriteItems", answer_lost)
+    webhooks.register(PARTNER, URL)
+
+    with pytest.raises(TooMany):
+        webhooks.register(PARTNER, URL)
+
+
+@pytest.mark.parametrize("text", ["0123456789abcdef", "f" * 16])
+def test_ids(installation: Installation, text: str) -> None:
+    """An id has 16 hexadecimal digits in lower case, as those that are given."""
+    webhook, _ = installation.webhooks.register(PARTNER, URL)
+
+    assert is_webhook_id(text)
+    assert is_webhook_id(webhook.id)
+    assert not any(is_webhook_id(wrong) for wrong in ("", "-", text.upper() + "A", text[1:], text + "\n", f"{text}0"))
 
 
 def test_changing(installation: Installation) -> None:
@@ -532,20 +586,21 @@ def test_changing(installation: Installation) -> None:
     changed = installation.webhooks.get(PARTNER, webhook.id)
 
     assert (changed.url, changed.types) == (f"{URL}/2", frozenset())
+    assert installation.webhooks.change(PARTNER, webhook.id, url=changed.url) == changed
 
 
 def test_replacing_a_secret(installation: Installation) -> None:
     """For a day after it was replaced a secret still signs beside the new one; older ones do not."""
     webhooks = installation.webhooks
     webhook, first = webhooks.register(PARTNER, URL)
-    second = webhooks.replace_secret(PARTNER, webhook.id)
+    _, second = webhooks.replace_secret(PARTNER, webhook.id)
 
     def good(*secrets: str) -> list[bool]:
         headers = webhooks.sign(webhooks.get(PARTNER, webhook.id), "m", installation.now, b"x")
         return [verifies(secret, headers, b"x") for secret in secrets]
 
     assert good(first, second) == [True, True]
-    third = webhooks.replace_secret(PARTNER, webhook.id)
+    _, third = webhooks.replace_secret(PARTNER, webhook.id)
     assert good(first, second, third) == [False, True, True]
     installation.now += timedelta(hours=24)
     assert good(first, second, third) == [False, False, True]
@@ -558,7 +613,7 @@ def test_changes_at_once(installation: Installation) -> None:
     installation.faulty.meet("PutItem", answer_lost)
     webhooks.disable(webhook, "why")
     installation.faulty.meet("PutItem", interrupted(lambda: webhooks.enable(PARTNER, webhook.id)))
-    with pytest.raises(Conflict):
+    with pytest.raises(ChangedMeanwhile):
         webhooks.change(PARTNER, webhook.id, types=[NEW])
     assert webhooks.enable(PARTNER, webhook.id).epoch == 2
 
@@ -655,7 +710,7 @@ def test_the_schedule(installation: Installation, spread: float) -> None:
     for number, pause in enumerate(pauses):
         assert 0.9 * 8 * 3**number - 1 <= pause <= 1.1 * 8 * 3**number + 2
     assert max(installation.delays) == 900
-    (parked,) = installation.deliverer.parked(PARTNER, webhook.id)
+    (parked,) = installation.parked(webhook)
     assert (parked.event, parked.order, parked.index, parked.why) == (FIRST, ORDER, 0, "It answered 500.")
 
 
@@ -667,7 +722,7 @@ def test_parked_and_replayed(installation: Installation) -> None:
         installation.run()
         installation.deliverer.replay(PARTNER, webhook.id, FIRST)
         installation.run()
-        assert installation.deliverer.parked(PARTNER, webhook.id) == []
+        assert installation.parked(webhook) == []
         installation.order("New", "Completed")
         installation.run()
 
@@ -686,25 +741,184 @@ def test_replayed_in_vain(installation: Installation) -> None:
         installation.run()
 
     assert len(receiver.received) == 2 * TRIES
-    assert [one.event for one in installation.deliverer.parked(PARTNER, webhook.id)] == [FIRST]
+    assert [one.event for one in installation.parked(webhook)] == [FIRST]
 
 
 def test_gone(installation: Installation) -> None:
-    """A receiver that says 410 gets nothing more until it is enabled; then what it missed comes with the next move."""
+    """A receiver that says 410 gets nothing more until it is enabled; then all that it missed comes, in order."""
     with Receiver([status(410), status(200)]) as receiver:
         webhook, _ = registered(installation, receiver)
         installation.order("New")
         installation.run()
         assert installation.webhooks.get(PARTNER, webhook.id).disabled == "It answered 410."
         installation.order("New", "Completed")
-        installation.deliverer.signal(PARTNER, webhook.id, ORDER)
         installation.run()
         assert ids(receiver) == [FIRST]
-        installation.webhooks.enable(PARTNER, webhook.id)
-        installation.deliverer.signal(PARTNER, webhook.id, ORDER)
+        installation.deliverer.enable(PARTNER, webhook.id)
         installation.run()
 
     assert ids(receiver) == [FIRST, FIRST, SECOND]
+
+
+def test_missed(installation: Installation) -> None:
+    """What happens to orders while a webhook is disabled comes once it is enabled, although nothing more happens."""
+    with Receiver() as receiver:
+        webhook, _ = registered(installation, receiver)
+        installation.webhooks.disable(webhook, "by hand")
+        installation.order("New")
+        installation.order("New", "Completed")
+        installation.run()
+        assert receiver.received == []
+        installation.deliverer.enable(PARTNER, webhook.id)
+        installation.run()
+        installation.deliverer.enable(PARTNER, webhook.id)
+        installation.run()
+
+    assert ids(receiver) == [FIRST, SECOND]
+
+
+def test_enabled_while_something_is_missed(installation: Installation) -> None:
+    """Whoever enables a webhook between the moment it is seen as disabled and the order's being kept loses nothing."""
+    with Receiver() as receiver:
+        webhook, _ = registered(installation, receiver)
+        installation.webhooks.disable(webhook, "by hand")
+        installation.order("New")
+        (_, body), *_ = installation.queue
+        installation.queue.clear()
+
+        def enabled() -> None:
+            installation.deliverer.enable(PARTNER, webhook.id)
+            installation.run()
+
+        installation.faulty.meet("PutItem", interrupted(enabled))
+        installation.deliverer.handle(body)
+        installation.run()
+
+    assert ids(receiver) == [FIRST]
+
+
+@pytest.mark.parametrize(("operation", "after"), [("PutItem", 0), ("PutItem", 1), ("GetItem", 0), ("GetItem", 2)])
+def test_deaths_while_something_is_missed(installation: Installation, operation: str, after: int) -> None:
+    """Wherever a deliverer dies that was told 410, the message that comes again, and enabling, lose nothing."""
+    with Receiver([status(410), status(200)]) as receiver:
+        webhook, _ = registered(installation, receiver)
+        installation.order("New")
+        (_, body), *_ = installation.queue
+        installation.queue.clear()
+        installation.faulty.meet(operation, refused(Crash()), after=after)
+        with pytest.raises(Crash):
+            installation.deliverer.handle(body)
+        installation.deliverer.handle(body)
+        installation.deliverer.enable(PARTNER, webhook.id)
+        installation.run()
+
+    assert {FIRST} == {*ids(receiver)}
+    assert len(receiver.received) >= 2
+    assert installation.webhooks.get(PARTNER, webhook.id).disabled is None
+
+
+def test_enabled_by_halves(installation: Installation) -> None:
+    """Who enabled a webhook and died before the message was sent enables it again, and what was missed comes."""
+    with Receiver() as receiver:
+        webhook, _ = registered(installation, receiver)
+        installation.webhooks.disable(webhook, "by hand")
+        installation.order("New")
+        installation.run()
+        installation.webhooks.enable(PARTNER, webhook.id)
+        installation.run()
+        assert receiver.received == []
+        installation.deliverer.enable(PARTNER, webhook.id)
+        installation.run()
+
+    assert ids(receiver) == [FIRST]
+
+
+def test_many_orders_missed(installation: Installation) -> None:
+    """When there is no more time, what was missed goes on behind the last order that was looked at."""
+    webhook, _ = installation.webhooks.register(PARTNER, URL)
+    installation.webhooks.disable(webhook, "by hand")
+    orders = [f"training#{number}" for number in (1, 10, 100, 11, 2)]
+    for order in orders:
+        installation.deliverer.handle(Message(PARTNER, webhook.id, order).to_text())
+    installation.deliverer.enable(PARTNER, webhook.id)
+    signalled: list[str] = []
+    for _ in range(len(orders)):
+        (_, body), *_ = installation.queue
+        installation.queue.clear()
+        # Time for two looks at the clock that find enough, and none for a third.
+        replace(installation.deliverer, deadline=Looks(2)).handle(body)
+        messages = [Message.from_text(one) for _, one in installation.queue]
+        signalled += [one.order for one in messages if not one.missed]
+        installation.queue = [(at, one) for at, one in installation.queue if Message.from_text(one).missed]
+        if not installation.queue:
+            break
+
+    assert signalled == orders
+
+
+class Looks(Deadline):
+    """A deadline that leaves time for so many looks at it."""
+
+    __slots__ = ("left",)
+
+    def __init__(self, looks: int) -> None:
+        super().__init__(0.0)
+        object.__setattr__(self, "left", looks)
+
+    def remaining(self) -> float:
+        left: int = object.__getattribute__(self, "left")
+        object.__setattr__(self, "left", left - 1)
+        return 60.0 if left > 0 else 0.0
+
+
+def test_what_was_missed_is_kept_for_a_while(installation: Installation) -> None:
+    """An order of which something was missed is kept for 30 days from then."""
+    webhook, _ = installation.webhooks.register(PARTNER, URL)
+    installation.webhooks.disable(webhook, "by hand")
+    installation.deliverer.handle(Message(PARTNER, webhook.id, ORDER).to_text())
+    item = installation.table.get((f"DELIVERIES#{PARTNER}#{webhook.id}", f"MISSED#{ORDER}"))
+
+    assert item
+    assert item["expires"] == int((START + MISSED_KEPT).timestamp())
+
+
+def test_disabled_again(installation: Installation) -> None:
+    """What was to be replayed or looked at when a webhook was disabled again stays, and comes once it is enabled."""
+    with Receiver([status(500)] * TRIES + [status(200)]) as receiver:
+        webhook, _ = registered(installation, receiver)
+        installation.order("New")
+        installation.run()
+        installation.deliverer.replay(PARTNER, webhook.id, FIRST)
+        installation.deliverer.enable(PARTNER, webhook.id)
+        disabled = installation.webhooks.disable(installation.webhooks.get(PARTNER, webhook.id), "by hand")
+        installation.run()
+        assert len(receiver.received) == TRIES
+        assert [one.event for one in installation.parked(disabled)] == [FIRST]
+        assert [*installation.table.query(f"DELIVERIES#{PARTNER}#{webhook.id}", "MISSED#", "MISSED$")] == []
+        with pytest.raises(Disabled):
+            installation.deliverer.replay(PARTNER, webhook.id, FIRST)
+        installation.deliverer.enable(PARTNER, webhook.id)
+        installation.deliverer.replay(PARTNER, webhook.id, FIRST)
+        installation.run()
+
+    assert ids(receiver) == [FIRST] * (TRIES + 1)
+    assert installation.parked(webhook) == []
+
+
+def test_parked_too_long_ago(installation: Installation) -> None:
+    """What was parked 30 days ago is not there any more, whether the table still has it or not."""
+    with Receiver([status(500)]) as receiver:
+        webhook, _ = registered(installation, receiver)
+        installation.order("New")
+        installation.run()
+        (parked,) = installation.parked(webhook)
+        installation.now = parked.at + PARKED_KEPT - timedelta(seconds=1)
+        assert len(installation.parked(webhook)) == 1
+        installation.now += timedelta(seconds=1)
+
+        assert installation.parked(webhook) == []
+        with pytest.raises(NotFound):
+            installation.deliverer.replay(PARTNER, webhook.id, FIRST)
 
 
 def test_gone_while_it_is_changed(installation: Installation) -> None:
@@ -715,7 +929,7 @@ def test_gone_while_it_is_changed(installation: Installation) -> None:
         (_, body), *_ = installation.queue
         change = interrupted(lambda: installation.webhooks.change(PARTNER, webhook.id, types=[NEW]))
         installation.faulty.meet("PutItem", change)
-        with pytest.raises(Conflict):
+        with pytest.raises(ChangedMeanwhile):
             installation.deliverer.handle(body)
         installation.deliverer.handle(body)
 
@@ -760,10 +974,12 @@ def test_too_little_time(installation: Installation) -> None:
         (_, body), *_ = installation.queue
         installation.queue.clear()
         replace(installation.deliverer, deadline=Deadline.after(1)).handle(body)
+        replay = replace(Message.from_text(body), again=True).to_text()
+        replace(installation.deliverer, deadline=Deadline.after(1)).handle(replay)
         assert receiver.received == []
         installation.run()
 
-    assert ids(receiver) == [FIRST]
+    assert ids(receiver) == [FIRST, FIRST]
 
 
 def test_batches(installation: Installation, caplog: pytest.LogCaptureFixture) -> None:
@@ -777,7 +993,7 @@ def test_batches(installation: Installation, caplog: pytest.LogCaptureFixture) -
 
     records = [{"messageId": body, "body": body} for body in ("a", "bad", "b")]
     with caplog.at_level(logging.CRITICAL):
-        assert deliver(records, handle) == ["bad"]
+        assert handle_each(records, handle) == ["bad"]
 
     assert handled == ["a", "b"]
     assert Message.from_text(Message("p", "w", "o", 1, 2, 3.5).to_text()) == Message("p", "w", "o", 1, 2, 3.5)

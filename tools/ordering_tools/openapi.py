@@ -2,7 +2,8 @@
 
 Each function's routes are registered once more with a resolver of Powertools that only documents, with signatures that
 say in Powertools' terms what `ordering.api` binds; Powertools makes the schemas and merges them. What every call has in
-common, security and errors, is added here, so that no route repeats it.
+common, security and errors, is added here, so that no route repeats it, and so are the messages that partners' webhooks
+get, whose schemas are those of the events.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from aws_lambda_powertools.event_handler.openapi.merge import OpenAPIMerge
 from aws_lambda_powertools.event_handler.openapi.params import Body, Header, Query
 from pydantic import BaseModel, TypeAdapter
 
+from ordering import event_shapes
 from ordering.api import Api, wanted_by
 from ordering.contracts import deals, ecards, oauth
 from ordering.contracts.http import Answer
@@ -44,6 +46,8 @@ order seats, read the orders back, and get an access key for each seat once the 
 **E-card orders**, `/v1`: a company's gift cards for participants of its programmes, paid from a balance. Its tokens \
 come from `/connect/token`.
 
+**Webhooks**, `/webhooks`: what happens to training and e-card orders, sent to addresses of yours.
+
 Where the published reference is silent, the rules are this API's own and are stated here.
 """
 
@@ -59,8 +63,10 @@ class Errors:
     media_type: str
     with_a_body: frozenset[str]
     """The statuses that only calls with a body can get."""
-    only: Mapping[str, str] = field(default_factory=dict)
-    """The statuses that only one operation can get, with its id."""
+    only: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """The statuses that only some operations can get, with their ids."""
+    created: Mapping[str, Any] = field(default_factory=dict)
+    """The headers of what was created."""
 
     @property
     def schema(self) -> str:
@@ -69,6 +75,11 @@ class Errors:
         return name
 
 
+_LOCATION = {"description": "A relative link to it.", "schema": {"type": "string"}, "required": True}
+_REPLAYED = {
+    "description": "`true` where the same key got this very answer before.",
+    "schema": {"type": "string", "const": "true"},
+}
 _TRAINING = Errors(
     {
         "400": ("InvalidRequest", "The request breaks rules; `errors` lists every fault."),
@@ -96,7 +107,8 @@ _TRAINING = Errors(
     Problem,
     "application/problem+json",
     frozenset({"413", "415", "422"}),
-    {"409": "list_access_keys"},
+    {"409": frozenset({"list_access_keys"})},
+    {"Location": _LOCATION, "Idempotent-Replayed": _REPLAYED},
 )
 _DEALS = Errors(
     {
@@ -143,17 +155,56 @@ _OAUTH = Errors(
     "application/json",
     frozenset({"400"}),
 )
-_ERRORS = {"/api/v2/": _TRAINING, "/v1/": _ECARDS, "/v2/": _DEALS, "/": _OAUTH}
+_WEBHOOKS = Errors(
+    {
+        "400": ("WebhookInvalidRequest", "The request breaks rules; `errors` lists every fault."),
+        "401": ("WebhookUnauthorized", "The access token is missing, malformed, expired or revoked."),
+        "403": ("WebhookForbidden", "The token does not cover all of the partner's orders, or it is switched off."),
+        "404": ("WebhookNotFound", "There is no such thing for this caller; another partner's is answered the same."),
+        "405": ("WebhookMethodNotAllowed", "The path does not know the method; `Allow` names those that it knows."),
+        "409": (
+            "WebhookConflict",
+            "There are ten webhooks already, it was changed at the same moment, or it is disabled; `type` says which.",
+        ),
+        "413": ("WebhookContentTooLarge", "The body is larger than 1 MiB."),
+        "415": ("WebhookUnsupportedMediaType", "The body is not declared as JSON."),
+        "429": ("WebhookTooManyRequests", "Requests come faster than allowed; `Retry-After` says when to go on."),
+        "500": ("WebhookServerError", "Something failed on our side."),
+        "503": ("WebhookUnavailable", "It could not be carried out in time; `Retry-After` says when to try again."),
+    },
+    Problem,
+    "application/problem+json",
+    frozenset({"413", "415"}),
+    {
+        "409": frozenset(
+            {"create_webhook", "change_webhook", "replace_webhook_secret", "enable_webhook", "replay_parked_event"}
+        )
+    },
+    {"Location": _LOCATION},
+)
+_ERRORS = {"/api/v2/": _TRAINING, "/v1/": _ECARDS, "/v2/": _DEALS, "/webhooks": _WEBHOOKS, "/": _OAUTH}
 """By what a contract's paths begin with."""
 
-_CREATED_HEADERS = {
-    "Location": {"description": "A relative link to the order.", "schema": {"type": "string"}, "required": True},
-    "Idempotent-Replayed": {
-        "description": "`true` where the same key got this very answer before.",
-        "schema": {"type": "string", "const": "true"},
-    },
+_DESCRIPTIONS = {200: "OK", 201: "Created", 202: "Accepted", 204: "No Content"}
+_EMPTY = ("202", "204")
+"""The statuses of answers without a body."""
+
+_MESSAGE_HEADERS = {
+    "webhook-id": ("The event's id. It may come more than once: drop what you have seen.", {"format": "uuid"}),
+    "webhook-timestamp": ("When it was sent, in Unix time. Refuse what is more than five minutes off.", {}),
+    "webhook-signature": (
+        (
+            "By Standard Webhooks: signatures with spaces between, one for each secret that is good. `v1,` and the "
+            "base64 of the HMAC-SHA256 of id, timestamp and body, joined by dots."
+        ),
+        {},
+    ),
 }
-_DESCRIPTIONS = {200: "OK", 201: "Created", 204: "No Content"}
+_MESSAGE_RESPONSES = {
+    "2XX": {"description": "It was taken."},
+    "410": {"description": "Nothing is to be sent there any more: the webhook is disabled."},
+    "default": {"description": "It is tried again, ten times in a day, then parked. Redirects are not followed."},
+}
 _FORM: dict[str, Any] = {
     "schema": {
         "type": "object",
@@ -304,14 +355,41 @@ def _complete(schema: dict[str, Any]) -> dict[str, Any]:
                 status: {"$ref": f"#/components/responses/{name}"}
                 for status, (name, _) in errors.responses.items()
                 if ("requestBody" in operation or status not in errors.with_a_body)
-                and errors.only.get(status, operation["operationId"]) == operation["operationId"]
+                and operation["operationId"] in errors.only.get(status, {operation["operationId"]})
             }
             if errors is _OAUTH:
                 operation["security"] = []
-            operation["responses"].get("204", {}).pop("content", None)
+            for status in _EMPTY:
+                operation["responses"].get(status, {}).pop("content", None)
             if "201" in operation["responses"]:
-                operation["responses"]["201"]["headers"] = _CREATED_HEADERS
-    return {**schema, "paths": _tidy(schema["paths"]), "components": _tidy(components)}
+                operation["responses"]["201"]["headers"] = errors.created
+    components["schemas"] |= {name: event_shapes.schema(name) for name in sorted(event_shapes.TYPES)}
+    messages = {name: {"post": _message(name)} for name in sorted(event_shapes.TYPES)}
+    return {**schema, "paths": _tidy(schema["paths"]), "webhooks": messages, "components": _tidy(components)}
+
+
+def _message(event_type: str) -> dict[str, Any]:
+    """Describe what is sent to a webhook for an event."""
+    schema = {"$ref": f"#/components/schemas/{event_type}"}
+    return {
+        "operationId": event_type,
+        "summary": f"An order is {event_shapes.STATUSES[event_type]}",
+        "description": "Sent to each webhook that wants this type; those of one order in their order.",
+        "tags": ["Messages"],
+        "security": [],
+        "parameters": [
+            {
+                "name": name,
+                "in": "header",
+                "required": True,
+                "description": text,
+                "schema": {"type": "string", **more},
+            }
+            for name, (text, more) in _MESSAGE_HEADERS.items()
+        ],
+        "requestBody": {"required": True, "content": {"application/json": {"schema": schema}}},
+        "responses": _MESSAGE_RESPONSES,
+    }
 
 
 def _tidy(part: Any) -> Any:

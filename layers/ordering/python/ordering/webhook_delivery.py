@@ -12,8 +12,13 @@ what happened meanwhile is not missed although its message was dropped.
 A receiver that takes a message but does not say so in time, as often as there are tries, has an event that is parked
 here; it can come to that event late. Nothing else comes out of order.
 
-Keys of the accounts table: `DELIVERIES#<partner>#<webhook>` with `AT#<order>` the position in an order's history, and
-`PARKED#<event>` an event that was given up.
+While a webhook is disabled, the orders are kept that something happened to. Whoever enables it has a message say that
+they are to be looked at, so that what was missed comes although nothing more happens to those orders. An order is kept
+before it is looked whether the webhook is disabled still, and the message is sent once it is not, so that one of them
+finds the other.
+
+Keys of the accounts table: `DELIVERIES#<partner>#<webhook>` with `AT#<order>` the position in an order's history,
+`PARKED#<event>` an event that was given up, and `MISSED#<order>` an order of which something may have been missed.
 """
 
 from __future__ import annotations
@@ -22,19 +27,19 @@ import json
 import logging
 import math
 import random
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any, Protocol
+from itertools import islice
 
 from ordering import clock
 from ordering.clock import Clock, Deadline
 from ordering.errors import NotFound
 from ordering.order_events import Event, Story, read_story
-from ordering.table import ABSENT, ConditionFailed, Item, Key, Put, Table
-from ordering.webhook_post import WITHIN, NotPosted
-from ordering.webhook_queue import LONGEST_DELAY, Send
-from ordering.webhooks import Webhook, Webhooks
+from ordering.queues import LONGEST_DELAY, Send
+from ordering.table import ABSENT, ConditionFailed, Item, Put, Table
+from ordering.webhook_post import WITHIN, NotPosted, Post
+from ordering.webhooks import Disabled, Webhook, Webhooks
 
 FIRST_PAUSE = 8.0
 FACTOR = 3.0
@@ -46,6 +51,7 @@ JITTER = 0.1
 
 POSITIONS_KEPT = timedelta(days=365)
 PARKED_KEPT = timedelta(days=30)
+MISSED_KEPT = timedelta(days=30)
 
 _GONE = 410
 _SLACK = 5.0
@@ -54,19 +60,12 @@ _SLACK = 5.0
 _log = logging.getLogger("ordering")
 
 
-class Post(Protocol):
-    """Posts a body to a URL; see `webhook_post.Poster`."""
-
-    def __call__(self, url: str, headers: Mapping[str, str], body: bytes, /) -> int:
-        """Return the status of the answer, or raise `NotPosted`."""
-
-
 @dataclass(frozen=True, slots=True)
 class Message:
     """What the queue says: that a webhook may have something to get of an order, not before `due` (Unix time).
 
     With `tries`, that the event of that index is to be tried once more. With `again`, that the event is to be sent
-    whatever else was.
+    whatever else was. With `missed`, that it may have missed something of all orders behind that one.
     """
 
     partner: str
@@ -76,6 +75,7 @@ class Message:
     tries: int = 0
     due: float = 0.0
     again: bool = False
+    missed: bool = False
 
     def to_text(self) -> str:
         """Write it as the body of a message."""
@@ -92,6 +92,7 @@ class Parked:
     """An event that a webhook did not take."""
 
     event: str
+    type: str
     order: str
     index: int
     at: datetime
@@ -135,7 +136,7 @@ class Deliverer:
         """Do what a message of the queue says.
 
         Raises:
-            Conflict: A webhook that is to be disabled was changed at the same moment. The message must come again.
+            ChangedMeanwhile: A webhook that is to be disabled was changed. The message must come again.
             Unavailable: The deadline passed. Likewise.
         """
         message = Message.from_text(body)
@@ -143,29 +144,62 @@ class Deliverer:
             self._queue(message)
             return
         webhook = self.webhooks.find(message.partner, message.webhook)
-        if webhook is None or webhook.disabled:
+        if webhook is None or (webhook.disabled and (message.again or message.missed)):
+            # What is parked stays so, and what is missed is looked at when it is enabled once more.
             _log.info("dropped", extra={"webhook": message.webhook, "order": message.order})
+        elif webhook.disabled:
+            self._miss(webhook, message.order)
+        elif message.missed:
+            self._make_up(webhook, message)
         elif message.again:
             self._send_again(webhook, message)
         else:
             self._go_on(webhook, message)
 
-    def parked(self, partner: str, webhook_id: str) -> list[Parked]:
-        """Return the events that a webhook did not take, in no particular order."""
-        partition = _partition(partner, webhook_id)
+    def enable(self, partner: str, webhook_id: str) -> Webhook:
+        """Send to a webhook again, also what it has missed; where it was not disabled, this does no harm.
+
+        Raises:
+            NotFound: The partner has none of that id.
+            ChangedMeanwhile: It was changed at the same moment.
+            Unavailable: The deadline passed. It may be enabled, and what it has missed comes only after another call.
+        """
+        webhook = self.webhooks.enable(partner, webhook_id)
+        self._queue(Message(partner, webhook_id, order="", missed=True))
+        return webhook
+
+    def parked(self, partner: str, webhook_id: str, count: int, after: str = "") -> list[Parked]:
+        """Return the events that a webhook did not take, by their ids: so many of those behind `after`.
+
+        Raises:
+            NotFound: The partner has no webhook of that id.
+        """
+        self.webhooks.get(partner, webhook_id)
+        # Where an id ends, nothing comes before the blank.
+        found = self.accounts.query(_partition(partner, webhook_id), f"PARKED#{after} ", "PARKED$")
         return [
-            Parked(item["sk"].partition("#")[2], item["order"], item["index"], clock.from_text(item["at"]), item["why"])
-            for item in self.accounts.query(partition, "PARKED#", "PARKED$")
+            Parked(
+                item["sk"].partition("#")[2],
+                item["type"],
+                item["order"],
+                item["index"],
+                clock.from_text(item["at"]),
+                item["why"],
+            )
+            for item in islice((item for item in found if self._is_kept(item)), count)
         ]
 
     def replay(self, partner: str, webhook_id: str, event: str) -> None:
         """Send a parked event once more, with all its tries; it stays parked until it is taken.
 
         Raises:
-            NotFound: No such event is parked.
+            NotFound: The partner has no webhook of that id, or no such event is parked.
+            Disabled: Nothing is sent to the webhook now.
         """
+        if self.webhooks.get(partner, webhook_id).disabled:
+            raise Disabled(webhook_id)
         item = self.accounts.get((_partition(partner, webhook_id), f"PARKED#{event}"))
-        if item is None:
+        if item is None or not self._is_kept(item):
             raise NotFound("parked event", event)
         self._queue(Message(partner, webhook_id, item["order"], item["index"], again=True))
 
@@ -184,7 +218,7 @@ class Deliverer:
                     return
                 self._move(webhook, message.order, at, index)
                 continue
-            if self.deadline and self.deadline.remaining() < WITHIN + _SLACK:
+            if self._is_late():
                 self._queue(message)
                 return
             event = story.event(index)
@@ -193,6 +227,7 @@ class Deliverer:
             failure = self._attempt(webhook, event, tried)
             if failure == _GONE:
                 self.webhooks.disable(webhook, f"It answered {_GONE}.")
+                self._miss(webhook, message.order)
                 return
             if failure is not None and tried < TRIES:
                 self._queue(replace(message, index=index, tries=tried, due=self._due(tried)))
@@ -202,7 +237,29 @@ class Deliverer:
                 self._park(webhook, event, index, failure)
             self._move(webhook, message.order, at, index + 1)
 
+    def _miss(self, webhook: Webhook, order: str) -> None:
+        """Keep an order of which a disabled webhook gets nothing."""
+        self.accounts.put(Put(self._kept(webhook, f"MISSED#{order}", MISSED_KEPT)))
+        after = self.webhooks.find(webhook.partner, webhook.id)
+        if after and not after.disabled:
+            # Whoever enabled it may have looked before the order was kept.
+            self.signal(webhook.partner, webhook.id, order)
+
+    def _make_up(self, webhook: Webhook, message: Message) -> None:
+        """Let a webhook get what it has missed of orders; those that it has missed nothing of do no harm."""
+        last = message.order
+        partition = _partition(webhook.partner, webhook.id)
+        for item in self.accounts.query(partition, f"MISSED#{last} ", "MISSED$"):
+            if self._is_late():
+                self._queue(replace(message, order=last))
+                return
+            last = item["sk"].partition("#")[2]
+            self.signal(webhook.partner, webhook.id, last)
+
     def _send_again(self, webhook: Webhook, message: Message) -> None:
+        if self._is_late():
+            self._queue(message)
+            return
         story = read_story(self.orders, message.order)
         if story is None:
             return
@@ -235,6 +292,10 @@ class Deliverer:
         _log.info("not taken" if failure else "taken", extra=told)
         return failure
 
+    def _is_late(self) -> bool:
+        """Tell whether there is too little time left to send an event."""
+        return self.deadline is not None and self.deadline.remaining() < WITHIN + _SLACK
+
     def _due(self, tried: int) -> float:
         pause: float = FIRST_PAUSE * FACTOR ** (tried - 1)
         return self.now().timestamp() + pause * (1 + JITTER * (2 * self.spread() - 1))
@@ -245,7 +306,7 @@ class Deliverer:
         self.send(message.to_text(), min(wait, LONGEST_DELAY))
 
     def _position(self, webhook: Webhook, order: str) -> _Position:
-        item = self.accounts.get(_at(webhook, order))
+        item = self.accounts.get((_partition(webhook.partner, webhook.id), f"AT#{order}"))
         if item is None:
             return _Position(epoch=webhook.epoch, written=False)
         position = _Position(item["delivered"], item["tries"], item["epoch"])
@@ -254,15 +315,8 @@ class Deliverer:
 
     def _move(self, webhook: Webhook, order: str, at: _Position, index: int, tries: int = 0) -> None:
         """Move a position if it still is what was read; who has moved it meanwhile takes care of the rest."""
-        partition, sort = _at(webhook, order)
-        item = {
-            "pk": partition,
-            "sk": sort,
-            "delivered": index,
-            "tries": tries,
-            "epoch": webhook.epoch,
-            "expires": int((self.now() + POSITIONS_KEPT).timestamp()),
-        }
+        item = self._kept(webhook, f"AT#{order}", POSITIONS_KEPT)
+        item |= {"delivered": index, "tries": tries, "epoch": webhook.epoch}
         condition, values = ABSENT, dict[str, int]()
         if at.written:
             condition = "delivered = :delivered AND epoch = :epoch"
@@ -276,33 +330,20 @@ class Deliverer:
 
     def _park(self, webhook: Webhook, event: Event, index: int, failure: str | int) -> None:
         why = f"It answered {failure}." if isinstance(failure, int) else f"There was no answer: {failure}."
-        item: Item = {
-            "pk": _partition(webhook.partner, webhook.id),
-            "sk": f"PARKED#{event.id}",
-            "order": event.order,
-            "index": index,
-            "at": clock.to_text(self.now()),
-            "why": why,
-            "expires": int((self.now() + PARKED_KEPT).timestamp()),
-        }
+        item = self._kept(webhook, f"PARKED#{event.id}", PARKED_KEPT)
+        item |= {"type": event.type, "order": event.order, "index": index, "at": clock.to_text(self.now()), "why": why}
         self.accounts.put(Put(item))
         _log.warning("parked", extra={"webhook": webhook.id, "event": event.id})
 
+    def _kept(self, webhook: Webhook, sort: str, period: timedelta) -> Item:
+        """Begin an item of a webhook's deliveries, which is kept for so long."""
+        partition = _partition(webhook.partner, webhook.id)
+        return {"pk": partition, "sk": sort, "expires": int((self.now() + period).timestamp())}
 
-def deliver(records: Iterable[Mapping[str, Any]], handle: Callable[[str], None]) -> list[str]:
-    """Do what the messages of a batch say; returns the ids of those that must come again.
-
-    Args:
-        records: As Lambda delivers them from SQS.
-    """
-    failed = []
-    for record in records:
-        try:
-            handle(record["body"])
-        except Exception:  # noqa: BLE001 - whatever it is, the other messages must not suffer
-            _log.exception("not delivered", extra={"message_id": record["messageId"]})
-            failed.append(record["messageId"])
-    return failed
+    def _is_kept(self, item: Item) -> bool:
+        """Tell whether an item is to be there still: the service deletes late."""
+        expires: int = item["expires"]
+        return expires > self.now().timestamp()
 
 
 def _next_wanted(story: Story, webhook: Webhook, first: int) -> int:
@@ -313,7 +354,3 @@ def _next_wanted(story: Story, webhook: Webhook, first: int) -> int:
 
 def _partition(partner: str, webhook_id: str) -> str:
     return f"DELIVERIES#{partner}#{webhook_id}"
-
-
-def _at(webhook: Webhook, order: str) -> Key:
-    return _partition(webhook.partner, webhook.id), f"AT#{order}"

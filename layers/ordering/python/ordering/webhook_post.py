@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from http.client import HTTPException, HTTPResponse
-from typing import Any
+from typing import Any, Protocol
 
 from ordering.clock import Deadline
 from ordering.web_addresses import WebAddress, is_public, read_address
@@ -36,6 +36,22 @@ Raises:
 
 class NotPosted(Exception):
     """There was no answer; the message says why and holds nothing from outside."""
+
+
+class Post(Protocol):
+    """Posts a body to a URL."""
+
+    def __call__(self, url: str, headers: Mapping[str, str], body: bytes, /) -> int:
+        """Return the status of the answer, or raise `NotPosted`."""
+
+
+def nowhere(url: str, headers: Mapping[str, str], body: bytes, /) -> int:  # noqa: ARG001 - as every `Post`
+    """Post nothing.
+
+    Raises:
+        NotPosted: Always.
+    """
+    raise NotPosted("nothing is posted from here")
 
 
 def resolve(host: str, port: int) -> list[str]:

@@ -4,7 +4,12 @@ Messages are signed as Standard Webhooks has it (https://www.standardwebhooks.co
 was replaced signs for another day beside the new one. Secrets are sealed in the table; whoever only needs to know which
 addresses there are cannot open them.
 
-Keys of the accounts table: `WEBHOOKS#<partner>` the partner's addresses, by their ids.
+Keys of the accounts table: `WEBHOOKS#<partner>` the partner's addresses, by their ids, and under `-` how many they are.
+
+    Conflict
+    ├── TooMany            the partner has as many addresses as a partner can have
+    ├── ChangedMeanwhile   it was changed at the same moment
+    └── Disabled           nothing is sent to it now
 """
 
 from __future__ import annotations
@@ -12,8 +17,10 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import re
 import secrets
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -22,7 +29,7 @@ from ordering.certificates import Sealer
 from ordering.clock import Clock
 from ordering.errors import Conflict, Fault, Invalid, NotFound
 from ordering.event_shapes import TYPES
-from ordering.table import ABSENT, ConditionFailed, Item, Key, Put, Table
+from ordering.table import ABSENT, ConditionFailed, Delete, Item, Key, Put, Table, TransactionRefused, Update
 from ordering.web_addresses import read_address
 
 KEPT = timedelta(hours=24)
@@ -33,7 +40,34 @@ WEBHOOKS_AT_MOST = 10
 
 _SECRET_BYTES = 32
 _PREFIX = "whsec_"
+_ID = re.compile("[0-9a-f]{16}")
+_COUNT = "-"
+"""Comes before all ids."""
+
 _LAST = "\U0010ffff"
+
+
+class TooMany(Conflict):
+    """The partner has as many addresses as a partner can have."""
+
+    def __init__(self) -> None:
+        super().__init__(f"There are {WEBHOOKS_AT_MOST} webhooks, the most that there can be.")
+
+
+class ChangedMeanwhile(Conflict):
+    """An address was changed at the same moment."""
+
+    def __init__(self, webhook_id: str) -> None:
+        """Name the address."""
+        super().__init__(f"Webhook {webhook_id} was changed at the same moment.")
+
+
+class Disabled(Conflict):
+    """Nothing is sent to an address now."""
+
+    def __init__(self, webhook_id: str) -> None:
+        """Name the address."""
+        super().__init__(f"Webhook {webhook_id} is disabled, so that nothing is sent to it.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +113,7 @@ class Webhooks:
         self._anywhere = anywhere
         self._now = now
 
-    def register(self, partner: str, url: str, types: Iterable[str] = ()) -> tuple[Webhook, str]:
+    def register(self, partner: str, url: str, types: Sequence[str] = ()) -> tuple[Webhook, str]:
         """Register an address, and return it with its secret, which is shown this once.
 
         Args:
@@ -87,23 +121,28 @@ class Webhooks:
 
         Raises:
             Invalid: Nothing may be sent to such an address, or there is no such type.
-            Conflict: The partner has as many addresses as a partner can have.
+            TooMany: The partner has as many addresses as a partner can have.
             Unavailable: The deadline passed. It may have been registered.
         """
-        wanted = frozenset(types)
-        self._check(url, wanted)
-        if len(self.all(partner)) >= WEBHOOKS_AT_MOST:
-            raise Conflict(f"There are {WEBHOOKS_AT_MOST} webhooks, the most that there can be.")
+        self._check(url, types)
         webhook_id = secrets.token_hex(8)
         key, text = self._new_secret(partner, webhook_id)
-        webhook = Webhook(webhook_id, partner, url, wanted, self._now(), (key,))
-        self._table.put(Put(_write(webhook), ABSENT))
+        webhook = Webhook(webhook_id, partner, url, frozenset(types), self._now(), (key,))
+        room = "attribute_not_exists(pk) OR webhooks < :most"
+        try:
+            self._table.transact(
+                [Put(_write(webhook), ABSENT), _count(partner, 1, room, {":most": WEBHOOKS_AT_MOST})],
+            )
+        except TransactionRefused as refusal:
+            # An earlier try may have taken effect, with only its answer lost: nobody else draws that id.
+            if refusal.reasons[0] is None:
+                raise TooMany from refusal
         return webhook, text
 
     def all(self, partner: str) -> list[Webhook]:
         """Return all addresses of a partner."""
         partition, _ = _key(partner, "")
-        return [_read(item) for item in self._table.query(partition, " ", _LAST)]
+        return [_read(item) for item in self._table.query(partition, "0", _LAST)]
 
     def find(self, partner: str, webhook_id: str) -> Webhook | None:
         """Return an address, None if there is none of that id."""
@@ -122,7 +161,7 @@ class Webhooks:
         return webhook
 
     def change(
-        self, partner: str, webhook_id: str, *, url: str | None = None, types: Iterable[str] | None = None
+        self, partner: str, webhook_id: str, *, url: str | None = None, types: Sequence[str] | None = None
     ) -> Webhook:
         """Change an address; what is None stays.
 
@@ -132,51 +171,58 @@ class Webhooks:
         Raises:
             Invalid: As `register`.
             NotFound: The partner has none of that id.
-            Conflict: It was changed at the same moment.
+            ChangedMeanwhile: It was changed at the same moment.
         """
+        self._check(url, types or ())
         webhook = self.get(partner, webhook_id)
         after = replace(
             webhook,
             url=webhook.url if url is None else url,
             types=webhook.types if types is None else frozenset(types),
         )
-        self._check(after.url, after.types)
-        return self._save(after)
+        return webhook if after == webhook else self._save(after)
 
-    def replace_secret(self, partner: str, webhook_id: str) -> str:
-        """Give an address a new secret and return it; the one before it signs for another day, older ones no longer.
+    def replace_secret(self, partner: str, webhook_id: str) -> tuple[Webhook, str]:
+        """Give an address a new secret, and return both; the secret is shown this once.
+
+        The one before it signs for another day, older ones no longer.
 
         Raises:
             NotFound: The partner has none of that id.
-            Conflict: It was changed at the same moment.
+            ChangedMeanwhile: It was changed at the same moment.
         """
         webhook = self.get(partner, webhook_id)
         key, text = self._new_secret(partner, webhook_id)
         before = replace(webhook.secrets[0], until=self._now() + KEPT)
-        self._save(replace(webhook, secrets=(key, before)))
-        return text
+        return self._save(replace(webhook, secrets=(key, before))), text
 
     def disable(self, webhook: Webhook, why: str) -> Webhook:
         """Send nothing to an address any more.
 
         Raises:
-            Conflict: It was changed since it was read.
+            ChangedMeanwhile: It was changed since it was read.
         """
         return self._save(replace(webhook, disabled=why))
 
     def enable(self, partner: str, webhook_id: str) -> Webhook:
-        """Send to an address again: what it has missed of an order comes before the next that happens to that order.
+        """Let an address be sent to again; see `Deliverer.enable` for what it has missed.
 
         Raises:
             NotFound: The partner has none of that id.
-            Conflict: It was changed at the same moment.
+            ChangedMeanwhile: It was changed at the same moment.
         """
         webhook = self.get(partner, webhook_id)
         return self._save(replace(webhook, disabled=None, epoch=webhook.epoch + 1)) if webhook.disabled else webhook
 
     def remove(self, partner: str, webhook_id: str) -> None:
-        """Forget an address, whether there is one of that id or not."""
-        self._table.delete_all([_key(partner, webhook_id)])
+        """Forget an address.
+
+        Raises:
+            NotFound: The partner has none of that id.
+        """
+        self.get(partner, webhook_id)
+        with suppress(TransactionRefused):  # an earlier try has removed it, or somebody else
+            self._table.transact([Delete(_key(partner, webhook_id), "attribute_exists(pk)"), _count(partner, -1)])
 
     def sign(self, webhook: Webhook, message_id: str, at: datetime, body: bytes) -> dict[str, str]:
         """Return the headers that say which message it is, when it is sent, and that it is from us.
@@ -188,15 +234,18 @@ class Webhooks:
         context = _context(webhook.partner, webhook.id)
         return signed([self._sealer.open(key.sealed, context) for key in good], message_id, at, body)
 
-    def _check(self, url: str, types: frozenset[str]) -> None:
-        faults = [
-            Fault("body", ("types",), "unknown", f"There are no events of type '{unknown}'.")
-            for unknown in sorted(types - TYPES)
-        ]
+    def _check(self, url: str | None, types: Sequence[str]) -> None:
+        faults = []
         try:
-            read_address(url, anywhere=self._anywhere)
+            if url is not None:
+                read_address(url, anywhere=self._anywhere)
         except ValueError as error:
-            faults.append(Fault("body", ("url",), "invalid", f"The URL {error}."))
+            faults.append(Fault("body", ("url",), "not_allowed", f"The URL {error}."))
+        faults += [
+            Fault("body", ("types", index), "unknown_type", f"There are no events of type '{one}'.")
+            for index, one in enumerate(types)
+            if one not in TYPES
+        ]
         if faults:
             raise Invalid(faults)
 
@@ -211,8 +260,13 @@ class Webhooks:
         except ConditionFailed as failure:
             # An earlier try may have taken effect, with only its answer lost.
             if failure.item is None or _read(failure.item) != after:
-                raise Conflict(f"Webhook {webhook.id} was changed at the same moment.") from failure
+                raise ChangedMeanwhile(webhook.id) from failure
         return after
+
+
+def is_webhook_id(text: str) -> bool:
+    """Tell whether a text can be the id of an address."""
+    return _ID.fullmatch(text) is not None
 
 
 def secret_text(secret: bytes) -> str:
@@ -235,7 +289,7 @@ def signed(keys: Sequence[bytes], message_id: str, at: datetime, body: bytes) ->
 def announcer(
     webhooks: Webhooks, send: Callable[[str, str, str], None]
 ) -> Callable[[str, str, Mapping[str, datetime]], None]:
-    """Make what tells the webhooks of an order's partner that something happened to it.
+    """Make what tells the webhooks of an order's partner that something happened to it, disabled ones too.
 
     Args:
         send: Gets a partner, a webhook of it, and an order's name.
@@ -243,7 +297,7 @@ def announcer(
 
     def announce(partner: str, order: str, types: Mapping[str, datetime]) -> None:
         for webhook in webhooks.all(partner):
-            if not webhook.disabled and any(webhook.wants(one, at) for one, at in types.items()):
+            if any(webhook.wants(one, at) for one, at in types.items()):
                 send(partner, webhook.id, order)
 
     return announce
@@ -251,6 +305,11 @@ def announcer(
 
 def _key(partner: str, webhook_id: str) -> Key:
     return f"WEBHOOKS#{partner}", webhook_id
+
+
+def _count(partner: str, change: int, condition: str | None = None, values: Mapping[str, int] | None = None) -> Update:
+    values = {":change": change, **(values or {})}
+    return Update(_key(partner, _COUNT), "ADD webhooks :change", condition, values=values)
 
 
 def _context(partner: str, webhook_id: str) -> bytes:
