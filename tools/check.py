@@ -34,6 +34,7 @@ def commands(wanted: set[str]) -> dict[str, Command]:
         "openapi": (BIN / "ordering", "openapi", "--check"),
         "lifecycle": (BIN / "ordering", "lifecycle", "--check"),
         "events": (BIN / "ordering", "events", "--check"),
+        "schemas": (BIN / "ordering", "schemas", "--check"),
         "template": (SAM / "sam", "validate", "--lint"),
         "translation": (BIN / "python", Path(__file__), "--translation"),
     }

@@ -1,5 +1,5 @@
-"""What happens after an order is taken: the consumer of the orders table's stream."""
+"""What happens after an order is taken: the consumer of the orders table's stream, and of what that put aside."""
 
-from ordering import wiring
+from ordering import workers
 
-handler = wiring.fulfilment_from_environment()
+handler = workers.fulfilment_from_environment()

@@ -15,7 +15,7 @@ from typing import Any
 
 from ordering import orderbook
 from ordering.orderbook import Collision, Draft, OrderBook, Ticket
-from ordering.table import ABSENT, Delete, Item, Key, Put, Table, Write, _plain_item
+from ordering.table import ABSENT, Delete, Item, Key, Put, Table, Write, plain_item
 from support.memory import Memory
 from support.scheduler import BOOK, START, TABLE, TICK, Event, Log, Script, Setting
 
@@ -195,7 +195,7 @@ class Contents:
 
     @classmethod
     def of_memory(cls, memory: Memory) -> Contents:
-        return cls.of(_plain_item(item) for _, item in memory.scan(TABLE))
+        return cls.of(plain_item(item) for _, item in memory.scan(TABLE))
 
     @cached_property
     def slots(self) -> Slots:

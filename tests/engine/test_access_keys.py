@@ -24,7 +24,7 @@ from ordering import access_keys, orderbook, training_orders
 from ordering.access_keys import AccessKeys
 from ordering.clock import Clock, Deadline
 from ordering.lifecycle import TRAINING, Mover, TrainingStatus
-from ordering.table import Check, Put, Table, _plain_item
+from ordering.table import Check, Put, Table, plain_item
 from ordering.training_orders import Sequence32, TrainingOrders
 from support import scheduler
 from support.memory import Memory
@@ -150,7 +150,7 @@ class Contents:
     def of(cls, memory: Memory) -> Contents:
         contents = cls()
         for (partition, sort), raw in memory.scan(TABLE):
-            item = _plain_item(raw)
+            item = plain_item(raw)
             if sort == "ORDER":
                 contents.orders.append((TrainingStatus(item["order"]["status"]), item["order"]["version"]))
                 contents.told.append(item.get("issued", 0))

@@ -49,7 +49,7 @@ from ordering.deal_products import Product
 from ordering.errors import NotFound
 from ordering.orderbook import Draft, Ticket
 from ordering.sorted_lists import NEWEST_FIRST, OLDEST_FIRST, Wanted
-from ordering.table import Delete, Item, Put, Table, TransactionRefused, Write, _plain_item
+from ordering.table import Delete, Item, Put, Table, TransactionRefused, Write, plain_item
 from support import scheduler
 from support.memory import Memory
 from support.scheduler import START, TABLE, TICK, Client, Event, Explored, Explorer, Log, Setting, Violation
@@ -212,7 +212,7 @@ class Contents:
     def of(cls, memory: Memory) -> Contents:
         contents = cls()
         for (partition, sort), raw in memory.scan(TABLE):
-            item = _plain_item(raw)
+            item = plain_item(raw)
             contents.items.append(item)
             if partition == f"BOOK#deals#{ACCOUNT}":
                 if "void" in item:

@@ -231,7 +231,22 @@ def test_principal_of_names_in_any_script(gate: Gate) -> None:
 )
 def test_token_narrowed_to_units(gate: Gate, units: frozenset[str] | None, expected: tuple[Any, ...]) -> None:
     """A token covers those of the partner's units that it names, and never one that the partner does not have."""
-    assert expected == principal(gate.decide(business_units=units)).business_units
+    caller = principal(gate.decide(business_units=units))
+
+    assert expected == caller.business_units
+    assert caller.narrowed == (expected != (UK, IRELAND))
+
+
+@pytest.mark.parametrize(
+    ("scope", "narrowed"),
+    [(None, False), ({"training", "deals"}, False), ({"training"}, True), ({"training", "deals", "x"}, False)],
+)
+def test_token_narrowed_to_grants(gate: Gate, scope: set[str] | None, narrowed: bool) -> None:  # noqa: FBT001 - a case
+    """A token whose scope has less than the partner is granted is known as one that covers less."""
+    terms = replace(PARTNER, grants=frozenset({"training", "deals"}))
+    caller = principal(gate.decide(terms, scope=None if scope is None else frozenset(scope)))
+
+    assert caller.narrowed == narrowed
 
 
 def test_units_taken_from_the_partner_end(gate: Gate) -> None:

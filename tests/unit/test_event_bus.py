@@ -15,11 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from moto import mock_aws
 
-from ordering import aws, event_bus, webhook_queue
+from ordering import aws, event_bus, queues
 from ordering.errors import Unavailable
 from ordering.event_bus import BYTES_AT_MOST, Entry, EventBus, Unpublished
 from ordering.table import Table
 from support.memory import Memory
+from support.training import Steps
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -97,12 +98,39 @@ def test_size_of_requests() -> None:
                 for one in request["Entries"]
             )
         )
-        return {"FailedEntryCount": 0}
+        return {"FailedEntryCount": 0, "Entries": [{"EventId": "1"} for _ in request["Entries"]]}
 
     EventBus(call, "orders", pauses()).put([entry(str(number), 0, 100_000) for number in range(5)])
 
     assert len(sizes) == 3
     assert max(sizes) <= BYTES_AT_MOST
+
+
+@pytest.mark.parametrize(
+    "nonsense", [{}, {"FailedEntryCount": 0}, {"Entries": []}, {"Entries": [{}]}, {"Entries": [{"EventId": ""}]}]
+)
+def test_answers_without_sense(nonsense: dict[str, Any]) -> None:
+    """An entry counts as taken if the answer says so of it, and is sent again otherwise."""
+    answers = iter([nonsense, {"Entries": [{"EventId": "1"}]}])
+    sent: list[int] = []
+
+    def call(_: str, request: dict[str, Any]) -> dict[str, Any]:
+        sent.append(len(request["Entries"]))
+        return next(answers)
+
+    EventBus(call, "orders", pauses()).put([entry("a", 0)])
+
+    assert sent == [1, 1]
+
+
+def test_no_time_left() -> None:
+    """Nothing more is begun when the time is over, however well it went; what is not on the bus is told."""
+    script = Script(refused=set())
+    clock = Steps(2)
+    with pytest.raises(Unpublished) as told:
+        EventBus(script, "orders", pauses(), clock).put([entry("a", 0), entry("a", 1), entry("a", 2)])
+
+    assert (script.taken, told.value.groups) == ([("a", 0), ("a", 1)], frozenset({"a"}))
 
 
 def test_only_refused_entries_again() -> None:
@@ -192,7 +220,7 @@ def client_error(code: str, status: int) -> ClientError:
         ("ThrottlingException", 400, Unavailable),
         ("InternalException", 500, Unavailable),
         ("Whatever", 503, Unavailable),
-        ("ResourceNotFoundException", 400, ClientError),
+        ("ResourceNotFoundException", 400, aws.Refused),
     ],
 )
 def test_errors(code: str, status: int, raised: type[Exception], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -217,7 +245,7 @@ def test_on_moto() -> None:
         session.create_client("events").create_event_bus(Name="orders")
         url = session.create_client("sqs").create_queue(QueueName="webhooks")["QueueUrl"]
         EventBus(event_bus.connect_when_called(), "orders", pauses(0)).put([entry("a", 0), entry("a", 1)])
-        webhook_queue.connect_when_called(url)("{}", 0)
+        queues.connect_when_called(url)("{}", 0)
         messages = session.create_client("sqs").receive_message(QueueUrl=url)["Messages"]
 
     assert [message["Body"] for message in messages] == ["{}"]

@@ -46,7 +46,7 @@ def test_understood(tmp_path: Path) -> None:
     services.training_orders(demo.UK, deadline).issue_keys(2, services.access_keys_sealer(), deadline)
     answers = {}
     for name in FUNCTIONS:
-        if name not in {"authorizer", "fulfilment"}:
+        if name != "authorizer" and "Records" not in committed(name):
             app = load(name)
             app.services = services
             answers[name] = app.handle(committed(name), LambdaContext())["statusCode"]  # type: ignore[arg-type] # all that is used of it

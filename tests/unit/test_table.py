@@ -360,7 +360,7 @@ VALUES = st.recursive(
 @given(item=st.dictionaries(st.text(), VALUES, max_size=4))
 def test_values_come_back_as_they_were(item: dict[str, Any]) -> None:
     """What is written is read back as it was, kinds included."""
-    read = module._plain_item(module._item(item))
+    read = module.plain_item(module._item(item))
 
     assert item == read
     assert kinds(item) == kinds(read)

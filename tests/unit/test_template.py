@@ -23,16 +23,17 @@ from ordering.ecard_catalogue import Ecard, FaceValue
 from ordering.errors import Invalid, KeyReused, NotFound, Unavailable
 from ordering.orderbook import OrderBook
 from ordering.principal import DealTerms
+from ordering.table import Put, Table
 from ordering.tokens import TokenRefused
 from ordering.wiring import Services
 from ordering_tools.template import Template
 from support.gateway import ROOT, Client, load
 from support.kms import MemoryKms
 from support.memory import Memory
-from support.orders import new_item, new_order, target
+from support.orders import new_order, target
 from support.partners import AZ_300, CALLER, PARTNER, STANDARD, UK
 from support.sends import Recorder
-from support.training import School, Steps
+from support.training import School
 
 TEMPLATE = Template.load(ROOT / "template.yaml")
 RESOURCES: dict[str, dict[str, Any]] = TEMPLATE.document["Resources"]
@@ -420,27 +421,73 @@ def _book_of_lines(services: Services) -> OrderBook:
     return services.deal_orders(DEALS_CALLER.partner, Deadline.after(60)).lines(1)._book
 
 
-def test_fulfilment_may_do_what_it_does(client: Client, recorder: Recorder) -> None:
-    """The stream's consumer is allowed every call that it makes, voiding what a dead writer left included."""
-    kms = MemoryKms()
-    services = Services(recorder, "OrdersTable", "CatalogueTable", "AccountsTable", grace=timedelta(0), kms=kms)
+def test_fulfilment_may_settle_and_sweep(client: Client, recorder: Recorder) -> None:
+    """The stream's consumer may void what a dead writer left, and sweep: what tests of a good day do not come to."""
+    services = Services(recorder, "OrdersTable", "CatalogueTable", "AccountsTable", grace=timedelta(0))
     book = services.book(f"training#{UK.id}", Deadline.after(60))
     book._take_ticket()
     client.post(target("orders"), new_order())
-    order = client.post(target("orders"), new_order(orderItems=[new_item(quantity=2_000)])).json["id"]
     recorder.calls.clear()
     book.settle()
-    orders = services.training_orders(UK, Deadline.after(60))
-    for steps in (1, 2):  # the second one looks where to go on
-        orders.issue_keys(order, services.access_keys_sealer(), Steps(steps))
     services.deal_orders("nobody", Deadline.after(60)).lines(1).sweep()
 
-    assert {("PutItem", "OrdersTable")} <= asked(recorder)
-    assert asked(recorder) == allowed("FulfilmentFunction")
-    assert used_keys("FulfilmentFunction") == {("GenerateDataKey", "AccessKeysKey")}
+    assert {("PutItem", "OrdersTable")} <= asked(recorder) <= allowed("FulfilmentFunction")
+
+
+def test_webhooks_may_do_what_it_does_and_no_more() -> None:
+    """What registers webhooks may seal their secrets and not open them, and touches nothing else of an account."""
+    recorder, kms = Recorder(Memory()), MemoryKms()
+    queued: list[str] = []
+    services = Services(
+        recorder,
+        "OrdersTable",
+        "CatalogueTable",
+        "AccountsTable",
+        kms=kms,
+        webhook_queue=lambda body, _: queued.append(body),
+    )
+    client = Client(services, CALLER)
+    made = client.post("/webhooks", {"url": "https://example.com/"}).json["id"]
+    accounts = Table(recorder, "AccountsTable")
+    accounts.put(
+        Put(
+            {
+                "pk": f"DELIVERIES#{PARTNER.id}#{made}",
+                "sk": "PARKED#d0f0b5a4-8c57-5a5c-9f57-54ab4a5d6c11",
+                "type": "ordering.training_order.new",
+                "order": "training#1",
+                "index": 0,
+                "at": "2026-01-01T12:00:00.000000Z",
+                "why": "x",
+                "expires": 2**40,
+            }
+        )
+    )
+    recorder.calls.clear()
+    requests: list[tuple[str, str, Any, int]] = [
+        ("GET", "/webhooks", None, 200),
+        ("POST", "/webhooks", {"url": "https://example.com/"}, 201),
+        ("GET", f"/webhooks/{made}", None, 200),
+        ("PATCH", f"/webhooks/{made}", {"url": "https://example.org/"}, 200),
+        ("POST", f"/webhooks/{made}/secret", None, 200),
+        ("POST", f"/webhooks/{made}/enable", None, 200),
+        ("GET", f"/webhooks/{made}/parked", None, 200),
+        ("POST", f"/webhooks/{made}/parked/d0f0b5a4-8c57-5a5c-9f57-54ab4a5d6c11/replay", None, 202),
+        ("DELETE", f"/webhooks/{made}", None, 204),
+    ]
+    answers = [client.request(method, path, body=body).status for method, path, body, _ in requests]
+    conditions = {
+        tuple(statement["Condition"]["ForAllValues:StringLike"]["dynamodb:LeadingKeys"])
+        for statement in statements("WebhooksFunction")
+        if statement["Action"][0].startswith("dynamodb:")
+    }
+
+    assert answers == [status for *_, status in requests]
+    assert asked(recorder) == allowed("WebhooksFunction")
+    assert conditions == {("WEBHOOKS#*", "DELIVERIES#*"), ("WEBHOOKS#*",)}
     assert {operation for operation, _ in kms.calls} == {"GenerateDataKey"}
-    variables = FUNCTIONS["FulfilmentFunction"]["Environment"]["Variables"]
-    assert variables["ACCESS_KEYS_KEY"] == {"Ref": "AccessKeysKey"}
+    assert used_keys("WebhooksFunction") == {("GenerateDataKey", "WebhookSecretsKey")}
+    assert [json.loads(body)["again"] for body in queued] == [False, True]
 
 
 def test_order_keys_may_do_what_it_does_and_no_more() -> None:
@@ -472,30 +519,31 @@ def test_order_keys_may_do_what_it_does_and_no_more() -> None:
     assert {operation for operation, _ in school.kms.calls} == {"Decrypt"}
 
 
-def test_access_keys_are_sealed_by_one_and_opened_by_another() -> None:
-    """No other function may do anything with the key that seals access keys."""
+def test_access_keys_are_sealed_by_one_and_opened_by_others() -> None:
+    """Nobody but who issues, shows and mails access keys may do anything with the key that seals them."""
     assert {name for name in FUNCTIONS if any(key == "AccessKeysKey" for _, key in used_keys(name))} == {
         "FulfilmentFunction",
+        "MailsFunction",
         "OrderKeysFunction",
     }
 
 
-def test_fulfilment_is_fed_entries_only() -> None:
-    """The stream delivers what was put into books, in batches of which a part can fail, and gives up in the end."""
-    (event,) = (event["Properties"] for event in FUNCTIONS["FulfilmentFunction"]["Events"].values())
-    placed, removed, keyless = (json.loads(one["Pattern"]) for one in event["FilterCriteria"]["Filters"])
+def test_fulfilment_is_fed_what_makes_tasks() -> None:
+    """The stream delivers what makes tasks: entries of books, orders, balances and stocks, and nothing else."""
+    (stream,) = (
+        event["Properties"]
+        for event in FUNCTIONS["FulfilmentFunction"]["Events"].values()
+        if event["Type"] == "DynamoDB"
+    )
+    placed, removed, orders, rises = (json.loads(one["Pattern"]) for one in stream["FilterCriteria"]["Filters"])
+    both = ["INSERT", "MODIFY"]
 
     assert placed == {"eventName": ["INSERT"], "dynamodb": {"Keys": {"pk": {"S": [{"prefix": "BOOK#"}]}}}}
-    assert removed["eventName"] == ["MODIFY"]
+    assert (removed["eventName"], removed["dynamodb"]["NewImage"]) == (["MODIFY"], {"void": {"BOOL": [True]}})
     assert removed["dynamodb"]["Keys"] == {"pk": {"S": [{"prefix": "BOOK#deals#"}]}}
-    assert removed["dynamodb"]["NewImage"] == {"void": {"BOOL": [True]}}
-    assert keyless["eventName"] == ["INSERT", "MODIFY"]
-    assert keyless["dynamodb"]["Keys"] == {"pk": {"S": [{"prefix": "ORDER#training#"}]}, "sk": {"S": ["ORDER"]}}
-    assert keyless["dynamodb"]["NewImage"] == {"order": {"M": {"status": {"S": ["New"]}}}}
-    assert event["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
-    assert event["BisectBatchOnFunctionError"] is True
-    assert event["MaximumRetryAttempts"] > 0
-    assert event["MaximumRecordAgeInSeconds"] > 0
+    assert (orders["eventName"], rises["eventName"]) == (both, both)
+    assert orders["dynamodb"] == {"Keys": {"pk": {"S": [{"prefix": "ORDER#"}]}, "sk": {"S": ["ORDER"]}}}
+    assert rises["dynamodb"] == {"Keys": {"pk": {"S": [{"prefix": "BALANCE#"}, {"prefix": "STOCK#"}]}}}
 
 
 def test_authorizer_may_do_what_it_does(recorder: Recorder) -> None:
@@ -513,10 +561,19 @@ def test_authorizer_may_do_what_it_does(recorder: Recorder) -> None:
 
 
 def test_environment_that_wiring_reads() -> None:
-    """Every environment variable that wiring reads is declared, and none is declared that it does not read."""
-    source = (ROOT / "layers/ordering/python/ordering/wiring.py").read_text()
-    read = set(re.findall(r'environ(?:\.get\(|\[)"([A-Z_]+)"', source))
-    declared = {name for properties in FUNCTIONS.values() for name in properties["Environment"]["Variables"]}
+    """Every environment variable that wiring reads is declared, and none is declared that it does not read.
+
+    Those of `sam local` and of Powertools are their own.
+    """
+    folder = ROOT / "layers/ordering/python/ordering"
+    source = "".join((folder / name).read_text() for name in ("wiring.py", "workers.py"))
+    read = set(re.findall(r'environ(?:\.get\(|\[)"([A-Z_]+)"', source)) - {"AWS_SAM_LOCAL"}
+    declared = {
+        name
+        for properties in FUNCTIONS.values()
+        for name in properties["Environment"]["Variables"]
+        if not name.startswith("POWERTOOLS_")
+    }
 
     assert read == declared
     assert {"ACCOUNTS_TABLE", "TOKEN_ISSUER", "TOKEN_AUDIENCE"} == set(
@@ -559,6 +616,10 @@ def test_who_writes_what() -> None:
         ("DealLineItemsFunction", "OrdersTable"),
         ("DealProductsFunction", "CatalogueTable"),
         ("FulfilmentFunction", "OrdersTable"),
+        ("MailsFunction", "OrdersTable"),
+        ("IncomingFunction", "OrdersTable"),
+        ("WebhooksFunction", "AccountsTable"),
+        ("WebhookDeliveryFunction", "AccountsTable"),
     }
     assert counting == {"AuthorizerFunction": ["RATE#*"], "TokenFunction": ["GUESSES#*"]}
 

@@ -7,13 +7,14 @@ import importlib
 import sys
 from collections.abc import Callable
 
-from ordering_tools import dead, ecards, issuing, keys, mail, partners
+from ordering_tools import dead, ecards, events_in, issuing, keys, mail, partners, webhooks
 from ordering_tools.local import serve
 
 _WRITERS = {
     "openapi": ("ordering_tools.openapi", "docs/openapi.json from the functions' routes and models"),
     "lifecycle": ("ordering_tools.lifecycles", "docs/lifecycle.md from the tables of moves"),
     "events": ("ordering_tools.sample_events", "events/ for `sam local invoke`"),
+    "schemas": ("ordering_tools.schemas", "docs/events from the shapes of events"),
 }
 """What is written from the code: the module of each command, and what it writes."""
 
@@ -50,8 +51,17 @@ def main(arguments: list[str] | None = None) -> int:
     dead.add_arguments(
         commands.add_parser("dead", help="what failed too often").add_subparsers(required=True, metavar="COMMAND")
     )
+    events_in.add_arguments(
+        commands.add_parser("event", help="events as others tell them").add_subparsers(required=True, metavar="COMMAND")
+    )
     mail.add_arguments(
         commands.add_parser("mail", help="mails that were sent").add_subparsers(required=True, metavar="COMMAND")
+    )
+
+    webhooks.add_arguments(
+        commands.add_parser("webhook", help="where events of partners' orders are sent").add_subparsers(
+            required=True, metavar="COMMAND"
+        )
     )
 
     for name, (module, text) in _WRITERS.items():

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from ordering import kms
+from ordering import kms, queues
 from ordering.kms import Kms
+from ordering.queues import Send as Enqueue
 from ordering.table import Send, Table, connect
 from ordering.tokens import PrivateKey, Signer
-from ordering_tools.local.account import CREDENTIALS, REGION
+from ordering_tools.local.account import CREDENTIALS, REGION, queue_url
 from ordering_tools.local.state import find
 from ordering_tools.signing import SigningKey, development_key
 from ordering_tools.template import Template
@@ -35,6 +36,9 @@ class Installation:
     key: SigningKey
     issuer: str
     audience: str
+    incoming_queue: Enqueue = queues.nowhere
+    mail_queue: Enqueue = queues.nowhere
+    webhook_queue: Enqueue = queues.nowhere
 
     @property
     def orders(self) -> Table:
@@ -65,12 +69,19 @@ def open_at(endpoint: str, services: str, state: Path) -> Installation:
         "aws_access_key_id": CREDENTIALS["AWS_ACCESS_KEY_ID"],
         "aws_secret_access_key": CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
     }
+
+    def queue(name: str) -> Enqueue:
+        return queues.connect_when_called(queue_url(services, name), endpoint_url=services, **account)
+
     return Installation(
         send=connect(endpoint_url=endpoint, **account),
         kms=kms.connect(endpoint_url=services, **account),
         key=development_key(state),
         issuer=parameters["TokenIssuer"],
         audience=parameters["TokenAudience"],
+        incoming_queue=queue("IncomingQueue"),
+        mail_queue=queue("MailQueue"),
+        webhook_queue=queue("WebhookQueue"),
     )
 
 

@@ -6,6 +6,7 @@ They are made by what makes the local gateway's events, for requests on the demo
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import sys
 from collections.abc import Iterator, Mapping
@@ -13,11 +14,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ordering.authorizer import principal_of
+from ordering.incoming_shapes import PAYMENT, VERSION
 from ordering.tokens import Claims
+from ordering.webhook_delivery import Message
 from ordering_tools import demo, demo_deals, demo_ecards
 from ordering_tools.installation import ROOT
 from ordering_tools.local.account import ACCOUNT, REGION
 from ordering_tools.local.events import GatewayRequest, function_event, request_authorizer_event
+from ordering_tools.local.messages import message_record
 
 FOLDER = ROOT / "events"
 
@@ -35,6 +39,14 @@ _ECARD_ORDER = {
     "ecards": [{"id": "1", "quantity": 1, "faceValue": "100 ₽"}, {"id": "2", "quantity": 4, "faceValue": "500 ₽"}],
 }
 _LINE_ITEM = {"data": {"product_id": 4, "currency": "USD", "variation": 2}}
+_TIME = "2023-04-21T12:49:24Z"
+_PAID = {
+    "id": "6f1c8f0e-2a55-4f0e-9a0b-0a5f6f4f1d12",
+    "type": PAYMENT,
+    "version": VERSION,
+    "time": _TIME,
+    "data": {"company": demo_ecards.COMPANY, "operation": "a-payment", "amount": "250.00"},
+}
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -71,6 +83,11 @@ def events() -> Iterator[tuple[str, dict[str, Any]]]:
     yield "ecards", _event("GET", "/v1/ecards", "/v1/ecards")
     yield "balance", _event("GET", "/v1/balance", "/v1/balance")
     yield "token", function_event(_request("GET", "/.well-known/jwks.json", "/.well-known/jwks.json"), None)
+    yield "webhooks", _event("GET", "/webhooks", "/webhooks")
+    signal = Message("northwind", "0123456789abcdef", "training#2")
+    yield "webhook_delivery", {"Records": [_queued("WebhookQueue", signal.to_text())]}
+    yield "mails", {"Records": [_queued("MailQueue", json.dumps({"order": "training#2"}))]}
+    yield "incoming", {"Records": [_queued("IncomingQueue", json.dumps(_from_bus(_PAID)))]}
 
 
 def _placed() -> dict[str, Any]:
@@ -94,10 +111,44 @@ def _placed() -> dict[str, Any]:
     }
 
 
+def _queued(queue: str, body: str) -> dict[str, Any]:
+    """Make the record of a message of a queue."""
+    return message_record(
+        {
+            "MessageId": "6f1c8f0e-2a55-4f0e-9a0b-0a5f6f4f1d13",
+            "ReceiptHandle": "a-receipt",
+            "Body": body,
+            "MD5OfBody": hashlib.md5(body.encode(), usedforsecurity=False).hexdigest(),
+            "Attributes": {
+                "ApproximateReceiveCount": "1",
+                "SentTimestamp": "1682081364761",
+                "SenderId": "AIDACKCEVSQ6C2EXAMPLE",
+                "ApproximateFirstReceiveTimestamp": "1682081364900",
+            },
+        },
+        queue,
+    )
+
+
+def _from_bus(event: Mapping[str, Any]) -> dict[str, Any]:
+    """Make what EventBridge hands on of an event."""
+    return {
+        "version": "0",
+        "id": "6f1c8f0e-2a55-4f0e-9a0b-0a5f6f4f1d14",
+        "detail-type": event["type"],
+        "source": "payments",
+        "account": ACCOUNT,
+        "time": _TIME,
+        "region": REGION,
+        "resources": [],
+        "detail": event,
+    }
+
+
 def _event(
     method: str, path: str, resource: str, parameters: Mapping[str, str] | None = None, body: Any = None
 ) -> dict[str, Any]:
-    contract = {"api": demo, "v2": demo_deals, "v1": demo_ecards}[path.split("/")[1]]
+    contract = {"api": demo, "webhooks": demo, "v2": demo_deals, "v1": demo_ecards}[path.split("/")[1]]
     partner = contract.partners()[0]
     (user,) = partner.users
     principal = principal_of(Claims("an-event", partner.id, user, datetime.now(UTC), None), partner)

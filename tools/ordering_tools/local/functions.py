@@ -135,7 +135,7 @@ def _known_here(value: str, resources: Mapping[str, Any]) -> str:
 
 
 def process_environment(settings: FunctionSettings, place: Place) -> dict[str, str]:
-    """Every variable that a function sees: what the template declares and what Lambda sets, nothing else."""
+    """Every variable that a function sees: what the template declares, and what Lambda and `sam local` set."""
     return {
         **settings.variables,
         **CREDENTIALS,
@@ -143,6 +143,7 @@ def process_environment(settings: FunctionSettings, place: Place) -> dict[str, s
         "AWS_DEFAULT_REGION": REGION,
         "AWS_ENDPOINT_URL": place.services,
         "AWS_ENDPOINT_URL_DYNAMODB": place.endpoint,
+        "AWS_SAM_LOCAL": "true",
         "AWS_LAMBDA_FUNCTION_NAME": settings.name,
         "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(settings.memory),
         "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",

@@ -37,7 +37,7 @@ class References:
         self._resources: Mapping[str, Any] = template.document["Resources"]
         self._parameters = template.parameters
         self.attributes: dict[str, dict[str, str]] = {}
-        """By logical id what `Ref` and each attribute give, of queues, event buses and senders of mail."""
+        """By logical id what `Ref` and each attribute give, of queues, event buses, and what SES has."""
         for name, resource in self._resources.items():
             if found := self._attributes(name, resource, services):
                 self.attributes[name] = found
@@ -73,6 +73,8 @@ class References:
             case "AWS::SES::EmailIdentity":
                 identity = self.resolve(resource.get("Properties", {}).get("EmailIdentity"))
                 return {"Ref": identity} if identity and isinstance(identity, str) else None
+            case "AWS::SES::ConfigurationSet":
+                return {"Ref": name}
             case _:
                 return None
 

@@ -153,15 +153,18 @@ def partner_of(claims: Claims, accounts: Accounts) -> Partner:
 def principal_of(claims: Claims, partner: Partner) -> Principal:
     """Say who calls: the partner's record, narrowed to what the token covers."""
     covered = claims.business_units
+    units = tuple(unit for unit in partner.business_units if covered is None or unit.id in covered)
+    grants = partner.grants if claims.scope is None else partner.grants & claims.scope
     return Principal(
         partner=partner.id,
         user=partner.users[claims.user],
-        business_units=tuple(unit for unit in partner.business_units if covered is None or unit.id in covered),
+        business_units=units,
         order_source=partner.order_source,
         payment_terms=partner.payment_terms,
-        grants=tuple(sorted(partner.grants if claims.scope is None else partner.grants & claims.scope)),
+        grants=tuple(sorted(grants)),
         deals=partner.deals,
         company=partner.company,
+        narrowed=units != partner.business_units or grants != partner.grants,
     )
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from ordering import aws
 from ordering.aws import Call
+from ordering.clock import Deadline
 from ordering.errors import Unavailable
 
 Bus = Call
@@ -71,11 +72,13 @@ class EventBus:
 
     Args:
         pauses: Waits ever longer at each step, and raises `Unavailable` when the deadline comes; see `Table.pauses`.
+        deadline: When no further request is begun, however well they go.
     """
 
     call: Bus
     name: str
     pauses: Callable[[], Iterator[None]]
+    deadline: Deadline | None = None
 
     def put(self, entries: Iterable[Entry]) -> None:
         """Put entries onto the bus: at least once, and in order within a group as who drops doubles sees it.
@@ -91,15 +94,11 @@ class EventBus:
             del waiting[group]
         pauses = self.pauses()
         while waiting:
+            if self.deadline and self.deadline.remaining() <= 0:
+                raise Unpublished([*waiting, *hopeless])
             batch = _heads(waiting)
             codes = self._send(batch)
-            for entry, code in zip(batch, codes, strict=True):
-                queue = waiting.pop(entry.group)
-                left = queue[1:] if code is None else queue
-                if code in _HOPELESS:
-                    hopeless.append(entry.group)
-                elif left:
-                    waiting[entry.group] = left  # behind the others, which it must not hold up
+            hopeless += _drop(waiting, batch, codes)
             if waiting and any(code is not None and code not in _HOPELESS for code in codes):
                 try:
                     next(pauses)
@@ -124,9 +123,10 @@ class EventBus:
             answer: dict[str, Any] = self.call("PutEvents", {"Entries": entries})
         except Unavailable:
             return ["NoAnswer"] * len(batch)
-        if not answer.get("FailedEntryCount"):
-            return [None] * len(batch)
-        return [None if result.get("EventId") else result.get("ErrorCode", "Unknown") for result in answer["Entries"]]
+        results = answer.get("Entries", ())
+        if len(results) != len(batch):
+            return ["NoAnswer"] * len(batch)
+        return [None if result.get("EventId") else result.get("ErrorCode", "Unknown") for result in results]
 
 
 def connect_when_called(**settings: Any) -> Bus:
@@ -141,6 +141,17 @@ def nowhere(operation: str, request: dict[str, Any]) -> dict[str, Any]:  # noqa:
         Unavailable: Always.
     """
     raise Unavailable
+
+
+def _drop(waiting: dict[str, list[Entry]], batch: Sequence[Entry], codes: Sequence[str | None]) -> Iterator[str]:
+    """Drop what was taken from what waits, and groups that cannot be mended; yields those."""
+    for entry, code in zip(batch, codes, strict=True):
+        queue = waiting.pop(entry.group)
+        left = queue[1:] if code is None else queue
+        if code in _HOPELESS:
+            yield entry.group
+        elif left:
+            waiting[entry.group] = left  # behind the others, which it must not hold up
 
 
 def _heads(waiting: dict[str, list[Entry]]) -> list[Entry]:

@@ -72,6 +72,8 @@ class Principal:
     """None where the partner is no CRM account."""
     company: str | None = None
     """The company's name; None where the partner orders no e-cards."""
+    narrowed: bool = False
+    """Whether the token covers less than the partner may do."""
 
     def unit(self, identifier: str) -> BusinessUnit | None:
         """Return the business unit of that id if the token covers it."""
@@ -94,4 +96,5 @@ class Principal:
             grants=tuple(raw["grants"]),
             deals=DealTerms(**raw["deals"]) if raw["deals"] else None,
             company=raw["company"],
+            narrowed=raw.get("narrowed", True),
         )

@@ -189,7 +189,7 @@ class Table:
         """Read one item, strongly consistent."""
         answer = self._call("GetItem", {"TableName": self.name, "Key": _key(key), "ConsistentRead": True})
         found = answer.get("Item")
-        return _plain_item(found) if found else None
+        return plain_item(found) if found else None
 
     def batch_get(self, keys: Sequence[Key]) -> dict[Key, Item]:
         """Read up to 100 items in one round trip, each strongly consistent but not as of one moment."""
@@ -200,7 +200,7 @@ class Table:
             wanted = {self.name: {"Keys": left[:_BATCH_LIMIT], "ConsistentRead": True}}
             answer = self._call("BatchGetItem", {"RequestItems": wanted})
             for raw in answer["Responses"].get(self.name, ()):
-                item = _plain_item(raw)
+                item = plain_item(raw)
                 found[item["pk"], item["sk"]] = item
             refused = answer.get("UnprocessedKeys", {}).get(self.name, {}).get("Keys", [])
             left = refused + left[_BATCH_LIMIT:]
@@ -223,7 +223,7 @@ class Table:
         }
         while True:
             answer = self._call("Query", request)
-            yield from map(_plain_item, answer["Items"])
+            yield from map(plain_item, answer["Items"])
             if not (resume := answer.get("LastEvaluatedKey")):
                 return
             request = {**request, "ExclusiveStartKey": resume}
@@ -264,7 +264,7 @@ class Table:
             ConditionFailed: Its condition did not hold.
         """
         answer = self._call("UpdateItem", {**_request(self.name, write), "ReturnValues": "ALL_NEW"})
-        return _plain_item(answer.get("Attributes", {}))
+        return plain_item(answer.get("Attributes", {}))
 
     def transact(self, writes: Sequence[Write]) -> None:
         """Carry out up to 100 writes, all or none.
@@ -387,7 +387,7 @@ def _check_whole(response_dict: Mapping[str, Any], **_: Any) -> None:
 
 def _raise_unless_transient(fault: ServiceFault) -> None:
     if fault.code == "ConditionalCheckFailedException":
-        raise ConditionFailed(_plain_item(fault.item) if fault.item else None) from fault
+        raise ConditionFailed(plain_item(fault.item) if fault.item else None) from fault
     if fault.code == "TransactionCanceledException":
         codes = {reason["Code"] for reason in fault.reasons}
         if _CONDITION in codes:
@@ -401,7 +401,7 @@ def _raise_unless_transient(fault: ServiceFault) -> None:
 def _reason(raw: Mapping[str, Any]) -> Reason | None:
     if raw["Code"] != _CONDITION:
         return None
-    return Reason(_plain_item(raw["Item"]) if raw.get("Item") else None)
+    return Reason(plain_item(raw["Item"]) if raw.get("Item") else None)
 
 
 def _kind(write: Write) -> str:
@@ -458,7 +458,12 @@ def _attribute(value: Any) -> dict[str, Any]:  # noqa: PLR0911 - one return for 
     raise TypeError(f"a table holds no {type(value).__name__}: {value!r}")
 
 
-def _plain_item(raw: Mapping[str, Any]) -> Item:
+def plain_item(raw: Mapping[str, Any]) -> Item:
+    """Read an item in the service's own notation.
+
+    Raises:
+        KeyError, ValueError: It has what no item of ours has, such as a number that is not whole.
+    """
     return {name: _plain(attribute) for name, attribute in raw.items()}
 
 
@@ -472,7 +477,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "N": int,
     "BOOL": lambda flag: flag,
     "NULL": lambda _: None,
-    "M": _plain_item,
+    "M": plain_item,
     "L": lambda parts: [_plain(part) for part in parts],
     "B": bytes,
     "NS": lambda parts: {int(part) for part in parts},

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING
 
-from ordering import authorizer, fulfilment, kms
+from ordering import authorizer, kms, queues
 from ordering.accounts import Accounts
 from ordering.catalogue import Catalogue, Recent
 from ordering.clients import Clients
@@ -17,15 +16,20 @@ from ordering.deal_orders import DealOrders
 from ordering.deal_products import DealProducts
 from ordering.ecard_catalogue import EcardCatalogue, RecentEcards
 from ordering.ecard_orders import EcardOrders
-from ordering.invocation import Context, deadline_of
 from ordering.kms import Kms, Sealer
 from ordering.orderbook import GRACE, OrderBook
 from ordering.principal import BusinessUnit
+from ordering.queues import Send as Enqueue
 from ordering.reference_tokens import ReferenceTokens
 from ordering.table import Send, Table, Usage, connect
 from ordering.token_desk import RecentKeys, TokenDesk
 from ordering.tokens import KeyRing, Verifier
 from ordering.training_orders import Sequence32, TrainingOrders
+from ordering.webhooks import Webhooks
+
+if TYPE_CHECKING:
+    from ordering.webhook_delivery import Deliverer
+    from ordering.webhook_post import Post
 
 KEYS_WITHIN = 3.0
 """Seconds within which the signing keys must have been read."""
@@ -51,19 +55,24 @@ class Services:
     recent_keys: RecentKeys = field(default_factory=RecentKeys)
     access_keys_key: str = ""
     """The key in KMS that seals access keys; not needed to open them."""
+    webhook_secrets_key: str = ""
+    """The key in KMS that seals the secrets of webhooks; not needed to open them."""
+    webhook_queue: Enqueue = queues.nowhere
+    local: bool = False
+    """Whether this is a local run, where webhooks may lead to any address."""
 
     def training_orders(self, unit: BusinessUnit, deadline: Deadline) -> TrainingOrders:
         """Return the training orders of a business unit, for one request."""
-        table = self._table(self.orders_table, deadline)
+        table = self.orders(deadline)
         return TrainingOrders(table, unit, sequence=self.sequence, now=self.now, grace=self.grace)
 
     def deal_orders(self, account: str, deadline: Deadline) -> DealOrders:
         """Return the deal orders of a CRM account, for one request."""
-        return DealOrders(self._table(self.orders_table, deadline), account, self.now, self.grace)
+        return DealOrders(self.orders(deadline), account, self.now, self.grace)
 
     def ecard_orders(self, company: str, deadline: Deadline) -> EcardOrders:
         """Return the e-card orders of a company, for one request."""
-        return EcardOrders(self._table(self.orders_table, deadline), company, now=self.now, grace=self.grace)
+        return EcardOrders(self.orders(deadline), company, now=self.now, grace=self.grace)
 
     def ecard_catalogue(self, company: str, deadline: Deadline) -> EcardCatalogue:
         """Return what a company can order of e-cards, for one request."""
@@ -75,7 +84,7 @@ class Services:
 
     def book(self, name: str, deadline: Deadline) -> OrderBook:
         """Return an order book by its name, for one request."""
-        return OrderBook(self._table(self.orders_table, deadline), name, now=self.now, grace=self.grace)
+        return OrderBook(self.orders(deadline), name, now=self.now, grace=self.grace)
 
     def catalogue(self, unit: BusinessUnit, deadline: Deadline) -> Catalogue:
         """Return the catalogue of a business unit, for one request."""
@@ -96,9 +105,34 @@ class Services:
         """Return what seals and opens access keys, for one request."""
         return Sealer(self.kms, self.access_keys_key)
 
+    def webhooks(self, deadline: Deadline) -> Webhooks:
+        """Return the addresses that events are sent to, for one request."""
+        sealer = Sealer(self.kms, self.webhook_secrets_key)
+        return Webhooks(self._table(self.accounts_table, deadline), sealer, anywhere=self.local, now=self.now)
+
+    def deliverer(self, deadline: Deadline, post: Post | None = None) -> Deliverer:
+        """Return what sends events to webhooks, for one request; without `post` all but sending them."""
+        # Imported here, since most functions neither send nor receive anything of the kind.
+        from ordering.webhook_delivery import Deliverer  # noqa: PLC0415
+        from ordering.webhook_post import nowhere  # noqa: PLC0415
+
+        return Deliverer(
+            self.orders(deadline),
+            self._table(self.accounts_table, deadline),
+            self.webhooks(deadline),
+            post or nowhere,
+            self.webhook_queue,
+            deadline,
+            self.now,
+        )
+
     def reference_tokens(self, deadline: Deadline) -> ReferenceTokens:
         """Return the reference tokens, for one request."""
         return ReferenceTokens(self._table(self.accounts_table, deadline))
+
+    def orders(self, deadline: Deadline) -> Table:
+        """Return the orders table, for one request."""
+        return self._table(self.orders_table, deadline)
 
     def _table(self, name: str, deadline: Deadline) -> Table:
         return Table(self.send, name, self.usage, deadline)
@@ -116,32 +150,11 @@ def from_environment() -> Services:
         issuer=os.environ.get("TOKEN_ISSUER", ""),
         audience=os.environ.get("TOKEN_AUDIENCE", ""),
         access_keys_key=os.environ.get("ACCESS_KEYS_KEY", ""),
+        webhook_secrets_key=os.environ.get("WEBHOOK_SECRETS_KEY", ""),
+        webhook_queue=queues.connect_when_called(os.environ.get("WEBHOOK_QUEUE", "")),
+        # Set by `sam local` and by the local run, and by nobody else.
+        local=os.environ.get("AWS_SAM_LOCAL") == "true",
     )
-
-
-def fulfilment_from_environment() -> Callable[[Mapping[str, Any], Context], dict[str, Any]]:
-    """Make the consumer of the orders table's stream; it answers with the records to begin again from."""
-    services = from_environment()
-
-    def handle(event: Mapping[str, Any], context: Context) -> dict[str, Any]:
-        deadline = deadline_of(context)
-        records = event["Records"]
-        failed = [
-            *fulfilment.settle_books(records, lambda name: services.book(name, deadline)),
-            *fulfilment.sweep_orders(
-                records, lambda account, order_id: services.deal_orders(account, deadline).lines(order_id)
-            ),
-            # Last, because it takes whatever time there is.
-            *fulfilment.issue_keys(
-                records,
-                lambda unit: services.training_orders(unit, deadline),
-                services.access_keys_sealer(),
-                deadline,
-            ),
-        ]
-        return {"batchItemFailures": [{"itemIdentifier": sequence_number} for sequence_number in failed]}
-
-    return handle
 
 
 def authorizer_from_environment() -> authorizer.Handler:

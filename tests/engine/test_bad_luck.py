@@ -1,0 +1,320 @@
+"""Everything behind the API at once, on a bad day: what dies, is down, is slow or answers nonsense, and what is left.
+
+Each case runs the same day: training orders, one of them with its keys by mail; e-card orders, of which one waits for
+money, one for stock and one for nothing any more, since it is cancelled; money, stock and cancellation come in as
+events; both partners have a webhook. Afterwards it is judged by what people outside saw: orders are where they belong,
+each with every key or certificate, each mail arrived, and each event of each order did, in its order.
+
+Each case has a row of the table in docs/faults.md, which is printed at the end of the run.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import logging
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from ordering.aws import NotCarriedOut, Refused
+from ordering.errors import Unavailable
+from ordering.lifecycle import TrainingStatus
+from ordering.table import Put, Table
+from ordering.webhook_post import NotPosted
+from support import faults
+from support.backstage import START, Backstage, Do, Mishap, Step, killed
+from support.days import Day
+from support.training import School
+
+HOUR = timedelta(hours=1)
+
+
+# What can go wrong.
+
+Fits = Callable[[Step], bool]
+
+
+def to(service: str, operation: str = "") -> Fits:
+    return lambda step: step.service == service and operation in step.operation
+
+
+def anything(_: Step) -> bool:
+    return True
+
+
+def nothing(_: Step) -> bool:
+    return False
+
+
+def raising(error: Exception) -> Mishap:
+    def mishap(_: Step, __: Do) -> dict[str, Any]:
+        raise error
+
+    return mishap
+
+
+def unheard(error: Exception) -> Mishap:
+    """The call takes effect, and its answer is lost."""
+
+    def mishap(_: Step, do: Do) -> dict[str, Any]:
+        do()
+        raise error
+
+    return mishap
+
+
+def answering(*answers: dict[str, Any]) -> Mishap:
+    """The call does not take effect, and its answers make no sense."""
+    following = itertools.cycle(answers)
+    return lambda _, __: next(following)
+
+
+def over_dynamodb(fault: faults.Fault) -> Mishap:
+    return lambda step, do: fault(lambda *_: do(), step.operation, dict(step.request))
+
+
+def one_in(share: int, *mishaps: Mishap) -> Mishap:
+    """Meet one step in so many, drawn at random, with one of some mishaps."""
+    draw = random.Random(share)
+
+    def mishap(step: Step, do: Do) -> dict[str, Any]:
+        return draw.choice(mishaps)(step, do) if draw.randrange(share) == 0 else do()
+
+    return mishap
+
+
+def dies_before(_: Step, __: Do) -> dict[str, Any]:
+    raise faults.Crash
+
+
+def dies_after(_: Step, do: Do) -> dict[str, Any]:
+    do()
+    raise faults.Crash
+
+
+@dataclass(frozen=True)
+class Case:
+    """A bad day: which steps meet with what, how long, and what may come twice of it."""
+
+    name: str
+    fits: Fits
+    mishap: Mishap
+    lasting: timedelta = HOUR
+    twice: frozenset[str] = frozenset()
+    """What may come more than once: mails, events on the bus, messages to webhooks."""
+    world: Mapping[str, Any] = field(default_factory=dict)
+    replayed: bool = False
+    """Whether it goes on for so long that something is dead, and an operator has to replay it."""
+    seconds: float = 0
+    """How much longer each of those steps takes."""
+
+    def meet(self, world: Backstage) -> list[Step]:
+        """Let steps meet with it, and return those that have when it is over."""
+        met: list[Step] = []
+
+        def mishap(step: Step, do: Do) -> dict[str, Any]:
+            if step.at >= START + self.lasting or not self.fits(step):
+                return do()
+            met.append(step)
+            world.wait(self.seconds)
+            return self.mishap(step, do)
+
+        world.mishap = mishap
+        return met
+
+
+def none(_: Step, do: Do) -> dict[str, Any]:
+    """Let it be done."""
+    return do()
+
+
+MAILS, EVENTS, MESSAGES = "mails", "events", "messages"
+NOBODY = Unavailable("nobody answers")
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> Iterator[None]:
+    """Log nothing: on a bad day there is much to tell."""
+    logging.disable(logging.CRITICAL)
+    yield
+    logging.disable(logging.NOTSET)
+
+
+CASES = [
+    Case("nothing", nothing, none),
+    Case("every batch and every message is delivered twice", nothing, none, world={"twice": True}),
+    Case("one record at a time", nothing, none, world={"batch": 1}),
+    Case("EventBridge is down", to("events"), raising(NOBODY)),
+    Case("EventBridge is slow", to("events"), none, seconds=1.9),
+    Case("EventBridge takes entries and does not say so", to("events"), unheard(NOBODY), twice=frozenset({EVENTS})),
+    Case("EventBridge refuses every other entry", nothing, none, world={"picky": True}),
+    Case("EventBridge answers nonsense", to("events"), answering({}, {"Entries": [{}]}, {"FailedEntryCount": "x"})),
+    Case("EventBridge may not be called", to("events"), raising(Refused("PutEvents", "AccessDeniedException"))),
+    Case("SES is down", to("ses"), raising(NotCarriedOut())),
+    Case("SES is slow", to("ses"), none, seconds=9),
+    Case("SES says that mails come too fast", to("ses"), raising(Refused("SendEmail", "TooManyRequestsException"))),
+    Case("SES is not set up", to("ses"), raising(Refused("SendEmail", "NotFoundException"))),
+    Case("SES takes mails, says so only by its events", to("ses"), unheard(NOBODY)),
+    Case(
+        "SES takes mails and never says so",
+        to("ses"),
+        unheard(NOBODY),
+        timedelta(minutes=10),
+        frozenset({MAILS}),
+        {"feedback": False},
+    ),
+    Case("SES answers nonsense", to("ses"), answering({}, {"MessageId": ""}, {"MessageId": 5})),
+    Case("receivers are down", to("webhook"), raising(NotPosted("the connection failed")), 6 * HOUR),
+    Case("receivers are slow", to("webhook"), raising(NotPosted("it took too long")), 6 * HOUR, seconds=5),
+    Case("receivers answer nonsense", to("webhook"), answering(*({"status": n} for n in (500, 301, 404, 0))), 6 * HOUR),
+    Case(
+        "receivers take messages and do not say so",
+        to("webhook"),
+        unheard(NotPosted("it took too long")),
+        twice=frozenset({MESSAGES}),
+    ),
+    Case("KMS is down", to("kms"), raising(NOBODY)),
+    Case("the queue of mails cannot be written to", to("sqs", "MailQueue"), raising(NOBODY)),
+    Case(
+        "the queue of webhooks cannot be written to",
+        to("sqs", "WebhookQueue"),
+        raising(NOBODY),
+        twice=frozenset({EVENTS}),
+    ),
+    Case(
+        "queues take messages and do not say so",
+        to("sqs"),
+        unheard(NOBODY),
+        twice=frozenset({EVENTS, MESSAGES}),
+        replayed=True,
+    ),
+    Case(
+        "no queue can be written to, and EventBridge is down",
+        lambda step: step.service in {"sqs", "events"},
+        raising(NOBODY),
+        replayed=True,
+    ),
+    Case("DynamoDB is down", to("dynamodb"), over_dynamodb(faults.cut), HOUR),
+    Case("DynamoDB is throttled", to("dynamodb"), over_dynamodb(faults.throttled), timedelta(minutes=30)),
+    Case(
+        "one call to DynamoDB in five fails, in every way",
+        to("dynamodb"),
+        one_in(
+            5, *map(over_dynamodb, (faults.cut, faults.failed, faults.throttled, faults.answer_lost, faults.conflict))
+        ),
+    ),
+    Case(
+        "one call in ten fails, to whomever",
+        anything,
+        one_in(10, raising(NOBODY)),
+        twice=frozenset({EVENTS, MESSAGES}),
+    ),
+    Case(
+        "one call in twenty kills who makes it",
+        anything,
+        one_in(20, dies_before, dies_after),
+        twice=frozenset({MAILS, EVENTS, MESSAGES}),
+    ),
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_bad_days(case: Case, report: Callable[[str], None]) -> None:
+    """Whatever goes wrong, in the evening everything is where it belongs, and nothing came twice that need not."""
+    day = Day(**case.world)
+    day.begin()
+    met = case.meet(day.world)
+    day.world.run()
+    dead = day.dead
+    if case.replayed:
+        day.world.wait(case.lasting.total_seconds())
+        day.world.replay()
+    day.judge()
+    doubles = dict(zip((MAILS, EVENTS, MESSAGES), day.doubles, strict=True))
+
+    assert (dead > 0, day.dead) == (case.replayed, 0)
+    assert {name for name, count in doubles.items() if count} <= case.twice
+    report(row(case.name, len(met), day, doubles, dead))
+
+
+def row(name: str, met: int, day: Day, doubles: Mapping[str, int], dead: int = 0) -> str:
+    world = day.world
+    took = max(step.at for step in world.steps) - START
+    counts = " / ".join(str(doubles[kind]) for kind in (MAILS, EVENTS, MESSAGES))
+    return f"| {name} | {met:,} of {len(world.steps):,} | {int(took.total_seconds()) // 60} min | {counts} | {dead} |"
+
+
+READS = frozenset({"GetItem", "BatchGetItem", "Query", "Decrypt", "GenerateDataKey"})
+
+
+def test_killed_anywhere(report: Callable[[str], None]) -> None:
+    """A function that dies before or after any of its calls leaves nothing lost, nothing half done, no mail twice."""
+    day = Day()
+    day.begin()
+    day.world.run()
+    # After what changes nothing is before what comes next.
+    deaths = [(step.number, False) for step in day.world.steps]
+    deaths += [(step.number, True) for step in day.world.steps if step.operation not in READS]
+    doubles, crashes = Counter[str](), 0
+    for number, after in deaths:
+        day = Day()
+        day.begin()
+        day.world.mishap = killed(number, after=after)
+        day.world.run()
+        day.judge()
+        crashes += day.world.crashes
+        doubles.update(dict(zip((MAILS, EVENTS, MESSAGES), day.doubles, strict=True)))
+        assert (day.dead, day.doubles[0]) == (0, 0), f"killed {'after' if after else 'before'} step {number}"
+
+    assert crashes == len(deaths)
+    report(row("a function dies once, before or after any one of its calls: all days", crashes, day, doubles))
+
+
+def test_unreadable_items(report: Callable[[str], None]) -> None:
+    """What nobody can read holds nothing up, is kept in the end, and can be replayed once somebody can."""
+    day = Day()
+    table = Table(day.world.tables, "OrdersTable")
+    unreadable = [{"pk": f"ORDER#training#{number}", "sk": "ORDER", "order": "nonsense"} for number in (7_001, 7_002)]
+    table.put(Put(unreadable[0]))
+    day.begin()
+    table.put(Put(unreadable[1]))
+    day.world.run()
+    told = max(step.at for step in day.world.steps if step.service in {"events", "ses", "webhook"})
+    dead = {name: len(messages) for name, messages in day.world.dead.items() if messages}
+    day.judge()
+    table.delete_all([(str(item["pk"]), str(item["sk"])) for item in unreadable])
+    day.world.replay()
+
+    assert told - START < timedelta(seconds=1)
+    assert (dead, day.dead) == ({"LaterQueue": 2}, 0)
+    report(row("two records cannot be read", 2, day, dict.fromkeys((MAILS, EVENTS, MESSAGES), 0), 2))
+
+
+def test_ten_thousand_records_at_once(report: Callable[[str], None]) -> None:
+    """Orders that came in while nothing followed the table are all done with, once each, and nothing is put aside."""
+    world = Backstage()
+    school = School(world.tables, world.kms, now=lambda: world.now)
+    orders = [school.place(1) for _ in range(5_000)]
+    waiting = world.waiting
+    began = time.monotonic()
+    world.run()
+    took = time.monotonic() - began
+    keys = [key for order in orders for *_, key in school.keys(order)]
+    events = Counter(json.loads(entry["Detail"])["id"] for entry in world.bus)
+
+    assert waiting == 10_000
+    assert {school.orders().order(order).status for order in orders} == {TrainingStatus.COMPLETED}
+    assert (len(keys), len({*keys})) == (5_000, 5_000)
+    assert (len(events), {*events.values()}) == (10_000, {1})
+    assert (world.given_up, world.queues, world.dead) == ([], {}, {})
+    report(
+        f"10,000 records at once: {world.invocations} invocations, {len(world.steps) / 10_000:.1f} calls a record, "
+        f"{took:.0f} s"
+    )
