@@ -23,10 +23,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from ordering.clock import Deadline, to_text
-from ordering.errors import Invalid, NotFound, Unavailable
+from ordering.errors import Invalid, NotFound
 from ordering.kms import Sealer
 from ordering.order_events import event_id
-from ordering.queues import handle_each
 from ordering.table import Put, Table
 from ordering.web_addresses import is_public, read_address
 from ordering.webhook_delivery import MISSED_KEPT, PARKED_KEPT, TRIES, Deliverer, Message, Parked
@@ -982,21 +981,11 @@ def test_too_little_time(installation: Installation) -> None:
     assert ids(receiver) == [FIRST, FIRST]
 
 
-def test_batches(installation: Installation, caplog: pytest.LogCaptureFixture) -> None:
-    """One message's trouble holds up no other; it is told which must come again."""
-    handled: list[str] = []
+def test_messages(installation: Installation) -> None:
+    """A message is read back as it was written; what is none is told, and ends with the dead letters."""
+    message = Message("p", "w", "o", 1, 2, 3.5)
 
-    def handle(body: str) -> None:
-        if body == "bad":
-            raise Unavailable
-        handled.append(body)
-
-    records = [{"messageId": body, "body": body} for body in ("a", "bad", "b")]
-    with caplog.at_level(logging.CRITICAL):
-        assert handle_each(records, handle) == ["bad"]
-
-    assert handled == ["a", "b"]
-    assert Message.from_text(Message("p", "w", "o", 1, 2, 3.5).to_text()) == Message("p", "w", "o", 1, 2, 3.5)
+    assert Message.from_text(message.to_text()) == message
     with pytest.raises(ValueError, match="Expecting value"):
         installation.deliverer.handle("nonsense")
 

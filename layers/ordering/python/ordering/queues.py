@@ -61,6 +61,10 @@ def handle_each(records: Iterable[Mapping[str, Any]], handle: Callable[[str], No
     for record in records:
         try:
             handle(record["body"])
+        except Unavailable as error:
+            reason = type(error).__name__
+            _log.warning("message comes again", extra={"message_id": record["messageId"], "reason": reason})
+            failed.append(record["messageId"])
         except Exception:  # noqa: BLE001 - whatever it is, the other messages must not suffer
             _log.exception("message failed", extra={"message_id": record["messageId"]})
             failed.append(record["messageId"])
