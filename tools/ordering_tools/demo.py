@@ -326,7 +326,8 @@ def _id(name: str) -> str:
 def _greeting(demo: dict[str, Any], state: Path) -> str:
     order = {
         "purchaseOrderReference": "PO-4711",
-        "emailKeys": False,
+        "contactEmail": JOHN.user_name,
+        "emailKeys": True,
         "orderItems": [{"featureSetId": AZ_300_STANDARD.id, "quantity": 3}],
     }
     return f"""\
@@ -339,6 +340,7 @@ curl -si -H "Authorization: Bearer $TOKEN" -H "Idempotency-Key: $(date +%s)" --j
   "$URL/api/v2/orders?businessUnitId=$UNIT"
 curl -s -H "Authorization: Bearer $TOKEN" "$URL/api/v2/orders?businessUnitId=$UNIT&_page=4"
 curl -s -H "Authorization: Bearer $TOKEN" "$URL/api/v2/orders/2/keys?businessUnitId=$UNIT"
+.venv/bin/ordering mail show
 
 DEALS_TOKEN={demo["tokens"]["deals"]}
 
