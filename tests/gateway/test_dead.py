@@ -1,13 +1,13 @@
 """What failed too often, through a running stack: listed, shown and put back."""
 
 import json
-import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from gateway.waiting import eventually
 from ordering_tools import cli
 from ordering_tools.dead import open_dead_letters
 from ordering_tools.local.account import queue_url
@@ -18,13 +18,6 @@ from ordering_tools.local.state import find
 from ordering_tools.local.wire import Wire
 
 pytestmark = pytest.mark.gateway
-
-
-def eventually(check: Callable[[], Any], seconds: float = 10) -> Any:
-    deadline = time.monotonic() + seconds
-    while not (found := check()) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return found
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,7 @@ import httpx
 import pytest
 
 from client.deals import Deals, a_deal
+from gateway.waiting import eventually
 from ordering.clock import system_clock
 from ordering.principal import DealTerms
 from ordering_tools import demo, demo_deals
@@ -90,13 +91,6 @@ def own_error(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
 def check_headers(answer: httpx.Response) -> None:
     assert (answer.headers["Content-Language"], answer.headers["Vary"]) == ("en", "Content-Language")
     assert str(uuid.UUID(answer.headers["X-Request-Id"])) == answer.headers["X-Request-Id"]
-
-
-def eventually(check: Callable[[], bool], seconds: float = 10) -> bool:
-    deadline = time.monotonic() + seconds
-    while not check() and time.monotonic() < deadline:
-        time.sleep(0.1)
-    return check()
 
 
 def test_demo_tokens(deals: Deals, http: httpx.Client) -> None:

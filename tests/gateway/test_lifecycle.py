@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -15,6 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from gateway.waiting import eventually
 from ordering_tools.local.engine import dynamodb
 from ordering_tools.local.stack import LocalStack, StackError, running
 
@@ -32,13 +32,6 @@ def project(tmp_path: Path) -> Path:
 
 def behave(stack: LocalStack, **wish: object) -> httpx.Response:
     return httpx.post(f"{stack.base_url}/behave", json=wish, timeout=20)
-
-
-def eventually(check: Callable[[], bool], seconds: float = 10) -> bool:
-    deadline = time.monotonic() + seconds
-    while not check() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return check()
 
 
 def processes() -> dict[int, int]:

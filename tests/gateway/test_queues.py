@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from botocore.session import get_session
 
+from gateway.waiting import eventually
 from ordering_tools.local.account import queue_url
 from ordering_tools.local.batches import BadReportError
 from ordering_tools.local.dead_letters import peek_at
@@ -391,13 +392,6 @@ def calls(stack: LocalStack, name: str) -> list[dict[str, Any]]:
 def waiting(stack: LocalStack, queue: str) -> int:
     """How many messages a queue has, hidden ones included."""
     return len(peek_at(stack.endpoint, queue))
-
-
-def eventually(check: Callable[[], Any], seconds: float = 10) -> Any:
-    deadline = time.monotonic() + seconds
-    while not (found := check()) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return found
 
 
 @pytest.mark.gateway

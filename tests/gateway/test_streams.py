@@ -5,13 +5,14 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ordering_tools.local.engine import connect, dynamodb
+from gateway.waiting import eventually
+from ordering_tools.local.dead_letters import peek_at
+from ordering_tools.local.engine import dynamodb
 from ordering_tools.local.stack import LocalStack, running
 
 pytestmark = pytest.mark.gateway
@@ -45,13 +46,6 @@ def keys(call: dict[str, Any]) -> list[str]:
 
 def delivered(stack: LocalStack, prefix: str) -> list[str]:
     return [key for call in calls(stack, prefix) for key in keys(call) if key.startswith(prefix)]
-
-
-def eventually(check: Callable[[], Any], seconds: float = 10) -> bool:
-    deadline = time.monotonic() + seconds
-    while not check() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    return bool(check())
 
 
 @pytest.fixture
@@ -155,25 +149,24 @@ def test_exhausted_retries_are_told(stack: LocalStack) -> None:
 
 def test_bisection_isolates(stack: LocalStack) -> None:
     """A record that fails its batch ends alone in the on-failure queue, and all others are delivered in order."""
-    wishes = {"BISECT#d": "raise"}
-    names = [f"BISECT#{letter}" for letter in "abcdefg"]
-    put(stack, *(item(name, wish=wishes.get(name, "")) for name in names))
+    names = [f"BISECT#alone-{letter}" for letter in "abcdefg"]
+    bad = names[3]
+    put(stack, *(item(name, wish="raise" if name == bad else "") for name in names))
 
-    assert eventually(lambda: "Bisected: gave up 1 record" in stack.said())
-    assert eventually(lambda: keys(calls(stack, "BISECT#")[-1])[-1] == "BISECT#g")
-    good = [call for call in calls(stack, "BISECT#") if "BISECT#d" not in keys(call)]
-    assert [key for call in good for key in keys(call)] == [name for name in names if name != "BISECT#d"]
-    assert [keys(call) for call in calls(stack, "BISECT#")].count(["BISECT#d"]) == 2
-    queue = connect("sqs", stack.endpoint)
-    url = queue.get_queue_url(QueueName="GivenUpQueue")["QueueUrl"]
-    (message,) = queue.receive_message(QueueUrl=url, WaitTimeSeconds=2)["Messages"]
-    told = json.loads(message["Body"])
+    def good() -> list[str]:
+        return [key for call in calls(stack, "BISECT#alone-") if bad not in keys(call) for key in keys(call)]
+
+    assert eventually(lambda: names[-1] in good())
+    assert good() == [name for name in names if name != bad]
+    alone, again = (call for call in calls(stack, bad) if keys(call) == [bad])
+    sequence = alone["records"][0]["dynamodb"]["SequenceNumber"]
+    assert again["records"] == alone["records"]
+    bodies = (json.loads(message["Body"]) for message in peek_at(stack.endpoint, "GivenUpQueue"))
+    (told,) = (body for body in bodies if body["DDBStreamBatchInfo"]["startSequenceNumber"] == sequence)
     assert told["requestContext"]["condition"] == "RetryAttemptsExhausted"
     assert told["responseContext"]["functionError"] == "Unhandled"
-    (alone, _) = (call for call in calls(stack, "BISECT#d") if len(keys(call)) == 1)
-    sequence = alone["records"][0]["dynamodb"]["SequenceNumber"]
     batch = told["DDBStreamBatchInfo"]
-    assert (batch["startSequenceNumber"], batch["endSequenceNumber"], batch["batchSize"]) == (sequence, sequence, 1)
+    assert (batch["endSequenceNumber"], batch["batchSize"]) == (sequence, 1)
 
 
 def test_order_per_item_in_parallel(stack: LocalStack) -> None:

@@ -2,20 +2,37 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from ordering.accounts import Accounts
-from ordering_tools import demo
+from ordering_tools import cli, commands, demo
 from ordering_tools.installation import Installation, reopen
+from ordering_tools.local.dead_letters import peek_at
+from ordering_tools.local.engine import connect
+from ordering_tools.local.mails import Mail, create_senders, sent_mails
 from ordering_tools.local.stack import LocalStack
+from ordering_tools.local.state import find
 
 COMMAND = Path(sys.executable).with_name("ordering")
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
 
 
 @dataclass(frozen=True)
@@ -38,6 +55,13 @@ class RealStack:
     def accounts(self) -> Accounts:
         return Accounts(self.installation.accounts)
 
+    @cached_property
+    def services(self) -> str:
+        """Where the services are that are not DynamoDB."""
+        found = find(self.stack.state)
+        assert found
+        return found.services
+
     def command(self, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
         """Run the `ordering` command on the installation, in a process of its own."""
         return subprocess.run(
@@ -47,6 +71,36 @@ class RealStack:
             check=False,
             timeout=60,
         )
+
+    def ordering(self, *arguments: str) -> Done:
+        """Run the `ordering` command in this process and over its connection: both take longer to make than to use."""
+        with (
+            patch.object(commands, "reopen", return_value=self.installation),
+            redirect_stdout(io.StringIO()) as out,
+            redirect_stderr(io.StringIO()) as err,
+        ):
+            code = cli.main([*arguments, "--state", str(self.stack.state)])
+        return Done(code, out.getvalue().strip(), err.getvalue().strip())
+
+    def mails_to(self, address: str) -> list[Mail]:
+        """Return what an address was sent, oldest first."""
+        return [mail for mail in sent_mails(self.services) if address in mail.recipients]
+
+    def queued(self, queue: str, text: str) -> list[Mapping[str, Any]]:
+        """Return the messages of a queue that have a text in their bodies, also those that nobody can receive now."""
+        return [message for message in peek_at(self.services, queue) if text in message["Body"]]
+
+    @contextmanager
+    def sandbox(self) -> Iterator[None]:
+        """Have SES refuse mails to any domain but `example.com`, as it does in its sandbox."""
+        ses = connect("sesv2", self.services)
+        create_senders(ses, {"example.com"})
+        details = {"MailType": "TRANSACTIONAL", "WebsiteURL": "https://example.com"}
+        ses.put_account_details(ProductionAccessEnabled=False, **details)
+        try:
+            yield
+        finally:
+            ses.put_account_details(ProductionAccessEnabled=True, **details)
 
     @property
     def logs(self) -> str:

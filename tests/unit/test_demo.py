@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import stat
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -18,12 +19,14 @@ from ordering.accounts import Accounts
 from ordering.authorizer import Doorkeeper, Handler, Unauthorized, make_handler
 from ordering.certificates import Stock, read_shelves
 from ordering.clock import Deadline
+from ordering.ecard_orders import EcardOrders
 from ordering.lifecycle import EcardStatus
 from ordering.principal import BusinessUnit, Principal
 from ordering.tokens import KeyRing, TokenRefused, Verifier
 from ordering.wiring import Services
 from ordering_tools import demo, demo_ecards, installation, keys
 from ordering_tools.installation import Installation, open_at
+from ordering_tools.signing import development_key
 from support.ecards import Rewards, ask, card, credentials
 from support.gateway import Client, LambdaContext, Reply
 from support.kms import MemoryKms
@@ -322,7 +325,7 @@ def test_client_in_the_shell(made: Demo) -> None:
 
 
 def test_ecard_orders_to_page_through(made: Demo) -> None:
-    """There are some pages of e-card orders, newest first, with every status among them but perhaps Created."""
+    """There are some pages of e-card orders, newest first, all of them paid or cancelled."""
     company = made.company("ecards")
     pages = [company.read(f"/v1/orders?page={page}") for page in (1, 2, 3)]
     shown = [one for page in pages for one in page["data"]]
@@ -330,7 +333,7 @@ def test_ecard_orders_to_page_through(made: Demo) -> None:
     assert (pages[0]["totalPages"], len(shown)) == (3, 45)
     assert [one["number"] for one in shown] == list(range(45, 0, -1))
     assert sorted((one["createdDate"] for one in shown), reverse=True) == [one["createdDate"] for one in shown]
-    assert {one["status"] for one in shown} | {"Created"} == {str(status) for status in EcardStatus}
+    assert {one["status"] for one in shown} == {"Payed", "Cancelled"}
 
 
 def test_an_order_of_each_status_is_what_it_says(made: Demo) -> None:
@@ -354,11 +357,16 @@ def test_cards_of_the_demo(made: Demo) -> None:
     assert prices[1, "1000 ₽"] == 1100
 
 
-def test_stock_of_the_demo(made: Demo) -> None:
-    """Every card but one has certificates left, so that an order can be carried on and another has to wait."""
+def test_where_ecard_orders_come_to(tmp_path: Path) -> None:
+    """Carried on as fulfilment does, orders get certificates but for one stock; of every other one some are left."""
+    fresh = Installation(Memory(), MemoryKms(), development_key(tmp_path), "issuer", "audience")
+    demo_ecards.seed(fresh)
+    orders = EcardOrders(fresh.orders, demo_ecards.COMPANY)
+    came_to = Counter(orders.carry_on(one.id).status for one in orders.page(0, 100).items)
     stocks = [Stock(one.id, value.name) for one in demo_ecards.CARDS for value in one.face_values]
-    shelves = read_shelves(made.installation.orders, stocks)
+    shelves = read_shelves(fresh.orders, stocks)
 
+    assert came_to == {EcardStatus.READY: 34, EcardStatus.AWAITING: 7, EcardStatus.CANCELLED: 4}
     assert [stock for stock in stocks if not shelves[stock].count] == [demo_ecards.SHORT]
 
 
