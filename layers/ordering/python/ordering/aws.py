@@ -1,4 +1,4 @@
-"""Services of AWS that are called now and then: EventBridge, SQS and SES.
+"""Services of AWS that are called now and then: EventBridge, KMS, SQS and SES.
 
 What a call comes to where it is not answered with a result:
 

@@ -1,4 +1,4 @@
-"""AWS KMS, and the only module that talks to it: keys that sign, and keys that seal what is stored.
+"""AWS KMS: keys that sign, and keys that seal what is stored.
 
 A `Kms` is one callable through which every call passes, by its name in the API. When KMS does not answer,
 `errors.Unavailable` is raised.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,13 +17,13 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from jwt.utils import der_to_raw_signature
 
+from ordering import aws
+from ordering.aws import Call, Refused
 from ordering.errors import Unavailable
 
 Kms = Callable[[str, dict[str, Any]], dict[str, Any]]
 """Carries out one operation of KMS and returns its answer."""
 
-CONNECTED_WITHIN = 1.0
-ANSWERED_WITHIN = 2.0
 _NONCE = 12
 _DATA_KEYS = 64
 
@@ -35,55 +35,37 @@ class BrokenSeal(Exception):
 def connect(**settings: Any) -> Kms:
     """Make a connection with botocore's own credentials, region and endpoint resolution.
 
+    What it returns raises `aws.Refused` where no second try can help.
+
     Args:
         settings: Further arguments of botocore's `create_client`, for instance `endpoint_url`.
     """
-    # Imported here, as in `table`.
-    from botocore import xform_name  # noqa: PLC0415
-    from botocore.config import Config  # noqa: PLC0415
-    from botocore.exceptions import ClientError, ConnectionError, HTTPClientError  # noqa: A004, PLC0415
-    from botocore.session import get_session  # noqa: PLC0415
-
-    client = get_session().create_client(
-        "kms",
-        config=Config(
-            connect_timeout=CONNECTED_WITHIN,
-            read_timeout=ANSWERED_WITHIN,
-            retries={"mode": "standard", "total_max_attempts": 2},
-        ),
-        **settings,
-    )
-
-    def call(operation: str, request: dict[str, Any]) -> dict[str, Any]:
-        try:
-            answer: dict[str, Any] = getattr(client, xform_name(operation))(**request)
-        except (ConnectionError, HTTPClientError) as error:
-            raise Unavailable from error
-        except ClientError as error:
-            body: Mapping[str, Any] = error.response
-            if body["Error"]["Code"] in _TRANSIENT or body["ResponseMetadata"]["HTTPStatusCode"] >= 500:
-                raise Unavailable from error
-            if body["Error"]["Code"] == "InvalidCiphertextException":
-                raise BrokenSeal from error
-            raise
-        return answer
-
-    return call
-
-
-_TRANSIENT = frozenset({"ThrottlingException", "KeyUnavailableException", "DependencyTimeoutException"})
+    return _twice(aws.connect("kms", **settings))
 
 
 def connect_when_called() -> Kms:
     """Make a connection that is made with the first call: most functions make none."""
-    made: list[Kms] = []
+    return _twice(aws.connect_when_called("kms"))
 
-    def call(operation: str, request: dict[str, Any]) -> dict[str, Any]:
-        if not made:
-            made.append(connect())
-        return made[0](operation, request)
 
-    return call
+def _twice(call: Call) -> Kms:
+    """Try again once what passes: all that is asked of KMS can be asked again."""
+
+    def once(operation: str, request: dict[str, Any]) -> dict[str, Any]:
+        try:
+            return call(operation, request)
+        except Refused as refusal:
+            if refusal.code == "InvalidCiphertextException":
+                raise BrokenSeal from refusal
+            raise
+
+    def twice(operation: str, request: dict[str, Any]) -> dict[str, Any]:
+        try:
+            return once(operation, request)
+        except Unavailable:
+            return once(operation, request)
+
+    return twice
 
 
 def nowhere(operation: str, request: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG001 - as every `Kms`
