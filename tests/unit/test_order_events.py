@@ -7,7 +7,7 @@ import json
 import logging
 import re
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -25,7 +25,7 @@ from ordering.ecard_catalogue import Line
 from ordering.ecard_records import EcardOrder, EcardRecords, Held, Participant
 from ordering.errors import Unavailable
 from ordering.event_bus import BYTES_AT_MOST, EventBus
-from ordering.event_publisher import Publisher, publish_orders
+from ordering.event_publisher import Publisher
 from ordering.event_shapes import STATUSES, TYPES, schema, stale, type_of, write
 from ordering.incoming import MAIL_KINDS
 from ordering.incoming_shapes import SHAPES, sealing_context
@@ -412,43 +412,6 @@ def test_one_orders_trouble(table: Table, setting: Setting, caplog: pytest.LogCa
     assert replace(setting.publisher, announce=unavailable).publish([ECARDS]) == {ECARDS}
     assert setting.published(ECARDS) is None
     assert setting.publisher.publish([ECARDS]) == frozenset()
-
-
-def record(partition: str, number: int, name: str = "INSERT", sort: str = "ORDER") -> dict[str, Any]:
-    keys = {"pk": {"S": partition}, "sk": {"S": sort}}
-    return {"eventName": name, "dynamodb": {"Keys": keys, "SequenceNumber": str(number)}}
-
-
-def test_records_of_the_stream() -> None:
-    """Each order that the records touch is looked at once; delivery begins again at the first of one that failed."""
-    asked: list[list[str]] = []
-
-    def publish(orders: Iterable[str]) -> frozenset[str]:
-        asked.append([*orders])
-        return frozenset({"training#2"})
-
-    records = [
-        record("ORDER#training#1", 1),
-        record("ORDER#training#2", 2),
-        record("ORDER#training#2", 3, "MODIFY"),
-        record("ORDER#training#3", 4, "REMOVE"),
-        record("ORDER#training#4", 5, sort="LINE#0001"),
-        record("EVENTS#training#5", 6, sort="-"),
-    ]
-
-    assert publish_orders(records, publish) == ["2"]
-    assert asked == [["training#1", "training#2"]]
-    assert publish_orders(records[3:], publish) == []
-    assert len(asked) == 1
-
-
-def test_nothing_could_be_passed_on() -> None:
-    """Where nothing could be done at all, delivery begins again at every order's first record."""
-
-    def publish(_: Iterable[str]) -> frozenset[str]:
-        raise Unavailable
-
-    assert publish_orders([record("ORDER#training#1", 1), record("ORDER#training#2", 2)], publish) == ["1", "2"]
 
 
 def test_events_say_who_they_are() -> None:

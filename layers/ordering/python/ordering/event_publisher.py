@@ -15,20 +15,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from ordering.event_bus import Entry, EventBus, Unpublished
 from ordering.event_shapes import SOURCE
-from ordering.order_events import Event, Story, name_of, read_story
+from ordering.order_events import Event, Story, read_story
 from ordering.table import ConditionFailed, Key, Table, Update
 
 _log = logging.getLogger("ordering")
 
 _BATCH = 100
-_ORDER = "ORDER"
-
-Record = Mapping[str, Any]
-"""A record of a DynamoDB stream, as Lambda delivers it."""
 
 Announce = Callable[[str, str, Mapping[str, datetime]], None]
 """Tells the webhooks of a partner that events happened to an order: the latest of each type, with its time."""
@@ -104,29 +99,6 @@ class Publisher:
             self.table.update(
                 Update(_cursor(order), "SET published = :count", condition=condition, values={":count": count})
             )
-
-
-def publish_orders(records: Iterable[Record], publish: Callable[[Iterable[str]], frozenset[str]]) -> list[str]:
-    """Pass on what happened to the orders that the records of the stream touch, each once.
-
-    Returns:
-        The sequence number of the first record of each order that it could not be done for: where delivery must begin
-        again.
-    """
-    first: dict[str, str] = {}
-    for record in records:
-        change = record["dynamodb"]
-        name = name_of(change["Keys"]["pk"]["S"])
-        if name and change["Keys"]["sk"]["S"] == _ORDER and record["eventName"] != "REMOVE":
-            first.setdefault(name, change["SequenceNumber"])
-    if not first:
-        return []
-    try:
-        failed = publish(first)
-    except Exception:  # noqa: BLE001 - it is told by the answer
-        _log.exception("not published")
-        return [*first.values()]
-    return [number for name, number in first.items() if name in failed]
 
 
 def _entry(event: Event) -> Entry:
