@@ -1,6 +1,6 @@
 """The order book under real concurrency: 32 threads that create, others that page, settle and remove.
 
-`ORDERING_EXPLORE=deep` has each thread create 500 orders instead of 25.
+`ORDERING_EXPLORE=deep` has each thread create 500 orders instead of 50.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ordering.orderbook import OrderBook
 from support.faults import answer_lost, conflict, throttled, unreliable
 
 THREADS = 32
-EACH = 500 if os.environ.get("ORDERING_EXPLORE") == "deep" else 25
+EACH = 500 if os.environ.get("ORDERING_EXPLORE") == "deep" else 50
 SECONDS = 60.0
 GRACE = 2.1
 """A little more than it is: after so long nothing that died is in the way."""
