@@ -31,6 +31,7 @@ from ordering.webhook_post import NotPosted
 from support import faults
 from support.backstage import START, Backstage, Do, Mishap, Step, killed
 from support.days import Day
+from support.gateway import ROOT
 from support.training import School
 
 HOUR = timedelta(hours=1)
@@ -275,6 +276,13 @@ def test_killed_anywhere(report: Callable[[str], None]) -> None:
 
     assert crashes == len(deaths)
     report(row("a function dies once, before or after any one of its calls: all days", crashes, day, doubles))
+
+
+def test_the_page_has_every_day() -> None:
+    """Each of these days has its row in docs/faults.md."""
+    page = (ROOT / "docs" / "faults.md").read_text(encoding="utf-8")
+
+    assert [case.name for case in CASES if f"| {case.name} |" not in page] == []
 
 
 def test_unreadable_items(report: Callable[[str], None]) -> None:

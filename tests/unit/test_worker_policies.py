@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
-from ordering import workers
+from ordering import wiring, workers
+from ordering.clock import Deadline
+from ordering.errors import Invalid
 from ordering.incoming import CANCELLATIONS_REFUSED, EVENTS_REFUSED
 from ordering.mails import METRICS
 from ordering_tools.template import Template
@@ -187,6 +189,50 @@ def test_what_is_given_up_is_kept_and_told(queue: str) -> None:
         assert dead == [queue.replace("Queue", "DeadLetters"), "Arn"]
         # As AWS advises, so that a message is not received twice while its first receiver is throttled.
         assert properties["VisibilityTimeout"] >= 6 * timeout
+
+
+@pytest.mark.parametrize(
+    ("queue", "row"),
+    [
+        ("LaterQueue", "| an item that was put aside | every {minutes} minutes | {hours} hours |"),
+        ("MailQueue", "| a mail | every {minutes} minutes; "),
+        ("IncomingQueue", "| an event that came in | every {minutes} minutes | {hours} hours |"),
+    ],
+)
+def test_the_page_of_operations(queue: str, row: str) -> None:
+    """docs/operations.md says how often and how long things are tried, as the template has it."""
+    properties = RESOURCES[queue]["Properties"]
+    seconds, receives = properties["VisibilityTimeout"], properties["RedrivePolicy"]["maxReceiveCount"]
+    page = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    (line,) = (one for one in page.splitlines() if one.startswith(row.partition("{")[0]))
+
+    assert line.startswith(row.format(minutes=seconds // 60, hours=seconds * receives // 3600))
+    assert line.endswith(f"| {seconds * receives // 3600} hours |")
+
+
+@pytest.mark.parametrize("alarm", [name for name, one in RESOURCES.items() if one["Type"] == "AWS::CloudWatch::Alarm"])
+def test_alarms_are_explained(alarm: str) -> None:
+    """Each alarm has its row in docs/operations.md, with what to do."""
+    page = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+
+    assert f"\n| `{alarm.removesuffix('Alarm')}` | " in page
+
+
+def test_only_a_local_run_is_local(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Webhooks may lead anywhere only where `sam local` or the local run says so, and no function is told so."""
+    declared = {
+        name
+        for resource in RESOURCES.values()
+        for name in resource.get("Properties", {}).get("Environment", {}).get("Variables", {})
+    }
+    monkeypatch.delenv("AWS_SAM_LOCAL", raising=False)
+    deployed = wiring.from_environment()
+    monkeypatch.setenv("AWS_SAM_LOCAL", "true")
+
+    assert (deployed.local, wiring.from_environment().local) == (False, True)
+    assert "AWS_SAM_LOCAL" not in declared
+    with pytest.raises(Invalid):
+        deployed.webhooks(Deadline.after(1)).register("northwind", "https://127.0.0.1/")
 
 
 def test_the_stream() -> None:
