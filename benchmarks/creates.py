@@ -42,9 +42,9 @@ from benchmarks.report import Must, Results, Section
 from benchmarks.service import TYPICAL, Service
 from benchmarks.shop import ORDERS, PATIENCE, written_items
 from benchmarks.timing import no_collection
+from ordering.aws.dynamodb import ABSENT, Put, Send, ServiceFault, Table, Update
+from ordering.book.orderbook import Draft, OrderBook
 from ordering.errors import Unavailable
-from ordering.orderbook import Draft, OrderBook
-from ordering.table import ABSENT, Put, Send, ServiceFault, Table, Update
 
 NAME = "creates"
 WRITERS = (1, 4, 16, 32)

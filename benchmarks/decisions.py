@@ -20,13 +20,13 @@ from jwt.algorithms import ECAlgorithm
 
 from benchmarks.report import Must, Results, Section
 from benchmarks.service import Service
-from ordering.accounts import Partner
-from ordering.authorizer import Doorkeeper, Handler, make_handler
+from ordering.aws.dynamodb import Usage
 from ordering.clock import Deadline, system_clock
+from ordering.entry.wiring import Services
+from ordering.identity.accounts import Partner
+from ordering.identity.authorizer import Doorkeeper, Handler, make_handler
+from ordering.identity.tokens import Claims, KeyRing, PrivateKey, Signer, Verifier
 from ordering.principal import DealTerms, OrderSource, User
-from ordering.table import Usage
-from ordering.tokens import Claims, KeyRing, PrivateKey, Signer, Verifier
-from ordering.wiring import Services
 
 NAME = "decisions"
 REPETITIONS = 400

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ordering.table import Send, connect
-from ordering_tools.local.account import CREDENTIALS, REGION
-from ordering_tools.local.engine import Engine, create_tables, dynamodb
+from ordering.aws.dynamodb import Send, connect
+from ordering_tools.local.engine.account import CREDENTIALS, REGION
+from ordering_tools.local.engine.engine import Engine, create_tables, dynamodb
 from ordering_tools.template import TableDefinition, table_definitions
 
 ROOT = Path(__file__).resolve().parents[1]

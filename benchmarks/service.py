@@ -23,7 +23,7 @@ from typing import Any
 
 from benchmarks.expressions import apply_update, compile_condition
 from benchmarks.sizes import Raw, item_bytes, read_units, write_units
-from ordering.table import ServiceFault
+from ordering.aws.dynamodb import ServiceFault
 
 _READS = frozenset({"GetItem", "BatchGetItem", "Query"})
 _PAGE = 1024 * 1024

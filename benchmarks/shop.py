@@ -9,13 +9,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from benchmarks.service import Service
-from ordering.catalogue import FeatureSet, Listing, Price, Product
+from ordering.aws.dynamodb import Item, Key, Send, Table
+from ordering.book.listing import Listing
 from ordering.clock import Deadline
-from ordering.money import from_text
+from ordering.entry.wiring import Services
+from ordering.money import Price, from_text
 from ordering.principal import BusinessUnit, OrderSource, Principal, User
-from ordering.table import Item, Key, Send, Table
-from ordering.training_orders import Once, Placed, Request, Sequence32, TrainingOrder, TrainingOrders, Wish
-from ordering.wiring import Services
+from ordering.training.catalogue import FeatureSet, Product
+from ordering.training.orders import Once, Placed, Request, Sequence32, TrainingOrder, TrainingOrders, Wish
 
 ORDERS = "OrdersTable"
 PATIENCE = 60.0

@@ -31,11 +31,11 @@ from benchmarks.service import TYPICAL, Service
 from benchmarks.shop import ORDERS, PATIENCE
 from benchmarks.timing import no_collection
 from ordering import clock
+from ordering.aws.dynamodb import Table
+from ordering.book.sorted_lists import NEWEST_FIRST, OLDEST_FIRST, By, Part, Wanted
 from ordering.clock import Deadline
-from ordering.deal_orders import DealOrder, DealOrders
+from ordering.deals.orders import DealOrder, DealOrders
 from ordering.money import from_text
-from ordering.sorted_lists import NEWEST_FIRST, OLDEST_FIRST, By, Part, Wanted
-from ordering.table import Table
 
 NAME = "sorting"
 HELD = 10_000

@@ -12,7 +12,7 @@ from benchmarks import engine
 from benchmarks.report import Results, Section
 from benchmarks.service import Service
 from benchmarks.shop import ORDERS, Cost, Shop, written_items
-from ordering.table import Item, Put, Send, Table
+from ordering.aws.dynamodb import Item, Put, Send, Table
 
 NAME = "units"
 LINES = (1, 2, 5, 10, 50, 100, 200, 500)

@@ -14,9 +14,9 @@ from botocore.loaders import create_loader
 from botocore.session import get_session
 from moto import mock_aws
 
+from ordering.aws.dynamodb import connect
 from ordering.clock import Deadline
-from ordering.table import connect
-from ordering.wiring import Services
+from ordering.entry.wiring import Services
 from ordering_tools.local.stack import running
 from ordering_tools.template import table_definitions
 from support.gateway import Client

@@ -23,13 +23,13 @@ Command = tuple[str | Path, ...]
 
 def commands(wanted: set[str]) -> dict[str, Command]:
     """Return the checks by name; all of them where none is wanted in particular."""
-    functions = sorted((ROOT / "functions").glob("*/app.py"))
+    functions = sorted((ROOT / "functions").glob("*/*/app.py"))
     checks: dict[str, Command] = {
         "format": (BIN / "ruff", "format", "--check", "--quiet", "."),
         "lint": (BIN / "ruff", "check", "--quiet", "--output-format", "concise", "."),
         "types": (BIN / "mypy",),
         # Every function's module is called app, so each is checked on its own.
-        **{f"types of {path.parent.name}": (BIN / "mypy", path) for path in functions},
+        **{f"types of {path.parent.relative_to(ROOT / 'functions')}": (BIN / "mypy", path) for path in functions},
         "imports": (BIN / "lint-imports", "--no-cache"),
         "openapi": (BIN / "ordering", "openapi", "--check"),
         "lifecycle": (BIN / "ordering", "lifecycle", "--check"),

@@ -10,7 +10,7 @@ import pytest
 
 from client.deals import Deals
 from client.official_client import PYTHON, TESTS, OfficialClient, command
-from ordering_tools import demo_deals
+from ordering_tools.demo import deals as demo_deals
 from support.real_stack import RealStack
 
 

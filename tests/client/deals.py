@@ -9,12 +9,13 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any
 
-from ordering.accounts import Partner
 from ordering.clock import system_clock
+from ordering.identity.accounts import Partner
+from ordering.identity.reference_tokens import ReferenceTokens
+from ordering.identity.tokens import Claims
 from ordering.principal import DealTerms
-from ordering.reference_tokens import ReferenceTokens
-from ordering.tokens import Claims
-from ordering_tools import demo, demo_deals
+from ordering_tools.demo import deals as demo_deals
+from ordering_tools.demo import training as demo
 from support.real_stack import RealStack
 
 _deal_ids = itertools.count(1_000_000)

@@ -12,7 +12,7 @@ import pytest
 
 from client.deals import Deals, a_deal
 from client.official_client import OfficialClient
-from ordering_tools import demo_deals
+from ordering_tools.demo import deals as demo_deals
 
 pytestmark = pytest.mark.gateway
 

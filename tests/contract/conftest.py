@@ -10,9 +10,10 @@ import pytest
 from botocore.session import get_session
 from moto import mock_aws
 
-from ordering.table import connect
-from ordering.wiring import Services
+from ordering.aws.dynamodb import connect
+from ordering.entry.wiring import Services
 from ordering_tools.template import table_definitions
+from support.aws.fake_connections import Recorder
 from support.gateway import Client
 from support.orders import publish
 from support.partners import (
@@ -27,7 +28,6 @@ from support.partners import (
     STANDARD,
     UK,
 )
-from support.sends import Recorder
 
 ROOT = Path(__file__).resolve().parents[2]
 

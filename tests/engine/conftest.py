@@ -8,7 +8,7 @@ from contextlib import ExitStack
 import pytest
 
 from engine.engines import GIVEN, NAMES, Engine, running
-from ordering_tools.local.engine import ENDPOINT_VARIABLE
+from ordering_tools.local.engine.engine import ENDPOINT_VARIABLE
 
 _TOLD = "told at the end"
 

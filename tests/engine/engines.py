@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any, cast
 from botocore.session import get_session
 from moto import mock_aws
 
-from ordering.table import Send, connect
-from ordering_tools.local.account import CREDENTIALS, REGION
-from ordering_tools.local.engine import ENDPOINT_VARIABLE, create_tables, dynamodb
-from ordering_tools.local.engine import Engine as MiniStack
+from ordering.aws.dynamodb import Send, connect
+from ordering_tools.local.engine.account import CREDENTIALS, REGION
+from ordering_tools.local.engine.engine import ENDPOINT_VARIABLE, create_tables, dynamodb
+from ordering_tools.local.engine.engine import Engine as MiniStack
 from ordering_tools.template import table_definitions
-from support.memory import Memory
+from support.aws.memory import Memory
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient

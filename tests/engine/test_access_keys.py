@@ -20,14 +20,16 @@ from unittest import mock
 
 import pytest
 
-from ordering import access_keys, orderbook, training_orders
-from ordering.access_keys import AccessKeys
+from ordering.aws.dynamodb import Check, Put, Table, plain_item
+from ordering.book import orderbook
+from ordering.book.lifecycle import TRAINING, Mover, TrainingStatus
 from ordering.clock import Clock, Deadline
-from ordering.lifecycle import TRAINING, Mover, TrainingStatus
-from ordering.table import Check, Put, Table, plain_item
-from ordering.training_orders import Sequence32, TrainingOrders
+from ordering.training import access_keys
+from ordering.training import orders as training_orders
+from ordering.training.access_keys import AccessKeys
+from ordering.training.orders import Sequence32, TrainingOrders
 from support import scheduler
-from support.memory import Memory
+from support.aws.memory import Memory
 from support.partners import UK
 from support.scheduler import START, TABLE, Client, Event, Explored, Explorer, Log, Setting, Violation
 from support.training import School, Steps

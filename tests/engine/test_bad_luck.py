@@ -23,15 +23,15 @@ from typing import Any
 
 import pytest
 
-from ordering.aws import NotCarriedOut, Refused
+from ordering.aws.calls import NotCarriedOut, Refused
+from ordering.aws.dynamodb import Put, Table
+from ordering.book.lifecycle import TrainingStatus
 from ordering.errors import Unavailable
-from ordering.lifecycle import TrainingStatus
-from ordering.table import Put, Table
-from ordering.webhook_post import NotPosted
-from support import faults
-from support.backstage import START, Backstage, Do, Mishap, Step, killed
-from support.days import Day
+from ordering.webhooks.post import NotPosted
+from support.aws import faults
+from support.aws.simulated_aws import START, Backstage, Do, Mishap, Step, killed
 from support.gateway import ROOT
+from support.scenarios import Day
 from support.training import School
 
 HOUR = timedelta(hours=1)

@@ -27,12 +27,15 @@ from unittest import mock
 
 import pytest
 
-from engine import oracle
+from engine.book import oracle
 from engine.engines import Engine, in_threads
-from ordering import orderbook, sorted_lists
-from ordering import table as tables
+from ordering.aws import dynamodb as tables
+from ordering.aws.dynamodb import Delete, Item, Put, Table, TransactionRefused, Write, plain_item
+from ordering.book import orderbook, sorted_lists
+from ordering.book.orderbook import Draft, Ticket
+from ordering.book.sorted_lists import NEWEST_FIRST, OLDEST_FIRST, Wanted
 from ordering.clock import Clock, Deadline
-from ordering.deal_orders import (
+from ordering.deals.orders import (
     LINES,
     DealOrder,
     DealOrders,
@@ -44,14 +47,11 @@ from ordering.deal_orders import (
     _made_line,
     _write,
 )
-from ordering.deal_orders import _write_line as written_line
-from ordering.deal_products import Product
+from ordering.deals.orders import _write_line as written_line
+from ordering.deals.products import Product
 from ordering.errors import NotFound
-from ordering.orderbook import Draft, Ticket
-from ordering.sorted_lists import NEWEST_FIRST, OLDEST_FIRST, Wanted
-from ordering.table import Delete, Item, Put, Table, TransactionRefused, Write, plain_item
 from support import scheduler
-from support.memory import Memory
+from support.aws.memory import Memory
 from support.scheduler import START, TABLE, TICK, Client, Event, Explored, Explorer, Log, Setting, Violation
 
 DEEP = os.environ.get("ORDERING_EXPLORE") == "deep"

@@ -26,18 +26,21 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from ordering import ecard_assignment, ecard_orders, ecard_records, orderbook
-from ordering.certificates import Certificates, Shelf, Stock, merge, read_ranges, read_shelves, size
+from ordering.aws.dynamodb import Check, Item, Put, Table, Update, Write, plain_item
+from ordering.book import orderbook
+from ordering.book.lifecycle import ECARDS, EcardStatus, Mover
 from ordering.clock import Clock
-from ordering.ecard_assignment import Assignment
-from ordering.ecard_balance import Balance
-from ordering.ecard_catalogue import Ecard, EcardCatalogue, FaceValue, RecentEcards, Wish
-from ordering.ecard_orders import EcardOrders, EcardRequest
-from ordering.ecard_records import EcardOrder, EcardRecords, Participant, read_order
-from ordering.lifecycle import ECARDS, EcardStatus, Mover
-from ordering.table import Check, Item, Put, Table, Update, Write, plain_item
+from ordering.ecards import assignment as ecard_assignment
+from ordering.ecards import orders as ecard_orders
+from ordering.ecards import records as ecard_records
+from ordering.ecards.assignment import Assignment
+from ordering.ecards.balance import Balance
+from ordering.ecards.catalogue import Ecard, EcardCatalogue, FaceValue, RecentEcards, Wish
+from ordering.ecards.certificates import Certificates, Shelf, Stock, merge, read_ranges, read_shelves, size
+from ordering.ecards.orders import EcardOrders, EcardRequest
+from ordering.ecards.records import EcardOrder, EcardRecords, Participant, read_order
 from support import scheduler
-from support.memory import Memory
+from support.aws.memory import Memory
 from support.scheduler import (
     LOST,
     START,

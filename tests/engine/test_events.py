@@ -23,18 +23,18 @@ from unittest import mock
 import pytest
 
 from engine.engines import Engine
-from ordering import webhook_delivery
+from ordering.aws.dynamodb import ConditionFailed, Item, NoAnswer, Put, Table, Update, _item, plain_item
+from ordering.aws.eventbridge import EventBus
 from ordering.clock import Clock, to_text
 from ordering.errors import Unavailable
-from ordering.event_bus import EventBus
-from ordering.event_publisher import Publisher
-from ordering.order_events import Story
-from ordering.table import ConditionFailed, Item, NoAnswer, Put, Table, Update, _item, plain_item
-from ordering.webhook_delivery import Deliverer, Message
-from ordering.webhook_post import NotPosted
-from ordering.webhooks import SealedSecret, Webhook, Webhooks, _write, announcer
+from ordering.events.publisher import Publisher
+from ordering.events.stories import Story
+from ordering.webhooks import delivery as webhook_delivery
+from ordering.webhooks.delivery import Deliverer, Message
+from ordering.webhooks.post import NotPosted
+from ordering.webhooks.registrations import SealedSecret, Webhook, Webhooks, _write, announcer
 from support import scheduler
-from support.memory import Memory
+from support.aws.memory import Memory
 from support.partners import JOHN, SOURCE, UK
 from support.scheduler import START, TABLE, Client, Event, Explored, Explorer, Log, Setting, Violation
 

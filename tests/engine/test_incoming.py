@@ -30,32 +30,35 @@ import pytest
 from engine import test_access_keys, test_ecards
 from engine.engines import ROOT, TABLES, Engine, in_threads
 from engine.test_ecards import COMPANY, HUNDRED, Contents, Labels, Shop, ShopJudge, creates, hands_over, tops_up
-from ordering import access_keys, certificates, incoming
-from ordering.accounts import Accounts
-from ordering.certificates import Certificates, Stock, read_shelves
+from ordering import sealing
+from ordering.aws.dynamodb import Table
+from ordering.aws.kms import Sealer
+from ordering.book.lifecycle import EcardStatus, TrainingStatus
 from ordering.clock import Clock
-from ordering.ecard_assignment import Assignment
-from ordering.ecard_catalogue import Ecard, EcardCatalogue, FaceValue, RecentEcards, Wish
-from ordering.ecard_orders import EcardOrders, EcardRequest
-from ordering.ecard_records import Participant
+from ordering.ecards.assignment import Assignment
+from ordering.ecards.catalogue import Ecard, EcardCatalogue, FaceValue, RecentEcards, Wish
+from ordering.ecards.certificates import Certificates, Stock, read_shelves
+from ordering.ecards.orders import EcardOrders, EcardRequest
+from ordering.ecards.records import Participant
 from ordering.errors import Conflict, KeyReused, NotFound
-from ordering.incoming import CANCELLATIONS_REFUSED, EVENTS_REFUSED, Incoming
-from ordering.incoming_shapes import CANCELLATION, PAYMENT, SHAPES, STOCK, sealing_context
-from ordering.kms import Sealer
-from ordering.lifecycle import EcardStatus, TrainingStatus
-from ordering.order_events import key_of
-from ordering.table import Table
-from ordering.training_orders import Sequence32, TrainingOrders
-from ordering_tools import commands, events_in
+from ordering.events.incoming_shapes import CANCELLATION, PAYMENT, SHAPES, STOCK, sealing_context
+from ordering.events.stories import key_of
+from ordering.fulfilment import incoming
+from ordering.fulfilment.incoming import CANCELLATIONS_REFUSED, EVENTS_REFUSED, Incoming
+from ordering.identity.accounts import Accounts
+from ordering.training import access_keys
+from ordering.training.orders import Sequence32, TrainingOrders
 from ordering_tools.installation import open_at
-from ordering_tools.local.account import queue_arn, queue_url
-from ordering_tools.local.engine import Engine as MiniStack
-from ordering_tools.local.engine import connect, create_keys, create_tables, dynamodb
-from ordering_tools.local.event_buses import Rule, create_buses
-from ordering_tools.local.queues import Queue, create_queues
-from ordering_tools.local.wire import Wire
+from ordering_tools.local.engine.account import queue_arn, queue_url
+from ordering_tools.local.engine.engine import Engine as MiniStack
+from ordering_tools.local.engine.engine import connect, create_keys, create_tables, dynamodb
+from ordering_tools.local.engine.event_buses import Rule, create_buses
+from ordering_tools.local.engine.queues import Queue, create_queues
+from ordering_tools.local.engine.wire import Wire
+from ordering_tools.operations import commands
+from ordering_tools.operations import incoming as events_in
 from support import scheduler
-from support.memory import Memory
+from support.aws.memory import Memory
 from support.partners import PARTNER, UK
 from support.scheduler import START, TABLE, Client, Event, Explored, Explorer, Setting, Violation
 from support.training import School, Steps
@@ -415,7 +418,7 @@ class Office:
         self.accounts = Accounts(Table(engine.send, "AccountsTable"))
         self.accounts.save_partner(replace(PARTNER, id=self.company, company="Acme"))
         self.orders = EcardOrders(self.table, self.company)
-        self.sealer: certificates.Sealer = Labels()
+        self.sealer: sealing.Sealer = Labels()
         self.counted: list[str] = []
 
     def place(self) -> None:

@@ -42,26 +42,30 @@ from engine.test_ecards import (
     prepared,
     tops_up,
 )
-from ordering import ecard_records, mails, orderbook, postman, ses
-from ordering.aws import Refused
-from ordering.certificates import Certificates, Stock, read_ranges, read_shelves
+from ordering.aws import ses
+from ordering.aws.calls import Refused
+from ordering.aws.dynamodb import Check, Item, NoAnswer, Table, _item, plain_item
+from ordering.aws.ses import Letter, NotSent, Ses, Unsure
+from ordering.book import orderbook
+from ordering.book.lifecycle import EcardStatus
 from ordering.clock import Clock, Deadline
-from ordering.ecard_catalogue import Ecard, EcardCatalogue, FaceValue, RecentEcards, Wish
-from ordering.ecard_orders import EcardOrders, EcardRequest
-from ordering.ecard_records import EcardOrder, Participant
+from ordering.ecards import records as ecard_records
+from ordering.ecards.catalogue import Ecard, EcardCatalogue, FaceValue, RecentEcards, Wish
+from ordering.ecards.certificates import Certificates, Stock, read_ranges, read_shelves
+from ordering.ecards.orders import EcardOrders, EcardRequest
+from ordering.ecards.records import EcardOrder, Participant
 from ordering.errors import Conflict, Unavailable
-from ordering.lifecycle import EcardStatus
-from ordering.mail_texts import KEYS_AT_MOST
-from ordering.mails import Mail, MailState, Outbox, What, _read
-from ordering.postman import Postman
-from ordering.ses import Letter, NotSent, Ses, Unsure
-from ordering.table import Check, Item, NoAnswer, Table, _item, plain_item
-from ordering_tools.local.account import CREDENTIALS, REGION
-from ordering_tools.local.engine import Engine as MiniStack
-from ordering_tools.local.engine import connect
-from ordering_tools.local.mails import create_senders, sent_mails
+from ordering.mail import mailing as postman
+from ordering.mail import outbox as mails
+from ordering.mail.letters import KEYS_AT_MOST
+from ordering.mail.mailing import Postman
+from ordering.mail.outbox import Mail, MailState, Outbox, What, _read
+from ordering_tools.local.engine.account import CREDENTIALS, REGION
+from ordering_tools.local.engine.engine import Engine as MiniStack
+from ordering_tools.local.engine.engine import connect
+from ordering_tools.local.engine.mails import create_senders, sent_mails
 from support import scheduler
-from support.memory import Memory
+from support.aws.memory import Memory
 from support.orders import new_item, new_order, publish, target
 from support.partners import AZ_300, STANDARD, UK
 from support.scheduler import START, TABLE, TICK, Client, Event, Explored, Explorer, Log, Setting, Violation

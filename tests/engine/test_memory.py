@@ -10,8 +10,21 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engine.engines import Engine
-from ordering.table import ABSENT, Check, Delete, Item, Key, Put, ServiceFault, Table, Update, Write, _kind, _request
-from support.memory import Memory
+from ordering.aws.dynamodb import (
+    ABSENT,
+    Check,
+    Delete,
+    Item,
+    Key,
+    Put,
+    ServiceFault,
+    Table,
+    Update,
+    Write,
+    _kind,
+    _request,
+)
+from support.aws.memory import Memory
 
 
 def _key(write: Write) -> Key:

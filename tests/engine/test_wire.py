@@ -18,9 +18,7 @@ from typing import Any
 
 import pytest
 
-from ordering.clock import Deadline
-from ordering.errors import Unavailable
-from ordering.table import (
+from ordering.aws.dynamodb import (
     ABSENT,
     ConditionFailed,
     NoAnswer,
@@ -31,6 +29,8 @@ from ordering.table import (
     TransactionRefused,
     connect,
 )
+from ordering.clock import Deadline
+from ordering.errors import Unavailable
 
 MODEL = "com.amazonaws.dynamodb.v20120810#"
 ITEM = {"pk": {"S": "p"}, "sk": {"S": "s"}, "n": {"N": "7"}}

@@ -7,11 +7,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from gateway.companies import Company, add_company
+from gateway.ecard_helpers import Company, add_company
 from ordering_tools.local.stack import LocalStack, running
 from support.real_stack import RealStack
 
-FIXTURE = Path(__file__).parent / "fixture"
+FIXTURE = Path(__file__).parent / "local" / "fixture"
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,8 @@ from client.deals import Deals, a_deal
 from gateway.waiting import eventually
 from ordering.clock import system_clock
 from ordering.principal import DealTerms
-from ordering_tools import demo, demo_deals
+from ordering_tools.demo import deals as demo_deals
+from ordering_tools.demo import training as demo
 from support.real_stack import RealStack
 
 pytestmark = pytest.mark.gateway

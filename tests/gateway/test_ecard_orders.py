@@ -18,7 +18,7 @@ import jwt
 import pytest
 
 from client.deals import a_deal
-from gateway.companies import (
+from gateway.ecard_helpers import (
     HUNDRED,
     MONTH,
     OUTSIDE,
@@ -32,12 +32,13 @@ from gateway.companies import (
     token_of,
 )
 from gateway.waiting import eventually
-from ordering.accounts import Partner
-from ordering.certificates import Certificates
-from ordering.clients import Client, Clients
-from ordering.kms import Sealer
-from ordering.token_desk import TokenDesk
-from ordering_tools import demo_deals, demo_ecards
+from ordering.aws.kms import Sealer
+from ordering.ecards.certificates import Certificates
+from ordering.identity.accounts import Partner
+from ordering.identity.clients import Client, Clients
+from ordering.identity.token_endpoint import TokenDesk
+from ordering_tools.demo import deals as demo_deals
+from ordering_tools.demo import ecards as demo_ecards
 from ordering_tools.local.stack import running
 from support.real_stack import RealStack
 

@@ -24,18 +24,18 @@ import pytest
 from jsonschema import Draft202012Validator
 from standardwebhooks.webhooks import Webhook
 
-from gateway.companies import HUNDRED, MONTH, PARTICIPANT, WAITING, Company, bearer
+from gateway.ecard_helpers import HUNDRED, MONTH, PARTICIPANT, WAITING, Company, bearer
 from gateway.waiting import eventually
-from ordering.access_keys import PACK
-from ordering.catalogue import Catalogue
+from ordering.aws.dynamodb import Put
 from ordering.clock import system_clock
-from ordering.mails import MailState, Outbox
-from ordering.postman import to_message
+from ordering.identity.tokens import Claims
+from ordering.mail.mailing import to_message
+from ordering.mail.outbox import MailState, Outbox
 from ordering.principal import BusinessUnit
-from ordering.table import Put
-from ordering.tokens import Claims
-from ordering_tools import demo
-from ordering_tools.local.mails import Mail
+from ordering.training.access_keys import PACK
+from ordering.training.catalogue import Catalogue
+from ordering_tools.demo import training as demo
+from ordering_tools.local.engine.mails import Mail
 from support.real_stack import RealStack
 from support.receiver import Received, Receiver, status, verifies
 
@@ -412,9 +412,7 @@ def test_unreadable_item(school: School, company: Company) -> None:
         company.wait(card, "Delivered")
         aside = eventually(lambda: school.real.queued("LaterQueue", json.dumps(key)))
         calls = [
-            line
-            for line in school.real.stack.said()[said:].splitlines()
-            if line.startswith("FulfilmentFunction.Changed ")
+            line for line in school.real.stack.said()[said:].splitlines() if line.startswith("StreamFunction.Changed ")
         ]
 
     assert [message["Body"] for message in aside] == [json.dumps(key)]
@@ -468,7 +466,7 @@ def test_killed_in_the_middle(school: School) -> None:
     def kill_after(count: int) -> bool:
         """Kill who issues keys as soon as there are more packs of them than that, unless all are there."""
         assert eventually(lambda: packs() > count, pause=0.005)
-        return kill_if(lambda: packs() < PACKS, real, "FulfilmentFunction")
+        return kill_if(lambda: packs() < PACKS, real, "StreamFunction")
 
     def is_unsent() -> bool:
         return Outbox(table).mail(name, 1).state is MailState.OPEN

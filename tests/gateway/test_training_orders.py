@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from ordering_tools import demo
+from ordering_tools.demo import training as demo
 from support.real_stack import RealStack
 
 pytestmark = pytest.mark.gateway
@@ -270,7 +270,7 @@ def test_bad_bodies(partner: httpx.Client, body: bytes, status: int) -> None:
 
 def test_functions_run_from_the_build(real: RealStack) -> None:
     """What answers is the built layers and functions: no process of theirs names the source tree."""
-    root = Path(demo.__file__).resolve().parents[2]
+    root = Path(demo.__file__).resolve().parents[3]
     lines = (real.stack.state / "functions.log").read_text()
 
     assert str(root / "layers") not in lines

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from ordering.aws.dynamodb import Send
+from ordering.entry.wiring import Services
 from ordering.principal import DealTerms, User
-from ordering.table import Send
-from ordering.wiring import Services
 from support.gateway import REQUEST_ID, Client, LambdaContext, Reply
 from support.partners import CALLER
 

@@ -10,17 +10,17 @@ from decimal import Decimal
 from typing import Any
 from urllib.parse import urlencode
 
-from ordering.certificates import Certificates, Stock
+from ordering.aws.dynamodb import Send, Table
+from ordering.aws.kms import Kms, Sealer
 from ordering.clock import Clock, Deadline, system_clock
-from ordering.ecard_assignment import Assignment
-from ordering.ecard_catalogue import Ecard, FaceValue
-from ordering.ecard_orders import EcardOrders
-from ordering.kms import Kms, Sealer
+from ordering.ecards.assignment import Assignment
+from ordering.ecards.catalogue import Ecard, FaceValue
+from ordering.ecards.certificates import Certificates, Stock
+from ordering.ecards.orders import EcardOrders
+from ordering.entry.wiring import Services
 from ordering.principal import User
-from ordering.table import Send, Table
-from ordering.wiring import Services
+from support.aws.kms import MemoryKms
 from support.gateway import REQUEST_ID, Client, LambdaContext, Reply, _reply, load
-from support.kms import MemoryKms
 from support.partners import CALLER
 
 COMPANY = replace(CALLER, partner="granite", business_units=(), grants=("ecards",), company="company")
@@ -173,6 +173,6 @@ def ask(
     del event["requestContext"]["authorizer"]
     event["requestContext"]["identity"] = {"sourceIp": address}
     event["resource"] = path
-    app = load("token")
+    app = load("identity/token")
     app.services = services
     return _reply(app.handle(event, LambdaContext()))  # type: ignore[arg-type] # all that is used of it

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
-from ordering.api import Api
+from ordering.entry.api import Api
+from ordering.entry.wiring import Services
 from ordering.principal import Principal
-from ordering.wiring import Services
 from ordering_tools.template import Template
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -24,7 +24,7 @@ REQUEST_ID = "d3f1a2b4-0000-4000-8000-00000000beef"
 
 def load(function: str) -> Api:
     """Import a function's `app`, once; every function's module is called that, so it gets a name of its own."""
-    name = f"functions_{function}_app"
+    name = f"functions_{function.replace('/', '_')}_app"
     if name not in sys.modules:
         spec = importlib.util.spec_from_file_location(name, ROOT / "functions" / function / "app.py")
         assert spec
@@ -155,7 +155,7 @@ def _routes() -> list[tuple[re.Pattern[str], str, str]]:
     """Read the template's routes, those with more fixed parts first and greedy ones last."""
     resources = Template.load(ROOT / "template.yaml").document["Resources"]
     found = [
-        (event["Properties"]["Path"], Path(resource["Properties"]["CodeUri"]).name)
+        (event["Properties"]["Path"], str(Path(resource["Properties"]["CodeUri"]).relative_to("functions")))
         for resource in resources.values()
         if resource["Type"] == "AWS::Serverless::Function"
         for event in resource["Properties"].get("Events", {}).values()

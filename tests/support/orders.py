@@ -8,10 +8,10 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import urlencode
 
-from ordering.catalogue import FeatureSet, Product
 from ordering.clock import Deadline
+from ordering.entry.wiring import Services
 from ordering.principal import BusinessUnit
-from ordering.wiring import Services
+from ordering.training.catalogue import FeatureSet, Product
 from support.gateway import Client
 from support.partners import AZ_300, CALLER, LINUX, ON_LINUX, STANDARD, UK
 

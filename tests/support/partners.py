@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ordering import money
-from ordering.accounts import Partner
-from ordering.catalogue import FeatureSet, Price, Product
+from ordering.identity.accounts import Partner
+from ordering.money import Price
 from ordering.principal import BusinessUnit, OrderSource, Principal, User
+from ordering.training.catalogue import FeatureSet, Product
 
 UK = BusinessUnit("0bb7a818-cecb-4c5a-9822-22e62f85589a", "UK")
 IRELAND = BusinessUnit("11111111-0000-4000-8000-000000000001", "Ireland")

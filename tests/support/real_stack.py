@@ -14,14 +14,16 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from ordering.accounts import Accounts
-from ordering_tools import cli, commands, demo
+from ordering.identity.accounts import Accounts
+from ordering_tools import cli
+from ordering_tools.demo import training as demo
 from ordering_tools.installation import Installation, reopen
-from ordering_tools.local.dead_letters import peek_at
-from ordering_tools.local.engine import connect
-from ordering_tools.local.mails import Mail, create_senders, sent_mails
+from ordering_tools.local.engine.engine import connect
+from ordering_tools.local.engine.mails import Mail, create_senders, sent_mails
+from ordering_tools.local.engine.state import find
+from ordering_tools.local.sources.dead_letters import peek_at
 from ordering_tools.local.stack import LocalStack
-from ordering_tools.local.state import find
+from ordering_tools.operations import commands
 
 COMMAND = Path(sys.executable).with_name("ordering")
 

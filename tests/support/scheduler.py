@@ -23,12 +23,12 @@ from types import SimpleNamespace
 from typing import Any, Generic, Protocol, TypeVar
 from unittest import mock
 
-from ordering import orderbook
+from ordering.aws.dynamodb import NoAnswer, ServiceFault, Table, TableError
+from ordering.book import orderbook
+from ordering.book.orderbook import OrderBook
 from ordering.clock import Deadline
 from ordering.errors import OrderingError
-from ordering.orderbook import OrderBook
-from ordering.table import NoAnswer, ServiceFault, Table, TableError
-from support.memory import Memory
+from support.aws.memory import Memory
 
 START = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
 TICK = timedelta(seconds=3)

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+from ordering.aws.dynamodb import Send
+from ordering.aws.kms import Sealer
 from ordering.clock import Clock, Deadline, system_clock
-from ordering.contracts import training
-from ordering.kms import Sealer
+from ordering.entry.wiring import Services
 from ordering.principal import BusinessUnit
-from ordering.table import Send
-from ordering.training_orders import TrainingOrders
-from ordering.wiring import Services
+from ordering.training import contract as training
+from ordering.training.orders import TrainingOrders
+from support.aws.kms import MemoryKms
+from support.aws.memory import Memory
 from support.gateway import Client
-from support.kms import MemoryKms
-from support.memory import Memory
 from support.orders import new_item, new_order, publish, target
 from support.partners import AZ_300, CALLER, STANDARD, UK
 

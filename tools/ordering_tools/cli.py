@@ -7,14 +7,18 @@ import importlib
 import sys
 from collections.abc import Callable
 
-from ordering_tools import dead, ecards, events_in, issuing, keys, mail, partners, webhooks
 from ordering_tools.local import serve
+from ordering_tools.operations import dead_letters as dead
+from ordering_tools.operations import ecards, mail, partners, webhooks
+from ordering_tools.operations import incoming as events_in
+from ordering_tools.operations import signing_keys as keys
+from ordering_tools.operations import tokens as issuing
 
 _WRITERS = {
-    "openapi": ("ordering_tools.openapi", "docs/openapi.json from the functions' routes and models"),
-    "lifecycle": ("ordering_tools.lifecycles", "docs/lifecycle.md from the tables of moves"),
-    "events": ("ordering_tools.sample_events", "events/ for `sam local invoke`"),
-    "schemas": ("ordering_tools.schemas", "docs/events from the shapes of events"),
+    "openapi": ("ordering_tools.documents.openapi", "docs/openapi.json from the functions' routes and models"),
+    "lifecycle": ("ordering_tools.documents.lifecycles", "docs/lifecycle.md from the tables of moves"),
+    "events": ("ordering_tools.documents.sample_events", "events/ for `sam local invoke`"),
+    "schemas": ("ordering_tools.documents.schemas", "docs/events from the shapes of events"),
 }
 """What is written from the code: the module of each command, and what it writes."""
 

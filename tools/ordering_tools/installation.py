@@ -5,14 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from ordering import kms, queues
-from ordering.kms import Kms
-from ordering.queues import Send as Enqueue
-from ordering.table import Send, Table, connect
-from ordering.tokens import PrivateKey, Signer
-from ordering_tools.local.account import CREDENTIALS, REGION, queue_url
-from ordering_tools.local.state import find
-from ordering_tools.signing import SigningKey, development_key
+from ordering.aws import kms
+from ordering.aws import sqs as queues
+from ordering.aws.dynamodb import Send, Table, connect
+from ordering.aws.kms import Kms
+from ordering.aws.sqs import Send as Enqueue
+from ordering.identity.tokens import PrivateKey, Signer
+from ordering_tools.local.engine.account import CREDENTIALS, REGION, queue_url
+from ordering_tools.local.engine.state import find
+from ordering_tools.operations.signing import SigningKey, development_key
 from ordering_tools.template import Template
 
 ROOT = Path(__file__).resolve().parents[2]

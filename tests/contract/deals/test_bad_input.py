@@ -10,9 +10,9 @@ from urllib.parse import quote
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from support.aws.memory import Memory
 from support.deals import ACCOUNT, Crm, Watch, faults, price, services_over
 from support.gateway import Reply
-from support.memory import Memory
 
 FEW = settings(
     max_examples=50,

@@ -9,16 +9,16 @@ from typing import Any
 
 import pytest
 
-from ordering.contracts import deals
-from ordering.contracts.http import LARGEST_BODY
-from ordering.invocation import MARGIN
+from ordering.aws.dynamodb import NoAnswer, Send
+from ordering.aws.invocation import MARGIN
+from ordering.deals import contract as deals
+from ordering.entry.wiring import Services
 from ordering.principal import DealTerms, Principal
-from ordering.table import NoAnswer, Send
-from ordering.wiring import Services
+from ordering.web.http import LARGEST_BODY
+from support.aws.fake_connections import Recorder, failing
+from support.aws.memory import Memory
 from support.deals import ACCOUNT, ALWAYS, JSON, REASONS, Crm, Watch, fault, faults, price, services_over
 from support.gateway import LambdaContext, Reply, _reply, load
-from support.memory import Memory
-from support.sends import Recorder, failing
 
 LINE = "/v2/orders/1/line_items/1000001"
 READS = ["/v2/orders", "/v2/orders/1", "/v2/orders/1/line_items", LINE, "/v2/products", "/v2/products/1"]
@@ -139,7 +139,9 @@ def let_through(crm: Crm, method: str, path: str, authorizer: dict[str, Any] | N
 
 def answer(crm: Crm, event: dict[str, Any]) -> Reply:
     path = event["resource"] = event["path"]
-    function = "deal_products" if "products" in path else "deal_line_items" if "line_items" in path else "deal_orders"
+    function = (
+        "deals/products" if "products" in path else "deals/line_items" if "line_items" in path else "deals/orders"
+    )
     app = load(function)
     app.services = crm.services
     return _reply(app.handle(event, LambdaContext()))  # type: ignore[arg-type] # all that is used of it

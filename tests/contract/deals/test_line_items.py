@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from ordering import deal_orders
+from ordering.deals import orders as deal_orders
+from support.aws.faults import Faulty, interrupted
+from support.aws.memory import Memory
 from support.deals import ACCOUNT, Crm, Watch, fault, faults, price, services_over
-from support.faults import Faulty, interrupted
-from support.memory import Memory
 
 FIELDS = [
     "id",

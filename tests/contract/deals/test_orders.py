@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from ordering.identifiers import LARGEST_SAFE_NUMBER
+from support.aws.faults import Faulty, interrupted
+from support.aws.memory import Memory
 from support.deals import ACCOUNT, Crm, Watch, fault, faults, price, services_over
-from support.faults import Faulty, interrupted
-from support.memory import Memory
 
 FIELDS = ["id", "deal_id", "discount", "created_at", "updated_at"]
 

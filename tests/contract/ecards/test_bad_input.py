@@ -10,10 +10,10 @@ from urllib.parse import quote
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from support.aws.memory import Memory
 from support.deals import Watch
 from support.ecards import COMPANY, Rewards, invalid, new_order, order_id, refused, services_over
 from support.gateway import Reply
-from support.memory import Memory
 
 FEW = settings(
     max_examples=40,

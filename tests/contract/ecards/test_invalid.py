@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from ordering.contracts.ecards import MOST_FAULTS, path_of
-from ordering.contracts.http import LARGEST_BODY
+from ordering.ecards.contract import MOST_FAULTS, path_of
+from ordering.web.http import LARGEST_BODY
+from support.aws.fake_connections import Recorder
 from support.ecards import Rewards, card, invalid, new_order, refused
-from support.sends import Recorder
 
 JSON_TYPE = {"Content-Type": "application/json"}
 

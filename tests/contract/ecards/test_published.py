@@ -6,7 +6,7 @@ import json
 from dataclasses import replace
 from decimal import Decimal
 
-from ordering.ecard_catalogue import Ecard, FaceValue
+from ordering.ecards.catalogue import Ecard, FaceValue
 from support.deals import Watch
 from support.ecards import CARDS, JSON, Rewards, card, invalid, new_order
 

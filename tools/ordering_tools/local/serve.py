@@ -13,8 +13,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from ordering_tools.local.build import BuildError, build
-from ordering_tools.local.engine import (
+from ordering_tools.local.engine.engine import (
     Engine,
     EngineError,
     ForeignEngine,
@@ -24,15 +23,16 @@ from ordering_tools.local.engine import (
     dynamodb,
     start_engine,
 )
-from ordering_tools.local.event_buses import create_buses, declared_buses, declared_rules
-from ordering_tools.local.functions import SettingsError
-from ordering_tools.local.gateway_process import GatewayError, GatewayProcess
-from ordering_tools.local.mails import create_senders, declared_senders, mails_url, sends_mail
-from ordering_tools.local.queues import create_queues, declared_queues
-from ordering_tools.local.references import References
-from ordering_tools.local.state import Running, State, StateError
-from ordering_tools.local.watch import Watcher
-from ordering_tools.local.wire import Wire
+from ordering_tools.local.engine.event_buses import create_buses, declared_buses, declared_rules
+from ordering_tools.local.engine.mails import create_senders, declared_senders, mails_url, sends_mail
+from ordering_tools.local.engine.queues import create_queues, declared_queues
+from ordering_tools.local.engine.references import References
+from ordering_tools.local.engine.state import Running, State, StateError
+from ordering_tools.local.engine.wire import Wire
+from ordering_tools.local.gateway.process import GatewayError, GatewayProcess
+from ordering_tools.local.runtime.build import BuildError, build
+from ordering_tools.local.runtime.functions import SettingsError
+from ordering_tools.local.runtime.watch import Watcher
 from ordering_tools.template import Template, TemplateError
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -367,7 +367,7 @@ def run(namespace: argparse.Namespace) -> int:
 
 def _demo() -> Prepare:
     # Imported here, since tests of the local run itself do without it.
-    from ordering_tools import demo  # noqa: PLC0415 - as above
+    from ordering_tools.demo import training as demo  # noqa: PLC0415 - as above
 
     return demo.prepare
 

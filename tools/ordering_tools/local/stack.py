@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from ordering_tools.local.engine.state import find
 from ordering_tools.local.serve import Options
-from ordering_tools.local.state import find
 
 _READY_SECONDS = 60.0
 _STOP_SECONDS = 20.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal, InvalidOperation, localcontext
 
 _CENT = Decimal("0.01")
@@ -41,3 +42,11 @@ def varied(price: Decimal, percent: Decimal) -> Decimal:
     """
     with localcontext(prec=60):
         return (price * (100 + percent) / 100).quantize(_CENT, ROUND_HALF_UP)
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """What one seat costs in a currency (ISO 4217)."""
+
+    currency: str
+    value: Decimal

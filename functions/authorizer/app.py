@@ -1,5 +1,0 @@
-"""Who calls: a bearer token becomes the principal that the functions are handed."""
-
-from ordering import wiring
-
-handler = wiring.authorizer_from_environment()

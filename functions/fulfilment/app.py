@@ -1,5 +1,0 @@
-"""What happens after an order is taken: the consumer of the orders table's stream, and of what that put aside."""
-
-from ordering import workers
-
-handler = workers.fulfilment_from_environment()

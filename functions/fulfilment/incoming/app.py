@@ -1,0 +1,5 @@
+"""Payment, stock and cancellation that come in as events, and what became of mails: the consumer of their queue."""
+
+from ordering.entry import consumers as workers
+
+handler = workers.incoming_from_environment()

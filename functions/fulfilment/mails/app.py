@@ -1,0 +1,5 @@
+"""Access keys and certificates, mailed to whom they are for: the consumer of the mails' queue."""
+
+from ordering.entry import consumers as workers
+
+handler = workers.mails_from_environment()

@@ -1,5 +1,0 @@
-"""Payment, stock and cancellation that come in as events, and what became of mails: the consumer of their queue."""
-
-from ordering import workers
-
-handler = workers.incoming_from_environment()

@@ -1,5 +1,0 @@
-"""Access keys and certificates, mailed to whom they are for: the consumer of the mails' queue."""
-
-from ordering import workers
-
-handler = workers.mails_from_environment()

@@ -1,0 +1,37 @@
+"""Feature sets: what can be ordered of a product, and for how much."""
+
+from ordering.entry import wiring
+from ordering.entry.api import Api
+from ordering.principal import BusinessUnit
+from ordering.training import contract as training
+from ordering.web.http import Call
+
+app = Api(training.CONTRACT, wiring.from_environment)
+
+
+@app.get(
+    "/api/v2/products/<productId>/feature_sets", summary="Get all feature sets for a product", tags=["Feature sets"]
+)
+def list_feature_sets(
+    call: Call, unit: BusinessUnit, productId: str, query: training.ListQuery
+) -> training.FeatureSetList:
+    """A page of a product's feature sets, by name."""
+    product_id = training.uuid_in_path("product", productId)
+    catalogue = app.services.catalogue(unit, call.deadline)
+    return training.feature_set_list(call, query, catalogue.feature_sets(product_id, query.first, query.page_size))
+
+
+@app.get(
+    "/api/v2/products/<productId>/feature_sets/<featureSetId>",
+    summary="Get a specific feature set for a product",
+    tags=["Feature sets"],
+)
+def get_feature_set(call: Call, unit: BusinessUnit, productId: str, featureSetId: str) -> training.FeatureSet:
+    """One feature set of a product."""
+    product_id = training.uuid_in_path("product", productId)
+    feature_set_id = training.uuid_in_path("feature set", featureSetId)
+    catalogue = app.services.catalogue(unit, call.deadline)
+    return training.feature_set(call, catalogue.feature_set(product_id, feature_set_id))
+
+
+handler = app.ready()

@@ -1,0 +1,46 @@
+"""Training orders of a business unit."""
+
+from ordering.entry import wiring
+from ordering.entry.api import Api
+from ordering.principal import BusinessUnit
+from ordering.training import contract as training
+from ordering.web.http import Answer, Call, encode
+
+app = Api(training.CONTRACT, wiring.from_environment)
+
+
+@app.get("/api/v2/orders", summary="Get all orders", tags=["Orders"])
+def list_orders(call: Call, unit: BusinessUnit, query: training.ListQuery) -> training.OrderList:
+    """A page of the business unit's orders, oldest first."""
+    listing = app.services.training_orders(unit, call.deadline).page(query.first, query.page_size)
+    return training.order_list(call, query, listing)
+
+
+@app.get("/api/v2/orders/<orderId>", summary="Get a specific order", tags=["Orders"])
+def get_order(call: Call, unit: BusinessUnit, orderId: str) -> training.Order:
+    """One order of the business unit."""
+    order_id = training.order_id_in_path(orderId)
+    return training.order(call, app.services.training_orders(unit, call.deadline).order(order_id))
+
+
+@app.post("/api/v2/orders", summary="Create an order", tags=["Orders"], status_code=201)
+def create_order(
+    call: Call, unit: BusinessUnit, headers: training.CreateHeaders, body: training.NewOrder
+) -> Answer[training.CreatedOrder]:
+    """Order feature sets for the business unit.
+
+    Send an `Idempotency-Key` with every create, and the same one when you try again: the order is then created once,
+    whatever happens on the way.
+    """
+    placed = app.services.training_orders(unit, call.deadline).place(
+        call.caller,
+        body.to_request(),
+        answer=lambda order: encode(training.created_order(call, order)),
+        once=training.once_of(headers, body, unit),
+        catalogue=app.services.catalogue(unit, call.deadline),
+        accounts=app.services.accounts(call.deadline),
+    )
+    return training.created(call, placed)
+
+
+handler = app.ready()

@@ -1,0 +1,26 @@
+"""Products of a business unit's catalogue."""
+
+from ordering.entry import wiring
+from ordering.entry.api import Api
+from ordering.principal import BusinessUnit
+from ordering.training import contract as training
+from ordering.web.http import Call
+
+app = Api(training.CONTRACT, wiring.from_environment)
+
+
+@app.get("/api/v2/products", summary="Get all products", tags=["Products"])
+def list_products(call: Call, unit: BusinessUnit, query: training.ListQuery) -> training.ProductList:
+    """A page of the business unit's products, by code, then name."""
+    listing = app.services.catalogue(unit, call.deadline).products(query.first, query.page_size)
+    return training.product_list(call, query, listing)
+
+
+@app.get("/api/v2/products/<productId>", summary="Get a specific product", tags=["Products"])
+def get_product(call: Call, unit: BusinessUnit, productId: str) -> training.Product:
+    """One product of the business unit's catalogue."""
+    product_id = training.uuid_in_path("product", productId)
+    return training.product(call, app.services.catalogue(unit, call.deadline).product(product_id))
+
+
+handler = app.ready()

@@ -1,5 +1,0 @@
-"""Events of orders, sent to the webhooks of partners: the consumer of the webhooks' queue."""
-
-from ordering import workers
-
-handler = workers.webhook_delivery_from_environment()

@@ -1,0 +1,220 @@
+"""Lists of a book in any order, by pages.
+
+The book's own order, oldest first, costs the same for every page. Newest first does too; its first page remembers where
+the book ended, so that what is placed meanwhile does not push the further pages along. In any other order the first
+page reads the whole book, sorts it, and remembers the sequence for a minute; further pages read the part that they
+show. A reader that goes on in time misses nothing and sees nothing twice: what is added meanwhile is not shown, what is
+removed is left out. A further page that nothing is remembered for is sorted anew. (By id, either way, what is removed
+moves up what is behind it, as in any list by page numbers.)
+
+Keys of the table: `SORTED#<book>#<hash of reader and order>` the sequence, in parts of 1,000 positions.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import struct
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Generic, TypeVar
+
+from ordering.aws.dynamodb import Item, Key, Table
+from ordering.book.orderbook import OrderBook
+from ordering.clock import Clock
+
+T = TypeVar("T")
+
+REMEMBERED = timedelta(seconds=60)
+"""How long a sequence is remembered: enough for 600 pages at ten requests a second."""
+
+_PART = 1_000
+_DIGITS = 6
+
+
+@dataclass(frozen=True, slots=True)
+class By:
+    """One thing to sort by; what has none of it comes first, or last when `descending`."""
+
+    field: str
+    descending: bool = False
+
+
+OLDEST_FIRST = (By("id"),)
+NEWEST_FIRST = (By("id", descending=True),)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which part of a list is asked for: up to `count` from rank `first` (from 0)."""
+
+    first: int
+    count: int
+    order: tuple[By, ...] = OLDEST_FIRST
+    only: frozenset[int] | None = None
+    """The ids to choose from; None for all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part(Generic[T]):
+    """A part of a list, and whether there is more behind it."""
+
+    items: Sequence[T]
+    more: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SortedList(Generic[T]):
+    """What one reader sees of a book.
+
+    Args:
+        read: Makes what is listed of an entry.
+        fields: How to compare what is listed, by the names of its fields; ids rise with the positions.
+        reader: Whose further pages go on with the sequence of the first.
+        position: Tells an id's position in the book, 0 if it has none; ids are positions unless it says otherwise.
+    """
+
+    table: Table
+    book: OrderBook
+    name: str
+    read: Callable[[Item], T]
+    fields: Mapping[str, Callable[[T], Any]]
+    reader: str
+    now: Clock
+    position: Callable[[int], int] = int
+
+    def part(self, wanted: Wanted) -> Part[T]:
+        """Read a part of the list.
+
+        Raises:
+            Unavailable: The deadline passed.
+        """
+        order = decisive(wanted.order)
+        if wanted.only is not None:
+            return self._chosen(wanted, order, wanted.only)
+        if order == OLDEST_FIRST:
+            page = self.book.page(wanted.first, wanted.count)
+            return Part(self._all(page.entries), more=page.total > wanted.first + wanted.count)
+        if order == NEWEST_FIRST:
+            return self._newest(wanted)
+        return self._sorted(wanted, order)
+
+    def _chosen(self, wanted: Wanted, order: Sequence[By], only: Iterable[int]) -> Part[T]:
+        positions = sorted(position for one in only if (position := self.position(one)))
+        chosen = self._sort(self._all(self.book.find(positions).values()), order)
+        return _slice(chosen, wanted)
+
+    def _newest(self, wanted: Wanted) -> Part[T]:
+        memory = self._memory(NEWEST_FIRST)
+        newest = memory.recall(0, 1) if wanted.first else None
+        up_to = newest.positions[0] if newest else None
+        page = self.book.page(wanted.first, wanted.count, newest_first=True, up_to=up_to)
+        items = self._all(page.entries)
+        more = page.total > wanted.first + wanted.count
+        if not wanted.first:
+            memory.keep([self._position(items[0])] if more else [])
+        return Part(items, more)
+
+    def _sorted(self, wanted: Wanted, order: Sequence[By]) -> Part[T]:
+        memory = self._memory(order)
+        if wanted.first and (recalled := memory.recall(wanted.first, wanted.count)):
+            found = self.book.find(recalled.positions)
+            items = self._all(found[position] for position in recalled.positions if position in found)
+            return Part(items, more=recalled.total > wanted.first + wanted.count)
+        everything = self._sort(self._all(self.book.walk()), order)
+        part = _slice(everything, wanted)
+        if not wanted.first or part.more:
+            memory.keep([self._position(item) for item in everything] if part.more else [])
+        return part
+
+    def _sort(self, items: list[T], order: Sequence[By]) -> list[T]:
+        for by in reversed(order):
+            value = self.fields[by.field]
+            # Sorting is stable, so that the field before decides and this one settles its ties.
+            items.sort(key=lambda item, value=value: _comparable(value(item)), reverse=by.descending)  # type: ignore[misc] # a default binds early
+        return items
+
+    def _all(self, entries: Iterable[Item]) -> list[T]:
+        return [self.read(entry) for entry in entries]
+
+    def _position(self, item: T) -> int:
+        return self.position(self.fields["id"](item))
+
+    def _memory(self, order: Sequence[By]) -> _Memory:
+        shape = " ".join([self.reader, *(f"{by.field}:{by.descending}" for by in order)])
+        return _Memory(self.table, f"SORTED#{self.name}#{hashlib.sha256(shape.encode()).hexdigest()[:32]}", self.now)
+
+
+@dataclass(frozen=True, slots=True)
+class _Recalled:
+    positions: Sequence[int]
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Memory:
+    """One remembered sequence; its parts carry a name, so that parts of two never pass for one."""
+
+    table: Table
+    partition: str
+    now: Clock
+
+    def keep(self, positions: Sequence[int]) -> None:
+        """Remember a sequence instead of the one before; nothing, if there are no further pages to go on with."""
+        if not positions:
+            self.table.delete_all([self._key(0)])
+            return
+        name = secrets.token_hex(8)
+        expires = int((self.now() + REMEMBERED).timestamp())
+        self.table.put_all(
+            {
+                "pk": self.partition,
+                "sk": f"{number:0{_DIGITS}}",
+                "name": name,
+                "total": len(positions),
+                "positions": struct.pack(f">{len(part)}I", *part),
+                "expires": expires,
+            }
+            for number, part in enumerate(positions[start : start + _PART] for start in range(0, len(positions), _PART))
+        )
+
+    def recall(self, first: int, count: int) -> _Recalled | None:
+        """Return the positions of some ranks; None if they are not remembered, or not all of one sequence."""
+        parts = {0, *range(first // _PART, (first + count - 1) // _PART + 1)}
+        found = self.table.batch_get([self._key(part) for part in sorted(parts)])
+        head = found.get(self._key(0))
+        if head is None or head["expires"] < self.now().timestamp():
+            return None
+        needed = [part for part in sorted(parts) if part * _PART < head["total"]]
+        items = [found.get(self._key(part), {}) for part in needed]
+        if any(item.get("name") != head["name"] for item in items):
+            return None
+        known = {
+            part * _PART + index: position
+            for part, item in zip(needed, items, strict=True)
+            for index, (position,) in enumerate(struct.iter_unpack(">I", item["positions"]))
+        }
+        return _Recalled([known[rank] for rank in range(first, first + count) if rank in known], head["total"])
+
+    def _key(self, part: int) -> Key:
+        return self.partition, f"{part:0{_DIGITS}}"
+
+
+def decisive(order: Iterable[By]) -> tuple[By, ...]:
+    """Return an order that leaves no ties: up to the id, which is put last where it is missing."""
+    kept: dict[str, By] = {}
+    for by in (*order, By("id")):
+        kept.setdefault(by.field, by)
+        if by.field == "id":
+            break
+    return tuple(kept.values())
+
+
+def _slice(items: Sequence[T], wanted: Wanted) -> Part[T]:
+    end = wanted.first + wanted.count
+    return Part(items[wanted.first : end], more=len(items) > end)
+
+
+def _comparable(value: Any) -> tuple[bool, Any]:
+    return (False, ()) if value is None else (True, value)

@@ -1,0 +1,850 @@
+"""Deal orders, `/v2`: the contract's shapes in and out, its own rules, and its errors.
+
+The shapes are those of the published reference and of the API's official clients. Where both are silent, the rule is
+this API's own and is stated at the model, in the OpenAPI document and so in the reference page.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from decimal import Decimal
+from types import MappingProxyType
+from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar
+from urllib.parse import urlencode
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    WithJsonSchema,
+    field_validator,
+)
+from pydantic_core import PydanticCustomError
+from typing_extensions import TypedDict  # pydantic reads the standard library's only from Python 3.12 on
+
+from ordering import money
+from ordering.book.sorted_lists import By, Part, Wanted
+from ordering.deals import orders as deal_orders
+from ordering.deals import products as deal_products
+from ordering.deals.orders import DealOrder, DealTaken, Line, NewLine, OrderFull
+from ordering.deals.products import NewProduct, Product
+from ordering.errors import Fault, Forbidden, Invalid, NotFound, TooManyRequests, Unauthorized, Unavailable
+from ordering.identifiers import LARGEST_NUMBER, LARGEST_SAFE_NUMBER, canonical_number
+from ordering.money import Price
+from ordering.web.http import (
+    Answer,
+    Call,
+    ContentTooLarge,
+    MethodNotAllowed,
+    NoSuchPath,
+    NotAcceptable,
+    Request,
+    Text,
+    UnsupportedMediaType,
+    WholeNumber,
+    accepts_json,
+    read_exact_body,
+)
+from ordering.web.problems import MOST_FAULTS, TYPES, pointer
+
+NAME = "deals"
+
+MOST_IDS = 500
+"""Ids that one list can be asked for: as many as a page holds."""
+
+T = TypeVar("T")
+
+
+# What comes in: the query.
+
+
+class NoQuery(BaseModel):
+    """A call that takes no query parameters."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+def _ids(text: object) -> object:
+    if not isinstance(text, str):
+        return text
+    found = [canonical_number(part, LARGEST_SAFE_NUMBER) for part in text.split(",")]
+    if None in found or len(found) > MOST_IDS:
+        raise PydanticCustomError("invalid_format", f"It should be 1 to {MOST_IDS} ids with commas between them")
+    return frozenset(found)
+
+
+def _order(text: object) -> object:
+    """Read `field[:asc|:desc]`, with commas between several."""
+    if not isinstance(text, str):
+        return text
+    found = [_BY.fullmatch(part) for part in text.split(",")]
+    if not all(found):
+        raise PydanticCustomError("invalid_format", "It should be fields, each with :asc, :desc or neither")
+    return tuple(By(match[1], descending=match[2] == ":desc") for match in found if match)
+
+
+_BY = re.compile(r"([a-z_]+)(:asc|:desc)?")
+
+
+class ListQuery(BaseModel):
+    """Which part of a list is asked for, in which order."""
+
+    model_config = ConfigDict(extra="forbid")
+    sortable: ClassVar[Iterable[str]] = ()
+
+    page: WholeNumber = Field(1, ge=1, le=LARGEST_NUMBER, description="The page to start from; the first is 1.")
+    per_page: WholeNumber = Field(25, ge=1, le=500, description="How many to return on a page.")
+    ids: (
+        Annotated[
+            frozenset[int],
+            BeforeValidator(_ids),
+            WithJsonSchema({"type": "string", "pattern": "^[0-9]+(,[0-9]+)*$"}),
+        ]
+        | None
+    ) = Field(None, description="Only those with these ids: up to 500 of them, with commas between.")
+    sort_by: Annotated[
+        tuple[By, ...],
+        BeforeValidator(_order),
+        WithJsonSchema({"type": "string"}),
+    ] = Field(
+        "id:asc",
+        validate_default=True,
+        description="Fields to sort by, with commas between, each with `:asc` (the default) or `:desc`; `id:asc` by "
+        "default. What has no value comes first, or last where descending. Ties are settled by the id.",
+    )
+
+    @field_validator("sort_by")
+    @classmethod
+    def _sorts_by_fields(cls, order: tuple[By, ...]) -> tuple[By, ...]:
+        if unknown := [by.field for by in order if by.field not in cls.sortable]:
+            raise PydanticCustomError("invalid_format", f"'{unknown[0]}' is no field of the resource")
+        return order
+
+    @property
+    def wanted(self) -> Wanted:
+        """The part of the list, in the domain's terms."""
+        return Wanted((self.page - 1) * self.per_page, self.per_page, self.sort_by, self.ids)
+
+
+class OrderQuery(ListQuery):
+    """Which orders are asked for."""
+
+    sortable: ClassVar[Iterable[str]] = deal_orders.SORTABLE
+
+    deal_id: Annotated[WholeNumber, Field(ge=1, le=LARGEST_SAFE_NUMBER)] | None = Field(
+        None, description="Only the order of this deal."
+    )
+
+
+class LineItemQuery(ListQuery):
+    """Which line items of an order are asked for."""
+
+    sortable: ClassVar[Iterable[str]] = deal_orders.SORTABLE_LINES
+
+
+class ProductQuery(ListQuery):
+    """Which products are asked for."""
+
+    sortable: ClassVar[Iterable[str]] = deal_products.SORTABLE
+
+
+# What comes in: the body. Numbers may be sent as text, as the reference does.
+
+
+def _not_null(value: object) -> object:
+    if value is None:
+        raise PydanticCustomError("blank", "It should not be null")
+    return value
+
+
+def _number(value: object) -> object:
+    """Take a number, or a text that is one; never a truth value, never more digits than money has."""
+    if isinstance(value, str) and _DECIMAL.fullmatch(value):
+        value = Decimal(value)
+    if isinstance(value, bool) or not isinstance(value, (int, Decimal)):
+        raise PydanticCustomError("invalid_type", "It should be a number, or a text that is one")
+    exact = Decimal(value)
+    places = -int(exact.as_tuple().exponent)
+    if not exact:
+        return exact.copy_abs() if 0 <= places <= _PLACES else Decimal(0)
+    if exact.adjusted() >= _WHOLE_DIGITS or places > _PLACES:
+        raise PydanticCustomError("out_of_range", f"It should have {_WHOLE_DIGITS} digits and {_PLACES} places at most")
+    return exact
+
+
+def _whole(value: object) -> object:
+    number = _number(value)
+    if not isinstance(number, Decimal) or number != int(number):
+        raise PydanticCustomError("invalid_type", "It should be a whole number")
+    return int(number)
+
+
+_WHOLE_DIGITS = 16
+_PLACES = 6
+_DECIMAL = re.compile(r"-?[0-9]{1,20}(\.[0-9]{1,20})?")
+
+
+def _not_blank(value: object) -> object:
+    if value is None or (isinstance(value, str) and not value.strip()):
+        raise PydanticCustomError("blank", "It should not be blank")
+    return value
+
+
+def _currency(text: str) -> str:
+    if not re.fullmatch("[A-Z]{3}", text):
+        raise PydanticCustomError("invalid_format", "It should be three capital letters (ISO 4217)")
+    return text
+
+
+def _plain(number: Decimal) -> Decimal:
+    """Drop zeros that say nothing: 50.0 is 50."""
+    return Decimal(f"{number.normalize():f}")
+
+
+_AS_NUMBER = WithJsonSchema({"anyOf": [{"type": "number"}, {"type": "string"}]})
+_AS_INTEGER = WithJsonSchema({"anyOf": [{"type": "integer"}, {"type": "string"}]})
+
+Number = Annotated[Decimal, BeforeValidator(_number), BeforeValidator(_not_null), _AS_NUMBER]
+Percent = Annotated[Number, AfterValidator(_plain)]
+Whole = Annotated[int, BeforeValidator(_whole), BeforeValidator(_not_null), _AS_INTEGER]
+Name = Annotated[Text, BeforeValidator(_not_blank)]
+Currency = Annotated[
+    str,
+    AfterValidator(_currency),
+    WithJsonSchema({"type": "string", "pattern": "^[A-Z]{3}$", "description": "ISO 4217, three capital letters."}),
+]
+LongText = Annotated[str, Field(max_length=10_000)]
+Ignored = Annotated[Any, Field(description="Read only: taken, because clients send back what they read, and ignored.")]
+
+
+class Attributes(BaseModel):
+    """Attributes of a resource. An unknown one is an error, one that is only read is ignored."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    id: Ignored = None
+    created_at: Ignored = None
+    updated_at: Ignored = None
+
+
+class NewDealOrder(Attributes):
+    """An order to be created."""
+
+    deal_id: Annotated[Whole, Field(ge=1, le=LARGEST_SAFE_NUMBER)] = Field(
+        description="The deal that the order is for; it can have one."
+    )
+    discount: Annotated[Percent, Field(ge=0, le=100)] = Field(
+        Decimal(0), description="Percent on the whole order, 0 to 100."
+    )
+
+
+class OrderChanges(Attributes):
+    """What to change of an order."""
+
+    deal_id: Ignored = None
+    discount: Annotated[Percent, Field(ge=0, le=100)] | None = Field(
+        None, description="Percent on the whole order, 0 to 100."
+    )
+
+    @field_validator("discount", mode="before")
+    @classmethod
+    def _discount_is_given(cls, discount: object) -> object:
+        return _not_null(discount)
+
+
+class NewLineItem(Attributes):
+    """A line item to be added. `value` is what comes of price and variation, and is ignored."""
+
+    product_id: Annotated[Whole, Field(ge=1)] = Field(description="An active product of the account.")
+    currency: Annotated[Currency, BeforeValidator(_not_null)] = Field(
+        description="One of the product's prices, which is copied."
+    )
+    variation: Annotated[Number, Field(ge=-100, le=1_000_000)] = Field(
+        Decimal(0), description="Percent on the price, negative to take off; within the product's limits."
+    )
+    quantity: Annotated[Whole, Field(ge=1, le=LARGEST_NUMBER)] = 1
+    value: Ignored = None
+    price: Ignored = None
+    name: Ignored = None
+    sku: Ignored = None
+    description: Ignored = None
+
+
+class NewPrice(BaseModel):
+    """What a product costs in a currency."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    amount: Annotated[Number, Field(ge=0)]
+    currency: Annotated[Currency, BeforeValidator(_not_null)]
+
+
+def _once_each(prices: list[NewPrice]) -> list[NewPrice]:
+    if len({price.currency for price in prices}) < len(prices):
+        raise PydanticCustomError("repeated", "It should have one price for a currency")
+    return prices
+
+
+Prices = Annotated[list[NewPrice], BeforeValidator(_not_null), Field(max_length=200), AfterValidator(_once_each)]
+
+
+class ProductAttributes(Attributes):
+    """Attributes that both a new product and a change of one may have."""
+
+    description: LongText | None = None
+    sku: Annotated[Text, Field(max_length=255)] | None = None
+    active: Annotated[bool, BeforeValidator(_not_null)] = Field(
+        default=True, description="Whether line items can be made of it."
+    )
+    max_discount: Annotated[Percent, Field(ge=0, le=100)] | None = Field(
+        None, description="How many percent a line item may take off its price at most; null for no limit."
+    )
+    max_markup: Annotated[Percent, Field(ge=0)] | None = Field(
+        None, description="How many percent a line item may add to its price at most; null for no limit."
+    )
+    cost: Annotated[Number, Field(ge=0)] | None = None
+    cost_currency: Currency | None = None
+    prices: Prices = Field(default_factory=list, description="One for a currency; replaced as a whole.")
+
+    def given(self) -> dict[str, Any]:
+        """Return the attributes that were sent, in the domain's terms."""
+        sent = {name: getattr(self, name) for name in self.model_fields_set & NewProduct.__dataclass_fields__.keys()}
+        if "prices" in sent:
+            prices = [Price(price.currency, price.amount) for price in self.prices]
+            sent["prices"] = tuple(sorted(prices, key=lambda price: price.currency))
+        return sent
+
+
+class NewProductAttributes(ProductAttributes):
+    """A product to be created."""
+
+    name: Annotated[Name, Field(max_length=1_000)]
+
+
+class ProductChanges(ProductAttributes):
+    """What to change of a product; what is not sent stays as it is."""
+
+    name: Annotated[Name, Field(max_length=1_000)] = ""
+
+
+class Envelope(BaseModel, Generic[T]):
+    """What a request's body is: the attributes, in `data`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    data: T
+    meta: Any = Field(None, description="Ignored.")
+
+
+# What goes out.
+
+
+class Meta(TypedDict):
+    """What kind of thing it is."""
+
+    type: Literal["order", "line_item", "product"]
+
+
+class OrderData(TypedDict):
+    """An order; `discount` is percent, the times are UTC."""
+
+    id: int
+    deal_id: int
+    discount: Annotated[Decimal, WithJsonSchema({"type": "number"})]
+    created_at: str
+    updated_at: str
+
+
+class LineItemData(TypedDict):
+    """A line item, with what its product was when it was added; decimals are text."""
+
+    id: int
+    name: str
+    sku: str | None
+    description: str | None
+    price: str
+    currency: str
+    variation: str
+    value: str
+    quantity: int
+    created_at: str
+    updated_at: str
+
+
+class ShownPrice(TypedDict):
+    """What a product costs in a currency; the amount is text."""
+
+    amount: str
+    currency: str
+
+
+class ProductData(TypedDict):
+    """A product; its limits are percent, its cost and amounts are text, its prices stand by currency."""
+
+    id: int
+    name: str
+    description: str | None
+    sku: str | None
+    active: bool
+    max_discount: Annotated[Decimal, WithJsonSchema({"type": "number"})] | None
+    max_markup: Annotated[Decimal, WithJsonSchema({"type": "number"})] | None
+    cost: str | None
+    cost_currency: str | None
+    prices: list[ShownPrice]
+    created_at: str
+    updated_at: str
+
+
+class OneOrder(TypedDict):
+    """An order in its envelope."""
+
+    data: OrderData
+    meta: Meta
+
+
+class OneLineItem(TypedDict):
+    """A line item in its envelope."""
+
+    data: LineItemData
+    meta: Meta
+
+
+class OneProduct(TypedDict):
+    """A product in its envelope."""
+
+    data: ProductData
+    meta: Meta
+
+
+class Links(TypedDict, total=False):
+    """Absolute links to this page and its neighbours; one that leads nowhere is absent."""
+
+    self: str
+    first_page: str
+    prev_page: str
+    next_page: str
+
+
+class CollectionMeta(TypedDict):
+    """How many things are on this page, and where others are."""
+
+    type: Literal["collection"]
+    count: int
+    links: Links
+
+
+class OrderCollection(TypedDict):
+    """A page of orders."""
+
+    items: list[OneOrder]
+    meta: CollectionMeta
+
+
+class LineItemCollection(TypedDict):
+    """A page of an order's line items."""
+
+    items: list[OneLineItem]
+    meta: CollectionMeta
+
+
+class ProductCollection(TypedDict):
+    """A page of products."""
+
+    items: list[OneProduct]
+    meta: CollectionMeta
+
+
+# From one to the other.
+
+
+def id_in_path(kind: str, text: str) -> int:
+    """Return an order's or a product's id from the path.
+
+    Raises:
+        NotFound: It is no id at all, so nothing has it.
+    """
+    if (found := canonical_number(text)) is None:
+        raise NotFound(kind, text)
+    return found
+
+
+def line_item_id_in_path(text: str) -> int:
+    """Return a line item's id from the path.
+
+    Raises:
+        NotFound: It is no id at all, so nothing has it.
+    """
+    if (found := canonical_number(text, LARGEST_SAFE_NUMBER)) is None:
+        raise NotFound("line_item", text)
+    return found
+
+
+def reader_of(call: Call) -> str:
+    """Tell whose further pages go on with the sequence of the first."""
+    return call.caller.user.id
+
+
+def order(one: DealOrder) -> OneOrder:
+    """Show an order."""
+    return {
+        "data": {
+            "id": one.id,
+            "deal_id": one.deal_id,
+            "discount": one.discount,
+            "created_at": _instant(one.created),
+            "updated_at": _instant(one.updated),
+        },
+        "meta": {"type": "order"},
+    }
+
+
+def line_item(one: Line) -> OneLineItem:
+    """Show a line item."""
+    return {
+        "data": {
+            "id": one.id,
+            "name": one.name,
+            "sku": one.sku,
+            "description": one.description,
+            "price": money.to_text(one.price),
+            "currency": one.currency,
+            "variation": money.to_text(one.variation),
+            "value": money.to_text(one.value),
+            "quantity": one.quantity,
+            "created_at": _instant(one.created),
+            "updated_at": _instant(one.updated),
+        },
+        "meta": {"type": "line_item"},
+    }
+
+
+def product(one: Product) -> OneProduct:
+    """Show a product."""
+    return {
+        "data": {
+            "id": one.id,
+            "name": one.name,
+            "description": one.description,
+            "sku": one.sku,
+            "active": one.active,
+            "max_discount": one.max_discount,
+            "max_markup": one.max_markup,
+            "cost": None if one.cost is None else money.to_text(one.cost),
+            "cost_currency": one.cost_currency,
+            "prices": [{"amount": money.to_text(price.value), "currency": price.currency} for price in one.prices],
+            "created_at": _instant(one.created),
+            "updated_at": _instant(one.updated),
+        },
+        "meta": {"type": "product"},
+    }
+
+
+def orders(call: Call, query: OrderQuery, part: Part[DealOrder]) -> OrderCollection:
+    """Show a page of orders."""
+    return {"items": [order(one) for one in part.items], "meta": _collection(call, query, part)}
+
+
+def line_items(call: Call, query: LineItemQuery, part: Part[Line]) -> LineItemCollection:
+    """Show a page of an order's line items."""
+    return {"items": [line_item(one) for one in part.items], "meta": _collection(call, query, part)}
+
+
+def products(call: Call, query: ProductQuery, part: Part[Product]) -> ProductCollection:
+    """Show a page of products."""
+    return {"items": [product(one) for one in part.items], "meta": _collection(call, query, part)}
+
+
+def new_line(body: NewLineItem, found: Product | None) -> NewLine:
+    """Say in the domain's terms what is to be added.
+
+    Raises:
+        Invalid: It cannot be made of the product.
+    """
+    if found is None or not found.active:
+        raise Invalid([_fault("product_id", "incorrect_value", "The account has no such product that is active.")])
+    price = found.price_in(body.currency)
+    faults = list(_beyond_limits(body.variation, found))
+    if price is None:
+        detail = f"The product has no price in {body.currency}."
+        raise Invalid([_fault("currency", "incorrect_value", detail), *faults])
+    if faults:
+        raise Invalid(faults)
+    return NewLine(found, price, body.currency, body.variation, body.quantity)
+
+
+def _beyond_limits(variation: Decimal, found: Product) -> Iterator[Fault]:
+    if found.max_discount is not None and -variation > found.max_discount:
+        yield _fault("variation", "incorrect_value", f"The product allows {found.max_discount:f} percent off at most.")
+    if found.max_markup is not None and variation > found.max_markup:
+        yield _fault("variation", "incorrect_value", f"The product allows {found.max_markup:f} percent more at most.")
+
+
+def _fault(name: str, code: str, detail: str) -> Fault:
+    return Fault("body", ("data", name), code, detail)
+
+
+def _instant(instant: Any) -> str:
+    return f"{instant:%Y-%m-%dT%H:%M:%SZ}"
+
+
+def _collection(call: Call, query: ListQuery, part: Part[Any]) -> CollectionMeta:
+    def link(page: int) -> str:
+        filters = {name: values for name, values in call.request.query.items() if name not in {"page", "per_page"}}
+        parameters = urlencode({"page": page, "per_page": query.per_page, **filters}, doseq=True, errors="replace")
+        return f"{call.request.origin}{call.request.link(call.request.path)}?{parameters}"
+
+    links: Links = {"self": link(query.page)}
+    if query.page > 1:
+        links["first_page"] = link(1)
+        links["prev_page"] = link(query.page - 1)
+    if part.more:
+        links["next_page"] = link(query.page + 1)
+    return {"type": "collection", "count": len(part.items), "links": links}
+
+
+# What is refused.
+
+
+class ErrorLinks(TypedDict):
+    """Where more is said of an error: an identifier, not an address."""
+
+    more_info: str
+
+
+class ErrorMeta(TypedDict):
+    """What kind of thing it is."""
+
+    type: Literal["error"]
+    links: ErrorLinks
+
+
+class ErrorData(TypedDict, total=False):
+    """One error; `resource` and `field`, a JSON pointer, only where an attribute of a resource is at fault."""
+
+    resource: Literal["order", "line_item", "product"]
+    field: str
+    code: str
+    message: str
+    details: str
+
+
+class OneError(TypedDict):
+    """An error in its envelope."""
+
+    error: ErrorData
+    meta: ErrorMeta
+
+
+class ErrorsMeta(TypedDict):
+    """The answer's status, and the id of the request to tell support."""
+
+    type: Literal["errors"]
+    http_status: str
+    logref: str
+    links: ErrorLinks
+
+
+class Errors(TypedDict):
+    """All that is wrong with a request."""
+
+    errors: list[OneError]
+    meta: ErrorsMeta
+
+
+STATUSES = {
+    400: "400 Bad Request",
+    401: "401 Unauthorized",
+    403: "403 Forbidden",
+    404: "404 Not Found",
+    406: "406 Not Acceptable",
+    413: "413 Payload Too Large",
+    422: "422 Unprocessable Entity",
+    429: "429 Too Many Requests",
+    500: "500 Internal Server Error",
+    503: "503 Service Unavailable",
+}
+
+MESSAGES = {
+    "already_exists": "resource already exists",
+    "blank": "attribute is blank",
+    "changes_disabled": "changes are disabled",
+    "content_too_large": "request's body is too large",
+    "incorrect_path": "incorrect path",
+    "incorrect_payload": "incorrect payload",
+    "incorrect_value": "attribute has an incorrect value",
+    "insufficient_scope": "insufficient scope",
+    "invalid_header": "invalid header",
+    "invalid_param": "invalid query parameter",
+    "invalid_payload": "invalid payload",
+    "invalid_type": "attribute has an invalid type",
+    "missing": "attribute is missing",
+    "not_acceptable": "not acceptable",
+    "not_found": "resource not found",
+    "plan_required": "plan required",
+    "rate_limit_exceeded": "rate limit exceeded",
+    "server_error": "server error",
+    "temporarily_unavailable": "temporarily unavailable",
+    "unauthorized": "unauthorized",
+    "unknown": "attribute is unknown",
+}
+"""What a code says in a few words; `details` says what to do."""
+
+
+class _Deals:
+    """The contract as the adapter knows it."""
+
+    name = NAME
+    query: type[BaseModel] = NoQuery
+    headers: Mapping[str, str] = MappingProxyType({"Content-Language": "en", "Vary": "Content-Language"})
+    content_type = "application/json; charset=utf-8"
+    body = staticmethod(read_exact_body)
+
+    def admit(self, call: Call) -> None:
+        """Let through accounts on the Enterprise plan; where changes are disabled, only what changes nothing."""
+        terms = call.caller.deals
+        if NAME not in call.caller.grants or terms is None:
+            raise Forbidden("insufficient_scope", "This account is not granted deal orders. Ask support for the grant.")
+        if terms.plan != "enterprise":
+            detail = "Orders, line items and products are available on the Enterprise plan only. Change the plan first."
+            raise Forbidden("plan_required", detail)
+        if terms.changes_disabled and call.request.method not in {"GET", "HEAD"}:
+            detail = "An administrator disabled changes; what there is can be read. Ask them to enable changes again."
+            raise Forbidden("changes_disabled", detail)
+        if not accepts_json(call.request.headers.get("accept")):
+            raise NotAcceptable("Answers are JSON. Send 'Accept: application/json'.")
+
+    def unit(self, call: Call, query: Any) -> str:  # noqa: ARG002 - as every contract is asked
+        """Return the account that a call is about."""
+        return call.caller.partner
+
+    def refuse(self, error: Exception, request: Request) -> Answer[Errors]:  # noqa: C901, PLR0911 - one return an error
+        """Put an error into the envelope of errors."""
+        match error:
+            case Invalid():
+                return _invalid(request, error.faults)
+            case DealTaken():
+                detail = "The deal has an order, and can have no second one. Change that one, or delete it first."
+                return _resource_errors(request, 422, [(_fault("deal_id", "", detail), "already_exists")])
+            case OrderFull():
+                return _refused(request, 422, "incorrect_payload", f"{error} Use another order.")
+            case Unauthorized():
+                detail = "Required access token is missing, malformed, expired, or invalid."
+                return _refused(request, 401, "unauthorized", detail, {"WWW-Authenticate": "Bearer"})
+            case Forbidden():
+                code = error.code if error.code in MESSAGES else "insufficient_scope"
+                return _refused(request, 403, code, error.detail)
+            case NotFound():
+                kind, identifier = error.kind, error.identifier
+                detail = f"Resource of the type '{kind}' with the id '{identifier}' was not found."
+                return _refused(request, 404, "not_found", detail)
+            case NoSuchPath() | MethodNotAllowed():
+                return _refused(request, 404, "incorrect_path", str(error))
+            case NotAcceptable():
+                return _refused(request, 406, "not_acceptable", str(error))
+            case UnsupportedMediaType():
+                return _refused(request, 400, "invalid_header", str(error))
+            case ContentTooLarge():
+                return _refused(request, 413, "content_too_large", str(error))
+            case TooManyRequests():
+                detail = "A token may make 10 requests a second. Wait as long as Retry-After says, then send it again."
+                return _refused(request, 429, "rate_limit_exceeded", detail, {"Retry-After": str(error.retry_after)})
+            case Unavailable():
+                detail = "The request could not be carried out in time. Look whether it was, then send it again."
+                retry = {"Retry-After": str(error.retry_after)}
+                return _refused(request, 503, "temporarily_unavailable", detail, retry)
+        detail = "Something failed on our side. Try again; if it goes on, tell support the logref."
+        return _refused(request, 500, "server_error", detail)
+
+
+CONTRACT = _Deals()
+
+
+def _invalid(request: Request, faults: Sequence[Fault]) -> Answer[Errors]:
+    """Tell faults of the query or a header, else those of the body as a whole, else those of its attributes."""
+    outside = [fault for fault in faults if fault.part != "body"]
+    if outside:
+        return _errors(request, 400, [_error("invalid_param", _of_parameter(fault)) for fault in outside])
+    whole = [fault for fault in faults if len(fault.place) < 2 or fault.place[0] != "data"]
+    if any(fault.code in {"malformed_json", "required"} and not fault.place for fault in whole):
+        return _refused(request, 400, "invalid_payload", f'{whole[0].detail} Send {{"data": {{…}}}}.')
+    if whole:
+        detail = 'The body is an object with the attributes in "data": {"data": {…}}; "meta" may stand beside it.'
+        return _refused(request, 422, "incorrect_payload", detail)
+    return _resource_errors(request, 422, [(fault, _code(fault)) for fault in faults])
+
+
+def _of_parameter(fault: Fault) -> str:
+    if fault.code == "unknown_field":
+        return f"There is no parameter '{fault.place[0]}'."
+    return f"'{fault.place[0]}': {fault.detail}"
+
+
+def _code(fault: Fault) -> str:
+    return _CODES.get(fault.code, "incorrect_value")
+
+
+_CODES = {
+    "blank": "blank",
+    "invalid_type": "invalid_type",
+    "required": "missing",
+    "unknown_field": "unknown",
+}
+
+
+def _resource_errors(request: Request, status: int, faults: Iterable[tuple[Fault, str]]) -> Answer[Errors]:
+    resource = resource_of(request.path)
+    errors = [
+        _error(code, "This field is required." if code == "missing" else fault.detail, resource, pointer(fault.place))
+        for fault, code in itertools.islice(faults, MOST_FAULTS)
+    ]
+    return _errors(request, status, errors)
+
+
+def resource_of(path: str) -> Literal["order", "line_item", "product"]:
+    """Tell which resource a path is about."""
+    match path.split("/")[2:]:
+        case ["products", *_]:
+            return "product"
+        case ["orders", _, "line_items", *_]:
+            return "line_item"
+    return "order"
+
+
+def _refused(
+    request: Request, status: int, code: str, details: str, headers: Mapping[str, str] | None = None
+) -> Answer[Errors]:
+    return _errors(request, status, [_error(code, details)], headers)
+
+
+def _error(
+    code: str,
+    details: str,
+    resource: Literal["order", "line_item", "product"] | None = None,
+    field: str | None = None,
+) -> OneError:
+    place: ErrorData = {"resource": resource, "field": field} if resource and field else {}
+    return {
+        "error": {**place, "code": code, "message": MESSAGES[code], "details": details},
+        "meta": {"type": "error", "links": {"more_info": more_info(code)}},
+    }
+
+
+def more_info(code: str) -> str:
+    """Return the identifier of a kind of error."""
+    return TYPES + code.replace("_", "-")
+
+
+def _errors(
+    request: Request, status: int, errors: list[OneError], headers: Mapping[str, str] | None = None
+) -> Answer[Errors]:
+    meta: ErrorsMeta = {
+        "type": "errors",
+        "http_status": STATUSES[status],
+        "logref": request.id,
+        "links": {"more_info": more_info(errors[0]["error"]["code"])},
+    }
+    return Answer(status, {"errors": errors, "meta": meta}, headers or {})

@@ -1,0 +1,194 @@
+"""What a CRM account can put on its deal orders.
+
+Products are kept as orders are, in a book: a product's id is its position, so ids rise and lists cost the same on every
+page. The book `deal-products#<account>` stands in the catalogue table; no stream follows that one, so readers settle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from ordering import clock, money
+from ordering.aws.dynamodb import ConditionFailed, Item, Table, Update
+from ordering.book.orderbook import GRACE, Draft, OrderBook, Ticket
+from ordering.book.sorted_lists import Part, SortedList, Wanted
+from ordering.clock import Clock
+from ordering.errors import NotFound
+from ordering.money import Price
+
+_PRODUCT = "product"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewProduct:
+    """A product as it was asked for; the limits are percents of its price, None for no limit."""
+
+    name: str
+    description: str | None = None
+    sku: str | None = None
+    active: bool = True
+    max_discount: Decimal | None = None
+    max_markup: Decimal | None = None
+    cost: Decimal | None = None
+    cost_currency: str | None = None
+    prices: tuple[Price, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Product(NewProduct):
+    """A product; its times are whole seconds, as they are shown."""
+
+    id: int
+    created: datetime
+    updated: datetime
+
+    def price_in(self, currency: str) -> Decimal | None:
+        """Return its price in a currency, None if it has none."""
+        return next((price.value for price in self.prices if price.currency == currency), None)
+
+
+SORTABLE = {
+    "id": lambda one: one.id,
+    "name": lambda one: one.name,
+    "description": lambda one: one.description,
+    "sku": lambda one: one.sku,
+    "active": lambda one: one.active,
+    "max_discount": lambda one: one.max_discount,
+    "max_markup": lambda one: one.max_markup,
+    "cost": lambda one: one.cost,
+    "cost_currency": lambda one: one.cost_currency,
+    "prices": lambda one: [(price.currency, price.value) for price in one.prices],
+    "created_at": lambda one: one.created,
+    "updated_at": lambda one: one.updated,
+}
+"""How products compare, by the contract's names of their fields."""
+
+
+@dataclass(frozen=True, slots=True)
+class DealProducts:
+    """The products of one account."""
+
+    table: Table
+    account: str
+    now: Clock = clock.system_clock
+    grace: timedelta = GRACE
+    _book: OrderBook = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Open the account's book."""
+        book = OrderBook(self.table, self._name, now=self.now, grace=self.grace, settle_after=1, removals=True)
+        object.__setattr__(self, "_book", book)
+
+    @property
+    def _name(self) -> str:
+        return f"deal-products#{self.account}"
+
+    def add(self, new: NewProduct) -> Product:
+        """Add a product.
+
+        Raises:
+            Unavailable: The deadline passed. The product may still have been added.
+        """
+        written = self._book.place(lambda ticket: Draft({_PRODUCT: _write(_made(new, ticket))}, []))
+        return _made(new, written)
+
+    def part(self, wanted: Wanted, reader: str) -> Part[Product]:
+        """Read a part of the list."""
+        return SortedList(self.table, self._book, self._name, _read, SORTABLE, reader, self.now).part(wanted)
+
+    def product(self, product_id: int) -> Product:
+        """Return one product.
+
+        Raises:
+            NotFound: The account has none of that id.
+        """
+        found = self.find(product_id)
+        if found is None:
+            raise NotFound(_PRODUCT, str(product_id))
+        return found
+
+    def find(self, product_id: int) -> Product | None:
+        """Return one product, None if the account has none of that id."""
+        entry = self._book.find([product_id]).get(product_id)
+        return _read(entry) if entry else None
+
+    def change(self, product_id: int, changes: Mapping[str, Any]) -> Product:
+        """Change some attributes of a product, by their names in `NewProduct`, and return it as it then is.
+
+        Raises:
+            NotFound: The account has no such product.
+        """
+        now = clock.whole_second(self.now())
+        texts = {name: value for name, value in _attributes(changes).items() if name in changes}
+        parts = {**texts, "updated": clock.to_text(now)}
+        names = {f"#p{number}": name for number, name in enumerate(parts)}
+        update = Update(
+            self._book.entry_key(product_id),
+            "SET " + ", ".join(f"{_PRODUCT}.{alias} = :{alias[1:]}" for alias in names),
+            condition=f"attribute_exists({_PRODUCT})",
+            names=names,
+            values={f":{alias[1:]}": parts[name] for alias, name in names.items()},
+        )
+        try:
+            return _read(self.table.update(update))
+        except ConditionFailed as failure:
+            raise NotFound(_PRODUCT, str(product_id)) from failure
+
+    def remove(self, product_id: int) -> None:
+        """Remove a product; line items made of it stay as they are.
+
+        Raises:
+            NotFound: The account has no such product.
+        """
+        if not self._book.remove(product_id):
+            raise NotFound(_PRODUCT, str(product_id))
+
+
+def _made(new: NewProduct, ticket: Ticket) -> Product:
+    created = clock.whole_second(ticket.issued)
+    return Product(
+        id=ticket.position,
+        created=created,
+        updated=created,
+        **{name: getattr(new, name) for name in NewProduct.__dataclass_fields__},
+    )
+
+
+def _attributes(values: Mapping[str, Any]) -> Item:
+    """Write attributes as they are stored."""
+    return {name: _STORED.get(name, lambda value: value)(value) for name, value in values.items()}
+
+
+def _amount(value: Decimal | None) -> str | None:
+    return None if value is None else money.to_text(value)
+
+
+_STORED: Mapping[str, Any] = {
+    "max_discount": _amount,
+    "max_markup": _amount,
+    "cost": _amount,
+    "prices": lambda prices: [{"currency": price.currency, "value": _amount(price.value)} for price in prices],
+}
+
+
+def _write(product: Product) -> Item:
+    values = {name: getattr(product, name) for name in NewProduct.__dataclass_fields__}
+    times = {"created": clock.to_text(product.created), "updated": clock.to_text(product.updated)}
+    return {"id": product.id, **_attributes(values), **times}
+
+
+def _read(entry: Item) -> Product:
+    item = entry[_PRODUCT]
+    times = {name: clock.from_text(item[name]) for name in ("created", "updated")}
+    stored = Product(**{**item, **times})
+    return replace(
+        stored,
+        max_discount=money.from_stored(item["max_discount"]),
+        max_markup=money.from_stored(item["max_markup"]),
+        cost=money.from_stored(item["cost"]),
+        prices=tuple(Price(price["currency"], money.from_text(price["value"])) for price in item["prices"]),
+    )

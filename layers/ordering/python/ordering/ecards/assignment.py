@@ -1,0 +1,171 @@
+"""Certificates for orders: assigned from stock, waited for where stock is short, given back when an order is cancelled.
+
+An order gets all that it is for in one transaction, or waits ("is parked") for the first stock that is short. It is
+parked on the condition that this stock is still as it was read, so that what arrives meanwhile cannot be missed: who
+looks for parked orders after an arrival finds every order that did not see it. Everything here can be repeated by
+anyone at any time, and goes on where a crash left it.
+
+Orders for more stocks than one transaction can take from get them in two. Each takes from stocks in the same order, so
+that two of them cannot each hold what the other waits for.
+
+Key of the table: `PARKED#<card>#<face value>` the orders that wait for that stock, oldest first over all companies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from ordering import clock
+from ordering.aws.dynamodb import ABSENT, Delete, Key, Put, Table, Write
+from ordering.book.lifecycle import EcardStatus, Mover
+from ordering.clock import Clock
+from ordering.ecards.certificates import Shelf, Stock, read_shelves
+from ordering.ecards.records import EcardOrder, EcardRecords, Held
+from ordering.errors import Conflict
+
+STOCKS_AT_ONCE = 90
+"""Stocks that one transaction takes from; it may have 100 writes, and has some of its own."""
+
+_ASSIGNABLE = frozenset({EcardStatus.PAYED, EcardStatus.AWAITING})
+_LAST = "\U0010ffff"
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """What becomes of an order, what is atomic with it, and whether there is nothing to do after it."""
+
+    after: EcardOrder
+    effects: Sequence[Write]
+    last: bool
+
+
+class Assignment:
+    """Assigns certificates to the orders of all companies."""
+
+    def __init__(self, table: Table, *, now: Clock = clock.system_clock) -> None:
+        self._table = table
+        self._now = now
+
+    def assign(self, company: str, order_id: str) -> EcardOrder:
+        """Give a paid order its certificates, or park it where stock is short; returns the order as it then is.
+
+        Raises:
+            NotFound: The company has no order of that id.
+            Unavailable: The deadline passed. The same call again is safe.
+        """
+        records = EcardRecords(self._table, company)
+        pauses = self._table.pauses()
+        order = records.read(order_id)
+        while step := self._next_step(order):
+            try:
+                order = records.write(order, step.after, step.effects)
+            except Conflict:
+                next(pauses)
+                order = records.read(order_id)
+            else:
+                if step.last:
+                    break
+        return order
+
+    def assign_parked(self, stock: Stock) -> None:
+        """Move on the orders that wait for a stock, oldest first, each that what is free is enough for.
+
+        One that needs more does not hold up those behind it: new orders pass it as well.
+
+        Raises:
+            Unavailable: The deadline passed. The same call again is safe.
+        """
+        left = self._shelf(stock).count
+        for parked in self._table.query(f"PARKED#{stock}", " ", _LAST) if left else ():
+            if parked["need"] <= left:
+                self.assign(parked["company"], parked["orderId"])
+                left = self._shelf(stock).count
+
+    def take_back(self, company: str, order_id: str) -> EcardOrder:
+        """Give back to stock what a cancelled order held, one stock after another, and let waiting orders have it.
+
+        Raises:
+            NotFound: The company has no order of that id.
+            Unavailable: The deadline passed. The same call again is safe.
+        """
+        records = EcardRecords(self._table, company)
+        pauses = self._table.pauses()
+        order = records.read(order_id)
+        while order.returning:
+            stock = order.returning[0].stock
+            shelf = self._shelf(stock)
+            # Read after the shelf: what is still to be returned now was not back on it then.
+            order = records.read(order_id)
+            back = [held for held in order.returning if held.stock == stock]
+            if not back:
+                continue  # somebody else has returned it
+            after = order.changed(returning=tuple(held for held in order.returning if held.stock != stock))
+            try:
+                order = records.write(order, after, [shelf.put_back(held.ranges) for held in back])
+            except Conflict:
+                next(pauses)
+            else:
+                self.assign_parked(stock)
+        return order
+
+    def _shelf(self, stock: Stock) -> Shelf:
+        return read_shelves(self._table, [stock])[stock]
+
+    def _next_step(self, order: EcardOrder) -> _Step | None:
+        """Say what becomes of an order next; None if it stays as it is."""
+        if order.status not in _ASSIGNABLE:
+            return None
+        wanted = order.wants()
+        shelves = read_shelves(self._table, [stock for stock, _ in wanted])
+        short = next(((stock, need) for stock, need in wanted if shelves[stock].count < need), None)
+        if short is None:
+            return self._take(order, wanted, shelves)
+        stock, need = short
+        if order.parked == stock:
+            return None
+        return self._park(order, stock, need, shelves[stock])
+
+    def _take(self, order: EcardOrder, wanted: list[tuple[Stock, int]], shelves: dict[Stock, Shelf]) -> _Step:
+        assigned, effects = [*order.assigned], list[Write]()
+        for stock, need in wanted[:STOCKS_AT_ONCE]:
+            taken, update = shelves[stock].take(need)
+            assigned.append(Held(stock, taken))
+            effects.append(update)
+        later = wanted[STOCKS_AT_ONCE:]
+        if not later:
+            after = order.moved(EcardStatus.READY, Mover.SYSTEM, self._now(), assigned=tuple(assigned), parked=None)
+            return _Step(after, [*effects, *unpark(order)], last=True)
+        # An order that waited still stands somewhere, so that whoever repeats this after a crash finds it.
+        stock, need = later[0]
+        parked = stock if order.parked else None
+        after = order.changed(assigned=tuple(assigned), parked=parked)
+        return _Step(after, [*effects, *_parking(order, parked, need)], last=False)
+
+    def _park(self, order: EcardOrder, stock: Stock, need: int, shelf: Shelf) -> _Step:
+        effects = [*_parking(order, stock, need), shelf.unchanged()]
+        if order.status is EcardStatus.AWAITING:
+            return _Step(order.changed(parked=stock), effects, last=True)
+        after = order.moved(EcardStatus.AWAITING, Mover.SYSTEM, self._now(), parked=stock)
+        return _Step(after, effects, last=True)
+
+
+def unpark(order: EcardOrder) -> list[Write]:
+    """Return what lets an order wait for no stock any more."""
+    return [*_parking(order, None, 0)]
+
+
+def _parking(order: EcardOrder, stock: Stock | None, need: int) -> Iterator[Write]:
+    """Move an order from the stock that it waits for to another, or to none."""
+    if order.parked == stock:
+        return
+    if order.parked:
+        yield Delete(_parked_key(order, order.parked))
+    if stock:
+        partition, sort = _parked_key(order, stock)
+        item = {"pk": partition, "sk": sort, "company": order.company, "orderId": order.id, "need": need}
+        yield Put(item, ABSENT)
+
+
+def _parked_key(order: EcardOrder, stock: Stock) -> Key:
+    return f"PARKED#{stock}", f"{clock.to_text(order.created)}#{order.company}#{order.id}"

@@ -1,0 +1,127 @@
+"""A company's balance for e-cards, and the ledger that explains it.
+
+Every change of the balance is one transaction with an entry in the ledger whose key says what it is for, written only
+if absent. So nothing is applied twice, and the balance is always the sum of its entries. A debit is conditional on the
+balance covering it, so the balance is never negative.
+
+Keys of the table: `BALANCE#<company>` the balance in hundredths; `LEDGER#<company>` one item for each change of it, by
+what it is for: `debit#<order>`, `refund#<order>`, `topup#<operator's id>`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime
+from decimal import Decimal
+
+from ordering import clock
+from ordering.aws.dynamodb import ABSENT, Check, Item, Key, Put, Table, TransactionRefused, Update, Write
+from ordering.errors import KeyReused
+
+_BALANCES = "BALANCE#"
+_ONLY = "-"
+_LAST = "\U0010ffff"
+_LONGEST_ID = 200
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerEntry:
+    """One change of a balance: what it is for, and by how much the balance rose."""
+
+    purpose: str
+    amount: Decimal
+    at: datetime
+
+
+def to_hundredths(amount: Decimal) -> int:
+    """Turn an amount into the unit that balances are kept in.
+
+    Raises:
+        ValueError: It has more than two decimals.
+    """
+    hundredths = amount * 100
+    if hundredths != int(hundredths):
+        raise ValueError(f"{amount} has more than two decimals")
+    return int(hundredths)
+
+
+def from_hundredths(hundredths: int) -> Decimal:
+    """Turn a balance into an amount without needless decimals: 10050 into `100.5`."""
+    return Decimal(hundredths) / 100
+
+
+class Balance:
+    """The balance of one company."""
+
+    def __init__(self, table: Table, company: str) -> None:
+        self._table = table
+        self._company = company
+        self.key: Key = (f"{_BALANCES}{company}", _ONLY)
+
+    def amount(self) -> Decimal:
+        """Read the balance."""
+        return from_hundredths(self.hundredths())
+
+    def hundredths(self) -> int:
+        """Read the balance in hundredths."""
+        return hundredths_of(self._table.get(self.key))
+
+    def entries(self) -> Iterator[LedgerEntry]:
+        """Read the ledger, by what its entries are for."""
+        for item in self._table.query(f"LEDGER#{self._company}", " ", _LAST):
+            yield LedgerEntry(item["sk"], from_hundredths(item["amount"]), clock.from_text(item["at"]))
+
+    def top_up(self, operation: str, amount: Decimal, at: datetime) -> None:
+        """Raise the balance, once for each operation however often it is repeated.
+
+        Args:
+            operation: The operator's own name for this top-up, up to 200 characters.
+
+        Raises:
+            ValueError: The amount is not positive or has more than two decimals, or the name is empty or too long.
+            KeyReused: The operation was another amount.
+            Unavailable: The deadline passed. The same call again is safe.
+        """
+        hundredths = to_hundredths(amount)
+        if hundredths <= 0 or not 0 < len(operation) <= _LONGEST_ID:
+            raise ValueError(f"a top-up of {amount} named {operation!r}")
+        try:
+            self._table.transact(self._change(f"topup#{operation}", hundredths, at))
+        except TransactionRefused as refusal:
+            earlier = refusal.reasons[0]
+            if earlier is None or earlier.item is None or earlier.item["amount"] != hundredths:
+                raise KeyReused(f"The top-up {operation!r} stands for another amount.") from refusal
+
+    def debit(self, order: str, amount: Decimal, at: datetime) -> list[Write]:
+        """Return what takes an amount for an order, to be refused where the balance does not cover it."""
+        hundredths = to_hundredths(amount)
+        return self._change(f"debit#{order}", -hundredths, at) if hundredths else []
+
+    def refund(self, order: str, amount: Decimal, at: datetime) -> list[Write]:
+        """Return what gives back an amount that was taken for an order."""
+        hundredths = to_hundredths(amount)
+        return self._change(f"refund#{order}", hundredths, at) if hundredths else []
+
+    def too_small(self, amount: Decimal) -> Check:
+        """Return what lets a transaction take place only while the balance does not cover an amount."""
+        condition = "attribute_not_exists(amount) OR amount < :wanted"
+        return Check(self.key, condition, values={":wanted": to_hundredths(amount)})
+
+    def _change(self, purpose: str, by: int, at: datetime) -> list[Write]:
+        entry = {"pk": f"LEDGER#{self._company}", "sk": purpose, "amount": by, "at": clock.to_text(at)}
+        change = Update(self.key, "ADD amount :by", values={":by": by})
+        if by < 0:
+            change = replace(change, condition="amount >= :least", values={":by": by, ":least": -by})
+        return [Put(entry, ABSENT), change]
+
+
+def hundredths_of(item: Item | None) -> int:
+    """Return the balance that an item holds; a company without one has 0."""
+    amount: int = item["amount"] if item else 0
+    return amount
+
+
+def company_of(partition: str) -> str | None:
+    """Return the company whose balance a partition holds, None if it holds something else."""
+    return partition.removeprefix(_BALANCES) if partition.startswith(_BALANCES) else None

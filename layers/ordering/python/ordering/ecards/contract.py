@@ -1,0 +1,421 @@
+"""E-card orders, `/v1`: the contract's shapes in and out, its own rules, and its errors.
+
+The shapes are those of the published reference and of its neighbouring pages. Where they are silent, the rule is this
+API's own and is stated at the model, in the OpenAPI document and so in the reference page.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from decimal import Decimal
+from types import MappingProxyType
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic_core import PydanticCustomError
+from typing_extensions import TypedDict  # pydantic reads the standard library's only from Python 3.12 on
+
+from ordering.book.listing import Listing
+from ordering.ecards import catalogue as ecard_catalogue
+from ordering.ecards.catalogue import Ecard, NotOnOffer, Wish
+from ordering.ecards.orders import EcardRequest
+from ordering.ecards.records import EcardOrder, EcardSummary
+from ordering.ecards.records import Participant as Recipient
+from ordering.errors import (
+    Conflict,
+    Fault,
+    Forbidden,
+    Invalid,
+    KeyReused,
+    NotFound,
+    TooManyRequests,
+    Unauthorized,
+    Unavailable,
+)
+from ordering.identifiers import LARGEST_NUMBER, canonical_uuid
+from ordering.principal import Company
+from ordering.web.http import (
+    Answer,
+    Call,
+    EmailAddress,
+    MethodNotAllowed,
+    Refusal,
+    Request,
+    Text,
+    Uuid,
+    WholeNumber,
+    read_body,
+)
+
+NAME = "ecards"
+PAGE_SIZE = 20
+
+
+# What comes in. A field that is not named here is ignored, as by the service that the reference describes.
+
+
+class NoQuery(BaseModel):
+    """A call without parameters."""
+
+
+class PageQuery(BaseModel):
+    """Which page of the list is asked for."""
+
+    page: WholeNumber = Field(1, ge=1, le=LARGEST_NUMBER, description="The page to retrieve, 20 orders each.")
+
+    @property
+    def first(self) -> int:
+        """Rank of the page's first order, from 0."""
+        return (self.page - 1) * PAGE_SIZE
+
+
+def _filled(value: object) -> object:
+    # What is there but empty is as good as missing, as the reference's own message has it.
+    if value is None or (isinstance(value, str) and not value.strip()):
+        raise PydanticCustomError("required", "It is required")
+    return value
+
+
+_Filled = BeforeValidator(_filled)
+
+
+class Participant(BaseModel):
+    """Whom the certificates are for."""
+
+    email: Annotated[EmailAddress, _Filled]
+    name: Annotated[Text, Field(max_length=250), _Filled]
+    phone: Annotated[Text, Field(max_length=32), _Filled]
+
+
+def _number_or_text(value: object) -> object:
+    if isinstance(value, str):
+        if not re.fullmatch("[0-9]{1,10}", value, re.ASCII):
+            raise PydanticCustomError("invalid_type", "It should be a whole number")
+        return int(value)
+    return value
+
+
+class OrderedCard(BaseModel):
+    """One thing to order."""
+
+    id: Annotated[
+        int,
+        Field(ge=1, le=LARGEST_NUMBER),
+        BeforeValidator(_number_or_text),
+        _Filled,
+        WithJsonSchema({"anyOf": [{"type": "integer"}, {"type": "string"}]}),
+    ] = Field(description="A card that the company can order: a number, or a text that is one.")
+    quantity: Annotated[int, Field(ge=1, le=1_000), _Filled]
+    faceValue: Annotated[str, Field(max_length=250), _Filled] = Field(
+        description='The name of one of the card\'s face values, for instance "100 ₽".'
+    )
+
+
+class NewEcardOrder(BaseModel):
+    """An order to be created. The same order again changes nothing and gets the order as it is now."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    orderId: Annotated[Uuid, _Filled] = Field(
+        description="The order's id, made by the client, in any case: what the order is known by."
+    )
+    participant: Annotated[Participant, _Filled]
+    ecards: Annotated[list[OrderedCard], Field(min_length=1, max_length=100), _Filled]
+
+    def to_request(self) -> EcardRequest:
+        """Say it in the domain's terms."""
+        participant = Recipient(self.participant.email, self.participant.name, self.participant.phone)
+        wishes = [Wish(card.id, card.faceValue, card.quantity) for card in self.ecards]
+        return EcardRequest(self.orderId, participant, wishes)
+
+
+# What goes out.
+
+EcardOrderStatus = Literal[
+    "Created",
+    "Payed",
+    "ReadyForDelivery",
+    "PartiallyDelivered",
+    "AwaitingCertificateAssignment",
+    "Delivered",
+    "Cancelled",
+]
+Amount = Annotated[Decimal, WithJsonSchema({"type": "number"})]
+
+
+class ListedEcardOrder(TypedDict):
+    """An order as a list shows it; `createdDate` is UTC, with microseconds, without a zone."""
+
+    id: Uuid
+    number: int
+    createdDate: str
+    status: EcardOrderStatus
+    participantLogin: str
+    total: Amount
+
+
+class EcardOrderList(TypedDict):
+    """A page of orders, newest first."""
+
+    data: list[ListedEcardOrder]
+    totalPages: int
+    currentPage: int
+    pageSize: int
+
+
+class ShownParticipant(TypedDict):
+    """Whom the certificates are for."""
+
+    email: str
+    name: str
+    phone: str
+
+
+class ShownCard(TypedDict):
+    """One thing that was ordered; `price` is that of one, when it was ordered."""
+
+    id: int
+    quantity: int
+    faceValue: str
+    price: Amount
+
+
+class Moment(TypedDict):
+    """When an order came to a status."""
+
+    status: EcardOrderStatus
+    at: str
+
+
+class EcardOrderDetails(ListedEcardOrder):
+    """An order with everything that is known of it."""
+
+    participant: ShownParticipant
+    ecards: list[ShownCard]
+    history: list[Moment]
+
+
+class OrderStatus(TypedDict):
+    """How far an order has come."""
+
+    status: EcardOrderStatus
+
+
+class ShownFaceValue(TypedDict):
+    """A value that a card is sold with, and what that costs: not always what it says."""
+
+    name: str
+    price: Amount
+
+
+class ShownEcard(TypedDict):
+    """A card that can be ordered."""
+
+    id: int
+    name: str
+    description: str
+    unit: Literal["ruble", "month"]
+    faceValues: list[ShownFaceValue]
+
+
+class ShownBalance(TypedDict):
+    """What the company has left to order for: a decimal, as text."""
+
+    balance: str
+
+
+class InvalidRequest(TypedDict):
+    """An error. `errors` has the faults of a request by where they are, and is empty for all other errors."""
+
+    message: str
+    status: int
+    errors: dict[str, list[str]]
+
+
+# From one to the other.
+
+
+def order_id_in_path(text: str) -> str:
+    """Return an order's id from the path.
+
+    Raises:
+        NotFound: It is no id at all, so nothing has it.
+    """
+    if (found := canonical_uuid(text)) is None:
+        raise NotFound("order", text)
+    return found
+
+
+def listed(one: EcardSummary | EcardOrder) -> ListedEcardOrder:
+    """Show an order in a list, and as the answer to its create."""
+    return {
+        "id": one.id,
+        "number": one.number,
+        "createdDate": _instant(one.created),
+        "status": one.status.value,
+        "participantLogin": one.login,
+        "total": _plain(one.total),
+    }
+
+
+def order_list(query: PageQuery, listing: Listing[EcardSummary]) -> EcardOrderList:
+    """Show a page of orders."""
+    return {
+        "data": [listed(one) for one in listing.items],
+        "totalPages": -(-listing.total // PAGE_SIZE),
+        "currentPage": query.page,
+        "pageSize": PAGE_SIZE,
+    }
+
+
+def details(one: EcardOrder) -> EcardOrderDetails:
+    """Show an order with everything that is known of it."""
+    participant = one.participant
+    return {
+        **listed(one),
+        "participant": {"email": participant.email, "name": participant.name, "phone": participant.phone},
+        "ecards": [
+            {
+                "id": line.card_id,
+                "quantity": line.quantity,
+                "faceValue": line.face_value,
+                "price": _plain(line.price),
+            }
+            for line in one.lines
+        ],
+        "history": [{"status": moment.status.value, "at": _instant(moment.at)} for moment in one.state.history],
+    }
+
+
+def status(one: EcardOrder) -> OrderStatus:
+    """Show how far an order has come."""
+    return {"status": one.status.value}
+
+
+def ecards(cards: Iterable[Ecard]) -> list[ShownEcard]:
+    """Show what can be ordered."""
+    return [
+        {
+            "id": card.id,
+            "name": card.name,
+            "description": card.description,
+            "unit": card.unit,
+            "faceValues": [{"name": value.name, "price": _plain(value.price)} for value in card.face_values],
+        }
+        for card in cards
+    ]
+
+
+def balance(amount: Decimal) -> ShownBalance:
+    """Show what is left: whole where it is whole, else with two decimals."""
+    whole = amount == amount.to_integral_value()
+    return {"balance": f"{amount:.0f}" if whole else f"{amount:.2f}"}
+
+
+def _instant(instant: datetime) -> str:
+    return f"{instant:%Y-%m-%dT%H:%M:%S.%f}"
+
+
+def _plain(amount: Decimal) -> Decimal:
+    return Decimal(f"{amount.normalize():f}")
+
+
+# What is refused.
+
+
+class _Ecards:
+    """The contract as the adapter knows it."""
+
+    name = NAME
+    query: type[BaseModel] = NoQuery
+    headers: Mapping[str, str] = MappingProxyType({})
+    content_type = "application/json"
+    body = staticmethod(read_body)
+
+    def admit(self, call: Call) -> None:
+        """Let through companies with the grant."""
+        if NAME not in call.caller.grants or call.caller.company is None:
+            raise Forbidden("not-granted", "This company is not granted e-card orders. Ask support for the grant.")
+
+    def unit(self, call: Call, query: Any) -> Company:  # noqa: ARG002 - as every contract is asked
+        """Return the company that a call is about."""
+        return Company(call.caller.partner, call.caller.company or "")
+
+    def refuse(self, error: Exception, request: Request) -> Answer[InvalidRequest]:  # noqa: ARG002, C901, PLR0911 - one return an error
+        """Put an error into the contract's three fields."""
+        match error:
+            case Invalid():
+                return _invalid(error.faults)
+            case NotOnOffer():
+                return _invalid([_not_on_offer(*wish) for wish in error.wishes])
+            case Unauthorized():
+                detail = "The access token is missing, malformed, expired or revoked. Get one at /connect/token."
+                return _refused(401, detail, {"WWW-Authenticate": "Bearer"})
+            case Forbidden():
+                return _refused(403, error.detail)
+            case NotFound():
+                return _refused(404, f"{error} Compare the id with a list's.")
+            case KeyReused():
+                detail = "The orderId stands for an order with other contents. Send this one under an id of its own."
+                return _refused(409, detail)
+            case Conflict():
+                return _refused(409, str(error))
+            case TooManyRequests():
+                detail = "Requests come too fast. Wait as long as Retry-After says, then send it again."
+                return _refused(429, detail, {"Retry-After": str(error.retry_after)})
+            case Unavailable():
+                detail = "The request could not be carried out in time. Send it again, an order with the same orderId."
+                return _refused(503, detail, {"Retry-After": str(error.retry_after)})
+            case MethodNotAllowed():
+                return _refused(405, str(error), {"Allow": error.allow})
+            case Refusal():
+                return _refused(error.status, str(error))
+        return _refused(500, "Something failed on our side. Send the request again, an order with the same orderId.")
+
+
+CONTRACT = _Ecards()
+
+
+def _invalid(faults: Sequence[Fault]) -> Answer[InvalidRequest]:
+    errors: dict[str, list[str]] = {}
+    for fault in faults[:MOST_FAULTS]:
+        errors.setdefault(path_of(fault.place), []).append(_told(fault))
+    return Answer(400, {"message": "Invalid request", "status": 400, "errors": errors})
+
+
+MOST_FAULTS = 1_000
+"""Faults told at once at most; a function's answer may not exceed 6 MB."""
+
+
+def path_of(place: Sequence[str | int]) -> str:
+    """Write where a fault is: `Ecards[0].Quantity`; nothing for the body as a whole."""
+    path = ""
+    for part in place:
+        path += f"[{part}]" if isinstance(part, int) else f"{'.' if path else ''}{_pascal(part)}"
+    return path
+
+
+def _pascal(name: str) -> str:
+    return name[:1].upper() + name[1:]
+
+
+def _told(fault: Fault) -> str:
+    if not fault.place:
+        return fault.detail
+    field = _pascal(str(fault.place[-1])) if isinstance(fault.place[-1], str) else path_of(fault.place)
+    if fault.code == "required":
+        return f"The {field} field is required."
+    return f"The {field} field is invalid. {fault.detail}"
+
+
+def _not_on_offer(index: int, missing: ecard_catalogue.Missing) -> Fault:
+    if missing == "card":
+        return Fault("body", ("ecards", index, "id"), "not_offered", "The company can order no such card.")
+    detail = "The card has no face value of that name."
+    return Fault("body", ("ecards", index, "faceValue"), "not_offered", detail)
+
+
+def _refused(status: int, message: str, headers: Mapping[str, str] | None = None) -> Answer[InvalidRequest]:
+    return Answer(status, {"message": message, "status": status, "errors": {}}, headers or {})

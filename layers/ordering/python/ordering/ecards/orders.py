@@ -1,0 +1,320 @@
+"""E-card orders of one company: placed, paid, handed over, cancelled, and read.
+
+An order that the balance covers is paid in the transaction that creates it. One that it does not cover is created only
+while that is so, together with an item that says it waits. Whatever raises the balance looks for waiting orders
+afterwards, so it finds every order that did not see the rise, whatever crashed in between.
+
+Key of the table: `WAITING#<company>` the orders that wait for money, by their number.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from decimal import Decimal
+from functools import partial
+
+from ordering import clock
+from ordering.aws.dynamodb import ABSENT, Check, Delete, Item, Key, Put, Table, Write
+from ordering.book.lifecycle import ECARDS, EcardStatus, Mover
+from ordering.book.listing import Listing
+from ordering.book.orderbook import GRACE, Collision, Draft, Ticket
+from ordering.clock import Clock
+from ordering.ecards.assignment import Assignment, unpark
+from ordering.ecards.balance import Balance, hundredths_of, to_hundredths
+from ordering.ecards.catalogue import EcardCatalogue, Line, Wish
+from ordering.ecards.certificates import Ranges, Stock, merge
+from ordering.ecards.records import (
+    EcardOrder,
+    EcardRecords,
+    EcardSummary,
+    Held,
+    Participant,
+    read_order,
+    read_summary,
+    write_summary,
+)
+from ordering.errors import Conflict, KeyReused, Unavailable
+
+_DIGITS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class EcardRequest:
+    """An order as it was asked for, already in the contract's bounds; the id is a canonical UUID of the client's."""
+
+    order_id: str
+    participant: Participant
+    wishes: Sequence[Wish]
+
+    @property
+    def fingerprint(self) -> str:
+        """What tells this request from another one under the same id."""
+        participant = self.participant
+        wishes = [(wish.card_id, wish.face_value, wish.quantity) for wish in self.wishes]
+        told = json.dumps([participant.email, participant.name, participant.phone, wishes])
+        return hashlib.sha256(told.encode()).hexdigest()
+
+
+class EcardOrders:
+    """The e-card orders of one company."""
+
+    def __init__(
+        self, table: Table, company: str, *, now: Clock = clock.system_clock, grace: timedelta = GRACE
+    ) -> None:
+        self._table = table
+        self._company = company
+        self._now = now
+        self._records = EcardRecords(table, company, now=now, grace=grace)
+        self._assignment = Assignment(table, now=now)
+        self.balance = Balance(table, company)
+
+    def place(self, request: EcardRequest, *, company_name: str, catalogue: EcardCatalogue) -> EcardOrder:
+        """Place an order, or find the one that the same request placed before, as it is now.
+
+        Raises:
+            NotOnOffer: A card or a face value is not in the company's catalogue.
+            KeyReused: The id stands for another request.
+            Unavailable: The deadline passed. The same call is safe.
+        """
+        pauses = self._table.pauses()
+        while True:
+            key = self._records.key(request.order_id)
+            found = self._table.batch_get([key, self.balance.key])
+            if item := found.get(key):
+                return _replay(item, request)
+            lines = catalogue.price(request.wishes)
+            covered = hundredths_of(found.get(self.balance.key)) >= to_hundredths(_total(lines))
+            status = EcardStatus.PAYED if covered else EcardStatus.CREATED
+            login = f"{request.participant.email}_{company_name}"
+            if order := self._create(partial(self._order, request, lines, login, status)):
+                return order
+            next(pauses)  # the id was taken meanwhile, or the balance has changed
+
+    def page(self, first: int, count: int) -> Listing[EcardSummary]:
+        """List up to `count` orders from rank `first` (from 0), newest first.
+
+        Raises:
+            Unavailable: The deadline passed.
+        """
+        page = self._records.book.page(first, count, newest_first=True)
+        return Listing([read_summary(entry["order"]) for entry in page.entries], page.total)
+
+    def order(self, order_id: str) -> EcardOrder:
+        """Return one order.
+
+        Raises:
+            NotFound: The company has no order of that id.
+        """
+        return self._records.read(order_id)
+
+    def top_up(self, operation: str, amount: Decimal) -> None:
+        """Raise the balance, once for each operation of that name, and pay for waiting orders.
+
+        Raises:
+            ValueError: The amount is not positive or has more than two decimals, or the name is empty or too long.
+            KeyReused: The operation was another amount.
+            Unavailable: The deadline passed. The same call again is safe.
+        """
+        self.balance.top_up(operation, amount, self._now())
+        self.pay_waiting()
+
+    def pay_waiting(self) -> None:
+        """Pay for orders that wait for money, oldest first, each that what remains of the balance covers.
+
+        One that it does not cover does not hold up those behind it: new orders pass it as well.
+
+        Raises:
+            Unavailable: The deadline passed. The same call again is safe.
+        """
+        left = self.balance.hundredths()
+        first, last = self._waiting_key(0), self._waiting_key(10**_DIGITS - 1)
+        for waiting in self._table.query(first[0], first[1], last[1]) if left else ():
+            if waiting["total"] <= left:
+                paid = self._pay(waiting["orderId"])
+                left = left - waiting["total"] if paid else self.balance.hundredths()
+
+    def carry_on(self, order_id: str) -> EcardOrder:
+        """Do what comes next for an order and needs nobody: assign its certificates, or take them back.
+
+        Raises:
+            NotFound: The company has no order of that id.
+            Unavailable: The deadline passed. The same call again is safe.
+        """
+        order = self._assignment.assign(self._company, order_id)
+        return self._assignment.take_back(self._company, order_id) if order.returning else order
+
+    def hand_over(self, order: EcardOrder, count: int) -> EcardOrder:
+        """Note that the next certificates of an order were handed to its participant.
+
+        Args:
+            order: As it was read before they were handed over; its `undelivered` says which come next.
+
+        Raises:
+            ValueError: The count is not positive.
+            Conflict: The order has not so many left, is in no status for it, has some on their way, or has changed
+                since it was read.
+            Unavailable: The deadline passed. They may have been noted: read the order.
+        """
+        return self._records.write(order, self._handed(order, count))
+
+    def begin_hand_over(self, order: EcardOrder, count: int) -> EcardOrder:
+        """Note that the next certificates of an order are on their way: they stay out of stock, whatever happens.
+
+        Raises:
+            ValueError: The count is not positive.
+            Conflict: As for `hand_over`.
+            Unavailable: The deadline passed. It may have been noted: read the order.
+        """
+        self._handed(order, count)
+        return self._records.write(order, order.changed(handing=count))
+
+    def end_hand_over(self, order: EcardOrder) -> EcardOrder:
+        """Note that those that were on their way were handed over, also if the order was cancelled meanwhile.
+
+        Raises:
+            Conflict: The order has changed since it was read.
+            Unavailable: The deadline passed. It may have been noted: read the order.
+        """
+        home = replace(order, handing=0)
+        if order.status is EcardStatus.CANCELLED:
+            return self._records.write(order, home.changed(delivered=order.delivered + order.handing))
+        return self._records.write(order, self._handed(home, order.handing))
+
+    def undo_hand_over(self, order: EcardOrder, unsent: Check) -> EcardOrder:
+        """Take back those that were on their way: to the order, or to stock if it was cancelled meanwhile.
+
+        Args:
+            unsent: What holds only while they have surely not been sent, and are not being sent.
+
+        Raises:
+            Conflict: The order has changed since it was read, or `unsent` does not hold.
+            Unavailable: The deadline passed. It may have been done: read the order.
+        """
+        after = order.changed(handing=0)
+        if order.status is not EcardStatus.CANCELLED:
+            return self._records.write(order, after, [unsent])
+        returning = _together(order.returning, order.on_their_way())
+        self._records.write(order, replace(after, returning=returning), [unsent])
+        return self._assignment.take_back(self._company, order.id)
+
+    def unchanged(self, order: EcardOrder) -> Check:
+        """Return what lets a transaction take place only while an order is as it was read."""
+        return self._records.unchanged(order)
+
+    def cancel(self, order_id: str) -> EcardOrder:
+        """Cancel an order, for support: what was debited is refunded, undelivered certificates go back to stock.
+
+        Those that are on their way to the participant do not: they may have arrived.
+
+        Raises:
+            NotFound: The company has no order of that id.
+            Conflict: The order can no longer be cancelled, or something else happened to it at the same moment.
+            Unavailable: The deadline passed. The order may have been cancelled.
+        """
+        order, at = self.order(order_id), self._now()
+        returning = order.certificates(order.delivered + order.handing, order.quantity)
+        after = order.moved(EcardStatus.CANCELLED, Mover.SUPPORT, at, parked=None, returning=returning)
+        effects = [*self.balance.refund(order.id, order.debited, at), *unpark(order)]
+        if order.status is EcardStatus.CREATED:
+            effects.append(Delete(self._waiting_key(order.number)))
+        cancelled = self._records.write(order, after, effects)
+        with suppress(Unavailable):  # it is cancelled; the rest is done by whoever follows the table
+            cancelled = self._assignment.take_back(self._company, order_id)
+            self.pay_waiting()
+        return cancelled
+
+    def settle(self) -> int:
+        """Settle the company's book and return up to which position it is settled."""
+        return self._records.book.settle()
+
+    def _handed(self, order: EcardOrder, count: int) -> EcardOrder:
+        """Return an order after the next certificates were handed over."""
+        if count <= 0:
+            raise ValueError(f"{count} certificates")
+        delivered = order.delivered + count
+        status = EcardStatus.DELIVERED if delivered >= order.quantity else EcardStatus.PARTIALLY_DELIVERED
+        after = order.moved(status, Mover.DELIVERY, self._now(), delivered=delivered)
+        if order.handing:
+            raise Conflict(
+                f"Order {order.id} has {order.handing} certificates on their way; wait for what becomes of it."
+            )
+        if delivered > order.quantity:
+            left = order.quantity - order.delivered
+            raise Conflict(f"Order {order.id} has {left} certificates left to hand over, not {count}.")
+        return after
+
+    def _create(self, order: Callable[[Ticket], EcardOrder]) -> EcardOrder | None:
+        """Create an order; None if what it rests on is not so any more."""
+        try:
+            ticket = self._records.book.place(lambda ticket: self._compose(order(ticket)))
+        except Collision:
+            return None
+        return order(ticket)
+
+    def _order(
+        self, request: EcardRequest, lines: tuple[Line, ...], login: str, status: EcardStatus, ticket: Ticket
+    ) -> EcardOrder:
+        total = _total(lines)
+        return EcardOrder(
+            id=request.order_id,
+            company=self._company,
+            number=ticket.position,
+            created=ticket.issued,
+            state=ECARDS.begin(request.order_id, status, Mover.PARTNER, ticket.issued),
+            participant=request.participant,
+            login=login,
+            lines=lines,
+            total=total,
+            fingerprint=request.fingerprint,
+            debited=total if status is EcardStatus.PAYED else Decimal(0),
+        )
+
+    def _compose(self, order: EcardOrder) -> Draft:
+        writes: list[Write] = [self._records.new(order)]
+        if order.status is EcardStatus.PAYED:
+            writes += self.balance.debit(order.id, order.total, order.created)
+        else:
+            partition, sort = self._waiting_key(order.number)
+            waiting = {"pk": partition, "sk": sort, "orderId": order.id, "total": to_hundredths(order.total)}
+            writes += [Put(waiting, ABSENT), self.balance.too_small(order.total)]
+        return Draft({"order": write_summary(order)}, writes)
+
+    def _pay(self, order_id: str) -> bool:
+        """Pay for one order if it still waits and the balance still covers it, and say whether that was so."""
+        order, at = self.order(order_id), self._now()
+        if order.status is not EcardStatus.CREATED:
+            return False
+        after = order.moved(EcardStatus.PAYED, Mover.SYSTEM, at, debited=order.total)
+        effects = [*self.balance.debit(order.id, order.total, at), Delete(self._waiting_key(order.number))]
+        try:
+            self._records.write(order, after, effects)
+        except Conflict:
+            return False
+        return True
+
+    def _waiting_key(self, number: int) -> Key:
+        return f"WAITING#{self._company}", f"{number:0{_DIGITS}}"
+
+
+def _total(lines: Sequence[Line]) -> Decimal:
+    return sum((line.price * line.quantity for line in lines), Decimal(0))
+
+
+def _together(some: Sequence[Held], others: Sequence[Held]) -> tuple[Held, ...]:
+    """Join certificates, those of a stock in one."""
+    ranges: dict[Stock, Ranges] = {}
+    for held in (*some, *others):
+        ranges[held.stock] = merge(ranges.get(held.stock, ()), held.ranges)
+    return tuple(Held(stock, joined) for stock, joined in ranges.items())
+
+
+def _replay(item: Item, request: EcardRequest) -> EcardOrder:
+    order = read_order(item)
+    if order.fingerprint != request.fingerprint:
+        raise KeyReused(f"Order {order.id} was another request.")
+    return order

@@ -1,0 +1,328 @@
+"""An e-card order as the table holds it: one item with everything, and what its company's list shows of it.
+
+An order is written whole, in one transaction with its entry in the book and with all effects of the change, on the
+condition that its version is the one that was read.
+
+Keys of the table, beside those of the order book `ecards#<company>`: `ORDER#ecards#<company>#<order>`.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from ordering import clock, money
+from ordering.aws.dynamodb import ABSENT, Check, Item, Key, Put, Table, TransactionRefused, Update, Write
+from ordering.book.lifecycle import ECARDS, EcardStatus, Mover, State
+from ordering.book.orderbook import GRACE, OrderBook
+from ordering.clock import Clock
+from ordering.ecards.catalogue import Line
+from ordering.ecards.certificates import Ranges, Stock, read_ranges, size, skip
+from ordering.errors import Conflict, NotFound
+
+_ORDERS = "ORDER#ecards#"
+_ORDER = "ORDER"
+_WRITERS = 8
+"""Writers that an order remembers: more than write it while one of them waits for a second answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Participant:
+    """Who gets the certificates."""
+
+    email: str
+    name: str
+    phone: str
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Certificates of one stock that belong to an order."""
+
+    stock: Stock
+    ranges: Ranges
+
+
+@dataclass(frozen=True, slots=True)
+class EcardSummary:
+    """What a list shows of an order."""
+
+    id: str
+    number: int
+    created: datetime
+    status: EcardStatus
+    login: str
+    total: Decimal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EcardOrder:
+    """An order of one company; its id is a canonical UUID, its number the position in the company's book."""
+
+    id: str
+    company: str
+    number: int
+    created: datetime
+    state: State[EcardStatus]
+    participant: Participant
+    login: str
+    lines: tuple[Line, ...]
+    total: Decimal
+    fingerprint: str
+    """What the request was that created it."""
+    debited: Decimal = Decimal(0)
+    assigned: tuple[Held, ...] = ()
+    """Its certificates, in the order in which they are handed over."""
+    delivered: int = 0
+    """How many of them have been handed over."""
+    handing: int = 0
+    """How many of those that come next are on their way to the participant."""
+    parked: Stock | None = None
+    """The stock that it waits for."""
+    returning: tuple[Held, ...] = ()
+    """What a cancelled order has yet to give back to stock."""
+    writers: tuple[str, ...] = ()
+    """Who made the last changes, so that a writer whose answer was lost finds out that the change is its own."""
+
+    @property
+    def status(self) -> EcardStatus:
+        """The status."""
+        return self.state.status
+
+    @property
+    def quantity(self) -> int:
+        """How many certificates it is for."""
+        return sum(line.quantity for line in self.lines)
+
+    def wants(self) -> list[tuple[Stock, int]]:
+        """Return how many certificates it still needs of which stock: every order takes them in the same order."""
+        wanted: dict[Stock, int] = {}
+        for line in self.lines:
+            stock = Stock(line.card_id, line.face_value)
+            wanted[stock] = wanted.get(stock, 0) + line.quantity
+        assigned = {held.stock for held in self.assigned}
+        return sorted((stock, count) for stock, count in wanted.items() if stock not in assigned)
+
+    def certificates(self, first: int, count: int) -> tuple[Held, ...]:
+        """Return up to `count` of its certificates from a rank (from 0), in the order in which they are handed over."""
+        chosen = []
+        for held in self.assigned:
+            ranges = skip(held.ranges, first)
+            first -= size(held.ranges) - size(ranges)
+            ranges = _begin(ranges, count)
+            count -= size(ranges)
+            chosen += [Held(held.stock, ranges)] if ranges else []
+        return tuple(chosen)
+
+    def undelivered(self) -> tuple[Held, ...]:
+        """Return the certificates that are assigned and have not been handed over, next ones first."""
+        return self.certificates(self.delivered, self.quantity)
+
+    def on_their_way(self) -> tuple[Held, ...]:
+        """Return the certificates that are on their way to the participant."""
+        return self.certificates(self.delivered, self.handing)
+
+    def moved(self, target: EcardStatus, by: Mover, at: datetime, **changes: Any) -> EcardOrder:
+        """Return the order after a move.
+
+        Raises:
+            Conflict: It cannot be moved like that.
+        """
+        return replace(self, state=ECARDS.move(self.id, self.state, target, by, at), **changes)
+
+    def changed(self, **changes: Any) -> EcardOrder:
+        """Return the order after a change that leaves its status as it is."""
+        return replace(self, state=self.state.touched(), **changes)
+
+
+class EcardRecords:
+    """The orders of one company in the table."""
+
+    def __init__(
+        self, table: Table, company: str, *, now: Clock = clock.system_clock, grace: timedelta = GRACE
+    ) -> None:
+        self._table = table
+        self._company = company
+        self.book = OrderBook(table, f"ecards#{company}", now=now, grace=grace)
+
+    def key(self, order_id: str) -> Key:
+        """Return the key of an order's item."""
+        return f"{_ORDERS}{self._company}#{order_id}", _ORDER
+
+    def read(self, order_id: str) -> EcardOrder:
+        """Read one order.
+
+        Raises:
+            NotFound: The company has no order of that id.
+        """
+        item = self._table.get(self.key(order_id))
+        if item is None:
+            raise NotFound("order", order_id)
+        return read_order(item)
+
+    def new(self, order: EcardOrder) -> Put:
+        """Return what writes an order's item for the first time."""
+        return Put(self._item(order), ABSENT)
+
+    def unchanged(self, order: EcardOrder) -> Check:
+        """Return what lets a transaction take place only while an order is as it was read."""
+        return Check(self.key(order.id), *_as_read(order))
+
+    def write(self, before: EcardOrder, after: EcardOrder, effects: Sequence[Write] = ()) -> EcardOrder:
+        """Write what became of an order, and all that must be atomic with it; returns it as it was written.
+
+        Raises:
+            Conflict: The order is not as it was read any more, or an effect was refused; nothing was written.
+            Unavailable: The deadline passed. It may have been written.
+        """
+        writer = secrets.token_hex(8)
+        after = replace(after, writers=(*before.writers, writer)[-_WRITERS:])
+        condition, names, values = _as_read(before)
+        writes = [Put(self._item(after), condition, names, values), *effects]
+        if after.status is not before.status:
+            writes.append(self._show(after))
+        try:
+            self._table.transact(writes)
+        except TransactionRefused as refusal:
+            met = refusal.reasons[0]
+            if met and met.item and writer in met.item["writers"]:
+                return after  # an earlier try took effect, only its answer was lost
+            raise Conflict(f"Order {before.id} has changed since it was {before.status}; read it again.") from refusal
+        return after
+
+    def _show(self, order: EcardOrder) -> Update:
+        return Update(
+            self.book.entry_key(order.number),
+            "SET #order.#status = :status",
+            names={"#order": "order", "#status": "status"},
+            values={":status": str(order.status)},
+        )
+
+    def _item(self, order: EcardOrder) -> Item:
+        partition, sort = self.key(order.id)
+        return {"pk": partition, "sk": sort, **write_order(order)}
+
+
+def order_of(partition: str) -> tuple[str, str] | None:
+    """Return company and id of the order that a partition holds, None if it holds something else."""
+    if not partition.startswith(_ORDERS):
+        return None
+    company, _, order_id = partition.removeprefix(_ORDERS).rpartition("#")
+    return company, order_id
+
+
+def write_summary(order: EcardOrder) -> Item:
+    """Write what a list shows of an order."""
+    return {
+        "id": order.id,
+        "number": order.number,
+        "created": clock.to_text(order.created),
+        "status": str(order.status),
+        "login": order.login,
+        "total": money.to_text(order.total),
+    }
+
+
+def read_summary(item: Item) -> EcardSummary:
+    """Read back what `write_summary` wrote."""
+    return EcardSummary(
+        id=item["id"],
+        number=item["number"],
+        created=clock.from_text(item["created"]),
+        status=EcardStatus(item["status"]),
+        login=item["login"],
+        total=money.from_text(item["total"]),
+    )
+
+
+def write_order(order: EcardOrder) -> Item:
+    """Write an order as it is stored."""
+    participant = order.participant
+    return {
+        **write_summary(order),
+        **order.state.to_item(),
+        "company": order.company,
+        "participant": {"email": participant.email, "name": participant.name, "phone": participant.phone},
+        "lines": [_write_line(line) for line in order.lines],
+        "fingerprint": order.fingerprint,
+        "debited": money.to_text(order.debited),
+        "assigned": [_write_held(held) for held in order.assigned],
+        "delivered": order.delivered,
+        "handing": order.handing,
+        "parked": _write_stock(order.parked) if order.parked else None,
+        "returning": [_write_held(held) for held in order.returning],
+        "writers": [*order.writers],
+    }
+
+
+def read_order(item: Item) -> EcardOrder:
+    """Read back what `write_order` wrote."""
+    return EcardOrder(
+        id=item["id"],
+        company=item["company"],
+        number=item["number"],
+        created=clock.from_text(item["created"]),
+        state=ECARDS.read(item),
+        participant=Participant(**item["participant"]),
+        login=item["login"],
+        lines=tuple(_read_line(line) for line in item["lines"]),
+        total=money.from_text(item["total"]),
+        fingerprint=item["fingerprint"],
+        debited=money.from_text(item["debited"]),
+        assigned=tuple(_read_held(held) for held in item["assigned"]),
+        delivered=item["delivered"],
+        handing=item.get("handing", 0),  # not in what was written before certificates were mailed
+        parked=_read_stock(item["parked"]) if item["parked"] else None,
+        returning=tuple(_read_held(held) for held in item["returning"]),
+        writers=tuple(item["writers"]),
+    )
+
+
+def _as_read(order: EcardOrder) -> tuple[str, dict[str, str], dict[str, int]]:
+    """Return the condition that an order has the version that it was read with, with its names and values."""
+    return "version = :read", {}, {":read": order.state.version}
+
+
+def _begin(ranges: Ranges, count: int) -> Ranges:
+    """Return the first positions of ranges."""
+    chosen = []
+    for first, last in ranges:
+        end = min(last, first + count - 1)
+        count -= max(end - first + 1, 0)
+        chosen += [(first, end)] if first <= end else []
+    return tuple(chosen)
+
+
+def _write_line(line: Line) -> Item:
+    return {
+        **_write_stock(Stock(line.card_id, line.face_value)),
+        "quantity": line.quantity,
+        "name": line.name,
+        "price": money.to_text(line.price),
+    }
+
+
+def _read_line(item: Item) -> Line:
+    price = money.from_text(item["price"])
+    return Line(item["cardId"], item["faceValue"], item["quantity"], item["name"], price)
+
+
+def _write_stock(stock: Stock) -> Item:
+    return {"cardId": stock.card_id, "faceValue": stock.face_value}
+
+
+def _read_stock(item: Item) -> Stock:
+    return Stock(item["cardId"], item["faceValue"])
+
+
+def _write_held(held: Held) -> Item:
+    ranges: list[list[int]] = [[*one] for one in held.ranges]
+    return {**_write_stock(held.stock), "ranges": ranges}
+
+
+def _read_held(item: Item) -> Held:
+    return Held(_read_stock(item), read_ranges(item["ranges"]))

@@ -1,0 +1,215 @@
+"""The adapter between API Gateway, Powertools' router and a contract.
+
+A function registers handlers with Powertools' own decorators. A handler is a plain function; the names and types of
+its parameters say what it gets: parts of the path by name, as text; `query`, `headers` and `body` as the models that
+annotate them, checked; `unit`, whose orders the call is about, as the contract finds it; and `call`, or `visit` where
+anybody may call. It returns what the contract shows, or an `Answer` where more than the body matters. Everything
+raised becomes the contract's error.
+
+Powertools' own validation is not used: it answers faults one part at a time, reads JSON leniently, and costs more than
+everything else on the way (docs/decisions/0002).
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import os
+import time
+from collections.abc import Callable, Mapping
+from functools import cached_property, lru_cache, partial
+from typing import Any, get_type_hints
+
+from aws_lambda_powertools.event_handler import APIGatewayRestResolver, Response
+from aws_lambda_powertools.event_handler.exceptions import NotFoundError
+from aws_lambda_powertools.utilities.typing import LambdaContext
+
+from ordering.aws.invocation import deadline_of
+from ordering.entry.wiring import Services
+from ordering.errors import Fault, Forbidden, Invalid, OrderingError, TooManyRequests, Unauthorized, Unavailable
+from ordering.principal import Principal
+from ordering.web.http import (
+    Answer,
+    Call,
+    Contract,
+    MethodNotAllowed,
+    NoSuchPath,
+    Request,
+    Visit,
+    encode,
+    read_headers,
+    read_query,
+)
+
+_log = logging.getLogger("ordering")
+_log.setLevel(logging.INFO)
+
+_REFUSALS: Mapping[str, Callable[[], OrderingError]] = {
+    "switched-off": partial(
+        Forbidden, "switched-off", "This partner's access is switched off. Ask support to switch it on again."
+    ),
+    "too-many-requests": TooManyRequests,
+    "unavailable": Unavailable,
+}
+"""What the authorizer's reasons are as errors; any other, and none, is that nobody known calls."""
+
+
+class Api(APIGatewayRestResolver):
+    """One function's routes under one contract.
+
+    Args:
+        connect: Makes the services that the handlers use.
+        public: Whether anybody may call, so that there is no authorizer before the function.
+    """
+
+    def __init__(self, contract: Contract, connect: Callable[[], Services], *, public: bool = False) -> None:
+        super().__init__()
+        self.contract = contract
+        self._public = public
+        self._connect = connect
+        self.use(middlewares=[_bind])
+        self.exception_handler(Exception)(self._refuse)
+        self.not_found(self._not_found)
+
+    @cached_property
+    def services(self) -> Services:
+        """What the handlers use, connected once in a process."""
+        return self._connect()
+
+    def ready(self) -> Callable[[dict[str, Any], LambdaContext], dict[str, Any]]:
+        """Return the Lambda handler, connected while the function initialises.
+
+        Where no function is initialising, as in a build or a test, the connection waits for its first use.
+        """
+        if "AWS_LAMBDA_RUNTIME_API" in os.environ:
+            _ = self.services
+        return self.handle
+
+    def handle(self, event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+        """Answer one event of API Gateway's Lambda proxy integration."""
+        began = time.perf_counter()
+        head = event["httpMethod"].upper() == "HEAD"
+        answer = self.resolve({**event, "httpMethod": "GET"} if head else event, context)
+        answer["multiValueHeaders"] |= {name: [value] for name, value in self.contract.headers.items()}
+        answer["multiValueHeaders"]["X-Request-Id"] = [event["requestContext"]["requestId"]]
+        if head:
+            answer["body"] = ""
+        self._report(event, answer["statusCode"], time.perf_counter() - began)
+        return answer
+
+    def call(self) -> Call:
+        """Return the call that is being answered.
+
+        Raises:
+            Unauthorized: Nobody that is known makes it.
+            TooManyRequests: Its caller makes too many.
+            Forbidden: Its caller may not make it.
+        """
+        event = self.current_event.raw_event
+        call = Call(Request.of(event), self._caller(), deadline_of(self.lambda_context))
+        self.contract.admit(call)
+        return call
+
+    def visit(self) -> Visit:
+        """Return the call that is being answered, by whomever it is made."""
+        return Visit(Request.of(self.current_event.raw_event), deadline_of(self.lambda_context))
+
+    def _caller(self) -> Principal:
+        told = self.current_event.raw_event["requestContext"].get("authorizer") or {}
+        if "principal" not in told:
+            refuse = _REFUSALS.get(told.get("refusal", ""), Unauthorized)
+            raise refuse()
+        return Principal.from_text(told["principal"])
+
+    def respond(self, answer: Answer[Any]) -> Response[str]:
+        """Turn an answer into Powertools' own."""
+        body = answer.body
+        text = "" if body is None else (body if isinstance(body, bytes) else encode(body)).decode()
+        content_type = answer.headers.get("Content-Type", self.contract.content_type if text else None)
+        return Response(answer.status, content_type, text, {**answer.headers})
+
+    def _refuse(self, error: Exception) -> Response[str]:
+        request = Request.of(self.current_event.raw_event)
+        answer = self.contract.refuse(error, request)
+        if answer.status == 500:
+            _log.error("unexpected", exc_info=error, extra={"request": request.id})
+        return self.respond(answer)
+
+    def _not_found(self, _: NotFoundError) -> Response[str]:
+        """Answer OPTIONS, a method that the path does not know, and a path that there is not."""
+        if not self._public:
+            self._caller()
+        request = Request.of(self.current_event.raw_event)
+        # The router keeps its routes to itself, but asks nobody for the methods of a path.
+        known = {
+            route.method for route in [*self._static_routes, *self._dynamic_routes] if route.rule.match(request.path)
+        }
+        if not known:
+            raise NoSuchPath("Nothing is served at this path. Compare it with the reference.")
+        allowed = sorted({*known, "HEAD", "OPTIONS"} if "GET" in known else {*known, "OPTIONS"})
+        if request.method == "OPTIONS":
+            return self.respond(Answer(204, headers={"Allow": ", ".join(allowed)}))
+        raise MethodNotAllowed(allowed)
+
+    def _report(self, event: Mapping[str, Any], status: int, seconds: float) -> None:
+        """Write the request's line: whose, what, how it ended and what it cost; never what was in it."""
+        context = event["requestContext"]
+        usage = self.services.usage.take() if "services" in self.__dict__ else None
+        _log.info(
+            "request",
+            extra={
+                "request": context["requestId"],
+                "partner": (context.get("authorizer") or {}).get("principalId"),
+                "contract": self.contract.name,
+                "route": f"{event['httpMethod']} {event['resource']}",
+                "status": status,
+                "ms": round(seconds * 1000, 1),
+                "calls": usage.calls if usage else 0,
+                "reads": usage.reads if usage else 0,
+                "writes": usage.writes if usage else 0,
+            },
+        )
+
+
+def _bind(app: Api, next_middleware: Callable[[Api], Response[Any]]) -> Response[Any]:
+    """Hand the handler what its parameters ask for; every part that breaks a rule is told at once."""
+    wanted = wanted_by(app.context["_route"].func)
+    if "call" in wanted:
+        app.context["_route_args"] |= _arguments(app, wanted)
+    elif "visit" in wanted:
+        app.context["_route_args"]["visit"] = app.visit()
+    response = next_middleware(app)
+    result = response.body
+    if result is None or isinstance(result, str):
+        return response
+    return app.respond(result if isinstance(result, Answer) else Answer(response.status_code, result))
+
+
+def _arguments(app: Api, wanted: Mapping[str, Any]) -> dict[str, Any]:
+    call = app.call()
+    arguments: dict[str, Any] = {"call": call}
+    faults: list[Fault] = []
+
+    def bind(name: str, value: Callable[[], Any]) -> None:
+        try:
+            arguments[name] = value()
+        except Invalid as invalid:
+            faults.extend(invalid.faults)
+
+    models = {"query": app.contract.query, **wanted}
+    readers = {"query": read_query, "headers": read_headers, "body": app.contract.body}
+    for name, read in readers.items():
+        if name in models:
+            bind(name, partial(read, models[name], call.request))
+    if "unit" in wanted and "query" in arguments:
+        bind("unit", partial(app.contract.unit, call, arguments["query"]))
+    if faults:
+        raise Invalid(faults)
+    return {name: value for name, value in arguments.items() if name in wanted}
+
+
+@lru_cache(maxsize=64)  # bounded: for what it does not find, the router makes a handler anew each time
+def wanted_by(handler: Callable[..., Any]) -> dict[str, Any]:
+    """Return the types of a handler's parameters, by name."""
+    hints = get_type_hints(handler)
+    return {name: hints.get(name) for name in inspect.signature(handler).parameters}

@@ -1,0 +1,200 @@
+"""Partners, what they are granted, and the keys that vouch for their tokens.
+
+Keys of the table: `PARTNER#<id>` the partner's record; `CONTACTS#<business unit>` its known contacts by e-mail address
+in lower case; `SIGNING_KEYS` the public keys of token signers by key id; `SIGNER` which of them signs now; `RATE#<token
+id>` how many requests came with a token, by second.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+from ordering import clock
+from ordering.aws.dynamodb import Item, Put, Table, Update
+from ordering.principal import BusinessUnit, DealTerms, OrderSource, PaymentTerms, User
+
+_RECORD = "PARTNER"
+_SIGNING_KEYS = "SIGNING_KEYS"
+_SIGNER = ("SIGNER", "-")
+_LAST = "\U0010ffff"
+_COUNTS_KEPT = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Partner:
+    """A partner's record: everything an authorizer's decision needs, in one read."""
+
+    id: str
+    active: bool
+    payment_terms: PaymentTerms
+    grants: frozenset[str]
+    order_source: OrderSource
+    business_units: tuple[BusinessUnit, ...]
+    users: Mapping[str, User]
+    revoked_tokens: frozenset[str] = frozenset()
+    usage_key: str | None = None
+    """The key of the partner's usage plan in API Gateway."""
+    deals: DealTerms | None = None
+    """What the partner may do as a CRM account; None if it is none."""
+    company: str | None = None
+    """The company's name, as e-card orders show it; None if the partner orders none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contact:
+    """A person of a business unit."""
+
+    forename: str
+    surname: str
+
+
+@dataclass(frozen=True, slots=True)
+class SigningKeyRecord:
+    """What is kept of a key beside its public part."""
+
+    kms_id: str | None
+    """Its id in KMS; None for the development key."""
+    added: datetime
+    signed_until: datetime | None
+    """Until when it may have signed; None if it never did, or still does."""
+
+
+class Accounts:
+    """The accounts table."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+
+    def partner(self, partner_id: str) -> Partner | None:
+        """Read a partner's record, None if there is no such partner."""
+        item = self._table.get((f"PARTNER#{partner_id}", _RECORD))
+        if item is None:
+            return None
+        return Partner(
+            id=partner_id,
+            active=item["active"],
+            payment_terms=item["paymentTerms"],
+            grants=frozenset(item["grants"]),
+            order_source=OrderSource(**item["orderSource"]),
+            business_units=tuple(BusinessUnit(**unit) for unit in item["businessUnits"]),
+            users={user["id"]: User(**user) for user in item["users"]},
+            revoked_tokens=frozenset(item.get("revokedTokens", ())),
+            usage_key=item.get("usageKey"),
+            deals=_read_deal_terms(item.get("deals")),
+            company=item.get("company"),
+        )
+
+    def save_partner(self, partner: Partner) -> None:
+        """Write a partner's record whole."""
+        item: dict[str, Any] = {
+            "pk": f"PARTNER#{partner.id}",
+            "sk": _RECORD,
+            "active": partner.active,
+            "paymentTerms": partner.payment_terms,
+            "grants": sorted(partner.grants),
+            "orderSource": asdict(partner.order_source),
+            "businessUnits": [asdict(unit) for unit in partner.business_units],
+            "users": [asdict(user) for user in partner.users.values()],
+        }
+        if partner.revoked_tokens:
+            item["revokedTokens"] = set(partner.revoked_tokens)
+        if partner.usage_key:
+            item["usageKey"] = partner.usage_key
+        if partner.deals:
+            item["deals"] = _write_deal_terms(partner.deals)
+        if partner.company:
+            item["company"] = partner.company
+        self._table.put(Put(item))
+
+    def set_deal_terms(self, partner_id: str, terms: DealTerms) -> None:
+        """Change what a partner may do as a CRM account, from its next request on.
+
+        Raises:
+            ConditionFailed: There is no such partner.
+        """
+        values = {":terms": _write_deal_terms(terms)}
+        self._table.update(
+            Update((f"PARTNER#{partner_id}", _RECORD), "SET deals = :terms", "attribute_exists(pk)", values=values)
+        )
+
+    def count_request(self, token_id: str, second: int) -> int:
+        """Count a request that came with a token within a second of Unix time; returns how many came so far."""
+        counted = self._table.update(
+            Update(
+                (f"RATE#{token_id}", str(second)),
+                "ADD requests :one SET expires = :later",
+                values={":one": 1, ":later": second + _COUNTS_KEPT},
+            )
+        )
+        requests: int = counted["requests"]
+        return requests
+
+    def revoke(self, partner_id: str, token_id: str) -> None:
+        """Refuse a token from now on, at the latest when the gateway's cached decision on it ends."""
+        self._table.update(
+            Update((f"PARTNER#{partner_id}", _RECORD), "ADD revokedTokens :tokens", values={":tokens": {token_id}})
+        )
+
+    def contact(self, unit: str, email: str) -> Contact | None:
+        """Look up a known contact of a business unit by address, whatever its case."""
+        item = self._table.get((f"CONTACTS#{unit}", email.lower()))
+        return Contact(item["forename"], item["surname"]) if item else None
+
+    def save_contact(self, unit: str, email: str, contact: Contact) -> None:
+        """Write a contact of a business unit."""
+        self._table.put(Put({"pk": f"CONTACTS#{unit}", "sk": email.lower(), **asdict(contact)}))
+
+    def signing_keys(self) -> dict[str, dict[str, Any]]:
+        """Read the public keys (JWK, RFC 7517) that may vouch for tokens, by key id; several while one rotates out."""
+        return {item["sk"]: item["jwk"] for item in self._table.query(_SIGNING_KEYS, " ", _LAST)}
+
+    def signer(self) -> tuple[str, str] | None:
+        """Return which key signs now: its id, and its id in KMS; None if none does."""
+        item = self._table.get(_SIGNER)
+        return (item["keyId"], item["kmsId"]) if item else None
+
+    def set_signer(self, key_id: str, kms_id: str) -> None:
+        """Have a key sign from now on, at the latest when warm processes look again."""
+        partition, sort = _SIGNER
+        self._table.put(Put({"pk": partition, "sk": sort, "keyId": key_id, "kmsId": kms_id}))
+
+    def retire_signing_key(self, key_id: str) -> None:
+        """Let tokens that a key signed be refused, and the key be published no longer."""
+        self._table.delete_all([(_SIGNING_KEYS, key_id)])
+
+    def signing_key_records(self) -> dict[str, SigningKeyRecord]:
+        """Read all that is kept of the keys, by key id."""
+        return {
+            item["sk"]: SigningKeyRecord(
+                kms_id=item.get("kmsId"),
+                added=clock.from_text(item["added"]),
+                signed_until=clock.from_text(item["signedUntil"]) if "signedUntil" in item else None,
+            )
+            for item in self._table.query(_SIGNING_KEYS, " ", _LAST)
+        }
+
+    def save_signing_key(
+        self, key_id: str, jwk: Mapping[str, Any], *, kms_id: str | None = None, added: datetime | None = None
+    ) -> None:
+        """Let tokens signed by a key be accepted; `jwk` must hold its public part only."""
+        since = clock.to_text(added or clock.system_clock())
+        item: dict[str, Any] = {"pk": _SIGNING_KEYS, "sk": key_id, "jwk": dict(jwk), "added": since}
+        if kms_id:
+            item["kmsId"] = kms_id
+        self._table.put(Put(item))
+
+    def note_last_signature(self, key_id: str, at: datetime) -> None:
+        """Keep until when a key may have signed."""
+        values = {":until": clock.to_text(at)}
+        self._table.update(Update((_SIGNING_KEYS, key_id), "SET signedUntil = :until", values=values))
+
+
+def _read_deal_terms(item: Item | None) -> DealTerms | None:
+    return DealTerms(item["plan"], item["changesDisabled"]) if item else None
+
+
+def _write_deal_terms(terms: DealTerms) -> Item:
+    return {"plan": terms.plan, "changesDisabled": terms.changes_disabled}

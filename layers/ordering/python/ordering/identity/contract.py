@@ -1,0 +1,213 @@
+"""The token endpoint, `/connect/token`, and the keys that its tokens are verified by, `/.well-known/jwks.json`.
+
+Client credentials for a JWT (RFC 6749, 4.4). Every fault is 400 with one of the codes of its section 5.2; only what is
+no fault of the request has another status.
+"""
+
+from __future__ import annotations
+
+import email.policy
+import re
+from collections.abc import Mapping
+from email.parser import BytesParser
+from types import MappingProxyType
+from typing import Any, Literal
+from urllib.parse import parse_qsl
+
+from pydantic import BaseModel
+from typing_extensions import TypedDict  # pydantic reads the standard library's only from Python 3.12 on
+
+from ordering.errors import OrderingError, Unavailable
+from ordering.identity.clients import ClientRefused
+from ordering.identity.token_endpoint import KEYS_KEPT, VALID
+from ordering.web.http import Answer, Call, M, MethodNotAllowed, Refusal, Request, raw_body, read_body
+
+NAME = "oauth"
+
+Fault = Literal["invalid_request", "invalid_client", "unsupported_grant_type", "invalid_scope"]
+
+LARGEST_FORM = 16_384
+_NEVER_KEPT = MappingProxyType({"Cache-Control": "no-store", "Pragma": "no-cache"})
+_URLENCODED = "application/x-www-form-urlencoded"
+_MULTIPART = "multipart/form-data"
+
+
+class Refused(OrderingError):
+    """A token is refused."""
+
+    def __init__(self, fault: Fault, description: str) -> None:
+        """Name the fault for programs and for people."""
+        super().__init__(description)
+        self.fault = fault
+
+
+class Credentials(TypedDict):
+    """What a client asks for a token with; `scope` holds the grants it wants, None for all that it has."""
+
+    client_id: str
+    client_secret: str
+    scope: frozenset[str] | None
+
+
+class Token(TypedDict):
+    """A token, for how many seconds it is good, and what it covers."""
+
+    access_token: str
+    expires_in: int
+    token_type: Literal["Bearer"]
+    scope: str
+
+
+class OauthError(TypedDict):
+    """Why there is no token (RFC 6749, 5.2)."""
+
+    error: str
+    error_description: str
+
+
+class KeySet(TypedDict):
+    """The public keys that tokens are verified by (RFC 7517), all that are live."""
+
+    keys: list[dict[str, Any]]
+
+
+def credentials(request: Request) -> Credentials:
+    """Read a form, urlencoded or multipart.
+
+    Raises:
+        Refused: It is none, lacks a parameter, has one twice, or asks for another grant than client credentials.
+    """
+    fields = _fields(request)
+    missing = [name for name in ("grant_type", "client_id", "client_secret") if not fields.get(name)]
+    if missing:
+        raise Refused("invalid_request", f"'{missing[0]}' is required.")
+    if fields["grant_type"] != "client_credentials":
+        raise Refused("unsupported_grant_type", "The only grant type is 'client_credentials'.")
+    wanted = fields.get("scope")
+    return {
+        "client_id": fields["client_id"],
+        "client_secret": fields["client_secret"],
+        "scope": frozenset(wanted.split(" ")) - {""} if wanted else None,
+    }
+
+
+def _fields(request: Request) -> dict[str, str]:
+    raw = raw_body(request)
+    if len(raw) > LARGEST_FORM:
+        raise Refused("invalid_request", f"The form is larger than {LARGEST_FORM:,} bytes.")
+    declared = request.headers.get("content-type", "")
+    kind = declared.partition(";")[0].strip().lower()
+    if kind == _URLENCODED:
+        pairs = _urlencoded(raw)
+    elif kind == _MULTIPART:
+        pairs = _multipart(declared, raw)
+    else:
+        raise Refused("invalid_request", f"Send the form as '{_URLENCODED}' or '{_MULTIPART}'.")
+    if len({name for name, _ in pairs}) < len(pairs):
+        raise Refused("invalid_request", "A parameter stands there more than once.")
+    return dict(pairs)
+
+
+def _urlencoded(raw: bytes) -> list[tuple[str, str]]:
+    try:
+        return parse_qsl(_decoded(raw), keep_blank_values=True, errors="strict", max_num_fields=20)
+    except ValueError:
+        raise Refused("invalid_request", "The form cannot be read.") from None
+
+
+def _decoded(raw: bytes) -> str:
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        raise Refused("invalid_request", "The form cannot be read.") from None
+
+
+def _multipart(declared: str, raw: bytes) -> list[tuple[str, str]]:
+    if re.search(r"[\r\n]", declared):
+        raise Refused("invalid_request", "The form cannot be read.")
+    head = f"Content-Type: {declared}\r\n\r\n".encode("utf-8", "replace")
+    message = BytesParser(policy=email.policy.HTTP).parsebytes(head + raw)
+    pairs = []
+    for part in message.iter_parts() if message.is_multipart() else ():
+        name = part.get_param("name", header="content-disposition")
+        content = part.get_payload(decode=True)
+        if not isinstance(name, str) or not isinstance(content, bytes):
+            raise Refused("invalid_request", "The form cannot be read.")
+        pairs.append((name, _decoded(content)))
+    if not pairs or message.defects:
+        raise Refused("invalid_request", "The form cannot be read.")
+    return pairs
+
+
+def covered(wanted: frozenset[str] | None, allowed: frozenset[str]) -> frozenset[str]:
+    """Return what a token covers.
+
+    Raises:
+        Refused: More is wanted than the client is granted.
+    """
+    if wanted is None:
+        return allowed
+    if not wanted:
+        raise Refused("invalid_scope", "The scope names no grant.")
+    if beyond := sorted(wanted - allowed):
+        raise Refused("invalid_scope", f"The client is not granted '{beyond[0]}'.")
+    return wanted
+
+
+def token(access_token: str, scope: frozenset[str]) -> Answer[Token]:
+    """Show a token; nobody on the way may keep it."""
+    shown: Token = {
+        "access_token": access_token,
+        "expires_in": int(VALID.total_seconds()),
+        "token_type": "Bearer",
+        "scope": " ".join(sorted(scope)),
+    }
+    return Answer(200, shown, _NEVER_KEPT)
+
+
+def key_set(keys: Mapping[str, Mapping[str, Any]]) -> Answer[KeySet]:
+    """Show the keys, which may be kept for as long as one is published before it signs."""
+    shown = [{**jwk, "kid": key_id, "use": "sig"} for key_id, jwk in sorted(keys.items())]
+    return Answer(200, {"keys": shown}, {"Cache-Control": f"public, max-age={KEYS_KEPT.total_seconds():.0f}"})
+
+
+class _Oauth:
+    """The endpoint as the adapter knows it."""
+
+    name = NAME
+    query: type[BaseModel] = BaseModel
+    headers: Mapping[str, str] = MappingProxyType({})
+    content_type = "application/json"
+
+    def admit(self, call: Call) -> None:
+        """Let everybody in: who it is, the form says."""
+
+    def body(self, model: type[M], request: Request) -> M:
+        """Check a body against a model."""
+        return read_body(model, request)
+
+    def unit(self, call: Call, query: Any) -> None:
+        """Return nothing: a token is about no unit."""
+
+    def refuse(self, error: Exception, request: Request) -> Answer[OauthError]:  # noqa: ARG002 - as every contract is asked
+        """Put an error into the form of RFC 6749, 5.2."""
+        match error:
+            case Refused():
+                return _error(400, error.fault, str(error))
+            case ClientRefused():
+                return _error(400, "invalid_client", "The client is unknown, or this is not its secret.")
+            case MethodNotAllowed():
+                return _error(405, "invalid_request", str(error), {"Allow": error.allow})
+            case Refusal():
+                return _error(error.status, "invalid_request", str(error))
+            case Unavailable():
+                detail = "The token could not be issued in time. Try again."
+                return _error(503, "temporarily_unavailable", detail, {"Retry-After": str(error.retry_after)})
+        return _error(500, "server_error", "Something failed on our side. Try again.")
+
+
+CONTRACT = _Oauth()
+
+
+def _error(status: int, code: str, description: str, headers: Mapping[str, str] | None = None) -> Answer[OauthError]:
+    return Answer(status, {"error": code, "error_description": description}, {**_NEVER_KEPT, **(headers or {})})

@@ -1,0 +1,226 @@
+"""What a business unit can order: products, their feature sets, and prices.
+
+Each import is a new version of the catalogue, complete before one pointer is moved to it; a reader sees the old one
+or the new one. Positions in a version are dense, so any page is one query and the totals stand in the pointer and in
+the product.
+
+Keys of the table: `UNIT#<business unit>` the pointer; under a version, `<version>#PRODUCTS` the products by position,
+`<version>#PRODUCT#<id>` a product and its feature sets by position, `<version>#FEATURE_SET#<id>` one feature set.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from ordering import money
+from ordering.aws.dynamodb import Item, Put, Table
+from ordering.book.listing import Listing
+from ordering.errors import NotFound
+from ordering.money import Price
+
+T = TypeVar("T")
+
+FRESH_FOR = 2.0
+"""Seconds that a warm process goes on with a version without looking whether another was published."""
+
+_POINTER = "CATALOGUE"
+_WHOLE = "PRODUCT"
+_DIGITS = 6
+_REMEMBERED = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureSet:
+    """A way to order a product; ids are canonical UUIDs."""
+
+    id: str
+    product_id: str
+    product_name: str
+    name: str
+    course_access_period_days: int
+    module_save_period_days: int
+    prices: tuple[Price, ...]
+
+    @property
+    def description(self) -> str:
+        """How an order's item names it."""
+        return f"{self.product_name} ({self.name})"
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """A product of a catalogue; its id is a canonical UUID."""
+
+    id: str
+    code: str
+    name: str
+    course_ids: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class Recent:
+    """What a warm process remembers of catalogues: which version a unit has, for a moment, and feature sets.
+
+    A feature set of a version never changes, so those need no expiry.
+    """
+
+    fresh_for: float = FRESH_FOR
+    seconds: Callable[[], float] = time.monotonic
+    pointers: dict[str, tuple[float, Item]] = field(default_factory=dict)
+    feature_sets: dict[tuple[str, str], FeatureSet] = field(default_factory=dict)
+
+
+class Catalogue:
+    """The catalogue of one business unit, as one request sees it."""
+
+    def __init__(self, table: Table, unit: str, recent: Recent | None = None) -> None:
+        self._table = table
+        self._unit = unit
+        self._recent = recent or Recent(fresh_for=0)
+
+    def products(self, first: int, count: int) -> Listing[Product]:
+        """List up to `count` products from rank `first` (from 0), by code, then name."""
+        pointer = self._pointer()
+        items = self._positions(f"{pointer.get('version')}#PRODUCTS", first, count, pointer.get("products", 0))
+        return Listing([_read_product(item) for item in items], pointer.get("products", 0))
+
+    def product(self, product_id: str) -> Product:
+        """Return one product.
+
+        Raises:
+            NotFound: The unit's catalogue has none of that id.
+        """
+        return _read_product(self._product_item(product_id))
+
+    def feature_sets(self, product_id: str, first: int, count: int) -> Listing[FeatureSet]:
+        """List up to `count` feature sets of a product from rank `first` (from 0), by name.
+
+        Raises:
+            NotFound: The unit's catalogue has no such product.
+        """
+        product = self._product_item(product_id)
+        items = self._positions(product["pk"], first, count, product["featureSets"])
+        return Listing([_read_feature_set(item) for item in items], product["featureSets"])
+
+    def feature_set(self, product_id: str, feature_set_id: str) -> FeatureSet:
+        """Return one feature set of a product.
+
+        Raises:
+            NotFound: The unit's catalogue has no such product, or the product no such feature set.
+        """
+        found = self.find_feature_sets([feature_set_id]).get(feature_set_id)
+        if found is None or found.product_id != product_id:
+            self._product_item(product_id)
+            raise NotFound("feature set", feature_set_id)
+        return found
+
+    def find_feature_sets(self, ids: Iterable[str]) -> dict[str, FeatureSet]:
+        """Return those of the given feature sets that the unit's catalogue has, by id."""
+        version = self._pointer().get("version", "")
+        known = self._recent.feature_sets
+        wanted = list(dict.fromkeys(ids))
+        keys = [_feature_set_key(version, id_) for id_ in wanted if (version, id_) not in known]
+        if len(known) + len(keys) > _REMEMBERED:
+            known.clear()
+            keys = [_feature_set_key(version, id_) for id_ in wanted]
+        for item in (self._table.batch_get(keys) if keys else {}).values():
+            known[version, item["id"]] = _read_feature_set(item)
+        return {id_: known[version, id_] for id_ in wanted if (version, id_) in known}
+
+    def publish(self, products: Iterable[tuple[Product, Sequence[FeatureSet]]]) -> str:
+        """Write a new version of the unit's catalogue, then make it the one that is read; returns its name.
+
+        A crash before the end leaves the old version in force.
+        """
+        version = f"CATALOGUE#{secrets.token_hex(8)}"
+        ordered = sorted(products, key=_by_code_and_name)
+        self._table.put_all(
+            item
+            for position, (product, offered) in enumerate(ordered, 1)
+            for item in _items_of(version, position, product, offered)
+        )
+        self._table.put(
+            Put({"pk": f"UNIT#{self._unit}", "sk": _POINTER, "version": version, "products": len(ordered)}),
+        )
+        self._recent.pointers.pop(self._unit, None)
+        return version
+
+    def _pointer(self) -> Item:
+        now = self._recent.seconds()
+        read, pointer = self._recent.pointers.get(self._unit, (float("-inf"), {}))
+        if now - read >= self._recent.fresh_for:
+            pointer = self._table.get((f"UNIT#{self._unit}", _POINTER)) or {}
+            self._recent.pointers[self._unit] = now, pointer
+        return pointer
+
+    def _product_item(self, product_id: str) -> Item:
+        item = self._table.get((f"{self._pointer().get('version')}#PRODUCT#{product_id}", _WHOLE))
+        if item is None:
+            raise NotFound("product", product_id)
+        return item
+
+    def _positions(self, partition: str, first: int, count: int, total: int) -> Iterable[Item]:
+        last = min(first + count, total)
+        return self._table.query(partition, _padded(first + 1), _padded(last)) if first < last else ()
+
+
+def _by_code_and_name(entry: tuple[Product, Sequence[FeatureSet]]) -> tuple[str, str, str]:
+    product, _ = entry
+    return product.code, product.name, product.id
+
+
+def _items_of(version: str, position: int, product: Product, offered: Sequence[FeatureSet]) -> Iterable[Item]:
+    """Make the items of one product."""
+    whole = {
+        "id": product.id,
+        "code": product.code,
+        "name": product.name,
+        "courseIds": product.course_ids,
+        "featureSets": len(offered),
+    }
+    partition = f"{version}#PRODUCT#{product.id}"
+    for rank, feature_set in enumerate(sorted(offered, key=lambda one: (one.name, one.id)), 1):
+        item = {
+            "id": feature_set.id,
+            "productId": product.id,
+            "productName": product.name,
+            "name": feature_set.name,
+            "courseAccessPeriodDays": feature_set.course_access_period_days,
+            "moduleSavePeriodDays": feature_set.module_save_period_days,
+            "prices": [
+                {"currency": price.currency, "value": money.to_text(price.value)} for price in feature_set.prices
+            ],
+        }
+        pk, sk = _feature_set_key(version, feature_set.id)
+        yield {**item, "pk": pk, "sk": sk}
+        yield {**item, "pk": partition, "sk": _padded(rank)}
+    yield {**whole, "pk": partition, "sk": _WHOLE}
+    yield {**whole, "pk": f"{version}#PRODUCTS", "sk": _padded(position)}
+
+
+def _feature_set_key(version: str, feature_set_id: str) -> tuple[str, str]:
+    return f"{version}#FEATURE_SET#{feature_set_id}", "FEATURE_SET"
+
+
+def _padded(position: int) -> str:
+    return f"{position:0{_DIGITS}}"
+
+
+def _read_product(item: Item) -> Product:
+    return Product(item["id"], item["code"], item["name"], tuple(item["courseIds"]))
+
+
+def _read_feature_set(item: Item) -> FeatureSet:
+    return FeatureSet(
+        id=item["id"],
+        product_id=item["productId"],
+        product_name=item["productName"],
+        name=item["name"],
+        course_access_period_days=item["courseAccessPeriodDays"],
+        module_save_period_days=item["moduleSavePeriodDays"],
+        prices=tuple(Price(price["currency"], money.from_text(price["value"])) for price in item["prices"]),
+    )

@@ -1,0 +1,689 @@
+"""Training orders, `/api/v2`: the contract's shapes in and out, its own rules, and its errors.
+
+The shapes are the published reference's, field for field and in its order. Where the reference is silent, the rule is
+this API's own and is stated at the model, in the OpenAPI document and so in the reference page.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from decimal import Decimal
+from types import MappingProxyType
+from typing import Annotated, Literal, TypeVar, cast
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    HttpUrl,
+    ValidationInfo,
+    WithJsonSchema,
+    field_validator,
+)
+from pydantic_core import PydanticCustomError
+from typing_extensions import TypedDict  # pydantic reads the standard library's only from Python 3.12 on
+
+from ordering.book.listing import Listing
+from ordering.errors import Fault, Forbidden, Invalid, KeyReused, NotFound, Unavailable
+from ordering.identifiers import canonical_number, canonical_uuid
+from ordering.principal import BusinessUnit
+from ordering.training import access_keys, catalogue
+from ordering.training import orders as training_orders
+from ordering.training.orders import KeysNeverIssued, KeysNotIssued, NotOffered, Once, Placed, TrainingOrder, Wish
+from ordering.web.http import (
+    Answer,
+    Call,
+    EmailAddress,
+    MethodNotAllowed,
+    Refusal,
+    Request,
+    Text,
+    Uuid,
+    WholeNumber,
+    read_body,
+)
+from ordering.web.problems import KINDS, Problem, invalid_request, problem
+
+NAME = "training"
+KEYS_GRANT = "training-keys"
+"""What a partner is granted, beside training orders themselves, to read access keys."""
+
+S = TypeVar("S", "ListedOrder", "Order", "CreatedOrder")
+
+
+# What comes in.
+
+
+class UnitQuery(BaseModel):
+    """Which business unit a call is about."""
+
+    business_unit_id: Uuid | None = Field(
+        None,
+        alias="businessUnitId",
+        description="The id of the business unit to query against. May be left out only if the token covers exactly "
+        "one. A unit that the token does not cover is answered with 404, whether it exists or not.",
+    )
+
+
+class ListQuery(UnitQuery):
+    """Which part of a list is asked for."""
+
+    page: WholeNumber = Field(1, alias="_page", ge=1, le=2**31 - 1, description="The page to get the results for.")
+    page_size: WholeNumber = Field(
+        10, alias="_pageSize", ge=1, le=500, description="The number of results to get per page."
+    )
+
+    @property
+    def first(self) -> int:
+        """Rank of the page's first entry, from 0."""
+        return (self.page - 1) * self.page_size
+
+
+def _key(text: str) -> str:
+    if not _KEY.fullmatch(text):
+        raise PydanticCustomError("invalid_format", "It should be 1 to 255 printable ASCII characters")
+    return text
+
+
+_KEY = re.compile(r"[\x20-\x7e]{1,255}")
+
+
+class CreateHeaders(BaseModel):
+    """Header fields of a create."""
+
+    idempotency_key: (
+        Annotated[str, AfterValidator(_key), Field(json_schema_extra={"minLength": 1, "maxLength": 255})] | None
+    ) = Field(
+        None,
+        alias="Idempotency-Key",
+        description="A key of your choice, 1 to 255 printable ASCII characters. The same key with the same body gets "
+        "the first answer again, with `Idempotent-Replayed: true`; with another body it gets 422. Kept for at least "
+        "24 hours.",
+    )
+
+
+def _http_address(text: str) -> str:
+    try:
+        HttpUrl(text)
+    except ValueError:
+        raise PydanticCustomError("invalid_format", "It should be an http or https address") from None
+    if " " in text:
+        raise PydanticCustomError("invalid_format", "It should be an http or https address without spaces")
+    return text
+
+
+class NewOrderItem(BaseModel):
+    """One thing to order. Optional fields may be left out or null."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    featureSetId: Uuid = Field(description="A feature set of the business unit's catalogue.")
+    quantity: int = Field(ge=1, le=10_000, description="Number of seats.")
+    sourceReference: Annotated[Text, Field(max_length=255)] | None = Field(None, description="Your own reference.")
+    feedbackLinkUri: Annotated[Text, Field(max_length=2_048), AfterValidator(_http_address)] | None = Field(
+        None, description="Where learners can leave feedback: an http or https address."
+    )
+    feedbackLinkText: Annotated[Text, Field(max_length=255)] | None = Field(
+        None, description="What the feedback link says."
+    )
+    enableFeedbackLink: bool | None = Field(None, description="Whether learners see the link; default false.")
+    achievementCode: Annotated[Text, Field(max_length=255)] | None = None
+
+
+class NewOrder(BaseModel):
+    """An order to be created. JSON types are strict, and a field that is not named here is an error."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    purchaseOrderReference: Text = Field(
+        min_length=1, max_length=100, description="Your reference. Answers call it `purchasingOrderReference`."
+    )
+    emailKeys: bool = Field(description="Whether the access keys are mailed to `contactEmail` once issued.")
+    contactEmail: EmailAddress | None = Field(
+        None, validate_default=True, description="Required when `emailKeys` is true."
+    )
+    orderItems: list[NewOrderItem] = Field(min_length=1, max_length=500)
+
+    @field_validator("contactEmail")
+    @classmethod
+    def _needed_to_mail_keys(cls, address: str | None, info: ValidationInfo) -> str | None:
+        if address is None and info.data.get("emailKeys"):
+            raise PydanticCustomError("required", "'contactEmail' is required when 'emailKeys' is true")
+        return address
+
+    def to_request(self) -> training_orders.Request:
+        """Say it in the domain's terms."""
+        wishes = [
+            Wish(
+                feature_set_id=item.featureSetId,
+                quantity=item.quantity,
+                source_reference=item.sourceReference,
+                feedback_link_uri=item.feedbackLinkUri,
+                feedback_link_text=item.feedbackLinkText,
+                enable_feedback_link=bool(item.enableFeedbackLink),
+                achievement_code=item.achievementCode,
+            )
+            for item in self.orderItems
+        ]
+        return training_orders.Request(self.purchaseOrderReference, self.emailKeys, self.contactEmail, wishes)
+
+    def fingerprint(self, unit: BusinessUnit) -> str:
+        """Tell this request from others: by what it means, not by how its JSON is spaced or ordered."""
+        meaning = f"{unit.id} {self.model_dump_json(exclude_defaults=True)}"
+        return hashlib.sha256(meaning.encode()).hexdigest()
+
+
+# What goes out.
+
+
+class SelfLink(TypedDict):
+    """A relative link to the thing itself."""
+
+    self: str
+
+
+class NextLink(TypedDict, total=False):
+    """A relative link to the next page, with the query that was sent; absent on the last page."""
+
+    next: str
+
+
+class PageInfo(TypedDict):
+    """Where a page lies in its list."""
+
+    pageCount: int
+    totalItemCount: int
+    pageNumber: int
+    pageSize: int
+    hasPreviousPage: bool
+    hasNextPage: bool
+    isFirstPage: bool
+    isLastPage: bool
+    firstItemOnPage: int
+    lastItemOnPage: int
+
+
+class Product(TypedDict):
+    """A product of the business unit's catalogue."""
+
+    id: Uuid
+    code: str
+    name: str
+    courseIds: list[str]
+    _links: SelfLink
+
+
+class ProductList(TypedDict):
+    """A page of products, by code, then name."""
+
+    items: list[Product]
+    _pageInfo: PageInfo
+    _links: NextLink
+
+
+class Price(TypedDict):
+    """What one seat costs; `value` is a JSON number with its four decimals kept."""
+
+    currency: str
+    value: Annotated[Decimal, WithJsonSchema({"type": "number"})]
+
+
+class FeatureSet(TypedDict):
+    """What can be ordered of a product."""
+
+    id: Uuid
+    productId: Uuid
+    name: str
+    courseAccessPeriodDays: int
+    moduleSavePeriodDays: int
+    prices: list[Price]
+    _links: SelfLink
+
+
+class FeatureSetList(TypedDict):
+    """A page of feature sets, by name."""
+
+    items: list[FeatureSet]
+    _pageInfo: PageInfo
+    _links: NextLink
+
+
+class BusinessUnitName(TypedDict):
+    """The business unit, as orders show it."""
+
+    name: str
+
+
+class CreatedByUser(TypedDict):
+    """The user whose token placed the order."""
+
+    forename: str
+    surname: str
+    name: str
+    userName: str
+
+
+class OrderSourceName(TypedDict):
+    """The channel that the order came through."""
+
+    name: str
+    invoiceable: bool
+
+
+OrderStatus = Literal["New", "Completed", "Cancelled"]
+"""`New` once created, `Completed` once its access keys are issued, `Cancelled`."""
+
+
+class ListedOrder(TypedDict):
+    """An order as a list shows it; `created` is UTC, in milliseconds, without a zone."""
+
+    id: int
+    businessUnitId: Uuid
+    businessUnit: BusinessUnitName
+    createdByUserId: Uuid
+    createdByUser: CreatedByUser
+    orderSourceId: Uuid
+    orderSource: OrderSourceName
+    purchasingOrderReference: str
+    contactForename: str
+    contactSurname: str
+    contactEmail: str
+    orderStatus: OrderStatus
+    created: str
+    editable: bool
+    cancellable: bool
+    _links: SelfLink
+
+
+class OrderList(TypedDict):
+    """A page of orders, oldest first, so that a page already read does not change when orders are added."""
+
+    items: list[ListedOrder]
+    _pageInfo: PageInfo
+    _links: NextLink
+
+
+class Order(TypedDict):
+    """One order; `created` is UTC, in milliseconds, without a zone."""
+
+    id: int
+    businessUnitId: Uuid
+    createdByUserId: Uuid
+    orderSourceId: Uuid
+    purchasingOrderReference: str
+    contactForename: str
+    contactSurname: str
+    contactEmail: str
+    orderStatus: OrderStatus
+    created: str
+    editable: bool
+    cancellable: bool
+
+
+class CreatedOrder(TypedDict):
+    """An order as its create is answered; `created` is UTC, with seven decimals and a Z."""
+
+    id: int
+    businessUnitId: Uuid
+    businessUnit: BusinessUnitName
+    createdByUserId: Uuid
+    createdByUser: CreatedByUser
+    orderSourceId: Uuid
+    purchasingOrderReference: str
+    contactForename: str
+    contactSurname: str
+    contactEmail: str
+    orderStatus: OrderStatus
+    created: str
+    editable: bool
+    cancellable: bool
+    _links: SelfLink
+
+
+class OrderItem(TypedDict):
+    """One thing that was ordered; `id` counts from 1 within the order."""
+
+    orderId: int
+    id: int
+    featureSetId: Uuid
+    quantity: int
+    enableFeedbackLink: bool
+    description: str
+    _links: SelfLink
+
+
+class OrderItemList(TypedDict):
+    """A page of an order's items, by number."""
+
+    items: list[OrderItem]
+    _pageInfo: PageInfo
+    _links: NextLink
+
+
+class AccessKey(TypedDict):
+    """The access key of a seat: `orderItemId` is its item's `id`, `seat` counts from 1 within the item."""
+
+    orderId: int
+    orderItemId: int
+    seat: int
+    key: str
+
+
+class AccessKeyList(TypedDict):
+    """A page of an order's access keys, by item and seat."""
+
+    items: list[AccessKey]
+    _pageInfo: PageInfo
+    _links: NextLink
+
+
+# From one to the other.
+
+
+def uuid_in_path(kind: str, text: str) -> str:
+    """Return an id from the path in its canonical form.
+
+    Raises:
+        NotFound: It is no id at all, so nothing has it.
+    """
+    if (found := canonical_uuid(text)) is None:
+        raise NotFound(kind, text)
+    return found
+
+
+def order_id_in_path(text: str) -> int:
+    """Return an order's id from the path.
+
+    Raises:
+        NotFound: It is no id at all, so nothing has it.
+    """
+    if (found := canonical_number(text)) is None:
+        raise NotFound("order", text)
+    return found
+
+
+def product(call: Call, one: catalogue.Product) -> Product:
+    """Show a product."""
+    return {
+        "id": one.id,
+        "code": one.code,
+        "name": one.name,
+        "courseIds": list(one.course_ids),
+        "_links": {"self": call.request.link(f"/api/v2/products/{one.id}")},
+    }
+
+
+def product_list(call: Call, query: ListQuery, listing: Listing[catalogue.Product]) -> ProductList:
+    """Show a page of products."""
+    return {"items": [product(call, one) for one in listing.items], **_paging(call, query, listing.total)}
+
+
+def feature_set(call: Call, one: catalogue.FeatureSet) -> FeatureSet:
+    """Show a feature set."""
+    return {
+        "id": one.id,
+        "productId": one.product_id,
+        "name": one.name,
+        "courseAccessPeriodDays": one.course_access_period_days,
+        "moduleSavePeriodDays": one.module_save_period_days,
+        "prices": [{"currency": price.currency, "value": price.value} for price in one.prices],
+        "_links": {"self": call.request.link(f"/api/v2/products/{one.product_id}/feature_sets/{one.id}")},
+    }
+
+
+def feature_set_list(call: Call, query: ListQuery, listing: Listing[catalogue.FeatureSet]) -> FeatureSetList:
+    """Show a page of feature sets."""
+    return {"items": [feature_set(call, one) for one in listing.items], **_paging(call, query, listing.total)}
+
+
+def order(call: Call, one: TrainingOrder) -> Order:
+    """Show one order."""
+    return _shown(Order, call, one, created=_in_milliseconds(one.created))
+
+
+def listed_order(call: Call, one: TrainingOrder) -> ListedOrder:
+    """Show an order in a list."""
+    return _shown(ListedOrder, call, one, created=_in_milliseconds(one.created))
+
+
+def order_list(call: Call, query: ListQuery, listing: Listing[TrainingOrder]) -> OrderList:
+    """Show a page of orders."""
+    return {"items": [listed_order(call, one) for one in listing.items], **_paging(call, query, listing.total)}
+
+
+def created_order(call: Call, one: TrainingOrder) -> CreatedOrder:
+    """Show an order that was just created."""
+    return _shown(CreatedOrder, call, one, created=f"{one.created:%Y-%m-%dT%H:%M:%S.%f}0Z")
+
+
+def _shown(shape: type[S], call: Call, one: TrainingOrder, *, created: str) -> S:
+    """Show what one of the three shapes has of an order, in the shape's order."""
+    user, source = one.created_by, one.order_source
+    fields = {
+        "id": one.id,
+        "businessUnitId": one.business_unit.id,
+        "businessUnit": {"name": one.business_unit.name},
+        "createdByUserId": user.id,
+        "createdByUser": {
+            "forename": user.forename,
+            "surname": user.surname,
+            "name": user.name,
+            "userName": user.user_name,
+        },
+        "orderSourceId": source.id,
+        "orderSource": {"name": source.name, "invoiceable": source.invoiceable},
+        "purchasingOrderReference": one.reference,
+        "contactForename": one.contact_forename,
+        "contactSurname": one.contact_surname,
+        "contactEmail": one.contact_email,
+        "orderStatus": one.status.value,
+        "created": created,
+        "editable": one.editable,
+        "cancellable": one.cancellable,
+        "_links": {"self": _order_link(call, one.id)},
+    }
+    return cast("S", {name: fields[name] for name in shape.__annotations__})
+
+
+def created(call: Call, placed: Placed) -> Answer[CreatedOrder]:
+    """Answer a create, or the replay of one."""
+    headers = {"Location": _order_link(call, placed.order_id)}
+    if placed.replayed:
+        headers["Idempotent-Replayed"] = "true"
+    return Answer(201, placed.answer, headers)
+
+
+def once_of(headers: CreateHeaders, body: NewOrder, unit: BusinessUnit) -> Once | None:
+    """Tell what a create is to be recognised by, None if its caller gave it no key."""
+    if headers.idempotency_key is None:
+        return None
+    return Once(headers.idempotency_key, body.fingerprint(unit))
+
+
+def order_item_list(
+    call: Call, query: ListQuery, order_id: int, listing: Listing[training_orders.Line]
+) -> OrderItemList:
+    """Show a page of an order's items."""
+    link: SelfLink = {"self": f"{_order_link(call, order_id)}/items"}
+    items: list[OrderItem] = [
+        {
+            "orderId": order_id,
+            "id": line.number,
+            "featureSetId": line.feature_set_id,
+            "quantity": line.quantity,
+            "enableFeedbackLink": line.enable_feedback_link,
+            "description": line.description,
+            "_links": link,
+        }
+        for line in listing.items
+    ]
+    return {"items": items, **_paging(call, query, listing.total)}
+
+
+def access_key_list(
+    call: Call, query: ListQuery, order_id: int, listing: Listing[access_keys.AccessKey]
+) -> AccessKeyList:
+    """Show a page of an order's access keys."""
+    items: list[AccessKey] = [
+        {"orderId": order_id, "orderItemId": one.line, "seat": one.seat, "key": one.key} for one in listing.items
+    ]
+    return {"items": items, **_paging(call, query, listing.total)}
+
+
+class _Paging(TypedDict):
+    _pageInfo: PageInfo
+    _links: NextLink
+
+
+def _paging(call: Call, query: ListQuery, total: int) -> _Paging:
+    info = page_info(query.page, query.page_size, total)
+    links: NextLink = {}
+    if info["hasNextPage"]:
+        links = {"next": call.request.link_with(_page=query.page + 1)}
+    return {"_pageInfo": info, "_links": links}
+
+
+def page_info(page: int, size: int, total: int) -> PageInfo:
+    """Describe a page by the rules of X.PagedList, the .NET library whose fields these are.
+
+    A page behind the end, and any page of an empty list, is neither first nor last and holds items 0 to 0.
+    """
+    count = -(-total // size)
+    exists = page <= count
+    first = (page - 1) * size + 1
+    return {
+        "pageCount": count,
+        "totalItemCount": total,
+        "pageNumber": page,
+        "pageSize": size,
+        "hasPreviousPage": exists and page > 1,
+        "hasNextPage": exists and page < count,
+        "isFirstPage": exists and page == 1,
+        "isLastPage": exists and page == count,
+        "firstItemOnPage": first if exists else 0,
+        "lastItemOnPage": min(first + size - 1, total) if exists else 0,
+    }
+
+
+def _order_link(call: Call, order_id: int) -> str:
+    return call.request.link(f"/api/v2/orders/{order_id}")
+
+
+def _in_milliseconds(instant: datetime) -> str:
+    return f"{instant:%Y-%m-%dT%H:%M:%S}.{instant.microsecond // 1000:03}"
+
+
+# What is refused.
+
+
+class _Training:
+    """The contract as the adapter knows it."""
+
+    name = NAME
+    query: type[BaseModel] = UnitQuery
+    headers: Mapping[str, str] = MappingProxyType({})
+    content_type = "application/json"
+    body = staticmethod(read_body)
+
+    def admit(self, call: Call) -> None:
+        """Let through partners with the grant, unless they pay by card (the reference's own rule)."""
+        if NAME not in call.caller.grants:
+            raise Forbidden("not-granted", "This partner is not granted training orders. Ask support for the grant.")
+        if call.caller.payment_terms == "card":
+            detail = "Clients with Card payment terms can not use this API. Ask support to change the payment terms."
+            raise Forbidden("card-payment-terms", detail)
+
+    def unit(self, call: Call, query: UnitQuery) -> BusinessUnit:
+        """Return the business unit that a call is about.
+
+        Raises:
+            Invalid: It is not named, and the token does not cover exactly one.
+            NotFound: The token does not cover it.
+        """
+        units = call.caller.business_units
+        if query.business_unit_id is None:
+            if len(units) != 1:
+                detail = f"'businessUnitId' is required: the token covers {len(units)} business units."
+                raise Invalid([Fault("query", ("businessUnitId",), "required", detail)])
+            return units[0]
+        unit = call.caller.unit(query.business_unit_id)
+        if unit is None:
+            raise NotFound("business unit", query.business_unit_id)
+        return unit
+
+    def refuse(self, error: Exception, request: Request) -> Answer[Problem]:  # noqa: PLR0911 - one return an error
+        """Put an error into a problem document (RFC 9457)."""
+        match error:
+            case Invalid():
+                return invalid_request(request, _told(error.faults))
+            case NotOffered():
+                return invalid_request(request, [_not_offered(index) for index in error.wishes])
+            case Forbidden():
+                return problem(request, 403, error.code, error.detail)
+            case NotFound():
+                return problem(request, 404, "not-found", f"{error} Compare the id with a list's.")
+            case KeyReused():
+                detail = "The Idempotency-Key stands for another request. Send this one with a key of its own."
+                return problem(request, 422, "idempotency-key-reused", detail)
+            case Unavailable():
+                detail = "The request could not be carried out in time. Send it again with the same Idempotency-Key."
+                retry = {"Retry-After": str(error.retry_after)}
+                return problem(request, 503, "service-unavailable", detail, retry)
+            case MethodNotAllowed():
+                return problem(request, 405, "method-not-allowed", str(error), {"Allow": error.allow})
+            case Refusal():
+                return problem(request, error.status, KINDS[error.status], str(error))
+        detail = (
+            "Something failed on our side. Send the request again with the same Idempotency-Key; if it goes on, "
+            "tell support the requestId."
+        )
+        return problem(request, 500, "internal-server-error", detail)
+
+
+class _AccessKeys(_Training):
+    """The part of the contract that shows access keys: to whom they are granted, and to no cache."""
+
+    headers: Mapping[str, str] = MappingProxyType({"Cache-Control": "no-store"})
+
+    def admit(self, call: Call) -> None:
+        """Let through partners with the grant for keys too."""
+        super().admit(call)
+        if KEYS_GRANT not in call.caller.grants:
+            detail = "This token does not cover access keys. Ask support for the grant."
+            raise Forbidden("keys-not-granted", detail)
+
+    def refuse(self, error: Exception, request: Request) -> Answer[Problem]:
+        """Tell why an order has no keys to show, and any other error as the contract does."""
+        match error:
+            case KeysNotIssued():
+                retry = {"Retry-After": str(error.retry_after)}
+                detail = f"{error} Send the request again after as many seconds as Retry-After says."
+                return problem(request, 409, "keys-not-issued", detail, retry)
+            case KeysNeverIssued():
+                return problem(request, 409, "order-cancelled", str(error))
+        return super().refuse(error, request)
+
+
+CONTRACT = _Training()
+ACCESS_KEYS = _AccessKeys()
+
+
+def _told(faults: Sequence[Fault]) -> list[Fault]:
+    """Say more where the contract itself invites the mistake: it spells one field in two ways."""
+    detail = "A request calls it 'purchaseOrderReference'; 'purchasingOrderReference' is its name in answers."
+    return [
+        replace(fault, detail=detail)
+        if fault.code == "unknown_field" and fault.place[-1] == "purchasingOrderReference"
+        else fault
+        for fault in faults
+    ]
+
+
+def _not_offered(index: int) -> Fault:
+    detail = "The business unit's catalogue has no such feature set."
+    return Fault("body", ("orderItems", index, "featureSetId"), "not_offered", detail)

@@ -1,0 +1,535 @@
+"""Training orders: placed, read and cancelled.
+
+Keys of the table, beside those of the order book: `ORDER#training#<id>` holds the order (`ORDER`) and its lines, packed
+(`LINE#0001` and on, by the first line of each pack); `KEYS#training#<id>` its access keys; `SEQUENCE#training` the last
+order id that was given out; `ONCE#<partner>#…` what an idempotency key stands for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime, timedelta
+
+from ordering import clock
+from ordering.aws.dynamodb import ABSENT, Check, ConditionFailed, Item, Key, Put, Table, TransactionRefused, Update
+from ordering.book.lifecycle import TRAINING, Mover, State, TrainingStatus
+from ordering.book.listing import Listing
+from ordering.book.orderbook import GRACE, Collision, Draft, OrderBook, Ticket
+from ordering.clock import Clock, Deadline
+from ordering.errors import Conflict, KeyReused, NotFound, OrderingError, Unavailable
+from ordering.identity.accounts import Accounts, Contact
+from ordering.principal import BusinessUnit, OrderSource, Principal, User
+from ordering.sealing import Sealer
+from ordering.training.access_keys import AccessKey, AccessKeys, NoMoreKeys
+from ordering.training.catalogue import Catalogue, FeatureSet
+
+KEPT = timedelta(hours=48)
+"""How long an idempotency key is remembered; the contract promises 24 hours."""
+
+PACK = 64 * 1024
+"""Bytes of lines in one item, about; an item may have 400 KB, and a transaction 100 items and 4 MB.
+
+Lines share items because a write costs by the kilobyte begun: an item for each line would cost 2 to 3 times as much.
+"""
+
+_PARTITION = "ORDER#training#"
+_ORDER = "ORDER"
+_SEQUENCE = ("SEQUENCE#training", "-")
+_BLOCK = 10
+_LARGEST_ID = 2**31 - 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """One thing as it was asked for."""
+
+    feature_set_id: str
+    quantity: int
+    source_reference: str | None = None
+    feedback_link_uri: str | None = None
+    feedback_link_text: str | None = None
+    enable_feedback_link: bool = False
+    achievement_code: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line(Wish):
+    """One thing as it was ordered; `number` counts from 1 within the order."""
+
+    number: int
+    description: str
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingOrder:
+    """An order with everything that any of the contract's shapes shows of it."""
+
+    id: int
+    position: int
+    partner: str
+    business_unit: BusinessUnit
+    created_by: User
+    order_source: OrderSource
+    reference: str
+    contact_forename: str
+    contact_surname: str
+    contact_email: str
+    email_keys: bool
+    state: State[TrainingStatus]
+    """How far it has come; without the history where a list shows the order."""
+    created: datetime
+
+    @property
+    def status(self) -> TrainingStatus:
+        """The status."""
+        return self.state.status
+
+    @property
+    def editable(self) -> bool:
+        """Whether the order can be changed: an order placed through the API never can (the published samples)."""
+        return False
+
+    @property
+    def cancellable(self) -> bool:
+        """Whether the partner can cancel the order: an order placed through the API it never can (as above)."""
+        return False
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """An order as it was asked for, already in the contract's bounds."""
+
+    reference: str
+    email_keys: bool
+    contact_email: str | None
+    wishes: Sequence[Wish]
+
+
+@dataclass(frozen=True, slots=True)
+class Once:
+    """An idempotency key of a partner's, and the fingerprint of the request that it was sent with."""
+
+    key: str
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """What a create came to: the order's id and its answer, which an earlier request may have got already."""
+
+    order_id: int
+    answer: bytes
+    replayed: bool
+
+
+class NotOffered(OrderingError):
+    """Feature sets were asked for that the business unit's catalogue does not have."""
+
+    def __init__(self, wishes: Sequence[int]) -> None:
+        """Name the wishes by their index, from 0."""
+        super().__init__(f"not in the catalogue: wishes {list(wishes)}")
+        self.wishes = tuple(wishes)
+
+
+class KeysNotIssued(Conflict):
+    """The access keys of an order are not all issued yet."""
+
+    retry_after = 2
+    """Seconds after which trying again makes sense."""
+
+
+class KeysNeverIssued(Conflict):
+    """The order was cancelled, so that no access keys of it are shown, now or later."""
+
+
+@dataclass(slots=True)
+class Sequence32:
+    """Order ids, reserved in blocks so that a warm process asks the table for every tenth only."""
+
+    block: list[int] = field(default_factory=list)
+
+    def next(self, table: Table) -> int:
+        """Return an id that was never given out and never will be again.
+
+        Raises:
+            OverflowError: All ids of 32 bits are used up.
+        """
+        if not self.block:
+            last: int = table.update(Update(_SEQUENCE, "ADD given :block", values={":block": _BLOCK}))["given"]
+            self.block = list(range(last, last - _BLOCK, -1))
+        number = self.block.pop()
+        if number > _LARGEST_ID:
+            raise OverflowError("order ids are used up")
+        return number
+
+
+class TrainingOrders:
+    """The training orders of one business unit."""
+
+    def __init__(
+        self,
+        table: Table,
+        unit: BusinessUnit,
+        *,
+        sequence: Sequence32,
+        now: Clock = clock.system_clock,
+        grace: timedelta = GRACE,
+    ) -> None:
+        self._table = table
+        self._unit = unit
+        self._sequence = sequence
+        self._now = now
+        self._book = OrderBook(table, f"training#{unit.id}", now=now, grace=grace)
+
+    def place(  # noqa: PLR0913 - what it needs is handed in
+        self,
+        caller: Principal,
+        request: Request,
+        *,
+        answer: Callable[[TrainingOrder], bytes],
+        once: Once | None,
+        catalogue: Catalogue,
+        accounts: Accounts,
+    ) -> Placed:
+        """Place an order, or find the one that the same key and request placed before.
+
+        Args:
+            answer: Writes the answer that the caller gets, and gets again for the same key.
+
+        Raises:
+            NotOffered: A feature set is not in the unit's catalogue.
+            KeyReused: The key stands for another request.
+            Unavailable: The deadline passed. The same call with the same key is safe.
+        """
+        offered = catalogue.find_feature_sets(wish.feature_set_id for wish in request.wishes)
+        missing = [index for index, wish in enumerate(request.wishes) if wish.feature_set_id not in offered]
+        if missing:
+            # What was offered when the key came first need not be offered any more.
+            if once and (earlier := self._recall(caller, once)):
+                return earlier
+            raise NotOffered(missing)
+        contact = self._contact(caller, request, accounts)
+        order_id = self._sequence.next(self._table)
+
+        def compose(ticket: Ticket) -> Draft:
+            order = self._order(order_id, ticket, caller, request, contact)
+            writes = [_order_put(order), *_line_puts(order_id, request.wishes, offered)]
+            if once:
+                writes.append(self._once_put(caller, once, order, answer(order)))
+            return Draft({"order": _write_entry(order)}, writes)
+
+        try:
+            ticket = self._book.place(compose)
+        except Collision as collision:
+            if once and (record := collision.items.get(_once_key(caller, once))):
+                return _replay(record, once)
+            raise
+        order = self._order(order_id, ticket, caller, request, contact)
+        return Placed(order_id, answer(order), replayed=False)
+
+    def page(self, first: int, count: int) -> Listing[TrainingOrder]:
+        """List up to `count` orders from rank `first` (from 0), oldest first."""
+        page = self._book.page(first, count)
+        return Listing([_read(entry["order"]) for entry in page.entries], page.total)
+
+    def order(self, order_id: int) -> TrainingOrder:
+        """Return one order.
+
+        Raises:
+            NotFound: The unit has no order of that id.
+        """
+        return _read(self._mine(order_id, self._table.get(_order_key(order_id)))["order"])
+
+    def lines(self, order_id: int, first: int, count: int) -> Listing[Line]:
+        """List up to `count` lines of an order from rank `first` (from 0), by number.
+
+        Raises:
+            NotFound: The unit has no order of that id.
+        """
+        _, lines = self._whole(order_id)
+        return Listing(lines[first : first + count], len(lines))
+
+    def cancel(self, order_id: int) -> TrainingOrder:
+        """Cancel an order, for support.
+
+        Raises:
+            NotFound: The unit has no order of that id.
+            Conflict: The order can no longer be cancelled.
+        """
+        return self._move(self.order(order_id), TrainingStatus.CANCELLED, Mover.SUPPORT)
+
+    def issue_keys(self, order_id: int, sealer: Sealer, until: Deadline) -> bool:
+        """Issue the access keys of an order, as many as there is time for; with the last one it is completed.
+
+        Returns:
+            Whether nothing is left to do. If something is, the order's item says how many keys there are, so that the
+            table's stream tells of the order again.
+
+        Raises:
+            NotFound: The unit has no order of that id.
+            Unavailable: The deadline passed. The same call again is safe.
+        """
+        item, lines = self._whole(order_id)
+        order = _read(item["order"])
+        if order.status is not TrainingStatus.NEW:
+            return True
+        keys = self._keys(order_id, lines, sealer)
+        condition, names, values = _as_read(order)
+        try:
+            issued = keys.issue(Check(_order_key(order_id), condition, names, values), until)
+        except NoMoreKeys:
+            return True
+        if issued < keys.seats:
+            self._hand_on(order, issued, item.get("issued", 0))
+            return False
+        with suppress(Conflict):  # somebody else completed it, or it was cancelled: both are final
+            self._move(order, TrainingStatus.COMPLETED, Mover.SYSTEM)
+        return True
+
+    def keys(self, order_id: int, first: int, count: int, sealer: Sealer) -> Listing[AccessKey]:
+        """List up to `count` access keys of an order from rank `first` (from 0), by line and seat.
+
+        Raises:
+            NotFound: The unit has no order of that id.
+            KeysNotIssued: They are not all there yet.
+            KeysNeverIssued: The order was cancelled.
+        """
+        item, lines = self._whole(order_id)
+        match _read(item["order"]).status:
+            case TrainingStatus.NEW:
+                raise KeysNotIssued(f"The access keys of order {order_id} are not issued yet.")
+            case TrainingStatus.CANCELLED:
+                raise KeysNeverIssued(f"Order {order_id} was cancelled and has no access keys.")
+        keys = self._keys(order_id, lines, sealer)
+        return Listing(keys.page(first, count), keys.seats)
+
+    def _keys(self, order_id: int, lines: Sequence[Line], sealer: Sealer) -> AccessKeys:
+        return keys_of(self._table, order_id, lines, sealer)
+
+    def _hand_on(self, order: TrainingOrder, issued: int, before: int) -> None:
+        """Say at the order how many keys it has, for whoever goes on.
+
+        Raises:
+            Unavailable: There are no more than when the order was read.
+        """
+        if issued <= before:
+            raise Unavailable
+        condition, names, values = _as_read(order)
+        condition += " AND (attribute_not_exists(issued) OR issued < :issued)"
+        told = {**values, ":issued": issued}
+        # Refused, it was told after the order was read: as many or more keys, or a status that is final.
+        with suppress(ConditionFailed):
+            self._table.update(Update(_order_key(order.id), "SET issued = :issued", condition, names, told))
+
+    def _move(self, order: TrainingOrder, target: TrainingStatus, by: Mover) -> TrainingOrder:
+        """Take an order to another status, in its item and in lists.
+
+        Raises:
+            Conflict: The move is not in the table, or the order has changed since it was read.
+        """
+        state = TRAINING.move(str(order.id), order.state, target, by, self._now())
+        to = state.to_item()
+        condition, names, values = _as_read(order)
+        names = {**names, "#status": "status"}
+        move = Update(
+            _order_key(order.id),
+            "SET #order.#status = :status, #order.version = :version, #order.history = :history",
+            condition,
+            names,
+            {**values, **{f":{name}": value for name, value in to.items()}},
+        )
+        show = Update(
+            self._book.entry_key(order.position),
+            "SET #order.#status = :status",
+            names=names,
+            values={":status": to["status"]},
+        )
+        try:
+            self._table.transact([move, show])
+        except TransactionRefused as refusal:
+            # An earlier try may have taken effect, with only its answer lost.
+            if self.order(order.id).state != state:
+                raise Conflict(f"Order {order.id} has changed since it was {order.status}.") from refusal
+        return replace(order, state=state)
+
+    def settle(self) -> int:
+        """Settle the unit's book and return up to which position it is settled."""
+        return self._book.settle()
+
+    def _mine(self, order_id: int, item: Item | None) -> Item:
+        if item is None or item["order"]["unit"]["id"] != self._unit.id:
+            raise NotFound("order", str(order_id))
+        return item
+
+    def _whole(self, order_id: int) -> tuple[Item, list[Line]]:
+        """Read an order's item and its lines."""
+        item, lines = _read_whole(self._table, order_id)
+        return self._mine(order_id, item), lines
+
+    def _contact(self, caller: Principal, request: Request, accounts: Accounts) -> tuple[str, Contact]:
+        email = request.contact_email or caller.user.user_name
+        if email.lower() == caller.user.user_name.lower():
+            return email, Contact(caller.user.forename, caller.user.surname)
+        return email, accounts.contact(self._unit.id, email) or Contact("", "")
+
+    def _order(
+        self, order_id: int, ticket: Ticket, caller: Principal, request: Request, contact: tuple[str, Contact]
+    ) -> TrainingOrder:
+        email, person = contact
+        return TrainingOrder(
+            id=order_id,
+            position=ticket.position,
+            partner=caller.partner,
+            business_unit=self._unit,
+            created_by=caller.user,
+            order_source=caller.order_source,
+            reference=request.reference,
+            contact_forename=person.forename,
+            contact_surname=person.surname,
+            contact_email=email,
+            email_keys=request.email_keys,
+            state=TRAINING.begin(str(order_id), TrainingStatus.NEW, Mover.PARTNER, ticket.issued),
+            created=ticket.issued,
+        )
+
+    def _once_put(self, caller: Principal, once: Once, order: TrainingOrder, answer: bytes) -> Put:
+        partition, sort = _once_key(caller, once)
+        now = self._now()
+        record = {
+            "pk": partition,
+            "sk": sort,
+            "fingerprint": once.fingerprint,
+            "orderId": order.id,
+            "answer": answer,
+            "expires": int((now + KEPT).timestamp()),
+        }
+        # DynamoDB deletes what has expired when it gets round to it; until then it must not count.
+        return Put(record, f"{ABSENT} OR expires < :now", values={":now": int(now.timestamp())})
+
+    def _recall(self, caller: Principal, once: Once) -> Placed | None:
+        record = self._table.get(_once_key(caller, once))
+        if record is None or record["expires"] < self._now().timestamp():
+            return None
+        return _replay(record, once)
+
+
+def order_of(partition: str, sort: str) -> int | None:
+    """Return the id of the order whose item has a key, None if it is the key of something else."""
+    is_order = partition.startswith(_PARTITION) and sort == _ORDER
+    return int(partition.removeprefix(_PARTITION)) if is_order else None
+
+
+def find_order(table: Table, order_id: int) -> tuple[TrainingOrder, list[Line]] | None:
+    """Read an order and its lines, whatever business unit it is of; None if there is no such order.
+
+    Raises:
+        Unavailable: The deadline passed.
+    """
+    item, lines = _read_whole(table, order_id)
+    return (_read(item["order"]), lines) if item else None
+
+
+def keys_of(table: Table, order_id: int, lines: Sequence[Line], sealer: Sealer) -> AccessKeys:
+    """Return the access keys of an order, for whoever may issue or see them."""
+    return AccessKeys(table, f"training#{order_id}", [line.quantity for line in lines], sealer)
+
+
+def _read_whole(table: Table, order_id: int) -> tuple[Item | None, list[Line]]:
+    """Read an order's item, None if there is none, and its lines."""
+    partition, last = _order_key(order_id)
+    found = [*table.query(partition, "LINE#", last)]
+    lines = [Line(**line) for pack in found[:-1] for line in pack["lines"]]
+    return (found[-1] if found else None), lines
+
+
+def _as_read(order: TrainingOrder) -> tuple[str, dict[str, str], dict[str, int]]:
+    """Return the condition that an order is in the state that it was read in, with its names and values."""
+    return "#order.version = :read", {"#order": "order"}, {":read": order.state.version}
+
+
+def _replay(record: Item, once: Once) -> Placed:
+    if record["fingerprint"] != once.fingerprint:
+        raise KeyReused("The idempotency key stands for another request.")
+    return Placed(record["orderId"], record["answer"], replayed=True)
+
+
+def _order_key(order_id: int) -> Key:
+    return f"{_PARTITION}{order_id}", _ORDER
+
+
+def _once_key(caller: Principal, once: Once) -> Key:
+    # Hashed because the key is the caller's own text, and to have a length that is known.
+    return f"ONCE#{caller.partner}#{hashlib.sha256(once.key.encode()).hexdigest()}", "-"
+
+
+def _order_put(order: TrainingOrder) -> Put:
+    partition, sort = _order_key(order.id)
+    return Put({"pk": partition, "sk": sort, "order": _write(order)}, ABSENT)
+
+
+def _line_puts(order_id: int, wishes: Sequence[Wish], offered: Mapping[str, FeatureSet]) -> Iterator[Put]:
+    partition, _ = _order_key(order_id)
+    lines = [
+        {**asdict(wish), "number": number, "description": offered[wish.feature_set_id].description}
+        for number, wish in enumerate(wishes, 1)
+    ]
+    for pack in _packs(lines):
+        yield Put({"pk": partition, "sk": f"LINE#{pack[0]['number']:04}", "lines": pack}, ABSENT)
+
+
+def _packs(lines: Sequence[Item]) -> Iterator[list[Item]]:
+    pack: list[Item] = []
+    size = 0
+    for line in lines:
+        weight = sum(len(name) + len(str(value).encode()) for name, value in line.items())
+        if pack and size + weight > PACK:
+            yield pack
+            pack, size = [], 0
+        pack.append(line)
+        size += weight
+    yield pack
+
+
+def _write(order: TrainingOrder) -> Item:
+    return {**_write_entry(order), **order.state.to_item()}
+
+
+def _write_entry(order: TrainingOrder) -> Item:
+    return {
+        "id": order.id,
+        "position": order.position,
+        "partner": order.partner,
+        "unit": asdict(order.business_unit),
+        "user": asdict(order.created_by),
+        "source": asdict(order.order_source),
+        "reference": order.reference,
+        "contact": {
+            "forename": order.contact_forename,
+            "surname": order.contact_surname,
+            "email": order.contact_email,
+        },
+        "emailKeys": order.email_keys,
+        "status": str(order.status),
+        "created": clock.to_text(order.created),
+    }
+
+
+def _read(item: Item) -> TrainingOrder:
+    return TrainingOrder(
+        id=item["id"],
+        position=item["position"],
+        partner=item["partner"],
+        business_unit=BusinessUnit(**item["unit"]),
+        created_by=User(**item["user"]),
+        order_source=OrderSource(**item["source"]),
+        reference=item["reference"],
+        contact_forename=item["contact"]["forename"],
+        contact_surname=item["contact"]["surname"],
+        contact_email=item["contact"]["email"],
+        email_keys=item["emailKeys"],
+        state=TRAINING.read({"version": 0, "history": (), **item}),
+        created=clock.from_text(item["created"]),
+    )

@@ -1,0 +1,98 @@
+"""Problem documents, RFC 9457: how a contract tells an error that has no published shape of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NotRequired, Required
+from urllib.parse import quote
+
+from typing_extensions import TypedDict  # pydantic reads the standard library's only from Python 3.12 on
+
+from ordering.errors import Fault
+from ordering.web.http import Answer, Request
+
+TYPES = "https://ordering.example.com/problems/"
+"""What the `type` of every problem begins with: an identifier, not an address."""
+
+MOST_FAULTS = 1_000
+"""Faults told at once at most; a function's answer may not exceed 6 MB."""
+
+KINDS = {404: "not-found", 413: "content-too-large", 415: "unsupported-media-type"}
+"""The last part of the `type` where the status says it all."""
+
+TITLES = {
+    400: "Bad Request",
+    403: "Forbidden",
+    404: "Not Found",
+    405: "Method Not Allowed",
+    409: "Conflict",
+    413: "Content Too Large",
+    415: "Unsupported Media Type",
+    422: "Unprocessable Content",
+    500: "Internal Server Error",
+    503: "Service Unavailable",
+}
+
+
+class ProblemFault(TypedDict, total=False):
+    """One fault of a request: where it is, by pointer into the body or by parameter, and what it is."""
+
+    pointer: str
+    parameter: str
+    code: Required[str]
+    detail: Required[str]
+
+
+class Problem(TypedDict):
+    """An error, as RFC 9457 has it; `errors` lists every fault of a request that is answered with 400."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str
+    requestId: str
+    errors: NotRequired[list[ProblemFault]]
+
+
+def problem(
+    request: Request, status: int, kind: str, detail: str, headers: Mapping[str, str] | None = None
+) -> Answer[Problem]:
+    """Answer a request with a problem of a kind, which ends its `type`."""
+    return Answer(status, _body(request, status, kind, detail), {**_HEADERS, **(headers or {})})
+
+
+def invalid_request(request: Request, faults: Sequence[Fault]) -> Answer[Problem]:
+    """Answer a request with all its faults."""
+    count = "a fault" if len(faults) == 1 else f"{len(faults):,} faults"
+    which = "'errors' lists it" if len(faults) == 1 else "'errors' lists them"
+    if len(faults) > MOST_FAULTS:
+        which = f"'errors' lists the first {MOST_FAULTS:,}"
+    body = _body(request, 400, "invalid-request", f"The request has {count}; {which}.")
+    body["errors"] = [_shown(fault) for fault in faults[:MOST_FAULTS]]
+    return Answer(400, body, _HEADERS)
+
+
+_HEADERS = {"Content-Type": "application/problem+json"}
+
+
+def _body(request: Request, status: int, kind: str, detail: str) -> Problem:
+    return {
+        "type": TYPES + kind,
+        "title": TITLES[status],
+        "status": status,
+        "detail": detail,
+        "instance": quote(request.base + request.path, safe="/:@!$&'()*+,;=-._~%", errors="replace"),
+        "requestId": request.id,
+    }
+
+
+def _shown(fault: Fault) -> ProblemFault:
+    if fault.part == "body":
+        return {"pointer": pointer(fault.place), "code": fault.code, "detail": fault.detail}
+    return {"parameter": str(fault.place[0]), "code": fault.code, "detail": fault.detail}
+
+
+def pointer(place: Iterable[str | int]) -> str:
+    """Write a place as a JSON Pointer (RFC 6901)."""
+    return "".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in place)

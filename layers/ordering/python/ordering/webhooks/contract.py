@@ -1,0 +1,274 @@
+"""Webhooks, `/webhooks`: where partners register addresses of theirs that events of their orders are sent to.
+
+This API is its own contract, in the style of training orders: the same spelling of fields, links and errors. Partners
+of every other contract use it with the tokens that they have. docs/webhooks.md says what is sent, and how it is signed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+from typing_extensions import TypedDict  # pydantic reads the standard library's only from Python 3.12 on
+
+from ordering import clock
+from ordering.errors import Forbidden, Invalid, NotFound, Unavailable
+from ordering.events.shapes import TYPES
+from ordering.identifiers import canonical_uuid
+from ordering.web.http import Answer, Call, MethodNotAllowed, Refusal, Request, Uuid, WholeNumber, read_body
+from ordering.web.problems import KINDS, Problem, invalid_request, problem
+from ordering.webhooks.addresses import LONGEST
+from ordering.webhooks.delivery import Parked
+from ordering.webhooks.registrations import ChangedMeanwhile, Disabled, TooMany, Webhook, is_webhook_id
+
+NAME = "webhooks"
+
+
+# What comes in.
+
+
+class NoQuery(BaseModel):
+    """A call without parameters."""
+
+
+class ParkedQuery(NoQuery):
+    """Which part of the list is asked for."""
+
+    after: Uuid | None = Field(None, alias="_after", description="Only events behind that one, by their ids.")
+    page_size: WholeNumber = Field(100, alias="_pageSize", ge=1, le=500, description="The number of events to get.")
+
+
+Url = Annotated[
+    str,
+    Field(max_length=LONGEST),
+    WithJsonSchema({"type": "string", "format": "uri", "pattern": "^https://", "maxLength": LONGEST}),
+]
+EventType = Annotated[str, Field(max_length=100), WithJsonSchema({"type": "string", "enum": sorted(TYPES)})]
+Types = Annotated[list[EventType], Field(max_length=100)]
+
+_OF_URL = (
+    "Where events are sent: an https address on port 443, whose host has public addresses only, without user and "
+    "fragment."
+)
+_OF_TYPES = "The types of events to send; none stands for all, also those that there will be."
+
+
+class NewWebhook(BaseModel):
+    """A webhook to be registered."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    url: Url = Field(description=_OF_URL)
+    types: Types = Field(default_factory=list, description=_OF_TYPES)
+
+
+class WebhookChanges(BaseModel):
+    """What to change of a webhook; what is not sent stays as it is."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    url: Url = Field(default_factory=str, description=_OF_URL)
+    types: Types = Field(default_factory=list, description=_OF_TYPES)
+
+    def given(self) -> dict[str, Any]:
+        """Return what was sent."""
+        return {name: getattr(self, name) for name in self.model_fields_set}
+
+
+# What goes out.
+
+
+class SelfLink(TypedDict):
+    """A relative link to the thing itself."""
+
+    self: str
+
+
+class NextPartLink(TypedDict, total=False):
+    """A relative link to what follows; absent where nothing does."""
+
+    next: str
+
+
+class ShownWebhook(TypedDict):
+    """A webhook; while it is not `enabled`, nothing is sent to it, and `disabledReason` says why."""
+
+    id: str
+    url: str
+    types: list[str]
+    created: Annotated[str, WithJsonSchema({"type": "string", "format": "date-time"})]
+    enabled: bool
+    disabledReason: str | None
+    _links: SelfLink
+
+
+class WebhookWithSecret(ShownWebhook):
+    """A webhook with the secret that verifies what is sent to it, which is shown this once."""
+
+    secret: Annotated[str, WithJsonSchema({"type": "string", "pattern": "^whsec_[A-Za-z0-9+/]+=*$"})]
+
+
+class WebhookList(TypedDict):
+    """All webhooks of the partner, oldest first."""
+
+    items: list[ShownWebhook]
+
+
+class ParkedEvent(TypedDict):
+    """An event that a webhook did not take, after the last try; `sequence` is its place in the order's history."""
+
+    eventId: Uuid
+    type: str
+    orderId: str
+    sequence: int
+    parked: Annotated[str, WithJsonSchema({"type": "string", "format": "date-time"})]
+    reason: str
+
+
+class ParkedEventList(TypedDict):
+    """Events that a webhook did not take, by their ids."""
+
+    items: list[ParkedEvent]
+    _links: NextPartLink
+
+
+# From one to the other.
+
+
+def webhook_id_in_path(text: str) -> str:
+    """Return a webhook's id from the path.
+
+    Raises:
+        NotFound: It is no id at all, so nothing has it.
+    """
+    if not is_webhook_id(text):
+        raise NotFound("webhook", text)
+    return text
+
+
+def event_id_in_path(text: str) -> str:
+    """Return an event's id from the path in its canonical form.
+
+    Raises:
+        NotFound: It is no id at all, so nothing has it.
+    """
+    if (found := canonical_uuid(text)) is None:
+        raise NotFound("parked event", text)
+    return found
+
+
+def webhook(call: Call, one: Webhook) -> ShownWebhook:
+    """Show a webhook."""
+    return {
+        "id": one.id,
+        "url": one.url,
+        "types": sorted(one.types),
+        "created": clock.to_text(one.since),
+        "enabled": one.disabled is None,
+        "disabledReason": one.disabled,
+        "_links": {"self": _link(call, one)},
+    }
+
+
+def webhook_list(call: Call, all_of_them: Iterable[Webhook]) -> WebhookList:
+    """Show all webhooks of a partner."""
+    return {"items": [webhook(call, one) for one in sorted(all_of_them, key=lambda one: (one.since, one.id))]}
+
+
+def with_secret(call: Call, one: Webhook, secret: str) -> WebhookWithSecret:
+    """Show a webhook with its new secret."""
+    return {**webhook(call, one), "secret": secret}
+
+
+def created(call: Call, one: Webhook, secret: str) -> Answer[WebhookWithSecret]:
+    """Answer a create."""
+    return Answer(201, with_secret(call, one, secret), {"Location": _link(call, one)})
+
+
+def parked_event_list(call: Call, query: ParkedQuery, found: Sequence[Parked]) -> ParkedEventList:
+    """Show a part of the events that a webhook did not take, of which one more than asked for was looked for."""
+    shown = found[: query.page_size]
+    items: list[ParkedEvent] = [
+        {
+            "eventId": one.event,
+            "type": one.type,
+            "orderId": one.order.rpartition("#")[2],
+            "sequence": one.index + 1,
+            "parked": clock.to_text(one.at),
+            "reason": one.why,
+        }
+        for one in shown
+    ]
+    links: NextPartLink = {"next": call.request.link_with(_after=shown[-1].event)} if len(found) > len(shown) else {}
+    return {"items": items, "_links": links}
+
+
+def _link(call: Call, one: Webhook) -> str:
+    return call.request.link(f"/webhooks/{one.id}")
+
+
+# What is refused.
+
+
+class _Webhooks:
+    """The contract as the adapter knows it."""
+
+    name = NAME
+    query: type[BaseModel] = NoQuery
+    headers: Mapping[str, str] = MappingProxyType({"Cache-Control": "no-store"})
+    content_type = "application/json"
+    body = staticmethod(read_body)
+
+    def admit(self, call: Call) -> None:
+        """Let through every partner, whatever it orders, by a token that covers all that the partner may do.
+
+        An address gets the events of all of a partner's orders, so whoever may see some of them must not register one.
+
+        Raises:
+            Forbidden: The token covers less.
+        """
+        if call.caller.narrowed:
+            raise Forbidden(
+                "narrowed-token",
+                "Webhooks are for all of a partner's orders, and this token covers some of them. Use one for all.",
+            )
+
+    def unit(self, call: Call, query: Any) -> str:  # noqa: ARG002 - as every contract is asked
+        """Return the partner whose webhooks a call is about."""
+        return call.caller.partner
+
+    def refuse(self, error: Exception, request: Request) -> Answer[Problem]:  # noqa: PLR0911 - one return an error
+        """Put an error into a problem document (RFC 9457)."""
+        match error:
+            case Invalid():
+                return invalid_request(request, error.faults)
+            case Forbidden():
+                return problem(request, 403, error.code, error.detail)
+            case NotFound():
+                return problem(request, 404, "not-found", f"{error} Compare the id with a list's.")
+            case TooMany():
+                detail = f"{error} Remove one that is not needed, or let one receive more types."
+                return problem(request, 409, "too-many-webhooks", detail)
+            case ChangedMeanwhile():
+                detail = f"{error} Read it, and send the request again if it is still needed."
+                return problem(request, 409, "changed-meanwhile", detail)
+            case Disabled():
+                return problem(request, 409, "webhook-disabled", f"{error} Enable it first.")
+            case Unavailable():
+                detail = f"The request could not be carried out in time. {_LOOK_FIRST}"
+                return problem(request, 503, "service-unavailable", detail, {"Retry-After": str(error.retry_after)})
+            case MethodNotAllowed():
+                return problem(request, 405, "method-not-allowed", str(error), {"Allow": error.allow})
+            case Refusal():
+                return problem(request, error.status, KINDS[error.status], str(error))
+        detail = f"Something failed on our side. If it goes on, tell support the requestId. {_LOOK_FIRST}"
+        return problem(request, 500, "internal-server-error", detail)
+
+
+_LOOK_FIRST = (
+    "Before you register or replace a secret again, read the list: it may have been done, with only its answer lost."
+)
+
+CONTRACT = _Webhooks()

@@ -1,0 +1,270 @@
+"""The contract's "Errors": one shape for everything that is refused."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from ordering.aws.dynamodb import NoAnswer, Send, ServiceFault
+from ordering.aws.invocation import MARGIN
+from ordering.entry.wiring import Services
+from support.aws.fake_connections import failing
+from support.gateway import REQUEST_ID, Client, LambdaContext, Reply
+from support.orders import new_order, target
+from support.partners import AZ_300, CALLER, LINUX, STANDARD, UK
+
+FIELDS = ["type", "title", "status", "detail", "instance", "requestId"]
+NOBODYS = "99999999-0000-4000-8000-000000000009"
+LITTLE_TIME = LambdaContext(int(MARGIN * 1_000) + 60)
+ALL_PATHS = [
+    "products",
+    f"products/{AZ_300.id}",
+    f"products/{AZ_300.id}/feature_sets",
+    f"products/{AZ_300.id}/feature_sets/{STANDARD.id}",
+    "orders",
+    "orders/1",
+    "orders/1/items",
+]
+
+
+def assert_problem(reply: Reply, status: int, title: str, kind: str, instance: str) -> None:
+    """Check everything that all problems have in common."""
+    problem = reply.json
+
+    assert status == reply.status
+    assert reply.headers["Content-Type"] == "application/problem+json"
+    assert [*FIELDS, *(["errors"] if status == 400 else [])] == list(problem)
+    assert (title, status, instance, REQUEST_ID) == (
+        problem["title"],
+        problem["status"],
+        problem["instance"],
+        problem["requestId"],
+    )
+    assert f"https://ordering.example.com/problems/{kind}" == problem["type"]
+    assert problem["detail"].strip()
+    assert reply.headers["X-Request-Id"] == REQUEST_ID
+
+
+def broken(services: Services, send: Send) -> Client:
+    """Make a caller whose functions reach the tables by another way, and remember nothing of them."""
+    return Client(Services(send, services.orders_table, services.catalogue_table, services.accounts_table), CALLER)
+
+
+def test_400(client: Client) -> None:
+    """A request with faults is 400 and lists them: where, by a code for programs, in words for people."""
+    reply = client.post(target("orders", businessUnitId="x"), new_order(emailKeys=1))
+
+    assert_problem(reply, 400, "Bad Request", "invalid-request", "/api/v2/orders")
+    by_parameter, by_pointer = reply.json["errors"]
+    assert list(by_parameter) == ["parameter", "code", "detail"]
+    assert list(by_pointer) == ["pointer", "code", "detail"]
+    assert all(value.strip() for fault in reply.json["errors"] for value in fault.values())
+
+
+@pytest.mark.parametrize("path", ALL_PATHS)
+def test_403_card_terms(services: Services, path: str) -> None:
+    """Who pays by card is refused on every call, whatever else is wrong with it."""
+    client = Client(services, replace(CALLER, payment_terms="card"))
+
+    for query in ("", f"?businessUnitId={UK.id}", "?_page=0"):
+        reply = client.get(f"/api/v2/{path}{query}")
+        assert_problem(reply, 403, "Forbidden", "card-payment-terms", f"/api/v2/{path}")
+        assert "Clients with Card payment terms can not use this API" in reply.json["detail"]
+
+
+@pytest.mark.parametrize("path", ALL_PATHS)
+def test_403_no_grant(services: Services, path: str) -> None:
+    """A partner without the grant for training orders is refused on every call."""
+    client = Client(services, replace(CALLER, grants=("deals",)))
+
+    assert_problem(client.get(target(path)), 403, "Forbidden", "not-granted", f"/api/v2/{path}")
+
+
+@pytest.mark.parametrize("changes", [{"payment_terms": "card"}, {"grants": ()}], ids=["card", "no grant"])
+def test_403_creates_nothing(services: Services, client: Client, changes: dict[str, Any]) -> None:
+    """Who may not use the API creates nothing."""
+    before = client.get(target("orders")).json["_pageInfo"]["totalItemCount"]
+
+    assert Client(services, replace(CALLER, **changes)).post(target("orders"), new_order()).status == 403
+    assert before == client.get(target("orders")).json["_pageInfo"]["totalItemCount"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        f"products/{NOBODYS}",
+        "products/AZ-300",
+        f"products/{NOBODYS}/feature_sets",
+        "products/x/feature_sets",
+        f"products/{AZ_300.id}/feature_sets/{NOBODYS}",
+        f"products/{AZ_300.id}/feature_sets/x",
+        f"products/{NOBODYS}/feature_sets/{STANDARD.id}",
+        f"products/{LINUX.id}/feature_sets/{STANDARD.id}",
+        *[
+            f"orders/{number}{rest}"
+            for number in ("2147483647", "2147483648", "0", "-1", "01", "1.0", "x", "9" * 400, "+1", "1e1")
+            for rest in ("", "/items")
+        ],
+    ],
+)
+def test_404(client: Client, path: str) -> None:
+    """What there is not is 404, whether its id could be one or not."""
+    assert_problem(client.get(target(path)), 404, "Not Found", "not-found", f"/api/v2/{path}")
+
+
+def test_404_path(client: Client) -> None:
+    """A path below a resource that nothing is served at is 404, whatever the method."""
+    for method in ("GET", "POST", "DELETE", "OPTIONS", "HEAD"):
+        reply = client.request(method, target("orders/1/2"))
+        assert reply.status == 404
+        assert method == "HEAD" or "path" in reply.json["detail"]
+    assert_problem(client.get(target("orders/1/2")), 404, "Not Found", "not-found", "/api/v2/orders/1/2")
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [(method, path) for method in ("PUT", "PATCH", "DELETE") for path in ALL_PATHS]
+    + [("POST", path) for path in ALL_PATHS if path != "orders"],
+)
+def test_405(client: Client, method: str, path: str) -> None:
+    """A method that a path does not know is 405 and tells those that it does."""
+    reply = client.request(method, target(path), body=new_order())
+
+    assert_problem(reply, 405, "Method Not Allowed", "method-not-allowed", f"/api/v2/{path}")
+    expected = "GET, HEAD, OPTIONS, POST" if path == "orders" else "GET, HEAD, OPTIONS"
+    assert expected == reply.headers["Allow"]
+
+
+@pytest.mark.parametrize("path", ALL_PATHS)
+def test_options(client: Client, path: str) -> None:
+    """OPTIONS tells the methods of a path and has no content."""
+    reply = client.request("OPTIONS", target(path))
+
+    assert (reply.status, reply.text) == (204, "")
+    assert ("GET, HEAD, OPTIONS, POST" if path == "orders" else "GET, HEAD, OPTIONS") == reply.headers["Allow"]
+
+
+@pytest.mark.parametrize(
+    "path", [*ALL_PATHS[:5], "orders/2147483647", "products/x", "orders?_page=0"], ids=lambda path: path[-20:]
+)
+def test_head_is_get_without_content(client: Client, path: str) -> None:
+    """HEAD is answered as GET is, without content."""
+    address = f"/api/v2/{path}" if "?" in path else target(path)
+
+    got, head = client.get(address), client.request("HEAD", address)
+
+    assert (got.status, "", got.headers) == (head.status, head.text, head.headers)
+    assert got.text
+
+
+def test_413(client: Client) -> None:
+    """A body of more than 1 MiB is refused for its size."""
+    reply = client.post(target("orders"), new_order(purchaseOrderReference="x" * 2**20))
+
+    assert_problem(reply, 413, "Content Too Large", "content-too-large", "/api/v2/orders")
+
+
+def test_415(client: Client) -> None:
+    """A body that is not declared as JSON is refused for that."""
+    reply = client.post(target("orders"), new_order(), headers={"Content-Type": "text/plain"})
+
+    assert_problem(reply, 415, "Unsupported Media Type", "unsupported-media-type", "/api/v2/orders")
+
+
+def test_422(client: Client) -> None:
+    """An idempotency key that stands for another request is 422."""
+    headers = {"Idempotency-Key": "errors-422"}
+    client.post(target("orders"), new_order(), headers=headers)
+
+    reply = client.post(target("orders"), new_order(emailKeys=True, contactEmail="a@b.example"), headers=headers)
+
+    assert_problem(reply, 422, "Unprocessable Content", "idempotency-key-reused", "/api/v2/orders")
+
+
+@pytest.mark.parametrize("path", ALL_PATHS)
+def test_500_tells_nothing(services: Services, caplog: pytest.LogCaptureFixture, path: str) -> None:
+    """Whatever goes wrong on our side is 500, with nothing of it in the answer and all of it in the log."""
+    client = broken(services, failing(RuntimeError("the secret text"), services.send))
+
+    reply = client.get(target(path))
+
+    assert_problem(reply, 500, "Internal Server Error", "internal-server-error", f"/api/v2/{path}")
+    assert "secret" not in reply.text + json.dumps(dict(reply.headers))
+    assert "RuntimeError" not in reply.text
+    (record,) = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert record.exc_info
+    assert str(record.exc_info[1]) == "the secret text"
+
+
+def test_500_on_create(services: Services) -> None:
+    """A create that fails unexpectedly is 500 and says to try again with the same key."""
+    client = broken(services, failing(KeyError("secret"), services.send, "UpdateItem"))
+
+    reply = client.post(target("orders"), new_order())
+
+    assert_problem(reply, 500, "Internal Server Error", "internal-server-error", "/api/v2/orders")
+    assert "secret" not in reply.text
+    assert "Idempotency-Key" in reply.json["detail"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [NoAnswer("cut"), ServiceFault("ThrottlingException"), ServiceFault("InternalServerError")],
+    ids=["no answer", "throttled", "failing"],
+)
+@pytest.mark.parametrize("path", ALL_PATHS)
+def test_503_with_retry_after(services: Services, path: str, error: Exception) -> None:
+    """Where the table cannot be reached in time the answer is 503 and says when to try again."""
+    client = broken(services, failing(error, services.send))
+
+    reply = client.get(target(path), context=LITTLE_TIME)
+
+    assert_problem(reply, 503, "Service Unavailable", "service-unavailable", f"/api/v2/{path}")
+    assert int(reply.headers["Retry-After"]) > 0
+
+
+@pytest.mark.parametrize("operation", ["UpdateItem", "TransactWriteItems"])
+def test_503_on_create(services: Services, operation: str) -> None:
+    """A create that cannot be carried out in time is 503 and makes no order."""
+    client = broken(services, failing(NoAnswer("cut"), services.send, operation))
+    whole = Client(services, CALLER)
+    before = whole.get(target("orders")).json["_pageInfo"]["totalItemCount"]
+
+    reply = client.post(target("orders"), new_order(), context=LITTLE_TIME)
+
+    assert_problem(reply, 503, "Service Unavailable", "service-unavailable", "/api/v2/orders")
+    assert int(reply.headers["Retry-After"]) > 0
+    assert before == whole.get(target("orders")).json["_pageInfo"]["totalItemCount"]
+
+
+def test_instance_is_an_address(client: Client) -> None:
+    """`instance` is the request's path, encoded as a URI, without its query."""
+    reply = client.get("/api/v2/products/a b<ü>?businessUnitId=" + UK.id)
+
+    assert (reply.status, reply.json["instance"]) == (404, "/api/v2/products/a%20b%3C%C3%BC%3E")
+
+
+def test_one_line_for_each_request(client: Client, caplog: pytest.LogCaptureFixture) -> None:
+    """Each request is one line of the log: partner, contract, route, status, cost, and nothing of its content."""
+    caplog.set_level(logging.INFO, "ordering")
+    body = new_order(purchaseOrderReference="SECRET-PO", contactEmail="secret.person@example.com")
+
+    client.post(target("orders"), body, headers={"Idempotency-Key": "secret-key"})
+
+    (record,) = caplog.records
+    shown: dict[str, Any] = dict(vars(record))
+    assert tuple(shown[name] for name in ("partner", "contract", "route", "status", "request")) == (
+        "northwind",
+        "training",
+        "POST /api/v2/orders",
+        201,
+        REQUEST_ID,
+    )
+    assert shown["calls"] > 0
+    assert shown["writes"] > 0
+    assert "secret" not in repr(shown).lower()
+    assert "smith" not in repr(shown).lower()

@@ -1,0 +1,262 @@
+"""The contract's `Idempotency-Key`: the same create twice is one order."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any
+
+import pytest
+
+from ordering.aws.dynamodb import NoAnswer
+from ordering.clock import Deadline
+from ordering.entry.wiring import Services
+from ordering.principal import BusinessUnit
+from support.aws.fake_connections import Recorder, failing
+from support.gateway import Client, Reply
+from support.orders import client_of_new_unit, new_item, new_order, publish, target
+from support.partners import AZ_300, FOREIGN_ONLY, IRELAND, LINUX, ON_LINUX, STANDARD, UK
+
+
+@pytest.fixture
+def key() -> str:
+    """A key that no other test uses."""
+    return str(uuid.uuid4())
+
+
+def create(client: Client, key: str, body: Any = None, unit: BusinessUnit = UK) -> Reply:
+    return client.post(target("orders", unit), new_order() if body is None else body, headers={"Idempotency-Key": key})
+
+
+def total(client: Client, unit: BusinessUnit = UK) -> int:
+    count: int = client.get(target("orders", unit)).json["_pageInfo"]["totalItemCount"]
+    return count
+
+
+def at(services: Services, moment: datetime) -> Services:
+    return replace(services, now=partial(_same, moment))
+
+
+def _same(moment: datetime) -> datetime:
+    return moment
+
+
+def test_replay_is_the_first_answer_byte_for_byte(client: Client, key: str) -> None:
+    """The same key and body get the first answer again, marked as replayed, and no second order."""
+    before = total(client)
+
+    first, *others = (create(client, key) for _ in range(3))
+
+    assert "Idempotent-Replayed" not in first.headers
+    marked = {**first.headers, "Idempotent-Replayed": "true"}
+    assert [(201, first.text, marked)] * 2 == [(other.status, other.text, dict(other.headers)) for other in others]
+    assert before + 1 == total(client)
+
+
+def test_header_name_without_case(client: Client, key: str) -> None:
+    """The header is known in any case."""
+    first = client.post(target("orders"), new_order(), headers={"idempotency-key": key})
+
+    assert first.text == client.post(target("orders"), new_order(), headers={"IDEMPOTENCY-KEY": key}).text
+
+
+def test_replay_of_what_means_the_same(client: Client, key: str) -> None:
+    """A body that only is spaced or ordered otherwise is the same body."""
+    first = create(client, key)
+    body = dict(reversed(new_order().items()))
+
+    again = create(client, key, json.dumps(body, indent=4))
+
+    assert (first.text, "true") == (again.text, again.headers["Idempotent-Replayed"])
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        new_order(purchaseOrderReference="PO-2"),
+        new_order(contactEmail="else@example.com"),
+        new_order(orderItems=[new_item(quantity=2)]),
+        new_order(orderItems=[new_item(), new_item()]),
+        new_order(orderItems=[new_item(featureSetId=ON_LINUX.id)]),
+        new_order(orderItems=[new_item(sourceReference="S")]),
+    ],
+    ids=["reference", "contact", "quantity", "items", "feature set", "source reference"],
+)
+def test_other_body_is_422(client: Client, key: str, other: Any) -> None:
+    """The same key with another body is 422, creates nothing, and leaves the first answer to be had."""
+    first = create(client, key)
+    before = total(client)
+
+    refused = create(client, key, other)
+
+    assert (refused.status, refused.json["title"]) == (422, "Unprocessable Content")
+    assert before == total(client)
+    assert first.text == create(client, key).text
+
+
+def test_same_body_for_another_unit_is_422(client: Client, key: str) -> None:
+    """The same key and body for another of the partner's units is another request."""
+    create(client, key)
+
+    assert create(client, key, unit=IRELAND).status == 422
+    assert total(client, IRELAND) == 0
+
+
+def test_keys_are_a_partner_s_own(client: Client, stranger: Client, key: str) -> None:
+    """Two partners with the same key do not meet."""
+    first = create(client, key)
+
+    body = new_order(orderItems=[new_item(featureSetId=FOREIGN_ONLY.id)])
+    other = stranger.post("/api/v2/orders", body, headers={"Idempotency-Key": key})
+
+    assert other.status == 201
+    assert "Idempotent-Replayed" not in other.headers
+    assert first.json["id"] != other.json["id"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        new_order(emailKeys="no"),
+        new_order(orderItems=[new_item(featureSetId=AZ_300.id)]),
+        "{",
+        {},
+    ],
+    ids=["breaks a rule", "not offered", "no JSON", "empty"],
+)
+def test_nothing_is_stored_for_a_refused_body(client: Client, watched: Recorder, key: str, body: Any) -> None:
+    """After a refused body, the same key serves for the corrected one."""
+    refused = create(client, key, body)
+
+    assert (refused.status, watched.writes) == (400, [])
+    accepted = create(client, key)
+    assert accepted.status == 201
+    assert "Idempotent-Replayed" not in accepted.headers
+
+
+def test_replay_outlives_the_catalogue(services: Services, key: str) -> None:
+    """A replay is answered although the feature set was withdrawn since; a new order for it is refused."""
+    client, unit = client_of_new_unit(services)
+    first = create(client, key, unit=unit)
+    publish(services, unit, [(LINUX, [ON_LINUX])])
+
+    again = create(client, key, unit=unit)
+
+    assert (first.text, "true") == (again.text, again.headers["Idempotent-Replayed"])
+    assert create(client, key, new_order(orderItems=[new_item(quantity=9)]), unit).status == 422
+    assert create(client, str(uuid.uuid4()), unit=unit).status == 400
+    assert total(client, unit) == 1
+
+
+def test_replay_shows_the_order_as_it_was_created(services: Services, key: str) -> None:
+    """A replay is the first answer also when the order was cancelled since."""
+    client, unit = client_of_new_unit(services, [(AZ_300, [STANDARD])])
+    first = create(client, key, unit=unit)
+    services.training_orders(unit, Deadline.after(60)).cancel(first.json["id"])
+
+    assert first.text == create(client, key, unit=unit).text
+
+
+@pytest.mark.parametrize("text", ["x", " ", "~" * 255, 'a"b\\c/{}'])
+def test_key_limits_accepted(client: Client, text: str) -> None:
+    """A key is 1 to 255 printable ASCII characters."""
+    body = new_order(purchaseOrderReference=f"key {text[:9]}")
+
+    first, again = create(client, text, body), create(client, text, body)
+
+    assert (201, first.text) == (first.status, again.text)
+
+
+@pytest.mark.parametrize("text", ["", "x" * 256, "ü", "a\tb", "a\x00", "\x7f"])
+def test_key_limits_refused(client: Client, watched: Recorder, text: str) -> None:
+    """Any other key is a fault that names the header."""
+    refused = create(client, text)
+
+    assert (refused.status, refused.faults) == (400, [("Idempotency-Key", "invalid_format")])
+    assert watched.writes == []
+
+
+def test_long_keys_are_told_apart(client: Client) -> None:
+    """Keys that differ only at their very end, or in case, are different keys."""
+    ids = {create(client, text).json["id"] for text in ("k" * 254 + "a", "k" * 254 + "b", "k" * 254 + "A", "k" * 254)}
+
+    assert len(ids) == 4
+
+
+def test_keys_are_kept_for_24_hours(services: Services, key: str) -> None:
+    """A key counts for at least 24 hours."""
+    began = datetime(2024, 5, 1, 12, tzinfo=UTC)
+    client, unit = client_of_new_unit(at(services, began))
+    first = create(client, key, unit=unit)
+
+    client.services = at(services, began + timedelta(hours=24, seconds=1))
+
+    assert first.text == create(client, key, unit=unit).text
+    assert total(client, unit) == 1
+
+
+def test_expired_keys_can_be_used_anew(services: Services, key: str) -> None:
+    """A key that was forgotten serves for any request, even where its record has not been deleted yet."""
+    began = datetime(2024, 5, 1, 12, tzinfo=UTC)
+    client, unit = client_of_new_unit(at(services, began))
+    first = create(client, key, unit=unit)
+
+    client.services = at(services, began + timedelta(days=8))
+    second = create(client, key, new_order(purchaseOrderReference="PO-2"), unit)
+
+    assert (second.status, "Idempotent-Replayed" in second.headers) == (201, False)
+    assert first.json["id"] != second.json["id"]
+    assert second.text == create(client, key, new_order(purchaseOrderReference="PO-2"), unit).text
+    assert total(client, unit) == 2
+
+
+def test_expired_keys_do_not_bring_back_what_is_not_offered(services: Services, key: str) -> None:
+    """With a forgotten key, a feature set that was withdrawn is refused like with a new one."""
+    began = datetime(2024, 5, 1, 12, tzinfo=UTC)
+    client, unit = client_of_new_unit(at(services, began))
+    create(client, key, unit=unit)
+    publish(services, unit, [(LINUX, [ON_LINUX])])
+
+    client.services = at(services, began + timedelta(days=8))
+    refused = create(client, key, unit=unit)
+
+    assert (refused.status, refused.faults) == (400, [("/orderItems/0/featureSetId", "not_offered")])
+
+
+def test_lost_answer_is_one_order(services: Services, key: str) -> None:
+    """Where the table's answer got lost after it took effect, the create still makes one order."""
+    client, unit = client_of_new_unit(services)
+    lost = 0
+
+    def lose_first(operation: str, request: dict[str, Any]) -> dict[str, Any]:
+        nonlocal lost
+        answer = services.send(operation, request)
+        if operation == "TransactWriteItems" and not lost:
+            lost += 1
+            raise NoAnswer("cut")
+        return answer
+
+    client.services = replace(services, send=lose_first)
+    first = create(client, key, unit=unit)
+
+    assert (lost, first.status) == (1, 201)
+    client.services = services
+    assert first.text == create(client, key, unit=unit).text
+    assert total(client, unit) == 1
+
+
+def test_failed_create_can_be_sent_again(services: Services, key: str) -> None:
+    """After a create that failed half way, the same request makes the one order."""
+    client, unit = client_of_new_unit(services)
+    client.services = replace(services, send=failing(OSError("gone"), services.send, "TransactWriteItems"))
+    assert create(client, key, unit=unit).status == 500
+
+    client.services = at(services, datetime.now(UTC) + timedelta(minutes=1))
+    created = create(client, key, unit=unit)
+    client.services = at(services, datetime.now(UTC) + timedelta(minutes=2))
+
+    assert created.status == 201
+    assert [created.json["id"]] == [item["id"] for item in client.get(target("orders", unit)).json["items"]]

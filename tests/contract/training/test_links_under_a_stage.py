@@ -1,0 +1,70 @@
+"""Where the stage's name stands in front of the paths, every link has it too, so that it can be followed."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from ordering.entry.wiring import Services
+from support.gateway import Client
+from support.orders import new_order, target
+from support.partners import AZ_300, CALLER, STANDARD
+
+
+@pytest.fixture
+def staged(services: Services) -> Client:
+    """A caller that knows no custom domain."""
+    client = Client(services, CALLER, stage="live")
+    client.post(target("orders"), new_order())
+    client.post(target("orders"), new_order())
+    return client
+
+
+def test_every_link_of_a_read(staged: Client, client: Client) -> None:
+    """`self` and `next` begin with the stage, and are otherwise what they are without it."""
+    for path in (
+        "products",
+        f"products/{AZ_300.id}",
+        f"products/{AZ_300.id}/feature_sets",
+        f"products/{AZ_300.id}/feature_sets/{STANDARD.id}",
+        "orders",
+        "orders/1/items",
+    ):
+        text = staged.get(target(path, _pageSize=1)).text
+        links = re.findall(r'"(?:self|next)":"([^"]+)"', text)
+
+        assert links
+        assert all(link.startswith("/live/api/v2/") for link in links)
+        assert client.get(target(path, _pageSize=1)).text == text.replace('"/live/api', '"/api')
+
+
+def test_next_can_be_followed(staged: Client) -> None:
+    """`next` of a list leads to its next page."""
+    first = staged.get(target("products", _pageSize=1)).json
+
+    second = staged.get(first["_links"]["next"].removeprefix("/live")).json
+
+    assert second["_pageInfo"]["pageNumber"] == 2
+    assert first["items"] != second["items"]
+
+
+def test_location(staged: Client) -> None:
+    """`Location` and `self` of a create begin with the stage, also when it is replayed."""
+    for _ in range(2):
+        created = staged.post(target("orders"), new_order(), headers={"Idempotency-Key": "staged"})
+        link = f"/live/api/v2/orders/{created.json['id']}"
+
+        assert (link, link) == (created.headers["Location"], created.json["_links"]["self"])
+
+
+def test_problems(staged: Client) -> None:
+    """A problem's `instance` is the whole path too."""
+    assert staged.get(target("orders/x")).json["instance"] == "/live/api/v2/orders/x"
+
+
+def test_a_stage_that_is_called_as_a_path_begins(services: Services) -> None:
+    """The stage's name is told from the path also where they are alike."""
+    client = Client(services, CALLER, stage="api")
+
+    assert "/api/api/v2/products?" in client.get(target("products", _pageSize=1)).json["_links"]["next"]

@@ -1,0 +1,680 @@
+"""Partners' webhooks: what they can register, change and read, and how everything else is refused."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from ordering.aws.dynamodb import NoAnswer, Table
+from ordering.aws.kms import nowhere
+from ordering.clock import Deadline
+from ordering.entry.wiring import Services
+from ordering.errors import Unavailable
+from ordering.events.shapes import TYPES
+from ordering.events.stories import event_id
+from ordering.principal import DealTerms, Principal
+from ordering.webhooks.delivery import PARKED_KEPT, TRIES, Message
+from ordering.webhooks.registrations import KEPT, WEBHOOKS_AT_MOST
+from ordering_tools.documents import openapi
+from support.aws.fake_connections import failing
+from support.aws.faults import Faulty, answer_lost, interrupted
+from support.aws.kms import MemoryKms
+from support.aws.memory import Memory
+from support.gateway import Client, LambdaContext, Reply
+from support.partners import CALLER, JOHN, OTHER_PARTNER, SOURCE, UK
+from support.receiver import verifies
+
+URL = "https://example.com/hook?from=ordering"
+NEW, COMPLETED = "ordering.training_order.new", "ordering.training_order.completed"
+NO_WEBHOOK, NO_EVENT = "0123456789abcdef", "99999999-0000-4000-8000-000000000009"
+START = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
+FIELDS = ["id", "url", "types", "created", "enabled", "disabledReason", "_links"]
+DEALS = replace(CALLER, partner="adventure", grants=("deals",), deals=DealTerms("basic"), payment_terms="card")
+ECARDS = replace(CALLER, partner="granite", grants=("ecards",), company="granite", business_units=())
+
+
+class Site:
+    """The services of an empty installation, with a clock set by hand and what is on the queue."""
+
+    def __init__(self) -> None:
+        self.faulty = Faulty(Memory())
+        self.now = START
+        self.queue: list[str] = []
+        self.status = 204
+        self.services = Services(
+            self.faulty,
+            "OrdersTable",
+            "CatalogueTable",
+            "AccountsTable",
+            kms=MemoryKms(),
+            webhook_secrets_key="alias/WebhookSecretsKey",
+            webhook_queue=lambda body, _: self.queue.append(body),
+            now=lambda: self.now,
+        )
+        self.client = Client(self.services, CALLER)
+        self.stranger = Client(self.services, OTHER_PARTNER)
+
+    def register(self, client: Client | None = None, **more: Any) -> dict[str, Any]:
+        reply = (client or self.client).post("/webhooks", {"url": URL, **more})
+        assert reply.status == 201
+        created: dict[str, Any] = reply.json
+        return created
+
+    def sign(self, webhook_id: str) -> dict[str, str]:
+        webhooks = self.services.webhooks(Deadline.after(60))
+        return webhooks.sign(webhooks.get(CALLER.partner, webhook_id), "m", self.now, b"x")
+
+    def park(self, webhook_id: str, *orders: int) -> list[str]:
+        """Let each order's first event be given up; returns their ids."""
+        self.status = 500
+        for order in orders:
+            self._order(order)
+            self._handle(Message(CALLER.partner, webhook_id, f"training#{order}", tries=TRIES - 1))
+        self.queue.clear()
+        return sorted(event_id(f"training#{order}", 0) for order in orders)
+
+    def run(self, status: int = 204) -> None:
+        """Handle what is on the queue."""
+        self.status = status
+        for body in self.queue[:]:
+            self.queue.remove(body)
+            self._handle(Message.from_text(body))
+
+    def _handle(self, message: Message) -> None:
+        self.services.deliverer(Deadline.after(60), lambda *_: self.status).handle(message.to_text())
+
+    def _order(self, order: int) -> None:
+        raw = {
+            "id": order,
+            "partner": CALLER.partner,
+            "unit": {"id": UK.id, "name": UK.name},
+            "user": {"id": JOHN.id},
+            "source": {"id": SOURCE.id},
+            "reference": "PO",
+            "contact": {"forename": "J", "surname": "S", "email": "j@example.com"},
+            "emailKeys": False,
+            "created": "2026-01-01T12:00:00.000000Z",
+            "status": "New",
+            "version": 1,
+            "history": [{"status": "New", "at": "2026-01-01T12:00:00.000000Z"}],
+        }
+        item = {"pk": f"ORDER#training#{order}", "sk": "ORDER", "order": raw}
+        self.services.orders(Deadline.after(60)).put_all([item])
+
+
+@pytest.fixture
+def site() -> Site:
+    return Site()
+
+
+def kind(reply: Reply) -> tuple[int, str]:
+    """Check what all problems have in common, and return the status and which problem it is."""
+    assert reply.headers["Content-Type"] == "application/problem+json"
+    assert reply.json["status"] == reply.status
+    assert reply.json["detail"].strip()
+    return reply.status, reply.json["type"].rpartition("/")[2]
+
+
+# Registering ----------------------------------------------------------------------------------------------------------
+
+
+def test_registered(site: Site) -> None:
+    """A webhook is answered with where it is and with a secret, which verifies what is sent and is not shown again."""
+    reply = site.client.post("/webhooks", {"url": URL, "types": [COMPLETED, NEW]})
+    created = reply.json
+    secret = created.pop("secret")
+
+    assert (reply.status, reply.headers["Location"]) == (201, f"/webhooks/{created['id']}")
+    assert created == {
+        "id": created["id"],
+        "url": URL,
+        "types": [COMPLETED, NEW],
+        "created": "2026-01-01T12:00:00.000000Z",
+        "enabled": True,
+        "disabledReason": None,
+        "_links": {"self": f"/webhooks/{created['id']}"},
+    }
+    assert list(created) == FIELDS
+    assert verifies(secret, site.sign(created["id"]), b"x")
+    assert site.client.get(created["_links"]["self"]).json == created
+    assert site.client.get("/webhooks").json == {"items": [created]}
+
+
+@pytest.mark.parametrize("caller", [CALLER, DEALS, ECARDS], ids=["training", "deals", "e-cards"])
+def test_partners_of_all_contracts(site: Site, caller: Principal) -> None:
+    """Whoever is known can register webhooks, whatever it orders and however it pays."""
+    client = Client(site.services, caller)
+    webhook = site.register(client)
+
+    assert [one["id"] for one in client.get("/webhooks").json["items"]] == [webhook["id"]]
+
+
+@pytest.mark.parametrize(("method", "path"), [("GET", "/webhooks"), ("POST", "/webhooks"), ("DELETE", "/webhooks/x")])
+def test_tokens_for_a_part(site: Site, method: str, path: str) -> None:
+    """A token that covers only some of a partner's orders has nothing to do with addresses that get all of them."""
+    narrow = Client(site.services, replace(CALLER, narrowed=True))
+    body = {"url": URL} if method == "POST" else None
+
+    assert kind(narrow.request(method, path, body=body)) == (403, "narrowed-token")
+    assert site.client.get("/webhooks").json == {"items": []}
+
+
+def test_all_types_unless_some_are_named(site: Site) -> None:
+    """A webhook that names no types, as one that names none, gets all."""
+    assert [site.register()["types"], site.register(types=[])["types"]] == [[], []]
+    assert site.register(types=sorted(TYPES))["types"] == sorted(TYPES)
+
+
+def test_oldest_first(site: Site) -> None:
+    """The list has all webhooks in the order in which they were registered."""
+    made = []
+    for _ in range(WEBHOOKS_AT_MOST):
+        made.append(site.register()["id"])
+        site.now += timedelta(seconds=1)
+
+    assert [one["id"] for one in site.client.get("/webhooks").json["items"]] == made
+
+
+def test_ten_at_most(site: Site) -> None:
+    """The eleventh webhook is refused with what to do; once one is removed, there can be another."""
+    made = [site.register()["id"] for _ in range(WEBHOOKS_AT_MOST)]
+    reply = site.client.post("/webhooks", {"url": URL})
+
+    assert kind(reply) == (409, "too-many-webhooks")
+    assert "There are 10 webhooks" in reply.json["detail"]
+    assert "Remove one" in reply.json["detail"]
+    assert site.stranger.post("/webhooks", {"url": URL}).status == 201
+    site.client.delete(f"/webhooks/{made[3]}")
+    assert site.client.post("/webhooks", {"url": URL}).status == 201
+    assert site.client.post("/webhooks", {"url": URL}).status == 409
+
+
+REFUSED = {
+    "no TLS": "http://example.com/",
+    "another port": "https://example.com:8443/",
+    "a private address": "https://10.0.0.1/",
+    "the loopback address": "https://127.0.0.1/",
+    "the loopback address of IPv6": "https://[::1]/",
+    "the metadata service": "https://169.254.169.254/latest/meta-data",
+    "no full name": "https://localhost/",
+    "a user": "https://me:hush@example.com/",
+    "a fragment": "https://example.com/#hush",
+    "no URL": "hush",
+    "nothing": "",
+}
+
+
+@pytest.mark.parametrize("url", REFUSED.values(), ids=REFUSED.keys())
+@pytest.mark.parametrize("method", ["POST", "PATCH"])
+def test_where_nothing_is_sent(site: Site, method: str, url: str) -> None:
+    """An address that nothing may be sent to is a fault of the field, in words that do not repeat it."""
+    path = "/webhooks" if method == "POST" else site.register()["_links"]["self"]
+    reply = site.client.request(method, path, body={"url": url})
+
+    assert (kind(reply), reply.faults) == ((400, "invalid-request"), [("/url", "not_allowed")])
+    assert "hush" not in reply.text
+    assert reply.json["errors"][0]["detail"].startswith("The URL must")
+
+
+def test_anywhere_in_a_local_run(site: Site) -> None:
+    """In a local run a webhook may lead to the same machine, without TLS."""
+    local = Client(replace(site.services, local=True), CALLER)
+
+    assert local.post("/webhooks", {"url": "http://127.0.0.1:8787/"}).status == 201
+    assert local.post("/webhooks", {"url": "nonsense"}).faults == [("/url", "not_allowed")]
+
+
+BODIES: dict[str, tuple[Any, list[tuple[str, str]]]] = {
+    "no JSON": ("{", [("", "malformed_json")]),
+    "a list": ([], [("", "invalid_type")]),
+    "a URL that is no text": ({"url": 1}, [("/url", "invalid_type")]),
+    "no URL": ({"url": None}, [("/url", "invalid_type")]),
+    "a very long URL": ({"url": f"https://example.com/{'x' * 2048}"}, [("/url", "invalid_length")]),
+    "a surrogate": ('{"url": "\\ud800"}', [("", "malformed_json")]),
+    "an unknown type": ({"url": URL, "types": [NEW, "x"]}, [("/types/1", "unknown_type")]),
+    "a type that is no text": ({"url": URL, "types": [1]}, [("/types/0", "invalid_type")]),
+    "a very long type": ({"url": URL, "types": ["x" * 101]}, [("/types/0", "invalid_length")]),
+    "types that are no list": ({"url": URL, "types": NEW}, [("/types", "invalid_type")]),
+    "types that are null": ({"url": URL, "types": None}, [("/types", "invalid_type")]),
+    "very many types": ({"url": URL, "types": [NEW] * 101}, [("/types", "invalid_length")]),
+    "an unknown field": ({"url": URL, "secret": "mine"}, [("/secret", "unknown_field")]),
+    "several faults": (
+        {"url": "x", "types": ["y", "z"]},
+        [("/url", "not_allowed"), ("/types/0", "unknown_type"), ("/types/1", "unknown_type")],
+    ),
+}
+
+
+@pytest.mark.parametrize(("body", "faults"), BODIES.values(), ids=BODIES.keys())
+@pytest.mark.parametrize("method", ["POST", "PATCH"])
+def test_bad_bodies(site: Site, method: str, body: Any, faults: list[tuple[str, str]]) -> None:
+    """What breaks a rule is told with its place, all of it at once, and nothing is done."""
+    webhook = site.register(types=[NEW])
+    path = "/webhooks" if method == "POST" else webhook["_links"]["self"]
+    text = body if isinstance(body, str) else json.dumps(body)
+    reply = site.client.request(method, path, body=text, headers={"Content-Type": "application/json"})
+
+    assert (kind(reply), reply.faults) == ((400, "invalid-request"), faults)
+    del webhook["secret"]
+    assert site.client.get("/webhooks").json == {"items": [webhook]}
+
+
+def test_bodies_that_are_needed(site: Site) -> None:
+    """A create needs a body with a URL, and a change a body."""
+    link = site.register()["_links"]["self"]
+
+    assert site.client.request("POST", "/webhooks").faults == [("", "required")]
+    assert site.client.post("/webhooks", {}).faults == [("/url", "required")]
+    assert site.client.request("PATCH", link).faults == [("", "required")]
+
+
+@pytest.mark.parametrize("method", ["POST", "PATCH"])
+def test_bodies_that_are_not_read(site: Site, method: str) -> None:
+    """A body that is not declared as JSON is 415, one over a mebibyte 413."""
+    path = "/webhooks" if method == "POST" else site.register()["_links"]["self"]
+    text = json.dumps({"url": URL})
+    as_text = site.client.request(method, path, body=text, headers={"Content-Type": "text/plain"})
+    too_large = site.client.request(method, path, body=text + " " * 2**20, headers={"Content-Type": "application/json"})
+
+    assert [kind(as_text), kind(too_large)] == [(415, "unsupported-media-type"), (413, "content-too-large")]
+
+
+# Changing -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("body", "after"),
+    [
+        ({"url": f"{URL}&2"}, {"url": f"{URL}&2"}),
+        ({"types": [COMPLETED, COMPLETED]}, {"types": [COMPLETED]}),
+        ({"types": []}, {"types": []}),
+        ({"url": f"{URL}&2", "types": [COMPLETED]}, {"url": f"{URL}&2", "types": [COMPLETED]}),
+        ({}, {}),
+    ],
+)
+def test_changed(site: Site, body: dict[str, Any], after: dict[str, Any]) -> None:
+    """What is sent is changed, and what is not stays; the secret is not shown."""
+    webhook = site.register(types=[NEW])
+    del webhook["secret"]
+    reply = site.client.request("PATCH", webhook["_links"]["self"], body=body)
+
+    assert (reply.status, reply.json) == (200, {**webhook, **after})
+    assert site.client.get(webhook["_links"]["self"]).json == {**webhook, **after}
+
+
+def test_changed_at_the_same_moment(site: Site) -> None:
+    """Of two changes at the same moment one is refused, and nothing of it is done."""
+    webhook = site.register()
+    link = webhook["_links"]["self"]
+    site.faulty.meet("PutItem", interrupted(lambda: site.client.request("PATCH", link, body={"types": [NEW]})))
+    reply = site.client.post(f"{link}/secret", None)
+
+    assert kind(reply) == (409, "changed-meanwhile")
+    assert site.client.get(link).json["types"] == [NEW]
+    assert verifies(webhook["secret"], site.sign(webhook["id"]), b"x")
+
+
+def test_a_new_secret(site: Site) -> None:
+    """A new secret is shown once and signs at once; the one before it signs for another day."""
+    webhook = site.register()
+    reply = site.client.post(f"{webhook['_links']['self']}/secret", None)
+    first, second = webhook["secret"], reply.json["secret"]
+
+    assert (reply.status, reply.json) == (200, {**webhook, "secret": second})
+    assert [verifies(one, site.sign(webhook["id"]), b"x") for one in (first, second)] == [True, True]
+    site.now += KEPT
+    assert [verifies(one, site.sign(webhook["id"]), b"x") for one in (first, second)] == [False, True]
+    assert second not in site.client.get(webhook["_links"]["self"]).text
+
+
+def test_removed(site: Site) -> None:
+    """What was removed is as if it had never been, also when it is removed again."""
+    link = site.register()["_links"]["self"]
+    reply, again = site.client.delete(link), site.client.delete(link)
+
+    assert (reply.status, reply.text) == (204, "")
+    assert (kind(again), kind(site.client.get(link))) == ((404, "not-found"), (404, "not-found"))
+    assert site.client.get("/webhooks").json == {"items": []}
+
+
+def test_enabled_again(site: Site) -> None:
+    """A webhook that answers 410 says that it is disabled and why; enabled, it gets what it missed."""
+    webhook = site.register()
+    site._order(7)
+    site.services.deliverer(Deadline.after(60)).signal(CALLER.partner, webhook["id"], "training#7")
+    site.run(410)
+    link = webhook["_links"]["self"]
+    disabled = site.client.get(link).json
+
+    assert (disabled["enabled"], disabled["disabledReason"]) == (False, "It answered 410.")
+    enabled = site.client.post(f"{link}/enable", None)
+    assert (enabled.status, enabled.json["enabled"], enabled.json["disabledReason"]) == (200, True, None)
+    assert enabled.json == site.client.get(link).json
+    site.run()
+    assert [Message.from_text(body).order for body in site.queue] == ["training#7"]
+
+
+def test_enabled_that_was_not_disabled(site: Site) -> None:
+    """To enable what is enabled does no harm."""
+    webhook = site.register()
+    reply = site.client.post(f"{webhook['_links']['self']}/enable", None)
+
+    del webhook["secret"]
+    assert (reply.status, reply.json) == (200, webhook)
+
+
+# Parked events --------------------------------------------------------------------------------------------------------
+
+
+def test_parked(site: Site) -> None:
+    """An event that was not taken is listed with what it is about, when it was given up, and why."""
+    webhook = site.register()
+    site.now += timedelta(hours=1)
+    (event,) = site.park(webhook["id"], 7)
+    reply = site.client.get(f"{webhook['_links']['self']}/parked")
+
+    assert (reply.status, reply.json) == (
+        200,
+        {
+            "items": [
+                {
+                    "eventId": event,
+                    "type": NEW,
+                    "orderId": "7",
+                    "sequence": 1,
+                    "parked": "2026-01-01T13:00:00.000000Z",
+                    "reason": "It answered 500.",
+                }
+            ],
+            "_links": {},
+        },
+    )
+
+
+def test_parts_of_the_list(site: Site) -> None:
+    """Followed by `next`, the list shows each parked event once, by its id."""
+    webhook = site.register()
+    events = site.park(webhook["id"], *range(1, 8))
+    link: str | None = f"{webhook['_links']['self']}/parked?_pageSize=3"
+    sizes, found = [], []
+    while link:
+        page = site.client.get(link).json
+        sizes.append(len(page["items"]))
+        found += [one["eventId"] for one in page["items"]]
+        link = page["_links"].get("next")
+
+    assert (sizes, found) == ([3, 3, 1], events)
+    assert site.client.get(f"{webhook['_links']['self']}/parked?_pageSize=7").json["_links"] == {}
+
+
+@pytest.mark.parametrize(
+    ("query", "fault"),
+    [
+        ("_pageSize=0", ("_pageSize", "out_of_range")),
+        ("_pageSize=501", ("_pageSize", "out_of_range")),
+        ("_pageSize=x", ("_pageSize", "invalid_type")),
+        ("_pageSize=1&_pageSize=2", ("_pageSize", "repeated")),
+        ("_after=x", ("_after", "invalid_format")),
+        (f"_after={NO_EVENT}%23", ("_after", "invalid_format")),
+    ],
+)
+def test_what_is_no_part(site: Site, query: str, fault: tuple[str, str]) -> None:
+    """A part of the list that cannot be is a fault that names the parameter."""
+    reply = site.client.get(f"{site.register()['_links']['self']}/parked?{query}")
+
+    assert (kind(reply), reply.faults) == ((400, "invalid-request"), [fault])
+
+
+def test_replayed(site: Site) -> None:
+    """A parked event is sent again, stays parked until it is taken, and its id is known in any case."""
+    webhook = site.register()
+    (event,) = site.park(webhook["id"], 7)
+    path = f"{webhook['_links']['self']}/parked"
+    reply = site.client.post(f"{path}/{event.upper()}/replay", None)
+
+    assert (reply.status, reply.text) == (202, "")
+    assert [one["eventId"] for one in site.client.get(path).json["items"]] == [event]
+    site.run()
+    assert site.client.get(path).json["items"] == []
+    assert kind(site.client.post(f"{path}/{event}/replay", None)) == (404, "not-found")
+
+
+def test_replayed_while_disabled(site: Site) -> None:
+    """Nothing is replayed to a webhook that is disabled; the refusal says what to do."""
+    webhook = site.register()
+    (event,) = site.park(webhook["id"], 7)
+    webhooks = site.services.webhooks(Deadline.after(60))
+    webhooks.disable(webhooks.get(CALLER.partner, webhook["id"]), "It answered 410.")
+    reply = site.client.post(f"{webhook['_links']['self']}/parked/{event}/replay", None)
+
+    assert kind(reply) == (409, "webhook-disabled")
+    assert "Enable it first" in reply.json["detail"]
+    assert site.queue == []
+
+
+def test_parked_too_long_ago(site: Site) -> None:
+    """What was parked 30 days ago is gone, though the table may still have it."""
+    webhook = site.register()
+    (event,) = site.park(webhook["id"], 7)
+    site.now += PARKED_KEPT
+    path = f"{webhook['_links']['self']}/parked"
+
+    assert site.client.get(path).json["items"] == []
+    assert kind(site.client.post(f"{path}/{event}/replay", None)) == (404, "not-found")
+
+
+# Whose they are -------------------------------------------------------------------------------------------------------
+
+CALLS: list[tuple[str, str, Any]] = [
+    ("GET", "", None),
+    ("PATCH", "", {"types": [NEW]}),
+    ("DELETE", "", None),
+    ("POST", "/secret", None),
+    ("POST", "/enable", None),
+    ("GET", "/parked", None),
+    ("POST", f"/parked/{NO_EVENT}/replay", None),
+]
+
+
+@pytest.mark.parametrize(("method", "rest", "body"), CALLS)
+def test_another_partner_s(site: Site, method: str, rest: str, body: Any) -> None:
+    """Another partner's webhook is answered exactly as one that there is not, and is left as it was."""
+    webhook = site.register()
+    (event,) = site.park(webhook["id"], 7)
+    site.register(site.stranger)
+    rest = rest.replace(NO_EVENT, event)
+    before = site.client.get("/webhooks").json, site.sign(webhook["id"])
+    theirs = site.stranger.request(method, f"/webhooks/{webhook['id']}{rest}", body=body)
+    nobodys = site.stranger.request(method, f"/webhooks/{NO_WEBHOOK}{rest}", body=body)
+
+    assert (kind(theirs), kind(nobodys)) == ((404, "not-found"), (404, "not-found"))
+    assert nobodys.text == theirs.text.replace(webhook["id"], NO_WEBHOOK)
+    assert nobodys.headers == theirs.headers
+    assert (site.client.get("/webhooks").json, site.sign(webhook["id"])) == before
+    assert site.queue == []
+
+
+@pytest.mark.parametrize(("method", "rest", "body"), CALLS)
+@pytest.mark.parametrize(
+    "segment",
+    ["-", "x", NO_WEBHOOK.upper(), f"{NO_WEBHOOK}0", f"{NO_WEBHOOK[:-1]}", f"{NO_WEBHOOK[:-1]}%23", "\u0660" * 16],
+)
+def test_what_is_no_id(site: Site, method: str, rest: str, body: Any, segment: str) -> None:
+    """What cannot be the id of a webhook is 404, and no table is asked for it."""
+    site.register()
+    site.faulty.calls.clear()
+    reply = site.client.request(method, f"/webhooks/{segment}{rest}", body=body)
+
+    assert kind(reply) == (404, "not-found")
+    assert site.faulty.calls == []
+
+
+@pytest.mark.parametrize("segment", ["x", "-", NO_EVENT[:-1], f"{NO_EVENT}0"])
+def test_what_is_no_event(site: Site, segment: str) -> None:
+    """What cannot be the id of an event is 404, as one that is not parked."""
+    link = site.register()["_links"]["self"]
+    site.faulty.calls.clear()
+
+    assert kind(site.client.post(f"{link}/parked/{segment}/replay", None)) == (404, "not-found")
+    assert site.faulty.calls == []
+    assert kind(site.client.post(f"{link}/parked/{NO_EVENT}/replay", None)) == (404, "not-found")
+
+
+# What else is refused -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("path", "method", "allow"),
+    [
+        ("/webhooks", "PUT", "GET, HEAD, OPTIONS, POST"),
+        (f"/webhooks/{NO_WEBHOOK}", "PUT", "DELETE, GET, HEAD, OPTIONS, PATCH"),
+        (f"/webhooks/{NO_WEBHOOK}/secret", "GET", "OPTIONS, POST"),
+        (f"/webhooks/{NO_WEBHOOK}/enable", "DELETE", "OPTIONS, POST"),
+        (f"/webhooks/{NO_WEBHOOK}/parked", "POST", "GET, HEAD, OPTIONS"),
+        (f"/webhooks/{NO_WEBHOOK}/parked/{NO_EVENT}/replay", "GET", "OPTIONS, POST"),
+    ],
+)
+def test_methods(site: Site, path: str, method: str, allow: str) -> None:
+    """A method that a path does not know is 405, with those that it knows."""
+    reply = site.client.request(method, path)
+
+    assert (kind(reply), reply.headers["Allow"]) == ((405, "method-not-allowed"), allow)
+
+
+def test_paths(site: Site) -> None:
+    """A path below that nothing is served at is 404."""
+    assert kind(site.client.get(f"/webhooks/{NO_WEBHOOK}/x")) == (404, "not-found")
+
+
+@pytest.mark.parametrize(("method", "rest", "body"), [("GET", None, None), ("POST", None, {"url": URL}), *CALLS])
+def test_out_of_reach(site: Site, method: str, rest: str | None, body: Any) -> None:
+    """Where the tables do not answer in time, the answer is 503, and says when to try again and to look first."""
+    path = "/webhooks" if rest is None else f"{site.register()['_links']['self']}{rest}"
+    send = failing(NoAnswer("cut"), site.faulty)
+    reply = Client(replace(site.services, send=send), CALLER).request(
+        method, path, body=body, context=LambdaContext(3_260)
+    )
+
+    assert (kind(reply), reply.headers["Retry-After"]) == ((503, "service-unavailable"), "1")
+    assert "read the list" in reply.json["detail"]
+
+
+def test_without_kms_or_queue(site: Site) -> None:
+    """Where KMS or the queue does not answer, the answer is 503, and neither webhook nor secret is half there."""
+    webhook = site.register()
+    (event,) = site.park(webhook["id"], 7)
+    link = webhook["_links"]["self"]
+
+    def broken(_: str, __: int) -> None:
+        raise Unavailable
+
+    client = Client(replace(site.services, kms=nowhere, webhook_queue=broken), CALLER)
+    paths = [f"{link}/secret", f"{link}/enable", f"{link}/parked/{event}/replay"]
+    replies = [client.post("/webhooks", {"url": URL}), *[client.post(path, None) for path in paths]]
+
+    assert {kind(reply) for reply in replies} == {(503, "service-unavailable")}
+    assert len(site.client.get("/webhooks").json["items"]) == 1
+    assert verifies(webhook["secret"], site.sign(webhook["id"]), b"x")
+
+
+def test_a_fault_of_ours(site: Site) -> None:
+    """What nobody expected is 500, and tells nothing of it."""
+    client = Client(replace(site.services, send=failing(RuntimeError("inner"), site.faulty)), CALLER)
+    reply = client.get("/webhooks")
+
+    assert kind(reply) == (500, "internal-server-error")
+    assert "inner" not in reply.text
+
+
+def test_answers_that_get_lost(site: Site) -> None:
+    """A create or a removal whose answer from the table got lost is done once, and what is counted is right."""
+    site.faulty.meet("TransactWriteItems", answer_lost)
+    first = site.register()
+    site.faulty.meet("TransactWriteItems", answer_lost)
+    assert site.client.delete(first["_links"]["self"]).status == 204
+    for _ in range(WEBHOOKS_AT_MOST):
+        site.register()
+
+    assert site.client.post("/webhooks", {"url": URL}).status == 409
+    assert len(site.client.get("/webhooks").json["items"]) == WEBHOOKS_AT_MOST
+
+
+# What is shown --------------------------------------------------------------------------------------------------------
+
+
+def test_links_under_a_stage(site: Site) -> None:
+    """Where the stage's name stands in front of the paths, every link has it too, and can be followed."""
+    staged = Client(site.services, CALLER, stage="live")
+    created = staged.post("/webhooks", {"url": URL})
+    link = f"/live/webhooks/{created.json['id']}"
+    site.park(created.json["id"], 7, 8)
+    parked = staged.get(f"{link.removeprefix('/live')}/parked?_pageSize=1").json
+
+    assert (created.headers["Location"], created.json["_links"]["self"]) == (link, link)
+    assert parked["_links"]["next"].startswith(f"{link}/parked?_pageSize=1&_after=")
+    assert staged.get(parked["_links"]["next"].removeprefix("/live")).json["_links"] == {}
+    assert staged.get("/webhooks/x").json["instance"] == "/live/webhooks/x"
+
+
+def test_answers_are_kept_by_nobody(site: Site) -> None:
+    """No cache on the way may keep an answer."""
+    link = site.register()["_links"]["self"]
+    replies = [site.client.get("/webhooks"), site.client.post(f"{link}/secret", None), site.client.get("/webhooks/x")]
+
+    assert {"no-store"} == {reply.headers["Cache-Control"] for reply in replies}
+
+
+def shown(site: Site) -> Iterator[tuple[str, Any]]:
+    """Yield answers with the names of their schemas."""
+    webhook = site.register(types=[NEW])
+    link = webhook["_links"]["self"]
+    site.park(webhook["id"], 7, 8)
+    yield "WebhookWithSecret", webhook
+    yield "WebhookWithSecret", site.client.post(f"{link}/secret", None).json
+    yield "ShownWebhook", site.client.get(link).json
+    yield "ShownWebhook", site.client.request("PATCH", link, body={}).json
+    yield "WebhookList", site.client.get("/webhooks").json
+    yield "ParkedEventList", site.client.get(f"{link}/parked?_pageSize=1").json
+    yield "Problem", site.client.get("/webhooks/x").json
+
+
+def test_by_the_schemas(site: Site) -> None:
+    """What is answered is valid by the reference's schemas."""
+    components = openapi.document()["components"]
+    for name, body in shown(site):
+        schema = {"$ref": f"#/components/schemas/{name}", "components": components}
+        assert [error.message for error in Draft202012Validator(schema).iter_errors(body)] == []
+
+
+def test_no_secret_in_logs_or_tables(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    """Neither a secret nor what an address has in it is in the log, nor is a secret in the table."""
+    with caplog.at_level("INFO", "ordering"):
+        webhook = site.register(url="https://example.com/?token=hush")
+        site.client.post("/webhooks", {"url": "https://hush@example.com"})
+    told = caplog.text + repr([vars(one) for one in caplog.records])
+    memory = site.faulty._send
+    assert isinstance(memory, Memory)
+
+    assert re.search("'status': 201", told)
+    assert not any(word in told for word in ("hush", webhook["secret"], webhook["secret"][6:]))
+    assert webhook["secret"][6:] not in repr([*memory.scan("AccountsTable")])
+
+
+def test_a_table_in_between(site: Site) -> None:
+    """How many webhooks there are is counted beside them, and is no webhook."""
+    site.register()
+    accounts = Table(site.faulty, "AccountsTable")
+
+    assert accounts.get((f"WEBHOOKS#{CALLER.partner}", "-")) == {
+        "pk": f"WEBHOOKS#{CALLER.partner}",
+        "sk": "-",
+        "webhooks": 1,
+    }
+    assert len(site.client.get("/webhooks").json["items"]) == 1

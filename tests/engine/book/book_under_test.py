@@ -1,0 +1,92 @@
+"""A book of its own on an engine that several tests share, and what is there to check of it."""
+
+from __future__ import annotations
+
+import itertools
+import secrets
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+
+from engine.book.oracle import LINES, Contents, burial, once_key, place
+from engine.engines import Engine
+from ordering.aws.dynamodb import Item, Key, Send, Table
+from ordering.book.orderbook import OrderBook
+from ordering.clock import Deadline, system_clock
+from support.scheduler import START
+
+
+class Time:
+    """A clock that stands still until it is moved."""
+
+    def __init__(self) -> None:
+        self.now = START
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def grace(self) -> None:
+        self.now += timedelta(seconds=3)
+
+
+class Shelf:
+    """One new book, its clock, and every name and key that was ever used in it."""
+
+    def __init__(self, engine: Engine, *, now: Callable[[], datetime] | None = None) -> None:
+        self.engine = engine
+        self.run = secrets.token_hex(6)
+        self.name = f"test#{self.run}"
+        self.time = Time()
+        self._now = now or self.time
+        self._numbers = itertools.count(1)
+        self.names: list[str] = []
+        self.keys: list[str] = []
+
+    def table(self, send: Send | None = None, *, seconds: float = 30, first_pause: float = 0.0) -> Table:
+        deadline = Deadline.after(seconds)
+        return Table(send or self.engine.send, self.engine.table, deadline=deadline, first_pause=first_pause)
+
+    def book(self, send: Send | None = None, *, settle_after: int = 25, seconds: float = 30) -> OrderBook:
+        # Without faults nothing waits; with them the pauses are those of production.
+        table = self.table(send, seconds=seconds, first_pause=0.0 if send is None else 0.02)
+        return OrderBook(table, self.name, now=self._now, settle_after=settle_after, removals=True)
+
+    def new_name(self) -> str:
+        self.names.append(f"{self.run}-{next(self._numbers)}")
+        return self.names[-1]
+
+    def new_key(self) -> str:
+        self.keys.append(f"{self.run}-key-{next(self._numbers)}")
+        return self.keys[-1]
+
+    def place(self, book: OrderBook | None = None, key: str | None = None) -> tuple[str, int]:
+        return place(book or self.book(), self.new_name(), key)
+
+    def remove(self, name: str, position: int, book: OrderBook | None = None) -> bool:
+        return (book or self.book()).remove(position, burial(name))
+
+    def die(self) -> None:
+        self.book()._take_ticket()
+
+    def listed(self, first: int = 0, count: int = 10_000) -> tuple[list[str], int]:
+        page = self.book().page(first, count)
+        return [entry["order"] for entry in page.entries], page.total
+
+    def contents(self) -> Contents:
+        """Everything of this book that the engine holds."""
+        return Contents.of(self._items(), self.name)
+
+    def _items(self) -> Iterator[Item]:
+        table = self.table()
+        yield from table.query(f"BOOK#{self.name}", "0", "9" * 10)
+        yield from table.query(f"VOIDS#{self.name}", "0", "9" * 10)
+        keys: list[Key] = [(f"{kind}#{self.name}", "-") for kind in ("HEAD", "TICKETS")]
+        for name in self.names:
+            keys += [(f"ORDER#{name}", "ORDER"), (f"GRAVE#{name}", "-")]
+            keys += [(f"ORDER#{name}", f"LINE#{number}") for number in range(1, LINES + 1)]
+        keys += [once_key(key) for key in self.keys]
+        yield from table.batch_get(keys).values()
+
+
+def system_shelf(engine: Engine) -> Shelf:
+    """A book whose time is the machine's."""
+    return Shelf(engine, now=system_clock)

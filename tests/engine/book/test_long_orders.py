@@ -1,0 +1,105 @@
+"""An order of 500 items is one transaction, within the service's limits, and comes back whole."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from engine.engines import Engine
+from ordering.clock import Deadline
+from ordering.entry.wiring import Services
+from ordering.training.orders import Once, Placed, Request, TrainingOrders, Wish
+from ordering.web.http import LARGEST_BODY
+from support.aws.fake_connections import Recorder
+from support.aws.memory import Memory
+from support.orders import client_of_new_unit
+from support.partners import AZ_300, CALLER, STANDARD
+
+ITEMS = 500
+MOST_WRITES = 100
+MOST_BYTES = 4 * 1024 * 1024
+MOST_BYTES_OF_AN_ITEM = 400 * 1024
+
+
+def place(send: Recorder, wish: Wish, items: int = ITEMS) -> tuple[TrainingOrders, Placed]:
+    """Place an order of so many items, with an idempotency key."""
+    services = Services(send, "OrdersTable", "CatalogueTable", "AccountsTable")
+    named = replace(AZ_300, name="N" * 255)
+    _, unit = client_of_new_unit(services, [(named, [replace(STANDARD, product_name=named.name)])])
+    deadline = Deadline.after(30)
+    orders = services.training_orders(unit, deadline)
+    placed = orders.place(
+        CALLER,
+        Request("PO-1", email_keys=False, contact_email=None, wishes=[wish] * items),
+        answer=lambda order: b"x" * len(json.dumps({"id": order.id, "reference": order.reference})),
+        once=Once(f"key of {unit.id}", "fingerprint"),
+        catalogue=services.catalogue(unit, deadline),
+        accounts=services.accounts(deadline),
+    )
+    return orders, placed
+
+
+def fills(send: Recorder) -> list[dict[str, Any]]:
+    return [request for operation, request in send.calls if operation == "TransactWriteItems"]
+
+
+def wish_of(letter: str) -> Wish:
+    """The longest item that the contract allows, of one letter."""
+    return Wish(
+        feature_set_id=STANDARD.id,
+        quantity=999_999,
+        source_reference=letter * 255,
+        feedback_link_uri=f"https://example.com/{letter * 2_028}",
+        feedback_link_text=letter * 255,
+        enable_feedback_link=True,
+        achievement_code=letter * 255,
+    )
+
+
+@pytest.mark.parametrize(
+    "wish", [Wish(feature_set_id=STANDARD.id, quantity=1), wish_of("a")], ids=["shortest", "longest"]
+)
+def test_five_hundred_items(engine: Engine, wish: Wish) -> None:
+    """500 items go in one transaction of at most 100 writes and 4 MB, and all of them come back in their order."""
+    send = Recorder(engine.send)
+    orders, placed = place(send, wish)
+    lines = orders.lines(placed.order_id, 0, ITEMS)
+
+    (fill,) = fills(send)
+    assert len(fill["TransactItems"]) <= MOST_WRITES
+    assert len(json.dumps(fill, ensure_ascii=False, default=str).encode()) <= MOST_BYTES
+    assert [*range(1, ITEMS + 1)] == [line.number for line in lines.items]
+    assert {wish} == {Wish(**{name: getattr(line, name) for name in Wish.__dataclass_fields__}) for line in lines.items}
+    assert lines.total == ITEMS
+    assert [order.id for order in orders.page(0, 10).items] == [placed.order_id]
+
+
+WIDE = "\N{BOOKS}"
+SHORT = Wish(feature_set_id=STANDARD.id, quantity=1, source_reference=WIDE * 255, feedback_link_text=WIDE * 255)
+
+
+@pytest.mark.parametrize(("wish", "items"), [(SHORT, 500), (wish_of(WIDE), 95)], ids=["many items", "long items"])
+def test_largest_body(wish: Wish, items: int) -> None:
+    """The largest body that the contract takes goes in one transaction, whatever its letters are."""
+    texts = [wish.source_reference, wish.feedback_link_uri, wish.feedback_link_text, wish.achievement_code]
+    assert items * sum(len((text or "").encode()) for text in texts) >= LARGEST_BODY * 0.95
+    send = Recorder(Memory())
+    orders, placed = place(send, wish, items)
+
+    (fill,) = fills(send)
+    writes = [len(json.dumps(write, ensure_ascii=False).encode()) for write in written(fill)]
+    assert len(writes) <= MOST_WRITES
+    assert sum(writes) <= MOST_BYTES
+    assert max(writes) <= MOST_BYTES_OF_AN_ITEM
+    assert orders.lines(placed.order_id, 0, ITEMS).total == items
+
+
+def written(fill: dict[str, Any]) -> list[dict[str, Any]]:
+    """The items of a transaction of puts; in their notation on the wire, which is longer than what DynamoDB counts."""
+    return [
+        {name: value for name, value in write["Put"]["Item"].items() if name != "answer"}
+        for write in fill["TransactItems"]
+    ]

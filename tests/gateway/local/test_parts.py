@@ -1,0 +1,210 @@
+"""The parts of the local run that need no process: template, build, engine, gateway responses."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ordering_tools.local.engine.engine import ENDPOINT_VARIABLE, EngineError, ForeignEngine, start_engine
+from ordering_tools.local.engine.state import State, find
+from ordering_tools.local.gateway.responses import GatewayResponses
+from ordering_tools.local.runtime.build import BuildError, build
+from ordering_tools.local.runtime.functions import FUNCTION_TYPE, declared_functions
+from ordering_tools.template import Template, TemplateError, table_definitions
+
+ROOT = Path(__file__).resolve().parents[3]
+
+TEMPLATE = Path(__file__).parent / "fixture" / "template.yaml"
+
+
+def write_project(folder: Path, source: str, layer: str = "{ContentUri: layers/shared}") -> Path:
+    function = folder / "functions" / "one"
+    function.mkdir(parents=True)
+    (function / "app.py").write_text(source)
+    (folder / "layers" / "shared" / "python").mkdir(parents=True)
+    template = folder / "template.yaml"
+    template.write_text(
+        f"""
+Resources:
+  One: {{Type: AWS::Serverless::Function, Properties: {{CodeUri: functions/one}}}}
+  Shared:
+    Type: AWS::Serverless::LayerVersion
+    Properties: {layer}
+  Made:
+    Type: AWS::Serverless::LayerVersion
+    Metadata: {{BuildMethod: makefile}}
+    Properties: {{ContentUri: layers/packages}}
+"""
+    )
+    (folder / "build" / "packages").mkdir(parents=True)
+    return template
+
+
+def test_table_definitions() -> None:
+    """A table is what CreateTable takes, under its logical id, with its time to live beside it."""
+    table = next(table for table in table_definitions(TEMPLATE) if table.name == "NotesTable")
+
+    assert table.ttl_attribute == "expires"
+    assert table.create.keys() == {
+        "TableName",
+        "AttributeDefinitions",
+        "KeySchema",
+        "BillingMode",
+        "GlobalSecondaryIndexes",
+        "StreamSpecification",
+    }
+    assert table.create["StreamSpecification"] == {"StreamEnabled": True, "StreamViewType": "NEW_IMAGE"}
+
+
+def test_template_defaults_and_functions() -> None:
+    """Parameters come with their defaults, functions and layers with their folders."""
+    template = Template.load(TEMPLATE)
+
+    assert template.parameters == {"Greeting": "hello", "CacheSeconds": 60}
+    assert {function.name: function.code.name for function in template.functions}["EchoFunction"] == "echo"
+    assert [(layer.content.name, layer.made) for layer in template.layers] == [("shared", False)]
+
+
+def test_short_tags_are_read_as_their_long_forms(tmp_path: Path) -> None:
+    """`!GetAtt A.Arn`, `!Sub` and `!If` become what CloudFormation makes of them."""
+    path = tmp_path / "template.yaml"
+    path.write_text("Resources: {}\nOutputs: {A: !GetAtt T.Arn, B: !Sub 'x-${Y}', C: !If [D, !Ref E, 1]}")
+
+    assert Template.load(path).document["Outputs"] == {
+        "A": {"Fn::GetAtt": ["T", "Arn"]},
+        "B": {"Fn::Sub": "x-${Y}"},
+        "C": {"Fn::If": ["D", {"Ref": "E"}, 1]},
+    }
+
+
+@pytest.mark.parametrize("text", ["Resources: [", "just text", "Parameters: {}"])
+def test_what_is_no_template(tmp_path: Path, text: str) -> None:
+    """What is not YAML with resources is refused by name."""
+    path = tmp_path / "template.yaml"
+    path.write_text(text)
+
+    with pytest.raises(TemplateError, match=r"template\.yaml"):
+        Template.load(path)
+
+
+def test_build_is_compiled_and_complete(tmp_path: Path) -> None:
+    """A release holds the functions, compiled, and each layer, copied or linked."""
+    release = build(write_project(tmp_path, "x = 1\n"), tmp_path / "build")
+
+    assert (release / "functions" / "one" / "app.py").read_text() == "x = 1\n"
+    assert list((release / "functions" / "one" / "__pycache__").glob("app.*.pyc"))
+    assert (release / "shared" / "python").is_dir()
+    assert (release / "packages").resolve() == tmp_path / "build" / "packages"
+    assert (tmp_path / "build" / "functions").resolve() == release / "functions"
+
+
+def test_build_never_changes_a_release(tmp_path: Path) -> None:
+    """The same sources give the same release; other sources another, and the first stays as it is."""
+    template = write_project(tmp_path, "x = 1\n")
+    first, again = (build(template, tmp_path / "build") for _ in range(2))
+    (tmp_path / "functions" / "one" / "app.py").write_text("x = 2\n")
+    second = build(template, tmp_path / "build")
+
+    assert first == again != second
+    assert (first / "functions" / "one" / "app.py").read_text() == "x = 1\n"
+    assert (tmp_path / "build" / "functions" / "one" / "app.py").read_text() == "x = 2\n"
+
+
+def test_build_leaves_syntax_errors_to_the_function(tmp_path: Path) -> None:
+    """A source that does not compile is staged: its function will say so."""
+    release = build(write_project(tmp_path, "def broken(:\n"), tmp_path / "build")
+
+    assert (release / "functions" / "one" / "app.py").exists()
+
+
+def test_build_names_what_is_missing(tmp_path: Path) -> None:
+    """A layer that was not made, or a folder that is not there, is named."""
+    template = write_project(tmp_path, "")
+    (tmp_path / "build" / "packages").rmdir()
+    with pytest.raises(BuildError, match=r"the layer packages is not in .*`make` puts it there"):
+        build(template, tmp_path / "build")
+
+    (tmp_path / "layers" / "shared" / "python").rmdir()
+    (tmp_path / "layers" / "shared").rmdir()
+    with pytest.raises(BuildError, match="there is no folder"):
+        build(template, tmp_path / "build")
+
+
+def test_another_endpoint_can_stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An endpoint in the environment stands in for DynamoDB, and our own engine does all else."""
+    monkeypatch.setenv(ENDPOINT_VARIABLE, "http://127.0.0.1:8000")
+    engine = start_engine(ROOT / ".venvs" / "engine" / "bin" / "python", tmp_path)
+    try:
+        engine.wait()
+
+        assert isinstance(engine, ForeignEngine)
+        assert engine.endpoint == "http://127.0.0.1:8000"
+        assert (engine.services, engine.alive) == (engine.own.endpoint, True)
+    finally:
+        engine.stop()
+
+
+def test_missing_engine_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without its environment the engine says what sets it up."""
+    monkeypatch.delenv(ENDPOINT_VARIABLE, raising=False)
+
+    with pytest.raises(EngineError, match="`make` sets it up"):
+        start_engine(tmp_path / "python", tmp_path)
+
+
+def test_fresh_starts_over(tmp_path: Path) -> None:
+    """--fresh deletes what an earlier run kept, and nothing but that run's lock stays."""
+    State(tmp_path).release()
+    (tmp_path / "engine").mkdir()
+    for name in ("functions.log", "engine/dynamodb.json"):
+        (tmp_path / name).write_text("old")
+
+    State(tmp_path, fresh=True).release()
+
+    assert [path.name for path in tmp_path.iterdir()] == ["lock"]
+
+
+def test_a_run_that_was_killed_is_not_found(tmp_path: Path) -> None:
+    """What a run announced counts for as long as its process lives."""
+    state = State(tmp_path)
+    (tmp_path / "running.json").write_text(json.dumps({"base_url": "", "endpoint": "", "process": 2**22 + 1}))
+
+    assert find(tmp_path) is None
+    state.release()
+
+
+def test_gateway_responses_fall_back() -> None:
+    """A type that is not customised takes the shape of DEFAULT_4XX, and without that AWS's own."""
+    customised = {"DEFAULT_4XX": {"ResponseTemplates": {"application/json": '{"own":"$context.requestId"}'}}}
+
+    ours = GatewayResponses(customised).render("ACCESS_DENIED", {"requestId": "7"})
+    theirs = GatewayResponses({}).render("ACCESS_DENIED", {"requestId": "7"})
+
+    assert (ours.status, ours.body) == (403, b'{"own":"7"}')
+    assert (theirs.status, theirs.body) == (
+        403,
+        b'{"message":"User is not authorized to access this resource"}',
+    )
+
+
+def test_gateway_responses_stay_json() -> None:
+    """What a caller sends cannot break out of the template's quotes."""
+    customised = {"ACCESS_DENIED": {"ResponseTemplates": {"application/json": '{"path":"$context.path"}'}}}
+
+    answer = GatewayResponses(customised).render("ACCESS_DENIED", {"path": '/"},{"'})
+
+    assert json.loads(answer.body) == {"path": '/"},{"'}
+
+
+def test_functions_know_keys_by_their_alias() -> None:
+    """A variable that refers to a key in KMS is the alias that the engine's key has; other texts stay as they are."""
+    variables = {"SEALED_BY": "SealingKey", "NOTES_TABLE": "NotesTable", "GREETING": "hello"}
+    properties = {"CodeUri": "functions/one", "Handler": "app.handler", "Environment": {"Variables": variables}}
+    # What SAM CLI makes of a template: each `Ref` is the logical id.
+    resources = {
+        "One": {"Type": FUNCTION_TYPE, "Properties": properties},
+        "SealingKey": {"Type": "AWS::KMS::Key"},
+        "NotesTable": {"Type": "AWS::DynamoDB::Table"},
+    }
+
+    assert declared_functions(resources)["One"].variables == {**variables, "SEALED_BY": "alias/SealingKey"}

@@ -1,0 +1,554 @@
+"""Queues to functions: the parts by themselves, and what is delivered, when and how often through a running stack."""
+
+import json
+import signal
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.session import get_session
+
+from gateway.waiting import eventually
+from ordering_tools.local.engine.account import queue_url
+from ordering_tools.local.engine.engine import Engine, connect
+from ordering_tools.local.engine.event_buses import Rule, create_buses, declared_rules
+from ordering_tools.local.engine.mails import declared_senders, sends_mail, sent_mails
+from ordering_tools.local.engine.queues import declared_queues
+from ordering_tools.local.engine.references import References
+from ordering_tools.local.engine.wire import Wire, WireError
+from ordering_tools.local.runtime.functions import FunctionError, SettingsError
+from ordering_tools.local.serve import ROOT
+from ordering_tools.local.sources.batches import BadReportError
+from ordering_tools.local.sources.dead_letters import peek_at
+from ordering_tools.local.sources.event_patterns import read_pattern
+from ordering_tools.local.sources.messages import comes_through, message_record, portions, reported_messages
+from ordering_tools.local.sources.pollers import Poller
+from ordering_tools.local.sources.queue_sources import QueueSource, declared_queue_sources
+from ordering_tools.local.stack import LocalStack, running
+from ordering_tools.template import Template
+
+FIXTURE = Path(__file__).parent / "fixture"
+SERVICES = "http://there"
+
+
+def resources(queue: Any = None, function: Any = None, **event: Any) -> dict[str, Any]:
+    work = {"Type": "SQS", "Properties": {"Queue": "arn:aws:sqs:us-east-1:1:Q", **event}}
+    properties = {"Events": {"Work": work, "Other": {"Type": "Api"}}, **(function or {})}
+    return {
+        "F": {"Type": "AWS::Serverless::Function", "Properties": properties},
+        "Q": {"Type": "AWS::SQS::Queue", "Properties": queue or {}},
+        "D": {"Type": "AWS::SQS::Queue"},
+    }
+
+
+def message(body: str = "{}", number: int = 1, receives: int = 1) -> dict[str, Any]:
+    return {
+        "MessageId": f"m{number}",
+        "ReceiptHandle": f"handle {number}",
+        "Body": body,
+        "MD5OfBody": "digest",
+        "Attributes": {"ApproximateReceiveCount": str(receives), "SentTimestamp": "1"},
+    }
+
+
+def records(*bodies: str) -> list[dict[str, Any]]:
+    return [message_record(message(body, number), "Q") for number, body in enumerate(bodies)]
+
+
+def test_references() -> None:
+    """A queue's reference is its URL, a bus's its name, a sender's the sender; what is not known stays as it is."""
+    document = {
+        "Parameters": {"Domain": {"Type": "String", "Default": "example.com"}},
+        "Resources": {
+            "Q": {"Type": "AWS::SQS::Queue"},
+            "B": {"Type": "AWS::Events::EventBus", "Properties": {"Name": "x"}},
+            "S": {"Type": "AWS::SES::EmailIdentity", "Properties": {"EmailIdentity": {"Ref": "Domain"}}},
+        },
+    }
+    resolve = References(Template(document), SERVICES).resolve
+    url, arn = f"{SERVICES}/000000000000/Q", "arn:aws:sqs:us-east-1:000000000000:Q"
+
+    assert resolve([{"Ref": "Q"}, {"Fn::GetAtt": ["Q", "Arn"]}, {"Fn::GetAtt": ["Q", "QueueName"]}]) == [url, arn, "Q"]
+    assert resolve({"a": {"Fn::Sub": "${Q} ${Q.Arn} ${Domain} ${!x}"}}) == {"a": f"{url} {arn} example.com ${{!x}}"}
+    assert resolve([{"Ref": "B"}, {"Ref": "S"}, {"Ref": "AWS::AccountId"}]) == ["B", "example.com", "000000000000"]
+    for unknown in ({"Fn::GetAtt": ["T", "StreamArn"]}, {"Fn::Sub": "${T.Arn}"}, {"Fn::If": ["a", 1, 2]}):
+        assert resolve(unknown) == unknown
+
+
+def test_queue_settings() -> None:
+    """A queue has the template's settings and else SQS's own, also where an earlier template had others."""
+    redrive = {"deadLetterTargetArn": "arn:aws:sqs:us-east-1:1:D", "maxReceiveCount": "3"}
+    queues = declared_queues(resources({"VisibilityTimeout": "60", "RedrivePolicy": redrive, "QueueName": "x"}))
+
+    assert queues["Q"].attributes["VisibilityTimeout"] == "60"
+    assert json.loads(queues["Q"].attributes["RedrivePolicy"]) == {
+        "deadLetterTargetArn": "arn:aws:sqs:us-east-1:000000000000:D",
+        "maxReceiveCount": 3,
+    }
+    assert queues["D"].attributes == {
+        "DelaySeconds": "0",
+        "MaximumMessageSize": "1048576",
+        "MessageRetentionPeriod": "345600",
+        "ReceiveMessageWaitTimeSeconds": "0",
+        "VisibilityTimeout": "30",
+        "RedrivePolicy": "",
+    }
+
+
+@pytest.mark.parametrize(
+    ("properties", "said"),
+    [
+        ({"FifoQueue": True}, "Q: the local run does not know FifoQueue of a queue"),
+        ({"VisibilityTimeout": {"Fn::If": ["a", 1, 2]}}, "Q: "),
+        ({"RedrivePolicy": {"deadLetterTargetArn": "arn:E", "maxReceiveCount": 1}}, "dead-letter queue E is not in"),
+    ],
+)
+def test_unknown_queues_are_refused(properties: Any, said: str) -> None:
+    """What a queue asks for and the local run does not have is refused, with the queue's name."""
+    with pytest.raises(SettingsError, match=said):
+        declared_queues(resources(properties))
+
+
+def test_source_settings() -> None:
+    """What an event says is taken as it says it, and else Lambda's defaults; one that is switched off is none."""
+    redrive = {"deadLetterTargetArn": "arn:D", "maxReceiveCount": 3}
+    (source,) = declared_queue_sources(
+        resources(
+            {"RedrivePolicy": redrive},
+            BatchSize="20",
+            MaximumBatchingWindowInSeconds=2,
+            FunctionResponseTypes=["ReportBatchItemFailures"],
+            ScalingConfig={"MaximumConcurrency": 2},
+            FilterCriteria={"Filters": [{"Pattern": '{"body": {"a": [1]}}'}]},
+        )
+    )
+
+    assert source == QueueSource(
+        name="F.Work",
+        function="F",
+        queue="Q",
+        batch_size=20,
+        window=2,
+        calls=2,
+        reports_failures=True,
+        patterns=({"body": {"a": [1]}},),
+        dead_letters="D",
+        receives=3,
+    )
+    assert declared_queue_sources(resources()) == (QueueSource(name="F.Work", function="F", queue="Q"),)
+    assert declared_queue_sources(resources(Enabled=False)) == ()
+
+
+@pytest.mark.parametrize(
+    ("event", "function", "said"),
+    [
+        ({"StartingPosition": "LATEST"}, {}, "does not know StartingPosition of a queue"),
+        ({"Queue": "arn:aws:sqs:us-east-1:1:Elsewhere"}, {}, "is not a queue of the template"),
+        ({"BatchSize": 11}, {}, "needs a MaximumBatchingWindowInSeconds of 1 or more"),
+        ({"BatchSize": 0}, {}, "a batch has 1 to 10000 messages"),
+        ({}, {"Timeout": 31}, "Q hides messages for 30 s, less than the function's 31 s"),
+    ],
+)
+def test_refused_sources(event: Any, function: Any, said: str) -> None:
+    """What Lambda refuses of an event, or the local run does not have, is refused with the event's name."""
+    with pytest.raises(SettingsError, match=r"^F\.Work: ") as refused:
+        declared_queue_sources(resources(None, function, **event))
+
+    assert said in str(refused.value)
+
+
+def test_rules_reach_queues() -> None:
+    """A rule has its bus, pattern and targets, and one that is to reach something else is refused."""
+
+    def rule(arn: str) -> Any:
+        properties = {"EventBusName": "B", "EventPattern": {"source": ["x"]}, "Targets": [{"Id": "1", "Arn": arn}]}
+        return {"R": {"Type": "AWS::Events::Rule", "Properties": properties}}
+
+    (made,) = declared_rules(rule("arn:aws:sqs:us-east-1:1:Q"))
+    assert (made.name, made.bus, made.put) == ("R", "B", {"EventPattern": '{"source": ["x"]}'})
+    with pytest.raises(SettingsError, match="R: the local run's rules reach queues"):
+        declared_rules(rule("arn:aws:lambda:us-east-1:1:function:F"))
+
+
+class FakeBuses:
+    """Event buses in memory: rules by bus and name, each with its targets by id."""
+
+    def __init__(self, **buses: dict[str, set[str]]) -> None:
+        self.buses = buses
+
+    def call(self, operation: str, **arguments: Any) -> dict[str, Any]:
+        bus = self.buses.get(arguments.get("EventBusName", ""), {})
+        match operation:
+            case "ListEventBuses":
+                return {"EventBuses": [{"Name": name} for name in self.buses]}
+            case "CreateEventBus":
+                self.buses[arguments["Name"]] = {}
+            case "ListRules":
+                return {"Rules": [{"Name": name} for name in bus]}
+            case "PutRule":
+                if arguments.get("EventPattern") == '"bad"':
+                    raise WireError("InvalidEventPatternException", "Event pattern is not valid")
+                bus.setdefault(arguments["Name"], set())
+            case "DeleteRule":
+                assert not bus.pop(arguments["Name"])
+            case "ListTargetsByRule":
+                return {"Targets": [{"Id": target} for target in bus[arguments["Rule"]]]}
+            case "PutTargets":
+                bus[arguments["Rule"]] |= {target["Id"] for target in arguments["Targets"]}
+            case "RemoveTargets":
+                bus[arguments["Rule"]] -= set(arguments["Ids"])
+        return {}
+
+
+def test_buses_have_the_templates_rules() -> None:
+    """What is missing is made, what an earlier template had is taken away, and a rule that is none is named."""
+    wire: Any = FakeBuses(default={"Old": {"1"}}, B={"R": {"1", "2"}})
+    create_buses(wire, ["B", "C"], [Rule("R", "B", {}, [{"Id": "2"}]), Rule("S", "C", {}, [{"Id": "3"}])])
+
+    assert wire.buses == {"default": {}, "B": {"R": {"2"}}, "C": {"S": {"3"}}}
+    with pytest.raises(SettingsError, match="R: Event pattern is not valid"):
+        create_buses(wire, [], [Rule("R", "B", {"EventPattern": '"bad"'}, [])])
+
+
+def test_senders_of_mail() -> None:
+    """Mails may be sent from what the template declares and from what a function's policy names."""
+
+    def senders(policies: Any, **more: Any) -> tuple[set[str], bool]:
+        function = {"Type": "AWS::Serverless::Function", "Properties": {"Policies": policies}}
+        references = References(Template({"Resources": {"F": function, **more}}), SERVICES)
+        return declared_senders(references), sends_mail(references)
+
+    named = "arn:aws:ses:us-east-1:1:identity/example.com"
+    statement = {"Effect": "Allow", "Action": ["ses:SendEmail"], "Resource": [named, {"Fn::Sub": "${X}"}]}
+    identity = {"Type": "AWS::SES::EmailIdentity", "Properties": {"EmailIdentity": "a@example.net"}}
+    assert senders([{"Statement": [statement]}], S=identity) == ({"example.com", "a@example.net"}, True)
+    assert senders("AWSLambdaExecute") == (set(), False)
+    assert senders({"Statement": {"Action": "ses:*", "Resource": "*"}}) == (set(), True)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "body", "expected"),
+    [
+        ('{"body": {"kind": ["a"]}}', '{"kind": "a"}', True),
+        ('{"body": {"kind": ["a"]}}', '{"kind": "b"}', False),
+        ('{"body": {"kind": ["a"]}}', "a", False),
+        ('{"body": ["a"]}', "a", True),
+        ('{"body": ["a"]}', '{"kind": "a"}', False),
+        ('{"eventSource": ["aws:sqs"]}', "whatever", True),
+    ],
+)
+def test_filters_by_body(pattern: str, body: str, *, expected: bool) -> None:
+    """A body is compared as JSON with an object and as text with a list, and fits nothing as the other."""
+    assert comes_through((read_pattern(pattern),), records(body)[0]) is expected
+
+
+def test_reports() -> None:
+    """A report names what failed; one that names nothing it was handed, or has another shape, fails all of it."""
+    batch = records("{}", "{}", "{}")
+
+    assert reported_messages(b'{"batchItemFailures": [{"itemIdentifier": "m1"}]}', batch) == {"m1"}
+    for success in (b"", b"null", b"{}", b'{"batchItemFailures": null}', b'{"batchItemFailures": []}'):
+        assert reported_messages(success, batch) == set()
+    for identifier in ('""', "null", '"m9"', "[1]"):
+        with pytest.raises(BadReportError):
+            reported_messages(f'{{"batchItemFailures": [{{"itemIdentifier": {identifier}}}]}}'.encode(), batch)
+    for bad in (b'{"batchItemFailures": [{"id": "m1"}]}', b"[]", b"not JSON"):
+        with pytest.raises((BadReportError, ValueError)):
+            reported_messages(bad, batch)
+
+
+def test_events_have_a_limit() -> None:
+    """What is too much for one event is handed over in several."""
+    batch = records("x" * 3_200_000, "{}", "y" * 3_200_000, "z" * 3_200_000)
+
+    assert [[record["messageId"] for record in part] for part in portions(batch)] == [["m0", "m1"], ["m2"], ["m3"]]
+
+
+class Fake:
+    """A queue, and a function that answers from a script."""
+
+    def __init__(self, pages: list[list[dict[str, Any]]], answer: Callable[[], bytes]) -> None:
+        self.pages = pages
+        self.answer = answer
+        self.stopping = threading.Event()
+        self.done: list[str] = []
+        self.released: list[str] = []
+        self.calls: list[list[str]] = []
+
+    def receive(self, count: int) -> list[Any]:
+        if not self.pages:
+            self.stopping.set()
+            return []
+        page = self.pages.pop(0)
+        assert len(page) <= count
+        return [message_record(each, "Q") for each in page]
+
+    def delete(self, found: Any) -> None:
+        self.done += [record["messageId"] for record in found]
+
+    def release(self, found: Any) -> None:
+        self.released += [record["messageId"] for record in found]
+
+    def invoke(self, name: str, event: bytes) -> bytes:
+        assert name == "F"
+        self.calls.append([record["messageId"] for record in json.loads(event)["Records"]])
+        return self.answer()
+
+
+def poll(monkeypatch: pytest.MonkeyPatch, fake: Fake, **settings: Any) -> Fake:
+    monkeypatch.setattr("ordering_tools.local.sources.pollers.QueueClient", lambda *_: fake)
+    source = QueueSource(name="F.Work", function="F", queue="Q", **settings)
+    Poller(source, fake, SERVICES, fake.stopping).run()  # type: ignore[arg-type] # plays the runner too
+    return fake
+
+
+def test_failure_deletes_nothing(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    """When the function fails nothing is deleted, and what has had its last try is told of."""
+
+    def fail() -> bytes:
+        raise FunctionError("RuntimeError", "on purpose")
+
+    pages = [[message(number=1), message(number=2, receives=3)]]
+    fake = poll(monkeypatch, Fake(pages, fail), receives=3, dead_letters="D", window=0)
+
+    assert (fake.calls, fake.done) == ([["m1", "m2"]], [])
+    said = capfd.readouterr()
+    assert "F: RuntimeError: on purpose" in said.err
+    assert "F.Work: gave up message m2 of Q after 3 calls; it goes to D" in said.err
+    assert "message m1" not in said.err
+    assert "F.Work 2 messages" in said.out
+
+
+def test_report_without_leave_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without ReportBatchItemFailures a result says nothing, and all is deleted; with it, what is not reported."""
+    report = b'{"batchItemFailures": [{"itemIdentifier": "m1"}]}'
+
+    def pages() -> list[list[dict[str, Any]]]:
+        return [[message(number=1), message(number=2)]]
+
+    assert poll(monkeypatch, Fake(pages(), lambda: report)).done == ["m1", "m2"]
+    assert poll(monkeypatch, Fake(pages(), lambda: report), reports_failures=True).done == ["m2"]
+
+
+def test_stopping_puts_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What failed because its process was ended, or was only being collected, can be received again at once."""
+    fake = Fake([[message(number=1)]], lambda: b"")
+
+    def killed() -> bytes:
+        fake.stopping.set()
+        raise FunctionError("Runtime.ExitError", "killed")
+
+    fake.answer = killed
+    assert poll(monkeypatch, fake).released == ["m1"]
+    collecting = poll(monkeypatch, Fake([[message(number=1)]], lambda: b""), batch_size=20, window=60)
+    assert (collecting.released, collecting.calls) == (["m1"], [])
+
+
+def test_engine_out_of_reach(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A queue that cannot be read is tried on, and read once it can."""
+    fake = Fake([[message(number=1)]], lambda: b"")
+    answers: Iterator[Any] = iter([WireError(None, "gone"), WireError("QueueDoesNotExist", "not yet")])
+    receive = fake.receive
+
+    def stumble(count: int) -> list[Any]:
+        for error in answers:
+            raise error
+        return receive(count)
+
+    fake.receive = stumble  # type: ignore[method-assign]
+    assert poll(monkeypatch, fake).done == ["m1"]
+
+
+# From here on through the running stack.
+
+
+def send(stack: LocalStack, queue: str, *wishes: str, name: str = "", **more: Any) -> str:
+    """Send a message for each wish, which all have this name or one that is returned."""
+    name = name or uuid.uuid4().hex
+    for wish in wishes:
+        sqs(stack, "SendMessage", queue, MessageBody=json.dumps({"name": name, "wish": wish}), **more)
+    return name
+
+
+def sqs(stack: LocalStack, operation: str, queue: str, **arguments: Any) -> dict[str, Any]:
+    with Wire(stack.endpoint, "sqs") as wire:
+        return wire.call(operation, QueueUrl=queue_url(stack.endpoint, queue), **arguments)
+
+
+def told(stack: LocalStack) -> list[dict[str, Any]]:
+    log = stack.state / "functions.log"
+    lines = log.read_text().splitlines() if log.exists() else []
+    return [json.loads(line) for line in lines if line.startswith('{"queue"') and line.endswith("}")]
+
+
+def calls(stack: LocalStack, name: str) -> list[dict[str, Any]]:
+    return [call for call in told(stack) if name in json.dumps(call.get("messages", []))]
+
+
+def waiting(stack: LocalStack, queue: str) -> int:
+    """How many messages a queue has, hidden ones included."""
+    return len(peek_at(stack.endpoint, queue))
+
+
+@pytest.mark.gateway
+def test_messages_have_lambdas_form(stack: LocalStack) -> None:
+    """A message arrives as Lambda has it, soon after it was sent, and is gone when it was done."""
+    attributes = {"k": {"DataType": "String", "StringValue": "v"}, "b": {"DataType": "Binary", "BinaryValue": "AA=="}}
+    name = send(stack, "WorkQueue", "", MessageAttributes=attributes)
+
+    (call,) = eventually(lambda: calls(stack, name))
+    (record,) = call["messages"]
+    assert record.keys() == {
+        *("messageId", "receiptHandle", "body", "attributes", "messageAttributes", "md5OfBody"),
+        *("md5OfMessageAttributes", "eventSource", "eventSourceARN", "awsRegion"),
+    }
+    assert json.loads(record["body"]) == {"name": name, "wish": ""}
+    empty: dict[str, Any] = {"stringListValues": [], "binaryListValues": []}
+    assert record["messageAttributes"] == {
+        "k": {**empty, "dataType": "String", "stringValue": "v"},
+        "b": {**empty, "dataType": "Binary", "binaryValue": "AA=="},
+    }
+    assert (record["eventSource"], record["awsRegion"]) == ("aws:sqs", "us-east-1")
+    assert record["eventSourceARN"] == "arn:aws:sqs:us-east-1:000000000000:WorkQueue"
+    assert record["attributes"]["ApproximateReceiveCount"] == "1"
+    assert record["attributes"].keys() == {
+        *("ApproximateReceiveCount", "SentTimestamp", "SenderId", "ApproximateFirstReceiveTimestamp")
+    }
+    assert abs(int(record["attributes"]["SentTimestamp"]) / 1000 - time.time()) < 60
+    assert eventually(lambda: waiting(stack, "WorkQueue") == 0)
+
+
+@pytest.mark.gateway
+def test_references_in_functions(stack: LocalStack) -> None:
+    """A function's variables have a queue's URL that it can call, its ARN, and a bus's name."""
+    name = send(stack, "WorkQueue", "")
+
+    (call,) = eventually(lambda: calls(stack, name))
+    url, arn = f"{stack.endpoint}/000000000000/WorkQueue", "arn:aws:sqs:us-east-1:000000000000:WorkQueue"
+    assert call["environment"] == {
+        "QUEUE_URL": url,
+        "QUEUE_ARN": arn,
+        "QUEUE_NAME": "WorkQueue",
+        "SENTENCE": f"{url} and {arn}",
+        "BUS": "NewsBus",
+        "SENDER": "orders.example.com",
+    }
+
+
+@pytest.mark.gateway
+def test_failures_come_again_and_die(stack: LocalStack) -> None:
+    """What is reported comes again after the timeout, as often as the queue says, then it is dead; the rest is done."""
+    name = send(stack, "WorkQueue", "", "fail")
+
+    assert eventually(lambda: name in bodies(stack, "WorkDeadQueue"))
+    tries = [m for call in calls(stack, name) for m in call["messages"] if '"fail"' in m["body"]]
+    assert [m["attributes"]["ApproximateReceiveCount"] for m in tries] == ["1", "2"]
+    assert sum('"wish": ""' in m["body"] for call in calls(stack, name) for m in call["messages"]) == 1
+    assert (
+        f"gave up message {tries[0]['messageId']} of WorkQueue after 2 calls; it goes to WorkDeadQueue" in stack.said()
+    )
+
+
+def bodies(stack: LocalStack, queue: str) -> str:
+    return json.dumps([each["Body"] for each in peek_at(stack.endpoint, queue)])
+
+
+@pytest.mark.gateway
+def test_functions_choose_when(stack: LocalStack) -> None:
+    """A function that changes a message's visibility has it back when it says; a delay is kept."""
+    name = send(stack, "WorkQueue", "hurry 0")
+    began = time.time()
+    late = send(stack, "WorkQueue", "", DelaySeconds=1)
+
+    assert eventually(lambda: len(calls(stack, name)) == 2)
+    first, second = (call["queue"] for call in calls(stack, name))
+    assert second - first < 0.9
+    (call,) = eventually(lambda: calls(stack, late))
+    assert 1 <= call["queue"] - began < 2.5
+
+
+@pytest.mark.gateway
+def test_window_size_and_filter(stack: LocalStack) -> None:
+    """A full batch does not wait, another one does for its window; what fits no pattern is deleted."""
+    name = send(stack, "BulkQueue", *[""] * 14, name=f"bulk {uuid.uuid4().hex}")
+    other = send(stack, "BulkQueue", "", name="other")
+
+    assert eventually(lambda: sum(len(call["messages"]) for call in calls(stack, name)) == 14)
+    assert max(len(call["messages"]) for call in calls(stack, name)) <= 12
+    assert len(calls(stack, name)) == 2
+    assert eventually(lambda: waiting(stack, "BulkQueue") == 0)
+    assert not calls(stack, other)
+
+
+@pytest.mark.gateway
+def test_events_reach_queues(stack: LocalStack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is put onto the bus as a function would do it reaches the queue of the rule that it fits."""
+    client = client_of_functions("events", stack, monkeypatch)
+    name = uuid.uuid4().hex
+    for source in ("elsewhere", "fixture"):
+        entry = {"Source": source, "DetailType": "Told", "Detail": json.dumps({"of": name}), "EventBusName": "NewsBus"}
+        assert client.put_events(Entries=[entry])["FailedEntryCount"] == 0
+
+    (call,) = eventually(lambda: calls(stack, name))
+    (event,) = (json.loads(m["body"]) for m in call["messages"] if name in m["body"])
+    assert (event["source"], event["detail-type"], event["detail"]) == ("fixture", "Told", {"of": name})
+
+
+def client_of_functions(service: str, stack: LocalStack, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A client as a function has it: all that it is given stands in the environment."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", stack.endpoint)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "local")
+    return get_session().create_client(service)
+
+
+@pytest.mark.gateway
+def test_mails_can_be_read(stack: LocalStack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mail from the template's sender is taken and kept for reading, and one from elsewhere is refused."""
+    client, subject = client_of_functions("sesv2", stack, monkeypatch), f"Žluťoučký {uuid.uuid4().hex}"
+    text = {"Simple": {"Subject": {"Data": subject}, "Body": {"Text": {"Data": "Hello"}}}}
+
+    def mail(sender: str) -> None:
+        client.send_email(FromEmailAddress=sender, Destination={"ToAddresses": ["b@example.org"]}, Content=text)
+
+    mail("Shop <shop@orders.example.com>")
+    with pytest.raises(client.exceptions.MessageRejected):
+        mail("shop@example.net")
+    (sent,) = (mail for mail in sent_mails(stack.endpoint) if mail.subject == subject)
+    assert (sent.sender, sent.recipients, sent.text) == ("Shop <shop@orders.example.com>", ("b@example.org",), "Hello")
+    assert "`ordering mail list`" in stack.said()
+
+
+@pytest.mark.gateway
+def test_stop_keeps_messages(tmp_path: Path) -> None:
+    """A stop lets what is under way finish; what was not begun, and mails, are there for the next run."""
+    template, build, state = FIXTURE / "template.yaml", tmp_path / "build", tmp_path / "state"
+    with running(state, template=template, build=build) as stack:
+        name = send(stack, "SlowQueue", "sleep 1.5")
+        assert eventually(lambda: calls(stack, name))
+        later = send(stack, "WorkQueue", "", DelaySeconds=4)
+        dead = send(stack, "WorkDeadQueue", "")
+        mail = {"Simple": {"Subject": {"Data": "kept"}, "Body": {"Text": {"Data": "Hello"}}}}
+        connect("sesv2", stack.endpoint).send_email(FromEmailAddress="a@orders.example.com", Content=mail)
+        stack.process.send_signal(signal.SIGTERM)
+        stack.process.wait(20)
+        assert len([call for call in told(stack) if call.get("done")]) == 1
+        assert not calls(stack, later)
+
+    engine = Engine(ROOT / ".venvs" / "engine" / "bin" / "python", state / "engine")
+    try:
+        engine.wait()
+        left = {
+            name: json.dumps(peek_at(engine.endpoint, name)) for name in ("SlowQueue", "WorkQueue", "WorkDeadQueue")
+        }
+        mails = [each.subject for each in sent_mails(engine.endpoint)]
+    finally:
+        engine.stop()
+    assert left["SlowQueue"] == "[]"
+    assert later in left["WorkQueue"]
+    assert dead in left["WorkDeadQueue"]
+    assert mails == ["kept"]

@@ -1,0 +1,397 @@
+"""All that works behind the API, in one memory: tables with their stream, queues, the bus, SES, KMS, webhooks.
+
+What consumes is the real code, wired as functions wire it. Everything that it calls is a step: `Backstage.mishap` can
+kill a consumer before or after any of them, or let a call fail. The stream and the queues deliver as Lambda has it:
+what failed comes again, and what fails too often is dead. Time is the world's own, and passes when somebody waits, or
+when there is nothing else to do.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from types import SimpleNamespace
+from typing import Any
+from unittest import mock
+
+from ordering import clock
+from ordering.aws import dynamodb as table
+from ordering.aws.invocation import MARGIN
+from ordering.aws.ses import Ses
+from ordering.aws.sqs import handle_each
+from ordering.clock import Deadline
+from ordering.entry import consumers as workers
+from ordering.entry.wiring import Services
+from ordering.fulfilment.stream import Fulfilment
+from ordering_tools.local.sources.event_patterns import Pattern, matches, read_pattern
+from ordering_tools.template import Template
+from support.aws.faults import Crash
+from support.aws.kms import MemoryKms
+from support.aws.memory import Memory
+from support.gateway import ROOT
+
+START = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
+ORDERS = "OrdersTable"
+CERTIFICATES_KEY = "alias/CertificatesKey"
+
+Call = Callable[[str, dict[str, Any]], dict[str, Any]]
+Do = Callable[[], dict[str, Any]]
+Mishap = Callable[["Step", Do], dict[str, Any]]
+"""Carries out a step in its own way, given what carries it out."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """A call that a function makes; `number` counts all of them from 1."""
+
+    number: int
+    at: datetime
+    function: str
+    service: str
+    operation: str
+    request: Mapping[str, Any]
+
+
+class Streamed(Memory):
+    """Tables, one of which has a stream."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.records: list[dict[str, Any]] = []
+
+    def load(self, table: str, item: dict[str, Any]) -> None:
+        before = self._items.get((table, item["pk"]["S"], item["sk"]["S"]))
+        super().load(table, item)
+        if table == ORDERS and before != item:
+            images = {"NewImage": item, **({"OldImage": before} if before else {})}
+            self._record("MODIFY" if before else "INSERT", item, images)
+
+    def _remove(self, key: tuple[str, str, str]) -> None:
+        if key[0] == ORDERS and (before := self._items.get(key)):
+            self._record("REMOVE", before, {"OldImage": before})
+        super()._remove(key)
+
+    def _record(self, kind: str, item: Mapping[str, Any], images: Mapping[str, Any]) -> None:
+        change = {"Keys": {name: item[name] for name in ("pk", "sk")}, "SequenceNumber": str(len(self.records) + 1)}
+        self.records.append({"eventName": kind, "eventSource": "aws:dynamodb", "dynamodb": {**change, **images}})
+
+
+@dataclass
+class Message:
+    """A message of a queue."""
+
+    id: str
+    body: str
+    due: datetime
+    receives: int = 0
+
+
+@dataclass(frozen=True)
+class Queue:
+    """A queue's terms."""
+
+    visibility: timedelta
+    receives: int
+
+
+@cache
+def declared() -> Template:
+    return Template.load(ROOT / "template.yaml")
+
+
+@cache
+def stream_terms() -> dict[str, Any]:
+    """Return on which terms the template feeds the stream to its function."""
+    (source,) = (
+        event["Properties"]
+        for event in declared().document["Resources"]["StreamFunction"]["Properties"]["Events"].values()
+        if event["Type"] == "DynamoDB"
+    )
+    found: dict[str, Any] = source
+    return found
+
+
+@cache
+def patterns() -> tuple[Pattern, ...]:
+    """Return what the template lets through from the stream."""
+    return tuple(read_pattern(one["Pattern"]) for one in stream_terms()["FilterCriteria"]["Filters"])
+
+
+@cache
+def terms(queue: str) -> Queue:
+    properties = declared().document["Resources"][queue]["Properties"]
+    return Queue(timedelta(seconds=properties["VisibilityTimeout"]), properties["RedrivePolicy"]["maxReceiveCount"])
+
+
+def _seconds(function: str) -> float:
+    """Return the timeout of a function, by its folder."""
+    (seconds,) = (
+        resource["Properties"]["Timeout"]
+        for resource in declared().document["Resources"].values()
+        if resource.get("Properties", {}).get("CodeUri") == f"functions/{function}"
+    )
+    return float(seconds)
+
+
+@dataclass
+class Backstage:
+    """The world."""
+
+    tables: Streamed = field(default_factory=Streamed)
+    kms: MemoryKms = field(default_factory=MemoryKms)
+    now: datetime = START
+    batch: int = 100
+    mishap: Mishap | None = None
+    steps: list[Step] = field(default_factory=list)
+    queues: dict[str, list[Message]] = field(default_factory=dict)
+    dead: dict[str, list[Message]] = field(default_factory=dict)
+    bus: list[Mapping[str, Any]] = field(default_factory=list)
+    """Entries that the bus took."""
+    posted: list[tuple[str, Mapping[str, str], bytes]] = field(default_factory=list)
+    """What receivers of webhooks took."""
+    mails: list[Mapping[str, Any]] = field(default_factory=list)
+    """What SES took."""
+    feedback: bool = True
+    """Whether SES tells of what it took."""
+    counted: Counter[str] = field(default_factory=Counter)
+    picky: bool = False
+    """Whether the bus refuses every other entry."""
+    twice: bool = False
+    """Whether every batch and every message is delivered twice."""
+    invocations: int = 0
+    crashes: int = 0
+    given_up: list[dict[str, Any]] = field(default_factory=list)
+    """Records of the stream."""
+    _tries: int = 0
+    _limit: int = 0
+    """How many records a batch may have after one was halved."""
+    _read: int = 0
+    """How far the stream was read."""
+    _ids: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+    _entries: Iterator[int] = field(default_factory=itertools.count)
+    _function: str = "test"
+
+    # What tests and functions use.
+
+    @property
+    def services(self) -> Services:
+        """The services of functions, every call of which is a step."""
+        return Services(
+            self._seam("dynamodb", self.tables),
+            ORDERS,
+            "CatalogueTable",
+            "AccountsTable",
+            now=lambda: self.now,
+            kms=self._seam("kms", self.kms),
+            access_keys_key="alias/AccessKeysKey",
+            webhook_secrets_key="alias/WebhookSecretsKey",
+            webhook_queue=self.sender("WebhookQueue"),
+        )
+
+    def sender(self, queue: str) -> Callable[[str, int], None]:
+        def send(body: str, delay_seconds: int) -> None:
+            def put() -> dict[str, Any]:
+                due = self.now + timedelta(seconds=delay_seconds)
+                self.queues.setdefault(queue, []).append(Message(str(next(self._ids)), body, due))
+                return {}
+
+            self._step("sqs", f"SendMessage {queue}", {"body": body}, put)
+
+        return send
+
+    def function(self, name: str) -> Callable[[list[dict[str, Any]]], list[str]]:
+        """Return what a function does with a batch of records or messages; it answers with those that failed."""
+        services, deadline = self.services, Deadline.after(_seconds(name) - MARGIN)
+        if name == "fulfilment/stream":
+            bus = self._seam("events", self._put_events)
+            parts = workers.parts(services, deadline, self.sender("MailQueue"), bus, "OrderEvents")
+            follower = Fulfilment(services.orders(deadline), parts, self.sender("LaterQueue"))
+            return lambda batch: follower.follow(batch) if batch[0].get("eventName") else follower.look_again(batch)
+        handlers: dict[str, Callable[[], Callable[[str], None]]] = {
+            "webhooks/delivery": lambda: services.deliverer(deadline, self._post).handle,
+            "fulfilment/mails": lambda: workers.postman(services, deadline, self._ses.send, self._count).handle,
+            "fulfilment/incoming": lambda: workers.incoming(services, deadline, CERTIFICATES_KEY, self._count).handle,
+        }
+        return lambda batch: handle_each(batch, handlers[name]())
+
+    def tell(self, detail_type: str, detail: Mapping[str, Any], source: str = "payments") -> None:
+        """Put an event onto the buses whose rules lead to the queue of what comes in."""
+        event = {
+            "version": "0",
+            "id": str(uuid.uuid4()),
+            "detail-type": detail_type,
+            "source": source,
+            "account": "123456789012",
+            "time": self.now.strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "region": "eu-west-1",
+            "resources": [],
+            "detail": detail,
+        }
+        body = json.dumps(event)
+        self.queues.setdefault("IncomingQueue", []).append(Message(str(next(self._ids)), body, self.now))
+
+    # How it runs.
+
+    def run(self) -> None:
+        """Let everything happen that is to happen, and time pass between."""
+        hands = SimpleNamespace(monotonic=self._seconds_since_start, sleep=self.wait)
+        with mock.patch.object(clock, "time", hands), mock.patch.object(table, "time", hands):
+            for _ in range(100_000):
+                if not (self._deliver_stream() or self._deliver_message()):
+                    waiting = [message.due for messages in self.queues.values() for message in messages]
+                    if not waiting:
+                        return
+                    self.now = max(self.now, min(waiting))
+        raise AssertionError("it does not come to an end")
+
+    def _seconds_since_start(self) -> float:
+        return (self.now - START).total_seconds()
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass."""
+        self.now += timedelta(seconds=seconds)
+
+    @property
+    def waiting(self) -> int:
+        """How many records of the stream wait for a function that takes them."""
+        records = self.tables.records[self._read :]
+        return sum(any(matches(pattern, one) for pattern in patterns()) for one in records)
+
+    def _deliver_stream(self) -> bool:
+        records = self.tables.records
+        if self._read >= len(records):
+            return False
+        end = min(self._read + (self._limit or self.batch), len(records))
+        batch = [one for one in records[self._read : end] if any(matches(pattern, one) for pattern in patterns())]
+        failed = self._invoke("fulfilment/stream", batch) if batch else []
+        if failed == []:
+            self._read, self._tries, self._limit = end, 0, 0
+            return True
+        self.wait(10)
+        if failed is None and end - self._read > 1:
+            self._limit = (end - self._read) // 2
+            return True
+        if failed:
+            begin = min(int(number) - 1 for number in failed)
+            # Progress, as Lambda counts it.
+            self._tries = self._tries if begin == self._read else 0
+            self._read = begin
+        self._tries += 1
+        if self._tries > stream_terms()["MaximumRetryAttempts"]:
+            self.given_up += records[self._read : end]
+            self._read, self._tries, self._limit = end, 0, 0
+        return True
+
+    def replay(self) -> None:
+        """Bring back to life what is dead, as `ordering dead replay --all` does."""
+        records, self.given_up = self.given_up, []
+        while records:
+            batch, records = records[: self.batch], records[self.batch :]
+            wanted = [one for one in batch if any(matches(pattern, one) for pattern in patterns())]
+            assert not wanted or self._invoke("fulfilment/stream", wanted) == []
+        for queue, messages in self.dead.items():
+            for message in messages:
+                message.receives, message.due = 0, self.now
+            self.queues[queue] += messages
+            messages.clear()
+        self.run()
+
+    def _deliver_message(self) -> bool:
+        for queue, function in (
+            ("LaterQueue", "fulfilment/stream"),
+            ("MailQueue", "fulfilment/mails"),
+            ("WebhookQueue", "webhooks/delivery"),
+            ("IncomingQueue", "fulfilment/incoming"),
+        ):
+            messages = self.queues.get(queue, [])
+            for message in [one for one in messages if one.due <= self.now][:1]:
+                if message.receives >= terms(queue).receives:
+                    messages.remove(message)
+                    self.dead.setdefault(queue, []).append(message)
+                    return True
+                message.receives += 1
+                message.due = self.now + terms(queue).visibility
+                record = {"messageId": message.id, "body": message.body, "eventSource": "aws:sqs"}
+                if self._invoke(function, [record]) == []:
+                    messages.remove(message)
+                return True
+        return False
+
+    def _invoke(self, name: str, batch: list[dict[str, Any]]) -> list[str] | None:
+        """Invoke a function; None if it died."""
+        # As JSON, as Lambda does.
+        self.invocations += 1
+        event = json.loads(json.dumps(batch, default=lambda data: data.hex()))
+        self._function = name
+        try:
+            if self.twice:
+                self.function(name)(event)
+            return self.function(name)(event)
+        except Crash:
+            self.crashes += 1
+            return None
+        finally:
+            self._function = "test"
+
+    def _seam(self, service: str, call: Call) -> Call:
+        def step(operation: str, request: dict[str, Any]) -> dict[str, Any]:
+            return self._step(service, operation, request, lambda: call(operation, request))
+
+        return step
+
+    def _step(self, service: str, operation: str, request: Mapping[str, Any], do: Do) -> dict[str, Any]:
+        if self._function == "test":
+            return do()
+        step = Step(len(self.steps) + 1, self.now, self._function, service, operation, request)
+        self.steps.append(step)
+        return self.mishap(step, do) if self.mishap else do()
+
+    def _put_events(self, operation: str, request: dict[str, Any]) -> dict[str, Any]:
+        assert operation == "PutEvents"
+        taken = [not self.picky or next(self._entries) % 2 == 0 for _ in request["Entries"]]
+        self.bus += [entry for entry, good in zip(request["Entries"], taken, strict=True) if good]
+        results = [{"EventId": "1"} if good else {"ErrorCode": "InternalFailure"} for good in taken]
+        return {"FailedEntryCount": taken.count(False), "Entries": results}
+
+    @property
+    def _ses(self) -> Ses:
+        return Ses(self._seam("ses", self._send_email), "orders@example.com", "mails")
+
+    def _send_email(self, operation: str, request: dict[str, Any]) -> dict[str, Any]:
+        assert (operation, request["ConfigurationSetName"]) == ("SendEmail", "mails")
+        self.mails.append(request)
+        if self.feedback:
+            tags = {tag["Name"]: [tag["Value"]] for tag in request["EmailTags"]}
+            sent = {"eventType": "Send", "mail": {"messageId": "1", "tags": tags}, "send": {}}
+            self.tell("Email Sent", sent, source="aws.ses")
+        return {"MessageId": f"message-{len(self.mails)}"}
+
+    def _count(self, metric: str) -> None:
+        self.counted[metric] += 1
+
+    def _post(self, url: str, headers: Mapping[str, str], body: bytes) -> int:
+        def take() -> dict[str, Any]:
+            self.posted.append((url, headers, body))
+            return {"status": 200}
+
+        status: int = self._step("webhook", "POST", {"url": url}, take)["status"]
+        return status
+
+
+def killed(number: int, *, after: bool) -> Mishap:
+    """Let whoever makes the step of that number die, before or after it took effect."""
+
+    def mishap(step: Step, do: Do) -> dict[str, Any]:
+        if step.number != number:
+            return do()
+        if after:
+            do()
+        raise Crash
+
+    return mishap

@@ -1,0 +1,446 @@
+"""DynamoDB as the rest sees it: retries, refusals, paging, counting, and plain values."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ordering.aws import dynamodb as module
+from ordering.aws.dynamodb import (
+    ABSENT,
+    ConditionFailed,
+    NoAnswer,
+    Put,
+    Reason,
+    ServiceFault,
+    Table,
+    TransactionRefused,
+    Update,
+    connect,
+)
+from ordering.clock import Deadline
+from ordering.entry.wiring import Services
+from ordering.errors import Unavailable
+from support.aws.fake_connections import Script
+
+ITEM = {"pk": {"S": "p"}, "sk": {"S": "s"}, "n": {"N": "1"}}
+PLAIN = {"pk": "p", "sk": "s", "n": 1}
+FOUND: dict[str, Any] = {"Item": ITEM}
+
+
+class Clock:
+    """The monotonic clock as seconds that only sleeping moves."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 50.0
+        self.pauses: list[float] = []
+        self.asked: list[tuple[float, float]] = []
+        monkeypatch.setattr(time, "monotonic", lambda: self.now)
+        monkeypatch.setattr(time, "sleep", self.sleep)
+        monkeypatch.setattr(random, "uniform", self.uniform)
+
+    def sleep(self, seconds: float) -> None:
+        self.pauses.append(seconds)
+        self.now += seconds
+
+    def uniform(self, low: float, high: float) -> float:
+        self.asked.append((low, high))
+        return high
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """A clock under which retries take no time and wait as long as they may."""
+    return Clock(monkeypatch)
+
+
+def cancelled(*codes: str, **more: Any) -> ServiceFault:
+    return ServiceFault("TransactionCanceledException", reasons=[{"Code": code, **more} for code in codes])
+
+
+TRANSIENT = {
+    "no answer": NoAnswer("cut"),
+    "throttled": ServiceFault("ThrottlingException"),
+    "over capacity": ServiceFault("ProvisionedThroughputExceededException"),
+    "too many requests": ServiceFault("RequestLimitExceeded"),
+    "their failure": ServiceFault("InternalServerError"),
+    "their outage": ServiceFault("ServiceUnavailable"),
+    "conflict with a transaction": ServiceFault("TransactionConflictException"),
+    "transaction still running": ServiceFault("TransactionInProgressException"),
+    "transactions in conflict": cancelled("None", "TransactionConflict"),
+    "transaction throttled": cancelled("ThrottlingError", "None", "TransactionConflict"),
+}
+OPERATIONS: dict[str, tuple[Callable[[Table], object], dict[str, Any]]] = {
+    "get": (lambda table: table.get(("p", "s")), FOUND),
+    "batch_get": (lambda table: table.batch_get([("p", "s")]), {"Responses": {"T": [ITEM]}}),
+    "query": (lambda table: [*table.query("p", "a", "z")], {"Items": [ITEM]}),
+    "put": (lambda table: table.put(Put({"pk": "p", "sk": "s"})), {}),
+    "put_all": (lambda table: table.put_all([PLAIN]), {}),
+    "update": (lambda table: table.update(Update(("p", "s"), "SET n = :n", values={":n": 1})), {}),
+    "transact": (lambda table: table.transact([Put(PLAIN, ABSENT)]), {}),
+}
+
+
+@pytest.mark.parametrize("error", TRANSIENT.values(), ids=TRANSIENT.keys())
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_transient_errors_are_tried_again(clock: Clock, operation: str, error: Exception) -> None:
+    """What may pass by itself is tried again, with the same request."""
+    act, answer = OPERATIONS[operation]
+    send = Script([error, error, answer])
+
+    act(Table(send, "T"))
+
+    assert len(send.calls) == 3
+    assert send.calls[0] == send.calls[1] == send.calls[2]
+    assert len(clock.pauses) == 2
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_what_does_not_pass_is_unavailable(clock: Clock, operation: str) -> None:
+    """When the deadline comes before an answer, the data is unavailable; nothing waits past the deadline."""
+    act, _ = OPERATIONS[operation]
+    send = Script([NoAnswer("cut")])
+    began = clock.now
+
+    with pytest.raises(Unavailable):
+        act(Table(send, "T", deadline=Deadline(began + 2.5)))
+
+    assert 1.5 < clock.now - began < 2.5
+    assert len(send.calls) == len(clock.pauses) + 1
+
+
+def test_pauses_double_up_to_a_second(clock: Clock) -> None:
+    """Each pause is drawn between nothing and a bound that doubles, up to a second (full jitter)."""
+    table = Table(Script([NoAnswer("cut")]), "T", deadline=Deadline(clock.now + 6))
+
+    with pytest.raises(Unavailable):
+        table.get(("p", "s"))
+
+    bounds = [high for _, high in clock.asked]
+    assert pytest.approx(bounds[:10]) == [0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.0, 1.0, 1.0, 1.0]
+    assert {0} == {low for low, _ in clock.asked}
+
+
+def test_no_deadline_is_patience(clock: Clock) -> None:
+    """Without a deadline retries go on for as long as the table's patience, from the first failure on."""
+    began = clock.now
+
+    with pytest.raises(Unavailable):
+        Table(Script([NoAnswer("cut")]), "T", patience=3).get(("p", "s"))
+
+    assert 2 <= clock.now - began < 3
+
+
+def test_past_the_deadline_there_is_one_try(clock: Clock) -> None:
+    """Past the deadline a call is still tried once, and never again."""
+    send = Script([NoAnswer("cut")])
+
+    with pytest.raises(Unavailable):
+        Table(send, "T", deadline=Deadline(clock.now - 1)).get(("p", "s"))
+
+    assert (len(send.calls), clock.pauses) == (1, [])
+
+
+def test_until(clock: Clock) -> None:
+    """A table can be had for another deadline."""
+    send = Script([NoAnswer("cut")])
+
+    with pytest.raises(Unavailable):
+        Table(send, "T").until(Deadline(clock.now)).get(("p", "s"))
+
+    assert len(send.calls) == 1
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ServiceFault("ValidationException"),
+        ServiceFault("ItemCollectionSizeLimitExceededException"),
+        ServiceFault("ResourceNotFoundException"),
+        ServiceFault("AccessDeniedException"),
+        ServiceFault("IdempotentParameterMismatchException"),
+        cancelled("ValidationError", "None"),
+        cancelled("TransactionConflict", "ItemCollectionSizeLimitExceeded"),
+        KeyError("bug"),
+    ],
+    ids=lambda error: getattr(error, "code", "KeyError"),
+)
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_other_errors_are_passed_on(clock: Clock, operation: str, error: Exception) -> None:
+    """What will not pass by itself is raised as it is, at once."""
+    act, _ = OPERATIONS[operation]
+    send = Script([error])
+
+    with pytest.raises(type(error)) as raised:
+        act(Table(send, "T"))
+
+    assert raised.value is error
+    assert (len(send.calls), clock.pauses) == (1, [])
+
+
+@pytest.mark.parametrize(("item", "expected"), [(ITEM, PLAIN), (None, None)], ids=["an item", "none"])
+@pytest.mark.parametrize("operation", ["put", "update"])
+def test_condition_failed_carries_the_item(operation: str, item: Any, expected: Any) -> None:
+    """A condition that did not hold tells what was there."""
+    act, _ = OPERATIONS[operation]
+    send = Script([ServiceFault("ConditionalCheckFailedException", item=item)])
+
+    with pytest.raises(ConditionFailed) as raised:
+        act(Table(send, "T"))
+
+    assert expected == raised.value.item
+    assert len(send.calls) == 1
+
+
+def test_transaction_refused_carries_reasons() -> None:
+    """A transaction that was refused tells for each write whether its condition held, and what was there if not."""
+    reasons = [
+        {"Code": "None"},
+        {"Code": "ConditionalCheckFailed", "Item": ITEM},
+        {"Code": "TransactionConflict"},
+        {"Code": "ConditionalCheckFailed"},
+    ]
+    send = Script([ServiceFault("TransactionCanceledException", reasons=reasons)])
+
+    with pytest.raises(TransactionRefused, match=r"\[1, 3\]") as raised:
+        Table(send, "T").transact([Put(PLAIN, ABSENT)] * 4)
+
+    assert (None, Reason(PLAIN), None, Reason(None)) == raised.value.reasons
+    assert len(send.calls) == 1
+
+
+def test_batch_get_takes_up_unprocessed_keys(clock: Clock) -> None:
+    """Keys that the service left out are asked for again, after a pause."""
+    other = {**ITEM, "sk": {"S": "t"}}
+    left = {"Responses": {"T": [ITEM]}, "UnprocessedKeys": {"T": {"Keys": [{"pk": {"S": "p"}, "sk": {"S": "t"}}]}}}
+    send = Script([left, {"Responses": {"T": [other]}, "UnprocessedKeys": {}}])
+
+    found = Table(send, "T").batch_get([("p", "s"), ("p", "t")])
+
+    assert found == {("p", "s"): PLAIN, ("p", "t"): {**PLAIN, "sk": "t"}}
+    assert [len(request["RequestItems"]["T"]["Keys"]) for _, request in send.calls] == [2, 1]
+    assert len(clock.pauses) == 1
+
+
+def test_batch_get_that_gets_nowhere(clock: Clock) -> None:
+    """Keys that are left out again and again are unavailable in the end."""
+    keys = {"T": {"Keys": [{"pk": {"S": "p"}, "sk": {"S": "s"}}]}}
+    send = Script([{"Responses": {}, "UnprocessedKeys": keys}])
+
+    with pytest.raises(Unavailable):
+        Table(send, "T", deadline=Deadline(clock.now + 1)).batch_get([("p", "s")])
+
+
+def test_batch_get_of_more_than_a_hundred() -> None:
+    """More than 100 keys go in several calls, each key once; what there is not is left out."""
+
+    def answer(request: dict[str, Any]) -> dict[str, Any]:
+        keys = request["RequestItems"]["T"]["Keys"]
+        return {"Responses": {"T": [key for key in keys if key["sk"]["S"] != "7"]}}
+
+    send = Script([answer])
+    keys = [("p", str(number)) for number in range(250)]
+
+    found = Table(send, "T").batch_get([*keys, *keys])
+
+    assert [len(request["RequestItems"]["T"]["Keys"]) for _, request in send.calls] == [100, 100, 50]
+    assert set(keys) - {("p", "7")} == found.keys()
+
+
+def test_batch_get_of_nothing() -> None:
+    """No keys are no call."""
+    send = Script([{}])
+
+    assert (Table(send, "T").batch_get([]), send.calls) == ({}, [])
+
+
+def test_reads_are_strongly_consistent() -> None:
+    """Every read sees every write that was answered before it."""
+    send = Script([{"Item": ITEM, "Items": [], "Responses": {}}])
+    table = Table(send, "T")
+
+    table.get(("p", "s"))
+    table.batch_get([("p", "s")])
+    [*table.query("p", "a", "b")]
+
+    (_, get), (_, batch), (_, query) = send.calls
+    assert get["ConsistentRead"]
+    assert batch["RequestItems"]["T"]["ConsistentRead"]
+    assert query["ConsistentRead"]
+
+
+def test_put_all_in_batches_of_25(clock: Clock) -> None:
+    """Items go in batches of 25; what the service left out goes again, after a pause."""
+    items = [{"pk": "p", "sk": str(number)} for number in range(60)]
+    written: list[str] = []
+
+    def answer(request: dict[str, Any]) -> dict[str, Any]:
+        requests = request["RequestItems"]["T"]
+        taken, left = (requests[:-2], requests[-2:]) if len(requests) > 2 else (requests, [])
+        written.extend(one["PutRequest"]["Item"]["sk"]["S"] for one in taken)
+        return {"UnprocessedItems": {"T": left} if left else {}}
+
+    send = Script([answer])
+    Table(send, "T").put_all(iter(items))
+
+    assert [len(request["RequestItems"]["T"]) for _, request in send.calls] == [25, 2, 25, 2, 10, 2]
+    assert sorted(item["sk"] for item in items) == sorted(written)
+    assert len(clock.pauses) == 3
+
+
+def test_put_all_of_nothing() -> None:
+    """No items are no call."""
+    send = Script([{}])
+    Table(send, "T").put_all([])
+
+    assert send.calls == []
+
+
+def test_query_reads_on() -> None:
+    """A query goes on where the service stopped, until it has everything; the next page is read when needed."""
+    resume = {"pk": {"S": "p"}, "sk": {"S": "s"}}
+    send = Script(
+        [
+            {"Items": [ITEM], "LastEvaluatedKey": resume},
+            {"Items": [], "LastEvaluatedKey": resume},
+            {"Items": [{**ITEM, "sk": {"S": "t"}}]},
+        ]
+    )
+    items = Table(send, "T").query("p", "a", "z")
+
+    assert next(items) == PLAIN
+    assert len(send.calls) == 1
+    assert [*items] == [{**PLAIN, "sk": "t"}]
+    assert [None, resume, resume] == [request.get("ExclusiveStartKey") for _, request in send.calls]
+
+
+def test_usage_is_counted() -> None:
+    """Calls and what they consumed are counted, reads and writes apart, until they are taken."""
+    consumed = {"ConsumedCapacity": {"CapacityUnits": 1.5}}
+    several = {"ConsumedCapacity": [{"CapacityUnits": 2.0}, {"CapacityUnits": 0.5}]}
+    send = Script(
+        [{**FOUND, **consumed}, {"Responses": {}, **several}, {"Items": [], **consumed}, consumed, several, {}]
+    )
+    table = Table(send, "T")
+
+    table.get(("p", "s"))
+    table.batch_get([("p", "s")])
+    [*table.query("p", "a", "z")]
+    table.put(Put(PLAIN))
+    table.transact([Put(PLAIN)])
+    table.put_all([PLAIN])
+
+    taken = table.usage.take()
+    assert (taken.calls, taken.reads, taken.writes) == (6, 5.5, 4.0)
+    assert (table.usage.calls, table.usage.reads, table.usage.writes) == (0, 0.0, 0.0)
+    assert {"TOTAL"} == {request["ReturnConsumedCapacity"] for _, request in send.calls}
+
+
+VALUES = st.recursive(
+    st.text()
+    | st.integers(-(10**37), 10**37)
+    | st.booleans()
+    | st.none()
+    | st.binary()
+    | st.sets(st.text(), min_size=1)
+    | st.sets(st.integers(-(10**37), 10**37), min_size=1),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=60, deadline=None, database=None, derandomize=True)
+@given(item=st.dictionaries(st.text(), VALUES, max_size=4))
+def test_values_come_back_as_they_were(item: dict[str, Any]) -> None:
+    """What is written is read back as it was, kinds included."""
+    read = module.plain_item(module._item(item))
+
+    assert item == read
+    assert kinds(item) == kinds(read)
+
+
+def kinds(value: Any) -> Any:
+    match value:
+        case dict():
+            return {name: kinds(part) for name, part in value.items()}
+        case list():
+            return [kinds(part) for part in value]
+    return type(value)
+
+
+def test_tuples_and_frozen_sets() -> None:
+    """A tuple is written as a list, a frozen set as a set."""
+    assert module._attribute((1, "a")) == {"L": [{"N": "1"}, {"S": "a"}]}
+    assert module._attribute(frozenset({"b", "a"})) == {"SS": ["a", "b"]}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        1.5,
+        float("nan"),
+        Decimal(1),
+        {1.5},
+        {Decimal(1)},
+        {"a", 1},
+        {True},
+        {True, 2},
+        set(),
+        object(),
+        [1.5],
+        {"a": 1.5},
+    ],
+)
+def test_other_values_are_refused(value: Any) -> None:
+    """A value whose kind would change on the way is refused: numbers with decimals above all."""
+    with pytest.raises(TypeError):
+        Table(Script([{}]), "T").put(Put({"pk": "p", "sk": "s", "value": value}))
+
+
+def test_errors_of_a_connection(services: Services) -> None:
+    """A connection tells the service's errors by code, with the item that was in the way."""
+    table = Table(services.send, "OrdersTable")
+    table.put(Put(PLAIN))
+
+    with pytest.raises(ConditionFailed) as failed:
+        table.put(Put(PLAIN, ABSENT))
+    with pytest.raises(TransactionRefused) as refused:
+        table.transact([Put({"pk": "q", "sk": "s"}, ABSENT), Put(PLAIN, ABSENT)])
+    with pytest.raises(ServiceFault) as missing:
+        Table(services.send, "NoSuchTable").get(("p", "s"))
+
+    assert failed.value.item == PLAIN
+    assert (None, Reason(PLAIN)) == refused.value.reasons
+    assert table.get(("q", "s")) is None
+    assert missing.value.code == "ResourceNotFoundException"
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_operations_of_a_connection(services: Services, operation: str) -> None:
+    """Every operation of a table is one that a connection has."""
+    act, _ = OPERATIONS[operation]
+
+    act(Table(services.send, "OrdersTable"))
+
+
+def test_update_returns_what_changed(services: Services) -> None:
+    """An update returns the attributes it changed, as they are now."""
+    table = Table(services.send, "OrdersTable")
+    count = Update(("p", "s"), "ADD #count :one", names={"#count": "count"}, values={":one": 1})
+
+    assert [table.update(count)["count"], table.update(count)["count"]] == [1, 2]
+
+
+def test_nobody_at_the_endpoint_is_no_answer() -> None:
+    """A connection that cannot be made is no answer, so it is tried again and in the end unavailable."""
+    send = connect(endpoint_url="http://127.0.0.1:9")
+
+    with pytest.raises(NoAnswer):
+        send("GetItem", {"TableName": "T", "Key": {"pk": {"S": "p"}, "sk": {"S": "s"}}})

@@ -1,0 +1,53 @@
+"""Messages onto queues, and batches of them from queues."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import pytest
+
+from ordering.aws.sqs import handle_each, nowhere, sender
+from ordering.errors import Unavailable
+from ordering.mail.mailing import OutOfTime
+
+
+def test_what_is_asked_of_sqs() -> None:
+    """A message is put onto the queue of a URL, to arrive after a while."""
+    calls: list[tuple[str, dict[str, Any]]] = []
+
+    def call(operation: str, request: dict[str, Any]) -> dict[str, Any]:
+        calls.append((operation, request))
+        return {"MessageId": "1"}
+
+    sender(call, "https://queue")("a message", 7)
+
+    assert calls == [("SendMessage", {"QueueUrl": "https://queue", "MessageBody": "a message", "DelaySeconds": 7})]
+
+
+def test_nowhere() -> None:
+    """Who has no queue is told so, and not that the message is on one."""
+    with pytest.raises(Unavailable):
+        nowhere("a message", 0)
+
+
+def test_each_message_on_its_own(caplog: pytest.LogCaptureFixture) -> None:
+    """One message's trouble holds up no other; which come again is answered, and why is in the log."""
+    handled: list[str] = []
+    troubles: dict[str, Exception] = {"late": OutOfTime(), "bad": ValueError("it says bad things")}
+
+    def handle(body: str) -> None:
+        if body in troubles:
+            raise troubles[body]
+        handled.append(body)
+
+    records = [{"messageId": f"id-{body}", "body": body} for body in ("a", "late", "b", "bad", "c")]
+
+    with caplog.at_level(logging.INFO):
+        assert handle_each(records, handle) == ["id-late", "id-bad"]
+    told = [(one.levelname, one.message, vars(one)["message_id"], vars(one).get("reason")) for one in caplog.records]
+    assert handled == ["a", "b", "c"]
+    assert told == [
+        ("WARNING", "message comes again", "id-late", "OutOfTime"),
+        ("ERROR", "message failed", "id-bad", None),
+    ]

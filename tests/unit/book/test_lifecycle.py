@@ -1,0 +1,163 @@
+"""The tables of moves, against the contracts' rows written out."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from ordering.book.lifecycle import ECARDS, TRAINING, EcardStatus, Moment, Move, Mover, State, TrainingStatus
+from ordering.errors import Conflict
+
+AT = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
+LATER = AT + timedelta(hours=1)
+
+# from -> to, by whom: the contract's table, its "any not final" and "some, all" taken apart.
+ECARD_ROWS = {
+    ("(new)", "Payed", "partner"),
+    ("(new)", "Created", "partner"),
+    ("Created", "Payed", "system"),
+    ("Payed", "ReadyForDelivery", "system"),
+    ("Payed", "AwaitingCertificateAssignment", "system"),
+    ("AwaitingCertificateAssignment", "ReadyForDelivery", "system"),
+    ("ReadyForDelivery", "PartiallyDelivered", "delivery"),
+    ("ReadyForDelivery", "Delivered", "delivery"),
+    ("PartiallyDelivered", "PartiallyDelivered", "delivery"),
+    ("PartiallyDelivered", "Delivered", "delivery"),
+    ("Created", "Cancelled", "support"),
+    ("Payed", "Cancelled", "support"),
+    ("AwaitingCertificateAssignment", "Cancelled", "support"),
+    ("ReadyForDelivery", "Cancelled", "support"),
+    ("PartiallyDelivered", "Cancelled", "support"),
+}
+TRAINING_ROWS = {
+    ("(new)", "New", "partner"),
+    ("New", "Completed", "system"),
+    ("New", "Cancelled", "support"),
+}
+
+
+def state(status: EcardStatus) -> State[EcardStatus]:
+    return State(status, 4, (Moment(status, AT),))
+
+
+def test_ecard_statuses() -> None:
+    """E-card orders have the contract's statuses, by its names."""
+    assert [*EcardStatus] == [
+        "Created",
+        "Payed",
+        "ReadyForDelivery",
+        "PartiallyDelivered",
+        "AwaitingCertificateAssignment",
+        "Delivered",
+        "Cancelled",
+    ]
+
+
+@pytest.mark.parametrize(("moves", "rows"), [(ECARDS.moves, ECARD_ROWS), (TRAINING.moves, TRAINING_ROWS)])
+def test_the_table_is_the_contracts(moves: Sequence[Move[Any]], rows: set[tuple[str, str, str]]) -> None:
+    """The table has the contract's rows, each once, and no other."""
+    assert sorted((str(move.source or "(new)"), str(move.target), str(move.by)) for move in moves) == sorted(rows)
+
+
+@pytest.mark.parametrize(("source", "target", "by"), [*itertools.product(EcardStatus, EcardStatus, Mover)])
+def test_every_move(source: EcardStatus, target: EcardStatus, by: Mover) -> None:
+    """A move of the table is made, and any other is refused, whoever asks."""
+    if (source, target, by) in ECARD_ROWS:
+        assert ECARDS.move("a", state(source), target, by, LATER).status is target
+    else:
+        with pytest.raises(Conflict):
+            ECARDS.move("a", state(source), target, by, LATER)
+
+
+@pytest.mark.parametrize(("target", "by"), [*itertools.product(EcardStatus, Mover)])
+def test_every_beginning(target: EcardStatus, by: Mover) -> None:
+    """An order begins as the table has it, with version 1 and one moment in its history."""
+    if ("(new)", target, by) in ECARD_ROWS:
+        assert ECARDS.begin("a", target, by, AT) == State(target, 1, (Moment(target, AT),))
+    else:
+        with pytest.raises(Conflict):
+            ECARDS.begin("a", target, by, AT)
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [
+        (
+            EcardStatus.CREATED,
+            (
+                "Order a is Created: delivery cannot make it Delivered; it can become Payed by system, "
+                "Cancelled by support."
+            ),
+        ),
+        (
+            EcardStatus.CANCELLED,
+            "Order a is Cancelled: delivery cannot make it Delivered; Cancelled is final.",
+        ),
+    ],
+)
+def test_a_refusal_says_what_is_possible(status: EcardStatus, expected: str) -> None:
+    """Who is refused a move reads which order it was, what it is, and what it can become."""
+    with pytest.raises(Conflict) as raised:
+        ECARDS.move("a", state(status), EcardStatus.DELIVERED, Mover.DELIVERY, AT)
+
+    assert str(raised.value) == expected
+
+
+def test_final_statuses() -> None:
+    """Nothing comes after Delivered and Cancelled, and something after all others."""
+    assert {EcardStatus.DELIVERED, EcardStatus.CANCELLED} == {one for one in EcardStatus if not ECARDS.targets(one)}
+
+
+def test_a_move_is_remembered() -> None:
+    """A move raises the version and adds its moment to the history."""
+    begun = ECARDS.begin("a", EcardStatus.CREATED, Mover.PARTNER, AT)
+    moved = ECARDS.move("a", begun, EcardStatus.PAYED, Mover.SYSTEM, LATER)
+
+    assert moved == State(EcardStatus.PAYED, 2, (Moment(EcardStatus.CREATED, AT), Moment(EcardStatus.PAYED, LATER)))
+
+
+def test_what_stays_is_not_remembered_again() -> None:
+    """A move to the same status, and a change that is no move, raise the version and leave the history as it is."""
+    partly = state(EcardStatus.PARTIALLY_DELIVERED)
+
+    expected = State(partly.status, 5, partly.history)
+    assert ECARDS.move("a", partly, partly.status, Mover.DELIVERY, LATER) == expected
+    assert partly.touched() == expected
+
+
+def test_a_state_is_stored_and_read() -> None:
+    """A state comes back from its item as it was, its times in UTC."""
+    begun = TRAINING.begin("1", TrainingStatus.NEW, Mover.PARTNER, AT)
+    done = TRAINING.move("1", begun, TrainingStatus.COMPLETED, Mover.SYSTEM, LATER)
+
+    assert done.to_item() == {
+        "status": "Completed",
+        "version": 2,
+        "history": [
+            {"status": "New", "at": "2026-01-01T12:00:00.000000Z"},
+            {"status": "Completed", "at": "2026-01-01T13:00:00.000000Z"},
+        ],
+    }
+    assert TRAINING.read(done.to_item()) == done
+
+
+def test_training_is_cancelled_before_keys_are_issued() -> None:
+    """Only a new training order can be cancelled."""
+    assert frozenset({TrainingStatus.NEW}) == TRAINING.sources(TrainingStatus.CANCELLED)
+
+
+def test_the_diagram() -> None:
+    """The table is drawn as a state diagram, beginnings, reasons and ends included."""
+    assert TRAINING.diagram() == (
+        "stateDiagram-v2\n"
+        "    [*] --> New: an order is placed (partner)\n"
+        "    New --> Completed: its keys are issued (system)\n"
+        "    New --> Cancelled: support cancels before keys are issued (support)\n"
+        "    Completed --> [*]\n"
+        "    Cancelled --> [*]\n"
+    )
+    assert ECARDS.diagram().count("-->") == len(ECARD_ROWS) + 2

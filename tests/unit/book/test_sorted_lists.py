@@ -1,0 +1,496 @@
+"""Lists in any order: sorted right, and the same sequence from the first page to the last."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from datetime import timedelta
+from decimal import Decimal
+from functools import cmp_to_key
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ordering.aws.dynamodb import Put, Table
+from ordering.book.orderbook import Draft, OrderBook
+from ordering.book.sorted_lists import NEWEST_FIRST, OLDEST_FIRST, REMEMBERED, By, Part, SortedList, Wanted, decisive
+from ordering.deals import orders as deal_orders
+from ordering.deals import products as deal_products
+from ordering.deals.orders import DealOrder, DealOrders, Lines, NewLine
+from ordering.deals.products import DealProducts, NewProduct, Product
+from ordering.money import Price
+from support.aws.fake_connections import Recorder
+from support.aws.memory import Memory
+from support.deals import Watch
+
+TABLE = "Table"
+BY_DISCOUNT = (By("discount"),)
+FEW = settings(
+    max_examples=40,
+    deadline=None,
+    database=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+
+Shown = dict[str, Callable[[Any], Any]]
+
+ORDER_FIELDS: Shown = {
+    "id": lambda one: one.id,
+    "deal_id": lambda one: one.deal_id,
+    "discount": lambda one: one.discount,
+    "created_at": lambda one: one.created,
+    "updated_at": lambda one: one.updated,
+}
+LINE_FIELDS: Shown = {
+    "id": lambda one: one.id,
+    "name": lambda one: one.name,
+    "sku": lambda one: one.sku,
+    "description": lambda one: one.description,
+    "price": lambda one: one.price,
+    "currency": lambda one: one.currency,
+    "variation": lambda one: one.variation,
+    "value": lambda one: (one.price * (100 + one.variation) / 100).quantize(Decimal("0.01"), "ROUND_HALF_UP"),
+    "quantity": lambda one: one.quantity,
+    "created_at": lambda one: one.created,
+    "updated_at": lambda one: one.updated,
+}
+PRODUCT_FIELDS: Shown = {
+    "id": lambda one: one.id,
+    "name": lambda one: one.name,
+    "description": lambda one: one.description,
+    "sku": lambda one: one.sku,
+    "active": lambda one: one.active,
+    "max_discount": lambda one: one.max_discount,
+    "max_markup": lambda one: one.max_markup,
+    "cost": lambda one: one.cost,
+    "cost_currency": lambda one: one.cost_currency,
+    "prices": lambda one: [(price.currency, price.value) for price in one.prices],
+    "created_at": lambda one: one.created,
+    "updated_at": lambda one: one.updated,
+}
+
+
+def expected(items: Iterable[Any], order: Sequence[By], fields: Shown) -> list[int]:
+    """Sort by comparing pairs, field by field: nothing before anything, and the id between what is alike."""
+
+    def compare(one: Any, other: Any) -> int:
+        for by in order:
+            left, right = fields[by.field](one), fields[by.field](other)
+            if left == right:
+                continue
+            before = left is None or (right is not None and left < right)
+            return -1 if before is not by.descending else 1
+        return one.id - other.id  # type: ignore[no-any-return] # an id is a number
+
+    return [one.id for one in sorted(items, key=cmp_to_key(compare))]
+
+
+def orders_by(fields: Shown) -> st.SearchStrategy[tuple[By, ...]]:
+    return st.lists(st.builds(By, st.sampled_from(sorted(fields)), st.booleans()), min_size=1, max_size=4).map(tuple)
+
+
+def read_whole(part: Callable[[Wanted], Part[Any]], order: tuple[By, ...], count: int) -> list[int]:
+    """Read page after page while there is more."""
+    found: list[int] = []
+    for first in range(0, 10_000, count):
+        page = part(Wanted(first, count, order))
+        found += [one.id for one in page.items]
+        if not page.more:
+            return found
+    raise AssertionError("there is always more")
+
+
+TEXT = st.none() | st.sampled_from(["", "a", "A", "ä", "b", "aa"])
+PERCENT = st.none() | st.sampled_from(["0", "5", "5.0", "12.5", "100"]).map(Decimal)
+PRODUCT = st.builds(
+    NewProduct,
+    name=st.sampled_from(["Licence", "licence", "Support", "李"]),
+    description=TEXT,
+    sku=TEXT,
+    active=st.booleans(),
+    max_discount=PERCENT,
+    max_markup=PERCENT,
+    cost=PERCENT,
+    cost_currency=st.none() | st.sampled_from(["EUR", "PLN"]),
+    prices=st.lists(st.sampled_from(["1", "10", "9.5"]).map(lambda text: Price("EUR", Decimal(text))), max_size=1).map(
+        tuple
+    ),
+)
+
+
+@FEW
+@given(
+    products=st.lists(PRODUCT, max_size=7),
+    changed=st.sets(st.integers(1, 7)),
+    order=orders_by(PRODUCT_FIELDS),
+    count=st.integers(1, 8),
+)
+def test_products(products: list[NewProduct], changed: set[int], order: tuple[By, ...], count: int) -> None:
+    """Products are sorted by every field and by several, whatever they have none of, on pages of any size."""
+    watch = Watch()
+    shop = DealProducts(Table(Memory(), TABLE), "crm", watch)
+    made = []
+    for number, product in enumerate(products, 1):
+        made.append(shop.add(product))
+        watch.pass_(number % 2)
+    made = [shop.change(one.id, {"name": one.name}) if one.id in changed else one for one in made]
+
+    assert expected(made, order, PRODUCT_FIELDS) == read_whole(lambda wanted: shop.part(wanted, "me"), order, count)
+
+
+@FEW
+@given(
+    discounts=st.lists(st.sampled_from(["0", "5", "5.0", "99.5"]).map(Decimal), max_size=7),
+    removed=st.sets(st.integers(1, 7)),
+    changed=st.sets(st.integers(1, 7)),
+    order=orders_by(ORDER_FIELDS),
+    count=st.integers(1, 8),
+)
+def test_orders(
+    discounts: list[Decimal], removed: set[int], changed: set[int], order: tuple[By, ...], count: int
+) -> None:
+    """Orders are sorted by every field and by several, removed ones left out, on pages of any size."""
+    watch = Watch()
+    orders = DealOrders(Table(Memory(), TABLE), "crm", watch)
+    made: dict[int, DealOrder] = {}
+    for number, discount in enumerate(discounts, 1):
+        made[number] = orders.place((number * 5) % 7 + 10, discount)
+        watch.pass_(number % 2)
+    for number in changed & made.keys():
+        made[number] = orders.change(number, Decimal(50))
+    for number in removed & made.keys():
+        orders.remove(number)
+        del made[number]
+
+    assert expected(made.values(), order, ORDER_FIELDS) == read_whole(
+        lambda wanted: orders.part(wanted, "me"), order, count
+    )
+
+
+@FEW
+@given(
+    lines=st.lists(
+        st.tuples(
+            PRODUCT, st.sampled_from(["1", "9.99", "0.005"]), st.sampled_from(["0", "-50", "100"]), st.integers(1, 3)
+        ),
+        max_size=7,
+    ),
+    order=orders_by(LINE_FIELDS),
+    count=st.integers(1, 8),
+)
+def test_line_items(
+    lines: list[tuple[NewProduct, str, str, int]], order: tuple[By, ...], count: int
+) -> None:  # fmt: skip
+    """Line items are sorted by every field and by several, their value among them, on pages of any size."""
+    watch = Watch()
+    orders = DealOrders(Table(Memory(), TABLE), "crm", watch)
+    of_order = orders.lines(orders.place(1, Decimal(0)).id)
+    made = []
+    for number, (product, price, variation, quantity) in enumerate(lines):
+        of = sold(product)
+        made.append(of_order.add(NewLine(of, Decimal(price), "EUR", Decimal(variation), quantity)))
+        watch.pass_(number % 2)
+
+    assert expected(made, order, LINE_FIELDS) == read_whole(lambda wanted: of_order.part(wanted, "me"), order, count)
+
+
+def sold(product: NewProduct) -> Product:
+    now = Watch()()
+    parts = {name: getattr(product, name) for name in NewProduct.__dataclass_fields__}
+    return Product(**parts, id=1, created=now, updated=now)
+
+
+@pytest.mark.parametrize(
+    ("sortable", "shown"),
+    [
+        (deal_orders.SORTABLE, ORDER_FIELDS),
+        (deal_orders.SORTABLE_LINES, LINE_FIELDS),
+        (deal_products.SORTABLE, PRODUCT_FIELDS),
+    ],
+    ids=["orders", "line items", "products"],
+)
+def test_every_field_is_sortable(sortable: dict[str, Any], shown: Shown) -> None:
+    """Each resource can be sorted by every field that it shows, and by nothing else."""
+    assert shown.keys() == sortable.keys()
+
+
+@pytest.mark.parametrize(
+    ("order", "whole"),
+    [
+        ([], [By("id")]),
+        ([By("name")], [By("name"), By("id")]),
+        ([By("name", descending=True)], [By("name", descending=True), By("id")]),
+        ([By("id")], [By("id")]),
+        ([By("id", descending=True), By("name")], [By("id", descending=True)]),
+        ([By("a"), By("id"), By("b"), By("id")], [By("a"), By("id")]),
+    ],
+)
+def test_decisive(order: list[By], whole: list[By]) -> None:
+    """An order ends with the id, which settles what is left of ties; nothing behind it counts."""
+    assert decisive(order) == tuple(whole)
+
+
+class Setting:
+    """An account whose orders have falling discounts: 0.05, 0.04, … in the order of their ids."""
+
+    def __init__(self, count: int = 5) -> None:
+        self.memory = Memory()
+        self.recorder = Recorder(self.memory)
+        self.watch = Watch()
+        self.orders = DealOrders(Table(self.recorder, TABLE), "crm", self.watch)
+        for number in range(count):
+            self.orders.place(100 + number, Decimal(count - number) / 100)
+        self.orders.book.settle()
+
+    def ids(self, first: int, count: int, order: tuple[By, ...] = BY_DISCOUNT, reader: str = "me") -> list[int]:
+        return [one.id for one in self.orders.part(Wanted(first, count, order), reader).items]
+
+    def remembered(self) -> dict[tuple[str, str], dict[str, Any]]:
+        return {key: item for key, item in self.memory.scan(TABLE) if key[0].startswith("SORTED#")}
+
+
+@pytest.fixture
+def setting() -> Setting:
+    """Five orders: by discount they stand in the order 5, 4, 3, 2, 1."""
+    return Setting()
+
+
+def test_stable_while_orders_are_created(setting: Setting) -> None:
+    """What is created between two pages is not shown, and moves nothing."""
+    first = setting.ids(0, 2)
+    setting.orders.place(1, Decimal(0))
+
+    assert [first, setting.ids(2, 2), setting.ids(4, 2), setting.ids(6, 2)] == [[5, 4], [3, 2], [1], []]
+
+
+def test_stable_while_orders_are_changed(setting: Setting) -> None:
+    """What is changed between two pages stays where it was, and is shown as it now is."""
+    setting.ids(0, 2)
+    setting.orders.change(2, Decimal(0))
+    setting.orders.change(5, Decimal(90))
+
+    page = setting.orders.part(Wanted(2, 2, BY_DISCOUNT), "me").items
+    assert [(3, Decimal("0.03")), (2, Decimal(0))] == [(one.id, one.discount) for one in page]
+
+
+def test_stable_while_orders_are_removed(setting: Setting) -> None:
+    """What is removed between two pages is left out, and nothing moves up into a page that was read."""
+    setting.ids(0, 2)
+    for number in (5, 4, 3):
+        setting.orders.remove(number)
+
+    assert [setting.ids(2, 2), setting.ids(4, 2)] == [[2], [1]]
+
+
+def test_a_first_page_sorts_anew(setting: Setting) -> None:
+    """Every first page shows what there is now, and further pages go on with it."""
+    setting.ids(0, 2)
+    setting.orders.place(1, Decimal(0))
+
+    assert [setting.ids(0, 2), setting.ids(2, 2), setting.ids(4, 2)] == [[6, 5], [4, 3], [2, 1]]
+
+
+def test_newest_first_stays_together(setting: Setting) -> None:
+    """Newest first too, what is created between two pages pushes nothing along, even where the newest was removed."""
+    first = setting.ids(0, 2, NEWEST_FIRST)
+    for deal in range(3):
+        setting.orders.place(deal, Decimal(0))
+
+    assert [first, setting.ids(2, 2, NEWEST_FIRST), setting.ids(4, 2, NEWEST_FIRST)] == [[5, 4], [3, 2], [1]]
+    assert setting.ids(0, 2, NEWEST_FIRST) == [8, 7]
+
+
+def test_whether_there_is_more(setting: Setting) -> None:
+    """A page says whether there is more behind it, in every order, and when it is recalled."""
+    for order in (OLDEST_FIRST, NEWEST_FIRST, BY_DISCOUNT, (By("created_at", descending=True),)):
+        more = [setting.orders.part(Wanted(first, 2, order), "me").more for first in (0, 2, 4, 6)]
+        assert more == [True, True, False, False]
+        assert not setting.orders.part(Wanted(0, 5, order), "me").more
+
+
+def test_two_readers(setting: Setting) -> None:
+    """Each reader goes on with the sequence that its own first page showed."""
+    mine = setting.ids(0, 2, reader="me")
+    setting.orders.place(1, Decimal(0))
+    theirs = setting.ids(0, 2, reader="you")
+
+    assert [mine, theirs] == [[5, 4], [6, 5]]
+    assert [setting.ids(2, 2, reader="me"), setting.ids(2, 2, reader="you")] == [[3, 2], [4, 3]]
+
+
+def test_two_orders_of_one_reader(setting: Setting) -> None:
+    """Sequences of different orders do not disturb each other."""
+    setting.ids(0, 2)
+    setting.ids(0, 2, (By("discount", descending=True),))
+
+    assert [setting.ids(2, 2), setting.ids(2, 2, (By("discount", descending=True),))] == [[3, 2], [3, 4]]
+
+
+def test_remembered_for_a_while(setting: Setting) -> None:
+    """A sequence is good for a minute; then further pages are sorted anew."""
+    setting.ids(0, 2)
+    setting.orders.place(1, Decimal(0))
+
+    setting.watch.pass_(REMEMBERED.total_seconds() - 1)
+    assert setting.ids(2, 2) == [3, 2]
+    setting.watch.pass_(2)
+    assert setting.ids(2, 2) == [4, 3]
+
+
+def test_the_table_forgets_it_too(setting: Setting) -> None:
+    """What is remembered says when it ends, for the table to delete it."""
+    setting.ids(0, 2)
+
+    ((_, item),) = setting.remembered().items()
+    assert int(item["expires"]["N"]) == int((setting.watch() + timedelta(seconds=60)).timestamp())
+
+
+def test_a_further_page_without_a_first(setting: Setting) -> None:
+    """A further page can be asked for first; those behind it go on with its sequence."""
+    page = setting.ids(2, 2)
+    setting.orders.place(1, Decimal(0))
+
+    assert [page, setting.ids(4, 2)] == [[3, 2], [1]]
+
+
+def test_a_list_of_one_page_is_not_remembered(setting: Setting) -> None:
+    """Where there is no further page nothing is written."""
+    for order in (BY_DISCOUNT, NEWEST_FIRST, OLDEST_FIRST):
+        setting.ids(0, 5, order)
+
+    assert setting.remembered() == {}
+
+
+def test_a_further_page_does_not_read_everything() -> None:
+    """A further page costs the sequence's part and the orders that it shows."""
+    setting = Setting(60)
+    setting.ids(0, 20)
+    setting.recorder.calls.clear()
+
+    assert setting.ids(20, 20) == list(range(40, 20, -1))
+    assert setting.recorder.operations == ["BatchGetItem", "BatchGetItem"]
+
+
+MANY = 2_100
+
+
+@pytest.fixture(scope="module")
+def many() -> Setting:
+    """More orders than one part of a sequence holds."""
+    return Setting(MANY)
+
+
+def whole(setting: Setting) -> list[int]:
+    """What the list shows in one page."""
+    return setting.ids(0, 100_000, reader="somebody else")
+
+
+def test_more_than_a_thousand(many: Setting) -> None:
+    """A long sequence stands in parts, and pages across them are whole."""
+    assert len(whole(many)) == MANY
+    first = many.ids(0, 500)
+    assert len(many.remembered()) == 3
+    many.recorder.calls.clear()
+
+    pages = [many.ids(start, 500) for start in range(500, 2_500, 500)]
+
+    assert [one for page in [first, *pages] for one in page] == list(range(MANY, 0, -1))
+    assert [len(page) for page in pages] == [500, 500, 500, 100]
+    assert many.ids(998, 4) == list(range(MANY - 998, MANY - 1_002, -1))
+    assert "Query" not in many.recorder.operations
+
+
+@pytest.mark.parametrize("stale", ["000000", "000001"])
+def test_parts_of_two_sequences(many: Setting, stale: str) -> None:
+    """Parts of two sequences never pass for one: where they meet, the list is sorted anew."""
+    before = {MANY: Decimal(1) / 100, 1: Decimal(MANY) / 100}
+    many.ids(0, 500)
+    old = many.remembered()
+    many.orders.change(MANY, Decimal(99))
+    many.ids(0, 500)
+    for (partition, sort), item in old.items():
+        if sort == stale:
+            assert many.remembered()[partition, sort] != item
+            many.memory.load(TABLE, item)
+
+    try:
+        assert many.ids(900, 200) == whole(many)[900:1_100]
+        assert many.ids(1_000, 10) == whole(many)[1_000:1_010]
+    finally:
+        many.orders.change(MANY, before[MANY])
+
+
+def test_a_part_that_is_lost(many: Setting) -> None:
+    """Where a part is missing, the list is sorted anew."""
+    many.ids(0, 500)
+    ((partition, sort),) = [key for key in many.remembered() if key[1] == "000001"]
+    Table(many.memory, TABLE).delete_all([(partition, sort)])
+
+    assert many.ids(1_000, 10) == whole(many)[1_000:1_010]
+    assert many.ids(5, 10) == whole(many)[5:15]
+
+
+def test_a_shorter_sequence_after_a_longer_one() -> None:
+    """What is left of a longer sequence is no part of the shorter one after it."""
+    setting = Setting(1_050)
+    setting.ids(0, 100)
+    for number in range(1_050, 990, -1):
+        setting.orders.remove(number)
+    setting.ids(0, 100)
+
+    assert setting.ids(900, 200) == whole(setting)[900:]
+    assert setting.ids(1_000, 100) == []
+    assert not setting.orders.part(Wanted(900, 200, BY_DISCOUNT), "me").more
+
+
+def test_read_in_the_service_s_own_pages() -> None:
+    """A list is whole also where the service answers in small portions."""
+    memory = Memory(query_page=3, batch_page=2)
+    book = OrderBook(Table(memory, TABLE), "book", now=Watch())
+    for number in range(10):
+        book.place(lambda _, number=number: Draft({"value": {"id": number + 1, "rank": -number}}, []))  # type: ignore[misc] # bound now
+    fields: dict[str, Callable[[dict[str, Any]], Any]] = {"id": lambda one: one["id"], "rank": lambda one: one["rank"]}
+    listed = SortedList(Table(memory, TABLE), book, "book", lambda entry: entry["value"], fields, "me", Watch())
+
+    found = [one["id"] for first in (0, 4, 8) for one in listed.part(Wanted(first, 4, (By("rank"),))).items]
+    assert found == list(range(10, 0, -1))
+
+
+def test_chosen_ones(setting: Setting) -> None:
+    """Of some ids only, those that there are are sorted and put on pages."""
+    only = frozenset({1, 3, 5, 77, 2**53})
+
+    assert [
+        [one.id for one in setting.orders.part(Wanted(first, 2, BY_DISCOUNT, only), "me").items] for first in (0, 2)
+    ] == [[5, 3], [1]]
+    assert setting.remembered() == {}
+
+
+def lines_of(setting: Setting) -> Lines:
+    return setting.orders.lines(1)
+
+
+def test_line_items_are_remembered_by_their_positions(setting: Setting) -> None:
+    """The ids of line items are no positions of their book, and are still found again on further pages."""
+    product = sold(NewProduct(name="x"))
+    lines = lines_of(setting)
+    made = [lines.add(NewLine(product, Decimal(10 - n), "EUR", Decimal(0), 1)).id for n in range(5)]
+
+    pages = [lines.part(Wanted(first, 2, (By("price"),)), "me") for first in (0, 2, 4)]
+
+    assert [one.id for page in pages for one in page.items] == made[::-1]
+    assert [page.more for page in pages] == [True, True, False]
+
+
+def test_what_is_written_is_overwritten(setting: Setting) -> None:
+    """A torn write of a sequence is none: its first part alone does not lead into an older one's second."""
+    setting.ids(0, 2)
+    ((partition, sort), item) = next(iter(setting.remembered().items()))
+    Table(setting.memory, TABLE).put(
+        Put({"pk": partition, "sk": sort, "name": "new", "total": 1_500, "positions": b"", "expires": 2**40})
+    )
+
+    assert item["name"] != {"S": "new"}
+    assert setting.ids(1_000, 10) == []

@@ -1,0 +1,387 @@
+"""Certificates for orders: assigned, waited for, given back; on a table in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+
+from ordering.aws.dynamodb import Table
+from ordering.book.lifecycle import EcardStatus, Moment
+from ordering.ecards.assignment import STOCKS_AT_ONCE, Assignment
+from ordering.ecards.catalogue import Ecard, EcardCatalogue, FaceValue, Wish
+from ordering.ecards.certificates import Certificates, Ranges, Stock, read_shelves, size
+from ordering.ecards.orders import EcardOrders, EcardRequest
+from ordering.ecards.records import EcardOrder, Held, Participant
+from ordering.errors import NotFound
+from support.aws.fake_connections import Recorder
+from support.aws.faults import Faulty, interrupted, refused
+from support.aws.memory import Memory
+
+START = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
+MANY = [Stock(1, f"{number:03}") for number in range(100)]
+A, B = MANY[:2]
+CARDS = [Ecard(1, "Books", "", "ruble", tuple(FaceValue(stock.face_value, Decimal(1)) for stock in MANY))]
+JOHN = Participant("john@example.com", "John Doe", "79251153242")
+
+
+class Labels:
+    """A sealer that hides nothing."""
+
+    def seal(self, plain: bytes, context: bytes) -> bytes:
+        return context + plain
+
+    def open(self, sealed: bytes, context: bytes) -> bytes:
+        return sealed.removeprefix(context)
+
+
+@dataclass
+class Shop:
+    """Some companies with money, and stock, on one table; each order comes a minute after the one before."""
+
+    table: Table = field(default_factory=lambda: Table(Memory(), "OrdersTable", first_pause=0.0))
+    now: datetime = START
+
+    def __post_init__(self) -> None:
+        self.faulty = Faulty(self.table.send)
+        self.recorder = Recorder(self.faulty)
+        self.table = replace(self.table, send=self.recorder)
+        self.assignment = Assignment(self.table, now=lambda: self.now)
+
+    def company(self, name: str = "acme") -> EcardOrders:
+        return EcardOrders(self.table, name, now=lambda: self.now)
+
+    def place(self, order_id: str, *wanted: tuple[Stock, int], company: str = "acme", money: int = 10_000) -> None:
+        self.now += timedelta(minutes=1)
+        catalogue = EcardCatalogue(self.table, company)
+        catalogue.publish(CARDS)
+        orders = self.company(company)
+        orders.top_up(order_id, Decimal(money))
+        wishes = [Wish(stock.card_id, stock.face_value, count) for stock, count in wanted]
+        orders.place(EcardRequest(order_id, JOHN, wishes), company_name="Acme", catalogue=catalogue)
+
+    def park(self, order_id: str, *wanted: tuple[Stock, int], company: str = "acme") -> None:
+        self.place(order_id, *wanted, company=company)
+        assert self.assignment.assign(company, order_id).status is EcardStatus.AWAITING
+
+    def load(self, stock: Stock, count: int, batch: str = "l1") -> None:
+        Certificates(self.table, Labels()).load(stock, batch, [f"{batch}-{number}" for number in range(count)])
+
+    def order(self, order_id: str, company: str = "acme") -> EcardOrder:
+        return self.company(company).order(order_id)
+
+    def statuses(self, *order_ids: str) -> list[str]:
+        return [str(self.order(order_id).status) for order_id in order_ids]
+
+    def free(self, stock: Stock) -> Ranges:
+        return read_shelves(self.table, [stock])[stock].free
+
+    def parked(self, stock: Stock) -> list[str]:
+        return [item["orderId"] for item in self.table.query(f"PARKED#{stock}", " ", "\U0010ffff")]
+
+
+@pytest.fixture
+def shop() -> Shop:
+    return Shop()
+
+
+def held(order: EcardOrder) -> list[tuple[Stock, int]]:
+    return [(one.stock, size(one.ranges)) for one in order.assigned]
+
+
+# Assigning -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_paid_order_gets_its_certificates(shop: Shop) -> None:
+    """An order gets ranges of positions for each card and face value, those of several lines together."""
+    shop.load(A, 10)
+    shop.load(B, 10)
+    shop.place("a", (B, 2), (A, 3), (B, 1))
+    order = shop.assignment.assign("acme", "a")
+
+    assert order == shop.order("a")
+    assert order.assigned == (Held(A, ((1, 3),)), Held(B, ((1, 3),)))
+    assert order.state.history[-1] == Moment(EcardStatus.READY, shop.now)
+    assert (shop.free(A), shop.free(B)) == (((4, 10),), ((4, 10),))
+    assert [entry.status for entry in shop.company().page(0, 9).items] == [EcardStatus.READY]
+
+
+def test_assigning_again_changes_nothing(shop: Shop) -> None:
+    """An order that has its certificates gets no others."""
+    shop.load(A, 10)
+    shop.place("a", (A, 3))
+
+    assert shop.assignment.assign("acme", "a") == shop.assignment.assign("acme", "a")
+    assert shop.free(A) == ((4, 10),)
+
+
+def test_an_unpaid_order_gets_none(shop: Shop) -> None:
+    """An order that waits for money is left as it is."""
+    shop.load(A, 3)
+    shop.place("a", (A, 3), money=2)
+    order = shop.assignment.assign("acme", "a")
+
+    assert (order.status, order.assigned, shop.free(A)) == (EcardStatus.CREATED, (), ((1, 3),))
+
+
+def test_assigning_costs_the_same(shop: Shop) -> None:
+    """Two reads and one transaction assign certificates, one or a thousand."""
+    shop.load(A, 2_000)
+    for order_id, count in (("a", 1), ("b", 1_000)):
+        shop.place(order_id, (A, count))
+        shop.recorder.calls.clear()
+        shop.assignment.assign("acme", order_id)
+        assert shop.recorder.operations == ["GetItem", "BatchGetItem", "TransactWriteItems"]
+        assert len(shop.recorder.calls[-1][1]["TransactItems"]) == 3
+
+
+def test_two_orders_at_once(shop: Shop) -> None:
+    """Of two orders that stock suffices for one of, one gets it and the other waits."""
+    shop.load(A, 3)
+    shop.place("a", (A, 2))
+    shop.place("b", (A, 2))
+    shop.faulty.meet("TransactWriteItems", interrupted(lambda: shop.assignment.assign("acme", "b")))
+    shop.assignment.assign("acme", "a")
+
+    assert shop.statuses("a", "b") == ["AwaitingCertificateAssignment", "ReadyForDelivery"]
+    assert (shop.parked(A), shop.free(A)) == (["a"], ((3, 3),))
+
+
+def test_all_or_nothing(shop: Shop) -> None:
+    """An order that one of its stocks is short for takes nothing from the others."""
+    shop.load(A, 5)
+    shop.park("a", (A, 1), (B, 1))
+
+    assert (shop.order("a").assigned, shop.free(A), shop.parked(B)) == ((), ((1, 5),), ["a"])
+
+
+def test_unknown_orders(shop: Shop) -> None:
+    """An unknown order is not found."""
+    for ask in (shop.assignment.assign, shop.assignment.take_back):
+        with pytest.raises(NotFound):
+            ask("acme", "a")
+
+
+# Waiting -------------------------------------------------------------------------------------------------------------
+
+
+def test_an_order_waits_for_the_first_short_stock(shop: Shop) -> None:
+    """An order waits for the first stock that is short, in one place only, and that stays so."""
+    shop.park("a", (B, 1), (A, 1))
+    before = shop.order("a")
+
+    assert (shop.parked(A), shop.parked(B), before.parked) == (["a"], [], A)
+    assert before.state.history[-1] == Moment(EcardStatus.AWAITING, shop.now)
+    assert shop.assignment.assign("acme", "a") == before
+
+
+def test_stock_moves_waiting_orders_on(shop: Shop) -> None:
+    """When stock arrives, waiting orders get it, oldest first over all companies."""
+    for order_id, company in (("c", "other"), ("b", "acme"), ("a", "other")):
+        shop.park(order_id, (A, 2), company=company)
+    assert shop.parked(A) == ["c", "b", "a"]
+    shop.load(A, 5)
+    shop.assignment.assign_parked(A)
+
+    assert shop.parked(A) == ["a"]
+    assert [shop.order("c", "other").status, shop.order("b").status] == [EcardStatus.READY] * 2
+    assert shop.order("c", "other").assigned == (Held(A, ((1, 2),)),)
+
+
+def test_one_that_needs_more_holds_nobody_up(shop: Shop) -> None:
+    """An order that needs more than is free goes on waiting, and those behind it are moved on."""
+    shop.park("a", (A, 3))
+    shop.park("b", (A, 1))
+    shop.load(A, 2)
+    shop.assignment.assign_parked(A)
+
+    assert (shop.parked(A), shop.free(A)) == (["a"], ((2, 2),))
+
+
+def test_an_order_goes_on_to_wait_elsewhere(shop: Shop) -> None:
+    """An order that another stock is short for waits there next, without a move."""
+    shop.park("a", (A, 1), (B, 1))
+    shop.load(A, 1)
+    shop.assignment.assign_parked(A)
+    order = shop.order("a")
+
+    assert (shop.parked(A), shop.parked(B), order.parked, order.assigned) == ([], ["a"], B, ())
+    assert [str(moment.status) for moment in order.state.history] == ["Payed", "AwaitingCertificateAssignment"]
+    shop.load(B, 1)
+    shop.assignment.assign_parked(B)
+    assert held(shop.order("a")) == [(A, 1), (B, 1)]
+
+
+def test_stock_that_arrives_as_an_order_is_parked(shop: Shop) -> None:
+    """An order cannot be parked past stock that arrives between its read and its write."""
+
+    def arrive() -> None:
+        shop.load(A, 1)
+        shop.assignment.assign_parked(A)
+
+    shop.place("a", (A, 1))
+    shop.faulty.meet("TransactWriteItems", interrupted(arrive))
+
+    assert shop.assignment.assign("acme", "a").status is EcardStatus.READY
+    assert shop.parked(A) == []
+
+
+def test_moving_on_is_repeated_after_a_crash(shop: Shop) -> None:
+    """Whoever moves waiting orders on can die after any of them, and be repeated by anyone."""
+    for order_id in "abc":
+        shop.park(order_id, (A, 1))
+    shop.load(A, 3)
+    shop.faulty.meet("TransactWriteItems", refused(RuntimeError("died")), after=1)
+    with pytest.raises(RuntimeError):
+        shop.assignment.assign_parked(A)
+    assert shop.parked(A) == ["b", "c"]
+    for _ in range(2):
+        shop.assignment.assign_parked(A)
+
+    assert (shop.parked(A), shop.free(A)) == ([], ())
+
+
+def test_nothing_free_costs_one_read(shop: Shop) -> None:
+    """Where nothing is free, nobody looks who waits."""
+    shop.park("a", (A, 1))
+    shop.recorder.calls.clear()
+    shop.assignment.assign_parked(A)
+
+    assert shop.recorder.operations == ["BatchGetItem"]
+
+
+# Many stocks ---------------------------------------------------------------------------------------------------------
+
+
+def stocked(shop: Shop, stocks: Sequence[Stock] = MANY) -> None:
+    for stock in stocks:
+        shop.load(stock, 1)
+
+
+def test_the_largest_order_gets_all(shop: Shop) -> None:
+    """An order for 100 stocks, more than a transaction can take from, gets all of them in two."""
+    stocked(shop)
+    shop.place("a", *[(stock, 1) for stock in MANY])
+    shop.recorder.calls.clear()
+    order = shop.assignment.assign("acme", "a")
+
+    assert (order.status, held(order)) == (EcardStatus.READY, [(stock, 1) for stock in MANY])
+    assert shop.recorder.operations.count("TransactWriteItems") == 2
+    assert all(shop.free(stock) == () for stock in MANY)
+
+
+def crash_after_the_first_step(shop: Shop) -> EcardOrder:
+    shop.faulty.meet("TransactWriteItems", refused(RuntimeError("died")), after=1)
+    with pytest.raises(RuntimeError):
+        shop.assignment.assign("acme", "a")
+    return shop.order("a")
+
+
+def test_a_crash_between_the_steps(shop: Shop) -> None:
+    """Between the two steps an order is Payed and holds what it got; whoever carries on gets the rest."""
+    stocked(shop)
+    shop.place("a", *[(stock, 1) for stock in MANY])
+    order = crash_after_the_first_step(shop)
+
+    assert (order.status, len(order.assigned), order.state.version) == (EcardStatus.PAYED, 90, 2)
+    assert shop.company().carry_on("a").status is EcardStatus.READY
+
+
+def test_a_crash_between_the_steps_of_a_waiting_order(shop: Shop) -> None:
+    """An order that waited still stands where it is found when the first of its two steps is all that was taken."""
+    stocked(shop, MANY[1:])
+    shop.park("a", *[(stock, 1) for stock in MANY])
+    shop.load(A, 1)
+    order = crash_after_the_first_step(shop)
+
+    assert (order.status, order.parked) == (EcardStatus.AWAITING, MANY[90])
+    assert (shop.parked(A), shop.parked(MANY[90])) == ([], ["a"])
+    shop.assignment.assign_parked(MANY[90])
+    assert (shop.order("a").status, shop.parked(MANY[90])) == (EcardStatus.READY, [])
+
+
+def test_a_waiting_order_fits_its_transactions(shop: Shop) -> None:
+    """An order that waited takes from as many stocks at once as any, and its own writes still fit."""
+    stocked(shop, MANY[1:])
+    shop.park("a", *[(stock, 1) for stock in MANY])
+    shop.load(A, 1)
+    shop.recorder.calls.clear()
+    shop.assignment.assign_parked(A)
+    sizes = [len(request["TransactItems"]) for name, request in shop.recorder.calls if name == "TransactWriteItems"]
+
+    assert (shop.statuses("a"), sizes) == (["ReadyForDelivery"], [1 + STOCKS_AT_ONCE + 2, 2 + 10 + 1])
+
+
+def test_short_at_the_second_step(shop: Shop) -> None:
+    """An order whose second step finds stock short keeps what it holds, and waits for the rest."""
+    stocked(shop)
+    shop.place("a", *[(stock, 1) for stock in MANY])
+    shop.place("b", (MANY[95], 1))
+    shop.faulty.meet("TransactWriteItems", interrupted(lambda: shop.assignment.assign("acme", "b")), after=1)
+    order = shop.assignment.assign("acme", "a")
+
+    assert (order.status, len(order.assigned), order.parked) == (EcardStatus.AWAITING, 90, MANY[95])
+    shop.load(MANY[95], 1, "l2")
+    shop.assignment.assign_parked(MANY[95])
+    assert shop.order("a").status is EcardStatus.READY
+
+
+def test_what_was_held_between_the_steps_returns(shop: Shop) -> None:
+    """An order that is cancelled between its two steps gives back what it held."""
+    stocked(shop)
+    shop.place("a", *[(stock, 1) for stock in MANY])
+    crash_after_the_first_step(shop)
+    order = shop.company().cancel("a")
+
+    assert (order.status, order.returning) == (EcardStatus.CANCELLED, ())
+    assert all(shop.free(stock) == ((1, 1),) for stock in MANY)
+
+
+# Giving back ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_cancelled_order_waits_no_more(shop: Shop) -> None:
+    """An order that is cancelled while it waits for stock gets none when it arrives."""
+    shop.park("a", (A, 1))
+    shop.company().cancel("a")
+    shop.load(A, 1)
+    shop.assignment.assign_parked(A)
+
+    assert (shop.statuses("a"), shop.parked(A), shop.free(A)) == (["Cancelled"], [], ((1, 1),))
+
+
+def test_what_returns_goes_to_whoever_waits(shop: Shop) -> None:
+    """Certificates that a cancelled order returns move on the orders that wait for them."""
+    shop.load(A, 2)
+    shop.place("a", (A, 2))
+    shop.assignment.assign("acme", "a")
+    shop.park("b", (A, 2), company="other")
+    shop.company().cancel("a")
+
+    assert shop.order("b", "other").assigned == (Held(A, ((1, 2),)),)
+
+
+def test_two_return_the_same_order(shop: Shop) -> None:
+    """Certificates return once, whoever else returns them at the same moment."""
+    shop.load(A, 2)
+    shop.load(B, 2)
+    shop.place("a", (A, 2), (B, 1))
+    shop.assignment.assign("acme", "a")
+    # The cancellation itself is the first transaction, the first return the second.
+    shop.faulty.meet("TransactWriteItems", interrupted(lambda: shop.assignment.take_back("acme", "a")), after=1)
+    order = shop.company().cancel("a")
+
+    assert (order.returning, shop.free(A), shop.free(B)) == ((), ((1, 2),), ((1, 2),))
+
+
+def test_only_what_is_returned_is_taken_back(shop: Shop) -> None:
+    """Taking back from an order that has nothing to return does nothing."""
+    shop.load(A, 2)
+    shop.place("a", (A, 2))
+    ready = shop.assignment.assign("acme", "a")
+
+    assert shop.assignment.take_back("acme", "a") == ready
+    assert shop.free(A) == ()

@@ -1,0 +1,158 @@
+"""Balances and their ledger, on a table in memory."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from decimal import Decimal
+
+import pytest
+
+from ordering.aws.dynamodb import Put, Table, TransactionRefused, Write
+from ordering.ecards.balance import Balance, LedgerEntry, company_of, from_hundredths, to_hundredths
+from ordering.errors import KeyReused
+from support.aws.faults import Faulty, answer_lost
+from support.aws.memory import Memory
+
+AT = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
+LATER = datetime(2026, 1, 2, 12, 0, 0, tzinfo=UTC)
+
+
+@pytest.fixture
+def table() -> Table:
+    return Table(Memory(), "OrdersTable", first_pause=0.0)
+
+
+@pytest.fixture
+def balance(table: Table) -> Balance:
+    return Balance(table, "acme")
+
+
+def test_there_is_nothing_at_first(balance: Balance) -> None:
+    """A company that nobody topped up has 0."""
+    assert (balance.amount(), [*balance.entries()]) == (Decimal(0), [])
+
+
+def test_top_up(balance: Balance) -> None:
+    """A top-up raises the balance and stands in the ledger."""
+    balance.top_up("t1", Decimal("100500.50"), AT)
+    balance.top_up("t2", Decimal(1), LATER)
+
+    assert balance.amount() == Decimal("100501.50")
+    assert [*balance.entries()] == [
+        LedgerEntry("topup#t1", Decimal("100500.5"), AT),
+        LedgerEntry("topup#t2", Decimal(1), LATER),
+    ]
+
+
+def test_a_top_up_is_applied_once(balance: Balance) -> None:
+    """However often an operation is repeated, it counts once."""
+    for _ in range(3):
+        balance.top_up("t1", Decimal(100), AT)
+
+    assert (balance.amount(), len([*balance.entries()])) == (Decimal(100), 1)
+
+
+def test_a_top_up_whose_answer_is_lost(table: Table) -> None:
+    """A top-up that took effect before its answer was lost is not applied again."""
+    faulty = Faulty(table.send)
+    faulty.meet("TransactWriteItems", answer_lost)
+    balance = Balance(Table(faulty, "OrdersTable", first_pause=0.0), "acme")
+    balance.top_up("t1", Decimal(100), AT)
+
+    assert (balance.amount(), faulty.calls.count("TransactWriteItems")) == (Decimal(100), 2)
+
+
+def test_an_operation_is_one_amount(balance: Balance) -> None:
+    """Another amount under an operation's name is refused and changes nothing."""
+    balance.top_up("t1", Decimal(100), AT)
+
+    with pytest.raises(KeyReused):
+        balance.top_up("t1", Decimal(101), AT)
+    assert balance.amount() == Decimal(100)
+
+
+@pytest.mark.parametrize(
+    ("operation", "amount"), [("", "1"), ("x" * 201, "1"), ("t", "0"), ("t", "-1"), ("t", "0.001")]
+)
+def test_what_is_no_top_up(balance: Balance, operation: str, amount: str) -> None:
+    """A top-up has a name and a positive amount of at most two decimals."""
+    with pytest.raises(ValueError, match=r"top-up|decimals"):
+        balance.top_up(operation, Decimal(amount), AT)
+
+
+def test_a_debit_and_its_refund(table: Table, balance: Balance) -> None:
+    """What is taken for an order and given back stands in the ledger by the order's id."""
+    balance.top_up("t1", Decimal(100), AT)
+    table.transact(balance.debit("a", Decimal("99.99"), AT))
+    left = balance.amount()
+    table.transact(balance.refund("a", Decimal("99.99"), LATER))
+
+    assert (left, balance.amount()) == (Decimal("0.01"), Decimal(100))
+    assert [(entry.purpose, entry.amount) for entry in balance.entries()] == [
+        ("debit#a", Decimal("-99.99")),
+        ("refund#a", Decimal("99.99")),
+        ("topup#t1", Decimal(100)),
+    ]
+
+
+@pytest.mark.parametrize("operation", ["debit", "refund"])
+def test_an_order_is_debited_and_refunded_once(table: Table, balance: Balance, operation: str) -> None:
+    """A second debit or refund for one order is refused."""
+    balance.top_up("t1", Decimal(100), AT)
+    change = getattr(balance, operation)
+    table.transact(change("a", Decimal(10), AT))
+    before = balance.amount()
+
+    with pytest.raises(TransactionRefused):
+        table.transact(change("a", Decimal(10), AT))
+    assert balance.amount() == before
+
+
+@pytest.mark.parametrize(("topped_up", "covered"), [("9.99", False), ("10.00", True), ("10.01", True)])
+def test_the_balance_is_never_negative(table: Table, balance: Balance, topped_up: str, covered: bool) -> None:  # noqa: FBT001 - a parameter
+    """A debit is refused unless the balance covers it, and its opposite is held to the same cent."""
+    balance.top_up("t1", Decimal(topped_up), AT)
+    debit = balance.debit("a", Decimal(10), AT)
+    marked: list[Write] = [Put({"pk": "MARK", "sk": "-"}), balance.too_small(Decimal(10))]
+    granted, refused = (debit, marked) if covered else (marked, debit)
+
+    with pytest.raises(TransactionRefused):
+        table.transact(refused)
+    assert balance.amount() == Decimal(topped_up)
+    table.transact(granted)
+
+
+def test_without_a_balance_everything_is_too_much(table: Table, balance: Balance) -> None:
+    """Where there is no balance yet, a debit is refused and the balance counts as too small."""
+    with pytest.raises(TransactionRefused):
+        table.transact(balance.debit("a", Decimal("0.01"), AT))
+
+    table.transact([Put({"pk": "MARK", "sk": "-"}), balance.too_small(Decimal("0.01"))])
+
+
+def test_nothing_needs_no_entry(balance: Balance) -> None:
+    """An order for nothing is neither debited nor refunded."""
+    assert (balance.debit("a", Decimal(0), AT), balance.refund("a", Decimal("0.00"), AT)) == ([], [])
+
+
+def test_companies_have_their_own(table: Table, balance: Balance) -> None:
+    """A company's top-up is not another's."""
+    balance.top_up("t1", Decimal(100), AT)
+    other = Balance(table, "other")
+
+    assert (other.amount(), [*other.entries()]) == (Decimal(0), [])
+
+
+@pytest.mark.parametrize(
+    ("amount", "hundredths", "text"),
+    [("100500", 10_050_000, "100500"), ("0.01", 1, "0.01"), ("10.50", 1050, "10.5"), ("1E+2", 10_000, "100")],
+)
+def test_units(amount: str, hundredths: int, text: str) -> None:
+    """Amounts are kept in hundredths, exactly, and read without needless decimals."""
+    assert to_hundredths(Decimal(amount)) == hundredths
+    assert str(from_hundredths(hundredths)) == text
+
+
+def test_whose_balance_a_partition_holds(balance: Balance) -> None:
+    """A balance is known by its partition, and nothing else is taken for one."""
+    assert (company_of(balance.key[0]), company_of("LEDGER#acme")) == ("acme", None)

@@ -1,0 +1,151 @@
+"""What a company can order, on a table in memory."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from decimal import Decimal
+
+import pytest
+
+from ordering.aws.dynamodb import Table
+from ordering.ecards.catalogue import FRESH_FOR, Ecard, EcardCatalogue, FaceValue, Line, NotOnOffer, RecentEcards, Wish
+from support.aws.fake_connections import Recorder
+from support.aws.memory import Memory
+
+BOOKS = Ecard(
+    1, "Books", "All of them", "ruble", (FaceValue("100 ₽", Decimal("110.50")), FaceValue("500 ₽", Decimal(500)))
+)
+FILMS = Ecard(2, "Films", "", "month", (FaceValue("3", Decimal("0.10")),))
+
+
+class Seconds:
+    """A clock that stands still until it is moved."""
+
+    def __init__(self) -> None:
+        self.now = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def table() -> Table:
+    return Table(Memory(), "CatalogueTable", first_pause=0.0)
+
+
+@pytest.fixture
+def catalogue(table: Table) -> EcardCatalogue:
+    return EcardCatalogue(table, "acme")
+
+
+def priced(price: str) -> Ecard:
+    return replace(FILMS, face_values=(FaceValue("3", Decimal(price)),))
+
+
+def test_nothing_before_a_first_publication(catalogue: EcardCatalogue) -> None:
+    """A company without a catalogue can order nothing."""
+    assert catalogue.ecards() == ()
+
+
+def test_what_is_published_is_read(catalogue: EcardCatalogue) -> None:
+    """Cards come back as they were published, in their order, prices with their decimals."""
+    catalogue.publish([FILMS, BOOKS])
+
+    assert catalogue.ecards() == (FILMS, BOOKS)
+    assert str(catalogue.ecards()[1].face_values[0].price) == "110.50"
+
+
+def test_publishing_replaces_everything(catalogue: EcardCatalogue) -> None:
+    """After another publication nothing of the old one is offered."""
+    catalogue.publish([BOOKS])
+    catalogue.publish([FILMS])
+
+    assert catalogue.ecards() == (FILMS,)
+
+
+def test_companies_have_their_own(table: Table, catalogue: EcardCatalogue) -> None:
+    """What one company can order is not offered to another."""
+    catalogue.publish([BOOKS])
+
+    assert EcardCatalogue(table, "other").ecards() == ()
+
+
+def test_prices(catalogue: EcardCatalogue) -> None:
+    """Lines come in the order of the wishes, each with its card's name and its own price; one card may come twice."""
+    catalogue.publish([BOOKS, FILMS])
+    wishes = [Wish(2, "3", 7), Wish(1, "100 ₽", 1), Wish(2, "3", 1)]
+
+    assert catalogue.price(wishes) == (
+        Line(2, "3", 7, "Films", Decimal("0.10")),
+        Line(1, "100 ₽", 1, "Books", Decimal("110.50")),
+        Line(2, "3", 1, "Films", Decimal("0.10")),
+    )
+
+
+def test_what_is_not_on_offer(catalogue: EcardCatalogue) -> None:
+    """Every wish that cannot be had is told by its index, and whether its card or its face value is unknown."""
+    catalogue.publish([BOOKS, FILMS])
+
+    with pytest.raises(NotOnOffer) as raised:
+        catalogue.price([Wish(3, "3", 1), Wish(1, "500 ₽", 1), Wish(1, "3", 1), Wish(2, "100 ₽", 1)])
+    assert raised.value.wishes == ((0, "card"), (2, "face value"), (3, "face value"))
+
+
+@pytest.mark.parametrize(
+    ("cards", "said"),
+    [
+        ([BOOKS, replace(FILMS, id=1)], "card 1 is there twice"),
+        ([replace(FILMS, face_values=FILMS.face_values * 2)], "face value 3 is there twice"),
+        ([replace(FILMS, id=0)], "an id from 1"),
+        ([replace(FILMS, id=2**31)], "an id from 1"),
+        ([replace(FILMS, name="")], "a name of 1 to 250"),
+        ([replace(FILMS, name="x" * 251)], "a name of 1 to 250"),
+        ([replace(FILMS, face_values=(FaceValue("x" * 251, Decimal(1)),))], "no name"),
+        ([replace(FILMS, face_values=(FaceValue("", Decimal(1)),))], "no name"),
+        ([priced("0.001")], "no price"),
+        ([priced("-0.01")], "no price"),
+        ([priced("10000000.01")], "no price"),
+        ([priced("NaN")], "no price"),
+        ([replace(FILMS, description="₽" * 140_000)], "bytes"),
+    ],
+)
+def test_what_cannot_be_published(catalogue: EcardCatalogue, cards: list[Ecard], said: str) -> None:
+    """A catalogue with a fault is refused with words for it, and the old one stays in force."""
+    catalogue.publish([BOOKS])
+
+    with pytest.raises(ValueError, match=said):
+        catalogue.publish(cards)
+    assert catalogue.ecards() == (BOOKS,)
+
+
+def test_a_catalogue_that_just_fits(catalogue: EcardCatalogue) -> None:
+    """What fits one item of the service is published."""
+    catalogue.publish([replace(FILMS, description="x" * (398 * 1024))])
+
+    assert len(catalogue.ecards()[0].description) == 398 * 1024
+
+
+def test_catalogues_are_remembered_for_a_moment(table: Table) -> None:
+    """A warm process goes on with a catalogue for two seconds, then sees what was published elsewhere."""
+    seconds, recorder = Seconds(), Recorder(table.send)
+    writer = EcardCatalogue(table, "acme")
+    writer.publish([BOOKS])
+    reader = EcardCatalogue(Table(recorder, "CatalogueTable"), "acme", RecentEcards(seconds=seconds))
+
+    assert (reader.ecards(), len(recorder.calls)) == ((BOOKS,), 1)
+    writer.publish([FILMS])
+    seconds.now += FRESH_FOR - 0.01
+    assert (reader.ecards(), len(recorder.calls)) == ((BOOKS,), 1)
+    seconds.now += 0.02
+    assert (reader.ecards(), len(recorder.calls)) == ((FILMS,), 2)
+
+
+def test_publishing_is_seen_at_once_by_its_own_process(table: Table) -> None:
+    """Whoever publishes reads the new catalogue at once, and only its own company's is read again."""
+    recent = RecentEcards(seconds=Seconds())
+    catalogue, other = (EcardCatalogue(table, company, recent) for company in ("acme", "other"))
+    catalogue.publish([BOOKS])
+    assert (catalogue.ecards(), other.ecards()) == ((BOOKS,), ())
+    catalogue.publish([FILMS])
+
+    assert (catalogue.ecards(), other.ecards()) == ((FILMS,), ())

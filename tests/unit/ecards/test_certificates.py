@@ -1,0 +1,300 @@
+"""Stocks of certificates: ranges of positions, loads, and codes that stay sealed; on a table in memory."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ordering.aws.dynamodb import Put, Table, TransactionRefused
+from ordering.ecards.certificates import (
+    Certificate,
+    Certificates,
+    Duplicates,
+    Ranges,
+    Shelf,
+    Stock,
+    merge,
+    read_shelves,
+    size,
+    skip,
+    stock_of,
+    take,
+)
+from ordering.errors import KeyReused
+from support.aws.fake_connections import Recorder
+from support.aws.faults import Crash, Faulty, interrupted, lost, refused
+from support.aws.memory import Memory
+
+HUNDRED, FIFTY = Stock(1, "100 ₽"), Stock(1, "50 ₽")
+
+
+class Gcm:
+    """AES-GCM, as production code might seal."""
+
+    def __init__(self) -> None:
+        self._cipher = AESGCM(AESGCM.generate_key(128))
+
+    def seal(self, plain: bytes, context: bytes) -> bytes:
+        nonce = os.urandom(12)
+        return nonce + self._cipher.encrypt(nonce, plain, context)
+
+    def open(self, sealed: bytes, context: bytes) -> bytes:
+        return self._cipher.decrypt(sealed[:12], sealed[12:], context)
+
+
+SEALER = Gcm()
+
+
+@pytest.fixture
+def memory() -> Memory:
+    return Memory()
+
+
+@pytest.fixture
+def table(memory: Memory) -> Table:
+    return Table(memory, "OrdersTable", first_pause=0.0)
+
+
+@pytest.fixture
+def certificates(table: Table) -> Certificates:
+    return Certificates(table, SEALER)
+
+
+def shelf(table: Table, stock: Stock = HUNDRED) -> Shelf:
+    return read_shelves(table, [stock])[stock]
+
+
+def positions(ranges: Ranges) -> list[int]:
+    return [position for first, last in ranges for position in range(first, last + 1)]
+
+
+def ranges_of(numbers: Sequence[int]) -> Ranges:
+    return merge((), tuple((number, number) for number in numbers))
+
+
+def opened(certificates: Certificates, ranges: Ranges, stock: Stock = HUNDRED) -> list[str]:
+    return [certificate.code for certificate in certificates.open(stock, ranges)]
+
+
+SOME = st.sets(st.integers(1, 60), max_size=40).map(lambda numbers: ranges_of(sorted(numbers)))
+
+
+@given(SOME)
+def test_ranges_are_as_few_as_can_be(ranges: Ranges) -> None:
+    """Merged ranges rise, and neither overlap nor touch."""
+    assert all(last + 1 < first for (_, last), (first, _) in itertools.pairwise(ranges))
+
+
+@given(SOME, SOME)
+def test_merging(some: Ranges, others: Ranges) -> None:
+    """Ranges are joined to all positions of both, and refused where they have one in common."""
+    if {*positions(some)} & {*positions(others)}:
+        with pytest.raises(ValueError, match="is there twice"):
+            merge(some, others)
+    else:
+        assert positions(merge(some, others)) == sorted(positions(some) + positions(others))
+
+
+@given(SOME, st.integers(0, 60))
+def test_taking(ranges: Ranges, count: int) -> None:
+    """What is taken has the wanted size, and together with what is left is what was there; more is refused."""
+    if count > size(ranges):
+        with pytest.raises(ValueError, match="positions of"):
+            take(ranges, count)
+    else:
+        taken, left = take(ranges, count)
+        assert (size(taken), merge(taken, left)) == (count, ranges)
+
+
+@pytest.mark.parametrize(
+    ("count", "taken", "left"),
+    [
+        (1, ((1, 1),), ((5, 9), (20, 22))),
+        (2, ((20, 21),), ((1, 1), (5, 9), (22, 22))),
+        (4, ((5, 8),), ((1, 1), (9, 9), (20, 22))),
+        (6, ((1, 1), (5, 9)), ((20, 22),)),
+        (8, ((5, 9), (20, 22)), ((1, 1),)),
+        (0, (), ((1, 1), (5, 9), (20, 22))),
+    ],
+)
+def test_the_shortest_that_fits_is_taken(count: int, taken: Ranges, left: Ranges) -> None:
+    """Positions come from the shortest range that has enough, otherwise from as few ranges as possible."""
+    assert take(((1, 1), (5, 9), (20, 22)), count) == (taken, left)
+
+
+@given(SOME, st.integers(0, 60))
+def test_skipping(ranges: Ranges, count: int) -> None:
+    """Without its first positions a range has the others."""
+    assert positions(skip(ranges, count)) == positions(ranges)[count:]
+
+
+def test_a_stock_that_nobody_loaded(table: Table) -> None:
+    """Of an unknown stock nothing is free."""
+    assert shelf(table) == Shelf(HUNDRED)
+
+
+def test_what_is_loaded_is_free(table: Table, certificates: Certificates) -> None:
+    """Loaded certificates are free, those of further loads behind the ones before, each stock for itself."""
+    certificates.load(HUNDRED, "l1", ["a", "b"])
+    certificates.load(FIFTY, "l1", ["c"])
+    certificates.load(HUNDRED, "l2", ["d"])
+
+    assert (shelf(table).free, shelf(table, FIFTY).free) == (((1, 3),), ((1, 1),))
+    assert opened(certificates, ((1, 3),)) == ["a", "b", "d"]
+    assert opened(certificates, ((1, 1),), FIFTY) == ["c"]
+
+
+def test_certificates_are_opened_in_order(certificates: Certificates) -> None:
+    """Certificates of several ranges, and of more than one round trip, come in the order of their positions."""
+    codes = [f"code {number}" for number in range(250)]
+    certificates.load(HUNDRED, "l1", codes)
+
+    assert opened(certificates, ((1, 2), (5, 240))) == [*codes[:2], *codes[4:240]]
+    assert certificates.open(HUNDRED, ()) == []
+
+
+def test_codes_are_in_no_item_and_in_no_text(memory: Memory, certificates: Certificates) -> None:
+    """What the table holds and what a certificate looks like in a log do not contain the code."""
+    certificates.load(HUNDRED, "l1", ["open sesame"])
+    (certificate,) = certificates.open(HUNDRED, ((1, 1),))
+
+    assert certificate.code == "open sesame"
+    assert "sesame" not in repr(certificate) + str(certificate) + repr([*memory.scan("OrdersTable")])
+
+
+def test_a_code_opens_in_its_place_only(memory: Memory, table: Table, certificates: Certificates) -> None:
+    """A sealed code that is moved to another position does not open."""
+    certificates.load(HUNDRED, "l1", ["a", "b"])
+    items = {key: item for key, item in memory.scan("OrdersTable") if key[0].startswith("CERTIFICATES")}
+    sealed = table.get((f"CERTIFICATES#{HUNDRED}", "0000000001"))
+    assert len(items) == 2
+    assert sealed
+    table.put(Put({**sealed, "sk": "0000000002"}))
+
+    assert opened(certificates, ((1, 1),)) == ["a"]
+    with pytest.raises(InvalidTag):
+        certificates.open(HUNDRED, ((2, 2),))
+
+
+def test_a_repeated_load_is_no_load(table: Table, certificates: Certificates) -> None:
+    """A batch that was loaded is not loaded again, whatever has become of its certificates."""
+    certificates.load(HUNDRED, "l1", ["a", "b"])
+    table.transact([shelf(table).take(1)[1]])
+    certificates.load(HUNDRED, "l1", ["a", "b"])
+
+    assert shelf(table).free == ((2, 2),)
+
+
+@pytest.mark.parametrize("codes", [["a", "c"], ["b", "a"], ["a"], ["a", "b", "c"], ["ab"]])
+def test_a_batch_is_one_load(table: Table, certificates: Certificates, codes: list[str]) -> None:
+    """Other codes under the name of a batch are refused."""
+    certificates.load(HUNDRED, "l1", ["a", "b"])
+
+    with pytest.raises(KeyReused):
+        certificates.load(HUNDRED, "l1", codes)
+    assert shelf(table).free == ((1, 2),)
+
+
+def test_duplicates(table: Table, certificates: Certificates) -> None:
+    """A code that is there twice is told by its index, never by itself, and nothing is loaded."""
+    with pytest.raises(Duplicates) as raised:
+        certificates.load(HUNDRED, "l1", ["sesame", "b", "sesame", "b", "sesame"])
+
+    assert raised.value.indexes == (2, 3, 4)
+    assert "sesame" not in str(raised.value)
+    assert shelf(table) == Shelf(HUNDRED)
+
+
+@pytest.mark.parametrize(("batch", "codes"), [("l1", []), ("l1", ["a", ""]), ("", ["a"]), ("x" * 201, ["a"])])
+def test_what_is_no_load(certificates: Certificates, batch: str, codes: list[str]) -> None:
+    """A load has a name, and codes that are not empty."""
+    with pytest.raises(ValueError, match="a load needs"):
+        certificates.load(HUNDRED, batch, codes)
+
+
+@pytest.mark.parametrize("fault", [refused, lost])
+@pytest.mark.parametrize("calls", range(10))
+def test_a_load_that_crashed_is_repeated(table: Table, calls: int, fault: type) -> None:
+    """Wherever a load dies, before or after a call, nothing of it is free, or all; repeating it loads it once."""
+    codes = [f"{number}" for number in range(60)]
+    faulty = Faulty(table.send)
+    faulty.meet(None, fault(Crash()), after=calls)
+    with pytest.raises(Crash):
+        Certificates(replace(table, send=faulty), SEALER).load(HUNDRED, "l1", codes)
+    certificates = Certificates(table, SEALER)
+
+    assert shelf(table).count in {0, 60}
+    certificates.load(HUNDRED, "l2", ["other"])
+    certificates.load(HUNDRED, "l1", codes)
+    assert sorted(opened(certificates, shelf(table).free)) == sorted([*codes, "other"])
+
+
+@pytest.mark.parametrize("operation", ["TransactWriteItems", "BatchWriteItem"])
+def test_two_loads_at_once(table: Table, certificates: Certificates, operation: str) -> None:
+    """A load that another one overtakes takes other positions."""
+    faulty = Faulty(table.send)
+    faulty.meet(operation, interrupted(lambda: certificates.load(HUNDRED, "l2", ["c"])))
+    Certificates(replace(table, send=faulty), SEALER).load(HUNDRED, "l1", ["a", "b"])
+
+    assert sorted(opened(certificates, shelf(table).free)) == ["a", "b", "c"]
+
+
+def test_taking_is_conditional(table: Table, certificates: Certificates) -> None:
+    """Who takes from a shelf that has changed since it was read is refused, as is who relies on its not changing."""
+    certificates.load(HUNDRED, "l1", ["a", "b"])
+    before = shelf(table)
+    taken, update = before.take(1)
+    table.transact([update])
+
+    for write in (update, before.put_back(((7, 7),)), before.unchanged()):
+        with pytest.raises(TransactionRefused):
+            table.transact([Put({"pk": "MARK", "sk": "-"}), write])
+    assert (taken, shelf(table).free) == (((1, 1),), ((2, 2),))
+    table.transact([Put({"pk": "MARK", "sk": "-"}), shelf(table).unchanged()])
+
+
+def test_what_is_put_back_is_free_again(table: Table, certificates: Certificates) -> None:
+    """Positions that are put back join those around them."""
+    certificates.load(HUNDRED, "l1", ["a", "b", "c"])
+    taken, update = shelf(table).take(2)
+    table.transact([update])
+    table.transact([shelf(table).put_back(taken)])
+
+    assert shelf(table).free == ((1, 3),)
+
+
+def test_taking_costs_the_same(table: Table) -> None:
+    """What a taking writes does not grow with how many there are or are taken."""
+    recorder = Recorder(table.send)
+    counted = replace(table, send=recorder)
+    lengths = set()
+    for stock, loaded, count in ((HUNDRED, 900, 100), (FIFTY, 901, 900)):
+        Certificates(table, SEALER).load(stock, "l1", [f"{number}" for number in range(loaded)])
+        recorder.calls.clear()
+        counted.transact([shelf(counted, stock).take(count)[1]])
+        lengths.add((len(recorder.calls), len(recorder.calls[-1][1]["TransactItems"])))
+
+    assert lengths == {(2, 1)}
+    assert (shelf(table).free, shelf(table, FIFTY).free) == (((101, 900),), ((901, 901),))
+
+
+def test_stocks_are_known_by_their_partition() -> None:
+    """A stock comes back from its key, whatever its face value's name; nothing else is taken for one."""
+    odd = Stock(12, "a#b #1 ₽")
+
+    assert (stock_of(odd.key[0]), stock_of(f"LOADS#{odd}")) == (odd, None)
+
+
+def test_a_certificate_knows_where_it_belongs(certificates: Certificates) -> None:
+    """An opened certificate says its stock and position."""
+    certificates.load(HUNDRED, "l1", ["a", "b"])
+
+    assert certificates.open(HUNDRED, ((2, 2),)) == [Certificate(HUNDRED, 2, "b")]

@@ -1,0 +1,713 @@
+"""E-card orders of a company: created, paid, handed over, cancelled and listed; on a table in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from ordering.aws.dynamodb import Check, NoAnswer, Put, Table, TransactionRefused
+from ordering.book.lifecycle import EcardStatus, Moment
+from ordering.book.orderbook import OrderBook
+from ordering.ecards import records as ecard_records
+from ordering.ecards.catalogue import Ecard, EcardCatalogue, FaceValue, Line, NotOnOffer, RecentEcards, Wish
+from ordering.ecards.certificates import Certificates, Stock, read_shelves, size
+from ordering.ecards.orders import EcardOrders, EcardRequest
+from ordering.ecards.records import EcardOrder, EcardSummary, Held, Participant, order_of
+from ordering.entry.wiring import Services
+from ordering.errors import Conflict, KeyReused, NotFound, Unavailable
+from support.aws.fake_connections import Recorder
+from support.aws.faults import Faulty, answer_lost, conflict, interrupted, refused
+from support.aws.memory import Memory
+
+START = datetime(2026, 1, 1, 12, 0, 0, 123456, tzinfo=UTC)
+HUNDRED, FIFTY = Stock(1, "100 ₽"), Stock(1, "50 ₽")
+BOOKS = Ecard(1, "Books", "", "ruble", (FaceValue("100 ₽", Decimal(110)), FaceValue("50 ₽", Decimal("50.55"))))
+JOHN = Participant("john@example.com", "John Doe", "79251153242")
+FIRST, SECOND, THIRD = (f"{number:08x}-a5c1-4d97-b1fb-4f6772dffbeb" for number in (1, 2, 3))
+
+
+class Labels:
+    """A sealer that hides nothing."""
+
+    def seal(self, plain: bytes, context: bytes) -> bytes:
+        return context + plain
+
+    def open(self, sealed: bytes, context: bytes) -> bytes:
+        return sealed.removeprefix(context)
+
+
+@dataclass
+class Company:
+    """A company with a catalogue, on a table of its own, and a clock that stands still."""
+
+    table: Table = field(default_factory=lambda: Table(Memory(), "OrdersTable", first_pause=0.0))
+    now: datetime = START
+    name: str = "acme"
+
+    def __post_init__(self) -> None:
+        self.faulty = Faulty(self.table.send)
+        self.recorder = Recorder(self.faulty)
+        self.table = replace(self.table, send=self.recorder)
+        self.orders = EcardOrders(self.table, self.name, now=lambda: self.now)
+        self.catalogue = EcardCatalogue(self.table, self.name, RecentEcards(seconds=lambda: 0.0))
+        self.catalogue.publish([BOOKS])
+
+    def place(self, order_id: str = FIRST, quantity: int = 1, *, participant: Participant = JOHN) -> EcardOrder:
+        return self.place_wishes(order_id, Wish(1, "100 ₽", quantity), participant=participant)
+
+    def place_wishes(self, order_id: str, *wishes: Wish, participant: Participant = JOHN) -> EcardOrder:
+        request = EcardRequest(order_id, participant, wishes)
+        return self.orders.place(request, company_name="Acme", catalogue=self.catalogue)
+
+    def load(self, count: int, stock: Stock = HUNDRED, batch: str = "l1") -> None:
+        codes = [f"{batch}-{number}" for number in range(count)]
+        Certificates(self.table, Labels()).load(stock, batch, codes)
+
+    def top_up(self, amount: int | str, operation: str = "t1") -> None:
+        self.orders.top_up(operation, Decimal(amount))
+
+    def ready(self, quantity: int = 3) -> EcardOrder:
+        self.top_up(1_000, "ready")
+        self.load(quantity, batch="ready")
+        self.place(quantity=quantity)
+        return self.orders.carry_on(FIRST)
+
+    def statuses(self) -> list[str]:
+        return [str(summary.status) for summary in reversed(self.orders.page(0, 100).items)]
+
+    @property
+    def amount(self) -> Decimal:
+        return self.orders.balance.amount()
+
+    def free(self, stock: Stock = HUNDRED) -> int:
+        return read_shelves(self.table, [stock])[stock].count
+
+    def partition(self, partition: str) -> list[Any]:
+        return [*self.table.query(partition, " ", "\U0010ffff")]
+
+
+@pytest.fixture
+def company() -> Company:
+    return Company()
+
+
+def later(company: Company, minutes: int) -> datetime:
+    company.now = START + timedelta(minutes=minutes)
+    return company.now
+
+
+# Creating ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_covered_order_is_paid(company: Company) -> None:
+    """An order that the balance covers to the cent is Payed and debited as it is created."""
+    company.top_up("160.55")
+    order = company.place_wishes(FIRST, Wish(1, "100 ₽", 1), Wish(1, "50 ₽", 1))
+
+    assert order == EcardOrder(
+        id=FIRST,
+        company="acme",
+        number=1,
+        created=START,
+        state=order.state,
+        participant=JOHN,
+        login="john@example.com_Acme",
+        lines=(Line(1, "100 ₽", 1, "Books", Decimal(110)), Line(1, "50 ₽", 1, "Books", Decimal("50.55"))),
+        total=Decimal("160.55"),
+        debited=Decimal("160.55"),
+        fingerprint=order.fingerprint,
+    )
+    assert (order.status, order.state.version) == (EcardStatus.PAYED, 1)
+    assert order.state.history == (Moment(EcardStatus.PAYED, START),)
+    assert (company.orders.order(FIRST), company.amount) == (order, Decimal(0))
+    assert [(entry.purpose, entry.amount) for entry in company.orders.balance.entries()] == [
+        (f"debit#{FIRST}", Decimal("-160.55")),
+        ("topup#t1", Decimal("160.55")),
+    ]
+
+
+def test_an_order_that_is_not_covered_waits(company: Company) -> None:
+    """An order that the balance does not cover by a cent is Created, and nothing is debited."""
+    company.top_up("109.99")
+    order = company.place()
+
+    assert (order.status, order.debited, company.amount) == (EcardStatus.CREATED, Decimal(0), Decimal("109.99"))
+    assert (company.orders.order(FIRST), order.state.history) == (order, (Moment(EcardStatus.CREATED, START),))
+    assert [(item["orderId"], item["total"]) for item in company.partition("WAITING#acme")] == [(FIRST, 11_000)]
+
+
+def test_an_order_for_nothing_is_paid(company: Company) -> None:
+    """An order whose total is 0 is covered without any balance, and stands in no ledger."""
+    company.catalogue.publish([replace(BOOKS, face_values=(FaceValue("100 ₽", Decimal(0)),))])
+
+    assert company.place().status is EcardStatus.PAYED
+    assert [*company.orders.balance.entries()] == []
+
+
+def test_a_new_order_passes_one_that_waits(company: Company) -> None:
+    """A covered order is paid at once, whatever older orders wait for."""
+    company.place(FIRST, 10)
+    company.top_up(110)
+    company.place(SECOND, 1)
+
+    assert company.statuses() == ["Created", "Payed"]
+
+
+def test_the_total_is_exact(company: Company) -> None:
+    """The total is the sum of price times quantity, exactly, for the largest order too; a card may come twice."""
+    order = company.place_wishes(FIRST, *[Wish(1, "50 ₽", 1_000)] * 100)
+
+    assert (order.total, order.quantity) == (Decimal(5_055_000), 100_000)
+    assert company.place_wishes(SECOND, Wish(1, "50 ₽", 3), Wish(1, "50 ₽", 4)).total == Decimal("353.85")
+
+
+def test_creating_takes_three_round_trips(company: Company) -> None:
+    """One read, one ticket and one transaction create an order, once its catalogue is known."""
+    company.top_up(110)
+    company.catalogue.ecards()
+    company.recorder.calls.clear()
+    company.place()
+
+    assert company.recorder.operations == ["BatchGetItem", "UpdateItem", "TransactWriteItems"]
+
+
+def test_what_is_not_on_offer_creates_nothing(company: Company) -> None:
+    """An order for what the catalogue does not have is refused and leaves no trace."""
+    with pytest.raises(NotOnOffer) as raised:
+        company.place_wishes(FIRST, Wish(1, "100 ₽", 1), Wish(1, "3", 1), Wish(9, "100 ₽", 1))
+
+    assert raised.value.wishes == ((1, "face value"), (2, "card"))
+    with pytest.raises(NotFound):
+        company.orders.order(FIRST)
+    assert company.orders.page(0, 20).total == 0
+
+
+def test_the_same_order_again(company: Company) -> None:
+    """The same request again changes nothing and returns the order as it is now, whatever the catalogue has become."""
+    company.top_up(110)
+    company.load(1)
+    company.place()
+    now = company.orders.carry_on(FIRST)
+    company.catalogue.publish([])
+
+    assert company.place() == now
+    assert (now.status, company.amount, company.orders.page(0, 20).total) == (EcardStatus.READY, Decimal(0), 1)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda company: company.place(FIRST, 2),
+        lambda company: company.place_wishes(FIRST, Wish(1, "50 ₽", 1)),
+        lambda company: company.place_wishes(FIRST, Wish(1, "100 ₽", 1), Wish(1, "100 ₽", 1)),
+        lambda company: company.place(participant=replace(JOHN, email="x@example.com")),
+        lambda company: company.place(participant=replace(JOHN, name="x")),
+        lambda company: company.place(participant=replace(JOHN, phone="x")),
+    ],
+)
+def test_another_order_under_the_same_id(company: Company, change: Callable[[Company], object]) -> None:
+    """Another request under an order's id is refused, whatever in it is different, and changes nothing."""
+    order = company.place()
+
+    with pytest.raises(KeyReused):
+        change(company)
+    assert company.orders.order(FIRST) == order
+
+
+@pytest.mark.parametrize("amount", [0, 110, 220])
+def test_the_same_order_at_once(company: Company, amount: int) -> None:
+    """Of two equal requests at once one creates the order, and both get it."""
+    if amount:
+        company.top_up(amount)
+    company.faulty.meet("TransactWriteItems", interrupted(company.place))
+    order = company.place()
+
+    assert order == company.orders.order(FIRST)
+    assert (company.amount + order.debited, len(company.statuses())) == (Decimal(amount), 1)
+
+
+def test_two_orders_at_once_with_money_for_one(company: Company) -> None:
+    """Of two orders that the balance covers one of, one is paid and the other waits."""
+    company.top_up(110)
+    company.faulty.meet("TransactWriteItems", interrupted(lambda: company.place(SECOND)))
+    order = company.place(FIRST)
+
+    assert (order.status, company.orders.order(SECOND).status) == (EcardStatus.CREATED, EcardStatus.PAYED)
+    assert (company.amount, order.number) == (Decimal(0), 3)
+
+
+def test_a_top_up_as_an_order_is_created(company: Company) -> None:
+    """An order that a top-up comes to cover between its read and its write is created paid."""
+    company.faulty.meet("TransactWriteItems", interrupted(lambda: company.top_up(110)))
+
+    assert company.place().status is EcardStatus.PAYED
+
+
+@pytest.mark.parametrize("fault", [answer_lost, conflict])
+def test_a_create_whose_first_try_came_to_nothing(company: Company, fault: Any) -> None:
+    """A create whose answer was lost, or that met another transaction, is one order, debited once."""
+    company.top_up(250)
+    company.faulty.meet("TransactWriteItems", fault)
+    order = company.place()
+
+    assert (company.orders.order(FIRST), company.amount, company.statuses()) == (order, Decimal(140), ["Payed"])
+
+
+def test_companies_have_their_own(company: Company) -> None:
+    """Another company's order of the same id is another order, with a number and a balance of its own."""
+    other = Company(replace(company.table), name="other")
+    company.top_up(110)
+    company.place()
+
+    with pytest.raises(NotFound):
+        other.orders.order(FIRST)
+    assert other.place().number == 1
+    assert (company.statuses(), other.statuses()) == (["Payed"], ["Created"])
+
+
+# Reading -------------------------------------------------------------------------------------------------------------
+
+
+def test_lists_are_newest_first(company: Company) -> None:
+    """A list shows the newest orders first, with all that the contract has of each, and how many there are."""
+    company.top_up(110)
+    for minutes, order_id in enumerate((FIRST, SECOND, THIRD)):
+        later(company, minutes)
+        company.place(order_id)
+
+    page = company.orders.page(1, 2)
+    assert page.total == 3
+    assert [*page.items] == [
+        EcardSummary(
+            id=order_id,
+            number=number,
+            created=START + timedelta(minutes=number - 1),
+            status=status,
+            login="john@example.com_Acme",
+            total=Decimal(110),
+        )
+        for order_id, number, status in ((SECOND, 2, EcardStatus.CREATED), (FIRST, 1, EcardStatus.PAYED))
+    ]
+    assert [*company.orders.page(3, 2).items] == []
+
+
+def test_what_is_stored_is_read(company: Company) -> None:
+    """An order comes back as it was written, at every stage."""
+    ready = company.ready()
+    handed = company.orders.hand_over(ready, 1)
+
+    assert company.orders.order(FIRST) == handed
+    cancelled = company.orders.cancel(FIRST)
+    assert company.orders.order(FIRST) == cancelled
+
+
+def test_orders_are_known_by_their_partition(company: Company) -> None:
+    """Company and id come back from an order's key; nothing else is taken for one."""
+    company.place()
+
+    assert order_of(f"ORDER#ecards#a#b#{FIRST}") == ("a#b", FIRST)
+    assert order_of("ORDER#training#1") is None
+    assert len(company.partition(f"ORDER#ecards#acme#{FIRST}")) == 1
+
+
+# Paying --------------------------------------------------------------------------------------------------------------
+
+
+def test_a_top_up_pays_what_waits(company: Company) -> None:
+    """A top-up that covers a waiting order pays for it, in the book too, and its history says when."""
+    company.place()
+    at = later(company, 5)
+    company.top_up(120)
+
+    order = company.orders.order(FIRST)
+    assert (order.status, order.debited, company.amount) == (EcardStatus.PAYED, Decimal(110), Decimal(10))
+    assert order.state.history == (Moment(EcardStatus.CREATED, START), Moment(EcardStatus.PAYED, at))
+    assert (company.statuses(), company.partition("WAITING#acme")) == (["Payed"], [])
+
+
+def test_oldest_first(company: Company) -> None:
+    """Waiting orders are paid oldest first, and one that is not covered does not hold up those behind it."""
+    for order_id, quantity in ((FIRST, 1), (SECOND, 5), (THIRD, 1)):
+        company.place(order_id, quantity)
+    company.top_up(110, "t1")
+    assert company.statuses() == ["Payed", "Created", "Created"]
+    company.top_up(330, "t2")
+    assert company.statuses() == ["Payed", "Created", "Payed"]
+    company.top_up(330, "t3")
+    assert company.statuses() == ["Payed", "Payed", "Payed"]
+    assert company.amount == Decimal(0)
+
+
+def test_a_repeated_top_up_pays_what_a_crash_left(company: Company) -> None:
+    """A top-up that dies before it paid is repeated, by the same call or by a look at what waits."""
+    for order_id in (FIRST, SECOND):
+        company.place(order_id)
+    company.faulty.meet("Query", refused(RuntimeError("died")))
+    with pytest.raises(RuntimeError):
+        company.top_up(220)
+    assert company.statuses() == ["Created", "Created"]
+
+    company.faulty.meet("TransactWriteItems", refused(RuntimeError("died")), after=2)
+    with pytest.raises(RuntimeError):
+        company.top_up(220)
+    assert company.statuses() == ["Payed", "Created"]
+
+    company.orders.pay_waiting()
+    assert (company.statuses(), company.amount) == (["Payed", "Payed"], Decimal(0))
+
+
+def test_paying_finds_the_balance_spent(company: Company) -> None:
+    """A waiting order whose money a new order takes first goes on waiting, and one behind it is still paid."""
+    for order_id, quantity in ((FIRST, 2), (SECOND, 1)):
+        company.place(order_id, quantity)
+    company.orders.balance.top_up("t1", Decimal(220), START)
+    company.faulty.meet("TransactWriteItems", interrupted(lambda: company.place(THIRD)))
+    company.orders.pay_waiting()
+
+    assert (company.statuses(), company.amount) == (["Created", "Payed", "Payed"], Decimal(0))
+
+
+def test_nothing_to_pay_with_costs_one_read(company: Company) -> None:
+    """Where there is no money, nobody looks at what waits."""
+    company.place()
+    company.recorder.calls.clear()
+    company.orders.pay_waiting()
+
+    assert company.recorder.operations == ["GetItem"]
+
+
+# Handing over --------------------------------------------------------------------------------------------------------
+
+
+def test_certificates_are_handed_over(company: Company) -> None:
+    """Some certificates handed over make the order PartiallyDelivered, more leave it so, the last ones Delivered."""
+    order, statuses = company.ready(4), []
+    for count in (1, 2, 1):
+        order = company.orders.hand_over(order, count)
+        statuses.append((str(order.status), order.delivered, [held.ranges for held in order.undelivered()]))
+
+    assert statuses == [
+        ("PartiallyDelivered", 1, [((2, 4),)]),
+        ("PartiallyDelivered", 3, [((4, 4),)]),
+        ("Delivered", 4, []),
+    ]
+    assert [str(moment.status) for moment in order.state.history] == [
+        "Payed",
+        "ReadyForDelivery",
+        "PartiallyDelivered",
+        "Delivered",
+    ]
+    assert company.statuses() == ["Delivered"]
+
+
+def test_all_at_once(company: Company) -> None:
+    """An order whose certificates are all handed over at once is Delivered."""
+    assert company.orders.hand_over(company.ready(), 3).status is EcardStatus.DELIVERED
+
+
+@pytest.mark.parametrize("count", [0, -1])
+def test_nothing_is_no_hand_over(company: Company, count: int) -> None:
+    """At least one certificate is handed over."""
+    with pytest.raises(ValueError, match="certificates"):
+        company.orders.hand_over(company.ready(), count)
+
+
+def test_more_than_there_are(company: Company) -> None:
+    """More certificates than the order has left are refused with their number."""
+    order = company.orders.hand_over(company.ready(), 1)
+
+    with pytest.raises(Conflict, match="2 certificates left to hand over, not 3"):
+        company.orders.hand_over(order, 3)
+    assert company.orders.order(FIRST) == order
+
+
+@pytest.mark.parametrize("prepare", [lambda _: None, lambda company: company.top_up(110)])
+def test_what_is_not_ready_is_not_handed_over(company: Company, prepare: Callable[[Company], object]) -> None:
+    """Nothing is handed over of an order that has no certificates yet."""
+    prepare(company)
+
+    with pytest.raises(Conflict, match="delivery cannot make it"):
+        company.orders.hand_over(company.place(), 1)
+
+
+def test_an_order_that_has_changed_is_not_handed_over(company: Company) -> None:
+    """Of two who hand over what they read at the same time, the second is refused, and nothing counts twice."""
+    order = company.ready()
+    company.orders.hand_over(order, 1)
+
+    with pytest.raises(Conflict, match="has changed since it was ReadyForDelivery"):
+        company.orders.hand_over(order, 1)
+    assert company.orders.order(FIRST).delivered == 1
+
+
+def test_a_hand_over_whose_answer_is_lost(company: Company) -> None:
+    """A hand-over finds out that the change in its way is its own, even under somebody else's."""
+    order = company.ready()
+
+    def overtaken(send: Any, operation: str, request: dict[str, Any]) -> Any:
+        send(operation, request)
+        company.orders.cancel(FIRST)
+        raise NoAnswer("cut")
+
+    company.faulty.meet("TransactWriteItems", overtaken)
+
+    assert company.orders.hand_over(order, 1).status is EcardStatus.PARTIALLY_DELIVERED
+    cancelled = company.orders.order(FIRST)
+    assert (cancelled.status, cancelled.delivered, company.free()) == (EcardStatus.CANCELLED, 1, 2)
+
+
+# On their way --------------------------------------------------------------------------------------------------------
+
+UNSENT = Check(("MAIL", "1"), "attribute_not_exists(pk)")
+"""What holds as long as nobody has touched the mail."""
+
+
+def on_their_way(company: Company, quantity: int = 3, count: int = 2) -> EcardOrder:
+    return company.orders.begin_hand_over(company.ready(quantity), count)
+
+
+def test_on_their_way_and_handed_over(company: Company) -> None:
+    """Certificates on their way are the order's next ones; arrived, they count as handed over."""
+    order = on_their_way(company)
+    assert (order.status, order.delivered, order.handing) == (EcardStatus.READY, 0, 2)
+    assert order.on_their_way() == (Held(HUNDRED, ((1, 2),)),)
+    assert order.undelivered() == (Held(HUNDRED, ((1, 3),)),)
+    order = company.orders.end_hand_over(order)
+    assert (order.status, order.delivered, order.handing) == (EcardStatus.PARTIALLY_DELIVERED, 2, 0)
+    order = company.orders.end_hand_over(company.orders.begin_hand_over(order, 1))
+
+    assert (order.status, order.delivered, order.handing) == (EcardStatus.DELIVERED, 3, 0)
+    assert company.orders.order(FIRST) == order
+
+
+def test_chosen_by_rank(company: Company) -> None:
+    """Certificates are counted over all stocks of an order and all of a stock's ranges."""
+    order = replace(company.ready(1), assigned=(Held(HUNDRED, ((1, 2), (5, 7))), Held(FIFTY, ((3, 4),))))
+
+    assert order.certificates(0, 7) == order.assigned
+    assert order.certificates(1, 2) == (Held(HUNDRED, ((2, 2), (5, 5))),)
+    assert order.certificates(4, 2) == (Held(HUNDRED, ((7, 7),)), Held(FIFTY, ((3, 3),)))
+    assert order.certificates(6, 9) == (Held(FIFTY, ((4, 4),)),)
+    assert (order.certificates(7, 1), order.certificates(2, 0)) == ((), ())
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_nothing_else_while_some_are_on_their_way(company: Company, count: int) -> None:
+    """While some certificates are on their way, no others are sent or handed over."""
+    order = on_their_way(company)
+
+    for act in (company.orders.hand_over, company.orders.begin_hand_over):
+        with pytest.raises(Conflict, match="has 2 certificates on their way"):
+            act(order, count)
+    assert company.orders.order(FIRST) == order
+
+
+def test_what_cannot_be_on_its_way(company: Company) -> None:
+    """As for handing over: there must be some, no more than there are, and the order must be ready."""
+    order = company.ready()
+
+    with pytest.raises(ValueError, match="certificates"):
+        company.orders.begin_hand_over(order, 0)
+    with pytest.raises(Conflict, match="3 certificates left"):
+        company.orders.begin_hand_over(order, 4)
+    with pytest.raises(Conflict, match="delivery cannot make it"):
+        company.orders.begin_hand_over(company.place(SECOND), 1)
+
+
+def test_on_their_way_they_do_not_return(company: Company) -> None:
+    """A cancellation returns the other certificates only; those on their way count as handed over if they arrived."""
+    on_their_way(company)
+    order = company.orders.cancel(FIRST)
+    assert (order.returning, order.handing, company.free()) == ((), 2, 1)
+    order = company.orders.end_hand_over(order)
+
+    assert (order.status, order.delivered, order.handing) == (EcardStatus.CANCELLED, 2, 0)
+    assert company.free() == 1
+
+
+def test_taken_back(company: Company) -> None:
+    """Certificates that surely did not go out are the order's again, and its status stays."""
+    order = company.orders.undo_hand_over(on_their_way(company), UNSENT)
+
+    assert (order.status, order.delivered, order.handing) == (EcardStatus.READY, 0, 0)
+    assert (company.free(), company.orders.order(FIRST)) == (0, order)
+
+
+def test_taken_back_after_a_cancellation(company: Company) -> None:
+    """Those of a cancelled order return to stock, also where others of that stock are still on their way back."""
+    on_their_way(company)
+    company.faulty.meet("TransactWriteItems", refused(Unavailable()), after=1)
+    order = company.orders.cancel(FIRST)
+    assert (order.returning, company.free()) == ((Held(HUNDRED, ((3, 3),)),), 0)
+    order = company.orders.undo_hand_over(order, UNSENT)
+
+    assert (order.returning, order.handing, company.free()) == ((), 0, 3)
+
+
+@pytest.mark.parametrize("cancelled", [False, True])
+def test_not_taken_back_once_they_may_be_sent(company: Company, cancelled: bool) -> None:  # noqa: FBT001 - a parameter
+    """Nothing is taken back where what says that they were not sent does not hold any more."""
+    order = on_their_way(company)
+    if cancelled:
+        order = company.orders.cancel(FIRST)
+    company.table.put(Put({"pk": "MAIL", "sk": "1"}))
+
+    with pytest.raises(Conflict):
+        company.orders.undo_hand_over(order, UNSENT)
+    assert company.orders.order(FIRST) == order
+
+
+def test_as_it_was_read(company: Company) -> None:
+    """What rests on an order's being as it was read takes place only as long as it is."""
+    order = on_their_way(company)
+    check = company.orders.unchanged(order)
+    company.table.transact([check, Put({"pk": "X", "sk": "1"})])
+    company.orders.cancel(FIRST)
+
+    with pytest.raises(TransactionRefused):
+        company.table.transact([check, Put({"pk": "X", "sk": "2"})])
+
+
+def test_written_before_certificates_were_mailed(company: Company) -> None:
+    """An order that was written before certificates were mailed has none on their way."""
+    order = company.ready()
+    (item,) = company.partition(f"ORDER#ecards#acme#{FIRST}")
+    del item["handing"]
+    company.table.put(Put(item))
+
+    assert company.orders.order(FIRST) == order
+
+
+# Cancelling ----------------------------------------------------------------------------------------------------------
+
+
+def test_an_unpaid_order_is_cancelled(company: Company) -> None:
+    """A cancelled order that was not paid waits for nothing any more, and nothing is refunded."""
+    company.place()
+    at = later(company, 5)
+    order = company.orders.cancel(FIRST)
+    company.top_up(110)
+
+    assert order.state.history == (Moment(EcardStatus.CREATED, START), Moment(EcardStatus.CANCELLED, at))
+    assert (company.statuses(), company.amount, company.partition("WAITING#acme")) == (["Cancelled"], Decimal(110), [])
+
+
+def test_a_paid_order_is_refunded(company: Company) -> None:
+    """What was debited for a cancelled order returns to the balance, and pays for what waits."""
+    company.top_up(110)
+    company.place(FIRST)
+    company.place(SECOND)
+    company.orders.cancel(FIRST)
+
+    assert (company.statuses(), company.amount) == (["Cancelled", "Payed"], Decimal(0))
+    assert {f"debit#{FIRST}", f"refund#{FIRST}", f"debit#{SECOND}", "topup#t1"} == {
+        entry.purpose for entry in company.orders.balance.entries()
+    }
+
+
+def test_undelivered_certificates_return(company: Company) -> None:
+    """A cancelled order's certificates return to stock, but for those that were handed over; the refund is whole."""
+    company.orders.hand_over(company.ready(3), 2)
+    order = company.orders.cancel(FIRST)
+
+    assert (order.returning, company.free(), company.amount) == ((), 1, Decimal(1_000))
+    assert (order.delivered, order.assigned) == (2, (Held(HUNDRED, ((1, 3),)),))
+
+
+@pytest.mark.parametrize("end", ["deliver", "cancel"])
+def test_what_is_final_is_not_cancelled(company: Company, end: str) -> None:
+    """A delivered order is not cancelled, nor a cancelled one again."""
+    order = company.ready()
+    if end == "deliver":
+        company.orders.hand_over(order, 3)
+    else:
+        company.orders.cancel(FIRST)
+    before = company.amount
+
+    with pytest.raises(Conflict, match="is final"):
+        company.orders.cancel(FIRST)
+    assert company.amount == before
+
+
+def test_a_cancellation_and_a_payment_at_once(company: Company) -> None:
+    """A cancellation that a payment overtakes is refused, and what it would have refunded stays debited."""
+    company.place()
+    company.faulty.meet("TransactWriteItems", interrupted(lambda: company.top_up(110)))
+
+    with pytest.raises(Conflict, match="has changed since it was Created"):
+        company.orders.cancel(FIRST)
+    assert (company.statuses(), company.amount) == (["Payed"], Decimal(0))
+
+
+def test_certificates_return_after_a_crash(company: Company) -> None:
+    """What a cancellation that died had yet to return is returned by whoever carries on, once."""
+    company.ready()
+    company.faulty.meet("TransactWriteItems", refused(RuntimeError("died")), after=1)
+    with pytest.raises(RuntimeError):
+        company.orders.cancel(FIRST)
+    order = company.orders.order(FIRST)
+
+    assert (order.status, [size(held.ranges) for held in order.returning]) == (EcardStatus.CANCELLED, [3])
+    assert (company.free(), company.amount) == (0, Decimal(1_000))
+    for _ in range(2):
+        assert company.orders.carry_on(FIRST).returning == ()
+        assert company.free() == 3
+
+
+def test_a_cancellation_is_told_though_the_rest_takes_longer(company: Company) -> None:
+    """A cancellation whose certificates cannot be returned in time is told as what it is: done."""
+    company.ready()
+    company.faulty.meet("BatchGetItem", refused(Unavailable()))
+
+    assert company.orders.cancel(FIRST).status is EcardStatus.CANCELLED
+
+
+def test_unknown_orders(company: Company) -> None:
+    """An unknown order is not found, whatever is asked of it."""
+    for ask in (company.orders.order, company.orders.cancel, company.orders.carry_on):
+        with pytest.raises(NotFound):
+            ask(FIRST)
+
+
+# All of it -----------------------------------------------------------------------------------------------------------
+
+
+def test_writers_are_forgotten(company: Company) -> None:
+    """An order remembers its last writers only, so that it does not grow with its changes."""
+    order = company.ready(9)
+    for _ in range(9):
+        order = company.orders.hand_over(order, 1)
+
+    assert len(company.orders.order(FIRST).writers) == ecard_records._WRITERS
+
+
+def test_the_book_is_settled(company: Company) -> None:
+    """Settling a company's book goes up to its last order."""
+    company.place(FIRST)
+    company.place(SECOND)
+
+    assert company.orders.settle() == 2
+    assert OrderBook(company.table, "ecards#acme").page(0, 9).total == 2
+
+
+def test_on_another_engine(services: Services) -> None:
+    """All of it is in a notation that the service's own parser, as moto has it, takes."""
+    company = Company(Table(services.send, "OrdersTable"))
+    company.place(FIRST, 2)
+    company.place(SECOND, 1)
+    company.top_up(330)
+    waiting = company.orders.carry_on(FIRST)
+    company.load(3)
+    company.orders._assignment.assign_parked(HUNDRED)
+    company.orders.carry_on(SECOND)
+    company.orders.hand_over(company.orders.order(FIRST), 1)
+    company.orders.cancel(FIRST)
+    company.orders.hand_over(company.orders.order(SECOND), 1)
+
+    assert waiting.status is EcardStatus.AWAITING
+    assert (company.statuses(), company.amount, company.free()) == (["Cancelled", "Delivered"], Decimal(220), 1)

@@ -1,0 +1,481 @@
+"""Events of orders: their ids, types, contents and schemas, and how far they are passed on; on a table in memory."""
+
+from __future__ import annotations
+
+import base64
+import json
+import logging
+import re
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from itertools import product
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from ordering.aws.dynamodb import Item, Put, Table, Update
+from ordering.aws.eventbridge import BYTES_AT_MOST, EventBus
+from ordering.aws.kms import Sealer
+from ordering.book.lifecycle import EcardStatus, Moment, State, TrainingStatus
+from ordering.ecards.catalogue import Line
+from ordering.ecards.certificates import Stock
+from ordering.ecards.records import EcardOrder, EcardRecords, Held, Participant
+from ordering.errors import Unavailable
+from ordering.events import shapes as event_shapes
+from ordering.events.incoming_shapes import SHAPES, sealing_context
+from ordering.events.publisher import Publisher
+from ordering.events.shapes import STATUSES, TYPES, schema, stale, type_of, write
+from ordering.events.stories import Event, Story, event_id, name_of, read_story
+from ordering.fulfilment.incoming import MAIL_KINDS
+from ordering_tools.local.sources.event_patterns import matches, read_pattern
+from support.aws.faults import Crash, Faulty, lost, refused
+from support.aws.kms import MemoryKms
+from support.aws.memory import Memory
+from support.partners import JOHN, SOURCE, UK
+
+SCHEMAS = Path(__file__).parents[3] / "docs" / "events"
+START = datetime(2026, 1, 1, 12, 0, 0, 123456, tzinfo=UTC)
+ECARD_ID = "00000001-a5c1-4d97-b1fb-4f6772dffbeb"
+TRAINING, ECARDS = "training#7", f"ecards#acme#{ECARD_ID}"
+SECRET = "A-CERTIFICATE'S-CODE"
+
+
+def text(number: int) -> str:
+    return f"2026-01-01T12:00:{number:02}.123456Z"
+
+
+def training_item(*statuses: str) -> Item:
+    return {
+        "pk": "ORDER#training#7",
+        "sk": "ORDER",
+        "order": {
+            "id": 7,
+            "position": 1,
+            "partner": "northwind",
+            "unit": {"id": UK.id, "name": UK.name},
+            "user": {"id": JOHN.id, "forename": "John", "surname": "Smith", "user_name": JOHN.user_name},
+            "source": {"id": SOURCE.id, "name": SOURCE.name, "invoiceable": True},
+            "reference": 'PO "4711" ₽',
+            "contact": {"forename": "John", "surname": "Smith", "email": "john@example.com"},
+            "emailKeys": True,
+            "created": text(0),
+            "status": statuses[-1],
+            "version": len(statuses),
+            "history": [{"status": status, "at": text(number)} for number, status in enumerate(statuses)],
+        },
+    }
+
+
+def line_item(first: int, count: int = 1, filler: str = "") -> Item:
+    lines = [
+        {
+            "number": number,
+            "feature_set_id": "fs",
+            "description": f"Course{filler}",
+            "quantity": 2,
+            "source_reference": None,
+            "feedback_link_uri": "https://example.com",
+            "feedback_link_text": None,
+            "enable_feedback_link": True,
+            "achievement_code": None,
+        }
+        for number in range(first, first + count)
+    ]
+    return {"pk": "ORDER#training#7", "sk": f"LINE#{first:04}", "lines": lines}
+
+
+def ecard_order(*statuses: EcardStatus) -> EcardOrder:
+    moments = tuple(Moment(status, START + timedelta(seconds=n)) for n, status in enumerate(statuses))
+    return EcardOrder(
+        id=ECARD_ID,
+        company="acme",
+        number=3,
+        created=START,
+        state=State(statuses[-1], len(statuses), moments),
+        participant=Participant("j@example.com", "John", "1"),
+        login="j@example.com_Acme",
+        lines=(Line(1, "100 ₽", 2, "Books", Decimal("110.50")), Line(1, "50 ₽", 1, "Books", Decimal(50))),
+        total=Decimal("271.00"),
+        fingerprint="f" * 64,
+        assigned=(Held(Stock(1, "100 ₽"), ((1, 2),)),),
+        delivered=1,
+        writers=("w",),
+    )
+
+
+@pytest.fixture
+def memory() -> Memory:
+    return Memory()
+
+
+@pytest.fixture
+def faulty(memory: Memory) -> Faulty:
+    return Faulty(memory)
+
+
+@pytest.fixture
+def table(faulty: Faulty) -> Table:
+    return Table(faulty, "OrdersTable", first_pause=0.0, patience=0.5)
+
+
+def put_training(table: Table, *statuses: str) -> None:
+    table.put(Put(training_item(*statuses)))
+    table.put(Put(line_item(1)))
+
+
+def put_ecards(table: Table, *statuses: EcardStatus) -> None:
+    table.put(replace(EcardRecords(table, "acme").new(ecard_order(*statuses)), condition=None))
+
+
+def story(table: Table, order: str) -> Story:
+    found = read_story(table, order)
+    assert found
+    return found
+
+
+def closed(part: Any) -> Any:
+    """A schema with no room for what it does not name."""
+    if isinstance(part, dict):
+        more = {"additionalProperties": False} if part.get("type") == "object" else {}
+        return {name: closed(value) for name, value in part.items()} | more
+    return [closed(one) for one in part] if isinstance(part, list) else part
+
+
+def valid(event_text: str) -> dict[str, Any]:
+    """Check an event against the committed schema of its type; nothing may be in it that the schema does not name."""
+    event: dict[str, Any] = json.loads(event_text)
+    committed = json.loads((SCHEMAS / f"{event['type']}.v{event['version']}.json").read_text())
+    Draft202012Validator(closed(committed), format_checker=Draft202012Validator.FORMAT_CHECKER).validate(event)
+    return event
+
+
+# Shapes ---------------------------------------------------------------------------------------------------------------
+
+
+def test_schemas_are_current() -> None:
+    """The committed schemas are those of the code."""
+    assert stale(SCHEMAS) == []
+
+
+def test_schemas_are_schemas() -> None:
+    """Each type's schema is one of JSON Schema 2020-12, and its title is the type."""
+    for event_type in {*TYPES, *SHAPES}:
+        Draft202012Validator.check_schema(schema(event_type))
+        assert schema(event_type)["title"] == event_type
+
+
+def test_stale_schemas_are_found(tmp_path: Path) -> None:
+    """A changed schema, a missing one and one too many are found, and written anew or removed."""
+    write(tmp_path)
+    assert stale(tmp_path) == []
+    changed, missing, *_ = sorted(tmp_path.glob("*.json"))
+    surplus = tmp_path / "other.json"
+    changed.write_text("{}")
+    missing.unlink()
+    surplus.write_text("{}")
+    assert stale(tmp_path) == [changed, missing, surplus]
+    write(tmp_path)
+
+    assert stale(tmp_path) == []
+
+
+def test_types() -> None:
+    """Every status of either lifecycle has a type of its own, named after it."""
+    assert len(TYPES) == len(TrainingStatus) + len(EcardStatus)
+    assert type_of(EcardStatus.READY) == "ordering.ecard_order.ready_for_delivery"
+    assert type_of(TrainingStatus.COMPLETED) == "ordering.training_order.completed"
+    assert STATUSES["ordering.ecard_order.payed"] is EcardStatus.PAYED
+
+
+def test_what_comes_in_does_not_go_out() -> None:
+    """No type that comes in is one of those that are published, which webhooks can ask for."""
+    assert TYPES.isdisjoint(SHAPES)
+
+
+def test_no_schema_for_what_nobody_knows() -> None:
+    """What a shape cannot be made of is refused."""
+    with pytest.raises(TypeError, match="no schema"):
+        event_shapes._schema(bytes)
+
+
+# Events ---------------------------------------------------------------------------------------------------------------
+
+
+def test_names_of_orders() -> None:
+    """Only partitions that hold training or e-card orders have a name."""
+    assert name_of("ORDER#training#7") == TRAINING
+    assert name_of(f"ORDER#{ECARDS}") == ECARDS
+    assert [name_of(other) for other in ("BOOK#training#1", "EVENTS#training#7", "ORDER#deals#1", "training#7")] == [
+        None
+    ] * 4
+
+
+def test_ids() -> None:
+    """An event's id is a UUIDv5 of the order and the index, and is the same for ever."""
+    assert event_id("training#7", 0) == "e0ce3e10-c594-5e6f-8a2c-f3607774bc68"
+    assert len({event_id(order, index) for order, index in product(["training#1", "training#11"], range(12))}) == 24
+    assert uuid.UUID(event_id(ECARDS, 1)).version == 5
+
+
+def test_training_orders_events(table: Table) -> None:
+    """Each moment of a training order is an event with the whole order as it was then."""
+    put_training(table, "New", "Completed")
+    new, completed = (valid(story(table, TRAINING).event(index).to_text()) for index in range(2))
+
+    assert (new["type"], new["time"], new["sequence"]) == ("ordering.training_order.new", text(0), 1)
+    assert (completed["type"], completed["time"], completed["sequence"]) == (
+        "ordering.training_order.completed",
+        text(1),
+        2,
+    )
+    assert new["data"]["partner"] == "northwind"
+    assert [new["data"]["order"][name] for name in ("id", "status", "purchasingOrderReference", "lineCount")] == [
+        7,
+        "New",
+        'PO "4711" ₽',
+        1,
+    ]
+    assert [moment["status"] for moment in new["data"]["order"]["history"]] == ["New"]
+    assert [moment["status"] for moment in completed["data"]["order"]["history"]] == ["New", "Completed"]
+    assert new["data"]["order"]["lines"] == completed["data"]["order"]["lines"]
+
+
+def test_ecard_orders_events(table: Table) -> None:
+    """Every status of an e-card order has its valid event."""
+    for last in EcardStatus:
+        put_ecards(table, EcardStatus.CREATED, last)
+        event = valid(story(table, ECARDS).event(1).to_text())
+        assert (event["type"], event["data"]["order"]["status"]) == (type_of(last), str(last))
+        assert (event["data"]["order"]["total"], event["data"]["order"]["quantity"]) == ("271.00", 3)
+
+
+def test_events_do_not_change(table: Table) -> None:
+    """However far the order has come when it is made, an event is the same, byte for byte."""
+    put_ecards(table, EcardStatus.PAYED)
+    early = story(table, ECARDS).event(0).to_text()
+    put_ecards(table, EcardStatus.PAYED, EcardStatus.READY, EcardStatus.DELIVERED)
+
+    assert story(table, ECARDS).event(0).to_text() == early
+
+
+def test_events_have_no_certificates(table: Table) -> None:
+    """Where an order's certificates lie in stock, and what it is compared by, is nobody's business."""
+    put_ecards(table, EcardStatus.PAYED, EcardStatus.READY, EcardStatus.PARTIALLY_DELIVERED)
+    told = "".join(story(table, ECARDS).event(index).to_text() for index in range(3))
+
+    assert not any(word in told for word in ("assigned", "ranges", "fingerprint", "writers", "f" * 64))
+
+
+def test_what_lies_beside_an_order_is_not_told(table: Table) -> None:
+    """Other items of an order's partition, keys among them, are in no event."""
+    put_training(table, "New")
+    table.put(Put({"pk": "ORDER#training#7", "sk": "MAIL#1", "keys": SECRET}))
+
+    assert SECRET not in story(table, TRAINING).event(0).to_text()
+
+
+def test_no_order() -> None:
+    """An order that is not there has no story."""
+    table = Table(Memory(), "OrdersTable")
+    assert (read_story(table, TRAINING), read_story(table, ECARDS)) == (None, None)
+
+
+@pytest.mark.parametrize("filler", ["", '"' * 60, "₽" * 60])
+def test_large_orders(table: Table, filler: str) -> None:
+    """An order of a thousand lines has events that the bus takes: with the first lines, and how many there are."""
+    table.put(Put(training_item("New")))
+    for first in range(1, 1001, 100):
+        table.put(Put(line_item(first, 100, filler)))
+    event = story(table, TRAINING).event(0)
+    order = valid(event.to_text())["data"]["order"]
+
+    assert len(json.dumps(event.to_text(), ensure_ascii=False).encode()) < BYTES_AT_MOST - 4096
+    assert order["lineCount"] == 1000
+    assert 100 < len(order["lines"]) < 1000
+    assert [line["number"] for line in order["lines"]] == list(range(1, len(order["lines"]) + 1))
+
+
+# Publishing -----------------------------------------------------------------------------------------------------------
+
+
+class Bus:
+    """Keeps what is put onto it; refuses what it is told to."""
+
+    def __init__(self) -> None:
+        self.taken: list[str] = []
+        self.refused: set[str] = set()
+
+    def __call__(self, operation: str, request: dict[str, Any]) -> dict[str, Any]:
+        assert operation == "PutEvents"
+        results = []
+        for entry in request["Entries"]:
+            event = valid(entry["Detail"])
+            assert (entry["Source"], entry["DetailType"]) == ("ordering", event["type"])
+            refused = event["data"]["partner"] in self.refused
+            results.append({"ErrorCode": "MalformedDetail"} if refused else {"EventId": event["id"]})
+            if not refused:
+                self.taken.append(event["id"])
+        return {"FailedEntryCount": sum("ErrorCode" in result for result in results), "Entries": results}
+
+
+class Setting:
+    """A publisher, what it told, and what it is told with."""
+
+    def __init__(self, table: Table) -> None:
+        self.bus = Bus()
+        self.announced: list[tuple[str, str, list[str]]] = []
+        self.table = table
+        self.publisher = Publisher(table, EventBus(self.bus, "bus", table.pauses), self.announce)
+
+    def announce(self, partner: str, order: str, types: Mapping[str, datetime]) -> None:
+        self.announced.append((partner, order, [*types]))
+
+    def published(self, order: str) -> int | None:
+        item = self.table.get((f"EVENTS#{order}", "-"))
+        return item["published"] if item else None
+
+
+@pytest.fixture
+def setting(table: Table) -> Setting:
+    return Setting(table)
+
+
+def test_each_event_once(table: Table, setting: Setting) -> None:
+    """What was passed on is not passed on again; what came since is."""
+    put_training(table, "New")
+    setting.publisher.publish([TRAINING, TRAINING])
+    setting.publisher.publish([TRAINING])
+    put_training(table, "New", "Completed")
+    setting.publisher.publish([TRAINING])
+
+    assert setting.bus.taken == [event_id(TRAINING, 0), event_id(TRAINING, 1)]
+    assert setting.announced == [
+        ("northwind", TRAINING, ["ordering.training_order.new"]),
+        ("northwind", TRAINING, ["ordering.training_order.completed"]),
+    ]
+    assert setting.published(TRAINING) == 2
+
+
+@pytest.mark.parametrize("fault", [refused, lost], ids=["before", "after"])
+@pytest.mark.parametrize("step", range(4))
+def test_a_crash_anywhere(
+    table: Table,
+    faulty: Faulty,
+    setting: Setting,
+    step: int,
+    fault: Callable[[BaseException], Any],
+) -> None:
+    """Wherever a publisher dies, the next one passes on the same events, in the same order."""
+    put_training(table, "New", "Completed")
+    put_ecards(table, EcardStatus.PAYED)
+    faulty.meet(None, fault(Crash()), after=step)
+    with pytest.raises(Crash):
+        setting.publisher.publish([TRAINING, ECARDS])
+    setting.publisher.publish([TRAINING, ECARDS])
+    seen = list(dict.fromkeys(setting.bus.taken))
+
+    assert [one for one in seen if one != event_id(ECARDS, 0)] == [event_id(TRAINING, 0), event_id(TRAINING, 1)]
+    assert event_id(ECARDS, 0) in seen
+    assert (setting.published(TRAINING), setting.published(ECARDS)) == (2, 1)
+
+
+def test_the_cursor_never_goes_back(table: Table, setting: Setting) -> None:
+    """A publisher that read the order early does not undo what a later one noted."""
+    put_training(table, "New")
+    table.update(Update((f"EVENTS#{TRAINING}", "-"), "SET published = :three", values={":three": 3}))
+    setting.publisher._move(TRAINING, 1)
+
+    assert setting.published(TRAINING) == 3
+
+
+def test_one_orders_trouble(table: Table, setting: Setting, caplog: pytest.LogCaptureFixture) -> None:
+    """An order that cannot be read, one that the bus refuses and one that cannot be announced hold up no other."""
+    table.put(Put({"pk": "ORDER#training#8", "sk": "ORDER", "order": {"history": SECRET}}))
+    put_ecards(table, EcardStatus.PAYED)
+    put_training(table, "New")
+    setting.bus.refused = {"acme"}
+    with caplog.at_level(logging.INFO):
+        assert setting.publisher.publish(["training#8", ECARDS, TRAINING]) == {"training#8", ECARDS}
+    assert (setting.published(TRAINING), setting.published(ECARDS)) == (1, None)
+    assert SECRET not in caplog.text
+    setting.bus.refused = set()
+
+    def unavailable(*_: Any) -> None:
+        raise Unavailable
+
+    assert replace(setting.publisher, announce=unavailable).publish([ECARDS]) == {ECARDS}
+    assert setting.published(ECARDS) is None
+    assert setting.publisher.publish([ECARDS]) == frozenset()
+
+
+def test_events_say_who_they_are() -> None:
+    """The text of an event is compact JSON in a fixed order, with text as it is written."""
+    event = Event("i", "t", START, "training#7", 1, {"a": "₽"})
+
+    assert event.to_text() == (
+        '{"id":"i","type":"t","version":1,"time":"2026-01-01T12:00:00.123456Z","source":"ordering","sequence":1,'
+        '"data":{"a":"₽"}}'
+    )
+
+
+# The page about them --------------------------------------------------------------------------------------------------
+
+PAGE = (SCHEMAS.parent / "events.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)
+
+
+def test_the_page_names_every_type() -> None:
+    """Each type that goes out or comes in has a row of its own, and every mail event is named; nothing else is."""
+    rows = re.findall(r"^\| `(ordering\.[a-z_.]+)` \|", PAGE, re.MULTILINE)
+
+    assert sorted(rows) == sorted([*TYPES, *SHAPES])
+    assert set(re.findall(r"`(Email [A-Za-z ]+)`", PAGE)) == MAIL_KINDS.keys()
+
+
+def test_the_pages_examples() -> None:
+    """Each example of an event fits its schema, and each type that comes in has one."""
+    examples = [json.loads(block) for block in blocks("json")]
+    events = [example for example in examples if "detail-type" not in example]
+    for event in events:
+        Draft202012Validator(closed(schema(event["type"]))).validate(event)
+
+    assert {event["type"] for event in events} == SHAPES.keys()
+
+
+def test_the_pages_rule(table: Table) -> None:
+    """The example of a rule takes the events that it is said to take, and no others."""
+    (pattern,) = [block for block in blocks("json") if "detail-type" in block]
+
+    def taken(partner: str, status: EcardStatus) -> bool:
+        put_ecards(table, status)
+        event = json.loads(story(table, ECARDS).event(0).to_text())
+        event["data"]["partner"] = partner
+        return matches(read_pattern(pattern), {"source": "ordering", "detail-type": event["type"], "detail": event})
+
+    cancelled, payed = EcardStatus.CANCELLED, EcardStatus.PAYED
+    assert [taken(*of) for of in (("granite-rewards", cancelled), ("granite-rewards", payed), ("acme", cancelled))] == [
+        True,
+        False,
+        False,
+    ]
+
+
+def test_the_page_says_how_codes_are_sealed() -> None:
+    """What producers run to seal codes makes what we open."""
+    (code,) = blocks("python")
+    module: dict[str, Any] = {}
+    exec(code, module)
+    kms = MemoryKms()
+    client = SimpleNamespace(generate_data_key=lambda **request: kms("GenerateDataKey", request))
+    sealed = module["seal"](client, "alias/CertificatesKey", ["A", "B"], 1, "100 ₽", "b")
+
+    assert Sealer(kms).open(base64.b64decode(sealed), sealing_context(1, "100 ₽", "b")) == b'["A", "B"]'

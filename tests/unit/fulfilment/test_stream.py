@@ -1,0 +1,499 @@
+"""What follows the orders table: which tasks a change makes, how they are done, and what becomes of those that fail."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from ordering.aws.dynamodb import Item, Key, Put, Table, plain_item
+from ordering.aws.kms import Sealer, nowhere
+from ordering.book.lifecycle import EcardStatus, TrainingStatus
+from ordering.book.orderbook import Draft
+from ordering.clock import Deadline
+from ordering.deals.orders import DealOrders, NewLine
+from ordering.deals.products import Product
+from ordering.entry import consumers as workers
+from ordering.entry.wiring import Services
+from ordering.errors import Unavailable
+from ordering.fulfilment.stream import Change, Do, Fulfilment, Part, Subject, each, issue_keys, tasks_of
+from ordering.principal import BusinessUnit
+from ordering.training.orders import TrainingOrders
+from support.aws.memory import Memory
+from support.partners import UK
+from support.training import School, Steps
+
+TABLE = "OrdersTable"
+VOID: Item = {"void": True}
+TRAINING_ORDER = {"status": "New", "emailKeys": True, "unit": {"id": "u", "name": "UK"}}
+
+
+def tasks(key: Key, before: Item | None, after: Item) -> set[tuple[Part, Subject]]:
+    return set(tasks_of(Change(key, before, after)))
+
+
+def training(**changes: Any) -> Item:
+    return {"order": {**TRAINING_ORDER, **changes}}
+
+
+# What a change makes necessary.
+
+ENTRY: Key = ("BOOK#deals#crm", "0000000007")
+TRAINING_KEY: Key = ("ORDER#training#7", "ORDER")
+ECARD_KEY: Key = ("ORDER#ecards#a#b#11", "ORDER")
+PUBLISH_TRAINING = (Part.PUBLISH, ("training#7",))
+PUBLISH_ECARDS = (Part.PUBLISH, ("ecards#a#b#11",))
+ISSUE = (Part.ISSUE, ("7", "u", "UK"))
+MAIL_TRAINING = (Part.MAIL, ("training#7",))
+MAIL_ECARDS = (Part.MAIL, ("ecards#a#b#11",))
+ADVANCE = (Part.ADVANCE, ("a#b", "11"))
+
+
+def ecards(status: EcardStatus, *, returning: bool = False) -> Item:
+    return {"status": str(status), "returning": [{"some": "range"}] if returning else []}
+
+
+@pytest.mark.parametrize(
+    ("key", "before", "after", "expected"),
+    [
+        pytest.param(ENTRY, None, {"order": {}}, {(Part.SETTLE, ("deals#crm",))}, id="placed"),
+        pytest.param(ENTRY, None, VOID, {(Part.SETTLE, ("deals#crm",))}, id="given up"),
+        pytest.param(ENTRY, {"order": {}}, VOID, {(Part.SWEEP, ("crm", "7"))}, id="removed"),
+        pytest.param(ENTRY, {"order": {}}, {"order": {}}, set(), id="changed"),
+        pytest.param(("BOOK#training#1", "0000000007"), {"order": {}}, VOID, set(), id="void of another contract"),
+        pytest.param(("BOOK#deal-lines#crm#1", "1"), {"order": {}}, VOID, set(), id="void of a line item"),
+        pytest.param(("HEAD#deals#crm", "-"), None, VOID, set(), id="a head"),
+        pytest.param(TRAINING_KEY, None, training(), {PUBLISH_TRAINING, ISSUE}, id="training order"),
+        pytest.param(TRAINING_KEY, training(), training(), {PUBLISH_TRAINING, ISSUE}, id="some keys issued"),
+        pytest.param(
+            TRAINING_KEY,
+            training(),
+            training(status="Completed"),
+            {PUBLISH_TRAINING, MAIL_TRAINING},
+            id="all keys issued",
+        ),
+        pytest.param(
+            TRAINING_KEY,
+            training(emailKeys=False),
+            training(status="Completed", emailKeys=False),
+            {PUBLISH_TRAINING},
+            id="no mail wanted",
+        ),
+        pytest.param(
+            TRAINING_KEY,
+            training(status="Completed"),
+            training(status="Completed"),
+            {PUBLISH_TRAINING},
+            id="completed before",
+        ),
+        pytest.param(TRAINING_KEY, training(), training(status="Cancelled"), {PUBLISH_TRAINING}, id="cancelled"),
+        pytest.param(("ORDER#training#7", "LINE#0001"), None, {"lines": []}, set(), id="lines"),
+        pytest.param(("KEYS#training#7", "000000"), None, {"keys": b""}, set(), id="keys"),
+        pytest.param(ECARD_KEY, None, ecards(EcardStatus.CREATED), {PUBLISH_ECARDS}, id="unpaid"),
+        pytest.param(ECARD_KEY, None, ecards(EcardStatus.PAYED), {PUBLISH_ECARDS, ADVANCE}, id="paid"),
+        pytest.param(
+            ECARD_KEY,
+            ecards(EcardStatus.PAYED),
+            ecards(EcardStatus.AWAITING),
+            {PUBLISH_ECARDS, ADVANCE},
+            id="waits",
+        ),
+        pytest.param(
+            ECARD_KEY, ecards(EcardStatus.PAYED), ecards(EcardStatus.READY), {PUBLISH_ECARDS, MAIL_ECARDS}, id="ready"
+        ),
+        pytest.param(
+            ECARD_KEY, ecards(EcardStatus.READY), ecards(EcardStatus.READY), {PUBLISH_ECARDS}, id="being handed over"
+        ),
+        pytest.param(
+            ECARD_KEY,
+            ecards(EcardStatus.READY),
+            ecards(EcardStatus.PARTIALLY_DELIVERED),
+            {PUBLISH_ECARDS, MAIL_ECARDS},
+            id="partly handed over",
+        ),
+        pytest.param(
+            ECARD_KEY, ecards(EcardStatus.READY), ecards(EcardStatus.DELIVERED), {PUBLISH_ECARDS}, id="handed over"
+        ),
+        pytest.param(
+            ECARD_KEY,
+            ecards(EcardStatus.READY),
+            ecards(EcardStatus.CANCELLED, returning=True),
+            {PUBLISH_ECARDS, ADVANCE},
+            id="cancelled with certificates",
+        ),
+        pytest.param(
+            ECARD_KEY,
+            ecards(EcardStatus.CREATED),
+            ecards(EcardStatus.CANCELLED),
+            {PUBLISH_ECARDS},
+            id="cancelled unpaid",
+        ),
+        pytest.param(("BALANCE#a", "-"), None, {"amount": 5}, {(Part.PAY, ("a",))}, id="first money"),
+        pytest.param(("BALANCE#a", "-"), {"amount": 4}, {"amount": 5}, {(Part.PAY, ("a",))}, id="more money"),
+        pytest.param(("BALANCE#a", "-"), {"amount": 5}, {"amount": 4}, set(), id="less money"),
+        pytest.param(("LEDGER#a", "topup#1"), None, {"amount": 5}, set(), id="a ledger's entry"),
+        pytest.param(
+            ("STOCK#3#100 ₽", "-"),
+            {"unassigned": [[1, 4]]},
+            {"unassigned": [[1, 2], [6, 8]]},
+            {(Part.STOCK, ("3", "100 ₽"))},
+            id="more stock",
+        ),
+        pytest.param(("STOCK#3#x", "-"), {"unassigned": [[1, 4]]}, {"unassigned": [[2, 4]]}, set(), id="less stock"),
+        pytest.param(("STOCK#3#x", "-"), None, {"reserved": 5}, set(), id="stock on its way"),
+        pytest.param(("SEQUENCE#training", "-"), {"given": 1}, {"given": 2}, set(), id="a counter"),
+    ],
+)
+def test_tasks(key: Key, before: Item | None, after: Item, expected: set[tuple[Part, Subject]]) -> None:
+    """Each change makes exactly the tasks that may be necessary after it."""
+    assert tasks(key, before, after) == expected
+
+
+# How tasks are done.
+
+
+@dataclass
+class Desk:
+    """Parts that note what they are asked to do and fail where they are told to; and a queue in memory."""
+
+    send: Memory = field(default_factory=Memory)
+    broken: Collection[tuple[Part, Subject]] = ()
+    raising: Collection[Part] = ()
+    queue_broken: bool = False
+    done: list[tuple[Part, tuple[Subject, ...]]] = field(default_factory=list)
+    aside: list[Key] = field(default_factory=list)
+
+    @property
+    def fulfilment(self) -> Fulfilment:
+        return Fulfilment(Table(self.send, TABLE), {part: self._part(part) for part in Part}, self._later)
+
+    def _part(self, part: Part) -> Do:
+        def do(subjects: Sequence[Subject]) -> list[Subject]:
+            self.done.append((part, tuple(subjects)))
+            if part in self.raising:
+                raise Unavailable
+            return [subject for subject in subjects if (part, subject) in self.broken]
+
+        return do
+
+    def _later(self, body: str, delay_seconds: int) -> None:
+        assert delay_seconds == 10
+        if self.queue_broken:
+            raise Unavailable
+        partition, sort = json.loads(body)
+        self.aside.append((partition, sort))
+
+    def keep(self, key: Key, item: Item) -> None:
+        Table(self.send, TABLE).put(Put({"pk": key[0], "sk": key[1], **item}))
+
+    def look_again(self, *keys: Key) -> list[str]:
+        messages = [{"messageId": str(number), "body": json.dumps(key)} for number, key in enumerate(keys, 1)]
+        return self.fulfilment.look_again(messages)
+
+
+def record(key: Key, number: int = 1, after: Any = None, before: Any = None, kind: str = "INSERT") -> dict[str, Any]:
+    keys = {"pk": {"S": key[0]}, "sk": {"S": key[1]}}
+    images = {"NewImage": {**keys, **(after or {})}, **({"OldImage": {**keys, **before}} if before is not None else {})}
+    return {"eventName": kind, "dynamodb": {"Keys": keys, "SequenceNumber": str(number), **images}}
+
+
+def entry(book: str, number: int = 1) -> dict[str, Any]:
+    return record((f"BOOK#{book}", f"{number:010}"), number)
+
+
+def settled(*books: str) -> tuple[Part, tuple[Subject, ...]]:
+    return Part.SETTLE, tuple((book,) for book in books)
+
+
+def test_each_subject_once() -> None:
+    """However many records of a batch ask for a task, it is done once, part by part."""
+    desk = Desk()
+    balance = record(("BALANCE#a", "-"), 5, {"amount": {"N": "5"}})
+
+    assert desk.fulfilment.follow([entry("a", 1), balance, entry("b", 2), entry("a", 3)]) == []
+    assert desk.done == [settled("a", "b"), (Part.PAY, (("a",),))]
+
+
+def test_one_subjects_trouble() -> None:
+    """What fails for one subject is put aside, by every item that asked for it; nothing is told to the stream."""
+    desk = Desk(broken={(Part.SETTLE, ("broken",))})
+
+    assert desk.fulfilment.follow([entry("a", 1), entry("broken", 2), entry("broken", 3), entry("b", 4)]) == []
+    assert desk.aside == [("BOOK#broken", "0000000002"), ("BOOK#broken", "0000000003")]
+
+
+def test_one_parts_trouble() -> None:
+    """A part that breaks down altogether does not keep the others from being done."""
+    desk = Desk(raising={Part.SETTLE})
+    balance = record(("BALANCE#a", "-"), 5, {"amount": {"N": "5"}})
+
+    assert desk.fulfilment.follow([entry("a"), balance]) == []
+    assert desk.done == [settled("a"), (Part.PAY, (("a",),))]
+    assert desk.aside == [("BOOK#a", "0000000001")]
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        record(("ORDER#training#7", "ORDER"), 2, {"order": {"S": "not an order"}}),
+        record(("ORDER#training#x", "ORDER"), 2, {}),
+        record(("STOCK#no number#x", "-"), 2, {"unassigned": {"L": []}}),
+        record(("BALANCE#a", "-"), 2, {"amount": {"N": "1.5"}}),
+        record(("BALANCE#a", "-"), 2, {"amount": {"X": "1"}}),
+        record(("BALANCE#a", "-"), 2, {"amount": {"N": "1"}}, kind="MODIFY"),
+    ],
+    ids=["shape", "id", "stock", "number", "type", "no image from before"],
+)
+def test_unreadable_records(broken: dict[str, Any]) -> None:
+    """A record that cannot be read is put aside, and those around it are done with."""
+    desk = Desk()
+    key = broken["dynamodb"]["Keys"]["pk"]["S"], broken["dynamodb"]["Keys"]["sk"]["S"]
+
+    assert desk.fulfilment.follow([entry("a", 1), broken, entry("b", 3)]) == []
+    assert (desk.done, desk.aside) == ([settled("a", "b")], [key])
+
+
+def test_what_cannot_be_put_aside() -> None:
+    """Only what cannot be put aside is told to the stream, each item by its first record, so that nothing is lost."""
+    desk = Desk(broken={(Part.SETTLE, ("a",)), (Part.SETTLE, ("c",))}, queue_broken=True)
+
+    assert desk.fulfilment.follow([entry("a", 1), entry("b", 2), entry("c", 3), entry("a", 1)]) == ["1", "3"]
+
+
+def test_deleted_items() -> None:
+    """That an item was deleted asks for nothing."""
+    desk = Desk()
+
+    assert desk.fulfilment.follow([record(("BOOK#a", "1"), kind="REMOVE")]) == []
+    assert (desk.done, desk.aside) == ([], [])
+
+
+def test_looking_again() -> None:
+    """An item that was put aside is looked at as it is now, whatever the change was; one that is gone is done with."""
+    desk = Desk()
+    desk.keep(ENTRY, VOID)
+    desk.keep(ECARD_KEY, ecards(EcardStatus.READY))
+
+    assert desk.look_again(ENTRY, ECARD_KEY, ("BOOK#gone", "0000000001")) == []
+    assert desk.done == [
+        settled("deals#crm"),
+        (Part.SWEEP, (("crm", "7"),)),
+        (Part.MAIL, (("ecards#a#b#11",),)),
+        (Part.PUBLISH, (("ecards#a#b#11",),)),
+    ]
+
+
+def test_looking_again_in_vain() -> None:
+    """A message whose item fails again comes again; the others of its batch do not."""
+    desk = Desk(broken={(Part.SETTLE, ("broken",))})
+    for book in ("a", "broken", "b"):
+        desk.keep((f"BOOK#{book}", "0000000001"), {"order": {}})
+    desk.keep(("ORDER#training#7", "ORDER"), {"order": "unreadable"})
+    keys: list[Key] = [(f"BOOK#{book}", "0000000001") for book in ("a", "broken", "b")]
+
+    assert desk.look_again(*keys, ("ORDER#training#7", "ORDER")) == ["2", "4"]
+    assert desk.done == [settled("a"), settled("broken"), settled("b")]
+
+
+def test_each() -> None:
+    """One subject's trouble is its own."""
+    seen: list[Subject] = []
+
+    def do(*subject: str) -> None:
+        seen.append(subject)
+        if subject == ("b", "c"):
+            raise Unavailable
+
+    assert each(do)([("a",), ("b", "c"), ("d",)]) == [("b", "c")]
+    assert seen == [("a",), ("b", "c"), ("d",)]
+
+
+# The parts themselves, as they are wired.
+
+
+@dataclass
+class Behind:
+    """All parts over one table, with queues and a bus in memory."""
+
+    services: Services
+    mailed: list[str] = field(default_factory=list)
+    put: list[Any] = field(default_factory=list)
+
+    def do(self, part: Part, *subjects: Subject) -> Collection[Subject]:
+        deadline = Deadline.after(30)
+        parts = workers.parts(self.services, deadline, lambda body, _: self.mailed.append(body), self._bus, "bus")
+        return parts[part](subjects)
+
+    def _bus(self, operation: str, request: dict[str, Any]) -> dict[str, Any]:
+        assert operation == "PutEvents"
+        self.put += request["Entries"]
+        return {"FailedEntryCount": 0, "Entries": [{"EventId": "1"} for _ in request["Entries"]]}
+
+
+@pytest.fixture
+def behind(services: Services) -> Behind:
+    return Behind(services)
+
+
+def test_books_are_settled(behind: Behind) -> None:
+    """The heads of settled books stand where their entries end; again, nothing changes."""
+    services, book = behind.services, behind.services.book("training#1", Deadline.after(30))
+    for name in "abc":
+        book.place(lambda _, name=name: Draft({"order": name}, []))  # type: ignore[misc] # bound now, not later
+
+    assert behind.do(Part.SETTLE, ("training#1",)) == []
+    services.usage.take()
+    first = book.page(0, 10)
+    assert services.usage.take().calls == 2
+    assert behind.do(Part.SETTLE, ("training#1",)) == []
+    assert book.page(0, 10) == first
+
+
+PRODUCT = Product(id=1, name="x", created=datetime(2024, 1, 1, tzinfo=UTC), updated=datetime(2024, 1, 1, tzinfo=UTC))
+
+
+def test_removed_orders_are_swept(behind: Behind) -> None:
+    """The line items of removed deal orders are deleted, those of other orders and accounts are not; again, no harm."""
+    for account in ("crm", "a#b"):
+        orders = behind.services.deal_orders(account, Deadline.after(30))
+        for deal in (1, 2):
+            orders.lines(orders.place(deal, Decimal(0)).id).add(NewLine(PRODUCT, Decimal(1), "EUR", Decimal(0), 1))
+        orders.remove(2)
+    orders = behind.services.deal_orders("crm", Deadline.after(30))
+    again = orders.place(2, Decimal(0)).id
+    line = orders.lines(again).add(NewLine(PRODUCT, Decimal(1), "EUR", Decimal(0), 1))
+
+    for _ in range(2):
+        assert behind.do(Part.SWEEP, ("crm", "2"), ("a#b", "2")) == []
+
+    assert line_items(orders, 1) == 1
+    assert orders.lines(again).line(line.id) == line
+    assert list(behind.services.orders(Deadline.after(30)).query("BOOK#deal-lines#a#b#2", "0", "9")) == []
+
+
+def line_items(orders: DealOrders, order_id: int) -> int:
+    return orders.lines(order_id)._book.page(0, 10).total
+
+
+def test_mails_are_asked_for(behind: Behind) -> None:
+    """Who mails is told of the order by its name."""
+    assert behind.do(Part.MAIL, ("training#7",), ("ecards#a#11",)) == []
+    assert [json.loads(body) for body in behind.mailed] == [{"order": "training#7"}, {"order": "ecards#a#11"}]
+
+
+# Access keys of training orders.
+
+
+def issued(school: School, *orders: int, deadline: Deadline | None = None) -> list[Subject]:
+    subjects = [(str(order), UK.id, UK.name) for order in orders]
+    return issue_keys(subjects, school.orders, school.sealer, deadline or Deadline.after(60))
+
+
+def test_keys_are_issued() -> None:
+    """An order gets its keys and is completed, once, and others do not."""
+    school = School()
+    order, other = school.place(3), school.place(2)
+
+    assert (issued(school, order), issued(school, order)) == ([], [])
+    assert [len(school.keys(order)), school.orders().order(order).status] == [3, TrainingStatus.COMPLETED]
+    assert school.orders().order(other).status is TrainingStatus.NEW
+
+
+def test_the_unit_is_the_order_s() -> None:
+    """The orders that are opened are those of the unit that placed the order."""
+    school = School()
+    opened: list[BusinessUnit] = []
+
+    def open_orders(unit: BusinessUnit) -> TrainingOrders:
+        opened.append(unit)
+        return school.orders(unit)
+
+    issue_keys([(str(school.place(1)), UK.id, UK.name)], open_orders, school.sealer, Deadline.after(60))
+
+    assert opened == [UK]
+
+
+def image_of(school: School, order_id: int) -> Item:
+    assert isinstance(school.send, Memory)
+    (image,) = [item for at, item in school.send.scan(TABLE) if at == (f"ORDER#training#{order_id}", "ORDER")]
+    return plain_item(image)
+
+
+def test_a_large_order_comes_again() -> None:
+    """An order for which the time is not enough is handed on: its item changes, and asks for the rest."""
+    school = School()
+    order = school.place(10_000, 10_000)
+    wanted: Iterator[Subject] | list[Subject] = [(str(order), UK.id, UK.name)]
+    rounds = 0
+
+    class Share(TrainingOrders):
+        def issue_keys(self, order_id: int, sealer: Any, until: Deadline) -> bool:  # noqa: ARG002 - as it is called
+            return super().issue_keys(order_id, sealer, Steps(4))
+
+    while wanted:
+        rounds += 1
+        orders = Share(Table(school.send, TABLE), UK, sequence=school.services.sequence)
+        before = image_of(school, order)
+        # Time for the step that finds where to go on, and for three more.
+        left = issue_keys([*wanted], lambda _, orders=orders: orders, school.sealer, Steps(10**9))  # type: ignore[misc] # bound now
+        after = image_of(school, order)
+        asked = tasks((f"ORDER#training#{order}", "ORDER"), before, after) if after != before else set()
+        wanted = [subject for part, subject in asked if part is Part.ISSUE]
+        assert left == []
+
+    assert (len(school.keys(order)), school.orders().order(order).status) == (20_000, TrainingStatus.COMPLETED)
+    assert rounds == 7
+
+
+def test_the_time_is_shared() -> None:
+    """However large an order is, those behind it get their part of the time."""
+    given: list[float] = []
+
+    class Slow(TrainingOrders):
+        def issue_keys(self, order_id: int, sealer: Any, until: Deadline) -> bool:  # noqa: ARG002 - as it is called
+            given.append(until.remaining())
+            return False
+
+    school = School()
+    orders = Slow(Table(school.send, TABLE), UK, sequence=school.services.sequence)
+    subjects = [(str(number), UK.id, UK.name) for number in (1, 2, 3, 4)]
+
+    assert issue_keys(subjects, lambda _: orders, school.sealer, Deadline.after(40)) == []
+    assert [round(seconds / 40, 2) for seconds in given] == [0.25, 0.33, 0.5, 1.0]
+
+
+def test_without_time_orders_fail() -> None:
+    """When the deadline has passed no key is issued, and every order is told, so that none is lost."""
+    school = School()
+    orders = [school.place(1), school.place(1)]
+
+    assert issued(school, *orders, deadline=Deadline.after(-1)) == [(str(one), UK.id, UK.name) for one in orders]
+    assert {school.orders().order(order).status for order in orders} == {TrainingStatus.NEW}
+
+
+def test_one_order_s_trouble_with_keys() -> None:
+    """An order whose keys cannot be issued is told, and the others get theirs all the same."""
+    school = School()
+    broken, other = school.place(1), school.place(1)
+    school.orders().issue_keys(other, school.sealer, Deadline.after(60))
+    subjects = [(str(order), UK.id, UK.name) for order in (broken, other)]
+
+    assert issue_keys(subjects, school.orders, Sealer(nowhere), Deadline.after(60)) == subjects[:1]
+    assert school.orders().order(other).status is TrainingStatus.COMPLETED
+
+
+def test_keys_are_in_no_log(caplog: pytest.LogCaptureFixture) -> None:
+    """Neither what goes well nor what fails writes a key into the log."""
+    school = School()
+    order = school.place(2)
+    issue_keys([(str(order), UK.id, UK.name)], school.orders, Sealer(nowhere), Deadline.after(60))
+    issued(school, order)
+    told = caplog.text + repr([vars(one) for one in caplog.records])
+
+    assert "keys not issued" in told
+    assert not [key for *_, key in school.keys(order) if key in told or key.replace("-", "") in told]

@@ -1,0 +1,302 @@
+"""The template and what works behind the API agree: what functions may call, how they are fed, what is kept."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from fnmatch import fnmatchcase
+from typing import Any
+
+import pytest
+
+from ordering.clock import Deadline
+from ordering.entry import consumers as workers
+from ordering.entry import wiring
+from ordering.errors import Invalid
+from ordering.fulfilment.incoming import CANCELLATIONS_REFUSED, EVENTS_REFUSED
+from ordering.mail.outbox import METRICS
+from ordering_tools.template import Template
+from support.aws.simulated_aws import Step
+from support.ecards import card, order_id
+from support.gateway import ROOT
+from support.scenarios import Day
+
+RESOURCES: dict[str, dict[str, Any]] = Template.load(ROOT / "template.yaml").document["Resources"]
+FUNCTIONS = {
+    "fulfilment/stream": "StreamFunction",
+    "fulfilment/mails": "MailsFunction",
+    "webhooks/delivery": "WebhookDeliveryFunction",
+    "fulfilment/incoming": "IncomingFunction",
+}
+TABLES = {"OrdersTable": "ORDERS_TABLE", "AccountsTable": "ACCOUNTS_TABLE"}
+KEYS = {
+    ("fulfilment/stream", "GenerateDataKey"): {"AccessKeysKey"},
+    ("fulfilment/mails", "Decrypt"): {"AccessKeysKey", "CertificatesKey"},
+    ("webhooks/delivery", "Decrypt"): {"WebhookSecretsKey"},
+    ("fulfilment/incoming", "Decrypt"): {"CertificatesKey"},
+    ("fulfilment/incoming", "GenerateDataKey"): {"CertificatesKey"},
+}
+"""With which keys each function does what; what opens names no key in its request."""
+NOT_ON_THAT_DAY = {
+    # Voiding what a dead writer left; sweeping what is left of removed deal orders.
+    ("fulfilment/stream", "dynamodb:DeleteItem"),
+    ("fulfilment/stream", "dynamodb:BatchWriteItem"),
+    # Giving back certificates whose mail was refused, of an order that was cancelled meanwhile.
+    ("fulfilment/mails", "dynamodb:DeleteItem"),
+    # A webhook that goes on where it was when it was disabled, and tries again.
+    ("webhooks/delivery", "dynamodb:BatchWriteItem"),
+    ("webhooks/delivery", "sqs:SendMessage"),
+    # Only orders that wait for stock again are parked on a condition.
+    ("fulfilment/incoming", "dynamodb:ConditionCheckItem"),
+}
+
+
+@pytest.fixture(scope="module")
+def steps() -> list[Step]:
+    """All calls of a day on which all kinds of orders are placed, and one that waits for stock is cancelled."""
+    day = Day()
+    day.begin()
+    day.rewards.top_up(10_000, "t2")
+    day.rewards.place(6, card(3, "1 month"), card(quantity=1))
+    day.world.run()
+    day.rewards.orders.cancel(order_id(6))
+    day.world.run()
+    return day.world.steps
+
+
+def statements(function: str) -> Iterator[Mapping[str, Any]]:
+    for policy in RESOURCES[FUNCTIONS[function]]["Properties"]["Policies"]:
+        for statement in policy["Statement"]:
+            actions, resources = statement["Action"], statement["Resource"]
+            yield {
+                **statement,
+                "Action": actions if isinstance(actions, list) else [actions],
+                "Resource": resources if isinstance(resources, list) else [resources],
+            }
+
+
+def accesses(step: Step) -> Iterator[tuple[str, str, str]]:
+    """Yield what a call to DynamoDB does as policies know it: an action, a table and an item's partition key."""
+    request: Any = step.request
+    for write in request.get("TransactItems", ()):
+        ((kind, one),) = write.items()
+        yield f"dynamodb:{kind}Item", one["TableName"], (one.get("Key") or one["Item"])["pk"]["S"]
+    for table, wanted in request.get("RequestItems", {}).items():
+        keys = wanted["Keys"] if isinstance(wanted, dict) else [next(iter(one.values())) for one in wanted]
+        for key in keys:
+            yield f"dynamodb:{step.operation}", table, (key.get("Key") or key.get("Item") or key)["pk"]["S"]
+    if "TableName" in request:
+        key = request.get("Key") or request.get("Item")
+        partition = key["pk"] if key else request["ExpressionAttributeValues"][":pk"]
+        yield f"dynamodb:{step.operation}", request["TableName"], partition["S"]
+
+
+def allows(statement: Mapping[str, Any], action: str, table: str, partition: str) -> bool:
+    leading = statement.get("Condition", {}).get("ForAllValues:StringLike", {}).get("dynamodb:LeadingKeys", ["*"])
+    return (
+        action in statement["Action"]
+        and {"Fn::GetAtt": [table, "Arn"]} in statement["Resource"]
+        and any(fnmatchcase(partition, pattern) for pattern in leading)
+    )
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_every_item_that_is_touched_may_be(function: str, steps: list[Step]) -> None:
+    """Each item that a function reads or writes it may read or write by its key, at a table that it is told of."""
+    variables = RESOURCES[FUNCTIONS[function]]["Properties"]["Environment"]["Variables"]
+    touched = {
+        access
+        for step in steps
+        if step.function == function and step.service == "dynamodb"
+        for access in accesses(step)
+    }
+
+    assert touched
+    assert [one for one in touched if not any(allows(statement, *one) for statement in statements(function))] == []
+    for _, table, _ in touched:
+        assert variables[TABLES[table]] == {"Ref": table}
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_no_action_is_allowed_that_nothing_needs(function: str, steps: list[Step]) -> None:
+    """Whatever a function may do it does on such a day, but for what is listed with its reason."""
+    services = {"dynamodb", "kms", "sqs", "events", "ses"}
+    done = {
+        action
+        for step in steps
+        if step.function == function and step.service in services
+        for action in (
+            [action for action, _, _ in accesses(step)]
+            if step.service == "dynamodb"
+            else [f"{step.service}:{step.operation.partition(' ')[0]}"]
+        )
+    }
+    may = {action for statement in statements(function) for action in statement["Action"]}
+
+    assert may - done == {action for of, action in NOT_ON_THAT_DAY if of == function}
+    assert done <= may
+
+
+def test_keys_in_kms(steps: list[Step]) -> None:
+    """Each function may use those keys that it needs, and what opens access keys or certificates issues none."""
+    done = {(step.function, step.operation) for step in steps if step.service == "kms"}
+    may = {
+        (function, action.removeprefix("kms:")): {resource["Fn::GetAtt"][0] for resource in statement["Resource"]}
+        for function in FUNCTIONS
+        for statement in statements(function)
+        for action in statement["Action"]
+        if action.startswith("kms:")
+    }
+
+    assert done == KEYS.keys()
+    assert may == KEYS
+
+
+def test_queues(steps: list[Step]) -> None:
+    """Each function may write to the queues that it writes to, and is told where they are."""
+    written = {(one.function, one.operation.partition(" ")[2]) for one in steps if one.service == "sqs"}
+    may = {
+        (function, resource["Fn::GetAtt"][0])
+        for function in FUNCTIONS
+        for statement in statements(function)
+        if statement["Action"] == ["sqs:SendMessage"]
+        for resource in statement["Resource"]
+    }
+
+    assert written <= may
+    assert may - written == {("fulfilment/stream", "LaterQueue"), ("webhooks/delivery", "WebhookQueue")}
+    for function, queue in may:
+        variables = RESOURCES[FUNCTIONS[function]]["Properties"]["Environment"]["Variables"]
+        assert {"Ref": queue} in variables.values()
+
+
+@pytest.mark.parametrize("queue", [name for name, one in RESOURCES.items() if one["Type"] == "AWS::SQS::Queue"])
+def test_what_is_given_up_is_kept_and_told(queue: str) -> None:
+    """A queue leads to one that keeps for two weeks what was given up, and has an alarm; that one leads nowhere."""
+    properties = RESOURCES[queue]["Properties"]
+    if queue.endswith("DeadLetters"):
+        alarm = RESOURCES[f"{queue}Alarm"]["Properties"]
+        assert properties == {"MessageRetentionPeriod": 14 * 24 * 3600}
+        assert (alarm["Threshold"], alarm["ComparisonOperator"]) == (0, "GreaterThanThreshold")
+        assert alarm["Dimensions"] == [{"Name": "QueueName", "Value": {"Fn::GetAtt": [queue, "QueueName"]}}]
+    else:
+        dead = properties["RedrivePolicy"]["deadLetterTargetArn"]["Fn::GetAtt"]
+        (timeout,) = (
+            RESOURCES[FUNCTIONS[function]]["Properties"]["Timeout"]
+            for function in FUNCTIONS
+            for event in RESOURCES[FUNCTIONS[function]]["Properties"]["Events"].values()
+            if event["Properties"].get("Queue") == {"Fn::GetAtt": [queue, "Arn"]}
+        )
+        assert dead == [queue.replace("Queue", "DeadLetters"), "Arn"]
+        # As AWS advises, so that a message is not received twice while its first receiver is throttled.
+        assert properties["VisibilityTimeout"] >= 6 * timeout
+
+
+@pytest.mark.parametrize(
+    ("queue", "row"),
+    [
+        ("LaterQueue", "| an item that was put aside | every {minutes} minutes | {hours} hours |"),
+        ("MailQueue", "| a mail | every {minutes} minutes; "),
+        ("IncomingQueue", "| an event that came in | every {minutes} minutes | {hours} hours |"),
+    ],
+)
+def test_the_page_of_operations(queue: str, row: str) -> None:
+    """docs/operations.md says how often and how long things are tried, as the template has it."""
+    properties = RESOURCES[queue]["Properties"]
+    seconds, receives = properties["VisibilityTimeout"], properties["RedrivePolicy"]["maxReceiveCount"]
+    page = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    (line,) = (one for one in page.splitlines() if one.startswith(row.partition("{")[0]))
+
+    assert line.startswith(row.format(minutes=seconds // 60, hours=seconds * receives // 3600))
+    assert line.endswith(f"| {seconds * receives // 3600} hours |")
+
+
+@pytest.mark.parametrize("alarm", [name for name, one in RESOURCES.items() if one["Type"] == "AWS::CloudWatch::Alarm"])
+def test_alarms_are_explained(alarm: str) -> None:
+    """Each alarm has its row in docs/operations.md, with what to do."""
+    page = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+
+    assert f"\n| `{alarm.removesuffix('Alarm')}` | " in page
+
+
+def test_only_a_local_run_is_local(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Webhooks may lead anywhere only where `sam local` or the local run says so, and no function is told so."""
+    declared = {
+        name
+        for resource in RESOURCES.values()
+        for name in resource.get("Properties", {}).get("Environment", {}).get("Variables", {})
+    }
+    monkeypatch.delenv("AWS_SAM_LOCAL", raising=False)
+    deployed = wiring.from_environment()
+    monkeypatch.setenv("AWS_SAM_LOCAL", "true")
+
+    assert (deployed.local, wiring.from_environment().local) == (False, True)
+    assert "AWS_SAM_LOCAL" not in declared
+    with pytest.raises(Invalid):
+        deployed.webhooks(Deadline.after(1)).register("northwind", "https://127.0.0.1/")
+
+
+def test_the_stream() -> None:
+    """The stream is read from its beginning in batches of which a part can fail, halved, and given up in the end."""
+    events = RESOURCES["StreamFunction"]["Properties"]["Events"]
+    (stream,) = (one["Properties"] for one in events.values() if one["Type"] == "DynamoDB")
+
+    assert stream["StartingPosition"] == "TRIM_HORIZON"
+    assert stream["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+    assert stream["BisectBatchOnFunctionError"] is True
+    assert 0 < stream["MaximumRetryAttempts"] <= 10
+    assert 0 < stream["MaximumRecordAgeInSeconds"] <= 24 * 3600
+    assert stream["DestinationConfig"]["OnFailure"]["Destination"] == {"Fn::GetAtt": ["StreamDeadLetters", "Arn"]}
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_messages_fail_one_by_one(function: str) -> None:
+    """Whoever takes messages says which of them failed, so that the others do not come again."""
+    events = RESOURCES[FUNCTIONS[function]]["Properties"]["Events"]
+    (queue,) = (one["Properties"] for one in events.values() if one["Type"] == "SQS")
+
+    assert queue["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+
+
+def test_slow_ones_hold_nobody_up() -> None:
+    """What waits for a receiver or for SES takes one message at a time."""
+    for function in ("fulfilment/mails", "webhooks/delivery"):
+        events = RESOURCES[FUNCTIONS[function]]["Properties"]["Events"]
+        assert [one["Properties"]["BatchSize"] for one in events.values()] == [1]
+
+
+def test_metrics_have_their_names(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is counted is what alarms are about, under the stack's name."""
+    monkeypatch.setenv("POWERTOOLS_METRICS_NAMESPACE", "a-stack")
+    workers._count("MailsBounced")
+    told = json.loads(capsys.readouterr().out)
+    alarms = {
+        alarm["Properties"]["MetricName"]
+        for alarm in RESOURCES.values()
+        if alarm["Type"] == "AWS::CloudWatch::Alarm" and alarm["Properties"]["Namespace"] == {"Ref": "AWS::StackName"}
+    }
+    spaces = [
+        RESOURCES[FUNCTIONS[function]]["Properties"]["Environment"]["Variables"]["POWERTOOLS_METRICS_NAMESPACE"]
+        for function in ("fulfilment/mails", "fulfilment/incoming")
+    ]
+
+    assert told["_aws"]["CloudWatchMetrics"][0]["Namespace"] == "a-stack"
+    assert told["MailsBounced"] == [1.0]
+    assert spaces == [{"Ref": "AWS::StackName"}] * 2
+    assert alarms <= {*METRICS.values(), CANCELLATIONS_REFUSED, EVENTS_REFUSED}
+    assert {"MailsRefused", "MailsBounced"} <= alarms
+
+
+def test_what_comes_in_by_rules() -> None:
+    """The rules' queue takes messages from the two rules, and from nobody else."""
+    policy = RESOURCES["IncomingQueuePolicy"]["Properties"]
+    (statement,) = policy["PolicyDocument"]["Statement"]
+    rules = {name for name, one in RESOURCES.items() if one["Type"] == "AWS::Events::Rule"}
+
+    assert policy["Queues"] == [{"Ref": "IncomingQueue"}]
+    assert statement["Principal"] == {"Service": "events.amazonaws.com"}
+    assert {name for one in statement["Condition"]["ArnEquals"]["aws:SourceArn"] for name, _ in one.values()} == rules
+    for rule in rules:
+        assert [one["Arn"] for one in RESOURCES[rule]["Properties"]["Targets"]] == [
+            {"Fn::GetAtt": ["IncomingQueue", "Arn"]}
+        ]

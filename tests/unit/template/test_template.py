@@ -1,0 +1,641 @@
+"""The template and the code agree: routes, tables, permissions, and what the gateway answers by itself."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ordering.aws.dynamodb import Put, Table
+from ordering.book.orderbook import OrderBook
+from ordering.clock import Deadline
+from ordering.deals import contract as deals
+from ordering.ecards.catalogue import Ecard, FaceValue
+from ordering.entry.api import wanted_by
+from ordering.entry.wiring import Services
+from ordering.errors import Invalid, KeyReused, NotFound, Unavailable
+from ordering.identity.authorizer import OWN_WORDS
+from ordering.identity.clients import Client as OauthClient
+from ordering.identity.tokens import TokenRefused
+from ordering.principal import DealTerms
+from ordering.training import contract as training
+from ordering.web import http, problems
+from ordering.web.http import Request
+from ordering_tools.template import Template
+from support.aws.fake_connections import Recorder
+from support.aws.kms import MemoryKms
+from support.aws.memory import Memory
+from support.gateway import ROOT, Client, load
+from support.orders import new_order, target
+from support.partners import AZ_300, CALLER, PARTNER, STANDARD, UK
+from support.training import School
+
+TEMPLATE = Template.load(ROOT / "template.yaml")
+RESOURCES: dict[str, dict[str, Any]] = TEMPLATE.document["Resources"]
+RESPONSES: dict[str, dict[str, Any]] = RESOURCES["Api"]["Properties"]["GatewayResponses"]
+FUNCTIONS = {
+    name: resource["Properties"]
+    for name, resource in RESOURCES.items()
+    if resource["Type"] == "AWS::Serverless::Function"
+}
+RESOURCE_FUNCTIONS = {
+    name: properties
+    for name, properties in FUNCTIONS.items()
+    if any(event["Type"] == "Api" for event in properties.get("Events", {}).values())
+}
+TABLES = {"ORDERS_TABLE": "OrdersTable", "CATALOGUE_TABLE": "CatalogueTable", "ACCOUNTS_TABLE": "AccountsTable"}
+DEALS_CALLER = replace(CALLER, partner="adventure-works", grants=("deals",), deals=DealTerms("enterprise"))
+CATCH_ALL = {"DealOrdersFunction": {"/v2", "/v2/{proxy+}"}, "EcardOrdersFunction": {"/v1", "/v1/{proxy+}"}}
+PUBLIC = {"/connect/token", "/.well-known/jwks.json"}
+"""Paths that a function has no route for, so that it refuses them in the contract's words."""
+
+
+def folder(function: str) -> str:
+    return str(Path(FUNCTIONS[function]["CodeUri"]).relative_to("functions"))
+
+
+def routes(function: str) -> list[str]:
+    return [event["Properties"]["Path"] for event in FUNCTIONS[function]["Events"].values()]
+
+
+def registered(function: str) -> set[str]:
+    """Return the paths of a function's app, as the template writes them."""
+    app = load(folder(function))
+    rules = [route.path for route in [*app._static_routes, *app._dynamic_routes]]
+    return {rule.replace("<", "{").replace(">", "}") for rule in rules}
+
+
+def statements(function: str) -> Iterator[dict[str, Any]]:
+    for policy in FUNCTIONS[function]["Policies"]:
+        for statement in policy["Statement"]:
+            actions = statement["Action"]
+            yield {**statement, "Action": actions if isinstance(actions, list) else [actions]}
+
+
+def allowed(function: str) -> set[tuple[str, str]]:
+    """Return what a function may do: an operation at a table."""
+    return {
+        (action.removeprefix("dynamodb:"), statement["Resource"]["Fn::GetAtt"][0])
+        for statement in statements(function)
+        for action in statement["Action"]
+        if action.startswith("dynamodb:")
+    }
+
+
+def used_keys(function: str) -> set[tuple[str, str]]:
+    """Return what a function may do with keys in KMS: an operation with a key."""
+    return {
+        (action.removeprefix("kms:"), resource["Fn::GetAtt"][0])
+        for statement in statements(function)
+        for action in statement["Action"]
+        if action.startswith("kms:")
+        for resource in (statement["Resource"] if isinstance(statement["Resource"], list) else [statement["Resource"]])
+    }
+
+
+def problem(response: dict[str, Any]) -> dict[str, Any]:
+    """Read a gateway response's body as a caller gets it, with everything of the context filled in."""
+    text = response["ResponseTemplates"]["application/json"]
+    body: dict[str, Any] = json.loads(re.sub(r"\$context\.[A-Za-z.]+", "filled-in", text))
+    return body
+
+
+def types_of_contract() -> dict[int, str]:
+    """Return the `type` of every status for which the contract has exactly one."""
+    request = Request("GET", "/", "", "id", {}, {}, None, is_base64=False)
+    errors = [
+        Invalid([]),
+        NotFound("order", "1"),
+        http.MethodNotAllowed([]),
+        http.ContentTooLarge(),
+        http.UnsupportedMediaType(),
+        KeyReused(),
+        RuntimeError(),
+        Unavailable(),
+    ]
+    answers = [training.CONTRACT.refuse(error, request) for error in errors]
+    # A 400 of the gateway lists no faults.
+    return {answer.status: answer.body["type"] for answer in answers if isinstance(answer.body, dict)} | {
+        400: f"{problems.TYPES}bad-request"
+    }
+
+
+@pytest.mark.parametrize("name", RESPONSES)
+def test_gateway_responses_are_problems(name: str) -> None:
+    """What the gateway refuses by itself is a problem document whose status is the answer's."""
+    response = RESPONSES[name]
+    body = problem(response)
+    headers = response["ResponseParameters"]["Headers"]
+
+    assert list(body)[:6] == ["type", "title", "status", "detail", "instance", "requestId"]
+    assert response["StatusCode"] == body["status"]
+    assert body["type"].startswith(problems.TYPES)
+    assert headers["Content-Type"] == "'application/problem+json'"
+    assert headers["X-Request-Id"] == "context.requestId"
+    assert list(response["ResponseTemplates"]) == ["application/json"]
+    assert (body["instance"], body["requestId"]) == ("filled-in", "filled-in")
+    assert all(body[field].strip() for field in ("title", "detail"))
+
+
+@pytest.mark.parametrize("name", RESPONSES)
+def test_gateway_responses_are_errors_of_every_contract(name: str) -> None:
+    """The same body has the envelope that deal orders tell errors in, and the `message` of e-card orders."""
+    response = RESPONSES[name]
+    body = problem(response)
+    (told,) = body["errors"]
+    headers = response["ResponseParameters"]["Headers"]
+
+    assert set(body) - {"type", "title", "detail", "instance", "requestId"} == {"status", "message", "errors", "meta"}
+    assert told["error"] == {
+        "code": told["error"]["code"],
+        "message": deals.MESSAGES[told["error"]["code"]],
+        "details": body["detail"],
+    }
+    assert told["meta"]["links"] == body["meta"]["links"] == {"more_info": deals.more_info(told["error"]["code"])}
+    assert (told["meta"]["type"], body["meta"]["type"]) == ("error", "errors")
+    assert body["meta"]["http_status"] == {**deals.STATUSES, 415: "415 Unsupported Media Type"}[body["status"]]
+    assert (body["meta"]["logref"], body["message"]) == ("filled-in", body["detail"])
+    assert (headers["Content-Language"], headers["Vary"]) == ("'en'", "'Content-Language'")
+
+
+@pytest.mark.parametrize("name", RESPONSES)
+def test_gateway_responses_have_the_contract_s_types(name: str) -> None:
+    """A status that the functions answer with too has the same `type` and title from the gateway."""
+    body = problem(RESPONSES[name])
+    expected = types_of_contract().get(body["status"], body["type"])
+
+    assert expected == body["type"]
+    assert problems.TITLES.get(body["status"], body["title"]) == body["title"]
+
+
+def test_every_status_of_the_gateway_has_a_response() -> None:
+    """The gateway's own 401, 403, 404, 413, 429 and 5xx are all in our words."""
+    statuses = {response["StatusCode"] for response in RESPONSES.values()}
+
+    assert {401, 403, 404, 413, 429, 500, 503} <= statuses
+    assert {"DEFAULT_4XX", "DEFAULT_5XX", "UNAUTHORIZED", "ACCESS_DENIED", "THROTTLED"} <= RESPONSES.keys()
+
+
+def test_retryable_answers_say_when() -> None:
+    """What may be tried again says when, and a 401 says how to authenticate."""
+    for response in RESPONSES.values():
+        headers = response["ResponseParameters"]["Headers"]
+        assert ("Retry-After" in headers) == (response["StatusCode"] in {429, 503})
+        assert headers.get("WWW-Authenticate") == ("'Bearer'" if response["StatusCode"] == 401 else None)
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_functions_have_a_log_group_with_retention(function: str) -> None:
+    """Each function logs into a group of its own that ends after some days."""
+    group = FUNCTIONS[function]["LoggingConfig"]["LogGroup"]["Ref"]
+    others = [one["LoggingConfig"]["LogGroup"]["Ref"] for name, one in FUNCTIONS.items() if name != function]
+
+    assert RESOURCES[group]["Type"] == "AWS::Logs::LogGroup"
+    assert TEMPLATE.resolve(RESOURCES[group]["Properties"])["RetentionInDays"] > 0
+    assert FUNCTIONS[function]["LoggingConfig"]["LogFormat"] == "JSON"
+    assert group not in others
+
+
+@pytest.mark.parametrize("function", RESOURCE_FUNCTIONS)
+def test_routes_are_the_app_s(function: str) -> None:
+    """The template sends a function exactly the paths that its app has, whatever the method."""
+    events = FUNCTIONS[function]["Events"].values()
+
+    assert registered(function) == set(routes(function)) - CATCH_ALL.get(function, set())
+    assert len(routes(function)) == len(set(routes(function)))
+    assert {"ANY"} == {event["Properties"]["Method"] for event in events}
+    assert {"Api"} == {event["Properties"]["RestApiId"]["Ref"] for event in events}
+
+
+def test_every_function_is_in_the_template() -> None:
+    """Each function's folder is one function of the template, and no path is served twice."""
+    folders = sorted(
+        str(path.parent.relative_to(ROOT / "functions")) for path in (ROOT / "functions").glob("*/*/app.py")
+    )
+    paths = [path for function in RESOURCE_FUNCTIONS for path in routes(function)]
+
+    assert folders == sorted(folder(function) for function in FUNCTIONS)
+    assert len(paths) == len(set(paths))
+
+
+def test_every_route_is_authorized() -> None:
+    """Every path but two is behind the authorizer; its decisions are kept for those that the gateway refuses."""
+    auth = RESOURCES["Api"]["Properties"]["Auth"]
+    asked = {
+        event["Properties"]["Path"]: event["Properties"].get("Auth", {"Authorizer": auth["DefaultAuthorizer"]})
+        for function in RESOURCE_FUNCTIONS.values()
+        for event in function["Events"].values()
+    }
+
+    assert {one["FunctionArn"]["Fn::GetAtt"][0] for one in auth["Authorizers"].values()} == {"AuthorizerFunction"}
+    assert auth["Authorizers"]["OwnWordsAuthorizer"]["Identity"] == {"ReauthorizeEvery": 0}
+    for path, authorizer in asked.items():
+        own = "OwnWordsAuthorizer" if path.startswith(OWN_WORDS) else "PartnerAuthorizer"
+        assert authorizer == {"Authorizer": "NONE" if path in PUBLIC else own}
+
+
+@pytest.mark.parametrize("function", RESOURCE_FUNCTIONS)
+def test_every_handler_asks_who_calls(function: str) -> None:
+    """Every handler asks for its `call`, which refuses one that the authorizer let through; public ones have none."""
+    app = load(folder(function))
+    asked_for = [wanted_by(route.func).keys() for route in [*app._static_routes, *app._dynamic_routes]]
+    public = set(routes(function)) <= PUBLIC
+
+    assert app._public is public
+    assert all(("visit" if public else "call") in wanted for wanted in asked_for)
+
+
+@pytest.fixture
+def recorder(client: Client) -> Recorder:
+    """What functions ask of the tables; the client's services are connected through it."""
+    recorder = Recorder(client.services.send)
+    client.services = Services(recorder, "OrdersTable", "CatalogueTable", "AccountsTable")
+    client.services.accounts(Deadline.after(60)).save_partner(PARTNER)
+    client.post(target("orders"), new_order(contactEmail="someone@example.com"), headers={"Idempotency-Key": "k"})
+    return recorder
+
+
+def asked(recorder: Recorder) -> set[tuple[str, str]]:
+    """Return what was done: an action at a table, named as a policy names it."""
+    return {pair for operation, request in recorder.calls for pair in _asked(operation, request)}
+
+
+def _asked(operation: str, request: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    for item in request.get("TransactItems", ()):
+        for kind, write in item.items():
+            yield f"{kind}Item", write["TableName"]
+    for table in request.get("RequestItems", ()):
+        yield operation, table
+    if "TableName" in request:
+        yield operation, request["TableName"]
+
+
+REQUESTS: dict[str, list[str]] = {
+    "TrainingProductsFunction": ["products", f"products/{AZ_300.id}", "products/x"],
+    "TrainingFeatureSetsFunction": [
+        f"products/{AZ_300.id}/feature_sets",
+        f"products/{AZ_300.id}/feature_sets/{STANDARD.id}",
+        f"products/{AZ_300.id}/feature_sets/{AZ_300.id}",
+    ],
+    "TrainingOrdersFunction": ["orders", "orders?_page=2", "orders/1", "orders/99"],
+    "TrainingOrderItemsFunction": ["orders/1/items", "orders/99/items"],
+}
+
+
+@pytest.mark.parametrize("function", REQUESTS)
+def test_functions_may_do_what_they_do(client: Client, recorder: Recorder, function: str) -> None:
+    """A function's policy allows every call that it makes, at tables that its environment names."""
+    recorder.calls.clear()
+    client.services = Services(recorder, "OrdersTable", "CatalogueTable", "AccountsTable")
+    for path in REQUESTS[function]:
+        client.get(target(path))
+    if function == "TrainingOrdersFunction":
+        for key in ("a", "a", "b"):
+            client.post(target("orders"), new_order(contactEmail="x@example.com"), headers={"Idempotency-Key": key})
+
+    declared = FUNCTIONS[function]["Environment"]["Variables"]
+
+    assert set() == asked(recorder) - allowed(function)
+    tables = {name: value for name, value in declared.items() if name in TABLES}
+
+    assert {table for _, table in asked(recorder)} == {TABLES[name] for name in tables}
+    assert all({"Ref": TABLES[name]} == value for name, value in tables.items())
+
+
+ECARD_ORDER = {
+    "participant": {"email": "a@example.com", "phone": "1", "name": "A"},
+    "ecards": [{"id": 1, "quantity": 1, "faceValue": "100 ₽"}],
+}
+ECARD_REQUESTS: dict[str, list[tuple[str, str, Any]]] = {
+    "EcardOrdersFunction": [
+        *[
+            ("POST", "/v1/orders", {"orderId": f"00000000-0000-4000-8000-00000000000{number}", **ECARD_ORDER})
+            for number in (1, 2, 2, 3)
+        ],
+        ("GET", "/v1/orders", None),
+        ("GET", "/v1/orders/00000000-0000-4000-8000-000000000001", None),
+        ("GET", "/v1/orders/00000000-0000-4000-8000-000000000001/status", None),
+    ],
+    "EcardCatalogueFunction": [("GET", "/v1/ecards", None)],
+    "EcardBalanceFunction": [("GET", "/v1/balance", None)],
+}
+
+
+@pytest.mark.parametrize("function", ECARD_REQUESTS)
+def test_ecard_functions_may_do_what_they_do_and_no_more(function: str) -> None:
+    """An e-card function's policy allows the calls that it makes, and no other."""
+    recorder = Recorder(Memory())
+    services = Services(recorder, "OrdersTable", "CatalogueTable", "AccountsTable", grace=timedelta(0))
+    client = Client(services, replace(CALLER, partner="granite", grants=("ecards",), company="granite"))
+    deadline = Deadline.after(60)
+    services.ecard_catalogue("granite", deadline).publish(
+        [Ecard(1, "A", "", "ruble", (FaceValue("100 ₽", Decimal(100)),))]
+    )
+    orders = services.ecard_orders("granite", deadline)
+    orders.top_up("one", Decimal(200))
+    orders._records.book._take_ticket()
+    recorder.calls.clear()
+    for method, path, body in ECARD_REQUESTS[function]:
+        assert client.request(method, path, body=body).status == 200
+    declared = FUNCTIONS[function]["Environment"]["Variables"]
+
+    assert asked(recorder) == allowed(function)
+    assert {TABLES[name] for name in declared if name in TABLES} == {table for _, table in asked(recorder)}
+
+
+def test_token_function_may_do_what_it_does_and_no_more() -> None:
+    """The token function reads what clients and keys are, counts guesses, and signs with the two keys there are."""
+    recorder, kms = Recorder(Memory()), MemoryKms()
+    desk = Services(recorder, "OrdersTable", "CatalogueTable", "AccountsTable", kms=kms).token_desk(Deadline.after(60))
+    desk.clients.add(OauthClient("a-client", "granite", "a-user", frozenset({"ecards"})), "a secret")
+    desk.accounts.set_signer("a-key", "alias/SigningKeyA")
+    recorder.calls.clear()
+    client = desk.authenticate("a-client", "a secret", "192.0.2.7")
+    desk.issue(client, client.scope)
+    desk.keys()
+    (signing,) = (one for one in statements("TokenFunction") if one["Action"] == ["kms:Sign"])
+    read = {
+        partition
+        for operation, request in recorder.calls
+        for partition in [request.get("Key", {}).get("pk", {}).get("S", "SIGNING_KEYS")]
+        if operation != "UpdateItem"
+    }
+
+    assert asked(recorder) == allowed("TokenFunction")
+    assert read == {"CLIENT#a-client", "SIGNER", "SIGNING_KEYS"}
+    assert [operation for operation, _ in kms.calls] == ["Sign"]
+    assert signing["Resource"] == [{"Fn::GetAtt": [f"SigningKey{name}", "Arn"]} for name in "AB"]
+
+
+DEAL_PRODUCT = {"data": {"name": "Plan", "prices": [{"amount": "10", "currency": "USD"}]}}
+LINE = {"data": {"product_id": 1, "currency": "USD"}}
+DEAL_REQUESTS: dict[str, list[tuple[str, str, Any]]] = {
+    "DealOrdersFunction": [
+        *[("POST", "/v2/orders", {"data": {"deal_id": deal}}) for deal in (7, 8, 8, 9)],
+        ("PUT", "/v2/orders/3", {"data": {"discount": 5}}),
+        ("GET", "/v2/orders?deal_id=7", None),
+        ("GET", "/v2/orders?sort_by=discount&per_page=1", None),
+        ("DELETE", "/v2/orders/3", None),
+    ],
+    "DealLineItemsFunction": [
+        *[("POST", "/v2/orders/1/line_items", LINE)] * 3,
+        ("GET", "/v2/orders/1/line_items?sort_by=value&per_page=1", None),
+        ("GET", "/v2/orders/1/line_items/1000002", None),
+        ("DELETE", "/v2/orders/1/line_items/1000002", None),
+    ],
+    "DealProductsFunction": [
+        *[("POST", "/v2/products", DEAL_PRODUCT)] * 3,
+        ("PUT", "/v2/products/1", {"data": {"sku": "plan"}}),
+        ("GET", "/v2/products?sort_by=name&per_page=1", None),
+        ("GET", "/v2/products/1", None),
+        ("DELETE", "/v2/products/1", None),
+    ],
+}
+
+
+@pytest.mark.parametrize("function", DEAL_REQUESTS)
+def test_deal_functions_may_do_what_they_do_and_no_more(function: str) -> None:
+    """A deal function's policy allows the calls that it makes, those of a writer that was voided too, and no other."""
+    recorder = Recorder(Memory())
+    services = Services(recorder, "OrdersTable", "CatalogueTable", "AccountsTable", grace=timedelta(0))
+    client = Client(services, DEALS_CALLER)
+    client.post("/v2/orders", {"data": {"deal_id": 6}})
+    client.post("/v2/products", DEAL_PRODUCT)
+    deadline = Deadline.after(60)
+    for book in (services.deal_orders(DEALS_CALLER.partner, deadline).book, _book_of_lines(services)):
+        book._take_ticket()
+    recorder.calls.clear()
+    for method, path, body in DEAL_REQUESTS[function]:
+        assert client.request(method, path, body=body).status in {200, 204, 422}
+    declared = FUNCTIONS[function]["Environment"]["Variables"]
+
+    assert asked(recorder) == allowed(function)
+    assert {TABLES[name] for name in declared if name in TABLES} == {table for _, table in asked(recorder)}
+    assert {"Api"} == {event["Type"] for event in FUNCTIONS[function]["Events"].values()}
+
+
+def _book_of_lines(services: Services) -> OrderBook:
+    return services.deal_orders(DEALS_CALLER.partner, Deadline.after(60)).lines(1)._book
+
+
+def test_fulfilment_may_settle_and_sweep(client: Client, recorder: Recorder) -> None:
+    """The stream's consumer may void what a dead writer left, and sweep: what tests of a good day do not come to."""
+    services = Services(recorder, "OrdersTable", "CatalogueTable", "AccountsTable", grace=timedelta(0))
+    book = services.book(f"training#{UK.id}", Deadline.after(60))
+    book._take_ticket()
+    client.post(target("orders"), new_order())
+    recorder.calls.clear()
+    book.settle()
+    services.deal_orders("nobody", Deadline.after(60)).lines(1).sweep()
+
+    assert {("PutItem", "OrdersTable")} <= asked(recorder) <= allowed("StreamFunction")
+
+
+def test_webhooks_may_do_what_it_does_and_no_more() -> None:
+    """What registers webhooks may seal their secrets and not open them, and touches nothing else of an account."""
+    recorder, kms = Recorder(Memory()), MemoryKms()
+    queued: list[str] = []
+    services = Services(
+        recorder,
+        "OrdersTable",
+        "CatalogueTable",
+        "AccountsTable",
+        kms=kms,
+        webhook_queue=lambda body, _: queued.append(body),
+    )
+    client = Client(services, CALLER)
+    made = client.post("/webhooks", {"url": "https://example.com/"}).json["id"]
+    accounts = Table(recorder, "AccountsTable")
+    accounts.put(
+        Put(
+            {
+                "pk": f"DELIVERIES#{PARTNER.id}#{made}",
+                "sk": "PARKED#d0f0b5a4-8c57-5a5c-9f57-54ab4a5d6c11",
+                "type": "ordering.training_order.new",
+                "order": "training#1",
+                "index": 0,
+                "at": "2026-01-01T12:00:00.000000Z",
+                "why": "x",
+                "expires": 2**40,
+            }
+        )
+    )
+    recorder.calls.clear()
+    requests: list[tuple[str, str, Any, int]] = [
+        ("GET", "/webhooks", None, 200),
+        ("POST", "/webhooks", {"url": "https://example.com/"}, 201),
+        ("GET", f"/webhooks/{made}", None, 200),
+        ("PATCH", f"/webhooks/{made}", {"url": "https://example.org/"}, 200),
+        ("POST", f"/webhooks/{made}/secret", None, 200),
+        ("POST", f"/webhooks/{made}/enable", None, 200),
+        ("GET", f"/webhooks/{made}/parked", None, 200),
+        ("POST", f"/webhooks/{made}/parked/d0f0b5a4-8c57-5a5c-9f57-54ab4a5d6c11/replay", None, 202),
+        ("DELETE", f"/webhooks/{made}", None, 204),
+    ]
+    answers = [client.request(method, path, body=body).status for method, path, body, _ in requests]
+    conditions = {
+        tuple(statement["Condition"]["ForAllValues:StringLike"]["dynamodb:LeadingKeys"])
+        for statement in statements("WebhooksFunction")
+        if statement["Action"][0].startswith("dynamodb:")
+    }
+
+    assert answers == [status for *_, status in requests]
+    assert asked(recorder) == allowed("WebhooksFunction")
+    assert conditions == {("WEBHOOKS#*", "DELIVERIES#*"), ("WEBHOOKS#*",)}
+    assert {operation for operation, _ in kms.calls} == {"GenerateDataKey"}
+    assert used_keys("WebhooksFunction") == {("GenerateDataKey", "WebhookSecretsKey")}
+    assert [json.loads(body)["again"] for body in queued] == [False, True]
+
+
+def test_order_keys_may_do_what_it_does_and_no_more() -> None:
+    """What shows access keys reads training orders and their keys, and opens what one key in KMS sealed."""
+    recorder = Recorder(Memory())
+    school = School(recorder)
+    order = school.place(101)
+    school.issue(order)
+    recorder.calls.clear()
+    school.kms.calls.clear()
+    for path in (f"orders/{order}/keys", "orders/99/keys"):
+        school.client.get(target(path))
+    reading = next(one for one in statements("TrainingOrderKeysFunction") if "dynamodb:Query" in one["Action"])
+    partitions = {
+        key
+        for _, request in recorder.calls
+        for key in [
+            *[values["S"] for name, values in request.get("ExpressionAttributeValues", {}).items() if name == ":pk"],
+            *[key["pk"]["S"] for tables in request.get("RequestItems", {}).values() for key in tables["Keys"]],
+        ]
+    }
+
+    assert asked(recorder) == allowed("TrainingOrderKeysFunction")
+    assert partitions == {f"ORDER#training#{order}", "ORDER#training#99", f"KEYS#training#{order}"}
+    assert reading["Condition"] == {
+        "ForAllValues:StringLike": {"dynamodb:LeadingKeys": ["ORDER#training#*", "KEYS#training#*"]}
+    }
+    assert used_keys("TrainingOrderKeysFunction") == {("Decrypt", "AccessKeysKey")}
+    assert {operation for operation, _ in school.kms.calls} == {"Decrypt"}
+
+
+def test_access_keys_are_sealed_by_one_and_opened_by_others() -> None:
+    """Nobody but who issues, shows and mails access keys may do anything with the key that seals them."""
+    assert {name for name in FUNCTIONS if any(key == "AccessKeysKey" for _, key in used_keys(name))} == {
+        "StreamFunction",
+        "MailsFunction",
+        "TrainingOrderKeysFunction",
+    }
+
+
+def test_fulfilment_is_fed_what_makes_tasks() -> None:
+    """The stream delivers what makes tasks: entries of books, orders, balances and stocks, and nothing else."""
+    (stream,) = (
+        event["Properties"] for event in FUNCTIONS["StreamFunction"]["Events"].values() if event["Type"] == "DynamoDB"
+    )
+    placed, removed, orders, rises = (json.loads(one["Pattern"]) for one in stream["FilterCriteria"]["Filters"])
+    both = ["INSERT", "MODIFY"]
+
+    assert placed == {"eventName": ["INSERT"], "dynamodb": {"Keys": {"pk": {"S": [{"prefix": "BOOK#"}]}}}}
+    assert (removed["eventName"], removed["dynamodb"]["NewImage"]) == (["MODIFY"], {"void": {"BOOL": [True]}})
+    assert removed["dynamodb"]["Keys"] == {"pk": {"S": [{"prefix": "BOOK#deals#"}]}}
+    assert (orders["eventName"], rises["eventName"]) == (both, both)
+    assert orders["dynamodb"] == {"Keys": {"pk": {"S": [{"prefix": "ORDER#"}]}, "sk": {"S": ["ORDER"]}}}
+    assert rises["dynamodb"] == {"Keys": {"pk": {"S": [{"prefix": "BALANCE#"}, {"prefix": "STOCK#"}]}}}
+
+
+def test_authorizer_may_do_what_it_does(recorder: Recorder) -> None:
+    """The authorizer's policy allows what it reads, and its environment names what wiring needs."""
+    recorder.calls.clear()
+    services = Services(recorder, "OrdersTable", "CatalogueTable", "AccountsTable")
+    accounts = services.accounts(Deadline.after(60))
+    accounts.signing_keys()
+    accounts.partner("northwind")
+    accounts.count_request("a-token", 1)
+    with pytest.raises(TokenRefused):
+        services.reference_tokens(Deadline.after(60)).resolve("0" * 64)
+
+    assert asked(recorder) == allowed("AuthorizerFunction")
+
+
+def test_environment_that_wiring_reads() -> None:
+    """Every environment variable that wiring reads is declared, and none is declared that it does not read.
+
+    Those of `sam local` and of Powertools are their own.
+    """
+    folder = ROOT / "layers/ordering/python/ordering/entry"
+    source = "".join((folder / name).read_text() for name in ("wiring.py", "consumers.py"))
+    read = set(re.findall(r'environ(?:\.get\(|\[)"([A-Z_]+)"', source)) - {"AWS_SAM_LOCAL"}
+    declared = {
+        name
+        for properties in FUNCTIONS.values()
+        for name in properties["Environment"]["Variables"]
+        if not name.startswith("POWERTOOLS_")
+    }
+
+    assert read == declared
+    assert {"ACCOUNTS_TABLE", "TOKEN_ISSUER", "TOKEN_AUDIENCE"} == set(
+        FUNCTIONS["AuthorizerFunction"]["Environment"]["Variables"]
+    )
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_no_wildcards(function: str) -> None:
+    """No function has a wildcard for an action or a resource, or any policy that is not written out."""
+    for statement in statements(function):
+        assert statement["Effect"] == "Allow"
+        assert not [action for action in statement["Action"] if "*" in action]
+        assert "*" not in json.dumps(statement["Resource"])
+        assert not {"NotAction", "NotResource"} & statement.keys()
+    assert all(isinstance(policy, dict) for policy in FUNCTIONS[function]["Policies"])
+
+
+def test_who_writes_what() -> None:
+    """Only functions that create, change or settle may write; a condition narrows who may write to accounts."""
+    writing = {
+        (function, table)
+        for function in FUNCTIONS
+        for action, table in allowed(function)
+        if not action.startswith(("Get", "BatchGet", "Query"))
+    }
+    counting = {
+        function: statement["Condition"]["ForAllValues:StringLike"]["dynamodb:LeadingKeys"]
+        for function in ("AuthorizerFunction", "TokenFunction")
+        for statement in statements(function)
+        if statement["Action"] == ["dynamodb:UpdateItem"]
+    }
+
+    assert writing == {
+        ("AuthorizerFunction", "AccountsTable"),
+        ("TokenFunction", "AccountsTable"),
+        ("TrainingOrdersFunction", "OrdersTable"),
+        ("EcardOrdersFunction", "OrdersTable"),
+        ("DealOrdersFunction", "OrdersTable"),
+        ("DealLineItemsFunction", "OrdersTable"),
+        ("DealProductsFunction", "CatalogueTable"),
+        ("StreamFunction", "OrdersTable"),
+        ("MailsFunction", "OrdersTable"),
+        ("IncomingFunction", "OrdersTable"),
+        ("WebhooksFunction", "AccountsTable"),
+        ("WebhookDeliveryFunction", "AccountsTable"),
+    }
+    assert counting == {"AuthorizerFunction": ["RATE#*"], "TokenFunction": ["GUESSES#*"]}
+
+
+def test_issuer_and_audience_are_parameters() -> None:
+    """Whom tokens are from and for is a parameter of the stack."""
+    environment = FUNCTIONS["AuthorizerFunction"]["Environment"]["Variables"]
+
+    assert environment["TOKEN_ISSUER"] == {"Ref": "TokenIssuer"}
+    assert environment["TOKEN_AUDIENCE"] == {"Ref": "TokenAudience"}
+
+
+def test_functions_end_before_the_gateway_waits_no_longer() -> None:
+    """A function's timeout is well below the gateway's 29 seconds, so that it is the function that answers."""
+    shared = TEMPLATE.document["Globals"]["Function"]["Timeout"]
+
+    assert all(properties.get("Timeout", shared) < 29 for properties in RESOURCE_FUNCTIONS.values())

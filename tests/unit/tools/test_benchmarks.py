@@ -1,0 +1,101 @@
+"""The benchmarks' model of DynamoDB, and that the benchmarks run."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.service import Latencies, Service
+from benchmarks.shop import ORDERS, Shop
+from ordering.aws.dynamodb import Put, Send, ServiceFault, Table, Update
+from ordering.entry.wiring import Services
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def put(name: str) -> dict[str, Any]:
+    return {"TableName": ORDERS, "Item": {"pk": {"S": name}, "sk": {"S": "-"}}}
+
+
+def use(send: Send) -> list[object]:
+    """Do with a shop whatever there is, and say what it came to."""
+    shop = Shop(send)
+    shop.open()
+    placed = [shop.place(f"{number}", lines=1 + number).order_id for number in range(5)]
+    again = shop.place("2", lines=3)
+    before = shop.page(1, 3)
+    settled = shop.orders.settle()
+    lines = shop.orders.lines(placed[4], 0, 200)
+    after = shop.page(2, 2)
+    return [
+        placed,
+        again.replayed,
+        settled,
+        lines,
+        *(([order.id for order in page.items], page.total) for page in (before, after)),
+    ]
+
+
+def test_model_answers_as_another_one(services: Services) -> None:
+    """On the benchmarks' model orders are placed, replayed, settled and listed as they are on moto."""
+    assert use(services.send) == use(Service())
+
+
+@pytest.mark.parametrize(
+    ("operation", "request_", "code"),
+    [
+        ("PutItem", put("a"), "TransactionConflictException"),
+        ("TransactWriteItems", {"TransactItems": [{"Put": put("a")}]}, "TransactionCanceledException"),
+    ],
+)
+def test_model_refuses_what_is_in_a_transaction(operation: str, request_: dict[str, Any], code: str) -> None:
+    """While an item is in a transaction, the model refuses a plain write to it and another transaction on it."""
+    service = Service(Latencies(read=0, write=0, transaction=0.2))
+    thread = threading.Thread(target=service, args=("TransactWriteItems", {"TransactItems": [{"Put": put("a")}]}))
+    thread.start()
+    while not service.busy:
+        pass
+    with pytest.raises(ServiceFault) as refused:
+        service(operation, request_)
+    service("PutItem", put("b"))
+    thread.join()
+
+    assert refused.value.code == code
+
+
+def test_model_pages_queries() -> None:
+    """A query of the model stops at 1 MB and is charged for what it went over."""
+    table = Table(Service(), ORDERS)
+    table.put_all({"pk": "a", "sk": f"{number:02}", "text": "x" * 300_000} for number in range(10))
+    table.usage.take()
+    found = [item["sk"] for item in table.query("a", "02", "08")]
+    usage = table.usage.take()
+
+    assert [f"{number:02}" for number in range(2, 9)] == found
+    assert (usage.calls, usage.reads) == (3, 220 + 220 + 74)
+
+
+def test_model_charges_writes() -> None:
+    """The model charges a write by the larger of what was there and what is, and a transaction twice that."""
+    table = Table(Service(), ORDERS)
+    table.put(Put({"pk": "a", "sk": "-", "text": "x" * 3_000}))
+    table.put(Put({"pk": "a", "sk": "-"}))
+    table.update(Update(("a", "-"), "ADD n :one", values={":one": 1}))
+    table.transact([Update(("a", "-"), "ADD n :one", values={":one": 1}), Put({"pk": "b", "sk": "-"})])
+    written = table.usage.take().writes
+
+    assert written == 3 + 3 + 1 + 4
+
+
+def test_trips(tmp_path: Path) -> None:
+    """The benchmark of round trips runs, finds what is promised, and writes its page."""
+    command = [sys.executable, "-m", "benchmarks", "trips", "--to", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr
+    assert "## Round trips" in (tmp_path / "benchmarks.md").read_text()

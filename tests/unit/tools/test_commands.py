@@ -1,0 +1,113 @@
+"""What operators do with tokens and partners, seen by the authorizer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ordering.entry.wiring import Services
+from ordering.identity.accounts import Accounts
+from ordering.identity.authorizer import Doorkeeper, Handler, make_handler
+from ordering.identity.reference_tokens import ReferenceTokens
+from ordering.identity.tokens import KeyRing, TokenRefused, Verifier
+from ordering.principal import DealTerms, Principal
+from ordering_tools.demo import deals as demo_deals
+from ordering_tools.installation import Installation
+from ordering_tools.operations import partners
+from ordering_tools.operations import tokens as issuing
+from ordering_tools.operations.partners import NoSuchPartner
+from ordering_tools.operations.signing import development_key
+from ordering_tools.operations.tokens import NotIssued
+from support.aws.kms import MemoryKms
+from support.aws.memory import Memory
+from support.gateway import LambdaContext
+
+ARN = "arn:aws:execute-api:eu-west-1:123456789012:abcdef1234/live/GET/v2/orders"
+DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class Site:
+    """An installation with the demo's accounts, and its authorizer."""
+
+    installation: Installation
+    authorizer: Handler
+
+    def context_of(self, token: str) -> dict[str, Any]:
+        """Return what the authorizer says of a call with a token."""
+        event = {"methodArn": ARN, "headers": {"Authorization": f"Bearer {token}"}}
+        context: dict[str, Any] = self.authorizer(event, LambdaContext())["context"]
+        return context
+
+    def token(self, *, reference: bool = False) -> str:
+        token, expires = issuing.issue(self.installation, demo_deals.ACCOUNT, None, None, DAY)
+        return ReferenceTokens(self.installation.accounts).issue(token, expires) if reference else token
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    services = Services(Memory(), "OrdersTable", "CatalogueTable", "AccountsTable")
+    installation = Installation(services.send, MemoryKms(), development_key(tmp_path), "issuer", "audience")
+    accounts = Accounts(installation.accounts)
+    accounts.save_signing_key(installation.key.key_id, installation.key.public_jwk)
+    for partner in demo_deals.partners():
+        accounts.save_partner(partner)
+    verifier = Verifier(KeyRing(accounts.signing_keys), "issuer", "audience")
+    return Site(installation, make_handler(Doorkeeper(verifier, services.accounts, services.reference_tokens)))
+
+
+@pytest.mark.parametrize("reference", [False, True])
+def test_issued_tokens_are_accepted(site: Site, *, reference: bool) -> None:
+    """A token that was issued says whose it is, whether as a JWT or as what stands for one."""
+    context = site.context_of(site.token(reference=reference))
+
+    assert Principal.from_text(context["principal"]).partner == demo_deals.ACCOUNT
+
+
+@pytest.mark.parametrize("reference", [False, True])
+def test_revoked_tokens_are_refused(site: Site, *, reference: bool) -> None:
+    """A token that was revoked is refused from then on, and another one of the same partner is not."""
+    revoked, kept = site.token(reference=reference), site.token(reference=reference)
+    issuing.revoke(site.installation, revoked)
+
+    assert site.context_of(revoked) == {"refusal": "unauthorized"}
+    assert "principal" in site.context_of(kept)
+
+
+def test_revoking_what_stands_for_a_token_revokes_the_token(site: Site) -> None:
+    """Who revokes the 64 characters also ends the JWT behind them."""
+    jwt, expires = issuing.issue(site.installation, demo_deals.ACCOUNT, None, None, DAY)
+    issuing.revoke(site.installation, ReferenceTokens(site.installation.accounts).issue(jwt, expires))
+
+    assert site.context_of(jwt) == {"refusal": "unauthorized"}
+
+
+@pytest.mark.parametrize("token", ["garbage", "0" * 64])
+def test_only_tokens_can_be_revoked(site: Site, token: str) -> None:
+    """What is no token of the installation is refused as that."""
+    with pytest.raises(TokenRefused):
+        issuing.revoke(site.installation, token)
+
+
+def test_terms_change_while_a_token_lives(site: Site) -> None:
+    """Plan and switch are changed one at a time, and the next call of a token that is in use has them."""
+    token = site.token(reference=True)
+    partners.set_deal_terms(site.installation, demo_deals.ACCOUNT, None, "disabled")
+    disabled = Principal.from_text(site.context_of(token)["principal"]).deals
+    partners.set_deal_terms(site.installation, demo_deals.ACCOUNT, "basic", None)
+    basic = Principal.from_text(site.context_of(token)["principal"]).deals
+
+    assert disabled == DealTerms("enterprise", changes_disabled=True)
+    assert basic == DealTerms("basic", changes_disabled=True)
+
+
+def test_unknown_partners(site: Site) -> None:
+    """Neither a token nor terms can be given to a partner that there is not."""
+    with pytest.raises(NoSuchPartner):
+        partners.set_deal_terms(site.installation, "nobody", "basic", None)
+    with pytest.raises(NotIssued):
+        issuing.issue(site.installation, "nobody", None, None, DAY)

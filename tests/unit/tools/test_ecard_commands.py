@@ -1,0 +1,668 @@
+"""What support does for companies that order e-cards, by the commands as they are typed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ordering.aws import sqs as queues
+from ordering.aws.calls import NotCarriedOut, Refused
+from ordering.aws.kms import Sealer
+from ordering.book.lifecycle import EcardStatus
+from ordering.clock import Deadline
+from ordering.ecards.orders import EcardOrders
+from ordering.errors import NotFound, Unavailable
+from ordering.identity.accounts import Accounts
+from ordering.identity.clients import ClientRefused, Clients
+from ordering.mail.mailing import Postman, from_message
+from ordering.mail.outbox import Outbox
+from ordering.principal import User
+from ordering_tools import cli
+from ordering_tools.installation import Installation, NoInstallation, NotDone
+from ordering_tools.operations import commands
+from ordering_tools.operations.ecards import move
+from ordering_tools.operations.mail import ORDER
+from ordering_tools.operations.signing import SigningKey
+from support.aws.kms import MemoryKms
+from support.aws.memory import Memory
+from support.aws.ses import MemorySes
+from support.ecards import AUDIENCE, CARDS, COMPANY, ISSUER, Rewards, card, order_id, services_over
+from support.partners import JOHN, PARTNER
+from support.training import School
+
+START = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+ROBOT = User("robot", "R", "Obot", "robot@example.com")
+
+
+@dataclass
+class Done:
+    """What a command said."""
+
+    code: int
+    told: str
+    wrong: str
+
+    @property
+    def refusal(self) -> str:
+        assert (self.code, self.told) == (1, "")
+        assert "Traceback" not in self.wrong
+        return self.wrong.strip()
+
+
+@dataclass
+class Queue:
+    """A queue that keeps what is put onto it."""
+
+    bodies: list[str] = field(default_factory=list)
+
+    def __call__(self, body: str, delay_seconds: int) -> None:
+        assert delay_seconds == 0
+        self.bodies.append(body)
+
+
+Run = Callable[..., Done]
+
+
+@pytest.fixture
+def installation() -> Installation:
+    """An installation without anything."""
+    return Installation(Memory(), MemoryKms(), SigningKey("", "", {}), ISSUER, AUDIENCE, mail_queue=Queue())
+
+
+@pytest.fixture
+def company(installation: Installation) -> Rewards:
+    """A company with cards and no money, and a partner of other contracts."""
+    accounts = Accounts(installation.accounts)
+    grants = frozenset({"ecards", "deals"})
+    for partner in (
+        replace(PARTNER, id="granite", grants=grants, company="company"),
+        replace(PARTNER, id="two", grants=grants, users={**PARTNER.users, ROBOT.id: ROBOT}),
+    ):
+        accounts.save_partner(partner)
+    company = Rewards(services_over(installation.send, kms=installation.kms), COMPANY)
+    company.publish(CARDS)
+    return company
+
+
+@pytest.fixture
+def run(
+    company: Rewards,  # noqa: ARG001 - what the commands work on
+    installation: Installation,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Run:
+    """Runs `ordering` with some words."""
+    monkeypatch.setattr(commands, "reopen", lambda _: installation)
+
+    def command(*words: str) -> Done:
+        code = cli.main([*words])
+        return Done(code, *capsys.readouterr())
+
+    return command
+
+
+@pytest.fixture
+def codes(tmp_path: Path) -> Callable[..., str]:
+    """Writes a file with a code on each line."""
+
+    def write(*lines: str) -> str:
+        path = tmp_path / "codes.txt"
+        path.write_text("\n".join(lines) + "\n")
+        return str(path)
+
+    return write
+
+
+def moved(run: Run, to: str, *more: str, order: str = order_id(1), company: str = "granite") -> Done:
+    return run("order", "move", company, order, "--to", to, *more)
+
+
+def load(run: Run, path: str, batch: str = "b1", card_id: str = "1", face_value: str = "100 ₽") -> Done:
+    return run("stock", "load", path, "--batch", batch, "--card", card_id, "--face-value", face_value)
+
+
+# Orders -------------------------------------------------------------------------------------------------------------
+
+
+def test_moved_to_the_end(company: Rewards, run: Run) -> None:
+    """An order is taken from money to the participant by hand, and each step says what it came to."""
+    company.top_up(300)
+    company.load(3)
+    company.place(1, card(quantity=3))
+    steps = [("ReadyForDelivery",), ("PartiallyDelivered",), ("PartiallyDelivered", "--count", "1"), ("Delivered",)]
+    told = [moved(run, *step).told.strip() for step in steps]
+
+    assert told == [
+        "order 1 is ReadyForDelivery, 0 of 3 certificates handed over",
+        "order 1 is PartiallyDelivered, 1 of 3 certificates handed over",
+        "order 1 is PartiallyDelivered, 2 of 3 certificates handed over",
+        "order 1 is Delivered, 3 of 3 certificates handed over",
+    ]
+    assert company.status() == "Delivered"
+
+
+def test_several_handed_over(company: Rewards, run: Run) -> None:
+    """Several certificates are handed over at once, all that are left for Delivered."""
+    company.top_up(500)
+    company.load(5)
+    company.place(1, card(quantity=5))
+    moved(run, "ReadyForDelivery")
+
+    assert "3 of 5" in moved(run, "PartiallyDelivered", "--count", "3").told
+    assert "has 2 left to hand over" in moved(run, "PartiallyDelivered", "--count", "3").refusal
+    assert "5 of 5" in moved(run, "Delivered").told
+
+
+def test_some_is_never_all(company: Rewards, run: Run) -> None:
+    """Whoever hands over some certificates cannot end the order by mistake."""
+    company.top_up(100)
+    company.load(1)
+    company.place(1, card(quantity=1))
+    moved(run, "ReadyForDelivery")
+
+    assert "for all of them say --to Delivered" in moved(run, "PartiallyDelivered").refusal
+
+
+def test_the_id_in_any_case(company: Rewards, run: Run) -> None:
+    """An order is known by its id in any case."""
+    company.place(orderId="B5AA69DF-61A5-4D97-B1FB-4F6772DFBBEB")
+
+    assert moved(run, "Cancelled", order="b5aa69DF-61a5-4d97-b1fb-4f6772dfbbeb").code == 0
+
+
+def test_cancelled(company: Rewards, run: Run) -> None:
+    """A cancelled order has its money returned, and is cancelled once."""
+    company.top_up(100)
+    company.place()
+
+    assert moved(run, "Cancelled").told == "order 1 is Cancelled, 0 of 1 certificates handed over\n"
+    assert company.balance == "100"
+    assert "Cancelled is final." in moved(run, "Cancelled").refusal
+    assert company.balance == "100"
+
+
+def test_no_way(company: Rewards, run: Run) -> None:
+    """A move that is in no table is refused, with the moves that are, and changes nothing."""
+    company.place()
+    refused = moved(run, "Delivered").refusal
+
+    assert refused == (
+        f"Order {order_id(1)} is Created: delivery cannot make it Delivered; "
+        "it can become Payed by system, Cancelled by support."
+    )
+    assert moved(run, "ReadyForDelivery").refusal == "order 1 is Created"
+    assert company.status() == "Created"
+
+
+def test_short_stock(company: Rewards, run: Run, codes: Callable[..., str]) -> None:
+    """An order for which stock is short waits for it, is told which, and is ready as soon as it is there."""
+    company.top_up(200)
+    company.place(1, card(quantity=2))
+    first, again = moved(run, "ReadyForDelivery").refusal, moved(run, "ReadyForDelivery").refusal
+
+    assert first == again == "order 1 waits for certificates of 1#100 ₽; load some"
+    assert company.status() == "AwaitingCertificateAssignment"
+    assert load(run, codes("a", "b")).told == "0 free\n"
+    assert company.status() == "ReadyForDelivery"
+
+
+@pytest.mark.parametrize("to", ["ReadyForDelivery", "Cancelled", "PartiallyDelivered"])
+def test_delivered_is_final(company: Rewards, run: Run, to: str) -> None:
+    """An order that is delivered is taken nowhere."""
+    company.top_up(100)
+    company.load(1)
+    company.place()
+    moved(run, "ReadyForDelivery")
+    moved(run, "Delivered")
+
+    assert "Delivered" in moved(run, to).refusal
+    assert company.status() == "Delivered"
+
+
+def test_delivered_twice(company: Rewards, run: Run) -> None:
+    """Who delivers an order again is told that it is delivered."""
+    company.top_up(100)
+    company.load(1)
+    company.place()
+    moved(run, "ReadyForDelivery")
+    moved(run, "Delivered")
+
+    assert "Delivered" in moved(run, "Delivered").refusal
+
+
+def test_ready_twice(company: Rewards, run: Run) -> None:
+    """An order that is ready is not made so again."""
+    company.top_up(100)
+    company.load(1)
+    company.place()
+    moved(run, "ReadyForDelivery")
+
+    assert moved(run, "ReadyForDelivery").refusal == "order 1 is ReadyForDelivery"
+
+
+@pytest.mark.parametrize("count", ["0", "-1"])
+def test_counts_that_are_none(company: Rewards, run: Run, count: str) -> None:
+    """At least one certificate is handed over."""
+    company.top_up(200)
+    company.load(2)
+    company.place(1, card(quantity=2))
+    moved(run, "ReadyForDelivery")
+
+    assert moved(run, "PartiallyDelivered", f"--count={count}").refusal == f"{count} certificates"
+    assert company.status() == "ReadyForDelivery"
+
+
+@pytest.mark.parametrize("to", ["ReadyForDelivery", "PartiallyDelivered", "Delivered", "Cancelled"])
+def test_unknown_orders(company: Rewards, run: Run, to: str) -> None:
+    """An order that the company has not is moved nowhere, nor is what is no id."""
+    company.place()
+    known = order_id(1)
+
+    assert moved(run, to, order=order_id(2)).refusal == f"There is no order '{order_id(2)}'."
+    assert moved(run, to, company="two").refusal == f"There is no order '{known}'."
+    assert moved(run, to, order="1").refusal == "1 is no order's id, which is a UUID"
+    assert company.status() == "Created"
+
+
+@pytest.mark.parametrize("to", ["Payed", "Created", "AwaitingCertificateAssignment", "delivered", ""])
+def test_targets(run: Run, to: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Money alone makes an order Payed, and stock alone makes it wait: neither can be asked for."""
+    with pytest.raises(SystemExit):
+        moved(run, to)
+
+    assert "invalid choice" in capsys.readouterr().err
+
+
+def test_moved_without_a_command(installation: Installation, company: Rewards) -> None:
+    """Programs move orders alike, and are told by exceptions."""
+    company.place()
+
+    assert move(installation, "granite", order_id(1), EcardStatus.CANCELLED).status == "Cancelled"
+    with pytest.raises(NotDone):
+        move(installation, "granite", "x", EcardStatus.CANCELLED)
+    with pytest.raises(NotFound):
+        move(installation, "granite", order_id(2), EcardStatus.CANCELLED)
+
+
+# Orders and their mails ---------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Mailroom:
+    """What mails the orders of an installation."""
+
+    installation: Installation
+    ses: MemorySes = field(default_factory=MemorySes)
+    now: datetime = START
+
+    def __post_init__(self) -> None:
+        self.outbox = Outbox(self.installation.orders, self.ses.ses.send, now=self.tick)
+
+    def tick(self) -> datetime:
+        """Tell the time, which is a second later whenever somebody asks."""
+        self.now += timedelta(seconds=1)
+        return self.now
+
+    def work(self) -> None:
+        """Do what is on the queue."""
+        queue = self.installation.mail_queue
+        assert isinstance(queue, Queue)
+        while queue.bodies:
+            self.deliver(from_message(queue.bodies.pop()))
+
+    def deliver(self, order: str) -> None:
+        sealer = Sealer(self.installation.kms)
+        Postman(self.installation.orders, self.outbox, sealer, Deadline.after(600), self.tick).deliver(order)
+
+    def refuse(self) -> None:
+        self.ses.meet(Refused("SendEmail", "MessageRejected"))
+
+
+@pytest.fixture
+def mailroom(installation: Installation) -> Mailroom:
+    return Mailroom(installation)
+
+
+CARDS_ORDER = f"ecards#granite#{order_id(1)}"
+
+
+def ready(company: Rewards, quantity: int = 3) -> None:
+    """Have an order whose certificates are assigned."""
+    company.services = replace(company.services, now=lambda: START)
+    company.top_up(100 * quantity)
+    company.load(quantity)
+    company.place(1, card(quantity=quantity))
+    company.orders.carry_on(order_id(1))
+
+
+def test_show(company: Rewards, run: Run, mailroom: Mailroom) -> None:
+    """An order is shown with what happened to it and its mails, in one list, oldest first."""
+    ready(company)
+    mailroom.now += timedelta(minutes=1)
+    mailroom.refuse()
+    mailroom.deliver(CARDS_ORDER)
+    told = run("order", "show", "granite", order_id(1).upper()).told.splitlines()
+
+    assert told == [
+        f"{CARDS_ORDER} of granite is ReadyForDelivery: 0 of 3 certificates handed over",
+        "mail 1, with 3 codes, is Refused",
+        "2026-01-01 12:00:00Z  Payed",
+        "2026-01-01 12:00:00Z  ReadyForDelivery",
+        (
+            "2026-01-01 12:01:03Z  mail 1 refused: SES rejected the mail: its content, its recipient, or a sender that "
+            "is not verified."
+        ),
+    ]
+
+
+def test_show_what_is_on_its_way(company: Rewards, run: Run, mailroom: Mailroom) -> None:
+    """Certificates on their way are told, and what came after them stands behind."""
+    ready(company)
+    mailroom.ses.meet(NotCarriedOut())
+    with pytest.raises(Unavailable):
+        mailroom.deliver(CARDS_ORDER)
+    assert "0 of 3 certificates handed over, 3 on their way\n" in run("order", "show", "granite", order_id(1)).told
+    mailroom.now += timedelta(seconds=5)
+    mailroom.deliver(CARDS_ORDER)
+
+    told = run("order", "show", "granite", order_id(1)).told.splitlines()
+    assert [line.partition("  ")[2] for line in told[2:]] == ["Payed", "ReadyForDelivery", "mail 1 sent", "Delivered"]
+
+
+def test_show_a_training_order(run: Run, installation: Installation, mailroom: Mailroom) -> None:
+    """A training order is known by its id; it has no certificates."""
+    assert isinstance(installation.kms, MemoryKms)
+    school = School(installation.send, installation.kms, lambda: START)
+    number = school.place(2)
+    school.issue(number)
+    mailroom.deliver(f"training#{number}")
+    told = run("order", "show", str(number)).told.splitlines()
+
+    assert told == [
+        f"training#{number} of northwind is Completed",
+        "2026-01-01 12:00:00Z  New",
+        "2026-01-01 12:00:00Z  Completed",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "refusal"),
+    [
+        (("99",), "there is no order 99"),
+        (("granite", order_id(9)), f"there is no order granite {order_id(9)}"),
+        (("x",), f"x is no order: {ORDER}"),
+        (("granite", "7"), f"granite 7 is no order: {ORDER}"),
+    ],
+)
+def test_show_nothing(run: Run, words: tuple[str, ...], refusal: str) -> None:
+    """An order that there is not is not shown, nor what names none."""
+    assert run("order", "show", *words).refusal == refusal
+    assert run("mail", "again", *words).code == 1
+
+
+def test_again(company: Rewards, run: Run, mailroom: Mailroom) -> None:
+    """A mail that SES refused is put onto the queue again, and sent."""
+    ready(company)
+    mailroom.refuse()
+    mailroom.deliver(CARDS_ORDER)
+    assert run("mail", "again", "granite", order_id(1)).told == f"mail 1 of {CARDS_ORDER} is on the queue\n"
+    mailroom.work()
+
+    assert (len(mailroom.ses.taken), company.status()) == (1, "Delivered")
+
+
+def test_again_after_the_queue_failed(company: Rewards, run: Run, mailroom: Mailroom, monkeypatch: Any) -> None:
+    """Where the queue could not be reached, the same command again does what is left."""
+    ready(company)
+    mailroom.refuse()
+    mailroom.deliver(CARDS_ORDER)
+    broken = replace(mailroom.installation, mail_queue=queues.nowhere)
+    with monkeypatch.context() as patch:
+        patch.setattr(commands, "reopen", lambda _: broken)
+        assert run("mail", "again", "granite", order_id(1)).code == 1
+    assert run("mail", "again", "granite", order_id(1)).code == 0
+    mailroom.work()
+
+    assert company.status() == "Delivered"
+
+
+def test_again_by_force(company: Rewards, run: Run, mailroom: Mailroom) -> None:
+    """A mail that was sent is sent again by force only, and the mail to send may be named."""
+    ready(company)
+    mailroom.deliver(CARDS_ORDER)
+
+    assert run("mail", "again", "granite", order_id(1)).refusal == (
+        f"Mail 1 of {CARDS_ORDER} was sent; only by force is it sent again."
+    )
+    assert run("mail", "again", "granite", order_id(1), "--mail", "2").refusal == (
+        f"{CARDS_ORDER} has no mail 2; there are 1"
+    )
+    assert run("mail", "again", "granite", order_id(1), "--mail", "1", "--force").code == 0
+    mailroom.work()
+    assert [letter.text for letter in mailroom.ses.letters] == [mailroom.ses.letters[0].text] * 2
+
+
+def test_not_again(company: Rewards, run: Run, mailroom: Mailroom) -> None:
+    """A mail whose certificates were partly handed over by hand, or whose order is cancelled, is not sent again."""
+    ready(company)
+    mailroom.refuse()
+    mailroom.deliver(CARDS_ORDER)
+    company.orders.hand_over(company.orders.order(order_id(1)), 1)
+    assert "others get another mail" in run("mail", "again", "granite", order_id(1)).refusal
+    company.orders.cancel(order_id(1))
+    assert "is Cancelled" in run("mail", "again", "granite", order_id(1)).refusal
+
+    assert mailroom.installation.mail_queue == Queue([])
+
+
+# Balances -----------------------------------------------------------------------------------------------------------
+
+
+def topped_up(run: Run, amount: str, operation: str = "t1", company: str = "granite") -> Done:
+    return run("balance", "top-up", company, amount, "--operation", operation)
+
+
+def test_topped_up(company: Rewards, run: Run) -> None:
+    """A payment raises the balance, pays for who waits, and the command says what is left."""
+    company.place()
+
+    assert (topped_up(run, "250.50").told, company.status(), company.balance) == ("150.5\n", "Payed", "150.50")
+
+
+def test_topped_up_once(company: Rewards, run: Run) -> None:
+    """A payment that is repeated changes nothing; another amount under its name is refused."""
+    told = [topped_up(run, "100").told for _ in range(3)]
+
+    assert told == ["100\n"] * 3
+    assert "stands for another amount" in topped_up(run, "101").refusal
+    assert topped_up(run, "100.00").code == 0
+    assert (topped_up(run, "1", "t2").told, company.balance) == ("101\n", "101")
+
+
+@pytest.mark.parametrize("amount", ["0", "-5", "0.001", "NaN"])
+def test_amounts_that_are_none(company: Rewards, run: Run, amount: str) -> None:
+    """An amount is positive and has two decimals at most."""
+    assert run("balance", "top-up", "--operation", "t1", "--", "granite", amount).refusal
+    assert company.balance == "0"
+
+
+@pytest.mark.parametrize("amount", ["Infinity", "1e999999"])
+def test_amounts_without_end(company: Rewards, run: Run, amount: str) -> None:
+    """An amount is finite, and one that a balance can hold."""
+    assert topped_up(run, amount).refusal
+    assert company.balance == "0"
+
+
+def test_no_amount(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    """What is no amount is refused as the command is read."""
+    with pytest.raises(SystemExit):
+        topped_up(run, "much")
+
+    assert "'much' is no amount" in capsys.readouterr().err
+
+
+def test_nobody_s_balance(run: Run, installation: Installation) -> None:
+    """Nothing is paid in for a partner that there is not."""
+    assert topped_up(run, "100", company="nobody").refusal == "there is no partner 'nobody'"
+    assert EcardOrders(installation.orders, "nobody").balance.amount() == 0
+
+
+def test_the_ledger(company: Rewards, run: Run) -> None:
+    """A balance is shown with each of its changes, when and what for, and they add up to it."""
+    company.top_up("250.50")
+    company.place()
+    company.orders.cancel(order_id(1))
+    *entries, total = run("balance", "show", "granite").told.splitlines()
+
+    assert [(line.split()[2], line.split()[3]) for line in entries] == [
+        ("-100", f"debit#{order_id(1)}"),
+        ("100", f"refund#{order_id(1)}"),
+        ("250.5", "topup#t1"),
+    ]
+    assert all(re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ ", line) for line in entries)
+    assert sum(Decimal(line.split()[2]) for line in entries) == Decimal(total) == Decimal("250.5")
+
+
+# Stock --------------------------------------------------------------------------------------------------------------
+
+
+def test_loaded(run: Run, codes: Callable[..., str]) -> None:
+    """Each line that is not blank is a certificate, without the blanks around it."""
+    path = codes("AAAA", "", "  BBBB  ", "   ", "CCCC")
+
+    assert load(run, path).told == "3 free\n"
+    assert run("stock", "show", "--card", "1", "--face-value", "100 ₽").told == "3 free\n"
+    assert run("stock", "show", "--card", "1", "--face-value", "1000 ₽").told == "0 free\n"
+
+
+def test_loaded_once(run: Run, codes: Callable[..., str]) -> None:
+    """A load that is repeated adds nothing; other codes under its name are refused, under another they are added."""
+    told = [load(run, codes("A", "B")).told for _ in range(2)]
+
+    assert told == ["2 free\n"] * 2
+    assert "loaded with other codes" in load(run, codes("A", "C")).refusal
+    assert load(run, codes("C"), "b2").told == "3 free\n"
+
+
+def test_duplicates(run: Run, codes: Callable[..., str]) -> None:
+    """Codes that are there twice are told by their number, none of them shown, and nothing is loaded."""
+    refused = load(run, codes("SECRET", "B", "SECRET", "C", "B")).refusal
+
+    assert refused == "codes that came before in the file, by number: 3, 5"
+    assert run("stock", "show", "--card", "1", "--face-value", "100 ₽").told == "0 free\n"
+
+
+def test_nothing_to_load(run: Run, codes: Callable[..., str], tmp_path: Path) -> None:
+    """A file that is empty, or is not there, is refused."""
+    assert "a load needs" in load(run, codes("", " ")).refusal
+    assert "No such file" in load(run, str(tmp_path / "nothing.txt")).refusal
+
+
+def test_codes_are_sealed(run: Run, codes: Callable[..., str], installation: Installation) -> None:
+    """No code is to be seen in the tables, and the key that seals may be another one."""
+    path = codes("SECRET-CODE")
+    run("stock", "load", path, "--batch", "b", "--card", "1", "--face-value", "100 ₽", "--kms", "alias/Other")
+    memory, kms = installation.send, installation.kms
+    assert isinstance(memory, Memory)
+    assert isinstance(kms, MemoryKms)
+
+    assert "SECRET-CODE" not in repr([item for _, item in memory.scan("OrdersTable")])
+    assert {request["KeyId"] for operation, request in kms.calls if operation == "GenerateDataKey"} == {"alias/Other"}
+
+
+def test_the_oldest_get_what_is_loaded(company: Rewards, run: Run, codes: Callable[..., str]) -> None:
+    """Orders that wait get what is loaded, the oldest first, and the command says what is left."""
+    company.top_up(400)
+    for number, quantity in ((1, 2), (2, 1), (3, 1)):
+        company.place(number, card(quantity=quantity))
+        company.orders.carry_on(order_id(number))
+
+    assert load(run, codes("a", "b", "c")).told == "0 free\n"
+    assert company.statuses() == ["ReadyForDelivery", "ReadyForDelivery", "AwaitingCertificateAssignment"]
+
+
+# Clients ------------------------------------------------------------------------------------------------------------
+
+
+def proven(installation: Installation, client_id: str, secret: str) -> Any:
+    try:
+        return Clients(installation.accounts).authenticate(client_id, secret, "192.0.2.1")
+    except ClientRefused:
+        return None
+
+
+def test_a_client(run: Run, installation: Installation) -> None:
+    """A client is registered for its partner's only user and all its grants, and its secret is told once."""
+    secret = run("client", "add", "c1", "--partner", "granite").told.strip()
+    client = proven(installation, "c1", secret)
+
+    assert (client.partner, client.user, client.scope) == ("granite", JOHN.id, frozenset({"ecards", "deals"}))
+    assert run("client", "add", "c1", "--partner", "granite").refusal == (
+        "there is a client 'c1'; `secret` gives it a new one"
+    )
+    assert proven(installation, "c1", secret) == client
+
+
+def test_a_client_with_less(run: Run, installation: Installation) -> None:
+    """A client may be for one of several users, and cover less than its partner is granted."""
+    words = ("client", "add", "c1", "--partner", "two", "--user", ROBOT.id, "--scope", "ecards")
+    client = proven(installation, "c1", run(*words).told.strip())
+
+    assert (client.partner, client.user, client.scope) == ("two", ROBOT.id, frozenset({"ecards"}))
+
+
+@pytest.mark.parametrize(
+    ("words", "refusal"),
+    [
+        (("c1", "--partner", "nobody"), "there is no partner 'nobody'"),
+        (("c1", "--partner", "granite", "--scope", "training", "--scope", "ecards"), "granite is not granted training"),
+        (("c1", "--partner", "granite", "--user", "x"), f"name one of granite's users with --user: {JOHN.id}"),
+        (("c1", "--partner", "two"), f"name one of two's users with --user: {JOHN.id}, {ROBOT.id}"),
+        (("a b", "--partner", "granite"), "a client's id has 1 to 64 letters, digits, '.', '-' and '_'"),
+        (("x" * 65, "--partner", "granite"), "a client's id has 1 to 64 letters, digits, '.', '-' and '_'"),
+    ],
+)
+def test_no_client(run: Run, words: tuple[str, ...], refusal: str) -> None:
+    """What is no client's id, partner, user or grant registers nobody, and is named."""
+    assert run("client", "add", *words).refusal == refusal
+    assert run("client", "secret", "c1").refusal == "there is no client 'c1'"
+
+
+def test_a_new_secret(run: Run, installation: Installation) -> None:
+    """A new secret is good at once, the one before it stays so, the one before that does not."""
+    secrets = [run("client", "add", "c1", "--partner", "granite").told.strip()]
+    secrets += [run("client", "secret", "c1").told.strip() for _ in range(2)]
+
+    assert [proven(installation, "c1", secret) is not None for secret in secrets] == [False, True, True]
+
+
+# Without a local run ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("error", [NoInstallation("start it with `make serve`"), Unavailable()])
+def test_not_running(run: Run, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    """Where nothing runs, every command says how to start it."""
+
+    def reopen(_: Path) -> Installation:
+        raise error
+
+    monkeypatch.setattr(commands, "reopen", reopen)
+
+    for done in (
+        moved(run, "Cancelled"),
+        topped_up(run, "1"),
+        run("balance", "show", "granite"),
+        load(run, "codes.txt"),
+        run("stock", "show", "--card", "1", "--face-value", "x"),
+        run("client", "add", "c1", "--partner", "granite"),
+        run("client", "secret", "c1"),
+    ):
+        assert "make serve" in done.refusal

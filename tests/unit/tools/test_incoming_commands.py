@@ -1,0 +1,208 @@
+"""`ordering event`, by the commands as they are typed: what is put onto the bus, and what is not."""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import pytest
+
+from ordering.aws.kms import Sealer
+from ordering.aws.ses import Letter
+from ordering.events.incoming_shapes import CANCELLATION, PAYMENT, STOCK, sealing_context
+from ordering.events.shapes import misfits, schema
+from ordering.fulfilment.incoming import read_mail_event
+from ordering.mail.outbox import Outbox, What
+from ordering_tools.installation import Installation
+from ordering_tools.local.engine.state import Running
+from ordering_tools.local.engine.wire import WireError
+from ordering_tools.operations import commands
+from ordering_tools.operations import incoming as events_in
+from ordering_tools.operations.signing import SigningKey
+from support.aws.kms import MemoryKms
+from support.aws.memory import Memory
+
+ORDER = "b5aa69df-61a5-4d97-b1fb-4f6772dfbbeb"
+RUNNING = Running("http://here", "http://dynamodb", "http://services", "http://functions", "template.yaml", 1)
+
+
+@dataclass
+class Bus:
+    """Takes what is put onto it, or answers as it is told."""
+
+    taken: list[dict[str, Any]] = field(default_factory=list)
+    answer: dict[str, Any] = field(default_factory=lambda: {"EventId": "1"})
+    error: WireError | None = None
+    queue: list[str] = field(default_factory=list)
+    installation: Installation = field(init=False)
+
+    def __call__(self, endpoint: str, service: str) -> Bus:
+        assert (endpoint, service) == (RUNNING.services, "events")
+        return self
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def call(self, operation: str, **arguments: Any) -> dict[str, Any]:
+        assert operation == "PutEvents"
+        if self.error:
+            raise self.error
+        self.taken += arguments["Entries"]
+        return {"Entries": [self.answer]}
+
+
+@pytest.fixture
+def kms() -> MemoryKms:
+    return MemoryKms()
+
+
+@pytest.fixture
+def bus(kms: MemoryKms, monkeypatch: pytest.MonkeyPatch) -> Bus:
+    """The bus of a local run that is there."""
+    bus = Bus()
+    installation = bus.installation = Installation(
+        Memory(), kms, SigningKey("", "", {}), "", "", incoming_queue=lambda body, _: bus.queue.append(body)
+    )
+    monkeypatch.setattr(commands, "reopen", lambda _: installation)
+    monkeypatch.setattr(events_in, "find", lambda _: RUNNING)
+    monkeypatch.setattr(events_in, "Wire", bus)
+    return bus
+
+
+@pytest.fixture
+def run(bus: Bus, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:  # noqa: ARG001 - it is put onto it
+    """Runs `ordering event` with some words."""
+
+    def command(*words: str) -> tuple[int, str, str]:
+        parser = argparse.ArgumentParser()
+        events_in.add_arguments(parser.add_subparsers(required=True))
+        chosen = parser.parse_args([*words])
+        code: int = chosen.run(chosen)
+        return code, *capsys.readouterr()
+
+    return command
+
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+def put(bus: Bus) -> dict[str, Any]:
+    """Return the event that was put onto the bus, which fits its schema."""
+    (entry,) = bus.taken
+    event: dict[str, Any] = json.loads(entry["Detail"])
+    assert {name: entry[name] for name in ("EventBusName", "Source", "DetailType")} == {
+        "EventBusName": "OrderEvents",
+        "Source": "ordering.command",
+        "DetailType": event["type"],
+    }
+    assert [*misfits(schema(event["type"]), event)] == []
+    return event
+
+
+def test_payments(run: Run, bus: Bus) -> None:
+    """A payment is put as it was typed, and printed so that it can be copied."""
+    code, told, wrong = run("payment", "granite-rewards", "250.50", "--operation", "wire 1")
+    event = put(bus)
+
+    assert (code, wrong) == (0, "")
+    assert (event["type"], event["data"]) == (
+        PAYMENT,
+        {"company": "granite-rewards", "operation": "wire 1", "amount": "250.50"},
+    )
+    assert json.loads(told) == {**bus.taken[0], "Detail": event}
+
+
+def test_stock(run: Run, bus: Bus, kms: MemoryKms, tmp_path: Path) -> None:
+    """Codes are put sealed for their card, face value and batch, and nothing else of the file is."""
+    (tmp_path / "codes").write_text(" SECRET-1 \n\nSECRET-2\n")
+    code, told, _ = run("stock", str(tmp_path / "codes"), "--card", "1", "--face-value", "100 ₽", "--batch", "b")
+    event = put(bus)
+    sealed = base64.b64decode(event["data"].pop("codes"))
+
+    assert (code, event["type"]) == (0, STOCK)
+    assert event["data"] == {"cardId": 1, "faceValue": "100 ₽", "batch": "b"}
+    assert json.loads(Sealer(kms).open(sealed, sealing_context(1, "100 ₽", "b"))) == ["SECRET-1", "SECRET-2"]
+    assert [request["KeyId"] for name, request in kms.calls if name == "GenerateDataKey"] == ["alias/CertificatesKey"]
+    assert "SECRET" not in told
+
+
+@pytest.mark.parametrize(
+    ("words", "order"),
+    [
+        (["35044"], {"kind": "training", "id": 35044}),
+        ([ORDER, "--company", "granite-rewards"], {"kind": "ecards", "company": "granite-rewards", "id": ORDER}),
+    ],
+)
+def test_cancellations(run: Run, bus: Bus, words: list[str], order: dict[str, Any]) -> None:
+    """A cancellation names a training order by its number, an e-card order by company and id."""
+    code, _, _ = run("cancel", *words)
+    event = put(bus)
+
+    assert (code, event["type"], event["data"]) == (0, CANCELLATION, {"order": order})
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["payment", "acme", "0", "--operation", "x"], "that is no event, because of data.amount"),
+        (["payment", "a#b", "1", "--operation", ""], "that is no event, because of data.company, data.operation"),
+        (["cancel", ORDER], f"{ORDER} is no training order's number; for an e-card order add --company"),
+        (["cancel", "0"], "that is no event, because of data.order"),
+        (["cancel", "7", "--company", "acme"], "that is no event, because of data.order"),
+    ],
+)
+def test_no_events(run: Run, bus: Bus, words: list[str], said: str) -> None:
+    """What nobody would understand is not put."""
+    assert run(*words) == (1, "", f"{said}\n")
+    assert bus.taken == []
+
+
+@pytest.mark.parametrize(
+    ("codes", "said"), [("\n", "there are no codes in"), ("x" * 200_000, "an event can have 262,144 bytes")]
+)
+def test_too_few_and_too_many_codes(run: Run, bus: Bus, tmp_path: Path, codes: str, said: str) -> None:
+    """Nothing, and more than EventBridge takes, is not put."""
+    (tmp_path / "codes").write_text(codes)
+    code, _, wrong = run("stock", str(tmp_path / "codes"), "--card", "1", "--face-value", "v", "--batch", "b")
+
+    assert (code, bus.taken) == (1, [])
+    assert wrong.startswith(said)
+
+
+def test_bounces(run: Run, bus: Bus) -> None:
+    """That a mail came back is told as SES tells it, so that it stands in the mail's history."""
+    counted: list[str] = []
+    outbox = Outbox(bus.installation.orders, lambda *_: "message-1", counted.append)
+    assert run("bounce", "7")[0] == 1
+    outbox.send(outbox.mail("training#7", 1), 3, lambda: Letter("a@example.com", "s", "t"))
+
+    assert run("bounce", "7")[0] == 0
+    (event,) = (json.loads(body) for body in bus.queue)
+    outbox.report(*read_mail_event(event["detail-type"], event["detail"], event["time"]))
+    last = outbox.mail("training#7", 1).moments[-1]
+    assert event["source"] == "aws.ses"
+    assert (last.what, last.why) == (What.BOUNCED, "it cannot be delivered (Permanent, General)")
+    assert counted == ["MailsSent", "MailsBounced"]
+
+
+def test_a_bus_that_takes_nothing(run: Run, bus: Bus) -> None:
+    """What the bus does not take, or cannot be asked for, is told."""
+    bus.answer = {"ErrorCode": "InternalFailure", "ErrorMessage": "no"}
+    assert run("cancel", "7") == (1, "", "the bus did not take it: InternalFailure no\n")
+    bus.error = WireError(None, "gone")
+    assert run("cancel", "7") == (1, "", "the bus could not be reached: gone\n")
+
+
+def test_no_local_run(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a local run there is no bus."""
+    monkeypatch.setattr(events_in, "find", lambda _: None)
+
+    assert run("cancel", "7") == (1, "", "the local run is not running; start it with `make serve`\n")

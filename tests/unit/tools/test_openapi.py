@@ -1,0 +1,148 @@
+"""The OpenAPI document: valid, current, and true to the published reference."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+from openapi_spec_validator import validate
+
+from ordering.events.shapes import TYPES, VERSION
+from ordering.webhooks.registrations import signed
+from ordering_tools.documents import openapi
+from ordering_tools.template import Template
+
+ROOT = Path(__file__).resolve().parents[3]
+SAMPLES = ROOT / "tests" / "contract" / "samples"
+DOCUMENT: dict[str, Any] = json.loads(openapi.DOCUMENT.read_text())
+
+SHAPES = {
+    "products": "ProductList",
+    "product": "Product",
+    "feature_sets": "FeatureSetList",
+    "feature_set": "FeatureSet",
+    "orders": "OrderList",
+    "order": "Order",
+    "created_order": "CreatedOrder",
+    "create_order": "NewOrder",
+    "order_items": "OrderItemList",
+}
+
+
+def test_current() -> None:
+    """The committed document is what the functions' routes and models make today."""
+    assert openapi.to_text(openapi.document()) == openapi.DOCUMENT.read_text()
+
+
+def test_valid() -> None:
+    """The document is valid OpenAPI 3.1."""
+    assert DOCUMENT["openapi"].startswith("3.1")
+    validate(DOCUMENT)
+
+
+def test_paths_are_the_templates() -> None:
+    """The document describes the paths that the template routes, and no other."""
+    template = Template.load(ROOT / "template.yaml")
+    events = [
+        event["Properties"]["Path"]
+        for resource in template.document["Resources"].values()
+        for event in resource.get("Properties", {}).get("Events", {}).values()
+        if event["Type"] == "Api"
+    ]
+
+    # What answers every other path with an error is no part of the reference.
+    assert set(DOCUMENT["paths"]) == {path for path in events if path not in {"/v1", "/v2"} and "{proxy+}" not in path}
+
+
+def test_every_operation_tells_its_errors() -> None:
+    """Each operation has an id of its own, a description, security, and the errors that any call can get."""
+    operations = [operation for path in DOCUMENT["paths"].values() for operation in path.values()]
+
+    assert len({operation["operationId"] for operation in operations}) == len(operations)
+    assert DOCUMENT["security"] == [{"bearer": []}]
+    for operation in operations:
+        assert operation["description"]
+        of_callers = set() if operation.get("security") == [] else {"400", "401", "403", "404", "429"}
+        assert of_callers | {"500", "503"} <= set(operation["responses"])
+
+
+def test_bounds_are_told() -> None:
+    """The document tells the bounds of page, page size and quantity."""
+    parameters = {part["name"]: part["schema"] for part in DOCUMENT["paths"]["/api/v2/orders"]["get"]["parameters"]}
+    quantity = DOCUMENT["components"]["schemas"]["NewOrderItem"]["properties"]["quantity"]
+
+    assert (parameters["_page"]["minimum"], parameters["_page"]["default"]) == (1, 1)
+    assert (parameters["_pageSize"]["maximum"], parameters["_pageSize"]["default"]) == (500, 10)
+    assert (quantity["minimum"], quantity["maximum"]) == (1, 10_000)
+
+
+def test_nothing_of_powertools_own_validation() -> None:
+    """No schema of Powertools' own validation is left in the document."""
+    assert not [name for name in DOCUMENT["components"]["schemas"] if re.search("Validation", name)]
+
+
+@pytest.mark.parametrize("sample", sorted(SHAPES))
+def test_published_samples_validate(sample: str) -> None:
+    """Every example of the published reference is valid by the schema of its shape."""
+    body = json.loads((SAMPLES / f"{sample}.json").read_text())
+    schema = {"$ref": f"#/components/schemas/{SHAPES[sample]}", "components": DOCUMENT["components"]}
+    if sample == "create_order":
+        # The published request shows words where values go.
+        body["contactEmail"] = "johnsmith@example.com"
+        body["orderItems"][0] |= {
+            "featureSetId": "a6c1cb36-43b3-4969-a8a0-48e4915e6df0",
+            "feedbackLinkUri": "https://example.com/feedback",
+        }
+
+    assert [error.message for error in Draft202012Validator(schema).iter_errors(body)] == []
+
+
+def test_messages_are_the_events() -> None:
+    """What webhooks get is described for each type of event that goes out, by the schema that is committed for it."""
+    messages = DOCUMENT["webhooks"]
+    ids = [operation["operationId"] for path in DOCUMENT["paths"].values() for operation in path.values()]
+
+    assert set(messages) == TYPES
+    for name, path in messages.items():
+        (media_type, body), *others = path["post"]["requestBody"]["content"].items()
+        committed = json.loads((ROOT / "docs" / "events" / f"{name}.v{VERSION}.json").read_text())
+        assert (media_type, body["schema"], others) == (
+            "application/json",
+            {"$ref": f"#/components/schemas/{name}"},
+            [],
+        )
+        assert {"title": name, **DOCUMENT["components"]["schemas"][name]} == committed
+        assert path["post"]["security"] == []
+        assert path["post"]["operationId"] not in ids
+
+
+def test_messages_have_the_headers_that_are_sent() -> None:
+    """The headers of a message are those that sign it, each of which is always there."""
+    sent = signed([b"key"], "an-id", datetime(2026, 1, 1, tzinfo=UTC), b"{}")
+
+    for path in DOCUMENT["webhooks"].values():
+        told = {one["name"]: (one["in"], one["required"]) for one in path["post"]["parameters"]}
+        assert told == dict.fromkeys(sent, ("header", True))
+
+
+def test_conflicts_are_told_where_they_can_be() -> None:
+    """Only the operations on webhooks that can be refused with 409 tell so."""
+    told = {
+        operation["operationId"]
+        for path, methods in DOCUMENT["paths"].items()
+        for operation in methods.values()
+        if path.startswith("/webhooks") and "409" in operation["responses"]
+    }
+
+    assert told == {
+        "create_webhook",
+        "change_webhook",
+        "replace_webhook_secret",
+        "enable_webhook",
+        "replay_parked_event",
+    }

@@ -1,0 +1,425 @@
+"""Access keys of training orders: what they look like, that each seat gets one for good, and who sees them."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import re
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from ordering.aws.dynamodb import Check, Put, ServiceFault, Table
+from ordering.aws.kms import BrokenSeal, Sealer, nowhere
+from ordering.book.lifecycle import TrainingStatus
+from ordering.clock import Deadline
+from ordering.errors import Conflict, NotFound, Unavailable
+from ordering.principal import BusinessUnit
+from ordering.training import access_keys
+from ordering.training.access_keys import AT_ONCE, PACK, AccessKey, AccessKeys
+from ordering.training.orders import KeysNeverIssued, KeysNotIssued, TrainingOrders, order_of
+from support.aws.fake_connections import Recorder, failing
+from support.aws.faults import Crash, Fault, Faulty, lost, refused, throttled
+from support.aws.memory import Memory
+from support.partners import IRELAND
+from support.training import School, Steps
+
+NEW, COMPLETED, CANCELLED = TrainingStatus
+CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+STEP = AT_ONCE * PACK
+"""Keys that are issued in one step."""
+
+
+@pytest.fixture
+def memory() -> Memory:
+    return Memory()
+
+
+@pytest.fixture
+def school(memory: Memory) -> School:
+    return School(memory)
+
+
+def packs(memory: Memory) -> dict[str, Any]:
+    """Return what is stored of keys, by pack."""
+    return {sort: item["keys"]["B"] for (partition, sort), item in memory.scan("OrdersTable") if "KEYS#" in partition}
+
+
+def seats(*quantities: int) -> list[tuple[int, int]]:
+    return [(line, seat) for line, quantity in enumerate(quantities, 1) for seat in range(1, quantity + 1)]
+
+
+def over(school: School, send: Any) -> School:
+    return replace(school, send=send)
+
+
+# What keys are -------------------------------------------------------------------------------------------------------
+
+
+def test_keys_can_be_read_aloud(school: School) -> None:
+    """A key is five groups of five characters of Crockford's Base32, which has neither I, L, O nor U."""
+    order = school.place(250)
+    school.issue(order)
+
+    assert all(re.fullmatch(f"[{CROCKFORD}]{{5}}(-[{CROCKFORD}]{{5}}){{4}}", key) for *_, key in school.keys(order))
+
+
+def test_keys_cannot_be_guessed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every character is five random bits of `secrets`, so a key has 125 of them."""
+    drawn = 0
+
+    def token_bytes(count: int) -> bytes:
+        nonlocal drawn
+        drawn += count
+        return bytes(range(256)) * (count // 256) + bytes(range(count % 256))
+
+    monkeypatch.setattr(access_keys, "secrets", SimpleNamespace(token_bytes=token_bytes))
+    text = access_keys._new_keys(PACK).decode()
+    bits = "".join(f"{byte:08b}" for byte in token_bytes(math.ceil(len(text) * 5 / 8)))
+
+    assert len(text) == 25 * PACK
+    assert drawn // 2 * 8 >= 125 * PACK
+    assert text == "".join(CROCKFORD[int(bits[at : at + 5], 2)] for at in range(0, 5 * len(text), 5))
+
+
+def test_keys_are_different(school: School) -> None:
+    """No two keys are the same, within an order or in two; every character is as likely as any other."""
+    orders = [school.place(3_000), school.place(3_000)]
+    for order in orders:
+        school.issue(order)
+    keys = [key for order in orders for *_, key in school.keys(order)]
+    counts = Counter("".join(keys).replace("-", ""))
+
+    assert len({*keys}) == 6_000
+    assert {*counts} == {*CROCKFORD}
+    assert max(counts.values()) < 1.2 * min(counts.values())
+
+
+def test_keys_are_in_no_item_and_in_no_text(memory: Memory, school: School) -> None:
+    """What the table holds, and what a key looks like in a log, do not contain it."""
+    order = school.place(3)
+    school.issue(order)
+    listing = school.orders().keys(order, 0, 3, school.sealer)
+    stored = repr([*memory.scan("OrdersTable")])
+
+    assert repr(listing.items[0]) == "AccessKey(line=1, seat=1)"
+    for _, _, key in school.keys(order):
+        assert key not in repr(listing) + stored
+        assert key.replace("-", "") not in stored
+
+
+def test_a_pack_opens_in_its_place_only(memory: Memory, school: School) -> None:
+    """Keys that are moved to another pack, or to another order, do not open."""
+    order, other = school.place(2 * PACK), school.place(PACK)
+    for one in (order, other):
+        school.issue(one)
+    table = Table(memory, "OrdersTable")
+    item = table.get((f"KEYS#training#{order}", "000000"))
+    assert item
+    table.put(Put({**item, "sk": "000001"}))
+    table.put(Put({**item, "pk": f"KEYS#training#{other}"}))
+
+    assert len(school.keys(order, 0, PACK)) == PACK
+    for moved, first in ((order, PACK), (other, 0)):
+        with pytest.raises(BrokenSeal):
+            school.keys(moved, first, 1)
+
+
+def test_a_data_key_for_each_issuer(school: School) -> None:
+    """KMS makes one data key for all that a step seals, by the key that is ours, and opens it once for a page."""
+    order = school.place(PACK * AT_ONCE + 1)
+    school.issue(order)
+    school.keys(order, 0, 500)
+
+    assert [(name, request.get("KeyId")) for name, request in school.kms.calls] == [
+        ("GenerateDataKey", "alias/AccessKeysKey"),
+        ("Decrypt", None),
+    ]
+
+
+# Which seats they are for --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "quantities", [(1,), (2, 3, 1), (PACK,), (PACK + 1,), (PACK - 1, 2), (1,) * 500, (STEP, STEP + 1, 7)]
+)
+def test_one_for_each_seat(school: School, quantities: tuple[int, ...]) -> None:
+    """An order has as many keys as seats, line by line and seat by seat, each of them different."""
+    order = school.place(*quantities)
+
+    assert school.issue(order)
+    keys = school.keys(order)
+    assert [(line, seat) for line, seat, _ in keys] == seats(*quantities)
+    assert len({key for *_, key in keys}) == sum(quantities)
+
+
+@pytest.mark.parametrize("size", [1, 7, 99, 100, 101, 250, 400, 500])
+def test_pages(school: School, size: int) -> None:
+    """Pages of any size hold every key once, with the exact total on each, also behind the end."""
+    order = school.place(120, 1, 279)
+    school.issue(order)
+    listings = [school.orders().keys(order, first, size, school.sealer) for first in range(0, 400 + size, size)]
+
+    assert [(one.line, one.seat, one.key) for listing in listings for one in listing.items] == school.keys(order)
+    assert {400} == {listing.total for listing in listings}
+
+
+@pytest.mark.parametrize(
+    ("first", "count", "wanted"),
+    [
+        (0, 10, [0]),
+        (90, 10, [0]),
+        (95, 10, [0, 1]),
+        (250, 500, [2, 3, 4]),
+        (499, 1, [4]),
+        (500, 10, []),
+        (10**9, 1, []),
+    ],
+)
+def test_a_page_reads_what_it_needs(school: School, first: int, count: int, wanted: list[int]) -> None:
+    """A page costs one read of the order and one of the packs that its keys are in, whatever its number."""
+    order = school.place(300, 200)
+    school.issue(order)
+    recorder = Recorder(school.send)
+    over(school, recorder).keys(order, first, count)
+    read = [
+        int(key["sk"]["S"])
+        for operation, request in recorder.calls
+        if operation == "BatchGetItem"
+        for key in request["RequestItems"]["OrdersTable"]["Keys"]
+    ]
+
+    assert read == wanted
+    assert recorder.operations == ["Query", "BatchGetItem"][: 1 + bool(wanted)]
+
+
+# How they are issued -------------------------------------------------------------------------------------------------
+
+
+def test_the_order_is_completed(school: School) -> None:
+    """With its last key the order is Completed, by itself and in the list, and its history says when."""
+    order = school.place(2)
+    before = school.orders().order(order)
+    school.issue(order)
+    after = school.orders().order(order)
+
+    assert [moment.status for moment in after.state.history] == [NEW, COMPLETED]
+    assert (before.status, after.status, after.state.version) == (NEW, COMPLETED, before.state.version + 1)
+    assert [one.status for one in school.orders().page(0, 10).items] == [COMPLETED]
+
+
+def test_issuing_again_changes_nothing(memory: Memory, school: School) -> None:
+    """An order that has its keys keeps them, and nothing at all is written."""
+    order = school.place(5)
+    school.issue(order)
+    before, kept = [*memory.scan("OrdersTable")], school.keys(order)
+    recorder = Recorder(memory)
+
+    assert over(school, recorder).issue(order)
+    assert ([*memory.scan("OrdersTable")], school.keys(order), recorder.writes) == (before, kept, [])
+
+
+def test_a_small_order_costs_three_calls(school: School) -> None:
+    """A usual order is read, gets its keys in one transaction and is completed in another one."""
+    order = school.place(3, 4)
+    recorder = Recorder(school.send)
+    over(school, recorder).issue(order)
+
+    assert recorder.operations == ["Query", "TransactWriteItems", "TransactWriteItems"]
+
+
+def test_steps(memory: Memory, school: School) -> None:
+    """When the time is up, the order's item has changed and is still New; the next step goes on behind the keys."""
+    order = school.place(2 * STEP + 1)
+    table = Table(memory, "OrdersTable")
+    told: list[tuple[int | None, str]] = []
+    for finished in (False, False, True):
+        assert school.issue(order, Steps(1 if not told else 2)) is finished
+        item = table.get((f"ORDER#training#{order}", "ORDER"))
+        assert item
+        told.append((item.get("issued"), item["order"]["status"]))
+
+    assert told == [(STEP, "New"), (2 * STEP, "New"), (2 * STEP, "Completed")]
+    assert len(school.keys(order)) == 2 * STEP + 1
+
+
+def test_no_time_at_all(memory: Memory, school: School) -> None:
+    """An issuer that gets no further says so and changes nothing, so that nobody goes round in circles."""
+    order = school.place(2 * STEP)
+    school.issue(order, Steps(1))
+    before = [*memory.scan("OrdersTable")]
+
+    for steps in (0, 1):  # one is what finding the end takes
+        with pytest.raises(Unavailable):
+            school.issue(order, Steps(steps))
+    assert [*memory.scan("OrdersTable")] == before
+
+
+@pytest.mark.parametrize("fault", [refused, lost])
+def test_a_crash_in_every_step(school: School, fault: Callable[[BaseException], Fault]) -> None:
+    """10,000 keys come in several steps although each step dies, and those that are there never change."""
+    order = school.place(4_000, 6_000)
+    packs_then: dict[str, Any] = {}
+    crashes = 0
+    for _ in range(100):
+        faulty = Faulty(school.send)
+        # Dies at the third: the first finds out that there are keys, the second goes on behind them.
+        faulty.meet("TransactWriteItems", fault(Crash()), after=2)
+        try:
+            if over(school, faulty).issue(order):
+                break
+        except Crash:
+            crashes += 1
+        packs_now = packs(school.send)  # type: ignore[arg-type] # it is the memory
+        assert packs_then.items() <= packs_now.items()
+        packs_then = packs_now
+    school.issue(order)
+
+    assert crashes > 4
+    assert [(line, seat) for line, seat, _ in school.keys(order)] == seats(4_000, 6_000)
+    assert len({key for *_, key in school.keys(order)}) == 10_000
+    assert packs_then.items() <= packs(school.send).items()  # type: ignore[arg-type] # as above
+
+
+@pytest.mark.parametrize("fault", [refused, lost])
+@pytest.mark.parametrize("calls", range(9))
+def test_a_crash_anywhere(memory: Memory, school: School, calls: int, fault: Callable[[BaseException], Fault]) -> None:
+    """Wherever issuing dies, before or after a call, repeating it gives every seat one key and keeps what was there."""
+    order = school.place(STEP + 1)
+    school.issue(order, Steps(1))
+    faulty = Faulty(memory)
+    faulty.meet(None, fault(Crash()), after=calls)
+    try:
+        over(school, faulty).issue(order)
+    except Crash:
+        before = packs(memory)
+        assert school.issue(order)
+        assert before.items() <= packs(memory).items()
+
+    assert [(line, seat) for line, seat, _ in school.keys(order)] == seats(STEP + 1)
+
+
+def test_the_largest_order_goes_on_where_it_stood(memory: Memory) -> None:
+    """In 500 lines of 10,000 seats the next step finds where to go on with few reads."""
+    pack_count, there = 50_000, 31_234
+    for pack in range(there):
+        memory.load("OrdersTable", {"pk": {"S": "KEYS#training#1"}, "sk": {"S": f"{pack:06}"}})
+    memory.load("OrdersTable", {"pk": {"S": "GO"}, "sk": {"S": "-"}})
+    recorder = Recorder(memory)
+    keys = AccessKeys(Table(recorder, "OrdersTable"), "training#1", [10_000] * 500, School().sealer)
+
+    assert keys.seats == pack_count * PACK
+    assert keys.issue(Check(("GO", "-"), "attribute_exists(pk)"), Steps(2)) == (there + AT_ONCE) * PACK
+    assert Counter(recorder.operations)["GetItem"] <= math.ceil(math.log2(pack_count))
+
+
+def test_a_throttled_step_counts(school: School) -> None:
+    """A step that comes to a stop before its time is up hands on what it did, so that it is no failed try."""
+    order = school.place(4 * STEP)
+    faulty = Faulty(school.send)
+    for _ in range(50):
+        faulty.meet("TransactWriteItems", throttled, after=2)
+
+    assert not over(school, faulty).issue(order, Deadline.after(0.2))
+    assert len(packs(school.send)) == 2 * AT_ONCE  # type: ignore[arg-type] # it is the memory
+    assert school.issue(order)
+
+
+def test_a_step_that_only_waited_does_not_count(memory: Memory, school: School) -> None:
+    """A step that is throttled from its first write on is a failed try, and ends with its own time."""
+    order = school.place(4 * STEP)
+    school.issue(order, Steps(1))
+    before = [*memory.scan("OrdersTable")]
+    began = time.monotonic()
+
+    with pytest.raises(Unavailable):
+        over(school, failing(ServiceFault("ThrottlingException"), memory, "TransactWriteItems")).issue(
+            order, Deadline.after(0.2)
+        )
+    assert time.monotonic() - began < 1
+    assert [*memory.scan("OrdersTable")] == before
+
+
+def test_without_kms(memory: Memory, school: School) -> None:
+    """Where nothing can be sealed nothing is written, and the order stays New."""
+    order = school.place(1)
+    before = [*memory.scan("OrdersTable")]
+
+    with pytest.raises(Unavailable):
+        school.orders().issue_keys(order, Sealer(nowhere), Deadline.after(60))
+    assert [*memory.scan("OrdersTable")] == before
+
+
+# Who gets none -------------------------------------------------------------------------------------------------------
+
+
+def test_a_cancelled_order_gets_none(memory: Memory, school: School) -> None:
+    """An order that was cancelled gets no keys and is never Completed: there is nothing left to do for it."""
+    order = school.place(3)
+    school.orders().cancel(order)
+
+    assert school.issue(order)
+    assert (packs(memory), school.orders().order(order).status) == ({}, CANCELLED)
+
+
+def test_an_order_cancelled_meanwhile_gets_no_more(memory: Memory, school: School) -> None:
+    """An order that is cancelled between two steps keeps the keys sealed that it has, and nobody sees them."""
+    order = school.place(3 * STEP)
+    school.issue(order, Steps(1))
+    school.orders().cancel(order)
+    before = packs(memory)
+
+    assert school.issue(order)
+    assert packs(memory) == before
+    with pytest.raises(KeysNeverIssued):
+        school.keys(order)
+
+
+def test_a_completed_order_cannot_be_cancelled(school: School) -> None:
+    """Whose keys are issued stays Completed, and its keys can be read."""
+    order = school.place(3)
+    school.issue(order)
+
+    with pytest.raises(Conflict, match="Completed is final"):
+        school.orders().cancel(order)
+    assert (school.orders().order(order).status, len(school.keys(order))) == (COMPLETED, 3)
+
+
+@pytest.mark.parametrize("steps", [None, 1])
+def test_keys_are_shown_when_all_are_there(school: School, steps: int | None) -> None:
+    """Before the order is Completed none of its keys is shown, however many there are."""
+    order = school.place(2 * STEP)
+    if steps:
+        school.issue(order, Steps(steps))
+
+    with pytest.raises(KeysNotIssued):
+        school.keys(order, 0, 1)
+
+
+def test_another_unit_s_order(school: School) -> None:
+    """An order is issued keys, and shows them, under its own business unit only."""
+    order = school.place(1)
+    acts: list[Callable[[TrainingOrders], object]] = [
+        lambda orders: orders.issue_keys(order, school.sealer, Deadline.after(60)),
+        lambda orders: orders.keys(order, 0, 1, school.sealer),
+    ]
+    for act, unit in itertools.product(acts, (IRELAND, BusinessUnit("x", ""))):
+        with pytest.raises(NotFound):
+            act(school.orders(unit))
+
+
+def test_orders_are_known_by_their_key() -> None:
+    """An order's id comes back from the key of its item; nothing else is taken for one."""
+    assert order_of("ORDER#training#35044", "ORDER") == 35_044
+    for other in (("ORDER#training#35044", "LINE#0001"), ("ORDER#ecards#x", "ORDER"), ("KEYS#training#1", "ORDER")):
+        assert order_of(*other) is None
+
+
+def test_equal_keys_are_equal() -> None:
+    """A key says its line and seat, and is compared by all that it is."""
+    assert AccessKey(1, 2, "A") == AccessKey(1, 2, "A") != AccessKey(1, 2, "B")

@@ -1,0 +1,281 @@
+"""The catalogue of a business unit: published at once, read by pages, and its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+
+from ordering.aws.dynamodb import Table
+from ordering.book.listing import Listing
+from ordering.entry.wiring import Services
+from ordering.errors import NotFound
+from ordering.money import Price, from_text
+from ordering.training.catalogue import FRESH_FOR, Catalogue, FeatureSet, Product, Recent
+from support.aws.fake_connections import Recorder
+from support.partners import AZ_300, FOREIGN, LINUX, ON_LINUX, STANDARD, UK, feature_set
+
+OLD = [(AZ_300, [STANDARD])]
+NEW = [(LINUX, [ON_LINUX])]
+
+
+class Crash(Exception):
+    """The process ends here."""
+
+
+@dataclass
+class Now:
+    """Seconds that a test moves."""
+
+    seconds: float = 100.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+@pytest.fixture
+def table(services: Services) -> Table:
+    """The catalogue table."""
+    return Table(services.send, "CatalogueTable")
+
+
+@pytest.fixture
+def catalogue(table: Table) -> Catalogue:
+    """The UK's catalogue, remembering nothing between calls."""
+    return Catalogue(table, UK.id)
+
+
+def products(count: int) -> list[Product]:
+    return [Product(f"{number:08x}-0000-4000-8000-000000000000", f"P-{number:03}", "x") for number in range(count)]
+
+
+def test_nothing_published(catalogue: Catalogue) -> None:
+    """A unit without a catalogue offers nothing."""
+    assert Listing((), 0) == replace(catalogue.products(0, 10), items=tuple(catalogue.products(0, 10).items))
+    assert catalogue.find_feature_sets([STANDARD.id]) == {}
+    with pytest.raises(NotFound):
+        catalogue.product(AZ_300.id)
+    with pytest.raises(NotFound):
+        catalogue.feature_sets(AZ_300.id, 0, 10)
+    with pytest.raises(NotFound):
+        catalogue.feature_set(AZ_300.id, STANDARD.id)
+
+
+def test_what_is_published_is_read(catalogue: Catalogue) -> None:
+    """Products and feature sets come back as they were published, prices with their decimals."""
+    offered = replace(STANDARD, prices=(Price("GBP", from_text("48.0000")), Price("EUR", from_text("0.10"))))
+    catalogue.publish([(LINUX, [ON_LINUX]), (AZ_300, [offered])])
+
+    assert [*catalogue.products(0, 10).items] == [AZ_300, LINUX]
+    assert (catalogue.product(AZ_300.id), catalogue.product(LINUX.id)) == (AZ_300, LINUX)
+    assert Listing([offered], 1) == catalogue.feature_sets(AZ_300.id, 0, 10)
+    assert offered == catalogue.feature_set(AZ_300.id, offered.id)
+    assert [str(price.value) for price in catalogue.feature_set(AZ_300.id, offered.id).prices] == ["48.0000", "0.10"]
+    assert {offered.id: offered, ON_LINUX.id: ON_LINUX} == catalogue.find_feature_sets([offered.id, ON_LINUX.id, "x"])
+
+
+def test_publishing_replaces_everything(catalogue: Catalogue) -> None:
+    """After another publication nothing of the old one is offered."""
+    first = catalogue.publish(OLD)
+    second = catalogue.publish(NEW)
+
+    assert first != second
+    assert Listing([LINUX], 1) == catalogue.products(0, 10)
+    assert {ON_LINUX.id: ON_LINUX} == catalogue.find_feature_sets([STANDARD.id, ON_LINUX.id])
+    with pytest.raises(NotFound):
+        catalogue.product(AZ_300.id)
+
+
+@pytest.mark.parametrize("survived", range(5), ids=lambda count: f"after {count} writes")
+def test_crash_while_publishing_leaves_the_old(table: Table, catalogue: Catalogue, survived: int) -> None:
+    """A publication that ends before its pointer was written changes nothing for readers."""
+    catalogue.publish([(product, [feature_set(product, 900 + rank)]) for rank, product in enumerate(products(3))])
+    before = readings(catalogue)
+    left = survived
+
+    def crash_later(operation: str, request: dict[str, Any]) -> dict[str, Any]:
+        nonlocal left
+        if operation == "PutItem" or left == 0:
+            raise Crash
+        left -= 1
+        return table.send(operation, request)
+
+    many = [(product, [feature_set(product, rank)]) for rank, product in enumerate(products(40))]
+    with pytest.raises(Crash):
+        Catalogue(replace(table, send=crash_later), UK.id).publish(many)
+
+    assert before == readings(catalogue)
+
+
+def readings(catalogue: Catalogue) -> tuple[object, ...]:
+    listing = catalogue.products(0, 100)
+    offered = [catalogue.feature_sets(product.id, 0, 100) for product in listing.items]
+    return listing, offered, catalogue.find_feature_sets(f"{n:08x}-43b3-4969-a8a0-48e4915e6df0" for n in range(910))
+
+
+def test_pointer_is_written_last(services: Services) -> None:
+    """Readers see a publication only once every item of it has been written."""
+    recorder = Recorder(services.send)
+    Catalogue(Table(recorder, "CatalogueTable"), UK.id).publish(OLD)
+
+    assert recorder.operations[-1] == "PutItem"
+    assert {"BatchWriteItem"} == set(recorder.operations[:-1])
+    assert f"UNIT#{UK.id}" == recorder.calls[-1][1]["Item"]["pk"]["S"]
+
+
+def test_order(catalogue: Catalogue) -> None:
+    """Products are ordered by code, then name; feature sets by name."""
+    shuffled = [
+        replace(product, code=code, name=name)
+        for product, (code, name) in zip(
+            products(5), [("B", "y"), ("A", "y"), ("B", "x"), ("a", "x"), ("A", "x")], strict=True
+        )
+    ]
+    offered = [feature_set(AZ_300, number, name) for number, name in enumerate("cab")]
+    catalogue.publish([*[(product, []) for product in shuffled], (replace(AZ_300, code="Z"), offered)])
+
+    assert [("A", "x"), ("A", "y"), ("B", "x"), ("B", "y"), ("Z", AZ_300.name), ("a", "x")] == [
+        (product.code, product.name) for product in catalogue.products(0, 10).items
+    ]
+    assert [one.name for one in catalogue.feature_sets(AZ_300.id, 0, 10).items] == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    ("first", "count", "expected"),
+    [
+        (0, 10, range(10)),
+        (10, 10, range(10, 20)),
+        (20, 10, range(20, 23)),
+        (22, 1, [22]),
+        (23, 10, []),
+        (10**9, 5, []),
+        (0, 500, range(23)),
+        (0, 0, []),
+    ],
+)
+def test_pages(catalogue: Catalogue, first: int, count: int, expected: Any) -> None:
+    """Any part of a list can be read, with the total, and nothing else comes with it."""
+    everything = products(23)
+    offered = [feature_set(everything[0], number, f"{number:02}") for number in range(23)]
+    catalogue.publish([(everything[0], offered), *[(product, []) for product in everything[1:]]])
+
+    page, sets = catalogue.products(first, count), catalogue.feature_sets(everything[0].id, first, count)
+
+    assert ([everything[rank] for rank in expected], 23) == ([*page.items], page.total)
+    assert ([offered[rank] for rank in expected], 23) == ([*sets.items], sets.total)
+
+
+def test_any_page_costs_the_same(services: Services) -> None:
+    """The last page takes as many calls as the first."""
+    recorder = Recorder(services.send)
+    catalogue = Catalogue(Table(recorder, "CatalogueTable"), UK.id)
+    catalogue.publish([(product, []) for product in products(23)])
+
+    for first in (0, 20):
+        recorder.calls.clear()
+        catalogue.products(first, 3)
+        assert recorder.operations == ["GetItem", "Query"]
+
+
+def test_other_units_have_their_own(table: Table, catalogue: Catalogue) -> None:
+    """What another unit offers is not found in this one, whichever way it is asked for."""
+    catalogue.publish(OLD)
+    other = Catalogue(table, FOREIGN.id)
+    other.publish(NEW)
+
+    assert Listing([AZ_300], 1) == catalogue.products(0, 10)
+    assert catalogue.find_feature_sets([ON_LINUX.id]) == {}
+    for ask in (
+        lambda: catalogue.product(LINUX.id),
+        lambda: catalogue.feature_sets(LINUX.id, 0, 10),
+        lambda: catalogue.feature_set(LINUX.id, ON_LINUX.id),
+        lambda: catalogue.feature_set(AZ_300.id, ON_LINUX.id),
+        lambda: other.feature_set(LINUX.id, STANDARD.id),
+    ):
+        with pytest.raises(NotFound):
+            ask()
+
+
+def test_not_found_says_which(catalogue: Catalogue) -> None:
+    """Of an unknown product the product is told, of an unknown feature set the feature set."""
+    catalogue.publish([*OLD, *NEW])
+
+    for product, expected in (("nope", "product"), (AZ_300.id, "feature set")):
+        with pytest.raises(NotFound) as raised:
+            catalogue.feature_set(product, ON_LINUX.id)
+        assert expected == raised.value.kind
+
+
+def test_versions_are_remembered_for_a_moment(services: Services) -> None:
+    """A warm process goes on with a version for two seconds, then sees what was published elsewhere."""
+    now, recorder = Now(), Recorder(services.send)
+    writer = Catalogue(Table(services.send, "CatalogueTable"), UK.id)
+    writer.publish(OLD)
+    reader = Catalogue(Table(recorder, "CatalogueTable"), UK.id, Recent(seconds=now))
+
+    def codes() -> list[str]:
+        recorder.calls.clear()
+        return [product.code for product in reader.products(0, 10).items]
+
+    assert (codes(), recorder.operations) == (["AZ-300"], ["GetItem", "Query"])
+    writer.publish(NEW)
+    now.seconds += FRESH_FOR - 0.01
+    assert (codes(), recorder.operations) == (["AZ-300"], ["Query"])
+    now.seconds += 0.02
+    assert (codes(), recorder.operations) == (["M10999A"], ["GetItem", "Query"])
+
+
+def test_publishing_is_seen_at_once_by_its_own_process(table: Table) -> None:
+    """Whoever publishes reads the new version at once."""
+    catalogue = Catalogue(table, UK.id, Recent(seconds=Now()))
+    catalogue.publish(OLD)
+    catalogue.products(0, 10)
+    catalogue.publish(NEW)
+
+    assert Listing([LINUX], 1) == catalogue.products(0, 10)
+
+
+def test_a_unit_s_version_is_not_another_s(table: Table) -> None:
+    """What a process remembers of one unit is not served for another."""
+    recent = Recent(seconds=Now())
+    uk, foreign = Catalogue(table, UK.id, recent), Catalogue(table, FOREIGN.id, recent)
+    uk.publish(OLD)
+    foreign.publish(NEW)
+
+    assert {STANDARD.id: STANDARD} == uk.find_feature_sets([STANDARD.id, ON_LINUX.id])
+    assert {ON_LINUX.id: ON_LINUX} == foreign.find_feature_sets([STANDARD.id, ON_LINUX.id])
+
+
+def test_feature_sets_of_a_version_are_remembered(services: Services) -> None:
+    """A feature set of a version is read once; those of another version are never served for it."""
+    now, recorder = Now(), Recorder(services.send)
+    writer = Catalogue(Table(services.send, "CatalogueTable"), UK.id)
+    writer.publish(OLD)
+    reader = Catalogue(Table(recorder, "CatalogueTable"), UK.id, Recent(seconds=now))
+    dearer = replace(STANDARD, prices=(Price("GBP", from_text("50.0000")),))
+
+    assert reader.find_feature_sets([STANDARD.id])[STANDARD.id] == STANDARD
+    recorder.calls.clear()
+    assert reader.find_feature_sets([STANDARD.id])[STANDARD.id] == STANDARD
+    assert recorder.calls == []
+
+    writer.publish([(AZ_300, [dearer])])
+    now.seconds += FRESH_FOR
+    assert dearer == reader.find_feature_sets([STANDARD.id])[STANDARD.id]
+    writer.publish(NEW)
+    now.seconds += FRESH_FOR
+    assert reader.find_feature_sets([STANDARD.id]) == {}
+
+
+def test_memory_is_bounded(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is remembered does not grow without end, and forgetting loses nothing."""
+    monkeypatch.setattr("ordering.training.catalogue._REMEMBERED", 4)
+    recent = Recent(seconds=Now())
+    catalogue = Catalogue(table, UK.id, recent)
+    offered: list[FeatureSet] = [feature_set(AZ_300, number) for number in range(6)]
+    catalogue.publish([(AZ_300, offered)])
+
+    for some in (offered[:3], offered[2:5], offered[3:]):
+        assert {one.id: one for one in some} == catalogue.find_feature_sets([one.id for one in some])
+        assert len(recent.feature_sets) <= 4

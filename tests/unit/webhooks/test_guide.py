@@ -1,0 +1,87 @@
+"""The guide for partners: what it lists and shows is what there is."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from standardwebhooks.webhooks import Webhook
+
+from ordering.events.shapes import STATUSES, VERSION
+from ordering.webhooks.addresses import LONGEST
+from ordering.webhooks.delivery import FACTOR, FIRST_PAUSE, JITTER, MISSED_KEPT, PARKED_KEPT, TRIES
+from ordering.webhooks.post import WITHIN
+from ordering.webhooks.registrations import KEPT, WEBHOOKS_AT_MOST, secret_text, signed
+from support.receiver import verifies
+from support.scheduler import START
+
+GUIDE = (Path(__file__).resolve().parents[3] / "docs" / "webhooks.md").read_text()
+
+
+def shown() -> dict[str, str]:
+    """Return the published example, by the names in the guide's table."""
+    rows = re.findall(r"^\| `?(secret|body|webhook-\w+)`? \| `([^`]+)` \|$", GUIDE, re.MULTILINE)
+    return dict(rows)
+
+
+@pytest.fixture
+def verified() -> Any:
+    """The guide's own function."""
+    (code,) = re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(code, names)
+    return names["verified"]
+
+
+def test_types() -> None:
+    """The guide lists every type of event that goes out, with its status and its schema, and no other."""
+    rows = re.findall(r"^\| `(ordering\.\S+)` \| (\w+) \| \[schema\]\(events/(\S+)\) \|$", GUIDE, re.MULTILINE)
+
+    assert {name: (status, schema) for name, status, schema in rows} == {
+        name: (str(status), f"{name}.v{VERSION}.json") for name, status in STATUSES.items()
+    }
+    assert len(rows) == len(STATUSES)
+
+
+def test_the_published_example(verified: Any) -> None:
+    """The guide's lines verify the published example, and nothing that was changed, is of another secret, or is old."""
+    example = shown()
+    secret, body, at = example.pop("secret"), example.pop("body").encode(), int(example["webhook-timestamp"])
+
+    assert sorted(example) == ["webhook-id", "webhook-signature", "webhook-timestamp"]
+    assert verified(secret, example, body, at)
+    assert verified(secret, example, body, at + 300)
+    assert not verified(secret, example, body, at + 301)
+    assert not verified(secret, example, body, at - 301)
+    assert not verified(secret, example, body)
+    assert not verified(secret, example, body + b" ", at)
+    assert not verified(secret, {**example, "webhook-id": "x"}, body, at)
+    assert not verified(secret_text(b"another"), example, body, at)
+    assert verifies(secret, example, body)
+
+
+def test_what_is_signed_now(verified: Any) -> None:
+    """The guide's lines and the library that it names verify what is sent, with either of two secrets."""
+    keys = [b"a" * 32, b"b" * 32]
+    headers = signed(keys, "an-id", START, "₽".encode())
+
+    for key in keys:
+        assert verified(secret_text(key), headers, "₽".encode(), START.timestamp())
+        library = Webhook(secret_text(key))
+        assert library.sign("an-id", START, "₽") in headers["webhook-signature"].split()
+
+
+def test_numbers() -> None:
+    """The numbers in the guide are those of the code."""
+    pauses = [FIRST_PAUSE * FACTOR**number for number in range(TRIES - 1)]
+
+    assert (TRIES, WEBHOOKS_AT_MOST, JITTER, FIRST_PAUSE, FACTOR) == (10, 10, 0.1, 8, 3)
+    assert f"up to {pauses[-1] / 3600:.1f} hours" in GUIDE
+    assert 20 < sum(pauses) / 3600 < 24
+    assert f"within {WITHIN:.0f} seconds" in GUIDE
+    assert f"within {KEPT.total_seconds() / 3600:.0f} hours".capitalize() in GUIDE
+    assert f"kept for {PARKED_KEPT.days} days" in GUIDE
+    assert f"in the last {MISSED_KEPT.days} days" in GUIDE
+    assert f"{LONGEST:,} ASCII characters" in GUIDE

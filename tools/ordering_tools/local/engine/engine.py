@@ -1,0 +1,209 @@
+"""The AWS services of the local run: MiniStack as a child process, or any DynamoDB endpoint instead.
+
+MiniStack holds its data in memory. It writes it to `<state>/engine`, streams, queues and mails included (see
+`ministack`), when it ends on SIGTERM, and reads it from there when it starts. It gets that signal from a stop (Ctrl-C
+included), and from its leash when the process that started it is killed. Only when the engine itself is killed with
+SIGKILL, or the machine goes down, is what was written since its start lost; what was there before stays.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import botocore.session
+from botocore.config import Config
+
+from ordering_tools.local.engine.account import CREDENTIALS, ENGINE_ACCOUNT, REGION, key_alias
+from ordering_tools.local.runtime.processes import Child
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from types_boto3_dynamodb import DynamoDBClient
+
+    from ordering_tools.template import TableDefinition
+
+ENDPOINT_VARIABLE = "ORDERING_DYNAMODB_ENDPOINT"
+
+_TOOLS = Path(__file__).resolve().parents[3]
+_READY_SECONDS = 20.0
+_STOP_SECONDS = 15.0
+
+
+class EngineError(Exception):
+    """The engine cannot serve; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class ForeignEngine:
+    """A DynamoDB endpoint that somebody else runs, and our own engine for all other services."""
+
+    endpoint: str
+    own: Engine
+
+    @property
+    def services(self) -> str:
+        """The endpoint of the other services."""
+        return self.own.endpoint
+
+    @property
+    def alive(self) -> bool:
+        """Whether our own still runs; if the other one does not, the calls to it will say so."""
+        return self.own.alive
+
+    def wait(self) -> None:
+        """Wait until our own answers.
+
+        Raises:
+            EngineError: It does not.
+        """
+        self.own.wait()
+
+    def stop(self) -> bool:
+        """End our own, as `Engine.stop` does; leave the other one running."""
+        return self.own.stop()
+
+
+class Engine:
+    """MiniStack on a free port, with its state below `folder`."""
+
+    def __init__(self, python: Path, folder: Path, *, descriptors: tuple[int, ...] = ()) -> None:
+        """Start it.
+
+        Raises:
+            EngineError: Its environment is missing.
+        """
+        if not python.exists():
+            raise EngineError(f"the engine's environment is missing ({python}); `make` sets it up")
+        folder.mkdir(parents=True, exist_ok=True)
+        self._log = folder / "engine.log"
+        port = _free_port()
+        self.endpoint = f"http://127.0.0.1:{port}"
+        self._child = self._start(python, folder, port, descriptors)
+
+    @property
+    def services(self) -> str:
+        """The endpoint of all services but DynamoDB: the same."""
+        return self.endpoint
+
+    @property
+    def alive(self) -> bool:
+        """Whether it still runs."""
+        return self._child.alive
+
+    def wait(self) -> None:
+        """Wait until it answers.
+
+        Raises:
+            EngineError: It does not.
+        """
+        deadline = time.monotonic() + _READY_SECONDS
+        while self._child.alive and time.monotonic() < deadline:
+            try:
+                with urllib.request.urlopen(f"{self.endpoint}/_ministack/ready", timeout=2):  # noqa: S310 - http, ours
+                    return
+            except (urllib.error.URLError, ConnectionError, TimeoutError):
+                time.sleep(0.02)
+        raise EngineError(f"the engine did not start; its last words are in {self._log}")
+
+    def stop(self) -> bool:
+        """End it, with its state written; False if it had to be killed and the state is that of its start."""
+        return self._child.stop(_STOP_SECONDS)
+
+    @staticmethod
+    def _start(python: Path, folder: Path, port: int, descriptors: tuple[int, ...]) -> Child:
+        environment = {
+            "PATH": os.environ.get("PATH", ""),
+            "PYTHONPATH": str(_TOOLS),
+            "BIND_HOST": "127.0.0.1",
+            "GATEWAY_PORT": str(port),
+            "MINISTACK_ACCOUNT_ID": ENGINE_ACCOUNT,
+            "PERSIST_STATE": "1",
+            "STATE_DIR": str(folder),
+            "S3_DATA_DIR": str(folder / "s3"),
+            "TMPDIR": str(folder),
+            "LOG_LEVEL": "WARNING",
+            # What this stack does not use must neither listen nor look for a Docker daemon.
+            "IOT_MTLS_ENABLED": "0",
+            "SFTP_ENABLED": "0",
+            "DOCKER_HOST": f"unix://{folder}/no-docker.sock",
+        }
+        with (folder / "engine.log").open("ab") as log:
+            return Child(
+                python,
+                "ordering_tools.local.engine.ministack",
+                environment=environment,
+                output=log,
+                end=signal.SIGTERM,
+                folder=folder,
+                descriptors=descriptors,
+            )
+
+
+def start_engine(python: Path, folder: Path, *, descriptors: tuple[int, ...] = ()) -> Engine | ForeignEngine:
+    """The engine of the local run: MiniStack, unless the environment names an endpoint.
+
+    Raises:
+        EngineError: Its environment is missing.
+    """
+    engine = Engine(python, folder, descriptors=descriptors)
+    endpoint = os.environ.get(ENDPOINT_VARIABLE)
+    return ForeignEngine(endpoint, engine) if endpoint else engine
+
+
+def dynamodb(endpoint: str) -> DynamoDBClient:
+    """A client for the engine's DynamoDB."""
+    return cast("DynamoDBClient", connect("dynamodb", endpoint))
+
+
+def connect(service: str, endpoint: str) -> Any:
+    """A client for a service of the engine, whatever the machine's own AWS configuration is."""
+    return botocore.session.Session().create_client(
+        service,
+        endpoint_url=endpoint,
+        region_name=REGION,
+        aws_access_key_id=CREDENTIALS["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
+        config=Config(connect_timeout=5, read_timeout=30, retries={"mode": "standard", "total_max_attempts": 3}),
+    )
+
+
+def create_tables(client: DynamoDBClient, tables: list[TableDefinition]) -> list[str]:
+    """Create the tables that are missing and return their names."""
+    present = {name for page in client.get_paginator("list_tables").paginate() for name in page["TableNames"]}
+    missing = [table for table in tables if table.name not in present]
+    for table in missing:
+        client.create_table(**table.create)
+        client.get_waiter("table_exists").wait(TableName=table.name, WaiterConfig={"Delay": 1, "MaxAttempts": 30})
+        if table.ttl_attribute:
+            client.update_time_to_live(
+                TableName=table.name,
+                TimeToLiveSpecification={"Enabled": True, "AttributeName": table.ttl_attribute},
+            )
+    return [table.name for table in missing]
+
+
+def create_keys(client: Any, keys: Mapping[str, dict[str, Any]]) -> None:
+    """Create the KMS keys that are missing, each under the alias that functions know it by."""
+    present = {
+        alias["AliasName"] for page in client.get_paginator("list_aliases").paginate() for alias in page["Aliases"]
+    }
+    for name, create in keys.items():
+        if (alias := key_alias(name)) not in present:
+            made = client.create_key(**create)["KeyMetadata"]["KeyId"]
+            client.create_alias(AliasName=alias, TargetKeyId=made)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

@@ -1,0 +1,90 @@
+"""The event buses of the template and their rules, made in the engine, which delivers to queues by itself."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ordering_tools.local.engine.references import BUS_TYPE
+from ordering_tools.local.engine.wire import Wire, WireError
+from ordering_tools.local.runtime.functions import SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+_RULE_TYPE = "AWS::Events::Rule"
+_QUEUE_ARN = "arn:aws:sqs:"
+_DEFAULT_BUS = "default"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A rule as the template declares it."""
+
+    name: str
+    """The logical id, which is the rule's name in the local run."""
+    bus: str
+    put: Mapping[str, str]
+    """More arguments of PutRule."""
+    targets: Sequence[Mapping[str, Any]]
+
+
+def declared_buses(resources: Mapping[str, Any]) -> list[str]:
+    """The event buses among a template's resources, by logical id."""
+    return [name for name, resource in resources.items() if resource["Type"] == BUS_TYPE]
+
+
+def declared_rules(resources: Mapping[str, Any]) -> list[Rule]:
+    """The rules among a template's resources, whose references are resolved.
+
+    Raises:
+        SettingsError: One asks for what the local run does not have.
+    """
+    return [
+        _rule(name, resource.get("Properties", {}))
+        for name, resource in resources.items()
+        if resource["Type"] == _RULE_TYPE
+    ]
+
+
+def _rule(name: str, properties: Mapping[str, Any]) -> Rule:
+    targets = properties.get("Targets", [])
+    for target in targets:
+        if not str(target.get("Arn")).startswith(_QUEUE_ARN):
+            raise SettingsError(f"{name}: the local run's rules reach queues, not {json.dumps(target.get('Arn'))}")
+    put = {key: properties[key] for key in ("Description", "ScheduleExpression", "State") if key in properties}
+    if "EventPattern" in properties:
+        put["EventPattern"] = json.dumps(properties["EventPattern"])
+    bus = str(properties.get("EventBusName", _DEFAULT_BUS)).rpartition("/")[2]
+    return Rule(name, bus, put, targets)
+
+
+def create_buses(wire: Wire, buses: Sequence[str], rules: Sequence[Rule]) -> None:
+    """Create the buses that are missing, and give all of them the rules of the template and no others.
+
+    Raises:
+        SettingsError: The engine does not take a rule.
+    """
+    present = {bus["Name"] for bus in wire.call("ListEventBuses")["EventBuses"]}
+    for bus in buses:
+        if bus not in present:
+            wire.call("CreateEventBus", Name=bus)
+    for rule in rules:
+        try:
+            wire.call("PutRule", Name=rule.name, EventBusName=rule.bus, **rule.put)
+            wire.call("PutTargets", Rule=rule.name, EventBusName=rule.bus, Targets=rule.targets)
+        except WireError as error:
+            raise SettingsError(f"{rule.name}: {error}") from error
+        _remove_targets(wire, rule.bus, rule.name, keep={target["Id"] for target in rule.targets})
+    for bus in {*present, *buses}:
+        for name in {rule["Name"] for rule in wire.call("ListRules", EventBusName=bus)["Rules"]}:
+            if not any((rule.bus, rule.name) == (bus, name) for rule in rules):
+                _remove_targets(wire, bus, name, keep=set())
+                wire.call("DeleteRule", Name=name, EventBusName=bus)
+
+
+def _remove_targets(wire: Wire, bus: str, rule: str, *, keep: set[str]) -> None:
+    targets = wire.call("ListTargetsByRule", Rule=rule, EventBusName=bus)["Targets"]
+    if old := [target["Id"] for target in targets if target["Id"] not in keep]:
+        wire.call("RemoveTargets", Rule=rule, EventBusName=bus, Ids=old)

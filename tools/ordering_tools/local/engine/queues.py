@@ -1,0 +1,108 @@
+"""The queues of the template, made in the engine."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ordering_tools.local.engine.account import queue_arn, queue_url
+from ordering_tools.local.engine.references import QUEUE_TYPE
+from ordering_tools.local.engine.wire import Wire, WireError
+from ordering_tools.local.runtime.functions import SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+DEFAULT_VISIBILITY = 30
+_DEFAULTS = {
+    "DelaySeconds": 0,
+    "MaximumMessageSize": 1048576,
+    "MessageRetentionPeriod": 345600,
+    "ReceiveMessageWaitTimeSeconds": 0,
+    "VisibilityTimeout": DEFAULT_VISIBILITY,
+}
+"""SQS's own, in seconds and bytes."""
+_OF_AWS_ALONE = {
+    "KmsDataKeyReusePeriodSeconds",
+    "KmsMasterKeyId",
+    "QueueName",
+    "RedriveAllowPolicy",
+    "SqsManagedSseEnabled",
+    "Tags",
+}
+"""Who may read a queue and how it is kept, which changes nothing here; names are logical ids."""
+
+
+@dataclass(frozen=True)
+class Queue:
+    """A queue as the template declares it."""
+
+    name: str
+    """The logical id, which is the queue's name in the local run."""
+    settings: Mapping[str, int]
+    dead_letters: str | None = None
+    """The queue to which a message goes that was received too often."""
+    receives: int | None = None
+    """How often it may be received."""
+
+    @property
+    def attributes(self) -> dict[str, str]:
+        """The attributes of SetQueueAttributes; one that is empty is taken away."""
+        policy = ""
+        if self.dead_letters:
+            policy = json.dumps({"deadLetterTargetArn": queue_arn(self.dead_letters), "maxReceiveCount": self.receives})
+        return {**{key: str(value) for key, value in self.settings.items()}, "RedrivePolicy": policy}
+
+
+def declared_queues(resources: Mapping[str, Any]) -> dict[str, Queue]:
+    """The queues among a template's resources, whose references are resolved.
+
+    Raises:
+        SettingsError: One asks for what the local run does not have.
+    """
+    found = {
+        name: _queue(name, resource.get("Properties", {}))
+        for name, resource in resources.items()
+        if resource["Type"] == QUEUE_TYPE
+    }
+    for queue in found.values():
+        if queue.dead_letters and queue.dead_letters not in found:
+            raise SettingsError(f"{queue.name}: its dead-letter queue {queue.dead_letters} is not in the template")
+    return found
+
+
+def _queue(name: str, properties: Mapping[str, Any]) -> Queue:
+    if unknown := properties.keys() - _DEFAULTS.keys() - _OF_AWS_ALONE - {"RedrivePolicy"}:
+        raise SettingsError(f"{name}: the local run does not know {', '.join(sorted(unknown))} of a queue")
+    redrive = properties.get("RedrivePolicy")
+    try:
+        return Queue(
+            name=name,
+            settings={key: int(properties.get(key, default)) for key, default in _DEFAULTS.items()},
+            dead_letters=str(redrive["deadLetterTargetArn"]).rsplit(":", 1)[-1] if redrive else None,
+            receives=int(redrive["maxReceiveCount"]) if redrive else None,
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise SettingsError(f"{name}: {type(error).__name__}: {error}") from error
+
+
+def create_queues(wire: Wire, services: str, queues: Sequence[Queue]) -> None:
+    """Create the queues that are missing, and give each the settings of the template.
+
+    Raises:
+        SettingsError: The engine does not take one.
+    """
+    for queue in queues:
+        _call(wire, queue, "CreateQueue", QueueName=queue.name)
+    # By now each has its dead-letter queue.
+    for queue in queues:
+        url = queue_url(services, queue.name)
+        _call(wire, queue, "SetQueueAttributes", QueueUrl=url, Attributes=queue.attributes)
+
+
+def _call(wire: Wire, queue: Queue, operation: str, **arguments: Any) -> None:
+    try:
+        wire.call(operation, **arguments)
+    except WireError as error:
+        raise SettingsError(f"{queue.name}: {error}") from error

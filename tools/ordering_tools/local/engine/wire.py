@@ -1,0 +1,84 @@
+"""DynamoDB, its streams, SQS and EventBridge by their wire protocol, ten times cheaper per call than by botocore.
+
+What it gives is JSON as it came, which is the form in which Lambda hands records to functions.
+"""
+
+from __future__ import annotations
+
+import json
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from typing import Any, Literal, Self
+from urllib.parse import urlsplit
+
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+
+from ordering_tools.local.engine.account import CREDENTIALS, REGION
+
+_SECONDS = 10.0
+_PREFIXES = {"dynamodb": "DynamoDBStreams_20120810", "sqs": "AmazonSQS", "events": "AWSEvents"}
+_TABLES = {"DescribeTable": "DynamoDB_20120810"}
+
+
+class WireError(Exception):
+    """A call that did not succeed; `code` is AWS's name for why, and None if there was no answer."""
+
+    def __init__(self, code: str | None, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class Wire:
+    """A connection to an endpoint, for one thread."""
+
+    def __init__(self, endpoint: str, service: Literal["dynamodb", "sqs", "events"] = "dynamodb") -> None:
+        parts = urlsplit(endpoint)
+        kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
+        self._endpoint = endpoint
+        self._connection = kind(parts.netloc, timeout=_SECONDS)
+        self._prefix = _PREFIXES[service]
+        self._signer = SigV4Auth(
+            Credentials(CREDENTIALS["AWS_ACCESS_KEY_ID"], CREDENTIALS["AWS_SECRET_ACCESS_KEY"]), service, REGION
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
+
+    def call(self, operation: str, **arguments: Any) -> dict[str, Any]:
+        """Call an operation of the service; with DynamoDB's come those of its streams.
+
+        Raises:
+            WireError: It did not succeed.
+        """
+        request = AWSRequest(
+            "POST",
+            f"{self._endpoint}/",
+            {
+                "Content-Type": "application/x-amz-json-1.0",
+                "X-Amz-Target": f"{_TABLES.get(operation, self._prefix)}.{operation}",
+            },
+            json.dumps(arguments).encode(),
+        )
+        self._signer.add_auth(request)
+        status, body = self._exchange(request)
+        try:
+            found: dict[str, Any] = json.loads(body)
+        except ValueError as error:
+            raise WireError(str(status), f"{self._endpoint} answers with something else than JSON") from error
+        if status != 200:
+            raise WireError(str(found.get("__type", status)).rpartition("#")[2], str(found.get("message")))
+        return found
+
+    def _exchange(self, request: AWSRequest) -> tuple[int, bytes]:
+        try:
+            self._connection.request("POST", "/", request.data, dict(request.headers.items()))
+            response = self._connection.getresponse()
+            return response.status, response.read()
+        except (OSError, HTTPException) as error:
+            # The next call connects anew.
+            self._connection.close()
+            raise WireError(None, f"{self._endpoint} does not answer: {error}") from error

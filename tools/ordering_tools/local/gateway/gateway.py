@@ -1,0 +1,210 @@
+"""API Gateway on a laptop: a description of the API in front of a runner of functions.
+
+How failures of a function are answered is documented only by the names of the gateway responses
+(https://docs.aws.amazon.com/apigateway/latest/developerguide/supported-gateway-response-types.html). It is read like
+this: a function that raised, crashed or gave a malformed result is a failed integration (INTEGRATION_FAILURE), one
+that took too long a timed-out one (INTEGRATION_TIMEOUT). An authorizer that raised is AUTHORIZER_FAILURE, one whose
+result is malformed AUTHORIZER_CONFIGURATION_ERROR.
+
+Not served, since the template has none of it: CORS by the gateway, binary media types, stage variables, models.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import traceback
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import parse_qsl
+
+from werkzeug.exceptions import HTTPException
+from werkzeug.routing import Map, Rule
+
+from ordering_tools.local.gateway.authorization import Decision, DecisionCache, MalformedDecisionError, read_decision
+from ordering_tools.local.gateway.events import (
+    GatewayRequest,
+    MalformedResultError,
+    function_event,
+    read_answer,
+    request_authorizer_event,
+    token_authorizer_event,
+)
+from ordering_tools.local.runtime.functions import FunctionError, FunctionSettings, FunctionTimeoutError, Runner
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ordering_tools.local.gateway.responses import Answer, GatewayResponses
+    from ordering_tools.local.sources.event_sources import EventSource
+    from ordering_tools.local.sources.queue_sources import QueueSource
+
+
+class RefusedError(Exception):
+    """The gateway answers by itself, with the gateway response of this kind."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__(kind)
+        self.kind = kind
+
+
+@dataclass(frozen=True)
+class IdentitySource:
+    """Where a request says who calls."""
+
+    place: Literal["header", "query"]
+    name: str
+
+    def find(self, request: GatewayRequest) -> str | None:
+        """What the request says there; None if nothing."""
+        if self.place == "header":
+            values = [value for name, value in request.headers if name.lower() == self.name.lower()]
+        else:
+            values = [value for name, value in parse_qsl(request.query, errors="replace") if name == self.name]
+        return values[-1] if values and values[-1] else None
+
+
+@dataclass(frozen=True)
+class Authorizer:
+    """A Lambda authorizer of the template."""
+
+    name: str
+    kind: Literal["token", "request"]
+    function: str
+    sources: tuple[IdentitySource, ...]
+    reauthorize: float
+    """Seconds for which a decision is kept."""
+
+
+@dataclass(frozen=True)
+class Route:
+    """A path of the template and the function behind it."""
+
+    resource: str
+    """As the template has it, for instance `/orders/{orderId}`."""
+    rule: str
+    """The same as werkzeug has it, for instance `/orders/<orderId>`."""
+    methods: tuple[str, ...]
+    function: str
+    authorizer: Authorizer | None
+
+
+@dataclass(frozen=True)
+class Description:
+    """What the gateway needs of a template."""
+
+    routes: list[Route]
+    stage: str
+    functions: Mapping[str, FunctionSettings]
+    responses: GatewayResponses
+    event_sources: tuple[EventSource, ...]
+    queue_sources: tuple[QueueSource, ...]
+
+
+class Gateway:
+    """Answers requests as the deployed API would."""
+
+    def __init__(self, description: Description, runner: Runner) -> None:
+        self.stage = description.stage
+        self._runner = runner
+        self._responses = description.responses
+        self._routes = {(method, route.resource): route for route in description.routes for method in route.methods}
+        self._caches = {
+            route.authorizer.name: DecisionCache(route.authorizer.reauthorize)
+            for route in description.routes
+            if route.authorizer
+        }
+        rules = [Rule(route.rule, endpoint=route.resource) for route in description.routes]
+        self._urls = Map(rules, strict_slashes=False, merge_slashes=False).bind("localhost")
+
+    def answer(self, request: GatewayRequest) -> Answer:
+        """Answer a request, whatever happens."""
+        try:
+            return self._answer(request)
+        except RefusedError as refused:
+            return self.refuse(refused.kind, request)
+        except Exception:  # noqa: BLE001 - a client is waiting
+            traceback.print_exc()
+            return self.refuse("API_CONFIGURATION_ERROR", request)
+
+    def refuse(self, kind: str, request: GatewayRequest) -> Answer:
+        """Answer a request with a gateway response."""
+        return self._responses.render(kind, request.context)
+
+    def _answer(self, request: GatewayRequest) -> Answer:
+        route, request = self._match(request)
+        decision = self._authorize(route.authorizer, request) if route.authorizer else None
+        event = function_event(request, decision.context if decision else None)
+        try:
+            return read_answer(self._invoke(route.function, event))
+        except FunctionTimeoutError as error:
+            _report(route.function, error)
+            raise RefusedError("INTEGRATION_TIMEOUT") from error
+        except (FunctionError, MalformedResultError) as error:
+            _report(route.function, error)
+            raise RefusedError("INTEGRATION_FAILURE") from error
+
+    def _match(self, request: GatewayRequest) -> tuple[Route, GatewayRequest]:
+        try:
+            resource, parameters = self._urls.match(request.path, method=request.method)
+        except HTTPException as error:
+            raise RefusedError("MISSING_AUTHENTICATION_TOKEN") from error
+        route = self._routes.get((request.method, resource))
+        if route is None:
+            raise RefusedError("MISSING_AUTHENTICATION_TOKEN")
+        return route, replace(request, resource=resource, path_parameters=parameters)
+
+    def _authorize(self, authorizer: Authorizer, request: GatewayRequest) -> Decision:
+        """Let a request in.
+
+        Raises:
+            RefusedError: It does not say who calls, or may not call, or the authorizer failed.
+        """
+        identity = _identity(authorizer, request)
+        cache = self._caches[authorizer.name]
+        decision = cache.get(identity)
+        if decision is None:
+            decision = self._decide(authorizer, request, identity)
+            cache.put(identity, decision)
+        # A kept policy meets every method that the caller uses: one that covers only the first refuses the next.
+        if not decision.allows(request.arn):
+            raise RefusedError("ACCESS_DENIED")
+        return decision
+
+    def _decide(self, authorizer: Authorizer, request: GatewayRequest, identity: tuple[str, ...]) -> Decision:
+        if authorizer.kind == "token":
+            event = token_authorizer_event(request, identity[0])
+        else:
+            event = request_authorizer_event(request)
+        try:
+            return read_decision(self._invoke(authorizer.function, event))
+        except FunctionError as error:
+            # The one message that API Gateway takes for a decision.
+            if str(error) == "Unauthorized":
+                raise RefusedError("UNAUTHORIZED") from error
+            _report(authorizer.function, error)
+            raise RefusedError("AUTHORIZER_FAILURE") from error
+        except MalformedDecisionError as error:
+            _report(authorizer.function, error)
+            raise RefusedError("AUTHORIZER_CONFIGURATION_ERROR") from error
+
+    def _invoke(self, function: str, event: dict[str, Any]) -> bytes:
+        return self._runner.invoke(function, json.dumps(event).encode())
+
+
+def _identity(authorizer: Authorizer, request: GatewayRequest) -> tuple[str, ...]:
+    """The values of the authorizer's identity sources, by which its decision is kept.
+
+    Raises:
+        RefusedError: One is missing.
+    """
+    values = [source.find(request) for source in authorizer.sources]
+    if None in values:
+        raise RefusedError("UNAUTHORIZED")
+    return tuple(value for value in values if value is not None)
+
+
+def _report(function: str, error: Exception) -> None:
+    kind = error.kind if isinstance(error, FunctionError) else "malformed result"
+    sys.stderr.write(f"  {function}: {kind}: {error}\n")
+    sys.stderr.flush()

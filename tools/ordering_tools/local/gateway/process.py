@@ -1,0 +1,119 @@
+"""The gateway's process, as `serve` sees it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ordering_tools.local.gateway.arguments import Orders
+from ordering_tools.local.runtime.processes import Child
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_START_SECONDS = 60.0
+_MOVE_SECONDS = 10.0
+_STOP_SECONDS = 5.0
+_TOOLS = Path(__file__).resolve().parents[3]
+
+
+class GatewayError(Exception):
+    """The gateway cannot serve; the message says why."""
+
+
+class GatewayProcess:
+    """The gateway on listening sockets that its starter has bound, and keeps when this one ends."""
+
+    def __init__(  # noqa: PLR0913 - what the process is told
+        self,
+        python: Path,
+        listener: socket.socket,
+        invocations: socket.socket,
+        *,
+        template: Path,
+        release: Path,
+        endpoint: str,
+        services: str,
+        log: Path,
+        streams: Path,
+        runtime: Path | None,
+        layers: Sequence[Path] = (),
+    ) -> None:
+        """Start it. Without a `runtime` functions run in the process itself, on the terminal, with `layers` first."""
+        if not python.exists():
+            raise GatewayError(f"SAM CLI's environment is missing ({python}); `make` sets it up")
+        self._control, theirs = socket.socketpair()
+        with theirs:
+            orders = Orders(
+                listener=listener.fileno(),
+                control=theirs.fileno(),
+                template=str(template),
+                release=str(release),
+                endpoint=endpoint,
+                services=services,
+                log=str(log),
+                streams=str(streams),
+                invocations=invocations.fileno(),
+                runtime=str(runtime) if runtime else None,
+            )
+            self._child = Child(
+                python,
+                "ordering_tools.local.gateway.server",
+                orders.dump(),
+                environment=_environment([*layers, _TOOLS]),
+                output=None,
+                end=signal.SIGTERM,
+                descriptors=(listener.fileno(), invocations.fileno(), theirs.fileno()),
+                foreground=runtime is None,
+            )
+
+    @property
+    def alive(self) -> bool:
+        """Whether it still runs."""
+        return self._child.alive
+
+    def wait(self) -> None:
+        """Wait until it serves.
+
+        Raises:
+            GatewayError: It does not.
+        """
+        self._expect("ready", _START_SECONDS)
+
+    def move(self, release: Path) -> None:
+        """Run functions from another build.
+
+        Raises:
+            GatewayError: It is gone.
+        """
+        self._control.sendall(f"move {release}\n".encode())
+        self._expect("moved", _MOVE_SECONDS)
+
+    def stop(self) -> None:
+        """End it and its functions' processes."""
+        self._child.stop(_STOP_SECONDS)
+        self._control.close()
+
+    def _expect(self, word: str, seconds: float) -> None:
+        self._control.settimeout(seconds)
+        heard = b""
+        try:
+            while not heard.endswith(b"\n") and (part := self._control.recv(4096)):
+                heard += part
+        except TimeoutError as error:
+            raise GatewayError(f"the gateway did not say {word!r} within {seconds:.0f} s") from error
+        if heard != f"{word}\n".encode():
+            raise GatewayError(heard.decode().strip() or "the gateway ended; what it said stands above")
+
+
+def _environment(path: list[Path]) -> dict[str, str]:
+    """The terminal's own environment, which a debugger needs, with our packages on the path."""
+    return {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(map(str, path)),
+        "PYTHONUNBUFFERED": "1",
+        "SAM_CLI_TELEMETRY": "0",
+    }

@@ -1,0 +1,226 @@
+"""The gateway's process: HTTP on a socket that `serve` has bound, until told to stop.
+
+It runs where SAM CLI is installed and is started by `gateway_process`, which says over a socket what to do.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from socketserver import ThreadingMixIn
+from typing import IO, TYPE_CHECKING, Any, cast
+from urllib.parse import quote
+
+from werkzeug.serving import DechunkedInput
+
+from ordering_tools.local.gateway.arguments import Orders
+from ordering_tools.local.gateway.events import GatewayRequest
+from ordering_tools.local.gateway.gateway import Gateway
+from ordering_tools.local.gateway.invocations import Invocations
+from ordering_tools.local.gateway.sam import describe
+from ordering_tools.local.runtime.functions import Place, SettingsError
+from ordering_tools.local.runtime.inprocess import InProcessRunner
+from ordering_tools.local.runtime.runtime import ProcessRunner
+from ordering_tools.local.sources.pollers import Queues
+from ordering_tools.local.sources.streams import Streams
+from ordering_tools.template import TemplateError
+
+if TYPE_CHECKING:
+    from ordering_tools.local.gateway.responses import Answer
+
+BODY_LIMIT = 10 * 1024 * 1024
+"""Bytes; API Gateway's quota, which cannot be raised."""
+_STREAMS_SECONDS = 0.3
+_QUEUES_SECONDS = 3.0
+_DRAIN_LIMIT = 10 * BODY_LIMIT
+_URL_CHARACTERS = "/%:@!$&'()*+,;=~-._?[]"
+
+
+class BodyTooLargeError(Exception):
+    """A request's body is over API Gateway's quota."""
+
+
+class Server(ThreadingMixIn, HTTPServer):
+    """One thread per connection, on a socket that is already listening."""
+
+    daemon_threads = True
+    block_on_close = False
+
+    def __init__(self, listener: socket.socket, gateway: Gateway) -> None:
+        super().__init__(listener.getsockname(), Handler, bind_and_activate=False)
+        self.socket.close()
+        self.socket = listener
+        self.gateway = gateway
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Report a failure of ours; that a client has gone is none."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
+class Handler(BaseHTTPRequestHandler):
+    """One connection: requests in, the gateway's answers out."""
+
+    server: Server
+    protocol_version = "HTTP/1.1"
+    # An answer leaves in one packet, and at once.
+    wbufsize = -1
+    disable_nagle_algorithm = True
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("do_"):
+            return self._respond
+        raise AttributeError(name)
+
+    def handle_expect_100(self) -> bool:
+        """Tell a client that waits for it to send its body, at once."""
+        going_on = super().handle_expect_100()
+        self.wfile.flush()
+        return going_on
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:  # noqa: ARG002
+        """Answer what cannot be read as HTTP in the API's own shape."""
+        self.close_connection = True
+        self.request_version = self.protocol_version
+        self.command, self.path = self.command or "-", getattr(self, "path", "/")
+        request = self._request([], b"")
+        self._send(request, self.server.gateway.refuse("BAD_REQUEST_BODY", request))
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
+        """Say nothing: `_send` writes the line of a request."""
+
+    def _respond(self) -> None:
+        headers = [(name, value.replace("\r\n", "")) for name, value in self.headers.items()]
+        gateway = self.server.gateway
+        try:
+            request = self._request(headers, self._body())
+        except BodyTooLargeError:
+            request = self._request(headers, b"")
+            self._send(request, gateway.refuse("REQUEST_TOO_LARGE", request))
+        except (ValueError, OSError):
+            self.send_error(400)
+        else:
+            self._send(request, gateway.answer(request))
+
+    def _request(self, headers: list[tuple[str, str]], body: bytes) -> GatewayRequest:
+        path, _, query = quote(self.path, safe=_URL_CHARACTERS, encoding="latin-1").partition("?")
+        return GatewayRequest(
+            method=self.command,
+            path=path,
+            query=query,
+            headers=headers,
+            body=body,
+            source_ip=self.client_address[0],
+            protocol=self.request_version,
+            stage=self.server.gateway.stage,
+            port=self.server.server_address[1],
+        )
+
+    def _body(self) -> bytes:
+        """The request's body, whole.
+
+        Raises:
+            BodyTooLargeError: It is over the quota.
+            ValueError: It does not say how long it is.
+        """
+        if "chunked" in self.headers.get("Transfer-Encoding", "").lower():
+            return self._read(DechunkedInput(cast("IO[bytes]", self.rfile)), _DRAIN_LIMIT)
+        length = int(self.headers.get("Content-Length") or 0)
+        if length < 0:
+            raise ValueError(f"a body cannot have {length} bytes")
+        return self._read(self.rfile, length)
+
+    def _read(self, stream: Any, length: int) -> bytes:
+        # A client sends its body before it reads the answer: what is too large is read too, and thrown away.
+        parts, size = [], 0
+        while size < min(length, _DRAIN_LIMIT) and (part := stream.read(min(1 << 16, length - size))):
+            size += len(part)
+            if size <= BODY_LIMIT:
+                parts.append(part)
+        if length > _DRAIN_LIMIT or size == _DRAIN_LIMIT:
+            self.close_connection = True
+        if size > BODY_LIMIT:
+            raise BodyTooLargeError
+        return b"".join(parts)
+
+    def _send(self, request: GatewayRequest, answer: Answer) -> None:
+        bodiless = answer.status in (204, 304)
+        self.send_response_only(answer.status)
+        self.send_header("Date", self.date_time_string())
+        self.send_header("x-amzn-RequestId", request.request_id)
+        for name, value in answer.headers:
+            self.send_header(name, value.encode("utf-8", "replace").decode("latin-1"))
+        if not bodiless:
+            self.send_header("Content-Length", str(len(answer.body)))
+        if self.close_connection:
+            self.send_header("Connection", "close")
+        self.end_headers()
+        if not bodiless and self.command != "HEAD":
+            self.wfile.write(answer.body)
+        self.wfile.flush()
+        milliseconds = (time.time() - request.time) * 1000
+        sys.stdout.write(f"{request.method} {request.path} {answer.status} {milliseconds:.0f} ms\n")
+        sys.stdout.flush()
+
+
+def main(orders: Orders) -> int:
+    """Serve until the control socket closes or a signal says stop."""
+    with socket.socket(fileno=orders.listener) as listener, socket.socket(fileno=orders.control) as control:
+        try:
+            description = describe(Path(orders.template), orders.services)
+            place = Place(Path(orders.release), orders.endpoint, orders.services)
+            runner: ProcessRunner | InProcessRunner = (
+                ProcessRunner(description.functions, place, Path(orders.runtime), Path(orders.log))
+                if orders.runtime
+                else InProcessRunner(description.functions, place)
+            )
+            server = Server(listener, Gateway(description, runner))
+            invocations = Invocations(socket.socket(fileno=orders.invocations), description.functions, runner)
+        except (SettingsError, TemplateError) as error:
+            control.sendall(f"{error}\n".encode())
+            return 1
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, lambda *_: _shut_down(server))
+        streams = Streams(description.event_sources, runner, orders.endpoint, Path(orders.streams), orders.services)
+        queues = Queues(description.queue_sources, runner, orders.services)
+        threading.Thread(target=invocations.serve_forever, daemon=True).start()
+        threading.Thread(target=_obey, args=(control, runner, server, orders), daemon=True).start()
+        control.sendall(b"ready\n")
+        server.serve_forever(poll_interval=0.1)
+        # What is under way gets a while to end by itself, and a moment to settle after its process was ended. Records
+        # wait in their stream; a message would have lost one of its tries.
+        invocations.shutdown()
+        streams.stop(_STREAMS_SECONDS)
+        queues.stop(_QUEUES_SECONDS)
+        runner.stop()
+        streams.stop(_STREAMS_SECONDS)
+        queues.stop(_STREAMS_SECONDS)
+    return 0
+
+
+def _obey(control: socket.socket, runner: ProcessRunner | InProcessRunner, server: Server, orders: Orders) -> None:
+    with control.makefile("r", encoding="utf-8") as lines:
+        for line in lines:
+            if isinstance(runner, ProcessRunner):
+                release = Path(line.removeprefix("move ").rstrip("\n"))
+                runner.move(Place(release, orders.endpoint, orders.services))
+            control.sendall(b"moved\n")
+    _shut_down(server)
+
+
+def _shut_down(server: Server) -> None:
+    # It waits for the loop that this may have interrupted.
+    threading.Thread(target=server.shutdown, daemon=True).start()
+
+
+if __name__ == "__main__":
+    code = main(Orders.load(sys.argv[1]))
+    sys.stdout.flush()
+    # A handler may sit at a debugger's prompt in a thread; the interpreter would wait for its terminal.
+    os._exit(code)

@@ -1,0 +1,160 @@
+"""What the template says about a function, and what invoking one can come to.
+
+FunctionError: it did not return. An exception, a crash, a failed init.
+└── FunctionTimeoutError: it took longer than its template allows.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ordering_tools.local.engine.account import CREDENTIALS, REGION, key_alias
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+FUNCTION_TYPE = "AWS::Serverless::Function"
+_KEY_TYPE = "AWS::KMS::Key"
+
+
+class SettingsError(Exception):
+    """The template asks of a function what the local run cannot give; the message says what."""
+
+
+class FunctionError(Exception):
+    """A function did not return a result; `kind` and the message are what Lambda reports."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+class FunctionTimeoutError(FunctionError):
+    """A function took longer than its template allows."""
+
+
+class Runner(Protocol):
+    """Something that invokes functions by their logical id."""
+
+    def invoke(self, name: str, event: bytes) -> bytes:
+        """Hand a function its event as JSON and return its result as JSON.
+
+        Raises:
+            FunctionError: It did not return one.
+        """
+
+    def stop(self) -> None:
+        """End whatever is running."""
+
+
+@dataclass(frozen=True)
+class FunctionSettings:
+    """A function as the template declares it."""
+
+    name: str
+    handler: str
+    code: str
+    """Its folder, in the build as in the project."""
+    layers: tuple[str, ...]
+    """The names of its layers' folders in the build, in the order in which they are mounted."""
+    timeout: float
+    """Seconds."""
+    memory: int
+    """MiB. Reported to the function, not enforced."""
+    variables: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where functions find their code, their layers and AWS."""
+
+    release: Path
+    """A build (see `build`)."""
+    endpoint: str
+    """DynamoDB's."""
+    services: str
+    """That of all other services."""
+
+    def code(self, settings: FunctionSettings) -> Path:
+        """The folder of a function."""
+        return self.release / settings.code
+
+    def python_path(self, settings: FunctionSettings) -> list[str]:
+        """Its layers' packages, the last mounted first, as later layers cover earlier ones."""
+        return [str(self.release / layer / "python") for layer in reversed(settings.layers)]
+
+
+def declared_functions(resources: Mapping[str, Any]) -> dict[str, FunctionSettings]:
+    """The functions among a template's resources, whose references SAM CLI has resolved.
+
+    Raises:
+        SettingsError: A variable's value or a layer is not known here.
+    """
+    return {
+        name: _settings(name, resource["Properties"], resources)
+        for name, resource in resources.items()
+        if resource["Type"] == FUNCTION_TYPE
+    }
+
+
+def _settings(name: str, properties: Mapping[str, Any], resources: Mapping[str, Any]) -> FunctionSettings:
+    variables = properties.get("Environment", {}).get("Variables", {})
+    return FunctionSettings(
+        name=name,
+        handler=properties["Handler"],
+        code=str(properties["CodeUri"]),
+        layers=tuple(_layer(name, layer, resources) for layer in properties.get("Layers", [])),
+        timeout=float(properties.get("Timeout", 3)),
+        memory=int(properties.get("MemorySize", 128)),
+        variables={key: _known_here(_text(name, key, value), resources) for key, value in variables.items()},
+    )
+
+
+def _layer(name: str, layer: Any, resources: Mapping[str, Any]) -> str:
+    # SAM CLI leaves a reference to a layer as it is written.
+    logical_id = str(layer.get("Ref") if isinstance(layer, dict) else layer)
+    if logical_id not in resources:
+        raise SettingsError(f"{name}: the layer {layer} is not in the template")
+    return Path(resources[logical_id]["Properties"]["ContentUri"]).name
+
+
+def _text(name: str, key: str, value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, (bool, int, float)):
+        return json.dumps(value)
+    raise SettingsError(f"{name}: the variable {key} is {json.dumps(value)}, which has no value here")
+
+
+def _known_here(value: str, resources: Mapping[str, Any]) -> str:
+    """Write a reference to a key in KMS so that KMS knows it; SAM CLI makes a logical id of every `Ref`."""
+    return key_alias(value) if resources.get(value, {}).get("Type") == _KEY_TYPE else value
+
+
+def process_environment(settings: FunctionSettings, place: Place) -> dict[str, str]:
+    """Every variable that a function sees: what the template declares, and what Lambda and `sam local` set."""
+    return {
+        **settings.variables,
+        **CREDENTIALS,
+        "AWS_REGION": REGION,
+        "AWS_DEFAULT_REGION": REGION,
+        "AWS_ENDPOINT_URL": place.services,
+        "AWS_ENDPOINT_URL_DYNAMODB": place.endpoint,
+        "AWS_SAM_LOCAL": "true",
+        "AWS_LAMBDA_FUNCTION_NAME": settings.name,
+        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(settings.memory),
+        "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
+        "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
+        "AWS_LAMBDA_LOG_FORMAT": "JSON",
+        "AWS_LAMBDA_LOG_GROUP_NAME": f"/aws/lambda/{settings.name}",
+        "AWS_LAMBDA_LOG_STREAM_NAME": "local",
+        "LAMBDA_TASK_ROOT": str(place.code(settings)),
+        "_HANDLER": settings.handler,
+        "LANG": "en_US.UTF-8",
+        "TZ": ":UTC",
+        "PATH": "/usr/local/bin:/usr/bin:/bin",
+        "PYTHONPATH": ":".join(place.python_path(settings)),
+    }

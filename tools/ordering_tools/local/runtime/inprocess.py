@@ -1,0 +1,111 @@
+"""Functions in this process, one call at a time: `breakpoint()` in a handler opens on the terminal.
+
+Timeouts are not enforced, since someone may be reading at a prompt. Powertools' resolver keeps the event it is
+working on in itself, so calls do not overlap.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import sys
+import threading
+import time
+import traceback
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from ordering_tools.local.engine.account import function_arn
+from ordering_tools.local.runtime.functions import FunctionError, FunctionSettings, Place, process_environment
+
+Handler = Callable[[Any, Any], Any]
+
+
+@dataclass(frozen=True)
+class Context:
+    """What Lambda hands a handler beside the event."""
+
+    function_name: str
+    memory_limit_in_mb: str
+    aws_request_id: str
+    invoked_function_arn: str
+    deadline: float
+    function_version: str = "$LATEST"
+    log_group_name: str = "local"
+    log_stream_name: str = "local"
+    identity: None = None
+    client_context: None = None
+
+    def get_remaining_time_in_millis(self) -> int:
+        """Milliseconds until the template's timeout would end the call."""
+        return max(0, int((self.deadline - time.monotonic()) * 1000))
+
+
+class InProcessRunner:
+    """Every function of the template, imported from the build when it is first called."""
+
+    def __init__(self, functions: Mapping[str, FunctionSettings], place: Place) -> None:
+        self._functions = functions
+        self._place = place
+        self._handlers: dict[str, Handler] = {}
+        self._turn = threading.Lock()
+
+    def invoke(self, name: str, event: bytes) -> bytes:
+        """Hand a function its event and return its result, both as JSON.
+
+        Raises:
+            FunctionError: It raised.
+        """
+        settings = self._functions[name]
+        with self._turn, _environment(process_environment(settings, self._place)):
+            try:
+                handler = self._handlers.get(name) or self._load(settings)
+                return json.dumps(handler(json.loads(event), _context(settings))).encode()
+            except (Exception, SystemExit) as error:
+                traceback.print_exc()
+                raise FunctionError(type(error).__name__, str(error)) from error
+
+    def stop(self) -> None:
+        """Nothing runs beside this process."""
+
+    def _load(self, settings: FunctionSettings) -> Handler:
+        """Import a function's module under a name of its own: all of them are called `app`."""
+        module_name, _, attribute = settings.handler.rpartition(".")
+        path = self._place.code(settings) / f"{module_name}.py"
+        spec = importlib.util.spec_from_file_location(f"{settings.name}_{module_name}", path)
+        if spec is None or spec.loader is None:
+            raise ImportError(f"{path} cannot be imported")
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[spec.name] = module
+        spec.loader.exec_module(module)
+        handler: Handler = getattr(module, attribute)
+        self._handlers[settings.name] = handler
+        return handler
+
+
+def _context(settings: FunctionSettings) -> Context:
+    return Context(
+        function_name=settings.name,
+        memory_limit_in_mb=str(settings.memory),
+        aws_request_id=str(uuid.uuid4()),
+        invoked_function_arn=function_arn(settings.name),
+        deadline=time.monotonic() + settings.timeout,
+    )
+
+
+@contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    before = dict(os.environ)
+    os.environ.clear()
+    # A debugger needs to know the terminal it is on.
+    os.environ.update({key: value for key, value in before.items() if key.startswith(("TERM", "PYTHON", "HOME"))})
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)

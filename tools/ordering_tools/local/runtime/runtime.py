@@ -1,0 +1,202 @@
+"""Functions in processes of their own, under AWS's runtime client, as many as there are calls at once.
+
+What Lambda does with a process is done here: started on demand and kept warm, one call at a time, its
+environment only what the template and Lambda put there, ended when a call takes longer than the template's
+timeout, replaced when it crashes. What Lambda does not do, unless concurrency is reserved, is queue: beyond
+`PROCESSES` a call waits for a process.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ordering_tools.local.engine.account import function_arn
+from ordering_tools.local.runtime.functions import (
+    FunctionError,
+    FunctionSettings,
+    FunctionTimeoutError,
+    Place,
+    process_environment,
+)
+from ordering_tools.local.runtime.processes import Child
+from ordering_tools.local.runtime.runtime_api import Call, RuntimeApi
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+PROCESSES = 10
+"""The most processes that one function has at a time."""
+INIT_SECONDS = 30.0
+"""How long a process may take until it is ready. Lambda gives 10 s; a laptop compiles at the first start."""
+_STOP_SECONDS = 1.0
+
+
+class Sandbox:
+    """One process of one function, and its Runtime API."""
+
+    def __init__(self, settings: FunctionSettings, place: Place, python: Path, log: Path) -> None:
+        self._settings = settings
+        self._api = RuntimeApi()
+        with log.open("ab") as output:
+            self._child = Child(
+                python,
+                "awslambdaric",
+                settings.handler,
+                environment=process_environment(settings, place) | {"AWS_LAMBDA_RUNTIME_API": self._api.address},
+                output=output,
+                end=signal.SIGKILL,
+                folder=place.code(settings),
+            )
+        threading.Thread(target=self._watch, name=f"watch {settings.name}", daemon=True).start()
+
+    @property
+    def alive(self) -> bool:
+        """Whether it can take a call."""
+        return self._child.alive and self._api.init_error is None
+
+    def invoke(self, event: bytes) -> bytes:
+        """Run one call to its end.
+
+        Raises:
+            FunctionError: It raised, crashed, could not be started, or took too long.
+        """
+        if not self._api.ready.wait(INIT_SECONDS):
+            self.stop()
+            raise FunctionError("Sandbox.Timedout", f"Init timed out after {INIT_SECONDS:.2f} seconds")
+        if self._api.init_error:
+            raise self._api.init_error
+        name = self._settings.name
+        call = Call(str(uuid.uuid4()), function_arn(name), event, self._settings.timeout)
+        self._api.put(call)
+        if not self._child.alive:
+            self._api.fail(self._exit_error())
+        if not call.done.wait(call.timeout):
+            self.stop()
+            raise FunctionTimeoutError(
+                "Sandbox.Timedout", f"{call.request_id} Task timed out after {call.timeout:.2f} seconds"
+            )
+        if call.error:
+            raise call.error
+        return call.result
+
+    def stop(self) -> None:
+        """End the process at once, as Lambda does."""
+        self._child.kill()
+        self._api.close()
+
+    def _watch(self) -> None:
+        self._child.process.wait()
+        self._api.fail(self._exit_error())
+        self._api.close()
+
+    def _exit_error(self) -> FunctionError:
+        code = self._child.process.returncode
+        how = f"signal: {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
+        return FunctionError("Runtime.ExitError", f"Runtime exited with error: {how}")
+
+
+class Pool:
+    """The processes of one function."""
+
+    def __init__(self, settings: FunctionSettings, place: Place, python: Path, log: Path) -> None:
+        self._settings = settings
+        self._place = place
+        self._python = python
+        self._log = log
+        self._changed = threading.Condition()
+        self._idle: list[Sandbox] = []
+        self._busy: set[Sandbox] = set()
+        self._starting = 0
+        self._stale: set[Sandbox] = set()
+
+    def invoke(self, event: bytes) -> bytes:
+        """Run a call in a process that is free, or in a new one, or in the next that gets free.
+
+        Raises:
+            FunctionError: See `Sandbox.invoke`.
+        """
+        sandbox = self._take()
+        try:
+            return sandbox.invoke(event)
+        finally:
+            self._give_back(sandbox)
+
+    def move(self, place: Place) -> None:
+        """Use another build: idle processes end now, busy ones after their call."""
+        with self._changed:
+            self._place = place
+            idle, self._idle = self._idle, []
+            self._stale |= self._busy
+        for sandbox in idle:
+            sandbox.stop()
+
+    def stop(self) -> None:
+        """End every process."""
+        with self._changed:
+            sandboxes = [*self._idle, *self._busy]
+            self._idle = []
+        for sandbox in sandboxes:
+            sandbox.stop()
+
+    def _take(self) -> Sandbox:
+        with self._changed:
+            self._changed.wait_for(lambda: self._idle or len(self._busy) + self._starting < PROCESSES)
+            while self._idle:
+                sandbox = self._idle.pop()
+                if sandbox.alive:
+                    self._busy.add(sandbox)
+                    return sandbox
+            self._starting += 1
+            place = self._place
+        try:
+            sandbox = Sandbox(self._settings, place, self._python, self._log)
+        except BaseException:
+            with self._changed:
+                self._starting -= 1
+            raise
+        with self._changed:
+            self._starting -= 1
+            self._busy.add(sandbox)
+            if place is not self._place:
+                self._stale.add(sandbox)
+        return sandbox
+
+    def _give_back(self, sandbox: Sandbox) -> None:
+        with self._changed:
+            self._busy.discard(sandbox)
+            keep = sandbox.alive and sandbox not in self._stale
+            self._stale.discard(sandbox)
+            if keep:
+                self._idle.append(sandbox)
+            self._changed.notify()
+        if not keep:
+            sandbox.stop()
+
+
+class ProcessRunner:
+    """Every function of the template, each with its processes."""
+
+    def __init__(self, functions: Mapping[str, FunctionSettings], place: Place, python: Path, log: Path) -> None:
+        self._pools = {name: Pool(settings, place, python, log) for name, settings in functions.items()}
+
+    def invoke(self, name: str, event: bytes) -> bytes:
+        """Hand a function its event and return its result, both as JSON.
+
+        Raises:
+            FunctionError: It did not return one.
+        """
+        return self._pools[name].invoke(event)
+
+    def move(self, place: Place) -> None:
+        """Run what comes from another build."""
+        for pool in self._pools.values():
+            pool.move(place)
+
+    def stop(self) -> None:
+        """End every process of every function."""
+        for pool in self._pools.values():
+            pool.stop()

@@ -1,0 +1,229 @@
+"""Queues to functions, as Lambda's event source mappings do it.
+
+Per event source a `Poller` receives messages, collects them to batches and calls the function with each, several at a
+time. What succeeded is deleted; what failed becomes visible again when the queue's timeout has passed, and goes to the
+dead-letter queue when it has been received too often, both of which the engine does.
+
+A message is delivered at least once. One that is under way when the end is asked for may finish; if it does not, it is
+visible again at once.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from ordering_tools.local.engine.account import queue_url
+from ordering_tools.local.engine.wire import Wire, WireError
+from ordering_tools.local.sources.messages import comes_through, message_record, portions, reported_messages
+from ordering_tools.local.sources.shards import describe, say
+
+if TYPE_CHECKING:
+    from ordering_tools.local.runtime.functions import Runner
+    from ordering_tools.local.sources.queue_sources import QueueSource
+
+POLL_SECONDS = 0.25
+"""Between two looks at a queue that had nothing."""
+_PAGE = 10
+"""The most messages of one answer."""
+_RETRY_SECONDS = 0.2
+_PATIENCE_SECONDS = 15.0
+"""For which the engine may be out of reach or a queue missing, as both are at the start, before it is mentioned."""
+
+Record = Mapping[str, Any]
+
+
+class Queues:
+    """The queues of a template that are event sources."""
+
+    def __init__(self, sources: Sequence[QueueSource], runner: Runner, services: str) -> None:
+        """Begin to serve them, in threads."""
+        self._stopping = threading.Event()
+        self._threads = [
+            threading.Thread(target=poller.run, name=poller.name, daemon=True)
+            for poller in (Poller(source, runner, services, self._stopping) for source in sources)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self, seconds: float) -> None:
+        """Begin nothing more, and wait a while for what is under way."""
+        self._stopping.set()
+        deadline = time.monotonic() + seconds
+        for thread in self._threads:
+            thread.join(max(0, deadline - time.monotonic()))
+
+
+class Poller:
+    """One event source."""
+
+    def __init__(self, source: QueueSource, runner: Runner, services: str, stopping: threading.Event) -> None:
+        self._source = source
+        self._runner = runner
+        self._services = services
+        self._stopping = stopping
+        self.name = source.name
+        self._wire = Wire(services, "sqs")
+        self._queue = QueueClient(self._wire, services, source.queue)
+        self._free = threading.Semaphore(source.calls)
+        self._trouble: float | None = None
+
+    def run(self) -> None:
+        """Receive and call until the end is asked for, and what is under way has ended."""
+        calls: list[threading.Thread] = []
+        while not self._stopping.is_set():
+            if not self._free.acquire(timeout=POLL_SECONDS):
+                continue
+            records = self._collect()
+            if not records:
+                self._free.release()
+                continue
+            calls = [thread for thread in calls if thread.is_alive()]
+            calls.append(threading.Thread(target=self._settle, args=(records,), name=self.name, daemon=True))
+            calls[-1].start()
+        for thread in calls:
+            thread.join()
+
+    def _collect(self) -> list[Record]:
+        """The next batch, once it is full or has waited for its window; nothing at the end."""
+        records: list[Record] = []
+        deadline: float | None = None
+        while not self._stopping.is_set():
+            page = self._receive(min(_PAGE, self._source.batch_size - len(records)))
+            records += page
+            if records and deadline is None:
+                deadline = time.monotonic() + self._source.window
+            if deadline is not None and (len(records) >= self._source.batch_size or time.monotonic() >= deadline):
+                return records
+            if not page:
+                self._stopping.wait(POLL_SECONDS)
+        # Without an engine they wait for the queue's timeout.
+        with suppress(WireError):
+            self._queue.release(records)
+        return []
+
+    def _receive(self, count: int) -> list[Record]:
+        """Messages that come through the filters; the others are deleted, as Lambda does."""
+        try:
+            records = self._queue.receive(count)
+            passed_over = [record for record in records if not comes_through(self._source.patterns, record)]
+            self._queue.delete(passed_over)
+        except WireError as error:
+            self._bear(error)
+            return []
+        self._trouble = None
+        return [record for record in records if record not in passed_over]
+
+    def _settle(self, records: Sequence[Record]) -> None:
+        try:
+            for part in portions(records):
+                self._call(part)
+        finally:
+            self._free.release()
+
+    def _call(self, records: Sequence[Record]) -> None:
+        """Call the function with a batch, and delete what it has done of it."""
+        source = self._source
+        failed = {record["messageId"] for record in records}
+        error: Exception | None = None
+        began = time.monotonic()
+        try:
+            result = self._runner.invoke(source.function, json.dumps({"Records": records}).encode())
+            failed = reported_messages(result, records) if source.reports_failures else set()
+        except Exception as caught:  # noqa: BLE001 - the queue must go on, whatever it is
+            error = caught
+        undone = [record for record in records if record["messageId"] in failed]
+        try:
+            with Wire(self._services, "sqs") as wire:
+                queue = QueueClient(wire, self._services, source.queue)
+                queue.delete([record for record in records if record["messageId"] not in failed])
+                if error and self._stopping.is_set():
+                    # Perhaps it failed because its process was ended: the next run has it at once.
+                    queue.release(undone)
+        except WireError as trouble:
+            say(f"  {source.name}: what is done could not be deleted, and comes again: {trouble}")
+        self._report(records, undone, time.monotonic() - began, error)
+
+    def _report(
+        self, records: Sequence[Record], undone: Sequence[Record], seconds: float, error: Exception | None
+    ) -> None:
+        source = self._source
+        ending = f", failed {len(undone)}" if undone else ""
+        say(f"{source.name} {count(records)} {seconds * 1000:.0f} ms{ending}", sys.stdout)
+        if error:
+            say(f"  {source.function}: {describe(error)}")
+        for record in undone:
+            if source.receives and int(record["attributes"]["ApproximateReceiveCount"]) >= source.receives:
+                say(
+                    f"  {source.name}: gave up message {record['messageId']} of {source.queue} after {source.receives} "
+                    f"calls; it goes to {source.dead_letters}"
+                )
+
+    def _bear(self, error: WireError) -> None:
+        """Try again, and say so once if it lasts."""
+        now = time.monotonic()
+        self._trouble = now if self._trouble is None else self._trouble
+        if now - self._trouble > _PATIENCE_SECONDS:
+            say(f"  {self.name}: {self._source.queue} cannot be read, and is tried on: {error}")
+            self._trouble = float("inf")
+        self._stopping.wait(_RETRY_SECONDS)
+
+
+class QueueClient:
+    """A queue of the engine, by a connection of one thread."""
+
+    def __init__(self, wire: Wire, services: str, name: str) -> None:
+        self._wire = wire
+        self._name = name
+        self._url = queue_url(services, name)
+
+    def receive(self, count: int) -> list[Record]:
+        """Take messages that are visible, which hides them for the queue's timeout.
+
+        Raises:
+            WireError: There is no such queue, or no engine.
+        """
+        answer = self._wire.call(
+            "ReceiveMessage",
+            QueueUrl=self._url,
+            MaxNumberOfMessages=count,
+            # Waiting at the engine would take messages for a caller that has gone meanwhile.
+            WaitTimeSeconds=0,
+            MessageSystemAttributeNames=["All"],
+            MessageAttributeNames=["All"],
+        )
+        return [message_record(message, self._name) for message in answer.get("Messages", [])]
+
+    def delete(self, records: Sequence[Record]) -> None:
+        """Delete messages; one whose timeout has passed, so that somebody else has it, stays.
+
+        Raises:
+            WireError: There is no such queue, or no engine.
+        """
+        self._in_batches("DeleteMessageBatch", records, {})
+
+    def release(self, records: Sequence[Record]) -> None:
+        """Let messages be received again at once.
+
+        Raises:
+            WireError: There is no such queue, or no engine.
+        """
+        self._in_batches("ChangeMessageVisibilityBatch", records, {"VisibilityTimeout": 0})
+
+    def _in_batches(self, operation: str, records: Sequence[Record], more: Mapping[str, Any]) -> None:
+        for start in range(0, len(records), _PAGE):
+            entries = [
+                {"Id": str(number), "ReceiptHandle": record["receiptHandle"], **more}
+                for number, record in enumerate(records[start : start + _PAGE])
+            ]
+            self._wire.call(operation, QueueUrl=self._url, Entries=entries)
+
+
+def count(records: Sequence[Record]) -> str:
+    """How many messages."""
+    return f"{len(records)} message{'s' if len(records) > 1 else ''}"

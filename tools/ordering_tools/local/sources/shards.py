@@ -1,0 +1,208 @@
+"""One shard of a table's stream: read page by page, filtered, and handed to lanes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ordering_tools.local.engine.wire import Wire, WireError
+from ordering_tools.local.runtime.functions import FunctionError
+from ordering_tools.local.sources.batches import Batch, Progress, Record
+from ordering_tools.local.sources.event_patterns import matches
+from ordering_tools.local.sources.lanes import GivenUp, Lane
+
+if TYPE_CHECKING:
+    from ordering_tools.local.sources.checkpoints import Checkpoints
+    from ordering_tools.local.sources.event_sources import EventSource
+    from ordering_tools.local.sources.failures import FailureQueue
+
+POLL_SECONDS = 0.25
+"""Between two looks at a shard that had nothing new."""
+_PAGE = 1000
+_READ_AHEAD = 5000
+"""Records that may be held at a time; further ones stay in the stream."""
+
+
+class Shard:
+    """A shard and the function that is handed its records."""
+
+    def __init__(  # noqa: PLR0913 - what is shared by the shards of a source comes from it
+        self,
+        source: EventSource,
+        stream: str,
+        shard: str,
+        *,
+        start: str,
+        wire: Wire,
+        invoke: Callable[[bytes], bytes],
+        checkpoints: Checkpoints,
+        queue: FailureQueue | None,
+        stopping: threading.Event,
+    ) -> None:
+        self._source = source
+        self._stream = stream
+        self._shard = shard
+        self.place = (stream, shard)
+        self._start = start
+        self._wire = wire
+        self._checkpoints = checkpoints
+        self._queue = queue
+        self._stopping = stopping
+        self._last = checkpoints.last(stream, shard)
+        """The last record that was read."""
+        self._progress = Progress(self._last)
+        self._changed = threading.Lock()
+        self._lanes = [Lane(source, invoke, self, stopping) for _ in range(source.lanes)]
+
+    def run(self) -> None:
+        """Read until the shard ends and all of it is done, or the end is asked for."""
+        threads = [threading.Thread(target=lane.run, daemon=True) for lane in self._lanes]
+        for thread in threads:
+            thread.start()
+        try:
+            ended = self._read()
+        finally:
+            for lane in self._lanes:
+                lane.end()
+        for thread in threads:
+            thread.join()
+        if ended and not self._stopping.is_set():
+            self._checkpoints.finish(self._stream, self._shard)
+
+    def _read(self) -> bool:
+        """Read page by page; whether the shard has ended."""
+        iterator: str | None = None
+        while not self._stopping.is_set():
+            try:
+                iterator = iterator or self._iterator()
+                page = self._wire.call("GetRecords", ShardIterator=iterator, Limit=_PAGE)
+            except WireError as error:
+                if error.code == "ResourceNotFoundException":
+                    return False
+                # It has expired, or the engine is out of reach: the next try starts behind what was read last.
+                iterator, page = None, {"Records": []}
+            else:
+                iterator = page.get("NextShardIterator")
+                self._take(page["Records"])
+                if iterator is None:
+                    return True
+            pause = 0 if page["Records"] else POLL_SECONDS
+            while not self._stopping.wait(pause) and len(self._progress) >= _READ_AHEAD:
+                pause = POLL_SECONDS
+        return False
+
+    def _iterator(self) -> str:
+        place = {"StreamArn": self._stream, "ShardId": self._shard}
+        try:
+            if self._last is None:
+                found = self._wire.call("GetShardIterator", **place, ShardIteratorType=self._start)
+            else:
+                found = self._wire.call(
+                    "GetShardIterator", **place, ShardIteratorType="AFTER_SEQUENCE_NUMBER", SequenceNumber=self._last
+                )
+        except WireError as error:
+            if error.code != "TrimmedDataAccessException":
+                raise
+            found = self._wire.call("GetShardIterator", **place, ShardIteratorType="TRIM_HORIZON")
+        iterator: str = found["ShardIterator"]
+        return iterator
+
+    def _take(self, page: Sequence[Mapping[str, Any]]) -> None:
+        """Hand on what comes through the filters, and count the rest as done."""
+        events = [stream_event(raw, self._stream) for raw in page if self._is_new(raw["dynamodb"]["SequenceNumber"])]
+        if not events:
+            return
+        wanted: list[Record] = []
+        passed_over: list[Record] = []
+        for event in events:
+            record = stream_record(event)
+            (wanted if wants(self._source, event) else passed_over).append(record)
+            self._last = record.sequence
+        with self._changed:
+            self._progress.read(event["dynamodb"]["SequenceNumber"] for event in events)
+        self.done(passed_over)
+        for number, lane in enumerate(self._lanes):
+            if share := [record for record in wanted if lane_of(self._source, record) == number]:
+                lane.put(share)
+
+    def _is_new(self, sequence: str) -> bool:
+        # After data was lost a shard is read from its start.
+        return self._last is None or int(sequence) > int(self._last)
+
+    def done(self, records: Iterable[Record]) -> None:
+        """Keep how far the shard is done with these."""
+        with self._changed:
+            if self._progress.finish(record.sequence for record in records) and self._progress.checkpoint:
+                self._checkpoints.move(self._stream, self._shard, self._progress.checkpoint)
+
+    def report(self, batch: Batch, seconds: float, failed: int | None, error: Exception | None) -> None:
+        """Tell of a call."""
+        source = self._source
+        ending = "" if failed is None else f", failed from record {failed + 1}"
+        say(f"{source.name} {count(batch)} {seconds * 1000:.0f} ms{ending}", sys.stdout)
+        if error:
+            say(f"  {source.function}: {describe(error)}")
+
+    def give_up(self, given_up: GivenUp) -> None:
+        """Tell of a batch that will not be tried again."""
+        source, records = self._source, given_up.batch.records
+        where = "nowhere: it has no on-failure destination"
+        if self._queue:
+            where = self._queue.put(given_up, self._stream, self._shard)
+        say(
+            f"  {source.name}: gave up {count(given_up.batch)} of {source.table} after {given_up.calls} calls "
+            f"({given_up.condition}), {records[0].sequence} to {records[-1].sequence}; told {where}"
+        )
+
+
+def wants(source: EventSource, event: Mapping[str, Any]) -> bool:
+    """Whether an event comes through a source's filters."""
+    return not source.patterns or any(matches(pattern, event) for pattern in source.patterns)
+
+
+def lane_of(source: EventSource, record: Record) -> int:
+    """The lane in which the changes of an item are."""
+    # A checksum would put keys that differ in one character into one lane.
+    return int.from_bytes(hashlib.sha256(record.key.encode()).digest()[:4], "big") % source.lanes
+
+
+def stream_event(raw: Mapping[str, Any], stream: str) -> dict[str, Any]:
+    """A record of the Streams API as a function is handed it."""
+    change = dict(raw["dynamodb"])
+    change["ApproximateCreationDateTime"] = int(change["ApproximateCreationDateTime"])
+    event = {**raw, "dynamodb": change, "eventSourceARN": stream}
+    if identity := event.get("userIdentity"):
+        event["userIdentity"] = {"type": identity["Type"], "principalId": identity["PrincipalId"]}
+    return event
+
+
+def stream_record(event: Mapping[str, Any]) -> Record:
+    """What is to be known of an event on its way."""
+    change = event["dynamodb"]
+    return Record(
+        sequence=change["SequenceNumber"],
+        created=change["ApproximateCreationDateTime"],
+        key=json.dumps(change["Keys"], sort_keys=True),
+        text=json.dumps(event),
+    )
+
+
+def describe(error: Exception) -> str:
+    """An error in a line, as for calls from the gateway."""
+    return f"{error.kind if isinstance(error, FunctionError) else type(error).__name__}: {error}"
+
+
+def count(batch: Batch) -> str:
+    """How many records."""
+    return f"{len(batch.records)} record{'s' if len(batch.records) > 1 else ''}"
+
+
+def say(line: str, stream: Any = None) -> None:
+    """Tell the person at the terminal."""
+    stream = stream or sys.stderr
+    stream.write(f"{line}\n")
+    stream.flush()

@@ -1,0 +1,196 @@
+"""Tables' streams to functions, as Lambda's event source mappings do it.
+
+Per event source a `Follower` looks for the shards of the table's stream, per shard a `Shard` reads records and hands
+those that come through the filters to its lanes, and a `Lane` calls the function. A record is delivered at least
+once: what is done is kept per shard (see `checkpoints`), and what was under way at the end is delivered again.
+
+The engine's own mapping is not used: it drops batches that fail.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import threading
+import time
+import traceback
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ordering_tools.local.engine.wire import Wire, WireError
+from ordering_tools.local.sources.checkpoints import Checkpoints
+from ordering_tools.local.sources.failures import FailureQueue
+from ordering_tools.local.sources.shards import Shard, say
+
+if TYPE_CHECKING:
+    from ordering_tools.local.runtime.functions import Runner
+    from ordering_tools.local.sources.event_sources import EventSource
+
+_LOOK_SECONDS = 10.0
+"""Between two looks for new shards; when one has ended the next look is at once."""
+_FAULT_SECONDS = 5.0
+_RETRY_SECONDS = 0.2
+_PATIENCE_SECONDS = 15.0
+"""For which the engine may be out of reach or a table missing, as both are at the start, before it is mentioned."""
+_NO_SUCH_OPERATION = {"UnknownOperationException", "InvalidAction", "NotImplemented", "404", "501"}
+
+
+class Streams:
+    """The event sources of a template, while this process is the one that serves them."""
+
+    def __init__(
+        self, sources: Sequence[EventSource], runner: Runner, endpoint: str, folder: Path, services: str | None = None
+    ) -> None:
+        """Begin to serve them, in threads; queues are at `services`, or at the endpoint too."""
+        self._folder = folder
+        self._stopping = threading.Event()
+        self._followers = [
+            Follower(source, runner, endpoint, folder, self._stopping, services or endpoint) for source in sources
+        ]
+        self._thread = threading.Thread(target=self._run, name="streams", daemon=True)
+        if sources:
+            self._thread.start()
+
+    def stop(self, seconds: float) -> None:
+        """Begin nothing more, and wait a while for what is under way."""
+        self._stopping.set()
+        for follower in self._followers:
+            follower.wake()
+        if self._thread.ident:
+            self._thread.join(seconds)
+
+    def _run(self) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with (self._folder / "lock").open("w") as lock:
+            # While one gateway replaces another both live, and only one may deliver.
+            while not _taken(lock.fileno()):
+                if self._stopping.wait(0.05):
+                    return
+            threads = [threading.Thread(target=follower.run, daemon=True) for follower in self._followers]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+
+
+class Follower:
+    """One event source."""
+
+    def __init__(  # noqa: PLR0913, PLR0917 - what a source is served with
+        self,
+        source: EventSource,
+        runner: Runner,
+        endpoint: str,
+        folder: Path,
+        stopping: threading.Event,
+        services: str = "",
+    ) -> None:
+        self._source = source
+        self._runner = runner
+        self._endpoint = endpoint
+        self._stopping = stopping
+        self._awake = threading.Event()
+        self._shards: dict[tuple[str, str], threading.Thread] = {}
+        self._trouble: float | None = None
+        self._wire = Wire(endpoint)
+        self._queue = FailureQueue(source.on_failure, source.function, services) if source.on_failure else None
+        self._file = folder / f"{source.name}.json"
+        self._checkpoints: Checkpoints | None = None
+
+    def run(self) -> None:
+        """Follow the table's stream until the end is asked for, or there proves to be none."""
+        self._checkpoints = Checkpoints(self._file)
+        pause: float | None = 0
+        while pause is not None and not self._stopping.is_set():
+            pause = self._look(self._checkpoints)
+            if self._awake.wait(pause or 0):
+                self._awake.clear()
+        for thread in list(self._shards.values()):
+            thread.join()
+
+    def wake(self) -> None:
+        """Look again now."""
+        self._awake.set()
+
+    def _look(self, checkpoints: Checkpoints) -> float | None:
+        """Begin to read the shards whose turn it is; the seconds until the next look, or None for never."""
+        try:
+            stream = self._wire.call("DescribeTable", TableName=self._source.table)["Table"].get("LatestStreamArn")
+            shards = _shards(self._wire, stream) if stream else []
+        except WireError as error:
+            return self._bear(error)
+        if not stream:
+            self._go_without()
+            return None
+        self._trouble = None
+        if not self._shards:
+            checkpoints.keep_only(stream)
+        for shard in shards:
+            parents = [other["ShardId"] for other in shards if other["ShardId"] == shard.get("ParentShardId")]
+            waits = not all(checkpoints.finished(stream, parent) for parent in parents)
+            begun = (stream, shard["ShardId"]) in self._shards or checkpoints.finished(stream, shard["ShardId"])
+            if not waits and not begun:
+                self._begin(stream, shard, checkpoints)
+        return _LOOK_SECONDS
+
+    def _begin(self, stream: str, description: Mapping[str, Any], checkpoints: Checkpoints) -> None:
+        shard = Shard(
+            self._source,
+            stream,
+            description["ShardId"],
+            # A child holds what was written behind its parent, whenever reading began.
+            start="TRIM_HORIZON" if "ParentShardId" in description else self._source.start,
+            wire=Wire(self._endpoint),
+            invoke=partial(self._runner.invoke, self._source.function),
+            checkpoints=checkpoints,
+            queue=self._queue,
+            stopping=self._stopping,
+        )
+        thread = threading.Thread(target=self._read, args=(shard,), name=self._source.name, daemon=True)
+        self._shards[shard.place] = thread
+        thread.start()
+
+    def _read(self, shard: Shard) -> None:
+        try:
+            shard.run()
+        except Exception:  # noqa: BLE001 - the shard must go on, whatever it is
+            traceback.print_exc()
+            self._stopping.wait(_FAULT_SECONDS)
+        del self._shards[shard.place]
+        self.wake()
+
+    def _bear(self, error: WireError) -> float | None:
+        """Try again, and say so once if it lasts."""
+        if error.code in _NO_SUCH_OPERATION:
+            self._go_without()
+            return None
+        now = time.monotonic()
+        self._trouble = now if self._trouble is None else self._trouble
+        if now - self._trouble > _PATIENCE_SECONDS:
+            say(f"  {self._source.name}: the stream cannot be read, and is tried on: {error}")
+            self._trouble = float("inf")
+        return _RETRY_SECONDS
+
+    def _go_without(self) -> None:
+        source = self._source
+        say(f"  {source.name}: {self._endpoint} has no stream of {source.table}; {source.function} gets none of it")
+
+
+def _shards(wire: Wire, stream: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    more: dict[str, str] = {}
+    while True:
+        description = wire.call("DescribeStream", StreamArn=stream, **more)["StreamDescription"]
+        found += description["Shards"]
+        if not (last := description.get("LastEvaluatedShardId")):
+            return found
+        more = {"ExclusiveStartShardId": last}
+
+
+def _taken(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

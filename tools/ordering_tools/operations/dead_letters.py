@@ -1,0 +1,172 @@
+"""`ordering dead`: what failed too often in the local run, and putting it back."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ordering_tools.installation import Installation, NoInstallation, NotDone
+from ordering_tools.local.engine.queues import declared_queues
+from ordering_tools.local.engine.references import References
+from ordering_tools.local.engine.state import find
+from ordering_tools.local.engine.wire import Wire, WireError
+from ordering_tools.local.sources.dead_letters import DeadLetters, DeadMessage, NotReplayedError, invoke_at, peek_at
+from ordering_tools.local.sources.event_sources import declared_event_sources
+from ordering_tools.operations.commands import does
+from ordering_tools.template import Template
+
+_UNITS = ((86400, "d"), (3600, "h"), (60, "min"))
+
+
+def add_arguments(commands: Any) -> None:
+    """Declare the commands and their arguments."""
+    listing = commands.add_parser("list", help="what is dead, by queue, with its age and why")
+    does(listing, run_list)
+    show = commands.add_parser("show", help="a dead message, with the records that it names while the stream has them")
+    show.add_argument("message", help="its id, or how that begins")
+    does(show, run_show)
+    replay = commands.add_parser(
+        "replay", help="put a dead message back onto its queue, or call the function again with the records it names"
+    )
+    which = replay.add_mutually_exclusive_group(required=True)
+    which.add_argument("message", nargs="?", help="its id, or how that begins")
+    which.add_argument("--all", action="store_true", help="every message that is dead now, oldest first")
+    does(replay, run_replay)
+    for parser in (listing, show, replay):
+        parser.add_argument("--queue", help="only what is in this dead-letter queue")
+
+
+@contextmanager
+def open_dead_letters(state: Path) -> Iterator[DeadLetters]:
+    """The dead-letter queues of the local run that keeps its data in `state`.
+
+    Raises:
+        NoInstallation: It is not running.
+    """
+    running = find(state)
+    if running is None:
+        raise NoInstallation("the local run is not running; start it with `make serve`")
+    resources = References(Template.load(Path(running.template)), running.services).resources
+    with Wire(running.services, "sqs") as sqs, Wire(running.endpoint) as streams:
+        yield DeadLetters(
+            declared_queues(resources),
+            declared_event_sources(resources),
+            services=running.services,
+            sqs=sqs,
+            streams=streams,
+            peek=partial(peek_at, running.services),
+            invoke=partial(invoke_at, running.functions),
+        )
+
+
+def run_list(_: Installation, arguments: argparse.Namespace) -> None:
+    """Print what is dead."""
+    with open_dead_letters(arguments.state) as dead:
+        names = _names(dead, arguments.queue)
+        if not names:
+            print("the template has no dead-letter queue")
+        for name in names:
+            messages = dead.messages(name)
+            print(name if messages else f"{name}: nothing")
+            for message in messages:
+                print(f"  {message.id}  {age(message.sent, datetime.now(UTC)):>6}  {message.reason}")
+
+
+def run_show(_: Installation, arguments: argparse.Namespace) -> None:
+    """Print a dead message."""
+    with open_dead_letters(arguments.state) as dead, _reachable():
+        message = find_message(dead, arguments.message, arguments.queue)
+        records = dead.records(message)
+    print(f"{message.queue} {message.id}, sent {message.sent:%Y-%m-%d %H:%M:%SZ}: {message.reason}")
+    print(_pretty(message.body))
+    if message.batch:
+        print(f"{len(records)} of {message.batch.size} in the stream")
+        for record in records:
+            print(json.dumps(record, indent=2, ensure_ascii=False))
+
+
+def run_replay(_: Installation, arguments: argparse.Namespace) -> None:
+    """Replay a dead message, or all, and print what was done."""
+    with open_dead_letters(arguments.state) as dead:
+        if not arguments.all:
+            message = find_message(dead, arguments.message, arguments.queue)
+            print(f"{message.id}: {replay(dead, message)}")
+            return
+        messages = [message for name in _names(dead, arguments.queue) for message in dead.messages(name)]
+        failed = 0
+        for message in messages:
+            try:
+                print(f"{message.id}: {replay(dead, message)}")
+            except NotDone as error:
+                failed += 1
+                print(error)
+    if failed:
+        raise NotDone(f"{failed} of {len(messages)} are still dead")
+
+
+def replay(dead: DeadLetters, message: DeadMessage) -> str:
+    """Replay a message and say what was done.
+
+    Raises:
+        NotDone: It is as dead as before.
+    """
+    with _reachable():
+        try:
+            return dead.replay(message)
+        except NotReplayedError as error:
+            raise NotDone(str(error)) from error
+
+
+def find_message(dead: DeadLetters, start: str, queue: str | None) -> DeadMessage:
+    """The dead message whose id begins like that.
+
+    Raises:
+        NotDone: There is none, or more than one, or no such queue.
+    """
+    messages = [message for name in _names(dead, queue) for message in dead.messages(name)]
+    found = [message for message in messages if message.id.startswith(start)]
+    match found:
+        case [message]:
+            return message
+        case []:
+            raise NotDone(f"no dead message has an id that begins with '{start}'; `dead list` has them all")
+        case _:
+            raise NotDone(f"{len(found)} dead messages have an id that begins with '{start}'")
+
+
+def age(since: datetime, now: datetime) -> str:
+    """How long ago that was, in the largest unit that gives one or more."""
+    seconds = max(0, int((now - since).total_seconds()))
+    for length, unit in _UNITS:
+        if seconds >= length:
+            return f"{seconds // length} {unit}"
+    return f"{seconds} s"
+
+
+def _names(dead: DeadLetters, queue: str | None) -> list[str]:
+    if queue is None:
+        return dead.names
+    if queue not in dead.names:
+        raise NotDone(f"'{queue}' is not a dead-letter queue; there are: {', '.join(dead.names) or 'none'}")
+    return [queue]
+
+
+@contextmanager
+def _reachable() -> Iterator[None]:
+    try:
+        yield
+    except WireError as error:
+        raise NotDone(f"the local run could not do it: {error}") from error
+
+
+def _pretty(body: str) -> str:
+    try:
+        return json.dumps(json.loads(body), indent=2, ensure_ascii=False)
+    except ValueError:
+        return body

@@ -1,0 +1,46 @@
+"""`ordering partner`: what partners of the local installation may do."""
+
+from __future__ import annotations
+
+import argparse
+from typing import get_args
+
+from ordering.identity.accounts import Accounts
+from ordering.principal import DealTerms, Plan
+from ordering_tools.installation import Installation, NotDone
+from ordering_tools.operations.commands import does
+
+
+class NoSuchPartner(NotDone):
+    """There is no such partner; the message names it."""
+
+
+def add_deals_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of `deals`."""
+    parser.add_argument("partner", help="the account's id, for instance adventure-works in the demo data")
+    parser.add_argument("--plan", choices=get_args(Plan), help="the plan that it is on; deal orders need enterprise")
+    parser.add_argument("--changes", choices=["enabled", "disabled"], help="whether its data can be changed")
+    does(parser, run_deals)
+
+
+def run_deals(installation: Installation, arguments: argparse.Namespace) -> None:
+    """Change an account's terms, as of its next request, and print them."""
+    terms = set_deal_terms(installation, arguments.partner, arguments.plan, arguments.changes)
+    print(f"{arguments.partner}: {terms.plan} plan, changes {'disabled' if terms.changes_disabled else 'enabled'}")
+
+
+def set_deal_terms(installation: Installation, partner_id: str, plan: Plan | None, changes: str | None) -> DealTerms:
+    """Change a partner's terms for deal orders, each unless it is None, and return them.
+
+    Raises:
+        NoSuchPartner: There is no partner of that id.
+    """
+    accounts = Accounts(installation.accounts)
+    partner = accounts.partner(partner_id)
+    if partner is None:
+        raise NoSuchPartner(f"there is no partner '{partner_id}'")
+    before = partner.deals or DealTerms("basic")
+    disabled = before.changes_disabled if changes is None else changes == "disabled"
+    terms = DealTerms(plan or before.plan, disabled)
+    accounts.set_deal_terms(partner_id, terms)
+    return terms

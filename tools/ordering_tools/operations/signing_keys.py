@@ -1,0 +1,129 @@
+"""`ordering key`: the keys that sign tokens, replaced without an outage.
+
+A key is added, and with that published and accepted; made the signer, when whoever keeps the published keys has seen
+it; and retired, when the last token that it signed has ended.
+"""
+
+from __future__ import annotations
+
+import argparse
+from datetime import datetime, timedelta
+from typing import Any
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from ordering import clock
+from ordering.identity.accounts import Accounts, SigningKeyRecord
+from ordering.identity.token_endpoint import KEYS_KEPT, LOOKED_UP_EVERY, VALID
+from ordering.identity.tokens import LEEWAY
+from ordering_tools.installation import Installation, NotDone
+from ordering_tools.operations.commands import does
+from ordering_tools.operations.signing import jwk_of
+
+_LAG = timedelta(seconds=LOOKED_UP_EVERY)
+
+
+class TooEarly(NotDone):
+    """Somebody could still be relying on how things are; the message says until when."""
+
+
+class NoSuchKey(NotDone):
+    """There is no such key; the message names it."""
+
+
+def add_arguments(commands: Any) -> None:
+    """Declare the commands and their arguments."""
+    listing = commands.add_parser("list", help="the keys that are accepted, and which of them signs")
+    adding = commands.add_parser("add", help="publish and accept a key in KMS; prints its id")
+    adding.add_argument("--kms", required=True, help="its id, ARN or alias, for instance alias/SigningKeyB")
+    using = commands.add_parser("use", help="sign with a key from now on")
+    retiring = commands.add_parser("retire", help="accept a key no longer")
+    for parser in (using, retiring):
+        parser.add_argument("key", help="the key's id, as `list` shows it")
+        parser.add_argument("--now", action="store_true", help="do not wait for those who rely on how things are")
+    for parser, action in ((listing, run_list), (adding, run_add), (using, run_use), (retiring, run_retire)):
+        does(parser, action)
+
+
+def run_list(installation: Installation, _: argparse.Namespace) -> None:
+    """Print every key."""
+    accounts = Accounts(installation.accounts)
+    signer = accounts.signer()
+    for key_id, record in accounts.signing_key_records().items():
+        signs = "signs" if signer and signer[0] == key_id else f"added {record.added:%Y-%m-%d %H:%M:%SZ}"
+        print(f"{key_id}  {record.kms_id or 'development key'}  {signs}")
+
+
+def run_add(installation: Installation, arguments: argparse.Namespace) -> None:
+    """Add a key and print its id."""
+    print(add(installation, arguments.kms))
+
+
+def run_use(installation: Installation, arguments: argparse.Namespace) -> None:
+    """Make a key the signer."""
+    use(installation, arguments.key, wait=not arguments.now)
+
+
+def run_retire(installation: Installation, arguments: argparse.Namespace) -> None:
+    """Retire a key."""
+    retire(installation, arguments.key, wait=not arguments.now)
+
+
+def add(installation: Installation, kms_id: str, now: datetime | None = None) -> str:
+    """Publish and accept a P-256 key in KMS; returns its key id."""
+    answer = installation.kms("GetPublicKey", {"KeyId": kms_id})
+    public = serialization.load_der_public_key(answer["PublicKey"])
+    if not isinstance(public, ec.EllipticCurvePublicKey) or not isinstance(public.curve, ec.SECP256R1):
+        raise NoSuchKey(f"{kms_id} is no P-256 key")
+    key_id, jwk = jwk_of(public)
+    accounts = Accounts(installation.accounts)
+    if key_id not in accounts.signing_key_records():
+        accounts.save_signing_key(key_id, jwk, kms_id=kms_id, added=now)
+    return key_id
+
+
+def use(installation: Installation, key_id: str, *, wait: bool = True, now: datetime | None = None) -> None:
+    """Sign with a key from now on.
+
+    Raises:
+        NoSuchKey: It was not added, or is not in KMS.
+        TooEarly: It was published less long ago than the published keys may be kept.
+    """
+    accounts = Accounts(installation.accounts)
+    record = _find(accounts, key_id)
+    if record.kms_id is None:
+        raise NoSuchKey(f"{key_id} is not in KMS")
+    now = now or clock.system_clock()
+    known = record.added + _LAG + KEYS_KEPT
+    if wait and now < known:
+        raise TooEarly(f"the keys of before may be kept until {known:%H:%M:%SZ}; wait, or say --now")
+    before = accounts.signer()
+    if before and before[0] != key_id:
+        accounts.note_last_signature(before[0], now + _LAG)
+    accounts.set_signer(key_id, record.kms_id)
+
+
+def retire(installation: Installation, key_id: str, *, wait: bool = True, now: datetime | None = None) -> None:
+    """Accept a key no longer.
+
+    Raises:
+        NoSuchKey: It was not added, or was retired before.
+        TooEarly: It signs, or tokens that it signed are still good.
+    """
+    accounts = Accounts(installation.accounts)
+    record = _find(accounts, key_id)
+    signer = accounts.signer()
+    if signer and signer[0] == key_id:
+        raise TooEarly(f"{key_id} signs; `use` another key first")
+    now = now or clock.system_clock()
+    if wait and record.signed_until and now < (end := record.signed_until + VALID + LEEWAY):
+        raise TooEarly(f"tokens that it signed are good until {end:%H:%M:%SZ}; wait, or say --now")
+    accounts.retire_signing_key(key_id)
+
+
+def _find(accounts: Accounts, key_id: str) -> SigningKeyRecord:
+    record = accounts.signing_key_records().get(key_id)
+    if record is None:
+        raise NoSuchKey(f"there is no key {key_id}; `list` shows them")
+    return record

@@ -1,0 +1,101 @@
+"""`ordering token`: tokens for partners of the local installation, issued and revoked."""
+
+from __future__ import annotations
+
+import argparse
+import secrets
+from datetime import datetime, timedelta
+
+from ordering.clock import system_clock
+from ordering.identity.accounts import Accounts, Partner
+from ordering.identity.reference_tokens import ReferenceTokens, is_reference
+from ordering.identity.tokens import Claims, KeyRing, TokenRefused, Verifier
+from ordering_tools.installation import Installation, NotDone
+from ordering_tools.operations.commands import does
+
+
+class NotIssued(NotDone):
+    """No token was issued, or revoked."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("--partner", required=True, help="the partner's id, for instance northwind in the demo data")
+    parser.add_argument("--user", help="the id of the partner's user; may be left out if there is only one")
+    parser.add_argument(
+        "--unit", action="append", metavar="ID", help="a business unit to cover, once for each; by default all"
+    )
+    parser.add_argument(
+        "--reference", action="store_true", help="print 64 hexadecimal characters that stand for the token"
+    )
+    parser.add_argument("--days", type=int, default=30, help="how long it is valid (default: 30)")
+    does(parser, run)
+
+
+def run(installation: Installation, arguments: argparse.Namespace) -> None:
+    """Print the token."""
+    valid = timedelta(days=arguments.days)
+    token, expires = issue(installation, arguments.partner, arguments.user, arguments.unit, valid)
+    print(ReferenceTokens(installation.accounts).issue(token, expires) if arguments.reference else token)
+
+
+def issue(
+    installation: Installation, partner_id: str, user: str | None, units: list[str] | None, valid: timedelta
+) -> tuple[str, datetime]:
+    """Issue a token that the installation's authorizer accepts for so long; returns it with its end.
+
+    Raises:
+        NotIssued: There is no such partner, user or business unit.
+    """
+    partner = Accounts(installation.accounts).partner(partner_id)
+    if partner is None:
+        raise NotIssued(f"there is no partner '{partner_id}'")
+    if unknown := set(units or ()) - {unit.id for unit in partner.business_units}:
+        raise NotIssued(f"{partner_id} has no business unit {', '.join(sorted(unknown))}")
+    claims = Claims(
+        token_id=secrets.token_urlsafe(16),
+        partner=partner_id,
+        user=user_of(partner, user),
+        expires=system_clock() + valid,
+        business_units=frozenset(units) if units else None,
+    )
+    return installation.signer.issue(claims), claims.expires
+
+
+def add_revoking_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of `revoke`."""
+    parser.add_argument("token", help="a JWT, or the 64 characters that stand for one")
+    does(parser, run_revoking)
+
+
+def run_revoking(installation: Installation, arguments: argparse.Namespace) -> None:
+    """Revoke a token."""
+    try:
+        revoke(installation, arguments.token)
+    except TokenRefused as refusal:
+        raise NotIssued(f"no such token: {refusal}") from None
+
+
+def revoke(installation: Installation, token: str) -> None:
+    """Let a token, and all that stands for it, be refused from now on.
+
+    Raises:
+        TokenRefused: It is none that is accepted.
+    """
+    accounts = Accounts(installation.accounts)
+    jwt = ReferenceTokens(installation.accounts).resolve(token) if is_reference(token) else token
+    claims = Verifier(KeyRing(accounts.signing_keys), installation.issuer, installation.audience).verify(jwt)
+    accounts.revoke(claims.partner, claims.token_id)
+
+
+def user_of(partner: Partner, user: str | None) -> str:
+    """Return the id of the user that a token is for.
+
+    Raises:
+        NotIssued: There is no such user, or none was named and there is not exactly one.
+    """
+    if user is None and len(partner.users) == 1:
+        return next(iter(partner.users))
+    if user is None or user not in partner.users:
+        raise NotIssued(f"name one of {partner.id}'s users with --user: {', '.join(sorted(partner.users))}")
+    return user
