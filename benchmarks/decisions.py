@@ -24,7 +24,7 @@ from ordering.aws.dynamodb import Usage
 from ordering.clock import Deadline, system_clock
 from ordering.entry.wiring import Services
 from ordering.identity.accounts import Partner
-from ordering.identity.authorizer import Doorkeeper, Handler, make_handler
+from ordering.identity.authorizer import Authorizer, Handler, make_handler
 from ordering.identity.tokens import Claims, KeyRing, PrivateKey, Signer, Verifier
 from ordering.principal import DealTerms, OrderSource, User
 
@@ -117,7 +117,7 @@ def _open(services: Services) -> tuple[str, str, Handler]:
     verifier = Verifier(KeyRing(accounts.signing_keys), "issuer", "audience")
     # A second for each request, so that none comes too fast.
     seconds = iter(range(10**9))
-    doorkeeper = Doorkeeper(verifier, services.accounts, services.reference_tokens, lambda: float(next(seconds)))
+    doorkeeper = Authorizer(verifier, services.accounts, services.reference_tokens, lambda: float(next(seconds)))
     return jwt, reference, make_handler(doorkeeper)
 
 

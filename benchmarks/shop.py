@@ -13,10 +13,18 @@ from ordering.aws.dynamodb import Item, Key, Send, Table
 from ordering.book.listing import Listing
 from ordering.clock import Deadline
 from ordering.entry.wiring import Services
-from ordering.money import Price, from_text
+from ordering.money import Money, parse_amount
 from ordering.principal import BusinessUnit, OrderSource, Principal, User
-from ordering.training.catalogue import FeatureSet, Product
-from ordering.training.orders import Once, Placed, Request, Sequence32, TrainingOrder, TrainingOrders, Wish
+from ordering.training.catalogue import TrainingFeatureSet, TrainingProduct
+from ordering.training.orders import (
+    CreateResult,
+    IdempotencyKey,
+    OrderIds,
+    RequestedLine,
+    TrainingOrder,
+    TrainingOrders,
+    TrainingRequest,
+)
 
 ORDERS = "OrdersTable"
 PATIENCE = 60.0
@@ -29,15 +37,15 @@ BOOK = f"training#{UNIT.id}"
 _USER = User("8ed28eef-a8a6-4f29-8723-6d759746b141", "John", "Smith", "johnsmith@example.com")
 _SOURCE = OrderSource("41ff59ab-a364-4c01-a92f-2271d709a1f1", "go deploy", invoiceable=True)
 _CALLER = Principal("northwind", _USER, (UNIT,), _SOURCE, "invoice", ("training",))
-_PRODUCT = Product("7c237dbf-c10c-466a-b867-f23fe48bf5cf", "M10999A", "M10999A - SQL Server on Linux")
-_OFFER = FeatureSet(
+_PRODUCT = TrainingProduct("7c237dbf-c10c-466a-b867-f23fe48bf5cf", "M10999A", "M10999A - SQL Server on Linux")
+_OFFER = TrainingFeatureSet(
     id="a6c1cb36-43b3-4969-a8a0-48e4915e6df0",
     product_id=_PRODUCT.id,
     product_name=_PRODUCT.name,
     name="Standard - 180 days",
     course_access_period_days=180,
     module_save_period_days=1,
-    prices=(Price("GBP", from_text("48.0000")),),
+    prices=(Money("GBP", parse_amount("48.0000")),),
 )
 
 
@@ -81,7 +89,7 @@ class Shop:
     def __init__(self, send: Send, ids: Iterable[int] = ()) -> None:
         """Start with some order ids reserved already, or with none as a new process does."""
         self.calls = Counted(send)
-        self.services = Services(self.calls, ORDERS, "CatalogueTable", "AccountsTable", sequence=Sequence32(list(ids)))
+        self.services = Services(self.calls, ORDERS, "CatalogueTable", "AccountsTable", sequence=OrderIds(list(ids)))
 
     @property
     def orders(self) -> TrainingOrders:
@@ -92,18 +100,18 @@ class Shop:
         """Publish the catalogue."""
         self.services.catalogue(UNIT, Deadline.after(PATIENCE)).publish([(_PRODUCT, [_OFFER])])
 
-    def place(self, key: str, lines: int = 1, contact: str | None = None) -> Placed:
+    def place(self, key: str, lines: int = 1, contact: str | None = None) -> CreateResult:
         """Place an order of so many lines under an idempotency key."""
         deadline = Deadline.after(PATIENCE)
         wishes = [
-            Wish(feature_set_id=_OFFER.id, quantity=1 + line % 25, source_reference=f"S-{line:04}")
+            RequestedLine(feature_set_id=_OFFER.id, quantity=1 + line % 25, source_reference=f"S-{line:04}")
             for line in range(lines)
         ]
         return self.orders.place(
             _CALLER,
-            Request(f"PO-{key}", email_keys=False, contact_email=contact, wishes=wishes),
+            TrainingRequest(f"PO-{key}", email_keys=False, contact_email=contact, wishes=wishes),
             answer=_answer,
-            once=Once(key, f"{lines} lines"),
+            once=IdempotencyKey(key, f"{lines} lines"),
             catalogue=self.services.catalogue(UNIT, deadline),
             accounts=self.services.accounts(deadline),
         )

@@ -32,15 +32,15 @@ from benchmarks.shop import ORDERS, PATIENCE
 from benchmarks.timing import no_collection
 from ordering import clock
 from ordering.aws.dynamodb import Table
-from ordering.book.sorted_lists import NEWEST_FIRST, OLDEST_FIRST, By, Part, Wanted
+from ordering.book.sorted_lists import NEWEST_FIRST, OLDEST_FIRST, ListPart, ListRequest, SortKey
 from ordering.clock import Deadline
 from ordering.deals.orders import DealOrder, DealOrders
-from ordering.money import from_text
+from ordering.money import parse_amount
 
 NAME = "sorting"
 HELD = 10_000
 SIZES = (25, 500)
-BY_DISCOUNT = (By("discount", descending=True), By("created_at"))
+BY_DISCOUNT = (SortKey("discount", descending=True), SortKey("created_at"))
 SORTS = {"id:asc": OLDEST_FIRST, "id:desc": NEWEST_FIRST, "discount:desc, created_at": BY_DISCOUNT}
 WRITE = 5
 """Read units that a write unit costs, on demand."""
@@ -180,8 +180,8 @@ def _orders(send: Any) -> DealOrders:
     return DealOrders(table, _ACCOUNT, now=lambda: _START)
 
 
-def _part(orders: DealOrders, order: tuple[By, ...], size: int, page: int) -> Part[DealOrder]:
-    return orders.part(Wanted((page - 1) * size, size, order), "reader")
+def _part(orders: DealOrders, order: tuple[SortKey, ...], size: int, page: int) -> ListPart[DealOrder]:
+    return orders.part(ListRequest((page - 1) * size, size, order), "reader")
 
 
 def _ours(service: Service, sort: str, size: int, page: int) -> Price:
@@ -234,7 +234,7 @@ def _decoded(entries: list[dict[str, Any]]) -> list[DealOrder]:
         DealOrder(
             int(order["id"]["N"]),
             int(order["deal"]["N"]),
-            from_text(order["discount"]["S"]),
+            parse_amount(order["discount"]["S"]),
             clock.from_text(order["created"]["S"]),
             clock.from_text(order["updated"]["S"]),
         )

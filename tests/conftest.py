@@ -16,12 +16,12 @@ from moto import mock_aws
 
 from ordering.aws.dynamodb import connect
 from ordering.clock import Deadline
-from ordering.entry.wiring import Services
 from ordering_tools.local.stack import running
 from ordering_tools.template import table_definitions
 from support.gateway import Client
 from support.partners import AZ_300, CALLER, FOREIGN, FOREIGN_ONLY, IRELAND, LINUX, ON_LINUX, STANDARD, UK
 from support.real_stack import RealStack
+from support.services import Services
 
 ROOT = Path(__file__).resolve().parents[1]
 TABLES = table_definitions(ROOT / "template.yaml")

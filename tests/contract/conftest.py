@@ -11,7 +11,6 @@ from botocore.session import get_session
 from moto import mock_aws
 
 from ordering.aws.dynamodb import connect
-from ordering.entry.wiring import Services
 from ordering_tools.template import table_definitions
 from support.aws.fake_connections import Recorder
 from support.gateway import Client
@@ -28,6 +27,7 @@ from support.partners import (
     STANDARD,
     UK,
 )
+from support.services import Services
 
 ROOT = Path(__file__).resolve().parents[2]
 

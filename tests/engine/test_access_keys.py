@@ -22,12 +22,12 @@ import pytest
 
 from ordering.aws.dynamodb import Check, Put, Table, plain_item
 from ordering.book import orderbook
-from ordering.book.lifecycle import TRAINING, Mover, TrainingStatus
+from ordering.book.lifecycle import TRAINING, Actor, TrainingStatus
 from ordering.clock import Clock, Deadline
 from ordering.training import access_keys
 from ordering.training import orders as training_orders
 from ordering.training.access_keys import AccessKeys
-from ordering.training.orders import Sequence32, TrainingOrders
+from ordering.training.orders import OrderIds, TrainingOrders
 from support import scheduler
 from support.aws.memory import Memory
 from support.partners import UK
@@ -63,7 +63,7 @@ class Desk:
     """What a client has in its hands: the orders of the unit, and the one that all is about."""
 
     def __init__(self, table: Table, now: Clock) -> None:
-        self.orders = TrainingOrders(table, UK, sequence=Sequence32(), now=now)
+        self.orders = TrainingOrders(table, UK, sequence=OrderIds(), now=now)
 
     def issue(self, steps: int) -> bool:
         return self.orders.issue_keys(ORDER, Labels(), Steps(steps))
@@ -196,7 +196,7 @@ def changes_wrongly(before: Contents, after: Contents) -> Iterator[str]:
         yield f"keys changed from {before.packs} to {after.packs}"
     if before.status is not NEW and (before.orders, before.packs) != (after.orders, after.packs):
         yield f"{before.status} is final: {before} became {after}"
-    if before.status is not after.status and not any(TRAINING.allows(before.status, after.status, by) for by in Mover):
+    if before.status is not after.status and not any(TRAINING.allows(before.status, after.status, by) for by in Actor):
         yield f"from {before.status} to {after.status}"
     if after.told[0] < before.told[0]:
         yield f"told {before.told} keys, then {after.told}"

@@ -23,13 +23,13 @@ from typing import Any
 
 import pytest
 
-from ordering.aws.calls import NotCarriedOut, Refused
+from ordering.aws.calls import CallRefused, NotExecuted
 from ordering.aws.dynamodb import Put, Table
 from ordering.book.lifecycle import TrainingStatus
 from ordering.errors import Unavailable
 from ordering.webhooks.post import NotPosted
 from support.aws import faults
-from support.aws.simulated_aws import START, Backstage, Do, Mishap, Step, killed
+from support.aws.simulated_aws import START, Do, Mishap, SimulatedAws, Step, killed
 from support.gateway import ROOT
 from support.scenarios import Day
 from support.training import School
@@ -116,7 +116,7 @@ class Case:
     seconds: float = 0
     """How much longer each of those steps takes."""
 
-    def meet(self, world: Backstage) -> list[Step]:
+    def meet(self, world: SimulatedAws) -> list[Step]:
         """Let steps meet with it, and return those that have when it is over."""
         met: list[Step] = []
 
@@ -157,11 +157,11 @@ CASES = [
     Case("EventBridge takes entries and does not say so", to("events"), unheard(NOBODY), twice=frozenset({EVENTS})),
     Case("EventBridge refuses every other entry", nothing, none, world={"picky": True}),
     Case("EventBridge answers nonsense", to("events"), answering({}, {"Entries": [{}]}, {"FailedEntryCount": "x"})),
-    Case("EventBridge may not be called", to("events"), raising(Refused("PutEvents", "AccessDeniedException"))),
-    Case("SES is down", to("ses"), raising(NotCarriedOut())),
+    Case("EventBridge may not be called", to("events"), raising(CallRefused("PutEvents", "AccessDeniedException"))),
+    Case("SES is down", to("ses"), raising(NotExecuted())),
     Case("SES is slow", to("ses"), none, seconds=9),
-    Case("SES says that mails come too fast", to("ses"), raising(Refused("SendEmail", "TooManyRequestsException"))),
-    Case("SES is not set up", to("ses"), raising(Refused("SendEmail", "NotFoundException"))),
+    Case("SES says that mails come too fast", to("ses"), raising(CallRefused("SendEmail", "TooManyRequestsException"))),
+    Case("SES is not set up", to("ses"), raising(CallRefused("SendEmail", "NotFoundException"))),
     Case("SES takes mails, says so only by its events", to("ses"), unheard(NOBODY)),
     Case(
         "SES takes mails and never says so",
@@ -307,7 +307,7 @@ def test_unreadable_items(report: Callable[[str], None]) -> None:
 
 def test_ten_thousand_records_at_once(report: Callable[[str], None]) -> None:
     """Orders that came in while nothing followed the table are all done with, once each, and nothing is put aside."""
-    world = Backstage()
+    world = SimulatedAws()
     school = School(world.tables, world.kms, now=lambda: world.now)
     orders = [school.place(1) for _ in range(5_000)]
     waiting = world.waiting

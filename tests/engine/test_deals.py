@@ -33,14 +33,14 @@ from ordering.aws import dynamodb as tables
 from ordering.aws.dynamodb import Delete, Item, Put, Table, TransactionRefused, Write, plain_item
 from ordering.book import orderbook, sorted_lists
 from ordering.book.orderbook import Draft, Ticket
-from ordering.book.sorted_lists import NEWEST_FIRST, OLDEST_FIRST, Wanted
+from ordering.book.sorted_lists import NEWEST_FIRST, OLDEST_FIRST, ListRequest
 from ordering.clock import Clock, Deadline
 from ordering.deals.orders import (
     LINES,
     DealOrder,
     DealOrders,
     DealTaken,
-    Line,
+    LineItem,
     Lines,
     NewLine,
     _made,
@@ -48,7 +48,7 @@ from ordering.deals.orders import (
     _write,
 )
 from ordering.deals.orders import _write_line as written_line
-from ordering.deals.products import Product
+from ordering.deals.products import DealProduct
 from ordering.errors import NotFound
 from support import scheduler
 from support.aws.memory import Memory
@@ -56,7 +56,7 @@ from support.scheduler import START, TABLE, TICK, Client, Event, Explored, Explo
 
 DEEP = os.environ.get("ORDERING_EXPLORE") == "deep"
 ACCOUNT = "account"
-PRODUCT = Product(id=1, name="Training", prices=(), created=START, updated=START)
+PRODUCT = DealProduct(id=1, name="Training", prices=(), created=START, updated=START)
 DEAL = 7
 
 MakeOrders = Callable[..., DealOrders]
@@ -147,14 +147,14 @@ def removes_line(order_id: int, position: int) -> Act:
 
 def lists_lines(order_id: int) -> Act:
     def act(orders: DealOrders) -> tuple[int, ...]:
-        return tuple(line.quantity for line in orders.lines(order_id).part(Wanted(0, 9), "reader").items)
+        return tuple(line.quantity for line in orders.lines(order_id).part(ListRequest(0, 9), "reader").items)
 
     return acts(("list lines", order_id, act))
 
 
 def looks_up(deal: int = DEAL) -> Act:
     def act(orders: DealOrders) -> tuple[int, ...]:
-        return tuple(order.id for order in orders.part(Wanted(0, 9), "reader", deal).items)
+        return tuple(order.id for order in orders.part(ListRequest(0, 9), "reader", deal).items)
 
     return acts(("look up", deal, act))
 
@@ -165,7 +165,7 @@ def reads_from_the_end(pages: int) -> Act:
     def act(orders: DealOrders) -> tuple[tuple[int, ...], bool]:
         seen: list[int] = []
         for first in range(pages):
-            part = orders.part(Wanted(first, 1, NEWEST_FIRST), "reader")
+            part = orders.part(ListRequest(first, 1, NEWEST_FIRST), "reader")
             seen += [order.id for order in part.items]
             if not part.more:
                 return tuple(seen), True
@@ -314,13 +314,13 @@ class DealsJudge:
         contents, later = Contents.of(memory), memory.fork()
         orders: Any = setting.book(Table(later, TABLE, first_pause=0.0), lambda: oracle.LONG_AFTER)
         for order, sign in ((OLDEST_FIRST, 1), (NEWEST_FIRST, -1)):
-            listed = [one.id for one in orders.part(Wanted(0, 1_000, order), "reader").items]
+            listed = [one.id for one in orders.part(ListRequest(0, 1_000, order), "reader").items]
             if listed != sorted(contents.orders)[::sign]:
                 yield f"listed {listed}, there are {contents.orders}"
         for order_id, has in contents.orders.items():
-            if [one.id for one in orders.part(Wanted(0, 9), "reader", has["deal"]).items] != [order_id]:
+            if [one.id for one in orders.part(ListRequest(0, 9), "reader", has["deal"]).items] != [order_id]:
                 yield f"deal {has['deal']} does not show its order {order_id}"
-            lines = [line.quantity for line in orders.lines(order_id).part(Wanted(0, 1_000), "reader").items]
+            lines = [line.quantity for line in orders.lines(order_id).part(ListRequest(0, 1_000), "reader").items]
             if lines != contents.live_lines(order_id):
                 yield f"order {order_id} lists {lines}, there are {contents.lines[order_id]}"
         for order_id in contents.orders:
@@ -404,7 +404,7 @@ class DealsJudge:
 
 def _readable(lines: Lines, there: Mapping[int, int | None]) -> Iterator[str]:
     """Tell what can still be read of the line items of an order that was removed."""
-    readings: list[Callable[[], object]] = [lambda: lines.part(Wanted(0, 9), "reader")]
+    readings: list[Callable[[], object]] = [lambda: lines.part(ListRequest(0, 9), "reader")]
     readings += [partial(lines.line, lines.order_id * LINES + position) for position in there]
     for read in readings:
         with suppress(NotFound):
@@ -614,7 +614,7 @@ class SweepsFirst(DealOrders):
 class AddsUnchecked(Lines):
     """Adds a line item if the order was there a moment ago."""
 
-    def add(self, new: NewLine) -> Line:
+    def add(self, new: NewLine) -> LineItem:
         self.orders.order(self.order_id)
 
         def compose(ticket: Ticket) -> Draft:
@@ -626,7 +626,7 @@ class AddsUnchecked(Lines):
 class ReadsUnchecked(Lines):
     """Reads line items without a look at their order."""
 
-    def line(self, line_id: int) -> Line:
+    def line(self, line_id: int) -> LineItem:
         position = self.position(line_id)
         if entry := self._book.find([position]).get(position):
             return self._read(entry)
@@ -768,10 +768,10 @@ def test_many_creates_for_a_few_deals(concurrent_engine: Engine) -> None:
 
     assert len(told) == DEALS * TRIES
     assert len([order_id for _, order_id in told if order_id is not None]) == len(placed) == DEALS
-    listed = office.orders.part(Wanted(0, 1_000), "reader").items
+    listed = office.orders.part(ListRequest(0, 1_000), "reader").items
     assert {order.deal_id: order.id for order in listed} == placed
     assert len(listed) == DEALS
-    by_deal = [office.orders.part(Wanted(0, 9), "reader", deal).items for deal in placed]
+    by_deal = [office.orders.part(ListRequest(0, 9), "reader", deal).items for deal in placed]
     assert [[order.id for order in found] for found in by_deal] == [[order_id] for order_id in placed.values()]
 
 
@@ -781,7 +781,7 @@ def test_order_with_many_line_items(concurrent_engine: Engine) -> None:
     office = Office(concurrent_engine)
     order_id = office.orders.place(DEAL, Decimal(0)).id
     office.fill(order_id, MANY)
-    first, last = (office.orders.lines(order_id).part(Wanted(rank, 1), "reader") for rank in (0, MANY - 1))
+    first, last = (office.orders.lines(order_id).part(ListRequest(rank, 1), "reader") for rank in (0, MANY - 1))
     for position in (3, MANY // 2, MANY):
         office.orders.lines(order_id).remove(order_id * LINES + position)
     before = office.left(order_id)

@@ -28,17 +28,17 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from ordering.aws.dynamodb import Check, Item, Put, Table, Update, Write, plain_item
 from ordering.book import orderbook
-from ordering.book.lifecycle import ECARDS, EcardStatus, Mover
+from ordering.book.lifecycle import ECARDS, Actor, EcardStatus
 from ordering.clock import Clock
 from ordering.ecards import assignment as ecard_assignment
 from ordering.ecards import orders as ecard_orders
 from ordering.ecards import records as ecard_records
 from ordering.ecards.assignment import Assignment
 from ordering.ecards.balance import Balance
-from ordering.ecards.catalogue import Ecard, EcardCatalogue, FaceValue, RecentEcards, Wish
-from ordering.ecards.certificates import Certificates, Shelf, Stock, merge, read_ranges, read_shelves, size
+from ordering.ecards.catalogue import Ecard, EcardCatalogue, FaceValue, RecentEcards, RequestedCard
+from ordering.ecards.certificates import Certificates, Stock, StockLevel, merge, read_ranges, read_shelves, size
 from ordering.ecards.orders import EcardOrders, EcardRequest
-from ordering.ecards.records import EcardOrder, EcardRecords, Participant, read_order
+from ordering.ecards.records import EcardOrder, EcardParticipant, EcardRecords, read_order
 from support import scheduler
 from support.aws.memory import Memory
 from support.scheduler import (
@@ -123,8 +123,10 @@ def acts(*steps: tuple[str, Any, Callable[[Shop], Any]]) -> Act:
 
 
 def creates(name: str, wishes: Wishes | None = None, phone: str = "1") -> Act:
-    wanted = [Wish(stock.card_id, stock.face_value, count) for stock, count in (wishes or {HUNDRED: 1}).items()]
-    request = EcardRequest(name, Participant("j@example.com", "John", phone), wanted)
+    wanted = [
+        RequestedCard(stock.card_id, stock.face_value, count) for stock, count in (wishes or {HUNDRED: 1}).items()
+    ]
+    request = EcardRequest(name, EcardParticipant("j@example.com", "John", phone), wanted)
 
     def act(shop: Shop) -> tuple[str, int]:
         order = shop.place(request)
@@ -322,7 +324,7 @@ def changes_wrongly(before: Contents, after: Contents) -> Iterator[str]:
 
 
 def _legal(source: EcardStatus, target: EcardStatus) -> bool:
-    return source is target or any(ECARDS.allows(source, target, by) for by in Mover)
+    return source is target or any(ECARDS.allows(source, target, by) for by in Actor)
 
 
 SAID = {("load", type(None)), ("hand over", int), ("carry on", str)}
@@ -538,7 +540,7 @@ def checks_nothing(self: Any, *_: Any) -> Check:
     return Check(self.key if isinstance(self, Balance) else self.stock.key, ANYHOW)
 
 
-def takes_whatever_stands(_: Shelf) -> tuple[str, dict[str, int]]:
+def takes_whatever_stands(_: StockLevel) -> tuple[str, dict[str, int]]:
     return ANYHOW, {}
 
 
@@ -597,8 +599,8 @@ MUTANTS: dict[str, tuple[str, Patch]] = {
     "forgets who wrote": ("a hand-over and a cancellation", (ecard_records, "_WRITERS", 1)),
     "cancels without a refund": ("a cancellation and a payment", (Balance, "refund", nothing)),
     "cancels and waits on": ("a parked order cancelled and a load", (ecard_orders, "unpark", nothing)),
-    "parks without a look at the stock": ("an order parked and a load", (Shelf, "unchanged", checks_nothing)),
-    "takes what is taken": ("two orders, certificates for one", (Shelf, "_as_read", takes_whatever_stands)),
+    "parks without a look at the stock": ("an order parked and a load", (StockLevel, "unchanged", checks_nothing)),
+    "takes what is taken": ("two orders, certificates for one", (StockLevel, "_as_read", takes_whatever_stands)),
     "frees before it writes": ("a load whose answers are lost", (Certificates, "load", publishes_first)),
     "reserves nothing": ("two loads", (Certificates, "_reserve", loads_behind_the_last)),
 }

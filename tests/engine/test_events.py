@@ -28,7 +28,7 @@ from ordering.aws.eventbridge import EventBus
 from ordering.clock import Clock, to_text
 from ordering.errors import Unavailable
 from ordering.events.publisher import Publisher
-from ordering.events.stories import Story
+from ordering.events.stories import OrderHistory
 from ordering.webhooks import delivery as webhook_delivery
 from ordering.webhooks.delivery import Deliverer, Message
 from ordering.webhooks.post import NotPosted
@@ -452,7 +452,7 @@ def test_every_interleaving(case: Case, report: Callable[[str], None], request: 
 
 
 def moves_first(
-    self: Publisher, pending: Sequence[tuple[Story, int]], put: Callable[..., frozenset[str]] = Publisher._put
+    self: Publisher, pending: Sequence[tuple[OrderHistory, int]], put: Callable[..., frozenset[str]] = Publisher._put
 ) -> frozenset[str]:
     for story, _ in pending:
         self._move(story.order, len(story))
@@ -468,7 +468,7 @@ def overlooks_refusals(self: EventBus, batch: Sequence[Any], send: Any = EventBu
     return [None] * len(batch)
 
 
-def announces_nothing(self: Publisher, story: Story, first: int) -> None:
+def announces_nothing(self: Publisher, story: OrderHistory, first: int) -> None:
     """Leave it to the order's next move."""
 
 

@@ -32,14 +32,14 @@ from engine.engines import ROOT, TABLES, Engine, in_threads
 from engine.test_ecards import COMPANY, HUNDRED, Contents, Labels, Shop, ShopJudge, creates, hands_over, tops_up
 from ordering import sealing
 from ordering.aws.dynamodb import Table
-from ordering.aws.kms import Sealer
+from ordering.aws.kms import EnvelopeSealer
 from ordering.book.lifecycle import EcardStatus, TrainingStatus
 from ordering.clock import Clock
 from ordering.ecards.assignment import Assignment
-from ordering.ecards.catalogue import Ecard, EcardCatalogue, FaceValue, RecentEcards, Wish
+from ordering.ecards.catalogue import Ecard, EcardCatalogue, FaceValue, RecentEcards, RequestedCard
 from ordering.ecards.certificates import Certificates, Stock, read_shelves
 from ordering.ecards.orders import EcardOrders, EcardRequest
-from ordering.ecards.records import Participant
+from ordering.ecards.records import EcardParticipant
 from ordering.errors import Conflict, KeyReused, NotFound
 from ordering.events.incoming_shapes import CANCELLATION, PAYMENT, SHAPES, STOCK, sealing_context
 from ordering.events.stories import key_of
@@ -47,7 +47,7 @@ from ordering.fulfilment import incoming
 from ordering.fulfilment.incoming import CANCELLATIONS_REFUSED, EVENTS_REFUSED, Incoming
 from ordering.identity.accounts import Accounts
 from ordering.training import access_keys
-from ordering.training.orders import Sequence32, TrainingOrders
+from ordering.training.orders import OrderIds, TrainingOrders
 from ordering_tools.installation import open_at
 from ordering_tools.local.engine.account import queue_arn, queue_url
 from ordering_tools.local.engine.engine import Engine as MiniStack
@@ -86,12 +86,12 @@ class Till(Shop):
     def __init__(self, table: Table, now: Clock) -> None:
         super().__init__(table, now)
         self.counted: list[str] = []
-        self.courses = TrainingOrders(table, UK, sequence=Sequence32(), now=now)
+        self.courses = TrainingOrders(table, UK, sequence=OrderIds(), now=now)
         self.incoming = Incoming(
             table=table,
             accounts=partners(),
             sealer=Labels(),
-            open_training=lambda unit: TrainingOrders(table, unit, sequence=Sequence32(), now=now),
+            open_training=lambda unit: TrainingOrders(table, unit, sequence=OrderIds(), now=now),
             open_ecards=lambda company: EcardOrders(table, company, now=now),
             report=lambda *_: None,
             count=self.counted.append,
@@ -425,7 +425,9 @@ class Office:
         cards = (Ecard(self.stock.card_id, "Books", "", "ruble", (FaceValue(self.stock.face_value, Decimal(100)),)),)
         recent = RecentEcards(seconds=lambda: 0.0, catalogues={self.company: (0.0, cards)})
         request = EcardRequest(
-            A, Participant("j@example.com", "J", "1"), [Wish(self.stock.card_id, self.stock.face_value, 1)]
+            A,
+            EcardParticipant("j@example.com", "J", "1"),
+            [RequestedCard(self.stock.card_id, self.stock.face_value, 1)],
         )
         self.orders.place(request, company_name="Acme", catalogue=EcardCatalogue(self.table, self.company, recent))
 
@@ -451,7 +453,7 @@ class Office:
             table=self.table,
             accounts=self.accounts,
             sealer=self.sealer,
-            open_training=lambda unit: TrainingOrders(self.table, unit, sequence=Sequence32()),
+            open_training=lambda unit: TrainingOrders(self.table, unit, sequence=OrderIds()),
             open_ecards=lambda company: EcardOrders(self.table, company),
             report=lambda *_: None,
             count=self.counted.append,
@@ -521,7 +523,7 @@ def test_through_the_bus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         monkeypatch.setattr(commands, "reopen", lambda _: installation)
         monkeypatch.setattr(events_in, "find", lambda _: engine)
         office = Office(Engine("ministack", installation.send))
-        office.sealer = Sealer(installation.kms, "alias/CertificatesKey")
+        office.sealer = EnvelopeSealer(installation.kms, "alias/CertificatesKey")
         office.place()
         codes = tmp_path / "codes"
         codes.write_text("SECRET-1\nSECRET-2\n")

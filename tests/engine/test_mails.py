@@ -43,23 +43,23 @@ from engine.test_ecards import (
     tops_up,
 )
 from ordering.aws import ses
-from ordering.aws.calls import Refused
+from ordering.aws.calls import CallRefused
 from ordering.aws.dynamodb import Check, Item, NoAnswer, Table, _item, plain_item
 from ordering.aws.ses import Letter, NotSent, Ses, Unsure
 from ordering.book import orderbook
 from ordering.book.lifecycle import EcardStatus
 from ordering.clock import Clock, Deadline
 from ordering.ecards import records as ecard_records
-from ordering.ecards.catalogue import Ecard, EcardCatalogue, FaceValue, RecentEcards, Wish
+from ordering.ecards.catalogue import Ecard, EcardCatalogue, FaceValue, RecentEcards, RequestedCard
 from ordering.ecards.certificates import Certificates, Stock, read_ranges, read_shelves
 from ordering.ecards.orders import EcardOrders, EcardRequest
-from ordering.ecards.records import EcardOrder, Participant
+from ordering.ecards.records import EcardOrder, EcardParticipant
 from ordering.errors import Conflict, Unavailable
 from ordering.mail import mailing as postman
 from ordering.mail import outbox as mails
 from ordering.mail.letters import KEYS_AT_MOST
-from ordering.mail.mailing import Postman
-from ordering.mail.outbox import Mail, MailState, Outbox, What, _read
+from ordering.mail.mailing import Mailing
+from ordering.mail.outbox import Mail, MailEventType, MailState, Outbox, _read
 from ordering_tools.local.engine.account import CREDENTIALS, REGION
 from ordering_tools.local.engine.engine import Engine as MiniStack
 from ordering_tools.local.engine.engine import connect
@@ -161,7 +161,7 @@ class World(Shop):
         super().__init__(table, now)
         self.table = table
         self.outbox = Outbox(table, Ses(self._ses, "orders@example.com", "mails").send, now=now)
-        self.postman = Postman(table, self.outbox, Vault(self, asks=kms), Deadline.after(3_600), now)
+        self.postman = Mailing(table, self.outbox, Vault(self, asks=kms), Deadline.after(3_600), now)
 
     def call(self, operation: str, request: dict[str, Any]) -> dict[str, Any]:
         try:
@@ -172,7 +172,7 @@ class World(Shop):
     def _ses(self, operation: str, request: dict[str, Any]) -> dict[str, Any]:
         answer = self.call(operation, request)
         if "Error" in answer:
-            raise Refused(operation, answer["Error"])
+            raise CallRefused(operation, answer["Error"])
         return answer
 
     def deliver(self, order: str, times: int = 1) -> bool:
@@ -356,7 +356,7 @@ class Seen:
         """Tell what no moment of any history may show, in which so many silences were kept."""
         yield from self.shop.wrongs()
         for number, times in self.times.items():
-            wanted = sum(moment.what is What.AGAIN for moment in self.mails[number].moments)
+            wanted = sum(moment.what is MailEventType.AGAIN for moment in self.mails[number].moments)
             if times > 1 + silences + wanted:
                 yield f"SES took mail {number} {times} times, with {silences} silences and {wanted} wishes"
         for number, mail in self.mails.items():
@@ -501,7 +501,7 @@ class MailsJudge:
 
 def _done_with(view: Seen) -> bool:
     """Whether a message can be gone: nothing is left to do but what an operator's wish brings a new one for."""
-    if any(moment.what is What.AGAIN for mail in view.mails.values() for moment in mail.moments):
+    if any(moment.what is MailEventType.AGAIN for mail in view.mails.values() for moment in mail.moments):
         return True
     if view.order is None:
         return view.mails[1].state in {MailState.SENT, MailState.REFUSED}
@@ -647,11 +647,11 @@ def claims_anyhow(mail: Mail) -> tuple[str, dict[str, int]]:  # noqa: ARG001 - t
     return ANYHOW, {}
 
 
-def hands_over_first(self: Postman, mail: Mail, order: EcardOrder, count: int, allowed: Check | None = None) -> None:
+def hands_over_first(self: Mailing, mail: Mail, order: EcardOrder, count: int, allowed: Check | None = None) -> None:
     """Leave the mail for later."""
 
 
-def never_takes_back(self: Postman, mail: Mail, orders: EcardOrders, order: EcardOrder) -> None:
+def never_takes_back(self: Mailing, mail: Mail, orders: EcardOrders, order: EcardOrder) -> None:
     """Leave certificates where they are."""
 
 
@@ -664,11 +664,11 @@ def believes_the_mark_only(mail: Mail, moment: Any) -> Mail:
 
 
 def looks_once(
-    self: Postman,
+    self: Mailing,
     name: str,
     orders: EcardOrders,
     order: EcardOrder,
-    step: Callable[..., EcardOrder | None] = Postman._next_step,
+    step: Callable[..., EcardOrder | None] = Mailing._next_step,
 ) -> EcardOrder | None:
     with mock.patch.object(orders, "order", return_value=order):
         return step(self, name, orders, order)
@@ -695,14 +695,14 @@ MUTANTS: dict[str, tuple[str, tuple[Any, str, Any]]] = {
         (Mail, "unsent", property(looks_at_the_state_only)),
     ),
     "claims what is claimed": ("one message twice", (mails, "_unchanged", claims_anyhow)),
-    "hands over without a mail": ("one message twice", (Postman, "_send", hands_over_first)),
-    "never takes back": ("a refusal", (Postman, "_give_up", never_takes_back)),
+    "hands over without a mail": ("one message twice", (Mailing, "_send", hands_over_first)),
+    "never takes back": ("a refusal", (Mailing, "_give_up", never_takes_back)),
     "a wish forgets what was": (
         "a wish after what may be out, and a cancellation",
         (Mail, "wished", forgets_what_was_before),
     ),
     "believes nobody": ("a postman and what SES tells", (Mail, "told", believes_the_mark_only)),
-    "looks once at a refusal": ("a refusal", (Postman, "_next_step", looks_once)),
+    "looks once at a refusal": ("a refusal", (Mailing, "_next_step", looks_once)),
     "mails others than it says": ("one postman whose answers are lost", (EcardOrder, "certificates", opens_others)),
 }
 
@@ -755,7 +755,7 @@ class Postbox:
     def __call__(self, operation: str, request: dict[str, Any]) -> dict[str, Any]:
         answer = self.answers.pop() if self.answers else ""
         if answer:
-            raise Refused(operation, answer)
+            raise CallRefused(operation, answer)
         self.taken.append(request)
         return {"MessageId": "m"}
 
@@ -776,7 +776,7 @@ def postmen(engine: Engine, box: Postbox, company: str, count: int) -> list[Call
         outbox = Outbox(table, Ses(box, "orders@example.com").send)
         for _ in range(200):
             try:
-                Postman(table, outbox, Labels(), Deadline.after(60)).deliver(f"ecards#{company}#a")
+                Mailing(table, outbox, Labels(), Deadline.after(60)).deliver(f"ecards#{company}#a")
             except Unavailable:
                 time.sleep(0.01)
             else:
@@ -794,7 +794,9 @@ def stocked(engine: Engine, company: str, certificates: int) -> EcardOrders:
     Certificates(table, Labels()).load(Stock(1, company), "l0", [f"l0-{number}" for number in range(certificates)])
     orders = EcardOrders(table, company, now=lambda: START)
     orders.top_up("t0", Decimal(certificates))
-    request = EcardRequest("a", Participant("j@example.com", "John", "1"), [Wish(1, company, certificates)])
+    request = EcardRequest(
+        "a", EcardParticipant("j@example.com", "John", "1"), [RequestedCard(1, company, certificates)]
+    )
     orders.place(request, company_name=company, catalogue=catalogue)
     orders.carry_on("a")
     return orders

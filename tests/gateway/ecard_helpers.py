@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 
 from gateway.waiting import eventually
-from ordering.aws.kms import Sealer
+from ordering.aws.kms import EnvelopeSealer
 from ordering.ecards.catalogue import Ecard, EcardCatalogue, FaceValue
 from ordering.ecards.certificates import Certificates, Stock, read_shelves
 from ordering.ecards.orders import EcardOrders
@@ -58,7 +58,7 @@ class Company:
     def load(self, count: int, face_value: str = HUNDRED) -> list[str]:
         """Load certificates, as somebody who then does nothing about those who wait for them; returns their codes."""
         codes = [secrets.token_hex(8) for _ in range(count)]
-        sealer = Sealer(self.real.installation.kms, demo_ecards.CERTIFICATES_KEY)
+        sealer = EnvelopeSealer(self.real.installation.kms, demo_ecards.CERTIFICATES_KEY)
         Certificates(self.real.installation.orders, sealer).load(self.stock(face_value), secrets.token_hex(4), codes)
         return codes
 

@@ -32,11 +32,11 @@ from gateway.ecard_helpers import (
     token_of,
 )
 from gateway.waiting import eventually
-from ordering.aws.kms import Sealer
+from ordering.aws.kms import EnvelopeSealer
 from ordering.ecards.certificates import Certificates
 from ordering.identity.accounts import Partner
 from ordering.identity.clients import Client, Clients
-from ordering.identity.token_endpoint import TokenDesk
+from ordering.identity.token_endpoint import TokenEndpoint
 from ordering_tools.demo import deals as demo_deals
 from ordering_tools.demo import ecards as demo_ecards
 from ordering_tools.local.stack import running
@@ -627,7 +627,7 @@ def token_of_another_process(real: RealStack, company: Company) -> str:
     """Return a token as a process of the token endpoint makes it that knows nothing of the keys yet."""
     installation = real.installation
     clients = Clients(real.installation.accounts)
-    desk = TokenDesk(real.accounts, clients, installation.kms, installation.issuer, installation.audience)
+    desk = TokenEndpoint(real.accounts, clients, installation.kms, installation.issuer, installation.audience)
     client = desk.authenticate(company.id, company.secret, "127.0.0.1")
     return desk.issue(client, client.scope)
 
@@ -643,7 +643,7 @@ def test_key_rotation(rotated: Rotated) -> None:
 def test_restart_keeps_orders_and_stock(rotated: Rotated) -> None:
     """After a restart orders, balance and stock are as they were, and what waits for stock goes on when it comes."""
     company, order = rotated.company, rotated.order
-    certificates = Certificates(company.real.installation.orders, Sealer(company.real.installation.kms))
+    certificates = Certificates(company.real.installation.orders, EnvelopeSealer(company.real.installation.kms))
 
     assert {path: company.read(path) for path in rotated.seen} == rotated.seen
     assert (company.free(), company.orders.balance.hundredths()) == (1, 600_00)

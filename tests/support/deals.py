@@ -8,10 +8,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from ordering.aws.dynamodb import Send
-from ordering.entry.wiring import Services
 from ordering.principal import DealTerms, User
 from support.gateway import REQUEST_ID, Client, LambdaContext, Reply
 from support.partners import CALLER
+from support.services import Services
 
 HOST = "api.example.com"
 ORIGIN = f"https://{HOST}"

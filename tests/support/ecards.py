@@ -11,17 +11,17 @@ from typing import Any
 from urllib.parse import urlencode
 
 from ordering.aws.dynamodb import Send, Table
-from ordering.aws.kms import Kms, Sealer
+from ordering.aws.kms import EnvelopeSealer, Kms
 from ordering.clock import Clock, Deadline, system_clock
 from ordering.ecards.assignment import Assignment
 from ordering.ecards.catalogue import Ecard, FaceValue
 from ordering.ecards.certificates import Certificates, Stock
 from ordering.ecards.orders import EcardOrders
-from ordering.entry.wiring import Services
 from ordering.principal import User
 from support.aws.kms import MemoryKms
 from support.gateway import REQUEST_ID, Client, LambdaContext, Reply, _reply, load
 from support.partners import CALLER
+from support.services import Services
 
 COMPANY = replace(CALLER, partner="granite", business_units=(), grants=("ecards",), company="company")
 OTHER_COMPANY = replace(COMPANY, partner="gravel", user=User("stranger", "Max", "Foreign", "max@example.com"))
@@ -85,7 +85,7 @@ class Rewards(Client):
     def load(self, count: int, stock: Stock = HUNDRED, batch: str = "b1") -> None:
         """Add certificates, and move on the orders that wait for them."""
         table = Table(self.services.send, self.services.orders_table)
-        sealer = Sealer(self.services.kms, "alias/CertificatesKey")
+        sealer = EnvelopeSealer(self.services.kms, "alias/CertificatesKey")
         Certificates(table, sealer).load(stock, batch, [f"{batch}-{number}" for number in range(count)])
         Assignment(table, now=self.services.now).assign_parked(stock)
 

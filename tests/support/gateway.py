@@ -14,9 +14,9 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from ordering.entry.api import Api
-from ordering.entry.wiring import Services
 from ordering.principal import Principal
 from ordering_tools.template import Template
+from support.services import Services
 
 ROOT = Path(__file__).resolve().parents[2]
 REQUEST_ID = "d3f1a2b4-0000-4000-8000-00000000beef"

@@ -9,13 +9,13 @@ from typing import Any
 from urllib.parse import urlencode
 
 from ordering.clock import Deadline
-from ordering.entry.wiring import Services
 from ordering.principal import BusinessUnit
-from ordering.training.catalogue import FeatureSet, Product
+from ordering.training.catalogue import TrainingFeatureSet, TrainingProduct
 from support.gateway import Client
 from support.partners import AZ_300, CALLER, LINUX, ON_LINUX, STANDARD, UK
+from support.services import Services
 
-Offer = Iterable[tuple[Product, Sequence[FeatureSet]]]
+Offer = Iterable[tuple[TrainingProduct, Sequence[TrainingFeatureSet]]]
 
 
 def target(path: str, unit: BusinessUnit = UK, **query: object) -> str:

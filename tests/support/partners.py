@@ -6,9 +6,9 @@ from dataclasses import replace
 
 from ordering import money
 from ordering.identity.accounts import Partner
-from ordering.money import Price
+from ordering.money import Money
 from ordering.principal import BusinessUnit, OrderSource, Principal, User
-from ordering.training.catalogue import FeatureSet, Product
+from ordering.training.catalogue import TrainingFeatureSet, TrainingProduct
 
 UK = BusinessUnit("0bb7a818-cecb-4c5a-9822-22e62f85589a", "UK")
 IRELAND = BusinessUnit("11111111-0000-4000-8000-000000000001", "Ireland")
@@ -31,19 +31,21 @@ PARTNER = Partner(
     users={JOHN.id: JOHN},
 )
 
-AZ_300 = Product("6b126cae-c10c-466a-b867-f23fe48bf5cf", "AZ-300", "AZ-300 (Packaged Set) - (Azure Pass)")
-LINUX = Product("7c237dbf-c10c-466a-b867-f23fe48bf5cf", "M10999A", "M10999A - SQL Server on Linux", ("c-1", "c-2"))
+AZ_300 = TrainingProduct("6b126cae-c10c-466a-b867-f23fe48bf5cf", "AZ-300", "AZ-300 (Packaged Set) - (Azure Pass)")
+LINUX = TrainingProduct(
+    "7c237dbf-c10c-466a-b867-f23fe48bf5cf", "M10999A", "M10999A - SQL Server on Linux", ("c-1", "c-2")
+)
 
 
-def feature_set(product: Product, number: int, name: str = "Standard - 180 days") -> FeatureSet:
-    return FeatureSet(
+def feature_set(product: TrainingProduct, number: int, name: str = "Standard - 180 days") -> TrainingFeatureSet:
+    return TrainingFeatureSet(
         id=f"{number:08x}-43b3-4969-a8a0-48e4915e6df0",
         product_id=product.id,
         product_name=product.name,
         name=name,
         course_access_period_days=180,
         module_save_period_days=1,
-        prices=(Price("GBP", money.from_text("48.0000")),),
+        prices=(Money("GBP", money.parse_amount("48.0000")),),
     )
 
 

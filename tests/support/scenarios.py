@@ -1,4 +1,4 @@
-"""A day of orders of every kind, for `Backstage`: what is asked for, and what people outside must have seen of it."""
+"""A day of orders of every kind, for `SimulatedAws`: what is asked for, and what people outside must have seen."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from datetime import timedelta
 from typing import Any
 
 from ordering.aws.dynamodb import Table
-from ordering.aws.kms import Sealer
+from ordering.aws.kms import EnvelopeSealer
 from ordering.book.lifecycle import EcardStatus, TrainingStatus
 from ordering.clock import Deadline
 from ordering.ecards.certificates import Stock, read_shelves
 from ordering.events.incoming_shapes import CANCELLATION, PAYMENT, STOCK, sealing_context
-from ordering.events.stories import read_story
+from ordering.events.stories import read_history
 from ordering.identity.accounts import Partner
-from support.aws.simulated_aws import CERTIFICATES_KEY, Backstage
+from support.aws.simulated_aws import CERTIFICATES_KEY, SimulatedAws
 from support.ecards import COMPANY, Rewards, card, order_id
 from support.orders import new_item, new_order, target
 from support.partners import CALLER
@@ -37,7 +37,7 @@ class Day:
     """What is asked for on every day, and what must have come of it in the evening."""
 
     def __init__(self, **world: Any) -> None:
-        self.world = Backstage(**world)
+        self.world = SimulatedAws(**world)
         self.school = School(self.world.tables, self.world.kms, now=lambda: self.world.now)
         self.rewards = Rewards(self.world.services, COMPANY)
 
@@ -79,7 +79,7 @@ class Day:
     def tell_all(self) -> None:
         """Put onto the bus what others tell of money, stock and an order that nobody wants any more."""
         self._tell(PAYMENT, {"company": COMPANY.partner, "operation": "invoice-1", "amount": "300.00"})
-        sealer = Sealer(self.world.kms, CERTIFICATES_KEY)
+        sealer = EnvelopeSealer(self.world.kms, CERTIFICATES_KEY)
         codes = json.dumps([f"b2-{number}" for number in range(3)]).encode()
         sealed = sealer.seal(codes, sealing_context(FIVE_HUNDRED.card_id, FIVE_HUNDRED.face_value, "b2"))
         stock = {"cardId": FIVE_HUNDRED.card_id, "faceValue": FIVE_HUNDRED.face_value, "batch": "b2"}
@@ -148,7 +148,7 @@ class Day:
         orders: dict[str, list[Mapping[str, Any]]] = {}
         for event in {event["id"]: event for event in seen}.values():
             orders.setdefault(str(event["data"]["order"]["id"]), []).append(event)
-        stories = {name: read_story(Table(self.world.tables, "OrdersTable"), name) for name in names}
+        stories = {name: read_history(Table(self.world.tables, "OrdersTable"), name) for name in names}
 
         assert orders == {
             name.rpartition("#")[2]: [json.loads(story.event(n).to_text()) for n in range(len(story))]

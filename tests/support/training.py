@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from ordering.aws.dynamodb import Send
-from ordering.aws.kms import Sealer
+from ordering.aws.kms import EnvelopeSealer
 from ordering.clock import Clock, Deadline, system_clock
-from ordering.entry.wiring import Services
 from ordering.principal import BusinessUnit
 from ordering.training import contract as training
 from ordering.training.orders import TrainingOrders
@@ -16,6 +15,7 @@ from support.aws.memory import Memory
 from support.gateway import Client
 from support.orders import new_item, new_order, publish, target
 from support.partners import AZ_300, CALLER, STANDARD, UK
+from support.services import Services
 
 READER = replace(CALLER, grants=(training.NAME, training.KEYS_GRANT))
 """A caller who may read access keys."""
@@ -59,7 +59,7 @@ class School:
         )
 
     @property
-    def sealer(self) -> Sealer:
+    def sealer(self) -> EnvelopeSealer:
         return self.services.access_keys_sealer()
 
     @property

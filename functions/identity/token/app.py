@@ -3,13 +3,13 @@
 from ordering.entry import wiring
 from ordering.entry.api import Api
 from ordering.identity import contract as oauth
-from ordering.web.http import Answer, Visit
+from ordering.web.http import Answer, PublicCall
 
 app = Api(oauth.CONTRACT, wiring.from_environment, public=True)
 
 
 @app.post("/connect/token", summary="Get a token", tags=["Tokens"])
-def issue_token(visit: Visit) -> Answer[oauth.Token]:
+def issue_token(visit: PublicCall) -> Answer[oauth.Token]:
     """A token for a client's id and secret, sent as a form: urlencoded or multipart.
 
     It is good for an hour and for every contract that the client is granted; ask for a new one before it ends.
@@ -22,7 +22,7 @@ def issue_token(visit: Visit) -> Answer[oauth.Token]:
 
 
 @app.get("/.well-known/jwks.json", summary="Get the keys that verify tokens", tags=["Tokens"])
-def get_keys(visit: Visit) -> Answer[oauth.KeySet]:
+def get_keys(visit: PublicCall) -> Answer[oauth.KeySet]:
     """The public keys of all live tokens, several while one replaces another."""
     return oauth.key_set(app.services.token_desk(visit.deadline).keys())
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from ordering.entry.wiring import Services
 from support.aws.fake_connections import Recorder
 from support.aws.memory import Memory
 from support.deals import ACCOUNT, OTHER_ACCOUNT, Crm, Watch, services_over
+from support.services import Services
 
 
 @pytest.fixture

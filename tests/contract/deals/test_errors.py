@@ -12,13 +12,13 @@ import pytest
 from ordering.aws.dynamodb import NoAnswer, Send
 from ordering.aws.invocation import MARGIN
 from ordering.deals import contract as deals
-from ordering.entry.wiring import Services
 from ordering.principal import DealTerms, Principal
 from ordering.web.http import LARGEST_BODY
 from support.aws.fake_connections import Recorder, failing
 from support.aws.memory import Memory
 from support.deals import ACCOUNT, ALWAYS, JSON, REASONS, Crm, Watch, fault, faults, price, services_over
 from support.gateway import LambdaContext, Reply, _reply, load
+from support.services import Services
 
 LINE = "/v2/orders/1/line_items/1000001"
 READS = ["/v2/orders", "/v2/orders/1", "/v2/orders/1/line_items", LINE, "/v2/products", "/v2/products/1"]

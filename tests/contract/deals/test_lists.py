@@ -6,9 +6,9 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from ordering.entry.wiring import Services
 from support.aws.fake_connections import Recorder
 from support.deals import ACCOUNT, HOST, ORIGIN, Crm, Watch, fault, faults, price
+from support.services import Services
 
 LISTS = {"order": "/v2/orders", "line_item": "/v2/orders/1/line_items", "product": "/v2/products"}
 EACH_LIST = pytest.mark.parametrize("path", LISTS.values(), ids=LISTS.keys())

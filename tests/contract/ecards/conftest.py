@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from ordering.entry.wiring import Services
 from support.aws.fake_connections import Recorder
 from support.aws.memory import Memory
 from support.deals import Watch
 from support.ecards import COMPANY, OTHER_COMPANY, Rewards, services_over
+from support.services import Services
 
 
 @pytest.fixture

@@ -10,12 +10,12 @@ import pytest
 from ordering.aws.dynamodb import NoAnswer, Send
 from ordering.aws.invocation import MARGIN
 from ordering.book.orderbook import GRACE
-from ordering.entry.wiring import Services
 from support.aws.fake_connections import Recorder, failing
 from support.aws.memory import Memory
 from support.deals import Watch
 from support.ecards import ALWAYS, COMPANY, JSON, Rewards, card, new_order, order_id, refused, services_over
 from support.gateway import LambdaContext, Reply, _reply, _route, load
+from support.services import Services
 
 ORDER = f"/v1/orders/{order_id(1)}"
 READS = ["/v1/orders", ORDER, f"{ORDER}/status", "/v1/ecards", "/v1/balance"]

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from ordering.ecards.catalogue import Ecard, FaceValue
-from ordering.entry.wiring import Services
 from support.aws.fake_connections import Recorder
 from support.deals import Watch
 from support.ecards import CARDS, COMPANY, ORDER_FIELDS, Rewards, card, invalid, new_order, order_id, refused
+from support.services import Services
 
 ID = "b5aa69df-61a5-4d97-b1fb-4f6772dfbbeb"
 

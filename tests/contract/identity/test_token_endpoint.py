@@ -16,9 +16,8 @@ from hypothesis import strategies as st
 from ordering.aws.dynamodb import NoAnswer, Send
 from ordering.aws.kms import nowhere
 from ordering.clock import Clock, Deadline, system_clock
-from ordering.entry.wiring import Services
 from ordering.identity.accounts import Accounts
-from ordering.identity.authorizer import Doorkeeper, make_handler
+from ordering.identity.authorizer import Authorizer, make_handler
 from ordering.identity.clients import Client, ClientRefused, Clients
 from ordering.identity.contract import LARGEST_FORM
 from ordering.identity.token_endpoint import RecentKeys
@@ -35,6 +34,7 @@ from support.ecards import AUDIENCE, ISSUER, URLENCODED, ask, credentials, servi
 from support.gateway import Client as Caller
 from support.gateway import LambdaContext, Reply
 from support.partners import JOHN, PARTNER, UK
+from support.services import Services
 
 GRANTS = frozenset({"training", "deals", "ecards"})
 GRANITE = replace(PARTNER, id="granite", grants=GRANTS, deals=DealTerms("enterprise"), company="Granite")
@@ -98,7 +98,7 @@ class Desk:
     def decision(self, token: str, path: str = "v1/orders") -> dict[str, Any]:
         """Ask the authorizer about a call with a token."""
         verifier = Verifier(KeyRing(self.accounts.signing_keys), ISSUER, AUDIENCE)
-        handler = make_handler(Doorkeeper(verifier, self.services.accounts, self.services.reference_tokens))
+        handler = make_handler(Authorizer(verifier, self.services.accounts, self.services.reference_tokens))
         event = {"methodArn": f"{STAGE_ARN}/GET/{path}", "headers": {"Authorization": f"Bearer {token}"}}
         return handler(event, LambdaContext())
 

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ordering.entry.wiring import Services
 from support.aws.fake_connections import Recorder
 from support.gateway import Client, LambdaContext, Reply, _reply, load
 from support.orders import new_item, new_order, target
 from support.partners import CALLER, FOREIGN_ONLY, UK
+from support.services import Services
 
 GOOD = json.dumps(new_order())
 QUANTITY = "/orderItems/0/quantity"

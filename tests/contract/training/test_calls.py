@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from ordering.entry.wiring import Services
 from ordering.principal import BusinessUnit
 from support.gateway import Client
 from support.orders import new_order, target
 from support.partners import AZ_300, FOREIGN, IRELAND, SINGLE_UNIT, STANDARD, UK
+from support.services import Services
 
 NOBODYS = "99999999-0000-4000-8000-000000000009"
 

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from ordering.clock import Deadline
-from ordering.entry.wiring import Services
 from ordering.identity.accounts import Contact
 from support.aws.fake_connections import Recorder
 from support.gateway import Client
 from support.orders import new_item, new_order, target
 from support.partners import AZ_300, FOREIGN_ONLY, ON_LINUX, STANDARD, UK
+from support.services import Services
 
 ITEM = "/orderItems/0/"
 LEAVE_OUT = object()

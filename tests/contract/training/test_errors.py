@@ -11,11 +11,11 @@ import pytest
 
 from ordering.aws.dynamodb import NoAnswer, Send, ServiceFault
 from ordering.aws.invocation import MARGIN
-from ordering.entry.wiring import Services
 from support.aws.fake_connections import failing
 from support.gateway import REQUEST_ID, Client, LambdaContext, Reply
 from support.orders import new_order, target
 from support.partners import AZ_300, CALLER, LINUX, STANDARD, UK
+from support.services import Services
 
 FIELDS = ["type", "title", "status", "detail", "instance", "requestId"]
 NOBODYS = "99999999-0000-4000-8000-000000000009"

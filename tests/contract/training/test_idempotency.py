@@ -13,12 +13,12 @@ import pytest
 
 from ordering.aws.dynamodb import NoAnswer
 from ordering.clock import Deadline
-from ordering.entry.wiring import Services
 from ordering.principal import BusinessUnit
 from support.aws.fake_connections import Recorder, failing
 from support.gateway import Client, Reply
 from support.orders import client_of_new_unit, new_item, new_order, publish, target
 from support.partners import AZ_300, FOREIGN_ONLY, IRELAND, LINUX, ON_LINUX, STANDARD, UK
+from support.services import Services
 
 
 @pytest.fixture

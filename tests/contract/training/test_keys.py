@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from ordering.aws.kms import Sealer, nowhere
+from ordering.aws.kms import EnvelopeSealer, nowhere
 from ordering.clock import Deadline
-from ordering.entry.wiring import Services
 from ordering.principal import BusinessUnit, Principal
 from ordering_tools.documents import openapi
 from support.aws.faults import Faulty, interrupted
@@ -19,6 +18,7 @@ from support.aws.kms import MemoryKms
 from support.gateway import Client
 from support.orders import new_item, new_order, target
 from support.partners import CALLER, IRELAND, OTHER_PARTNER, UK
+from support.services import Services
 from support.training import KEY_ID, READER, Steps
 
 KMS = MemoryKms()
@@ -152,7 +152,7 @@ def test_issued_in_steps(reader: Client) -> None:
     order = placed(reader, 1_500, 700)
     orders = reader.services.training_orders(UK, Deadline.after(60))
     told = [
-        (reader.get(path(order)).status, orders.issue_keys(order, Sealer(KMS, KEY_ID), Steps(steps)))
+        (reader.get(path(order)).status, orders.issue_keys(order, EnvelopeSealer(KMS, KEY_ID), Steps(steps)))
         for steps in (1, 2, 3)
     ]
     page = reader.get(path(order, _page=4, _pageSize=500)).json
@@ -169,7 +169,7 @@ def test_cancelled_while_keys_are_issued(services: Services, reader: Client) -> 
     faulty.meet("TransactWriteItems", interrupted(lambda: cancel(order)), after=1)
     issuer = replace(reader.services, send=faulty).training_orders(UK, Deadline.after(60))
 
-    assert issuer.issue_keys(order, Sealer(KMS, KEY_ID), Deadline.after(60))
+    assert issuer.issue_keys(order, EnvelopeSealer(KMS, KEY_ID), Deadline.after(60))
     assert faulty.calls == ["Query", "TransactWriteItems", "TransactWriteItems"]
     assert reader.get(target(f"orders/{order}")).json["orderStatus"] == "Cancelled"
 

@@ -6,10 +6,10 @@ import re
 
 import pytest
 
-from ordering.entry.wiring import Services
 from support.gateway import Client
 from support.orders import new_order, target
 from support.partners import AZ_300, CALLER, STANDARD
+from support.services import Services
 
 
 @pytest.fixture

@@ -8,14 +8,16 @@ from urllib.parse import parse_qsl, quote, urlsplit
 
 import pytest
 
-from ordering.entry.wiring import Services
 from ordering.principal import BusinessUnit
-from ordering.training.catalogue import Product
+from ordering.training.catalogue import TrainingProduct
 from support.gateway import Client, Reply
 from support.orders import client_of_new_unit, new_item, new_order
 from support.partners import STANDARD, feature_set
+from support.services import Services
 
-PRODUCTS = [Product(f"{number:08x}-0000-4000-8000-000000000000", f"P-{number:02}", "A course") for number in range(23)]
+PRODUCTS = [
+    TrainingProduct(f"{number:08x}-0000-4000-8000-000000000000", f"P-{number:02}", "A course") for number in range(23)
+]
 NAMES = [f"Offer {letter}" for letter in "ABCDEFGHIJKLM"]
 INFO = (
     "pageCount",
@@ -265,7 +267,7 @@ def test_created_orders_are_listed_at_once(services: Services) -> None:
 def test_products_come_by_code_then_name(services: Services) -> None:
     """Products are listed by code, and by name where codes are equal."""
     products = [
-        Product(f"{rank:08x}-1111-4000-8000-000000000000", code, name)
+        TrainingProduct(f"{rank:08x}-1111-4000-8000-000000000000", code, name)
         for rank, (code, name) in enumerate([("B", "x"), ("A", "z"), ("B", "a"), ("A", "b"), ("AA", "a")])
     ]
     client, _ = client_of_new_unit(services, [(product, []) for product in products])

@@ -14,11 +14,11 @@ import pytest
 
 from ordering.book.lifecycle import TrainingStatus
 from ordering.clock import Deadline
-from ordering.entry.wiring import Services
-from ordering.money import Price, from_text
+from ordering.money import Money, parse_amount
 from support.gateway import Client
 from support.orders import client_of_new_unit, new_item, new_order, publish, target
 from support.partners import AZ_300, CALLER, LINUX, ON_LINUX, STANDARD, UK, feature_set
+from support.services import Services
 
 SAMPLES = Path(__file__).parent / "samples"
 FIRST = datetime(2019, 2, 24, 20, 4, 30, 473999, tzinfo=UTC)
@@ -143,7 +143,7 @@ def test_published_request_is_accepted(client: Client) -> None:
 def test_prices_keep_their_decimals(services: Services) -> None:
     """A price is a JSON number with the decimals that it was given, however many digits it has."""
     values = ["48.0000", "0.1000", "12345678901234567890.1234", "0.0000"]
-    prices = tuple(Price("GBP", from_text(value)) for value in values)
+    prices = tuple(Money("GBP", parse_amount(value)) for value in values)
     client, _ = client_of_new_unit(services, [(AZ_300, [replace(STANDARD, prices=prices)])])
 
     one = client.get(f"/api/v2/products/{AZ_300.id}/feature_sets/{STANDARD.id}").text
@@ -155,7 +155,7 @@ def test_prices_keep_their_decimals(services: Services) -> None:
 
 def test_several_prices(services: Services) -> None:
     """A feature set shows every price it has, and none if it has none."""
-    prices = (Price("GBP", from_text("48.0000")), Price("EUR", from_text("56.5000")))
+    prices = (Money("GBP", parse_amount("48.0000")), Money("EUR", parse_amount("56.5000")))
     free = feature_set(AZ_300, 9, "Free")
     client, _ = client_of_new_unit(services, [(AZ_300, [replace(STANDARD, prices=prices), replace(free, prices=())])])
 

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from ordering.entry.wiring import Services
 from support.gateway import Client
 from support.orders import new_item, new_order, target
 from support.partners import AZ_300, FOREIGN, FOREIGN_ONLY, IRELAND, LINUX, STANDARD, UK
+from support.services import Services
 
 NOBODYS = "99999999-0000-4000-8000-000000000009"
 NO_ORDER = 2_147_000_000

@@ -15,7 +15,6 @@ from jsonschema import Draft202012Validator
 from ordering.aws.dynamodb import NoAnswer, Table
 from ordering.aws.kms import nowhere
 from ordering.clock import Deadline
-from ordering.entry.wiring import Services
 from ordering.errors import Unavailable
 from ordering.events.shapes import TYPES
 from ordering.events.stories import event_id
@@ -30,6 +29,7 @@ from support.aws.memory import Memory
 from support.gateway import Client, LambdaContext, Reply
 from support.partners import CALLER, JOHN, OTHER_PARTNER, SOURCE, UK
 from support.receiver import verifies
+from support.services import Services
 
 URL = "https://example.com/hook?from=ordering"
 NEW, COMPLETED = "ordering.training_order.new", "ordering.training_order.completed"

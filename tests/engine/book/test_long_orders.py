@@ -10,13 +10,13 @@ import pytest
 
 from engine.engines import Engine
 from ordering.clock import Deadline
-from ordering.entry.wiring import Services
-from ordering.training.orders import Once, Placed, Request, TrainingOrders, Wish
+from ordering.training.orders import CreateResult, IdempotencyKey, RequestedLine, TrainingOrders, TrainingRequest
 from ordering.web.http import LARGEST_BODY
 from support.aws.fake_connections import Recorder
 from support.aws.memory import Memory
 from support.orders import client_of_new_unit
 from support.partners import AZ_300, CALLER, STANDARD
+from support.services import Services
 
 ITEMS = 500
 MOST_WRITES = 100
@@ -24,7 +24,7 @@ MOST_BYTES = 4 * 1024 * 1024
 MOST_BYTES_OF_AN_ITEM = 400 * 1024
 
 
-def place(send: Recorder, wish: Wish, items: int = ITEMS) -> tuple[TrainingOrders, Placed]:
+def place(send: Recorder, wish: RequestedLine, items: int = ITEMS) -> tuple[TrainingOrders, CreateResult]:
     """Place an order of so many items, with an idempotency key."""
     services = Services(send, "OrdersTable", "CatalogueTable", "AccountsTable")
     named = replace(AZ_300, name="N" * 255)
@@ -33,9 +33,9 @@ def place(send: Recorder, wish: Wish, items: int = ITEMS) -> tuple[TrainingOrder
     orders = services.training_orders(unit, deadline)
     placed = orders.place(
         CALLER,
-        Request("PO-1", email_keys=False, contact_email=None, wishes=[wish] * items),
+        TrainingRequest("PO-1", email_keys=False, contact_email=None, wishes=[wish] * items),
         answer=lambda order: b"x" * len(json.dumps({"id": order.id, "reference": order.reference})),
-        once=Once(f"key of {unit.id}", "fingerprint"),
+        once=IdempotencyKey(f"key of {unit.id}", "fingerprint"),
         catalogue=services.catalogue(unit, deadline),
         accounts=services.accounts(deadline),
     )
@@ -46,9 +46,9 @@ def fills(send: Recorder) -> list[dict[str, Any]]:
     return [request for operation, request in send.calls if operation == "TransactWriteItems"]
 
 
-def wish_of(letter: str) -> Wish:
+def wish_of(letter: str) -> RequestedLine:
     """The longest item that the contract allows, of one letter."""
-    return Wish(
+    return RequestedLine(
         feature_set_id=STANDARD.id,
         quantity=999_999,
         source_reference=letter * 255,
@@ -60,9 +60,9 @@ def wish_of(letter: str) -> Wish:
 
 
 @pytest.mark.parametrize(
-    "wish", [Wish(feature_set_id=STANDARD.id, quantity=1), wish_of("a")], ids=["shortest", "longest"]
+    "wish", [RequestedLine(feature_set_id=STANDARD.id, quantity=1), wish_of("a")], ids=["shortest", "longest"]
 )
-def test_five_hundred_items(engine: Engine, wish: Wish) -> None:
+def test_five_hundred_items(engine: Engine, wish: RequestedLine) -> None:
     """500 items go in one transaction of at most 100 writes and 4 MB, and all of them come back in their order."""
     send = Recorder(engine.send)
     orders, placed = place(send, wish)
@@ -72,17 +72,22 @@ def test_five_hundred_items(engine: Engine, wish: Wish) -> None:
     assert len(fill["TransactItems"]) <= MOST_WRITES
     assert len(json.dumps(fill, ensure_ascii=False, default=str).encode()) <= MOST_BYTES
     assert [*range(1, ITEMS + 1)] == [line.number for line in lines.items]
-    assert {wish} == {Wish(**{name: getattr(line, name) for name in Wish.__dataclass_fields__}) for line in lines.items}
+    assert {wish} == {
+        RequestedLine(**{name: getattr(line, name) for name in RequestedLine.__dataclass_fields__})
+        for line in lines.items
+    }
     assert lines.total == ITEMS
     assert [order.id for order in orders.page(0, 10).items] == [placed.order_id]
 
 
 WIDE = "\N{BOOKS}"
-SHORT = Wish(feature_set_id=STANDARD.id, quantity=1, source_reference=WIDE * 255, feedback_link_text=WIDE * 255)
+SHORT = RequestedLine(
+    feature_set_id=STANDARD.id, quantity=1, source_reference=WIDE * 255, feedback_link_text=WIDE * 255
+)
 
 
 @pytest.mark.parametrize(("wish", "items"), [(SHORT, 500), (wish_of(WIDE), 95)], ids=["many items", "long items"])
-def test_largest_body(wish: Wish, items: int) -> None:
+def test_largest_body(wish: RequestedLine, items: int) -> None:
     """The largest body that the contract takes goes in one transaction, whatever its letters are."""
     texts = [wish.source_reference, wish.feedback_link_uri, wish.feedback_link_text, wish.achievement_code]
     assert items * sum(len((text or "").encode()) for text in texts) >= LARGEST_BODY * 0.95

@@ -1,7 +1,7 @@
 """All that works behind the API, in one memory: tables with their stream, queues, the bus, SES, KMS, webhooks.
 
-What consumes is the real code, wired as functions wire it. Everything that it calls is a step: `Backstage.mishap` can
-kill a consumer before or after any of them, or let a call fail. The stream and the queues deliver as Lambda has it:
+What consumes is the real code, wired as functions wire it. Everything that it calls is a step: `SimulatedAws.mishap`
+can kill a consumer before or after any of them, or let a call fail. The stream and the queues deliver as Lambda has it:
 what failed comes again, and what fails too often is dead. Time is the world's own, and passes when somebody waits, or
 when there is nothing else to do.
 """
@@ -27,7 +27,6 @@ from ordering.aws.ses import Ses
 from ordering.aws.sqs import handle_each
 from ordering.clock import Deadline
 from ordering.entry import consumers as workers
-from ordering.entry.wiring import Services
 from ordering.fulfilment.stream import Fulfilment
 from ordering_tools.local.sources.event_patterns import Pattern, matches, read_pattern
 from ordering_tools.template import Template
@@ -35,6 +34,7 @@ from support.aws.faults import Crash
 from support.aws.kms import MemoryKms
 from support.aws.memory import Memory
 from support.gateway import ROOT
+from support.services import Services
 
 START = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
 ORDERS = "OrdersTable"
@@ -140,7 +140,7 @@ def _seconds(function: str) -> float:
 
 
 @dataclass
-class Backstage:
+class SimulatedAws:
     """The world."""
 
     tables: Streamed = field(default_factory=Streamed)

@@ -26,9 +26,9 @@ from ordering.aws.dynamodb import (
     connect,
 )
 from ordering.clock import Deadline
-from ordering.entry.wiring import Services
 from ordering.errors import Unavailable
 from support.aws.fake_connections import Script
+from support.services import Services
 
 ITEM = {"pk": {"S": "p"}, "sk": {"S": "s"}, "n": {"N": "1"}}
 PLAIN = {"pk": "p", "sk": "s", "n": 1}

@@ -222,7 +222,7 @@ def client_error(code: str, status: int) -> ClientError:
         ("ThrottlingException", 400, Unavailable),
         ("InternalException", 500, Unavailable),
         ("Whatever", 503, Unavailable),
-        ("ResourceNotFoundException", 400, aws.Refused),
+        ("ResourceNotFoundException", 400, aws.CallRefused),
     ],
 )
 def test_errors(code: str, status: int, raised: type[Exception], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,8 +18,8 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from ordering.aws import calls as aws
 from ordering.aws import kms as module
-from ordering.aws.calls import Refused
-from ordering.aws.kms import BrokenSeal, Kms, KmsKey, Sealer, connect, connect_when_called, nowhere
+from ordering.aws.calls import CallRefused
+from ordering.aws.kms import BrokenSeal, EnvelopeSealer, Kms, KmsKey, connect, connect_when_called, nowhere
 from ordering.errors import Unavailable
 from ordering.identity.tokens import Claims, KeyRing, Signer, Verifier
 from ordering_tools.operations.signing import jwk_of
@@ -103,13 +103,13 @@ def kms() -> MemoryKms:
 
 
 @pytest.fixture
-def sealer(kms: MemoryKms) -> Sealer:
+def sealer(kms: MemoryKms) -> EnvelopeSealer:
     """Seals with a key of it."""
-    return Sealer(kms, "alias/C")
+    return EnvelopeSealer(kms, "alias/C")
 
 
 @pytest.mark.parametrize("plain", [b"", b"x", "код".encode(), bytes(10_000)])
-def test_sealed_and_opened(sealer: Sealer, plain: bytes) -> None:
+def test_sealed_and_opened(sealer: EnvelopeSealer, plain: bytes) -> None:
     """What was sealed is opened under the same context, and is not to be seen in what is stored."""
     sealed = sealer.seal(plain, b"context")
 
@@ -117,25 +117,25 @@ def test_sealed_and_opened(sealer: Sealer, plain: bytes) -> None:
     assert len(plain) < 3 or plain not in sealed
 
 
-def test_opened_by_another_process(kms: MemoryKms, sealer: Sealer) -> None:
+def test_opened_by_another_process(kms: MemoryKms, sealer: EnvelopeSealer) -> None:
     """Whoever may decrypt with the key can open, without knowing its id."""
-    assert Sealer(kms).open(sealer.seal(b"code", b"context"), b"context") == b"code"
+    assert EnvelopeSealer(kms).open(sealer.seal(b"code", b"context"), b"context") == b"code"
 
 
 @pytest.mark.parametrize("context", [b"", b"Context", b"context ", b"contex"])
-def test_another_context(sealer: Sealer, context: bytes) -> None:
+def test_another_context(sealer: EnvelopeSealer, context: bytes) -> None:
     """What was sealed for one context opens under no other."""
     with pytest.raises(BrokenSeal):
         sealer.open(sealer.seal(b"code", b"context"), context)
 
 
-def test_another_key(sealer: Sealer) -> None:
+def test_another_key(sealer: EnvelopeSealer) -> None:
     """What one key sealed no other opens."""
     with pytest.raises(BrokenSeal):
-        Sealer(MemoryKms()).open(sealer.seal(b"code", b"context"), b"context")
+        EnvelopeSealer(MemoryKms()).open(sealer.seal(b"code", b"context"), b"context")
 
 
-def test_tampering(sealer: Sealer) -> None:
+def test_tampering(sealer: EnvelopeSealer) -> None:
     """Whichever byte is changed, left out or added, nothing is opened."""
     sealed = sealer.seal(b"code", b"context")
     flipped = [sealed[:n] + bytes([sealed[n] ^ 1]) + sealed[n + 1 :] for n in range(len(sealed))]
@@ -148,31 +148,31 @@ def test_tampering(sealer: Sealer) -> None:
 
 def test_a_data_key_that_kms_refuses(answers: Callable[..., list[Any]], connection: Kms) -> None:
     """A data key that was changed, which KMS itself refuses, is a broken seal too."""
-    sealed = Sealer(MemoryKms(), "alias/CertificatesKey").seal(b"code", b"context")
+    sealed = EnvelopeSealer(MemoryKms(), "alias/CertificatesKey").seal(b"code", b"context")
     answers(fault("InvalidCiphertextException"))
 
     with pytest.raises(BrokenSeal):
-        Sealer(connection).open(sealed, b"context")
+        EnvelopeSealer(connection).open(sealed, b"context")
 
 
-def test_the_same_twice(sealer: Sealer) -> None:
+def test_the_same_twice(sealer: EnvelopeSealer) -> None:
     """The same secret under the same context is sealed differently each time."""
     assert sealer.seal(b"code", b"context") != sealer.seal(b"code", b"context")
 
 
-def test_one_data_key_for_a_sealer(kms: MemoryKms, sealer: Sealer) -> None:
+def test_one_data_key_for_a_sealer(kms: MemoryKms, sealer: EnvelopeSealer) -> None:
     """All that one sealer seals has one data key, of the key in KMS and 256 bits; another sealer has its own."""
     for number in range(5):
         sealer.seal(b"code", b"%d" % number)
-    Sealer(kms, "alias/C").seal(b"code", b"0")
+    EnvelopeSealer(kms, "alias/C").seal(b"code", b"0")
 
     assert kms.calls == [("GenerateDataKey", {"KeyId": "alias/C", "KeySpec": "AES_256"})] * 2
 
 
-def test_data_keys_are_opened_once(kms: MemoryKms, sealer: Sealer) -> None:
+def test_data_keys_are_opened_once(kms: MemoryKms, sealer: EnvelopeSealer) -> None:
     """What has the same data key needs one call to open, however much it is."""
     sealed = [sealer.seal(b"code", b"%d" % number) for number in range(5)]
-    opener = Sealer(kms)
+    opener = EnvelopeSealer(kms)
     kms.calls.clear()
 
     assert [opener.open(one, b"%d" % number) for number, one in enumerate(sealed)] == [b"code"] * 5
@@ -182,8 +182,8 @@ def test_data_keys_are_opened_once(kms: MemoryKms, sealer: Sealer) -> None:
 def test_few_data_keys_are_kept(kms: MemoryKms, monkeypatch: pytest.MonkeyPatch) -> None:
     """A process keeps a bounded number of opened data keys, and opens any of them again."""
     monkeypatch.setattr(module, "_DATA_KEYS", 3)
-    sealed = [Sealer(kms, "alias/C").seal(b"code", b"context") for _ in range(7)]
-    opener = Sealer(kms)
+    sealed = [EnvelopeSealer(kms, "alias/C").seal(b"code", b"context") for _ in range(7)]
+    opener = EnvelopeSealer(kms)
     for one in sealed * 2:
         assert opener.open(one, b"context") == b"code"
         assert len(opener._opened) <= 3
@@ -191,9 +191,9 @@ def test_few_data_keys_are_kept(kms: MemoryKms, monkeypatch: pytest.MonkeyPatch)
 
 def test_nothing_opens_without_kms(kms: MemoryKms) -> None:
     """What is stored does not hold its data key in the open: a process without KMS opens nothing."""
-    sealed = Sealer(kms, "alias/C").seal(b"code", b"context")
+    sealed = EnvelopeSealer(kms, "alias/C").seal(b"code", b"context")
     with pytest.raises(Unavailable):
-        Sealer(nowhere).open(sealed, b"context")
+        EnvelopeSealer(nowhere).open(sealed, b"context")
 
 
 def test_no_kms() -> None:
@@ -201,7 +201,7 @@ def test_no_kms() -> None:
     with pytest.raises(Unavailable):
         KmsKey(nowhere, "a", "alias/A").sign(b"x")
     with pytest.raises(Unavailable):
-        Sealer(nowhere, "alias/C").seal(b"x", b"")
+        EnvelopeSealer(nowhere, "alias/C").seal(b"x", b"")
 
 
 # The connection -----------------------------------------------------------------------------------------------------
@@ -294,7 +294,7 @@ def test_tried_again(answers: Callable[..., list[Any]], connection: Kms, step: S
 def test_what_no_second_try_can_mend(answers: Callable[..., list[Any]], connection: Kms, code: str) -> None:
     """A mistake of ours is raised as it is, at once."""
     sent = answers(fault(code))
-    with pytest.raises(Refused, match=code):
+    with pytest.raises(CallRefused, match=code):
         connection("Decrypt", {"CiphertextBlob": b"x"})
 
     assert len(sent) == 1

@@ -13,7 +13,7 @@ from botocore.session import get_session
 
 from ordering.aws import calls as aws
 from ordering.aws import ses
-from ordering.aws.calls import NotCarriedOut, Refused
+from ordering.aws.calls import CallRefused, NotExecuted
 from ordering.aws.ses import Letter, MailRefused, Misconfigured, NotSent, Ses, Unsure
 from ordering.errors import Unavailable
 from support.aws.fake_connections import Script
@@ -167,7 +167,7 @@ def test_nobody_there() -> None:
         call = aws.connect("sesv2", endpoint_url=f"http://127.0.0.1:{closed.getsockname()[1]}", **ACCOUNT)
         with pytest.raises(NotSent):
             Ses(call, SENDER).send(LETTER, TAGS)
-        with pytest.raises(NotCarriedOut):
+        with pytest.raises(NotExecuted):
             call("GetAccount", {})
 
 
@@ -203,12 +203,12 @@ def test_outcomes_of_any_call(monkeypatch: pytest.MonkeyPatch) -> None:
     def outcome(code: str) -> Exception:
         session: Any = type(get_session())
         monkeypatch.setattr(session, "create_client", lambda *_, **__: Client(code))
-        with pytest.raises((Unavailable, Refused)) as told:
+        with pytest.raises((Unavailable, CallRefused)) as told:
             aws.connect("events")("PutEvents", {})
         return told.value
 
     found = [outcome(code) for code in ("ResourceNotFoundException", "Throttling", "InternalException", "403")]
-    assert [type(error) for error in found] == [Refused, NotCarriedOut, Unavailable, Unavailable]
+    assert [type(error) for error in found] == [CallRefused, NotExecuted, Unavailable, Unavailable]
     assert str(found[0]) == "PutEvents: ResourceNotFoundException"
 
 

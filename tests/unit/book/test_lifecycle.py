@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ordering.book.lifecycle import ECARDS, TRAINING, EcardStatus, Moment, Move, Mover, State, TrainingStatus
+from ordering.book.lifecycle import ECARDS, TRAINING, Actor, EcardStatus, Move, State, StatusChange, TrainingStatus
 from ordering.errors import Conflict
 
 AT = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
@@ -41,7 +41,7 @@ TRAINING_ROWS = {
 
 
 def state(status: EcardStatus) -> State[EcardStatus]:
-    return State(status, 4, (Moment(status, AT),))
+    return State(status, 4, (StatusChange(status, AT),))
 
 
 def test_ecard_statuses() -> None:
@@ -63,8 +63,8 @@ def test_the_table_is_the_contracts(moves: Sequence[Move[Any]], rows: set[tuple[
     assert sorted((str(move.source or "(new)"), str(move.target), str(move.by)) for move in moves) == sorted(rows)
 
 
-@pytest.mark.parametrize(("source", "target", "by"), [*itertools.product(EcardStatus, EcardStatus, Mover)])
-def test_every_move(source: EcardStatus, target: EcardStatus, by: Mover) -> None:
+@pytest.mark.parametrize(("source", "target", "by"), [*itertools.product(EcardStatus, EcardStatus, Actor)])
+def test_every_move(source: EcardStatus, target: EcardStatus, by: Actor) -> None:
     """A move of the table is made, and any other is refused, whoever asks."""
     if (source, target, by) in ECARD_ROWS:
         assert ECARDS.move("a", state(source), target, by, LATER).status is target
@@ -73,11 +73,11 @@ def test_every_move(source: EcardStatus, target: EcardStatus, by: Mover) -> None
             ECARDS.move("a", state(source), target, by, LATER)
 
 
-@pytest.mark.parametrize(("target", "by"), [*itertools.product(EcardStatus, Mover)])
-def test_every_beginning(target: EcardStatus, by: Mover) -> None:
+@pytest.mark.parametrize(("target", "by"), [*itertools.product(EcardStatus, Actor)])
+def test_every_beginning(target: EcardStatus, by: Actor) -> None:
     """An order begins as the table has it, with version 1 and one moment in its history."""
     if ("(new)", target, by) in ECARD_ROWS:
-        assert ECARDS.begin("a", target, by, AT) == State(target, 1, (Moment(target, AT),))
+        assert ECARDS.begin("a", target, by, AT) == State(target, 1, (StatusChange(target, AT),))
     else:
         with pytest.raises(Conflict):
             ECARDS.begin("a", target, by, AT)
@@ -102,7 +102,7 @@ def test_every_beginning(target: EcardStatus, by: Mover) -> None:
 def test_a_refusal_says_what_is_possible(status: EcardStatus, expected: str) -> None:
     """Who is refused a move reads which order it was, what it is, and what it can become."""
     with pytest.raises(Conflict) as raised:
-        ECARDS.move("a", state(status), EcardStatus.DELIVERED, Mover.DELIVERY, AT)
+        ECARDS.move("a", state(status), EcardStatus.DELIVERED, Actor.DELIVERY, AT)
 
     assert str(raised.value) == expected
 
@@ -114,10 +114,12 @@ def test_final_statuses() -> None:
 
 def test_a_move_is_remembered() -> None:
     """A move raises the version and adds its moment to the history."""
-    begun = ECARDS.begin("a", EcardStatus.CREATED, Mover.PARTNER, AT)
-    moved = ECARDS.move("a", begun, EcardStatus.PAYED, Mover.SYSTEM, LATER)
+    begun = ECARDS.begin("a", EcardStatus.CREATED, Actor.PARTNER, AT)
+    moved = ECARDS.move("a", begun, EcardStatus.PAYED, Actor.SYSTEM, LATER)
 
-    assert moved == State(EcardStatus.PAYED, 2, (Moment(EcardStatus.CREATED, AT), Moment(EcardStatus.PAYED, LATER)))
+    assert moved == State(
+        EcardStatus.PAYED, 2, (StatusChange(EcardStatus.CREATED, AT), StatusChange(EcardStatus.PAYED, LATER))
+    )
 
 
 def test_what_stays_is_not_remembered_again() -> None:
@@ -125,14 +127,14 @@ def test_what_stays_is_not_remembered_again() -> None:
     partly = state(EcardStatus.PARTIALLY_DELIVERED)
 
     expected = State(partly.status, 5, partly.history)
-    assert ECARDS.move("a", partly, partly.status, Mover.DELIVERY, LATER) == expected
+    assert ECARDS.move("a", partly, partly.status, Actor.DELIVERY, LATER) == expected
     assert partly.touched() == expected
 
 
 def test_a_state_is_stored_and_read() -> None:
     """A state comes back from its item as it was, its times in UTC."""
-    begun = TRAINING.begin("1", TrainingStatus.NEW, Mover.PARTNER, AT)
-    done = TRAINING.move("1", begun, TrainingStatus.COMPLETED, Mover.SYSTEM, LATER)
+    begun = TRAINING.begin("1", TrainingStatus.NEW, Actor.PARTNER, AT)
+    done = TRAINING.move("1", begun, TrainingStatus.COMPLETED, Actor.SYSTEM, LATER)
 
     assert done.to_item() == {
         "status": "Completed",

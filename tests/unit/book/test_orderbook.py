@@ -16,8 +16,8 @@ from ordering.aws.dynamodb import ABSENT, Delete, NoAnswer, Put, Send, ServiceFa
 from ordering.book import orderbook
 from ordering.book.orderbook import Collision, Draft, OrderBook, Ticket
 from ordering.clock import Deadline
-from ordering.entry.wiring import Services
 from ordering.errors import Unavailable
+from support.services import Services
 
 START = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
 

@@ -14,18 +14,27 @@ from hypothesis import strategies as st
 
 from ordering.aws.dynamodb import Put, Table
 from ordering.book.orderbook import Draft, OrderBook
-from ordering.book.sorted_lists import NEWEST_FIRST, OLDEST_FIRST, REMEMBERED, By, Part, SortedList, Wanted, decisive
+from ordering.book.sorted_lists import (
+    NEWEST_FIRST,
+    OLDEST_FIRST,
+    REMEMBERED,
+    ListPart,
+    ListRequest,
+    SortedList,
+    SortKey,
+    decisive,
+)
 from ordering.deals import orders as deal_orders
 from ordering.deals import products as deal_products
 from ordering.deals.orders import DealOrder, DealOrders, Lines, NewLine
-from ordering.deals.products import DealProducts, NewProduct, Product
-from ordering.money import Price
+from ordering.deals.products import DealProduct, DealProducts, NewProduct
+from ordering.money import Money
 from support.aws.fake_connections import Recorder
 from support.aws.memory import Memory
 from support.deals import Watch
 
 TABLE = "Table"
-BY_DISCOUNT = (By("discount"),)
+BY_DISCOUNT = (SortKey("discount"),)
 FEW = settings(
     max_examples=40,
     deadline=None,
@@ -72,7 +81,7 @@ PRODUCT_FIELDS: Shown = {
 }
 
 
-def expected(items: Iterable[Any], order: Sequence[By], fields: Shown) -> list[int]:
+def expected(items: Iterable[Any], order: Sequence[SortKey], fields: Shown) -> list[int]:
     """Sort by comparing pairs, field by field: nothing before anything, and the id between what is alike."""
 
     def compare(one: Any, other: Any) -> int:
@@ -87,15 +96,17 @@ def expected(items: Iterable[Any], order: Sequence[By], fields: Shown) -> list[i
     return [one.id for one in sorted(items, key=cmp_to_key(compare))]
 
 
-def orders_by(fields: Shown) -> st.SearchStrategy[tuple[By, ...]]:
-    return st.lists(st.builds(By, st.sampled_from(sorted(fields)), st.booleans()), min_size=1, max_size=4).map(tuple)
+def orders_by(fields: Shown) -> st.SearchStrategy[tuple[SortKey, ...]]:
+    return st.lists(st.builds(SortKey, st.sampled_from(sorted(fields)), st.booleans()), min_size=1, max_size=4).map(
+        tuple
+    )
 
 
-def read_whole(part: Callable[[Wanted], Part[Any]], order: tuple[By, ...], count: int) -> list[int]:
+def read_whole(part: Callable[[ListRequest], ListPart[Any]], order: tuple[SortKey, ...], count: int) -> list[int]:
     """Read page after page while there is more."""
     found: list[int] = []
     for first in range(0, 10_000, count):
-        page = part(Wanted(first, count, order))
+        page = part(ListRequest(first, count, order))
         found += [one.id for one in page.items]
         if not page.more:
             return found
@@ -114,7 +125,7 @@ PRODUCT = st.builds(
     max_markup=PERCENT,
     cost=PERCENT,
     cost_currency=st.none() | st.sampled_from(["EUR", "PLN"]),
-    prices=st.lists(st.sampled_from(["1", "10", "9.5"]).map(lambda text: Price("EUR", Decimal(text))), max_size=1).map(
+    prices=st.lists(st.sampled_from(["1", "10", "9.5"]).map(lambda text: Money("EUR", Decimal(text))), max_size=1).map(
         tuple
     ),
 )
@@ -127,7 +138,7 @@ PRODUCT = st.builds(
     order=orders_by(PRODUCT_FIELDS),
     count=st.integers(1, 8),
 )
-def test_products(products: list[NewProduct], changed: set[int], order: tuple[By, ...], count: int) -> None:
+def test_products(products: list[NewProduct], changed: set[int], order: tuple[SortKey, ...], count: int) -> None:
     """Products are sorted by every field and by several, whatever they have none of, on pages of any size."""
     watch = Watch()
     shop = DealProducts(Table(Memory(), TABLE), "crm", watch)
@@ -149,7 +160,7 @@ def test_products(products: list[NewProduct], changed: set[int], order: tuple[By
     count=st.integers(1, 8),
 )
 def test_orders(
-    discounts: list[Decimal], removed: set[int], changed: set[int], order: tuple[By, ...], count: int
+    discounts: list[Decimal], removed: set[int], changed: set[int], order: tuple[SortKey, ...], count: int
 ) -> None:
     """Orders are sorted by every field and by several, removed ones left out, on pages of any size."""
     watch = Watch()
@@ -181,7 +192,7 @@ def test_orders(
     count=st.integers(1, 8),
 )
 def test_line_items(
-    lines: list[tuple[NewProduct, str, str, int]], order: tuple[By, ...], count: int
+    lines: list[tuple[NewProduct, str, str, int]], order: tuple[SortKey, ...], count: int
 ) -> None:  # fmt: skip
     """Line items are sorted by every field and by several, their value among them, on pages of any size."""
     watch = Watch()
@@ -196,10 +207,10 @@ def test_line_items(
     assert expected(made, order, LINE_FIELDS) == read_whole(lambda wanted: of_order.part(wanted, "me"), order, count)
 
 
-def sold(product: NewProduct) -> Product:
+def sold(product: NewProduct) -> DealProduct:
     now = Watch()()
     parts = {name: getattr(product, name) for name in NewProduct.__dataclass_fields__}
-    return Product(**parts, id=1, created=now, updated=now)
+    return DealProduct(**parts, id=1, created=now, updated=now)
 
 
 @pytest.mark.parametrize(
@@ -219,15 +230,15 @@ def test_every_field_is_sortable(sortable: dict[str, Any], shown: Shown) -> None
 @pytest.mark.parametrize(
     ("order", "whole"),
     [
-        ([], [By("id")]),
-        ([By("name")], [By("name"), By("id")]),
-        ([By("name", descending=True)], [By("name", descending=True), By("id")]),
-        ([By("id")], [By("id")]),
-        ([By("id", descending=True), By("name")], [By("id", descending=True)]),
-        ([By("a"), By("id"), By("b"), By("id")], [By("a"), By("id")]),
+        ([], [SortKey("id")]),
+        ([SortKey("name")], [SortKey("name"), SortKey("id")]),
+        ([SortKey("name", descending=True)], [SortKey("name", descending=True), SortKey("id")]),
+        ([SortKey("id")], [SortKey("id")]),
+        ([SortKey("id", descending=True), SortKey("name")], [SortKey("id", descending=True)]),
+        ([SortKey("a"), SortKey("id"), SortKey("b"), SortKey("id")], [SortKey("a"), SortKey("id")]),
     ],
 )
-def test_decisive(order: list[By], whole: list[By]) -> None:
+def test_decisive(order: list[SortKey], whole: list[SortKey]) -> None:
     """An order ends with the id, which settles what is left of ties; nothing behind it counts."""
     assert decisive(order) == tuple(whole)
 
@@ -244,8 +255,8 @@ class Setting:
             self.orders.place(100 + number, Decimal(count - number) / 100)
         self.orders.book.settle()
 
-    def ids(self, first: int, count: int, order: tuple[By, ...] = BY_DISCOUNT, reader: str = "me") -> list[int]:
-        return [one.id for one in self.orders.part(Wanted(first, count, order), reader).items]
+    def ids(self, first: int, count: int, order: tuple[SortKey, ...] = BY_DISCOUNT, reader: str = "me") -> list[int]:
+        return [one.id for one in self.orders.part(ListRequest(first, count, order), reader).items]
 
     def remembered(self) -> dict[tuple[str, str], dict[str, Any]]:
         return {key: item for key, item in self.memory.scan(TABLE) if key[0].startswith("SORTED#")}
@@ -271,7 +282,7 @@ def test_stable_while_orders_are_changed(setting: Setting) -> None:
     setting.orders.change(2, Decimal(0))
     setting.orders.change(5, Decimal(90))
 
-    page = setting.orders.part(Wanted(2, 2, BY_DISCOUNT), "me").items
+    page = setting.orders.part(ListRequest(2, 2, BY_DISCOUNT), "me").items
     assert [(3, Decimal("0.03")), (2, Decimal(0))] == [(one.id, one.discount) for one in page]
 
 
@@ -304,10 +315,10 @@ def test_newest_first_stays_together(setting: Setting) -> None:
 
 def test_whether_there_is_more(setting: Setting) -> None:
     """A page says whether there is more behind it, in every order, and when it is recalled."""
-    for order in (OLDEST_FIRST, NEWEST_FIRST, BY_DISCOUNT, (By("created_at", descending=True),)):
-        more = [setting.orders.part(Wanted(first, 2, order), "me").more for first in (0, 2, 4, 6)]
+    for order in (OLDEST_FIRST, NEWEST_FIRST, BY_DISCOUNT, (SortKey("created_at", descending=True),)):
+        more = [setting.orders.part(ListRequest(first, 2, order), "me").more for first in (0, 2, 4, 6)]
         assert more == [True, True, False, False]
-        assert not setting.orders.part(Wanted(0, 5, order), "me").more
+        assert not setting.orders.part(ListRequest(0, 5, order), "me").more
 
 
 def test_two_readers(setting: Setting) -> None:
@@ -323,9 +334,9 @@ def test_two_readers(setting: Setting) -> None:
 def test_two_orders_of_one_reader(setting: Setting) -> None:
     """Sequences of different orders do not disturb each other."""
     setting.ids(0, 2)
-    setting.ids(0, 2, (By("discount", descending=True),))
+    setting.ids(0, 2, (SortKey("discount", descending=True),))
 
-    assert [setting.ids(2, 2), setting.ids(2, 2, (By("discount", descending=True),))] == [[3, 2], [3, 4]]
+    assert [setting.ids(2, 2), setting.ids(2, 2, (SortKey("discount", descending=True),))] == [[3, 2], [3, 4]]
 
 
 def test_remembered_for_a_while(setting: Setting) -> None:
@@ -442,7 +453,7 @@ def test_a_shorter_sequence_after_a_longer_one() -> None:
 
     assert setting.ids(900, 200) == whole(setting)[900:]
     assert setting.ids(1_000, 100) == []
-    assert not setting.orders.part(Wanted(900, 200, BY_DISCOUNT), "me").more
+    assert not setting.orders.part(ListRequest(900, 200, BY_DISCOUNT), "me").more
 
 
 def test_read_in_the_service_s_own_pages() -> None:
@@ -454,7 +465,7 @@ def test_read_in_the_service_s_own_pages() -> None:
     fields: dict[str, Callable[[dict[str, Any]], Any]] = {"id": lambda one: one["id"], "rank": lambda one: one["rank"]}
     listed = SortedList(Table(memory, TABLE), book, "book", lambda entry: entry["value"], fields, "me", Watch())
 
-    found = [one["id"] for first in (0, 4, 8) for one in listed.part(Wanted(first, 4, (By("rank"),))).items]
+    found = [one["id"] for first in (0, 4, 8) for one in listed.part(ListRequest(first, 4, (SortKey("rank"),))).items]
     assert found == list(range(10, 0, -1))
 
 
@@ -463,7 +474,8 @@ def test_chosen_ones(setting: Setting) -> None:
     only = frozenset({1, 3, 5, 77, 2**53})
 
     assert [
-        [one.id for one in setting.orders.part(Wanted(first, 2, BY_DISCOUNT, only), "me").items] for first in (0, 2)
+        [one.id for one in setting.orders.part(ListRequest(first, 2, BY_DISCOUNT, only), "me").items]
+        for first in (0, 2)
     ] == [[5, 3], [1]]
     assert setting.remembered() == {}
 
@@ -478,7 +490,7 @@ def test_line_items_are_remembered_by_their_positions(setting: Setting) -> None:
     lines = lines_of(setting)
     made = [lines.add(NewLine(product, Decimal(10 - n), "EUR", Decimal(0), 1)).id for n in range(5)]
 
-    pages = [lines.part(Wanted(first, 2, (By("price"),)), "me") for first in (0, 2, 4)]
+    pages = [lines.part(ListRequest(first, 2, (SortKey("price"),)), "me") for first in (0, 2, 4)]
 
     assert [one.id for page in pages for one in page.items] == made[::-1]
     assert [page.more for page in pages] == [True, True, False]

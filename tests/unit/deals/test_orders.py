@@ -9,24 +9,24 @@ import pytest
 
 from ordering.aws.dynamodb import Table
 from ordering.book.orderbook import GRACE
-from ordering.book.sorted_lists import Wanted
+from ordering.book.sorted_lists import ListRequest
 from ordering.clock import Deadline
 from ordering.deals import orders as deal_orders
 from ordering.deals.orders import DealOrders, DealTaken, NewLine, OrderFull, account_of
-from ordering.deals.products import DealProducts, NewProduct, Product
+from ordering.deals.products import DealProduct, DealProducts, NewProduct
 from ordering.errors import NotFound, Unavailable
 from ordering.identifiers import LARGEST_NUMBER, LARGEST_SAFE_NUMBER
-from ordering.money import Price
+from ordering.money import Money
 from support.aws.faults import Crash, Faulty, answer_lost, conflict, cut, failed, interrupted, refused, throttled
 from support.aws.memory import Memory
 from support.deals import Watch
 
 TABLE = "Table"
 FIVE = Decimal(5)
-PRODUCT = Product(
+PRODUCT = DealProduct(
     id=1,
     name="Licence",
-    prices=(Price("EUR", Decimal(10)),),
+    prices=(Money("EUR", Decimal(10)),),
     created=datetime(2024, 1, 1, tzinfo=UTC),
     updated=datetime(2024, 1, 1, tzinfo=UTC),
 )
@@ -49,14 +49,14 @@ class Setting:
     def deals(self) -> list[tuple[int, int]]:
         """Return all orders by id and deal, as a list shows them once every grace is over."""
         self.watch.pass_(GRACE.total_seconds() + 1)
-        return [(one.id, one.deal_id) for one in self.fast.part(Wanted(0, 100), "me").items]
+        return [(one.id, one.deal_id) for one in self.fast.part(ListRequest(0, 100), "me").items]
 
     def order_of(self, deal: int) -> list[int]:
-        return [one.id for one in self.fast.part(Wanted(0, 100), "me", deal).items]
+        return [one.id for one in self.fast.part(ListRequest(0, 100), "me", deal).items]
 
     def lines(self, order_id: int = 1) -> list[int]:
         self.watch.pass_(GRACE.total_seconds() + 1)
-        return [one.id for one in self.fast.lines(order_id).part(Wanted(0, 100), "me").items]
+        return [one.id for one in self.fast.lines(order_id).part(ListRequest(0, 100), "me").items]
 
     def nothing_left_to_go_wrong(self) -> bool:
         """Tell whether every planned fault has happened."""
@@ -337,7 +337,7 @@ def test_accounts_are_apart(ordered: Setting) -> None:
     other.place(12, Decimal(1))
     ordered.fast.lines(1).add(NEW)
 
-    assert list(other.lines(1).part(Wanted(0, 10), "me").items) == []
+    assert list(other.lines(1).part(ListRequest(0, 10), "me").items) == []
     assert (FIVE, Decimal(1)) == (ordered.fast.order(1).discount, other.order(1).discount)
 
 
@@ -401,7 +401,7 @@ def test_product_with_a_mishap(setting: Setting, operation: str, mishap: object)
     setting.faulty.meet(operation, mishap)  # type: ignore[arg-type] # each is a fault
     added = shop.add(NewProduct(name="Licence"))
     setting.watch.pass_(GRACE.total_seconds() + 1)
-    assert [one.id for one in shop.part(Wanted(0, 9), "me").items] == [added.id]
+    assert [one.id for one in shop.part(ListRequest(0, 9), "me").items] == [added.id]
 
     setting.faulty.meet("UpdateItem", mishap)  # type: ignore[arg-type] # each is a fault
     assert shop.change(added.id, {"sku": "x"}) == shop.product(added.id)

@@ -10,12 +10,12 @@ from decimal import Decimal
 import pytest
 
 from ordering.aws.dynamodb import Table
-from ordering.book.lifecycle import EcardStatus, Moment
+from ordering.book.lifecycle import EcardStatus, StatusChange
 from ordering.ecards.assignment import STOCKS_AT_ONCE, Assignment
-from ordering.ecards.catalogue import Ecard, EcardCatalogue, FaceValue, Wish
+from ordering.ecards.catalogue import Ecard, EcardCatalogue, FaceValue, RequestedCard
 from ordering.ecards.certificates import Certificates, Ranges, Stock, read_shelves, size
 from ordering.ecards.orders import EcardOrders, EcardRequest
-from ordering.ecards.records import EcardOrder, Held, Participant
+from ordering.ecards.records import EcardOrder, EcardParticipant, HeldCertificates
 from ordering.errors import NotFound
 from support.aws.fake_connections import Recorder
 from support.aws.faults import Faulty, interrupted, refused
@@ -25,7 +25,7 @@ START = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
 MANY = [Stock(1, f"{number:03}") for number in range(100)]
 A, B = MANY[:2]
 CARDS = [Ecard(1, "Books", "", "ruble", tuple(FaceValue(stock.face_value, Decimal(1)) for stock in MANY))]
-JOHN = Participant("john@example.com", "John Doe", "79251153242")
+JOHN = EcardParticipant("john@example.com", "John Doe", "79251153242")
 
 
 class Labels:
@@ -60,7 +60,7 @@ class Shop:
         catalogue.publish(CARDS)
         orders = self.company(company)
         orders.top_up(order_id, Decimal(money))
-        wishes = [Wish(stock.card_id, stock.face_value, count) for stock, count in wanted]
+        wishes = [RequestedCard(stock.card_id, stock.face_value, count) for stock, count in wanted]
         orders.place(EcardRequest(order_id, JOHN, wishes), company_name="Acme", catalogue=catalogue)
 
     def park(self, order_id: str, *wanted: tuple[Stock, int], company: str = "acme") -> None:
@@ -103,8 +103,8 @@ def test_a_paid_order_gets_its_certificates(shop: Shop) -> None:
     order = shop.assignment.assign("acme", "a")
 
     assert order == shop.order("a")
-    assert order.assigned == (Held(A, ((1, 3),)), Held(B, ((1, 3),)))
-    assert order.state.history[-1] == Moment(EcardStatus.READY, shop.now)
+    assert order.assigned == (HeldCertificates(A, ((1, 3),)), HeldCertificates(B, ((1, 3),)))
+    assert order.state.history[-1] == StatusChange(EcardStatus.READY, shop.now)
     assert (shop.free(A), shop.free(B)) == (((4, 10),), ((4, 10),))
     assert [entry.status for entry in shop.company().page(0, 9).items] == [EcardStatus.READY]
 
@@ -174,7 +174,7 @@ def test_an_order_waits_for_the_first_short_stock(shop: Shop) -> None:
     before = shop.order("a")
 
     assert (shop.parked(A), shop.parked(B), before.parked) == (["a"], [], A)
-    assert before.state.history[-1] == Moment(EcardStatus.AWAITING, shop.now)
+    assert before.state.history[-1] == StatusChange(EcardStatus.AWAITING, shop.now)
     assert shop.assignment.assign("acme", "a") == before
 
 
@@ -188,7 +188,7 @@ def test_stock_moves_waiting_orders_on(shop: Shop) -> None:
 
     assert shop.parked(A) == ["a"]
     assert [shop.order("c", "other").status, shop.order("b").status] == [EcardStatus.READY] * 2
-    assert shop.order("c", "other").assigned == (Held(A, ((1, 2),)),)
+    assert shop.order("c", "other").assigned == (HeldCertificates(A, ((1, 2),)),)
 
 
 def test_one_that_needs_more_holds_nobody_up(shop: Shop) -> None:
@@ -361,7 +361,7 @@ def test_what_returns_goes_to_whoever_waits(shop: Shop) -> None:
     shop.park("b", (A, 2), company="other")
     shop.company().cancel("a")
 
-    assert shop.order("b", "other").assigned == (Held(A, ((1, 2),)),)
+    assert shop.order("b", "other").assigned == (HeldCertificates(A, ((1, 2),)),)
 
 
 def test_two_return_the_same_order(shop: Shop) -> None:

@@ -8,7 +8,16 @@ from decimal import Decimal
 import pytest
 
 from ordering.aws.dynamodb import Table
-from ordering.ecards.catalogue import FRESH_FOR, Ecard, EcardCatalogue, FaceValue, Line, NotOnOffer, RecentEcards, Wish
+from ordering.ecards.catalogue import (
+    FRESH_FOR,
+    Ecard,
+    EcardCatalogue,
+    FaceValue,
+    NotOnOffer,
+    PricedLine,
+    RecentEcards,
+    RequestedCard,
+)
 from support.aws.fake_connections import Recorder
 from support.aws.memory import Memory
 
@@ -73,12 +82,12 @@ def test_companies_have_their_own(table: Table, catalogue: EcardCatalogue) -> No
 def test_prices(catalogue: EcardCatalogue) -> None:
     """Lines come in the order of the wishes, each with its card's name and its own price; one card may come twice."""
     catalogue.publish([BOOKS, FILMS])
-    wishes = [Wish(2, "3", 7), Wish(1, "100 ₽", 1), Wish(2, "3", 1)]
+    wishes = [RequestedCard(2, "3", 7), RequestedCard(1, "100 ₽", 1), RequestedCard(2, "3", 1)]
 
     assert catalogue.price(wishes) == (
-        Line(2, "3", 7, "Films", Decimal("0.10")),
-        Line(1, "100 ₽", 1, "Books", Decimal("110.50")),
-        Line(2, "3", 1, "Films", Decimal("0.10")),
+        PricedLine(2, "3", 7, "Films", Decimal("0.10")),
+        PricedLine(1, "100 ₽", 1, "Books", Decimal("110.50")),
+        PricedLine(2, "3", 1, "Films", Decimal("0.10")),
     )
 
 
@@ -87,7 +96,14 @@ def test_what_is_not_on_offer(catalogue: EcardCatalogue) -> None:
     catalogue.publish([BOOKS, FILMS])
 
     with pytest.raises(NotOnOffer) as raised:
-        catalogue.price([Wish(3, "3", 1), Wish(1, "500 ₽", 1), Wish(1, "3", 1), Wish(2, "100 ₽", 1)])
+        catalogue.price(
+            [
+                RequestedCard(3, "3", 1),
+                RequestedCard(1, "500 ₽", 1),
+                RequestedCard(1, "3", 1),
+                RequestedCard(2, "100 ₽", 1),
+            ]
+        )
     assert raised.value.wishes == ((0, "card"), (2, "face value"), (3, "face value"))
 
 

@@ -19,8 +19,8 @@ from ordering.ecards.certificates import (
     Certificates,
     Duplicates,
     Ranges,
-    Shelf,
     Stock,
+    StockLevel,
     merge,
     read_shelves,
     size,
@@ -68,7 +68,7 @@ def certificates(table: Table) -> Certificates:
     return Certificates(table, SEALER)
 
 
-def shelf(table: Table, stock: Stock = HUNDRED) -> Shelf:
+def shelf(table: Table, stock: Stock = HUNDRED) -> StockLevel:
     return read_shelves(table, [stock])[stock]
 
 
@@ -138,7 +138,7 @@ def test_skipping(ranges: Ranges, count: int) -> None:
 
 def test_a_stock_that_nobody_loaded(table: Table) -> None:
     """Of an unknown stock nothing is free."""
-    assert shelf(table) == Shelf(HUNDRED)
+    assert shelf(table) == StockLevel(HUNDRED)
 
 
 def test_what_is_loaded_is_free(table: Table, certificates: Certificates) -> None:
@@ -210,7 +210,7 @@ def test_duplicates(table: Table, certificates: Certificates) -> None:
 
     assert raised.value.indexes == (2, 3, 4)
     assert "sesame" not in str(raised.value)
-    assert shelf(table) == Shelf(HUNDRED)
+    assert shelf(table) == StockLevel(HUNDRED)
 
 
 @pytest.mark.parametrize(("batch", "codes"), [("l1", []), ("l1", ["a", ""]), ("", ["a"]), ("x" * 201, ["a"])])

@@ -11,23 +11,31 @@ from typing import Any
 import pytest
 
 from ordering.aws.dynamodb import Check, NoAnswer, Put, Table, TransactionRefused
-from ordering.book.lifecycle import EcardStatus, Moment
+from ordering.book.lifecycle import EcardStatus, StatusChange
 from ordering.book.orderbook import OrderBook
 from ordering.ecards import records as ecard_records
-from ordering.ecards.catalogue import Ecard, EcardCatalogue, FaceValue, Line, NotOnOffer, RecentEcards, Wish
+from ordering.ecards.catalogue import (
+    Ecard,
+    EcardCatalogue,
+    FaceValue,
+    NotOnOffer,
+    PricedLine,
+    RecentEcards,
+    RequestedCard,
+)
 from ordering.ecards.certificates import Certificates, Stock, read_shelves, size
 from ordering.ecards.orders import EcardOrders, EcardRequest
-from ordering.ecards.records import EcardOrder, EcardSummary, Held, Participant, order_of
-from ordering.entry.wiring import Services
+from ordering.ecards.records import EcardOrder, EcardParticipant, EcardSummary, HeldCertificates, order_of
 from ordering.errors import Conflict, KeyReused, NotFound, Unavailable
 from support.aws.fake_connections import Recorder
 from support.aws.faults import Faulty, answer_lost, conflict, interrupted, refused
 from support.aws.memory import Memory
+from support.services import Services
 
 START = datetime(2026, 1, 1, 12, 0, 0, 123456, tzinfo=UTC)
 HUNDRED, FIFTY = Stock(1, "100 ₽"), Stock(1, "50 ₽")
 BOOKS = Ecard(1, "Books", "", "ruble", (FaceValue("100 ₽", Decimal(110)), FaceValue("50 ₽", Decimal("50.55"))))
-JOHN = Participant("john@example.com", "John Doe", "79251153242")
+JOHN = EcardParticipant("john@example.com", "John Doe", "79251153242")
 FIRST, SECOND, THIRD = (f"{number:08x}-a5c1-4d97-b1fb-4f6772dffbeb" for number in (1, 2, 3))
 
 
@@ -57,10 +65,10 @@ class Company:
         self.catalogue = EcardCatalogue(self.table, self.name, RecentEcards(seconds=lambda: 0.0))
         self.catalogue.publish([BOOKS])
 
-    def place(self, order_id: str = FIRST, quantity: int = 1, *, participant: Participant = JOHN) -> EcardOrder:
-        return self.place_wishes(order_id, Wish(1, "100 ₽", quantity), participant=participant)
+    def place(self, order_id: str = FIRST, quantity: int = 1, *, participant: EcardParticipant = JOHN) -> EcardOrder:
+        return self.place_wishes(order_id, RequestedCard(1, "100 ₽", quantity), participant=participant)
 
-    def place_wishes(self, order_id: str, *wishes: Wish, participant: Participant = JOHN) -> EcardOrder:
+    def place_wishes(self, order_id: str, *wishes: RequestedCard, participant: EcardParticipant = JOHN) -> EcardOrder:
         request = EcardRequest(order_id, participant, wishes)
         return self.orders.place(request, company_name="Acme", catalogue=self.catalogue)
 
@@ -107,7 +115,7 @@ def later(company: Company, minutes: int) -> datetime:
 def test_a_covered_order_is_paid(company: Company) -> None:
     """An order that the balance covers to the cent is Payed and debited as it is created."""
     company.top_up("160.55")
-    order = company.place_wishes(FIRST, Wish(1, "100 ₽", 1), Wish(1, "50 ₽", 1))
+    order = company.place_wishes(FIRST, RequestedCard(1, "100 ₽", 1), RequestedCard(1, "50 ₽", 1))
 
     assert order == EcardOrder(
         id=FIRST,
@@ -117,13 +125,13 @@ def test_a_covered_order_is_paid(company: Company) -> None:
         state=order.state,
         participant=JOHN,
         login="john@example.com_Acme",
-        lines=(Line(1, "100 ₽", 1, "Books", Decimal(110)), Line(1, "50 ₽", 1, "Books", Decimal("50.55"))),
+        lines=(PricedLine(1, "100 ₽", 1, "Books", Decimal(110)), PricedLine(1, "50 ₽", 1, "Books", Decimal("50.55"))),
         total=Decimal("160.55"),
         debited=Decimal("160.55"),
         fingerprint=order.fingerprint,
     )
     assert (order.status, order.state.version) == (EcardStatus.PAYED, 1)
-    assert order.state.history == (Moment(EcardStatus.PAYED, START),)
+    assert order.state.history == (StatusChange(EcardStatus.PAYED, START),)
     assert (company.orders.order(FIRST), company.amount) == (order, Decimal(0))
     assert [(entry.purpose, entry.amount) for entry in company.orders.balance.entries()] == [
         (f"debit#{FIRST}", Decimal("-160.55")),
@@ -137,7 +145,7 @@ def test_an_order_that_is_not_covered_waits(company: Company) -> None:
     order = company.place()
 
     assert (order.status, order.debited, company.amount) == (EcardStatus.CREATED, Decimal(0), Decimal("109.99"))
-    assert (company.orders.order(FIRST), order.state.history) == (order, (Moment(EcardStatus.CREATED, START),))
+    assert (company.orders.order(FIRST), order.state.history) == (order, (StatusChange(EcardStatus.CREATED, START),))
     assert [(item["orderId"], item["total"]) for item in company.partition("WAITING#acme")] == [(FIRST, 11_000)]
 
 
@@ -160,10 +168,12 @@ def test_a_new_order_passes_one_that_waits(company: Company) -> None:
 
 def test_the_total_is_exact(company: Company) -> None:
     """The total is the sum of price times quantity, exactly, for the largest order too; a card may come twice."""
-    order = company.place_wishes(FIRST, *[Wish(1, "50 ₽", 1_000)] * 100)
+    order = company.place_wishes(FIRST, *[RequestedCard(1, "50 ₽", 1_000)] * 100)
 
     assert (order.total, order.quantity) == (Decimal(5_055_000), 100_000)
-    assert company.place_wishes(SECOND, Wish(1, "50 ₽", 3), Wish(1, "50 ₽", 4)).total == Decimal("353.85")
+    assert company.place_wishes(SECOND, RequestedCard(1, "50 ₽", 3), RequestedCard(1, "50 ₽", 4)).total == Decimal(
+        "353.85"
+    )
 
 
 def test_creating_takes_three_round_trips(company: Company) -> None:
@@ -179,7 +189,9 @@ def test_creating_takes_three_round_trips(company: Company) -> None:
 def test_what_is_not_on_offer_creates_nothing(company: Company) -> None:
     """An order for what the catalogue does not have is refused and leaves no trace."""
     with pytest.raises(NotOnOffer) as raised:
-        company.place_wishes(FIRST, Wish(1, "100 ₽", 1), Wish(1, "3", 1), Wish(9, "100 ₽", 1))
+        company.place_wishes(
+            FIRST, RequestedCard(1, "100 ₽", 1), RequestedCard(1, "3", 1), RequestedCard(9, "100 ₽", 1)
+        )
 
     assert raised.value.wishes == ((1, "face value"), (2, "card"))
     with pytest.raises(NotFound):
@@ -203,8 +215,8 @@ def test_the_same_order_again(company: Company) -> None:
     "change",
     [
         lambda company: company.place(FIRST, 2),
-        lambda company: company.place_wishes(FIRST, Wish(1, "50 ₽", 1)),
-        lambda company: company.place_wishes(FIRST, Wish(1, "100 ₽", 1), Wish(1, "100 ₽", 1)),
+        lambda company: company.place_wishes(FIRST, RequestedCard(1, "50 ₽", 1)),
+        lambda company: company.place_wishes(FIRST, RequestedCard(1, "100 ₽", 1), RequestedCard(1, "100 ₽", 1)),
         lambda company: company.place(participant=replace(JOHN, email="x@example.com")),
         lambda company: company.place(participant=replace(JOHN, name="x")),
         lambda company: company.place(participant=replace(JOHN, phone="x")),
@@ -326,7 +338,7 @@ def test_a_top_up_pays_what_waits(company: Company) -> None:
 
     order = company.orders.order(FIRST)
     assert (order.status, order.debited, company.amount) == (EcardStatus.PAYED, Decimal(110), Decimal(10))
-    assert order.state.history == (Moment(EcardStatus.CREATED, START), Moment(EcardStatus.PAYED, at))
+    assert order.state.history == (StatusChange(EcardStatus.CREATED, START), StatusChange(EcardStatus.PAYED, at))
     assert (company.statuses(), company.partition("WAITING#acme")) == (["Payed"], [])
 
 
@@ -475,8 +487,8 @@ def test_on_their_way_and_handed_over(company: Company) -> None:
     """Certificates on their way are the order's next ones; arrived, they count as handed over."""
     order = on_their_way(company)
     assert (order.status, order.delivered, order.handing) == (EcardStatus.READY, 0, 2)
-    assert order.on_their_way() == (Held(HUNDRED, ((1, 2),)),)
-    assert order.undelivered() == (Held(HUNDRED, ((1, 3),)),)
+    assert order.on_their_way() == (HeldCertificates(HUNDRED, ((1, 2),)),)
+    assert order.undelivered() == (HeldCertificates(HUNDRED, ((1, 3),)),)
     order = company.orders.end_hand_over(order)
     assert (order.status, order.delivered, order.handing) == (EcardStatus.PARTIALLY_DELIVERED, 2, 0)
     order = company.orders.end_hand_over(company.orders.begin_hand_over(order, 1))
@@ -487,12 +499,14 @@ def test_on_their_way_and_handed_over(company: Company) -> None:
 
 def test_chosen_by_rank(company: Company) -> None:
     """Certificates are counted over all stocks of an order and all of a stock's ranges."""
-    order = replace(company.ready(1), assigned=(Held(HUNDRED, ((1, 2), (5, 7))), Held(FIFTY, ((3, 4),))))
+    order = replace(
+        company.ready(1), assigned=(HeldCertificates(HUNDRED, ((1, 2), (5, 7))), HeldCertificates(FIFTY, ((3, 4),)))
+    )
 
     assert order.certificates(0, 7) == order.assigned
-    assert order.certificates(1, 2) == (Held(HUNDRED, ((2, 2), (5, 5))),)
-    assert order.certificates(4, 2) == (Held(HUNDRED, ((7, 7),)), Held(FIFTY, ((3, 3),)))
-    assert order.certificates(6, 9) == (Held(FIFTY, ((4, 4),)),)
+    assert order.certificates(1, 2) == (HeldCertificates(HUNDRED, ((2, 2), (5, 5))),)
+    assert order.certificates(4, 2) == (HeldCertificates(HUNDRED, ((7, 7),)), HeldCertificates(FIFTY, ((3, 3),)))
+    assert order.certificates(6, 9) == (HeldCertificates(FIFTY, ((4, 4),)),)
     assert (order.certificates(7, 1), order.certificates(2, 0)) == ((), ())
 
 
@@ -543,7 +557,7 @@ def test_taken_back_after_a_cancellation(company: Company) -> None:
     on_their_way(company)
     company.faulty.meet("TransactWriteItems", refused(Unavailable()), after=1)
     order = company.orders.cancel(FIRST)
-    assert (order.returning, company.free()) == ((Held(HUNDRED, ((3, 3),)),), 0)
+    assert (order.returning, company.free()) == ((HeldCertificates(HUNDRED, ((3, 3),)),), 0)
     order = company.orders.undo_hand_over(order, UNSENT)
 
     assert (order.returning, order.handing, company.free()) == ((), 0, 3)
@@ -593,7 +607,7 @@ def test_an_unpaid_order_is_cancelled(company: Company) -> None:
     order = company.orders.cancel(FIRST)
     company.top_up(110)
 
-    assert order.state.history == (Moment(EcardStatus.CREATED, START), Moment(EcardStatus.CANCELLED, at))
+    assert order.state.history == (StatusChange(EcardStatus.CREATED, START), StatusChange(EcardStatus.CANCELLED, at))
     assert (company.statuses(), company.amount, company.partition("WAITING#acme")) == (["Cancelled"], Decimal(110), [])
 
 
@@ -616,7 +630,7 @@ def test_undelivered_certificates_return(company: Company) -> None:
     order = company.orders.cancel(FIRST)
 
     assert (order.returning, company.free(), company.amount) == ((), 1, Decimal(1_000))
-    assert (order.delivered, order.assigned) == (2, (Held(HUNDRED, ((1, 3),)),))
+    assert (order.delivered, order.assigned) == (2, (HeldCertificates(HUNDRED, ((1, 3),)),))
 
 
 @pytest.mark.parametrize("end", ["deliver", "cancel"])

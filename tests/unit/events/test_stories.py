@@ -21,17 +21,17 @@ from jsonschema import Draft202012Validator
 
 from ordering.aws.dynamodb import Item, Put, Table, Update
 from ordering.aws.eventbridge import BYTES_AT_MOST, EventBus
-from ordering.aws.kms import Sealer
-from ordering.book.lifecycle import EcardStatus, Moment, State, TrainingStatus
-from ordering.ecards.catalogue import Line
+from ordering.aws.kms import EnvelopeSealer
+from ordering.book.lifecycle import EcardStatus, State, StatusChange, TrainingStatus
+from ordering.ecards.catalogue import PricedLine
 from ordering.ecards.certificates import Stock
-from ordering.ecards.records import EcardOrder, EcardRecords, Held, Participant
+from ordering.ecards.records import EcardOrder, EcardParticipant, EcardRecords, HeldCertificates
 from ordering.errors import Unavailable
 from ordering.events import shapes as event_shapes
 from ordering.events.incoming_shapes import SHAPES, sealing_context
 from ordering.events.publisher import Publisher
 from ordering.events.shapes import STATUSES, TYPES, schema, stale, type_of, write
-from ordering.events.stories import Event, Story, event_id, name_of, read_story
+from ordering.events.stories import Event, OrderHistory, event_id, name_of, read_history
 from ordering.fulfilment.incoming import MAIL_KINDS
 from ordering_tools.local.sources.event_patterns import matches, read_pattern
 from support.aws.faults import Crash, Faulty, lost, refused
@@ -91,19 +91,19 @@ def line_item(first: int, count: int = 1, filler: str = "") -> Item:
 
 
 def ecard_order(*statuses: EcardStatus) -> EcardOrder:
-    moments = tuple(Moment(status, START + timedelta(seconds=n)) for n, status in enumerate(statuses))
+    moments = tuple(StatusChange(status, START + timedelta(seconds=n)) for n, status in enumerate(statuses))
     return EcardOrder(
         id=ECARD_ID,
         company="acme",
         number=3,
         created=START,
         state=State(statuses[-1], len(statuses), moments),
-        participant=Participant("j@example.com", "John", "1"),
+        participant=EcardParticipant("j@example.com", "John", "1"),
         login="j@example.com_Acme",
-        lines=(Line(1, "100 ₽", 2, "Books", Decimal("110.50")), Line(1, "50 ₽", 1, "Books", Decimal(50))),
+        lines=(PricedLine(1, "100 ₽", 2, "Books", Decimal("110.50")), PricedLine(1, "50 ₽", 1, "Books", Decimal(50))),
         total=Decimal("271.00"),
         fingerprint="f" * 64,
-        assigned=(Held(Stock(1, "100 ₽"), ((1, 2),)),),
+        assigned=(HeldCertificates(Stock(1, "100 ₽"), ((1, 2),)),),
         delivered=1,
         writers=("w",),
     )
@@ -133,8 +133,8 @@ def put_ecards(table: Table, *statuses: EcardStatus) -> None:
     table.put(replace(EcardRecords(table, "acme").new(ecard_order(*statuses)), condition=None))
 
 
-def story(table: Table, order: str) -> Story:
-    found = read_story(table, order)
+def story(table: Table, order: str) -> OrderHistory:
+    found = read_history(table, order)
     assert found
     return found
 
@@ -283,7 +283,7 @@ def test_what_lies_beside_an_order_is_not_told(table: Table) -> None:
 def test_no_order() -> None:
     """An order that is not there has no story."""
     table = Table(Memory(), "OrdersTable")
-    assert (read_story(table, TRAINING), read_story(table, ECARDS)) == (None, None)
+    assert (read_history(table, TRAINING), read_history(table, ECARDS)) == (None, None)
 
 
 @pytest.mark.parametrize("filler", ["", '"' * 60, "₽" * 60])
@@ -478,4 +478,4 @@ def test_the_page_says_how_codes_are_sealed() -> None:
     client = SimpleNamespace(generate_data_key=lambda **request: kms("GenerateDataKey", request))
     sealed = module["seal"](client, "alias/CertificatesKey", ["A", "B"], 1, "100 ₽", "b")
 
-    assert Sealer(kms).open(base64.b64decode(sealed), sealing_context(1, "100 ₽", "b")) == b'["A", "B"]'
+    assert EnvelopeSealer(kms).open(base64.b64decode(sealed), sealing_context(1, "100 ₽", "b")) == b'["A", "B"]'

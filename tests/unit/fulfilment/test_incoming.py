@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from ordering.aws.dynamodb import Table
-from ordering.aws.kms import Sealer
+from ordering.aws.kms import EnvelopeSealer
 from ordering.book.lifecycle import TrainingStatus
 from ordering.ecards.certificates import Certificates, read_shelves
 from ordering.ecards.orders import EcardOrders
@@ -27,7 +27,7 @@ from ordering.events.incoming_shapes import CANCELLATION, PAYMENT, SHAPES, STOCK
 from ordering.events.shapes import _KEYWORDS, TYPES, misfits, schema
 from ordering.fulfilment.incoming import CANCELLATIONS_REFUSED, EVENTS_REFUSED, MAIL_KINDS, Incoming, NotUnderstood
 from ordering.identity.accounts import Accounts
-from ordering.training.orders import Sequence32, TrainingOrders
+from ordering.training.orders import OrderIds, TrainingOrders
 from ordering_tools.operations.ecards import LARGEST_PAYMENT
 from support.aws.faults import Crash, Faulty, cut, interrupted, lost, refused
 from support.aws.kms import MemoryKms
@@ -98,8 +98,8 @@ class Site:
         return Incoming(
             table=self.table,
             accounts=Accounts(replace(self.table, name="AccountsTable")),
-            sealer=Sealer(self.kms, "alias/CertificatesKey"),
-            open_training=lambda unit: TrainingOrders(self.table, unit, sequence=Sequence32()),
+            sealer=EnvelopeSealer(self.kms, "alias/CertificatesKey"),
+            open_training=lambda unit: TrainingOrders(self.table, unit, sequence=OrderIds()),
             open_ecards=lambda company: EcardOrders(self.table, company),
             report=lambda *told: self.reported.append(told),
             count=self.counted.append,
@@ -111,7 +111,7 @@ class Site:
     def stock(self, codes: Any = CODES, batch: str = "b1", sealed_for: str | None = None) -> dict[str, Any]:
         context = sealing_context(HUNDRED.card_id, HUNDRED.face_value, sealed_for or batch)
         plain = codes if isinstance(codes, bytes) else json.dumps(codes).encode()
-        sealed = Sealer(self.kms, "alias/CertificatesKey").seal(plain, context)
+        sealed = EnvelopeSealer(self.kms, "alias/CertificatesKey").seal(plain, context)
         return {
             "cardId": HUNDRED.card_id,
             "faceValue": HUNDRED.face_value,
@@ -127,7 +127,7 @@ class Site:
         return read_shelves(Table(self.memory, "OrdersTable"), [HUNDRED])[HUNDRED].count
 
     def codes(self, first: int, last: int) -> list[str]:
-        found = Certificates(self.table, Sealer(self.kms)).open(HUNDRED, ((first, last),))
+        found = Certificates(self.table, EnvelopeSealer(self.kms)).open(HUNDRED, ((first, last),))
         return [certificate.code for certificate in found]
 
     def training_status(self, number: int) -> TrainingStatus:

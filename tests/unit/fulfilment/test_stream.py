@@ -12,20 +12,20 @@ from typing import Any
 import pytest
 
 from ordering.aws.dynamodb import Item, Key, Put, Table, plain_item
-from ordering.aws.kms import Sealer, nowhere
+from ordering.aws.kms import EnvelopeSealer, nowhere
 from ordering.book.lifecycle import EcardStatus, TrainingStatus
 from ordering.book.orderbook import Draft
 from ordering.clock import Deadline
 from ordering.deals.orders import DealOrders, NewLine
-from ordering.deals.products import Product
+from ordering.deals.products import DealProduct
 from ordering.entry import consumers as workers
-from ordering.entry.wiring import Services
 from ordering.errors import Unavailable
 from ordering.fulfilment.stream import Change, Do, Fulfilment, Part, Subject, each, issue_keys, tasks_of
 from ordering.principal import BusinessUnit
 from ordering.training.orders import TrainingOrders
 from support.aws.memory import Memory
 from support.partners import UK
+from support.services import Services
 from support.training import School, Steps
 
 TABLE = "OrdersTable"
@@ -354,7 +354,9 @@ def test_books_are_settled(behind: Behind) -> None:
     assert book.page(0, 10) == first
 
 
-PRODUCT = Product(id=1, name="x", created=datetime(2024, 1, 1, tzinfo=UTC), updated=datetime(2024, 1, 1, tzinfo=UTC))
+PRODUCT = DealProduct(
+    id=1, name="x", created=datetime(2024, 1, 1, tzinfo=UTC), updated=datetime(2024, 1, 1, tzinfo=UTC)
+)
 
 
 def test_removed_orders_are_swept(behind: Behind) -> None:
@@ -483,7 +485,7 @@ def test_one_order_s_trouble_with_keys() -> None:
     school.orders().issue_keys(other, school.sealer, Deadline.after(60))
     subjects = [(str(order), UK.id, UK.name) for order in (broken, other)]
 
-    assert issue_keys(subjects, school.orders, Sealer(nowhere), Deadline.after(60)) == subjects[:1]
+    assert issue_keys(subjects, school.orders, EnvelopeSealer(nowhere), Deadline.after(60)) == subjects[:1]
     assert school.orders().order(other).status is TrainingStatus.COMPLETED
 
 
@@ -491,7 +493,7 @@ def test_keys_are_in_no_log(caplog: pytest.LogCaptureFixture) -> None:
     """Neither what goes well nor what fails writes a key into the log."""
     school = School()
     order = school.place(2)
-    issue_keys([(str(order), UK.id, UK.name)], school.orders, Sealer(nowhere), Deadline.after(60))
+    issue_keys([(str(order), UK.id, UK.name)], school.orders, EnvelopeSealer(nowhere), Deadline.after(60))
     issued(school, order)
     told = caplog.text + repr([vars(one) for one in caplog.records])
 

@@ -14,10 +14,9 @@ import pytest
 from ordering.aws.dynamodb import ConditionFailed, NoAnswer
 from ordering.aws.invocation import MARGIN
 from ordering.clock import Deadline
-from ordering.entry.wiring import Services
 from ordering.errors import Unavailable
 from ordering.identity.accounts import Accounts, Partner
-from ordering.identity.authorizer import Doorkeeper, Handler, Unauthorized, make_handler, own_words
+from ordering.identity.authorizer import Authorizer, GatewayUnauthorized, Handler, make_handler, own_error_shape
 from ordering.identity.reference_tokens import ReferenceTokens
 from ordering.identity.tokens import Claims, KeyRing, PrivateKey, Signer, Verifier
 from ordering.principal import DealTerms, Principal, User
@@ -27,6 +26,7 @@ from support.aws.memory import Memory
 from support.deals import Watch, services_over
 from support.gateway import LambdaContext
 from support.partners import IRELAND, JOHN, PARTNER, UK
+from support.services import Services
 
 ISSUER, AUDIENCE = "https://issuer.example", "https://api.example"
 STAGE_ARN = "arn:aws:execute-api:eu-west-1:123456789012:abcdef1234/live"
@@ -72,7 +72,7 @@ def gate(services: Services, key: SigningKey) -> Gate:
     accounts.save_signing_key(key.key_id, key.public_jwk)
     verifier = Verifier(KeyRing(accounts.signing_keys), ISSUER, AUDIENCE)
     return Gate(
-        make_handler(Doorkeeper(verifier, services.accounts, services.reference_tokens)),
+        make_handler(Authorizer(verifier, services.accounts, services.reference_tokens)),
         accounts,
         Signer(PrivateKey(key.key_id, key.private_key, "ES256"), ISSUER, AUDIENCE),
     )
@@ -89,7 +89,7 @@ def effect(decision: dict[str, Any]) -> str:
 
 
 def assert_unauthorized(gate: Gate, header: str | None) -> None:
-    with pytest.raises(Unauthorized) as raised:
+    with pytest.raises(GatewayUnauthorized) as raised:
         gate.ask(header)
     assert str(raised.value) == "Unauthorized"
     assert raised.value.__suppress_context__
@@ -147,7 +147,7 @@ def test_two_tokens_are_none(gate: Gate) -> None:
 @pytest.mark.parametrize("headers", [None, {}], ids=["null", "empty"])
 def test_no_headers_at_all(gate: Gate, headers: Any) -> None:
     """A request without headers is nobody's."""
-    with pytest.raises(Unauthorized):
+    with pytest.raises(GatewayUnauthorized):
         gate.handler({"methodArn": ARN, "headers": headers}, CONTEXT)
 
 
@@ -290,7 +290,7 @@ def test_tables_that_do_not_answer_are_no_refusal(services: Services, key: Signi
     cut = replace(services, send=failing(NoAnswer("cut"), services.send))
     gate = Gate(
         make_handler(
-            Doorkeeper(Verifier(KeyRing(accounts.signing_keys), ISSUER, AUDIENCE), cut.accounts, cut.reference_tokens)
+            Authorizer(Verifier(KeyRing(accounts.signing_keys), ISSUER, AUDIENCE), cut.accounts, cut.reference_tokens)
         ),
         accounts,
         Signer(PrivateKey(key.key_id, key.private_key, "ES256"), ISSUER, AUDIENCE),
@@ -349,7 +349,7 @@ def own(key: SigningKey) -> OwnWords:
     verifier = Verifier(KeyRing(accounts.signing_keys), ISSUER, AUDIENCE)
     second = Second()
     return OwnWords(
-        make_handler(Doorkeeper(verifier, services.accounts, services.reference_tokens, second)),
+        make_handler(Authorizer(verifier, services.accounts, services.reference_tokens, second)),
         accounts,
         Signer(PrivateKey(key.key_id, key.private_key, "ES256"), ISSUER, AUDIENCE),
         second,
@@ -391,7 +391,7 @@ def assert_let_through(
 )
 def test_whose_words(path: str, prefix: str | None) -> None:
     """The first part of a path says whether its function refuses in its own words."""
-    assert own_words(f"{STAGE_ARN}/GET/{path}") == prefix
+    assert own_error_shape(f"{STAGE_ARN}/GET/{path}") == prefix
 
 
 @pytest.mark.parametrize(

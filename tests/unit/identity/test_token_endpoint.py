@@ -15,7 +15,15 @@ from ordering.aws.kms import nowhere
 from ordering.errors import Unavailable
 from ordering.identity.accounts import Accounts
 from ordering.identity.clients import Client, ClientRefused, Clients
-from ordering.identity.token_endpoint import KEYS_KEPT, LOOKED_UP_EVERY, VALID, Kept, NoSigner, RecentKeys, TokenDesk
+from ordering.identity.token_endpoint import (
+    KEYS_KEPT,
+    LOOKED_UP_EVERY,
+    VALID,
+    Kept,
+    NoSigner,
+    RecentKeys,
+    TokenEndpoint,
+)
 from ordering.identity.tokens import KeyRing, Verifier
 from ordering_tools.operations.signing import jwk_of
 from support.aws.fake_connections import Recorder, failing
@@ -50,14 +58,14 @@ def recorder() -> Recorder:
 
 
 @pytest.fixture
-def desk(recorder: Recorder, seconds: Seconds) -> TokenDesk:
+def desk(recorder: Recorder, seconds: Seconds) -> TokenEndpoint:
     """A desk in a warm process; no key signs yet."""
     table = Table(recorder, "AccountsTable", patience=0.05)
     recent = RecentKeys(Kept(seconds), Kept(seconds))
-    return TokenDesk(Accounts(table), Clients(table), MemoryKms(), ISSUER, AUDIENCE, recent)
+    return TokenEndpoint(Accounts(table), Clients(table), MemoryKms(), ISSUER, AUDIENCE, recent)
 
 
-def sign_with(desk: TokenDesk, name: str) -> None:
+def sign_with(desk: TokenEndpoint, name: str) -> None:
     desk.accounts.save_signing_key(name, {"kty": "EC"}, kms_id=f"alias/{name}")
     desk.accounts.set_signer(name, f"alias/{name}")
 
@@ -67,7 +75,7 @@ def signer_of(token: str) -> str:
     return key_id
 
 
-def test_issued(desk: TokenDesk) -> None:
+def test_issued(desk: TokenEndpoint) -> None:
     """A token is for the client's partner and user, covers what was asked for, and is signed by the key that signs."""
     sign_with(desk, "A")
     token = desk.issue(GRANITE, frozenset({"ecards"}))
@@ -84,7 +92,7 @@ def test_issued(desk: TokenDesk) -> None:
     assert "business_units" not in claims
 
 
-def test_good_for_an_hour(desk: TokenDesk) -> None:
+def test_good_for_an_hour(desk: TokenEndpoint) -> None:
     """A token is good for an hour from the moment of its issue."""
     sign_with(desk, "A")
     watch = Watch(datetime(2026, 1, 1, tzinfo=UTC))
@@ -95,7 +103,7 @@ def test_good_for_an_hour(desk: TokenDesk) -> None:
     assert [claims[name] - began for name in ("iat", "nbf", "exp")] == [0, 0, 3600]
 
 
-def test_verified(desk: TokenDesk) -> None:
+def test_verified(desk: TokenEndpoint) -> None:
     """What is issued is accepted by a verifier that knows the desk's keys."""
     public = load_der_public_key(desk.kms("GetPublicKey", {"KeyId": "alias/A"})["PublicKey"])
     assert isinstance(public, ec.EllipticCurvePublicKey)
@@ -112,13 +120,13 @@ def test_verified(desk: TokenDesk) -> None:
     )
 
 
-def test_no_signer(desk: TokenDesk) -> None:
+def test_no_signer(desk: TokenEndpoint) -> None:
     """Where no key signs there are no tokens."""
     with pytest.raises(NoSigner):
         desk.issue(GRANITE, GRANITE.scope)
 
 
-def test_no_kms(desk: TokenDesk) -> None:
+def test_no_kms(desk: TokenEndpoint) -> None:
     """Nor are there where KMS does not answer."""
     sign_with(desk, "A")
 
@@ -126,7 +134,7 @@ def test_no_kms(desk: TokenDesk) -> None:
         replace(desk, kms=nowhere).issue(GRANITE, GRANITE.scope)
 
 
-def test_authenticate(desk: TokenDesk) -> None:
+def test_authenticate(desk: TokenEndpoint) -> None:
     """A client is who its secret says, and nobody without."""
     secret = desk.clients.add(GRANITE)
     with pytest.raises(ClientRefused):
@@ -135,7 +143,7 @@ def test_authenticate(desk: TokenDesk) -> None:
     assert desk.authenticate("granite", secret, "192.0.2.1") == GRANITE
 
 
-def test_the_signer_is_looked_up_every_so_often(desk: TokenDesk, recorder: Recorder, seconds: Seconds) -> None:
+def test_the_signer_is_looked_up_every_so_often(desk: TokenEndpoint, recorder: Recorder, seconds: Seconds) -> None:
     """A warm process signs with another key within thirty seconds of its being made the signer, and asks no sooner."""
     sign_with(desk, "A")
     first = desk.issue(GRANITE, GRANITE.scope)
@@ -149,7 +157,7 @@ def test_the_signer_is_looked_up_every_so_often(desk: TokenDesk, recorder: Recor
     assert signer_of(desk.issue(GRANITE, GRANITE.scope)) == "B"
 
 
-def test_keys_are_looked_up_every_so_often(desk: TokenDesk, recorder: Recorder, seconds: Seconds) -> None:
+def test_keys_are_looked_up_every_so_often(desk: TokenEndpoint, recorder: Recorder, seconds: Seconds) -> None:
     """The published keys are read anew after thirty seconds, and no sooner."""
     desk.accounts.save_signing_key("A", {"kty": "EC"})
     first = desk.keys()
@@ -162,7 +170,7 @@ def test_keys_are_looked_up_every_so_often(desk: TokenDesk, recorder: Recorder, 
     assert [list(first), list(warm), asked, list(desk.keys())] == [["A"], ["A"], [], ["A", "B"]]
 
 
-def test_that_there_is_no_signer_is_not_forgotten_at_once(desk: TokenDesk, recorder: Recorder) -> None:
+def test_that_there_is_no_signer_is_not_forgotten_at_once(desk: TokenEndpoint, recorder: Recorder) -> None:
     """That no key signs is remembered like any other answer."""
     for _ in range(2):
         with pytest.raises(NoSigner):
@@ -171,7 +179,7 @@ def test_that_there_is_no_signer_is_not_forgotten_at_once(desk: TokenDesk, recor
     assert recorder.operations == ["GetItem"]
 
 
-def test_a_failure_is_not_remembered(desk: TokenDesk, recorder: Recorder) -> None:
+def test_a_failure_is_not_remembered(desk: TokenEndpoint, recorder: Recorder) -> None:
     """Where the keys could not be read, the next request reads them."""
     desk.accounts.save_signing_key("A", {"kty": "EC"})
     cut = Table(failing(NoAnswer("cut"), recorder), "AccountsTable", patience=0.0)

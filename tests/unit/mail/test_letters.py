@@ -14,12 +14,12 @@ import pytest
 
 from ordering.aws.ses import Letter
 from ordering.book.lifecycle import EcardStatus, State, TrainingStatus
-from ordering.ecards.catalogue import Line as EcardLine
+from ordering.ecards.catalogue import PricedLine as EcardLine
 from ordering.ecards.certificates import Certificate, Stock
-from ordering.ecards.records import EcardOrder, Participant
+from ordering.ecards.records import EcardOrder, EcardParticipant
 from ordering.mail.letters import KEYS_AT_MOST, certificates_letter, keys_letter
-from ordering.training.access_keys import AccessKey
-from ordering.training.orders import Line, TrainingOrder
+from ordering.training.access_keys import IssuedKey
+from ordering.training.orders import OrderLine, TrainingOrder
 from support.partners import JOHN, SOURCE, UK
 
 START = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -45,7 +45,7 @@ READY = EcardOrder(
     number=12,
     created=START,
     state=State(EcardStatus.READY, 2, ()),
-    participant=Participant("ann@example.com", "Ann Lee", "1"),
+    participant=EcardParticipant("ann@example.com", "Ann Lee", "1"),
     login="ann",
     lines=(EcardLine(1, "100 ₽", 2, "Books", Decimal(100)), EcardLine(2, "500 ₽", 1, "Cinema", Decimal(525))),
     total=Decimal(725),
@@ -81,18 +81,18 @@ class Page(HTMLParser):
         self.texts += [line for line in data.splitlines() if line.strip()]
 
 
-def line(number: int = 1, quantity: int = 1, **changes: Any) -> Line:
-    plain = Line(feature_set_id="x", quantity=quantity, number=number, description=f"Course {number} (Standard)")
+def line(number: int = 1, quantity: int = 1, **changes: Any) -> OrderLine:
+    plain = OrderLine(feature_set_id="x", quantity=quantity, number=number, description=f"Course {number} (Standard)")
     return replace(plain, **changes)
 
 
-def keys_of(lines: Sequence[Line]) -> list[AccessKey]:
+def keys_of(lines: Sequence[OrderLine]) -> list[IssuedKey]:
     return [
-        AccessKey(one.number, seat, f"KEY-{one.number}-{seat}") for one in lines for seat in range(1, one.quantity + 1)
+        IssuedKey(one.number, seat, f"KEY-{one.number}-{seat}") for one in lines for seat in range(1, one.quantity + 1)
     ]
 
 
-def keys(*lines: Line, order: TrainingOrder = COMPLETED) -> Letter:
+def keys(*lines: OrderLine, order: TrainingOrder = COMPLETED) -> Letter:
     return keys_letter(order, lines, keys_of(lines))
 
 
@@ -193,8 +193,8 @@ def test_as_many_keys_as_fit() -> None:
         line(n, KEYS_AT_MOST // 500, description="д" * 500, feedback_link_text="<" * 255, **link) for n in range(1, 501)
     ]
 
-    def letter(lines: Sequence[Line]) -> Letter:
-        return keys_letter(COMPLETED, lines, [AccessKey(one.number, 1, "K" * 29) for one in lines for _ in range(40)])
+    def letter(lines: Sequence[OrderLine]) -> Letter:
+        return keys_letter(COMPLETED, lines, [IssuedKey(one.number, 1, "K" * 29) for one in lines for _ in range(40)])
 
     letters = letter(usual), letter(largest)
 
@@ -253,7 +253,7 @@ def test_hostile_certificates() -> None:
     """What a company or a loader writes is text on one line here too."""
     order = replace(
         READY,
-        participant=Participant("ann@example.com", HOSTILE, "1"),
+        participant=EcardParticipant("ann@example.com", HOSTILE, "1"),
         lines=(EcardLine(1, HOSTILE, 1, HOSTILE, Decimal(1)),),
     )
     letter = certificates_letter(order, 1, [Certificate(Stock(1, HOSTILE), 1, HOSTILE)])

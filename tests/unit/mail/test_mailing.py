@@ -11,7 +11,7 @@ from unittest import mock
 
 import pytest
 
-from ordering.aws.calls import NotCarriedOut, Refused
+from ordering.aws.calls import CallRefused, NotExecuted
 from ordering.aws.dynamodb import Table
 from ordering.aws.ses import NotSent, Unsure
 from ordering.clock import Deadline
@@ -20,8 +20,8 @@ from ordering.ecards.records import EcardOrder
 from ordering.errors import Conflict, Unavailable
 from ordering.mail import letters as mail_texts
 from ordering.mail import mailing as postman
-from ordering.mail.mailing import ONE_MAIL, OutOfTime, Postman, from_message, to_message
-from ordering.mail.outbox import UNSURE, Mail, MailState, OnItsWay, Outbox
+from ordering.mail.mailing import ONE_MAIL, Mailing, OutOfTime, from_message, to_message
+from ordering.mail.outbox import UNSURE, Mail, MailInFlight, MailState, Outbox
 from support.aws.faults import Crash, Faulty, interrupted, refused
 from support.aws.kms import MemoryKms
 from support.aws.memory import Memory
@@ -56,7 +56,7 @@ class Post:
     def deliver(self, order: str) -> None:
         """Do what a message says, as the function does that has no right to seal."""
         sealer = self.school.services.access_keys_sealer()
-        Postman(self.table, self.outbox, sealer, self.deadline, lambda: self.now).handle(to_message(order))
+        Mailing(self.table, self.outbox, sealer, self.deadline, lambda: self.now).handle(to_message(order))
 
     def later(self, time: timedelta) -> None:
         self.now += time
@@ -107,7 +107,7 @@ class Post:
         return self.outbox.mail(order, number)
 
     def refuse(self, code: str = "MessageRejected") -> None:
-        self.ses.meet(Refused("SendEmail", code))
+        self.ses.meet(CallRefused("SendEmail", code))
 
 
 @pytest.fixture
@@ -311,7 +311,7 @@ def test_no_time_is_needed_for_nothing(post: Post) -> None:
 def test_goes_on_in_the_next_invocation(post: Post) -> None:
     """An order of which some mails are sent goes on with the next one."""
     post.ready(5)
-    post.ses.meet(None, NotCarriedOut())
+    post.ses.meet(None, NotExecuted())
     with pytest.raises(NotSent):
         post.deliver(ECARDS)
     assert post.progress == ("PartiallyDelivered", 2, 2)
@@ -326,7 +326,7 @@ def test_unsure(post: Post) -> None:
     post.ses.meet(Unavailable(), taken=True)
     with pytest.raises(Unsure):
         post.deliver(ECARDS)
-    with pytest.raises(OnItsWay):
+    with pytest.raises(MailInFlight):
         post.deliver(ECARDS)
     assert (post.progress, len(post.ses.taken)) == (("ReadyForDelivery", 0, 2), 1)
     post.outbox.report(post.ses.taken[0].told, "Send", "", START)
@@ -352,7 +352,7 @@ def test_refused_certificates(post: Post) -> None:
 def test_refused_later(post: Post) -> None:
     """A mail that SES refuses in the middle leaves those before it handed over, and those from it on with the order."""
     post.ready(5)
-    post.ses.meet(None, Refused("SendEmail", "MessageRejected"))
+    post.ses.meet(None, CallRefused("SendEmail", "MessageRejected"))
     post.deliver(ECARDS)
 
     assert (post.codes, post.progress) == ([["b1-0", "b1-1"]], ("PartiallyDelivered", 2, 0))
@@ -367,7 +367,7 @@ def test_refused_after_one_that_may_be_out(post: Post) -> None:
     post.later(UNSURE)
     post.refuse()
     for _ in range(2):
-        with pytest.raises(OnItsWay):
+        with pytest.raises(MailInFlight):
             post.deliver(ECARDS)
     assert post.progress == ("ReadyForDelivery", 0, 2)
     post.outbox.report(post.ses.taken[0].told, "Delivery", "", post.now)
@@ -382,7 +382,7 @@ def test_refused_after_one_that_may_be_out(post: Post) -> None:
 def test_cancelled_before_it_is_sent(post: Post) -> None:
     """A cancellation just before the mail keeps it from being sent, and all certificates are in stock again."""
     post.ready(3)
-    post.ses.meet(NotCarriedOut())
+    post.ses.meet(NotExecuted())
     with pytest.raises(NotSent):
         post.deliver(ECARDS)
     post.rewards.orders.cancel(order_id(1))
@@ -423,7 +423,7 @@ def test_cancelled_while_it_is_unsure(post: Post) -> None:
     with pytest.raises(Unsure):
         post.deliver(ECARDS)
     post.rewards.orders.cancel(order_id(1))
-    with pytest.raises(OnItsWay):
+    with pytest.raises(MailInFlight):
         post.deliver(ECARDS)
     post.later(UNSURE)
     post.deliver(ECARDS)
@@ -437,7 +437,7 @@ def test_cancelled_while_it_is_unsure(post: Post) -> None:
 def test_nobody_hands_over_what_is_on_its_way(post: Post) -> None:
     """Support cannot hand over certificates of an order while some are on their way."""
     post.ready(3)
-    post.ses.meet(NotCarriedOut())
+    post.ses.meet(NotExecuted())
     with pytest.raises(NotSent):
         post.deliver(ECARDS)
 
@@ -477,7 +477,7 @@ def test_once_more_and_refused(post: Post) -> None:
 def test_not_once_more_when_cancelled(post: Post) -> None:
     """Of a cancelled order nothing is mailed once more, neither what was handed over nor what was not."""
     post.ready(3)
-    post.ses.meet(None, Refused("SendEmail", "MessageRejected"))
+    post.ses.meet(None, CallRefused("SendEmail", "MessageRejected"))
     post.deliver(ECARDS)
     post.outbox.again(ECARDS, 1, force=True)
     post.outbox.again(ECARDS, 3)
@@ -494,7 +494,7 @@ def test_once_more_what_went_another_way(post: Post) -> None:
     post.deliver(ECARDS)
     post.rewards.orders.hand_over(post.order, 1)
     post.outbox.again(ECARDS, 1)
-    post.ses.meet(NotCarriedOut())
+    post.ses.meet(NotExecuted())
     with pytest.raises(NotSent):
         post.deliver(ECARDS)
     assert post.codes == []

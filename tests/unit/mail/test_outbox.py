@@ -10,11 +10,21 @@ from typing import Any
 
 import pytest
 
-from ordering.aws.calls import NotCarriedOut, Refused
+from ordering.aws.calls import CallRefused, NotExecuted
 from ordering.aws.dynamodb import Check, NoAnswer, Put, Table
 from ordering.aws.ses import Letter, MailRefused, Misconfigured, NotSent, Unsure
 from ordering.errors import Conflict, NotFound, Unavailable
-from ordering.mail.outbox import MOMENTS_AT_MOST, UNSURE, Mail, MailMoment, MailState, OnItsWay, Outbox, What, read_tags
+from ordering.mail.outbox import (
+    MOMENTS_AT_MOST,
+    UNSURE,
+    Mail,
+    MailEvent,
+    MailEventType,
+    MailInFlight,
+    MailState,
+    Outbox,
+    read_tags,
+)
 from support.aws.faults import Crash, Faulty, answer_lost, interrupted, refused
 from support.aws.memory import Memory
 from support.aws.ses import MemorySes
@@ -81,7 +91,7 @@ def test_sent_once(office: Office) -> None:
     assert office.counted == ["MailsSent"]
     mail = office.mail()
     assert (mail.state, mail.contents, mail.message_id) == (MailState.SENT, 3, "mail-1")
-    assert [replace(moment, attempt="") for moment in mail.moments] == [MailMoment(What.SENT, START, "")]
+    assert [replace(moment, attempt="") for moment in mail.moments] == [MailEvent(MailEventType.SENT, START, "")]
 
 
 def test_mails_have_their_own(office: Office) -> None:
@@ -124,7 +134,11 @@ def test_tags_of_others(office: Office, tags: dict[str, list[str]]) -> None:
 
 @pytest.mark.parametrize(
     "error",
-    [NotCarriedOut(), Refused("SendEmail", "TooManyRequestsException"), Refused("SendEmail", "NotFoundException")],
+    [
+        NotExecuted(),
+        CallRefused("SendEmail", "TooManyRequestsException"),
+        CallRefused("SendEmail", "NotFoundException"),
+    ],
 )
 def test_surely_not_sent(office: Office, error: Exception) -> None:
     """A mail that was surely not sent is free for the next one who comes, at once, and nothing is counted."""
@@ -140,7 +154,7 @@ def test_surely_not_sent(office: Office, error: Exception) -> None:
 
 def test_a_wrong_configuration_is_loud(office: Office, caplog: pytest.LogCaptureFixture) -> None:
     """That no mail can be sent at all is an error in the log, with SES's code."""
-    office.ses.meet(Refused("SendEmail", "NotFoundException"), NotCarriedOut())
+    office.ses.meet(CallRefused("SendEmail", "NotFoundException"), NotExecuted())
     with pytest.raises(Misconfigured):
         office.send()
     with pytest.raises(NotSent):
@@ -154,7 +168,7 @@ def test_a_wrong_configuration_is_loud(office: Office, caplog: pytest.LogCapture
 
 def test_refused_for_good(office: Office) -> None:
     """A mail that SES refuses is kept as refused, with why, and not tried again."""
-    office.ses.meet(Refused("SendEmail", "MessageRejected"))
+    office.ses.meet(CallRefused("SendEmail", "MessageRejected"))
     for _ in range(2):
         with pytest.raises(MailRefused, match="SES rejected the mail"):
             office.send()
@@ -174,7 +188,7 @@ def test_not_repeated_while_unsure(office: Office, taken: bool) -> None:  # noqa
     """An attempt without an answer is not repeated before the time has passed, then it is, and the history says so."""
     unsure(office, taken=taken)
     office.later(UNSURE - SECOND)
-    with pytest.raises(OnItsWay) as told:
+    with pytest.raises(MailInFlight) as told:
         office.send(compose=pytest.fail)
     assert told.value.retry_after == 1
     office.later(SECOND)
@@ -202,7 +216,7 @@ def test_killed_before_the_mark(office: Office) -> None:
     office.faulty.meet("PutItem", refused(Crash()))
     with pytest.raises(Crash):
         office.send()
-    with pytest.raises(OnItsWay):
+    with pytest.raises(MailInFlight):
         office.send()
     office.tell("Send")
     office.send()
@@ -215,7 +229,7 @@ def test_killed_before_it_was_sent(office: Office) -> None:
     office.ses.meet(Crash())
     with pytest.raises(Crash):
         office.send()
-    with pytest.raises(OnItsWay):
+    with pytest.raises(MailInFlight):
         office.send()
     office.later(UNSURE)
     office.send()
@@ -316,7 +330,7 @@ def test_a_slow_attempt_that_was_not_sent(office: Office) -> None:
         replace(office.outbox, post=meanwhile).send(office.mail(), 3, lambda: LETTER)
 
     assert office.mail().state is MailState.CLAIMED
-    with pytest.raises(OnItsWay):
+    with pytest.raises(MailInFlight):
         office.send()
 
 
@@ -327,7 +341,7 @@ def test_released_after_one_that_may_be_out(office: Office) -> None:
     """After an attempt that may have gone out, one that surely did not leaves the mail open, but not unsent."""
     unsure(office, taken=True)
     office.later(UNSURE)
-    office.ses.meet(NotCarriedOut())
+    office.ses.meet(NotExecuted())
     with pytest.raises(NotSent):
         office.send()
     mail = office.mail()
@@ -342,7 +356,7 @@ def test_refused_after_one_that_may_be_out(office: Office) -> None:
     """Likewise for one that is refused; and when SES tells of the first, the mail is sent."""
     unsure(office, taken=True)
     office.later(UNSURE)
-    office.ses.meet(Refused("SendEmail", "BadRequestException"))
+    office.ses.meet(CallRefused("SendEmail", "BadRequestException"))
     with pytest.raises(MailRefused):
         office.send()
     assert (office.mail().state, office.mail().unsent) == (MailState.REFUSED, False)
@@ -452,7 +466,7 @@ def test_histories_end(office: Office) -> None:
 
 def test_again(office: Office) -> None:
     """A refused mail is sent again when an operator wishes so."""
-    office.ses.meet(Refused("SendEmail", "MessageRejected"))
+    office.ses.meet(CallRefused("SendEmail", "MessageRejected"))
     with pytest.raises(MailRefused):
         office.send()
     assert office.outbox.again(ORDER, 1).state is MailState.OPEN
@@ -490,7 +504,7 @@ def test_again_what_there_is_not(office: Office) -> None:
 
 def test_again_twice_at_once(office: Office) -> None:
     """Of two wishes at once, or one whose answer is lost, one counts."""
-    office.ses.meet(Refused("SendEmail", "MessageRejected"))
+    office.ses.meet(CallRefused("SendEmail", "MessageRejected"))
     with pytest.raises(MailRefused):
         office.send()
     office.faulty.meet("PutItem", interrupted(lambda: office.outbox.again(ORDER, 1)))
@@ -503,7 +517,7 @@ def test_again_twice_at_once(office: Office) -> None:
 def test_a_wish_that_was_granted(office: Office) -> None:
     """A wish whose answer is lost, and whose mail is refused once more meanwhile, is not made twice."""
     for _ in range(2):
-        office.ses.meet(Refused("SendEmail", "MessageRejected"))
+        office.ses.meet(CallRefused("SendEmail", "MessageRejected"))
     with pytest.raises(MailRefused):
         office.send()
 
@@ -524,7 +538,7 @@ def test_again_what_turns_out_to_be_sent(office: Office) -> None:
     """A wish for a refused mail that meets the news that it was sent is not granted."""
     unsure(office, taken=True)
     office.later(UNSURE)
-    office.ses.meet(Refused("SendEmail", "MessageRejected"))
+    office.ses.meet(CallRefused("SendEmail", "MessageRejected"))
     with pytest.raises(MailRefused):
         office.send()
     office.faulty.meet("PutItem", interrupted(lambda: office.tell("Send")))

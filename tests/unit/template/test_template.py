@@ -19,9 +19,8 @@ from ordering.clock import Deadline
 from ordering.deals import contract as deals
 from ordering.ecards.catalogue import Ecard, FaceValue
 from ordering.entry.api import wanted_by
-from ordering.entry.wiring import Services
 from ordering.errors import Invalid, KeyReused, NotFound, Unavailable
-from ordering.identity.authorizer import OWN_WORDS
+from ordering.identity.authorizer import OWN_ERROR_SHAPES
 from ordering.identity.clients import Client as OauthClient
 from ordering.identity.tokens import TokenRefused
 from ordering.principal import DealTerms
@@ -35,6 +34,7 @@ from support.aws.memory import Memory
 from support.gateway import ROOT, Client, load
 from support.orders import new_order, target
 from support.partners import AZ_300, CALLER, PARTNER, STANDARD, UK
+from support.services import Services
 from support.training import School
 
 TEMPLATE = Template.load(ROOT / "template.yaml")
@@ -237,7 +237,7 @@ def test_every_route_is_authorized() -> None:
     assert {one["FunctionArn"]["Fn::GetAtt"][0] for one in auth["Authorizers"].values()} == {"AuthorizerFunction"}
     assert auth["Authorizers"]["OwnWordsAuthorizer"]["Identity"] == {"ReauthorizeEvery": 0}
     for path, authorizer in asked.items():
-        own = "OwnWordsAuthorizer" if path.startswith(OWN_WORDS) else "PartnerAuthorizer"
+        own = "OwnWordsAuthorizer" if path.startswith(OWN_ERROR_SHAPES) else "PartnerAuthorizer"
         assert authorizer == {"Authorizer": "NONE" if path in PUBLIC else own}
 
 

@@ -13,7 +13,7 @@ import pytest
 from benchmarks.service import Latencies, Service
 from benchmarks.shop import ORDERS, Shop
 from ordering.aws.dynamodb import Put, Send, ServiceFault, Table, Update
-from ordering.entry.wiring import Services
+from support.services import Services
 
 ROOT = Path(__file__).resolve().parents[3]
 

@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 
-from ordering.entry.wiring import Services
 from ordering.identity.accounts import Accounts
-from ordering.identity.authorizer import Doorkeeper, Handler, make_handler
+from ordering.identity.authorizer import Authorizer, Handler, make_handler
 from ordering.identity.reference_tokens import ReferenceTokens
 from ordering.identity.tokens import KeyRing, TokenRefused, Verifier
 from ordering.principal import DealTerms, Principal
@@ -25,6 +24,7 @@ from ordering_tools.operations.tokens import NotIssued
 from support.aws.kms import MemoryKms
 from support.aws.memory import Memory
 from support.gateway import LambdaContext
+from support.services import Services
 
 ARN = "arn:aws:execute-api:eu-west-1:123456789012:abcdef1234/live/GET/v2/orders"
 DAY = timedelta(days=1)
@@ -57,7 +57,7 @@ def site(tmp_path: Path) -> Site:
     for partner in demo_deals.partners():
         accounts.save_partner(partner)
     verifier = Verifier(KeyRing(accounts.signing_keys), "issuer", "audience")
-    return Site(installation, make_handler(Doorkeeper(verifier, services.accounts, services.reference_tokens)))
+    return Site(installation, make_handler(Authorizer(verifier, services.accounts, services.reference_tokens)))
 
 
 @pytest.mark.parametrize("reference", [False, True])

@@ -19,9 +19,8 @@ from ordering.book.lifecycle import EcardStatus
 from ordering.clock import Deadline
 from ordering.ecards.certificates import Stock, read_shelves
 from ordering.ecards.orders import EcardOrders
-from ordering.entry.wiring import Services
 from ordering.identity.accounts import Accounts
-from ordering.identity.authorizer import Doorkeeper, Handler, Unauthorized, make_handler
+from ordering.identity.authorizer import Authorizer, GatewayUnauthorized, Handler, make_handler
 from ordering.identity.tokens import KeyRing, TokenRefused, Verifier
 from ordering.principal import BusinessUnit, Principal
 from ordering_tools import installation
@@ -35,9 +34,10 @@ from support.aws.memory import Memory
 from support.ecards import Rewards, ask, card, credentials
 from support.gateway import Client, LambdaContext, Reply
 from support.orders import new_item, new_order
+from support.services import Services
 
 ROOT = Path(__file__).resolve().parents[3]
-SAMPLES = ROOT / "tests" / "contract" / "samples"
+SAMPLES = ROOT / "tests" / "contract" / "training" / "samples"
 ENDPOINT = "http://127.0.0.1:8000"
 BASE = "http://127.0.0.1:8080"
 ARN = "arn:aws:execute-api:eu-west-1:123456789012:abcdef1234/live/GET/api/v2/orders"
@@ -80,7 +80,7 @@ class Demo:
 
     @property
     def authorizer(self) -> Handler:
-        return make_handler(Doorkeeper(self.verifier, self.services.accounts, self.services.reference_tokens))
+        return make_handler(Authorizer(self.verifier, self.services.accounts, self.services.reference_tokens))
 
     def client(self, token: str) -> Client:
         """Make the caller that a demo token stands for."""
@@ -243,7 +243,7 @@ def test_expired_token(made: Demo) -> None:
 def test_revoked_token(made: Demo) -> None:
     """The revoked token verifies, and is refused for the partner's record."""
     assert made.verifier.verify(made.told["tokens"]["revoked"]).partner == "northwind"
-    with pytest.raises(Unauthorized):
+    with pytest.raises(GatewayUnauthorized):
         made.ask("revoked")
 
 

@@ -13,15 +13,15 @@ from typing import Any
 import pytest
 
 from ordering.aws import sqs as queues
-from ordering.aws.calls import NotCarriedOut, Refused
-from ordering.aws.kms import Sealer
+from ordering.aws.calls import CallRefused, NotExecuted
+from ordering.aws.kms import EnvelopeSealer
 from ordering.book.lifecycle import EcardStatus
 from ordering.clock import Deadline
 from ordering.ecards.orders import EcardOrders
 from ordering.errors import NotFound, Unavailable
 from ordering.identity.accounts import Accounts
 from ordering.identity.clients import ClientRefused, Clients
-from ordering.mail.mailing import Postman, from_message
+from ordering.mail.mailing import Mailing, from_message
 from ordering.mail.outbox import Outbox
 from ordering.principal import User
 from ordering_tools import cli
@@ -319,11 +319,11 @@ class Mailroom:
             self.deliver(from_message(queue.bodies.pop()))
 
     def deliver(self, order: str) -> None:
-        sealer = Sealer(self.installation.kms)
-        Postman(self.installation.orders, self.outbox, sealer, Deadline.after(600), self.tick).deliver(order)
+        sealer = EnvelopeSealer(self.installation.kms)
+        Mailing(self.installation.orders, self.outbox, sealer, Deadline.after(600), self.tick).deliver(order)
 
     def refuse(self) -> None:
-        self.ses.meet(Refused("SendEmail", "MessageRejected"))
+        self.ses.meet(CallRefused("SendEmail", "MessageRejected"))
 
 
 @pytest.fixture
@@ -366,7 +366,7 @@ def test_show(company: Rewards, run: Run, mailroom: Mailroom) -> None:
 def test_show_what_is_on_its_way(company: Rewards, run: Run, mailroom: Mailroom) -> None:
     """Certificates on their way are told, and what came after them stands behind."""
     ready(company)
-    mailroom.ses.meet(NotCarriedOut())
+    mailroom.ses.meet(NotExecuted())
     with pytest.raises(Unavailable):
         mailroom.deliver(CARDS_ORDER)
     assert "0 of 3 certificates handed over, 3 on their way\n" in run("order", "show", "granite", order_id(1)).told

@@ -12,12 +12,12 @@ from typing import Any, Self
 
 import pytest
 
-from ordering.aws.kms import Sealer
+from ordering.aws.kms import EnvelopeSealer
 from ordering.aws.ses import Letter
 from ordering.events.incoming_shapes import CANCELLATION, PAYMENT, STOCK, sealing_context
 from ordering.events.shapes import misfits, schema
 from ordering.fulfilment.incoming import read_mail_event
-from ordering.mail.outbox import Outbox, What
+from ordering.mail.outbox import MailEventType, Outbox
 from ordering_tools.installation import Installation
 from ordering_tools.local.engine.state import Running
 from ordering_tools.local.engine.wire import WireError
@@ -129,7 +129,7 @@ def test_stock(run: Run, bus: Bus, kms: MemoryKms, tmp_path: Path) -> None:
 
     assert (code, event["type"]) == (0, STOCK)
     assert event["data"] == {"cardId": 1, "faceValue": "100 ₽", "batch": "b"}
-    assert json.loads(Sealer(kms).open(sealed, sealing_context(1, "100 ₽", "b"))) == ["SECRET-1", "SECRET-2"]
+    assert json.loads(EnvelopeSealer(kms).open(sealed, sealing_context(1, "100 ₽", "b"))) == ["SECRET-1", "SECRET-2"]
     assert [request["KeyId"] for name, request in kms.calls if name == "GenerateDataKey"] == ["alias/CertificatesKey"]
     assert "SECRET" not in told
 
@@ -189,7 +189,7 @@ def test_bounces(run: Run, bus: Bus) -> None:
     outbox.report(*read_mail_event(event["detail-type"], event["detail"], event["time"]))
     last = outbox.mail("training#7", 1).moments[-1]
     assert event["source"] == "aws.ses"
-    assert (last.what, last.why) == (What.BOUNCED, "it cannot be delivered (Permanent, General)")
+    assert (last.what, last.why) == (MailEventType.BOUNCED, "it cannot be delivered (Permanent, General)")
     assert counted == ["MailsSent", "MailsBounced"]
 
 

@@ -18,7 +18,7 @@ from ordering_tools.documents import openapi
 from ordering_tools.template import Template
 
 ROOT = Path(__file__).resolve().parents[3]
-SAMPLES = ROOT / "tests" / "contract" / "samples"
+SAMPLES = ROOT / "tests" / "contract" / "training" / "samples"
 DOCUMENT: dict[str, Any] = json.loads(openapi.DOCUMENT.read_text())
 
 SHAPES = {

@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from ordering.clock import Deadline
-from ordering.entry.wiring import Services
-from ordering.identity.authorizer import Doorkeeper, Unauthorized, make_handler
+from ordering.identity.authorizer import Authorizer, GatewayUnauthorized, make_handler
 from ordering.identity.tokens import KeyRing, Verifier
 from ordering_tools.demo import training as demo
 from ordering_tools.documents import sample_events
@@ -19,6 +18,7 @@ from ordering_tools.operations.signing import development_key
 from support.aws.kms import MemoryKms
 from support.aws.memory import Memory
 from support.gateway import LambdaContext, load
+from support.services import Services
 
 ROOT = Path(__file__).resolve().parents[3]
 FUNCTIONS = sorted(str(path.parent.relative_to(ROOT / "functions")) for path in ROOT.glob("functions/*/*/app.py"))
@@ -61,7 +61,7 @@ def test_understood(tmp_path: Path) -> None:
 def test_authorizer_refuses_its_own(services: Services) -> None:
     """The authorizer's event carries no real token, so it is refused as any bad one."""
     verifier = Verifier(KeyRing(dict), "issuer", "audience")
-    doorkeeper = Doorkeeper(verifier, services.accounts, services.reference_tokens)
+    doorkeeper = Authorizer(verifier, services.accounts, services.reference_tokens)
 
-    with pytest.raises(Unauthorized):
+    with pytest.raises(GatewayUnauthorized):
         make_handler(doorkeeper)(committed("identity/authorizer"), LambdaContext())

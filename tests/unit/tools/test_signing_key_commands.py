@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from ordering.errors import Unavailable
 from ordering.identity.accounts import Accounts
 from ordering.identity.clients import Client, Clients
-from ordering.identity.token_endpoint import KEYS_KEPT, LOOKED_UP_EVERY, VALID, RecentKeys, TokenDesk
+from ordering.identity.token_endpoint import KEYS_KEPT, LOOKED_UP_EVERY, VALID, RecentKeys, TokenEndpoint
 from ordering.identity.tokens import LEEWAY, Claims, KeyRing, TokenRefused, Verifier
 from ordering_tools import cli
 from ordering_tools.installation import Installation, NoInstallation
@@ -47,9 +47,9 @@ class Site:
     def published(self) -> set[str]:
         return set(self.desk().keys())
 
-    def desk(self, at: datetime | None = None, recent: RecentKeys | None = None) -> TokenDesk:
+    def desk(self, at: datetime | None = None, recent: RecentKeys | None = None) -> TokenEndpoint:
         """Make the endpoint of a process, a new one unless told what it remembers."""
-        return TokenDesk(
+        return TokenEndpoint(
             self.accounts,
             Clients(self.installation.accounts),
             self.installation.kms,

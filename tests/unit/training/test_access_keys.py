@@ -15,13 +15,13 @@ from typing import Any
 import pytest
 
 from ordering.aws.dynamodb import Check, Put, ServiceFault, Table
-from ordering.aws.kms import BrokenSeal, Sealer, nowhere
+from ordering.aws.kms import BrokenSeal, EnvelopeSealer, nowhere
 from ordering.book.lifecycle import TrainingStatus
 from ordering.clock import Deadline
 from ordering.errors import Conflict, NotFound, Unavailable
 from ordering.principal import BusinessUnit
 from ordering.training import access_keys
-from ordering.training.access_keys import AT_ONCE, PACK, AccessKey, AccessKeys
+from ordering.training.access_keys import AT_ONCE, PACK, AccessKeys, IssuedKey
 from ordering.training.orders import KeysNeverIssued, KeysNotIssued, TrainingOrders, order_of
 from support.aws.fake_connections import Recorder, failing
 from support.aws.faults import Crash, Fault, Faulty, lost, refused, throttled
@@ -351,7 +351,7 @@ def test_without_kms(memory: Memory, school: School) -> None:
     before = [*memory.scan("OrdersTable")]
 
     with pytest.raises(Unavailable):
-        school.orders().issue_keys(order, Sealer(nowhere), Deadline.after(60))
+        school.orders().issue_keys(order, EnvelopeSealer(nowhere), Deadline.after(60))
     assert [*memory.scan("OrdersTable")] == before
 
 
@@ -422,4 +422,4 @@ def test_orders_are_known_by_their_key() -> None:
 
 def test_equal_keys_are_equal() -> None:
     """A key says its line and seat, and is compared by all that it is."""
-    assert AccessKey(1, 2, "A") == AccessKey(1, 2, "A") != AccessKey(1, 2, "B")
+    assert IssuedKey(1, 2, "A") == IssuedKey(1, 2, "A") != IssuedKey(1, 2, "B")

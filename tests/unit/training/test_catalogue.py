@@ -9,12 +9,12 @@ import pytest
 
 from ordering.aws.dynamodb import Table
 from ordering.book.listing import Listing
-from ordering.entry.wiring import Services
 from ordering.errors import NotFound
-from ordering.money import Price, from_text
-from ordering.training.catalogue import FRESH_FOR, Catalogue, FeatureSet, Product, Recent
+from ordering.money import Money, parse_amount
+from ordering.training.catalogue import FRESH_FOR, Catalogue, Recent, TrainingFeatureSet, TrainingProduct
 from support.aws.fake_connections import Recorder
 from support.partners import AZ_300, FOREIGN, LINUX, ON_LINUX, STANDARD, UK, feature_set
+from support.services import Services
 
 OLD = [(AZ_300, [STANDARD])]
 NEW = [(LINUX, [ON_LINUX])]
@@ -46,8 +46,10 @@ def catalogue(table: Table) -> Catalogue:
     return Catalogue(table, UK.id)
 
 
-def products(count: int) -> list[Product]:
-    return [Product(f"{number:08x}-0000-4000-8000-000000000000", f"P-{number:03}", "x") for number in range(count)]
+def products(count: int) -> list[TrainingProduct]:
+    return [
+        TrainingProduct(f"{number:08x}-0000-4000-8000-000000000000", f"P-{number:03}", "x") for number in range(count)
+    ]
 
 
 def test_nothing_published(catalogue: Catalogue) -> None:
@@ -64,7 +66,7 @@ def test_nothing_published(catalogue: Catalogue) -> None:
 
 def test_what_is_published_is_read(catalogue: Catalogue) -> None:
     """Products and feature sets come back as they were published, prices with their decimals."""
-    offered = replace(STANDARD, prices=(Price("GBP", from_text("48.0000")), Price("EUR", from_text("0.10"))))
+    offered = replace(STANDARD, prices=(Money("GBP", parse_amount("48.0000")), Money("EUR", parse_amount("0.10"))))
     catalogue.publish([(LINUX, [ON_LINUX]), (AZ_300, [offered])])
 
     assert [*catalogue.products(0, 10).items] == [AZ_300, LINUX]
@@ -253,7 +255,7 @@ def test_feature_sets_of_a_version_are_remembered(services: Services) -> None:
     writer = Catalogue(Table(services.send, "CatalogueTable"), UK.id)
     writer.publish(OLD)
     reader = Catalogue(Table(recorder, "CatalogueTable"), UK.id, Recent(seconds=now))
-    dearer = replace(STANDARD, prices=(Price("GBP", from_text("50.0000")),))
+    dearer = replace(STANDARD, prices=(Money("GBP", parse_amount("50.0000")),))
 
     assert reader.find_feature_sets([STANDARD.id])[STANDARD.id] == STANDARD
     recorder.calls.clear()
@@ -273,7 +275,7 @@ def test_memory_is_bounded(table: Table, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr("ordering.training.catalogue._REMEMBERED", 4)
     recent = Recent(seconds=Now())
     catalogue = Catalogue(table, UK.id, recent)
-    offered: list[FeatureSet] = [feature_set(AZ_300, number) for number in range(6)]
+    offered: list[TrainingFeatureSet] = [feature_set(AZ_300, number) for number in range(6)]
     catalogue.publish([(AZ_300, offered)])
 
     for some in (offered[:3], offered[2:5], offered[3:]):

@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from ordering.aws.dynamodb import Put, Table
-from ordering.aws.kms import Sealer
+from ordering.aws.kms import EnvelopeSealer
 from ordering.clock import Deadline, to_text
 from ordering.errors import Invalid, NotFound
 from ordering.events.stories import event_id
@@ -438,7 +438,7 @@ class Installation:
     def __post_init__(self) -> None:
         self.table = Table(self.faulty, "AccountsTable", first_pause=0.0)
         self.orders = Table(self.faulty, "OrdersTable", first_pause=0.0)
-        kms = Sealer(MemoryKms(), "alias/Key")
+        kms = EnvelopeSealer(MemoryKms(), "alias/Key")
         self.webhooks = Webhooks(self.table, kms, anywhere=self.anywhere, now=lambda: self.now)
         self.deliverer = Deliverer(
             self.orders,

@@ -8,11 +8,11 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import partial
 
-from ordering.book.sorted_lists import Wanted
+from ordering.book.sorted_lists import ListRequest
 from ordering.deals.orders import DealOrders, DealTaken, NewLine
-from ordering.deals.products import DealProducts, NewProduct, Product
+from ordering.deals.products import DealProduct, DealProducts, NewProduct
 from ordering.identity.accounts import Accounts, Partner
-from ordering.money import Price
+from ordering.money import Money
 from ordering.principal import DealTerms, OrderSource, User
 from ordering_tools.installation import Installation
 
@@ -65,7 +65,7 @@ def seed(installation: Installation) -> None:
         DealOrders(installation.orders, account).book.settle()
 
 
-def _products(installation: Installation, account: str) -> Iterator[Product]:
+def _products(installation: Installation, account: str) -> Iterator[DealProduct]:
     """Add the products; each has its number as its id."""
     catalogue = DealProducts(installation.catalogue, account, partial(_same, _BEGAN))
     for number, new in enumerate(_new_products(), 1):
@@ -85,20 +85,20 @@ def _new_products() -> Iterator[NewProduct]:
                 max_markup=Decimal(4),
                 cost=Decimal(2 + level),
                 cost_currency="USD",
-                prices=(Price("PLN", Decimal("3599.99")), Price("USD", amount)),
+                prices=(Money("PLN", Decimal("3599.99")), Money("USD", amount)),
             )
 
 
-def _order(installation: Installation, account: str, number: int, products: Sequence[Product]) -> None:
+def _order(installation: Installation, account: str, number: int, products: Sequence[DealProduct]) -> None:
     """Place one order with up to four line items; some have the same discount, so that sorting has ties."""
     moment = _BEGAN + timedelta(days=number, hours=number % 7)
     orders = DealOrders(installation.orders, account, partial(_same, moment))
     deal = FIRST_DEAL + 7 * number
     with suppress(DealTaken):
         orders.place(deal, Decimal(5 * (number % 5)))
-    (order,) = orders.part(Wanted(0, 1), _MAY.id, deal).items
+    (order,) = orders.part(ListRequest(0, 1), _MAY.id, deal).items
     lines = orders.lines(order.id)
-    there = len(lines.part(Wanted(0, 500), _MAY.id).items)
+    there = len(lines.part(ListRequest(0, 500), _MAY.id).items)
     for step in range(there, number % 5):
         product = products[(number + 5 * step) % (len(products) - len(_PLANS))]
         price = product.price_in("USD") or Decimal(0)

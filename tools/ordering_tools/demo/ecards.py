@@ -9,11 +9,11 @@ from decimal import Decimal
 from functools import partial
 
 from ordering.aws.dynamodb import ConditionFailed
-from ordering.aws.kms import Sealer
-from ordering.ecards.catalogue import Ecard, EcardCatalogue, FaceValue, Wish
+from ordering.aws.kms import EnvelopeSealer
+from ordering.ecards.catalogue import Ecard, EcardCatalogue, FaceValue, RequestedCard
 from ordering.ecards.certificates import Certificates, Stock
 from ordering.ecards.orders import EcardOrders, EcardRequest
-from ordering.ecards.records import EcardOrder, Participant
+from ordering.ecards.records import EcardOrder, EcardParticipant
 from ordering.errors import Conflict
 from ordering.identity.accounts import Accounts, Partner
 from ordering.identity.clients import Client, Clients
@@ -80,7 +80,7 @@ def partners() -> list[Partner]:
 
 def seed(installation: Installation) -> None:
     """Write companies, cards, stock, balances and orders; what an earlier try wrote is left as it is."""
-    certificates = Certificates(installation.orders, Sealer(installation.kms, CERTIFICATES_KEY))
+    certificates = Certificates(installation.orders, EnvelopeSealer(installation.kms, CERTIFICATES_KEY))
     for card in CARDS:
         for value in card.face_values:
             if (stock := Stock(card.id, value.name)) != SHORT:
@@ -114,8 +114,10 @@ def _place(installation: Installation, partner: Partner, number: int) -> EcardOr
     value = card.face_values[number % len(card.face_values)]
     request = EcardRequest(
         order_id=str(uuid.uuid5(_NAMES, f"{partner.id}/{number}")),
-        participant=Participant(f"participant{number:02}@example.com", f"Participant {number}", f"7925115{number:04}"),
-        wishes=[Wish(card.id, value.name, 1 + number % 3)],
+        participant=EcardParticipant(
+            f"participant{number:02}@example.com", f"Participant {number}", f"7925115{number:04}"
+        ),
+        wishes=[RequestedCard(card.id, value.name, 1 + number % 3)],
     )
     orders = EcardOrders(installation.orders, partner.id, now=partial(_same, _moment(number)))
     catalogue = EcardCatalogue(installation.catalogue, partner.id)

@@ -21,11 +21,11 @@ from ordering.errors import Conflict
 from ordering.identity.accounts import Accounts, Contact, Partner
 from ordering.identity.reference_tokens import ReferenceTokens
 from ordering.identity.tokens import Claims
-from ordering.money import Price
+from ordering.money import Money
 from ordering.principal import BusinessUnit, OrderSource, Principal, User
 from ordering.training import contract as training
-from ordering.training.catalogue import Catalogue, FeatureSet, Product
-from ordering.training.orders import Once, Request, Sequence32, TrainingOrders, Wish
+from ordering.training.catalogue import Catalogue, TrainingFeatureSet, TrainingProduct
+from ordering.training.orders import IdempotencyKey, OrderIds, RequestedLine, TrainingOrders, TrainingRequest
 from ordering_tools.demo import deals as demo_deals
 from ordering_tools.demo import ecards as demo_ecards
 from ordering_tools.installation import Installation, open_at
@@ -49,15 +49,15 @@ _SIGNING_KEY = "alias/SigningKeyA"
 _MARK = {"pk": "DEMO", "sk": "-"}
 _NAMES = uuid.UUID("3b9f4b0e-58a5-4d0a-9a55-0c1e8f6a7d20")
 
-AZ_300 = Product("6b126cae-c10c-466a-b867-f23fe48bf5cf", "AZ-300", "AZ-300 (Packaged Set) - (Azure Pass)")
-AZ_300_STANDARD = FeatureSet(
+AZ_300 = TrainingProduct("6b126cae-c10c-466a-b867-f23fe48bf5cf", "AZ-300", "AZ-300 (Packaged Set) - (Azure Pass)")
+AZ_300_STANDARD = TrainingFeatureSet(
     id="a6c1cb36-43b3-4969-a8a0-48e4915e6df0",
     product_id=AZ_300.id,
     product_name=AZ_300.name,
     name="Standard - 180 days",
     course_access_period_days=180,
     module_save_period_days=1,
-    prices=(Price("GBP", money.from_text("48.0000")),),
+    prices=(Money("GBP", money.parse_amount("48.0000")),),
 )
 
 _FAMILIES = {
@@ -168,7 +168,7 @@ def seed(installation: Installation) -> None:
     accounts.save_contact(UK.id, "jane.doe@example.com", Contact("Jane", "Doe"))
     for unit_id, products in catalogues().items():
         Catalogue(installation.catalogue, unit_id).publish(products)
-    sequence = Sequence32()
+    sequence = OrderIds()
     for partner in partners():
         for unit in partner.business_units:
             place_orders(installation, partner, unit, sequence)
@@ -198,9 +198,9 @@ def partners() -> list[Partner]:
     ]
 
 
-def catalogues() -> dict[str, list[tuple[Product, Sequence[FeatureSet]]]]:
+def catalogues() -> dict[str, list[tuple[TrainingProduct, Sequence[TrainingFeatureSet]]]]:
     """Make the catalogue of each unit; ids differ between units, as do what they may order."""
-    linux = Product(_id("M10999A"), "M10999A", "M10999A - SQL Server on Linux")
+    linux = TrainingProduct(_id("M10999A"), "M10999A", "M10999A - SQL Server on Linux")
     uk = [(AZ_300, (AZ_300_STANDARD,)), (linux, _offers(linux, 2)), *_courses(UK)]
     return {
         UK.id: uk,
@@ -209,7 +209,7 @@ def catalogues() -> dict[str, list[tuple[Product, Sequence[FeatureSet]]]]:
     }
 
 
-def place_orders(installation: Installation, partner: Partner, unit: BusinessUnit, sequence: Sequence32) -> None:
+def place_orders(installation: Installation, partner: Partner, unit: BusinessUnit, sequence: OrderIds) -> None:
     """Place the orders of one unit; the UK's first is the reference's own, down to its id, date and status."""
     user = next(iter(partner.users.values()))
     caller = Principal(partner.id, user, partner.business_units, partner.order_source, "invoice", ("training",))
@@ -220,7 +220,7 @@ def place_orders(installation: Installation, partner: Partner, unit: BusinessUni
             caller,
             request,
             answer=lambda order: str(order.id).encode(),
-            once=Once(f"demo-{unit.id}-{number}", request.reference),
+            once=IdempotencyKey(f"demo-{unit.id}-{number}", request.reference),
             catalogue=catalogue,
             accounts=Accounts(installation.accounts),
         )
@@ -263,29 +263,31 @@ def _same(moment: datetime) -> datetime:
     return moment
 
 
-def _courses(unit: BusinessUnit) -> Iterator[tuple[Product, Sequence[FeatureSet]]]:
+def _courses(unit: BusinessUnit) -> Iterator[tuple[TrainingProduct, Sequence[TrainingFeatureSet]]]:
     for (family, field), (step, topic) in itertools.product(_FAMILIES.items(), enumerate(_TOPICS)):
         code = f"{family}-{301 + 7 * step}"
-        product = Product(_id(f"{unit.id}/{code}"), code, f"{code} - {field}: {topic}", (_id(f"course/{code}"),))
+        product = TrainingProduct(
+            _id(f"{unit.id}/{code}"), code, f"{code} - {field}: {topic}", (_id(f"course/{code}"),)
+        )
         yield product, _offers(product, 1 + step % 3)
 
 
-def _offers(product: Product, count: int) -> tuple[FeatureSet, ...]:
+def _offers(product: TrainingProduct, count: int) -> tuple[TrainingFeatureSet, ...]:
     return tuple(
-        FeatureSet(
+        TrainingFeatureSet(
             id=_id(f"{product.id}/{name}"),
             product_id=product.id,
             product_name=product.name,
             name=name,
             course_access_period_days=days,
             module_save_period_days=1,
-            prices=(Price("GBP", money.from_text(price)),),
+            prices=(Money("GBP", money.parse_amount(price)),),
         )
         for name, days, price in _OFFERS[:count]
     )
 
 
-def _requests(unit: BusinessUnit, catalogue: Catalogue) -> Iterator[tuple[datetime, Request]]:
+def _requests(unit: BusinessUnit, catalogue: Catalogue) -> Iterator[tuple[datetime, TrainingRequest]]:
     listing = catalogue.products(0, 12)
     offered = [
         feature_set for product in listing.items for feature_set in catalogue.feature_sets(product.id, 0, 3).items
@@ -294,26 +296,30 @@ def _requests(unit: BusinessUnit, catalogue: Catalogue) -> Iterator[tuple[dateti
         return
     moment = datetime(2019, 2, 24, 20, 4, 30, 473000, tzinfo=UTC)
     if unit is UK:
-        linux = _offers(Product(_id("M10999A"), "", ""), 1)[0]
+        linux = _offers(TrainingProduct(_id("M10999A"), "", ""), 1)[0]
         yield (
             moment,
-            Request(
+            TrainingRequest(
                 "423432432",
                 email_keys=False,
                 contact_email=JOHN.user_name,
-                wishes=[Wish(feature_set_id=linux.id, quantity=1)],
+                wishes=[RequestedLine(feature_set_id=linux.id, quantity=1)],
             ),
         )
     for number in range(36 if unit is UK else 6):
         moment += timedelta(days=17, hours=5, minutes=number, microseconds=1_357 * number)
         wishes = [
-            Wish(feature_set_id=offered[(number + step) % len(offered)].id, quantity=1 + (number * 7 + step) % 25)
+            RequestedLine(
+                feature_set_id=offered[(number + step) % len(offered)].id, quantity=1 + (number * 7 + step) % 25
+            )
             for step in range(1 + number % 3)
         ]
         contact = ("jane.doe@example.com", "someone.else@example.com", None)[number % 3]
         yield (
             moment,
-            Request(f"PO-{unit.name.upper()}-{1000 + number}", email_keys=False, contact_email=contact, wishes=wishes),
+            TrainingRequest(
+                f"PO-{unit.name.upper()}-{1000 + number}", email_keys=False, contact_email=contact, wishes=wishes
+            ),
         )
 
 

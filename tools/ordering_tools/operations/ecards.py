@@ -9,17 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from ordering.aws.dynamodb import ConditionFailed
-from ordering.aws.kms import Sealer
+from ordering.aws.kms import EnvelopeSealer
 from ordering.book.lifecycle import ECARDS, EcardStatus
 from ordering.ecards.assignment import Assignment
 from ordering.ecards.certificates import Certificates, Duplicates, Stock, read_shelves
 from ordering.ecards.orders import EcardOrders
 from ordering.ecards.records import EcardOrder, order_of, read_order
-from ordering.events.stories import key_of, read_story
+from ordering.events.stories import key_of, read_history
 from ordering.identifiers import canonical_uuid
 from ordering.identity.accounts import Accounts, Partner
 from ordering.identity.clients import Client, Clients, is_client_id
-from ordering.mail.outbox import Mail, MailMoment, Outbox
+from ordering.mail.outbox import Mail, MailEvent, Outbox
 from ordering_tools.installation import Installation, NotDone
 from ordering_tools.operations.commands import does
 from ordering_tools.operations.mail import ORDER, order_named
@@ -101,7 +101,7 @@ def _amount(text: str) -> Decimal:
 def run_show(installation: Installation, arguments: argparse.Namespace) -> None:
     """Print how far an order and its mails have come, and how they came there."""
     name = order_named(arguments.order)
-    story = read_story(installation.orders, name)
+    story = read_history(installation.orders, name)
     if story is None:
         raise NotDone(f"there is no order {' '.join(arguments.order)}")
     mails = Outbox(installation.orders).mails(name)
@@ -190,7 +190,7 @@ def move(installation: Installation, company: str, order_id: str, target: EcardS
     return orders.hand_over(order, left if target is EcardStatus.DELIVERED else count)
 
 
-def _told(mail: Mail, moment: MailMoment) -> str:
+def _told(mail: Mail, moment: MailEvent) -> str:
     return f"mail {mail.number} {moment.what}{f': {moment.why}' if moment.why else ''}"
 
 
@@ -220,7 +220,7 @@ def load(installation: Installation, stock: Stock, batch: str, codes: Sequence[s
         NotDone: A code is there twice.
     """
     try:
-        Certificates(installation.orders, Sealer(installation.kms, kms_id)).load(stock, batch, codes)
+        Certificates(installation.orders, EnvelopeSealer(installation.kms, kms_id)).load(stock, batch, codes)
     except Duplicates as duplicates:
         lines = ", ".join(str(index + 1) for index in duplicates.indexes)
         raise NotDone(f"codes that came before in the file, by number: {lines}") from None

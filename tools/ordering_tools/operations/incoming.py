@@ -12,7 +12,7 @@ from typing import Any
 
 from ordering import clock
 from ordering.aws.eventbridge import BYTES_AT_MOST, Entry
-from ordering.aws.kms import Sealer
+from ordering.aws.kms import EnvelopeSealer
 from ordering.events.incoming_shapes import CANCELLATION, PAYMENT, STOCK, VERSION, sealing_context
 from ordering.events.shapes import misfits, schema
 from ordering.fulfilment.incoming import MAIL_SOURCE
@@ -65,7 +65,7 @@ def run_stock(installation: Installation, arguments: argparse.Namespace) -> None
     if not codes:
         raise NotDone(f"there are no codes in {arguments.codes}")
     context = sealing_context(arguments.card, arguments.face_value, arguments.batch)
-    sealed = Sealer(installation.kms, arguments.kms).seal(json.dumps(codes).encode(), context)
+    sealed = EnvelopeSealer(installation.kms, arguments.kms).seal(json.dumps(codes).encode(), context)
     data = {"cardId": arguments.card, "faceValue": arguments.face_value, "batch": arguments.batch}
     put(arguments.state, STOCK, {**data, "codes": base64.b64encode(sealed).decode()})
 

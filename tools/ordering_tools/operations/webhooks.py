@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Iterator
 from typing import Any
 
-from ordering.aws.kms import Sealer
+from ordering.aws.kms import EnvelopeSealer
 from ordering.events.shapes import TYPES
 from ordering.identifiers import canonical_uuid
 from ordering.identity.accounts import Accounts
@@ -108,7 +108,7 @@ def deliverer_of(installation: Installation) -> Deliverer:
 
 
 def _webhooks(installation: Installation) -> Webhooks:
-    return Webhooks(installation.accounts, Sealer(installation.kms, KEY), anywhere=True)
+    return Webhooks(installation.accounts, EnvelopeSealer(installation.kms, KEY), anywhere=True)
 
 
 def _event(text: str) -> str:

@@ -8,7 +8,7 @@ from decimal import ROUND_HALF_UP, Decimal, InvalidOperation, localcontext
 _CENT = Decimal("0.01")
 
 
-def from_text(text: str) -> Decimal:
+def parse_amount(text: str) -> Decimal:
     """Read an amount as written, keeping its trailing zeros: `48.0000` stays `48.0000`.
 
     Amounts are stored as text because a DynamoDB number drops trailing zeros, and the contracts return them.
@@ -25,14 +25,14 @@ def from_text(text: str) -> Decimal:
     return amount
 
 
-def to_text(amount: Decimal) -> str:
+def format_amount(amount: Decimal) -> str:
     """Write an amount as it is stored: plain digits, never an exponent."""
     return f"{amount:f}"
 
 
 def from_stored(text: str | None) -> Decimal | None:
     """Read an amount that may be missing."""
-    return None if text is None else from_text(text)
+    return None if text is None else parse_amount(text)
 
 
 def varied(price: Decimal, percent: Decimal) -> Decimal:
@@ -45,7 +45,7 @@ def varied(price: Decimal, percent: Decimal) -> Decimal:
 
 
 @dataclass(frozen=True, slots=True)
-class Price:
+class Money:
     """What one seat costs in a currency (ISO 4217)."""
 
     currency: str

@@ -24,11 +24,11 @@ _THROTTLED = frozenset({"RequestThrottled", "Throttling", "ThrottlingException"}
 _FAULTS = frozenset({"InternalException", "InternalFailure"})
 
 
-class NotCarriedOut(Unavailable):
+class NotExecuted(Unavailable):
     """The service was not reached, or turned the call away because calls came too fast: nothing was done."""
 
 
-class Refused(Exception):
+class CallRefused(Exception):
     """The service did not do it, for the reason that `code` names in its API."""
 
     def __init__(self, operation: str, code: str) -> None:
@@ -73,7 +73,7 @@ def connect(service: str, *, answered_within: float = ANSWERED_WITHIN, **setting
         try:
             answer: dict[str, Any] = getattr(client, xform_name(operation))(**request)
         except (ConnectTimeoutError, EndpointConnectionError) as error:
-            raise NotCarriedOut from error
+            raise NotExecuted from error
         except (ConnectionError, HTTPClientError) as error:
             raise Unavailable from error
         except ClientError as error:
@@ -104,4 +104,4 @@ def _meaning(operation: str, code: str, status: int) -> Exception:
     # Who answers without a code is not the service: something in between, that may have passed the call on.
     if status >= 500 or code in _FAULTS or not code[:1].isalpha():
         return Unavailable()
-    return NotCarriedOut() if code in _THROTTLED else Refused(operation, code)
+    return NotExecuted() if code in _THROTTLED else CallRefused(operation, code)

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from jwt.utils import der_to_raw_signature
 
 from ordering.aws import calls as aws
-from ordering.aws.calls import Call, Refused
+from ordering.aws.calls import Call, CallRefused
 from ordering.errors import Unavailable
 
 Kms = Callable[[str, dict[str, Any]], dict[str, Any]]
@@ -54,7 +54,7 @@ def _twice(call: Call) -> Kms:
     def once(operation: str, request: dict[str, Any]) -> dict[str, Any]:
         try:
             return call(operation, request)
-        except Refused as refusal:
+        except CallRefused as refusal:
             if refusal.code == "InvalidCiphertextException":
                 raise BrokenSeal from refusal
             raise
@@ -108,11 +108,11 @@ class KmsKey:
 
 
 @dataclass(slots=True)
-class Sealer:
+class EnvelopeSealer:
     """Seals secrets with data keys (AES-256-GCM) that a symmetric key in KMS seals in turn.
 
     What is sealed carries its data key, so that opening needs the right to decrypt with the key in KMS and nothing
-    else. One data key seals up to as many secrets as one `Sealer` is used for.
+    else. One data key seals up to as many secrets as one `EnvelopeSealer` is used for.
 
     Args:
         kms_id: The key's id, ARN or alias; not needed to open.

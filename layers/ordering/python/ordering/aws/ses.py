@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ordering.aws import calls as aws
-from ordering.aws.calls import Call, NotCarriedOut, Refused
+from ordering.aws.calls import Call, CallRefused, NotExecuted
 from ordering.errors import OrderingError, Unavailable
 
 ANSWERED_WITHIN = 10.0
@@ -106,11 +106,11 @@ class Ses:
         """
         try:
             answer = self.call("SendEmail", self._request(letter, tags))
-        except Refused as refusal:
+        except CallRefused as refusal:
             if reason := _REFUSALS.get(refusal.code):
                 raise MailRefused(reason) from refusal
             raise (NotSent() if refusal.code in _LATER else Misconfigured(refusal.code)) from refusal
-        except NotCarriedOut as error:
+        except NotExecuted as error:
             raise NotSent from error
         except Unavailable as error:
             raise Unsure from error

@@ -37,7 +37,7 @@ class EcardStatus(StrEnum):
     CANCELLED = "Cancelled"
 
 
-class Mover(StrEnum):
+class Actor(StrEnum):
     """Who moves an order."""
 
     PARTNER = "partner"
@@ -55,12 +55,12 @@ class Move(Generic[S]):
 
     source: S | None
     target: S
-    by: Mover
+    by: Actor
     when: str
 
 
 @dataclass(frozen=True, slots=True)
-class Moment(Generic[S]):
+class StatusChange(Generic[S]):
     """When an order came to a status."""
 
     status: S
@@ -73,7 +73,7 @@ class State(Generic[S]):
 
     status: S
     version: int
-    history: tuple[Moment[S], ...]
+    history: tuple[StatusChange[S], ...]
 
     def touched(self) -> State[S]:
         """Return the state of the same order after a change that is no move."""
@@ -100,11 +100,11 @@ class Lifecycle(Generic[S]):
         """Return the statuses from which an order can become `target`."""
         return frozenset(move.source for move in self.moves if move.target == target and move.source is not None)
 
-    def allows(self, source: S | None, target: S, by: Mover) -> bool:
+    def allows(self, source: S | None, target: S, by: Actor) -> bool:
         """Say whether somebody may take an order from one status to another."""
         return any((move.source, move.target, move.by) == (source, target, by) for move in self.moves)
 
-    def begin(self, order: str, target: S, by: Mover, at: datetime) -> State[S]:
+    def begin(self, order: str, target: S, by: Actor, at: datetime) -> State[S]:
         """Return the state of an order that is being created.
 
         Raises:
@@ -112,9 +112,9 @@ class Lifecycle(Generic[S]):
         """
         if not self.allows(None, target, by):
             raise Conflict(f"Order {order} is new: {by} cannot make it {target}.")
-        return State(target, 1, (Moment(target, at),))
+        return State(target, 1, (StatusChange(target, at),))
 
-    def move(self, order: str, state: State[S], target: S, by: Mover, at: datetime) -> State[S]:
+    def move(self, order: str, state: State[S], target: S, by: Actor, at: datetime) -> State[S]:
         """Return an order's state after a move; one that stays in its status adds nothing to the history.
 
         Raises:
@@ -122,12 +122,12 @@ class Lifecycle(Generic[S]):
         """
         if not self.allows(state.status, target, by):
             raise Conflict(f"Order {order} is {state.status}: {by} cannot make it {target}; {self._ways(state.status)}")
-        moments = () if state.status == target else (Moment(target, at),)
+        moments = () if state.status == target else (StatusChange(target, at),)
         return State(target, state.version + 1, state.history + moments)
 
     def read(self, item: dict[str, Any]) -> State[S]:
         """Read back what `State.to_item` wrote."""
-        history = (Moment(self._statuses(one["status"]), clock.from_text(one["at"])) for one in item["history"])
+        history = (StatusChange(self._statuses(one["status"]), clock.from_text(one["at"])) for one in item["history"])
         return State(self._statuses(item["status"]), item["version"], tuple(history))
 
     def diagram(self) -> str:
@@ -141,7 +141,7 @@ class Lifecycle(Generic[S]):
         return f"it can become {', '.join(ways)}." if ways else f"{status} is final."
 
 
-def _rows(*rows: tuple[S | None, S, Mover, str]) -> list[Move[S]]:
+def _rows(*rows: tuple[S | None, S, Actor, str]) -> list[Move[S]]:
     return [Move(*row) for row in rows]
 
 
@@ -150,9 +150,9 @@ _NEW, _COMPLETED = TrainingStatus.NEW, TrainingStatus.COMPLETED
 TRAINING = Lifecycle(
     TrainingStatus,
     _rows(
-        (None, _NEW, Mover.PARTNER, "an order is placed"),
-        (_NEW, _COMPLETED, Mover.SYSTEM, "its keys are issued"),
-        (_NEW, TrainingStatus.CANCELLED, Mover.SUPPORT, "support cancels before keys are issued"),
+        (None, _NEW, Actor.PARTNER, "an order is placed"),
+        (_NEW, _COMPLETED, Actor.SYSTEM, "its keys are issued"),
+        (_NEW, TrainingStatus.CANCELLED, Actor.SUPPORT, "support cancels before keys are issued"),
     ),
 )
 
@@ -164,18 +164,18 @@ _DELIVERED, _CANCELLED = EcardStatus.DELIVERED, EcardStatus.CANCELLED
 ECARDS = Lifecycle(
     EcardStatus,
     _rows(
-        (None, _PAYED, Mover.PARTNER, "the balance covers the total and is debited"),
-        (None, _CREATED, Mover.PARTNER, "the balance does not cover the total"),
-        (_CREATED, _PAYED, Mover.SYSTEM, "the balance has come to cover the total and is debited"),
-        (_PAYED, _READY, Mover.SYSTEM, "certificates for all its cards are assigned"),
-        (_PAYED, _AWAITING, Mover.SYSTEM, "stock is short"),
-        (_AWAITING, _READY, Mover.SYSTEM, "stock has arrived and all certificates are assigned"),
-        (_READY, _PARTIALLY, Mover.DELIVERY, "some certificates are handed over"),
-        (_READY, _DELIVERED, Mover.DELIVERY, "all certificates are handed over"),
-        (_PARTIALLY, _PARTIALLY, Mover.DELIVERY, "some more certificates are handed over"),
-        (_PARTIALLY, _DELIVERED, Mover.DELIVERY, "the last certificates are handed over"),
+        (None, _PAYED, Actor.PARTNER, "the balance covers the total and is debited"),
+        (None, _CREATED, Actor.PARTNER, "the balance does not cover the total"),
+        (_CREATED, _PAYED, Actor.SYSTEM, "the balance has come to cover the total and is debited"),
+        (_PAYED, _READY, Actor.SYSTEM, "certificates for all its cards are assigned"),
+        (_PAYED, _AWAITING, Actor.SYSTEM, "stock is short"),
+        (_AWAITING, _READY, Actor.SYSTEM, "stock has arrived and all certificates are assigned"),
+        (_READY, _PARTIALLY, Actor.DELIVERY, "some certificates are handed over"),
+        (_READY, _DELIVERED, Actor.DELIVERY, "all certificates are handed over"),
+        (_PARTIALLY, _PARTIALLY, Actor.DELIVERY, "some more certificates are handed over"),
+        (_PARTIALLY, _DELIVERED, Actor.DELIVERY, "the last certificates are handed over"),
         *(
-            (status, _CANCELLED, Mover.SUPPORT, "support cancels and what was debited is refunded")
+            (status, _CANCELLED, Actor.SUPPORT, "support cancels and what was debited is refunded")
             for status in (_CREATED, _PAYED, _AWAITING, _READY, _PARTIALLY)
         ),
     ),

@@ -34,30 +34,30 @@ _DIGITS = 6
 
 
 @dataclass(frozen=True, slots=True)
-class By:
+class SortKey:
     """One thing to sort by; what has none of it comes first, or last when `descending`."""
 
     field: str
     descending: bool = False
 
 
-OLDEST_FIRST = (By("id"),)
-NEWEST_FIRST = (By("id", descending=True),)
+OLDEST_FIRST = (SortKey("id"),)
+NEWEST_FIRST = (SortKey("id", descending=True),)
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class ListRequest:
     """Which part of a list is asked for: up to `count` from rank `first` (from 0)."""
 
     first: int
     count: int
-    order: tuple[By, ...] = OLDEST_FIRST
+    order: tuple[SortKey, ...] = OLDEST_FIRST
     only: frozenset[int] | None = None
     """The ids to choose from; None for all."""
 
 
 @dataclass(frozen=True, slots=True)
-class Part(Generic[T]):
+class ListPart(Generic[T]):
     """A part of a list, and whether there is more behind it."""
 
     items: Sequence[T]
@@ -84,7 +84,7 @@ class SortedList(Generic[T]):
     now: Clock
     position: Callable[[int], int] = int
 
-    def part(self, wanted: Wanted) -> Part[T]:
+    def part(self, wanted: ListRequest) -> ListPart[T]:
         """Read a part of the list.
 
         Raises:
@@ -95,17 +95,17 @@ class SortedList(Generic[T]):
             return self._chosen(wanted, order, wanted.only)
         if order == OLDEST_FIRST:
             page = self.book.page(wanted.first, wanted.count)
-            return Part(self._all(page.entries), more=page.total > wanted.first + wanted.count)
+            return ListPart(self._all(page.entries), more=page.total > wanted.first + wanted.count)
         if order == NEWEST_FIRST:
             return self._newest(wanted)
         return self._sorted(wanted, order)
 
-    def _chosen(self, wanted: Wanted, order: Sequence[By], only: Iterable[int]) -> Part[T]:
+    def _chosen(self, wanted: ListRequest, order: Sequence[SortKey], only: Iterable[int]) -> ListPart[T]:
         positions = sorted(position for one in only if (position := self.position(one)))
         chosen = self._sort(self._all(self.book.find(positions).values()), order)
         return _slice(chosen, wanted)
 
-    def _newest(self, wanted: Wanted) -> Part[T]:
+    def _newest(self, wanted: ListRequest) -> ListPart[T]:
         memory = self._memory(NEWEST_FIRST)
         newest = memory.recall(0, 1) if wanted.first else None
         up_to = newest.positions[0] if newest else None
@@ -114,21 +114,21 @@ class SortedList(Generic[T]):
         more = page.total > wanted.first + wanted.count
         if not wanted.first:
             memory.keep([self._position(items[0])] if more else [])
-        return Part(items, more)
+        return ListPart(items, more)
 
-    def _sorted(self, wanted: Wanted, order: Sequence[By]) -> Part[T]:
+    def _sorted(self, wanted: ListRequest, order: Sequence[SortKey]) -> ListPart[T]:
         memory = self._memory(order)
         if wanted.first and (recalled := memory.recall(wanted.first, wanted.count)):
             found = self.book.find(recalled.positions)
             items = self._all(found[position] for position in recalled.positions if position in found)
-            return Part(items, more=recalled.total > wanted.first + wanted.count)
+            return ListPart(items, more=recalled.total > wanted.first + wanted.count)
         everything = self._sort(self._all(self.book.walk()), order)
         part = _slice(everything, wanted)
         if not wanted.first or part.more:
             memory.keep([self._position(item) for item in everything] if part.more else [])
         return part
 
-    def _sort(self, items: list[T], order: Sequence[By]) -> list[T]:
+    def _sort(self, items: list[T], order: Sequence[SortKey]) -> list[T]:
         for by in reversed(order):
             value = self.fields[by.field]
             # Sorting is stable, so that the field before decides and this one settles its ties.
@@ -141,7 +141,7 @@ class SortedList(Generic[T]):
     def _position(self, item: T) -> int:
         return self.position(self.fields["id"](item))
 
-    def _memory(self, order: Sequence[By]) -> _Memory:
+    def _memory(self, order: Sequence[SortKey]) -> _Memory:
         shape = " ".join([self.reader, *(f"{by.field}:{by.descending}" for by in order)])
         return _Memory(self.table, f"SORTED#{self.name}#{hashlib.sha256(shape.encode()).hexdigest()[:32]}", self.now)
 
@@ -201,19 +201,19 @@ class _Memory:
         return self.partition, f"{part:0{_DIGITS}}"
 
 
-def decisive(order: Iterable[By]) -> tuple[By, ...]:
+def decisive(order: Iterable[SortKey]) -> tuple[SortKey, ...]:
     """Return an order that leaves no ties: up to the id, which is put last where it is missing."""
-    kept: dict[str, By] = {}
-    for by in (*order, By("id")):
+    kept: dict[str, SortKey] = {}
+    for by in (*order, SortKey("id")):
         kept.setdefault(by.field, by)
         if by.field == "id":
             break
     return tuple(kept.values())
 
 
-def _slice(items: Sequence[T], wanted: Wanted) -> Part[T]:
+def _slice(items: Sequence[T], wanted: ListRequest) -> ListPart[T]:
     end = wanted.first + wanted.count
-    return Part(items[wanted.first : end], more=len(items) > end)
+    return ListPart(items[wanted.first : end], more=len(items) > end)
 
 
 def _comparable(value: Any) -> tuple[bool, Any]:

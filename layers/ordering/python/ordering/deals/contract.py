@@ -27,14 +27,14 @@ from pydantic_core import PydanticCustomError
 from typing_extensions import TypedDict  # pydantic reads the standard library's only from Python 3.12 on
 
 from ordering import money
-from ordering.book.sorted_lists import By, Part, Wanted
+from ordering.book.sorted_lists import ListPart, ListRequest, SortKey
 from ordering.deals import orders as deal_orders
 from ordering.deals import products as deal_products
-from ordering.deals.orders import DealOrder, DealTaken, Line, NewLine, OrderFull
-from ordering.deals.products import NewProduct, Product
+from ordering.deals.orders import DealOrder, DealTaken, LineItem, NewLine, OrderFull
+from ordering.deals.products import DealProduct, NewProduct
 from ordering.errors import Fault, Forbidden, Invalid, NotFound, TooManyRequests, Unauthorized, Unavailable
 from ordering.identifiers import LARGEST_NUMBER, LARGEST_SAFE_NUMBER, canonical_number
-from ordering.money import Price
+from ordering.money import Money
 from ordering.web.http import (
     Answer,
     Call,
@@ -84,13 +84,13 @@ def _order(text: object) -> object:
     found = [_BY.fullmatch(part) for part in text.split(",")]
     if not all(found):
         raise PydanticCustomError("invalid_format", "It should be fields, each with :asc, :desc or neither")
-    return tuple(By(match[1], descending=match[2] == ":desc") for match in found if match)
+    return tuple(SortKey(match[1], descending=match[2] == ":desc") for match in found if match)
 
 
 _BY = re.compile(r"([a-z_]+)(:asc|:desc)?")
 
 
-class ListQuery(BaseModel):
+class SortedListQuery(BaseModel):
     """Which part of a list is asked for, in which order."""
 
     model_config = ConfigDict(extra="forbid")
@@ -107,7 +107,7 @@ class ListQuery(BaseModel):
         | None
     ) = Field(None, description="Only those with these ids: up to 500 of them, with commas between.")
     sort_by: Annotated[
-        tuple[By, ...],
+        tuple[SortKey, ...],
         BeforeValidator(_order),
         WithJsonSchema({"type": "string"}),
     ] = Field(
@@ -119,18 +119,18 @@ class ListQuery(BaseModel):
 
     @field_validator("sort_by")
     @classmethod
-    def _sorts_by_fields(cls, order: tuple[By, ...]) -> tuple[By, ...]:
+    def _sorts_by_fields(cls, order: tuple[SortKey, ...]) -> tuple[SortKey, ...]:
         if unknown := [by.field for by in order if by.field not in cls.sortable]:
             raise PydanticCustomError("invalid_format", f"'{unknown[0]}' is no field of the resource")
         return order
 
     @property
-    def wanted(self) -> Wanted:
+    def wanted(self) -> ListRequest:
         """The part of the list, in the domain's terms."""
-        return Wanted((self.page - 1) * self.per_page, self.per_page, self.sort_by, self.ids)
+        return ListRequest((self.page - 1) * self.per_page, self.per_page, self.sort_by, self.ids)
 
 
-class OrderQuery(ListQuery):
+class OrderQuery(SortedListQuery):
     """Which orders are asked for."""
 
     sortable: ClassVar[Iterable[str]] = deal_orders.SORTABLE
@@ -140,13 +140,13 @@ class OrderQuery(ListQuery):
     )
 
 
-class LineItemQuery(ListQuery):
+class LineItemQuery(SortedListQuery):
     """Which line items of an order are asked for."""
 
     sortable: ClassVar[Iterable[str]] = deal_orders.SORTABLE_LINES
 
 
-class ProductQuery(ListQuery):
+class ProductQuery(SortedListQuery):
     """Which products are asked for."""
 
     sortable: ClassVar[Iterable[str]] = deal_products.SORTABLE
@@ -314,7 +314,7 @@ class ProductAttributes(Attributes):
         """Return the attributes that were sent, in the domain's terms."""
         sent = {name: getattr(self, name) for name in self.model_fields_set & NewProduct.__dataclass_fields__.keys()}
         if "prices" in sent:
-            prices = [Price(price.currency, price.amount) for price in self.prices]
+            prices = [Money(price.currency, price.amount) for price in self.prices]
             sent["prices"] = tuple(sorted(prices, key=lambda price: price.currency))
         return sent
 
@@ -502,7 +502,7 @@ def order(one: DealOrder) -> OneOrder:
     }
 
 
-def line_item(one: Line) -> OneLineItem:
+def line_item(one: LineItem) -> OneLineItem:
     """Show a line item."""
     return {
         "data": {
@@ -510,10 +510,10 @@ def line_item(one: Line) -> OneLineItem:
             "name": one.name,
             "sku": one.sku,
             "description": one.description,
-            "price": money.to_text(one.price),
+            "price": money.format_amount(one.price),
             "currency": one.currency,
-            "variation": money.to_text(one.variation),
-            "value": money.to_text(one.value),
+            "variation": money.format_amount(one.variation),
+            "value": money.format_amount(one.value),
             "quantity": one.quantity,
             "created_at": _instant(one.created),
             "updated_at": _instant(one.updated),
@@ -522,7 +522,7 @@ def line_item(one: Line) -> OneLineItem:
     }
 
 
-def product(one: Product) -> OneProduct:
+def product(one: DealProduct) -> OneProduct:
     """Show a product."""
     return {
         "data": {
@@ -533,9 +533,11 @@ def product(one: Product) -> OneProduct:
             "active": one.active,
             "max_discount": one.max_discount,
             "max_markup": one.max_markup,
-            "cost": None if one.cost is None else money.to_text(one.cost),
+            "cost": None if one.cost is None else money.format_amount(one.cost),
             "cost_currency": one.cost_currency,
-            "prices": [{"amount": money.to_text(price.value), "currency": price.currency} for price in one.prices],
+            "prices": [
+                {"amount": money.format_amount(price.value), "currency": price.currency} for price in one.prices
+            ],
             "created_at": _instant(one.created),
             "updated_at": _instant(one.updated),
         },
@@ -543,22 +545,22 @@ def product(one: Product) -> OneProduct:
     }
 
 
-def orders(call: Call, query: OrderQuery, part: Part[DealOrder]) -> OrderCollection:
+def orders(call: Call, query: OrderQuery, part: ListPart[DealOrder]) -> OrderCollection:
     """Show a page of orders."""
     return {"items": [order(one) for one in part.items], "meta": _collection(call, query, part)}
 
 
-def line_items(call: Call, query: LineItemQuery, part: Part[Line]) -> LineItemCollection:
+def line_items(call: Call, query: LineItemQuery, part: ListPart[LineItem]) -> LineItemCollection:
     """Show a page of an order's line items."""
     return {"items": [line_item(one) for one in part.items], "meta": _collection(call, query, part)}
 
 
-def products(call: Call, query: ProductQuery, part: Part[Product]) -> ProductCollection:
+def products(call: Call, query: ProductQuery, part: ListPart[DealProduct]) -> ProductCollection:
     """Show a page of products."""
     return {"items": [product(one) for one in part.items], "meta": _collection(call, query, part)}
 
 
-def new_line(body: NewLineItem, found: Product | None) -> NewLine:
+def new_line(body: NewLineItem, found: DealProduct | None) -> NewLine:
     """Say in the domain's terms what is to be added.
 
     Raises:
@@ -576,7 +578,7 @@ def new_line(body: NewLineItem, found: Product | None) -> NewLine:
     return NewLine(found, price, body.currency, body.variation, body.quantity)
 
 
-def _beyond_limits(variation: Decimal, found: Product) -> Iterator[Fault]:
+def _beyond_limits(variation: Decimal, found: DealProduct) -> Iterator[Fault]:
     if found.max_discount is not None and -variation > found.max_discount:
         yield _fault("variation", "incorrect_value", f"The product allows {found.max_discount:f} percent off at most.")
     if found.max_markup is not None and variation > found.max_markup:
@@ -591,7 +593,7 @@ def _instant(instant: Any) -> str:
     return f"{instant:%Y-%m-%dT%H:%M:%SZ}"
 
 
-def _collection(call: Call, query: ListQuery, part: Part[Any]) -> CollectionMeta:
+def _collection(call: Call, query: SortedListQuery, part: ListPart[Any]) -> CollectionMeta:
     def link(page: int) -> str:
         filters = {name: values for name, values in call.request.query.items() if name not in {"page", "per_page"}}
         parameters = urlencode({"page": page, "per_page": query.per_page, **filters}, doseq=True, errors="replace")

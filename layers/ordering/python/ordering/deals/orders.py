@@ -23,9 +23,9 @@ from typing import Any
 from ordering import clock, money
 from ordering.aws.dynamodb import ABSENT, Check, ConditionFailed, Delete, Item, Key, Put, Table, Update
 from ordering.book.orderbook import GRACE, Collision, Draft, OrderBook, Ticket
-from ordering.book.sorted_lists import Part, SortedList, Wanted
+from ordering.book.sorted_lists import ListPart, ListRequest, SortedList
 from ordering.clock import Clock
-from ordering.deals.products import Product
+from ordering.deals.products import DealProduct
 from ordering.errors import NotFound, OrderingError
 
 _ORDER = "order"
@@ -62,7 +62,7 @@ class DealOrder:
 class NewLine:
     """A line item as it was asked for: so many of a product, at its price in a currency, varied by some percent."""
 
-    product: Product
+    product: DealProduct
     price: Decimal
     currency: str
     variation: Decimal
@@ -70,7 +70,7 @@ class NewLine:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class LineItem:
     """A line item, with what its product was when it was added."""
 
     id: int
@@ -99,7 +99,7 @@ SORTABLE: dict[str, Callable[[DealOrder], Any]] = {
 }
 """How orders compare, by the contract's names of their fields."""
 
-SORTABLE_LINES: dict[str, Callable[[Line], Any]] = {
+SORTABLE_LINES: dict[str, Callable[[LineItem], Any]] = {
     "id": lambda one: one.id,
     "name": lambda one: one.name,
     "sku": lambda one: one.sku,
@@ -148,7 +148,7 @@ class DealOrders:
         except Collision as collision:
             raise DealTaken(f"Deal {deal_id} has an order.") from collision
 
-    def part(self, wanted: Wanted, reader: str, deal_id: int | None = None) -> Part[DealOrder]:
+    def part(self, wanted: ListRequest, reader: str, deal_id: int | None = None) -> ListPart[DealOrder]:
         """Read a part of the list, or of the list of the one order that a deal has."""
         if deal_id is not None:
             claim = self.table.get(self._deal_key(deal_id))
@@ -176,7 +176,7 @@ class DealOrders:
         """
         changes = {"updated": clock.to_text(clock.whole_second(self.now()))}
         if discount is not None:
-            changes["discount"] = money.to_text(discount)
+            changes["discount"] = money.format_amount(discount)
         update = Update(
             self.book.entry_key(order_id),
             "SET " + ", ".join(f"#order.{name} = :{name}" for name in changes),
@@ -227,7 +227,7 @@ class Lines:
     def _name(self) -> str:
         return f"deal-lines#{self.orders.account}#{self.order_id}"
 
-    def add(self, new: NewLine) -> Line:
+    def add(self, new: NewLine) -> LineItem:
         """Add a line item.
 
         Raises:
@@ -249,7 +249,7 @@ class Lines:
         except Collision as collision:
             raise NotFound(_ORDER, str(self.order_id)) from collision
 
-    def part(self, wanted: Wanted, reader: str) -> Part[Line]:
+    def part(self, wanted: ListRequest, reader: str) -> ListPart[LineItem]:
         """Read a part of the list; ids to choose from are those of line items.
 
         Raises:
@@ -262,7 +262,7 @@ class Lines:
         )
         return listed.part(wanted)
 
-    def line(self, line_id: int) -> Line:
+    def line(self, line_id: int) -> LineItem:
         """Return one line item.
 
         Raises:
@@ -295,7 +295,7 @@ class Lines:
         order_id, position = divmod(line_id, LINES)
         return position if order_id == self.order_id else 0
 
-    def _read(self, entry: Item) -> Line:
+    def _read(self, entry: Item) -> LineItem:
         return _read_line(self.order_id, entry)
 
 
@@ -313,7 +313,7 @@ def _write(order: DealOrder) -> Item:
     return {
         "id": order.id,
         "deal": order.deal_id,
-        "discount": money.to_text(order.discount),
+        "discount": money.format_amount(order.discount),
         "created": clock.to_text(order.created),
         "updated": clock.to_text(order.updated),
     }
@@ -324,15 +324,15 @@ def _read(entry: Item) -> DealOrder:
     return DealOrder(
         id=item["id"],
         deal_id=item["deal"],
-        discount=money.from_text(item["discount"]),
+        discount=money.parse_amount(item["discount"]),
         created=clock.from_text(item["created"]),
         updated=clock.from_text(item["updated"]),
     )
 
 
-def _made_line(order_id: int, new: NewLine, ticket: Ticket) -> Line:
+def _made_line(order_id: int, new: NewLine, ticket: Ticket) -> LineItem:
     created = clock.whole_second(ticket.issued)
-    return Line(
+    return LineItem(
         id=order_id * LINES + ticket.position,
         name=new.product.name,
         sku=new.product.sku,
@@ -346,31 +346,31 @@ def _made_line(order_id: int, new: NewLine, ticket: Ticket) -> Line:
     )
 
 
-def _write_line(line: Line) -> Item:
+def _write_line(line: LineItem) -> Item:
     return {
         "position": line.id % LINES,
         "name": line.name,
         "sku": line.sku,
         "description": line.description,
-        "price": money.to_text(line.price),
+        "price": money.format_amount(line.price),
         "currency": line.currency,
-        "variation": money.to_text(line.variation),
+        "variation": money.format_amount(line.variation),
         "quantity": line.quantity,
         "created": clock.to_text(line.created),
         "updated": clock.to_text(line.updated),
     }
 
 
-def _read_line(order_id: int, entry: Item) -> Line:
+def _read_line(order_id: int, entry: Item) -> LineItem:
     item = entry[_LINE]
-    return Line(
+    return LineItem(
         id=order_id * LINES + item["position"],
         name=item["name"],
         sku=item["sku"],
         description=item["description"],
-        price=money.from_text(item["price"]),
+        price=money.parse_amount(item["price"]),
         currency=item["currency"],
-        variation=money.from_text(item["variation"]),
+        variation=money.parse_amount(item["variation"]),
         quantity=item["quantity"],
         created=clock.from_text(item["created"]),
         updated=clock.from_text(item["updated"]),

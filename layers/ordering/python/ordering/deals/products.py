@@ -15,10 +15,10 @@ from typing import Any
 from ordering import clock, money
 from ordering.aws.dynamodb import ConditionFailed, Item, Table, Update
 from ordering.book.orderbook import GRACE, Draft, OrderBook, Ticket
-from ordering.book.sorted_lists import Part, SortedList, Wanted
+from ordering.book.sorted_lists import ListPart, ListRequest, SortedList
 from ordering.clock import Clock
 from ordering.errors import NotFound
-from ordering.money import Price
+from ordering.money import Money
 
 _PRODUCT = "product"
 
@@ -35,11 +35,11 @@ class NewProduct:
     max_markup: Decimal | None = None
     cost: Decimal | None = None
     cost_currency: str | None = None
-    prices: tuple[Price, ...] = ()
+    prices: tuple[Money, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Product(NewProduct):
+class DealProduct(NewProduct):
     """A product; its times are whole seconds, as they are shown."""
 
     id: int
@@ -87,7 +87,7 @@ class DealProducts:
     def _name(self) -> str:
         return f"deal-products#{self.account}"
 
-    def add(self, new: NewProduct) -> Product:
+    def add(self, new: NewProduct) -> DealProduct:
         """Add a product.
 
         Raises:
@@ -96,11 +96,11 @@ class DealProducts:
         written = self._book.place(lambda ticket: Draft({_PRODUCT: _write(_made(new, ticket))}, []))
         return _made(new, written)
 
-    def part(self, wanted: Wanted, reader: str) -> Part[Product]:
+    def part(self, wanted: ListRequest, reader: str) -> ListPart[DealProduct]:
         """Read a part of the list."""
         return SortedList(self.table, self._book, self._name, _read, SORTABLE, reader, self.now).part(wanted)
 
-    def product(self, product_id: int) -> Product:
+    def product(self, product_id: int) -> DealProduct:
         """Return one product.
 
         Raises:
@@ -111,12 +111,12 @@ class DealProducts:
             raise NotFound(_PRODUCT, str(product_id))
         return found
 
-    def find(self, product_id: int) -> Product | None:
+    def find(self, product_id: int) -> DealProduct | None:
         """Return one product, None if the account has none of that id."""
         entry = self._book.find([product_id]).get(product_id)
         return _read(entry) if entry else None
 
-    def change(self, product_id: int, changes: Mapping[str, Any]) -> Product:
+    def change(self, product_id: int, changes: Mapping[str, Any]) -> DealProduct:
         """Change some attributes of a product, by their names in `NewProduct`, and return it as it then is.
 
         Raises:
@@ -148,9 +148,9 @@ class DealProducts:
             raise NotFound(_PRODUCT, str(product_id))
 
 
-def _made(new: NewProduct, ticket: Ticket) -> Product:
+def _made(new: NewProduct, ticket: Ticket) -> DealProduct:
     created = clock.whole_second(ticket.issued)
-    return Product(
+    return DealProduct(
         id=ticket.position,
         created=created,
         updated=created,
@@ -164,7 +164,7 @@ def _attributes(values: Mapping[str, Any]) -> Item:
 
 
 def _amount(value: Decimal | None) -> str | None:
-    return None if value is None else money.to_text(value)
+    return None if value is None else money.format_amount(value)
 
 
 _STORED: Mapping[str, Any] = {
@@ -175,20 +175,20 @@ _STORED: Mapping[str, Any] = {
 }
 
 
-def _write(product: Product) -> Item:
+def _write(product: DealProduct) -> Item:
     values = {name: getattr(product, name) for name in NewProduct.__dataclass_fields__}
     times = {"created": clock.to_text(product.created), "updated": clock.to_text(product.updated)}
     return {"id": product.id, **_attributes(values), **times}
 
 
-def _read(entry: Item) -> Product:
+def _read(entry: Item) -> DealProduct:
     item = entry[_PRODUCT]
     times = {name: clock.from_text(item[name]) for name in ("created", "updated")}
-    stored = Product(**{**item, **times})
+    stored = DealProduct(**{**item, **times})
     return replace(
         stored,
         max_discount=money.from_stored(item["max_discount"]),
         max_markup=money.from_stored(item["max_markup"]),
         cost=money.from_stored(item["cost"]),
-        prices=tuple(Price(price["currency"], money.from_text(price["value"])) for price in item["prices"]),
+        prices=tuple(Money(price["currency"], money.parse_amount(price["value"])) for price in item["prices"]),
     )

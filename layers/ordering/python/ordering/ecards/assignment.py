@@ -18,10 +18,10 @@ from dataclasses import dataclass
 
 from ordering import clock
 from ordering.aws.dynamodb import ABSENT, Delete, Key, Put, Table, Write
-from ordering.book.lifecycle import EcardStatus, Mover
+from ordering.book.lifecycle import Actor, EcardStatus
 from ordering.clock import Clock
-from ordering.ecards.certificates import Shelf, Stock, read_shelves
-from ordering.ecards.records import EcardOrder, EcardRecords, Held
+from ordering.ecards.certificates import Stock, StockLevel, read_shelves
+from ordering.ecards.records import EcardOrder, EcardRecords, HeldCertificates
 from ordering.errors import Conflict
 
 STOCKS_AT_ONCE = 90
@@ -109,7 +109,7 @@ class Assignment:
                 self.assign_parked(stock)
         return order
 
-    def _shelf(self, stock: Stock) -> Shelf:
+    def _shelf(self, stock: Stock) -> StockLevel:
         return read_shelves(self._table, [stock])[stock]
 
     def _next_step(self, order: EcardOrder) -> _Step | None:
@@ -126,15 +126,15 @@ class Assignment:
             return None
         return self._park(order, stock, need, shelves[stock])
 
-    def _take(self, order: EcardOrder, wanted: list[tuple[Stock, int]], shelves: dict[Stock, Shelf]) -> _Step:
+    def _take(self, order: EcardOrder, wanted: list[tuple[Stock, int]], shelves: dict[Stock, StockLevel]) -> _Step:
         assigned, effects = [*order.assigned], list[Write]()
         for stock, need in wanted[:STOCKS_AT_ONCE]:
             taken, update = shelves[stock].take(need)
-            assigned.append(Held(stock, taken))
+            assigned.append(HeldCertificates(stock, taken))
             effects.append(update)
         later = wanted[STOCKS_AT_ONCE:]
         if not later:
-            after = order.moved(EcardStatus.READY, Mover.SYSTEM, self._now(), assigned=tuple(assigned), parked=None)
+            after = order.moved(EcardStatus.READY, Actor.SYSTEM, self._now(), assigned=tuple(assigned), parked=None)
             return _Step(after, [*effects, *unpark(order)], last=True)
         # An order that waited still stands somewhere, so that whoever repeats this after a crash finds it.
         stock, need = later[0]
@@ -142,11 +142,11 @@ class Assignment:
         after = order.changed(assigned=tuple(assigned), parked=parked)
         return _Step(after, [*effects, *_parking(order, parked, need)], last=False)
 
-    def _park(self, order: EcardOrder, stock: Stock, need: int, shelf: Shelf) -> _Step:
+    def _park(self, order: EcardOrder, stock: Stock, need: int, shelf: StockLevel) -> _Step:
         effects = [*_parking(order, stock, need), shelf.unchanged()]
         if order.status is EcardStatus.AWAITING:
             return _Step(order.changed(parked=stock), effects, last=True)
-        after = order.moved(EcardStatus.AWAITING, Mover.SYSTEM, self._now(), parked=stock)
+        after = order.moved(EcardStatus.AWAITING, Actor.SYSTEM, self._now(), parked=stock)
         return _Step(after, effects, last=True)
 
 

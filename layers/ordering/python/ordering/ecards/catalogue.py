@@ -54,7 +54,7 @@ class Ecard:
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class RequestedCard:
     """One thing as it was asked for: so many of a card with a face value of that name."""
 
     card_id: int
@@ -63,7 +63,7 @@ class Wish:
 
 
 @dataclass(frozen=True, slots=True)
-class Line(Wish):
+class PricedLine(RequestedCard):
     """One thing as it was ordered; `price` is that of one."""
 
     name: str
@@ -106,7 +106,7 @@ class EcardCatalogue:
             self._recent.catalogues[self._company] = now, cards
         return cards
 
-    def price(self, wishes: Sequence[Wish]) -> tuple[Line, ...]:
+    def price(self, wishes: Sequence[RequestedCard]) -> tuple[PricedLine, ...]:
         """Turn what is asked for into an order's lines, in the same order.
 
         Raises:
@@ -122,7 +122,7 @@ class EcardCatalogue:
         if unknown:
             raise NotOnOffer(unknown)
         return tuple(
-            Line(
+            PricedLine(
                 card_id=wish.card_id,
                 face_value=wish.face_value,
                 quantity=wish.quantity,
@@ -179,7 +179,7 @@ def _is_price(price: Decimal) -> bool:
 
 
 def _write(card: Ecard) -> Item:
-    values = [{"name": value.name, "price": money.to_text(value.price)} for value in card.face_values]
+    values = [{"name": value.name, "price": money.format_amount(value.price)} for value in card.face_values]
     return {
         "id": card.id,
         "name": card.name,
@@ -190,5 +190,5 @@ def _write(card: Ecard) -> Item:
 
 
 def _read(item: dict[str, Any]) -> Ecard:
-    values = (FaceValue(value["name"], money.from_text(value["price"])) for value in item["faceValues"])
+    values = (FaceValue(value["name"], money.parse_amount(value["price"])) for value in item["faceValues"])
     return Ecard(item["id"], item["name"], item["description"], item["unit"], tuple(values))

@@ -68,7 +68,7 @@ class Certificate:
 
 
 @dataclass(frozen=True, slots=True)
-class Shelf:
+class StockLevel:
     """What was free of a stock when it was read, and what writes on that condition."""
 
     stock: Stock
@@ -112,16 +112,16 @@ class Shelf:
         return "version = :version", {":version": self.version}
 
 
-def read_shelves(table: Table, stocks: Iterable[Stock]) -> dict[Stock, Shelf]:
+def read_shelves(table: Table, stocks: Iterable[Stock]) -> dict[Stock, StockLevel]:
     """Read what is free of some stocks, not as of one moment."""
     wanted = [*dict.fromkeys(stocks)]
     found = table.batch_get([stock.key for stock in wanted]) if wanted else {}
     return {stock: _read_shelf(stock, found.get(stock.key, {})) for stock in wanted}
 
 
-def _read_shelf(stock: Stock, item: Item) -> Shelf:
+def _read_shelf(stock: Stock, item: Item) -> StockLevel:
     free = read_ranges(item.get("unassigned", []))
-    return Shelf(stock, free, item.get("version", 0), item.get("reserved", 0))
+    return StockLevel(stock, free, item.get("version", 0), item.get("reserved", 0))
 
 
 class Certificates:

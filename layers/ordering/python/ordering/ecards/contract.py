@@ -19,10 +19,10 @@ from typing_extensions import TypedDict  # pydantic reads the standard library's
 
 from ordering.book.listing import Listing
 from ordering.ecards import catalogue as ecard_catalogue
-from ordering.ecards.catalogue import Ecard, NotOnOffer, Wish
+from ordering.ecards.catalogue import Ecard, NotOnOffer, RequestedCard
 from ordering.ecards.orders import EcardRequest
 from ordering.ecards.records import EcardOrder, EcardSummary
-from ordering.ecards.records import Participant as Recipient
+from ordering.ecards.records import EcardParticipant as Recipient
 from ordering.errors import (
     Conflict,
     Fault,
@@ -127,7 +127,7 @@ class NewEcardOrder(BaseModel):
     def to_request(self) -> EcardRequest:
         """Say it in the domain's terms."""
         participant = Recipient(self.participant.email, self.participant.name, self.participant.phone)
-        wishes = [Wish(card.id, card.faceValue, card.quantity) for card in self.ecards]
+        wishes = [RequestedCard(card.id, card.faceValue, card.quantity) for card in self.ecards]
         return EcardRequest(self.orderId, participant, wishes)
 
 

@@ -20,20 +20,20 @@ from functools import partial
 
 from ordering import clock
 from ordering.aws.dynamodb import ABSENT, Check, Delete, Item, Key, Put, Table, Write
-from ordering.book.lifecycle import ECARDS, EcardStatus, Mover
+from ordering.book.lifecycle import ECARDS, Actor, EcardStatus
 from ordering.book.listing import Listing
 from ordering.book.orderbook import GRACE, Collision, Draft, Ticket
 from ordering.clock import Clock
 from ordering.ecards.assignment import Assignment, unpark
 from ordering.ecards.balance import Balance, hundredths_of, to_hundredths
-from ordering.ecards.catalogue import EcardCatalogue, Line, Wish
+from ordering.ecards.catalogue import EcardCatalogue, PricedLine, RequestedCard
 from ordering.ecards.certificates import Ranges, Stock, merge
 from ordering.ecards.records import (
     EcardOrder,
+    EcardParticipant,
     EcardRecords,
     EcardSummary,
-    Held,
-    Participant,
+    HeldCertificates,
     read_order,
     read_summary,
     write_summary,
@@ -48,8 +48,8 @@ class EcardRequest:
     """An order as it was asked for, already in the contract's bounds; the id is a canonical UUID of the client's."""
 
     order_id: str
-    participant: Participant
-    wishes: Sequence[Wish]
+    participant: EcardParticipant
+    wishes: Sequence[RequestedCard]
 
     @property
     def fingerprint(self) -> str:
@@ -218,7 +218,7 @@ class EcardOrders:
         """
         order, at = self.order(order_id), self._now()
         returning = order.certificates(order.delivered + order.handing, order.quantity)
-        after = order.moved(EcardStatus.CANCELLED, Mover.SUPPORT, at, parked=None, returning=returning)
+        after = order.moved(EcardStatus.CANCELLED, Actor.SUPPORT, at, parked=None, returning=returning)
         effects = [*self.balance.refund(order.id, order.debited, at), *unpark(order)]
         if order.status is EcardStatus.CREATED:
             effects.append(Delete(self._waiting_key(order.number)))
@@ -238,7 +238,7 @@ class EcardOrders:
             raise ValueError(f"{count} certificates")
         delivered = order.delivered + count
         status = EcardStatus.DELIVERED if delivered >= order.quantity else EcardStatus.PARTIALLY_DELIVERED
-        after = order.moved(status, Mover.DELIVERY, self._now(), delivered=delivered)
+        after = order.moved(status, Actor.DELIVERY, self._now(), delivered=delivered)
         if order.handing:
             raise Conflict(
                 f"Order {order.id} has {order.handing} certificates on their way; wait for what becomes of it."
@@ -257,7 +257,7 @@ class EcardOrders:
         return order(ticket)
 
     def _order(
-        self, request: EcardRequest, lines: tuple[Line, ...], login: str, status: EcardStatus, ticket: Ticket
+        self, request: EcardRequest, lines: tuple[PricedLine, ...], login: str, status: EcardStatus, ticket: Ticket
     ) -> EcardOrder:
         total = _total(lines)
         return EcardOrder(
@@ -265,7 +265,7 @@ class EcardOrders:
             company=self._company,
             number=ticket.position,
             created=ticket.issued,
-            state=ECARDS.begin(request.order_id, status, Mover.PARTNER, ticket.issued),
+            state=ECARDS.begin(request.order_id, status, Actor.PARTNER, ticket.issued),
             participant=request.participant,
             login=login,
             lines=lines,
@@ -289,7 +289,7 @@ class EcardOrders:
         order, at = self.order(order_id), self._now()
         if order.status is not EcardStatus.CREATED:
             return False
-        after = order.moved(EcardStatus.PAYED, Mover.SYSTEM, at, debited=order.total)
+        after = order.moved(EcardStatus.PAYED, Actor.SYSTEM, at, debited=order.total)
         effects = [*self.balance.debit(order.id, order.total, at), Delete(self._waiting_key(order.number))]
         try:
             self._records.write(order, after, effects)
@@ -301,16 +301,16 @@ class EcardOrders:
         return f"WAITING#{self._company}", f"{number:0{_DIGITS}}"
 
 
-def _total(lines: Sequence[Line]) -> Decimal:
+def _total(lines: Sequence[PricedLine]) -> Decimal:
     return sum((line.price * line.quantity for line in lines), Decimal(0))
 
 
-def _together(some: Sequence[Held], others: Sequence[Held]) -> tuple[Held, ...]:
+def _together(some: Sequence[HeldCertificates], others: Sequence[HeldCertificates]) -> tuple[HeldCertificates, ...]:
     """Join certificates, those of a stock in one."""
     ranges: dict[Stock, Ranges] = {}
     for held in (*some, *others):
         ranges[held.stock] = merge(ranges.get(held.stock, ()), held.ranges)
-    return tuple(Held(stock, joined) for stock, joined in ranges.items())
+    return tuple(HeldCertificates(stock, joined) for stock, joined in ranges.items())
 
 
 def _replay(item: Item, request: EcardRequest) -> EcardOrder:

@@ -17,10 +17,10 @@ from typing import Any
 
 from ordering import clock, money
 from ordering.aws.dynamodb import ABSENT, Check, Item, Key, Put, Table, TransactionRefused, Update, Write
-from ordering.book.lifecycle import ECARDS, EcardStatus, Mover, State
+from ordering.book.lifecycle import ECARDS, Actor, EcardStatus, State
 from ordering.book.orderbook import GRACE, OrderBook
 from ordering.clock import Clock
-from ordering.ecards.catalogue import Line
+from ordering.ecards.catalogue import PricedLine
 from ordering.ecards.certificates import Ranges, Stock, read_ranges, size, skip
 from ordering.errors import Conflict, NotFound
 
@@ -31,7 +31,7 @@ _WRITERS = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Participant:
+class EcardParticipant:
     """Who gets the certificates."""
 
     email: str
@@ -40,7 +40,7 @@ class Participant:
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class HeldCertificates:
     """Certificates of one stock that belong to an order."""
 
     stock: Stock
@@ -68,14 +68,14 @@ class EcardOrder:
     number: int
     created: datetime
     state: State[EcardStatus]
-    participant: Participant
+    participant: EcardParticipant
     login: str
-    lines: tuple[Line, ...]
+    lines: tuple[PricedLine, ...]
     total: Decimal
     fingerprint: str
     """What the request was that created it."""
     debited: Decimal = Decimal(0)
-    assigned: tuple[Held, ...] = ()
+    assigned: tuple[HeldCertificates, ...] = ()
     """Its certificates, in the order in which they are handed over."""
     delivered: int = 0
     """How many of them have been handed over."""
@@ -83,7 +83,7 @@ class EcardOrder:
     """How many of those that come next are on their way to the participant."""
     parked: Stock | None = None
     """The stock that it waits for."""
-    returning: tuple[Held, ...] = ()
+    returning: tuple[HeldCertificates, ...] = ()
     """What a cancelled order has yet to give back to stock."""
     writers: tuple[str, ...] = ()
     """Who made the last changes, so that a writer whose answer was lost finds out that the change is its own."""
@@ -107,7 +107,7 @@ class EcardOrder:
         assigned = {held.stock for held in self.assigned}
         return sorted((stock, count) for stock, count in wanted.items() if stock not in assigned)
 
-    def certificates(self, first: int, count: int) -> tuple[Held, ...]:
+    def certificates(self, first: int, count: int) -> tuple[HeldCertificates, ...]:
         """Return up to `count` of its certificates from a rank (from 0), in the order in which they are handed over."""
         chosen = []
         for held in self.assigned:
@@ -115,18 +115,18 @@ class EcardOrder:
             first -= size(held.ranges) - size(ranges)
             ranges = _begin(ranges, count)
             count -= size(ranges)
-            chosen += [Held(held.stock, ranges)] if ranges else []
+            chosen += [HeldCertificates(held.stock, ranges)] if ranges else []
         return tuple(chosen)
 
-    def undelivered(self) -> tuple[Held, ...]:
+    def undelivered(self) -> tuple[HeldCertificates, ...]:
         """Return the certificates that are assigned and have not been handed over, next ones first."""
         return self.certificates(self.delivered, self.quantity)
 
-    def on_their_way(self) -> tuple[Held, ...]:
+    def on_their_way(self) -> tuple[HeldCertificates, ...]:
         """Return the certificates that are on their way to the participant."""
         return self.certificates(self.delivered, self.handing)
 
-    def moved(self, target: EcardStatus, by: Mover, at: datetime, **changes: Any) -> EcardOrder:
+    def moved(self, target: EcardStatus, by: Actor, at: datetime, **changes: Any) -> EcardOrder:
         """Return the order after a move.
 
         Raises:
@@ -223,7 +223,7 @@ def write_summary(order: EcardOrder) -> Item:
         "created": clock.to_text(order.created),
         "status": str(order.status),
         "login": order.login,
-        "total": money.to_text(order.total),
+        "total": money.format_amount(order.total),
     }
 
 
@@ -235,7 +235,7 @@ def read_summary(item: Item) -> EcardSummary:
         created=clock.from_text(item["created"]),
         status=EcardStatus(item["status"]),
         login=item["login"],
-        total=money.from_text(item["total"]),
+        total=money.parse_amount(item["total"]),
     )
 
 
@@ -249,7 +249,7 @@ def write_order(order: EcardOrder) -> Item:
         "participant": {"email": participant.email, "name": participant.name, "phone": participant.phone},
         "lines": [_write_line(line) for line in order.lines],
         "fingerprint": order.fingerprint,
-        "debited": money.to_text(order.debited),
+        "debited": money.format_amount(order.debited),
         "assigned": [_write_held(held) for held in order.assigned],
         "delivered": order.delivered,
         "handing": order.handing,
@@ -267,12 +267,12 @@ def read_order(item: Item) -> EcardOrder:
         number=item["number"],
         created=clock.from_text(item["created"]),
         state=ECARDS.read(item),
-        participant=Participant(**item["participant"]),
+        participant=EcardParticipant(**item["participant"]),
         login=item["login"],
         lines=tuple(_read_line(line) for line in item["lines"]),
-        total=money.from_text(item["total"]),
+        total=money.parse_amount(item["total"]),
         fingerprint=item["fingerprint"],
-        debited=money.from_text(item["debited"]),
+        debited=money.parse_amount(item["debited"]),
         assigned=tuple(_read_held(held) for held in item["assigned"]),
         delivered=item["delivered"],
         handing=item.get("handing", 0),  # not in what was written before certificates were mailed
@@ -297,18 +297,18 @@ def _begin(ranges: Ranges, count: int) -> Ranges:
     return tuple(chosen)
 
 
-def _write_line(line: Line) -> Item:
+def _write_line(line: PricedLine) -> Item:
     return {
         **_write_stock(Stock(line.card_id, line.face_value)),
         "quantity": line.quantity,
         "name": line.name,
-        "price": money.to_text(line.price),
+        "price": money.format_amount(line.price),
     }
 
 
-def _read_line(item: Item) -> Line:
-    price = money.from_text(item["price"])
-    return Line(item["cardId"], item["faceValue"], item["quantity"], item["name"], price)
+def _read_line(item: Item) -> PricedLine:
+    price = money.parse_amount(item["price"])
+    return PricedLine(item["cardId"], item["faceValue"], item["quantity"], item["name"], price)
 
 
 def _write_stock(stock: Stock) -> Item:
@@ -319,10 +319,10 @@ def _read_stock(item: Item) -> Stock:
     return Stock(item["cardId"], item["faceValue"])
 
 
-def _write_held(held: Held) -> Item:
+def _write_held(held: HeldCertificates) -> Item:
     ranges: list[list[int]] = [[*one] for one in held.ranges]
     return {**_write_stock(held.stock), "ranges": ranges}
 
 
-def _read_held(item: Item) -> Held:
-    return Held(_read_stock(item), read_ranges(item["ranges"]))
+def _read_held(item: Item) -> HeldCertificates:
+    return HeldCertificates(_read_stock(item), read_ranges(item["ranges"]))

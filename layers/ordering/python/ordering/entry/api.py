@@ -34,8 +34,8 @@ from ordering.web.http import (
     Contract,
     MethodNotAllowed,
     NoSuchPath,
+    PublicCall,
     Request,
-    Visit,
     encode,
     read_headers,
     read_query,
@@ -110,9 +110,9 @@ class Api(APIGatewayRestResolver):
         self.contract.admit(call)
         return call
 
-    def visit(self) -> Visit:
+    def visit(self) -> PublicCall:
         """Return the call that is being answered, by whomever it is made."""
-        return Visit(Request.of(self.current_event.raw_event), deadline_of(self.lambda_context))
+        return PublicCall(Request.of(self.current_event.raw_event), deadline_of(self.lambda_context))
 
     def _caller(self) -> Principal:
         told = self.current_event.raw_event["requestContext"].get("authorizer") or {}

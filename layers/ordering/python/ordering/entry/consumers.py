@@ -14,7 +14,7 @@ from ordering.aws import ses
 from ordering.aws import sqs as queues
 from ordering.aws.eventbridge import Bus, EventBus
 from ordering.aws.invocation import Context, deadline_of
-from ordering.aws.kms import Sealer
+from ordering.aws.kms import EnvelopeSealer
 from ordering.aws.sqs import Send, handle_each
 from ordering.clock import Deadline
 from ordering.ecards.assignment import Assignment
@@ -24,7 +24,7 @@ from ordering.events.publisher import Publisher
 from ordering.fulfilment import stream as fulfilment
 from ordering.fulfilment.incoming import Incoming
 from ordering.fulfilment.stream import Do, Fulfilment, Part, Subject, each, stock_named
-from ordering.mail.mailing import Postman, to_message
+from ordering.mail.mailing import Mailing, to_message
 from ordering.mail.outbox import Outbox
 from ordering.mail.outbox import Send as SendMail
 from ordering.webhooks.post import Poster
@@ -69,11 +69,13 @@ def parts(services: Services, deadline: Deadline, mail: Send, bus: Bus, bus_name
     }
 
 
-def postman(services: Services, deadline: Deadline, send: SendMail, count: Count) -> Postman:
+def postman(services: Services, deadline: Deadline, send: SendMail, count: Count) -> Mailing:
     """Return what mails access keys and certificates, for one invocation."""
     table = services.orders(deadline)
     # Opening needs no key's id.
-    return Postman(table, Outbox(table, send, count, services.now), Sealer(services.kms), deadline, services.now)
+    return Mailing(
+        table, Outbox(table, send, count, services.now), EnvelopeSealer(services.kms), deadline, services.now
+    )
 
 
 def incoming(services: Services, deadline: Deadline, certificates_key: str, count: Count) -> Incoming:
@@ -82,7 +84,7 @@ def incoming(services: Services, deadline: Deadline, certificates_key: str, coun
     return Incoming(
         table,
         services.accounts(deadline),
-        Sealer(services.kms, certificates_key),
+        EnvelopeSealer(services.kms, certificates_key),
         open_training=lambda unit: services.training_orders(unit, deadline),
         open_ecards=lambda company: services.ecard_orders(company, deadline),
         report=Outbox(table, ses.nowhere, count, services.now).report,

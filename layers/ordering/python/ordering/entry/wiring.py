@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ordering.aws import kms
 from ordering.aws import sqs as queues
 from ordering.aws.dynamodb import Send, Table, Usage, connect
-from ordering.aws.kms import Kms, Sealer
+from ordering.aws.kms import EnvelopeSealer, Kms
 from ordering.aws.sqs import Send as Enqueue
 from ordering.book.orderbook import GRACE, OrderBook
 from ordering.clock import Clock, Deadline, system_clock
@@ -22,11 +22,11 @@ from ordering.identity import authorizer
 from ordering.identity.accounts import Accounts
 from ordering.identity.clients import Clients
 from ordering.identity.reference_tokens import ReferenceTokens
-from ordering.identity.token_endpoint import RecentKeys, TokenDesk
+from ordering.identity.token_endpoint import RecentKeys, TokenEndpoint
 from ordering.identity.tokens import KeyRing, Verifier
 from ordering.principal import BusinessUnit
 from ordering.training.catalogue import Catalogue, Recent
-from ordering.training.orders import Sequence32, TrainingOrders
+from ordering.training.orders import OrderIds, TrainingOrders
 from ordering.webhooks.registrations import Webhooks
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class Services:
     usage: Usage = field(default_factory=Usage)
     recent: Recent = field(default_factory=Recent)
     recent_ecards: RecentEcards = field(default_factory=RecentEcards)
-    sequence: Sequence32 = field(default_factory=Sequence32)
+    sequence: OrderIds = field(default_factory=OrderIds)
     kms: Kms = kms.nowhere
     issuer: str = ""
     audience: str = ""
@@ -96,20 +96,20 @@ class Services:
         """Return the accounts, for one request."""
         return Accounts(self._table(self.accounts_table, deadline))
 
-    def token_desk(self, deadline: Deadline) -> TokenDesk:
+    def token_desk(self, deadline: Deadline) -> TokenEndpoint:
         """Return where clients get their tokens, for one request."""
         clients = Clients(self._table(self.accounts_table, deadline), self.now)
-        return TokenDesk(
+        return TokenEndpoint(
             self.accounts(deadline), clients, self.kms, self.issuer, self.audience, self.recent_keys, self.now
         )
 
-    def access_keys_sealer(self) -> Sealer:
+    def access_keys_sealer(self) -> EnvelopeSealer:
         """Return what seals and opens access keys, for one request."""
-        return Sealer(self.kms, self.access_keys_key)
+        return EnvelopeSealer(self.kms, self.access_keys_key)
 
     def webhooks(self, deadline: Deadline) -> Webhooks:
         """Return the addresses that events are sent to, for one request."""
-        sealer = Sealer(self.kms, self.webhook_secrets_key)
+        sealer = EnvelopeSealer(self.kms, self.webhook_secrets_key)
         return Webhooks(self._table(self.accounts_table, deadline), sealer, anywhere=self.local, now=self.now)
 
     def deliverer(self, deadline: Deadline, post: Post | None = None) -> Deliverer:
@@ -164,4 +164,4 @@ def authorizer_from_environment() -> authorizer.Handler:
     services = from_environment()
     keys = KeyRing(lambda: services.accounts(Deadline.after(KEYS_WITHIN)).signing_keys())
     verifier = Verifier(keys, issuer=services.issuer, audience=services.audience)
-    return authorizer.make_handler(authorizer.Doorkeeper(verifier, services.accounts, services.reference_tokens))
+    return authorizer.make_handler(authorizer.Authorizer(verifier, services.accounts, services.reference_tokens))

@@ -19,7 +19,7 @@ from datetime import datetime
 from ordering.aws.dynamodb import ConditionFailed, Key, Table, Update
 from ordering.aws.eventbridge import Entry, EventBus, Unpublished
 from ordering.events.shapes import SOURCE
-from ordering.events.stories import Event, Story, read_story
+from ordering.events.stories import Event, OrderHistory, read_history
 
 _log = logging.getLogger("ordering")
 
@@ -51,10 +51,10 @@ class Publisher:
         wanted = list(dict.fromkeys(orders))
         published = self._published(wanted)
         failed: set[str] = set()
-        pending: list[tuple[Story, int]] = []
+        pending: list[tuple[OrderHistory, int]] = []
         for order in wanted:
             try:
-                story = read_story(self.table, order)
+                story = read_history(self.table, order)
             except Exception:  # noqa: BLE001 - whatever it is, the other orders must not suffer
                 _log.exception("not read", extra={"order": order})
                 failed.add(order)
@@ -80,7 +80,7 @@ class Publisher:
                 found[keys[key]] = item["published"]
         return found
 
-    def _put(self, pending: Sequence[tuple[Story, int]]) -> frozenset[str]:
+    def _put(self, pending: Sequence[tuple[OrderHistory, int]]) -> frozenset[str]:
         entries = (_entry(story.event(index)) for story, first in pending for index in range(first, len(story)))
         try:
             self.bus.put(entries)
@@ -89,7 +89,7 @@ class Publisher:
             return failure.groups
         return frozenset()
 
-    def _announce(self, story: Story, first: int) -> None:
+    def _announce(self, story: OrderHistory, first: int) -> None:
         types = {story.type(index): story.moments[index].at for index in range(first, len(story))}
         self.announce(story.partner, story.order, types)
 

@@ -86,7 +86,7 @@ class Training(TypedDict):
     lineCount: int
 
 
-class Participant(TypedDict):
+class ParticipantData(TypedDict):
     """Who gets the certificates."""
 
     email: str
@@ -109,7 +109,7 @@ class Ecards(TypedDict):
 
     id: _Uuid
     number: _Count
-    participant: Participant
+    participant: ParticipantData
     login: str
     total: _Amount
     quantity: _Count
@@ -134,7 +134,7 @@ class EcardData(TypedDict):
     order: Ecards
 
 
-class Envelope(TypedDict):
+class EventEnvelope(TypedDict):
     """An event. It may come more than once, always with the same id and the same content."""
 
     id: _Uuid
@@ -165,7 +165,7 @@ def schema(event_type: str) -> dict[str, Any]:
     if event_type in SHAPES:
         whole, data = _schema(IncomingEnvelope), _schema(SHAPES[event_type])
     else:
-        whole, data = _schema(Envelope), _outgoing_data(STATUSES[event_type])
+        whole, data = _schema(EventEnvelope), _outgoing_data(STATUSES[event_type])
     whole["properties"] |= {"type": {"const": event_type}, "data": data}
     head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": event_type}
     return {**head, **whole}

@@ -20,7 +20,7 @@ from typing import Any
 
 from ordering import clock, money
 from ordering.aws.dynamodb import Item, Key, Table
-from ordering.book.lifecycle import TRAINING, EcardStatus, Moment, TrainingStatus
+from ordering.book.lifecycle import TRAINING, EcardStatus, StatusChange, TrainingStatus
 from ordering.ecards.records import EcardOrder, read_order
 from ordering.events.shapes import (
     SOURCE,
@@ -71,12 +71,12 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
-class Story:
+class OrderHistory:
     """All that has happened to an order; its events are made when they are asked for, by index from 0."""
 
     order: str
     partner: str
-    moments: Sequence[Moment[Any]]
+    moments: Sequence[StatusChange[Any]]
     _data: Callable[[int], Mapping[str, Any]]
 
     def __len__(self) -> int:
@@ -115,7 +115,7 @@ def key_of(order: str) -> Key:
     return _PREFIX + order, _ORDER
 
 
-def read_story(table: Table, order: str) -> Story | None:
+def read_history(table: Table, order: str) -> OrderHistory | None:
     """Read what has happened to an order; None if there is no such order.
 
     Raises:
@@ -132,7 +132,7 @@ def read_story(table: Table, order: str) -> Story | None:
     return _training_story(order, items[sort]["order"], lines)
 
 
-def _training_story(name: str, order: Item, lines: Sequence[Item]) -> Story:
+def _training_story(name: str, order: Item, lines: Sequence[Item]) -> OrderHistory:
     moments = TRAINING.read(order).history
 
     def data(index: int) -> Mapping[str, Any]:
@@ -158,10 +158,10 @@ def _training_story(name: str, order: Item, lines: Sequence[Item]) -> Story:
         }
         return made
 
-    return Story(name, order["partner"], moments, data)
+    return OrderHistory(name, order["partner"], moments, data)
 
 
-def _training_moment(moment: Moment[TrainingStatus]) -> TrainingMoment:
+def _training_moment(moment: StatusChange[TrainingStatus]) -> TrainingMoment:
     return {"status": moment.status, "at": clock.to_text(moment.at)}
 
 
@@ -190,7 +190,7 @@ def _that_fit(lines: Sequence[TrainingLine]) -> list[TrainingLine]:
     return shown
 
 
-def _ecard_story(name: str, order: EcardOrder) -> Story:
+def _ecard_story(name: str, order: EcardOrder) -> OrderHistory:
     moments = order.state.history
 
     def data(index: int) -> Mapping[str, Any]:
@@ -201,7 +201,7 @@ def _ecard_story(name: str, order: EcardOrder) -> Story:
                 "name": line.name,
                 "faceValue": line.face_value,
                 "quantity": line.quantity,
-                "price": money.to_text(line.price),
+                "price": money.format_amount(line.price),
             }
             for line in order.lines
         ]
@@ -212,7 +212,7 @@ def _ecard_story(name: str, order: EcardOrder) -> Story:
                 "number": order.number,
                 "participant": {"email": participant.email, "name": participant.name, "phone": participant.phone},
                 "login": order.login,
-                "total": money.to_text(order.total),
+                "total": money.format_amount(order.total),
                 "quantity": order.quantity,
                 "created": clock.to_text(order.created),
                 "status": moments[index].status,
@@ -223,8 +223,8 @@ def _ecard_story(name: str, order: EcardOrder) -> Story:
         }
         return made
 
-    return Story(name, order.company, moments, data)
+    return OrderHistory(name, order.company, moments, data)
 
 
-def _ecard_moment(moment: Moment[EcardStatus]) -> EcardMoment:
+def _ecard_moment(moment: StatusChange[EcardStatus]) -> EcardMoment:
     return {"status": moment.status, "at": clock.to_text(moment.at)}

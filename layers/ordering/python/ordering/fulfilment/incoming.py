@@ -32,7 +32,7 @@ from ordering.errors import Conflict, KeyReused, NotFound, OrderingError
 from ordering.events.incoming_shapes import CANCELLATION, PAYMENT, SHAPES, STOCK, sealing_context
 from ordering.events.shapes import misfits, schema
 from ordering.identity.accounts import Accounts
-from ordering.money import from_text
+from ordering.money import parse_amount
 from ordering.principal import BusinessUnit
 from ordering.sealing import Sealer
 from ordering.training.orders import TrainingOrders, find_order
@@ -185,7 +185,7 @@ class Incoming:
     def _receive(self, data: Json) -> None:
         orders = self._orders_of(data["company"])
         try:
-            orders.top_up(data["operation"], from_text(data["amount"]))
+            orders.top_up(data["operation"], parse_amount(data["amount"]))
         except KeyReused as reused:
             raise _Refused(EVENTS_REFUSED, reused) from reused
 

@@ -34,14 +34,14 @@ Effect = Literal["Allow", "Deny"]
 Refusal = Literal["unauthorized", "switched-off", "too-many-requests", "unavailable"]
 """What a call that is let through without a principal is to be refused for."""
 
-OWN_WORDS = ("/v1", "/v2")
+OWN_ERROR_SHAPES = ("/v1", "/v2")
 """The first parts of the paths whose functions refuse in their own words."""
 
 REQUESTS_A_SECOND = {"/v2": 10}
 """How many requests a token may make, where a contract says so."""
 
 
-class Unauthorized(Exception):
+class GatewayUnauthorized(Exception):
     """Nobody that is known calls; API Gateway knows a 401 by this message alone."""
 
     def __init__(self) -> None:
@@ -52,7 +52,7 @@ Handler = Callable[[Mapping[str, Any], Context], dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
-class Doorkeeper:
+class Authorizer:
     """What a decision is made with; the accounts and tokens are those of one request."""
 
     verifier: Verifier
@@ -81,13 +81,13 @@ class Doorkeeper:
         return self.accounts(deadline).count_request(claims.token_id, int(self.seconds())) > allowed
 
 
-def make_handler(doorkeeper: Doorkeeper) -> Handler:
-    """Make the Lambda handler: it returns a policy, or raises `Unauthorized`."""
+def make_handler(doorkeeper: Authorizer) -> Handler:
+    """Make the Lambda handler: it returns a policy, or raises `GatewayUnauthorized`."""
 
     def handle(event: Mapping[str, Any], context: Context) -> dict[str, Any]:
         began = time.perf_counter()
         deadline = deadline_of(context)
-        prefix = own_words(event["methodArn"])
+        prefix = own_error_shape(event["methodArn"])
         try:
             claims, partner = doorkeeper.identify(event, deadline)
             too_fast = prefix is not None and doorkeeper.too_fast(claims, prefix, deadline)
@@ -95,7 +95,7 @@ def make_handler(doorkeeper: Doorkeeper) -> Handler:
             _log.info("refused", extra={"reason": str(refusal), "ms": _since(began)})
             if prefix:
                 return refused(event["methodArn"], "unauthorized")
-            raise Unauthorized from None
+            raise GatewayUnauthorized from None
         except Unavailable:
             if prefix:
                 return refused(event["methodArn"], "unavailable")
@@ -113,11 +113,11 @@ def make_handler(doorkeeper: Doorkeeper) -> Handler:
     return handle
 
 
-def own_words(method_arn: str) -> str | None:
+def own_error_shape(method_arn: str) -> str | None:
     """Return the first part of a method's path if its function refuses in its own words."""
     _, _, _, path = method_arn.split("/", 3)
     first = f"/{path.partition('/')[0]}"
-    return first if first in OWN_WORDS else None
+    return first if first in OWN_ERROR_SHAPES else None
 
 
 def bearer_token(event: Mapping[str, Any]) -> str:

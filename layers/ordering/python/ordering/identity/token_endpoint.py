@@ -62,7 +62,7 @@ class RecentKeys:
 
 
 @dataclass(frozen=True, slots=True)
-class TokenDesk:
+class TokenEndpoint:
     """The token endpoint's domain, for one request."""
 
     accounts: Accounts

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from ordering.aws.ses import Letter
 from ordering.ecards.certificates import Certificate
 from ordering.ecards.records import EcardOrder
-from ordering.training.access_keys import AccessKey
-from ordering.training.orders import Line, TrainingOrder
+from ordering.training.access_keys import IssuedKey
+from ordering.training.orders import OrderLine, TrainingOrder
 
 KEYS_AT_MOST = 20_000
 """Keys in one mail: it must be opened by whoever gets it."""
@@ -96,7 +96,7 @@ class _Codes:
 _Block = _Heading | _Section | _Paragraph | _Link | _Codes
 
 
-def keys_letter(order: TrainingOrder, lines: Sequence[Line], keys: Iterable[AccessKey]) -> Letter:
+def keys_letter(order: TrainingOrder, lines: Sequence[OrderLine], keys: Iterable[IssuedKey]) -> Letter:
     """Write the mail with an order's access keys, in its lines' and seats' order.
 
     Args:
@@ -147,7 +147,7 @@ def certificates_letter(order: EcardOrder, first: int, certificates: Sequence[Ce
     return _letter(order.participant.email, f"Certificates of your order {order.number}", blocks)
 
 
-def _line_blocks(line: Line, keys: Sequence[str]) -> Iterator[_Block]:
+def _line_blocks(line: OrderLine, keys: Sequence[str]) -> Iterator[_Block]:
     seats = "1 access key" if line.quantity == 1 else f"{line.quantity:,} access keys"
     yield _Section(f"{_one_line(line.description)}: {seats}")
     if keys:

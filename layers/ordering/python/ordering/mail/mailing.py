@@ -33,7 +33,7 @@ from ordering.ecards.records import EcardOrder, order_of
 from ordering.errors import Conflict, NotFound, Unavailable
 from ordering.events.stories import key_of
 from ordering.mail.letters import KEYS_AT_MOST, certificates_letter, keys_letter
-from ordering.mail.outbox import Mail, MailState, OnItsWay, Outbox
+from ordering.mail.outbox import Mail, MailInFlight, MailState, Outbox
 from ordering.sealing import Sealer
 from ordering.training.orders import find_order, keys_of
 from ordering.training.orders import order_of as training_order_of
@@ -56,7 +56,7 @@ class OutOfTime(Unavailable):
 
 
 @dataclass(frozen=True, slots=True)
-class Postman:
+class Mailing:
     """Mails what the orders of all partners have to mail, for one invocation.
 
     Args:
@@ -165,7 +165,7 @@ class Postman:
         left = self.outbox.silence(mail)
         if order.status is EcardStatus.CANCELLED and left <= timedelta():
             return None
-        raise OnItsWay(left.total_seconds())
+        raise MailInFlight(left.total_seconds())
 
     def _mail_again(self, name: str, orders: EcardOrders, order_id: str) -> bool:
         """Mail certificates that were handed over once more, where an operator wishes so."""

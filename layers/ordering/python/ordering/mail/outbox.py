@@ -59,7 +59,7 @@ class MailState(StrEnum):
     REFUSED = "Refused"
 
 
-class What(StrEnum):
+class MailEventType(StrEnum):
     """What can happen to a mail."""
 
     SENT = "sent"
@@ -73,27 +73,27 @@ class What(StrEnum):
 
 
 METRICS = {
-    What.SENT: "MailsSent",
-    What.REFUSED: "MailsRefused",
-    What.BOUNCED: "MailsBounced",
-    What.COMPLAINED: "MailsComplained",
+    MailEventType.SENT: "MailsSent",
+    MailEventType.REFUSED: "MailsRefused",
+    MailEventType.BOUNCED: "MailsBounced",
+    MailEventType.COMPLAINED: "MailsComplained",
 }
 """What is counted, by its name."""
 
 _TOLD = {
-    "Send": What.SENT,
-    "Delivery": What.DELIVERED,
-    "DeliveryDelay": What.DELAYED,
-    "Bounce": What.BOUNCED,
-    "Complaint": What.COMPLAINED,
-    "Reject": What.REFUSED,
-    "RenderingFailure": What.REFUSED,
-    "Rendering Failure": What.REFUSED,
+    "Send": MailEventType.SENT,
+    "Delivery": MailEventType.DELIVERED,
+    "DeliveryDelay": MailEventType.DELAYED,
+    "Bounce": MailEventType.BOUNCED,
+    "Complaint": MailEventType.COMPLAINED,
+    "Reject": MailEventType.REFUSED,
+    "RenderingFailure": MailEventType.REFUSED,
+    "Rendering Failure": MailEventType.REFUSED,
 }
 """SES's types of events."""
 
 
-class OnItsWay(Unavailable):
+class MailInFlight(Unavailable):
     """Somebody is sending the mail, or died over it. After `retry_after` seconds more will be known."""
 
     def __init__(self, seconds: float) -> None:
@@ -103,10 +103,10 @@ class OnItsWay(Unavailable):
 
 
 @dataclass(frozen=True, slots=True)
-class MailMoment:
+class MailEvent:
     """Something that happened to a mail: in which attempt, or by which wish, and why, in words without any address."""
 
-    what: What
+    what: MailEventType
     at: datetime
     attempt: str
     why: str = ""
@@ -128,7 +128,7 @@ class Mail:
     out: bool = False
     """Whether one before that wish may have."""
     message_id: str = ""
-    moments: tuple[MailMoment, ...] = ()
+    moments: tuple[MailEvent, ...] = ()
     version: int = 0
     """Rises with every change; 0 for a mail that was never touched."""
 
@@ -140,7 +140,7 @@ class Mail:
     @property
     def refusal(self) -> str:
         """Why it was refused; empty if it was not."""
-        return next((moment.why for moment in reversed(self.moments) if moment.what is What.REFUSED), "")
+        return next((moment.why for moment in reversed(self.moments) if moment.what is MailEventType.REFUSED), "")
 
     def tags(self) -> dict[str, str]:
         """Return what names the mail, and its last attempt, in events of SES's."""
@@ -151,15 +151,17 @@ class Mail:
         """Return it as it is claimed."""
         before = self
         if self.claimed and self.state is MailState.CLAIMED:
-            before = self.noted(MailMoment(What.UNSURE, self.claimed, self.attempts[-1], "No answer, and no event."))
+            before = self.noted(
+                MailEvent(MailEventType.UNSURE, self.claimed, self.attempts[-1], "No answer, and no event.")
+            )
         attempts = (*self.attempts, attempt)
         return replace(before, state=MailState.CLAIMED, claimed=at, attempts=attempts, contents=contents)
 
     def taken(self, attempt: str, message_id: str, at: datetime) -> Mail:
         """Return it after SES has taken an attempt."""
-        return replace(self.told(MailMoment(What.SENT, at, attempt)), message_id=message_id)
+        return replace(self.told(MailEvent(MailEventType.SENT, at, attempt)), message_id=message_id)
 
-    def dropped(self, attempt: str, refusal: MailMoment | None = None) -> Mail:
+    def dropped(self, attempt: str, refusal: MailEvent | None = None) -> Mail:
         """Return it after an attempt that has surely not gone out, and is not to be repeated if it was refused."""
         noted = self.noted(refusal) if refusal else self
         if attempt not in self.attempts:
@@ -169,21 +171,21 @@ class Mail:
             return replace(noted, attempts=attempts)  # another attempt decides
         return replace(noted, attempts=attempts, state=MailState.REFUSED if refusal else MailState.OPEN)
 
-    def told(self, moment: MailMoment) -> Mail:
+    def told(self, moment: MailEvent) -> Mail:
         """Return it after something happened to an attempt that SES has taken."""
-        if moment.what is What.REFUSED:
+        if moment.what is MailEventType.REFUSED:
             return self.dropped(moment.attempt, moment)
         noted = self.noted(moment)
         return replace(noted, state=MailState.SENT) if moment.attempt in self.attempts else noted
 
-    def wished(self, wish: MailMoment) -> Mail:
+    def wished(self, wish: MailEvent) -> Mail:
         """Return it as an operator wishes it to be sent again; one that is not done with stays as it is."""
         if wish in self.moments or self.state in {MailState.OPEN, MailState.CLAIMED}:
             return self
         out = self.out or bool(self.attempts)
         return replace(self.noted(wish), state=MailState.OPEN, attempts=(), out=out)
 
-    def noted(self, moment: MailMoment) -> Mail:
+    def noted(self, moment: MailEvent) -> Mail:
         """Return it with one more moment, unless that is known."""
         if any((one.what, one.attempt, one.why) == (moment.what, moment.attempt, moment.why) for one in self.moments):
             return self
@@ -250,7 +252,7 @@ class Outbox:
         if mail.state is MailState.REFUSED:
             raise MailRefused(mail.refusal)
         if (left := self.silence(mail)) > timedelta():
-            raise OnItsWay(left.total_seconds())
+            raise MailInFlight(left.total_seconds())
         letter = compose()
         claimed = self._claim(mail, contents, allowed)
         attempt = claimed.attempts[-1]
@@ -262,7 +264,7 @@ class Outbox:
             raise
         except MailRefused as refusal:
             _log.warning("mail refused", extra={"order": mail.order, "mail": mail.number})
-            moment = MailMoment(What.REFUSED, self.now(), attempt, refusal.reason)
+            moment = MailEvent(MailEventType.REFUSED, self.now(), attempt, refusal.reason)
             if self._change(claimed, lambda now: now.dropped(attempt, moment)).state is not MailState.SENT:
                 raise
         else:
@@ -290,7 +292,7 @@ class Outbox:
         mail = self.mail(order, number)
         if not mail.version:
             raise NotFound("mail", f"{order} {number}")
-        wish = MailMoment(What.AGAIN, self.now(), secrets.token_hex(8))
+        wish = MailEvent(MailEventType.AGAIN, self.now(), secrets.token_hex(8))
         mail = self._change(mail, lambda now: now if now.state is MailState.SENT and not force else now.wished(wish))
         if mail.state is MailState.SENT:
             raise Conflict(f"Mail {number} of {order} was sent; only by force is it sent again.")
@@ -315,7 +317,7 @@ class Outbox:
         if not mail.version:
             _log.warning("a mail that there is not", extra={"order": order, "mail": number})
             return
-        moment = MailMoment(what, at, attempt, (why or "")[:_LONGEST_WHY])
+        moment = MailEvent(what, at, attempt, (why or "")[:_LONGEST_WHY])
         self._change(mail, lambda now: now.told(moment))
 
     def _claim(self, mail: Mail, contents: int, allowed: Check | None) -> Mail:
@@ -420,7 +422,7 @@ def _read(item: Item) -> Mail:
     )
 
 
-def _write_moment(moment: MailMoment) -> Item:
+def _write_moment(moment: MailEvent) -> Item:
     return {
         "what": str(moment.what),
         "at": clock.to_text(moment.at),
@@ -429,5 +431,5 @@ def _write_moment(moment: MailMoment) -> Item:
     }
 
 
-def _read_moment(item: Item) -> MailMoment:
-    return MailMoment(What(item["what"]), clock.from_text(item["at"]), item["attempt"], item["why"])
+def _read_moment(item: Item) -> MailEvent:
+    return MailEvent(MailEventType(item["what"]), clock.from_text(item["at"]), item["attempt"], item["why"])

@@ -43,7 +43,7 @@ class NoMoreKeys(OrderingError):
 
 
 @dataclass(frozen=True, slots=True)
-class AccessKey:
+class IssuedKey:
     """The key of a seat, which is counted from 1 within its line; the key itself is in no representation of it."""
 
     line: int
@@ -100,7 +100,7 @@ class AccessKeys:
                 there = chunk.stop
         return min(there * PACK, self.seats)
 
-    def page(self, first: int, count: int) -> list[AccessKey]:
+    def page(self, first: int, count: int) -> list[IssuedKey]:
         """Open up to `count` keys from the seat of rank `first` (from 0), where all are issued."""
         last = min(first + count, self.seats)
         if first >= last:
@@ -110,12 +110,12 @@ class AccessKeys:
         keys = "".join(self._open(found[self._key(pack)]) for pack in packs)
         return [self._shown(keys, rank, rank - packs.start * PACK) for rank in range(first, last)]
 
-    def _shown(self, keys: str, rank: int, index: int) -> AccessKey:
+    def _shown(self, keys: str, rank: int, index: int) -> IssuedKey:
         line = bisect_right(self._ends, rank)
         before = self._ends[line - 1] if line else 0
         key = keys[index * _LENGTH : (index + 1) * _LENGTH]
         groups = (key[start : start + _GROUP] for start in range(0, _LENGTH, _GROUP))
-        return AccessKey(line + 1, rank - before + 1, "-".join(groups))
+        return IssuedKey(line + 1, rank - before + 1, "-".join(groups))
 
     def _is_missing(self, table: Table, pack: int) -> bool:
         return table.get(self._key(pack)) is None

@@ -20,7 +20,7 @@ from ordering import money
 from ordering.aws.dynamodb import Item, Put, Table
 from ordering.book.listing import Listing
 from ordering.errors import NotFound
-from ordering.money import Price
+from ordering.money import Money
 
 T = TypeVar("T")
 
@@ -34,7 +34,7 @@ _REMEMBERED = 10_000
 
 
 @dataclass(frozen=True, slots=True)
-class FeatureSet:
+class TrainingFeatureSet:
     """A way to order a product; ids are canonical UUIDs."""
 
     id: str
@@ -43,7 +43,7 @@ class FeatureSet:
     name: str
     course_access_period_days: int
     module_save_period_days: int
-    prices: tuple[Price, ...]
+    prices: tuple[Money, ...]
 
     @property
     def description(self) -> str:
@@ -52,7 +52,7 @@ class FeatureSet:
 
 
 @dataclass(frozen=True, slots=True)
-class Product:
+class TrainingProduct:
     """A product of a catalogue; its id is a canonical UUID."""
 
     id: str
@@ -71,7 +71,7 @@ class Recent:
     fresh_for: float = FRESH_FOR
     seconds: Callable[[], float] = time.monotonic
     pointers: dict[str, tuple[float, Item]] = field(default_factory=dict)
-    feature_sets: dict[tuple[str, str], FeatureSet] = field(default_factory=dict)
+    feature_sets: dict[tuple[str, str], TrainingFeatureSet] = field(default_factory=dict)
 
 
 class Catalogue:
@@ -82,13 +82,13 @@ class Catalogue:
         self._unit = unit
         self._recent = recent or Recent(fresh_for=0)
 
-    def products(self, first: int, count: int) -> Listing[Product]:
+    def products(self, first: int, count: int) -> Listing[TrainingProduct]:
         """List up to `count` products from rank `first` (from 0), by code, then name."""
         pointer = self._pointer()
         items = self._positions(f"{pointer.get('version')}#PRODUCTS", first, count, pointer.get("products", 0))
         return Listing([_read_product(item) for item in items], pointer.get("products", 0))
 
-    def product(self, product_id: str) -> Product:
+    def product(self, product_id: str) -> TrainingProduct:
         """Return one product.
 
         Raises:
@@ -96,7 +96,7 @@ class Catalogue:
         """
         return _read_product(self._product_item(product_id))
 
-    def feature_sets(self, product_id: str, first: int, count: int) -> Listing[FeatureSet]:
+    def feature_sets(self, product_id: str, first: int, count: int) -> Listing[TrainingFeatureSet]:
         """List up to `count` feature sets of a product from rank `first` (from 0), by name.
 
         Raises:
@@ -106,7 +106,7 @@ class Catalogue:
         items = self._positions(product["pk"], first, count, product["featureSets"])
         return Listing([_read_feature_set(item) for item in items], product["featureSets"])
 
-    def feature_set(self, product_id: str, feature_set_id: str) -> FeatureSet:
+    def feature_set(self, product_id: str, feature_set_id: str) -> TrainingFeatureSet:
         """Return one feature set of a product.
 
         Raises:
@@ -118,7 +118,7 @@ class Catalogue:
             raise NotFound("feature set", feature_set_id)
         return found
 
-    def find_feature_sets(self, ids: Iterable[str]) -> dict[str, FeatureSet]:
+    def find_feature_sets(self, ids: Iterable[str]) -> dict[str, TrainingFeatureSet]:
         """Return those of the given feature sets that the unit's catalogue has, by id."""
         version = self._pointer().get("version", "")
         known = self._recent.feature_sets
@@ -131,7 +131,7 @@ class Catalogue:
             known[version, item["id"]] = _read_feature_set(item)
         return {id_: known[version, id_] for id_ in wanted if (version, id_) in known}
 
-    def publish(self, products: Iterable[tuple[Product, Sequence[FeatureSet]]]) -> str:
+    def publish(self, products: Iterable[tuple[TrainingProduct, Sequence[TrainingFeatureSet]]]) -> str:
         """Write a new version of the unit's catalogue, then make it the one that is read; returns its name.
 
         A crash before the end leaves the old version in force.
@@ -168,12 +168,14 @@ class Catalogue:
         return self._table.query(partition, _padded(first + 1), _padded(last)) if first < last else ()
 
 
-def _by_code_and_name(entry: tuple[Product, Sequence[FeatureSet]]) -> tuple[str, str, str]:
+def _by_code_and_name(entry: tuple[TrainingProduct, Sequence[TrainingFeatureSet]]) -> tuple[str, str, str]:
     product, _ = entry
     return product.code, product.name, product.id
 
 
-def _items_of(version: str, position: int, product: Product, offered: Sequence[FeatureSet]) -> Iterable[Item]:
+def _items_of(
+    version: str, position: int, product: TrainingProduct, offered: Sequence[TrainingFeatureSet]
+) -> Iterable[Item]:
     """Make the items of one product."""
     whole = {
         "id": product.id,
@@ -192,7 +194,7 @@ def _items_of(version: str, position: int, product: Product, offered: Sequence[F
             "courseAccessPeriodDays": feature_set.course_access_period_days,
             "moduleSavePeriodDays": feature_set.module_save_period_days,
             "prices": [
-                {"currency": price.currency, "value": money.to_text(price.value)} for price in feature_set.prices
+                {"currency": price.currency, "value": money.format_amount(price.value)} for price in feature_set.prices
             ],
         }
         pk, sk = _feature_set_key(version, feature_set.id)
@@ -210,17 +212,17 @@ def _padded(position: int) -> str:
     return f"{position:0{_DIGITS}}"
 
 
-def _read_product(item: Item) -> Product:
-    return Product(item["id"], item["code"], item["name"], tuple(item["courseIds"]))
+def _read_product(item: Item) -> TrainingProduct:
+    return TrainingProduct(item["id"], item["code"], item["name"], tuple(item["courseIds"]))
 
 
-def _read_feature_set(item: Item) -> FeatureSet:
-    return FeatureSet(
+def _read_feature_set(item: Item) -> TrainingFeatureSet:
+    return TrainingFeatureSet(
         id=item["id"],
         product_id=item["productId"],
         product_name=item["productName"],
         name=item["name"],
         course_access_period_days=item["courseAccessPeriodDays"],
         module_save_period_days=item["moduleSavePeriodDays"],
-        prices=tuple(Price(price["currency"], money.from_text(price["value"])) for price in item["prices"]),
+        prices=tuple(Money(price["currency"], money.parse_amount(price["value"])) for price in item["prices"]),
     )

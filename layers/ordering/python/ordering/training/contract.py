@@ -34,7 +34,15 @@ from ordering.identifiers import canonical_number, canonical_uuid
 from ordering.principal import BusinessUnit
 from ordering.training import access_keys, catalogue
 from ordering.training import orders as training_orders
-from ordering.training.orders import KeysNeverIssued, KeysNotIssued, NotOffered, Once, Placed, TrainingOrder, Wish
+from ordering.training.orders import (
+    CreateResult,
+    IdempotencyKey,
+    KeysNeverIssued,
+    KeysNotIssued,
+    NotOffered,
+    RequestedLine,
+    TrainingOrder,
+)
 from ordering.web.http import (
     Answer,
     Call,
@@ -156,10 +164,10 @@ class NewOrder(BaseModel):
             raise PydanticCustomError("required", "'contactEmail' is required when 'emailKeys' is true")
         return address
 
-    def to_request(self) -> training_orders.Request:
+    def to_request(self) -> training_orders.TrainingRequest:
         """Say it in the domain's terms."""
         wishes = [
-            Wish(
+            RequestedLine(
                 feature_set_id=item.featureSetId,
                 quantity=item.quantity,
                 source_reference=item.sourceReference,
@@ -170,7 +178,7 @@ class NewOrder(BaseModel):
             )
             for item in self.orderItems
         ]
-        return training_orders.Request(self.purchaseOrderReference, self.emailKeys, self.contactEmail, wishes)
+        return training_orders.TrainingRequest(self.purchaseOrderReference, self.emailKeys, self.contactEmail, wishes)
 
     def fingerprint(self, unit: BusinessUnit) -> str:
         """Tell this request from others: by what it means, not by how its JSON is spaced or ordered."""
@@ -407,7 +415,7 @@ def order_id_in_path(text: str) -> int:
     return found
 
 
-def product(call: Call, one: catalogue.Product) -> Product:
+def product(call: Call, one: catalogue.TrainingProduct) -> Product:
     """Show a product."""
     return {
         "id": one.id,
@@ -418,12 +426,12 @@ def product(call: Call, one: catalogue.Product) -> Product:
     }
 
 
-def product_list(call: Call, query: ListQuery, listing: Listing[catalogue.Product]) -> ProductList:
+def product_list(call: Call, query: ListQuery, listing: Listing[catalogue.TrainingProduct]) -> ProductList:
     """Show a page of products."""
     return {"items": [product(call, one) for one in listing.items], **_paging(call, query, listing.total)}
 
 
-def feature_set(call: Call, one: catalogue.FeatureSet) -> FeatureSet:
+def feature_set(call: Call, one: catalogue.TrainingFeatureSet) -> FeatureSet:
     """Show a feature set."""
     return {
         "id": one.id,
@@ -436,7 +444,7 @@ def feature_set(call: Call, one: catalogue.FeatureSet) -> FeatureSet:
     }
 
 
-def feature_set_list(call: Call, query: ListQuery, listing: Listing[catalogue.FeatureSet]) -> FeatureSetList:
+def feature_set_list(call: Call, query: ListQuery, listing: Listing[catalogue.TrainingFeatureSet]) -> FeatureSetList:
     """Show a page of feature sets."""
     return {"items": [feature_set(call, one) for one in listing.items], **_paging(call, query, listing.total)}
 
@@ -490,7 +498,7 @@ def _shown(shape: type[S], call: Call, one: TrainingOrder, *, created: str) -> S
     return cast("S", {name: fields[name] for name in shape.__annotations__})
 
 
-def created(call: Call, placed: Placed) -> Answer[CreatedOrder]:
+def created(call: Call, placed: CreateResult) -> Answer[CreatedOrder]:
     """Answer a create, or the replay of one."""
     headers = {"Location": _order_link(call, placed.order_id)}
     if placed.replayed:
@@ -498,15 +506,15 @@ def created(call: Call, placed: Placed) -> Answer[CreatedOrder]:
     return Answer(201, placed.answer, headers)
 
 
-def once_of(headers: CreateHeaders, body: NewOrder, unit: BusinessUnit) -> Once | None:
+def once_of(headers: CreateHeaders, body: NewOrder, unit: BusinessUnit) -> IdempotencyKey | None:
     """Tell what a create is to be recognised by, None if its caller gave it no key."""
     if headers.idempotency_key is None:
         return None
-    return Once(headers.idempotency_key, body.fingerprint(unit))
+    return IdempotencyKey(headers.idempotency_key, body.fingerprint(unit))
 
 
 def order_item_list(
-    call: Call, query: ListQuery, order_id: int, listing: Listing[training_orders.Line]
+    call: Call, query: ListQuery, order_id: int, listing: Listing[training_orders.OrderLine]
 ) -> OrderItemList:
     """Show a page of an order's items."""
     link: SelfLink = {"self": f"{_order_link(call, order_id)}/items"}
@@ -526,7 +534,7 @@ def order_item_list(
 
 
 def access_key_list(
-    call: Call, query: ListQuery, order_id: int, listing: Listing[access_keys.AccessKey]
+    call: Call, query: ListQuery, order_id: int, listing: Listing[access_keys.IssuedKey]
 ) -> AccessKeyList:
     """Show a page of an order's access keys."""
     items: list[AccessKey] = [

@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 
 from ordering import clock
 from ordering.aws.dynamodb import ABSENT, Check, ConditionFailed, Item, Key, Put, Table, TransactionRefused, Update
-from ordering.book.lifecycle import TRAINING, Mover, State, TrainingStatus
+from ordering.book.lifecycle import TRAINING, Actor, State, TrainingStatus
 from ordering.book.listing import Listing
 from ordering.book.orderbook import GRACE, Collision, Draft, OrderBook, Ticket
 from ordering.clock import Clock, Deadline
@@ -23,8 +23,8 @@ from ordering.errors import Conflict, KeyReused, NotFound, OrderingError, Unavai
 from ordering.identity.accounts import Accounts, Contact
 from ordering.principal import BusinessUnit, OrderSource, Principal, User
 from ordering.sealing import Sealer
-from ordering.training.access_keys import AccessKey, AccessKeys, NoMoreKeys
-from ordering.training.catalogue import Catalogue, FeatureSet
+from ordering.training.access_keys import AccessKeys, IssuedKey, NoMoreKeys
+from ordering.training.catalogue import Catalogue, TrainingFeatureSet
 
 KEPT = timedelta(hours=48)
 """How long an idempotency key is remembered; the contract promises 24 hours."""
@@ -43,7 +43,7 @@ _LARGEST_ID = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
+class RequestedLine:
     """One thing as it was asked for."""
 
     feature_set_id: str
@@ -56,7 +56,7 @@ class Wish:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Line(Wish):
+class OrderLine(RequestedLine):
     """One thing as it was ordered; `number` counts from 1 within the order."""
 
     number: int
@@ -99,17 +99,17 @@ class TrainingOrder:
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class TrainingRequest:
     """An order as it was asked for, already in the contract's bounds."""
 
     reference: str
     email_keys: bool
     contact_email: str | None
-    wishes: Sequence[Wish]
+    wishes: Sequence[RequestedLine]
 
 
 @dataclass(frozen=True, slots=True)
-class Once:
+class IdempotencyKey:
     """An idempotency key of a partner's, and the fingerprint of the request that it was sent with."""
 
     key: str
@@ -117,7 +117,7 @@ class Once:
 
 
 @dataclass(frozen=True, slots=True)
-class Placed:
+class CreateResult:
     """What a create came to: the order's id and its answer, which an earlier request may have got already."""
 
     order_id: int
@@ -146,7 +146,7 @@ class KeysNeverIssued(Conflict):
 
 
 @dataclass(slots=True)
-class Sequence32:
+class OrderIds:
     """Order ids, reserved in blocks so that a warm process asks the table for every tenth only."""
 
     block: list[int] = field(default_factory=list)
@@ -174,7 +174,7 @@ class TrainingOrders:
         table: Table,
         unit: BusinessUnit,
         *,
-        sequence: Sequence32,
+        sequence: OrderIds,
         now: Clock = clock.system_clock,
         grace: timedelta = GRACE,
     ) -> None:
@@ -187,13 +187,13 @@ class TrainingOrders:
     def place(  # noqa: PLR0913 - what it needs is handed in
         self,
         caller: Principal,
-        request: Request,
+        request: TrainingRequest,
         *,
         answer: Callable[[TrainingOrder], bytes],
-        once: Once | None,
+        once: IdempotencyKey | None,
         catalogue: Catalogue,
         accounts: Accounts,
-    ) -> Placed:
+    ) -> CreateResult:
         """Place an order, or find the one that the same key and request placed before.
 
         Args:
@@ -228,7 +228,7 @@ class TrainingOrders:
                 return _replay(record, once)
             raise
         order = self._order(order_id, ticket, caller, request, contact)
-        return Placed(order_id, answer(order), replayed=False)
+        return CreateResult(order_id, answer(order), replayed=False)
 
     def page(self, first: int, count: int) -> Listing[TrainingOrder]:
         """List up to `count` orders from rank `first` (from 0), oldest first."""
@@ -243,7 +243,7 @@ class TrainingOrders:
         """
         return _read(self._mine(order_id, self._table.get(_order_key(order_id)))["order"])
 
-    def lines(self, order_id: int, first: int, count: int) -> Listing[Line]:
+    def lines(self, order_id: int, first: int, count: int) -> Listing[OrderLine]:
         """List up to `count` lines of an order from rank `first` (from 0), by number.
 
         Raises:
@@ -259,7 +259,7 @@ class TrainingOrders:
             NotFound: The unit has no order of that id.
             Conflict: The order can no longer be cancelled.
         """
-        return self._move(self.order(order_id), TrainingStatus.CANCELLED, Mover.SUPPORT)
+        return self._move(self.order(order_id), TrainingStatus.CANCELLED, Actor.SUPPORT)
 
     def issue_keys(self, order_id: int, sealer: Sealer, until: Deadline) -> bool:
         """Issue the access keys of an order, as many as there is time for; with the last one it is completed.
@@ -286,10 +286,10 @@ class TrainingOrders:
             self._hand_on(order, issued, item.get("issued", 0))
             return False
         with suppress(Conflict):  # somebody else completed it, or it was cancelled: both are final
-            self._move(order, TrainingStatus.COMPLETED, Mover.SYSTEM)
+            self._move(order, TrainingStatus.COMPLETED, Actor.SYSTEM)
         return True
 
-    def keys(self, order_id: int, first: int, count: int, sealer: Sealer) -> Listing[AccessKey]:
+    def keys(self, order_id: int, first: int, count: int, sealer: Sealer) -> Listing[IssuedKey]:
         """List up to `count` access keys of an order from rank `first` (from 0), by line and seat.
 
         Raises:
@@ -306,7 +306,7 @@ class TrainingOrders:
         keys = self._keys(order_id, lines, sealer)
         return Listing(keys.page(first, count), keys.seats)
 
-    def _keys(self, order_id: int, lines: Sequence[Line], sealer: Sealer) -> AccessKeys:
+    def _keys(self, order_id: int, lines: Sequence[OrderLine], sealer: Sealer) -> AccessKeys:
         return keys_of(self._table, order_id, lines, sealer)
 
     def _hand_on(self, order: TrainingOrder, issued: int, before: int) -> None:
@@ -324,7 +324,7 @@ class TrainingOrders:
         with suppress(ConditionFailed):
             self._table.update(Update(_order_key(order.id), "SET issued = :issued", condition, names, told))
 
-    def _move(self, order: TrainingOrder, target: TrainingStatus, by: Mover) -> TrainingOrder:
+    def _move(self, order: TrainingOrder, target: TrainingStatus, by: Actor) -> TrainingOrder:
         """Take an order to another status, in its item and in lists.
 
         Raises:
@@ -364,19 +364,19 @@ class TrainingOrders:
             raise NotFound("order", str(order_id))
         return item
 
-    def _whole(self, order_id: int) -> tuple[Item, list[Line]]:
+    def _whole(self, order_id: int) -> tuple[Item, list[OrderLine]]:
         """Read an order's item and its lines."""
         item, lines = _read_whole(self._table, order_id)
         return self._mine(order_id, item), lines
 
-    def _contact(self, caller: Principal, request: Request, accounts: Accounts) -> tuple[str, Contact]:
+    def _contact(self, caller: Principal, request: TrainingRequest, accounts: Accounts) -> tuple[str, Contact]:
         email = request.contact_email or caller.user.user_name
         if email.lower() == caller.user.user_name.lower():
             return email, Contact(caller.user.forename, caller.user.surname)
         return email, accounts.contact(self._unit.id, email) or Contact("", "")
 
     def _order(
-        self, order_id: int, ticket: Ticket, caller: Principal, request: Request, contact: tuple[str, Contact]
+        self, order_id: int, ticket: Ticket, caller: Principal, request: TrainingRequest, contact: tuple[str, Contact]
     ) -> TrainingOrder:
         email, person = contact
         return TrainingOrder(
@@ -391,11 +391,11 @@ class TrainingOrders:
             contact_surname=person.surname,
             contact_email=email,
             email_keys=request.email_keys,
-            state=TRAINING.begin(str(order_id), TrainingStatus.NEW, Mover.PARTNER, ticket.issued),
+            state=TRAINING.begin(str(order_id), TrainingStatus.NEW, Actor.PARTNER, ticket.issued),
             created=ticket.issued,
         )
 
-    def _once_put(self, caller: Principal, once: Once, order: TrainingOrder, answer: bytes) -> Put:
+    def _once_put(self, caller: Principal, once: IdempotencyKey, order: TrainingOrder, answer: bytes) -> Put:
         partition, sort = _once_key(caller, once)
         now = self._now()
         record = {
@@ -409,7 +409,7 @@ class TrainingOrders:
         # DynamoDB deletes what has expired when it gets round to it; until then it must not count.
         return Put(record, f"{ABSENT} OR expires < :now", values={":now": int(now.timestamp())})
 
-    def _recall(self, caller: Principal, once: Once) -> Placed | None:
+    def _recall(self, caller: Principal, once: IdempotencyKey) -> CreateResult | None:
         record = self._table.get(_once_key(caller, once))
         if record is None or record["expires"] < self._now().timestamp():
             return None
@@ -422,7 +422,7 @@ def order_of(partition: str, sort: str) -> int | None:
     return int(partition.removeprefix(_PARTITION)) if is_order else None
 
 
-def find_order(table: Table, order_id: int) -> tuple[TrainingOrder, list[Line]] | None:
+def find_order(table: Table, order_id: int) -> tuple[TrainingOrder, list[OrderLine]] | None:
     """Read an order and its lines, whatever business unit it is of; None if there is no such order.
 
     Raises:
@@ -432,16 +432,16 @@ def find_order(table: Table, order_id: int) -> tuple[TrainingOrder, list[Line]] 
     return (_read(item["order"]), lines) if item else None
 
 
-def keys_of(table: Table, order_id: int, lines: Sequence[Line], sealer: Sealer) -> AccessKeys:
+def keys_of(table: Table, order_id: int, lines: Sequence[OrderLine], sealer: Sealer) -> AccessKeys:
     """Return the access keys of an order, for whoever may issue or see them."""
     return AccessKeys(table, f"training#{order_id}", [line.quantity for line in lines], sealer)
 
 
-def _read_whole(table: Table, order_id: int) -> tuple[Item | None, list[Line]]:
+def _read_whole(table: Table, order_id: int) -> tuple[Item | None, list[OrderLine]]:
     """Read an order's item, None if there is none, and its lines."""
     partition, last = _order_key(order_id)
     found = [*table.query(partition, "LINE#", last)]
-    lines = [Line(**line) for pack in found[:-1] for line in pack["lines"]]
+    lines = [OrderLine(**line) for pack in found[:-1] for line in pack["lines"]]
     return (found[-1] if found else None), lines
 
 
@@ -450,17 +450,17 @@ def _as_read(order: TrainingOrder) -> tuple[str, dict[str, str], dict[str, int]]
     return "#order.version = :read", {"#order": "order"}, {":read": order.state.version}
 
 
-def _replay(record: Item, once: Once) -> Placed:
+def _replay(record: Item, once: IdempotencyKey) -> CreateResult:
     if record["fingerprint"] != once.fingerprint:
         raise KeyReused("The idempotency key stands for another request.")
-    return Placed(record["orderId"], record["answer"], replayed=True)
+    return CreateResult(record["orderId"], record["answer"], replayed=True)
 
 
 def _order_key(order_id: int) -> Key:
     return f"{_PARTITION}{order_id}", _ORDER
 
 
-def _once_key(caller: Principal, once: Once) -> Key:
+def _once_key(caller: Principal, once: IdempotencyKey) -> Key:
     # Hashed because the key is the caller's own text, and to have a length that is known.
     return f"ONCE#{caller.partner}#{hashlib.sha256(once.key.encode()).hexdigest()}", "-"
 
@@ -470,7 +470,9 @@ def _order_put(order: TrainingOrder) -> Put:
     return Put({"pk": partition, "sk": sort, "order": _write(order)}, ABSENT)
 
 
-def _line_puts(order_id: int, wishes: Sequence[Wish], offered: Mapping[str, FeatureSet]) -> Iterator[Put]:
+def _line_puts(
+    order_id: int, wishes: Sequence[RequestedLine], offered: Mapping[str, TrainingFeatureSet]
+) -> Iterator[Put]:
     partition, _ = _order_key(order_id)
     lines = [
         {**asdict(wish), "number": number, "description": offered[wish.feature_set_id].description}

@@ -102,7 +102,7 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
-class Visit:
+class PublicCall:
     """A request to a function that anybody may call, and the moment by which it must be answered."""
 
     request: Request

@@ -37,7 +37,7 @@ from ordering.aws.dynamodb import ABSENT, ConditionFailed, Item, Put, Table
 from ordering.aws.sqs import LONGEST_DELAY, Send
 from ordering.clock import Clock, Deadline
 from ordering.errors import NotFound
-from ordering.events.stories import Event, Story, read_story
+from ordering.events.stories import Event, OrderHistory, read_history
 from ordering.webhooks.post import WITHIN, NotPosted, Post
 from ordering.webhooks.registrations import Disabled, Webhook, Webhooks
 
@@ -209,7 +209,7 @@ class Deliverer:
             at = self._position(webhook, message.order)
             if at.tries and (message.index, message.tries) < (at.done, at.tries):
                 return  # the next try is on its way
-            story = read_story(self.orders, message.order)
+            story = read_history(self.orders, message.order)
             if story is None:
                 return
             index = _next_wanted(story, webhook, at.done)
@@ -260,7 +260,7 @@ class Deliverer:
         if self._is_late():
             self._queue(message)
             return
-        story = read_story(self.orders, message.order)
+        story = read_history(self.orders, message.order)
         if story is None:
             return
         event, tried = story.event(message.index), message.tries + 1
@@ -346,7 +346,7 @@ class Deliverer:
         return expires > self.now().timestamp()
 
 
-def _next_wanted(story: Story, webhook: Webhook, first: int) -> int:
+def _next_wanted(story: OrderHistory, webhook: Webhook, first: int) -> int:
     """Return the index of the next event that a webhook wants, or how many there are."""
     indexes = range(first, len(story))
     return next((n for n in indexes if webhook.wants(story.type(n), story.moments[n].at)), max(len(story), first))
