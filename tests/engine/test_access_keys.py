@@ -22,12 +22,13 @@ import pytest
 
 from ordering.aws.dynamodb import Check, Put, Table, plain_item
 from ordering.book import orderbook
-from ordering.book.lifecycle import TRAINING, Actor, TrainingStatus
+from ordering.book.lifecycle import Actor
 from ordering.clock import Clock, Deadline
 from ordering.training import access_keys
 from ordering.training import orders as training_orders
 from ordering.training.access_keys import AccessKeys
 from ordering.training.orders import OrderIds, TrainingOrders
+from ordering.training.statuses import TRAINING, TrainingStatus
 from support import scheduler
 from support.aws.memory import Memory
 from support.partners import UK

@@ -25,8 +25,8 @@ import pytest
 
 from ordering.aws.calls import CallRefused, NotExecuted
 from ordering.aws.dynamodb import Put, Table
-from ordering.book.lifecycle import TrainingStatus
 from ordering.errors import Unavailable
+from ordering.training.statuses import TrainingStatus
 from ordering.webhooks.post import NotPosted
 from support.aws import faults
 from support.aws.simulated_aws import START, Do, Mishap, SimulatedAws, Step, killed

@@ -28,7 +28,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from ordering.aws.dynamodb import Check, Item, Put, Table, Update, Write, plain_item
 from ordering.book import orderbook
-from ordering.book.lifecycle import ECARDS, Actor, EcardStatus
+from ordering.book.lifecycle import Actor
 from ordering.clock import Clock
 from ordering.ecards import assignment as ecard_assignment
 from ordering.ecards import orders as ecard_orders
@@ -39,6 +39,7 @@ from ordering.ecards.catalogue import Ecard, EcardCatalogue, FaceValue, RecentEc
 from ordering.ecards.certificates import Certificates, Stock, StockLevel, merge, read_ranges, read_shelves, size
 from ordering.ecards.orders import EcardOrders, EcardRequest
 from ordering.ecards.records import EcardOrder, EcardParticipant, EcardRecords, read_order
+from ordering.ecards.statuses import ECARDS, EcardStatus
 from support import scheduler
 from support.aws.memory import Memory
 from support.scheduler import (

@@ -33,13 +33,13 @@ from engine.test_ecards import COMPANY, HUNDRED, Contents, Labels, Shop, ShopJud
 from ordering import sealing
 from ordering.aws.dynamodb import Table
 from ordering.aws.kms import EnvelopeSealer
-from ordering.book.lifecycle import EcardStatus, TrainingStatus
 from ordering.clock import Clock
 from ordering.ecards.assignment import Assignment
 from ordering.ecards.catalogue import Ecard, EcardCatalogue, FaceValue, RecentEcards, RequestedCard
 from ordering.ecards.certificates import Certificates, Stock, read_shelves
 from ordering.ecards.orders import EcardOrders, EcardRequest
 from ordering.ecards.records import EcardParticipant
+from ordering.ecards.statuses import EcardStatus
 from ordering.errors import Conflict, KeyReused, NotFound
 from ordering.events.incoming_shapes import CANCELLATION, PAYMENT, SHAPES, STOCK, sealing_context
 from ordering.events.stories import key_of
@@ -48,6 +48,7 @@ from ordering.fulfilment.incoming import CANCELLATIONS_REFUSED, EVENTS_REFUSED, 
 from ordering.identity.accounts import Accounts
 from ordering.training import access_keys
 from ordering.training.orders import OrderIds, TrainingOrders
+from ordering.training.statuses import TrainingStatus
 from ordering_tools.installation import open_at
 from ordering_tools.local.engine.account import queue_arn, queue_url
 from ordering_tools.local.engine.engine import Engine as MiniStack

@@ -47,13 +47,13 @@ from ordering.aws.calls import CallRefused
 from ordering.aws.dynamodb import Check, Item, NoAnswer, Table, _item, plain_item
 from ordering.aws.ses import Letter, NotSent, Ses, Unsure
 from ordering.book import orderbook
-from ordering.book.lifecycle import EcardStatus
 from ordering.clock import Clock, Deadline
 from ordering.ecards import records as ecard_records
 from ordering.ecards.catalogue import Ecard, EcardCatalogue, FaceValue, RecentEcards, RequestedCard
 from ordering.ecards.certificates import Certificates, Stock, read_ranges, read_shelves
 from ordering.ecards.orders import EcardOrders, EcardRequest
 from ordering.ecards.records import EcardOrder, EcardParticipant
+from ordering.ecards.statuses import EcardStatus
 from ordering.errors import Conflict, Unavailable
 from ordering.mail import mailing as postman
 from ordering.mail import outbox as mails

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from ordering.book.lifecycle import TrainingStatus
 from ordering.clock import Deadline
 from ordering.money import Money, parse_amount
+from ordering.training.statuses import TrainingStatus
 from support.gateway import Client
 from support.orders import client_of_new_unit, new_item, new_order, publish, target
 from support.partners import AZ_300, CALLER, LINUX, ON_LINUX, STANDARD, UK, feature_set

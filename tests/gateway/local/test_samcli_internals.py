@@ -14,7 +14,7 @@ PYTHON = ROOT / ".venvs" / "sam" / "bin" / "python"
 ASK = """
 import dataclasses, json, sys
 from pathlib import Path
-from ordering_tools.local.sam import describe
+from ordering_tools.local.gateway.sam import describe
 
 json.dump(dataclasses.asdict(describe(Path(sys.argv[1]))), sys.stdout)
 """

@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
-from ordering.book.lifecycle import ECARDS, TRAINING, Actor, EcardStatus, Move, State, StatusChange, TrainingStatus
+from ordering.book.lifecycle import Actor, Move, State, StatusChange
+from ordering.ecards.statuses import ECARDS, EcardStatus
 from ordering.errors import Conflict
+from ordering.training.statuses import TRAINING, TrainingStatus
 
 AT = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
 LATER = AT + timedelta(hours=1)

@@ -10,12 +10,13 @@ from decimal import Decimal
 import pytest
 
 from ordering.aws.dynamodb import Table
-from ordering.book.lifecycle import EcardStatus, StatusChange
+from ordering.book.lifecycle import StatusChange
 from ordering.ecards.assignment import STOCKS_AT_ONCE, Assignment
 from ordering.ecards.catalogue import Ecard, EcardCatalogue, FaceValue, RequestedCard
 from ordering.ecards.certificates import Certificates, Ranges, Stock, read_shelves, size
 from ordering.ecards.orders import EcardOrders, EcardRequest
 from ordering.ecards.records import EcardOrder, EcardParticipant, HeldCertificates
+from ordering.ecards.statuses import EcardStatus
 from ordering.errors import NotFound
 from support.aws.fake_connections import Recorder
 from support.aws.faults import Faulty, interrupted, refused

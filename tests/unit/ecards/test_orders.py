@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from ordering.aws.dynamodb import Check, NoAnswer, Put, Table, TransactionRefused
-from ordering.book.lifecycle import EcardStatus, StatusChange
+from ordering.book.lifecycle import StatusChange
 from ordering.book.orderbook import OrderBook
 from ordering.ecards import records as ecard_records
 from ordering.ecards.catalogue import (
@@ -26,6 +26,7 @@ from ordering.ecards.catalogue import (
 from ordering.ecards.certificates import Certificates, Stock, read_shelves, size
 from ordering.ecards.orders import EcardOrders, EcardRequest
 from ordering.ecards.records import EcardOrder, EcardParticipant, EcardSummary, HeldCertificates, order_of
+from ordering.ecards.statuses import EcardStatus
 from ordering.errors import Conflict, KeyReused, NotFound, Unavailable
 from support.aws.fake_connections import Recorder
 from support.aws.faults import Faulty, answer_lost, conflict, interrupted, refused

@@ -22,10 +22,11 @@ from jsonschema import Draft202012Validator
 from ordering.aws.dynamodb import Item, Put, Table, Update
 from ordering.aws.eventbridge import BYTES_AT_MOST, EventBus
 from ordering.aws.kms import EnvelopeSealer
-from ordering.book.lifecycle import EcardStatus, State, StatusChange, TrainingStatus
+from ordering.book.lifecycle import State, StatusChange
 from ordering.ecards.catalogue import PricedLine
 from ordering.ecards.certificates import Stock
 from ordering.ecards.records import EcardOrder, EcardParticipant, EcardRecords, HeldCertificates
+from ordering.ecards.statuses import EcardStatus
 from ordering.errors import Unavailable
 from ordering.events import shapes as event_shapes
 from ordering.events.incoming_shapes import SHAPES, sealing_context
@@ -33,6 +34,7 @@ from ordering.events.publisher import Publisher
 from ordering.events.shapes import STATUSES, TYPES, schema, stale, type_of, write
 from ordering.events.stories import Event, OrderHistory, event_id, name_of, read_history
 from ordering.fulfilment.incoming import MAIL_KINDS
+from ordering.training.statuses import TrainingStatus
 from ordering_tools.local.sources.event_patterns import matches, read_pattern
 from support.aws.faults import Crash, Faulty, lost, refused
 from support.aws.kms import MemoryKms

@@ -19,7 +19,6 @@ from jsonschema import Draft202012Validator
 
 from ordering.aws.dynamodb import Table
 from ordering.aws.kms import EnvelopeSealer
-from ordering.book.lifecycle import TrainingStatus
 from ordering.ecards.certificates import Certificates, read_shelves
 from ordering.ecards.orders import EcardOrders
 from ordering.errors import Conflict, NotFound, Unavailable
@@ -28,6 +27,7 @@ from ordering.events.shapes import _KEYWORDS, TYPES, misfits, schema
 from ordering.fulfilment.incoming import CANCELLATIONS_REFUSED, EVENTS_REFUSED, MAIL_KINDS, Incoming, NotUnderstood
 from ordering.identity.accounts import Accounts
 from ordering.training.orders import OrderIds, TrainingOrders
+from ordering.training.statuses import TrainingStatus
 from ordering_tools.operations.ecards import LARGEST_PAYMENT
 from support.aws.faults import Crash, Faulty, cut, interrupted, lost, refused
 from support.aws.kms import MemoryKms

@@ -13,16 +13,17 @@ import pytest
 
 from ordering.aws.dynamodb import Item, Key, Put, Table, plain_item
 from ordering.aws.kms import EnvelopeSealer, nowhere
-from ordering.book.lifecycle import EcardStatus, TrainingStatus
 from ordering.book.orderbook import Draft
 from ordering.clock import Deadline
 from ordering.deals.orders import DealOrders, NewLine
 from ordering.deals.products import DealProduct
+from ordering.ecards.statuses import EcardStatus
 from ordering.entry import consumers as workers
 from ordering.errors import Unavailable
 from ordering.fulfilment.stream import Change, Do, Fulfilment, Part, Subject, each, issue_keys, tasks_of
 from ordering.principal import BusinessUnit
 from ordering.training.orders import TrainingOrders
+from ordering.training.statuses import TrainingStatus
 from support.aws.memory import Memory
 from support.partners import UK
 from support.services import Services

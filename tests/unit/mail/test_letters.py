@@ -13,13 +13,15 @@ from typing import Any
 import pytest
 
 from ordering.aws.ses import Letter
-from ordering.book.lifecycle import EcardStatus, State, TrainingStatus
+from ordering.book.lifecycle import State
 from ordering.ecards.catalogue import PricedLine as EcardLine
 from ordering.ecards.certificates import Certificate, Stock
 from ordering.ecards.records import EcardOrder, EcardParticipant
+from ordering.ecards.statuses import EcardStatus
 from ordering.mail.letters import KEYS_AT_MOST, certificates_letter, keys_letter
 from ordering.training.access_keys import IssuedKey
 from ordering.training.orders import OrderLine, TrainingOrder
+from ordering.training.statuses import TrainingStatus
 from support.partners import JOHN, SOURCE, UK
 
 START = datetime(2026, 1, 1, 12, tzinfo=UTC)

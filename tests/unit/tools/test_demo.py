@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 
 from ordering.aws import kms
-from ordering.book.lifecycle import EcardStatus
 from ordering.clock import Deadline
 from ordering.ecards.certificates import Stock, read_shelves
 from ordering.ecards.orders import EcardOrders
+from ordering.ecards.statuses import EcardStatus
 from ordering.identity.accounts import Accounts
 from ordering.identity.authorizer import Authorizer, GatewayUnauthorized, Handler, make_handler
 from ordering.identity.tokens import KeyRing, TokenRefused, Verifier

@@ -15,9 +15,9 @@ import pytest
 from ordering.aws import sqs as queues
 from ordering.aws.calls import CallRefused, NotExecuted
 from ordering.aws.kms import EnvelopeSealer
-from ordering.book.lifecycle import EcardStatus
 from ordering.clock import Deadline
 from ordering.ecards.orders import EcardOrders
+from ordering.ecards.statuses import EcardStatus
 from ordering.errors import NotFound, Unavailable
 from ordering.identity.accounts import Accounts
 from ordering.identity.clients import ClientRefused, Clients

@@ -16,13 +16,13 @@ import pytest
 
 from ordering.aws.dynamodb import Check, Put, ServiceFault, Table
 from ordering.aws.kms import BrokenSeal, EnvelopeSealer, nowhere
-from ordering.book.lifecycle import TrainingStatus
 from ordering.clock import Deadline
 from ordering.errors import Conflict, NotFound, Unavailable
 from ordering.principal import BusinessUnit
 from ordering.training import access_keys
 from ordering.training.access_keys import AT_ONCE, PACK, AccessKeys, IssuedKey
 from ordering.training.orders import KeysNeverIssued, KeysNotIssued, TrainingOrders, order_of
+from ordering.training.statuses import TrainingStatus
 from support.aws.fake_connections import Recorder, failing
 from support.aws.faults import Crash, Fault, Faulty, lost, refused, throttled
 from support.aws.memory import Memory

@@ -7,16 +7,20 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from ordering.book.lifecycle import ECARDS, TRAINING, Lifecycle
+from ordering.book.lifecycle import Lifecycle
+from ordering.ecards.statuses import ECARDS
+from ordering.training.statuses import TRAINING
 from ordering_tools.installation import ROOT
 
 DOCUMENT = ROOT / "docs" / "lifecycle.md"
 _HEAD = """\
 # Lifecycles
 
-Which statuses an order can have, and who takes it from one to another. Made by `ordering lifecycle` from the tables in
-[lifecycle.py](../layers/ordering/python/ordering/book/lifecycle.py), which are all that writes a status. Every move is
-one transaction, conditional on the order's version, with all its effects; it adds to the order's history.
+The statuses of each kind of order, and who moves an order from one to the next. Made by `ordering lifecycle` from the
+tables in [training/statuses.py](../layers/ordering/python/ordering/training/statuses.py) and
+[ecards/statuses.py](../layers/ordering/python/ordering/ecards/statuses.py); nothing else in the code writes a status.
+Every move is one transaction with all its effects. It is conditional on the order's version and adds to the order's
+history.
 """
 _ORDERS: dict[str, Lifecycle[Any]] = {"Training orders": TRAINING, "E-card orders": ECARDS}
 

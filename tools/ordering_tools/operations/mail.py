@@ -6,8 +6,8 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
-from ordering.book.lifecycle import EcardStatus
 from ordering.ecards.records import order_of, read_order
+from ordering.ecards.statuses import EcardStatus
 from ordering.events.stories import key_of
 from ordering.identifiers import canonical_uuid
 from ordering.mail.mailing import to_message

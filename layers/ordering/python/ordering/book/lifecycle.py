@@ -1,8 +1,8 @@
-"""Which statuses an order can have, how it comes from one to another, and who takes it there.
+"""The machine behind every order's status: which moves there are, who makes them, and the history that they leave.
 
-`TRAINING` and `ECARDS` are tables that read like the contracts'. An order carries a `State`: its status, a version
-that rises with every change, and its history. Only a `Lifecycle` makes a state with another status, so that nothing
-else can write one; whoever stores it does so on the condition that the version is still the one that was read.
+Each context has a `Lifecycle`, a table of moves that reads like its contract's. An order carries a `State`: its status,
+a version that rises with every change, and its history. Only a `Lifecycle` makes a state with another status, so
+nothing else can write one. A write is conditional on the version that was read.
 """
 
 from __future__ import annotations
@@ -15,26 +15,6 @@ from typing import Any, Generic, TypeVar
 
 from ordering import clock
 from ordering.errors import Conflict
-
-
-class TrainingStatus(StrEnum):
-    """Statuses of a training order, by their published names."""
-
-    NEW = "New"
-    COMPLETED = "Completed"
-    CANCELLED = "Cancelled"
-
-
-class EcardStatus(StrEnum):
-    """Statuses of an e-card order, by their published names."""
-
-    CREATED = "Created"
-    PAYED = "Payed"
-    READY = "ReadyForDelivery"
-    PARTIALLY_DELIVERED = "PartiallyDelivered"
-    AWAITING = "AwaitingCertificateAssignment"
-    DELIVERED = "Delivered"
-    CANCELLED = "Cancelled"
 
 
 class Actor(StrEnum):
@@ -141,42 +121,6 @@ class Lifecycle(Generic[S]):
         return f"it can become {', '.join(ways)}." if ways else f"{status} is final."
 
 
-def _rows(*rows: tuple[S | None, S, Actor, str]) -> list[Move[S]]:
+def moves(*rows: tuple[S | None, S, Actor, str]) -> list[Move[S]]:
+    """Write a table of moves: source, target, actor, and when."""
     return [Move(*row) for row in rows]
-
-
-_NEW, _COMPLETED = TrainingStatus.NEW, TrainingStatus.COMPLETED
-
-TRAINING = Lifecycle(
-    TrainingStatus,
-    _rows(
-        (None, _NEW, Actor.PARTNER, "an order is placed"),
-        (_NEW, _COMPLETED, Actor.SYSTEM, "its keys are issued"),
-        (_NEW, TrainingStatus.CANCELLED, Actor.SUPPORT, "support cancels before keys are issued"),
-    ),
-)
-
-
-_CREATED, _PAYED, _AWAITING = EcardStatus.CREATED, EcardStatus.PAYED, EcardStatus.AWAITING
-_READY, _PARTIALLY = EcardStatus.READY, EcardStatus.PARTIALLY_DELIVERED
-_DELIVERED, _CANCELLED = EcardStatus.DELIVERED, EcardStatus.CANCELLED
-
-ECARDS = Lifecycle(
-    EcardStatus,
-    _rows(
-        (None, _PAYED, Actor.PARTNER, "the balance covers the total and is debited"),
-        (None, _CREATED, Actor.PARTNER, "the balance does not cover the total"),
-        (_CREATED, _PAYED, Actor.SYSTEM, "the balance has come to cover the total and is debited"),
-        (_PAYED, _READY, Actor.SYSTEM, "certificates for all its cards are assigned"),
-        (_PAYED, _AWAITING, Actor.SYSTEM, "stock is short"),
-        (_AWAITING, _READY, Actor.SYSTEM, "stock has arrived and all certificates are assigned"),
-        (_READY, _PARTIALLY, Actor.DELIVERY, "some certificates are handed over"),
-        (_READY, _DELIVERED, Actor.DELIVERY, "all certificates are handed over"),
-        (_PARTIALLY, _PARTIALLY, Actor.DELIVERY, "some more certificates are handed over"),
-        (_PARTIALLY, _DELIVERED, Actor.DELIVERY, "the last certificates are handed over"),
-        *(
-            (status, _CANCELLED, Actor.SUPPORT, "support cancels and what was debited is refunded")
-            for status in (_CREATED, _PAYED, _AWAITING, _READY, _PARTIALLY)
-        ),
-    ),
-)

@@ -18,10 +18,11 @@ from dataclasses import dataclass
 
 from ordering import clock
 from ordering.aws.dynamodb import ABSENT, Delete, Key, Put, Table, Write
-from ordering.book.lifecycle import Actor, EcardStatus
+from ordering.book.lifecycle import Actor
 from ordering.clock import Clock
 from ordering.ecards.certificates import Stock, StockLevel, read_shelves
 from ordering.ecards.records import EcardOrder, EcardRecords, HeldCertificates
+from ordering.ecards.statuses import EcardStatus
 from ordering.errors import Conflict
 
 STOCKS_AT_ONCE = 90

@@ -20,7 +20,7 @@ from functools import partial
 
 from ordering import clock
 from ordering.aws.dynamodb import ABSENT, Check, Delete, Item, Key, Put, Table, Write
-from ordering.book.lifecycle import ECARDS, Actor, EcardStatus
+from ordering.book.lifecycle import Actor
 from ordering.book.listing import Listing
 from ordering.book.orderbook import GRACE, Collision, Draft, Ticket
 from ordering.clock import Clock
@@ -38,6 +38,7 @@ from ordering.ecards.records import (
     read_summary,
     write_summary,
 )
+from ordering.ecards.statuses import ECARDS, EcardStatus
 from ordering.errors import Conflict, KeyReused, Unavailable
 
 _DIGITS = 10

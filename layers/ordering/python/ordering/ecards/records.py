@@ -17,11 +17,12 @@ from typing import Any
 
 from ordering import clock, money
 from ordering.aws.dynamodb import ABSENT, Check, Item, Key, Put, Table, TransactionRefused, Update, Write
-from ordering.book.lifecycle import ECARDS, Actor, EcardStatus, State
+from ordering.book.lifecycle import Actor, State
 from ordering.book.orderbook import GRACE, OrderBook
 from ordering.clock import Clock
 from ordering.ecards.catalogue import PricedLine
 from ordering.ecards.certificates import Ranges, Stock, read_ranges, size, skip
+from ordering.ecards.statuses import ECARDS, EcardStatus
 from ordering.errors import Conflict, NotFound
 
 _ORDERS = "ORDER#ecards#"

@@ -14,9 +14,10 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, TypedDict, Union, get_args, get_origin, get_type_hints, is_typeddict
 
-from ordering.book.lifecycle import EcardStatus, TrainingStatus
+from ordering.ecards.statuses import EcardStatus
 from ordering.events import incoming_shapes
 from ordering.events.incoming_shapes import SHAPES, IncomingEnvelope
+from ordering.training.statuses import TrainingStatus
 
 VERSION = 1
 """Version of the schemas: raised by a change that a consumer would have to know of."""

@@ -20,8 +20,9 @@ from typing import Any
 
 from ordering import clock, money
 from ordering.aws.dynamodb import Item, Key, Table
-from ordering.book.lifecycle import TRAINING, EcardStatus, StatusChange, TrainingStatus
+from ordering.book.lifecycle import StatusChange
 from ordering.ecards.records import EcardOrder, read_order
+from ordering.ecards.statuses import EcardStatus
 from ordering.events.shapes import (
     SOURCE,
     VERSION,
@@ -33,6 +34,7 @@ from ordering.events.shapes import (
     TrainingMoment,
     type_of,
 )
+from ordering.training.statuses import TRAINING, TrainingStatus
 
 NAMESPACE = uuid.UUID("0b9d1d94-5a57-5d9c-8f8e-3f2d4c1a7e60")
 """Of the events' ids (UUIDv5); never to be changed."""

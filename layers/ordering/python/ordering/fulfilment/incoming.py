@@ -23,11 +23,12 @@ from typing import Any, TypeVar
 
 from ordering.aws.dynamodb import Table
 from ordering.aws.kms import BrokenSeal
-from ordering.book.lifecycle import ECARDS, TRAINING, EcardStatus, Lifecycle, TrainingStatus
+from ordering.book.lifecycle import Lifecycle
 from ordering.clock import Clock, system_clock
 from ordering.ecards.assignment import Assignment
 from ordering.ecards.certificates import Certificates, Duplicates, Stock
 from ordering.ecards.orders import EcardOrders
+from ordering.ecards.statuses import ECARDS, EcardStatus
 from ordering.errors import Conflict, KeyReused, NotFound, OrderingError
 from ordering.events.incoming_shapes import CANCELLATION, PAYMENT, SHAPES, STOCK, sealing_context
 from ordering.events.shapes import misfits, schema
@@ -36,6 +37,7 @@ from ordering.money import parse_amount
 from ordering.principal import BusinessUnit
 from ordering.sealing import Sealer
 from ordering.training.orders import TrainingOrders, find_order
+from ordering.training.statuses import TRAINING, TrainingStatus
 
 CANCELLATIONS_REFUSED = "CancellationsRefused"
 EVENTS_REFUSED = "EventsRefused"

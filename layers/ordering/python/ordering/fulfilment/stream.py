@@ -29,18 +29,19 @@ from typing import Any
 
 from ordering.aws.dynamodb import Item, Key, Table, plain_item
 from ordering.aws.sqs import Send, handle_each
-from ordering.book.lifecycle import EcardStatus, TrainingStatus
 from ordering.book.orderbook import book_of
 from ordering.clock import Deadline
 from ordering.deals.orders import account_of
 from ordering.ecards import balance as ecard_balance
 from ordering.ecards import records as ecard_records
 from ordering.ecards.certificates import Stock, read_ranges, size, stock_of
+from ordering.ecards.statuses import EcardStatus
 from ordering.events.stories import key_of, name_of
 from ordering.principal import BusinessUnit
 from ordering.sealing import Sealer
 from ordering.training import orders as training_orders
 from ordering.training.orders import TrainingOrders
+from ordering.training.statuses import TrainingStatus
 
 PUT_ASIDE_SECONDS = 10
 """How long an item that was put aside is left alone."""

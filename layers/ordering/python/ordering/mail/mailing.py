@@ -25,11 +25,11 @@ from datetime import timedelta
 from ordering import clock
 from ordering.aws.dynamodb import Check, Table
 from ordering.aws.ses import LONGEST_CALL, Letter, MailRefused
-from ordering.book.lifecycle import ECARDS, EcardStatus, TrainingStatus
 from ordering.clock import Clock, Deadline
 from ordering.ecards.certificates import Certificates
 from ordering.ecards.orders import EcardOrders
 from ordering.ecards.records import EcardOrder, order_of
+from ordering.ecards.statuses import ECARDS, EcardStatus
 from ordering.errors import Conflict, NotFound, Unavailable
 from ordering.events.stories import key_of
 from ordering.mail.letters import KEYS_AT_MOST, certificates_letter, keys_letter
@@ -37,6 +37,7 @@ from ordering.mail.outbox import Mail, MailInFlight, MailState, Outbox
 from ordering.sealing import Sealer
 from ordering.training.orders import find_order, keys_of
 from ordering.training.orders import order_of as training_order_of
+from ordering.training.statuses import TrainingStatus
 
 AT_ONCE = 500
 """Certificates in one mail."""

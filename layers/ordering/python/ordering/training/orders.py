@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 
 from ordering import clock
 from ordering.aws.dynamodb import ABSENT, Check, ConditionFailed, Item, Key, Put, Table, TransactionRefused, Update
-from ordering.book.lifecycle import TRAINING, Actor, State, TrainingStatus
+from ordering.book.lifecycle import Actor, State
 from ordering.book.listing import Listing
 from ordering.book.orderbook import GRACE, Collision, Draft, OrderBook, Ticket
 from ordering.clock import Clock, Deadline
@@ -25,6 +25,7 @@ from ordering.principal import BusinessUnit, OrderSource, Principal, User
 from ordering.sealing import Sealer
 from ordering.training.access_keys import AccessKeys, IssuedKey, NoMoreKeys
 from ordering.training.catalogue import Catalogue, TrainingFeatureSet
+from ordering.training.statuses import TRAINING, TrainingStatus
 
 KEPT = timedelta(hours=48)
 """How long an idempotency key is remembered; the contract promises 24 hours."""
