@@ -33,6 +33,7 @@ from engine.test_ecards import COMPANY, HUNDRED, Contents, Labels, Shop, ShopJud
 from ordering import sealing
 from ordering.aws.dynamodb import Table
 from ordering.aws.kms import EnvelopeSealer
+from ordering.book.names import key_of
 from ordering.clock import Clock
 from ordering.ecards.assignment import Assignment
 from ordering.ecards.catalogue import Ecard, EcardCatalogue, FaceValue, RecentEcards, RequestedCard
@@ -42,7 +43,6 @@ from ordering.ecards.records import EcardParticipant
 from ordering.ecards.statuses import EcardStatus
 from ordering.errors import Conflict, KeyReused, NotFound
 from ordering.events.incoming_shapes import CANCELLATION, PAYMENT, SHAPES, STOCK, sealing_context
-from ordering.events.stories import key_of
 from ordering.fulfilment import incoming
 from ordering.fulfilment.incoming import CANCELLATIONS_REFUSED, EVENTS_REFUSED, Incoming
 from ordering.identity.accounts import Accounts

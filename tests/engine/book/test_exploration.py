@@ -143,7 +143,7 @@ class SegmentsNotCompared(OrderBook):
         spots = [head.locate(first), head.locate(last - 1)]
         voids = self._marks()
         start, end = (orderbook._skip(at, voids[of]) if of is not None else at for at, of in spots)
-        return [entry for entry in self._entries(start, end) if not orderbook._is_void(entry)]
+        return [entry for entry in self._entries(start, end) if not orderbook.is_void(entry)]
 
     def _marks(self) -> dict[int, list[int]]:
         found = self._table.batch_get([self._segment_key(segment) for segment in range(10)])

@@ -26,8 +26,7 @@ from ordering.aws.invocation import MARGIN
 from ordering.aws.ses import Ses
 from ordering.aws.sqs import handle_each
 from ordering.clock import Deadline
-from ordering.entry import consumers as workers
-from ordering.fulfilment.stream import Fulfilment
+from ordering.entry import consumers
 from ordering_tools.local.sources.event_patterns import Pattern, matches, read_pattern
 from ordering_tools.template import Template
 from support.aws.faults import Crash
@@ -210,13 +209,13 @@ class SimulatedAws:
         services, deadline = self.services, Deadline.after(_seconds(name) - MARGIN)
         if name == "fulfilment/stream":
             bus = self._seam("events", self._put_events)
-            parts = workers.parts(services, deadline, self.sender("MailQueue"), bus, "OrderEvents")
-            follower = Fulfilment(services.orders(deadline), parts, self.sender("LaterQueue"))
-            return lambda batch: follower.follow(batch) if batch[0].get("eventName") else follower.look_again(batch)
+            defer, mail = self.sender("LaterQueue"), self.sender("MailQueue")
+            consumer = consumers.stream_consumer(services, deadline, defer, mail, bus, "OrderEvents")
+            return lambda batch: consumer.follow(batch) if batch[0].get("eventName") else consumer.retry(batch)
         handlers: dict[str, Callable[[], Callable[[str], None]]] = {
             "webhooks/delivery": lambda: services.deliverer(deadline, self._post).handle,
-            "fulfilment/mails": lambda: workers.postman(services, deadline, self._ses.send, self._count).handle,
-            "fulfilment/incoming": lambda: workers.incoming(services, deadline, CERTIFICATES_KEY, self._count).handle,
+            "fulfilment/mails": lambda: consumers.postman(services, deadline, self._ses.send, self._count).handle,
+            "fulfilment/incoming": lambda: consumers.incoming(services, deadline, CERTIFICATES_KEY, self._count).handle,
         }
         return lambda batch: handle_each(batch, handlers[name]())
 

@@ -32,7 +32,7 @@ from ordering.events import shapes as event_shapes
 from ordering.events.incoming_shapes import SHAPES, sealing_context
 from ordering.events.publisher import Publisher
 from ordering.events.shapes import STATUSES, TYPES, schema, stale, type_of, write
-from ordering.events.stories import Event, OrderHistory, event_id, name_of, read_history
+from ordering.events.stories import Event, OrderHistory, event_id, read_history
 from ordering.fulfilment.incoming import MAIL_KINDS
 from ordering.training.statuses import TrainingStatus
 from ordering_tools.local.sources.event_patterns import matches, read_pattern
@@ -207,15 +207,6 @@ def test_no_schema_for_what_nobody_knows() -> None:
 
 
 # Events ---------------------------------------------------------------------------------------------------------------
-
-
-def test_names_of_orders() -> None:
-    """Only partitions that hold training or e-card orders have a name."""
-    assert name_of("ORDER#training#7") == TRAINING
-    assert name_of(f"ORDER#{ECARDS}") == ECARDS
-    assert [name_of(other) for other in ("BOOK#training#1", "EVENTS#training#7", "ORDER#deals#1", "training#7")] == [
-        None
-    ] * 4
 
 
 def test_ids() -> None:

@@ -13,15 +13,25 @@ import pytest
 
 from ordering.aws.dynamodb import Item, Key, Put, Table, plain_item
 from ordering.aws.kms import EnvelopeSealer, nowhere
+from ordering.aws.sqs import Send
+from ordering.aws.sqs import nowhere as unavailable
+from ordering.book.changes import MAIL, PUBLISH, SETTLE, Change, Do, Follower, Subject, Task, each
 from ordering.book.orderbook import Draft
 from ordering.clock import Deadline
+from ordering.deals import follow as deals
+from ordering.deals.follow import SWEEP
 from ordering.deals.orders import DealOrders, NewLine
 from ordering.deals.products import DealProduct
+from ordering.ecards import follow as ecards
+from ordering.ecards.follow import ADVANCE, PAY, STOCK
 from ordering.ecards.statuses import EcardStatus
-from ordering.entry import consumers as workers
+from ordering.entry import consumers
 from ordering.errors import Unavailable
-from ordering.fulfilment.stream import Change, Do, Fulfilment, Part, Subject, each, issue_keys, tasks_of
+from ordering.fulfilment.stream import StreamConsumer
 from ordering.principal import BusinessUnit
+from ordering.sealing import Sealer
+from ordering.training import follow as training
+from ordering.training.follow import ISSUE
 from ordering.training.orders import TrainingOrders
 from ordering.training.statuses import TrainingStatus
 from support.aws.memory import Memory
@@ -34,11 +44,11 @@ VOID: Item = {"void": True}
 TRAINING_ORDER = {"status": "New", "emailKeys": True, "unit": {"id": "u", "name": "UK"}}
 
 
-def tasks(key: Key, before: Item | None, after: Item) -> set[tuple[Part, Subject]]:
-    return set(tasks_of(Change(key, before, after)))
+def tasks(key: Key, before: Item | None, after: Item) -> set[Task]:
+    return set(Desk().consumer.tasks_of(Change(key, before, after)))
 
 
-def training(**changes: Any) -> Item:
+def training_item(**changes: Any) -> Item:
     return {"order": {**TRAINING_ORDER, **changes}}
 
 
@@ -47,102 +57,118 @@ def training(**changes: Any) -> Item:
 ENTRY: Key = ("BOOK#deals#crm", "0000000007")
 TRAINING_KEY: Key = ("ORDER#training#7", "ORDER")
 ECARD_KEY: Key = ("ORDER#ecards#a#b#11", "ORDER")
-PUBLISH_TRAINING = (Part.PUBLISH, ("training#7",))
-PUBLISH_ECARDS = (Part.PUBLISH, ("ecards#a#b#11",))
-ISSUE = (Part.ISSUE, ("7", "u", "UK"))
-MAIL_TRAINING = (Part.MAIL, ("training#7",))
-MAIL_ECARDS = (Part.MAIL, ("ecards#a#b#11",))
-ADVANCE = (Part.ADVANCE, ("a#b", "11"))
+PUBLISH_TRAINING = (PUBLISH, ("training#7",))
+PUBLISH_ECARDS = (PUBLISH, ("ecards#a#b#11",))
+ISSUE_KEYS = (ISSUE, ("7", "u", "UK"))
+MAIL_TRAINING = (MAIL, ("training#7",))
+MAIL_ECARDS = (MAIL, ("ecards#a#b#11",))
+ADVANCE_ORDER = (ADVANCE, ("a#b", "11"))
 
 
-def ecards(status: EcardStatus, *, returning: bool = False) -> Item:
+def ecards_item(status: EcardStatus, *, returning: bool = False) -> Item:
     return {"status": str(status), "returning": [{"some": "range"}] if returning else []}
 
 
 @pytest.mark.parametrize(
     ("key", "before", "after", "expected"),
     [
-        pytest.param(ENTRY, None, {"order": {}}, {(Part.SETTLE, ("deals#crm",))}, id="placed"),
-        pytest.param(ENTRY, None, VOID, {(Part.SETTLE, ("deals#crm",))}, id="given up"),
-        pytest.param(ENTRY, {"order": {}}, VOID, {(Part.SWEEP, ("crm", "7"))}, id="removed"),
+        pytest.param(ENTRY, None, {"order": {}}, {(SETTLE, ("deals#crm",))}, id="placed"),
+        pytest.param(ENTRY, None, VOID, {(SETTLE, ("deals#crm",))}, id="given up"),
+        pytest.param(ENTRY, {"order": {}}, VOID, {(SWEEP, ("crm", "7"))}, id="removed"),
         pytest.param(ENTRY, {"order": {}}, {"order": {}}, set(), id="changed"),
         pytest.param(("BOOK#training#1", "0000000007"), {"order": {}}, VOID, set(), id="void of another contract"),
         pytest.param(("BOOK#deal-lines#crm#1", "1"), {"order": {}}, VOID, set(), id="void of a line item"),
         pytest.param(("HEAD#deals#crm", "-"), None, VOID, set(), id="a head"),
-        pytest.param(TRAINING_KEY, None, training(), {PUBLISH_TRAINING, ISSUE}, id="training order"),
-        pytest.param(TRAINING_KEY, training(), training(), {PUBLISH_TRAINING, ISSUE}, id="some keys issued"),
+        pytest.param(TRAINING_KEY, None, training_item(), {PUBLISH_TRAINING, ISSUE_KEYS}, id="training order"),
+        pytest.param(
+            TRAINING_KEY, training_item(), training_item(), {PUBLISH_TRAINING, ISSUE_KEYS}, id="some keys issued"
+        ),
         pytest.param(
             TRAINING_KEY,
-            training(),
-            training(status="Completed"),
+            training_item(),
+            training_item(status="Completed"),
             {PUBLISH_TRAINING, MAIL_TRAINING},
             id="all keys issued",
         ),
         pytest.param(
             TRAINING_KEY,
-            training(emailKeys=False),
-            training(status="Completed", emailKeys=False),
+            training_item(emailKeys=False),
+            training_item(status="Completed", emailKeys=False),
             {PUBLISH_TRAINING},
             id="no mail wanted",
         ),
         pytest.param(
             TRAINING_KEY,
-            training(status="Completed"),
-            training(status="Completed"),
+            training_item(status="Completed"),
+            training_item(status="Completed"),
             {PUBLISH_TRAINING},
             id="completed before",
         ),
-        pytest.param(TRAINING_KEY, training(), training(status="Cancelled"), {PUBLISH_TRAINING}, id="cancelled"),
+        pytest.param(
+            TRAINING_KEY, training_item(), training_item(status="Cancelled"), {PUBLISH_TRAINING}, id="cancelled"
+        ),
         pytest.param(("ORDER#training#7", "LINE#0001"), None, {"lines": []}, set(), id="lines"),
         pytest.param(("KEYS#training#7", "000000"), None, {"keys": b""}, set(), id="keys"),
-        pytest.param(ECARD_KEY, None, ecards(EcardStatus.CREATED), {PUBLISH_ECARDS}, id="unpaid"),
-        pytest.param(ECARD_KEY, None, ecards(EcardStatus.PAYED), {PUBLISH_ECARDS, ADVANCE}, id="paid"),
+        pytest.param(ECARD_KEY, None, ecards_item(EcardStatus.CREATED), {PUBLISH_ECARDS}, id="unpaid"),
+        pytest.param(ECARD_KEY, None, ecards_item(EcardStatus.PAYED), {PUBLISH_ECARDS, ADVANCE_ORDER}, id="paid"),
         pytest.param(
             ECARD_KEY,
-            ecards(EcardStatus.PAYED),
-            ecards(EcardStatus.AWAITING),
-            {PUBLISH_ECARDS, ADVANCE},
+            ecards_item(EcardStatus.PAYED),
+            ecards_item(EcardStatus.AWAITING),
+            {PUBLISH_ECARDS, ADVANCE_ORDER},
             id="waits",
         ),
         pytest.param(
-            ECARD_KEY, ecards(EcardStatus.PAYED), ecards(EcardStatus.READY), {PUBLISH_ECARDS, MAIL_ECARDS}, id="ready"
-        ),
-        pytest.param(
-            ECARD_KEY, ecards(EcardStatus.READY), ecards(EcardStatus.READY), {PUBLISH_ECARDS}, id="being handed over"
+            ECARD_KEY,
+            ecards_item(EcardStatus.PAYED),
+            ecards_item(EcardStatus.READY),
+            {PUBLISH_ECARDS, MAIL_ECARDS},
+            id="ready",
         ),
         pytest.param(
             ECARD_KEY,
-            ecards(EcardStatus.READY),
-            ecards(EcardStatus.PARTIALLY_DELIVERED),
+            ecards_item(EcardStatus.READY),
+            ecards_item(EcardStatus.READY),
+            {PUBLISH_ECARDS},
+            id="being handed over",
+        ),
+        pytest.param(
+            ECARD_KEY,
+            ecards_item(EcardStatus.READY),
+            ecards_item(EcardStatus.PARTIALLY_DELIVERED),
             {PUBLISH_ECARDS, MAIL_ECARDS},
             id="partly handed over",
         ),
         pytest.param(
-            ECARD_KEY, ecards(EcardStatus.READY), ecards(EcardStatus.DELIVERED), {PUBLISH_ECARDS}, id="handed over"
+            ECARD_KEY,
+            ecards_item(EcardStatus.READY),
+            ecards_item(EcardStatus.DELIVERED),
+            {PUBLISH_ECARDS},
+            id="handed over",
         ),
         pytest.param(
             ECARD_KEY,
-            ecards(EcardStatus.READY),
-            ecards(EcardStatus.CANCELLED, returning=True),
-            {PUBLISH_ECARDS, ADVANCE},
+            ecards_item(EcardStatus.READY),
+            ecards_item(EcardStatus.CANCELLED, returning=True),
+            {PUBLISH_ECARDS, ADVANCE_ORDER},
             id="cancelled with certificates",
         ),
         pytest.param(
             ECARD_KEY,
-            ecards(EcardStatus.CREATED),
-            ecards(EcardStatus.CANCELLED),
+            ecards_item(EcardStatus.CREATED),
+            ecards_item(EcardStatus.CANCELLED),
             {PUBLISH_ECARDS},
             id="cancelled unpaid",
         ),
-        pytest.param(("BALANCE#a", "-"), None, {"amount": 5}, {(Part.PAY, ("a",))}, id="first money"),
-        pytest.param(("BALANCE#a", "-"), {"amount": 4}, {"amount": 5}, {(Part.PAY, ("a",))}, id="more money"),
+        pytest.param(("BALANCE#a", "-"), None, {"amount": 5}, {(PAY, ("a",))}, id="first money"),
+        pytest.param(("BALANCE#a", "-"), {"amount": 4}, {"amount": 5}, {(PAY, ("a",))}, id="more money"),
         pytest.param(("BALANCE#a", "-"), {"amount": 5}, {"amount": 4}, set(), id="less money"),
         pytest.param(("LEDGER#a", "topup#1"), None, {"amount": 5}, set(), id="a ledger's entry"),
         pytest.param(
             ("STOCK#3#100 ₽", "-"),
             {"unassigned": [[1, 4]]},
             {"unassigned": [[1, 2], [6, 8]]},
-            {(Part.STOCK, ("3", "100 ₽"))},
+            {(STOCK, ("3", "100 ₽"))},
             id="more stock",
         ),
         pytest.param(("STOCK#3#x", "-"), {"unassigned": [[1, 4]]}, {"unassigned": [[2, 4]]}, set(), id="less stock"),
@@ -150,7 +176,7 @@ def ecards(status: EcardStatus, *, returning: bool = False) -> Item:
         pytest.param(("SEQUENCE#training", "-"), {"given": 1}, {"given": 2}, set(), id="a counter"),
     ],
 )
-def test_tasks(key: Key, before: Item | None, after: Item, expected: set[tuple[Part, Subject]]) -> None:
+def test_tasks(key: Key, before: Item | None, after: Item, expected: set[Task]) -> None:
     """Each change makes exactly the tasks that may be necessary after it."""
     assert tasks(key, before, after) == expected
 
@@ -163,17 +189,25 @@ class Desk:
     """Parts that note what they are asked to do and fail where they are told to; and a queue in memory."""
 
     send: Memory = field(default_factory=Memory)
-    broken: Collection[tuple[Part, Subject]] = ()
-    raising: Collection[Part] = ()
+    broken: Collection[Task] = ()
+    raising: Collection[str] = ()
     queue_broken: bool = False
-    done: list[tuple[Part, tuple[Subject, ...]]] = field(default_factory=list)
+    done: list[tuple[str, tuple[Subject, ...]]] = field(default_factory=list)
     aside: list[Key] = field(default_factory=list)
 
     @property
-    def fulfilment(self) -> Fulfilment:
-        return Fulfilment(Table(self.send, TABLE), {part: self._part(part) for part in Part}, self._later)
+    def consumer(self) -> StreamConsumer:
+        def parts(*names: str) -> dict[str, Do]:
+            return {name: self._part(name) for name in names}
 
-    def _part(self, part: Part) -> Do:
+        followers = [
+            Follower(deals.tasks_of, parts(SWEEP)),
+            Follower(ecards.tasks_of, parts(ADVANCE, PAY, STOCK)),
+            Follower(training.tasks_of, {}, parts(ISSUE)),
+        ]
+        return StreamConsumer(Table(self.send, TABLE), followers, parts(SETTLE, MAIL, PUBLISH), self._later)
+
+    def _part(self, part: str) -> Do:
         def do(subjects: Sequence[Subject]) -> list[Subject]:
             self.done.append((part, tuple(subjects)))
             if part in self.raising:
@@ -194,7 +228,7 @@ class Desk:
 
     def look_again(self, *keys: Key) -> list[str]:
         messages = [{"messageId": str(number), "body": json.dumps(key)} for number, key in enumerate(keys, 1)]
-        return self.fulfilment.look_again(messages)
+        return self.consumer.retry(messages)
 
 
 def record(key: Key, number: int = 1, after: Any = None, before: Any = None, kind: str = "INSERT") -> dict[str, Any]:
@@ -207,8 +241,8 @@ def entry(book: str, number: int = 1) -> dict[str, Any]:
     return record((f"BOOK#{book}", f"{number:010}"), number)
 
 
-def settled(*books: str) -> tuple[Part, tuple[Subject, ...]]:
-    return Part.SETTLE, tuple((book,) for book in books)
+def settled(*books: str) -> tuple[str, tuple[Subject, ...]]:
+    return SETTLE, tuple((book,) for book in books)
 
 
 def test_each_subject_once() -> None:
@@ -216,25 +250,25 @@ def test_each_subject_once() -> None:
     desk = Desk()
     balance = record(("BALANCE#a", "-"), 5, {"amount": {"N": "5"}})
 
-    assert desk.fulfilment.follow([entry("a", 1), balance, entry("b", 2), entry("a", 3)]) == []
-    assert desk.done == [settled("a", "b"), (Part.PAY, (("a",),))]
+    assert desk.consumer.follow([entry("a", 1), balance, entry("b", 2), entry("a", 3)]) == []
+    assert desk.done == [settled("a", "b"), (PAY, (("a",),))]
 
 
 def test_one_subjects_trouble() -> None:
     """What fails for one subject is put aside, by every item that asked for it; nothing is told to the stream."""
-    desk = Desk(broken={(Part.SETTLE, ("broken",))})
+    desk = Desk(broken={(SETTLE, ("broken",))})
 
-    assert desk.fulfilment.follow([entry("a", 1), entry("broken", 2), entry("broken", 3), entry("b", 4)]) == []
+    assert desk.consumer.follow([entry("a", 1), entry("broken", 2), entry("broken", 3), entry("b", 4)]) == []
     assert desk.aside == [("BOOK#broken", "0000000002"), ("BOOK#broken", "0000000003")]
 
 
 def test_one_parts_trouble() -> None:
     """A part that breaks down altogether does not keep the others from being done."""
-    desk = Desk(raising={Part.SETTLE})
+    desk = Desk(raising={SETTLE})
     balance = record(("BALANCE#a", "-"), 5, {"amount": {"N": "5"}})
 
-    assert desk.fulfilment.follow([entry("a"), balance]) == []
-    assert desk.done == [settled("a"), (Part.PAY, (("a",),))]
+    assert desk.consumer.follow([entry("a"), balance]) == []
+    assert desk.done == [settled("a"), (PAY, (("a",),))]
     assert desk.aside == [("BOOK#a", "0000000001")]
 
 
@@ -255,22 +289,22 @@ def test_unreadable_records(broken: dict[str, Any]) -> None:
     desk = Desk()
     key = broken["dynamodb"]["Keys"]["pk"]["S"], broken["dynamodb"]["Keys"]["sk"]["S"]
 
-    assert desk.fulfilment.follow([entry("a", 1), broken, entry("b", 3)]) == []
+    assert desk.consumer.follow([entry("a", 1), broken, entry("b", 3)]) == []
     assert (desk.done, desk.aside) == ([settled("a", "b")], [key])
 
 
 def test_what_cannot_be_put_aside() -> None:
     """Only what cannot be put aside is told to the stream, each item by its first record, so that nothing is lost."""
-    desk = Desk(broken={(Part.SETTLE, ("a",)), (Part.SETTLE, ("c",))}, queue_broken=True)
+    desk = Desk(broken={(SETTLE, ("a",)), (SETTLE, ("c",))}, queue_broken=True)
 
-    assert desk.fulfilment.follow([entry("a", 1), entry("b", 2), entry("c", 3), entry("a", 1)]) == ["1", "3"]
+    assert desk.consumer.follow([entry("a", 1), entry("b", 2), entry("c", 3), entry("a", 1)]) == ["1", "3"]
 
 
 def test_deleted_items() -> None:
     """That an item was deleted asks for nothing."""
     desk = Desk()
 
-    assert desk.fulfilment.follow([record(("BOOK#a", "1"), kind="REMOVE")]) == []
+    assert desk.consumer.follow([record(("BOOK#a", "1"), kind="REMOVE")]) == []
     assert (desk.done, desk.aside) == ([], [])
 
 
@@ -278,20 +312,20 @@ def test_looking_again() -> None:
     """An item that was put aside is looked at as it is now, whatever the change was; one that is gone is done with."""
     desk = Desk()
     desk.keep(ENTRY, VOID)
-    desk.keep(ECARD_KEY, ecards(EcardStatus.READY))
+    desk.keep(ECARD_KEY, ecards_item(EcardStatus.READY))
 
     assert desk.look_again(ENTRY, ECARD_KEY, ("BOOK#gone", "0000000001")) == []
     assert desk.done == [
         settled("deals#crm"),
-        (Part.SWEEP, (("crm", "7"),)),
-        (Part.MAIL, (("ecards#a#b#11",),)),
-        (Part.PUBLISH, (("ecards#a#b#11",),)),
+        (SWEEP, (("crm", "7"),)),
+        (MAIL, (("ecards#a#b#11",),)),
+        (PUBLISH, (("ecards#a#b#11",),)),
     ]
 
 
 def test_looking_again_in_vain() -> None:
     """A message whose item fails again comes again; the others of its batch do not."""
-    desk = Desk(broken={(Part.SETTLE, ("broken",))})
+    desk = Desk(broken={(SETTLE, ("broken",))})
     for book in ("a", "broken", "b"):
         desk.keep((f"BOOK#{book}", "0000000001"), {"order": {}})
     desk.keep(("ORDER#training#7", "ORDER"), {"order": "unreadable"})
@@ -325,10 +359,11 @@ class Behind:
     mailed: list[str] = field(default_factory=list)
     put: list[Any] = field(default_factory=list)
 
-    def do(self, part: Part, *subjects: Subject) -> Collection[Subject]:
+    def do(self, part: str, *subjects: Subject) -> Collection[Subject]:
         deadline = Deadline.after(30)
-        parts = workers.parts(self.services, deadline, lambda body, _: self.mailed.append(body), self._bus, "bus")
-        return parts[part](subjects)
+        mail: Send = lambda body, _: self.mailed.append(body)  # noqa: E731
+        consumer = consumers.stream_consumer(self.services, deadline, unavailable, mail, self._bus, "bus")
+        return dict(consumer._in_order())[part](subjects)
 
     def _bus(self, operation: str, request: dict[str, Any]) -> dict[str, Any]:
         assert operation == "PutEvents"
@@ -347,11 +382,11 @@ def test_books_are_settled(behind: Behind) -> None:
     for name in "abc":
         book.place(lambda _, name=name: Draft({"order": name}, []))  # type: ignore[misc] # bound now, not later
 
-    assert behind.do(Part.SETTLE, ("training#1",)) == []
+    assert behind.do(SETTLE, ("training#1",)) == []
     services.usage.take()
     first = book.page(0, 10)
     assert services.usage.take().calls == 2
-    assert behind.do(Part.SETTLE, ("training#1",)) == []
+    assert behind.do(SETTLE, ("training#1",)) == []
     assert book.page(0, 10) == first
 
 
@@ -372,7 +407,7 @@ def test_removed_orders_are_swept(behind: Behind) -> None:
     line = orders.lines(again).add(NewLine(PRODUCT, Decimal(1), "EUR", Decimal(0), 1))
 
     for _ in range(2):
-        assert behind.do(Part.SWEEP, ("crm", "2"), ("a#b", "2")) == []
+        assert behind.do(SWEEP, ("crm", "2"), ("a#b", "2")) == []
 
     assert line_items(orders, 1) == 1
     assert orders.lines(again).line(line.id) == line
@@ -385,16 +420,22 @@ def line_items(orders: DealOrders, order_id: int) -> int:
 
 def test_mails_are_asked_for(behind: Behind) -> None:
     """Who mails is told of the order by its name."""
-    assert behind.do(Part.MAIL, ("training#7",), ("ecards#a#11",)) == []
+    assert behind.do(MAIL, ("training#7",), ("ecards#a#11",)) == []
     assert [json.loads(body) for body in behind.mailed] == [{"order": "training#7"}, {"order": "ecards#a#11"}]
 
 
 # Access keys of training orders.
 
 
+def issue(
+    subjects: Sequence[Subject], open_orders: training.OpenOrders, sealer: Sealer, deadline: Deadline
+) -> list[Subject]:
+    return training.issue_keys(subjects, open_orders=open_orders, sealer=sealer, deadline=deadline)
+
+
 def issued(school: School, *orders: int, deadline: Deadline | None = None) -> list[Subject]:
     subjects = [(str(order), UK.id, UK.name) for order in orders]
-    return issue_keys(subjects, school.orders, school.sealer, deadline or Deadline.after(60))
+    return issue(subjects, school.orders, school.sealer, deadline or Deadline.after(60))
 
 
 def test_keys_are_issued() -> None:
@@ -416,7 +457,7 @@ def test_the_unit_is_the_order_s() -> None:
         opened.append(unit)
         return school.orders(unit)
 
-    issue_keys([(str(school.place(1)), UK.id, UK.name)], open_orders, school.sealer, Deadline.after(60))
+    issue([(str(school.place(1)), UK.id, UK.name)], open_orders, school.sealer, Deadline.after(60))
 
     assert opened == [UK]
 
@@ -443,10 +484,10 @@ def test_a_large_order_comes_again() -> None:
         orders = Share(Table(school.send, TABLE), UK, sequence=school.services.sequence)
         before = image_of(school, order)
         # Time for the step that finds where to go on, and for three more.
-        left = issue_keys([*wanted], lambda _, orders=orders: orders, school.sealer, Steps(10**9))  # type: ignore[misc] # bound now
+        left = issue([*wanted], lambda _, orders=orders: orders, school.sealer, Steps(10**9))  # type: ignore[misc] # bound now
         after = image_of(school, order)
         asked = tasks((f"ORDER#training#{order}", "ORDER"), before, after) if after != before else set()
-        wanted = [subject for part, subject in asked if part is Part.ISSUE]
+        wanted = [subject for part, subject in asked if part == ISSUE]
         assert left == []
 
     assert (len(school.keys(order)), school.orders().order(order).status) == (20_000, TrainingStatus.COMPLETED)
@@ -466,7 +507,7 @@ def test_the_time_is_shared() -> None:
     orders = Slow(Table(school.send, TABLE), UK, sequence=school.services.sequence)
     subjects = [(str(number), UK.id, UK.name) for number in (1, 2, 3, 4)]
 
-    assert issue_keys(subjects, lambda _: orders, school.sealer, Deadline.after(40)) == []
+    assert issue(subjects, lambda _: orders, school.sealer, Deadline.after(40)) == []
     assert [round(seconds / 40, 2) for seconds in given] == [0.25, 0.33, 0.5, 1.0]
 
 
@@ -486,7 +527,7 @@ def test_one_order_s_trouble_with_keys() -> None:
     school.orders().issue_keys(other, school.sealer, Deadline.after(60))
     subjects = [(str(order), UK.id, UK.name) for order in (broken, other)]
 
-    assert issue_keys(subjects, school.orders, EnvelopeSealer(nowhere), Deadline.after(60)) == subjects[:1]
+    assert issue(subjects, school.orders, EnvelopeSealer(nowhere), Deadline.after(60)) == subjects[:1]
     assert school.orders().order(other).status is TrainingStatus.COMPLETED
 
 
@@ -494,7 +535,7 @@ def test_keys_are_in_no_log(caplog: pytest.LogCaptureFixture) -> None:
     """Neither what goes well nor what fails writes a key into the log."""
     school = School()
     order = school.place(2)
-    issue_keys([(str(order), UK.id, UK.name)], school.orders, EnvelopeSealer(nowhere), Deadline.after(60))
+    issue([(str(order), UK.id, UK.name)], school.orders, EnvelopeSealer(nowhere), Deadline.after(60))
     issued(school, order)
     told = caplog.text + repr([vars(one) for one in caplog.records])
 

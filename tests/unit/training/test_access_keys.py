@@ -21,7 +21,7 @@ from ordering.errors import Conflict, NotFound, Unavailable
 from ordering.principal import BusinessUnit
 from ordering.training import access_keys
 from ordering.training.access_keys import AT_ONCE, PACK, AccessKeys, IssuedKey
-from ordering.training.orders import KeysNeverIssued, KeysNotIssued, TrainingOrders, order_of
+from ordering.training.orders import KeysNeverIssued, KeysNotIssued, TrainingOrders, id_of
 from ordering.training.statuses import TrainingStatus
 from support.aws.fake_connections import Recorder, failing
 from support.aws.faults import Crash, Fault, Faulty, lost, refused, throttled
@@ -107,7 +107,7 @@ def test_keys_are_in_no_item_and_in_no_text(memory: Memory, school: School) -> N
     listing = school.orders().keys(order, 0, 3, school.sealer)
     stored = repr([*memory.scan("OrdersTable")])
 
-    assert repr(listing.items[0]) == "AccessKey(line=1, seat=1)"
+    assert repr(listing.items[0]) == "IssuedKey(line=1, seat=1)"
     for _, _, key in school.keys(order):
         assert key not in repr(listing) + stored
         assert key.replace("-", "") not in stored
@@ -414,10 +414,11 @@ def test_another_unit_s_order(school: School) -> None:
 
 
 def test_orders_are_known_by_their_key() -> None:
-    """An order's id comes back from the key of its item; nothing else is taken for one."""
-    assert order_of("ORDER#training#35044", "ORDER") == 35_044
-    for other in (("ORDER#training#35044", "LINE#0001"), ("ORDER#ecards#x", "ORDER"), ("KEYS#training#1", "ORDER")):
-        assert order_of(*other) is None
+    """An order's id comes back from its name; the name of another kind of order is refused."""
+    assert id_of("training#35044") == 35_044
+    for other in ("ecards#a#x", "training#x", "training#", "ecards#7"):
+        with pytest.raises(ValueError, match="invalid literal"):
+            id_of(other)
 
 
 def test_equal_keys_are_equal() -> None:

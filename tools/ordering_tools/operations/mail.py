@@ -6,9 +6,9 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
+from ordering.book.names import key_of
 from ordering.ecards.records import order_of, read_order
 from ordering.ecards.statuses import EcardStatus
-from ordering.events.stories import key_of
 from ordering.identifiers import canonical_uuid
 from ordering.mail.mailing import to_message
 from ordering.mail.outbox import Mail as OrderMail

@@ -295,7 +295,7 @@ class OrderBook:
         pauses = self._table.pauses()
         while True:
             entry = self._table.get(self.entry_key(position))
-            if entry is None or _is_void(entry):
+            if entry is None or is_void(entry):
                 return entry is not None and entry.get("remover") == remover
             try:
                 self._table.transact([*self._removal(position, entry, remover), *writes])
@@ -427,7 +427,7 @@ class OrderBook:
         tail = tail[:_SETTLE_AT_MOST]
         voids: dict[int, set[int]] = {}
         for position, entry in enumerate(tail, head.settled + 1):
-            if _is_void(entry):
+            if is_void(entry):
                 voids.setdefault(segment_of(position), set()).add(position)
         counts = {f":v{segment}": len(positions) for segment, positions in voids.items()}
         add = ", ".join(f"{_COUNT}{segment} :v{segment}" for segment in voids)
@@ -496,10 +496,11 @@ def _skip(position: int, voids: Iterable[int]) -> int:
 
 
 def _live(entries: Iterable[Item]) -> list[Item]:
-    return [entry for entry in entries if not _is_void(entry)]
+    return [entry for entry in entries if not is_void(entry)]
 
 
-def _is_void(entry: Item) -> bool:
+def is_void(entry: Item) -> bool:
+    """Return whether an entry is void: its writer gave up, or its order was removed."""
     return "void" in entry
 
 

@@ -272,6 +272,11 @@ def read_ranges(stored: Iterable[Sequence[int]]) -> Ranges:
     return tuple((first, last) for first, last in stored)
 
 
+def free_of(item: Item | None) -> int:
+    """Return how many certificates of a stock are free, by its item; 0 where there is none."""
+    return size(read_ranges((item or {}).get("unassigned", [])))
+
+
 def stock_of(partition: str) -> Stock | None:
     """Return the stock whose free ranges a partition holds, None if it holds something else."""
     if not partition.startswith(_STOCKS):

@@ -25,7 +25,10 @@ from ordering.ecards.certificates import Ranges, Stock, read_ranges, size, skip
 from ordering.ecards.statuses import ECARDS, EcardStatus
 from ordering.errors import Conflict, NotFound
 
-_ORDERS = "ORDER#ecards#"
+KIND = "ecards"
+"""What the names of e-card orders begin with."""
+
+_ORDERS = f"ORDER#{KIND}#"
 _ORDER = "ORDER"
 _WRITERS = 8
 """Writers that an order remembers: more than write it while one of them waits for a second answer."""
@@ -214,6 +217,17 @@ def order_of(partition: str) -> tuple[str, str] | None:
         return None
     company, _, order_id = partition.removeprefix(_ORDERS).rpartition("#")
     return company, order_id
+
+
+def status_of(item: Item) -> str:
+    """Return the status in an order's item."""
+    status: str = item["status"]
+    return status
+
+
+def gives_back(item: Item) -> bool:
+    """Return whether the order in an item has certificates that go back to stock."""
+    return bool(item["returning"])
 
 
 def write_summary(order: EcardOrder) -> Item:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import Any
 
 from aws_lambda_powertools.metrics import MetricUnit, single_metric
@@ -16,17 +15,20 @@ from ordering.aws.eventbridge import Bus, EventBus
 from ordering.aws.invocation import Context, deadline_of
 from ordering.aws.kms import EnvelopeSealer
 from ordering.aws.sqs import Send, handle_each
+from ordering.book.changes import MAIL, PUBLISH, SETTLE, Subject, each
 from ordering.clock import Deadline
+from ordering.deals import follow as deals
+from ordering.ecards import follow as ecards
 from ordering.ecards.assignment import Assignment
 from ordering.entry import wiring
 from ordering.entry.wiring import Services
 from ordering.events.publisher import Publisher
-from ordering.fulfilment import stream as fulfilment
 from ordering.fulfilment.incoming import Incoming
-from ordering.fulfilment.stream import Do, Fulfilment, Part, Subject, each, stock_named
+from ordering.fulfilment.stream import StreamConsumer
 from ordering.mail.mailing import Mailing, to_message
 from ordering.mail.outbox import Outbox
 from ordering.mail.outbox import Send as SendMail
+from ordering.training import follow as training
 from ordering.webhooks.post import Poster
 from ordering.webhooks.registrations import announcer
 
@@ -42,8 +44,10 @@ PUBLISHED_WITHIN = 5.0
 """Seconds that a batch's events may take to be put onto the bus, so that a slow bus leaves time for the rest."""
 
 
-def parts(services: Services, deadline: Deadline, mail: Send, bus: Bus, bus_name: str) -> Mapping[Part, Do]:
-    """Return what fulfilment does, part by part, for one invocation."""
+def stream_consumer(  # noqa: PLR0913, PLR0917 - what it needs is handed in
+    services: Services, deadline: Deadline, defer: Send, mail: Send, bus: Bus, bus_name: str
+) -> StreamConsumer:
+    """Return what follows the orders table, for one invocation."""
 
     def publish(subjects: Sequence[Subject]) -> set[Subject]:
         until = Deadline.after(min(deadline.remaining(), PUBLISHED_WITHIN))
@@ -52,21 +56,21 @@ def parts(services: Services, deadline: Deadline, mail: Send, bus: Bus, bus_name
         publisher = Publisher(services.orders(deadline), EventBus(bus, bus_name, table.pauses, until), announce)
         return {(name,) for name in publisher.publish(name for (name,) in subjects)}
 
-    return {
-        Part.SETTLE: each(lambda book: services.book(book, deadline).settle()),
-        Part.SWEEP: each(lambda account, order: services.deal_orders(account, deadline).lines(int(order)).sweep()),
-        Part.ADVANCE: each(lambda company, order: services.ecard_orders(company, deadline).carry_on(order)),
-        Part.PAY: each(lambda company: services.ecard_orders(company, deadline).pay_waiting()),
-        Part.STOCK: each(lambda *stock: Assignment(services.orders(deadline)).assign_parked(stock_named(*stock))),
-        Part.MAIL: each(lambda order: mail(to_message(order), 0)),
-        Part.PUBLISH: publish,
-        Part.ISSUE: partial(
-            fulfilment.issue_keys,
-            open_orders=lambda unit: services.training_orders(unit, deadline),
-            sealer=services.access_keys_sealer(),
-            deadline=deadline,
+    followers = [
+        deals.follower(lambda account: services.deal_orders(account, deadline)),
+        ecards.follower(
+            lambda company: services.ecard_orders(company, deadline), Assignment(services.orders(deadline))
         ),
+        training.follower(
+            lambda unit: services.training_orders(unit, deadline), services.access_keys_sealer(), deadline
+        ),
+    ]
+    handlers = {
+        SETTLE: each(lambda book: services.book(book, deadline).settle()),
+        MAIL: each(lambda order: mail(to_message(order), 0)),
+        PUBLISH: publish,
     }
+    return StreamConsumer(services.orders(deadline), followers, handlers, defer)
 
 
 def postman(services: Services, deadline: Deadline, send: SendMail, count: Count) -> Mailing:
@@ -96,17 +100,17 @@ def incoming(services: Services, deadline: Deadline, certificates_key: str, coun
 def fulfilment_from_environment() -> Handler:
     """Make what follows the orders table: it takes the table's stream, and the queue of what it put aside."""
     services = wiring.from_environment()
-    later = queues.connect_when_called(os.environ["LATER_QUEUE"])
+    defer = queues.connect_when_called(os.environ["LATER_QUEUE"])
     mail = queues.connect_when_called(os.environ["MAIL_QUEUE"])
     bus: Bus = event_bus.connect_when_called()
     bus_name = os.environ["EVENT_BUS"]
 
     def handle(event: Mapping[str, Any], context: Context) -> dict[str, Any]:
         deadline = deadline_of(context)
-        follower = Fulfilment(services.orders(deadline), parts(services, deadline, mail, bus, bus_name), later)
+        consumer = stream_consumer(services, deadline, defer, mail, bus, bus_name)
         records = event["Records"]
         from_queue = records[0]["eventSource"] == QUEUE
-        return _failures(follower.look_again(records) if from_queue else follower.follow(records))
+        return _failures(consumer.retry(records) if from_queue else consumer.follow(records))
 
     return handle
 

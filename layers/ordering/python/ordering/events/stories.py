@@ -19,8 +19,10 @@ from enum import StrEnum
 from typing import Any
 
 from ordering import clock, money
-from ordering.aws.dynamodb import Item, Key, Table
+from ordering.aws.dynamodb import Item, Table
 from ordering.book.lifecycle import StatusChange
+from ordering.book.names import key_of, kind_of
+from ordering.ecards import records as ecards
 from ordering.ecards.records import EcardOrder, read_order
 from ordering.ecards.statuses import EcardStatus
 from ordering.events.shapes import (
@@ -42,8 +44,6 @@ NAMESPACE = uuid.UUID("0b9d1d94-5a57-5d9c-8f8e-3f2d4c1a7e60")
 LINES_AT_MOST = 160 * 1024
 """Bytes of lines in one event, as JSON: EventBridge takes 256 KB, and text may double within its `Detail`."""
 
-_PREFIX = "ORDER#"
-_ORDER = "ORDER"
 _LINES = "LINE#"
 
 
@@ -106,17 +106,6 @@ def event_id(order: str, index: int) -> str:
     return str(uuid.uuid5(NAMESPACE, f"{order}#{index}"))
 
 
-def name_of(partition: str) -> str | None:
-    """Return the name of the order that a partition holds, None if it holds none that has events."""
-    name = partition.removeprefix(_PREFIX)
-    return name if name != partition and name.startswith(("training#", "ecards#")) else None
-
-
-def key_of(order: str) -> Key:
-    """Return the key of an order's item by the order's name."""
-    return _PREFIX + order, _ORDER
-
-
 def read_history(table: Table, order: str) -> OrderHistory | None:
     """Read what has happened to an order; None if there is no such order.
 
@@ -124,7 +113,7 @@ def read_history(table: Table, order: str) -> OrderHistory | None:
         Unavailable: The deadline passed.
     """
     partition, sort = key_of(order)
-    if order.startswith("ecards#"):
+    if kind_of(order) == ecards.KIND:
         item = table.get((partition, sort))
         return _ecard_story(order, read_order(item)) if item else None
     items = {item["sk"]: item for item in table.query(partition, _LINES, sort)}

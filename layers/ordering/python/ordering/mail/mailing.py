@@ -25,18 +25,18 @@ from datetime import timedelta
 from ordering import clock
 from ordering.aws.dynamodb import Check, Table
 from ordering.aws.ses import LONGEST_CALL, Letter, MailRefused
+from ordering.book.names import key_of, kind_of
 from ordering.clock import Clock, Deadline
 from ordering.ecards.certificates import Certificates
 from ordering.ecards.orders import EcardOrders
 from ordering.ecards.records import EcardOrder, order_of
 from ordering.ecards.statuses import ECARDS, EcardStatus
 from ordering.errors import Conflict, NotFound, Unavailable
-from ordering.events.stories import key_of
 from ordering.mail.letters import KEYS_AT_MOST, certificates_letter, keys_letter
 from ordering.mail.outbox import Mail, MailInFlight, MailState, Outbox
 from ordering.sealing import Sealer
-from ordering.training.orders import find_order, keys_of
-from ordering.training.orders import order_of as training_order_of
+from ordering.training.orders import KIND as TRAINING
+from ordering.training.orders import find_order, id_of, keys_of
 from ordering.training.statuses import TrainingStatus
 
 AT_ONCE = 500
@@ -82,10 +82,10 @@ class Mailing:
             OnItsWay: A mail of it may have been sent before. The message must come again, later.
             Unavailable: Mails are left, or may be. The message must come again.
         """
-        partition, sort = key_of(order)
-        training, ecards = training_order_of(partition, sort), order_of(partition)
-        if training is not None:
-            self._until_done(lambda: self._mail_keys(order, training))
+        partition, _ = key_of(order)
+        ecards = order_of(partition)
+        if kind_of(order) == TRAINING:
+            self._until_done(lambda: self._mail_keys(order, id_of(order)))
         elif ecards is not None:
             company, order_id = ecards
             orders = EcardOrders(self.table, company, now=self.now)

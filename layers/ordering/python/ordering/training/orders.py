@@ -36,7 +36,10 @@ PACK = 64 * 1024
 Lines share items because a write costs by the kilobyte begun: an item for each line would cost 2 to 3 times as much.
 """
 
-_PARTITION = "ORDER#training#"
+KIND = "training"
+"""What the names of training orders begin with."""
+
+_PARTITION = f"ORDER#{KIND}#"
 _ORDER = "ORDER"
 _SEQUENCE = ("SEQUENCE#training", "-")
 _BLOCK = 10
@@ -417,10 +420,30 @@ class TrainingOrders:
         return _replay(record, once)
 
 
-def order_of(partition: str, sort: str) -> int | None:
-    """Return the id of the order whose item has a key, None if it is the key of something else."""
-    is_order = partition.startswith(_PARTITION) and sort == _ORDER
-    return int(partition.removeprefix(_PARTITION)) if is_order else None
+def id_of(name: str) -> int:
+    """Return the id of the order of a name, as `book.names` has it.
+
+    Raises:
+        ValueError: It names no training order.
+    """
+    return int(name.removeprefix(f"{KIND}#"))
+
+
+def status_of(item: Item) -> str:
+    """Return the status in an order's item."""
+    status: str = item["order"]["status"]
+    return status
+
+
+def unit_of(item: Item) -> BusinessUnit:
+    """Return the business unit in an order's item."""
+    return BusinessUnit(**item["order"]["unit"])
+
+
+def emails_keys(item: Item) -> bool:
+    """Return whether the access keys of the order in an item are to be mailed."""
+    wanted: bool = item["order"]["emailKeys"]
+    return wanted
 
 
 def find_order(table: Table, order_id: int) -> tuple[TrainingOrder, list[OrderLine]] | None:

@@ -1,0 +1,81 @@
+"""What the stream of the orders table brings: changes of items, the tasks that follow, and what carries the tasks out.
+
+Each context says what follows a change of its own items, with a `Follower`. The stream's consumer collects the tasks of
+a batch, so that a task is carried out once however many changes ask for it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from ordering.aws.dynamodb import Item, Key
+
+SETTLE = "settle"
+"""Move a book's head. The subject is the book's name."""
+
+MAIL = "mail"
+"""Send an order's mails. The subject is the order's name."""
+
+PUBLISH = "publish"
+"""Publish an order's events. The subject is the order's name."""
+
+_log = logging.getLogger("ordering")
+
+Subject = tuple[str, ...]
+"""What a task is about, by ids; the task's name defines which ones."""
+
+Task = tuple[str, Subject]
+"""A task's name and subject. Any process can carry it out at any time, any number of times."""
+
+Do = Callable[[Sequence[Subject]], Collection[Subject]]
+"""Carries out the tasks of one name and returns those that failed; if it raises, all of them did."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """An item before and after a change; `before` is None for an item that was inserted."""
+
+    key: Key
+    before: Item | None
+    after: Item
+
+
+@dataclass(frozen=True, slots=True)
+class Follower:
+    """What follows the changes of one context's items, for one invocation."""
+
+    tasks_of: Callable[[Change], Iterable[Task]]
+    """Returns the tasks that follow a change; none for an item of another context."""
+    handlers: Mapping[str, Do]
+    """What carries out the context's own tasks, by name, in this order."""
+    slow_handlers: Mapping[str, Do] = field(default_factory=dict)
+    """Likewise, for tasks that use whatever time is left, so they come after all others."""
+
+
+def rose(change: Change, amount: Callable[[Item | None], int]) -> bool:
+    """Return whether an amount that an item holds is larger after a change."""
+    return amount(change.after) > amount(change.before)
+
+
+def reached(change: Change, status: StrEnum, status_of: Callable[[Item], str]) -> bool:
+    """Return whether an order has come to a status by a change."""
+    return status_of(change.after) == status and not (change.before and status_of(change.before) == status)
+
+
+def each(do: Callable[..., object]) -> Do:
+    """Return what carries out tasks one by one, by calling `do` with each subject's parts."""
+
+    def all_of(subjects: Sequence[Subject]) -> list[Subject]:
+        failed = []
+        for subject in subjects:
+            try:
+                do(*subject)
+            except Exception:  # noqa: BLE001 - a failed task must not keep the others from being carried out
+                _log.exception("task failed", extra={"subject": subject})
+                failed.append(subject)
+        return failed
+
+    return all_of

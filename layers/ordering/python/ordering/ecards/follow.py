@@ -1,0 +1,62 @@
+"""What follows a change of an e-card order, a balance or a stock: orders get their certificates, or give them back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from ordering.book.changes import MAIL, PUBLISH, Change, Follower, Task, each, reached, rose
+from ordering.book.names import name_of
+from ordering.ecards.assignment import Assignment
+from ordering.ecards.balance import company_of, hundredths_of
+from ordering.ecards.certificates import Stock, free_of, stock_of
+from ordering.ecards.orders import EcardOrders
+from ordering.ecards.records import gives_back, order_of, status_of
+from ordering.ecards.statuses import EcardStatus
+
+ADVANCE = "advance"
+"""Assign an order's certificates, or take them back. The subject is a company and the id of its order."""
+
+PAY = "pay"
+"""Pay for orders that wait for money. The subject is a company."""
+
+STOCK = "stock"
+"""Assign certificates to orders that wait for stock. The subject is a card's id and a face value."""
+
+
+def follower(open_orders: Callable[[str], EcardOrders], assignment: Assignment) -> Follower:
+    """Return what follows the changes of e-card orders, balances and stocks, for one invocation.
+
+    Args:
+        open_orders: Opens the orders of a company.
+    """
+    return Follower(
+        tasks_of,
+        {
+            ADVANCE: each(lambda company, order: open_orders(company).carry_on(order)),
+            PAY: each(lambda company: open_orders(company).pay_waiting()),
+            STOCK: each(lambda card, face_value: assignment.assign_parked(Stock(int(card), face_value))),
+        },
+    )
+
+
+def tasks_of(change: Change) -> Iterator[Task]:
+    """Yield the tasks that follow a change."""
+    partition, _ = change.key
+    name = name_of(change.key)
+    order = order_of(partition)
+    if name is not None and order is not None:
+        yield PUBLISH, (name,)
+        yield from _tasks_of_order(name, order, change)
+    elif (company := company_of(partition)) is not None:
+        if rose(change, hundredths_of):
+            yield PAY, (company,)
+    elif (stock := stock_of(partition)) is not None and rose(change, free_of):
+        yield STOCK, (str(stock.card_id), stock.face_value)
+
+
+def _tasks_of_order(name: str, order: tuple[str, str], change: Change) -> Iterator[Task]:
+    # An order that waits may hold a part of its certificates already, from an attempt that crashed.
+    if status_of(change.after) in {EcardStatus.PAYED, EcardStatus.AWAITING} or gives_back(change.after):
+        yield ADVANCE, order
+    if any(reached(change, status, status_of) for status in (EcardStatus.READY, EcardStatus.PARTIALLY_DELIVERED)):
+        yield MAIL, (name,)

@@ -1,0 +1,68 @@
+"""What follows a change of a training order: access keys are issued, then mailed, and its events are published."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+
+from ordering.book.changes import MAIL, PUBLISH, Change, Follower, Subject, Task, reached
+from ordering.book.names import name_of
+from ordering.clock import Deadline
+from ordering.principal import BusinessUnit
+from ordering.sealing import Sealer
+from ordering.training.orders import KIND, TrainingOrders, emails_keys, id_of, status_of, unit_of
+from ordering.training.statuses import TrainingStatus
+
+ISSUE = "issue"
+"""Issue an order's access keys. The subject is the order's id, and id and name of its unit."""
+
+_log = logging.getLogger("ordering")
+
+OpenOrders = Callable[[BusinessUnit], TrainingOrders]
+"""Opens the orders of a business unit."""
+
+
+def follower(open_orders: OpenOrders, sealer: Sealer, deadline: Deadline) -> Follower:
+    """Return what follows the changes of training orders, for one invocation."""
+    issue = partial(issue_keys, open_orders=open_orders, sealer=sealer, deadline=deadline)
+    return Follower(tasks_of, handlers={}, slow_handlers={ISSUE: issue})
+
+
+def tasks_of(change: Change) -> Iterator[Task]:
+    """Yield the tasks that follow a change.
+
+    A large order takes several steps to get its keys. Each step changes the order's item, so that the stream brings it
+    again, behind the changes that arrived in between.
+    """
+    name = name_of(change.key)
+    if name is None or not name.startswith(f"{KIND}#"):
+        return
+    yield PUBLISH, (name,)
+    if status_of(change.after) == TrainingStatus.NEW:
+        unit = unit_of(change.after)
+        yield ISSUE, (str(id_of(name)), unit.id, unit.name)
+    if emails_keys(change.after) and reached(change, TrainingStatus.COMPLETED, status_of):
+        yield MAIL, (name,)
+
+
+def issue_keys(
+    subjects: Sequence[Subject], *, open_orders: OpenOrders, sealer: Sealer, deadline: Deadline
+) -> list[Subject]:
+    """Issue the access keys of orders that do not have all of them yet.
+
+    The time that is left is shared evenly, so that no order keeps others waiting.
+
+    Returns:
+        The orders that made no progress.
+    """
+    failed = []
+    for waiting, subject in zip(range(len(subjects), 0, -1), subjects, strict=True):
+        order_id, *unit = subject
+        try:
+            orders = open_orders(BusinessUnit(*unit))
+            orders.issue_keys(int(order_id), sealer, Deadline.after(deadline.remaining() / waiting))
+        except Exception:  # noqa: BLE001 - a failed order must not keep the others from getting their keys
+            _log.exception("access keys not issued", extra={"order": order_id})
+            failed.append(subject)
+    return failed
