@@ -26,9 +26,10 @@ from engine.engines import Engine
 from ordering.aws.dynamodb import ConditionFailed, Item, NoAnswer, Put, Table, Update, _item, plain_item
 from ordering.aws.eventbridge import EventBus
 from ordering.clock import Clock, to_text
+from ordering.contexts import read_history
 from ordering.errors import Unavailable
+from ordering.events.history import OrderHistory
 from ordering.events.publisher import Publisher
-from ordering.events.stories import OrderHistory
 from ordering.webhooks import delivery as webhook_delivery
 from ordering.webhooks.delivery import Deliverer, Message
 from ordering.webhooks.post import NotPosted
@@ -141,7 +142,7 @@ class World:
             table, table, webhooks, self._post, self._send, now=lambda: START, spread=lambda: 0.5
         )
         announce = announcer(webhooks, self.deliverer.signal)
-        self.publisher = Publisher(table, EventBus(self.call, "bus", table.pauses), announce)
+        self.publisher = Publisher(table, EventBus(self.call, "bus", table.pauses), announce, read_history)
 
     def call(self, operation: str, request: dict[str, Any]) -> dict[str, Any]:
         try:

@@ -13,10 +13,10 @@ from typing import Any
 from ordering.aws.dynamodb import Table
 from ordering.aws.kms import EnvelopeSealer
 from ordering.clock import Deadline
+from ordering.contexts import read_history
 from ordering.ecards.certificates import Stock, read_shelves
 from ordering.ecards.statuses import EcardStatus
 from ordering.events.incoming_shapes import CANCELLATION, PAYMENT, STOCK, sealing_context
-from ordering.events.stories import read_history
 from ordering.identity.accounts import Partner
 from ordering.training.statuses import TrainingStatus
 from support.aws.simulated_aws import CERTIFICATES_KEY, SimulatedAws

@@ -15,9 +15,9 @@ from jsonschema import Draft202012Validator
 from ordering.aws.dynamodb import NoAnswer, Table
 from ordering.aws.kms import nowhere
 from ordering.clock import Deadline
+from ordering.contexts import event_types
 from ordering.errors import Unavailable
-from ordering.events.shapes import TYPES
-from ordering.events.stories import event_id
+from ordering.events.history import event_id
 from ordering.principal import DealTerms, Principal
 from ordering.webhooks.delivery import PARKED_KEPT, TRIES, Message
 from ordering.webhooks.registrations import KEPT, WEBHOOKS_AT_MOST
@@ -169,7 +169,7 @@ def test_tokens_for_a_part(site: Site, method: str, path: str) -> None:
 def test_all_types_unless_some_are_named(site: Site) -> None:
     """A webhook that names no types, as one that names none, gets all."""
     assert [site.register()["types"], site.register(types=[])["types"]] == [[], []]
-    assert site.register(types=sorted(TYPES))["types"] == sorted(TYPES)
+    assert site.register(types=sorted(event_types()))["types"] == sorted(event_types())
 
 
 def test_oldest_first(site: Site) -> None:

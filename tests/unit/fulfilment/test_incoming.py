@@ -19,15 +19,17 @@ from jsonschema import Draft202012Validator
 
 from ordering.aws.dynamodb import Table
 from ordering.aws.kms import EnvelopeSealer
+from ordering.contexts import event_types
 from ordering.ecards.certificates import Certificates, read_shelves
 from ordering.ecards.orders import EcardOrders
 from ordering.errors import Conflict, NotFound, Unavailable
 from ordering.events.incoming_shapes import CANCELLATION, PAYMENT, SHAPES, STOCK, sealing_context
-from ordering.events.shapes import _KEYWORDS, TYPES, misfits, schema
+from ordering.events.json_schema import _KEYWORDS, misfits
 from ordering.fulfilment.incoming import CANCELLATIONS_REFUSED, EVENTS_REFUSED, MAIL_KINDS, Incoming, NotUnderstood
 from ordering.identity.accounts import Accounts
 from ordering.training.orders import OrderIds, TrainingOrders
 from ordering.training.statuses import TrainingStatus
+from ordering_tools.documents.event_schemas import schema
 from ordering_tools.operations.ecards import LARGEST_PAYMENT
 from support.aws.faults import Crash, Faulty, cut, interrupted, lost, refused
 from support.aws.kms import MemoryKms
@@ -205,7 +207,7 @@ def test_every_keyword_is_known() -> None:
         inner += [part["items"]] if "items" in part else []
         return {*part}.union(*map(keywords, inner))
 
-    assert set().union(*(keywords(schema(kind)) for kind in [*SHAPES, *TYPES])) <= _KEYWORDS.keys()
+    assert set().union(*(keywords(schema(kind)) for kind in [*SHAPES, *event_types()])) <= _KEYWORDS.keys()
 
 
 def test_places_are_told_and_values_are_not() -> None:

@@ -15,9 +15,10 @@ import pytest
 from ordering.aws.kms import EnvelopeSealer
 from ordering.aws.ses import Letter
 from ordering.events.incoming_shapes import CANCELLATION, PAYMENT, STOCK, sealing_context
-from ordering.events.shapes import misfits, schema
+from ordering.events.json_schema import misfits
 from ordering.fulfilment.incoming import read_mail_event
 from ordering.mail.outbox import MailEventType, Outbox
+from ordering_tools.documents.event_schemas import schema
 from ordering_tools.installation import Installation
 from ordering_tools.local.engine.state import Running
 from ordering_tools.local.engine.wire import WireError

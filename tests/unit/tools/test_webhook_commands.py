@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from ordering.events.stories import Event
+from ordering.events.history import Event
 from ordering.identity.accounts import Accounts
 from ordering.webhooks.delivery import TRIES, Deliverer, Message
 from ordering.webhooks.post import Poster

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from standardwebhooks.webhooks import Webhook
 
-from ordering.events.shapes import STATUSES, VERSION
+from ordering.contexts import event_types
+from ordering.events.types import VERSION
 from ordering.webhooks.addresses import LONGEST
 from ordering.webhooks.delivery import FACTOR, FIRST_PAUSE, JITTER, MISSED_KEPT, PARKED_KEPT, TRIES
 from ordering.webhooks.post import WITHIN
@@ -40,9 +41,9 @@ def test_types() -> None:
     rows = re.findall(r"^\| `(ordering\.\S+)` \| (\w+) \| \[schema\]\(events/(\S+)\) \|$", GUIDE, re.MULTILINE)
 
     assert {name: (status, schema) for name, status, schema in rows} == {
-        name: (str(status), f"{name}.v{VERSION}.json") for name, status in STATUSES.items()
+        name: (str(status), f"{name}.v{VERSION}.json") for name, status in event_types().items()
     }
-    assert len(rows) == len(STATUSES)
+    assert len(rows) == len(event_types())
 
 
 def test_the_published_example(verified: Any) -> None:

@@ -26,7 +26,7 @@ from ordering.aws.dynamodb import Put, Table
 from ordering.aws.kms import EnvelopeSealer
 from ordering.clock import Deadline, to_text
 from ordering.errors import Invalid, NotFound
-from ordering.events.stories import event_id
+from ordering.events.history import event_id
 from ordering.webhooks.addresses import is_public, read_address
 from ordering.webhooks.delivery import MISSED_KEPT, PARKED_KEPT, TRIES, Deliverer, Message, Parked
 from ordering.webhooks.post import ANSWER_AT_MOST, NotPosted, Poster, resolve

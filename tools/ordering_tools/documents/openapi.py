@@ -22,13 +22,14 @@ from aws_lambda_powertools.event_handler.openapi.merge import OpenAPIMerge
 from aws_lambda_powertools.event_handler.openapi.params import Body, Header, Query
 from pydantic import BaseModel, TypeAdapter
 
+from ordering.contexts import event_types
 from ordering.deals import contract as deals
 from ordering.ecards import contract as ecards
 from ordering.entry.api import Api, wanted_by
-from ordering.events import shapes as event_shapes
 from ordering.identity import contract as oauth
 from ordering.web.http import Answer
 from ordering.web.problems import Problem
+from ordering_tools.documents import event_schemas
 from ordering_tools.installation import ROOT
 
 DOCUMENT = ROOT / "docs" / "openapi.json"
@@ -365,8 +366,8 @@ def _complete(schema: dict[str, Any]) -> dict[str, Any]:
                 operation["responses"].get(status, {}).pop("content", None)
             if "201" in operation["responses"]:
                 operation["responses"]["201"]["headers"] = errors.created
-    components["schemas"] |= {name: event_shapes.schema(name) for name in sorted(event_shapes.TYPES)}
-    messages = {name: {"post": _message(name)} for name in sorted(event_shapes.TYPES)}
+    components["schemas"] |= {name: event_schemas.schema(name) for name in sorted(event_types())}
+    messages = {name: {"post": _message(name)} for name in sorted(event_types())}
     return {**schema, "paths": _tidy(schema["paths"]), "webhooks": messages, "components": _tidy(components)}
 
 
@@ -375,7 +376,7 @@ def _message(event_type: str) -> dict[str, Any]:
     schema = {"$ref": f"#/components/schemas/{event_type}"}
     return {
         "operationId": event_type,
-        "summary": f"An order is {event_shapes.STATUSES[event_type]}",
+        "summary": f"An order is {event_types()[event_type]}",
         "description": "Sent to each webhook that wants this type; those of one order in their order.",
         "tags": ["Messages"],
         "security": [],

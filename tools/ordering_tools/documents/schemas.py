@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from ordering.events import shapes as event_shapes
+from ordering_tools.documents import event_schemas
 from ordering_tools.installation import ROOT
 
 FOLDER = ROOT / "docs" / "events"
@@ -14,9 +14,9 @@ FOLDER = ROOT / "docs" / "events"
 def run(arguments: argparse.Namespace) -> int:
     """Write the schemas, or compare them; returns the exit code."""
     if not arguments.check:
-        event_shapes.write(FOLDER)
+        event_schemas.write(FOLDER)
         return 0
-    stale = event_shapes.stale(FOLDER)
+    stale = event_schemas.stale(FOLDER)
     if stale:
         names = ", ".join(path.name for path in stale)
         print(f"stale in docs/events: {names}; write them with `ordering schemas`", file=sys.stderr)

@@ -11,12 +11,12 @@ from typing import Any
 from ordering.aws.dynamodb import ConditionFailed
 from ordering.aws.kms import EnvelopeSealer
 from ordering.book.names import key_of
+from ordering.contexts import read_history
 from ordering.ecards.assignment import Assignment
 from ordering.ecards.certificates import Certificates, Duplicates, Stock, read_shelves
 from ordering.ecards.orders import EcardOrders
 from ordering.ecards.records import EcardOrder, order_of, read_order
 from ordering.ecards.statuses import ECARDS, EcardStatus
-from ordering.events.stories import read_history
 from ordering.identifiers import canonical_uuid
 from ordering.identity.accounts import Accounts, Partner
 from ordering.identity.clients import Client, Clients, is_client_id

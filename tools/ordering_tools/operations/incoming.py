@@ -14,9 +14,10 @@ from ordering import clock
 from ordering.aws.eventbridge import BYTES_AT_MOST, Entry
 from ordering.aws.kms import EnvelopeSealer
 from ordering.events.incoming_shapes import CANCELLATION, PAYMENT, STOCK, VERSION, sealing_context
-from ordering.events.shapes import misfits, schema
+from ordering.events.json_schema import misfits
 from ordering.fulfilment.incoming import MAIL_SOURCE
 from ordering.mail.outbox import Outbox
+from ordering_tools.documents.event_schemas import schema
 from ordering_tools.installation import Installation, NoInstallation, NotDone
 from ordering_tools.local.engine.state import find
 from ordering_tools.local.engine.wire import Wire, WireError

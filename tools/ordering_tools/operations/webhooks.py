@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ordering.aws.kms import EnvelopeSealer
-from ordering.events.shapes import TYPES
+from ordering.contexts import event_types
 from ordering.identifiers import canonical_uuid
 from ordering.identity.accounts import Accounts
 from ordering.webhooks.delivery import Deliverer, Parked
@@ -38,7 +38,11 @@ def add_arguments(commands: Any) -> None:
         parser.add_argument("webhook", help="its id")
     add.add_argument("url", help="for instance http://127.0.0.1:8787/, where `ordering webhook listen` listens")
     add.add_argument(
-        "--type", action="append", default=[], choices=sorted(TYPES), help="a type to send, once for each; default: all"
+        "--type",
+        action="append",
+        default=[],
+        choices=sorted(event_types()),
+        help="a type to send, once for each; default: all",
     )
     which = replay.add_mutually_exclusive_group(required=True)
     which.add_argument("event", nargs="?", help="the event's id")

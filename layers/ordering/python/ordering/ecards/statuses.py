@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 from ordering.book.lifecycle import Actor, Lifecycle, moves
+from ordering.events.types import types_of
 
 
 class EcardStatus(StrEnum):
@@ -42,3 +43,9 @@ ECARDS = Lifecycle(
         ),
     ),
 )
+
+EVENT_KIND = "ecard_order"
+"""The kind of order in the types of events."""
+
+EVENT_TYPES = types_of(EVENT_KIND, EcardStatus)
+"""The types of events, with the status that each is about."""

@@ -17,6 +17,7 @@ from ordering.aws.kms import EnvelopeSealer
 from ordering.aws.sqs import Send, handle_each
 from ordering.book.changes import MAIL, PUBLISH, SETTLE, Subject, each
 from ordering.clock import Deadline
+from ordering.contexts import read_history
 from ordering.deals import follow as deals
 from ordering.ecards import follow as ecards
 from ordering.ecards.assignment import Assignment
@@ -53,7 +54,9 @@ def stream_consumer(  # noqa: PLR0913, PLR0917 - what it needs is handed in
         until = Deadline.after(min(deadline.remaining(), PUBLISHED_WITHIN))
         table = services.orders(until)
         announce = announcer(services.webhooks(deadline), services.deliverer(deadline).signal)
-        publisher = Publisher(services.orders(deadline), EventBus(bus, bus_name, table.pauses, until), announce)
+        publisher = Publisher(
+            services.orders(deadline), EventBus(bus, bus_name, table.pauses, until), announce, read_history
+        )
         return {(name,) for name in publisher.publish(name for (name,) in subjects)}
 
     followers = [

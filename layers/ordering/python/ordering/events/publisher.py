@@ -18,8 +18,8 @@ from datetime import datetime
 
 from ordering.aws.dynamodb import ConditionFailed, Key, Table, Update
 from ordering.aws.eventbridge import Entry, EventBus, Unpublished
-from ordering.events.shapes import SOURCE
-from ordering.events.stories import Event, OrderHistory, read_history
+from ordering.events.history import Event, OrderHistory
+from ordering.events.types import SOURCE
 
 _log = logging.getLogger("ordering")
 
@@ -27,6 +27,10 @@ _BATCH = 100
 
 Announce = Callable[[str, str, Mapping[str, datetime]], None]
 """Tells the webhooks of a partner that events happened to an order: the latest of each type, with its time."""
+
+
+ReadHistory = Callable[[Table, str], OrderHistory | None]
+"""Reads what happened to an order, by its name; None if there is no such order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,7 @@ class Publisher:
     table: Table
     bus: EventBus
     announce: Announce
+    read_history: ReadHistory
 
     def publish(self, orders: Iterable[str]) -> frozenset[str]:
         """Pass on what happened to orders, by their names, and was not passed on yet.
@@ -54,7 +59,7 @@ class Publisher:
         pending: list[tuple[OrderHistory, int]] = []
         for order in wanted:
             try:
-                story = read_history(self.table, order)
+                story = self.read_history(self.table, order)
             except Exception:  # noqa: BLE001 - whatever it is, the other orders must not suffer
                 _log.exception("not read", extra={"order": order})
                 failed.add(order)

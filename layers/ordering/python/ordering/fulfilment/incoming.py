@@ -30,8 +30,8 @@ from ordering.ecards.certificates import Certificates, Duplicates, Stock
 from ordering.ecards.orders import EcardOrders
 from ordering.ecards.statuses import ECARDS, EcardStatus
 from ordering.errors import Conflict, KeyReused, NotFound, OrderingError
-from ordering.events.incoming_shapes import CANCELLATION, PAYMENT, SHAPES, STOCK, sealing_context
-from ordering.events.shapes import misfits, schema
+from ordering.events.incoming_shapes import CANCELLATION, PAYMENT, SHAPES, STOCK, IncomingEnvelope, sealing_context
+from ordering.events.json_schema import event_schema, misfits, schema_of
 from ordering.identity.accounts import Accounts
 from ordering.money import parse_amount
 from ordering.principal import BusinessUnit
@@ -119,7 +119,7 @@ MAIL_KINDS: Mapping[str, MailKind] = {
 _TERM = re.compile(r"[A-Za-z-]{1,40}")
 _REASON_AT_MOST = 300
 _PLACES_AT_MOST = 10
-_SCHEMAS = {event_type: schema(event_type) for event_type in SHAPES}
+_SCHEMAS = {name: event_schema(name, IncomingEnvelope, schema_of(shape)) for name, shape in SHAPES.items()}
 _DELIVERED = {
     "type": "object",
     "required": ["detail-type", "source", "time", "detail"],

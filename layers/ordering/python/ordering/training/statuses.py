@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 from ordering.book.lifecycle import Actor, Lifecycle, moves
+from ordering.events.types import types_of
 
 
 class TrainingStatus(StrEnum):
@@ -25,3 +26,9 @@ TRAINING = Lifecycle(
         (_NEW, TrainingStatus.CANCELLED, Actor.SUPPORT, "support cancels before keys are issued"),
     ),
 )
+
+EVENT_KIND = "training_order"
+"""The kind of order in the types of events."""
+
+EVENT_TYPES = types_of(EVENT_KIND, TrainingStatus)
+"""The types of events, with the status that each is about."""

@@ -14,8 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 from typing_extensions import TypedDict  # pydantic reads the standard library's only from Python 3.12 on
 
 from ordering import clock
+from ordering.contexts import event_types
 from ordering.errors import Forbidden, Invalid, NotFound, Unavailable
-from ordering.events.shapes import TYPES
 from ordering.identifiers import canonical_uuid
 from ordering.web.http import Answer, Call, MethodNotAllowed, Refusal, Request, Uuid, WholeNumber, read_body
 from ordering.web.problems import KINDS, Problem, invalid_request, problem
@@ -45,7 +45,7 @@ Url = Annotated[
     Field(max_length=LONGEST),
     WithJsonSchema({"type": "string", "format": "uri", "pattern": "^https://", "maxLength": LONGEST}),
 ]
-EventType = Annotated[str, Field(max_length=100), WithJsonSchema({"type": "string", "enum": sorted(TYPES)})]
+EventType = Annotated[str, Field(max_length=100), WithJsonSchema({"type": "string", "enum": sorted(event_types())})]
 Types = Annotated[list[EventType], Field(max_length=100)]
 
 _OF_URL = (

@@ -36,8 +36,9 @@ from ordering import clock
 from ordering.aws.dynamodb import ABSENT, ConditionFailed, Item, Put, Table
 from ordering.aws.sqs import LONGEST_DELAY, Send
 from ordering.clock import Clock, Deadline
+from ordering.contexts import read_history
 from ordering.errors import NotFound
-from ordering.events.stories import Event, OrderHistory, read_history
+from ordering.events.history import Event, OrderHistory
 from ordering.webhooks.post import WITHIN, NotPosted, Post
 from ordering.webhooks.registrations import Disabled, Webhook, Webhooks
 

@@ -27,8 +27,8 @@ from datetime import datetime, timedelta
 from ordering import clock
 from ordering.aws.dynamodb import ABSENT, ConditionFailed, Delete, Item, Key, Put, Table, TransactionRefused, Update
 from ordering.clock import Clock
+from ordering.contexts import event_types
 from ordering.errors import Conflict, Fault, Invalid, NotFound
-from ordering.events.shapes import TYPES
 from ordering.sealing import Sealer
 from ordering.webhooks.addresses import read_address
 
@@ -244,7 +244,7 @@ class Webhooks:
         faults += [
             Fault("body", ("types", index), "unknown_type", f"There are no events of type '{one}'.")
             for index, one in enumerate(types)
-            if one not in TYPES
+            if one not in event_types()
         ]
         if faults:
             raise Invalid(faults)

@@ -23,18 +23,20 @@ from ordering.aws.dynamodb import Item, Put, Table, Update
 from ordering.aws.eventbridge import BYTES_AT_MOST, EventBus
 from ordering.aws.kms import EnvelopeSealer
 from ordering.book.lifecycle import State, StatusChange
+from ordering.contexts import event_types, read_history
 from ordering.ecards.catalogue import PricedLine
 from ordering.ecards.certificates import Stock
 from ordering.ecards.records import EcardOrder, EcardParticipant, EcardRecords, HeldCertificates
 from ordering.ecards.statuses import EcardStatus
 from ordering.errors import Unavailable
-from ordering.events import shapes as event_shapes
+from ordering.events.history import Event, OrderHistory, event_id
 from ordering.events.incoming_shapes import SHAPES, sealing_context
+from ordering.events.json_schema import schema_of
 from ordering.events.publisher import Publisher
-from ordering.events.shapes import STATUSES, TYPES, schema, stale, type_of, write
-from ordering.events.stories import Event, OrderHistory, event_id, read_history
+from ordering.events.types import type_of
 from ordering.fulfilment.incoming import MAIL_KINDS
 from ordering.training.statuses import TrainingStatus
+from ordering_tools.documents.event_schemas import schema, stale, write
 from ordering_tools.local.sources.event_patterns import matches, read_pattern
 from support.aws.faults import Crash, Faulty, lost, refused
 from support.aws.kms import MemoryKms
@@ -167,7 +169,7 @@ def test_schemas_are_current() -> None:
 
 def test_schemas_are_schemas() -> None:
     """Each type's schema is one of JSON Schema 2020-12, and its title is the type."""
-    for event_type in {*TYPES, *SHAPES}:
+    for event_type in {*event_types(), *SHAPES}:
         Draft202012Validator.check_schema(schema(event_type))
         assert schema(event_type)["title"] == event_type
 
@@ -189,21 +191,21 @@ def test_stale_schemas_are_found(tmp_path: Path) -> None:
 
 def test_types() -> None:
     """Every status of either lifecycle has a type of its own, named after it."""
-    assert len(TYPES) == len(TrainingStatus) + len(EcardStatus)
-    assert type_of(EcardStatus.READY) == "ordering.ecard_order.ready_for_delivery"
-    assert type_of(TrainingStatus.COMPLETED) == "ordering.training_order.completed"
-    assert STATUSES["ordering.ecard_order.payed"] is EcardStatus.PAYED
+    assert len(event_types()) == len(TrainingStatus) + len(EcardStatus)
+    assert type_of("ecard_order", EcardStatus.READY) == "ordering.ecard_order.ready_for_delivery"
+    assert type_of("training_order", TrainingStatus.COMPLETED) == "ordering.training_order.completed"
+    assert event_types()["ordering.ecard_order.payed"] is EcardStatus.PAYED
 
 
 def test_what_comes_in_does_not_go_out() -> None:
     """No type that comes in is one of those that are published, which webhooks can ask for."""
-    assert TYPES.isdisjoint(SHAPES)
+    assert event_types().keys().isdisjoint(SHAPES)
 
 
 def test_no_schema_for_what_nobody_knows() -> None:
     """What a shape cannot be made of is refused."""
     with pytest.raises(TypeError, match="no schema"):
-        event_shapes._schema(bytes)
+        schema_of(bytes)
 
 
 # Events ---------------------------------------------------------------------------------------------------------------
@@ -244,7 +246,7 @@ def test_ecard_orders_events(table: Table) -> None:
     for last in EcardStatus:
         put_ecards(table, EcardStatus.CREATED, last)
         event = valid(story(table, ECARDS).event(1).to_text())
-        assert (event["type"], event["data"]["order"]["status"]) == (type_of(last), str(last))
+        assert (event["type"], event["data"]["order"]["status"]) == (type_of("ecard_order", last), str(last))
         assert (event["data"]["order"]["total"], event["data"]["order"]["quantity"]) == ("271.00", 3)
 
 
@@ -324,7 +326,7 @@ class Setting:
         self.bus = Bus()
         self.announced: list[tuple[str, str, list[str]]] = []
         self.table = table
-        self.publisher = Publisher(table, EventBus(self.bus, "bus", table.pauses), self.announce)
+        self.publisher = Publisher(table, EventBus(self.bus, "bus", table.pauses), self.announce, read_history)
 
     def announce(self, partner: str, order: str, types: Mapping[str, datetime]) -> None:
         self.announced.append((partner, order, [*types]))
@@ -430,7 +432,7 @@ def test_the_page_names_every_type() -> None:
     """Each type that goes out or comes in has a row of its own, and every mail event is named; nothing else is."""
     rows = re.findall(r"^\| `(ordering\.[a-z_.]+)` \|", PAGE, re.MULTILINE)
 
-    assert sorted(rows) == sorted([*TYPES, *SHAPES])
+    assert sorted(rows) == sorted([*event_types(), *SHAPES])
     assert set(re.findall(r"`(Email [A-Za-z ]+)`", PAGE)) == MAIL_KINDS.keys()
 
 

@@ -1,0 +1,47 @@
+"""The contexts, and what each takes part in: a new contract is registered here, and nowhere else in the code.
+
+Each function imports what it returns when it is called, so that a Lambda function loads only what it uses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+from ordering.aws.dynamodb import Table
+from ordering.book.names import kind_of
+from ordering.events.history import OrderHistory
+
+
+def event_types() -> Mapping[str, StrEnum]:
+    """Return the types of all events that are published, with the status that each is about."""
+    from ordering.ecards.statuses import EVENT_TYPES as ECARDS
+    from ordering.training.statuses import EVENT_TYPES as TRAINING
+
+    return {**TRAINING, **ECARDS}
+
+
+def event_shapes() -> Mapping[str, type]:
+    """Return the shape of the data in each type of event, for documents."""
+    from ordering.ecards.event_shapes import EcardData
+    from ordering.ecards.statuses import EVENT_TYPES as ECARDS
+    from ordering.training.event_shapes import TrainingData
+    from ordering.training.statuses import EVENT_TYPES as TRAINING
+
+    return {**dict.fromkeys(TRAINING, TrainingData), **dict.fromkeys(ECARDS, EcardData)}
+
+
+def read_history(table: Table, order: str) -> OrderHistory | None:
+    """Read what happened to an order, by its name; None if there is no such order, or its kind has no events.
+
+    Raises:
+        Unavailable: The deadline passed.
+    """
+    from ordering.ecards import events as ecards
+    from ordering.ecards.records import KIND as ECARDS
+    from ordering.training import events as training
+    from ordering.training.orders import KIND as TRAINING
+
+    readers = {TRAINING: training.read_history, ECARDS: ecards.read_history}
+    read = readers.get(kind_of(order))
+    return read(table, order) if read else None

@@ -1,0 +1,67 @@
+"""Events of e-card orders: what each tells of the order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from ordering import clock, money
+from ordering.aws.dynamodb import Table
+from ordering.book.lifecycle import StatusChange
+from ordering.book.names import key_of
+from ordering.ecards.records import EcardOrder, read_order
+from ordering.ecards.statuses import EVENT_KIND, EcardStatus
+from ordering.events.history import OrderHistory
+
+if TYPE_CHECKING:
+    from ordering.ecards.event_shapes import EcardData, EcardLine, EcardMoment
+
+
+def read_history(table: Table, order: str) -> OrderHistory | None:
+    """Read what happened to an order, by its name; None if there is no such order.
+
+    Raises:
+        Unavailable: The deadline passed.
+    """
+    item = table.get(key_of(order))
+    return _history(order, read_order(item)) if item else None
+
+
+def _history(name: str, order: EcardOrder) -> OrderHistory:
+    moments = order.state.history
+
+    def data(index: int) -> Mapping[str, Any]:
+        participant = order.participant
+        lines: list[EcardLine] = [
+            {
+                "cardId": line.card_id,
+                "name": line.name,
+                "faceValue": line.face_value,
+                "quantity": line.quantity,
+                "price": money.format_amount(line.price),
+            }
+            for line in order.lines
+        ]
+        made: EcardData = {
+            "partner": order.company,
+            "order": {
+                "id": order.id,
+                "number": order.number,
+                "participant": {"email": participant.email, "name": participant.name, "phone": participant.phone},
+                "login": order.login,
+                "total": money.format_amount(order.total),
+                "quantity": order.quantity,
+                "created": clock.to_text(order.created),
+                "status": moments[index].status,
+                "history": [_moment(moment) for moment in moments[: index + 1]],
+                "lines": lines,
+                "lineCount": len(lines),
+            },
+        }
+        return made
+
+    return OrderHistory(name, EVENT_KIND, order.company, moments, data)
+
+
+def _moment(moment: StatusChange[EcardStatus]) -> EcardMoment:
+    return {"status": moment.status, "at": clock.to_text(moment.at)}

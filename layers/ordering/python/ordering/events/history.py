@@ -1,0 +1,101 @@
+"""What happened to an order, as events.
+
+An order's history has an entry for each status that the order came to, and each entry is one event. The event's id is
+made of the order's name and the entry's index, its content of what the order was at that moment. Both are the same
+whenever, and however often, the event is made. So only the number of published events is stored.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, TypeVar
+
+from ordering import clock
+from ordering.book.lifecycle import StatusChange
+from ordering.events.types import SOURCE, VERSION, type_of
+
+NAMESPACE = uuid.UUID("0b9d1d94-5a57-5d9c-8f8e-3f2d4c1a7e60")
+"""Namespace of the events' ids (UUIDv5). Stored format: consumers drop duplicates by these ids, so it never changes."""
+
+LINES_AT_MOST = 160 * 1024
+"""Bytes of lines in one event, as JSON: EventBridge takes 256 KB, and text may double within its `Detail`."""
+
+L = TypeVar("L", bound=Mapping[str, Any])
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One move of one order; `order` is the order's name, `sequence` counts its moves from 1."""
+
+    id: str
+    type: str
+    time: datetime
+    order: str
+    sequence: int
+    data: Mapping[str, Any]
+
+    def to_text(self) -> str:
+        """Write it as it is sent: JSON, the same bytes every time."""
+        envelope = {
+            "id": self.id,
+            "type": self.type,
+            "version": VERSION,
+            "time": clock.to_text(self.time),
+            "source": SOURCE,
+            "sequence": self.sequence,
+            "data": self.data,
+        }
+        return json.dumps(envelope, separators=(",", ":"), ensure_ascii=False)
+
+
+@dataclass(frozen=True, slots=True)
+class OrderHistory:
+    """All that has happened to an order; its events are made when they are asked for, by index from 0."""
+
+    order: str
+    kind: str
+    """The kind of order in the types of its events."""
+    partner: str
+    moments: Sequence[StatusChange[Any]]
+    _data: Callable[[int], Mapping[str, Any]]
+
+    def __len__(self) -> int:
+        return len(self.moments)
+
+    def type(self, index: int) -> str:
+        """Return an event's type."""
+        status: StrEnum = self.moments[index].status
+        return type_of(self.kind, status)
+
+    def event(self, index: int) -> Event:
+        """Make an event."""
+        return Event(
+            id=event_id(self.order, index),
+            type=self.type(index),
+            time=self.moments[index].at,
+            order=self.order,
+            sequence=index + 1,
+            data=self._data(index),
+        )
+
+
+def event_id(order: str, index: int) -> str:
+    """Return the id of an order's event."""
+    return str(uuid.uuid5(NAMESPACE, f"{order}#{index}"))
+
+
+def lines_that_fit(lines: Sequence[L]) -> list[L]:
+    """Return the first of an order's lines that fit into one event."""
+    shown, size = [], 0
+    for line in lines:
+        # As it is within a text within JSON, where every quotation mark takes two bytes.
+        size += len(json.dumps(json.dumps(line, ensure_ascii=False), ensure_ascii=False).encode())
+        if size > LINES_AT_MOST:
+            break
+        shown.append(line)
+    return shown

@@ -1,0 +1,27 @@
+"""Types of events: one for each status that an order can come to."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from enum import StrEnum
+
+VERSION = 1
+"""Version of the schemas: raised by a change that a consumer would have to know of."""
+
+SOURCE = "ordering"
+
+
+def type_of(kind: str, status: StrEnum) -> str:
+    """Return the type of the event that an order came to a status: `ordering.ecard_order.ready_for_delivery`.
+
+    Args:
+        kind: The kind of order in events, for instance `ecard_order`.
+    """
+    words = re.findall("[A-Z][a-z]*", status)
+    return f"{SOURCE}.{kind}.{'_'.join(words).lower()}"
+
+
+def types_of(kind: str, statuses: Iterable[StrEnum]) -> dict[str, StrEnum]:
+    """Return the types of all events of a kind of order, with the status that each is about."""
+    return {type_of(kind, status): status for status in statuses}

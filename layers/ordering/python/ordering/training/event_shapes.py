@@ -1,0 +1,68 @@
+"""The shape of a training order in events.
+
+The schemas in docs/events are made of it. They leave room for more properties.
+"""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+from ordering.events.shapes import Count, Instant
+from ordering.training.statuses import TrainingStatus
+
+
+class TrainingMoment(TypedDict):
+    """When an order came to a status."""
+
+    status: TrainingStatus
+    at: Instant
+
+
+class Unit(TypedDict):
+    """The business unit that ordered."""
+
+    id: str
+    name: str
+
+
+class TrainingLine(TypedDict):
+    """One thing as it was ordered; the number counts from 1 within the order."""
+
+    number: Count
+    featureSetId: str
+    description: str
+    quantity: Count
+    sourceReference: str | None
+    feedbackLinkUri: str | None
+    feedbackLinkText: str | None
+    enableFeedbackLink: bool
+    achievementCode: str | None
+
+
+class Training(TypedDict):
+    """A training order as it was right after the move.
+
+    Of an order with very many lines, `lines` has the first ones; `lineCount` counts all of them.
+    """
+
+    id: Count
+    businessUnit: Unit
+    createdByUserId: str
+    orderSourceId: str
+    purchasingOrderReference: str
+    contactForename: str
+    contactSurname: str
+    contactEmail: str
+    emailKeys: bool
+    created: Instant
+    status: TrainingStatus
+    history: list[TrainingMoment]
+    lines: list[TrainingLine]
+    lineCount: int
+
+
+class TrainingData(TypedDict):
+    """Whose order it is, and the order."""
+
+    partner: str
+    order: Training

@@ -1,0 +1,79 @@
+"""Events of training orders: what each tells of the order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ordering import clock
+from ordering.aws.dynamodb import Item, Table
+from ordering.book.lifecycle import StatusChange
+from ordering.book.names import key_of
+from ordering.events.history import OrderHistory, lines_that_fit
+from ordering.training.statuses import EVENT_KIND, TRAINING, TrainingStatus
+
+if TYPE_CHECKING:
+    from ordering.training.event_shapes import TrainingData, TrainingLine, TrainingMoment
+
+_LINES = "LINE#"
+
+
+def read_history(table: Table, order: str) -> OrderHistory | None:
+    """Read what happened to an order, by its name; None if there is no such order.
+
+    Raises:
+        Unavailable: The deadline passed.
+    """
+    partition, sort = key_of(order)
+    items = {item["sk"]: item for item in table.query(partition, _LINES, sort)}
+    if sort not in items:
+        return None
+    lines = [line for key, pack in items.items() if key.startswith(_LINES) for line in pack["lines"]]
+    return _history(order, items[sort]["order"], lines)
+
+
+def _history(name: str, order: Item, lines: Sequence[Item]) -> OrderHistory:
+    moments = TRAINING.read(order).history
+
+    def data(index: int) -> Mapping[str, Any]:
+        shown = lines_that_fit([_line(line) for line in lines])
+        made: TrainingData = {
+            "partner": order["partner"],
+            "order": {
+                "id": order["id"],
+                "businessUnit": {"id": order["unit"]["id"], "name": order["unit"]["name"]},
+                "createdByUserId": order["user"]["id"],
+                "orderSourceId": order["source"]["id"],
+                "purchasingOrderReference": order["reference"],
+                "contactForename": order["contact"]["forename"],
+                "contactSurname": order["contact"]["surname"],
+                "contactEmail": order["contact"]["email"],
+                "emailKeys": order["emailKeys"],
+                "created": order["created"],
+                "status": moments[index].status,
+                "history": [_moment(moment) for moment in moments[: index + 1]],
+                "lines": shown,
+                "lineCount": len(lines),
+            },
+        }
+        return made
+
+    return OrderHistory(name, EVENT_KIND, order["partner"], moments, data)
+
+
+def _moment(moment: StatusChange[TrainingStatus]) -> TrainingMoment:
+    return {"status": moment.status, "at": clock.to_text(moment.at)}
+
+
+def _line(line: Item) -> TrainingLine:
+    return {
+        "number": line["number"],
+        "featureSetId": line["feature_set_id"],
+        "description": line["description"],
+        "quantity": line["quantity"],
+        "sourceReference": line["source_reference"],
+        "feedbackLinkUri": line["feedback_link_uri"],
+        "feedbackLinkText": line["feedback_link_text"],
+        "enableFeedbackLink": line["enable_feedback_link"],
+        "achievementCode": line["achievement_code"],
+    }
