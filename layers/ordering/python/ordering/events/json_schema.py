@@ -59,7 +59,7 @@ _KEYWORDS: dict[str, Callable[[Any, Any], bool]] = {
 """Whether a value fits what stands under a keyword of a schema."""
 
 
-def schema_of(kind: Any) -> dict[str, Any]:
+def schema_of(kind: Any) -> dict[str, Any]:  # noqa: PLR0911 - one for each kind of hint
     """Say in JSON Schema what a type hint says; of what the shapes above are made of."""
     if is_typeddict(kind):
         hints = get_type_hints(kind, include_extras=True)
