@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import Any
+from typing import Any, assert_never
 
 from ordering.aws.dynamodb import ConditionFailed
 from ordering.aws.kms import EnvelopeSealer
@@ -171,7 +171,7 @@ def move(installation: Installation, company: str, order_id: str, target: EcardS
     """Take an order to a status by hand, and return it as it then is.
 
     Raises:
-        NotDone: It is no order, or stock is short, so that the order waits for it.
+        NotDone: It is no order, stock is short, so that the order waits for it, or no order is moved there by hand.
         OrderingError: There is no such order, or it cannot be moved like that.
     """
     orders = EcardOrders(installation.orders, company)
@@ -179,10 +179,20 @@ def move(installation: Installation, company: str, order_id: str, target: EcardS
     if canonical is None:
         raise NotDone(f"{order_id} is no order's id, which is a UUID")
     order = orders.order(canonical)
-    if target is EcardStatus.CANCELLED:
-        return orders.cancel(order.id)
-    if target is EcardStatus.READY:
-        return _ready(orders, order)
+    match target:
+        case EcardStatus.CANCELLED:
+            return orders.cancel(order.id)
+        case EcardStatus.READY:
+            return _ready(orders, order)
+        case EcardStatus.PARTIALLY_DELIVERED | EcardStatus.DELIVERED:
+            return _hand_over(orders, order, target, count)
+        case EcardStatus.CREATED | EcardStatus.PAYED | EcardStatus.AWAITING:
+            raise NotDone(f"an order is not moved to {target} by hand")
+        case unknown:
+            assert_never(unknown)
+
+
+def _hand_over(orders: EcardOrders, order: EcardOrder, target: EcardStatus, count: int) -> EcardOrder:
     left = order.quantity - order.delivered
     if not left:
         raise NotDone(f"order {order.number} is {order.status}: all its certificates are handed over")

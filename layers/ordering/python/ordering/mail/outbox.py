@@ -25,7 +25,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any
+from typing import Any, assert_never
 
 from ordering import clock
 from ordering.aws.dynamodb import ABSENT, Check, ConditionFailed, Item, Key, Put, Table, TransactionRefused
@@ -247,10 +247,15 @@ class Outbox:
             OnItsWay: It may have been sent before. The same call must come again.
             Unavailable: It was not sent (`NotSent`), or may have been. Likewise.
         """
-        if mail.state is MailState.SENT:
-            return
-        if mail.state is MailState.REFUSED:
-            raise MailRefused(mail.refusal)
+        match mail.state:
+            case MailState.SENT:
+                return
+            case MailState.REFUSED:
+                raise MailRefused(mail.refusal)
+            case MailState.OPEN | MailState.CLAIMED:
+                pass
+            case unknown:
+                assert_never(unknown)
         if (left := self.silence(mail)) > timedelta():
             raise MailInFlight(left.total_seconds())
         letter = compose()

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
+from typing import assert_never
 
 from ordering import clock
 from ordering.aws.dynamodb import ABSENT, Check, ConditionFailed, Item, Key, Put, Table, TransactionRefused, Update
@@ -307,6 +308,10 @@ class TrainingOrders:
                 raise KeysNotIssued(f"The access keys of order {order_id} are not issued yet.")
             case TrainingStatus.CANCELLED:
                 raise KeysNeverIssued(f"Order {order_id} was cancelled and has no access keys.")
+            case TrainingStatus.COMPLETED:
+                pass
+            case unknown:
+                assert_never(unknown)
         keys = self._keys(order_id, lines, sealer)
         return Listing(keys.page(first, count), keys.seats)
 
