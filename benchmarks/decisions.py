@@ -22,6 +22,7 @@ from benchmarks.report import Must, Results, Section
 from benchmarks.service import Service
 from ordering.aws.dynamodb import Usage
 from ordering.clock import Deadline, system_clock
+from ordering.contexts import OWN_ERRORS
 from ordering.entry.wiring import Services
 from ordering.identity.accounts import Partner
 from ordering.identity.authorizer import Authorizer, Handler, make_handler
@@ -117,7 +118,9 @@ def _open(services: Services) -> tuple[str, str, Handler]:
     verifier = Verifier(KeyRing(accounts.signing_keys), "issuer", "audience")
     # A second for each request, so that none comes too fast.
     seconds = iter(range(10**9))
-    doorkeeper = Authorizer(verifier, services.accounts, services.reference_tokens, lambda: float(next(seconds)))
+    doorkeeper = Authorizer(
+        verifier, services.accounts, services.reference_tokens, OWN_ERRORS, lambda: float(next(seconds))
+    )
     return jwt, reference, make_handler(doorkeeper)
 
 

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from ordering.aws.dynamodb import NoAnswer, Send
 from ordering.aws.kms import nowhere
 from ordering.clock import Clock, Deadline, system_clock
+from ordering.contexts import OWN_ERRORS
 from ordering.identity.accounts import Accounts
 from ordering.identity.authorizer import Authorizer, make_handler
 from ordering.identity.clients import Client, ClientRefused, Clients
@@ -98,7 +99,7 @@ class Desk:
     def decision(self, token: str, path: str = "v1/orders") -> dict[str, Any]:
         """Ask the authorizer about a call with a token."""
         verifier = Verifier(KeyRing(self.accounts.signing_keys), ISSUER, AUDIENCE)
-        handler = make_handler(Authorizer(verifier, self.services.accounts, self.services.reference_tokens))
+        handler = make_handler(Authorizer(verifier, self.services.accounts, self.services.reference_tokens, OWN_ERRORS))
         event = {"methodArn": f"{STAGE_ARN}/GET/{path}", "headers": {"Authorization": f"Bearer {token}"}}
         return handler(event, LambdaContext())
 

@@ -16,11 +16,11 @@ import pytest
 from ordering.aws.dynamodb import Put, Table
 from ordering.book.orderbook import OrderBook
 from ordering.clock import Deadline
+from ordering.contexts import OWN_ERRORS
 from ordering.deals import contract as deals
 from ordering.ecards.catalogue import Ecard, FaceValue
 from ordering.entry.api import wanted_by
 from ordering.errors import Invalid, KeyReused, NotFound, Unavailable
-from ordering.identity.authorizer import OWN_ERROR_SHAPES
 from ordering.identity.clients import Client as OauthClient
 from ordering.identity.tokens import TokenRefused
 from ordering.principal import DealTerms
@@ -235,9 +235,9 @@ def test_every_route_is_authorized() -> None:
     }
 
     assert {one["FunctionArn"]["Fn::GetAtt"][0] for one in auth["Authorizers"].values()} == {"AuthorizerFunction"}
-    assert auth["Authorizers"]["OwnWordsAuthorizer"]["Identity"] == {"ReauthorizeEvery": 0}
+    assert auth["Authorizers"]["OwnErrorsAuthorizer"]["Identity"] == {"ReauthorizeEvery": 0}
     for path, authorizer in asked.items():
-        own = "OwnWordsAuthorizer" if path.startswith(OWN_ERROR_SHAPES) else "PartnerAuthorizer"
+        own = "OwnErrorsAuthorizer" if path.startswith(tuple(OWN_ERRORS)) else "PartnerAuthorizer"
         assert authorizer == {"Authorizer": "NONE" if path in PUBLIC else own}
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from ordering.contexts import OWN_ERRORS
 from ordering.identity.accounts import Accounts
 from ordering.identity.authorizer import Authorizer, Handler, make_handler
 from ordering.identity.reference_tokens import ReferenceTokens
@@ -57,7 +58,9 @@ def site(tmp_path: Path) -> Site:
     for partner in demo_deals.partners():
         accounts.save_partner(partner)
     verifier = Verifier(KeyRing(accounts.signing_keys), "issuer", "audience")
-    return Site(installation, make_handler(Authorizer(verifier, services.accounts, services.reference_tokens)))
+    return Site(
+        installation, make_handler(Authorizer(verifier, services.accounts, services.reference_tokens, OWN_ERRORS))
+    )
 
 
 @pytest.mark.parametrize("reference", [False, True])

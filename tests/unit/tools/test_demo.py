@@ -16,6 +16,7 @@ import pytest
 
 from ordering.aws import kms
 from ordering.clock import Deadline
+from ordering.contexts import OWN_ERRORS
 from ordering.ecards.certificates import Stock, read_shelves
 from ordering.ecards.orders import EcardOrders
 from ordering.ecards.statuses import EcardStatus
@@ -80,7 +81,9 @@ class Demo:
 
     @property
     def authorizer(self) -> Handler:
-        return make_handler(Authorizer(self.verifier, self.services.accounts, self.services.reference_tokens))
+        return make_handler(
+            Authorizer(self.verifier, self.services.accounts, self.services.reference_tokens, OWN_ERRORS)
+        )
 
     def client(self, token: str) -> Client:
         """Make the caller that a demo token stands for."""

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from ordering.clock import Deadline
+from ordering.contexts import OWN_ERRORS
 from ordering.identity.authorizer import Authorizer, GatewayUnauthorized, make_handler
 from ordering.identity.tokens import KeyRing, Verifier
 from ordering_tools.demo import training as demo
@@ -61,7 +62,7 @@ def test_understood(tmp_path: Path) -> None:
 def test_authorizer_refuses_its_own(services: Services) -> None:
     """The authorizer's event carries no real token, so it is refused as any bad one."""
     verifier = Verifier(KeyRing(dict), "issuer", "audience")
-    doorkeeper = Authorizer(verifier, services.accounts, services.reference_tokens)
+    doorkeeper = Authorizer(verifier, services.accounts, services.reference_tokens, OWN_ERRORS)
 
     with pytest.raises(GatewayUnauthorized):
         make_handler(doorkeeper)(committed("identity/authorizer"), LambdaContext())

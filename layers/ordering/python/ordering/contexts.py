@@ -11,6 +11,10 @@ from enum import StrEnum
 from ordering.aws.dynamodb import Table
 from ordering.book.names import kind_of
 from ordering.events.history import OrderHistory
+from ordering.identity.authorizer import OwnErrors
+
+OWN_ERRORS: Mapping[str, OwnErrors] = {"/v1": OwnErrors(), "/v2": OwnErrors(requests_a_second=10)}
+"""The contracts that refuse callers themselves, in error shapes of their own, by the first part of their paths."""
 
 
 def event_types() -> Mapping[str, StrEnum]:

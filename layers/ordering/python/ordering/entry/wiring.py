@@ -14,6 +14,7 @@ from ordering.aws.kms import EnvelopeSealer, Kms
 from ordering.aws.sqs import Send as Enqueue
 from ordering.book.orderbook import GRACE, OrderBook
 from ordering.clock import Clock, Deadline, system_clock
+from ordering.contexts import OWN_ERRORS
 from ordering.deals.orders import DealOrders
 from ordering.deals.products import DealProducts
 from ordering.ecards.catalogue import EcardCatalogue, RecentEcards
@@ -164,4 +165,6 @@ def authorizer_from_environment() -> authorizer.Handler:
     services = from_environment()
     keys = KeyRing(lambda: services.accounts(Deadline.after(KEYS_WITHIN)).signing_keys())
     verifier = Verifier(keys, issuer=services.issuer, audience=services.audience)
-    return authorizer.make_handler(authorizer.Authorizer(verifier, services.accounts, services.reference_tokens))
+    return authorizer.make_handler(
+        authorizer.Authorizer(verifier, services.accounts, services.reference_tokens, OWN_ERRORS)
+    )

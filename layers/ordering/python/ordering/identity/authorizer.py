@@ -1,12 +1,12 @@
 """The Lambda authorizer: from `Authorization: Bearer <token>` to a policy for the whole stage.
 
-API Gateway keeps a decision for every method and path of the stage, so the policy names them all; what a caller may do
-with a resource is the function's to check. The decision is made from the token and the partner's record together, so
-revoking a token or changing a partner needs no new token.
+API Gateway caches a decision for every method and path of the stage, so the policy covers them all. The function checks
+what a caller may do with a resource. The decision rests on the token and the partner's record together, so revoking a
+token or changing a partner needs no new token.
 
-A contract with error shapes of its own cannot be refused here, because the gateway has one answer for all paths. On its
-paths the authorizer therefore lets the call through without a principal and says what it would have been refused for;
-the function tells the caller (docs/decisions/0006). Such decisions are never kept.
+API Gateway has one answer to a refused caller, whatever the path. On the paths of contracts with error shapes of their
+own, the authorizer therefore lets the call through without a principal, and with the reason for the refusal. The
+function answers it in its contract's shape (docs/decisions/0006). Such decisions are never cached.
 """
 
 from __future__ import annotations
@@ -32,17 +32,19 @@ _log.setLevel(logging.INFO)
 Effect = Literal["Allow", "Deny"]
 
 Refusal = Literal["unauthorized", "switched-off", "too-many-requests", "unavailable"]
-"""What a call that is let through without a principal is to be refused for."""
+"""Why the function is to refuse a call that is let through without a principal."""
 
-OWN_ERROR_SHAPES = ("/v1", "/v2")
-"""The first parts of the paths whose functions refuse in their own words."""
 
-REQUESTS_A_SECOND = {"/v2": 10}
-"""How many requests a token may make, where a contract says so."""
+@dataclass(frozen=True, slots=True)
+class OwnErrors:
+    """What the authorizer knows of a contract whose functions refuse callers themselves, in the contract's shape."""
+
+    requests_a_second: int | None = None
+    """How many requests a token may make; None where the contract sets no limit."""
 
 
 class GatewayUnauthorized(Exception):
-    """Nobody that is known calls; API Gateway knows a 401 by this message alone."""
+    """The caller could not be authenticated. API Gateway answers 401 to exactly this message."""
 
     def __init__(self) -> None:
         super().__init__("Unauthorized")
@@ -53,19 +55,26 @@ Handler = Callable[[Mapping[str, Any], Context], dict[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class Authorizer:
-    """What a decision is made with; the accounts and tokens are those of one request."""
+    """What a decision is made with.
+
+    Args:
+        accounts: Opens the accounts for one request.
+        reference_tokens: Opens the reference tokens for one request.
+        own_errors: The contracts that refuse callers themselves, by the first part of their paths, as `/v2`.
+        seconds: Returns Unix time.
+    """
 
     verifier: Verifier
     accounts: Callable[[Deadline], Accounts]
     reference_tokens: Callable[[Deadline], ReferenceTokens]
+    own_errors: Mapping[str, OwnErrors]
     seconds: Callable[[], float] = time.time
-    """Tells Unix time."""
 
     def identify(self, event: Mapping[str, Any], deadline: Deadline) -> tuple[Claims, Partner]:
-        """Say who calls.
+        """Return the claims of a request's token, and the partner that it was issued to.
 
         Raises:
-            TokenRefused: Nobody that is known.
+            TokenRefused: The caller could not be authenticated.
         """
         token = bearer_token(event)
         if is_reference(token):
@@ -74,23 +83,24 @@ class Authorizer:
         return claims, partner_of(claims, self.accounts(deadline))
 
     def too_fast(self, claims: Claims, prefix: str, deadline: Deadline) -> bool:
-        """Count a request, and tell whether it is one too many for its second."""
-        allowed = REQUESTS_A_SECOND.get(prefix)
+        """Count a request, and return whether it exceeds the rate that the contract allows."""
+        allowed = self.own_errors[prefix].requests_a_second
         if allowed is None:
             return False
         return self.accounts(deadline).count_request(claims.token_id, int(self.seconds())) > allowed
 
 
-def make_handler(doorkeeper: Authorizer) -> Handler:
+def make_handler(authorizer: Authorizer) -> Handler:
     """Make the Lambda handler: it returns a policy, or raises `GatewayUnauthorized`."""
 
     def handle(event: Mapping[str, Any], context: Context) -> dict[str, Any]:
         began = time.perf_counter()
         deadline = deadline_of(context)
-        prefix = own_error_shape(event["methodArn"])
+        first = first_part(event["methodArn"])
+        prefix = first if first in authorizer.own_errors else None
         try:
-            claims, partner = doorkeeper.identify(event, deadline)
-            too_fast = prefix is not None and doorkeeper.too_fast(claims, prefix, deadline)
+            claims, partner = authorizer.identify(event, deadline)
+            too_fast = prefix is not None and authorizer.too_fast(claims, prefix, deadline)
         except TokenRefused as refusal:
             _log.info("refused", extra={"reason": str(refusal), "ms": _since(began)})
             if prefix:
@@ -113,18 +123,17 @@ def make_handler(doorkeeper: Authorizer) -> Handler:
     return handle
 
 
-def own_error_shape(method_arn: str) -> str | None:
-    """Return the first part of a method's path if its function refuses in its own words."""
+def first_part(method_arn: str) -> str:
+    """Return the first part of a method's path, as `/v2`."""
     _, _, _, path = method_arn.split("/", 3)
-    first = f"/{path.partition('/')[0]}"
-    return first if first in OWN_ERROR_SHAPES else None
+    return f"/{path.partition('/')[0]}"
 
 
 def bearer_token(event: Mapping[str, Any]) -> str:
-    """Return the token of a request; its scheme may be written in any case.
+    """Return the token of a request; the case of its scheme does not matter.
 
     Raises:
-        TokenRefused: There is none.
+        TokenRefused: The request has no bearer token.
     """
     for name, value in (event.get("headers") or {}).items():
         if name.lower() == "authorization":
@@ -151,7 +160,7 @@ def partner_of(claims: Claims, accounts: Accounts) -> Partner:
 
 
 def principal_of(claims: Claims, partner: Partner) -> Principal:
-    """Say who calls: the partner's record, narrowed to what the token covers."""
+    """Return the principal: the partner's record, narrowed to what the token covers."""
     covered = claims.business_units
     units = tuple(unit for unit in partner.business_units if covered is None or unit.id in covered)
     grants = partner.grants if claims.scope is None else partner.grants & claims.scope
