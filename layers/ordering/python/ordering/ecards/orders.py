@@ -13,10 +13,11 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import timedelta
 from decimal import Decimal
 from functools import partial
+from typing import Any
 
 from ordering import clock
 from ordering.aws.dynamodb import ABSENT, Check, Delete, Item, Key, Put, Table, Write
@@ -54,11 +55,15 @@ class EcardRequest:
 
     @property
     def fingerprint(self) -> str:
-        """What tells this request from another one under the same id."""
-        participant = self.participant
-        wishes = [(wish.card_id, wish.face_value, wish.quantity) for wish in self.wishes]
-        told = json.dumps([participant.email, participant.name, participant.phone, wishes])
-        return hashlib.sha256(told.encode()).hexdigest()
+        """What tells this request from another one under the same id.
+
+        Stored format: replays are compared with it for as long as the order exists. A field that is added must have a
+        default, so that requests that came before it keep their fingerprints.
+        """
+        wishes = [_meaning(wish, "card_id", "face_value", "quantity") for wish in self.wishes]
+        known = [*_meaning(self.participant, "email", "name", "phone"), wishes]
+        added = _meaning(self, "order_id", "participant", "wishes")[3:]
+        return hashlib.sha256(json.dumps([*known, *added], default=str).encode()).hexdigest()
 
 
 class EcardOrders:
@@ -300,6 +305,14 @@ class EcardOrders:
 
     def _waiting_key(self, number: int) -> Key:
         return f"WAITING#{self._company}", f"{number:0{_DIGITS}}"
+
+
+def _meaning(part: EcardRequest | EcardParticipant | RequestedCard, *first: str) -> list[Any]:
+    """List the fields of the first release, then those added since by name where they differ from their defaults."""
+    added = {one.name: getattr(part, one.name) for one in fields(part) if one.name not in first}
+    defaults = {one.name: one.default for one in fields(part)}
+    changed = {name: value for name, value in added.items() if value != defaults[name]}
+    return [*(getattr(part, name) for name in first), *([changed] if changed else [])]
 
 
 def _total(lines: Sequence[PricedLine]) -> Decimal:

@@ -181,7 +181,11 @@ class NewOrder(BaseModel):
         return training_orders.TrainingRequest(self.purchaseOrderReference, self.emailKeys, self.contactEmail, wishes)
 
     def fingerprint(self, unit: BusinessUnit) -> str:
-        """Tell this request from others: by what it means, not by how its JSON is spaced or ordered."""
+        """Tell this request from others: by what it means, not by how its JSON is spaced or ordered.
+
+        Stored format: retries are compared with it while their idempotency key is kept. A field that is added must have
+        a default, so that requests that came before it keep their fingerprints.
+        """
         meaning = f"{unit.id} {self.model_dump_json(exclude_defaults=True)}"
         return hashlib.sha256(meaning.encode()).hexdigest()
 
