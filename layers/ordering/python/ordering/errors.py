@@ -49,21 +49,21 @@ class Invalid(OrderingError):
 
 
 class Unauthorized(OrderingError):
-    """Nobody that is known calls."""
+    """The caller could not be authenticated."""
 
 
 class TooManyRequests(OrderingError):
-    """Requests come faster than they may."""
+    """The caller exceeds its rate of requests."""
 
     retry_after = 1
     """Seconds after which trying again makes sense."""
 
 
 class NotFound(OrderingError):
-    """There is no such thing for this caller."""
+    """The resource does not exist, or belongs to another caller."""
 
     def __init__(self, kind: str, identifier: str) -> None:
-        """Name what was looked for, as the caller wrote it."""
+        """Keep the kind of resource and its identifier, as the caller wrote it."""
         super().__init__(f"There is no {kind} '{identifier}'.")
         self.kind = kind
         self.identifier = identifier
@@ -80,15 +80,15 @@ class Forbidden(OrderingError):
 
 
 class Conflict(OrderingError):
-    """What is asked for does not go with the state that things are in."""
+    """The request conflicts with the present state of the resource."""
 
 
 class KeyReused(OrderingError):
-    """An idempotency key that stands for one request came with another one."""
+    """An idempotency key was sent with a request other than its first one."""
 
 
 class Unavailable(OrderingError):
-    """The data could not be reached in time; nothing was half done."""
+    """The data could not be reached in time. Nothing is half written."""
 
     retry_after = 1
     """Seconds after which trying again makes sense."""

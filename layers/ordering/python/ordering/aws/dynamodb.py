@@ -34,12 +34,12 @@ Key = tuple[str, str]
 """Partition key and sort key."""
 
 Send = Callable[[str, dict[str, Any]], dict[str, Any]]
-"""Carries out one operation of the service, by its name in the API, and returns the answer as it came."""
+"""Carries out one operation of the service, by its name in the API, and returns the raw response."""
 
 CONNECTED_WITHIN = 1.0
 ANSWERED_WITHIN = 2.0
 LONGEST_CALL = CONNECTED_WITHIN + ANSWERED_WITHIN
-"""Seconds after which a call to the service counts as not answered."""
+"""Seconds until a call to the service times out."""
 
 _BATCH_LIMIT = 100
 """Keys in one BatchGetItem, and writes in one transaction, at most: a limit of the service."""
@@ -63,7 +63,7 @@ _CONDITION = "ConditionalCheckFailed"
 
 
 class TableError(Exception):
-    """A write was refused because of what the table holds."""
+    """A write was refused by its condition."""
 
 
 class ConditionFailed(TableError):
@@ -77,7 +77,7 @@ class ConditionFailed(TableError):
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """Why one write of a transaction was refused, with the item that stood in its way."""
+    """Why one write of a transaction was refused, with the item that did not meet its condition."""
 
     item: Item | None
 
@@ -86,7 +86,7 @@ class TransactionRefused(TableError):
     """At least one condition of a transaction did not hold, so none of its writes took place."""
 
     def __init__(self, reasons: Sequence[Reason | None]) -> None:
-        """Keep one reason for each write, None where it had nothing against it."""
+        """Keep one reason for each write, None for a write whose condition held."""
         super().__init__(f"refused by writes {[index for index, reason in enumerate(reasons) if reason]}")
         self.reasons = tuple(reasons)
 
@@ -95,7 +95,7 @@ class ServiceFault(Exception):
     """An error that the service answered with."""
 
     def __init__(self, code: str, message: str = "", *, item: Item | None = None, reasons: Sequence[Any] = ()) -> None:
-        """Keep the code, and for a refused write what the service says of it, still in its own notation."""
+        """Keep the code, and for a refused write the service's details in its own notation."""
         super().__init__(f"{code}: {message}")
         self.code = code
         self.item = item
@@ -108,7 +108,7 @@ class NoAnswer(Exception):
 
 @dataclass(slots=True)
 class Usage:
-    """What the calls since the last `take` consumed, in capacity units."""
+    """Capacity units consumed by the calls since the last `take`."""
 
     calls: int = 0
     reads: float = 0.0
@@ -154,7 +154,7 @@ class Delete:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """Write nothing, but let a transaction take place only if an item meets a condition."""
+    """Write nothing; the transaction takes place only if an item meets a condition."""
 
     key: Key
     condition: str
@@ -165,7 +165,7 @@ class Check:
 Write = Put | Update | Delete | Check
 
 ABSENT = "attribute_not_exists(pk)"
-"""The condition of a write that must find nothing in its place."""
+"""The condition of a write whose key must not exist yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +192,7 @@ class Table:
         return plain_item(found) if found else None
 
     def batch_get(self, keys: Sequence[Key]) -> dict[Key, Item]:
-        """Read up to 100 items in one round trip, each strongly consistent but not as of one moment."""
+        """Read up to 100 items in one round trip, each strongly consistent but not as one snapshot."""
         found: dict[Key, Item] = {}
         left: list[Item] = [_key(key) for key in dict.fromkeys(keys)]
         pauses = self.pauses()
@@ -213,7 +213,7 @@ class Table:
 
         Strongly consistent, though not as of one moment; further pages of the service are read as they are needed.
         """
-        if first > last:  # which the service takes for a mistake
+        if first > last:  # which the service refuses
             return
         request: dict[str, Any] = {
             "TableName": self.name,
@@ -274,7 +274,7 @@ class Table:
                 those written here: not every engine knows a try again, and the service forgets it after ten minutes.
         """
         requests = [{_kind(write): _request(self.name, write)} for write in writes]
-        # With one token for all tries, the service answers a try whose predecessor took effect as done.
+        # All attempts share one token: the service acknowledges a retry of a transaction that took effect.
         self._call("TransactWriteItems", {"TransactItems": requests, "ClientRequestToken": secrets.token_hex(16)})
 
     def _call(self, operation: str, request: dict[str, Any]) -> dict[str, Any]:
@@ -292,7 +292,7 @@ class Table:
                 return answer
 
     def pauses(self) -> Iterator[None]:
-        """Wait ever longer at each step, for what has to be tried again.
+        """Yield after ever longer pauses, for a caller that retries.
 
         Raises:
             Unavailable: The next wait would end after the deadline.

@@ -11,13 +11,13 @@ How it keeps them:
 
 * A create takes a *ticket*: one unconditional ADD on the book's tickets item returns its position.
 * It *fills* that position with one transaction: the entry, if absent, and whatever must be atomic with it.
-* A position whose writer died is *voided*: one conditional put, if absent. Fill and void exclude each other whenever
-  they run, so a slow writer that was voided only takes another ticket.
+* A position whose writer crashed is *voided*: one conditional put, if absent. Fill and void exclude each other whenever
+  they run, so a slow writer whose position was voided takes another ticket.
 * The book's *head* says up to which position everything is filled or void (`settled`), and how many voids lie below,
   by segment of positions. The void positions of a segment stand in an item of their own.
 * A list reads head and tickets, then the *tail* between them up to the first open position. Nothing behind an open
-  position is shown, as a log reader stops at the last stable offset. Open positions older than the grace time are
-  voided by whoever meets them.
+  position is shown, as a log reader stops at the last stable offset. Any process that meets an open
+  position older than the grace time voids it.
 * A removed order's settled entry becomes a void, counted in the head by the same transaction. A reader that finds head
   and segment apart has read across a removal and reads again.
 * From the counts, a rank in the list becomes a position by arithmetic, so a page is one query, whatever its number.
@@ -53,13 +53,16 @@ from ordering.clock import Clock
 from ordering.errors import Unavailable
 
 SEGMENT = 1_000
-"""Positions whose voids are counted together; a segment's item holds at most so many numbers."""
+"""Positions whose voids are counted together, so the most numbers that a segment's item can hold.
+
+Stored format: heads and segments of all books were written with it, so it never changes.
+"""
 
 GRACE = timedelta(seconds=2)
-"""How old an open position must be before others void it; longer than a fill takes, retries included."""
+"""Age at which an open position is voided; longer than a fill takes, retries included."""
 
 SETTLE_AFTER = 25
-"""Length of the tail from which on a reader settles it."""
+"""Length of the tail at which a reader settles it."""
 
 _SETTLE_AT_MOST = 90 * SEGMENT
 """Positions settled at once: their segments and the head must fit one transaction."""
@@ -73,7 +76,7 @@ _COUNTS = re.compile(_COUNT + "[0-9]+")
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """A position that was given out, and when: by the clock of whoever took it."""
+    """A position, and when it was issued: by the clock of the writer that took it."""
 
     position: int
     issued: datetime
@@ -91,13 +94,13 @@ class Draft:
 
 
 class Collision(TableError):
-    """A write of a draft met something that is not its own: the order was not placed and its ticket is void.
+    """A write of a draft was refused by its condition: the order was not placed and its ticket is void.
 
-    `items` holds, by the key of the write, what was in the way.
+    `items` holds the item that refused each write, by the write's key.
     """
 
     def __init__(self, items: Mapping[Key, Item | None]) -> None:
-        """Keep what was in the way of each refused write."""
+        """Keep the item that refused each write."""
         super().__init__(f"met {sorted(items)}")
         self.items = dict(items)
 
@@ -145,8 +148,8 @@ class OrderBook:
     """One book of a table.
 
     Args:
-        grace: How old an open position must be to be voided.
-        settle_after: How long a tail a reader leaves to others.
+        grace: Age at which an open position is voided.
+        settle_after: Length of the tail at which a reader settles it.
         removals: Whether orders are ever removed from this book. Its pages then cost one small read more while the
             book is not settled; without it `remove` is refused.
     """
@@ -192,9 +195,9 @@ class OrderBook:
                 self._table.transact([Put({**draft.entry, **stamp}, ABSENT), *draft.writes])
             except TransactionRefused as refusal:
                 if self._void(ticket.position).get("writer") == writer:
-                    return ticket  # an earlier try took effect, only its answer was lost
+                    return ticket  # an earlier attempt took effect; only its response was lost
                 _collide(draft.writes, refusal.reasons[1:])
-                # Only the entry was refused: its grace was over before the fill came. Take another ticket.
+                # Only the entry was refused: its position was voided before the fill arrived. Take another ticket.
                 next(pauses)
             else:
                 return ticket
@@ -206,8 +209,8 @@ class OrderBook:
 
         Args:
             newest_first: Whether ranks are counted from the book's end, and the page is read backwards.
-            up_to: With `newest_first`, the position to count from: what was placed behind it is not in the list.
-                Reading those entries is what it costs.
+            up_to: With `newest_first`, the position to count from. Orders placed behind it are not in the list; the
+                cost is reading their entries.
 
         Raises:
             Unavailable: The deadline passed.
@@ -221,8 +224,8 @@ class OrderBook:
             if newest_first:
                 total = head.live + len(_live(tail)) - newer
                 low, high = max(total - high, 0), max(total - low, 0)
-            # Head and tail are read one after the other: where orders are removed, a total over both would count
-            # orders of two instants if the head had changed in between.
+            # Head and tail are read one after the other. Where orders are removed, the head may change in between,
+            # and a total over both would mix two moments.
             confirm = self._removals and (bool(tail) or bounded)
             settled = self._settled_entries(head, low, min(high, head.live), confirm=confirm)
             if settled is not None:
@@ -247,9 +250,9 @@ class OrderBook:
         return {int(entry["sk"]): entry for entry in _live(found.values())}
 
     def walk(self) -> list[Item]:
-        """Read all that a list shows, oldest first, at a cost that grows with it.
+        """Read the whole list, oldest first, at a cost that grows with its length.
 
-        An entry that is removed meanwhile may still be there.
+        An entry that is removed during the read may still be in the result.
 
         Raises:
             Unavailable: The deadline passed.
@@ -260,9 +263,9 @@ class OrderBook:
         return found
 
     def destroy(self) -> None:
-        """Delete all that the book has in the table; to be repeated until it returns.
+        """Delete all items of the book. After a crash, call it again.
 
-        For books that nobody can write to any more: what is placed meanwhile may stay.
+        For books that no longer have writers: an order placed during the call may remain.
         """
         for partition in (f"{_ENTRIES}{self._name}", f"VOIDS#{self._name}"):
             found = self._table.query(partition, "0" * _DIGITS, "9" * _DIGITS)
@@ -271,16 +274,16 @@ class OrderBook:
 
     def _settle_if_long(self, head: _Head, tail: Sequence[Item]) -> None:
         if len(tail) >= self._settle_after:
-            with suppress(Unavailable):  # what was asked for has been read; the next reader can settle
+            with suppress(Unavailable):  # the page has been read; the next reader can settle
                 self._settle(head, tail)
 
     def remove(self, position: int, writes: Sequence[Write] = ()) -> bool:
         """Turn a placed order's entry into a void, with everything that must be atomic with it.
 
-        An entry that is not settled yet is settled first, which can take the grace time if a writer before it died.
+        An entry that is not settled yet is settled first. This can take the grace time if a writer before it crashed.
 
         Args:
-            writes: What else happens if, and only if, this call removes the entry. At most 97 of them.
+            writes: Further writes of the same transaction. At most 97 of them.
 
         Returns:
             Whether this call removed it; False if it was removed before.
@@ -309,9 +312,9 @@ class OrderBook:
 
     def _removal(self, position: int, entry: Item, remover: str) -> list[Write]:
         segment = segment_of(position)
-        # The writer stays told: it may not have had its answer yet.
-        told = {name: value for name, value in entry.items() if name in {"pk", "sk", "at", "writer"}}
-        void = {**told, "void": True, "remover": remover}
+        # Keep `writer`: its create may still be waiting for the response.
+        kept = {name: value for name, value in entry.items() if name in {"pk", "sk", "at", "writer"}}
+        void = {**kept, "void": True, "remover": remover}
         return [
             Update(
                 self._head_key(),
@@ -324,7 +327,7 @@ class OrderBook:
         ]
 
     def settle(self) -> int:
-        """Move the head over everything that is filled or void, and return where it then stands.
+        """Move the head over all positions that are filled or void, and return its new position.
 
         Open positions past their grace are voided on the way. Any number of settlers may run at once.
 
@@ -357,7 +360,7 @@ class OrderBook:
         found = self._table.batch_get([self._head_key(), self._tickets_key()])
         head = _Head.read(found.get(self._head_key(), {}))
         tickets = found.get(self._tickets_key(), {})
-        # The two are not read as of one moment: the head may already be past the tickets that were read.
+        # The two reads are not one snapshot: the head may already be past the tickets that were read.
         issued = tickets.get("issued", 0)
         if issued <= head.settled:
             return head, []
@@ -365,8 +368,8 @@ class OrderBook:
 
     def _read_tail(self, settled: int, issued: int, last_stamp: str) -> list[Item]:
         present = {int(entry["sk"]): entry for entry in self._entries(settled + 1, issued)}
-        # A ticket is at least as old as any entry behind it, and as the ticket given out last. Only the stamps of
-        # writers say so: a wrong clock among them costs a writer another ticket, never an order.
+        # A ticket is at least as old as any entry behind it, and as the ticket given out last. All stamps
+        # are the writers' own: a wrong clock among them costs a writer another ticket, never an order.
         newest = last_stamp
         given_out_by: dict[int, str] = {}
         for position in range(issued, settled, -1):
@@ -382,7 +385,7 @@ class OrderBook:
         return tail
 
     def _void(self, position: int) -> Item:
-        """Make sure that a position is not open, and return what it holds."""
+        """Void a position if it is open, and return its entry."""
         partition, sort = self.entry_key(position)
         void = {"pk": partition, "sk": sort, "void": True, "at": clock.to_text(self._now())}
         try:
@@ -423,7 +426,7 @@ class OrderBook:
         return voids if fits else None
 
     def _settle(self, head: _Head, tail: Sequence[Item]) -> None:
-        """Move the head over the tail if it still stands where it was read; otherwise someone else has moved it."""
+        """Move the head over the tail, unless another settler has moved it since it was read."""
         tail = tail[:_SETTLE_AT_MOST]
         voids: dict[int, set[int]] = {}
         for position, entry in enumerate(tail, head.settled + 1):
@@ -466,7 +469,7 @@ class OrderBook:
 
 
 def _collide(writes: Sequence[Write], reasons: Sequence[Reason | None]) -> None:
-    """Tell what was in the way of writes, if anything was.
+    """Raise for the refused writes, if there are any.
 
     Raises:
         Collision: At least one of them was refused.

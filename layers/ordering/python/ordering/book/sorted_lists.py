@@ -35,7 +35,7 @@ _DIGITS = 6
 
 @dataclass(frozen=True, slots=True)
 class SortKey:
-    """One thing to sort by; what has none of it comes first, or last when `descending`."""
+    """A field to sort by. Items without a value come first, or last when `descending`."""
 
     field: str
     descending: bool = False
@@ -47,7 +47,7 @@ NEWEST_FIRST = (SortKey("id", descending=True),)
 
 @dataclass(frozen=True, slots=True)
 class ListRequest:
-    """Which part of a list is asked for: up to `count` from rank `first` (from 0)."""
+    """The requested part of a list: up to `count` items from rank `first` (from 0)."""
 
     first: int
     count: int
@@ -58,7 +58,7 @@ class ListRequest:
 
 @dataclass(frozen=True, slots=True)
 class ListPart(Generic[T]):
-    """A part of a list, and whether there is more behind it."""
+    """A part of a list, and whether more items follow."""
 
     items: Sequence[T]
     more: bool
@@ -66,7 +66,7 @@ class ListPart(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class SortedList(Generic[T]):
-    """What one reader sees of a book.
+    """A book as one reader sees it.
 
     Args:
         read: Makes what is listed of an entry.
@@ -131,7 +131,7 @@ class SortedList(Generic[T]):
     def _sort(self, items: list[T], order: Sequence[SortKey]) -> list[T]:
         for by in reversed(order):
             value = self.fields[by.field]
-            # Sorting is stable, so that the field before decides and this one settles its ties.
+            # Sorting is stable, so the field before decides and this one breaks its ties.
             items.sort(key=lambda item, value=value: _comparable(value(item)), reverse=by.descending)  # type: ignore[misc] # a default binds early
         return items
 
@@ -154,14 +154,14 @@ class _Recalled:
 
 @dataclass(frozen=True, slots=True)
 class _Memory:
-    """One remembered sequence; its parts carry a name, so that parts of two never pass for one."""
+    """One remembered sequence. Its parts carry a name, so that parts of two sequences are never mixed."""
 
     table: Table
     partition: str
     now: Clock
 
     def keep(self, positions: Sequence[int]) -> None:
-        """Remember a sequence instead of the one before; nothing, if there are no further pages to go on with."""
+        """Store a sequence in place of the one before, unless its first page is its only one."""
         if not positions:
             self.table.delete_all([self._key(0)])
             return
@@ -180,7 +180,7 @@ class _Memory:
         )
 
     def recall(self, first: int, count: int) -> _Recalled | None:
-        """Return the positions of some ranks; None if they are not remembered, or not all of one sequence."""
+        """Return the positions of some ranks; None unless all of them are stored and of one sequence."""
         parts = {0, *range(first // _PART, (first + count - 1) // _PART + 1)}
         found = self.table.batch_get([self._key(part) for part in sorted(parts)])
         head = found.get(self._key(0))
@@ -202,7 +202,7 @@ class _Memory:
 
 
 def decisive(order: Iterable[SortKey]) -> tuple[SortKey, ...]:
-    """Return an order that leaves no ties: up to the id, which is put last where it is missing."""
+    """Return a sort order without ties: it ends with the id, which is appended where it is missing."""
     kept: dict[str, SortKey] = {}
     for by in (*order, SortKey("id")):
         kept.setdefault(by.field, by)

@@ -1,7 +1,7 @@
-"""Partners, what they are granted, and the keys that vouch for their tokens.
+"""Partners, their grants, and the keys that sign their tokens.
 
 Keys of the table: `PARTNER#<id>` the partner's record; `CONTACTS#<business unit>` its known contacts by e-mail address
-in lower case; `SIGNING_KEYS` the public keys of token signers by key id; `SIGNER` which of them signs now; `RATE#<token
+in lower case; `SIGNING_KEYS` the public keys of token signers by key id; `SIGNER` the key that signs now; `RATE#<token
 id>` how many requests came with a token, by second.
 """
 
@@ -38,9 +38,9 @@ class Partner:
     usage_key: str | None = None
     """The key of the partner's usage plan in API Gateway."""
     deals: DealTerms | None = None
-    """What the partner may do as a CRM account; None if it is none."""
+    """The partner's terms as a CRM account; None if it has no deal orders."""
     company: str | None = None
-    """The company's name, as e-card orders show it; None if the partner orders none."""
+    """The company's name, as e-card orders show it; None if the partner orders no e-cards."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +53,13 @@ class Contact:
 
 @dataclass(frozen=True, slots=True)
 class SigningKeyRecord:
-    """What is kept of a key beside its public part."""
+    """A signing key's record, without its public part."""
 
     kms_id: str | None
     """Its id in KMS; None for the development key."""
     added: datetime
     signed_until: datetime | None
-    """Until when it may have signed; None if it never did, or still does."""
+    """End of the time in which it signed; None if it never did, or still does."""
 
 
 class Accounts:
@@ -69,7 +69,7 @@ class Accounts:
         self._table = table
 
     def partner(self, partner_id: str) -> Partner | None:
-        """Read a partner's record, None if there is no such partner."""
+        """Read a partner's record; None if the partner does not exist."""
         item = self._table.get((f"PARTNER#{partner_id}", _RECORD))
         if item is None:
             return None
@@ -110,10 +110,10 @@ class Accounts:
         self._table.put(Put(item))
 
     def set_deal_terms(self, partner_id: str, terms: DealTerms) -> None:
-        """Change what a partner may do as a CRM account, from its next request on.
+        """Change a partner's terms as a CRM account. They apply from the gateway's next decision on.
 
         Raises:
-            ConditionFailed: There is no such partner.
+            ConditionFailed: The partner does not exist.
         """
         values = {":terms": _write_deal_terms(terms)}
         self._table.update(
@@ -121,7 +121,7 @@ class Accounts:
         )
 
     def count_request(self, token_id: str, second: int) -> int:
-        """Count a request that came with a token within a second of Unix time; returns how many came so far."""
+        """Count a request made with a token in a second of Unix time; returns the count so far."""
         counted = self._table.update(
             Update(
                 (f"RATE#{token_id}", str(second)),
@@ -133,13 +133,13 @@ class Accounts:
         return requests
 
     def revoke(self, partner_id: str, token_id: str) -> None:
-        """Refuse a token from now on, at the latest when the gateway's cached decision on it ends."""
+        """Revoke a token. It is refused at the latest when the gateway's cached decision on it ends."""
         self._table.update(
             Update((f"PARTNER#{partner_id}", _RECORD), "ADD revokedTokens :tokens", values={":tokens": {token_id}})
         )
 
     def contact(self, unit: str, email: str) -> Contact | None:
-        """Look up a known contact of a business unit by address, whatever its case."""
+        """Look up a contact of a business unit by e-mail address; the case does not matter."""
         item = self._table.get((f"CONTACTS#{unit}", email.lower()))
         return Contact(item["forename"], item["surname"]) if item else None
 
@@ -148,25 +148,25 @@ class Accounts:
         self._table.put(Put({"pk": f"CONTACTS#{unit}", "sk": email.lower(), **asdict(contact)}))
 
     def signing_keys(self) -> dict[str, dict[str, Any]]:
-        """Read the public keys (JWK, RFC 7517) that may vouch for tokens, by key id; several while one rotates out."""
+        """Read the public keys (JWK, RFC 7517) whose signatures are accepted, by key id; several during a rotation."""
         return {item["sk"]: item["jwk"] for item in self._table.query(_SIGNING_KEYS, " ", _LAST)}
 
     def signer(self) -> tuple[str, str] | None:
-        """Return which key signs now: its id, and its id in KMS; None if none does."""
+        """Return the key that signs now, as its id and its id in KMS; None if there is none."""
         item = self._table.get(_SIGNER)
         return (item["keyId"], item["kmsId"]) if item else None
 
     def set_signer(self, key_id: str, kms_id: str) -> None:
-        """Have a key sign from now on, at the latest when warm processes look again."""
+        """Let a key sign. Warm processes use it once they read the signer again."""
         partition, sort = _SIGNER
         self._table.put(Put({"pk": partition, "sk": sort, "keyId": key_id, "kmsId": kms_id}))
 
     def retire_signing_key(self, key_id: str) -> None:
-        """Let tokens that a key signed be refused, and the key be published no longer."""
+        """Stop accepting and publishing a signing key."""
         self._table.delete_all([(_SIGNING_KEYS, key_id)])
 
     def signing_key_records(self) -> dict[str, SigningKeyRecord]:
-        """Read all that is kept of the keys, by key id."""
+        """Read the records of all signing keys, by key id."""
         return {
             item["sk"]: SigningKeyRecord(
                 kms_id=item.get("kmsId"),
@@ -179,7 +179,7 @@ class Accounts:
     def save_signing_key(
         self, key_id: str, jwk: Mapping[str, Any], *, kms_id: str | None = None, added: datetime | None = None
     ) -> None:
-        """Let tokens signed by a key be accepted; `jwk` must hold its public part only."""
+        """Accept and publish a signing key; `jwk` must hold its public part only."""
         since = clock.to_text(added or clock.system_clock())
         item: dict[str, Any] = {"pk": _SIGNING_KEYS, "sk": key_id, "jwk": dict(jwk), "added": since}
         if kms_id:
@@ -187,7 +187,7 @@ class Accounts:
         self._table.put(Put(item))
 
     def note_last_signature(self, key_id: str, at: datetime) -> None:
-        """Keep until when a key may have signed."""
+        """Record the end of the time in which a key signed."""
         values = {":until": clock.to_text(at)}
         self._table.update(Update((_SIGNING_KEYS, key_id), "SET signedUntil = :until", values=values))
 

@@ -1,9 +1,9 @@
-"""Clients of the token endpoint: their secrets, and how often these may be guessed at.
+"""Clients of the token endpoint: their secrets, and the limits on guessing them.
 
 A client may have two secrets at once, so that one can be replaced without an outage. Secrets are made here, 256 random
 bits each, and kept as scrypt hashes.
 
-Keys of the accounts table: `CLIENT#<id>` the client's record; `GUESSES#<id>` how many attempts failed, by whom and in
+Keys of the accounts table: `CLIENT#<id>` the client's record; `GUESSES#<id>` how many attempts failed, by address and
 which quarter of an hour.
 """
 
@@ -24,7 +24,7 @@ _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _WINDOW = 15 * 60
 _FROM_ONE_ADDRESS = 10
 _FROM_ALL_ADDRESSES = 100
-"""Attempts that may fail in a window: a stranger's failures must not soon keep the client itself out."""
+"""Attempts that may fail in a window, high enough that an attacker cannot soon lock the client itself out."""
 
 _COST = 2**14
 _BLOCK = 8
@@ -33,12 +33,12 @@ _SECRETS = 2
 
 
 class ClientRefused(Exception):
-    """No such client, not its secret, or too many wrong ones. The reason is for our log, not for the caller."""
+    """The client is unknown, the secret is wrong, or too many were. The reason is for the log, not for the caller."""
 
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """Whom a client's tokens are for, and what they may cover."""
+    """A client: the partner and user of its tokens, and the grants that they may cover."""
 
     id: str
     partner: str
@@ -47,7 +47,7 @@ class Client:
 
 
 def is_client_id(text: str) -> bool:
-    """Tell whether a client could have such an id."""
+    """Return whether an id is well formed."""
     return _ID.fullmatch(text) is not None
 
 
@@ -59,7 +59,7 @@ class Clients:
         self._now = now
 
     def authenticate(self, client_id: str, secret: str, address: str) -> Client:
-        """Return a client that proves itself with one of its secrets.
+        """Authenticate a client by one of its secrets.
 
         An attempt is counted before it is judged, and only stays counted if it failed: however many arrive at once, no
         more than allowed are judged.
@@ -76,11 +76,11 @@ class Clients:
         guesses = self._guesses(client_id, address)
         counted = [self._count(client_id, sort, allowed) for sort, allowed in guesses]
         if any(counted):
-            # Not judged, so no guess: else a burst of good attempts, or one stranger's, would keep the client out.
+            # Refused without comparing, so not counted: a burst of valid attempts must not lock the client out.
             self._take_back(client_id, guesses)
             raise ClientRefused("too many attempts")
         item = self._table.get(_key(client_id)) or {}
-        # Whoever it is takes as long: an unknown client, one with a single secret, one with two.
+        # Constant time for an unknown client, one with a single secret, and one with two.
         hashes = [*item.get("secrets", ()), *[_NOBODYS] * _SECRETS][:_SECRETS]
         matches = [_matches(secret, kept) for kept in hashes]
         if not any(matches) or not item:
@@ -89,7 +89,7 @@ class Clients:
         return Client(client_id, item["partner"], item["user"], frozenset(item["scope"]))
 
     def add(self, client: Client, secret: str | None = None) -> str:
-        """Register a client and return its secret, which is kept nowhere.
+        """Register a client and return its secret, of which only a hash is stored.
 
         Raises:
             ConditionFailed: There is a client of that id.
@@ -108,7 +108,7 @@ class Clients:
         return secret
 
     def replace_secret(self, client_id: str) -> str:
-        """Give a client a new secret and return it; the one before it stays good, older ones do not.
+        """Give a client a new secret and return it. The previous secret stays valid, older ones do not.
 
         Raises:
             LookupError: There is no such client.
@@ -121,7 +121,7 @@ class Clients:
         return secret
 
     def _guesses(self, client_id: str, address: str) -> list[tuple[str, int]]:
-        """Name what is counted of an attempt, with how many of it may fail."""
+        """Return the counters of an attempt, each with the number of attempts that may fail."""
         window = int(self._now().timestamp()) // _WINDOW
         whom = hashlib.sha256(f"{client_id} {address}".encode()).hexdigest()[:32]
         return [(f"{window}#{whom}", _FROM_ONE_ADDRESS), (f"{window}#all", _FROM_ALL_ADDRESSES)]
@@ -131,7 +131,7 @@ class Clients:
             self._table.update(Update((_guesses_of(client_id), sort), "ADD failed :one", values={":one": -1}))
 
     def _count(self, client_id: str, sort: str, allowed: int) -> bool:
-        """Count an attempt; returns whether it is one too many."""
+        """Count an attempt; returns whether it exceeds the limit."""
         counted = self._table.update(
             Update(
                 (_guesses_of(client_id), sort),
@@ -144,7 +144,7 @@ class Clients:
 
 
 def hash_of(secret: str) -> Item:
-    """Hash a secret for keeping."""
+    """Hash a secret for storage."""
     salt = secrets.token_bytes(_SALT)
     return {"salt": salt, "cost": _COST, "hash": _scrypt(secret, salt, _COST)}
 

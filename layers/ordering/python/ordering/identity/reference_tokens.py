@@ -1,4 +1,4 @@
-"""Reference tokens: 64 hexadecimal characters that stand for a JWT kept here.
+"""Reference tokens: 64 hexadecimal characters that stand for a stored JWT.
 
 Some clients take no token of another length. What a reference token may do, and until when, is what its JWT says; it is
 revoked by itself or with the JWT. Only its SHA-256 is stored, and the JWT is sealed with the token, so that what the
@@ -38,7 +38,7 @@ class ReferenceTokens:
         return token
 
     def keep(self, token: str, jwt: str, expires: datetime) -> None:
-        """Let a token stand for a JWT, instead of the one that it stood for."""
+        """Store a JWT under a token, in place of the one before."""
         partition, sort = _key(token)
         self._table.put(
             Put(
@@ -53,7 +53,7 @@ class ReferenceTokens:
         )
 
     def resolve(self, token: str) -> str:
-        """Return the JWT that a token stands for; it has yet to be verified.
+        """Return the JWT that a token stands for, not yet verified.
 
         Raises:
             TokenRefused: It stands for none.
@@ -67,12 +67,12 @@ class ReferenceTokens:
             raise TokenRefused("the JWT behind the token is broken") from None
 
     def revoke(self, token: str) -> None:
-        """Let a token stand for nothing any more; the JWT behind it stays good."""
+        """Delete a token; the JWT that it stood for stays valid."""
         self._table.delete_all([_key(token)])
 
 
 def is_reference(token: str) -> bool:
-    """Tell a reference token from a JWT."""
+    """Return whether a token is a reference token rather than a JWT."""
     return _TOKEN.fullmatch(token) is not None
 
 

@@ -1,4 +1,4 @@
-"""Where clients get their tokens.
+"""The token endpoint's domain: clients exchange their secret for a token.
 
 Tokens are signed with the key that is the signer now; every key of the accounts table that has not been retired
 verifies. A key is rotated without an outage: the new one is added and published, then made the signer, and the old one
@@ -23,17 +23,17 @@ from ordering.identity.tokens import Claims, Signer
 T = TypeVar("T")
 
 VALID = timedelta(hours=1)
-"""How long a token is good."""
+"""Lifetime of a token."""
 
 KEYS_KEPT = timedelta(minutes=5)
-"""How long whoever verifies may keep the published keys; a key must be published for that long before it signs."""
+"""How long verifiers may cache the published keys; a key is published for that long before it signs."""
 
 LOOKED_UP_EVERY = 30.0
 """Seconds that a warm process goes on with what it read of the keys."""
 
 
 class NoSigner(Exception):
-    """No key signs: an installation without one cannot issue tokens."""
+    """There is no signing key, so that no token can be issued."""
 
 
 @dataclass(slots=True)
@@ -83,7 +83,7 @@ class TokenEndpoint:
         return self.clients.authenticate(client_id, secret, address)
 
     def issue(self, client: Client, scope: frozenset[str]) -> str:
-        """Return a token for a client, good for `VALID`.
+        """Return a token for a client, valid for `VALID`.
 
         Raises:
             NoSigner: No key signs.

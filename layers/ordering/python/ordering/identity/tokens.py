@@ -20,7 +20,7 @@ from ordering.clock import Clock, system_clock
 
 TYPE = "at+jwt"
 ALGORITHMS = {"EC": "ES256", "RSA": "RS256"}
-"""The algorithm that goes with a key's `kty`. The token's own word for it is compared, never obeyed."""
+"""The algorithm that goes with a key's `kty`. The token's own `alg` is compared, never used."""
 
 LEEWAY = timedelta(seconds=10)
 """How far the clocks of issuer and verifier may be apart."""
@@ -37,21 +37,21 @@ Keys = Mapping[str, Mapping[str, Any]]
 
 
 class TokenRefused(Exception):
-    """A token that vouches for nobody. The reason is for our log, not for the caller."""
+    """A token is not accepted. The reason is for the log, not for the caller."""
 
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """What a verified token says."""
+    """The claims of a verified token."""
 
     token_id: str
     partner: str
     user: str
     expires: datetime
     business_units: frozenset[str] | None
-    """The only units that the token covers; None for all of the partner's."""
+    """The business units that the token covers; None for all of the partner's."""
     scope: frozenset[str] | None = None
-    """The only grants that the token covers (RFC 9068, 2.2.3); None for all of the partner's."""
+    """The grants that the token covers (RFC 9068, 2.2.3); None for all of the partner's."""
 
 
 class KeyRing:
@@ -90,7 +90,7 @@ class Verifier:
     audience: str
 
     def verify(self, token: str) -> Claims:
-        """Return what a token says if it can be believed.
+        """Verify a token and return its claims.
 
         Raises:
             TokenRefused: It cannot.
@@ -154,11 +154,11 @@ def _claims(payload: Mapping[str, Any]) -> Claims:
 
 
 class SigningKey(Protocol):
-    """A private key, wherever it is: all that leaves it are signatures."""
+    """A private key, in memory or in KMS; only its signatures leave it."""
 
     @property
     def key_id(self) -> str:
-        """The id that verifiers know its public part by."""
+        """The `kid` of its public part."""
 
     @property
     def algorithm(self) -> str:
@@ -192,7 +192,7 @@ class Signer:
     now: Clock = system_clock
 
     def issue(self, claims: Claims) -> str:
-        """Write a token that says the claims, valid from this moment."""
+        """Return a signed token with the claims, valid from now."""
         now = self.now()
         payload: dict[str, Any] = {
             "iss": self.issuer,
@@ -208,7 +208,7 @@ class Signer:
             payload["business_units"] = sorted(claims.business_units)
         if claims.scope is not None:
             payload["scope"] = " ".join(sorted(claims.scope))
-        # By hand, because PyJWT wants the private key itself, and the one in KMS never leaves it.
+        # Without PyJWT, which needs the private key itself: a key in KMS never leaves it.
         header = {"typ": TYPE, "alg": self.key.algorithm, "kid": self.key.key_id}
         message = b".".join(_base64url(json.dumps(part, separators=(",", ":")).encode()) for part in (header, payload))
         return b".".join([message, _base64url(self.key.sign(message))]).decode()
