@@ -70,6 +70,8 @@ _SETTLE_AT_MOST = 90 * SEGMENT
 _ENTRIES = "BOOK#"
 _ONLY = "-"
 _DIGITS = 10
+"""Stored format: positions in keys are padded to so many digits."""
+
 _COUNT = "voids"
 _COUNTS = re.compile(_COUNT + "[0-9]+")
 

@@ -31,6 +31,7 @@ REMEMBERED = timedelta(seconds=60)
 
 _PART = 1_000
 _DIGITS = 6
+"""Stored format for as long as a sequence is remembered: positions in one item, and digits of its number."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,7 @@ _NAMES = {"#order": _ORDER}
 """`order` is a reserved word. A void entry has none, so that its presence says that the order is there."""
 
 LINES = 1_000_000
-"""Line items that an order can ever have had."""
+"""Line items that an order can ever have had. Stored format: a line item's id is made of it and of the order's id."""
 
 
 class DealTaken(OrderingError):

@@ -24,6 +24,8 @@ from ordering.sealing import Sealer
 _STOCKS = "STOCK#"
 _ONLY = "-"
 _DIGITS = 10
+"""Stored format: positions in keys are padded to so many digits."""
+
 _LONGEST_ID = 200
 
 Range = tuple[int, int]
@@ -296,7 +298,7 @@ def _repeated(codes: Sequence[str]) -> list[int]:
 
 
 def _context(key: Key) -> bytes:
-    """Bind what is sealed to its item, so that moved to another it does not open."""
+    """Bind what is sealed to its item, so that moved to another it does not open. Stored format."""
     return "/".join(key).encode()
 
 

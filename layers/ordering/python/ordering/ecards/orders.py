@@ -43,6 +43,7 @@ from ordering.ecards.statuses import ECARDS, EcardStatus
 from ordering.errors import Conflict, KeyReused, Unavailable
 
 _DIGITS = 10
+"""Stored format: orders' numbers in keys are padded to so many digits."""
 
 
 @dataclass(frozen=True, slots=True)

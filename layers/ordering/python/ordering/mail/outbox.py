@@ -42,6 +42,8 @@ MOMENTS_AT_MOST = 50
 
 _LONGEST_WHY = 200
 _DIGITS = 10
+"""Stored format: mails' numbers in keys are padded to so many digits."""
+
 _LAST = "\U0010ffff"
 
 _log = logging.getLogger("ordering")

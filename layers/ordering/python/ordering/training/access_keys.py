@@ -27,14 +27,18 @@ from ordering.errors import OrderingError, Unavailable
 from ordering.sealing import Sealer
 
 PACK = 100
-"""Keys in one item. Keys that were issued are found by it, so it stays as it is."""
+"""Keys in one item. Stored format: issued keys are found by it, so it never changes."""
 
 AT_ONCE = 10
 """Packs in one transaction. More would save no time: a partition takes a megabyte in a second, however it comes."""
 
 _GROUP = 5
 _LENGTH = 5 * _GROUP
+"""Stored format: the keys of a pack stand one behind the other, so many characters each."""
+
 _DIGITS = 6
+"""Stored format: packs' numbers in keys are padded to so many digits."""
+
 _CROCKFORD = bytes.maketrans(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", b"0123456789ABCDEFGHJKMNPQRSTVWXYZ")
 
 
@@ -139,5 +143,5 @@ def _new_keys(count: int) -> bytes:
 
 
 def _context(key: Key) -> bytes:
-    """Bind what is sealed to its item, so that moved to another it does not open."""
+    """Bind what is sealed to its item, so that moved to another it does not open. Stored format."""
     return "/".join(key).encode()

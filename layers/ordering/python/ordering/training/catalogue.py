@@ -30,6 +30,8 @@ FRESH_FOR = 2.0
 _POINTER = "CATALOGUE"
 _WHOLE = "PRODUCT"
 _DIGITS = 6
+"""Stored format: positions in keys are padded to so many digits."""
+
 _REMEMBERED = 10_000
 
 

@@ -35,6 +35,7 @@ PACK = 64 * 1024
 """Bytes of lines in one item, about; an item may have 400 KB, and a transaction 100 items and 4 MB.
 
 Lines share items because a write costs by the kilobyte begun: an item for each line would cost 2 to 3 times as much.
+Not a stored format: packs of any size are read.
 """
 
 KIND = "training"

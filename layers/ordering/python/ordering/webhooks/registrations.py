@@ -313,7 +313,7 @@ def _count(partner: str, change: int, condition: str | None = None, values: Mapp
 
 
 def _context(partner: str, webhook_id: str) -> bytes:
-    """Bind what is sealed to its item, so that moved to another it does not open."""
+    """Bind what is sealed to its item, so that moved to another it does not open. Stored format."""
     return "/".join(_key(partner, webhook_id)).encode()
 
 

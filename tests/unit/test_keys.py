@@ -1,0 +1,329 @@
+"""The keys of the three tables. Stored format: what stands under a key must be found there by every later release."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from ordering.aws.dynamodb import Table
+from ordering.aws.eventbridge import EventBus
+from ordering.aws.kms import EnvelopeSealer
+from ordering.aws.ses import Letter
+from ordering.book.sorted_lists import ListRequest, SortKey
+from ordering.clock import Deadline
+from ordering.contexts import read_history
+from ordering.deals.orders import DealOrders, NewLine
+from ordering.deals.products import DealProducts, NewProduct
+from ordering.ecards.balance import Balance
+from ordering.ecards.catalogue import EcardCatalogue, RequestedCard
+from ordering.ecards.certificates import Certificates
+from ordering.ecards.orders import EcardOrders, EcardRequest
+from ordering.ecards.records import EcardParticipant
+from ordering.events.publisher import Publisher
+from ordering.identity.accounts import Accounts, Contact
+from ordering.identity.clients import Client, ClientRefused, Clients
+from ordering.identity.reference_tokens import ReferenceTokens
+from ordering.mail.outbox import Mail, Outbox
+from ordering.money import Money
+from ordering.training.catalogue import Catalogue
+from ordering.training.orders import IdempotencyKey, OrderIds, RequestedLine, TrainingOrders, TrainingRequest
+from ordering.webhooks.delivery import TRIES, Deliverer, Message
+from ordering.webhooks.registrations import Webhooks
+from support.aws.kms import MemoryKms
+from support.aws.memory import Memory
+from support.ecards import CARDS, HUNDRED, order_id
+from support.partners import AZ_300, CALLER, PARTNER, STANDARD, UK
+
+NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
+LETTER = Letter("ann@example.com", "Hello", "Good morning")
+DRAWN = re.compile(r"\b[0-9a-f]{16}\b")
+TOKEN = "5e" * 32
+SECRET = "a client's secret"
+
+
+@dataclass
+class ThreeTables:
+    """The three tables over one engine, on which every write of the code is done once."""
+
+    memory: Memory = field(default_factory=Memory)
+    kms: MemoryKms = field(default_factory=lambda: MemoryKms(_sealing=bytes(32)))
+
+    def __post_init__(self) -> None:
+        self.orders, self.catalogue, self.accounts = (
+            Table(self.memory, name) for name in ("orders", "catalogue", "accounts")
+        )
+        self.sealer = EnvelopeSealer(self.kms, "alias/Key")
+        self.training = TrainingOrders(self.orders, UK, sequence=OrderIds(), now=self.now)
+        self.ecards = EcardOrders(self.orders, "granite", now=self.now)
+        self.deals = DealOrders(self.orders, "crm", self.now)
+        self.products = DealProducts(self.catalogue, "crm", self.now)
+        self.webhooks = Webhooks(self.accounts, self.sealer, now=self.now)
+        self.outbox = Outbox(self.orders, lambda *_: "message-id", now=self.now)
+        self.deliverer = Deliverer(
+            self.orders, self.accounts, self.webhooks, lambda *_: 500, lambda *_: None, now=self.now
+        )
+
+    @staticmethod
+    def now() -> datetime:
+        return NOW
+
+    def keys(self) -> set[str]:
+        """Return the keys of all items, each behind its table's name; ids that are drawn are all the same."""
+        found = [(table, *key) for table in ("orders", "catalogue", "accounts") for key, _ in self.memory.scan(table)]
+        return {DRAWN.sub("<id>", " ".join(one)) for one in found}
+
+    def place_training(self) -> None:
+        lines = [RequestedLine(feature_set_id=STANDARD.id, quantity=2, source_reference="r" * 255)]
+        self.training.place(
+            CALLER,
+            TrainingRequest("PO-1", email_keys=True, contact_email="ann@example.com", wishes=lines * 300),
+            answer=lambda order: f"answer of {order.id}".encode(),
+            once=IdempotencyKey("key", "fingerprint"),
+            catalogue=Catalogue(self.catalogue, UK.id),
+            accounts=Accounts(self.accounts),
+        )
+
+    def place_ecards(self, number: int, count: int) -> None:
+        participant = EcardParticipant("sss@ss.ss", "John Doe", "79251153242")
+        request = EcardRequest(order_id(number), participant, [RequestedCard(1, "100 ₽", count)])
+        self.ecards.place(request, company_name="company", catalogue=EcardCatalogue(self.catalogue, "granite"))
+
+    def load(self) -> None:
+        Certificates(self.orders, self.sealer).load(HUNDRED, "b1", ["code-1", "code-2"])
+
+    def park_an_event(self) -> None:
+        (webhook,) = self.webhooks.all("northwind")
+        self.deliverer.handle(Message("northwind", webhook.id, "training#1", tries=TRIES - 1).to_text())
+
+    def remember_a_list(self) -> None:
+        self.deals.place(13, Decimal(5))
+        self.deals.part(ListRequest(0, 1, (SortKey("discount"),)), "reader")
+
+    def publish_events(self) -> None:
+        bus = EventBus(taking_all, "bus", self.orders.pauses)
+        Publisher(self.orders, bus, lambda *_: None, read_history).publish(["training#1"])
+
+    def miss_an_event(self) -> None:
+        (webhook,) = self.webhooks.all("northwind")
+        self.webhooks.disable(webhook, "It answered 410.")
+        self.deliverer.handle(Message("northwind", webhook.id, "training#1").to_text())
+
+
+def taking_all(_: str, request: dict[str, Any]) -> dict[str, Any]:
+    return {"FailedEntryCount": 0, "Entries": [{"EventId": "1"} for _ in request["Entries"]]}
+
+
+def refuse_a_client(one: ThreeTables) -> None:
+    with pytest.raises(ClientRefused):
+        Clients(one.accounts, one.now).authenticate("c1", "wrong", "192.0.2.1")
+
+
+ANN = Contact("Ann", "Smith")
+
+
+WRITES: list[tuple[str, Callable[[ThreeTables], object], list[str]]] = [
+    (
+        "training catalogue",
+        lambda one: Catalogue(one.catalogue, UK.id).publish([(AZ_300, [STANDARD])]),
+        [
+            "catalogue CATALOGUE#<id>#FEATURE_SET#a6c1cb36-43b3-4969-a8a0-48e4915e6df0 FEATURE_SET",
+            "catalogue CATALOGUE#<id>#PRODUCT#6b126cae-c10c-466a-b867-f23fe48bf5cf 000001",
+            "catalogue CATALOGUE#<id>#PRODUCT#6b126cae-c10c-466a-b867-f23fe48bf5cf PRODUCT",
+            "catalogue CATALOGUE#<id>#PRODUCTS 000001",
+            "catalogue UNIT#0bb7a818-cecb-4c5a-9822-22e62f85589a CATALOGUE",
+        ],
+    ),
+    (
+        "training order",
+        ThreeTables.place_training,
+        [
+            "orders BOOK#training#0bb7a818-cecb-4c5a-9822-22e62f85589a 0000000001",
+            "orders ONCE#northwind#2c70e12b7a0646f92279f427c7b38e7334d8e5389cff167a1dc30e73f826b683 -",
+            "orders ORDER#training#1 LINE#0001",
+            "orders ORDER#training#1 LINE#0133",
+            "orders ORDER#training#1 LINE#0265",
+            "orders ORDER#training#1 ORDER",
+            "orders SEQUENCE#training -",
+            "orders TICKETS#training#0bb7a818-cecb-4c5a-9822-22e62f85589a -",
+        ],
+    ),
+    (
+        "a settled book",
+        lambda one: one.training.settle(),
+        ["orders HEAD#training#0bb7a818-cecb-4c5a-9822-22e62f85589a -"],
+    ),
+    (
+        "access keys",
+        lambda one: one.training.issue_keys(1, one.sealer, Deadline.after(60)),
+        [
+            "orders KEYS#training#1 000000",
+            "orders KEYS#training#1 000001",
+            "orders KEYS#training#1 000002",
+            "orders KEYS#training#1 000003",
+            "orders KEYS#training#1 000004",
+            "orders KEYS#training#1 000005",
+        ],
+    ),
+    (
+        "e-cards",
+        lambda one: EcardCatalogue(one.catalogue, "granite").publish(CARDS),
+        ["catalogue ECARDS#granite -"],
+    ),
+    (
+        "an order that waits for money",
+        lambda one: one.place_ecards(1, 3),
+        [
+            "orders BOOK#ecards#granite 0000000001",
+            "orders ORDER#ecards#granite#00000000-0000-0000-0000-000000000001 ORDER",
+            "orders TICKETS#ecards#granite -",
+            "orders WAITING#granite 0000000001",
+        ],
+    ),
+    (
+        "a top-up",
+        lambda one: Balance(one.orders, "granite").top_up("t1", Decimal(200), NOW),
+        ["orders BALANCE#granite -", "orders LEDGER#granite topup#t1"],
+    ),
+    (
+        "an order that is paid for",
+        lambda one: one.place_ecards(2, 2),
+        [
+            "orders BOOK#ecards#granite 0000000002",
+            "orders LEDGER#granite debit#00000000-0000-0000-0000-000000000002",
+            "orders ORDER#ecards#granite#00000000-0000-0000-0000-000000000002 ORDER",
+        ],
+    ),
+    (
+        "an order that waits for stock",
+        lambda one: one.ecards.carry_on(order_id(2)),
+        ["orders PARKED#1#100 ₽ 2026-01-01T12:00:00.000000Z#granite#00000000-0000-0000-0000-000000000002"],
+    ),
+    (
+        "certificates",
+        ThreeTables.load,
+        [
+            "orders CERTIFICATES#1#100 ₽ 0000000001",
+            "orders CERTIFICATES#1#100 ₽ 0000000002",
+            "orders LOADS#1#100 ₽ b1",
+            "orders STOCK#1#100 ₽ -",
+        ],
+    ),
+    (
+        "a refund",
+        lambda one: one.ecards.cancel(order_id(2)),
+        ["orders LEDGER#granite refund#00000000-0000-0000-0000-000000000002"],
+    ),
+    (
+        "a deal's order",
+        lambda one: one.deals.place(12, Decimal(5)),
+        ["orders BOOK#deals#crm 0000000001", "orders DEAL#crm#12 -", "orders TICKETS#deals#crm -"],
+    ),
+    (
+        "a product",
+        lambda one: one.products.add(NewProduct(name="Licence", prices=(Money("EUR", Decimal(10)),))),
+        ["catalogue BOOK#deal-products#crm 0000000001", "catalogue TICKETS#deal-products#crm -"],
+    ),
+    (
+        "a line item",
+        lambda one: one.deals.lines(1).add(NewLine(one.products.product(1), Decimal(10), "EUR", Decimal(0), 1)),
+        ["orders BOOK#deal-lines#crm#1 0000000001", "orders TICKETS#deal-lines#crm#1 -"],
+    ),
+    (
+        "a sorted list",
+        ThreeTables.remember_a_list,
+        [
+            "orders BOOK#deals#crm 0000000002",
+            "orders DEAL#crm#13 -",
+            "orders SORTED#deals#crm#eb367e7b1016f425fc40f31197c40526 000000",
+        ],
+    ),
+    (
+        "a removed order",
+        lambda one: one.deals.remove(1),
+        ["orders HEAD#deals#crm -", "orders VOIDS#deals#crm 0000000000"],
+    ),
+    (
+        "a mail",
+        lambda one: one.outbox.send(Mail(order="training#1", number=1), 2, lambda: LETTER),
+        ["orders MAIL#training#1 0000000001"],
+    ),
+    (
+        "published events",
+        ThreeTables.publish_events,
+        ["orders EVENTS#training#1 -"],
+    ),
+    (
+        "a partner",
+        lambda one: Accounts(one.accounts).save_partner(PARTNER),
+        ["accounts PARTNER#northwind PARTNER"],
+    ),
+    (
+        "a contact",
+        lambda one: Accounts(one.accounts).save_contact(UK.id, "Ann@example.com", ANN),
+        ["accounts CONTACTS#0bb7a818-cecb-4c5a-9822-22e62f85589a ann@example.com"],
+    ),
+    (
+        "a signing key",
+        lambda one: Accounts(one.accounts).save_signing_key("k1", {"kty": "EC"}, added=NOW),
+        ["accounts SIGNING_KEYS k1"],
+    ),
+    (
+        "the signer",
+        lambda one: Accounts(one.accounts).set_signer("k1", "kms-id"),
+        ["accounts SIGNER -"],
+    ),
+    (
+        "a counted request",
+        lambda one: Accounts(one.accounts).count_request("token-id", 1_767_268_800),
+        ["accounts RATE#token-id 1767268800"],
+    ),
+    (
+        "a client",
+        lambda one: Clients(one.accounts, one.now).add(Client("c1", "granite", "u1", frozenset({"ecards"})), SECRET),
+        ["accounts CLIENT#c1 CLIENT"],
+    ),
+    (
+        "a wrong secret",
+        refuse_a_client,
+        ["accounts GUESSES#c1 1963632#all", "accounts GUESSES#c1 1963632#ba9cd56359633b42f4527cf457f9ba87"],
+    ),
+    (
+        "a reference token",
+        lambda one: ReferenceTokens(one.accounts).keep(TOKEN, "a JWT", NOW),
+        ["accounts TOKEN#9985b2e4b9b71b28ce59ea5ce77f0b11 -"],
+    ),
+    (
+        "a webhook",
+        lambda one: one.webhooks.register("northwind", "https://example.com/hook"),
+        ["accounts WEBHOOKS#northwind -", "accounts WEBHOOKS#northwind <id>"],
+    ),
+    (
+        "an event that is not taken",
+        ThreeTables.park_an_event,
+        [
+            "accounts DELIVERIES#northwind#<id> AT#training#1",
+            "accounts DELIVERIES#northwind#<id> PARKED#ab84b0a3-5947-57a9-96f1-0be7055e8e03",
+        ],
+    ),
+    (
+        "an event that is missed",
+        ThreeTables.miss_an_event,
+        ["accounts DELIVERIES#northwind#<id> MISSED#training#1"],
+    ),
+]
+
+
+def test_keys() -> None:
+    """Every write stands under the keys that earlier releases gave it."""
+    one, before = ThreeTables(), set[str]()
+    for name, write, expected in WRITES:
+        write(one)
+        keys = one.keys()
+        assert (name, expected) == (name, sorted(keys - before))
+        before = keys

@@ -1,0 +1,185 @@
+"""Numbers and texts that stored items were made with: a release that changed one would misread what is there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from decimal import Decimal
+
+import pytest
+
+from ordering.aws.dynamodb import ABSENT, Check, Item, Put, Table
+from ordering.book.orderbook import SEGMENT, OrderBook, segment_of
+from ordering.book.sorted_lists import ListRequest
+from ordering.clock import Deadline
+from ordering.deals.orders import DealOrders, NewLine
+from ordering.deals.products import DealProduct
+from ordering.ecards.certificates import Certificates, Stock
+from ordering.events.history import event_id
+from ordering.events.incoming_shapes import sealing_context
+from ordering.training.access_keys import AccessKeys
+from ordering.training.orders import find_order
+from ordering.webhooks.registrations import Webhooks
+from support.aws.memory import Memory
+from support.ecards import order_id
+from support.training import School
+
+NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+@dataclass
+class PlainSealer:
+    """Seals nothing, and keeps what it was to seal for."""
+
+    contexts: list[str] = field(default_factory=list)
+
+    def seal(self, plain: bytes, context: bytes) -> bytes:
+        self.contexts.append(context.decode())
+        return plain
+
+    def open(self, sealed: bytes, context: bytes) -> bytes:
+        self.contexts.append(context.decode())
+        return sealed
+
+
+@pytest.fixture
+def table() -> Table:
+    return Table(Memory(), "Table")
+
+
+def book_of(table: Table, head: Item, voids: dict[int, set[int]], live: list[int], void: list[int]) -> OrderBook:
+    """Write a settled book as it is stored, and return it."""
+    table.put(Put({"pk": "HEAD#b", "sk": "-", **head}))
+    table.put(Put({"pk": "TICKETS#b", "sk": "-", "issued": head["settled"], "at": "2026-01-01T12:00:00.000000Z"}))
+    for segment, positions in voids.items():
+        table.put(Put({"pk": "VOIDS#b", "sk": f"000000000{segment}", "positions": positions}))
+    for position in live:
+        table.put(Put({"pk": "BOOK#b", "sk": f"{position:010}", "order": position}))
+    for position in void:
+        table.put(Put({"pk": "BOOK#b", "sk": f"{position:010}", "void": True}))
+    return OrderBook(table, "b", removals=True)
+
+
+@pytest.mark.parametrize(
+    ("position", "segment"), [(1, 0), (999, 0), (1_000, 0), (1_001, 1), (2_000, 1), (2_001, 2), (1_000_000, 999)]
+)
+def test_segments(position: int, segment: int) -> None:
+    """A segment counts the voids of 1,000 positions, the first of which is 1."""
+    assert (SEGMENT, segment) == (1_000, segment_of(position))
+
+
+def test_voids_are_counted_by_segment(table: Table) -> None:
+    """The void at position 1,000 is counted in segment 0, the one at 1,001 in segment 1."""
+    book = book_of(table, {"settled": 1_002}, {}, [1_000, 1_001, 1_002], [])
+    book.remove(1_000)
+    book.remove(1_001)
+
+    assert table.get(("HEAD#b", "-")) == {"pk": "HEAD#b", "sk": "-", "settled": 1_002, "voids0": 1, "voids1": 1}
+    assert [item["positions"] for item in table.query("VOIDS#b", "0", "9")] == [{1_000}, {1_001}]
+
+
+def test_stored_segments_are_read(table: Table) -> None:
+    """Ranks lead to positions by the counts and segments that are stored, on both sides of a segment's end."""
+    head, voids = {"settled": 1_004, "voids0": 1, "voids1": 1}, {0: {1_000}, 1: {1_002}}
+    book = book_of(table, head, voids, [999, 1_001, 1_003, 1_004], [1_000, 1_002])
+
+    pages = [book.page(rank, 1) for rank in range(998, 1_002)]
+
+    assert [page.total for page in pages] == [1_002] * 4
+    assert [entry["order"] for page in pages for entry in page.entries] == [999, 1_001, 1_003, 1_004]
+
+
+def test_positions_are_padded() -> None:
+    """A position has ten digits in its key, so that keys sort as positions do."""
+    assert OrderBook(Table(Memory(), "Table"), "b").entry_key(42) == ("BOOK#b", "0000000042")
+
+
+def test_a_seat_s_key_is_found_in_its_pack(table: Table) -> None:
+    """The key of a seat is the 25 characters of its rank in the pack of its hundred."""
+    packs = ["".join(f"{seat:025}" for seat in range(first, first + 100)) for first in (0, 100)]
+    for number, pack in enumerate(packs):
+        table.put(Put({"pk": "KEYS#training#7", "sk": f"00000{number}", "keys": pack.encode()}))
+    keys = AccessKeys(table, "training#7", [150, 50], PlainSealer())
+
+    assert [one.key for one in keys.page(99, 2)] == ["00000-00000-00000-00000-00099", "00000-00000-00000-00000-00100"]
+    assert [(one.line, one.seat, one.key[-3:]) for one in keys.page(149, 2)] == [(1, 150, "149"), (2, 1, "150")]
+
+
+@pytest.mark.parametrize("size", [1, 1_000, 2**20])
+def test_lines_are_read_however_they_are_packed(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    """Lines of an order are read in their order whatever a pack's size was when they were written."""
+    monkeypatch.setattr("ordering.training.orders.PACK", size)
+    school = School()
+    order = school.place(*range(1, 21))
+    found = find_order(Table(school.send, "OrdersTable"), order)
+
+    assert found
+    assert [(number, number) for number in range(1, 21)] == [(line.number, line.quantity) for line in found[1]]
+
+
+@pytest.mark.parametrize(
+    ("order", "index", "expected"),
+    [
+        ("training#7", 0, "e0ce3e10-c594-5e6f-8a2c-f3607774bc68"),
+        (f"ecards#granite#{order_id(1)}", 1, "6a7c12ff-b818-5d14-9999-0e21b691b880"),
+    ],
+)
+def test_event_ids(order: str, index: int, expected: str) -> None:
+    """An event has the id that consumers have seen it under before."""
+    assert event_id(order, index) == expected
+
+
+def test_ids_of_line_items(table: Table) -> None:
+    """A line item's id is its order's id times a million, and its position; another order's id has no position."""
+    orders = DealOrders(table, "crm", lambda: NOW)
+    product = DealProduct(id=1, name="Licence", created=NOW, updated=NOW)
+    for order in (1, 2):
+        orders.place(order, Decimal(0))
+        for _ in range(2):
+            orders.lines(order).add(NewLine(product, Decimal(10), "EUR", Decimal(0), 1))
+    lines = orders.lines(2)
+
+    assert [line.id for line in lines.part(ListRequest(0, 9), "reader").items] == [2_000_001, 2_000_002]
+    assert (lines.position(2_000_002), lines.position(1_000_002)) == (2, 0)
+
+
+def issue_keys(table: Table, sealer: PlainSealer) -> None:
+    AccessKeys(table, "training#7", [101], sealer).issue(Check(("pk", "sk"), ABSENT), Deadline.after(60))
+
+
+def load_certificates(table: Table, sealer: PlainSealer) -> None:
+    Certificates(table, sealer).load(Stock(1, "100 ₽"), "b1", ["code"])
+
+
+def open_certificates(table: Table, sealer: PlainSealer) -> None:
+    table.put(Put({"pk": "CERTIFICATES#1#100 ₽", "sk": "0000000001", "code": b"code"}))
+    Certificates(table, sealer).open(Stock(1, "100 ₽"), ((1, 1),))
+
+
+def register_a_webhook(table: Table, sealer: PlainSealer) -> None:
+    webhook, _ = Webhooks(table, sealer).register("northwind", "https://example.com/hook")
+    sealer.contexts[:] = [context.replace(webhook.id, "<id>") for context in sealer.contexts]
+
+
+@pytest.mark.parametrize(
+    ("act", "contexts"),
+    [
+        (issue_keys, ["KEYS#training#7/000000", "KEYS#training#7/000001"]),
+        (load_certificates, ["LOADS#1#100 ₽/b1", "LOADS#1#100 ₽/b1", "CERTIFICATES#1#100 ₽/0000000001"]),
+        (open_certificates, ["CERTIFICATES#1#100 ₽/0000000001"]),
+        (register_a_webhook, ["WEBHOOKS#northwind/<id>"]),
+    ],
+    ids=lambda one: getattr(one, "__name__", ""),
+)
+def test_sealing_contexts(table: Table, act: Callable[[Table, PlainSealer], None], contexts: list[str]) -> None:
+    """What is sealed is sealed for its item's key, and opens for that only."""
+    sealer = PlainSealer()
+    act(table, sealer)
+
+    assert sealer.contexts == contexts
+
+
+def test_sealing_context_of_incoming_codes() -> None:
+    """Producers seal the codes of a batch for the event's type, the card, its face value and the batch."""
+    assert sealing_context(1, "100 ₽", "b1").decode() == "ordering.stock.loaded\n1\n100 ₽\nb1"
