@@ -1,0 +1,31 @@
+"""The line that each request leaves in the log: enough to find it by, and nothing that its caller wrote."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import pytest
+
+from support.gateway import Client
+from support.orders import new_order, target
+
+
+def lines(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
+    return [vars(record) for record in caplog.records if record.message == "request"]
+
+
+def test_the_route_is_logged_and_not_the_path(client: Client, caplog: pytest.LogCaptureFixture) -> None:
+    """A request is logged by its route, so that neither ids nor whatever else stands in its path are in the log."""
+    with caplog.at_level(logging.INFO, "ordering"):
+        client.get(target("orders/4711"))
+        client.get(target("orders/hush%20hush/items"))
+        client.post(target("orders"), new_order())
+    logged = lines(caplog)
+
+    assert [(line["route"], line["status"]) for line in logged] == [
+        ("GET /api/v2/orders/{orderId}", 404),
+        ("GET /api/v2/orders/{orderId}/items", 404),
+        ("POST /api/v2/orders", 201),
+    ]
+    assert not any(word in str(line) for line in logged for word in ("4711", "hush", "businessUnitId"))

@@ -1,0 +1,141 @@
+"""Webhooks without a network: which of them are notified, and how often and when an event is tried again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from ordering.aws.dynamodb import Table
+from ordering.aws.kms import EnvelopeSealer
+from ordering.webhooks.delivery import Deliverer, Message
+from ordering.webhooks.registrations import Webhook, Webhooks, announcer
+from support.aws.kms import MemoryKms
+from support.aws.memory import Memory
+from support.partners import CALLER
+from support.training import School
+
+START = datetime(2026, 1, 1, 12, tzinfo=UTC)
+PARTNER = CALLER.partner
+NEW, COMPLETED = "ordering.training_order.new", "ordering.training_order.completed"
+
+
+@dataclass
+class Receiver:
+    """A webhook of a partner that has an order, and the queue of its messages, which are handled when they are due."""
+
+    status: int = 500
+    spread: float = 0.5
+    now: datetime = START
+    posted: list[datetime] = field(default_factory=list)
+    queue: list[Message] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        school = School(Memory(), now=lambda: self.now)
+        self.order = f"training#{school.place(1)}"
+        accounts = Table(school.send, "AccountsTable")
+        self.webhooks = Webhooks(accounts, EnvelopeSealer(MemoryKms(), "alias/Key"), now=lambda: self.now)
+        self.deliverer = Deliverer(
+            Table(school.send, "OrdersTable"),
+            accounts,
+            self.webhooks,
+            self._post,
+            lambda body, _: self.queue.append(Message.from_text(body)),
+            now=lambda: self.now,
+            spread=lambda: self.spread,
+        )
+
+    def _post(self, *_: object) -> int:
+        self.posted.append(self.now)
+        return self.status
+
+    def register(self, *types: str) -> Webhook:
+        return self.webhooks.register(PARTNER, "https://example.com/hook", types)[0]
+
+    def run(self) -> None:
+        """Handle each message when it is due, up to a hundred."""
+        for _ in range(100):
+            if not self.queue:
+                return
+            message = self.queue.pop(0)
+            # A microsecond later, because Unix time as a float may have been rounded down.
+            self.now = max(self.now, datetime.fromtimestamp(message.due, UTC) + timedelta(microseconds=1))
+            self.deliverer.handle(message.to_text())
+
+    def park(self, webhook: Webhook) -> str:
+        """Let the order's event be tried until it is parked; returns its id."""
+        self.deliverer.signal(PARTNER, webhook.id, self.order)
+        self.run()
+        self.posted.clear()
+        (parked,) = self.deliverer.parked(PARTNER, webhook.id, 10)
+        return parked.event
+
+
+@pytest.fixture
+def receiver() -> Receiver:
+    return Receiver()
+
+
+@pytest.mark.parametrize("wanted", [[], [NEW], [COMPLETED], [NEW, COMPLETED]])
+def test_notified_of_one_type_among_several(receiver: Receiver, wanted: list[str]) -> None:
+    """A webhook is notified if it wants one of the events that happened together, not only if it wants all."""
+    webhook = receiver.register(*wanted)
+    announcer(receiver.webhooks, receiver.deliverer.signal)(PARTNER, "training#7", {NEW: START, COMPLETED: START})
+
+    assert receiver.queue == [Message(PARTNER, webhook.id, "training#7")]
+
+
+def test_not_notified_of_other_types(receiver: Receiver) -> None:
+    """A webhook is not notified if it wants none of the events."""
+    receiver.register(COMPLETED)
+    announcer(receiver.webhooks, receiver.deliverer.signal)(PARTNER, "training#7", {NEW: START})
+
+    assert receiver.queue == []
+
+
+def test_a_replay_is_tried_ten_times(receiver: Receiver) -> None:
+    """A replayed event that is never taken is tried ten times, then parked again with the time of the last try."""
+    webhook = receiver.register()
+    event = receiver.park(webhook)
+    receiver.deliverer.replay(PARTNER, webhook.id, event)
+    receiver.run()
+
+    assert len(receiver.posted) == 10
+    assert receiver.queue == []
+    assert [(event, receiver.now)] == [
+        (one.event, one.at) for one in receiver.deliverer.parked(PARTNER, webhook.id, 10)
+    ]
+
+
+def test_a_replay_that_is_gone_disables(receiver: Receiver) -> None:
+    """A webhook that answers 410 to a replayed event is disabled; the event is not tried again, and stays parked."""
+    webhook = receiver.register()
+    event = receiver.park(webhook)
+    receiver.status = 410
+    receiver.deliverer.replay(PARTNER, webhook.id, event)
+    receiver.run()
+
+    assert receiver.webhooks.get(PARTNER, webhook.id).disabled == "It answered 410."
+    assert (len(receiver.posted), receiver.queue) == (1, [])
+    assert [event] == [one.event for one in receiver.deliverer.parked(PARTNER, webhook.id, 10)]
+
+
+@pytest.mark.parametrize(
+    ("spread", "first", "last"),
+    [
+        (0.0, 7.2, timedelta(hours=19, minutes=40, seconds=55)),
+        (0.5, 8.0, timedelta(hours=21, minutes=52, seconds=8)),
+        (1.0, 8.8, timedelta(hours=24, minutes=3, seconds=21)),
+    ],
+)
+def test_pauses_are_shorter_or_longer(receiver: Receiver, spread: float, first: float, last: timedelta) -> None:
+    """Jitter makes a pause up to a tenth shorter or longer, so ten tries take 20 to 24 hours, about."""
+    receiver.spread = spread
+    webhook = receiver.register()
+    receiver.deliverer.signal(PARTNER, webhook.id, receiver.order)
+    receiver.run()
+
+    assert len(receiver.posted) == 10
+    assert (receiver.posted[1] - START).total_seconds() == pytest.approx(first, abs=0.001)
+    assert (receiver.posted[-1] - START).total_seconds() == pytest.approx(last.total_seconds(), abs=1)
