@@ -195,9 +195,9 @@ def test_what_is_given_up_is_kept_and_told(queue: str) -> None:
 @pytest.mark.parametrize(
     ("queue", "row"),
     [
-        ("LaterQueue", "| an item that was put aside | every {minutes} minutes | {hours} hours |"),
+        ("LaterQueue", "| an item that was deferred | every {minutes} minutes | {hours} hours |"),
         ("MailQueue", "| a mail | every {minutes} minutes; "),
-        ("IncomingQueue", "| an event that came in | every {minutes} minutes | {hours} hours |"),
+        ("IncomingQueue", "| an incoming event | every {minutes} minutes | {hours} hours |"),
     ],
 )
 def test_the_page_of_operations(queue: str, row: str) -> None:
