@@ -289,7 +289,7 @@ class Case:
 
 
 CASES = {
-    "one issuer whose answers are lost": Case([issues()], mishaps=3),
+    "one issuer whose responses are lost": Case([issues()], mishaps=3),
     "two issuers": Case([issues(), issues()]),
     "two issuers of several packs": Case([issues(), issues()], mishaps=2, at_once=2),
     "three issuers": Case([issues(), issues(), issues()], mishaps=0, at_once=2),

@@ -505,7 +505,7 @@ CASES = {
     "a hand-over and a cancellation": Case([hands_over("a", 2), cancels("a")], READY),
     "one load twice": Case([loads(HUNDRED, "l1", 1), loads(HUNDRED, "l1", 1)], PARKED, mishaps=0),
     "two loads": Case([loads(HUNDRED, "l1", 1), loads(HUNDRED, "l2", 1)], BOTH_PAID, mishaps=0),
-    "a load whose answers are lost": Case([loads(HUNDRED, "l1", 1)], PARKED, mishaps=2),
+    "a load whose responses are lost": Case([loads(HUNDRED, "l1", 1)], PARKED, mishaps=2),
 }
 
 
@@ -602,7 +602,7 @@ MUTANTS: dict[str, tuple[str, Patch]] = {
     "cancels and waits on": ("a parked order cancelled and a load", (ecard_orders, "unpark", nothing)),
     "parks without a look at the stock": ("an order parked and a load", (StockLevel, "unchanged", checks_nothing)),
     "takes what is taken": ("two orders, certificates for one", (StockLevel, "_as_read", takes_whatever_stands)),
-    "frees before it writes": ("a load whose answers are lost", (Certificates, "load", publishes_first)),
+    "frees before it writes": ("a load whose responses are lost", (Certificates, "load", publishes_first)),
     "reserves nothing": ("two loads", (Certificates, "_reserve", loads_behind_the_last)),
 }
 

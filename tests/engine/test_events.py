@@ -435,7 +435,7 @@ CASES = {
     "parked while the order moves on": Case(
         [works(0, 2), moves_and_signals(1, 2)], partial(hooked, {1: 1}, signals=1, hook_fails=2)
     ),
-    "a delivery whose answers are lost": Case([works(0, 3)], partial(hooked, {1: 2}, signals=1, hook_fails=1)),
+    "a delivery whose responses are lost": Case([works(0, 3)], partial(hooked, {1: 2}, signals=1, hook_fails=1)),
 }
 
 
@@ -520,7 +520,7 @@ MUTANTS: dict[str, tuple[str, list[tuple[Any, str, Any]]]] = {
         "failing while the order moves on",
         [(Deliverer, "_go_on", looks_once), (Deliverer, "_move", stops_after)],
     ),
-    "no next try": ("a delivery whose answers are lost", [(Deliverer, "_queue", forgets_the_next_try)]),
+    "no next try": ("a delivery whose responses are lost", [(Deliverer, "_queue", forgets_the_next_try)]),
     "the position moves anyhow": ("one message twice", [(Deliverer, "_move", delivers_anyhow)]),
 }
 

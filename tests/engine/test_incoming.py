@@ -308,15 +308,15 @@ CASES = {
     "a payment and a create": Case([payment("p", 100)], [creates(A)]),
     "one batch twice": Case([stock("b", "x")] * 2, found=PARKED, mishaps=0),
     "one batch, other codes": Case([stock("b", "x"), stock("b", "y")], found=PARKED, mishaps=0),
-    "a batch whose answers are lost": Case([stock("b", "x")], found=PARKED, mishaps=2),
+    "a batch whose responses are lost": Case([stock("b", "x")], found=PARKED, mishaps=2),
     "one cancellation twice": Case([cancellation(A)] * 2, found=READY),
     "a cancellation and a payment": Case([cancellation(A), payment("p", 100)], found=[creates(A), creates(B)]),
     "a cancellation and the order's creation": Case([cancellation(A)] * 2, [creates(A)], [tops_up("t0", 100)]),
     "a cancellation and a batch": Case([cancellation(A), stock("b", "x")], found=PARKED, mishaps=0),
     "a cancellation and a hand-over": Case([cancellation(A)], [hands_over(A, 3)], READY),
-    "one course's cancellation twice": course([COURSE_CANCELLATION] * 2),
-    "a course's cancellation and its keys": course([COURSE_CANCELLATION], [issues()]),
-    "a course's cancellation twice and its keys": course([COURSE_CANCELLATION] * 2, [issues()], mishaps=0),
+    "one training order's cancellation twice": course([COURSE_CANCELLATION] * 2),
+    "a training order's cancellation and its keys": course([COURSE_CANCELLATION], [issues()]),
+    "a training order's cancellation twice and its keys": course([COURSE_CANCELLATION] * 2, [issues()], mishaps=0),
 }
 
 
@@ -379,14 +379,14 @@ MUTANTS: dict[str, tuple[str, Patch]] = {
     "a payment has another name each time": ("one payment twice", (Incoming, "_receive", pays_under_another_name)),
     "a payment pays for nothing": ("one payment twice", (Incoming, "_receive", tops_up_only)),
     "another amount is as good": ("one operation, two amounts", (Incoming, "_receive", overlooks_the_amount)),
-    "a batch moves on nobody": ("a batch whose answers are lost", (Incoming, "_load", loads_and_looks_away)),
+    "a batch moves on nobody": ("a batch whose responses are lost", (Incoming, "_load", loads_and_looks_away)),
     "whatever is in the way is refused": ("one cancellation twice", (incoming, "_cancel_once", refuses_every_conflict)),
     "whatever is in the way is done": (
         "a cancellation and a payment",
         (incoming, "_cancel_once", overlooks_conflicts),
     ),
     "a course in the way is done": (
-        "a course's cancellation and its keys",
+        "a training order's cancellation and its keys",
         (incoming, "_cancel_once", overlooks_conflicts),
     ),
     "what is not there is done": (

@@ -550,37 +550,37 @@ class Case:
 
 one_mail = partial(shop, 2)
 CASES = {
-    "one postman whose answers are lost": Case([delivers()], mishaps=2),
+    "one mailer whose responses are lost": Case([delivers()], mishaps=2),
     "one message twice": Case([delivers(), delivers()], one_mail, mishaps=0),
-    "one message twice, an answer lost": Case([delivers(), delivers()], one_mail),
+    "one message twice, a response lost": Case([delivers(), delivers()], one_mail),
     "one message twice, and time passes": Case([delivers(), delivers()], one_mail, mishaps=0, passes=1),
-    "a postman and what SES tells": Case([delivers(times=2), tells()], one_mail),
-    "two postmen and what SES tells": Case([delivers(), delivers(), tells(1, "Bounce")], one_mail, mishaps=0),
-    "a postman and SES rejecting what it took": Case([delivers(), tells(1, "Reject")], one_mail),
-    "a postman and a cancellation": Case([delivers(), cancels()], one_mail),
-    "a postman of two mails and a cancellation": Case([delivers(), cancels()], mishaps=0),
-    "two postmen and a cancellation": Case([delivers(), delivers(), cancels()], one_mail, mishaps=0),
-    "a postman, a cancellation, and time passes": Case([delivers(times=2), cancels()], one_mail, passes=1),
+    "a mailer and SES's events": Case([delivers(times=2), tells()], one_mail),
+    "two mailers and SES's events": Case([delivers(), delivers(), tells(1, "Bounce")], one_mail, mishaps=0),
+    "a mailer and SES rejecting an accepted mail": Case([delivers(), tells(1, "Reject")], one_mail),
+    "a mailer and a cancellation": Case([delivers(), cancels()], one_mail),
+    "a mailer of two mails and a cancellation": Case([delivers(), cancels()], mishaps=0),
+    "two mailers and a cancellation": Case([delivers(), delivers(), cancels()], one_mail, mishaps=0),
+    "a mailer, a cancellation, and time passes": Case([delivers(times=2), cancels()], one_mail, passes=1),
     "a refusal": Case([delivers(), delivers()], partial(shop, 2, REFUSES), mishaps=0),
     "a refusal of the second mail": Case([delivers(times=2)], partial(shop, 3, "", REFUSES)),
     "a refusal and a cancellation": Case([delivers(), cancels()], partial(shop, 2, REFUSES)),
-    "a refusal after what may be out": Case([delivers(times=2), cancels()], partial(shop, 2, "", REFUSES), passes=1),
-    "turned away": Case([delivers(times=2), delivers()], partial(shop, 2, TURNS_AWAY), mishaps=0),
-    "turned away and a cancellation": Case([delivers(times=2), cancels()], partial(shop, 2, TURNS_AWAY)),
-    "a refusal, a wish and a cancellation": Case(
+    "a refusal after an unknown outcome": Case([delivers(times=2), cancels()], partial(shop, 2, "", REFUSES), passes=1),
+    "not accepted": Case([delivers(times=2), delivers()], partial(shop, 2, TURNS_AWAY), mishaps=0),
+    "not accepted and a cancellation": Case([delivers(times=2), cancels()], partial(shop, 2, TURNS_AWAY)),
+    "a refusal, a resend and a cancellation": Case(
         [delivers(), wishes(), cancels()], partial(shop, 2, REFUSES), mishaps=0
     ),
-    "a wish after what may be out, and a cancellation": Case([wishes(), cancels()], refused_but_out),
-    "a mail once more and a cancellation": Case(
+    "a resend after an unknown outcome, and a cancellation": Case([wishes(), cancels()], refused_but_out),
+    "a forced resend and a cancellation": Case(
         [wishes(force=True), delivers(), cancels()], partial(shop, 2, handed=True), mishaps=0
     ),
-    "a postman and a hand-over by hand": Case([delivers(), hands_over(1)], by_hand=True),
-    "keys, one postman whose answers are lost": Case([delivers(TRAINING)], school, mishaps=3),
+    "a mailer and a hand-over by hand": Case([delivers(), hands_over(1)], by_hand=True),
+    "keys, one mailer whose responses are lost": Case([delivers(TRAINING)], school, mishaps=3),
     "keys, one message twice": Case([delivers(TRAINING), delivers(TRAINING)], school),
     "keys, one message twice, and time passes": Case([delivers(TRAINING), delivers(TRAINING)], school, passes=1),
-    "keys, what SES tells": Case([delivers(TRAINING, 2), tells(1, "Send", "Bounce")], school),
-    "keys, a refusal and a wish": Case([delivers(TRAINING), wishes(TRAINING)], partial(school, REFUSES)),
-    "keys, once more": Case([wishes(TRAINING, force=True), delivers(TRAINING)], partial(school, handed=True)),
+    "keys, SES's events": Case([delivers(TRAINING, 2), tells(1, "Send", "Bounce")], school),
+    "keys, a refusal and a resend": Case([delivers(TRAINING), wishes(TRAINING)], partial(school, REFUSES)),
+    "keys, a forced resend": Case([wishes(TRAINING, force=True), delivers(TRAINING)], partial(school, handed=True)),
 }
 
 
@@ -679,31 +679,31 @@ def opens_others(self: EcardOrder, first: int, count: int, chosen: Any = EcardOr
 
 
 MUTANTS: dict[str, tuple[str, tuple[Any, str, Any]]] = {
-    "cancels what is on its way": ("a postman and a cancellation", (EcardOrders, "cancel", returns_what_is_on_its_way)),
+    "cancels what is on its way": ("a mailer and a cancellation", (EcardOrders, "cancel", returns_what_is_on_its_way)),
     "sends whatever the order is": (
-        "two postmen and a cancellation",
+        "two mailers and a cancellation",
         (Outbox, "send", sends_whatever_the_order_is),
     ),
     "takes back whatever the mail is": (
-        "a refusal, a wish and a cancellation",
+        "a refusal, a resend and a cancellation",
         (Outbox, "as_read", anything),
     ),
     "sends again at once": ("one message twice", (Outbox, "silence", no_silence)),
-    "takes no answer for no": ("one postman whose answers are lost", (Ses, "send", takes_no_answer_for_no)),
+    "takes no answer for no": ("one mailer whose responses are lost", (Ses, "send", takes_no_answer_for_no)),
     "forgets attempts that may be out": (
-        "a refusal after what may be out",
+        "a refusal after an unknown outcome",
         (Mail, "unsent", property(looks_at_the_state_only)),
     ),
     "claims what is claimed": ("one message twice", (mails, "_unchanged", claims_anyhow)),
     "hands over without a mail": ("one message twice", (Mailing, "_send", hands_over_first)),
     "never takes back": ("a refusal", (Mailing, "_give_up", never_takes_back)),
     "a wish forgets what was": (
-        "a wish after what may be out, and a cancellation",
+        "a resend after an unknown outcome, and a cancellation",
         (Mail, "wished", forgets_what_was_before),
     ),
-    "believes nobody": ("a postman and what SES tells", (Mail, "told", believes_the_mark_only)),
+    "believes nobody": ("a mailer and SES's events", (Mail, "told", believes_the_mark_only)),
     "looks once at a refusal": ("a refusal", (Mailing, "_next_step", looks_once)),
-    "mails others than it says": ("one postman whose answers are lost", (EcardOrder, "certificates", opens_others)),
+    "mails others than it says": ("one mailer whose responses are lost", (EcardOrder, "certificates", opens_others)),
 }
 
 
