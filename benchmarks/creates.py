@@ -198,23 +198,22 @@ def run() -> Section:
 _COLUMNS = ("writers", "<design", "creates/s", "p50 ms", "p99 ms", "rate, ours ÷ its", "p99, ours ÷ its")
 
 _EXPLANATION = f"""
-The same order of one line, placed by threads that each go on {AWAY * 1000:.0f} ms (on average) after their answer.
+The same order of one line, placed by threads that each pause {AWAY * 1000:.0f} ms (on average) after a response.
 
 - *Order book*: a ticket, then one transaction. Orders exactly once, page numbers, exact total.
-- *Counter*: the total is kept by an `ADD` inside the transaction; no positions. What conflicts is tried again with full
+- *Counter*: an `ADD` inside the transaction counts the total; no positions. Conflicts are retried with full
   jitter, the longest pause doubling from {RETRY_FIRST * 1000:.0f} to {RETRY_LONGEST * 1000:.0f} ms, the best of several
-  that were tried.
-- *Powertools*: its idempotency around one put. No positions, no total, and a crash in between runs a key twice: it
-  shows what the promises cost, not an alternative to them.
+  settings.
+- *Powertools*: its idempotency around one put. No positions, no total, and a crash in between runs a key twice. It
+  shows the cost of the promises, and is not an alternative.
 
 The modelled service takes {TYPICAL.read * 1000:.0f} ms for a read, {TYPICAL.write * 1000:.0f} ms for a plain write or a
-refusal and {TYPICAL.transaction * 1000:.0f} ms for a transaction, and refuses what would write an item that is in one,
-as DynamoDB does. Its partitions take any number of writes; DynamoDB's take 1,000 units a second, of which an entry
-costs 2. So 500 creates a second are what one book sustains there, and higher rates here say only that creates do not
-wait for each other.
+refusal and {TYPICAL.transaction * 1000:.0f} ms for a transaction, and refuses writes of an item that is in one, as
+DynamoDB does. Its partitions take any number of writes. DynamoDB's take 1,000 units a second, of which an entry costs
+2, so one book sustains 500 creates a second there. Higher rates here only show that creates do not wait for each other.
 
 The embedded engine is one process that carries out one call after the other, so nothing conflicts there, and the rates
-are what it can do.
+are the engine's limit.
 """
 
 

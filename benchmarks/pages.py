@@ -100,11 +100,11 @@ _TITLE = f"One page of {SIZE} out of {HELD:,} orders"
 _COLUMNS = ("page", "<way", "calls", "read units", "ms", "units, its ÷ ours", "time, its ÷ ours")
 _EXPLANATION = f"""
 A book of {HELD:,} orders. *Order book*: page and exact total, strongly consistent. *Walk*: queries from the first
-order on, in the largest steps that DynamoDB takes (1 MB), eventually consistent at half the price. *Walk by page*: the
-same by cursors of {SIZE} orders. *COUNT*: the total, to be added to either walk for what the order book answers.
+order on, in the largest steps that DynamoDB allows (1 MB), eventually consistent at half the price. *Walk by page*: the
+same by cursors of {SIZE} orders. *COUNT*: the total; add it to either walk for the same result as the order book's.
 
 Measured on the modelled service, which charges as DynamoDB documents and answers any read after
-{TYPICAL.read * 1000:.0f} ms; a full megabyte takes the real one longer, so the walk's times are too good.
+{TYPICAL.read * 1000:.0f} ms. DynamoDB needs longer for a full megabyte, so the walk's times are too good.
 """
 
 

@@ -12,9 +12,8 @@ from rich.table import Table as RichTable
 _PREFACE = """\
 # Benchmarks
 
-What the design buys, against what a competent team would do instead, each pair measured in one run. `make bench` runs
-everything and writes this page; the command under a heading makes its part again. Times depend on the machine and on
-what else it does, ratios much less.
+Each design of ours beside the usual alternative, measured in one run. `make bench` runs everything and writes this
+page; the command under a heading repeats its part. Times depend on the machine and its load, ratios much less.
 """
 
 

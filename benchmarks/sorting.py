@@ -137,14 +137,14 @@ _COLUMNS = (
 _ALL = "The whole list, page after page, in read units"
 _SUMS = ("<sort_by", "per page", "pages", "ours", "its", "its ÷ ours")
 _EXPLANATION = f"""
-An account of {HELD:,} deal orders. *Ours*: strongly consistent. By id a page is read where it stands; in any other
+An account of {HELD:,} deal orders. *Ours*: strongly consistent. By id a page is one read, wherever it is. In any other
 order the first page reads and sorts everything and remembers the sequence for a minute, and a further page reads the
 orders that it shows. *Its*, the reference: eventually consistent, at half the price. By id it walks to the page from
 that end of the list; in any other order it reads and sorts everything for each page.
 
-Reads and writes are in capacity units; where they are compared, a write unit counts as {WRITE} read units, which is
-what it costs on demand. Measured on the modelled service, which charges as DynamoDB documents and answers any read
-after {TYPICAL.read * 1000:.0f} ms; a full megabyte takes the real one longer, so the reference's times are too good.
+Reads and writes are in capacity units. In comparisons a write unit counts as {WRITE} read units, the ratio of their
+on-demand prices. Measured on the modelled service, which charges as DynamoDB documents and answers any read
+after {TYPICAL.read * 1000:.0f} ms; DynamoDB needs longer for a full megabyte, so the reference's times are too good.
 The last table adds up the pages of a list that is read whole within the minute.
 """
 
