@@ -22,14 +22,14 @@ def create_deal_line_item(
     """Add a product to an order, with what the product is called and costs now."""
     lines = app.services.deal_orders(unit, call.deadline).lines(deals.id_in_path("order", order_id))
     product = app.services.deal_products(unit, call.deadline).find(body.data.product_id)
-    return deals.line_item(lines.add(deals.new_line(body.data, product)))
+    return deals.line_item_envelope(lines.add(deals.new_line(body.data, product)))
 
 
 @app.get("/v2/orders/<order_id>/line_items/<id>", summary="Retrieve a single line item", tags=["Deal line items"])
 def get_deal_line_item(call: Call, unit: str, order_id: str, id: str) -> deals.OneLineItem:
     """One line item of an order."""
     lines = app.services.deal_orders(unit, call.deadline).lines(deals.id_in_path("order", order_id))
-    return deals.line_item(lines.line(deals.line_item_id_in_path(id)))
+    return deals.line_item_envelope(lines.line(deals.line_item_id_in_path(id)))
 
 
 @app.delete(

@@ -19,14 +19,14 @@ def list_deal_orders(call: Call, unit: str, query: deals.OrderQuery) -> deals.Or
 def create_deal_order(call: Call, unit: str, body: deals.Envelope[deals.NewDealOrder]) -> deals.OneOrder:
     """Create the order of a deal, which can have one."""
     new = body.data
-    return deals.order(app.services.deal_orders(unit, call.deadline).place(new.deal_id, new.discount))
+    return deals.order_envelope(app.services.deal_orders(unit, call.deadline).place(new.deal_id, new.discount))
 
 
 @app.get("/v2/orders/<id>", summary="Retrieve a single order", tags=["Deal orders"])
 def get_deal_order(call: Call, unit: str, id: str) -> deals.OneOrder:
     """One order of the account."""
     order_id = deals.id_in_path("order", id)
-    return deals.order(app.services.deal_orders(unit, call.deadline).order(order_id))
+    return deals.order_envelope(app.services.deal_orders(unit, call.deadline).order(order_id))
 
 
 @app.put("/v2/orders/<id>", summary="Update an order", tags=["Deal orders"])
@@ -38,7 +38,7 @@ def update_deal_order(
 ) -> deals.OneOrder:
     """Change an order; what is not sent stays as it is."""
     order_id = deals.id_in_path("order", id)
-    return deals.order(app.services.deal_orders(unit, call.deadline).change(order_id, body.data.discount))
+    return deals.order_envelope(app.services.deal_orders(unit, call.deadline).change(order_id, body.data.discount))
 
 
 @app.delete("/v2/orders/<id>", summary="Delete an order", tags=["Deal orders"], status_code=204)

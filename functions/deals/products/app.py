@@ -20,14 +20,14 @@ def list_deal_products(call: Call, unit: str, query: deals.ProductQuery) -> deal
 def create_deal_product(call: Call, unit: str, body: deals.Envelope[deals.NewProductAttributes]) -> deals.OneProduct:
     """Add a product."""
     new = NewProduct(**body.data.given())
-    return deals.product(app.services.deal_products(unit, call.deadline).add(new))
+    return deals.product_envelope(app.services.deal_products(unit, call.deadline).add(new))
 
 
 @app.get("/v2/products/<id>", summary="Retrieve a single product", tags=["Deal products"])
 def get_deal_product(call: Call, unit: str, id: str) -> deals.OneProduct:
     """One product of the account."""
     product_id = deals.id_in_path("product", id)
-    return deals.product(app.services.deal_products(unit, call.deadline).product(product_id))
+    return deals.product_envelope(app.services.deal_products(unit, call.deadline).product(product_id))
 
 
 @app.put("/v2/products/<id>", summary="Update a product", tags=["Deal products"])
@@ -39,7 +39,7 @@ def update_deal_product(
 ) -> deals.OneProduct:
     """Change a product; what is not sent stays as it is, prices are replaced as a whole."""
     product_id = deals.id_in_path("product", id)
-    return deals.product(app.services.deal_products(unit, call.deadline).change(product_id, body.data.given()))
+    return deals.product_envelope(app.services.deal_products(unit, call.deadline).change(product_id, body.data.given()))
 
 
 @app.delete("/v2/products/<id>", summary="Delete a product", tags=["Deal products"], status_code=204)

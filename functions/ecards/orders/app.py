@@ -13,7 +13,7 @@ app = Api(ecards.CONTRACT, wiring.from_environment)
 def list_ecard_orders(call: Call, unit: Company, query: ecards.PageQuery) -> ecards.EcardOrderList:
     """A page of the company's orders, newest first, 20 on a page."""
     listing = app.services.ecard_orders(unit.id, call.deadline).page(query.first, ecards.PAGE_SIZE)
-    return ecards.order_list(query, listing)
+    return ecards.ecard_order_list(query, listing)
 
 
 @app.post("/v1/orders", summary="Create order", tags=["E-card orders"])
@@ -31,14 +31,14 @@ def create_ecard_order(call: Call, unit: Company, body: ecards.NewEcardOrder) ->
 @app.get("/v1/orders/<order_id>", summary="Get order details", tags=["E-card orders"])
 def get_ecard_order(call: Call, unit: Company, order_id: str) -> ecards.EcardOrderDetails:
     """One order of the company, with what was ordered and how far it has come."""
-    found = ecards.order_id_in_path(order_id)
+    found = ecards.ecard_order_id_in_path(order_id)
     return ecards.details(app.services.ecard_orders(unit.id, call.deadline).order(found))
 
 
 @app.get("/v1/orders/<order_id>/status", summary="Get order status", tags=["E-card orders"])
 def get_ecard_order_status(call: Call, unit: Company, order_id: str) -> ecards.OrderStatus:
     """How far one order of the company has come."""
-    found = ecards.order_id_in_path(order_id)
+    found = ecards.ecard_order_id_in_path(order_id)
     return ecards.status(app.services.ecard_orders(unit.id, call.deadline).order(found))
 
 

@@ -21,7 +21,7 @@ def create_webhook(call: Call, unit: str, body: webhooks.NewWebhook) -> Answer[w
     The answer has the secret that verifies them. It is shown this once, so keep it. There can be ten webhooks. Deal
     orders have no events.
     """
-    return webhooks.created(call, *app.services.webhooks(call.deadline).register(unit, body.url, body.types))
+    return webhooks.registered(call, *app.services.webhooks(call.deadline).register(unit, body.url, body.types))
 
 
 @app.get("/webhooks/<webhookId>", summary="Get a webhook", tags=["Webhooks"])

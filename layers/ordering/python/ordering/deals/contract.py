@@ -40,6 +40,7 @@ from ordering.web.http import (
     Call,
     ContentTooLarge,
     MethodNotAllowed,
+    NoQuery,
     NoSuchPath,
     NotAcceptable,
     Request,
@@ -62,8 +63,8 @@ T = TypeVar("T")
 # What comes in: the query.
 
 
-class NoQuery(BaseModel):
-    """A call that takes no query parameters."""
+class StrictQuery(NoQuery):
+    """Query parameters of a call. An unknown one is an error."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -90,10 +91,9 @@ def _order(text: object) -> object:
 _BY = re.compile(r"([a-z_]+)(:asc|:desc)?")
 
 
-class SortedListQuery(BaseModel):
+class SortedListQuery(StrictQuery):
     """Which part of a list is asked for, in which order."""
 
-    model_config = ConfigDict(extra="forbid")
     sortable: ClassVar[Iterable[str]] = ()
 
     page: WholeNumber = Field(1, ge=1, le=LARGEST_NUMBER, description="The page to start from; the first is 1.")
@@ -488,7 +488,7 @@ def reader_of(call: Call) -> str:
     return call.caller.user.id
 
 
-def order(one: DealOrder) -> OneOrder:
+def order_envelope(one: DealOrder) -> OneOrder:
     """Show an order."""
     return {
         "data": {
@@ -502,7 +502,7 @@ def order(one: DealOrder) -> OneOrder:
     }
 
 
-def line_item(one: LineItem) -> OneLineItem:
+def line_item_envelope(one: LineItem) -> OneLineItem:
     """Show a line item."""
     return {
         "data": {
@@ -522,7 +522,7 @@ def line_item(one: LineItem) -> OneLineItem:
     }
 
 
-def product(one: DealProduct) -> OneProduct:
+def product_envelope(one: DealProduct) -> OneProduct:
     """Show a product."""
     return {
         "data": {
@@ -547,17 +547,17 @@ def product(one: DealProduct) -> OneProduct:
 
 def orders(call: Call, query: OrderQuery, part: ListPart[DealOrder]) -> OrderCollection:
     """Show a page of orders."""
-    return {"items": [order(one) for one in part.items], "meta": _collection(call, query, part)}
+    return {"items": [order_envelope(one) for one in part.items], "meta": _collection(call, query, part)}
 
 
 def line_items(call: Call, query: LineItemQuery, part: ListPart[LineItem]) -> LineItemCollection:
     """Show a page of an order's line items."""
-    return {"items": [line_item(one) for one in part.items], "meta": _collection(call, query, part)}
+    return {"items": [line_item_envelope(one) for one in part.items], "meta": _collection(call, query, part)}
 
 
 def products(call: Call, query: ProductQuery, part: ListPart[DealProduct]) -> ProductCollection:
     """Show a page of products."""
-    return {"items": [product(one) for one in part.items], "meta": _collection(call, query, part)}
+    return {"items": [product_envelope(one) for one in part.items], "meta": _collection(call, query, part)}
 
 
 def new_line(body: NewLineItem, found: DealProduct | None) -> NewLine:
@@ -700,7 +700,7 @@ class _Deals:
     """The contract as the adapter knows it."""
 
     name = NAME
-    query: type[BaseModel] = NoQuery
+    query: type[BaseModel] = StrictQuery
     headers: Mapping[str, str] = MappingProxyType({"Content-Language": "en", "Vary": "Content-Language"})
     content_type = "application/json; charset=utf-8"
     body = staticmethod(read_exact_body)

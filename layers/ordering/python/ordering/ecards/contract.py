@@ -41,6 +41,7 @@ from ordering.web.http import (
     Call,
     EmailAddress,
     MethodNotAllowed,
+    NoQuery,
     Refusal,
     Request,
     Text,
@@ -54,10 +55,6 @@ PAGE_SIZE = 20
 
 
 # What comes in. A field that is not named here is ignored, as by the service that the reference describes.
-
-
-class NoQuery(BaseModel):
-    """A call without parameters."""
 
 
 class PageQuery(BaseModel):
@@ -237,7 +234,7 @@ class InvalidRequest(TypedDict):
 # From one to the other.
 
 
-def order_id_in_path(text: str) -> str:
+def ecard_order_id_in_path(text: str) -> str:
     """Return an order's id from the path.
 
     Raises:
@@ -260,7 +257,7 @@ def listed(one: EcardSummary | EcardOrder) -> ListedEcardOrder:
     }
 
 
-def order_list(query: PageQuery, listing: Listing[EcardSummary]) -> EcardOrderList:
+def ecard_order_list(query: PageQuery, listing: Listing[EcardSummary]) -> EcardOrderList:
     """Show a page of orders."""
     return {
         "data": [listed(one) for one in listing.items],

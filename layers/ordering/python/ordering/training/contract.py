@@ -50,6 +50,7 @@ from ordering.web.http import (
     MethodNotAllowed,
     Refusal,
     Request,
+    SelfLink,
     Text,
     Uuid,
     WholeNumber,
@@ -191,12 +192,6 @@ class NewOrder(BaseModel):
 
 
 # What goes out.
-
-
-class SelfLink(TypedDict):
-    """A relative link to the thing itself."""
-
-    self: str
 
 
 class NextLink(TypedDict, total=False):

@@ -23,6 +23,7 @@ from urllib.parse import urlencode
 import msgspec
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ValidationError, WithJsonSchema
 from pydantic_core import PydanticCustomError, from_json
+from typing_extensions import TypedDict  # pydantic reads the standard library's only from Python 3.12 on
 
 from ordering.clock import Deadline
 from ordering.errors import Fault, Invalid, OrderingError, Part
@@ -116,6 +117,16 @@ class Answer(Generic[T]):
     status: int
     body: T | bytes | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class NoQuery(BaseModel):
+    """A call without query parameters."""
+
+
+class SelfLink(TypedDict):
+    """A relative link to the resource itself."""
+
+    self: str
 
 
 class Contract(Protocol):

@@ -17,7 +17,18 @@ from ordering import clock
 from ordering.contexts import event_types
 from ordering.errors import Forbidden, Invalid, NotFound, Unavailable
 from ordering.identifiers import canonical_uuid
-from ordering.web.http import Answer, Call, MethodNotAllowed, Refusal, Request, Uuid, WholeNumber, read_body
+from ordering.web.http import (
+    Answer,
+    Call,
+    MethodNotAllowed,
+    NoQuery,
+    Refusal,
+    Request,
+    SelfLink,
+    Uuid,
+    WholeNumber,
+    read_body,
+)
 from ordering.web.problems import KINDS, Problem, invalid_request, problem
 from ordering.webhooks.addresses import LONGEST
 from ordering.webhooks.delivery import Parked
@@ -27,10 +38,6 @@ NAME = "webhooks"
 
 
 # What comes in.
-
-
-class NoQuery(BaseModel):
-    """A call without parameters."""
 
 
 class ParkedQuery(NoQuery):
@@ -78,12 +85,6 @@ class WebhookChanges(BaseModel):
 
 
 # What goes out.
-
-
-class SelfLink(TypedDict):
-    """A relative link to the thing itself."""
-
-    self: str
 
 
 class NextPartLink(TypedDict, total=False):
@@ -182,8 +183,8 @@ def with_secret(call: Call, one: Webhook, secret: str) -> WebhookWithSecret:
     return {**webhook(call, one), "secret": secret}
 
 
-def created(call: Call, one: Webhook, secret: str) -> Answer[WebhookWithSecret]:
-    """Answer a create."""
+def registered(call: Call, one: Webhook, secret: str) -> Answer[WebhookWithSecret]:
+    """Answer a registration."""
     return Answer(201, with_secret(call, one, secret), {"Location": _link(call, one)})
 
 
