@@ -20,12 +20,13 @@ from jwt.algorithms import ECAlgorithm
 
 from benchmarks.report import Must, Results, Section
 from benchmarks.service import Service
+from ordering.aws.connections import Connections
 from ordering.aws.dynamodb import Usage
 from ordering.clock import Deadline, system_clock
-from ordering.contexts import OWN_ERRORS
-from ordering.entry.wiring import Services
+from ordering.contexts import own_errors
 from ordering.identity.accounts import Partner
 from ordering.identity.authorizer import Authorizer, Handler, make_handler
+from ordering.identity.services import IdentityServices
 from ordering.identity.tokens import Claims, KeyRing, PrivateKey, Signer, Verifier
 from ordering.principal import DealTerms, OrderSource, User
 
@@ -81,16 +82,16 @@ limits them. A decision that the gateway has not cached also costs one invocatio
 
 def measure() -> dict[str, Spent]:
     """Let an authorizer decide, and return what each kind of decision took."""
-    services = Services(Service(), "OrdersTable", "CatalogueTable", "AccountsTable")
-    jwt, reference, authorizer = _open(services)
+    connections = Connections({"ACCOUNTS_TABLE": "AccountsTable"}, Service())
+    jwt, reference, authorizer = _open(IdentityServices(connections))
     return {
-        "JWT on /api/v2, when not cached": _spend(services, authorizer, "/api/v2/orders", jwt),
-        "JWT on /v2": _spend(services, authorizer, "/v2/orders", jwt),
-        "64 characters on /v2": _spend(services, authorizer, "/v2/orders", reference),
+        "JWT on /api/v2, when not cached": _spend(connections.usage, authorizer, "/api/v2/orders", jwt),
+        "JWT on /v2": _spend(connections.usage, authorizer, "/v2/orders", jwt),
+        "64 characters on /v2": _spend(connections.usage, authorizer, "/v2/orders", reference),
     }
 
 
-def _open(services: Services) -> tuple[str, str, Handler]:
+def _open(services: IdentityServices) -> tuple[str, str, Handler]:
     """Make a partner with a JWT and a reference token, and the authorizer that knows them."""
     private = ec.generate_private_key(ec.SECP256R1())
     pem = private.private_bytes(
@@ -119,15 +120,15 @@ def _open(services: Services) -> tuple[str, str, Handler]:
     # A second for each request, so that none comes too fast.
     seconds = iter(range(10**9))
     doorkeeper = Authorizer(
-        verifier, services.accounts, services.reference_tokens, OWN_ERRORS, lambda: float(next(seconds))
+        verifier, services.accounts, services.reference_tokens, own_errors(), lambda: float(next(seconds))
     )
     return jwt, reference, make_handler(doorkeeper)
 
 
-def _spend(services: Services, authorizer: Handler, path: str, token: str) -> Spent:
+def _spend(usage: Usage, authorizer: Handler, path: str, token: str) -> Spent:
     event: Mapping[str, Any] = {"methodArn": _ARN + path, "headers": {"Authorization": f"Bearer {token}"}}
     authorizer(event, _Invocation())
-    services.usage.take()
+    usage.take()
     times = []
     for _ in range(REPETITIONS):
         began = time.perf_counter()
@@ -135,6 +136,6 @@ def _spend(services: Services, authorizer: Handler, path: str, token: str) -> Sp
         times.append(time.perf_counter() - began)
         if "principal" not in answer["context"]:
             raise AssertionError(answer)
-    used = services.usage.take()
+    used = usage.take()
     each = Usage(used.calls // REPETITIONS, used.reads / REPETITIONS, used.writes / REPETITIONS)
     return Spent(each, statistics.median(times) * 1000)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ordering.aws.dynamodb import Send, connect
+from ordering.aws.dynamodb import Send, connect_tables
 from ordering_tools.local.engine.account import CREDENTIALS, REGION
 from ordering_tools.local.engine.engine import Engine, create_tables, dynamodb
 from ordering_tools.template import TableDefinition, table_definitions
@@ -37,7 +37,7 @@ def running() -> Iterator[Connect]:
 
 
 def _connect(endpoint: str) -> Send:
-    return connect(
+    return connect_tables(
         endpoint_url=endpoint,
         region_name=REGION,
         aws_access_key_id=CREDENTIALS["AWS_ACCESS_KEY_ID"],

@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from benchmarks.service import Service
+from ordering.aws.connections import Connections
 from ordering.aws.dynamodb import Item, Key, Send, Table
 from ordering.book.listing import Listing
 from ordering.clock import Deadline
-from ordering.entry.wiring import Services
 from ordering.money import Money, parse_amount
 from ordering.principal import BusinessUnit, OrderSource, Principal, User
-from ordering.training.catalogue import TrainingFeatureSet, TrainingProduct
+from ordering.training.catalogue import Recent, TrainingFeatureSet, TrainingProduct
 from ordering.training.orders import (
     CreateResult,
     IdempotencyKey,
@@ -25,6 +25,7 @@ from ordering.training.orders import (
     TrainingOrders,
     TrainingRequest,
 )
+from ordering.training.services import TrainingServices
 
 ORDERS = "OrdersTable"
 PATIENCE = 60.0
@@ -89,12 +90,14 @@ class Shop:
     def __init__(self, send: Send, ids: Iterable[int] = ()) -> None:
         """Start with some order ids reserved already, or with none as a new process does."""
         self.calls = Counted(send)
-        self.services = Services(self.calls, ORDERS, "CatalogueTable", "AccountsTable", sequence=OrderIds(list(ids)))
+        tables = {"ORDERS_TABLE": ORDERS, "CATALOGUE_TABLE": "CatalogueTable", "ACCOUNTS_TABLE": "AccountsTable"}
+        self.recent = Recent()
+        self.services = TrainingServices(Connections(tables, self.calls), recent=self.recent, ids=OrderIds(list(ids)))
 
     @property
     def orders(self) -> TrainingOrders:
         """The unit's orders, for one request."""
-        return self.services.training_orders(UNIT, Deadline.after(PATIENCE))
+        return self.services.orders(UNIT, Deadline.after(PATIENCE))
 
     def open(self) -> None:
         """Publish the catalogue."""

@@ -73,7 +73,7 @@ def count() -> dict[str, Trips]:
     """Count the round trips of each kind of request, in a book that becomes what the request needs."""
     service = Service()
     warm = Shop(service, ids=range(3 * HELD, HELD, -1))
-    warm.services.recent.seconds = float  # for it no two seconds pass, however slow the machine is
+    warm.recent.seconds = float  # for it no two seconds pass, however slow the machine is
     warm.open()
     *_, order = (warm.place(f"order {number}").order_id for number in range(HELD))
     warm.orders.settle()

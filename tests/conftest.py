@@ -14,7 +14,7 @@ from botocore.loaders import create_loader
 from botocore.session import get_session
 from moto import mock_aws
 
-from ordering.aws.dynamodb import connect
+from ordering.aws.dynamodb import connect_tables
 from ordering.clock import Deadline
 from ordering_tools.local.stack import running
 from ordering_tools.template import table_definitions
@@ -47,7 +47,7 @@ def services() -> Iterator[Services]:
         client: Any = get_session().create_client("dynamodb")
         for table in TABLES:
             client.create_table(**table.create)
-        yield Services(connect(), "OrdersTable", "CatalogueTable", "AccountsTable")
+        yield Services(connect_tables(), "OrdersTable", "CatalogueTable", "AccountsTable")
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 from botocore.session import get_session
 from moto import mock_aws
 
-from ordering.aws.dynamodb import connect
+from ordering.aws.dynamodb import connect_tables
 from ordering_tools.template import table_definitions
 from support.aws.fake_connections import Recorder
 from support.gateway import Client
@@ -39,7 +39,7 @@ def recorder() -> Iterator[Recorder]:
         client: Any = get_session().create_client("dynamodb")
         for table in table_definitions(ROOT / "template.yaml"):
             client.create_table(**table.create)
-        recorder = Recorder(connect())
+        recorder = Recorder(connect_tables())
         services = Services(recorder, "OrdersTable", "CatalogueTable", "AccountsTable")
         for unit in (UK, IRELAND):
             publish(services, unit, [(AZ_300, [STANDARD]), (LINUX, [ON_LINUX])])

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 from botocore.session import get_session
 from moto import mock_aws
 
-from ordering.aws.dynamodb import Send, connect
+from ordering.aws.dynamodb import Send, connect_tables
 from ordering_tools.local.engine.account import CREDENTIALS, REGION
 from ordering_tools.local.engine.engine import ENDPOINT_VARIABLE, create_tables, dynamodb
 from ordering_tools.local.engine.engine import Engine as MiniStack
@@ -64,7 +64,7 @@ def running(name: str, folder: Path) -> Iterator[Engine]:
                 create_tables(client, TABLES)
 
             clear()
-            yield Engine(name, connect(), threads="moto loses acknowledged writes under threads", clear=clear)
+            yield Engine(name, connect_tables(), threads="moto loses acknowledged writes under threads", clear=clear)
     elif name == "ministack":
         child = MiniStack(ROOT / ".venvs" / "engine" / "bin" / "python", folder)
         try:
@@ -86,7 +86,7 @@ def _connect(endpoint: str) -> Send:
         "aws_access_key_id": CREDENTIALS["AWS_ACCESS_KEY_ID"],
         "aws_secret_access_key": CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
     }
-    return connect(**settings)
+    return connect_tables(**settings)
 
 
 def in_threads(works: list[Any]) -> list[Any]:

@@ -32,7 +32,7 @@ from engine.engines import ROOT, TABLES, Engine, in_threads
 from engine.test_ecards import COMPANY, HUNDRED, Contents, Labels, Shop, ShopJudge, creates, hands_over, tops_up
 from ordering import sealing
 from ordering.aws.dynamodb import Table
-from ordering.aws.kms import EnvelopeSealer
+from ordering.aws.sealer import EnvelopeSealer
 from ordering.book.names import key_of
 from ordering.clock import Clock
 from ordering.ecards.assignment import Assignment

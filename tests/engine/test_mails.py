@@ -725,7 +725,7 @@ def test_the_local_engine_takes_the_largest_mail(tmp_path: Path) -> None:
     try:
         child.wait()
         create_senders(connect("sesv2", child.endpoint), {"example.com"})
-        box = ses.connect_when_called(
+        box = ses.connect_ses(
             "Orders <orders@example.com>",
             endpoint_url=child.endpoint,
             region_name=REGION,

@@ -27,7 +27,7 @@ from ordering.aws.dynamodb import (
     ServiceFault,
     Table,
     TransactionRefused,
-    connect,
+    connect_tables,
 )
 from ordering.clock import Deadline
 from ordering.errors import Unavailable
@@ -109,7 +109,7 @@ def serving(*replies: Reply) -> Iterator[tuple[Server, Table]]:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
         thread.start()
         try:
-            yield server, Table(connect(endpoint_url=server.endpoint), "T", first_pause=0.0, patience=2.0)
+            yield server, Table(connect_tables(endpoint_url=server.endpoint), "T", first_pause=0.0, patience=2.0)
         finally:
             server.ended.set()
             server.shutdown()

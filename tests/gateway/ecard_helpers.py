@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 
 from gateway.waiting import eventually
-from ordering.aws.kms import EnvelopeSealer
+from ordering.aws.sealer import EnvelopeSealer
 from ordering.ecards.catalogue import Ecard, EcardCatalogue, FaceValue
 from ordering.ecards.certificates import Certificates, Stock, read_shelves
 from ordering.ecards.orders import EcardOrders

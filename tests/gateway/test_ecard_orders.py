@@ -32,7 +32,7 @@ from gateway.ecard_helpers import (
     token_of,
 )
 from gateway.waiting import eventually
-from ordering.aws.kms import EnvelopeSealer
+from ordering.aws.sealer import EnvelopeSealer
 from ordering.ecards.certificates import Certificates
 from ordering.identity.accounts import Partner
 from ordering.identity.clients import Client, Clients

@@ -11,7 +11,8 @@ from typing import Any
 from urllib.parse import urlencode
 
 from ordering.aws.dynamodb import Send, Table
-from ordering.aws.kms import EnvelopeSealer, Kms
+from ordering.aws.kms import Kms
+from ordering.aws.sealer import EnvelopeSealer
 from ordering.clock import Clock, Deadline, system_clock
 from ordering.ecards.assignment import Assignment
 from ordering.ecards.catalogue import Ecard, FaceValue
@@ -174,5 +175,5 @@ def ask(
     event["requestContext"]["identity"] = {"sourceIp": address}
     event["resource"] = path
     app = load("identity/token")
-    app.services = services
+    app.connections, app.services = services.connections, services.of(app.build)
     return _reply(app.handle(event, LambdaContext()))  # type: ignore[arg-type] # all that is used of it

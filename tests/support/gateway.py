@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 REQUEST_ID = "d3f1a2b4-0000-4000-8000-00000000beef"
 
 
-def load(function: str) -> Api:
+def load(function: str) -> Api[Any]:
     """Import a function's `app`, once; every function's module is called that, so it gets a name of its own."""
     name = f"functions_{function.replace('/', '_')}_app"
     if name not in sys.modules:
@@ -106,7 +106,7 @@ class Client:
         function, resource = _route(path)
         event["resource"] = resource
         app = load(function)
-        app.services = self.services
+        app.connections, app.services = self.services.connections, self.services.of(app.build)
         return _reply(app.handle(event, context or LambdaContext()))  # type: ignore[arg-type] # all that is used of it
 
     def event(

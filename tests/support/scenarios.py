@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import Any
 
 from ordering.aws.dynamodb import Table
-from ordering.aws.kms import EnvelopeSealer
+from ordering.aws.sealer import EnvelopeSealer
 from ordering.clock import Deadline
 from ordering.contexts import read_history
 from ordering.ecards.certificates import Stock, read_shelves

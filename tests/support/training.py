@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from ordering.aws.dynamodb import Send
-from ordering.aws.kms import EnvelopeSealer
+from ordering.aws.sealer import EnvelopeSealer
 from ordering.clock import Clock, Deadline, system_clock
 from ordering.principal import BusinessUnit
 from ordering.training import contract as training

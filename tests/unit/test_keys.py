@@ -13,7 +13,7 @@ import pytest
 
 from ordering.aws.dynamodb import Table
 from ordering.aws.eventbridge import EventBus
-from ordering.aws.kms import EnvelopeSealer
+from ordering.aws.sealer import EnvelopeSealer
 from ordering.aws.ses import Letter
 from ordering.book.sorted_lists import ListRequest, SortKey
 from ordering.clock import Deadline

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ordering.aws import kms
 from ordering.aws import sqs as queues
-from ordering.aws.dynamodb import Send, Table, connect
+from ordering.aws.dynamodb import Send, Table, connect_tables
 from ordering.aws.kms import Kms
 from ordering.aws.sqs import Send as Enqueue
 from ordering.identity.tokens import PrivateKey, Signer
@@ -37,9 +37,9 @@ class Installation:
     key: SigningKey
     issuer: str
     audience: str
-    incoming_queue: Enqueue = queues.nowhere
-    mail_queue: Enqueue = queues.nowhere
-    webhook_queue: Enqueue = queues.nowhere
+    incoming_queue: Enqueue = queues.no_queue
+    mail_queue: Enqueue = queues.no_queue
+    webhook_queue: Enqueue = queues.no_queue
 
     @property
     def orders(self) -> Table:
@@ -72,11 +72,11 @@ def open_at(endpoint: str, services: str, state: Path) -> Installation:
     }
 
     def queue(name: str) -> Enqueue:
-        return queues.connect_when_called(queue_url(services, name), endpoint_url=services, **account)
+        return queues.connect_queue(queue_url(services, name), endpoint_url=services, **account)
 
     return Installation(
-        send=connect(endpoint_url=endpoint, **account),
-        kms=kms.connect(endpoint_url=services, **account),
+        send=connect_tables(endpoint_url=endpoint, **account),
+        kms=kms.connect_kms(endpoint_url=services, **account),
         key=development_key(state),
         issuer=parameters["TokenIssuer"],
         audience=parameters["TokenAudience"],

@@ -1,17 +1,17 @@
 """Line items of a deal order."""
 
 from ordering.deals import contract as deals
-from ordering.entry import wiring
+from ordering.deals.services import DealServices
 from ordering.entry.api import Api
 from ordering.web.http import Answer, Call
 
-app = Api(deals.CONTRACT, wiring.from_environment)
+app = Api(deals.CONTRACT, DealServices)
 
 
 @app.get("/v2/orders/<order_id>/line_items", summary="Retrieve order's line items", tags=["Deal line items"])
 def list_deal_line_items(call: Call, unit: str, order_id: str, query: deals.LineItemQuery) -> deals.LineItemCollection:
     """A page of an order's line items, by id unless asked otherwise."""
-    lines = app.services.deal_orders(unit, call.deadline).lines(deals.id_in_path("order", order_id))
+    lines = app.services.orders(unit, call.deadline).lines(deals.id_in_path("order", order_id))
     return deals.line_items(call, query, lines.part(query.wanted, deals.reader_of(call)))
 
 
@@ -20,15 +20,15 @@ def create_deal_line_item(
     call: Call, unit: str, order_id: str, body: deals.Envelope[deals.NewLineItem]
 ) -> deals.OneLineItem:
     """Add a product to an order, with what the product is called and costs now."""
-    lines = app.services.deal_orders(unit, call.deadline).lines(deals.id_in_path("order", order_id))
-    product = app.services.deal_products(unit, call.deadline).find(body.data.product_id)
+    lines = app.services.orders(unit, call.deadline).lines(deals.id_in_path("order", order_id))
+    product = app.services.products(unit, call.deadline).find(body.data.product_id)
     return deals.line_item_envelope(lines.add(deals.new_line(body.data, product)))
 
 
 @app.get("/v2/orders/<order_id>/line_items/<id>", summary="Retrieve a single line item", tags=["Deal line items"])
 def get_deal_line_item(call: Call, unit: str, order_id: str, id: str) -> deals.OneLineItem:
     """One line item of an order."""
-    lines = app.services.deal_orders(unit, call.deadline).lines(deals.id_in_path("order", order_id))
+    lines = app.services.orders(unit, call.deadline).lines(deals.id_in_path("order", order_id))
     return deals.line_item_envelope(lines.line(deals.line_item_id_in_path(id)))
 
 
@@ -37,7 +37,7 @@ def get_deal_line_item(call: Call, unit: str, order_id: str, id: str) -> deals.O
 )
 def delete_deal_line_item(call: Call, unit: str, order_id: str, id: str) -> Answer[None]:
     """Take a line item off its order."""
-    lines = app.services.deal_orders(unit, call.deadline).lines(deals.id_in_path("order", order_id))
+    lines = app.services.orders(unit, call.deadline).lines(deals.id_in_path("order", order_id))
     lines.remove(deals.line_item_id_in_path(id))
     return Answer(204)
 

@@ -1,17 +1,17 @@
 """Deal orders of a CRM account, and the answer to every path of the contract that there is not."""
 
 from ordering.deals import contract as deals
-from ordering.entry import wiring
+from ordering.deals.services import DealServices
 from ordering.entry.api import Api
 from ordering.web.http import Answer, Call
 
-app = Api(deals.CONTRACT, wiring.from_environment)
+app = Api(deals.CONTRACT, DealServices)
 
 
 @app.get("/v2/orders", summary="Retrieve all orders", tags=["Deal orders"])
 def list_deal_orders(call: Call, unit: str, query: deals.OrderQuery) -> deals.OrderCollection:
     """A page of the account's orders, by id unless asked otherwise."""
-    found = app.services.deal_orders(unit, call.deadline).part(query.wanted, deals.reader_of(call), query.deal_id)
+    found = app.services.orders(unit, call.deadline).part(query.wanted, deals.reader_of(call), query.deal_id)
     return deals.orders(call, query, found)
 
 
@@ -19,14 +19,14 @@ def list_deal_orders(call: Call, unit: str, query: deals.OrderQuery) -> deals.Or
 def create_deal_order(call: Call, unit: str, body: deals.Envelope[deals.NewDealOrder]) -> deals.OneOrder:
     """Create the order of a deal, which can have one."""
     new = body.data
-    return deals.order_envelope(app.services.deal_orders(unit, call.deadline).place(new.deal_id, new.discount))
+    return deals.order_envelope(app.services.orders(unit, call.deadline).place(new.deal_id, new.discount))
 
 
 @app.get("/v2/orders/<id>", summary="Retrieve a single order", tags=["Deal orders"])
 def get_deal_order(call: Call, unit: str, id: str) -> deals.OneOrder:
     """One order of the account."""
     order_id = deals.id_in_path("order", id)
-    return deals.order_envelope(app.services.deal_orders(unit, call.deadline).order(order_id))
+    return deals.order_envelope(app.services.orders(unit, call.deadline).order(order_id))
 
 
 @app.put("/v2/orders/<id>", summary="Update an order", tags=["Deal orders"])
@@ -38,13 +38,13 @@ def update_deal_order(
 ) -> deals.OneOrder:
     """Change an order; what is not sent stays as it is."""
     order_id = deals.id_in_path("order", id)
-    return deals.order_envelope(app.services.deal_orders(unit, call.deadline).change(order_id, body.data.discount))
+    return deals.order_envelope(app.services.orders(unit, call.deadline).change(order_id, body.data.discount))
 
 
 @app.delete("/v2/orders/<id>", summary="Delete an order", tags=["Deal orders"], status_code=204)
 def delete_deal_order(call: Call, unit: str, id: str) -> Answer[None]:
     """Delete an order with all its line items; its deal can then have another one."""
-    app.services.deal_orders(unit, call.deadline).remove(deals.id_in_path("order", id))
+    app.services.orders(unit, call.deadline).remove(deals.id_in_path("order", id))
     return Answer(204)
 
 

@@ -2,17 +2,17 @@
 
 from ordering.deals import contract as deals
 from ordering.deals.products import NewProduct
-from ordering.entry import wiring
+from ordering.deals.services import DealServices
 from ordering.entry.api import Api
 from ordering.web.http import Answer, Call
 
-app = Api(deals.CONTRACT, wiring.from_environment)
+app = Api(deals.CONTRACT, DealServices)
 
 
 @app.get("/v2/products", summary="Retrieve all products", tags=["Deal products"])
 def list_deal_products(call: Call, unit: str, query: deals.ProductQuery) -> deals.ProductCollection:
     """A page of the account's products, by id unless asked otherwise."""
-    found = app.services.deal_products(unit, call.deadline).part(query.wanted, deals.reader_of(call))
+    found = app.services.products(unit, call.deadline).part(query.wanted, deals.reader_of(call))
     return deals.products(call, query, found)
 
 
@@ -20,14 +20,14 @@ def list_deal_products(call: Call, unit: str, query: deals.ProductQuery) -> deal
 def create_deal_product(call: Call, unit: str, body: deals.Envelope[deals.NewProductAttributes]) -> deals.OneProduct:
     """Add a product."""
     new = NewProduct(**body.data.given())
-    return deals.product_envelope(app.services.deal_products(unit, call.deadline).add(new))
+    return deals.product_envelope(app.services.products(unit, call.deadline).add(new))
 
 
 @app.get("/v2/products/<id>", summary="Retrieve a single product", tags=["Deal products"])
 def get_deal_product(call: Call, unit: str, id: str) -> deals.OneProduct:
     """One product of the account."""
     product_id = deals.id_in_path("product", id)
-    return deals.product_envelope(app.services.deal_products(unit, call.deadline).product(product_id))
+    return deals.product_envelope(app.services.products(unit, call.deadline).product(product_id))
 
 
 @app.put("/v2/products/<id>", summary="Update a product", tags=["Deal products"])
@@ -39,13 +39,13 @@ def update_deal_product(
 ) -> deals.OneProduct:
     """Change a product; what is not sent stays as it is, prices are replaced as a whole."""
     product_id = deals.id_in_path("product", id)
-    return deals.product_envelope(app.services.deal_products(unit, call.deadline).change(product_id, body.data.given()))
+    return deals.product_envelope(app.services.products(unit, call.deadline).change(product_id, body.data.given()))
 
 
 @app.delete("/v2/products/<id>", summary="Delete a product", tags=["Deal products"], status_code=204)
 def delete_deal_product(call: Call, unit: str, id: str) -> Answer[None]:
     """Delete a product; line items that were made of it stay as they are."""
-    app.services.deal_products(unit, call.deadline).remove(deals.id_in_path("product", id))
+    app.services.products(unit, call.deadline).remove(deals.id_in_path("product", id))
     return Answer(204)
 
 

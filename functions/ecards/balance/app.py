@@ -1,18 +1,18 @@
 """What a company has left to order for."""
 
 from ordering.ecards import contract as ecards
-from ordering.entry import wiring
+from ordering.ecards.services import EcardServices
 from ordering.entry.api import Api
 from ordering.principal import Company
 from ordering.web.http import Call
 
-app = Api(ecards.CONTRACT, wiring.from_environment)
+app = Api(ecards.CONTRACT, EcardServices)
 
 
 @app.get("/v1/balance", summary="Get the balance", tags=["Balance"])
 def get_balance(call: Call, unit: Company) -> ecards.ShownBalance:
     """The company's balance: what was paid in, less what its orders cost."""
-    return ecards.balance(app.services.ecard_orders(unit.id, call.deadline).balance.amount())
+    return ecards.balance(app.services.balance(unit.id, call.deadline).amount())
 
 
 handler = app.ready()

@@ -1,18 +1,18 @@
 """E-cards that a company can order."""
 
 from ordering.ecards import contract as ecards
-from ordering.entry import wiring
+from ordering.ecards.services import EcardServices
 from ordering.entry.api import Api
 from ordering.principal import Company
 from ordering.web.http import Call
 
-app = Api(ecards.CONTRACT, wiring.from_environment)
+app = Api(ecards.CONTRACT, EcardServices)
 
 
 @app.get("/v1/ecards", summary="Get e-cards", tags=["E-cards"])
 def list_ecards(call: Call, unit: Company) -> list[ecards.ShownEcard]:
     """What the company can order, all of it."""
-    return ecards.ecards(app.services.ecard_catalogue(unit.id, call.deadline).ecards())
+    return ecards.ecards(app.services.catalogue(unit.id, call.deadline).ecards())
 
 
 handler = app.ready()

@@ -1,18 +1,18 @@
 """E-card orders of a company, and the answer to every path of the contract that there is not."""
 
 from ordering.ecards import contract as ecards
-from ordering.entry import wiring
+from ordering.ecards.services import EcardServices
 from ordering.entry.api import Api
 from ordering.principal import Company
 from ordering.web.http import Call
 
-app = Api(ecards.CONTRACT, wiring.from_environment)
+app = Api(ecards.CONTRACT, EcardServices)
 
 
 @app.get("/v1/orders", summary="Get orders", tags=["E-card orders"])
 def list_ecard_orders(call: Call, unit: Company, query: ecards.PageQuery) -> ecards.EcardOrderList:
     """A page of the company's orders, newest first, 20 on a page."""
-    listing = app.services.ecard_orders(unit.id, call.deadline).page(query.first, ecards.PAGE_SIZE)
+    listing = app.services.orders(unit.id, call.deadline).page(query.first, ecards.PAGE_SIZE)
     return ecards.ecard_order_list(query, listing)
 
 
@@ -22,8 +22,8 @@ def create_ecard_order(call: Call, unit: Company, body: ecards.NewEcardOrder) ->
 
     The same order again is answered with the order as it is now and changes nothing.
     """
-    placed = app.services.ecard_orders(unit.id, call.deadline).place(
-        body.to_request(), company_name=unit.name, catalogue=app.services.ecard_catalogue(unit.id, call.deadline)
+    placed = app.services.orders(unit.id, call.deadline).place(
+        body.to_request(), company_name=unit.name, catalogue=app.services.catalogue(unit.id, call.deadline)
     )
     return ecards.listed(placed)
 
@@ -32,14 +32,14 @@ def create_ecard_order(call: Call, unit: Company, body: ecards.NewEcardOrder) ->
 def get_ecard_order(call: Call, unit: Company, order_id: str) -> ecards.EcardOrderDetails:
     """One order of the company, with what was ordered and how far it has come."""
     found = ecards.ecard_order_id_in_path(order_id)
-    return ecards.details(app.services.ecard_orders(unit.id, call.deadline).order(found))
+    return ecards.details(app.services.orders(unit.id, call.deadline).order(found))
 
 
 @app.get("/v1/orders/<order_id>/status", summary="Get order status", tags=["E-card orders"])
 def get_ecard_order_status(call: Call, unit: Company, order_id: str) -> ecards.OrderStatus:
     """How far one order of the company has come."""
     found = ecards.ecard_order_id_in_path(order_id)
-    return ecards.status(app.services.ecard_orders(unit.id, call.deadline).order(found))
+    return ecards.status(app.services.orders(unit.id, call.deadline).order(found))
 
 
 handler = app.ready()

@@ -2,4 +2,4 @@
 
 from ordering.entry import consumers as workers
 
-handler = workers.fulfilment_from_environment()
+handler = workers.stream_from_environment()

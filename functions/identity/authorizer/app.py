@@ -1,5 +1,5 @@
 """Who calls: a bearer token becomes the principal that the functions are handed."""
 
-from ordering.entry import wiring
+from ordering.entry import authorization
 
-handler = wiring.authorizer_from_environment()
+handler = authorization.authorizer_from_environment()

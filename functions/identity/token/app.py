@@ -1,11 +1,11 @@
 """Client credentials for a token, and the public keys that tokens are verified by."""
 
-from ordering.entry import wiring
 from ordering.entry.api import Api
 from ordering.identity import contract as oauth
+from ordering.identity.services import IdentityServices
 from ordering.web.http import Answer, PublicCall
 
-app = Api(oauth.CONTRACT, wiring.from_environment, public=True)
+app = Api(oauth.CONTRACT, IdentityServices, public=True)
 
 
 @app.post("/connect/token", summary="Get a token", tags=["Tokens"])
@@ -15,7 +15,7 @@ def issue_token(visit: PublicCall) -> Answer[oauth.Token]:
     It is good for an hour and for every contract that the client is granted; ask for a new one before it ends.
     """
     asked = oauth.credentials(visit.request)
-    desk = app.services.token_desk(visit.deadline)
+    desk = app.services.token_endpoint(visit.deadline)
     client = desk.authenticate(asked["client_id"], asked["client_secret"], visit.request.address)
     scope = oauth.covered(asked["scope"], client.scope)
     return oauth.token(desk.issue(client, scope), scope)
@@ -24,7 +24,7 @@ def issue_token(visit: PublicCall) -> Answer[oauth.Token]:
 @app.get("/.well-known/jwks.json", summary="Get the keys that verify tokens", tags=["Tokens"])
 def get_keys(visit: PublicCall) -> Answer[oauth.KeySet]:
     """The public keys of all live tokens, several while one replaces another."""
-    return oauth.key_set(app.services.token_desk(visit.deadline).keys())
+    return oauth.key_set(app.services.token_endpoint(visit.deadline).keys())
 
 
 handler = app.ready()

@@ -1,19 +1,19 @@
 """Items of a training order."""
 
-from ordering.entry import wiring
 from ordering.entry.api import Api
 from ordering.principal import BusinessUnit
 from ordering.training import contract as training
+from ordering.training.services import TrainingServices
 from ordering.web.http import Call
 
-app = Api(training.CONTRACT, wiring.from_environment)
+app = Api(training.CONTRACT, TrainingServices)
 
 
 @app.get("/api/v2/orders/<orderId>/items", summary="Get all order items for an order", tags=["Order items"])
 def list_order_items(call: Call, unit: BusinessUnit, orderId: str, query: training.ListQuery) -> training.OrderItemList:
     """A page of an order's items, by number."""
     order_id = training.order_id_in_path(orderId)
-    lines = app.services.training_orders(unit, call.deadline).lines(order_id, query.first, query.page_size)
+    lines = app.services.orders(unit, call.deadline).lines(order_id, query.first, query.page_size)
     return training.order_item_list(call, query, order_id, lines)
 
 

@@ -1,18 +1,18 @@
 """Training orders of a business unit."""
 
-from ordering.entry import wiring
 from ordering.entry.api import Api
 from ordering.principal import BusinessUnit
 from ordering.training import contract as training
+from ordering.training.services import TrainingServices
 from ordering.web.http import Answer, Call, encode
 
-app = Api(training.CONTRACT, wiring.from_environment)
+app = Api(training.CONTRACT, TrainingServices)
 
 
 @app.get("/api/v2/orders", summary="Get all orders", tags=["Orders"])
 def list_orders(call: Call, unit: BusinessUnit, query: training.ListQuery) -> training.OrderList:
     """A page of the business unit's orders, oldest first."""
-    listing = app.services.training_orders(unit, call.deadline).page(query.first, query.page_size)
+    listing = app.services.orders(unit, call.deadline).page(query.first, query.page_size)
     return training.order_list(call, query, listing)
 
 
@@ -20,7 +20,7 @@ def list_orders(call: Call, unit: BusinessUnit, query: training.ListQuery) -> tr
 def get_order(call: Call, unit: BusinessUnit, orderId: str) -> training.Order:
     """One order of the business unit."""
     order_id = training.order_id_in_path(orderId)
-    return training.order(call, app.services.training_orders(unit, call.deadline).order(order_id))
+    return training.order(call, app.services.orders(unit, call.deadline).order(order_id))
 
 
 @app.post("/api/v2/orders", summary="Create an order", tags=["Orders"], status_code=201)
@@ -32,7 +32,7 @@ def create_order(
     Send an `Idempotency-Key` with every create, and the same one when you try again: the order is then created once,
     whatever happens on the way.
     """
-    placed = app.services.training_orders(unit, call.deadline).place(
+    placed = app.services.orders(unit, call.deadline).place(
         call.caller,
         body.to_request(),
         answer=lambda order: encode(training.created_order(call, order)),

@@ -1,12 +1,12 @@
 """Products of a business unit's catalogue."""
 
-from ordering.entry import wiring
 from ordering.entry.api import Api
 from ordering.principal import BusinessUnit
 from ordering.training import contract as training
+from ordering.training.services import TrainingServices
 from ordering.web.http import Call
 
-app = Api(training.CONTRACT, wiring.from_environment)
+app = Api(training.CONTRACT, TrainingServices)
 
 
 @app.get("/api/v2/products", summary="Get all products", tags=["Products"])

@@ -1,17 +1,17 @@
 """Webhooks of a partner."""
 
-from ordering.entry import wiring
 from ordering.entry.api import Api
 from ordering.web.http import Answer, Call
 from ordering.webhooks import contract as webhooks
+from ordering.webhooks.services import WebhookServices
 
-app = Api(webhooks.CONTRACT, wiring.from_environment)
+app = Api(webhooks.CONTRACT, WebhookServices)
 
 
 @app.get("/webhooks", summary="Get all webhooks", tags=["Webhooks"])
 def list_webhooks(call: Call, unit: str) -> webhooks.WebhookList:
     """All webhooks of the partner, oldest first."""
-    return webhooks.webhook_list(call, app.services.webhooks(call.deadline).all(unit))
+    return webhooks.webhook_list(call, app.services.registrations(call.deadline).all(unit))
 
 
 @app.post("/webhooks", summary="Register a webhook", tags=["Webhooks"], status_code=201)
@@ -21,14 +21,14 @@ def create_webhook(call: Call, unit: str, body: webhooks.NewWebhook) -> Answer[w
     The answer has the secret that verifies them. It is shown this once, so keep it. There can be ten webhooks. Deal
     orders have no events.
     """
-    return webhooks.registered(call, *app.services.webhooks(call.deadline).register(unit, body.url, body.types))
+    return webhooks.registered(call, *app.services.registrations(call.deadline).register(unit, body.url, body.types))
 
 
 @app.get("/webhooks/<webhookId>", summary="Get a webhook", tags=["Webhooks"])
 def get_webhook(call: Call, unit: str, webhookId: str) -> webhooks.ShownWebhook:
     """One webhook, without its secret."""
     webhook_id = webhooks.webhook_id_in_path(webhookId)
-    return webhooks.webhook(call, app.services.webhooks(call.deadline).get(unit, webhook_id))
+    return webhooks.webhook(call, app.services.registrations(call.deadline).get(unit, webhook_id))
 
 
 @app.patch("/webhooks/<webhookId>", summary="Change a webhook", tags=["Webhooks"])
@@ -39,14 +39,14 @@ def change_webhook(call: Call, unit: str, webhookId: str, body: webhooks.Webhook
     event of that order.
     """
     webhook_id = webhooks.webhook_id_in_path(webhookId)
-    changed = app.services.webhooks(call.deadline).change(unit, webhook_id, **body.given())
+    changed = app.services.registrations(call.deadline).change(unit, webhook_id, **body.given())
     return webhooks.webhook(call, changed)
 
 
 @app.delete("/webhooks/<webhookId>", summary="Remove a webhook", tags=["Webhooks"], status_code=204)
 def delete_webhook(call: Call, unit: str, webhookId: str) -> Answer[None]:
     """Send nothing more to the address, what it has not got yet included."""
-    app.services.webhooks(call.deadline).remove(unit, webhooks.webhook_id_in_path(webhookId))
+    app.services.registrations(call.deadline).remove(unit, webhooks.webhook_id_in_path(webhookId))
     return Answer(204)
 
 
@@ -58,7 +58,7 @@ def replace_webhook_secret(call: Call, unit: str, webhookId: str) -> webhooks.We
     older ones sign no longer.
     """
     webhook_id = webhooks.webhook_id_in_path(webhookId)
-    return webhooks.with_secret(call, *app.services.webhooks(call.deadline).replace_secret(unit, webhook_id))
+    return webhooks.with_secret(call, *app.services.registrations(call.deadline).replace_secret(unit, webhook_id))
 
 
 @app.post("/webhooks/<webhookId>/enable", summary="Enable a webhook", tags=["Webhooks"])

@@ -13,10 +13,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ordering.aws.calls import unavailable
 from ordering.aws.dynamodb import NoAnswer, Send
-from ordering.aws.kms import nowhere
 from ordering.clock import Clock, Deadline, system_clock
-from ordering.contexts import OWN_ERRORS
+from ordering.contexts import own_errors
 from ordering.identity.accounts import Accounts
 from ordering.identity.authorizer import Authorizer, make_handler
 from ordering.identity.clients import Client, ClientRefused, Clients
@@ -99,7 +99,9 @@ class Desk:
     def decision(self, token: str, path: str = "v1/orders") -> dict[str, Any]:
         """Ask the authorizer about a call with a token."""
         verifier = Verifier(KeyRing(self.accounts.signing_keys), ISSUER, AUDIENCE)
-        handler = make_handler(Authorizer(verifier, self.services.accounts, self.services.reference_tokens, OWN_ERRORS))
+        handler = make_handler(
+            Authorizer(verifier, self.services.accounts, self.services.reference_tokens, own_errors())
+        )
         event = {"methodArn": f"{STAGE_ARN}/GET/{path}", "headers": {"Authorization": f"Bearer {token}"}}
         return handler(event, LambdaContext())
 
@@ -748,7 +750,7 @@ def test_a_scope_that_is_refused_is_no_guess(desk: Desk) -> None:
 
 def test_no_kms(desk: Desk) -> None:
     """Where KMS does not answer the client is told to try again, and when."""
-    reply = ask(desk.restarted(kms=nowhere), desk.good())
+    reply = ask(desk.restarted(kms=unavailable), desk.good())
 
     assert error(reply, 503) == "temporarily_unavailable"
     assert reply.headers["Retry-After"] == "1"
@@ -757,7 +759,7 @@ def test_no_kms(desk: Desk) -> None:
 def test_no_kms_is_no_guess(desk: Desk) -> None:
     """Trying again while KMS is down locks nobody out."""
     for _ in range(12):
-        ask(desk.restarted(kms=nowhere), desk.good())
+        ask(desk.restarted(kms=unavailable), desk.good())
 
     assert desk.ask().status == 200
 

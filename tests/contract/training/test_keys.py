@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from ordering.aws.kms import EnvelopeSealer, nowhere
+from ordering.aws.calls import unavailable
+from ordering.aws.sealer import EnvelopeSealer
 from ordering.clock import Deadline
 from ordering.principal import BusinessUnit, Principal
 from ordering_tools.documents import openapi
@@ -227,7 +228,7 @@ def test_head_and_other_methods(reader: Client) -> None:
 def test_unavailable(issuing: Services, reader: Client) -> None:
     """Where KMS does not answer, the answer is 503 and says when to try again."""
     order = issued(reader)
-    reply = Client(replace(issuing, kms=nowhere), READER).get(path(order))
+    reply = Client(replace(issuing, kms=unavailable), READER).get(path(order))
 
     assert (reply.status, reply.headers["Retry-After"]) == (503, "1")
 

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
+from ordering.aws.calls import unavailable
 from ordering.aws.dynamodb import NoAnswer, Table
-from ordering.aws.kms import nowhere
 from ordering.clock import Deadline
 from ordering.contexts import event_types
 from ordering.errors import Unavailable
@@ -575,7 +575,7 @@ def test_without_kms_or_queue(site: Site) -> None:
     def broken(_: str, __: int) -> None:
         raise Unavailable
 
-    client = Client(replace(site.services, kms=nowhere, webhook_queue=broken), CALLER)
+    client = Client(replace(site.services, kms=unavailable, webhook_queue=broken), CALLER)
     paths = [f"{link}/secret", f"{link}/enable", f"{link}/parked/{event}/replay"]
     replies = [client.post("/webhooks", {"url": URL}), *[client.post(path, None) for path in paths]]
 

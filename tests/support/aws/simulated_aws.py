@@ -189,6 +189,7 @@ class SimulatedAws:
             now=lambda: self.now,
             kms=self._seam("kms", self.kms),
             access_keys_key="alias/AccessKeysKey",
+            certificates_key=CERTIFICATES_KEY,
             webhook_secrets_key="alias/WebhookSecretsKey",
             webhook_queue=self.sender("WebhookQueue"),
         )
@@ -210,12 +211,14 @@ class SimulatedAws:
         if name == "fulfilment/stream":
             bus = self._seam("events", self._put_events)
             defer, mail = self.sender("LaterQueue"), self.sender("MailQueue")
-            consumer = consumers.stream_consumer(services, deadline, defer, mail, bus, "OrderEvents")
+            consumer = consumers.stream_consumer(services.connections, deadline, defer, mail, bus, "OrderEvents")
             return lambda batch: consumer.follow(batch) if batch[0].get("eventName") else consumer.retry(batch)
         handlers: dict[str, Callable[[], Callable[[str], None]]] = {
             "webhooks/delivery": lambda: services.deliverer(deadline, self._post).handle,
-            "fulfilment/mails": lambda: consumers.postman(services, deadline, self._ses.send, self._count).handle,
-            "fulfilment/incoming": lambda: consumers.incoming(services, deadline, CERTIFICATES_KEY, self._count).handle,
+            "fulfilment/mails": lambda: (
+                consumers.postman(services.connections, deadline, self._ses.send, self._count).handle
+            ),
+            "fulfilment/incoming": lambda: consumers.incoming(services.connections, deadline, self._count).handle,
         }
         return lambda batch: handle_each(batch, handlers[name]())
 

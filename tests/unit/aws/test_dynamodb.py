@@ -23,7 +23,7 @@ from ordering.aws.dynamodb import (
     Table,
     TransactionRefused,
     Update,
-    connect,
+    connect_tables,
 )
 from ordering.clock import Deadline
 from ordering.errors import Unavailable
@@ -440,7 +440,7 @@ def test_update_returns_what_changed(services: Services) -> None:
 
 def test_nobody_at_the_endpoint_is_no_answer() -> None:
     """A connection that cannot be made is no answer, so it is tried again and in the end unavailable."""
-    send = connect(endpoint_url="http://127.0.0.1:9")
+    send = connect_tables(endpoint_url="http://127.0.0.1:9")
 
     with pytest.raises(NoAnswer):
         send("GetItem", {"TableName": "T", "Key": {"pk": {"S": "p"}, "sk": {"S": "s"}}})

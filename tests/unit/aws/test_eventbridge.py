@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from moto import mock_aws
 
 from ordering.aws import calls as aws
-from ordering.aws import eventbridge as event_bus
 from ordering.aws import sqs as queues
 from ordering.aws.dynamodb import Table
 from ordering.aws.eventbridge import BYTES_AT_MOST, Entry, EventBus, Unpublished
@@ -193,10 +192,10 @@ def test_hopeless_entries() -> None:
     assert script.taken == [("b", 0), ("b", 1)]
 
 
-def test_nowhere() -> None:
+def test_unavailable() -> None:
     """Where there is no bus, nothing is published."""
     with pytest.raises(Unavailable):
-        event_bus.nowhere("PutEvents", {})
+        aws.unavailable("PutEvents", {})
 
 
 # The services ---------------------------------------------------------------------------------------------------------
@@ -246,8 +245,8 @@ def test_on_moto() -> None:
         session: Any = get_session()
         session.create_client("events").create_event_bus(Name="orders")
         url = session.create_client("sqs").create_queue(QueueName="webhooks")["QueueUrl"]
-        EventBus(event_bus.connect_when_called(), "orders", pauses(0)).put([entry("a", 0), entry("a", 1)])
-        queues.connect_when_called(url)("{}", 0)
+        EventBus(aws.connect("events"), "orders", pauses(0)).put([entry("a", 0), entry("a", 1)])
+        queues.connect_queue(url)("{}", 0)
         messages = session.create_client("sqs").receive_message(QueueUrl=url)["Messages"]
 
     assert [message["Body"] for message in messages] == ["{}"]

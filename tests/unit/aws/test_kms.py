@@ -16,12 +16,14 @@ from botocore.httpsession import URLLib3Session
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
-from ordering.aws import calls as aws
-from ordering.aws import kms as module
-from ordering.aws.calls import CallRefused
-from ordering.aws.kms import BrokenSeal, EnvelopeSealer, Kms, KmsKey, connect, connect_when_called, nowhere
+from ordering.aws import sealer as sealer_module
+from ordering.aws.calls import CallRefused, unavailable
+from ordering.aws.kms import Kms, connect_kms
+from ordering.aws.sealer import EnvelopeSealer
 from ordering.errors import Unavailable
+from ordering.identity.kms_key import KmsKey
 from ordering.identity.tokens import Claims, KeyRing, Signer, Verifier
+from ordering.sealing import BrokenSeal
 from ordering_tools.operations.signing import jwk_of
 from support.aws.kms import MemoryKms
 
@@ -181,7 +183,7 @@ def test_data_keys_are_opened_once(kms: MemoryKms, sealer: EnvelopeSealer) -> No
 
 def test_few_data_keys_are_kept(kms: MemoryKms, monkeypatch: pytest.MonkeyPatch) -> None:
     """A process keeps a bounded number of opened data keys, and opens any of them again."""
-    monkeypatch.setattr(module, "_DATA_KEYS", 3)
+    monkeypatch.setattr(sealer_module, "_DATA_KEYS", 3)
     sealed = [EnvelopeSealer(kms, "alias/C").seal(b"code", b"context") for _ in range(7)]
     opener = EnvelopeSealer(kms)
     for one in sealed * 2:
@@ -193,15 +195,15 @@ def test_nothing_opens_without_kms(kms: MemoryKms) -> None:
     """What is stored does not hold its data key in the open: a process without KMS opens nothing."""
     sealed = EnvelopeSealer(kms, "alias/C").seal(b"code", b"context")
     with pytest.raises(Unavailable):
-        EnvelopeSealer(nowhere).open(sealed, b"context")
+        EnvelopeSealer(unavailable).open(sealed, b"context")
 
 
 def test_no_kms() -> None:
     """Without KMS nothing is signed and nothing sealed."""
     with pytest.raises(Unavailable):
-        KmsKey(nowhere, "a", "alias/A").sign(b"x")
+        KmsKey(unavailable, "a", "alias/A").sign(b"x")
     with pytest.raises(Unavailable):
-        EnvelopeSealer(nowhere, "alias/C").seal(b"x", b"")
+        EnvelopeSealer(unavailable, "alias/C").seal(b"x", b"")
 
 
 # The connection -----------------------------------------------------------------------------------------------------
@@ -220,7 +222,7 @@ class Raw(BytesIO):
 @pytest.fixture(scope="module")
 def connection() -> Kms:
     """A connection to KMS."""
-    return connect(endpoint_url=ENDPOINT)
+    return connect_kms(endpoint_url=ENDPOINT)
 
 
 @pytest.fixture
@@ -298,21 +300,3 @@ def test_what_no_second_try_can_mend(answers: Callable[..., list[Any]], connecti
         connection("Decrypt", {"CiphertextBlob": b"x"})
 
     assert len(sent) == 1
-
-
-def test_connected_when_called(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A connection that waits for its first call is made then, and once."""
-    made = []
-
-    def make(service: str) -> MemoryKms:
-        assert service == "kms"
-        made.append(MemoryKms())
-        return made[-1]
-
-    monkeypatch.setattr(aws, "connect", make)
-    kms = connect_when_called()
-    before = len(made)
-    kms("GetPublicKey", {"KeyId": "alias/A"})
-    kms("GetPublicKey", {"KeyId": "alias/A"})
-
-    assert (before, len(made), len(made[0].calls)) == (0, 1, 2)

@@ -217,8 +217,9 @@ def test_waits_as_long_as_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[Any] = []
     session: Any = type(get_session())
     monkeypatch.setattr(session, "create_client", lambda *_, **settings: made.append(settings["config"]))
-    aws.connect("sesv2", answered_within=7.0)
-    aws.connect("sqs")
+    for call in (aws.connect("sesv2", answered_within=7.0), aws.connect("sqs")):
+        with pytest.raises(AttributeError):
+            call("SendMessage", {})
 
     assert [one.read_timeout for one in made] == [7.0, aws.ANSWERED_WITHIN]
     assert {one.retries["total_max_attempts"] for one in made} == {1}
@@ -227,21 +228,26 @@ def test_waits_as_long_as_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_nowhere() -> None:
     """Where no mail can be sent, none is, and that is said."""
     with pytest.raises(NotSent):
-        ses.nowhere(LETTER, TAGS)
+        ses.not_sent(LETTER, TAGS)
 
 
 def test_connected_when_called(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A connection is made with the first mail, and waits long enough for a large one."""
-    made: list[dict[str, Any]] = []
+    """A connection is made with the first mail, once, and waits long enough for a large one."""
+    made: list[tuple[str, Any]] = []
 
-    def connect(service: str, **settings: Any) -> Script:
-        made.append({"service": service, **settings})
-        return Script([{"MessageId": "m1"}])
+    class Client:
+        def send_email(self, **_: Any) -> dict[str, str]:
+            return {"MessageId": "m1"}
 
-    monkeypatch.setattr(aws, "connect", connect)
-    sending = ses.connect_when_called(SENDER, "mails", region_name="eu-west-1")
+    def create_client(_: Any, service: str, **settings: Any) -> Client:
+        made.append((service, settings["config"].read_timeout))
+        return Client()
+
+    session: Any = type(get_session())
+    monkeypatch.setattr(session, "create_client", create_client)
+    sending = ses.connect_ses(SENDER, "mails", region_name="eu-west-1")
     assert made == []
     sending.send(LETTER, TAGS)
     sending.send(LETTER, TAGS)
 
-    assert made == [{"service": "sesv2", "answered_within": 10.0, "region_name": "eu-west-1"}]
+    assert made == [("sesv2", 10.0)]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ordering.aws.sqs import handle_each, nowhere, sender
+from ordering.aws.sqs import handle_each, no_queue, sender
 from ordering.errors import Unavailable
 from ordering.mail.mailing import OutOfTime
 
@@ -28,7 +28,7 @@ def test_what_is_asked_of_sqs() -> None:
 def test_nowhere() -> None:
     """Who has no queue is told so, and not that the message is on one."""
     with pytest.raises(Unavailable):
-        nowhere("a message", 0)
+        no_queue("a message", 0)
 
 
 def test_each_message_on_its_own(caplog: pytest.LogCaptureFixture) -> None:
@@ -48,6 +48,6 @@ def test_each_message_on_its_own(caplog: pytest.LogCaptureFixture) -> None:
     told = [(one.levelname, one.message, vars(one)["message_id"], vars(one).get("reason")) for one in caplog.records]
     assert handled == ["a", "b", "c"]
     assert told == [
-        ("WARNING", "message comes again", "id-late", "OutOfTime"),
+        ("WARNING", "message will be retried", "id-late", "OutOfTime"),
         ("ERROR", "message failed", "id-bad", None),
     ]

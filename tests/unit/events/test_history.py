@@ -21,7 +21,7 @@ from jsonschema import Draft202012Validator
 
 from ordering.aws.dynamodb import Item, Put, Table, Update
 from ordering.aws.eventbridge import BYTES_AT_MOST, EventBus
-from ordering.aws.kms import EnvelopeSealer
+from ordering.aws.sealer import EnvelopeSealer
 from ordering.book.lifecycle import State, StatusChange
 from ordering.contexts import event_types, read_history
 from ordering.ecards.catalogue import PricedLine

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from ordering.aws.dynamodb import Table
-from ordering.aws.kms import EnvelopeSealer
+from ordering.aws.sealer import EnvelopeSealer
 from ordering.contexts import event_types
 from ordering.ecards.certificates import Certificates, read_shelves
 from ordering.ecards.orders import EcardOrders

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
+from ordering.aws.calls import unavailable
 from ordering.aws.dynamodb import Item, Key, Put, Table, plain_item
-from ordering.aws.kms import EnvelopeSealer, nowhere
-from ordering.aws.sqs import Send
-from ordering.aws.sqs import nowhere as unavailable
+from ordering.aws.sealer import EnvelopeSealer
+from ordering.aws.sqs import Send, no_queue
 from ordering.book.changes import MAIL, PUBLISH, SETTLE, Change, Do, Follower, Subject, Task, each
 from ordering.book.orderbook import Draft
 from ordering.clock import Deadline
@@ -362,7 +362,7 @@ class Behind:
     def do(self, part: str, *subjects: Subject) -> Collection[Subject]:
         deadline = Deadline.after(30)
         mail: Send = lambda body, _: self.mailed.append(body)  # noqa: E731
-        consumer = consumers.stream_consumer(self.services, deadline, unavailable, mail, self._bus, "bus")
+        consumer = consumers.stream_consumer(self.services.connections, deadline, no_queue, mail, self._bus, "bus")
         return dict(consumer._in_order())[part](subjects)
 
     def _bus(self, operation: str, request: dict[str, Any]) -> dict[str, Any]:
@@ -527,7 +527,7 @@ def test_one_order_s_trouble_with_keys() -> None:
     school.orders().issue_keys(other, school.sealer, Deadline.after(60))
     subjects = [(str(order), UK.id, UK.name) for order in (broken, other)]
 
-    assert issue(subjects, school.orders, EnvelopeSealer(nowhere), Deadline.after(60)) == subjects[:1]
+    assert issue(subjects, school.orders, EnvelopeSealer(unavailable), Deadline.after(60)) == subjects[:1]
     assert school.orders().order(other).status is TrainingStatus.COMPLETED
 
 
@@ -535,7 +535,7 @@ def test_keys_are_in_no_log(caplog: pytest.LogCaptureFixture) -> None:
     """Neither what goes well nor what fails writes a key into the log."""
     school = School()
     order = school.place(2)
-    issue([(str(order), UK.id, UK.name)], school.orders, EnvelopeSealer(nowhere), Deadline.after(60))
+    issue([(str(order), UK.id, UK.name)], school.orders, EnvelopeSealer(unavailable), Deadline.after(60))
     issued(school, order)
     told = caplog.text + repr([vars(one) for one in caplog.records])
 

@@ -14,7 +14,7 @@ import pytest
 from ordering.aws.dynamodb import ConditionFailed, NoAnswer
 from ordering.aws.invocation import MARGIN
 from ordering.clock import Deadline
-from ordering.contexts import OWN_ERRORS
+from ordering.contexts import own_errors
 from ordering.errors import Unavailable
 from ordering.identity.accounts import Accounts, Partner
 from ordering.identity.authorizer import Authorizer, GatewayUnauthorized, Handler, first_part, make_handler
@@ -73,7 +73,7 @@ def gate(services: Services, key: SigningKey) -> Gate:
     accounts.save_signing_key(key.key_id, key.public_jwk)
     verifier = Verifier(KeyRing(accounts.signing_keys), ISSUER, AUDIENCE)
     return Gate(
-        make_handler(Authorizer(verifier, services.accounts, services.reference_tokens, OWN_ERRORS)),
+        make_handler(Authorizer(verifier, services.accounts, services.reference_tokens, own_errors())),
         accounts,
         Signer(PrivateKey(key.key_id, key.private_key, "ES256"), ISSUER, AUDIENCE),
     )
@@ -295,7 +295,7 @@ def test_tables_that_do_not_answer_are_no_refusal(services: Services, key: Signi
                 Verifier(KeyRing(accounts.signing_keys), ISSUER, AUDIENCE),
                 cut.accounts,
                 cut.reference_tokens,
-                OWN_ERRORS,
+                own_errors(),
             )
         ),
         accounts,
@@ -355,7 +355,7 @@ def own(key: SigningKey) -> OwnWords:
     verifier = Verifier(KeyRing(accounts.signing_keys), ISSUER, AUDIENCE)
     second = Second()
     return OwnWords(
-        make_handler(Authorizer(verifier, services.accounts, services.reference_tokens, OWN_ERRORS, second)),
+        make_handler(Authorizer(verifier, services.accounts, services.reference_tokens, own_errors(), second)),
         accounts,
         Signer(PrivateKey(key.key_id, key.private_key, "ES256"), ISSUER, AUDIENCE),
         second,
@@ -399,7 +399,7 @@ def test_own_errors_by_path(path: str, prefix: str | None) -> None:
     """The first part of a path decides whether its function refuses callers itself."""
     first = first_part(f"{STAGE_ARN}/GET/{path}")
 
-    assert (first if first in OWN_ERRORS else None) == prefix
+    assert (first if first in own_errors() else None) == prefix
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
+from ordering.aws.calls import unavailable
 from ordering.aws.dynamodb import NoAnswer, Table
-from ordering.aws.kms import nowhere
 from ordering.errors import Unavailable
 from ordering.identity.accounts import Accounts
 from ordering.identity.clients import Client, ClientRefused, Clients
@@ -131,7 +131,7 @@ def test_no_kms(desk: TokenEndpoint) -> None:
     sign_with(desk, "A")
 
     with pytest.raises(Unavailable):
-        replace(desk, kms=nowhere).issue(GRANITE, GRANITE.scope)
+        replace(desk, kms=unavailable).issue(GRANITE, GRANITE.scope)
 
 
 def test_authenticate(desk: TokenEndpoint) -> None:

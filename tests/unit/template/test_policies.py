@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -15,6 +17,7 @@ from ordering.entry import wiring
 from ordering.errors import Invalid
 from ordering.fulfilment.incoming import CANCELLATIONS_REFUSED, EVENTS_REFUSED
 from ordering.mail.outbox import METRICS
+from ordering.webhooks.services import WebhookServices
 from ordering_tools.template import Template
 from support.aws.simulated_aws import Step
 from support.ecards import card, order_id
@@ -227,13 +230,15 @@ def test_only_a_local_run_is_local(monkeypatch: pytest.MonkeyPatch) -> None:
         for name in resource.get("Properties", {}).get("Environment", {}).get("Variables", {})
     }
     monkeypatch.delenv("AWS_SAM_LOCAL", raising=False)
-    deployed = wiring.from_environment()
+    monkeypatch.setenv("ACCOUNTS_TABLE", "AccountsTable")
+    monkeypatch.setenv("WEBHOOK_QUEUE", "https://queue")
+    deployed = replace(wiring.connect(), settings=dict(os.environ))
     monkeypatch.setenv("AWS_SAM_LOCAL", "true")
 
-    assert (deployed.local, wiring.from_environment().local) == (False, True)
+    assert (deployed.local, wiring.connect().local) == (False, True)
     assert "AWS_SAM_LOCAL" not in declared
     with pytest.raises(Invalid):
-        deployed.webhooks(Deadline.after(1)).register("northwind", "https://127.0.0.1/")
+        WebhookServices(deployed).registrations(Deadline.after(1)).register("northwind", "https://127.0.0.1/")
 
 
 def test_the_stream() -> None:

@@ -16,7 +16,7 @@ import pytest
 from ordering.aws.dynamodb import Put, Table
 from ordering.book.orderbook import OrderBook
 from ordering.clock import Deadline
-from ordering.contexts import OWN_ERRORS
+from ordering.contexts import own_errors
 from ordering.deals import contract as deals
 from ordering.ecards.catalogue import Ecard, FaceValue
 from ordering.entry.api import wanted_by
@@ -237,7 +237,7 @@ def test_every_route_is_authorized() -> None:
     assert {one["FunctionArn"]["Fn::GetAtt"][0] for one in auth["Authorizers"].values()} == {"AuthorizerFunction"}
     assert auth["Authorizers"]["OwnErrorsAuthorizer"]["Identity"] == {"ReauthorizeEvery": 0}
     for path, authorizer in asked.items():
-        own = "OwnErrorsAuthorizer" if path.startswith(tuple(OWN_ERRORS)) else "PartnerAuthorizer"
+        own = "OwnErrorsAuthorizer" if path.startswith(tuple(own_errors())) else "PartnerAuthorizer"
         assert authorizer == {"Authorizer": "NONE" if path in PUBLIC else own}
 
 
@@ -353,7 +353,9 @@ def test_ecard_functions_may_do_what_they_do_and_no_more(function: str) -> None:
 def test_token_function_may_do_what_it_does_and_no_more() -> None:
     """The token function reads what clients and keys are, counts guesses, and signs with the two keys there are."""
     recorder, kms = Recorder(Memory()), MemoryKms()
-    desk = Services(recorder, "OrdersTable", "CatalogueTable", "AccountsTable", kms=kms).token_desk(Deadline.after(60))
+    desk = Services(recorder, "OrdersTable", "CatalogueTable", "AccountsTable", kms=kms).token_endpoint(
+        Deadline.after(60)
+    )
     desk.clients.add(OauthClient("a-client", "granite", "a-user", frozenset({"ecards"})), "a secret")
     desk.accounts.set_signer("a-key", "alias/SigningKeyA")
     recorder.calls.clear()
@@ -563,13 +565,13 @@ def test_authorizer_may_do_what_it_does(recorder: Recorder) -> None:
 
 
 def test_environment_that_wiring_reads() -> None:
-    """Every environment variable that wiring reads is declared, and none is declared that it does not read.
+    """Every setting that the code reads is declared, and none is declared that it does not read.
 
     Those of `sam local` and of Powertools are their own.
     """
-    folder = ROOT / "layers/ordering/python/ordering/entry"
-    source = "".join((folder / name).read_text() for name in ("wiring.py", "consumers.py"))
-    read = set(re.findall(r'environ(?:\.get\(|\[)"([A-Z_]+)"', source)) - {"AWS_SAM_LOCAL"}
+    folder = ROOT / "layers/ordering/python/ordering"
+    source = "".join(path.read_text() for path in folder.rglob("*.py"))
+    read = set(re.findall(r'(?:settings(?:\.get\(|\[)|_table\(|\.queue\()"([A-Z_]+)"', source)) - {"AWS_SAM_LOCAL"}
     declared = {
         name
         for properties in FUNCTIONS.values()

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ordering.contexts import OWN_ERRORS
+from ordering.contexts import own_errors
 from ordering.identity.accounts import Accounts
 from ordering.identity.authorizer import Authorizer, Handler, make_handler
 from ordering.identity.reference_tokens import ReferenceTokens
@@ -59,7 +59,7 @@ def site(tmp_path: Path) -> Site:
         accounts.save_partner(partner)
     verifier = Verifier(KeyRing(accounts.signing_keys), "issuer", "audience")
     return Site(
-        installation, make_handler(Authorizer(verifier, services.accounts, services.reference_tokens, OWN_ERRORS))
+        installation, make_handler(Authorizer(verifier, services.accounts, services.reference_tokens, own_errors()))
     )
 
 

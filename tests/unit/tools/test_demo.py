@@ -16,7 +16,7 @@ import pytest
 
 from ordering.aws import kms
 from ordering.clock import Deadline
-from ordering.contexts import OWN_ERRORS
+from ordering.contexts import own_errors
 from ordering.ecards.certificates import Stock, read_shelves
 from ordering.ecards.orders import EcardOrders
 from ordering.ecards.statuses import EcardStatus
@@ -82,7 +82,7 @@ class Demo:
     @property
     def authorizer(self) -> Handler:
         return make_handler(
-            Authorizer(self.verifier, self.services.accounts, self.services.reference_tokens, OWN_ERRORS)
+            Authorizer(self.verifier, self.services.accounts, self.services.reference_tokens, own_errors())
         )
 
     def client(self, token: str) -> Client:
@@ -120,8 +120,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
     state = tmp_path_factory.mktemp("state")
     memory, secrets_of_kms = Memory(), MemoryKms()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(installation, "connect", lambda **_: memory)
-        patch.setattr(kms, "connect", lambda **_: secrets_of_kms)
+        patch.setattr(installation, "connect_tables", lambda **_: memory)
+        patch.setattr(kms, "connect_kms", lambda **_: secrets_of_kms)
         yield Demo(state, demo.prepare(Endpoints(), state, BASE), open_at(ENDPOINT, ENDPOINT, state))
 
 

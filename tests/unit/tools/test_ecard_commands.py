@@ -14,7 +14,7 @@ import pytest
 
 from ordering.aws import sqs as queues
 from ordering.aws.calls import CallRefused, NotExecuted
-from ordering.aws.kms import EnvelopeSealer
+from ordering.aws.sealer import EnvelopeSealer
 from ordering.clock import Deadline
 from ordering.ecards.orders import EcardOrders
 from ordering.ecards.statuses import EcardStatus
@@ -424,7 +424,7 @@ def test_again_after_the_queue_failed(company: Rewards, run: Run, mailroom: Mail
     ready(company)
     mailroom.refuse()
     mailroom.deliver(CARDS_ORDER)
-    broken = replace(mailroom.installation, mail_queue=queues.nowhere)
+    broken = replace(mailroom.installation, mail_queue=queues.no_queue)
     with monkeypatch.context() as patch:
         patch.setattr(commands, "reopen", lambda _: broken)
         assert run("mail", "again", "granite", order_id(1)).code == 1

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 import pytest
 
-from ordering.aws.kms import EnvelopeSealer
+from ordering.aws.sealer import EnvelopeSealer
 from ordering.aws.ses import Letter
 from ordering.events.incoming_shapes import CANCELLATION, PAYMENT, STOCK, sealing_context
 from ordering.events.json_schema import misfits

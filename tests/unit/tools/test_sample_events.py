@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ordering.clock import Deadline
-from ordering.contexts import OWN_ERRORS
+from ordering.contexts import own_errors
 from ordering.identity.authorizer import Authorizer, GatewayUnauthorized, make_handler
 from ordering.identity.tokens import KeyRing, Verifier
 from ordering_tools.demo import training as demo
@@ -52,7 +52,7 @@ def test_understood(tmp_path: Path) -> None:
     for name in FUNCTIONS:
         if name != "identity/authorizer" and "Records" not in committed(name):
             app = load(name)
-            app.services = services
+            app.connections, app.services = services.connections, services.of(app.build)
             answers[name] = app.handle(committed(name), LambdaContext())["statusCode"]  # type: ignore[arg-type] # all that is used of it
 
     assert answers.pop("training/orders") == 201
@@ -62,7 +62,7 @@ def test_understood(tmp_path: Path) -> None:
 def test_authorizer_refuses_its_own(services: Services) -> None:
     """The authorizer's event carries no real token, so it is refused as any bad one."""
     verifier = Verifier(KeyRing(dict), "issuer", "audience")
-    doorkeeper = Authorizer(verifier, services.accounts, services.reference_tokens, OWN_ERRORS)
+    doorkeeper = Authorizer(verifier, services.accounts, services.reference_tokens, own_errors())
 
     with pytest.raises(GatewayUnauthorized):
         make_handler(doorkeeper)(committed("identity/authorizer"), LambdaContext())

@@ -14,11 +14,13 @@ from typing import Any
 
 import pytest
 
+from ordering.aws.calls import unavailable
 from ordering.aws.dynamodb import Check, Put, ServiceFault, Table
-from ordering.aws.kms import BrokenSeal, EnvelopeSealer, nowhere
+from ordering.aws.sealer import EnvelopeSealer
 from ordering.clock import Deadline
 from ordering.errors import Conflict, NotFound, Unavailable
 from ordering.principal import BusinessUnit
+from ordering.sealing import BrokenSeal
 from ordering.training import access_keys
 from ordering.training.access_keys import AT_ONCE, PACK, AccessKeys, IssuedKey
 from ordering.training.orders import KeysNeverIssued, KeysNotIssued, TrainingOrders, id_of
@@ -351,7 +353,7 @@ def test_without_kms(memory: Memory, school: School) -> None:
     before = [*memory.scan("OrdersTable")]
 
     with pytest.raises(Unavailable):
-        school.orders().issue_keys(order, EnvelopeSealer(nowhere), Deadline.after(60))
+        school.orders().issue_keys(order, EnvelopeSealer(unavailable), Deadline.after(60))
     assert [*memory.scan("OrdersTable")] == before
 
 

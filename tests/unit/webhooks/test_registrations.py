@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from ordering.aws.dynamodb import Put, Table
-from ordering.aws.kms import EnvelopeSealer
+from ordering.aws.sealer import EnvelopeSealer
 from ordering.clock import Deadline, to_text
 from ordering.errors import Invalid, NotFound
 from ordering.events.history import event_id

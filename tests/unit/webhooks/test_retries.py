@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from ordering.aws.dynamodb import Table
-from ordering.aws.kms import EnvelopeSealer
+from ordering.aws.sealer import EnvelopeSealer
 from ordering.webhooks.delivery import Deliverer, Message
 from ordering.webhooks.registrations import Webhook, Webhooks, announcer
 from support.aws.kms import MemoryKms

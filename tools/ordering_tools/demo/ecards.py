@@ -9,7 +9,7 @@ from decimal import Decimal
 from functools import partial
 
 from ordering.aws.dynamodb import ConditionFailed
-from ordering.aws.kms import EnvelopeSealer
+from ordering.aws.sealer import EnvelopeSealer
 from ordering.ecards.catalogue import Ecard, EcardCatalogue, FaceValue, RequestedCard
 from ordering.ecards.certificates import Certificates, Stock
 from ordering.ecards.orders import EcardOrders, EcardRequest

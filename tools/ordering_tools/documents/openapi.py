@@ -256,7 +256,7 @@ def document() -> dict[str, Any]:
     return _complete(merge.get_openapi_schema())
 
 
-def apps() -> Iterator[Api]:
+def apps() -> Iterator[Api[Any]]:
     """Import the functions that have routes."""
     for path in sorted((ROOT / "functions").glob("*/*/app.py")):
         if "Api(" not in path.read_text():
@@ -270,7 +270,7 @@ def apps() -> Iterator[Api]:
         yield module.app
 
 
-def documenting(app: Api) -> APIGatewayRestResolver:
+def documenting(app: Api[Any]) -> APIGatewayRestResolver:
     """Register an app's routes with a resolver that documents them."""
     resolver = APIGatewayRestResolver()
     # The router keeps its routes to itself and has no other way to list them.

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, assert_never
 
 from ordering.aws.dynamodb import ConditionFailed
-from ordering.aws.kms import EnvelopeSealer
+from ordering.aws.sealer import EnvelopeSealer
 from ordering.book.names import key_of
 from ordering.contexts import read_history
 from ordering.ecards.assignment import Assignment

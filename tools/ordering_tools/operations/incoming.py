@@ -12,7 +12,7 @@ from typing import Any
 
 from ordering import clock
 from ordering.aws.eventbridge import BYTES_AT_MOST, Entry
-from ordering.aws.kms import EnvelopeSealer
+from ordering.aws.sealer import EnvelopeSealer
 from ordering.events.incoming_shapes import CANCELLATION, PAYMENT, STOCK, VERSION, sealing_context
 from ordering.events.json_schema import misfits
 from ordering.fulfilment.incoming import MAIL_SOURCE

@@ -6,12 +6,12 @@ import argparse
 from collections.abc import Iterator
 from typing import Any
 
-from ordering.aws.kms import EnvelopeSealer
+from ordering.aws.sealer import EnvelopeSealer
 from ordering.contexts import event_types
 from ordering.identifiers import canonical_uuid
 from ordering.identity.accounts import Accounts
 from ordering.webhooks.delivery import Deliverer, Parked
-from ordering.webhooks.post import nowhere
+from ordering.webhooks.post import not_posted
 from ordering.webhooks.registrations import Webhook, Webhooks
 from ordering_tools.installation import Installation, NotDone
 from ordering_tools.operations import webhook_receiver as listening
@@ -107,7 +107,7 @@ def run_replay(installation: Installation, arguments: argparse.Namespace) -> Non
 def deliverer_of(installation: Installation) -> Deliverer:
     """Return what puts messages onto the queue, and posts nothing by itself."""
     return Deliverer(
-        installation.orders, installation.accounts, _webhooks(installation), nowhere, installation.webhook_queue
+        installation.orders, installation.accounts, _webhooks(installation), not_posted, installation.webhook_queue
     )
 
 

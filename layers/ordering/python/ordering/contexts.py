@@ -7,14 +7,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
-from ordering.aws.dynamodb import Table
 from ordering.book.names import kind_of
-from ordering.events.history import OrderHistory
-from ordering.identity.authorizer import OwnErrors
 
-OWN_ERRORS: Mapping[str, OwnErrors] = {"/v1": OwnErrors(), "/v2": OwnErrors(requests_a_second=10)}
-"""The contracts that refuse callers themselves, in error shapes of their own, by the first part of their paths."""
+if TYPE_CHECKING:
+    from ordering.aws.connections import Connections
+    from ordering.aws.dynamodb import Table
+    from ordering.book.changes import Follower
+    from ordering.clock import Deadline
+    from ordering.events.history import OrderHistory
+    from ordering.identity.authorizer import OwnErrors
+
+
+def own_errors() -> Mapping[str, OwnErrors]:
+    """Return the contracts that refuse callers themselves, by the first part of their paths."""
+    from ordering.identity.authorizer import OwnErrors
+
+    return {"/v1": OwnErrors(), "/v2": OwnErrors(requests_a_second=10)}
 
 
 def event_types() -> Mapping[str, StrEnum]:
@@ -49,3 +59,12 @@ def read_history(table: Table, order: str) -> OrderHistory | None:
     readers = {TRAINING: training.read_history, ECARDS: ecards.read_history}
     read = readers.get(kind_of(order))
     return read(table, order) if read else None
+
+
+def followers(connections: Connections, deadline: Deadline) -> list[Follower]:
+    """Return what follows the changes of each context's items, for one invocation."""
+    from ordering.deals import follow as deals
+    from ordering.ecards import follow as ecards
+    from ordering.training import follow as training
+
+    return [context.follower(connections, deadline) for context in (deals, ecards, training)]

@@ -9,7 +9,7 @@ What a call comes to where it is not answered with a result:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ordering.errors import Unavailable
@@ -38,15 +38,35 @@ class CallRefused(Exception):
 
 
 def connect(service: str, *, answered_within: float = ANSWERED_WITHIN, **settings: Any) -> Call:
-    """Make a connection with botocore's own credentials, region and endpoint resolution.
+    """Return a connection that is made with the first call, because most functions make none.
 
-    What it returns raises what the module's docstring lists.
+    It uses botocore's own credentials, region and endpoint resolution, and raises the module's errors.
 
     Args:
-        answered_within: Seconds after which an answer is not waited for any more.
+        answered_within: Seconds until a call times out.
         settings: Further arguments of botocore's `create_client`, for instance `endpoint_url`.
     """
-    # Imported here, as in `table`.
+    made: list[Call] = []
+
+    def call(operation: str, request: dict[str, Any]) -> dict[str, Any]:
+        if not made:
+            made.append(_connection(service, answered_within, settings))
+        return made[0](operation, request)
+
+    return call
+
+
+def unavailable(operation: str, request: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG001 - as every `Call`
+    """Stand in for a service that a process is not connected to.
+
+    Raises:
+        Unavailable: Always.
+    """
+    raise Unavailable
+
+
+def _connection(service: str, answered_within: float, settings: Mapping[str, Any]) -> Call:
+    # Imported here so that a process that never connects does not load botocore.
     from botocore import xform_name  # noqa: PLC0415
     from botocore.config import Config  # noqa: PLC0415
     from botocore.exceptions import (  # noqa: PLC0415
@@ -79,18 +99,6 @@ def connect(service: str, *, answered_within: float = ANSWERED_WITHIN, **setting
         except ClientError as error:
             raise _meaning(operation, error.response["Error"]["Code"], _status(error.response)) from error
         return answer
-
-    return call
-
-
-def connect_when_called(service: str, **settings: Any) -> Call:
-    """Make a connection that is made with the first call."""
-    made: list[Call] = []
-
-    def call(operation: str, request: dict[str, Any]) -> dict[str, Any]:
-        if not made:
-            made.append(connect(service, **settings))
-        return made[0](operation, request)
 
     return call
 

@@ -2,7 +2,7 @@
 
 A `Table` speaks in plain Python values, retries what is worth retrying until the request's deadline, and counts what
 was consumed. Underneath is a `Send`: one callable through which every call to the service passes. Production code
-makes it with `connect`; anything that wants to pause, fail or observe calls wraps it.
+makes it with `connect_tables`; anything that wants to pause, fail or observe calls wraps it.
 
     TableError
     ├── ConditionFailed       a condition did not hold; carries the item that was there
@@ -317,7 +317,7 @@ class Table:
             self.usage.writes += units
 
 
-def connect(**settings: Any) -> Send:
+def connect_tables(**settings: Any) -> Send:
     """Make a connection to DynamoDB with botocore's own credentials, region and endpoint resolution.
 
     Args:

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from ordering.aws import calls as aws
 from ordering.aws.calls import Call
 from ordering.clock import Deadline
 from ordering.errors import Unavailable
@@ -127,20 +126,6 @@ class EventBus:
         if len(results) != len(batch):
             return ["NoAnswer"] * len(batch)
         return [None if result.get("EventId") else result.get("ErrorCode", "Unknown") for result in results]
-
-
-def connect_when_called(**settings: Any) -> Bus:
-    """Make a connection that is made with the first call: most functions make none."""
-    return aws.connect_when_called("events", **settings)
-
-
-def nowhere(operation: str, request: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG001 - as every `Bus`
-    """Be no bus.
-
-    Raises:
-        Unavailable: Always.
-    """
-    raise Unavailable
 
 
 def _drop(waiting: dict[str, list[Entry]], batch: Sequence[Entry], codes: Sequence[str | None]) -> Iterator[str]:

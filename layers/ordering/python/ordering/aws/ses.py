@@ -131,14 +131,14 @@ class Ses:
         return {**request, "ConfigurationSetName": self.configuration_set} if self.configuration_set else request
 
 
-def connect_when_called(sender: str, configuration_set: str = "", **settings: Any) -> Ses:
-    """Make a connection that is made with the first mail."""
-    call = aws.connect_when_called("sesv2", answered_within=ANSWERED_WITHIN, **settings)
+def connect_ses(sender: str, configuration_set: str = "", **settings: Any) -> Ses:
+    """Return a sender of mails, connected with the first mail."""
+    call = aws.connect("sesv2", answered_within=ANSWERED_WITHIN, **settings)
     return Ses(call, sender, configuration_set)
 
 
-def nowhere(letter: Letter, tags: Mapping[str, str]) -> str:  # noqa: ARG001 - as `Ses.send`
-    """Send no mail.
+def not_sent(letter: Letter, tags: Mapping[str, str]) -> str:  # noqa: ARG001 - as `Ses.send`
+    """Stand in for SES where a process sends no mails.
 
     Raises:
         NotSent: Always.

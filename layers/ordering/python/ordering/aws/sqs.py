@@ -24,7 +24,7 @@ Raises:
 
 
 def sender(call: Call, url: str) -> Send:
-    """Make what puts messages onto a queue by its URL."""
+    """Return what puts messages onto the queue of a URL."""
 
     def send(body: str, delay_seconds: int) -> None:
         call("SendMessage", {"QueueUrl": url, "MessageBody": body, "DelaySeconds": delay_seconds})
@@ -32,17 +32,17 @@ def sender(call: Call, url: str) -> Send:
     return send
 
 
-def connect_when_called(url: str, **settings: Any) -> Send:
-    """Make a connection that is made with the first message.
+def connect_queue(url: str, **settings: Any) -> Send:
+    """Return the queue of a URL, connected with the first message.
 
     Args:
-        settings: As `aws.connect`.
+        settings: As `calls.connect`.
     """
-    return sender(aws.connect_when_called("sqs", **settings), url)
+    return sender(aws.connect("sqs", **settings), url)
 
 
-def nowhere(body: str, delay_seconds: int) -> None:  # noqa: ARG001 - as every `Send`
-    """Be no queue.
+def no_queue(body: str, delay_seconds: int) -> None:  # noqa: ARG001 - as every `Send`
+    """Stand in for a queue that a process is not connected to.
 
     Raises:
         Unavailable: Always.
@@ -51,7 +51,7 @@ def nowhere(body: str, delay_seconds: int) -> None:  # noqa: ARG001 - as every `
 
 
 def handle_each(records: Iterable[Mapping[str, Any]], handle: Callable[[str], None]) -> list[str]:
-    """Do what the messages of a batch say; returns the ids of those that must come again.
+    """Handle the messages of a batch, each on its own; returns the ids of those that must be delivered again.
 
     Args:
         records: As Lambda delivers them from SQS.
@@ -63,9 +63,9 @@ def handle_each(records: Iterable[Mapping[str, Any]], handle: Callable[[str], No
             handle(record["body"])
         except Unavailable as error:
             reason = type(error).__name__
-            _log.warning("message comes again", extra={"message_id": record["messageId"], "reason": reason})
+            _log.warning("message will be retried", extra={"message_id": record["messageId"], "reason": reason})
             failed.append(record["messageId"])
-        except Exception:  # noqa: BLE001 - whatever it is, the other messages must not suffer
+        except Exception:  # noqa: BLE001 - a failed message must not keep the others from being handled
             _log.exception("message failed", extra={"message_id": record["messageId"]})
             failed.append(record["messageId"])
     return failed

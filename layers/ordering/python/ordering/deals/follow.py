@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
+from ordering.aws.connections import Connections
 from ordering.book.changes import Change, Follower, Task, each
 from ordering.book.orderbook import book_of, is_void
-from ordering.deals.orders import DealOrders, account_of
+from ordering.clock import Deadline
+from ordering.deals.orders import account_of
+from ordering.deals.services import DealServices
 
 SWEEP = "sweep"
 """Delete a removed order's line items. The subject is an account and the id of its order."""
 
 
-def follower(open_orders: Callable[[str], DealOrders]) -> Follower:
-    """Return what follows the changes of deal orders, for one invocation.
-
-    Args:
-        open_orders: Opens the orders of an account.
-    """
-    return Follower(tasks_of, {SWEEP: each(lambda account, order: open_orders(account).lines(int(order)).sweep())})
+def follower(connections: Connections, deadline: Deadline) -> Follower:
+    """Return what follows the changes of deal orders, for one invocation."""
+    services = DealServices(connections)
+    sweep = each(lambda account, order: services.orders(account, deadline).lines(int(order)).sweep())
+    return Follower(tasks_of, {SWEEP: sweep})
 
 
 def tasks_of(change: Change) -> Iterator[Task]:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
+from ordering.aws.connections import Connections
 from ordering.book.changes import MAIL, PUBLISH, Change, Follower, Task, each, reached, rose
 from ordering.book.names import name_of
+from ordering.clock import Deadline
 from ordering.ecards.assignment import Assignment
 from ordering.ecards.balance import company_of, hundredths_of
 from ordering.ecards.certificates import Stock, free_of, stock_of
-from ordering.ecards.orders import EcardOrders
 from ordering.ecards.records import gives_back, order_of, status_of
+from ordering.ecards.services import EcardServices
 from ordering.ecards.statuses import EcardStatus
 
 ADVANCE = "advance"
@@ -23,17 +25,15 @@ STOCK = "stock"
 """Assign certificates to orders that wait for stock. The subject is a card's id and a face value."""
 
 
-def follower(open_orders: Callable[[str], EcardOrders], assignment: Assignment) -> Follower:
-    """Return what follows the changes of e-card orders, balances and stocks, for one invocation.
-
-    Args:
-        open_orders: Opens the orders of a company.
-    """
+def follower(connections: Connections, deadline: Deadline) -> Follower:
+    """Return what follows the changes of e-card orders, balances and stocks, for one invocation."""
+    services = EcardServices(connections)
+    assignment = Assignment(connections.orders(deadline), now=connections.now)
     return Follower(
         tasks_of,
         {
-            ADVANCE: each(lambda company, order: open_orders(company).carry_on(order)),
-            PAY: each(lambda company: open_orders(company).pay_waiting()),
+            ADVANCE: each(lambda company, order: services.orders(company, deadline).carry_on(order)),
+            PAY: each(lambda company: services.orders(company, deadline).pay_waiting()),
             STOCK: each(lambda card, face_value: assignment.assign_parked(Stock(int(card), face_value))),
         },
     )

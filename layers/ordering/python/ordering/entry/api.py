@@ -18,14 +18,15 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from functools import cached_property, lru_cache, partial
-from typing import Any, get_type_hints
+from typing import Any, Generic, TypeVar, get_type_hints
 
 from aws_lambda_powertools.event_handler import APIGatewayRestResolver, Response
 from aws_lambda_powertools.event_handler.exceptions import NotFoundError
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
+from ordering.aws.connections import Connections
 from ordering.aws.invocation import deadline_of
-from ordering.entry.wiring import Services
+from ordering.entry import wiring
 from ordering.errors import Fault, Forbidden, Invalid, OrderingError, TooManyRequests, Unauthorized, Unavailable
 from ordering.principal import Principal
 from ordering.web.http import (
@@ -54,27 +55,35 @@ _REFUSALS: Mapping[str, Callable[[], OrderingError]] = {
 """What the authorizer's reasons are as errors; any other, and none, is that nobody known calls."""
 
 
-class Api(APIGatewayRestResolver):
+S = TypeVar("S")
+
+
+class Api(APIGatewayRestResolver, Generic[S]):
     """One function's routes under one contract.
 
     Args:
-        connect: Makes the services that the handlers use.
+        build: Builds the services that the handlers use, from the connections of the process.
         public: Whether anybody may call, so that there is no authorizer before the function.
     """
 
-    def __init__(self, contract: Contract, connect: Callable[[], Services], *, public: bool = False) -> None:
+    def __init__(self, contract: Contract, build: Callable[[Connections], S], *, public: bool = False) -> None:
         super().__init__()
         self.contract = contract
         self._public = public
-        self._connect = connect
+        self.build = build
         self.use(middlewares=[_bind])
         self.exception_handler(Exception)(self._refuse)
         self.not_found(self._not_found)
 
     @cached_property
-    def services(self) -> Services:
-        """What the handlers use, connected once in a process."""
-        return self._connect()
+    def connections(self) -> Connections:
+        """The connections of the process, made once."""
+        return wiring.connect()
+
+    @cached_property
+    def services(self) -> S:
+        """What the handlers use, built once in a process."""
+        return self.build(self.connections)
 
     def ready(self) -> Callable[[dict[str, Any], LambdaContext], dict[str, Any]]:
         """Return the Lambda handler, connected while the function initialises.
@@ -154,7 +163,7 @@ class Api(APIGatewayRestResolver):
     def _report(self, event: Mapping[str, Any], status: int, seconds: float) -> None:
         """Write the request's line: whose, what, how it ended and what it cost; never what was in it."""
         context = event["requestContext"]
-        usage = self.services.usage.take() if "services" in self.__dict__ else None
+        usage = self.connections.usage.take() if "connections" in self.__dict__ else None
         _log.info(
             "request",
             extra={
@@ -171,7 +180,7 @@ class Api(APIGatewayRestResolver):
         )
 
 
-def _bind(app: Api, next_middleware: Callable[[Api], Response[Any]]) -> Response[Any]:
+def _bind(app: Api[Any], next_middleware: Callable[[Api[Any]], Response[Any]]) -> Response[Any]:
     """Hand the handler what its parameters ask for; every part that breaks a rule is told at once."""
     wanted = wanted_by(app.context["_route"].func)
     if "call" in wanted:
@@ -185,7 +194,7 @@ def _bind(app: Api, next_middleware: Callable[[Api], Response[Any]]) -> Response
     return app.respond(result if isinstance(result, Answer) else Answer(response.status_code, result))
 
 
-def _arguments(app: Api, wanted: Mapping[str, Any]) -> dict[str, Any]:
+def _arguments(app: Api[Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
     call = app.call()
     arguments: dict[str, Any] = {"call": call}
     faults: list[Fault] = []

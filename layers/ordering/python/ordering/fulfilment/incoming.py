@@ -22,7 +22,6 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from ordering.aws.dynamodb import Table
-from ordering.aws.kms import BrokenSeal
 from ordering.book.lifecycle import Lifecycle
 from ordering.clock import Clock, system_clock
 from ordering.ecards.assignment import Assignment
@@ -35,7 +34,7 @@ from ordering.events.json_schema import event_schema, misfits, schema_of
 from ordering.identity.accounts import Accounts
 from ordering.money import parse_amount
 from ordering.principal import BusinessUnit
-from ordering.sealing import Sealer
+from ordering.sealing import BrokenSeal, Sealer
 from ordering.training.orders import TrainingOrders, find_order
 from ordering.training.statuses import TRAINING, TrainingStatus
 

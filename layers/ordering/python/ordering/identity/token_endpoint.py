@@ -14,10 +14,11 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Generic, TypeVar
 
-from ordering.aws.kms import Kms, KmsKey
+from ordering.aws.kms import Kms
 from ordering.clock import Clock, system_clock
 from ordering.identity.accounts import Accounts
 from ordering.identity.clients import Client, Clients
+from ordering.identity.kms_key import KmsKey
 from ordering.identity.tokens import Claims, Signer
 
 T = TypeVar("T")

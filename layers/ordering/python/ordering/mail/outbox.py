@@ -29,7 +29,7 @@ from typing import Any, assert_never
 
 from ordering import clock
 from ordering.aws.dynamodb import ABSENT, Check, ConditionFailed, Item, Key, Put, Table, TransactionRefused
-from ordering.aws.ses import Letter, MailRefused, Misconfigured, NotSent, nowhere
+from ordering.aws.ses import Letter, MailRefused, Misconfigured, NotSent, not_sent
 from ordering.clock import Clock
 from ordering.errors import Conflict, NotFound, Unavailable
 
@@ -209,7 +209,7 @@ class Outbox:
     """
 
     table: Table
-    post: Send = nowhere
+    post: Send = not_sent
     count: Callable[[str], None] = uncounted
     now: Clock = clock.system_clock
 

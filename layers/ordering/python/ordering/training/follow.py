@@ -6,12 +6,14 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
+from ordering.aws.connections import Connections
 from ordering.book.changes import MAIL, PUBLISH, Change, Follower, Subject, Task, reached
 from ordering.book.names import name_of
 from ordering.clock import Deadline
 from ordering.principal import BusinessUnit
 from ordering.sealing import Sealer
 from ordering.training.orders import KIND, TrainingOrders, emails_keys, id_of, status_of, unit_of
+from ordering.training.services import TrainingServices
 from ordering.training.statuses import TrainingStatus
 
 ISSUE = "issue"
@@ -23,9 +25,15 @@ OpenOrders = Callable[[BusinessUnit], TrainingOrders]
 """Opens the orders of a business unit."""
 
 
-def follower(open_orders: OpenOrders, sealer: Sealer, deadline: Deadline) -> Follower:
+def follower(connections: Connections, deadline: Deadline) -> Follower:
     """Return what follows the changes of training orders, for one invocation."""
-    issue = partial(issue_keys, open_orders=open_orders, sealer=sealer, deadline=deadline)
+    services = TrainingServices(connections)
+    issue = partial(
+        issue_keys,
+        open_orders=lambda unit: services.orders(unit, deadline),
+        sealer=services.sealer(),
+        deadline=deadline,
+    )
     return Follower(tasks_of, handlers={}, slow_handlers={ISSUE: issue})
 
 

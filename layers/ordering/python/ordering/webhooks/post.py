@@ -45,7 +45,7 @@ class Post(Protocol):
         """Return the status of the answer, or raise `NotPosted`."""
 
 
-def nowhere(url: str, headers: Mapping[str, str], body: bytes, /) -> int:  # noqa: ARG001 - as every `Post`
+def not_posted(url: str, headers: Mapping[str, str], body: bytes, /) -> int:  # noqa: ARG001 - as every `Post`
     """Post nothing.
 
     Raises:

@@ -1,0 +1,64 @@
+"""What one process is connected to: tables, KMS and queues, under the names that its settings give them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from ordering.aws.calls import Call, unavailable
+from ordering.aws.dynamodb import Send, Table, Usage
+from ordering.aws.sqs import Send as Enqueue
+from ordering.aws.sqs import connect_queue
+from ordering.clock import Clock, Deadline, system_clock
+
+GRACE_SECONDS = 2.0
+"""The grace time of order books where the settings name none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Connections:
+    """The connections of one process. The rights of its role decide which of them it can use.
+
+    Args:
+        settings: The function's environment variables.
+        send: DynamoDB.
+    """
+
+    settings: Mapping[str, str]
+    send: Send
+    kms: Call = unavailable
+    open_queue: Callable[[str], Enqueue] = connect_queue
+    """Opens a queue by its URL."""
+    now: Clock = system_clock
+    usage: Usage = field(default_factory=Usage)
+    """What the tables' calls have consumed."""
+
+    def orders(self, deadline: Deadline) -> Table:
+        """Return the orders table, for one request."""
+        return self._table("ORDERS_TABLE", deadline)
+
+    def catalogue(self, deadline: Deadline) -> Table:
+        """Return the catalogue table, for one request."""
+        return self._table("CATALOGUE_TABLE", deadline)
+
+    def accounts(self, deadline: Deadline) -> Table:
+        """Return the accounts table, for one request."""
+        return self._table("ACCOUNTS_TABLE", deadline)
+
+    def queue(self, setting: str) -> Enqueue:
+        """Return the queue whose URL a setting holds."""
+        return self.open_queue(self.settings[setting])
+
+    @property
+    def grace(self) -> timedelta:
+        """The grace time of order books."""
+        return timedelta(seconds=float(self.settings.get("GRACE_SECONDS", GRACE_SECONDS)))
+
+    @property
+    def local(self) -> bool:
+        """Whether this is a local run: `sam local` and ours set the variable, Lambda never does."""
+        return self.settings.get("AWS_SAM_LOCAL") == "true"
+
+    def _table(self, setting: str, deadline: Deadline) -> Table:
+        return Table(self.send, self.settings[setting], self.usage, deadline)

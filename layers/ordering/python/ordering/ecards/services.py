@@ -1,0 +1,40 @@
+"""What the functions of e-card orders use, over the connections of their process."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ordering.aws.connections import Connections
+from ordering.clock import Deadline
+from ordering.ecards.balance import Balance
+from ordering.ecards.catalogue import EcardCatalogue, RecentEcards
+
+if TYPE_CHECKING:
+    from ordering.ecards.orders import EcardOrders
+
+
+class EcardServices:
+    """Opens the orders, balances and catalogues of companies for one request each; the cache outlives it.
+
+    Args:
+        recent: The cache of catalogues.
+    """
+
+    def __init__(self, connections: Connections, *, recent: RecentEcards | None = None) -> None:
+        self._connections = connections
+        self._recent = recent or RecentEcards()
+
+    def orders(self, company: str, deadline: Deadline) -> EcardOrders:
+        """Return the e-card orders of a company."""
+        from ordering.ecards.orders import EcardOrders
+
+        connections = self._connections
+        return EcardOrders(connections.orders(deadline), company, now=connections.now, grace=connections.grace)
+
+    def balance(self, company: str, deadline: Deadline) -> Balance:
+        """Return the balance of a company."""
+        return Balance(self._connections.orders(deadline), company)
+
+    def catalogue(self, company: str, deadline: Deadline) -> EcardCatalogue:
+        """Return the e-cards that a company can order."""
+        return EcardCatalogue(self._connections.catalogue(deadline), company, self._recent)

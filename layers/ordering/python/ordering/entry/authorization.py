@@ -1,0 +1,21 @@
+"""The authorizer's function."""
+
+from __future__ import annotations
+
+from ordering.clock import Deadline
+from ordering.contexts import own_errors
+from ordering.entry import wiring
+from ordering.identity.authorizer import Authorizer, Handler, make_handler
+from ordering.identity.services import IdentityServices
+from ordering.identity.tokens import KeyRing, Verifier
+
+KEYS_WITHIN = 3.0
+"""Seconds within which the signing keys must have been read."""
+
+
+def authorizer_from_environment() -> Handler:
+    """Return the authorizer for the accounts table, issuer and audience that the function's environment names."""
+    services = IdentityServices(wiring.connect())
+    keys = KeyRing(lambda: services.accounts(Deadline.after(KEYS_WITHIN)).signing_keys())
+    verifier = Verifier(keys, issuer=services.issuer, audience=services.audience)
+    return make_handler(Authorizer(verifier, services.accounts, services.reference_tokens, own_errors()))

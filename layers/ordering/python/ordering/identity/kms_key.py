@@ -1,0 +1,40 @@
+"""The key in KMS that signs tokens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1
+from jwt.utils import der_to_raw_signature
+
+from ordering.aws.kms import Kms
+
+
+@dataclass(frozen=True, slots=True)
+class KmsKey:
+    """A P-256 key in KMS that signs tokens."""
+
+    kms: Kms
+    key_id: str
+    kms_id: str
+    """The key's id, ARN or alias in KMS."""
+
+    @property
+    def algorithm(self) -> str:
+        """The algorithm of its signatures."""
+        return "ES256"
+
+    def sign(self, message: bytes) -> bytes:
+        """Sign a message of up to 4,096 bytes.
+
+        Raises:
+            Unavailable: KMS does not answer.
+        """
+        request = {
+            "KeyId": self.kms_id,
+            "Message": message,
+            "MessageType": "RAW",
+            "SigningAlgorithm": "ECDSA_SHA_256",
+        }
+        # KMS writes DER, a JWS has the two numbers one after the other.
+        return der_to_raw_signature(self.kms("Sign", request)["Signature"], SECP256R1())

@@ -1,0 +1,37 @@
+"""What the functions of webhooks use, over the connections of their process."""
+
+from __future__ import annotations
+
+from ordering.aws.connections import Connections
+from ordering.aws.sealer import EnvelopeSealer
+from ordering.clock import Deadline
+from ordering.webhooks.delivery import Deliverer
+from ordering.webhooks.post import Post, not_posted
+from ordering.webhooks.registrations import Webhooks
+
+
+class WebhookServices:
+    """Opens registrations and deliveries, for one request each."""
+
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
+        self._queue = connections.queue("WEBHOOK_QUEUE")
+
+    def registrations(self, deadline: Deadline) -> Webhooks:
+        """Return the webhooks of all partners. Without a key for secrets they can be read only."""
+        connections = self._connections
+        sealer = EnvelopeSealer(connections.kms, connections.settings.get("WEBHOOK_SECRETS_KEY", ""))
+        return Webhooks(connections.accounts(deadline), sealer, anywhere=connections.local, now=connections.now)
+
+    def deliverer(self, deadline: Deadline, post: Post = not_posted) -> Deliverer:
+        """Return what delivers events; without `post` it only puts messages onto the queue."""
+        connections = self._connections
+        return Deliverer(
+            connections.orders(deadline),
+            connections.accounts(deadline),
+            self.registrations(deadline),
+            post,
+            self._queue,
+            deadline,
+            connections.now,
+        )
