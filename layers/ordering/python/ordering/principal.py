@@ -94,7 +94,7 @@ class Principal:
             order_source=OrderSource(**raw["order_source"]),
             payment_terms=raw["payment_terms"],
             grants=tuple(raw["grants"]),
-            deals=DealTerms(**raw["deals"]) if raw["deals"] else None,
-            company=raw["company"],
+            deals=DealTerms(**deals) if (deals := raw.get("deals")) else None,
+            company=raw.get("company"),
             narrowed=raw.get("narrowed", True),
         )

@@ -366,8 +366,8 @@ def _read_line(order_id: int, entry: Item) -> LineItem:
     return LineItem(
         id=order_id * LINES + item["position"],
         name=item["name"],
-        sku=item["sku"],
-        description=item["description"],
+        sku=item.get("sku"),
+        description=item.get("description"),
         price=money.parse_amount(item["price"]),
         currency=item["currency"],
         variation=money.parse_amount(item["variation"]),

@@ -187,8 +187,8 @@ def _read(entry: Item) -> DealProduct:
     stored = DealProduct(**{**item, **times})
     return replace(
         stored,
-        max_discount=money.from_stored(item["max_discount"]),
-        max_markup=money.from_stored(item["max_markup"]),
-        cost=money.from_stored(item["cost"]),
-        prices=tuple(Money(price["currency"], money.parse_amount(price["value"])) for price in item["prices"]),
+        max_discount=money.from_stored(item.get("max_discount")),
+        max_markup=money.from_stored(item.get("max_markup")),
+        cost=money.from_stored(item.get("cost")),
+        prices=tuple(Money(price["currency"], money.parse_amount(price["value"])) for price in item.get("prices", ())),
     )

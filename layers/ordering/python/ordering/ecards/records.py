@@ -227,7 +227,7 @@ def status_of(item: Item) -> str:
 
 def gives_back(item: Item) -> bool:
     """Return whether the order in an item has certificates that go back to stock."""
-    return bool(item["returning"])
+    return bool(item.get("returning"))
 
 
 def write_summary(order: EcardOrder) -> Item:
@@ -275,7 +275,7 @@ def write_order(order: EcardOrder) -> Item:
 
 
 def read_order(item: Item) -> EcardOrder:
-    """Read back what `write_order` wrote."""
+    """Read back what `write_order` wrote; what `EcardOrder` has defaults for may be missing in older items."""
     return EcardOrder(
         id=item["id"],
         company=item["company"],
@@ -287,13 +287,13 @@ def read_order(item: Item) -> EcardOrder:
         lines=tuple(_read_line(line) for line in item["lines"]),
         total=money.parse_amount(item["total"]),
         fingerprint=item["fingerprint"],
-        debited=money.parse_amount(item["debited"]),
-        assigned=tuple(_read_held(held) for held in item["assigned"]),
-        delivered=item["delivered"],
-        handing=item.get("handing", 0),  # not in what was written before certificates were mailed
-        parked=_read_stock(item["parked"]) if item["parked"] else None,
-        returning=tuple(_read_held(held) for held in item["returning"]),
-        writers=tuple(item["writers"]),
+        debited=money.parse_amount(item.get("debited", "0")),
+        assigned=tuple(_read_held(held) for held in item.get("assigned", ())),
+        delivered=item.get("delivered", 0),
+        handing=item.get("handing", 0),
+        parked=_read_stock(parked) if (parked := item.get("parked")) else None,
+        returning=tuple(_read_held(held) for held in item.get("returning", ())),
+        writers=tuple(item.get("writers", ())),
     )
 
 

@@ -193,7 +193,7 @@ class Accounts:
 
 
 def _read_deal_terms(item: Item | None) -> DealTerms | None:
-    return DealTerms(item["plan"], item["changesDisabled"]) if item else None
+    return DealTerms(item["plan"], item.get("changesDisabled", False)) if item else None
 
 
 def _write_deal_terms(terms: DealTerms) -> Item:

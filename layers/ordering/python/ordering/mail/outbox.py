@@ -418,13 +418,13 @@ def _read(item: Item) -> Mail:
     return Mail(
         order=item["pk"].partition("#")[2],
         number=int(item["sk"]),
-        contents=item["contents"],
+        contents=item.get("contents", 0),
         state=MailState(item["state"]),
-        claimed=clock.from_text(item["claimed"]) if item["claimed"] else None,
-        attempts=tuple(item["attempts"]),
-        out=item["out"],
-        message_id=item["messageId"],
-        moments=tuple(_read_moment(moment) for moment in item["moments"]),
+        claimed=clock.from_text(claimed) if (claimed := item.get("claimed")) else None,
+        attempts=tuple(item.get("attempts", ())),
+        out=item.get("out", False),
+        message_id=item.get("messageId", ""),
+        moments=tuple(_read_moment(moment) for moment in item.get("moments", ())),
         version=item["version"],
     )
 
@@ -439,4 +439,4 @@ def _write_moment(moment: MailEvent) -> Item:
 
 
 def _read_moment(item: Item) -> MailEvent:
-    return MailEvent(MailEventType(item["what"]), clock.from_text(item["at"]), item["attempt"], item["why"])
+    return MailEvent(MailEventType(item["what"]), clock.from_text(item["at"]), item["attempt"], item.get("why", ""))

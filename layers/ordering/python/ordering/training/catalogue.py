@@ -215,7 +215,7 @@ def _padded(position: int) -> str:
 
 
 def _read_product(item: Item) -> TrainingProduct:
-    return TrainingProduct(item["id"], item["code"], item["name"], tuple(item["courseIds"]))
+    return TrainingProduct(item["id"], item["code"], item["name"], tuple(item.get("courseIds", ())))
 
 
 def _read_feature_set(item: Item) -> TrainingFeatureSet:

@@ -340,13 +340,13 @@ def _read(item: Item) -> Webhook:
         id=item["sk"],
         partner=item["partner"],
         url=item["url"],
-        types=frozenset(item["types"]),
+        types=frozenset(item.get("types", ())),
         since=clock.from_text(item["since"]),
         secrets=tuple(
-            SealedSecret(key["sealed"], clock.from_text(key["until"]) if key["until"] else None)
+            SealedSecret(key["sealed"], clock.from_text(until) if (until := key.get("until")) else None)
             for key in item["secrets"]
         ),
-        disabled=item["disabled"],
-        epoch=item["epoch"],
+        disabled=item.get("disabled"),
+        epoch=item.get("epoch", 1),
         version=item["version"],
     )
