@@ -1,5 +1,5 @@
 """Payment, stock and cancellation that come in as events, and what became of mails: the consumer of their queue."""
 
-from ordering.entry import consumers as workers
+from ordering.entry import inbound
 
-handler = workers.incoming_from_environment()
+handler = inbound.incoming_from_environment()

@@ -1,5 +1,5 @@
 """Access keys and certificates, mailed to whom they are for: the consumer of the mails' queue."""
 
-from ordering.entry import consumers as workers
+from ordering.entry import mails
 
-handler = workers.mails_from_environment()
+handler = mails.mails_from_environment()

@@ -1,5 +1,5 @@
 """What happens after an order is taken: the consumer of the orders table's stream, and of what that put aside."""
 
-from ordering.entry import consumers as workers
+from ordering.entry import stream
 
-handler = workers.stream_from_environment()
+handler = stream.stream_from_environment()

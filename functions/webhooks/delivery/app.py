@@ -1,5 +1,5 @@
 """Events of orders, sent to the webhooks of partners: the consumer of the webhooks' queue."""
 
-from ordering.entry import consumers as workers
+from ordering.entry import webhook_delivery
 
-handler = workers.webhook_delivery_from_environment()
+handler = webhook_delivery.webhook_delivery_from_environment()

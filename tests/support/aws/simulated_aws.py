@@ -26,7 +26,9 @@ from ordering.aws.invocation import MARGIN
 from ordering.aws.ses import Ses
 from ordering.aws.sqs import handle_each
 from ordering.clock import Deadline
-from ordering.entry import consumers
+from ordering.entry.inbound import incoming
+from ordering.entry.mails import mailing_for
+from ordering.entry.stream import stream_consumer
 from ordering_tools.local.sources.event_patterns import Pattern, matches, read_pattern
 from ordering_tools.template import Template
 from support.aws.faults import Crash
@@ -211,14 +213,12 @@ class SimulatedAws:
         if name == "fulfilment/stream":
             bus = self._seam("events", self._put_events)
             defer, mail = self.sender("LaterQueue"), self.sender("MailQueue")
-            consumer = consumers.stream_consumer(services.connections, deadline, defer, mail, bus, "OrderEvents")
+            consumer = stream_consumer(services.connections, deadline, defer, mail, bus, "OrderEvents")
             return lambda batch: consumer.follow(batch) if batch[0].get("eventName") else consumer.retry(batch)
         handlers: dict[str, Callable[[], Callable[[str], None]]] = {
             "webhooks/delivery": lambda: services.deliverer(deadline, self._post).handle,
-            "fulfilment/mails": lambda: (
-                consumers.postman(services.connections, deadline, self._ses.send, self._count).handle
-            ),
-            "fulfilment/incoming": lambda: consumers.incoming(services.connections, deadline, self._count).handle,
+            "fulfilment/mails": lambda: mailing_for(services.connections, deadline, self._ses.send, self._count).handle,
+            "fulfilment/incoming": lambda: incoming(services.connections, deadline, self._count).handle,
         }
         return lambda batch: handle_each(batch, handlers[name]())
 

@@ -25,7 +25,7 @@ from ordering.deals.products import DealProduct
 from ordering.ecards import follow as ecards
 from ordering.ecards.follow import ADVANCE, PAY, STOCK
 from ordering.ecards.statuses import EcardStatus
-from ordering.entry import consumers
+from ordering.entry.stream import stream_consumer
 from ordering.errors import Unavailable
 from ordering.fulfilment.stream import StreamConsumer
 from ordering.principal import BusinessUnit
@@ -362,7 +362,7 @@ class Behind:
     def do(self, part: str, *subjects: Subject) -> Collection[Subject]:
         deadline = Deadline.after(30)
         mail: Send = lambda body, _: self.mailed.append(body)  # noqa: E731
-        consumer = consumers.stream_consumer(self.services.connections, deadline, no_queue, mail, self._bus, "bus")
+        consumer = stream_consumer(self.services.connections, deadline, no_queue, mail, self._bus, "bus")
         return dict(consumer._in_order())[part](subjects)
 
     def _bus(self, operation: str, request: dict[str, Any]) -> dict[str, Any]:

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from ordering.clock import Deadline
-from ordering.entry import consumers as workers
 from ordering.entry import wiring
+from ordering.entry.batches import count_metric
 from ordering.errors import Invalid
 from ordering.fulfilment.incoming import CANCELLATIONS_REFUSED, EVENTS_REFUSED
 from ordering.mail.outbox import METRICS
@@ -273,7 +273,7 @@ def test_slow_ones_hold_nobody_up() -> None:
 def test_metrics_have_their_names(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """What is counted is what alarms are about, under the stack's name."""
     monkeypatch.setenv("POWERTOOLS_METRICS_NAMESPACE", "a-stack")
-    workers._count("MailsBounced")
+    count_metric("MailsBounced")
     told = json.loads(capsys.readouterr().out)
     alarms = {
         alarm["Properties"]["MetricName"]

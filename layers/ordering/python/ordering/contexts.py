@@ -9,8 +9,6 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from ordering.book.names import kind_of
-
 if TYPE_CHECKING:
     from ordering.aws.connections import Connections
     from ordering.aws.dynamodb import Table
@@ -51,6 +49,7 @@ def read_history(table: Table, order: str) -> OrderHistory | None:
     Raises:
         Unavailable: The deadline passed.
     """
+    from ordering.book.names import kind_of
     from ordering.ecards import events as ecards
     from ordering.ecards.records import KIND as ECARDS
     from ordering.training import events as training

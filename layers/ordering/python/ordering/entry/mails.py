@@ -1,0 +1,38 @@
+"""The function that mails access keys and certificates."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ordering.aws import ses
+from ordering.aws.connections import Connections
+from ordering.aws.invocation import Context, deadline_of
+from ordering.aws.sealer import EnvelopeSealer
+from ordering.aws.sqs import handle_each
+from ordering.clock import Deadline
+from ordering.entry import wiring
+from ordering.entry.batches import Count, Handler, count_metric, failures
+from ordering.mail.mailing import Mailing
+from ordering.mail.outbox import Outbox
+from ordering.mail.outbox import Send as SendMail
+
+
+def mailing_for(connections: Connections, deadline: Deadline, send: SendMail, count: Count) -> Mailing:
+    """Return what mails access keys and certificates, for one invocation."""
+    table = connections.orders(deadline)
+    # A key's id is needed to seal only.
+    sealer = EnvelopeSealer(connections.kms)
+    return Mailing(table, Outbox(table, send, count, connections.now), sealer, deadline, connections.now)
+
+
+def mails_from_environment() -> Handler:
+    """Return the handler of the queue that says which orders may have something to mail."""
+    connections = wiring.connect()
+    sender = ses.connect_ses(connections.settings["MAIL_SENDER"], connections.settings["MAIL_CONFIGURATION_SET"])
+
+    def handle(event: Mapping[str, Any], context: Context) -> dict[str, Any]:
+        mailing = mailing_for(connections, deadline_of(context), sender.send, count_metric)
+        return failures(handle_each(event["Records"], mailing.handle))
+
+    return handle

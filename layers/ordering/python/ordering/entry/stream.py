@@ -1,0 +1,64 @@
+"""The function that follows the orders table: its stream, and the queue of deferred items."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ordering.aws.calls import connect
+from ordering.aws.connections import Connections
+from ordering.aws.eventbridge import Bus, EventBus
+from ordering.aws.invocation import Context, deadline_of
+from ordering.aws.sqs import Send
+from ordering.book.changes import MAIL, PUBLISH, SETTLE, Subject, each
+from ordering.book.orderbook import OrderBook
+from ordering.clock import Deadline
+from ordering.contexts import followers, read_history
+from ordering.entry import wiring
+from ordering.entry.batches import Handler, failures
+from ordering.events.publisher import Publisher
+from ordering.fulfilment.stream import StreamConsumer
+from ordering.mail.mailing import to_message
+from ordering.webhooks.registrations import announcer
+from ordering.webhooks.services import WebhookServices
+
+QUEUE = "aws:sqs"
+
+PUBLISHED_WITHIN = 5.0
+"""Seconds that a batch's events may take to be put onto the bus, so that a slow bus leaves time for the rest."""
+
+
+def stream_consumer(  # noqa: PLR0913, PLR0917 - what it needs is handed in
+    connections: Connections, deadline: Deadline, defer: Send, mail: Send, bus: Bus, bus_name: str
+) -> StreamConsumer:
+    """Return what follows the orders table, for one invocation."""
+    webhooks = WebhookServices(connections)
+    table = connections.orders(deadline)
+
+    def publish(subjects: Sequence[Subject]) -> set[Subject]:
+        until = Deadline.after(min(deadline.remaining(), PUBLISHED_WITHIN))
+        announce = announcer(webhooks.registrations(deadline), webhooks.deliverer(deadline).signal)
+        events = EventBus(bus, bus_name, connections.orders(until).pauses, until)
+        publisher = Publisher(table, events, announce, read_history)
+        return {(name,) for name in publisher.publish(name for (name,) in subjects)}
+
+    def settle(book: str) -> int:
+        return OrderBook(table, book, now=connections.now, grace=connections.grace).settle()
+
+    handlers = {SETTLE: each(settle), MAIL: each(lambda order: mail(to_message(order), 0)), PUBLISH: publish}
+    return StreamConsumer(table, followers(connections, deadline), handlers, defer)
+
+
+def stream_from_environment() -> Handler:
+    """Return the handler of the orders table's stream, and of the queue of deferred items."""
+    connections = wiring.connect()
+    defer, mail = connections.queue("LATER_QUEUE"), connections.queue("MAIL_QUEUE")
+    bus, bus_name = connect("events"), connections.settings["EVENT_BUS"]
+
+    def handle(event: Mapping[str, Any], context: Context) -> dict[str, Any]:
+        consumer = stream_consumer(connections, deadline_of(context), defer, mail, bus, bus_name)
+        records = event["Records"]
+        from_queue = records[0]["eventSource"] == QUEUE
+        return failures(consumer.retry(records) if from_queue else consumer.follow(records))
+
+    return handle

@@ -1,0 +1,111 @@
+"""What each function loads: its own context, and of third-party packages what it uses."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+WATCHED = {"aws_lambda_powertools", "cryptography", "email_validator", "jwt", "msgspec", "pydantic"}
+"""Third-party packages that cost time to import. botocore is loaded with the first connection, which each makes."""
+
+CONTEXTS = {"training", "deals", "ecards"}
+SMALL = {"clock", "errors", "identifiers", "money", "principal", "sealing"}
+"""Plain values, which any function may load."""
+
+WEB = {"aws_lambda_powertools", "msgspec", "pydantic"}
+TRAINING = {"aws", "book", "entry", "events", "identity", "training", "web"}
+DEALS = {"aws", "book", "deals", "entry", "web"}
+ECARDS = {"aws", "book", "ecards", "entry", "events", "web"}
+EVERY_ORDER = {"aws", "book", "ecards", "entry", "events", "identity", "mail", "training"}
+
+LOADS = {
+    "deals/line_items": (DEALS, WEB),
+    "deals/orders": (DEALS, WEB),
+    "deals/products": (DEALS, WEB),
+    "ecards/balance": (ECARDS, WEB),
+    "ecards/catalogue": (ECARDS, WEB),
+    "ecards/orders": (ECARDS, WEB),
+    "fulfilment/incoming": (EVERY_ORDER | {"fulfilment"}, {"aws_lambda_powertools", "cryptography", "jwt"}),
+    "fulfilment/mails": (EVERY_ORDER, {"aws_lambda_powertools", "cryptography"}),
+    "fulfilment/stream": (
+        EVERY_ORDER | {"contexts", "fulfilment", "webhooks"},
+        {"aws_lambda_powertools", "cryptography"},
+    ),
+    "identity/authorizer": ({"aws", "contexts", "entry", "identity"}, {"cryptography", "jwt"}),
+    "identity/token": ({"aws", "entry", "identity", "web"}, {*WEB, "cryptography", "jwt"}),
+    "training/feature_sets": (TRAINING, WEB),
+    "training/order_items": (TRAINING, WEB),
+    "training/order_keys": (TRAINING, WEB),
+    "training/orders": (TRAINING, WEB),
+    "training/products": (TRAINING, WEB),
+    "webhooks/delivery": (
+        {"aws", "book", "contexts", "entry", "events", "webhooks"},
+        {"aws_lambda_powertools", "cryptography"},
+    ),
+    "webhooks/registrations": (
+        {"aws", "book", "contexts", "ecards", "entry", "events", "training", "web", "webhooks"},
+        {*WEB, "cryptography"},
+    ),
+}
+"""By function, the packages of ours and the third-party packages that it loads before its first call."""
+
+
+def modules_of(function: str) -> set[str]:
+    """Import a function's module as Lambda does, from its folder and the layer, and return all loaded modules."""
+    code = "import json, sys; sys.path[:0] = sys.argv[1:]; import app; print(json.dumps(sorted(sys.modules)))"
+    paths = [str(ROOT / "functions" / function), str(ROOT / "layers" / "ordering" / "python")]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *paths], env=environment(), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return set(json.loads(done.stdout))
+
+
+@cache
+def environment() -> dict[str, str]:
+    """Return every variable that any function declares."""
+    names = {
+        "ACCOUNTS_TABLE",
+        "CATALOGUE_TABLE",
+        "CERTIFICATES_KEY",
+        "EVENT_BUS",
+        "LATER_QUEUE",
+        "MAIL_CONFIGURATION_SET",
+        "MAIL_QUEUE",
+        "MAIL_SENDER",
+        "ORDERS_TABLE",
+        "TOKEN_AUDIENCE",
+        "TOKEN_ISSUER",
+        "WEBHOOK_QUEUE",
+    }
+    return {**dict.fromkeys(names, "x"), "AWS_DEFAULT_REGION": "eu-west-1", "AWS_EC2_METADATA_DISABLED": "true"}
+
+
+def test_every_function_is_listed() -> None:
+    """The table names each function that there is, and no other."""
+    folder = ROOT / "functions"
+
+    assert sorted(str(path.parent.relative_to(folder)) for path in folder.glob("*/*/app.py")) == sorted(LOADS)
+
+
+@pytest.mark.parametrize("function", LOADS)
+def test_loads(function: str) -> None:
+    """A function loads the packages that the table lists for it, and no others."""
+    modules = modules_of(function)
+    ours = {name.split(".")[1] for name in modules if name.startswith("ordering.")} - SMALL
+
+    assert (ours, {name.split(".")[0] for name in modules} & WATCHED) == LOADS[function]
+
+
+def test_contexts_apart() -> None:
+    """No function of one context loads another context."""
+    for function, (ours, _) in LOADS.items():
+        context = function.split("/")[0]
+        if context in CONTEXTS:
+            assert ours & CONTEXTS == {context}
