@@ -28,7 +28,7 @@ from ordering.ecards.balance import Balance, LedgerEntry
 from ordering.ecards.catalogue import EcardCatalogue, PricedLine
 from ordering.ecards.certificates import Certificates, Stock, StockLevel, read_shelves
 from ordering.ecards.orders import EcardOrders
-from ordering.ecards.records import EcardOrder, EcardParticipant, EcardSummary, HeldCertificates
+from ordering.ecards.records import EcardOrder, EcardParticipant, EcardSummary, HeldCertificates, gives_back
 from ordering.ecards.statuses import EcardStatus
 from ordering.identity.accounts import Accounts, Contact, Partner, SigningKeyRecord
 from ordering.identity.clients import Client, Clients
@@ -484,6 +484,16 @@ def test_what_an_older_item_lacks(table: str, key: Key, path: tuple[str | int, .
     stored.drop(table, key, *path)
 
     assert read(stored) == expected
+
+
+def test_an_older_order_gives_nothing_back() -> None:
+    """A change of an order whose item lacks what is to be returned asks for nothing to be returned."""
+    stored = Stored()
+    stored.drop("orders", ecard_key(DELIVERED), "returning")
+    item = stored.orders.get(ecard_key(DELIVERED))
+
+    assert item
+    assert not gives_back(item)
 
 
 def test_an_event_of_older_lines() -> None:
