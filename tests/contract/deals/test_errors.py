@@ -11,7 +11,7 @@ import pytest
 
 from ordering.aws.dynamodb import NoAnswer, Send
 from ordering.aws.invocation import MARGIN
-from ordering.deals import contract as deals
+from ordering.deals import errors as deal_errors
 from ordering.principal import DealTerms, Principal
 from ordering.web.http import LARGEST_BODY
 from support.aws.fake_connections import Recorder, failing
@@ -375,8 +375,8 @@ def test_500(method: str, path: str, body: Any) -> None:
 
 def test_every_status_and_code_has_words() -> None:
     """Statuses are told as the contract writes them, and each code has its message."""
-    assert REASONS == deals.STATUSES
-    assert all(message.strip() for message in deals.MESSAGES.values())
+    assert REASONS == deal_errors.STATUSES
+    assert all(message.strip() for message in deal_errors.MESSAGES.values())
 
 
 @pytest.mark.parametrize("path", READS)

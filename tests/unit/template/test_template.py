@@ -18,6 +18,7 @@ from ordering.book.orderbook import OrderBook
 from ordering.clock import Deadline
 from ordering.contexts import own_errors
 from ordering.deals import contract as deals
+from ordering.deals import errors as deal_errors
 from ordering.ecards.catalogue import Ecard, FaceValue
 from ordering.entry.api import wanted_by
 from ordering.errors import Invalid, KeyReused, NotFound, Unavailable
@@ -155,12 +156,12 @@ def test_gateway_responses_are_errors_of_every_contract(name: str) -> None:
     assert set(body) - {"type", "title", "detail", "instance", "requestId"} == {"status", "message", "errors", "meta"}
     assert told["error"] == {
         "code": told["error"]["code"],
-        "message": deals.MESSAGES[told["error"]["code"]],
+        "message": deal_errors.MESSAGES[told["error"]["code"]],
         "details": body["detail"],
     }
     assert told["meta"]["links"] == body["meta"]["links"] == {"more_info": deals.more_info(told["error"]["code"])}
     assert (told["meta"]["type"], body["meta"]["type"]) == ("error", "errors")
-    assert body["meta"]["http_status"] == {**deals.STATUSES, 415: "415 Unsupported Media Type"}[body["status"]]
+    assert body["meta"]["http_status"] == {**deal_errors.STATUSES, 415: "415 Unsupported Media Type"}[body["status"]]
     assert (body["meta"]["logref"], body["message"]) == ("filled-in", body["detail"])
     assert (headers["Content-Language"], headers["Vary"]) == ("'en'", "'Content-Language'")
 

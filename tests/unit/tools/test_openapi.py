@@ -66,6 +66,7 @@ def test_every_operation_tells_its_errors() -> None:
 
     assert len({operation["operationId"] for operation in operations}) == len(operations)
     assert DOCUMENT["security"] == [{"bearer": []}]
+    assert {tag for operation in operations for tag in operation["tags"]} <= {tag["name"] for tag in DOCUMENT["tags"]}
     for operation in operations:
         assert operation["description"]
         of_callers = set() if operation.get("security") == [] else {"400", "401", "403", "404", "429"}

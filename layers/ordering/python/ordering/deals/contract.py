@@ -30,22 +30,20 @@ from ordering import money
 from ordering.book.sorted_lists import ListPart, ListRequest, SortKey
 from ordering.deals import orders as deal_orders
 from ordering.deals import products as deal_products
-from ordering.deals.orders import DealOrder, DealTaken, LineItem, NewLine, OrderFull
+from ordering.deals.errors import ERRORS, MESSAGES, STATUSES, ErrorData, Errors, ErrorsMeta, OneError
+from ordering.deals.orders import DealOrder, DealTaken, LineItem, NewLine
 from ordering.deals.products import DealProduct, NewProduct
-from ordering.errors import Fault, Forbidden, Invalid, NotFound, TooManyRequests, Unauthorized, Unavailable
+from ordering.errors import Fault, Forbidden, Invalid, NotFound
 from ordering.identifiers import LARGEST_NUMBER, LARGEST_SAFE_NUMBER, canonical_number
 from ordering.money import Money
+from ordering.web.documents import ContractDocument
 from ordering.web.http import (
     Answer,
     Call,
-    ContentTooLarge,
-    MethodNotAllowed,
     NoQuery,
-    NoSuchPath,
     NotAcceptable,
     Request,
     Text,
-    UnsupportedMediaType,
     WholeNumber,
     accepts_json,
     read_exact_body,
@@ -611,91 +609,6 @@ def _collection(call: Call, query: SortedListQuery, part: ListPart[Any]) -> Coll
 # What is refused.
 
 
-class ErrorLinks(TypedDict):
-    """Where more is said of an error: an identifier, not an address."""
-
-    more_info: str
-
-
-class ErrorMeta(TypedDict):
-    """What kind of thing it is."""
-
-    type: Literal["error"]
-    links: ErrorLinks
-
-
-class ErrorData(TypedDict, total=False):
-    """One error; `resource` and `field`, a JSON pointer, only where an attribute of a resource is at fault."""
-
-    resource: Literal["order", "line_item", "product"]
-    field: str
-    code: str
-    message: str
-    details: str
-
-
-class OneError(TypedDict):
-    """An error in its envelope."""
-
-    error: ErrorData
-    meta: ErrorMeta
-
-
-class ErrorsMeta(TypedDict):
-    """The answer's status, and the id of the request to tell support."""
-
-    type: Literal["errors"]
-    http_status: str
-    logref: str
-    links: ErrorLinks
-
-
-class Errors(TypedDict):
-    """All that is wrong with a request."""
-
-    errors: list[OneError]
-    meta: ErrorsMeta
-
-
-STATUSES = {
-    400: "400 Bad Request",
-    401: "401 Unauthorized",
-    403: "403 Forbidden",
-    404: "404 Not Found",
-    406: "406 Not Acceptable",
-    413: "413 Payload Too Large",
-    422: "422 Unprocessable Entity",
-    429: "429 Too Many Requests",
-    500: "500 Internal Server Error",
-    503: "503 Service Unavailable",
-}
-
-MESSAGES = {
-    "already_exists": "resource already exists",
-    "blank": "attribute is blank",
-    "changes_disabled": "changes are disabled",
-    "content_too_large": "request's body is too large",
-    "incorrect_path": "incorrect path",
-    "incorrect_payload": "incorrect payload",
-    "incorrect_value": "attribute has an incorrect value",
-    "insufficient_scope": "insufficient scope",
-    "invalid_header": "invalid header",
-    "invalid_param": "invalid query parameter",
-    "invalid_payload": "invalid payload",
-    "invalid_type": "attribute has an invalid type",
-    "missing": "attribute is missing",
-    "not_acceptable": "not acceptable",
-    "not_found": "resource not found",
-    "plan_required": "plan required",
-    "rate_limit_exceeded": "rate limit exceeded",
-    "server_error": "server error",
-    "temporarily_unavailable": "temporarily unavailable",
-    "unauthorized": "unauthorized",
-    "unknown": "attribute is unknown",
-}
-"""What a code says in a few words; `details` says what to do."""
-
-
 class _Deals:
     """The contract as the adapter knows it."""
 
@@ -703,6 +616,16 @@ class _Deals:
     query: type[BaseModel] = StrictQuery
     headers: Mapping[str, str] = MappingProxyType({"Content-Language": "en", "Vary": "Content-Language"})
     content_type = "application/json; charset=utf-8"
+    errors = ERRORS
+    document = ContractDocument(
+        "**Deal orders**, `/v2`: the orders of a CRM's deals, their line items, and the products that these are made "
+        "of.",
+        {
+            "Deal orders": "Orders of a CRM account, one for a deal.",
+            "Deal line items": "What is ordered, and for how much.",
+            "Deal products": "What line items are made of.",
+        },
+    )
     body = staticmethod(read_exact_body)
 
     def admit(self, call: Call) -> None:
@@ -723,43 +646,16 @@ class _Deals:
         """Return the account that a call is about."""
         return call.caller.partner
 
-    def refuse(self, error: Exception, request: Request) -> Answer[Errors]:  # noqa: C901, PLR0911 - one return an error
+    def refuse(self, error: Exception, request: Request) -> Answer[Errors]:
         """Put an error into the envelope of errors."""
-        match error:
-            case Invalid():
-                return _invalid(request, error.faults)
-            case DealTaken():
-                detail = "The deal has an order, and can have no second one. Change that one, or delete it first."
-                return _resource_errors(request, 422, [(_fault("deal_id", "", detail), "already_exists")])
-            case OrderFull():
-                return _refused(request, 422, "incorrect_payload", f"{error} Use another order.")
-            case Unauthorized():
-                detail = "Required access token is missing, malformed, expired, or invalid."
-                return _refused(request, 401, "unauthorized", detail, {"WWW-Authenticate": "Bearer"})
-            case Forbidden():
-                code = error.code if error.code in MESSAGES else "insufficient_scope"
-                return _refused(request, 403, code, error.detail)
-            case NotFound():
-                kind, identifier = error.kind, error.identifier
-                detail = f"Resource of the type '{kind}' with the id '{identifier}' was not found."
-                return _refused(request, 404, "not_found", detail)
-            case NoSuchPath() | MethodNotAllowed():
-                return _refused(request, 404, "incorrect_path", str(error))
-            case NotAcceptable():
-                return _refused(request, 406, "not_acceptable", str(error))
-            case UnsupportedMediaType():
-                return _refused(request, 400, "invalid_header", str(error))
-            case ContentTooLarge():
-                return _refused(request, 413, "content_too_large", str(error))
-            case TooManyRequests():
-                detail = "A token may make 10 requests a second. Wait as long as Retry-After says, then send it again."
-                return _refused(request, 429, "rate_limit_exceeded", detail, {"Retry-After": str(error.retry_after)})
-            case Unavailable():
-                detail = "The request could not be carried out in time. Look whether it was, then send it again."
-                retry = {"Retry-After": str(error.retry_after)}
-                return _refused(request, 503, "temporarily_unavailable", detail, retry)
-        detail = "Something failed on our side. Try again; if it goes on, tell support the logref."
-        return _refused(request, 500, "server_error", detail)
+        if isinstance(error, Invalid):
+            return _invalid(request, error.faults)
+        found = ERRORS.answer(error)
+        if isinstance(error, DealTaken):
+            return _resource_errors(request, found.status, [(_fault("deal_id", "", found.detail), found.code)])
+        # A partner that is switched off has a code that the clients of this contract do not know.
+        code = found.code if found.code in MESSAGES else "insufficient_scope"
+        return _refused(request, found.status, code, found.detail, found.headers)
 
 
 CONTRACT = _Deals()

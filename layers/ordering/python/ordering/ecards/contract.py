@@ -20,29 +20,24 @@ from typing_extensions import TypedDict  # pydantic reads the standard library's
 from ordering.book.listing import Listing
 from ordering.ecards import catalogue as ecard_catalogue
 from ordering.ecards.catalogue import Ecard, NotOnOffer, RequestedCard
+from ordering.ecards.errors import ERRORS, InvalidRequest
 from ordering.ecards.orders import EcardRequest
 from ordering.ecards.records import EcardOrder, EcardSummary
 from ordering.ecards.records import EcardParticipant as Recipient
 from ordering.errors import (
-    Conflict,
     Fault,
     Forbidden,
     Invalid,
-    KeyReused,
     NotFound,
-    TooManyRequests,
-    Unauthorized,
-    Unavailable,
 )
 from ordering.identifiers import LARGEST_NUMBER, canonical_uuid
 from ordering.principal import Company
+from ordering.web.documents import ContractDocument
 from ordering.web.http import (
     Answer,
     Call,
     EmailAddress,
-    MethodNotAllowed,
     NoQuery,
-    Refusal,
     Request,
     Text,
     Uuid,
@@ -223,14 +218,6 @@ class ShownBalance(TypedDict):
     balance: str
 
 
-class InvalidRequest(TypedDict):
-    """An error. `errors` has the faults of a request by where they are, and is empty for all other errors."""
-
-    message: str
-    status: int
-    errors: dict[str, list[str]]
-
-
 # From one to the other.
 
 
@@ -329,6 +316,16 @@ class _Ecards:
     query: type[BaseModel] = NoQuery
     headers: Mapping[str, str] = MappingProxyType({})
     content_type = "application/json"
+    errors = ERRORS
+    document = ContractDocument(
+        "**E-card orders**, `/v1`: a company's gift cards for participants of its programmes, paid from a balance. Its "
+        "tokens come from `/connect/token`.",
+        {
+            "E-cards": "What a company can order.",
+            "E-card orders": "Orders of a company.",
+            "Balance": "What a company has left to order for.",
+        },
+    )
     body = staticmethod(read_body)
 
     def admit(self, call: Call) -> None:
@@ -340,36 +337,15 @@ class _Ecards:
         """Return the company that a call is about."""
         return Company(call.caller.partner, call.caller.company or "")
 
-    def refuse(self, error: Exception, request: Request) -> Answer[InvalidRequest]:  # noqa: ARG002, C901, PLR0911 - one return an error
+    def refuse(self, error: Exception, request: Request) -> Answer[InvalidRequest]:  # noqa: ARG002 - as every contract is asked
         """Put an error into the contract's three fields."""
         match error:
             case Invalid():
                 return _invalid(error.faults)
             case NotOnOffer():
                 return _invalid([_not_on_offer(*wish) for wish in error.wishes])
-            case Unauthorized():
-                detail = "The access token is missing, malformed, expired or revoked. Get one at /connect/token."
-                return _refused(401, detail, {"WWW-Authenticate": "Bearer"})
-            case Forbidden():
-                return _refused(403, error.detail)
-            case NotFound():
-                return _refused(404, f"{error} Compare the id with a list's.")
-            case KeyReused():
-                detail = "The orderId stands for an order with other contents. Send this one under an id of its own."
-                return _refused(409, detail)
-            case Conflict():
-                return _refused(409, str(error))
-            case TooManyRequests():
-                detail = "Requests come too fast. Wait as long as Retry-After says, then send it again."
-                return _refused(429, detail, {"Retry-After": str(error.retry_after)})
-            case Unavailable():
-                detail = "The request could not be carried out in time. Send it again, an order with the same orderId."
-                return _refused(503, detail, {"Retry-After": str(error.retry_after)})
-            case MethodNotAllowed():
-                return _refused(405, str(error), {"Allow": error.allow})
-            case Refusal():
-                return _refused(error.status, str(error))
-        return _refused(500, "Something failed on our side. Send the request again, an order with the same orderId.")
+        found = ERRORS.answer(error)
+        return Answer(found.status, {"message": found.detail, "status": found.status, "errors": {}}, found.headers)
 
 
 CONTRACT = _Ecards()
@@ -412,7 +388,3 @@ def _not_on_offer(index: int, missing: ecard_catalogue.Missing) -> Fault:
         return Fault("body", ("ecards", index, "id"), "not_offered", "The company can order no such card.")
     detail = "The card has no face value of that name."
     return Fault("body", ("ecards", index, "faceValue"), "not_offered", detail)
-
-
-def _refused(status: int, message: str, headers: Mapping[str, str] | None = None) -> Answer[InvalidRequest]:
-    return Answer(status, {"message": message, "status": status, "errors": {}}, headers or {})

@@ -17,28 +17,17 @@ from urllib.parse import parse_qsl
 from pydantic import BaseModel
 from typing_extensions import TypedDict  # pydantic reads the standard library's only from Python 3.12 on
 
-from ordering.errors import OrderingError, Unavailable
-from ordering.identity.clients import ClientRefused
+from ordering.identity.errors import ERRORS, OauthError, Refused
 from ordering.identity.token_endpoint import KEYS_KEPT, VALID
-from ordering.web.http import Answer, Call, M, MethodNotAllowed, Refusal, Request, raw_body, read_body
+from ordering.web.documents import ContractDocument
+from ordering.web.http import Answer, Call, M, NoQuery, Request, raw_body, read_body
 
 NAME = "oauth"
-
-Fault = Literal["invalid_request", "invalid_client", "unsupported_grant_type", "invalid_scope"]
 
 LARGEST_FORM = 16_384
 _NEVER_KEPT = MappingProxyType({"Cache-Control": "no-store", "Pragma": "no-cache"})
 _URLENCODED = "application/x-www-form-urlencoded"
 _MULTIPART = "multipart/form-data"
-
-
-class Refused(OrderingError):
-    """A token is refused."""
-
-    def __init__(self, fault: Fault, description: str) -> None:
-        """Name the fault for programs and for people."""
-        super().__init__(description)
-        self.fault = fault
 
 
 class Credentials(TypedDict):
@@ -56,13 +45,6 @@ class Token(TypedDict):
     expires_in: int
     token_type: Literal["Bearer"]
     scope: str
-
-
-class OauthError(TypedDict):
-    """Why there is no token (RFC 6749, 5.2)."""
-
-    error: str
-    error_description: str
 
 
 class KeySet(TypedDict):
@@ -171,13 +153,36 @@ def key_set(keys: Mapping[str, Mapping[str, Any]]) -> Answer[KeySet]:
     return Answer(200, {"keys": shown}, {"Cache-Control": f"public, max-age={KEYS_KEPT.total_seconds():.0f}"})
 
 
+_FORM: Mapping[str, Any] = {
+    "schema": {
+        "type": "object",
+        "required": ["grant_type", "client_id", "client_secret"],
+        "properties": {
+            "grant_type": {"type": "string", "const": "client_credentials"},
+            "client_id": {"type": "string"},
+            "client_secret": {"type": "string"},
+            "scope": {"type": "string", "description": "The grants to cover, with spaces between; by default all."},
+        },
+    }
+}
+_TOKEN_REQUEST: Mapping[str, Any] = {"required": True, "content": {_URLENCODED: _FORM, _MULTIPART: _FORM}}
+
+
 class _Oauth:
     """The endpoint as the adapter knows it."""
 
     name = NAME
-    query: type[BaseModel] = BaseModel
+    query: type[BaseModel] = NoQuery
     headers: Mapping[str, str] = MappingProxyType({})
     content_type = "application/json"
+    errors = ERRORS
+    document = ContractDocument(
+        "**Tokens**, `/connect/token`: a client's id and secret get a token for every contract that the client is "
+        "granted.",
+        {"Tokens": "Tokens, and the keys that verify them."},
+        security={},
+        bodies={"issue_token": _TOKEN_REQUEST},
+    )
 
     def admit(self, call: Call) -> None:
         """Let everybody in: who it is, the form says."""
@@ -191,23 +196,9 @@ class _Oauth:
 
     def refuse(self, error: Exception, request: Request) -> Answer[OauthError]:  # noqa: ARG002 - as every contract is asked
         """Put an error into the form of RFC 6749, 5.2."""
-        match error:
-            case Refused():
-                return _error(400, error.fault, str(error))
-            case ClientRefused():
-                return _error(400, "invalid_client", "The client is unknown, or this is not its secret.")
-            case MethodNotAllowed():
-                return _error(405, "invalid_request", str(error), {"Allow": error.allow})
-            case Refusal():
-                return _error(error.status, "invalid_request", str(error))
-            case Unavailable():
-                detail = "The token could not be issued in time. Try again."
-                return _error(503, "temporarily_unavailable", detail, {"Retry-After": str(error.retry_after)})
-        return _error(500, "server_error", "Something failed on our side. Try again.")
+        found = ERRORS.answer(error)
+        body: OauthError = {"error": found.code, "error_description": found.detail}
+        return Answer(found.status, body, {**_NEVER_KEPT, **found.headers})
 
 
 CONTRACT = _Oauth()
-
-
-def _error(status: int, code: str, description: str, headers: Mapping[str, str] | None = None) -> Answer[OauthError]:
-    return Answer(status, {"error": code, "error_description": description}, {**_NEVER_KEPT, **(headers or {})})

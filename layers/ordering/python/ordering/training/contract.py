@@ -29,26 +29,24 @@ from pydantic_core import PydanticCustomError
 from typing_extensions import TypedDict  # pydantic reads the standard library's only from Python 3.12 on
 
 from ordering.book.listing import Listing
-from ordering.errors import Fault, Forbidden, Invalid, KeyReused, NotFound, Unavailable
+from ordering.errors import Fault, Forbidden, Invalid, NotFound
 from ordering.identifiers import canonical_number, canonical_uuid
 from ordering.principal import BusinessUnit
 from ordering.training import access_keys, catalogue
 from ordering.training import orders as training_orders
+from ordering.training.errors import ACCESS_KEY_ERRORS, ERRORS
 from ordering.training.orders import (
     CreateResult,
     IdempotencyKey,
-    KeysNeverIssued,
-    KeysNotIssued,
     NotOffered,
     RequestedLine,
     TrainingOrder,
 )
+from ordering.web.documents import LOCATION, ContractDocument
 from ordering.web.http import (
     Answer,
     Call,
     EmailAddress,
-    MethodNotAllowed,
-    Refusal,
     Request,
     SelfLink,
     Text,
@@ -56,7 +54,7 @@ from ordering.web.http import (
     WholeNumber,
     read_body,
 )
-from ordering.web.problems import KINDS, Problem, invalid_request, problem
+from ordering.web.problems import Problem, invalid_request, problem
 
 NAME = "training"
 KEYS_GRANT = "training-keys"
@@ -595,6 +593,25 @@ class _Training:
     query: type[BaseModel] = UnitQuery
     headers: Mapping[str, str] = MappingProxyType({})
     content_type = "application/json"
+    errors = ERRORS
+    document = ContractDocument(
+        "**Training orders**, `/api/v2`: order course access for your own customers. Find products and their feature "
+        "sets, order seats, read the orders back, and get an access key for each seat once the order is `Completed`.",
+        {
+            "Products": "What can be ordered.",
+            "Feature sets": "What can be ordered of a product, and for how much.",
+            "Orders": "Training orders of a business unit.",
+            "Order items": "What was ordered.",
+            "Access keys": "One for each seat that was ordered.",
+        },
+        created={
+            "Location": LOCATION,
+            "Idempotent-Replayed": {
+                "description": "`true` where the same key got this very answer before.",
+                "schema": {"type": "string", "const": "true"},
+            },
+        },
+    )
     body = staticmethod(read_body)
 
     def admit(self, call: Call) -> None:
@@ -623,39 +640,21 @@ class _Training:
             raise NotFound("business unit", query.business_unit_id)
         return unit
 
-    def refuse(self, error: Exception, request: Request) -> Answer[Problem]:  # noqa: PLR0911 - one return an error
+    def refuse(self, error: Exception, request: Request) -> Answer[Problem]:
         """Put an error into a problem document (RFC 9457)."""
         match error:
             case Invalid():
                 return invalid_request(request, _told(error.faults))
             case NotOffered():
                 return invalid_request(request, [_not_offered(index) for index in error.wishes])
-            case Forbidden():
-                return problem(request, 403, error.code, error.detail)
-            case NotFound():
-                return problem(request, 404, "not-found", f"{error} Compare the id with a list's.")
-            case KeyReused():
-                detail = "The Idempotency-Key stands for another request. Send this one with a key of its own."
-                return problem(request, 422, "idempotency-key-reused", detail)
-            case Unavailable():
-                detail = "The request could not be carried out in time. Send it again with the same Idempotency-Key."
-                retry = {"Retry-After": str(error.retry_after)}
-                return problem(request, 503, "service-unavailable", detail, retry)
-            case MethodNotAllowed():
-                return problem(request, 405, "method-not-allowed", str(error), {"Allow": error.allow})
-            case Refusal():
-                return problem(request, error.status, KINDS[error.status], str(error))
-        detail = (
-            "Something failed on our side. Send the request again with the same Idempotency-Key; if it goes on, "
-            "tell support the requestId."
-        )
-        return problem(request, 500, "internal-server-error", detail)
+        return problem(request, self.errors.answer(error))
 
 
 class _AccessKeys(_Training):
     """The part of the contract that shows access keys: to whom they are granted, and to no cache."""
 
     headers: Mapping[str, str] = MappingProxyType({"Cache-Control": "no-store"})
+    errors = ACCESS_KEY_ERRORS
 
     def admit(self, call: Call) -> None:
         """Let through partners with the grant for keys too."""
@@ -663,17 +662,6 @@ class _AccessKeys(_Training):
         if KEYS_GRANT not in call.caller.grants:
             detail = "This token does not cover access keys. Ask support for the grant."
             raise Forbidden("keys-not-granted", detail)
-
-    def refuse(self, error: Exception, request: Request) -> Answer[Problem]:
-        """Tell why an order has no keys to show, and any other error as the contract does."""
-        match error:
-            case KeysNotIssued():
-                retry = {"Retry-After": str(error.retry_after)}
-                detail = f"{error} Send the request again after as many seconds as Retry-After says."
-                return problem(request, 409, "keys-not-issued", detail, retry)
-            case KeysNeverIssued():
-                return problem(request, 409, "order-cancelled", str(error))
-        return super().refuse(error, request)
 
 
 CONTRACT = _Training()

@@ -29,6 +29,8 @@ from ordering.clock import Deadline
 from ordering.errors import Fault, Invalid, OrderingError, Part
 from ordering.identifiers import canonical_uuid
 from ordering.principal import Principal
+from ordering.web.documents import ContractDocument
+from ordering.web.error_table import ErrorTable
 
 T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
@@ -139,6 +141,10 @@ class Contract(Protocol):
     """What every answer carries."""
     content_type: str
     """What an answer's body is declared as, unless the answer itself says otherwise."""
+    errors: ErrorTable
+    """How errors are answered."""
+    document: ContractDocument
+    """What the OpenAPI document says about the contract."""
 
     def admit(self, call: Call) -> None:
         """Raise `Forbidden` unless the caller may make such a call at all, whatever it is about."""

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import NotRequired, Required
 from urllib.parse import quote
 
 from typing_extensions import TypedDict  # pydantic reads the standard library's only from Python 3.12 on
 
 from ordering.errors import Fault
+from ordering.web.error_table import ErrorAnswer
 from ordering.web.http import Answer, Request
+
+MEDIA_TYPE = "application/problem+json"
 
 TYPES = "https://ordering.example.com/problems/"
 """What the `type` of every problem begins with: an identifier, not an address."""
 
 MOST_FAULTS = 1_000
 """Faults told at once at most; a function's answer may not exceed 6 MB."""
-
-KINDS = {404: "not-found", 413: "content-too-large", 415: "unsupported-media-type"}
-"""The last part of the `type` where the status says it all."""
 
 TITLES = {
     400: "Bad Request",
@@ -55,11 +55,10 @@ class Problem(TypedDict):
     errors: NotRequired[list[ProblemFault]]
 
 
-def problem(
-    request: Request, status: int, kind: str, detail: str, headers: Mapping[str, str] | None = None
-) -> Answer[Problem]:
-    """Answer a request with a problem of a kind, which ends its `type`."""
-    return Answer(status, _body(request, status, kind, detail), {**_HEADERS, **(headers or {})})
+def problem(request: Request, error: ErrorAnswer) -> Answer[Problem]:
+    """Answer a request with a problem; its `type` ends with the error's code."""
+    body = _body(request, error.status, error.code, error.detail)
+    return Answer(error.status, body, {**_HEADERS, **error.headers})
 
 
 def invalid_request(request: Request, faults: Sequence[Fault]) -> Answer[Problem]:
@@ -73,7 +72,7 @@ def invalid_request(request: Request, faults: Sequence[Fault]) -> Answer[Problem
     return Answer(400, body, _HEADERS)
 
 
-_HEADERS = {"Content-Type": "application/problem+json"}
+_HEADERS = {"Content-Type": MEDIA_TYPE}
 
 
 def _body(request: Request, status: int, kind: str, detail: str) -> Problem:

@@ -15,24 +15,24 @@ from typing_extensions import TypedDict  # pydantic reads the standard library's
 
 from ordering import clock
 from ordering.contexts import event_types
-from ordering.errors import Forbidden, Invalid, NotFound, Unavailable
+from ordering.errors import Forbidden, Invalid, NotFound
 from ordering.identifiers import canonical_uuid
+from ordering.web.documents import LOCATION, ContractDocument
 from ordering.web.http import (
     Answer,
     Call,
-    MethodNotAllowed,
     NoQuery,
-    Refusal,
     Request,
     SelfLink,
     Uuid,
     WholeNumber,
     read_body,
 )
-from ordering.web.problems import KINDS, Problem, invalid_request, problem
+from ordering.web.problems import Problem, invalid_request, problem
 from ordering.webhooks.addresses import LONGEST
 from ordering.webhooks.delivery import Parked
-from ordering.webhooks.registrations import ChangedMeanwhile, Disabled, TooMany, Webhook, is_webhook_id
+from ordering.webhooks.errors import ERRORS
+from ordering.webhooks.registrations import Webhook, is_webhook_id
 
 NAME = "webhooks"
 
@@ -220,6 +220,12 @@ class _Webhooks:
     query: type[BaseModel] = NoQuery
     headers: Mapping[str, str] = MappingProxyType({"Cache-Control": "no-store"})
     content_type = "application/json"
+    errors = ERRORS
+    document = ContractDocument(
+        "**Webhooks**, `/webhooks`: what happens to training and e-card orders, sent to addresses of yours.",
+        {"Webhooks": "Where events are sent, and what was not taken there."},
+        created={"Location": LOCATION},
+    )
     body = staticmethod(read_body)
 
     def admit(self, call: Call) -> None:
@@ -240,36 +246,11 @@ class _Webhooks:
         """Return the partner whose webhooks a call is about."""
         return call.caller.partner
 
-    def refuse(self, error: Exception, request: Request) -> Answer[Problem]:  # noqa: PLR0911 - one return an error
+    def refuse(self, error: Exception, request: Request) -> Answer[Problem]:
         """Put an error into a problem document (RFC 9457)."""
-        match error:
-            case Invalid():
-                return invalid_request(request, error.faults)
-            case Forbidden():
-                return problem(request, 403, error.code, error.detail)
-            case NotFound():
-                return problem(request, 404, "not-found", f"{error} Compare the id with a list's.")
-            case TooMany():
-                detail = f"{error} Remove one that is not needed, or let one receive more types."
-                return problem(request, 409, "too-many-webhooks", detail)
-            case ChangedMeanwhile():
-                detail = f"{error} Read it, and send the request again if it is still needed."
-                return problem(request, 409, "changed-meanwhile", detail)
-            case Disabled():
-                return problem(request, 409, "webhook-disabled", f"{error} Enable it first.")
-            case Unavailable():
-                detail = f"The request could not be carried out in time. {_LOOK_FIRST}"
-                return problem(request, 503, "service-unavailable", detail, {"Retry-After": str(error.retry_after)})
-            case MethodNotAllowed():
-                return problem(request, 405, "method-not-allowed", str(error), {"Allow": error.allow})
-            case Refusal():
-                return problem(request, error.status, KINDS[error.status], str(error))
-        detail = f"Something failed on our side. If it goes on, tell support the requestId. {_LOOK_FIRST}"
-        return problem(request, 500, "internal-server-error", detail)
+        if isinstance(error, Invalid):
+            return invalid_request(request, error.faults)
+        return problem(request, ERRORS.answer(error))
 
-
-_LOOK_FIRST = (
-    "Before you register or replace a secret again, read the list: it may have been done, with only its answer lost."
-)
 
 CONTRACT = _Webhooks()

@@ -1,0 +1,201 @@
+"""The errors of deal orders: what callers are told, and what the OpenAPI document says."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from typing_extensions import TypedDict  # pydantic reads the standard library's only from Python 3.12 on
+
+from ordering.deals.orders import DealTaken, OrderFull
+from ordering.errors import Forbidden, NotFound, TooManyRequests, Unauthorized, Unavailable
+from ordering.web.error_table import RETRY_AFTER, ErrorCause, ErrorStatus, ErrorTable
+from ordering.web.http import ContentTooLarge, MethodNotAllowed, NoSuchPath, NotAcceptable, UnsupportedMediaType
+
+
+class ErrorLinks(TypedDict):
+    """Where more is said of an error: an identifier, not an address."""
+
+    more_info: str
+
+
+class ErrorMeta(TypedDict):
+    """What kind of thing it is."""
+
+    type: Literal["error"]
+    links: ErrorLinks
+
+
+class ErrorData(TypedDict, total=False):
+    """One error; `resource` and `field`, a JSON pointer, only where an attribute of a resource is at fault."""
+
+    resource: Literal["order", "line_item", "product"]
+    field: str
+    code: str
+    message: str
+    details: str
+
+
+class OneError(TypedDict):
+    """An error in its envelope."""
+
+    error: ErrorData
+    meta: ErrorMeta
+
+
+class ErrorsMeta(TypedDict):
+    """The answer's status, and the id of the request to tell support."""
+
+    type: Literal["errors"]
+    http_status: str
+    logref: str
+    links: ErrorLinks
+
+
+class Errors(TypedDict):
+    """All that is wrong with a request."""
+
+    errors: list[OneError]
+    meta: ErrorsMeta
+
+
+STATUSES = {
+    400: "400 Bad Request",
+    401: "401 Unauthorized",
+    403: "403 Forbidden",
+    404: "404 Not Found",
+    406: "406 Not Acceptable",
+    413: "413 Payload Too Large",
+    422: "422 Unprocessable Entity",
+    429: "429 Too Many Requests",
+    500: "500 Internal Server Error",
+    503: "503 Service Unavailable",
+}
+
+MESSAGES = {
+    "already_exists": "resource already exists",
+    "blank": "attribute is blank",
+    "changes_disabled": "changes are disabled",
+    "content_too_large": "request's body is too large",
+    "incorrect_path": "incorrect path",
+    "incorrect_payload": "incorrect payload",
+    "incorrect_value": "attribute has an incorrect value",
+    "insufficient_scope": "insufficient scope",
+    "invalid_header": "invalid header",
+    "invalid_param": "invalid query parameter",
+    "invalid_payload": "invalid payload",
+    "invalid_type": "attribute has an invalid type",
+    "missing": "attribute is missing",
+    "not_acceptable": "not acceptable",
+    "not_found": "resource not found",
+    "plan_required": "plan required",
+    "rate_limit_exceeded": "rate limit exceeded",
+    "server_error": "server error",
+    "temporarily_unavailable": "temporarily unavailable",
+    "unauthorized": "unauthorized",
+    "unknown": "attribute is unknown",
+}
+"""What a code says in a few words; `details` says what to do."""
+
+ERRORS = ErrorTable(
+    Errors,
+    "application/json",
+    [
+        ErrorStatus(
+            400,
+            "DealInvalidRequest",
+            "A query parameter or a header is invalid, or the body is no JSON.",
+            {UnsupportedMediaType: ErrorCause("invalid_header", "{error}")},
+        ),
+        ErrorStatus(
+            401,
+            "DealUnauthorized",
+            "The access token is missing, malformed, expired, or invalid.",
+            {
+                Unauthorized: ErrorCause(
+                    "unauthorized",
+                    "Required access token is missing, malformed, expired, or invalid.",
+                    {"WWW-Authenticate": "Bearer"},
+                )
+            },
+        ),
+        ErrorStatus(
+            403,
+            "DealForbidden",
+            "Out of scope, not on the Enterprise plan, or changes are disabled.",
+            {Forbidden: ErrorCause("{error.code}", "{error.detail}")},
+        ),
+        ErrorStatus(
+            404,
+            "DealNotFound",
+            "There is no such resource, path or method.",
+            {
+                NotFound: ErrorCause(
+                    "not_found",
+                    "Resource of the type '{error.kind}' with the id '{error.identifier}' was not found.",
+                ),
+                NoSuchPath: ErrorCause("incorrect_path", "{error}"),
+                MethodNotAllowed: ErrorCause("incorrect_path", "{error}"),
+            },
+        ),
+        ErrorStatus(
+            406,
+            "DealNotAcceptable",
+            "The caller accepts no JSON.",
+            {NotAcceptable: ErrorCause("not_acceptable", "{error}")},
+        ),
+        ErrorStatus(
+            413,
+            "DealContentTooLarge",
+            "The body is larger than 1 MiB.",
+            {ContentTooLarge: ErrorCause("content_too_large", "{error}")},
+            only_with_body=True,
+        ),
+        ErrorStatus(
+            422,
+            "DealUnprocessable",
+            "Attributes are at fault; every one of them is listed.",
+            {
+                DealTaken: ErrorCause(
+                    "already_exists",
+                    "The deal has an order, and can have no second one. Change that one, or delete it first.",
+                ),
+                OrderFull: ErrorCause("incorrect_payload", "{error} Use another order."),
+            },
+            only_with_body=True,
+        ),
+        ErrorStatus(
+            429,
+            "DealRateLimitExceeded",
+            "More than 10 requests a second; `Retry-After` says when to go on.",
+            {
+                TooManyRequests: ErrorCause(
+                    "rate_limit_exceeded",
+                    "A token may make 10 requests a second. Wait as long as Retry-After says, then send it again.",
+                    RETRY_AFTER,
+                )
+            },
+        ),
+        ErrorStatus(
+            500,
+            "DealServerError",
+            "Something failed on our side.",
+            {
+                Exception: ErrorCause(
+                    "server_error", "Something failed on our side. Try again; if it goes on, tell support the logref."
+                )
+            },
+        ),
+        ErrorStatus(
+            503,
+            "DealUnavailable",
+            "It could not be carried out in time; `Retry-After` says when to try again.",
+            {
+                Unavailable: ErrorCause(
+                    "temporarily_unavailable",
+                    "The request could not be carried out in time. Look whether it was, then send it again.",
+                    RETRY_AFTER,
+                )
+            },
+        ),
+    ],
+)

@@ -1,0 +1,76 @@
+"""The errors of the token endpoint: what clients are told, and what the OpenAPI document says."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from typing_extensions import TypedDict  # pydantic reads the standard library's only from Python 3.12 on
+
+from ordering.errors import OrderingError, Unavailable
+from ordering.identity.clients import ClientRefused
+from ordering.web.error_table import ALLOW, RETRY_AFTER, ErrorCause, ErrorStatus, ErrorTable
+from ordering.web.http import MethodNotAllowed, NoSuchPath
+
+FormFault = Literal["invalid_request", "invalid_client", "unsupported_grant_type", "invalid_scope"]
+
+
+class Refused(OrderingError):
+    """A token is refused."""
+
+    def __init__(self, fault: FormFault, description: str) -> None:
+        """Name the fault for programs and for people."""
+        super().__init__(description)
+        self.fault = fault
+
+
+class OauthError(TypedDict):
+    """Why there is no token (RFC 6749, 5.2)."""
+
+    error: str
+    error_description: str
+
+
+ERRORS = ErrorTable(
+    OauthError,
+    "application/json",
+    [
+        ErrorStatus(
+            400,
+            "OauthInvalidRequest",
+            "No token: `error` says why (RFC 6749, 5.2).",
+            {
+                Refused: ErrorCause("{error.fault}", "{error}"),
+                ClientRefused: ErrorCause("invalid_client", "The client is unknown, or this is not its secret."),
+            },
+            only_with_body=True,
+        ),
+        ErrorStatus(
+            404,
+            "",
+            "Nothing is served at this path.",
+            {NoSuchPath: ErrorCause("invalid_request", "{error}")},
+        ),
+        ErrorStatus(
+            405,
+            "OauthMethodNotAllowed",
+            "The path does not know the method; `Allow` names those that it knows.",
+            {MethodNotAllowed: ErrorCause("invalid_request", "{error}", ALLOW)},
+        ),
+        ErrorStatus(
+            500,
+            "OauthServerError",
+            "Something failed on our side.",
+            {Exception: ErrorCause("server_error", "Something failed on our side. Try again.")},
+        ),
+        ErrorStatus(
+            503,
+            "OauthUnavailable",
+            "It could not be done in time; `Retry-After` says when to try again.",
+            {
+                Unavailable: ErrorCause(
+                    "temporarily_unavailable", "The token could not be issued in time. Try again.", RETRY_AFTER
+                )
+            },
+        ),
+    ],
+)

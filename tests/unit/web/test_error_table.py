@@ -1,0 +1,93 @@
+"""Error tables: which answer an error gets, and that every contract has one for everything."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from ordering.deals import contract as deals
+from ordering.ecards import contract as ecards
+from ordering.errors import Conflict, OrderingError, Unavailable
+from ordering.identity import contract as oauth
+from ordering.training import contract as training
+from ordering.web.error_table import RETRY_AFTER, ErrorAnswer, ErrorCause, ErrorStatus, ErrorTable
+from ordering.web.http import Contract, Request
+from ordering.webhooks import contract as webhooks
+
+CONTRACTS: list[Contract] = [
+    training.CONTRACT,
+    training.ACCESS_KEYS,
+    deals.CONTRACT,
+    ecards.CONTRACT,
+    oauth.CONTRACT,
+    webhooks.CONTRACT,
+]
+EACH_CONTRACT = pytest.mark.parametrize("contract", CONTRACTS, ids=lambda contract: type(contract).__name__)
+
+
+class Specific(Conflict):
+    """A conflict of its own kind."""
+
+
+TABLE = ErrorTable(
+    dict,
+    "application/json",
+    [
+        ErrorStatus(409, "Conflict", "It conflicts.", {Conflict: ErrorCause("conflict", "{error} Look.")}),
+        ErrorStatus(500, "Failure", "It failed.", {Exception: ErrorCause("failure", "It failed.")}),
+        ErrorStatus(503, "Late", "It is late.", {Unavailable: ErrorCause("late", "Later.", RETRY_AFTER)}),
+    ],
+)
+
+
+def test_words_are_of_the_error() -> None:
+    """The detail and the headers have the exception's own words and values filled in."""
+    late = Unavailable()
+    late.retry_after = 7
+
+    assert TABLE.answer(Conflict("It is there.")) == ErrorAnswer(409, "conflict", "It is there. Look.", {})
+    assert TABLE.answer(late).headers == {"Retry-After": "7"}
+
+
+def test_braces_in_an_error_s_words_are_left_alone() -> None:
+    """What a caller wrote is shown as it is, also where it looks like a template."""
+    assert TABLE.answer(Conflict("{error} {0.__class__}")).detail == "{error} {0.__class__} Look."
+
+
+def test_nearest_class() -> None:
+    """A subclass is answered as its base class, until it has a cause of its own."""
+    own = TABLE.with_statuses(ErrorStatus(410, "Gone", "It is gone.", {Specific: ErrorCause("specific", "Gone.")}))
+
+    assert (TABLE.answer(Specific("a")).status, own.answer(Specific("a")).status) == (409, 410)
+    assert own.answer(Conflict("a")).status == 409
+
+
+@EACH_CONTRACT
+def test_what_is_not_in_the_table_is_500(contract: Contract) -> None:
+    """An error that a contract does not know is 500, and nothing of it is told."""
+    request = Request("GET", "/", "", "id", {}, {}, None, is_base64=False)
+
+    for error in (RuntimeError("of ours alone"), OrderingError("of ours alone")):
+        answer = contract.refuse(error, request)
+        assert answer.status == 500
+        assert "of ours alone" not in repr(answer)
+
+
+@EACH_CONTRACT
+def test_one_row_for_each_status_and_exception(contract: Contract) -> None:
+    """No status and no exception is in a table twice, so that the functions and the document agree."""
+    statuses = Counter(one.status for one in contract.errors.statuses)
+    causes = Counter(kind for one in contract.errors.statuses for kind in one.causes)
+
+    assert set(statuses.values()) == {1}
+    assert set(causes.values()) == {1}
+
+
+@EACH_CONTRACT
+def test_document_tells_what_functions_answer(contract: Contract) -> None:
+    """Each status says in words what it means, and one that may be tried again has `Retry-After`."""
+    for one in contract.errors.statuses:
+        assert one.description.strip()
+        if one.status in {429, 503}:
+            assert all("Retry-After" in cause.headers for cause in one.causes.values())
