@@ -123,7 +123,7 @@ def documenting(app: Api[Any]) -> APIGatewayRestResolver:
     return resolver
 
 
-def _routes(app: Api) -> list[Route]:
+def _routes(app: Api[Any]) -> list[Route]:
     # The router keeps its routes to itself and has no other way to list them.
     return [*app._static_routes, *app._dynamic_routes]  # noqa: SLF001
 
