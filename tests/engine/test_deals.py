@@ -558,8 +558,8 @@ class ClaimsWhatIsClaimed(DealOrders):
 class TakesItsOwnForAnothers(DealOrders):
     """Tells that the deal has an order already when it is the one that an earlier try placed."""
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
+    def __init__(self, *orders: Any) -> None:
+        super().__init__(*orders)
         void = self.book._void
         self.book._void = lambda position: {**void(position), "writer": "?"}  # type: ignore[method-assign] # a mistake
 

@@ -15,7 +15,7 @@ deal has.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -115,20 +115,15 @@ SORTABLE_LINES: dict[str, Callable[[LineItem], Any]] = {
 """How line items compare, likewise."""
 
 
-@dataclass(frozen=True, slots=True)
 class DealOrders:
     """The orders of one account."""
 
-    table: Table
-    account: str
-    now: Clock = clock.system_clock
-    grace: timedelta = GRACE
-    book: OrderBook = field(init=False)
-
-    def __post_init__(self) -> None:
-        """Open the account's book."""
-        book = OrderBook(self.table, f"{_BOOK}{self.account}", now=self.now, grace=self.grace, removals=True)
-        object.__setattr__(self, "book", book)
+    def __init__(self, table: Table, account: str, now: Clock = clock.system_clock, grace: timedelta = GRACE) -> None:
+        self.table = table
+        self.account = account
+        self.now = now
+        self.grace = grace
+        self.book = OrderBook(table, f"{_BOOK}{account}", now=now, grace=grace, removals=True)
 
     def place(self, deal_id: int, discount: Decimal) -> DealOrder:
         """Place an order for a deal.
@@ -209,19 +204,13 @@ class DealOrders:
         return f"DEAL#{self.account}#{deal_id}", "-"
 
 
-@dataclass(frozen=True, slots=True)
 class Lines:
     """The line items of one order."""
 
-    orders: DealOrders
-    order_id: int
-    _book: OrderBook = field(init=False)
-
-    def __post_init__(self) -> None:
-        """Open the order's own book."""
-        orders = self.orders
-        book = OrderBook(orders.table, self._name, now=orders.now, grace=orders.grace, removals=True)
-        object.__setattr__(self, "_book", book)
+    def __init__(self, orders: DealOrders, order_id: int) -> None:
+        self.orders = orders
+        self.order_id = order_id
+        self._book = OrderBook(orders.table, self._name, now=orders.now, grace=orders.grace, removals=True)
 
     @property
     def _name(self) -> str:

@@ -7,7 +7,7 @@ page. The book `deal-products#<account>` stands in the catalogue table; no strea
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -68,20 +68,14 @@ SORTABLE = {
 """How products compare, by the contract's names of their fields."""
 
 
-@dataclass(frozen=True, slots=True)
 class DealProducts:
     """The products of one account."""
 
-    table: Table
-    account: str
-    now: Clock = clock.system_clock
-    grace: timedelta = GRACE
-    _book: OrderBook = field(init=False)
-
-    def __post_init__(self) -> None:
-        """Open the account's book."""
-        book = OrderBook(self.table, self._name, now=self.now, grace=self.grace, settle_after=1, removals=True)
-        object.__setattr__(self, "_book", book)
+    def __init__(self, table: Table, account: str, now: Clock = clock.system_clock, grace: timedelta = GRACE) -> None:
+        self.table = table
+        self.account = account
+        self.now = now
+        self._book = OrderBook(table, self._name, now=now, grace=grace, settle_after=1, removals=True)
 
     @property
     def _name(self) -> str:
