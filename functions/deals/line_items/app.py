@@ -9,35 +9,35 @@ app = Api(deals.CONTRACT, DealServices)
 
 
 @app.get("/v2/orders/<order_id>/line_items", summary="Retrieve order's line items", tags=["Deal line items"])
-def list_deal_line_items(call: Call, unit: str, order_id: str, query: deals.LineItemQuery) -> deals.LineItemCollection:
+def list_deal_line_items(call: Call, owner: str, order_id: str, query: deals.LineItemQuery) -> deals.LineItemCollection:
     """A page of an order's line items, by id unless asked otherwise."""
-    lines = app.services.orders(unit, call.deadline).lines(deals.id_in_path("order", order_id))
+    lines = app.services.orders(owner, call.deadline).lines(deals.id_in_path("order", order_id))
     return deals.line_items(call, query, lines.part(query.wanted, deals.reader_of(call)))
 
 
 @app.post("/v2/orders/<order_id>/line_items", summary="Create a line item", tags=["Deal line items"])
 def create_deal_line_item(
-    call: Call, unit: str, order_id: str, body: deals.Envelope[deals.NewLineItem]
+    call: Call, owner: str, order_id: str, body: deals.Envelope[deals.NewLineItem]
 ) -> deals.OneLineItem:
     """Add a product to an order, with what the product is called and costs now."""
-    lines = app.services.orders(unit, call.deadline).lines(deals.id_in_path("order", order_id))
-    product = app.services.products(unit, call.deadline).find(body.data.product_id)
+    lines = app.services.orders(owner, call.deadline).lines(deals.id_in_path("order", order_id))
+    product = app.services.products(owner, call.deadline).find(body.data.product_id)
     return deals.line_item_envelope(lines.add(deals.new_line(body.data, product)))
 
 
 @app.get("/v2/orders/<order_id>/line_items/<id>", summary="Retrieve a single line item", tags=["Deal line items"])
-def get_deal_line_item(call: Call, unit: str, order_id: str, id: str) -> deals.OneLineItem:
+def get_deal_line_item(call: Call, owner: str, order_id: str, id: str) -> deals.OneLineItem:
     """One line item of an order."""
-    lines = app.services.orders(unit, call.deadline).lines(deals.id_in_path("order", order_id))
+    lines = app.services.orders(owner, call.deadline).lines(deals.id_in_path("order", order_id))
     return deals.line_item_envelope(lines.line(deals.line_item_id_in_path(id)))
 
 
 @app.delete(
     "/v2/orders/<order_id>/line_items/<id>", summary="Delete a line item", tags=["Deal line items"], status_code=204
 )
-def delete_deal_line_item(call: Call, unit: str, order_id: str, id: str) -> Answer[None]:
+def delete_deal_line_item(call: Call, owner: str, order_id: str, id: str) -> Answer[None]:
     """Take a line item off its order."""
-    lines = app.services.orders(unit, call.deadline).lines(deals.id_in_path("order", order_id))
+    lines = app.services.orders(owner, call.deadline).lines(deals.id_in_path("order", order_id))
     lines.remove(deals.line_item_id_in_path(id))
     return Answer(204)
 

@@ -10,42 +10,42 @@ app = Api(deals.CONTRACT, DealServices)
 
 
 @app.get("/v2/products", summary="Retrieve all products", tags=["Deal products"])
-def list_deal_products(call: Call, unit: str, query: deals.ProductQuery) -> deals.ProductCollection:
+def list_deal_products(call: Call, owner: str, query: deals.ProductQuery) -> deals.ProductCollection:
     """A page of the account's products, by id unless asked otherwise."""
-    found = app.services.products(unit, call.deadline).part(query.wanted, deals.reader_of(call))
+    found = app.services.products(owner, call.deadline).part(query.wanted, deals.reader_of(call))
     return deals.products(call, query, found)
 
 
 @app.post("/v2/products", summary="Create a product", tags=["Deal products"])
-def create_deal_product(call: Call, unit: str, body: deals.Envelope[deals.NewProductAttributes]) -> deals.OneProduct:
+def create_deal_product(call: Call, owner: str, body: deals.Envelope[deals.NewProductAttributes]) -> deals.OneProduct:
     """Add a product."""
     new = NewProduct(**body.data.given())
-    return deals.product_envelope(app.services.products(unit, call.deadline).add(new))
+    return deals.product_envelope(app.services.products(owner, call.deadline).add(new))
 
 
 @app.get("/v2/products/<id>", summary="Retrieve a single product", tags=["Deal products"])
-def get_deal_product(call: Call, unit: str, id: str) -> deals.OneProduct:
+def get_deal_product(call: Call, owner: str, id: str) -> deals.OneProduct:
     """One product of the account."""
     product_id = deals.id_in_path("product", id)
-    return deals.product_envelope(app.services.products(unit, call.deadline).product(product_id))
+    return deals.product_envelope(app.services.products(owner, call.deadline).product(product_id))
 
 
 @app.put("/v2/products/<id>", summary="Update a product", tags=["Deal products"])
 def update_deal_product(
     call: Call,
-    unit: str,
+    owner: str,
     id: str,
     body: deals.Envelope[deals.ProductChanges],
 ) -> deals.OneProduct:
     """Change a product; what is not sent stays as it is, prices are replaced as a whole."""
     product_id = deals.id_in_path("product", id)
-    return deals.product_envelope(app.services.products(unit, call.deadline).change(product_id, body.data.given()))
+    return deals.product_envelope(app.services.products(owner, call.deadline).change(product_id, body.data.given()))
 
 
 @app.delete("/v2/products/<id>", summary="Delete a product", tags=["Deal products"], status_code=204)
-def delete_deal_product(call: Call, unit: str, id: str) -> Answer[None]:
+def delete_deal_product(call: Call, owner: str, id: str) -> Answer[None]:
     """Delete a product; line items that were made of it stay as they are."""
-    app.services.products(unit, call.deadline).remove(deals.id_in_path("product", id))
+    app.services.products(owner, call.deadline).remove(deals.id_in_path("product", id))
     return Answer(204)
 
 

@@ -27,7 +27,7 @@ from ordering.identity.tokens import TokenRefused
 from ordering.principal import DealTerms
 from ordering.training import contract as training
 from ordering.web import http, problems
-from ordering.web.http import Request
+from ordering.web.http import Call, PublicCall, Request
 from ordering_tools.template import Template
 from support.aws.fake_connections import Recorder
 from support.aws.kms import MemoryKms
@@ -244,13 +244,13 @@ def test_every_route_is_authorized() -> None:
 
 @pytest.mark.parametrize("function", RESOURCE_FUNCTIONS)
 def test_every_handler_asks_who_calls(function: str) -> None:
-    """Every handler asks for its `call`, which refuses one that the authorizer let through; public ones have none."""
+    """Every handler asks for its `call`, which refuses one that the authorizer let through, if it is not public."""
     app = load(folder(function))
-    asked_for = [wanted_by(route.func).keys() for route in [*app._static_routes, *app._dynamic_routes]]
+    asked_for = [wanted_by(route.func).get("call") for route in [*app._static_routes, *app._dynamic_routes]]
     public = set(routes(function)) <= PUBLIC
 
     assert app._public is public
-    assert all(("visit" if public else "call") in wanted for wanted in asked_for)
+    assert {PublicCall if public else Call} == set(asked_for)
 
 
 @pytest.fixture

@@ -147,7 +147,7 @@ def _signed(handler: Callable[..., Any], query: type[BaseModel]) -> Callable[...
 
 
 def _parameters(name: str, kind: Any) -> Iterator[inspect.Parameter]:
-    if name in {"call", "unit", "visit"}:
+    if name in {"call", "owner", "unit"}:
         return
     if name in _PARAMETERS:
         # Powertools would take the model whole, but would leave out the bounds of its fields.

@@ -2,9 +2,9 @@
 
 A function registers handlers with Powertools' own decorators. A handler is a plain function; the names and types of
 its parameters say what it gets: parts of the path by name, as text; `query`, `headers` and `body` as the models that
-annotate them, checked; `unit`, whose orders the call is about, as the contract finds it; and `call`, or `visit` where
-anybody may call. It returns what the contract shows, or an `Answer` where more than the body matters. Everything
-raised becomes the contract's error.
+annotate them, checked; `unit` or `owner`, whose orders or webhooks the call is about, as the contract finds it; and
+`call`, a `PublicCall` where callers are not authenticated. It returns what the contract shows, or an `Answer` where
+more than the body matters. Everything raised becomes the contract's error.
 
 Powertools' own validation is not used: it answers faults one part at a time, reads JSON leniently, and costs more than
 everything else on the way (docs/decisions/0002).
@@ -54,6 +54,9 @@ _REFUSALS: Mapping[str, Callable[[], OrderingError]] = {
 }
 """What the authorizer's reasons are as errors; any other, and none, is that nobody known calls."""
 
+
+_OWNERS = frozenset({"unit", "owner"})
+"""Names of the parameter that says whose orders or webhooks a call is about."""
 
 S = TypeVar("S")
 
@@ -119,8 +122,8 @@ class Api(APIGatewayRestResolver, Generic[S]):
         self.contract.admit(call)
         return call
 
-    def visit(self) -> PublicCall:
-        """Return the call that is being answered, by whomever it is made."""
+    def public_call(self) -> PublicCall:
+        """Return the call that is being answered, of a caller that was not authenticated."""
         return PublicCall(Request.of(self.current_event.raw_event), deadline_of(self.lambda_context))
 
     def _caller(self) -> Principal:
@@ -183,10 +186,10 @@ class Api(APIGatewayRestResolver, Generic[S]):
 def _bind(app: Api[Any], next_middleware: Callable[[Api[Any]], Response[Any]]) -> Response[Any]:
     """Hand the handler what its parameters ask for; every part that breaks a rule is told at once."""
     wanted = wanted_by(app.context["_route"].func)
-    if "call" in wanted:
+    if wanted.get("call") is PublicCall:
+        app.context["_route_args"]["call"] = app.public_call()
+    elif "call" in wanted:
         app.context["_route_args"] |= _arguments(app, wanted)
-    elif "visit" in wanted:
-        app.context["_route_args"]["visit"] = app.visit()
     response = next_middleware(app)
     result = response.body
     if result is None or isinstance(result, str):
@@ -210,8 +213,9 @@ def _arguments(app: Api[Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
     for name, read in readers.items():
         if name in models:
             bind(name, partial(read, models[name], call.request))
-    if "unit" in wanted and "query" in arguments:
-        bind("unit", partial(app.contract.unit, call, arguments["query"]))
+    for name in _OWNERS & wanted.keys():
+        if "query" in arguments:
+            bind(name, partial(app.contract.unit, call, arguments["query"]))
     if faults:
         raise Invalid(faults)
     return {name: value for name, value in arguments.items() if name in wanted}
