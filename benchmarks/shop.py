@@ -11,20 +11,13 @@ from typing import Any
 from benchmarks.service import Service
 from ordering.aws.connections import Connections
 from ordering.aws.dynamodb import Item, Key, Send, Table
+from ordering.book.idempotency import CreateResult, IdempotencyKey
 from ordering.book.listing import Listing
 from ordering.clock import Deadline
 from ordering.money import Money, parse_amount
 from ordering.principal import BusinessUnit, OrderSource, Principal, User
 from ordering.training.catalogue import Recent, TrainingFeatureSet, TrainingProduct
-from ordering.training.orders import (
-    CreateResult,
-    IdempotencyKey,
-    OrderIds,
-    RequestedLine,
-    TrainingOrder,
-    TrainingOrders,
-    TrainingRequest,
-)
+from ordering.training.orders import OrderIds, RequestedLine, TrainingOrder, TrainingOrders, TrainingRequest
 from ordering.training.services import TrainingServices
 
 ORDERS = "OrdersTable"

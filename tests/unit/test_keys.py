@@ -15,6 +15,7 @@ from ordering.aws.dynamodb import Table
 from ordering.aws.eventbridge import EventBus
 from ordering.aws.sealer import EnvelopeSealer
 from ordering.aws.ses import Letter
+from ordering.book.idempotency import IdempotencyKey
 from ordering.book.sorted_lists import ListRequest, SortKey
 from ordering.clock import Deadline
 from ordering.contexts import read_history
@@ -32,7 +33,7 @@ from ordering.identity.reference_tokens import ReferenceTokens
 from ordering.mail.outbox import Mail, Outbox
 from ordering.money import Money
 from ordering.training.catalogue import Catalogue
-from ordering.training.orders import IdempotencyKey, OrderIds, RequestedLine, TrainingOrders, TrainingRequest
+from ordering.training.orders import OrderIds, RequestedLine, TrainingOrders, TrainingRequest
 from ordering.webhooks.delivery import TRIES, Deliverer, Message
 from ordering.webhooks.registrations import Webhooks
 from support.aws.kms import MemoryKms

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from engine.engines import Engine
+from ordering.book.idempotency import CreateResult, IdempotencyKey
 from ordering.clock import Deadline
-from ordering.training.orders import CreateResult, IdempotencyKey, RequestedLine, TrainingOrders, TrainingRequest
+from ordering.training.orders import RequestedLine, TrainingOrders, TrainingRequest
 from ordering.web.http import LARGEST_BODY
 from support.aws.fake_connections import Recorder
 from support.aws.memory import Memory

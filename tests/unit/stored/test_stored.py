@@ -18,6 +18,7 @@ import pytest
 
 from ordering.aws.dynamodb import Key, Table
 from ordering.aws.sealer import EnvelopeSealer
+from ordering.book.idempotency import CreateResult, IdempotencyKey
 from ordering.book.lifecycle import State, StatusChange
 from ordering.book.sorted_lists import ListRequest, SortKey
 from ordering.contexts import read_history
@@ -37,16 +38,7 @@ from ordering.mail.outbox import Mail, MailEvent, MailEventType, MailState, Outb
 from ordering.money import Money
 from ordering.principal import DealTerms, Principal
 from ordering.training.catalogue import Catalogue
-from ordering.training.orders import (
-    CreateResult,
-    IdempotencyKey,
-    OrderIds,
-    OrderLine,
-    RequestedLine,
-    TrainingOrder,
-    TrainingOrders,
-    TrainingRequest,
-)
+from ordering.training.orders import OrderIds, OrderLine, RequestedLine, TrainingOrder, TrainingOrders, TrainingRequest
 from ordering.training.statuses import TrainingStatus
 from ordering.webhooks.delivery import Deliverer, Parked
 from ordering.webhooks.registrations import Webhook, Webhooks

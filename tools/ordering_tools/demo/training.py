@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 from ordering import money
 from ordering.aws.dynamodb import Put
+from ordering.book.idempotency import IdempotencyKey
 from ordering.clock import system_clock
 from ordering.errors import Conflict
 from ordering.identity.accounts import Accounts, Contact, Partner
@@ -25,7 +26,7 @@ from ordering.money import Money
 from ordering.principal import BusinessUnit, OrderSource, Principal, User
 from ordering.training import contract as training
 from ordering.training.catalogue import Catalogue, TrainingFeatureSet, TrainingProduct
-from ordering.training.orders import IdempotencyKey, OrderIds, RequestedLine, TrainingOrders, TrainingRequest
+from ordering.training.orders import OrderIds, RequestedLine, TrainingOrders, TrainingRequest
 from ordering_tools.demo import deals as demo_deals
 from ordering_tools.demo import ecards as demo_ecards
 from ordering_tools.installation import Installation, open_at

@@ -28,6 +28,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 from typing_extensions import TypedDict  # pydantic reads the standard library's only from Python 3.12 on
 
+from ordering.book.idempotency import CreateResult, IdempotencyKey
 from ordering.book.listing import Listing
 from ordering.errors import Fault, Forbidden, Invalid, NotFound
 from ordering.identifiers import canonical_number, canonical_uuid
@@ -36,8 +37,6 @@ from ordering.training import access_keys, catalogue
 from ordering.training import orders as training_orders
 from ordering.training.errors import ACCESS_KEY_ERRORS, ERRORS
 from ordering.training.orders import (
-    CreateResult,
-    IdempotencyKey,
     NotOffered,
     RequestedLine,
     TrainingOrder,

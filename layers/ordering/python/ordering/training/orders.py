@@ -2,12 +2,11 @@
 
 Keys of the table, beside those of the order book: `ORDER#training#<id>` holds the order (`ORDER`) and its lines, packed
 (`LINE#0001` and on, by the first line of each pack); `KEYS#training#<id>` its access keys; `SEQUENCE#training` the last
-order id that was given out; `ONCE#<partner>#…` what an idempotency key stands for.
+order id that was given out; `ONCE#<partner>#…` is `book.idempotency`'s.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
@@ -16,20 +15,18 @@ from typing import assert_never
 
 from ordering import clock
 from ordering.aws.dynamodb import ABSENT, Check, ConditionFailed, Item, Key, Put, Table, TransactionRefused, Update
+from ordering.book.idempotency import CreateResult, IdempotencyKey, IdempotencyRecords, replay
 from ordering.book.lifecycle import Actor, State
 from ordering.book.listing import Listing
 from ordering.book.orderbook import GRACE, Collision, Draft, OrderBook, Ticket
 from ordering.clock import Clock, Deadline
-from ordering.errors import Conflict, KeyReused, NotFound, OrderingError, Unavailable
+from ordering.errors import Conflict, NotFound, OrderingError, Unavailable
 from ordering.identity.accounts import Accounts, Contact
 from ordering.principal import BusinessUnit, OrderSource, Principal, User
 from ordering.sealing import Sealer
 from ordering.training.access_keys import AccessKeys, IssuedKey, NoMoreKeys
 from ordering.training.catalogue import Catalogue, TrainingFeatureSet
 from ordering.training.statuses import TRAINING, TrainingStatus
-
-KEPT = timedelta(hours=48)
-"""How long an idempotency key is remembered; the contract promises 24 hours."""
 
 PACK = 64 * 1024
 """Bytes of lines in one item, about; an item may have 400 KB, and a transaction 100 items and 4 MB.
@@ -114,23 +111,6 @@ class TrainingRequest:
     wishes: Sequence[RequestedLine]
 
 
-@dataclass(frozen=True, slots=True)
-class IdempotencyKey:
-    """An idempotency key of a partner's, and the fingerprint of the request that it was sent with."""
-
-    key: str
-    fingerprint: str
-
-
-@dataclass(frozen=True, slots=True)
-class CreateResult:
-    """What a create came to: the order's id and its answer, which an earlier request may have got already."""
-
-    order_id: int
-    answer: bytes
-    replayed: bool
-
-
 class NotOffered(OrderingError):
     """Feature sets were asked for that the business unit's catalogue does not have."""
 
@@ -210,11 +190,12 @@ class TrainingOrders:
             KeyReused: The key stands for another request.
             Unavailable: The deadline passed. The same call with the same key is safe.
         """
+        records = IdempotencyRecords(self._table, caller.partner, self._now)
         offered = catalogue.find_feature_sets(wish.feature_set_id for wish in request.wishes)
         missing = [index for index, wish in enumerate(request.wishes) if wish.feature_set_id not in offered]
         if missing:
             # What was offered when the key came first need not be offered any more.
-            if once and (earlier := self._recall(caller, once)):
+            if once and (earlier := records.find(once)):
                 return earlier
             raise NotOffered(missing)
         contact = self._contact(caller, request, accounts)
@@ -224,14 +205,14 @@ class TrainingOrders:
             order = self._order(order_id, ticket, caller, request, contact)
             writes = [_order_put(order), *_line_puts(order_id, request.wishes, offered)]
             if once:
-                writes.append(self._once_put(caller, once, order, answer(order)))
+                writes.append(records.put(once, order_id, answer(order)))
             return Draft({"order": _write_entry(order)}, writes)
 
         try:
             ticket = self._book.place(compose)
         except Collision as collision:
-            if once and (record := collision.items.get(_once_key(caller, once))):
-                return _replay(record, once)
+            if once and (record := collision.items.get(records.key(once))):
+                return replay(record, once)
             raise
         order = self._order(order_id, ticket, caller, request, contact)
         return CreateResult(order_id, answer(order), replayed=False)
@@ -405,26 +386,6 @@ class TrainingOrders:
             created=ticket.issued,
         )
 
-    def _once_put(self, caller: Principal, once: IdempotencyKey, order: TrainingOrder, answer: bytes) -> Put:
-        partition, sort = _once_key(caller, once)
-        now = self._now()
-        record = {
-            "pk": partition,
-            "sk": sort,
-            "fingerprint": once.fingerprint,
-            "orderId": order.id,
-            "answer": answer,
-            "expires": int((now + KEPT).timestamp()),
-        }
-        # DynamoDB deletes what has expired when it gets round to it; until then it must not count.
-        return Put(record, f"{ABSENT} OR expires < :now", values={":now": int(now.timestamp())})
-
-    def _recall(self, caller: Principal, once: IdempotencyKey) -> CreateResult | None:
-        record = self._table.get(_once_key(caller, once))
-        if record is None or record["expires"] < self._now().timestamp():
-            return None
-        return _replay(record, once)
-
 
 def id_of(name: str) -> int:
     """Return the id of the order of a name, as `book.names` has it.
@@ -480,19 +441,8 @@ def _as_read(order: TrainingOrder) -> tuple[str, dict[str, str], dict[str, int]]
     return "#order.version = :read", {"#order": "order"}, {":read": order.state.version}
 
 
-def _replay(record: Item, once: IdempotencyKey) -> CreateResult:
-    if record["fingerprint"] != once.fingerprint:
-        raise KeyReused("The idempotency key stands for another request.")
-    return CreateResult(record["orderId"], record["answer"], replayed=True)
-
-
 def _order_key(order_id: int) -> Key:
     return f"{_PARTITION}{order_id}", _ORDER
-
-
-def _once_key(caller: Principal, once: IdempotencyKey) -> Key:
-    # Hashed because the key is the caller's own text, and to have a length that is known.
-    return f"ONCE#{caller.partner}#{hashlib.sha256(once.key.encode()).hexdigest()}", "-"
 
 
 def _order_put(order: TrainingOrder) -> Put:
