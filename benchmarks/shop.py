@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +16,7 @@ from ordering.book.listing import Listing
 from ordering.clock import Deadline
 from ordering.money import Money, parse_amount
 from ordering.principal import BusinessUnit, OrderSource, Principal, User
-from ordering.training.catalogue import Recent, TrainingFeatureSet, TrainingProduct
+from ordering.training.catalogue import CatalogueCache, TrainingFeatureSet, TrainingProduct
 from ordering.training.orders import OrderIds, RequestedLine, TrainingOrder, TrainingOrders, TrainingRequest
 from ordering.training.services import TrainingServices
 
@@ -80,12 +80,13 @@ class Counted:
 class Shop:
     """A process of the deployed function, as far as it remembers anything: a new one is cold."""
 
-    def __init__(self, send: Send, ids: Iterable[int] = ()) -> None:
+    def __init__(self, send: Send, ids: Iterable[int] = (), seconds: Callable[[], float] = time.monotonic) -> None:
         """Start with some order ids reserved already, or with none as a new process does."""
         self.calls = Counted(send)
         tables = {"ORDERS_TABLE": ORDERS, "CATALOGUE_TABLE": "CatalogueTable", "ACCOUNTS_TABLE": "AccountsTable"}
-        self.recent = Recent()
-        self.services = TrainingServices(Connections(tables, self.calls), recent=self.recent, ids=OrderIds(list(ids)))
+        self.services = TrainingServices(
+            Connections(tables, self.calls), cache=CatalogueCache(seconds=seconds), ids=OrderIds(list(ids))
+        )
 
     @property
     def orders(self) -> TrainingOrders:

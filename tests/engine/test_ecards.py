@@ -35,7 +35,7 @@ from ordering.ecards import orders as ecard_orders
 from ordering.ecards import records as ecard_records
 from ordering.ecards.assignment import Assignment
 from ordering.ecards.balance import Balance
-from ordering.ecards.catalogue import Ecard, EcardCatalogue, FaceValue, RecentEcards, RequestedCard
+from ordering.ecards.catalogue import Ecard, EcardCache, EcardCatalogue, FaceValue, RequestedCard
 from ordering.ecards.certificates import Certificates, Stock, StockLevel, merge, read_ranges, read_shelves, size
 from ordering.ecards.orders import EcardOrders, EcardRequest
 from ordering.ecards.records import EcardOrder, EcardParticipant, EcardRecords, read_order
@@ -93,8 +93,9 @@ class Shop:
         self.assignment = Assignment(table, now=now)
         self.certificates = Certificates(table, Labels())
         # Known from the start, so that reading it is no step.
-        recent = RecentEcards(seconds=lambda: 0.0, catalogues={COMPANY: (0.0, CARDS)})
-        self.catalogue = EcardCatalogue(table, COMPANY, recent)
+        cache = EcardCache()
+        cache.put(COMPANY, CARDS)
+        self.catalogue = EcardCatalogue(table, COMPANY, cache)
 
     def place(self, request: EcardRequest) -> EcardOrder:
         return self.orders.place(request, company_name=COMPANY_NAME, catalogue=self.catalogue)

@@ -36,7 +36,7 @@ from ordering.aws.sealer import EnvelopeSealer
 from ordering.book.names import key_of
 from ordering.clock import Clock
 from ordering.ecards.assignment import Assignment
-from ordering.ecards.catalogue import Ecard, EcardCatalogue, FaceValue, RecentEcards, RequestedCard
+from ordering.ecards.catalogue import Ecard, EcardCache, EcardCatalogue, FaceValue, RequestedCard
 from ordering.ecards.certificates import Certificates, Stock, read_shelves
 from ordering.ecards.orders import EcardOrders, EcardRequest
 from ordering.ecards.records import EcardParticipant
@@ -424,13 +424,14 @@ class Office:
 
     def place(self) -> None:
         cards = (Ecard(self.stock.card_id, "Books", "", "ruble", (FaceValue(self.stock.face_value, Decimal(100)),)),)
-        recent = RecentEcards(seconds=lambda: 0.0, catalogues={self.company: (0.0, cards)})
+        cache = EcardCache()
+        cache.put(self.company, cards)
         request = EcardRequest(
             A,
             EcardParticipant("j@example.com", "J", "1"),
             [RequestedCard(self.stock.card_id, self.stock.face_value, 1)],
         )
-        self.orders.place(request, company_name="Acme", catalogue=EcardCatalogue(self.table, self.company, recent))
+        self.orders.place(request, company_name="Acme", catalogue=EcardCatalogue(self.table, self.company, cache))
 
     def event(self, kind: str) -> Told:
         """Make an event like those above, about what is here."""

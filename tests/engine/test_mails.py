@@ -49,7 +49,7 @@ from ordering.aws.ses import Letter, NotSent, Ses, Unsure
 from ordering.book import orderbook
 from ordering.clock import Clock, Deadline
 from ordering.ecards import records as ecard_records
-from ordering.ecards.catalogue import Ecard, EcardCatalogue, FaceValue, RecentEcards, RequestedCard
+from ordering.ecards.catalogue import Ecard, EcardCache, EcardCatalogue, FaceValue, RequestedCard
 from ordering.ecards.certificates import Certificates, Stock, read_ranges, read_shelves
 from ordering.ecards.orders import EcardOrders, EcardRequest
 from ordering.ecards.records import EcardOrder, EcardParticipant
@@ -790,7 +790,9 @@ def stocked(engine: Engine, company: str, certificates: int) -> EcardOrders:
     """An order of a company's, for all certificates of a stock that is named after the company."""
     table = Table(engine.send, engine.table, deadline=Deadline.after(60))
     card = Ecard(1, "Books", "", "ruble", (FaceValue(company, Decimal(1)),))
-    catalogue = EcardCatalogue(table, company, RecentEcards(seconds=lambda: 0.0, catalogues={company: (0.0, (card,))}))
+    cache = EcardCache()
+    cache.put(company, (card,))
+    catalogue = EcardCatalogue(table, company, cache)
     Certificates(table, Labels()).load(Stock(1, company), "l0", [f"l0-{number}" for number in range(certificates)])
     orders = EcardOrders(table, company, now=lambda: START)
     orders.top_up("t0", Decimal(certificates))

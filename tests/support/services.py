@@ -20,15 +20,15 @@ from ordering.clock import Clock, Deadline, system_clock
 from ordering.deals.orders import DealOrders
 from ordering.deals.products import DealProducts
 from ordering.deals.services import DealServices
-from ordering.ecards.catalogue import EcardCatalogue, RecentEcards
+from ordering.ecards.catalogue import EcardCatalogue
 from ordering.ecards.orders import EcardOrders
 from ordering.ecards.services import EcardServices
 from ordering.identity.accounts import Accounts
 from ordering.identity.reference_tokens import ReferenceTokens
 from ordering.identity.services import IdentityServices
-from ordering.identity.token_endpoint import RecentKeys, TokenEndpoint
+from ordering.identity.token_endpoint import TokenEndpoint
 from ordering.principal import BusinessUnit
-from ordering.training.catalogue import Catalogue, Recent
+from ordering.training.catalogue import Catalogue
 from ordering.training.orders import OrderIds, TrainingOrders
 from ordering.training.services import TrainingServices
 from ordering.webhooks.delivery import Deliverer
@@ -48,13 +48,10 @@ class Services:
     now: Clock = system_clock
     grace: timedelta = timedelta(seconds=GRACE_SECONDS)
     usage: Usage = field(default_factory=Usage)
-    recent: Recent = field(default_factory=Recent)
-    recent_ecards: RecentEcards = field(default_factory=RecentEcards)
     sequence: OrderIds = field(default_factory=OrderIds)
     kms: Kms = unavailable
     issuer: str = ""
     audience: str = ""
-    recent_keys: RecentKeys = field(default_factory=RecentKeys)
     access_keys_key: str = ""
     certificates_key: str = ""
     webhook_secrets_key: str = ""
@@ -95,15 +92,15 @@ class Services:
 
     @cached_property
     def training(self) -> TrainingServices:
-        return TrainingServices(self.connections, recent=self.recent, ids=self.sequence)
+        return TrainingServices(self.connections, ids=self.sequence)
 
     @cached_property
     def ecards(self) -> EcardServices:
-        return EcardServices(self.connections, recent=self.recent_ecards)
+        return EcardServices(self.connections)
 
     @cached_property
     def identity(self) -> IdentityServices:
-        return IdentityServices(self.connections, recent=self.recent_keys)
+        return IdentityServices(self.connections)
 
     def training_orders(self, unit: BusinessUnit, deadline: Deadline) -> TrainingOrders:
         return self.training.orders(unit, deadline)

@@ -21,7 +21,6 @@ from ordering.identity.accounts import Accounts
 from ordering.identity.authorizer import Authorizer, make_handler
 from ordering.identity.clients import Client, ClientRefused, Clients
 from ordering.identity.contract import LARGEST_FORM
-from ordering.identity.token_endpoint import RecentKeys
 from ordering.identity.tokens import KeyRing, Verifier
 from ordering.principal import DealTerms, Principal
 from ordering_tools.installation import Installation
@@ -94,7 +93,7 @@ class Desk:
 
     def restarted(self, **changes: Any) -> Services:
         """Return the services as a new process has them."""
-        return replace(self.services, **{"recent_keys": RecentKeys(), **changes})
+        return replace(self.services, **changes)
 
     def decision(self, token: str, path: str = "v1/orders") -> dict[str, Any]:
         """Ask the authorizer about a call with a token."""

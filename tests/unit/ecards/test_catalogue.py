@@ -11,11 +11,11 @@ from ordering.aws.dynamodb import Table
 from ordering.ecards.catalogue import (
     FRESH_FOR,
     Ecard,
+    EcardCache,
     EcardCatalogue,
     FaceValue,
     NotOnOffer,
     PricedLine,
-    RecentEcards,
     RequestedCard,
 )
 from support.aws.fake_connections import Recorder
@@ -146,7 +146,7 @@ def test_catalogues_are_remembered_for_a_moment(table: Table) -> None:
     seconds, recorder = Seconds(), Recorder(table.send)
     writer = EcardCatalogue(table, "acme")
     writer.publish([BOOKS])
-    reader = EcardCatalogue(Table(recorder, "CatalogueTable"), "acme", RecentEcards(seconds=seconds))
+    reader = EcardCatalogue(Table(recorder, "CatalogueTable"), "acme", EcardCache(FRESH_FOR, seconds=seconds))
 
     assert (reader.ecards(), len(recorder.calls)) == ((BOOKS,), 1)
     writer.publish([FILMS])
@@ -158,8 +158,8 @@ def test_catalogues_are_remembered_for_a_moment(table: Table) -> None:
 
 def test_publishing_is_seen_at_once_by_its_own_process(table: Table) -> None:
     """Whoever publishes reads the new catalogue at once, and only its own company's is read again."""
-    recent = RecentEcards(seconds=Seconds())
-    catalogue, other = (EcardCatalogue(table, company, recent) for company in ("acme", "other"))
+    cache = EcardCache(FRESH_FOR, seconds=Seconds())
+    catalogue, other = (EcardCatalogue(table, company, cache) for company in ("acme", "other"))
     catalogue.publish([BOOKS])
     assert (catalogue.ecards(), other.ecards()) == ((BOOKS,), ())
     catalogue.publish([FILMS])

@@ -16,11 +16,11 @@ from ordering.book.orderbook import OrderBook
 from ordering.ecards import records as ecard_records
 from ordering.ecards.catalogue import (
     Ecard,
+    EcardCache,
     EcardCatalogue,
     FaceValue,
     NotOnOffer,
     PricedLine,
-    RecentEcards,
     RequestedCard,
 )
 from ordering.ecards.certificates import Certificates, Stock, read_shelves, size
@@ -63,7 +63,7 @@ class Company:
         self.recorder = Recorder(self.faulty)
         self.table = replace(self.table, send=self.recorder)
         self.orders = EcardOrders(self.table, self.name, now=lambda: self.now)
-        self.catalogue = EcardCatalogue(self.table, self.name, RecentEcards(seconds=lambda: 0.0))
+        self.catalogue = EcardCatalogue(self.table, self.name, EcardCache(seconds=lambda: 0.0))
         self.catalogue.publish([BOOKS])
 
     def place(self, order_id: str = FIRST, quantity: int = 1, *, participant: EcardParticipant = JOHN) -> EcardOrder:

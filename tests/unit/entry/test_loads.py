@@ -15,7 +15,7 @@ WATCHED = {"aws_lambda_powertools", "cryptography", "email_validator", "jwt", "m
 """Third-party packages that cost time to import. botocore is loaded with the first connection, which each makes."""
 
 CONTEXTS = {"training", "deals", "ecards"}
-SMALL = {"clock", "errors", "identifiers", "money", "principal", "sealing"}
+SMALL = {"cache", "clock", "errors", "identifiers", "money", "principal", "sealing"}
 """Plain values, which any function may load."""
 
 WEB = {"aws_lambda_powertools", "msgspec", "pydantic"}

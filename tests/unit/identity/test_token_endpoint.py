@@ -19,9 +19,8 @@ from ordering.identity.token_endpoint import (
     KEYS_KEPT,
     LOOKED_UP_EVERY,
     VALID,
-    Kept,
+    KeyCache,
     NoSigner,
-    RecentKeys,
     TokenEndpoint,
 )
 from ordering.identity.tokens import KeyRing, Verifier
@@ -61,8 +60,7 @@ def recorder() -> Recorder:
 def desk(recorder: Recorder, seconds: Seconds) -> TokenEndpoint:
     """A desk in a warm process; no key signs yet."""
     table = Table(recorder, "AccountsTable", patience=0.05)
-    recent = RecentKeys(Kept(seconds), Kept(seconds))
-    return TokenEndpoint(Accounts(table), Clients(table), MemoryKms(), ISSUER, AUDIENCE, recent)
+    return TokenEndpoint(Accounts(table), Clients(table), MemoryKms(), ISSUER, AUDIENCE, KeyCache(seconds))
 
 
 def sign_with(desk: TokenEndpoint, name: str) -> None:
@@ -187,18 +185,6 @@ def test_a_failure_is_not_remembered(desk: TokenEndpoint, recorder: Recorder) ->
         replace(desk, accounts=Accounts(cut)).keys()
 
     assert list(desk.keys()) == ["A"]
-
-
-def test_what_is_kept_is_read_again_when_it_is_too_old(seconds: Seconds) -> None:
-    """A kept value, whatever it is, is good for thirty seconds from when it was read."""
-    kept: Kept[int | None] = Kept(seconds)
-    values = iter([None, 2, 3])
-    seen = []
-    for pause in (0.0, 29.0, 1.0, 29.9, 0.1):
-        seconds.now += pause
-        seen.append(kept.get(lambda: next(values)))
-
-    assert seen == [None, None, 2, 2, 3]
 
 
 def test_how_long_keys_may_be_kept() -> None:

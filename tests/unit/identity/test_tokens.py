@@ -348,15 +348,15 @@ def test_keys_are_read_once_in_five_minutes() -> None:
     source = Source({"a": {"kty": "EC"}})
     ring = source.ring()
 
-    for now in (1_000, 1_001, 1_150, 1_300):
+    for now in (1_000, 1_001, 1_150, 1_299):
         source.now = now
         assert ring.find("a") == {"kty": "EC"}
     assert source.reads == [1_000]
 
-    source.now = 1_301
+    source.now = 1_300
     ring.find("a")
 
-    assert source.reads == [1_000, 1_301]
+    assert source.reads == [1_000, 1_300]
 
 
 def test_withdrawn_keys_end_within_five_minutes() -> None:
@@ -396,7 +396,7 @@ def test_unknown_key_ids_do_not_cost_a_read_each() -> None:
         assert not found(ring, f"unknown {number}")
 
     assert len(source.reads) == 2
-    assert source.reads[1] - source.reads[0] > 5
+    assert source.reads[1] - source.reads[0] >= 5
 
 
 def test_keys_that_cannot_be_read_are_no_refusal() -> None:

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from ordering.errors import Unavailable
 from ordering.identity.accounts import Accounts
 from ordering.identity.clients import Client, Clients
-from ordering.identity.token_endpoint import KEYS_KEPT, LOOKED_UP_EVERY, VALID, RecentKeys, TokenEndpoint
+from ordering.identity.token_endpoint import KEYS_KEPT, LOOKED_UP_EVERY, VALID, KeyCache, TokenEndpoint
 from ordering.identity.tokens import LEEWAY, Claims, KeyRing, TokenRefused, Verifier
 from ordering_tools import cli
 from ordering_tools.installation import Installation, NoInstallation
@@ -47,7 +47,7 @@ class Site:
     def published(self) -> set[str]:
         return set(self.desk().keys())
 
-    def desk(self, at: datetime | None = None, recent: RecentKeys | None = None) -> TokenEndpoint:
+    def desk(self, at: datetime | None = None, cache: KeyCache | None = None) -> TokenEndpoint:
         """Make the endpoint of a process, a new one unless told what it remembers."""
         return TokenEndpoint(
             self.accounts,
@@ -55,7 +55,7 @@ class Site:
             self.installation.kms,
             ISSUER,
             AUDIENCE,
-            recent or RecentKeys(),
+            cache or KeyCache(),
             lambda: at or datetime.now(UTC),
         )
 

@@ -11,7 +11,7 @@ from ordering.aws.dynamodb import Table
 from ordering.book.listing import Listing
 from ordering.errors import NotFound
 from ordering.money import Money, parse_amount
-from ordering.training.catalogue import FRESH_FOR, Catalogue, Recent, TrainingFeatureSet, TrainingProduct
+from ordering.training.catalogue import FRESH_FOR, Catalogue, CatalogueCache, TrainingFeatureSet, TrainingProduct
 from support.aws.fake_connections import Recorder
 from support.partners import AZ_300, FOREIGN, LINUX, ON_LINUX, STANDARD, UK, feature_set
 from support.services import Services
@@ -214,7 +214,7 @@ def test_versions_are_remembered_for_a_moment(services: Services) -> None:
     now, recorder = Now(), Recorder(services.send)
     writer = Catalogue(Table(services.send, "CatalogueTable"), UK.id)
     writer.publish(OLD)
-    reader = Catalogue(Table(recorder, "CatalogueTable"), UK.id, Recent(seconds=now))
+    reader = Catalogue(Table(recorder, "CatalogueTable"), UK.id, CatalogueCache(seconds=now))
 
     def codes() -> list[str]:
         recorder.calls.clear()
@@ -230,7 +230,7 @@ def test_versions_are_remembered_for_a_moment(services: Services) -> None:
 
 def test_publishing_is_seen_at_once_by_its_own_process(table: Table) -> None:
     """Whoever publishes reads the new version at once."""
-    catalogue = Catalogue(table, UK.id, Recent(seconds=Now()))
+    catalogue = Catalogue(table, UK.id, CatalogueCache(seconds=Now()))
     catalogue.publish(OLD)
     catalogue.products(0, 10)
     catalogue.publish(NEW)
@@ -240,8 +240,8 @@ def test_publishing_is_seen_at_once_by_its_own_process(table: Table) -> None:
 
 def test_a_unit_s_version_is_not_another_s(table: Table) -> None:
     """What a process remembers of one unit is not served for another."""
-    recent = Recent(seconds=Now())
-    uk, foreign = Catalogue(table, UK.id, recent), Catalogue(table, FOREIGN.id, recent)
+    cache = CatalogueCache(seconds=Now())
+    uk, foreign = Catalogue(table, UK.id, cache), Catalogue(table, FOREIGN.id, cache)
     uk.publish(OLD)
     foreign.publish(NEW)
 
@@ -254,7 +254,7 @@ def test_feature_sets_of_a_version_are_remembered(services: Services) -> None:
     now, recorder = Now(), Recorder(services.send)
     writer = Catalogue(Table(services.send, "CatalogueTable"), UK.id)
     writer.publish(OLD)
-    reader = Catalogue(Table(recorder, "CatalogueTable"), UK.id, Recent(seconds=now))
+    reader = Catalogue(Table(recorder, "CatalogueTable"), UK.id, CatalogueCache(seconds=now))
     dearer = replace(STANDARD, prices=(Money("GBP", parse_amount("50.0000")),))
 
     assert reader.find_feature_sets([STANDARD.id])[STANDARD.id] == STANDARD
@@ -273,11 +273,11 @@ def test_feature_sets_of_a_version_are_remembered(services: Services) -> None:
 def test_memory_is_bounded(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is remembered does not grow without end, and forgetting loses nothing."""
     monkeypatch.setattr("ordering.training.catalogue._REMEMBERED", 4)
-    recent = Recent(seconds=Now())
-    catalogue = Catalogue(table, UK.id, recent)
+    cache = CatalogueCache(seconds=Now())
+    catalogue = Catalogue(table, UK.id, cache)
     offered: list[TrainingFeatureSet] = [feature_set(AZ_300, number) for number in range(6)]
     catalogue.publish([(AZ_300, offered)])
 
     for some in (offered[:3], offered[2:5], offered[3:]):
         assert {one.id: one for one in some} == catalogue.find_feature_sets([one.id for one in some])
-        assert len(recent.feature_sets) <= 4
+        assert len(cache.feature_sets) <= 4

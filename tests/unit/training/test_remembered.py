@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from ordering.aws.dynamodb import Table
-from ordering.training.catalogue import Catalogue, Recent
+from ordering.training.catalogue import Catalogue, CatalogueCache
 from support.aws.memory import Memory
 from support.partners import AZ_300, ON_LINUX, STANDARD, UK
 
 
 def test_feature_sets_are_remembered_up_to_ten_thousand() -> None:
-    """A process that remembers 10,000 feature sets forgets them before it remembers another."""
-    table, recent = Table(Memory(), "CatalogueTable"), Recent()
-    catalogue = Catalogue(table, UK.id, recent)
+    """A process that remembers 10,000 feature sets forgets the oldest for another one."""
+    table, cache = Table(Memory(), "CatalogueTable"), CatalogueCache()
+    catalogue = Catalogue(table, UK.id, cache)
     catalogue.publish([(AZ_300, [STANDARD])])
-    recent.feature_sets.update({("old", str(number)): ON_LINUX for number in range(9_999)})
+    for number in range(9_999):
+        cache.feature_sets.put(("old", str(number)), ON_LINUX)
     catalogue.find_feature_sets([STANDARD.id])
-    full = len(recent.feature_sets)
+    full = len(cache.feature_sets)
     catalogue.publish([(AZ_300, [STANDARD])])
     found = catalogue.find_feature_sets([STANDARD.id])
 
-    assert (full, len(recent.feature_sets)) == (10_000, 1)
+    assert (full, len(cache.feature_sets)) == (10_000, 10_000)
     assert found == {STANDARD.id: STANDARD}

@@ -8,15 +8,15 @@ Key of the table: `ECARDS#<company>`.
 from __future__ import annotations
 
 import json
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Literal
 
 from ordering import money
 from ordering.aws.dynamodb import Item, Key, Put, Table
+from ordering.cache import Cache
 from ordering.errors import OrderingError
 
 Unit = Literal["ruble", "month"]
@@ -24,6 +24,9 @@ Missing = Literal["card", "face value"]
 
 FRESH_FOR = 2.0
 """Seconds that a warm process goes on with a catalogue without looking whether another was published."""
+
+COMPANIES_REMEMBERED = 100
+"""How many catalogues a warm process keeps at most; each may have 400 KB."""
 
 LONGEST_NAME = 250
 """Characters of a name at most: an order of 100 lines repeats them, and a face value's is part of a key."""
@@ -79,32 +82,25 @@ class NotOnOffer(OrderingError):
         self.wishes = tuple(wishes)
 
 
-@dataclass(slots=True)
-class RecentEcards:
-    """What a warm process remembers of catalogues for a moment: when each was read, and its cards."""
-
-    fresh_for: float = FRESH_FOR
-    seconds: Callable[[], float] = time.monotonic
-    catalogues: dict[str, tuple[float, tuple[Ecard, ...]]] = field(default_factory=dict)
+EcardCache = Cache[str, tuple[Ecard, ...]]
+"""What a warm process remembers of catalogues: the cards of each company, for a moment."""
 
 
 class EcardCatalogue:
     """The catalogue of one company, as one request sees it."""
 
-    def __init__(self, table: Table, company: str, recent: RecentEcards | None = None) -> None:
+    def __init__(self, table: Table, company: str, cache: EcardCache | None = None) -> None:
         self._table = table
         self._company = company
-        self._recent = recent or RecentEcards(fresh_for=0)
+        self._cache = EcardCache(0) if cache is None else cache
 
     def ecards(self) -> tuple[Ecard, ...]:
         """Return what can be ordered, as it was published; nothing before a first publication."""
-        now = self._recent.seconds()
-        read, cards = self._recent.catalogues.get(self._company, (float("-inf"), ()))
-        if now - read >= self._recent.fresh_for:
-            item = self._table.get(self._key) or {"cards": []}
-            cards = tuple(map(_read, item["cards"]))
-            self._recent.catalogues[self._company] = now, cards
-        return cards
+        return self._cache.read(self._company, self._load)
+
+    def _load(self) -> tuple[Ecard, ...]:
+        item = self._table.get(self._key) or {"cards": []}
+        return tuple(map(_read, item["cards"]))
 
     def price(self, wishes: Sequence[RequestedCard]) -> tuple[PricedLine, ...]:
         """Turn what is asked for into an order's lines, in the same order.
@@ -148,7 +144,7 @@ class EcardCatalogue:
             raise ValueError(f"a catalogue of {size:,} bytes, at most {_LARGEST_ITEM:,} fit")
         partition, sort = self._key
         self._table.put(Put({"pk": partition, "sk": sort, "cards": written}))
-        self._recent.catalogues.pop(self._company, None)
+        self._cache.drop(self._company)
 
     @property
     def _key(self) -> Key:

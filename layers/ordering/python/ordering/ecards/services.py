@@ -7,22 +7,18 @@ from typing import TYPE_CHECKING
 from ordering.aws.connections import Connections
 from ordering.clock import Deadline
 from ordering.ecards.balance import Balance
-from ordering.ecards.catalogue import EcardCatalogue, RecentEcards
+from ordering.ecards.catalogue import COMPANIES_REMEMBERED, FRESH_FOR, EcardCache, EcardCatalogue
 
 if TYPE_CHECKING:
     from ordering.ecards.orders import EcardOrders
 
 
 class EcardServices:
-    """Opens the orders, balances and catalogues of companies for one request each; the cache outlives it.
+    """Opens orders, balances and catalogues of companies for one request each; the catalogues' cache outlives it."""
 
-    Args:
-        recent: The cache of catalogues.
-    """
-
-    def __init__(self, connections: Connections, *, recent: RecentEcards | None = None) -> None:
+    def __init__(self, connections: Connections) -> None:
         self._connections = connections
-        self._recent = recent or RecentEcards()
+        self._cache = EcardCache(FRESH_FOR, COMPANIES_REMEMBERED)
 
     def orders(self, company: str, deadline: Deadline) -> EcardOrders:
         """Return the e-card orders of a company."""
@@ -37,4 +33,4 @@ class EcardServices:
 
     def catalogue(self, company: str, deadline: Deadline) -> EcardCatalogue:
         """Return the e-cards that a company can order."""
-        return EcardCatalogue(self._connections.catalogue(deadline), company, self._recent)
+        return EcardCatalogue(self._connections.catalogue(deadline), company, self._cache)

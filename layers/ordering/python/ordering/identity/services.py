@@ -10,19 +10,19 @@ from ordering.identity.accounts import Accounts
 from ordering.identity.reference_tokens import ReferenceTokens
 
 if TYPE_CHECKING:
-    from ordering.identity.token_endpoint import RecentKeys, TokenEndpoint
+    from ordering.identity.token_endpoint import KeyCache, TokenEndpoint
 
 
 class IdentityServices:
     """Opens accounts and tokens for one request each; the cache outlives it.
 
     Args:
-        recent: The cache of signing keys.
+        cache: The cache of signing keys.
     """
 
-    def __init__(self, connections: Connections, *, recent: RecentKeys | None = None) -> None:
+    def __init__(self, connections: Connections, *, cache: KeyCache | None = None) -> None:
         self._connections = connections
-        self._recent = recent
+        self._cache = cache
 
     @property
     def issuer(self) -> str:
@@ -45,11 +45,11 @@ class IdentityServices:
     def token_endpoint(self, deadline: Deadline) -> TokenEndpoint:
         """Return the token endpoint's domain."""
         from ordering.identity.clients import Clients
-        from ordering.identity.token_endpoint import RecentKeys, TokenEndpoint
+        from ordering.identity.token_endpoint import KeyCache, TokenEndpoint
 
-        self._recent = self._recent or RecentKeys()
+        self._cache = self._cache or KeyCache()
         connections = self._connections
         clients = Clients(connections.accounts(deadline), connections.now)
         return TokenEndpoint(
-            self.accounts(deadline), clients, connections.kms, self.issuer, self.audience, self._recent, connections.now
+            self.accounts(deadline), clients, connections.kms, self.issuer, self.audience, self._cache, connections.now
         )

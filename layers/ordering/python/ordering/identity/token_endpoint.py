@@ -12,16 +12,15 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 from ordering.aws.kms import Kms
+from ordering.cache import Cache
 from ordering.clock import Clock, system_clock
 from ordering.identity.accounts import Accounts
 from ordering.identity.clients import Client, Clients
 from ordering.identity.kms_key import KmsKey
 from ordering.identity.tokens import Claims, Signer
-
-T = TypeVar("T")
 
 VALID = timedelta(hours=1)
 """Lifetime of a token."""
@@ -37,29 +36,16 @@ class NoSigner(Exception):
     """There is no signing key, so that no token can be issued."""
 
 
-@dataclass(slots=True)
-class Kept(Generic[T]):
-    """A value that a warm process reads again only every so often."""
+class KeyCache:
+    """What a warm process remembers of the signing keys.
 
-    seconds: Callable[[], float] = time.monotonic
-    _read: float = float("-inf")
-    _value: list[T] = field(default_factory=list)
+    Args:
+        seconds: Returns the monotonic time.
+    """
 
-    def get(self, read: Callable[[], T]) -> T:
-        """Return the value, read by `read` if it is too old."""
-        now = self.seconds()
-        if now - self._read >= LOOKED_UP_EVERY:
-            self._value = [read()]
-            self._read = now
-        return self._value[0]
-
-
-@dataclass(slots=True)
-class RecentKeys:
-    """What a warm process remembers of the keys."""
-
-    signer: Kept[tuple[str, str] | None] = field(default_factory=Kept)
-    published: Kept[dict[str, dict[str, Any]]] = field(default_factory=Kept)
+    def __init__(self, seconds: Callable[[], float] = time.monotonic) -> None:
+        self.signer: Cache[None, tuple[str, str] | None] = Cache(LOOKED_UP_EVERY, 1, seconds=seconds)
+        self.published: Cache[None, dict[str, dict[str, Any]]] = Cache(LOOKED_UP_EVERY, 1, seconds=seconds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +57,7 @@ class TokenEndpoint:
     kms: Kms
     issuer: str
     audience: str
-    recent: RecentKeys = field(default_factory=RecentKeys)
+    cache: KeyCache = field(default_factory=KeyCache)
     now: Clock = system_clock
 
     def authenticate(self, client_id: str, secret: str, address: str) -> Client:
@@ -90,7 +76,7 @@ class TokenEndpoint:
             NoSigner: No key signs.
             Unavailable: KMS does not answer.
         """
-        signer = self.recent.signer.get(self.accounts.signer)
+        signer = self.cache.signer.read(None, self.accounts.signer)
         if signer is None:
             raise NoSigner
         key_id, kms_id = signer
@@ -99,4 +85,4 @@ class TokenEndpoint:
 
     def keys(self) -> dict[str, dict[str, Any]]:
         """Return the public keys that verify, by key id."""
-        return self.recent.published.get(self.accounts.signing_keys)
+        return self.cache.published.read(None, self.accounts.signing_keys)

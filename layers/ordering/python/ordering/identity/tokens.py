@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 import jwt
 
+from ordering.cache import Cache
 from ordering.clock import Clock, system_clock
 
 TYPE = "at+jwt"
@@ -62,9 +63,7 @@ class KeyRing:
 
     def __init__(self, read: Callable[[], Keys], seconds: Callable[[], float] = time.monotonic) -> None:
         self._read = read
-        self._seconds = seconds
-        self._keys: Keys = {}
-        self._as_of = float("-inf")
+        self._cache: Cache[None, Keys] = Cache(_FORGET_AFTER, 1, seconds=seconds)
 
     def find(self, key_id: str) -> Mapping[str, Any]:
         """Return the key of that id.
@@ -72,13 +71,12 @@ class KeyRing:
         Raises:
             TokenRefused: There is none.
         """
-        age = self._seconds() - self._as_of
-        if age > _FORGET_AFTER or (key_id not in self._keys and age > _LOOK_AGAIN_AFTER):
-            self._keys = self._read()
-            self._as_of = self._seconds()
-        if key_id not in self._keys:
+        keys = self._cache.read(None, self._read)
+        if key_id not in keys:
+            keys = self._cache.read(None, self._read, ttl=_LOOK_AGAIN_AFTER)
+        if key_id not in keys:
             raise TokenRefused("unknown key")
-        return self._keys[key_id]
+        return keys[key_id]
 
 
 @dataclass(frozen=True, slots=True)

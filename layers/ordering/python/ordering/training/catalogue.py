@@ -13,12 +13,13 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TypeVar
 
 from ordering import money
 from ordering.aws.dynamodb import Item, Put, Table
 from ordering.book.listing import Listing
+from ordering.cache import Cache
 from ordering.errors import NotFound
 from ordering.money import Money
 
@@ -63,26 +64,28 @@ class TrainingProduct:
     course_ids: tuple[str, ...] = ()
 
 
-@dataclass(slots=True)
-class Recent:
-    """What a warm process remembers of catalogues: which version a unit has, for a moment, and feature sets.
+class CatalogueCache:
+    """What a warm process remembers of catalogues: the version of each unit for a moment, and feature sets.
 
-    A feature set of a version never changes, so those need no expiry.
+    A feature set of a version never changes, so it does not expire.
+
+    Args:
+        fresh_for: Seconds that a version is remembered.
+        seconds: Returns the monotonic time.
     """
 
-    fresh_for: float = FRESH_FOR
-    seconds: Callable[[], float] = time.monotonic
-    pointers: dict[str, tuple[float, Item]] = field(default_factory=dict)
-    feature_sets: dict[tuple[str, str], TrainingFeatureSet] = field(default_factory=dict)
+    def __init__(self, fresh_for: float = FRESH_FOR, *, seconds: Callable[[], float] = time.monotonic) -> None:
+        self.versions: Cache[str, Item] = Cache(fresh_for, seconds=seconds)
+        self.feature_sets: Cache[tuple[str, str], TrainingFeatureSet] = Cache(size=_REMEMBERED, seconds=seconds)
 
 
 class Catalogue:
     """The catalogue of one business unit, as one request sees it."""
 
-    def __init__(self, table: Table, unit: str, recent: Recent | None = None) -> None:
+    def __init__(self, table: Table, unit: str, cache: CatalogueCache | None = None) -> None:
         self._table = table
         self._unit = unit
-        self._recent = recent or Recent(fresh_for=0)
+        self._cache = cache or CatalogueCache(fresh_for=0)
 
     def products(self, first: int, count: int) -> Listing[TrainingProduct]:
         """List up to `count` products from rank `first` (from 0), by code, then name."""
@@ -123,15 +126,14 @@ class Catalogue:
     def find_feature_sets(self, ids: Iterable[str]) -> dict[str, TrainingFeatureSet]:
         """Return those of the given feature sets that the unit's catalogue has, by id."""
         version = self._pointer().get("version", "")
-        known = self._recent.feature_sets
+        known = self._cache.feature_sets
         wanted = list(dict.fromkeys(ids))
-        keys = [_feature_set_key(version, id_) for id_ in wanted if (version, id_) not in known]
-        if len(known) + len(keys) > _REMEMBERED:
-            known.clear()
-            keys = [_feature_set_key(version, id_) for id_ in wanted]
+        found = {id_: feature_set for id_ in wanted if (feature_set := known.get((version, id_)))}
+        keys = [_feature_set_key(version, id_) for id_ in wanted if id_ not in found]
         for item in (self._table.batch_get(keys) if keys else {}).values():
-            known[version, item["id"]] = _read_feature_set(item)
-        return {id_: known[version, id_] for id_ in wanted if (version, id_) in known}
+            found[item["id"]] = _read_feature_set(item)
+            known.put((version, item["id"]), found[item["id"]])
+        return {id_: found[id_] for id_ in wanted if id_ in found}
 
     def publish(self, products: Iterable[tuple[TrainingProduct, Sequence[TrainingFeatureSet]]]) -> str:
         """Write a new version of the unit's catalogue, then make it the one that is read; returns its name.
@@ -148,16 +150,12 @@ class Catalogue:
         self._table.put(
             Put({"pk": f"UNIT#{self._unit}", "sk": _POINTER, "version": version, "products": len(ordered)}),
         )
-        self._recent.pointers.pop(self._unit, None)
+        self._cache.versions.drop(self._unit)
         return version
 
     def _pointer(self) -> Item:
-        now = self._recent.seconds()
-        read, pointer = self._recent.pointers.get(self._unit, (float("-inf"), {}))
-        if now - read >= self._recent.fresh_for:
-            pointer = self._table.get((f"UNIT#{self._unit}", _POINTER)) or {}
-            self._recent.pointers[self._unit] = now, pointer
-        return pointer
+        key = (f"UNIT#{self._unit}", _POINTER)
+        return self._cache.versions.read(self._unit, lambda: self._table.get(key) or {})
 
     def _product_item(self, product_id: str) -> Item:
         item = self._table.get((f"{self._pointer().get('version')}#PRODUCT#{product_id}", _WHOLE))

@@ -8,7 +8,7 @@ from ordering.aws.connections import Connections
 from ordering.clock import Deadline
 from ordering.identity.accounts import Accounts
 from ordering.principal import BusinessUnit
-from ordering.training.catalogue import Catalogue, Recent
+from ordering.training.catalogue import Catalogue, CatalogueCache
 from ordering.training.orders import OrderIds, TrainingOrders
 
 if TYPE_CHECKING:
@@ -19,13 +19,15 @@ class TrainingServices:
     """Opens orders and catalogues for one request each; caches live as long as the process.
 
     Args:
-        recent: The cache of catalogues.
+        cache: The cache of catalogues.
         ids: The order ids that are reserved for the process.
     """
 
-    def __init__(self, connections: Connections, *, recent: Recent | None = None, ids: OrderIds | None = None) -> None:
+    def __init__(
+        self, connections: Connections, *, cache: CatalogueCache | None = None, ids: OrderIds | None = None
+    ) -> None:
         self._connections = connections
-        self._recent = recent or Recent()
+        self._cache = cache or CatalogueCache()
         self._ids = ids or OrderIds()
 
     def orders(self, unit: BusinessUnit, deadline: Deadline) -> TrainingOrders:
@@ -37,7 +39,7 @@ class TrainingServices:
 
     def catalogue(self, unit: BusinessUnit, deadline: Deadline) -> Catalogue:
         """Return the catalogue of a business unit."""
-        return Catalogue(self._connections.catalogue(deadline), unit.id, self._recent)
+        return Catalogue(self._connections.catalogue(deadline), unit.id, self._cache)
 
     def accounts(self, deadline: Deadline) -> Accounts:
         """Return the accounts, for the contacts of a business unit."""
