@@ -61,4 +61,5 @@ class Connections:
         return self.settings.get("AWS_SAM_LOCAL") == "true"
 
     def _table(self, setting: str, deadline: Deadline) -> Table:
-        return Table(self.send, self.settings[setting], self.usage, deadline)
+        # A function need not name a table that it opens with others but does not use.
+        return Table(self.send, self.settings.get(setting, ""), self.usage, deadline)
