@@ -123,7 +123,7 @@ def test_wrong_parameter(crm: OfficialClient, query: dict[str, object], named: s
 
     assert (refusal.raised, refusal.http_status, error["code"]) == ("RequestError", 400, "invalid_param")
     assert f"'{named}'" in error["details"]
-    assert ("There is no parameter" in error["details"]) == (named in query and named not in KNOWN_PARAMETERS)
+    assert ("Unknown parameter" in error["details"]) == (named in query and named not in KNOWN_PARAMETERS)
     assert refusal.logref == refusal.headers["X-Request-Id"]
 
 

@@ -152,7 +152,7 @@ def test_405(stocked: Rewards, path: str, allowed: str) -> None:
     others = {"GET", "POST", "PUT", "DELETE", "PATCH"} - set(allowed.split(", "))
     for method in sorted(others):
         reply = stocked.request(method, path, body={})
-        assert refused(reply, 405) == f"This path knows {allowed}."
+        assert refused(reply, 405) == f"This path supports {allowed}."
         assert reply.headers["Allow"] == allowed
     options = stocked.request("OPTIONS", path)
     assert (204, "", allowed) == (options.status, options.text, options.headers["Allow"])

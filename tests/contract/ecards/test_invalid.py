@@ -49,7 +49,7 @@ def test_every_fault_at_once(company: Rewards) -> None:
     ]  # fmt: skip
     assert errors["Ecards[1].FaceValue"] == ["The FaceValue field is required."]
     assert errors["Participant.Phone"] == ["The Phone field is required."]
-    assert errors["Ecards[0].Quantity"] == ["The Quantity field is invalid. It should be greater than or equal to 1."]
+    assert errors["Ecards[0].Quantity"] == ["The Quantity field is invalid. Must be greater than or equal to 1."]
 
 
 @pytest.mark.parametrize("empty", [None, "", " ", "\t\n"])

@@ -188,7 +188,7 @@ def test_ten_at_most(site: Site) -> None:
     reply = site.client.post("/webhooks", {"url": URL})
 
     assert kind(reply) == (409, "too-many-webhooks")
-    assert "There are 10 webhooks" in reply.json["detail"]
+    assert "The partner has reached the limit of 10 webhooks" in reply.json["detail"]
     assert "Remove one" in reply.json["detail"]
     assert site.stranger.post("/webhooks", {"url": URL}).status == 201
     site.client.delete(f"/webhooks/{made[3]}")
@@ -455,7 +455,7 @@ def test_replayed_while_disabled(site: Site) -> None:
     reply = site.client.post(f"{webhook['_links']['self']}/parked/{event}/replay", None)
 
     assert kind(reply) == (409, "webhook-disabled")
-    assert "Enable it first" in reply.json["detail"]
+    assert "Enable the webhook first" in reply.json["detail"]
     assert site.queue == []
 
 

@@ -131,7 +131,7 @@ def test_what_cannot_be_added(site: Site, capsys: pytest.CaptureFixture[str]) ->
     assert "invalid choice: 'x'" in capsys.readouterr().err
     for _ in range(WEBHOOKS_AT_MOST):
         site.add()
-    assert "the most that there can be" in site.refused("add", PARTNER.id, URL)
+    assert "the limit of 10 webhooks" in site.refused("add", PARTNER.id, URL)
 
 
 def test_removed(site: Site) -> None:

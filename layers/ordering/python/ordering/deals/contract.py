@@ -72,7 +72,7 @@ def _ids(text: object) -> object:
         return text
     found = [canonical_number(part, LARGEST_SAFE_NUMBER) for part in text.split(",")]
     if None in found or len(found) > MOST_IDS:
-        raise PydanticCustomError("invalid_format", f"It should be 1 to {MOST_IDS} ids with commas between them")
+        raise PydanticCustomError("invalid_format", f"Must be 1 to {MOST_IDS} ids separated by commas")
     return frozenset(found)
 
 
@@ -82,7 +82,9 @@ def _order(text: object) -> object:
         return text
     found = [_BY.fullmatch(part) for part in text.split(",")]
     if not all(found):
-        raise PydanticCustomError("invalid_format", "It should be fields, each with :asc, :desc or neither")
+        raise PydanticCustomError(
+            "invalid_format", "Must be field names separated by commas, each optionally followed by :asc or :desc"
+        )
     return tuple(SortKey(match[1], descending=match[2] == ":desc") for match in found if match)
 
 
@@ -119,7 +121,7 @@ class SortedListQuery(StrictQuery):
     @classmethod
     def _sorts_by_fields(cls, order: tuple[SortKey, ...]) -> tuple[SortKey, ...]:
         if unknown := [by.field for by in order if by.field not in cls.sortable]:
-            raise PydanticCustomError("invalid_format", f"'{unknown[0]}' is no field of the resource")
+            raise PydanticCustomError("invalid_format", f"'{unknown[0]}' is not a field of this resource")
         return order
 
     @property
@@ -155,7 +157,7 @@ class ProductQuery(SortedListQuery):
 
 def _not_null(value: object) -> object:
     if value is None:
-        raise PydanticCustomError("blank", "It should not be null")
+        raise PydanticCustomError("blank", "Must not be null")
     return value
 
 
@@ -164,20 +166,22 @@ def _number(value: object) -> object:
     if isinstance(value, str) and _DECIMAL.fullmatch(value):
         value = Decimal(value)
     if isinstance(value, bool) or not isinstance(value, (int, Decimal)):
-        raise PydanticCustomError("invalid_type", "It should be a number, or a text that is one")
+        raise PydanticCustomError("invalid_type", "Must be a number or a numeric string")
     exact = Decimal(value)
     places = -int(exact.as_tuple().exponent)
     if not exact:
         return exact.copy_abs() if 0 <= places <= _PLACES else Decimal(0)
     if exact.adjusted() >= _WHOLE_DIGITS or places > _PLACES:
-        raise PydanticCustomError("out_of_range", f"It should have {_WHOLE_DIGITS} digits and {_PLACES} places at most")
+        raise PydanticCustomError(
+            "out_of_range", f"Must have at most {_WHOLE_DIGITS} digits before the decimal point and {_PLACES} after it"
+        )
     return exact
 
 
 def _whole(value: object) -> object:
     number = _number(value)
     if not isinstance(number, Decimal) or number != int(number):
-        raise PydanticCustomError("invalid_type", "It should be a whole number")
+        raise PydanticCustomError("invalid_type", "Must be a whole number")
     return int(number)
 
 
@@ -188,13 +192,13 @@ _DECIMAL = re.compile(r"-?[0-9]{1,20}(\.[0-9]{1,20})?")
 
 def _not_blank(value: object) -> object:
     if value is None or (isinstance(value, str) and not value.strip()):
-        raise PydanticCustomError("blank", "It should not be blank")
+        raise PydanticCustomError("blank", "Must not be blank")
     return value
 
 
 def _currency(text: str) -> str:
     if not re.fullmatch("[A-Z]{3}", text):
-        raise PydanticCustomError("invalid_format", "It should be three capital letters (ISO 4217)")
+        raise PydanticCustomError("invalid_format", "Must be three capital letters (ISO 4217)")
     return text
 
 
@@ -283,7 +287,7 @@ class NewPrice(BaseModel):
 
 def _once_each(prices: list[NewPrice]) -> list[NewPrice]:
     if len({price.currency for price in prices}) < len(prices):
-        raise PydanticCustomError("repeated", "It should have one price for a currency")
+        raise PydanticCustomError("repeated", "Must have only one price per currency")
     return prices
 
 
@@ -565,7 +569,7 @@ def new_line(body: NewLineItem, found: DealProduct | None) -> NewLine:
         Invalid: It cannot be made of the product.
     """
     if found is None or not found.active:
-        raise Invalid([_fault("product_id", "incorrect_value", "The account has no such product that is active.")])
+        raise Invalid([_fault("product_id", "incorrect_value", "The account has no active product with this id.")])
     price = found.price_in(body.currency)
     faults = list(_beyond_limits(body.variation, found))
     if price is None:
@@ -578,9 +582,13 @@ def new_line(body: NewLineItem, found: DealProduct | None) -> NewLine:
 
 def _beyond_limits(variation: Decimal, found: DealProduct) -> Iterator[Fault]:
     if found.max_discount is not None and -variation > found.max_discount:
-        yield _fault("variation", "incorrect_value", f"The product allows {found.max_discount:f} percent off at most.")
+        yield _fault(
+            "variation", "incorrect_value", f"The product allows a discount of at most {found.max_discount:f} percent."
+        )
     if found.max_markup is not None and variation > found.max_markup:
-        yield _fault("variation", "incorrect_value", f"The product allows {found.max_markup:f} percent more at most.")
+        yield _fault(
+            "variation", "incorrect_value", f"The product allows a markup of at most {found.max_markup:f} percent."
+        )
 
 
 def _fault(name: str, code: str, detail: str) -> Fault:
@@ -632,15 +640,22 @@ class _Deals:
         """Let through accounts on the Enterprise plan; where changes are disabled, only what changes nothing."""
         terms = call.caller.deals
         if NAME not in call.caller.grants or terms is None:
-            raise Forbidden("insufficient_scope", "This account is not granted deal orders. Ask support for the grant.")
+            raise Forbidden(
+                "insufficient_scope", "This account does not have the grant for deal orders. Ask support for it."
+            )
         if terms.plan != "enterprise":
-            detail = "Orders, line items and products are available on the Enterprise plan only. Change the plan first."
+            detail = (
+                "Orders, line items and products are available on the Enterprise plan only. Upgrade the account first."
+            )
             raise Forbidden("plan_required", detail)
         if terms.changes_disabled and call.request.method not in {"GET", "HEAD"}:
-            detail = "An administrator disabled changes; what there is can be read. Ask them to enable changes again."
+            detail = (
+                "An administrator disabled changes, so the account is read-only. Ask the administrator to enable "
+                "changes."
+            )
             raise Forbidden("changes_disabled", detail)
         if not accepts_json(call.request.headers.get("accept")):
-            raise NotAcceptable("Answers are JSON. Send 'Accept: application/json'.")
+            raise NotAcceptable("Responses are JSON. Send 'Accept: application/json'.")
 
     def unit(self, call: Call, query: Any) -> str:  # noqa: ARG002 - as every contract is asked
         """Return the account that a call is about."""
@@ -670,14 +685,17 @@ def _invalid(request: Request, faults: Sequence[Fault]) -> Answer[Errors]:
     if any(fault.code in {"malformed_json", "required"} and not fault.place for fault in whole):
         return _refused(request, 400, "invalid_payload", f'{whole[0].detail} Send {{"data": {{…}}}}.')
     if whole:
-        detail = 'The body is an object with the attributes in "data": {"data": {…}}; "meta" may stand beside it.'
+        detail = (
+            'The body must be an object with the attributes in "data": {"data": {…}}. Only "meta" is allowed '
+            'beside "data".'
+        )
         return _refused(request, 422, "incorrect_payload", detail)
     return _resource_errors(request, 422, [(fault, _code(fault)) for fault in faults])
 
 
 def _of_parameter(fault: Fault) -> str:
     if fault.code == "unknown_field":
-        return f"There is no parameter '{fault.place[0]}'."
+        return f"Unknown parameter '{fault.place[0]}'."
     return f"'{fault.place[0]}': {fault.detail}"
 
 

@@ -103,7 +103,7 @@ ERRORS = ErrorTable(
         ErrorStatus(
             400,
             "DealInvalidRequest",
-            "A query parameter or a header is invalid, or the body is no JSON.",
+            "A query parameter or a header is invalid, or the body is not valid JSON.",
             {UnsupportedMediaType: ErrorCause("invalid_header", "{error}")},
         ),
         ErrorStatus(
@@ -121,13 +121,14 @@ ERRORS = ErrorTable(
         ErrorStatus(
             403,
             "DealForbidden",
-            "Out of scope, not on the Enterprise plan, or changes are disabled.",
+            "The account does not have the grant, is not on the Enterprise plan, or its administrator disabled "
+            "changes.",
             {Forbidden: ErrorCause("{error.code}", "{error.detail}")},
         ),
         ErrorStatus(
             404,
             "DealNotFound",
-            "There is no such resource, path or method.",
+            "The resource or path does not exist, or the path does not support the method.",
             {
                 NotFound: ErrorCause(
                     "not_found",
@@ -140,7 +141,7 @@ ERRORS = ErrorTable(
         ErrorStatus(
             406,
             "DealNotAcceptable",
-            "The caller accepts no JSON.",
+            "The caller does not accept JSON.",
             {NotAcceptable: ErrorCause("not_acceptable", "{error}")},
         ),
         ErrorStatus(
@@ -153,11 +154,11 @@ ERRORS = ErrorTable(
         ErrorStatus(
             422,
             "DealUnprocessable",
-            "Attributes are at fault; every one of them is listed.",
+            "Attributes are invalid. `errors` lists every one of them.",
             {
                 DealTaken: ErrorCause(
                     "already_exists",
-                    "The deal has an order, and can have no second one. Change that one, or delete it first.",
+                    "The deal already has an order. Update that order, or delete it first.",
                 ),
                 OrderFull: ErrorCause("incorrect_payload", "{error} Use another order."),
             },
@@ -166,11 +167,11 @@ ERRORS = ErrorTable(
         ErrorStatus(
             429,
             "DealRateLimitExceeded",
-            "More than 10 requests a second; `Retry-After` says when to go on.",
+            "More than 10 requests a second. Retry after the number of seconds in `Retry-After`.",
             {
                 TooManyRequests: ErrorCause(
                     "rate_limit_exceeded",
-                    "A token may make 10 requests a second. Wait as long as Retry-After says, then send it again.",
+                    "A token may make 10 requests a second. Retry after the number of seconds in Retry-After.",
                     RETRY_AFTER,
                 )
             },
@@ -178,21 +179,22 @@ ERRORS = ErrorTable(
         ErrorStatus(
             500,
             "DealServerError",
-            "Something failed on our side.",
+            "Something went wrong on our side.",
             {
                 Exception: ErrorCause(
-                    "server_error", "Something failed on our side. Try again; if it goes on, tell support the logref."
+                    "server_error",
+                    "Something went wrong on our side. Try again. If the error persists, send the logref to support.",
                 )
             },
         ),
         ErrorStatus(
             503,
             "DealUnavailable",
-            "It could not be carried out in time; `Retry-After` says when to try again.",
+            "The request could not be completed in time. Retry after the number of seconds in `Retry-After`.",
             {
                 Unavailable: ErrorCause(
                     "temporarily_unavailable",
-                    "The request could not be carried out in time. Look whether it was, then send it again.",
+                    "The request could not be completed in time. Check whether it succeeded before retrying.",
                     RETRY_AFTER,
                 )
             },

@@ -229,7 +229,7 @@ class Lines:
 
         def compose(ticket: Ticket) -> Draft:
             if ticket.position >= LINES:
-                raise OrderFull(f"Order {self.order_id} can have no more line items.")
+                raise OrderFull(f"Order {self.order_id} has reached its limit of line items.")
             line = _made_line(self.order_id, new, ticket)
             return Draft({_LINE: _write_line(line)}, [Check(order_key, _THERE, _NAMES)])
 

@@ -66,7 +66,7 @@ class PageQuery(BaseModel):
 def _filled(value: object) -> object:
     # What is there but empty is as good as missing, as the reference's own message has it.
     if value is None or (isinstance(value, str) and not value.strip()):
-        raise PydanticCustomError("required", "It is required")
+        raise PydanticCustomError("required", "This field is required")
     return value
 
 
@@ -84,7 +84,7 @@ class Participant(BaseModel):
 def _number_or_text(value: object) -> object:
     if isinstance(value, str):
         if not re.fullmatch("[0-9]{1,10}", value, re.ASCII):
-            raise PydanticCustomError("invalid_type", "It should be a whole number")
+            raise PydanticCustomError("invalid_type", "Must be a whole number")
         return int(value)
     return value
 
@@ -331,7 +331,9 @@ class _Ecards:
     def admit(self, call: Call) -> None:
         """Let through companies with the grant."""
         if NAME not in call.caller.grants or call.caller.company is None:
-            raise Forbidden("not-granted", "This company is not granted e-card orders. Ask support for the grant.")
+            raise Forbidden(
+                "not-granted", "This company does not have the grant for e-card orders. Ask support for it."
+            )
 
     def unit(self, call: Call, query: Any) -> Company:  # noqa: ARG002 - as every contract is asked
         """Return the company that a call is about."""
@@ -385,6 +387,8 @@ def _told(fault: Fault) -> str:
 
 def _not_on_offer(index: int, missing: ecard_catalogue.Missing) -> Fault:
     if missing == "card":
-        return Fault("body", ("ecards", index, "id"), "not_offered", "The company can order no such card.")
-    detail = "The card has no face value of that name."
+        return Fault(
+            "body", ("ecards", index, "id"), "not_offered", "The company's catalogue does not contain this card."
+        )
+    detail = "The card has no face value with this name."
     return Fault("body", ("ecards", index, "faceValue"), "not_offered", detail)

@@ -26,14 +26,14 @@ ERRORS = ErrorTable(
     InvalidRequest,
     "application/json",
     [
-        ErrorStatus(400, "EcardInvalidRequest", "The request breaks rules; `errors` has every fault by where it is."),
+        ErrorStatus(400, "EcardInvalidRequest", "The request is invalid. `errors` lists every error by field."),
         ErrorStatus(
             401,
             "EcardUnauthorized",
             "The access token is missing, malformed, expired or revoked.",
             {
                 Unauthorized: _cause(
-                    "The access token is missing, malformed, expired or revoked. Get one at /connect/token.",
+                    "The access token is missing, malformed, expired or revoked. Get a new token at /connect/token.",
                     {"WWW-Authenticate": "Bearer"},
                 )
             },
@@ -41,28 +41,29 @@ ERRORS = ErrorTable(
         ErrorStatus(
             403,
             "EcardForbidden",
-            "The company is not granted e-card orders, or is switched off.",
+            "The company does not have the grant for e-card orders, or is switched off.",
             {Forbidden: _cause("{error.detail}")},
         ),
         ErrorStatus(
             404,
             "EcardNotFound",
-            "There is no such thing for this company.",
-            {NotFound: _cause("{error} Compare the id with a list's."), NoSuchPath: _cause("{error}")},
+            "Nothing with this id exists, or it belongs to another company.",
+            {NotFound: _cause("{error} Check the id against the list."), NoSuchPath: _cause("{error}")},
         ),
         ErrorStatus(
             405,
             "EcardMethodNotAllowed",
-            "The path does not know the method; `Allow` names those that it knows.",
+            "The path does not support the method. `Allow` lists the methods that it supports.",
             {MethodNotAllowed: _cause("{error}", ALLOW)},
         ),
         ErrorStatus(
             409,
             "EcardConflict",
-            "The `orderId` stands for an order with other contents.",
+            "The `orderId` was already used for an order with different contents.",
             {
                 KeyReused: _cause(
-                    "The orderId stands for an order with other contents. Send this one under an id of its own."
+                    "The orderId was already used for an order with different contents. Send this order with a "
+                    "new orderId."
                 ),
                 Conflict: _cause("{error}"),
             },
@@ -85,30 +86,32 @@ ERRORS = ErrorTable(
         ErrorStatus(
             429,
             "EcardTooManyRequests",
-            "Requests come too fast; `Retry-After` says when to go on.",
+            "Too many requests. Retry after the number of seconds in `Retry-After`.",
             {
                 TooManyRequests: _cause(
-                    "Requests come too fast. Wait as long as Retry-After says, then send it again.", RETRY_AFTER
+                    "Too many requests. Retry after the number of seconds in Retry-After.", RETRY_AFTER
                 )
             },
         ),
         ErrorStatus(
             500,
             "EcardServerError",
-            "Something failed on our side.",
+            "Something went wrong on our side.",
             {
                 Exception: _cause(
-                    "Something failed on our side. Send the request again, an order with the same orderId."
+                    "Something went wrong on our side. Send the request again. If it creates an order, keep the "
+                    "same orderId."
                 )
             },
         ),
         ErrorStatus(
             503,
             "EcardUnavailable",
-            "It could not be carried out in time; `Retry-After` says when to try again.",
+            "The request could not be completed in time. Retry after the number of seconds in `Retry-After`.",
             {
                 Unavailable: _cause(
-                    "The request could not be carried out in time. Send it again, an order with the same orderId.",
+                    "The request could not be completed in time. Send it again. If it creates an order, keep the "
+                    "same orderId.",
                     RETRY_AFTER,
                 )
             },

@@ -157,7 +157,7 @@ class Api(APIGatewayRestResolver, Generic[S]):
             route.method for route in [*self._static_routes, *self._dynamic_routes] if route.rule.match(request.path)
         }
         if not known:
-            raise NoSuchPath("Nothing is served at this path. Compare it with the reference.")
+            raise NoSuchPath("This path does not exist. Check it against the API reference.")
         allowed = sorted({*known, "HEAD", "OPTIONS"} if "GET" in known else {*known, "OPTIONS"})
         if request.method == "OPTIONS":
             return self.respond(Answer(204, headers={"Allow": ", ".join(allowed)}))

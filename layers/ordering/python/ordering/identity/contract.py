@@ -86,7 +86,7 @@ def _fields(request: Request) -> dict[str, str]:
     else:
         raise Refused("invalid_request", f"Send the form as '{_URLENCODED}' or '{_MULTIPART}'.")
     if len({name for name, _ in pairs}) < len(pairs):
-        raise Refused("invalid_request", "A parameter stands there more than once.")
+        raise Refused("invalid_request", "A form parameter is repeated. Send each one once.")
     return dict(pairs)
 
 
@@ -94,19 +94,19 @@ def _urlencoded(raw: bytes) -> list[tuple[str, str]]:
     try:
         return parse_qsl(_decoded(raw), keep_blank_values=True, errors="strict", max_num_fields=20)
     except ValueError:
-        raise Refused("invalid_request", "The form cannot be read.") from None
+        raise Refused("invalid_request", "The form could not be parsed.") from None
 
 
 def _decoded(raw: bytes) -> str:
     try:
         return raw.decode()
     except UnicodeDecodeError:
-        raise Refused("invalid_request", "The form cannot be read.") from None
+        raise Refused("invalid_request", "The form could not be parsed.") from None
 
 
 def _multipart(declared: str, raw: bytes) -> list[tuple[str, str]]:
     if re.search(r"[\r\n]", declared):
-        raise Refused("invalid_request", "The form cannot be read.")
+        raise Refused("invalid_request", "The form could not be parsed.")
     head = f"Content-Type: {declared}\r\n\r\n".encode("utf-8", "replace")
     message = BytesParser(policy=email.policy.HTTP).parsebytes(head + raw)
     pairs = []
@@ -114,10 +114,10 @@ def _multipart(declared: str, raw: bytes) -> list[tuple[str, str]]:
         name = part.get_param("name", header="content-disposition")
         content = part.get_payload(decode=True)
         if not isinstance(name, str) or not isinstance(content, bytes):
-            raise Refused("invalid_request", "The form cannot be read.")
+            raise Refused("invalid_request", "The form could not be parsed.")
         pairs.append((name, _decoded(content)))
     if not pairs or message.defects:
-        raise Refused("invalid_request", "The form cannot be read.")
+        raise Refused("invalid_request", "The form could not be parsed.")
     return pairs
 
 
@@ -130,9 +130,9 @@ def covered(wanted: frozenset[str] | None, allowed: frozenset[str]) -> frozenset
     if wanted is None:
         return allowed
     if not wanted:
-        raise Refused("invalid_scope", "The scope names no grant.")
+        raise Refused("invalid_scope", "The scope contains no grants.")
     if beyond := sorted(wanted - allowed):
-        raise Refused("invalid_scope", f"The client is not granted '{beyond[0]}'.")
+        raise Refused("invalid_scope", f"The client does not have the grant '{beyond[0]}'.")
     return wanted
 
 

@@ -37,35 +37,35 @@ ERRORS = ErrorTable(
         ErrorStatus(
             400,
             "OauthInvalidRequest",
-            "No token: `error` says why (RFC 6749, 5.2).",
+            "No token was issued. `error` gives the reason (RFC 6749, 5.2).",
             {
                 Refused: ErrorCause("{error.fault}", "{error}"),
-                ClientRefused: ErrorCause("invalid_client", "The client is unknown, or this is not its secret."),
+                ClientRefused: ErrorCause("invalid_client", "The client is unknown, or the secret is wrong."),
             },
             only_with_body=True,
         ),
         ErrorStatus(
             404,
             "",
-            "Nothing is served at this path.",
+            "The path does not exist.",
             {NoSuchPath: ErrorCause("invalid_request", "{error}")},
         ),
         ErrorStatus(
             405,
             "OauthMethodNotAllowed",
-            "The path does not know the method; `Allow` names those that it knows.",
+            "The path does not support the method. `Allow` lists the methods that it supports.",
             {MethodNotAllowed: ErrorCause("invalid_request", "{error}", ALLOW)},
         ),
         ErrorStatus(
             500,
             "OauthServerError",
-            "Something failed on our side.",
-            {Exception: ErrorCause("server_error", "Something failed on our side. Try again.")},
+            "Something went wrong on our side.",
+            {Exception: ErrorCause("server_error", "Something went wrong on our side. Try again.")},
         ),
         ErrorStatus(
             503,
             "OauthUnavailable",
-            "It could not be done in time; `Retry-After` says when to try again.",
+            "The request could not be completed in time. Retry after the number of seconds in `Retry-After`.",
             {
                 Unavailable: ErrorCause(
                     "temporarily_unavailable", "The token could not be issued in time. Try again.", RETRY_AFTER

@@ -92,7 +92,7 @@ class ListQuery(UnitQuery):
 
 def _key(text: str) -> str:
     if not _KEY.fullmatch(text):
-        raise PydanticCustomError("invalid_format", "It should be 1 to 255 printable ASCII characters")
+        raise PydanticCustomError("invalid_format", "Must be 1 to 255 printable ASCII characters")
     return text
 
 
@@ -117,9 +117,9 @@ def _http_address(text: str) -> str:
     try:
         HttpUrl(text)
     except ValueError:
-        raise PydanticCustomError("invalid_format", "It should be an http or https address") from None
+        raise PydanticCustomError("invalid_format", "Must be an http or https URL") from None
     if " " in text:
-        raise PydanticCustomError("invalid_format", "It should be an http or https address without spaces")
+        raise PydanticCustomError("invalid_format", "Must be an http or https URL without spaces")
     return text
 
 
@@ -616,7 +616,9 @@ class _Training:
     def admit(self, call: Call) -> None:
         """Let through partners with the grant, unless they pay by card (the reference's own rule)."""
         if NAME not in call.caller.grants:
-            raise Forbidden("not-granted", "This partner is not granted training orders. Ask support for the grant.")
+            raise Forbidden(
+                "not-granted", "This partner does not have the grant for training orders. Ask support for it."
+            )
         if call.caller.payment_terms == "card":
             detail = "Clients with Card payment terms can not use this API. Ask support to change the payment terms."
             raise Forbidden("card-payment-terms", detail)
@@ -659,7 +661,7 @@ class _AccessKeys(_Training):
         """Let through partners with the grant for keys too."""
         super().admit(call)
         if KEYS_GRANT not in call.caller.grants:
-            detail = "This token does not cover access keys. Ask support for the grant."
+            detail = "This token does not include the grant for access keys. Ask support for it."
             raise Forbidden("keys-not-granted", detail)
 
 
@@ -669,7 +671,10 @@ ACCESS_KEYS = _AccessKeys()
 
 def _told(faults: Sequence[Fault]) -> list[Fault]:
     """Say more where the contract itself invites the mistake: it spells one field in two ways."""
-    detail = "A request calls it 'purchaseOrderReference'; 'purchasingOrderReference' is its name in answers."
+    detail = (
+        "In requests this field is called 'purchaseOrderReference'. It is called 'purchasingOrderReference' only "
+        "in responses."
+    )
     return [
         replace(fault, detail=detail)
         if fault.code == "unknown_field" and fault.place[-1] == "purchasingOrderReference"
@@ -679,5 +684,5 @@ def _told(faults: Sequence[Fault]) -> list[Fault]:
 
 
 def _not_offered(index: int) -> Fault:
-    detail = "The business unit's catalogue has no such feature set."
+    detail = "The business unit's catalogue does not contain this feature set."
     return Fault("body", ("orderItems", index, "featureSetId"), "not_offered", detail)

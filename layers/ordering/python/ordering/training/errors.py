@@ -12,27 +12,27 @@ ERRORS = ErrorTable(
     Problem,
     MEDIA_TYPE,
     [
-        ErrorStatus(400, "InvalidRequest", "The request breaks rules; `errors` lists every fault."),
+        ErrorStatus(400, "InvalidRequest", "The request is invalid. `errors` lists every error in it."),
         ErrorStatus(401, "Unauthorized", "The access token is missing, malformed, expired or revoked."),
         ErrorStatus(
             403,
             "Forbidden",
-            "The partner may not use this API: it lacks the grant, pays by card, or is switched off.",
+            "The partner may not use this API: it does not have the grant, pays by card, or is switched off.",
             {Forbidden: ErrorCause("{error.code}", "{error.detail}")},
         ),
         ErrorStatus(
             404,
             "NotFound",
-            "There is no such thing for this caller; another partner's is answered the same.",
+            "Nothing with this id exists, or it belongs to another partner.",
             {
-                NotFound: ErrorCause("not-found", "{error} Compare the id with a list's."),
+                NotFound: ErrorCause("not-found", "{error} Check the id against the list."),
                 NoSuchPath: ErrorCause("not-found", "{error}"),
             },
         ),
         ErrorStatus(
             405,
             "MethodNotAllowed",
-            "The path does not know the method; `Allow` names those that it knows.",
+            "The path does not support the method. `Allow` lists the methods that it supports.",
             {MethodNotAllowed: ErrorCause("method-not-allowed", "{error}", ALLOW)},
         ),
         ErrorStatus(
@@ -52,11 +52,11 @@ ERRORS = ErrorTable(
         ErrorStatus(
             422,
             "IdempotencyKeyReused",
-            "The `Idempotency-Key` stands for another request.",
+            "The `Idempotency-Key` was already used for a different request.",
             {
                 KeyReused: ErrorCause(
                     "idempotency-key-reused",
-                    "The Idempotency-Key stands for another request. Send this one with a key of its own.",
+                    "The Idempotency-Key was already used for a different request. Send this request with a new key.",
                 )
             },
             only_with_body=True,
@@ -64,28 +64,28 @@ ERRORS = ErrorTable(
         ErrorStatus(
             429,
             "TooManyRequests",
-            "Requests come faster than the partner's plan allows; `Retry-After` says when to go on.",
+            "Too many requests. Retry after the number of seconds in `Retry-After`.",
         ),
         ErrorStatus(
             500,
             "InternalServerError",
-            "Something failed on our side.",
+            "Something went wrong on our side.",
             {
                 Exception: ErrorCause(
                     "internal-server-error",
-                    "Something failed on our side. Send the request again with the same Idempotency-Key; if it goes "
-                    "on, tell support the requestId.",
+                    "Something went wrong on our side. Send the request again with the same Idempotency-Key. If the "
+                    "error persists, send the requestId to support.",
                 )
             },
         ),
         ErrorStatus(
             503,
             "ServiceUnavailable",
-            "The request could not be carried out in time; `Retry-After` says when to try again.",
+            "The request could not be completed in time. Retry after the number of seconds in `Retry-After`.",
             {
                 Unavailable: ErrorCause(
                     "service-unavailable",
-                    "The request could not be carried out in time. Send it again with the same Idempotency-Key.",
+                    "The request could not be completed in time. Send it again with the same Idempotency-Key.",
                     RETRY_AFTER,
                 )
             },
@@ -97,11 +97,11 @@ ACCESS_KEY_ERRORS = ERRORS.with_statuses(
     ErrorStatus(
         409,
         "KeysNotIssued",
-        "The keys are not all issued yet (`Retry-After`), or never will be: it was cancelled.",
+        "Not all keys are issued yet (retry after `Retry-After`), or the order was cancelled and has no keys.",
         {
             KeysNotIssued: ErrorCause(
                 "keys-not-issued",
-                "{error} Send the request again after as many seconds as Retry-After says.",
+                "{error} Retry after the number of seconds in Retry-After.",
                 RETRY_AFTER,
             ),
             KeysNeverIssued: ErrorCause("order-cancelled", "{error}"),

@@ -166,7 +166,7 @@ class Refusal(OrderingError):
 
 
 class NoSuchPath(Refusal):
-    """Nothing is served at this path."""
+    """The path does not exist."""
 
     status = 404
 
@@ -179,11 +179,11 @@ class MethodNotAllowed(Refusal):
     def __init__(self, allowed: Iterable[str]) -> None:
         """Name the methods that the path knows."""
         self.allow = ", ".join(allowed)
-        super().__init__(f"This path knows {self.allow}.")
+        super().__init__(f"This path supports {self.allow}.")
 
 
 class NotAcceptable(Refusal):
-    """The caller accepts no JSON."""
+    """The caller does not accept JSON."""
 
     status = 406
 
@@ -210,7 +210,7 @@ def read_query(model: type[M], request: Request) -> M:
     strict = model.model_config.get("extra") == "forbid"
     sent = {name: values for name, values in request.query.items() if strict or name in known}
     repeated = [
-        Fault("query", (name,), "repeated", f"'{name}' must stand there once.")
+        Fault("query", (name,), "repeated", f"'{name}' must be sent only once.")
         for name, values in sent.items()
         if len(values) > 1
     ]
@@ -264,7 +264,7 @@ def read_exact_body(model: type[M], request: Request) -> M:
         from_json(raw, allow_inf_nan=False)
         value = json.loads(raw.decode(), parse_float=Decimal)
     except (ValueError, RecursionError, ArithmeticError):
-        raise Invalid([Fault("body", (), "malformed_json", "The body is no JSON.")]) from None
+        raise Invalid([Fault("body", (), "malformed_json", "The body is not valid JSON.")]) from None
     try:
         return model.model_validate(value, strict=True)
     except ValidationError as error:
@@ -326,10 +326,10 @@ def _fault(finding: Any, part: Part) -> Fault:
     if kind == "missing":
         return Fault(part, place, "required", f"'{place[-1]}' is required.")
     if kind == "extra_forbidden":
-        return Fault(part, place, "unknown_field", f"There is no field '{place[-1]}'.")
+        return Fault(part, place, "unknown_field", f"Unknown field '{place[-1]}'.")
     if kind == "json_invalid":
-        return Fault(part, (), "malformed_json", f"The body is no JSON: {finding['ctx']['error']}.")
-    message = finding["msg"].replace("Input should", "It should").rstrip(".")
+        return Fault(part, (), "malformed_json", f"The body is not valid JSON: {finding['ctx']['error']}.")
+    message = re.sub(r"^[A-Z]\w+ should ", "Must ", finding["msg"]).replace(" after validation", "").rstrip(".")
     return Fault(part, place, _CODES.get(kind, "invalid_type" if kind.endswith("_type") else kind), f"{message}.")
 
 
@@ -353,13 +353,13 @@ _CODES = {
 def _whole_number(text: object) -> object:
     # int() would also take ' 1', '+1', '1_0' and digits of other scripts.
     if isinstance(text, str) and not re.fullmatch(r"-?(0|[1-9][0-9]*)", text, re.ASCII):
-        raise PydanticCustomError("invalid_type", "It should be a whole number")
+        raise PydanticCustomError("invalid_type", "Must be a whole number")
     return text
 
 
 def _no_control_characters(text: str) -> str:
     if _CONTROL.search(text):
-        raise PydanticCustomError("control_character", "It should have no control characters")
+        raise PydanticCustomError("control_character", "Must not contain control characters")
     return text
 
 
@@ -374,7 +374,7 @@ Text = Annotated[str, AfterValidator(_no_control_characters)]
 
 def _uuid(text: str) -> str:
     if (found := canonical_uuid(text)) is None:
-        raise PydanticCustomError("invalid_format", "It should be a UUID with hyphens")
+        raise PydanticCustomError("invalid_format", "Must be a UUID with hyphens")
     return found
 
 
@@ -384,7 +384,7 @@ Uuid = Annotated[str, AfterValidator(_uuid), WithJsonSchema({"type": "string", "
 
 def _email_address(text: str) -> str:
     if len(text) > 254 or not _EMAIL.fullmatch(text):
-        raise PydanticCustomError("invalid_format", "It should be an e-mail address")
+        raise PydanticCustomError("invalid_format", "Must be an email address")
     return text
 
 

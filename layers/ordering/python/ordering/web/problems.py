@@ -63,11 +63,9 @@ def problem(request: Request, error: ErrorAnswer) -> Answer[Problem]:
 
 def invalid_request(request: Request, faults: Sequence[Fault]) -> Answer[Problem]:
     """Answer a request with all its faults."""
-    count = "a fault" if len(faults) == 1 else f"{len(faults):,} faults"
-    which = "'errors' lists it" if len(faults) == 1 else "'errors' lists them"
-    if len(faults) > MOST_FAULTS:
-        which = f"'errors' lists the first {MOST_FAULTS:,}"
-    body = _body(request, 400, "invalid-request", f"The request has {count}; {which}.")
+    count = "1 error" if len(faults) == 1 else f"{len(faults):,} errors"
+    listed = f"'errors' lists the first {MOST_FAULTS:,}." if len(faults) > MOST_FAULTS else "See 'errors'."
+    body = _body(request, 400, "invalid-request", f"The request has {count}. {listed}")
     body["errors"] = [_shown(fault) for fault in faults[:MOST_FAULTS]]
     return Answer(400, body, _HEADERS)
 

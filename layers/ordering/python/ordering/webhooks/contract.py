@@ -239,7 +239,8 @@ class _Webhooks:
         if call.caller.narrowed:
             raise Forbidden(
                 "narrowed-token",
-                "Webhooks are for all of a partner's orders, and this token covers some of them. Use one for all.",
+                "Webhooks receive the events of all of a partner's orders, but this token covers only some "
+                "orders. Use a token that covers all of them.",
             )
 
     def unit(self, call: Call, query: Any) -> str:  # noqa: ARG002 - as every contract is asked

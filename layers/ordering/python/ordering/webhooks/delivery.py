@@ -162,7 +162,7 @@ class Deliverer:
 
         Raises:
             NotFound: The partner has none of that id.
-            ChangedMeanwhile: It was changed at the same moment.
+            ChangedMeanwhile: It was changed by another request at the same time.
             Unavailable: The deadline passed. It may be enabled, and what it has missed comes only after another call.
         """
         webhook = self.webhooks.enable(partner, webhook_id)

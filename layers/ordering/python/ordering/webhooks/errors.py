@@ -8,49 +8,50 @@ from ordering.web.http import ContentTooLarge, MethodNotAllowed, NoSuchPath, Uns
 from ordering.web.problems import MEDIA_TYPE, Problem
 from ordering.webhooks.registrations import ChangedMeanwhile, Disabled, TooMany
 
-_LOOK_FIRST = (
-    "Before you register or replace a secret again, read the list: it may have been done, with only its answer lost."
+_READ_FIRST = (
+    "It may have succeeded even so: read the list of webhooks before you register one or replace a secret again."
 )
 
 ERRORS = ErrorTable(
     Problem,
     MEDIA_TYPE,
     [
-        ErrorStatus(400, "WebhookInvalidRequest", "The request breaks rules; `errors` lists every fault."),
+        ErrorStatus(400, "WebhookInvalidRequest", "The request is invalid. `errors` lists every error in it."),
         ErrorStatus(401, "WebhookUnauthorized", "The access token is missing, malformed, expired or revoked."),
         ErrorStatus(
             403,
             "WebhookForbidden",
-            "The token does not cover all of the partner's orders, or it is switched off.",
+            "The token does not cover all of the partner's orders, or the partner is switched off.",
             {Forbidden: ErrorCause("{error.code}", "{error.detail}")},
         ),
         ErrorStatus(
             404,
             "WebhookNotFound",
-            "There is no such thing for this caller; another partner's is answered the same.",
+            "Nothing with this id exists, or it belongs to another partner.",
             {
-                NotFound: ErrorCause("not-found", "{error} Compare the id with a list's."),
+                NotFound: ErrorCause("not-found", "{error} Check the id against the list."),
                 NoSuchPath: ErrorCause("not-found", "{error}"),
             },
         ),
         ErrorStatus(
             405,
             "WebhookMethodNotAllowed",
-            "The path does not know the method; `Allow` names those that it knows.",
+            "The path does not support the method. `Allow` lists the methods that it supports.",
             {MethodNotAllowed: ErrorCause("method-not-allowed", "{error}", ALLOW)},
         ),
         ErrorStatus(
             409,
             "WebhookConflict",
-            "There are ten webhooks already, it was changed at the same moment, or it is disabled; `type` says which.",
+            "The partner has ten webhooks already, another request changed the webhook at the same time, or the "
+            "webhook is disabled. `type` tells which.",
             {
                 TooMany: ErrorCause(
-                    "too-many-webhooks", "{error} Remove one that is not needed, or let one receive more types."
+                    "too-many-webhooks", "{error} Remove a webhook, or add event types to an existing one."
                 ),
                 ChangedMeanwhile: ErrorCause(
-                    "changed-meanwhile", "{error} Read it, and send the request again if it is still needed."
+                    "changed-meanwhile", "{error} Read the webhook, then retry if the change is still needed."
                 ),
-                Disabled: ErrorCause("webhook-disabled", "{error} Enable it first."),
+                Disabled: ErrorCause("webhook-disabled", "{error} Enable the webhook first."),
             },
             operations=frozenset(
                 {"create_webhook", "change_webhook", "replace_webhook_secret", "enable_webhook", "replay_parked_event"}
@@ -73,27 +74,28 @@ ERRORS = ErrorTable(
         ErrorStatus(
             429,
             "WebhookTooManyRequests",
-            "Requests come faster than allowed; `Retry-After` says when to go on.",
+            "Too many requests. Retry after the number of seconds in `Retry-After`.",
         ),
         ErrorStatus(
             500,
             "WebhookServerError",
-            "Something failed on our side.",
+            "Something went wrong on our side.",
             {
                 Exception: ErrorCause(
                     "internal-server-error",
-                    f"Something failed on our side. If it goes on, tell support the requestId. {_LOOK_FIRST}",
+                    f"Something went wrong on our side. {_READ_FIRST} If the error persists, send the requestId to "
+                    "support.",
                 )
             },
         ),
         ErrorStatus(
             503,
             "WebhookUnavailable",
-            "It could not be carried out in time; `Retry-After` says when to try again.",
+            "The request could not be completed in time. Retry after the number of seconds in `Retry-After`.",
             {
                 Unavailable: ErrorCause(
                     "service-unavailable",
-                    f"The request could not be carried out in time. {_LOOK_FIRST}",
+                    f"The request could not be completed in time. {_READ_FIRST}",
                     RETRY_AFTER,
                 )
             },

@@ -51,15 +51,15 @@ class TooMany(Conflict):
     """The partner has as many addresses as a partner can have."""
 
     def __init__(self) -> None:
-        super().__init__(f"There are {WEBHOOKS_AT_MOST} webhooks, the most that there can be.")
+        super().__init__(f"The partner has reached the limit of {WEBHOOKS_AT_MOST} webhooks.")
 
 
 class ChangedMeanwhile(Conflict):
-    """An address was changed at the same moment."""
+    """An address was changed by another request at the same time."""
 
     def __init__(self, webhook_id: str) -> None:
         """Name the address."""
-        super().__init__(f"Webhook {webhook_id} was changed at the same moment.")
+        super().__init__(f"Webhook {webhook_id} was changed by another request at the same time.")
 
 
 class Disabled(Conflict):
@@ -67,7 +67,7 @@ class Disabled(Conflict):
 
     def __init__(self, webhook_id: str) -> None:
         """Name the address."""
-        super().__init__(f"Webhook {webhook_id} is disabled, so that nothing is sent to it.")
+        super().__init__(f"Webhook {webhook_id} is disabled, so no events are sent to it.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +171,7 @@ class Webhooks:
         Raises:
             Invalid: As `register`.
             NotFound: The partner has none of that id.
-            ChangedMeanwhile: It was changed at the same moment.
+            ChangedMeanwhile: It was changed by another request at the same time.
         """
         self._check(url, types or ())
         webhook = self.get(partner, webhook_id)
@@ -189,7 +189,7 @@ class Webhooks:
 
         Raises:
             NotFound: The partner has none of that id.
-            ChangedMeanwhile: It was changed at the same moment.
+            ChangedMeanwhile: It was changed by another request at the same time.
         """
         webhook = self.get(partner, webhook_id)
         key, text = self._new_secret(partner, webhook_id)
@@ -209,7 +209,7 @@ class Webhooks:
 
         Raises:
             NotFound: The partner has none of that id.
-            ChangedMeanwhile: It was changed at the same moment.
+            ChangedMeanwhile: It was changed by another request at the same time.
         """
         webhook = self.get(partner, webhook_id)
         return self._save(replace(webhook, disabled=None, epoch=webhook.epoch + 1)) if webhook.disabled else webhook
@@ -242,7 +242,7 @@ class Webhooks:
         except ValueError as error:
             faults.append(Fault("body", ("url",), "not_allowed", f"The URL {error}."))
         faults += [
-            Fault("body", ("types", index), "unknown_type", f"There are no events of type '{one}'.")
+            Fault("body", ("types", index), "unknown_type", f"Unknown event type '{one}'.")
             for index, one in enumerate(types)
             if one not in event_types()
         ]
