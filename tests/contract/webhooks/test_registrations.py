@@ -189,7 +189,7 @@ def test_ten_at_most(site: Site) -> None:
 
     assert kind(reply) == (409, "too-many-webhooks")
     assert "The partner has reached the limit of 10 webhooks" in reply.json["detail"]
-    assert "Remove one" in reply.json["detail"]
+    assert "Remove a webhook" in reply.json["detail"]
     assert site.stranger.post("/webhooks", {"url": URL}).status == 201
     site.client.delete(f"/webhooks/{made[3]}")
     assert site.client.post("/webhooks", {"url": URL}).status == 201
