@@ -225,10 +225,10 @@ def test_waits_as_long_as_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     assert {one.retries["total_max_attempts"] for one in made} == {1}
 
 
-def test_nowhere() -> None:
-    """Where no mail can be sent, none is, and that is said."""
+def test_not_connected() -> None:
+    """A process that is not connected to SES has surely not sent a mail."""
     with pytest.raises(NotSent):
-        ses.not_sent(LETTER, TAGS)
+        Ses(aws.unavailable, SENDER).send(LETTER, TAGS)
 
 
 def test_connected_when_called(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,8 +25,8 @@ def test_what_is_asked_of_sqs() -> None:
     assert calls == [("SendMessage", {"QueueUrl": "https://queue", "MessageBody": "a message", "DelaySeconds": 7})]
 
 
-def test_nowhere() -> None:
-    """Who has no queue is told so, and not that the message is on one."""
+def test_no_queue() -> None:
+    """A message to a queue that the process is not connected to raises."""
     with pytest.raises(Unavailable):
         no_queue("a message", 0)
 

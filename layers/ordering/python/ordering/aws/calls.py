@@ -60,9 +60,9 @@ def unavailable(operation: str, request: dict[str, Any]) -> dict[str, Any]:  # n
     """Stand in for a service that a process is not connected to.
 
     Raises:
-        Unavailable: Always.
+        NotExecuted: Always.
     """
-    raise Unavailable
+    raise NotExecuted
 
 
 def _connection(service: str, answered_within: float, settings: Mapping[str, Any]) -> Call:

@@ -137,14 +137,5 @@ def connect_ses(sender: str, configuration_set: str = "", **settings: Any) -> Se
     return Ses(call, sender, configuration_set)
 
 
-def not_sent(letter: Letter, tags: Mapping[str, str]) -> str:  # noqa: ARG001 - as `Ses.send`
-    """Stand in for SES where a process sends no mails.
-
-    Raises:
-        NotSent: Always.
-    """
-    raise NotSent
-
-
 def _part(text: str) -> dict[str, str]:
     return {"Data": text, "Charset": _UTF_8}

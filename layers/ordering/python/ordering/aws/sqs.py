@@ -41,13 +41,8 @@ def connect_queue(url: str, **settings: Any) -> Send:
     return sender(aws.connect("sqs", **settings), url)
 
 
-def no_queue(body: str, delay_seconds: int) -> None:  # noqa: ARG001 - as every `Send`
-    """Stand in for a queue that a process is not connected to.
-
-    Raises:
-        Unavailable: Always.
-    """
-    raise Unavailable
+no_queue = sender(aws.unavailable, "")
+"""Stands in for a queue that a process is not connected to: always raises `Unavailable`."""
 
 
 def handle_each(records: Iterable[Mapping[str, Any]], handle: Callable[[str], None]) -> list[str]:

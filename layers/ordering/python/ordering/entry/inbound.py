@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ordering.aws import ses
 from ordering.aws.connections import Connections
 from ordering.aws.invocation import Context, deadline_of
 from ordering.aws.sealer import EnvelopeSealer
@@ -30,7 +29,7 @@ def incoming(connections: Connections, deadline: Deadline, count: Count) -> Inco
         EnvelopeSealer(connections.kms, connections.settings["CERTIFICATES_KEY"]),
         open_training=lambda unit: training.orders(unit, deadline),
         open_ecards=lambda company: ecards.orders(company, deadline),
-        report=Outbox(table, ses.not_sent, count, connections.now).report,
+        report=Outbox(table, count=count, now=connections.now).report,
         count=count,
         now=connections.now,
     )

@@ -28,8 +28,9 @@ from enum import StrEnum
 from typing import Any, assert_never
 
 from ordering import clock
+from ordering.aws.calls import unavailable
 from ordering.aws.dynamodb import ABSENT, Check, ConditionFailed, Item, Key, Put, Table, TransactionRefused
-from ordering.aws.ses import Letter, MailRefused, Misconfigured, NotSent, not_sent
+from ordering.aws.ses import Letter, MailRefused, Misconfigured, NotSent, Ses
 from ordering.clock import Clock
 from ordering.errors import Conflict, NotFound, Unavailable
 
@@ -209,7 +210,7 @@ class Outbox:
     """
 
     table: Table
-    post: Send = not_sent
+    post: Send = Ses(unavailable, sender="").send
     count: Callable[[str], None] = uncounted
     now: Clock = clock.system_clock
 
