@@ -27,7 +27,7 @@ from ordering.aws.calls import CallRefused, NotExecuted
 from ordering.aws.dynamodb import Put, Table
 from ordering.errors import Unavailable
 from ordering.training.statuses import TrainingStatus
-from ordering.webhooks.post import NotPosted
+from ordering.webhooks.transport import NotPosted
 from support.aws import faults
 from support.aws.simulated_aws import START, Do, Mishap, SimulatedAws, Step, killed
 from support.gateway import ROOT

@@ -32,8 +32,8 @@ from ordering.events.history import OrderHistory
 from ordering.events.publisher import Publisher
 from ordering.webhooks import delivery as webhook_delivery
 from ordering.webhooks.delivery import Deliverer, Message
-from ordering.webhooks.post import NotPosted
 from ordering.webhooks.registrations import SealedSecret, Webhook, Webhooks, _write, announcer
+from ordering.webhooks.transport import NotPosted
 from support import scheduler
 from support.aws.memory import Memory
 from support.partners import JOHN, SOURCE, UK

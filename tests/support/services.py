@@ -32,9 +32,9 @@ from ordering.training.catalogue import Catalogue
 from ordering.training.orders import OrderIds, TrainingOrders
 from ordering.training.services import TrainingServices
 from ordering.webhooks.delivery import Deliverer
-from ordering.webhooks.post import Post, not_posted
 from ordering.webhooks.registrations import Webhooks
 from ordering.webhooks.services import WebhookServices
+from ordering.webhooks.transport import Post, not_posted
 
 
 @dataclass(frozen=True)

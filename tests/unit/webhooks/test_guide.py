@@ -13,8 +13,8 @@ from ordering.contexts import event_types
 from ordering.events.types import VERSION
 from ordering.webhooks.addresses import LONGEST
 from ordering.webhooks.delivery import FACTOR, FIRST_PAUSE, JITTER, MISSED_KEPT, PARKED_KEPT, TRIES
-from ordering.webhooks.post import WITHIN
 from ordering.webhooks.registrations import KEPT, WEBHOOKS_AT_MOST, secret_text, signed
+from ordering.webhooks.transport import WITHIN
 from support.receiver import verifies
 from support.scheduler import START
 

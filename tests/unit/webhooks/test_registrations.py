@@ -29,7 +29,7 @@ from ordering.errors import Invalid, NotFound
 from ordering.events.history import event_id
 from ordering.webhooks.addresses import is_public, read_address
 from ordering.webhooks.delivery import MISSED_KEPT, PARKED_KEPT, TRIES, Deliverer, Message, Parked
-from ordering.webhooks.post import ANSWER_AT_MOST, NotPosted, Poster, resolve
+from ordering.webhooks.post import ANSWER_AT_MOST, Poster, resolve
 from ordering.webhooks.registrations import (
     WEBHOOKS_AT_MOST,
     ChangedMeanwhile,
@@ -42,6 +42,7 @@ from ordering.webhooks.registrations import (
     secret_text,
     signed,
 )
+from ordering.webhooks.transport import NotPosted
 from support.aws.faults import Crash, Faulty, answer_lost, interrupted, refused
 from support.aws.kms import MemoryKms
 from support.aws.memory import Memory

@@ -11,8 +11,8 @@ from ordering.contexts import event_types
 from ordering.identifiers import canonical_uuid
 from ordering.identity.accounts import Accounts
 from ordering.webhooks.delivery import Deliverer, Parked
-from ordering.webhooks.post import not_posted
 from ordering.webhooks.registrations import Webhook, Webhooks
+from ordering.webhooks.transport import not_posted
 from ordering_tools.installation import Installation, NotDone
 from ordering_tools.operations import webhook_receiver as listening
 from ordering_tools.operations.commands import does

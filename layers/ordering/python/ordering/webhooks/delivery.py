@@ -39,8 +39,8 @@ from ordering.clock import Clock, Deadline
 from ordering.contexts import read_history
 from ordering.errors import NotFound
 from ordering.events.history import Event, OrderHistory
-from ordering.webhooks.post import WITHIN, NotPosted, Post
 from ordering.webhooks.registrations import Disabled, Webhook, Webhooks
+from ordering.webhooks.transport import WITHIN, NotPosted, Post
 
 FIRST_PAUSE = 8.0
 FACTOR = 3.0

@@ -15,13 +15,11 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from http.client import HTTPException, HTTPResponse
-from typing import Any, Protocol
+from typing import Any
 
 from ordering.clock import Deadline
 from ordering.webhooks.addresses import WebAddress, is_public, read_address
-
-WITHIN = 5.0
-"""Seconds that a post may take, from looking up the host to the end of the answer."""
+from ordering.webhooks.transport import WITHIN, NotPosted
 
 ANSWER_AT_MOST = 64 * 1024
 """Bytes that are read of an answer, its head included."""
@@ -32,26 +30,6 @@ Resolve = Callable[[str, int], Sequence[str]]
 Raises:
     OSError: It has none, or nobody knows.
 """
-
-
-class NotPosted(Exception):
-    """There was no answer; the message says why and holds nothing from outside."""
-
-
-class Post(Protocol):
-    """Posts a body to a URL."""
-
-    def __call__(self, url: str, headers: Mapping[str, str], body: bytes, /) -> int:
-        """Return the status of the answer, or raise `NotPosted`."""
-
-
-def not_posted(url: str, headers: Mapping[str, str], body: bytes, /) -> int:  # noqa: ARG001 - as every `Post`
-    """Post nothing.
-
-    Raises:
-        NotPosted: Always.
-    """
-    raise NotPosted("nothing is posted from here")
 
 
 def resolve(host: str, port: int) -> list[str]:

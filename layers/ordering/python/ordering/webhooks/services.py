@@ -6,8 +6,8 @@ from ordering.aws.connections import Connections
 from ordering.aws.sealer import EnvelopeSealer
 from ordering.clock import Deadline
 from ordering.webhooks.delivery import Deliverer
-from ordering.webhooks.post import Post, not_posted
 from ordering.webhooks.registrations import Webhooks
+from ordering.webhooks.transport import Post, not_posted
 
 
 class WebhookServices:
