@@ -22,4 +22,4 @@ def list_access_keys(call: Call, unit: BusinessUnit, orderId: str, query: traini
     return training.access_key_list(call, query, order_id, keys)
 
 
-handler = app.ready()
+handler = app.ready(TrainingServices.sealer)

@@ -56,12 +56,22 @@ LOADS = {
 """By function, the packages of ours and the third-party packages that it loads before its first call."""
 
 
-def modules_of(function: str) -> set[str]:
+CONNECTED_AT_ONCE = {
+    "fulfilment/incoming",
+    "fulfilment/mails",
+    "fulfilment/stream",
+    "identity/authorizer",
+    "webhooks/delivery",
+}
+"""Functions that connect to DynamoDB when they are imported; the others do so where Lambda initialises them."""
+
+
+def modules_of(function: str, **more: str) -> set[str]:
     """Import a function's module as Lambda does, from its folder and the layer, and return all loaded modules."""
     code = "import json, sys; sys.path[:0] = sys.argv[1:]; import app; print(json.dumps(sorted(sys.modules)))"
     paths = [str(ROOT / "functions" / function), str(ROOT / "layers" / "ordering" / "python")]
     done = subprocess.run(
-        [sys.executable, "-c", code, *paths], env=environment(), capture_output=True, text=True, check=False
+        [sys.executable, "-c", code, *paths], env={**environment(), **more}, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
     return set(json.loads(done.stdout))
@@ -101,6 +111,15 @@ def test_loads(function: str) -> None:
     ours = {name.split(".")[1] for name in modules if name.startswith("ordering.")} - SMALL
 
     assert (ours, {name.split(".")[0] for name in modules} & WATCHED) == LOADS[function]
+    assert ("botocore.client" in modules) == (function in CONNECTED_AT_ONCE)
+    assert ("ordering.webhooks.post" in modules) == (function == "webhooks/delivery")
+
+
+def test_initialising_loads_what_requests_use() -> None:
+    """Where Lambda initialises it, the function of access keys also loads what opens them, and connects."""
+    modules = modules_of("training/order_keys", AWS_LAMBDA_RUNTIME_API="127.0.0.1:1")
+
+    assert {"botocore.client", "ordering.aws.sealer"} <= modules
 
 
 def test_contexts_apart() -> None:

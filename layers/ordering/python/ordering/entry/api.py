@@ -88,13 +88,19 @@ class Api(APIGatewayRestResolver, Generic[S]):
         """What the handlers use, built once in a process."""
         return self.build(self.connections)
 
-    def ready(self) -> Callable[[dict[str, Any], LambdaContext], dict[str, Any]]:
+    def ready(self, *uses: Callable[[S], object]) -> Callable[[dict[str, Any], LambdaContext], dict[str, Any]]:
         """Return the Lambda handler, connected while the function initialises.
 
         Where no function is initialising, as in a build or a test, the connection waits for its first use.
+
+        Args:
+            uses: What the handlers use of the services that is imported when it is called. It is called here once, so
+                that initialising imports it and not the first request.
         """
         if "AWS_LAMBDA_RUNTIME_API" in os.environ:
-            _ = self.services
+            services = self.services
+            for use in uses:
+                use(services)
         return self.handle
 
     def handle(self, event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
