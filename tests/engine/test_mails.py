@@ -42,24 +42,27 @@ from engine.test_ecards import (
     prepared,
     tops_up,
 )
+from ordering import clock
 from ordering.aws import ses
 from ordering.aws.calls import CallRefused
 from ordering.aws.dynamodb import Check, Item, NoAnswer, Table, _item, plain_item
 from ordering.aws.ses import Letter, NotSent, Ses, Unsure
 from ordering.book import orderbook
 from ordering.clock import Clock, Deadline
+from ordering.contexts import mailers
+from ordering.ecards import mailing as ecard_mailing
 from ordering.ecards import records as ecard_records
 from ordering.ecards.catalogue import Ecard, EcardCache, EcardCatalogue, FaceValue, RequestedCard
 from ordering.ecards.certificates import Certificates, Stock, read_ranges, read_shelves
+from ordering.ecards.mailing import EcardMailer
 from ordering.ecards.orders import EcardOrders, EcardRequest
 from ordering.ecards.records import EcardOrder, EcardParticipant
 from ordering.ecards.statuses import EcardStatus
 from ordering.errors import Conflict, Unavailable
-from ordering.mail import mailing as postman
 from ordering.mail import outbox as mails
-from ordering.mail.letters import KEYS_AT_MOST
 from ordering.mail.mailing import Mailing
 from ordering.mail.outbox import Mail, MailEventType, MailState, Outbox, _read
+from ordering.training.letters import KEYS_AT_MOST
 from ordering_tools.local.engine.account import CREDENTIALS, REGION
 from ordering_tools.local.engine.engine import Engine as MiniStack
 from ordering_tools.local.engine.engine import connect
@@ -77,7 +80,7 @@ TRAINING = "training#1"
 AT_ONCE = 2
 CODE = re.compile(r"^l0-(\d+)$", re.MULTILINE)
 KEY = re.compile(r"^\w{5}(?:-\w{5}){4}$", re.MULTILINE)
-TOLD = {"OnItsWay", "NotSent", "Unsure", "Unavailable"}
+TOLD = {"MailInFlight", "NotSent", "Unsure", "Unavailable"}
 """With which the message comes again."""
 
 Act = Callable[["World", Log], None]
@@ -161,7 +164,7 @@ class World(Shop):
         super().__init__(table, now)
         self.table = table
         self.outbox = Outbox(table, Ses(self._ses, "orders@example.com", "mails").send, now=now)
-        self.postman = Mailing(table, self.outbox, Vault(self, asks=kms), Deadline.after(3_600), now)
+        self.mailing = Mailing(mailers(table, self.outbox, Vault(self, asks=kms), Deadline.after(3_600), now))
 
     def call(self, operation: str, request: dict[str, Any]) -> dict[str, Any]:
         try:
@@ -179,9 +182,9 @@ class World(Shop):
         """Do what a message says that comes so often, at most: until it is done with."""
         for _ in range(times - 1):
             with suppress(Unavailable):
-                self.postman.deliver(order)
+                self.mailing.deliver(order)
                 return True
-        self.postman.deliver(order)
+        self.mailing.deliver(order)
         return True
 
     def tell(self, number: str, kind: str) -> bool:
@@ -518,7 +521,7 @@ def _done_with(view: Seen) -> bool:
 @pytest.fixture(autouse=True)
 def small_and_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
     """Few certificates are many mails, one tick of the clock is the silence, and nothing is logged."""
-    monkeypatch.setattr(postman, "AT_ONCE", AT_ONCE)
+    monkeypatch.setattr(ecard_mailing, "AT_ONCE", AT_ONCE)
     monkeypatch.setattr(mails, "UNSURE", TICK)
     monkeypatch.setattr(logging.getLogger("ordering"), "disabled", True)
     monkeypatch.setattr(scheduler, "json", SimpleNamespace(dumps=partial(json.dumps, default=repr)))
@@ -647,11 +650,13 @@ def claims_anyhow(mail: Mail) -> tuple[str, dict[str, int]]:  # noqa: ARG001 - t
     return ANYHOW, {}
 
 
-def hands_over_first(self: Mailing, mail: Mail, order: EcardOrder, count: int, allowed: Check | None = None) -> None:
+def hands_over_first(
+    self: EcardMailer, mail: Mail, order: EcardOrder, count: int, allowed: Check | None = None
+) -> None:
     """Leave the mail for later."""
 
 
-def never_takes_back(self: Mailing, mail: Mail, orders: EcardOrders, order: EcardOrder) -> None:
+def never_takes_back(self: EcardMailer, mail: Mail, orders: EcardOrders, order: EcardOrder) -> None:
     """Leave certificates where they are."""
 
 
@@ -664,11 +669,11 @@ def believes_the_mark_only(mail: Mail, moment: Any) -> Mail:
 
 
 def looks_once(
-    self: Mailing,
+    self: EcardMailer,
     name: str,
     orders: EcardOrders,
     order: EcardOrder,
-    step: Callable[..., EcardOrder | None] = Mailing._next_step,
+    step: Callable[..., EcardOrder | None] = EcardMailer._next_step,
 ) -> EcardOrder | None:
     with mock.patch.object(orders, "order", return_value=order):
         return step(self, name, orders, order)
@@ -695,14 +700,14 @@ MUTANTS: dict[str, tuple[str, tuple[Any, str, Any]]] = {
         (Mail, "unsent", property(looks_at_the_state_only)),
     ),
     "claims what is claimed": ("one message twice", (mails, "_unchanged", claims_anyhow)),
-    "hands over without a mail": ("one message twice", (Mailing, "_send", hands_over_first)),
-    "never takes back": ("a refusal", (Mailing, "_give_up", never_takes_back)),
+    "hands over without a mail": ("one message twice", (EcardMailer, "_send", hands_over_first)),
+    "never takes back": ("a refusal", (EcardMailer, "_give_up", never_takes_back)),
     "a wish forgets what was": (
         "a resend after an unknown outcome, and a cancellation",
         (Mail, "wished", forgets_what_was_before),
     ),
     "believes nobody": ("a mailer and SES's events", (Mail, "told", believes_the_mark_only)),
-    "looks once at a refusal": ("a refusal", (Mailing, "_next_step", looks_once)),
+    "looks once at a refusal": ("a refusal", (EcardMailer, "_next_step", looks_once)),
     "mails others than it says": ("one mailer whose responses are lost", (EcardOrder, "certificates", opens_others)),
 }
 
@@ -776,7 +781,9 @@ def postmen(engine: Engine, box: Postbox, company: str, count: int) -> list[Call
         outbox = Outbox(table, Ses(box, "orders@example.com").send)
         for _ in range(200):
             try:
-                Mailing(table, outbox, Labels(), Deadline.after(60)).deliver(f"ecards#{company}#a")
+                Mailing(mailers(table, outbox, Labels(), Deadline.after(60), clock.system_clock)).deliver(
+                    f"ecards#{company}#a"
+                )
             except Unavailable:
                 time.sleep(0.01)
             else:

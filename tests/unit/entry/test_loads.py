@@ -32,9 +32,9 @@ LOADS = {
     "ecards/catalogue": (ECARDS, WEB),
     "ecards/orders": (ECARDS, WEB),
     "fulfilment/incoming": (EVERY_ORDER | {"fulfilment"}, {"aws_lambda_powertools", "cryptography", "jwt"}),
-    "fulfilment/mails": (EVERY_ORDER, {"aws_lambda_powertools", "cryptography"}),
+    "fulfilment/mails": ({"aws", "book", "contexts", "entry", "mail"}, {"aws_lambda_powertools", "cryptography"}),
     "fulfilment/stream": (
-        EVERY_ORDER | {"contexts", "fulfilment", "webhooks"},
+        {"aws", "book", "contexts", "entry", "events", "fulfilment", "mail", "webhooks"},
         {"aws_lambda_powertools", "cryptography"},
     ),
     "identity/authorizer": ({"aws", "contexts", "entry", "identity"}, {"cryptography", "jwt"}),

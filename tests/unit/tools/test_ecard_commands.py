@@ -16,6 +16,7 @@ from ordering.aws import sqs as queues
 from ordering.aws.calls import CallRefused, NotExecuted
 from ordering.aws.sealer import EnvelopeSealer
 from ordering.clock import Deadline
+from ordering.contexts import mailers
 from ordering.ecards.orders import EcardOrders
 from ordering.ecards.statuses import EcardStatus
 from ordering.errors import NotFound, Unavailable
@@ -320,7 +321,8 @@ class Mailroom:
 
     def deliver(self, order: str) -> None:
         sealer = EnvelopeSealer(self.installation.kms)
-        Mailing(self.installation.orders, self.outbox, sealer, Deadline.after(600), self.tick).deliver(order)
+        table, deadline = self.installation.orders, Deadline.after(600)
+        Mailing(mailers(table, self.outbox, sealer, deadline, self.tick)).deliver(order)
 
     def refuse(self) -> None:
         self.ses.meet(CallRefused("SendEmail", "MessageRejected"))

@@ -13,9 +13,12 @@ if TYPE_CHECKING:
     from ordering.aws.connections import Connections
     from ordering.aws.dynamodb import Table
     from ordering.book.changes import Follower
-    from ordering.clock import Deadline
+    from ordering.clock import Clock, Deadline
     from ordering.events.history import OrderHistory
     from ordering.identity.authorizer import OwnErrors
+    from ordering.mail.mailing import Mailer
+    from ordering.mail.outbox import Outbox
+    from ordering.sealing import Sealer
 
 
 def own_errors() -> Mapping[str, OwnErrors]:
@@ -67,3 +70,21 @@ def followers(connections: Connections, deadline: Deadline) -> list[Follower]:
     from ordering.training import follow as training
 
     return [context.follower(connections, deadline) for context in (deals, ecards, training)]
+
+
+def mailers(table: Table, outbox: Outbox, sealer: Sealer, deadline: Deadline, now: Clock) -> Mapping[str, Mailer]:
+    """Return the mailers of the contexts that send mails, by kind of order, for one invocation.
+
+    Args:
+        table: The orders table.
+        sealer: Opens access keys and certificates.
+    """
+    from ordering.ecards.mailing import EcardMailer
+    from ordering.ecards.records import KIND as ECARDS
+    from ordering.training.mailing import TrainingMailer
+    from ordering.training.orders import KIND as TRAINING
+
+    return {
+        TRAINING: TrainingMailer(table, outbox, sealer, deadline),
+        ECARDS: EcardMailer(table, outbox, sealer, deadline, now),
+    }

@@ -11,6 +11,7 @@ from ordering.aws.invocation import Context, deadline_of
 from ordering.aws.sealer import EnvelopeSealer
 from ordering.aws.sqs import handle_each
 from ordering.clock import Deadline
+from ordering.contexts import mailers
 from ordering.entry import wiring
 from ordering.entry.batches import Count, Handler, count_metric, failures
 from ordering.mail.mailing import Mailing
@@ -19,11 +20,10 @@ from ordering.mail.outbox import Send as SendMail
 
 
 def mailing_for(connections: Connections, deadline: Deadline, send: SendMail, count: Count) -> Mailing:
-    """Return what mails access keys and certificates, for one invocation."""
-    table = connections.orders(deadline)
-    # A key's id is needed to seal only.
-    sealer = EnvelopeSealer(connections.kms)
-    return Mailing(table, Outbox(table, send, count, connections.now), sealer, deadline, connections.now)
+    """Return what sends the mails of all orders, for one invocation."""
+    table, now = connections.orders(deadline), connections.now
+    sealer = EnvelopeSealer(connections.kms)  # opening needs no key id
+    return Mailing(mailers(table, Outbox(table, send, count, now), sealer, deadline, now))
 
 
 def mails_from_environment() -> Handler:

@@ -136,6 +136,11 @@ class Mail:
     """Rises with every change; 0 for a mail that was never touched."""
 
     @property
+    def done(self) -> bool:
+        """Whether it was sent or refused, so that no attempt follows unless an operator requests one."""
+        return self.state in {MailState.SENT, MailState.REFUSED}
+
+    @property
     def unsent(self) -> bool:
         """Whether it has surely not been sent, and is not being sent."""
         return self.state in {MailState.OPEN, MailState.REFUSED} and not self.attempts and not self.out
