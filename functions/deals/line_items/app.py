@@ -10,7 +10,7 @@ app = Api(deals.CONTRACT, DealServices)
 
 @app.get("/v2/orders/<order_id>/line_items", summary="Retrieve order's line items", tags=["Deal line items"])
 def list_deal_line_items(call: Call, owner: str, order_id: str, query: deals.LineItemQuery) -> deals.LineItemCollection:
-    """A page of an order's line items, by id unless asked otherwise."""
+    """List an order's line items, a page at a time, sorted by id by default."""
     lines = app.services.orders(owner, call.deadline).lines(deals.id_in_path("order", order_id))
     return deals.line_items(call, query, lines.part(query.wanted, deals.reader_of(call)))
 
@@ -19,7 +19,7 @@ def list_deal_line_items(call: Call, owner: str, order_id: str, query: deals.Lin
 def create_deal_line_item(
     call: Call, owner: str, order_id: str, body: deals.Envelope[deals.NewLineItem]
 ) -> deals.OneLineItem:
-    """Add a product to an order, with what the product is called and costs now."""
+    """Add a product to an order, with a copy of the product's current name and price."""
     lines = app.services.orders(owner, call.deadline).lines(deals.id_in_path("order", order_id))
     product = app.services.products(owner, call.deadline).find(body.data.product_id)
     return deals.line_item_envelope(lines.add(deals.new_line(body.data, product)))
@@ -27,7 +27,7 @@ def create_deal_line_item(
 
 @app.get("/v2/orders/<order_id>/line_items/<id>", summary="Retrieve a single line item", tags=["Deal line items"])
 def get_deal_line_item(call: Call, owner: str, order_id: str, id: str) -> deals.OneLineItem:
-    """One line item of an order."""
+    """Get one line item of an order."""
     lines = app.services.orders(owner, call.deadline).lines(deals.id_in_path("order", order_id))
     return deals.line_item_envelope(lines.line(deals.line_item_id_in_path(id)))
 
@@ -36,7 +36,7 @@ def get_deal_line_item(call: Call, owner: str, order_id: str, id: str) -> deals.
     "/v2/orders/<order_id>/line_items/<id>", summary="Delete a line item", tags=["Deal line items"], status_code=204
 )
 def delete_deal_line_item(call: Call, owner: str, order_id: str, id: str) -> Answer[None]:
-    """Take a line item off its order."""
+    """Delete a line item from its order."""
     lines = app.services.orders(owner, call.deadline).lines(deals.id_in_path("order", order_id))
     lines.remove(deals.line_item_id_in_path(id))
     return Answer(204)

@@ -10,21 +10,21 @@ app = Api(deals.CONTRACT, DealServices)
 
 @app.get("/v2/orders", summary="Retrieve all orders", tags=["Deal orders"])
 def list_deal_orders(call: Call, owner: str, query: deals.OrderQuery) -> deals.OrderCollection:
-    """A page of the account's orders, by id unless asked otherwise."""
+    """List the account's orders, a page at a time, sorted by id by default."""
     found = app.services.orders(owner, call.deadline).part(query.wanted, deals.reader_of(call), query.deal_id)
     return deals.orders(call, query, found)
 
 
 @app.post("/v2/orders", summary="Create an order", tags=["Deal orders"])
 def create_deal_order(call: Call, owner: str, body: deals.Envelope[deals.NewDealOrder]) -> deals.OneOrder:
-    """Create the order of a deal, which can have one."""
+    """Create the order of a deal. A deal can have only one order."""
     new = body.data
     return deals.order_envelope(app.services.orders(owner, call.deadline).place(new.deal_id, new.discount))
 
 
 @app.get("/v2/orders/<id>", summary="Retrieve a single order", tags=["Deal orders"])
 def get_deal_order(call: Call, owner: str, id: str) -> deals.OneOrder:
-    """One order of the account."""
+    """Get one order of the account."""
     order_id = deals.id_in_path("order", id)
     return deals.order_envelope(app.services.orders(owner, call.deadline).order(order_id))
 
@@ -36,14 +36,14 @@ def update_deal_order(
     id: str,
     body: deals.Envelope[deals.OrderChanges],
 ) -> deals.OneOrder:
-    """Change an order; what is not sent stays as it is."""
+    """Change an order. Attributes that are not sent stay the same."""
     order_id = deals.id_in_path("order", id)
     return deals.order_envelope(app.services.orders(owner, call.deadline).change(order_id, body.data.discount))
 
 
 @app.delete("/v2/orders/<id>", summary="Delete an order", tags=["Deal orders"], status_code=204)
 def delete_deal_order(call: Call, owner: str, id: str) -> Answer[None]:
-    """Delete an order with all its line items; its deal can then have another one."""
+    """Delete an order and all its line items. Its deal can then have a new order."""
     app.services.orders(owner, call.deadline).remove(deals.id_in_path("order", id))
     return Answer(204)
 

@@ -11,7 +11,7 @@ app = Api(deals.CONTRACT, DealServices)
 
 @app.get("/v2/products", summary="Retrieve all products", tags=["Deal products"])
 def list_deal_products(call: Call, owner: str, query: deals.ProductQuery) -> deals.ProductCollection:
-    """A page of the account's products, by id unless asked otherwise."""
+    """List the account's products, a page at a time, sorted by id by default."""
     found = app.services.products(owner, call.deadline).part(query.wanted, deals.reader_of(call))
     return deals.products(call, query, found)
 
@@ -25,7 +25,7 @@ def create_deal_product(call: Call, owner: str, body: deals.Envelope[deals.NewPr
 
 @app.get("/v2/products/<id>", summary="Retrieve a single product", tags=["Deal products"])
 def get_deal_product(call: Call, owner: str, id: str) -> deals.OneProduct:
-    """One product of the account."""
+    """Get one product of the account."""
     product_id = deals.id_in_path("product", id)
     return deals.product_envelope(app.services.products(owner, call.deadline).product(product_id))
 
@@ -37,14 +37,14 @@ def update_deal_product(
     id: str,
     body: deals.Envelope[deals.ProductChanges],
 ) -> deals.OneProduct:
-    """Change a product; what is not sent stays as it is, prices are replaced as a whole."""
+    """Change a product. Attributes that are not sent stay the same; `prices` is replaced as a whole."""
     product_id = deals.id_in_path("product", id)
     return deals.product_envelope(app.services.products(owner, call.deadline).change(product_id, body.data.given()))
 
 
 @app.delete("/v2/products/<id>", summary="Delete a product", tags=["Deal products"], status_code=204)
 def delete_deal_product(call: Call, owner: str, id: str) -> Answer[None]:
-    """Delete a product; line items that were made of it stay as they are."""
+    """Delete a product. Existing line items of the product stay the same."""
     app.services.products(owner, call.deadline).remove(deals.id_in_path("product", id))
     return Answer(204)
 

@@ -1,4 +1,4 @@
-"""What a company has left to order for."""
+"""A company's balance, which pays for its orders."""
 
 from ordering.ecards import contract as ecards
 from ordering.ecards.services import EcardServices
@@ -11,7 +11,7 @@ app = Api(ecards.CONTRACT, EcardServices)
 
 @app.get("/v1/balance", summary="Get the balance", tags=["Balance"])
 def get_balance(call: Call, unit: Company) -> ecards.ShownBalance:
-    """The company's balance: what was paid in, less what its orders cost."""
+    """Get the company's balance: its payments minus the cost of its orders."""
     return ecards.balance(app.services.balance(unit.id, call.deadline).amount())
 
 

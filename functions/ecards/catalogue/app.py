@@ -11,7 +11,7 @@ app = Api(ecards.CONTRACT, EcardServices)
 
 @app.get("/v1/ecards", summary="Get e-cards", tags=["E-cards"])
 def list_ecards(call: Call, unit: Company) -> list[ecards.ShownEcard]:
-    """What the company can order, all of it."""
+    """List all e-cards that the company can order."""
     return ecards.ecards(app.services.catalogue(unit.id, call.deadline).ecards())
 
 

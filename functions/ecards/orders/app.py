@@ -11,16 +11,16 @@ app = Api(ecards.CONTRACT, EcardServices)
 
 @app.get("/v1/orders", summary="Get orders", tags=["E-card orders"])
 def list_ecard_orders(call: Call, unit: Company, query: ecards.PageQuery) -> ecards.EcardOrderList:
-    """A page of the company's orders, newest first, 20 on a page."""
+    """List the company's orders, newest first, 20 on a page."""
     listing = app.services.orders(unit.id, call.deadline).page(query.first, ecards.PAGE_SIZE)
     return ecards.ecard_order_list(query, listing)
 
 
 @app.post("/v1/orders", summary="Create order", tags=["E-card orders"])
 def create_ecard_order(call: Call, unit: Company, body: ecards.NewEcardOrder) -> ecards.ListedEcardOrder:
-    """Order certificates for a participant; they are paid for at once if the balance covers them.
+    """Order certificates for a participant. They are paid at once if the balance covers them.
 
-    The same order again is answered with the order as it is now and changes nothing.
+    A retry with the same body changes nothing and returns the order in its current state.
     """
     placed = app.services.orders(unit.id, call.deadline).place(
         body.to_request(), company_name=unit.name, catalogue=app.services.catalogue(unit.id, call.deadline)
@@ -30,14 +30,14 @@ def create_ecard_order(call: Call, unit: Company, body: ecards.NewEcardOrder) ->
 
 @app.get("/v1/orders/<order_id>", summary="Get order details", tags=["E-card orders"])
 def get_ecard_order(call: Call, unit: Company, order_id: str) -> ecards.EcardOrderDetails:
-    """One order of the company, with what was ordered and how far it has come."""
+    """Get one order of the company, with its cards and the history of its status."""
     found = ecards.ecard_order_id_in_path(order_id)
     return ecards.details(app.services.orders(unit.id, call.deadline).order(found))
 
 
 @app.get("/v1/orders/<order_id>/status", summary="Get order status", tags=["E-card orders"])
 def get_ecard_order_status(call: Call, unit: Company, order_id: str) -> ecards.OrderStatus:
-    """How far one order of the company has come."""
+    """Get the status of one order of the company."""
     found = ecards.ecard_order_id_in_path(order_id)
     return ecards.status(app.services.orders(unit.id, call.deadline).order(found))
 

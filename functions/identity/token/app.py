@@ -10,9 +10,9 @@ app = Api(oauth.CONTRACT, IdentityServices, public=True)
 
 @app.post("/connect/token", summary="Get a token", tags=["Tokens"])
 def issue_token(call: PublicCall) -> Answer[oauth.Token]:
-    """A token for a client's id and secret, sent as a form: urlencoded or multipart.
+    """Issue a token for a client's id and secret, sent as a urlencoded or multipart form.
 
-    It is good for an hour and for every contract that the client is granted; ask for a new one before it ends.
+    The token is valid for one hour, in every API that the client has a grant for. Request a new one before it expires.
     """
     asked = oauth.credentials(call.request)
     endpoint = app.services.token_endpoint(call.deadline)
@@ -23,7 +23,7 @@ def issue_token(call: PublicCall) -> Answer[oauth.Token]:
 
 @app.get("/.well-known/jwks.json", summary="Get the keys that verify tokens", tags=["Tokens"])
 def get_keys(call: PublicCall) -> Answer[oauth.KeySet]:
-    """The public keys of all live tokens, several while one replaces another."""
+    """Get the public keys that verify all valid tokens. There are several while one key replaces another."""
     return oauth.key_set(app.services.token_endpoint(call.deadline).keys())
 
 

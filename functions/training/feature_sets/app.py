@@ -15,7 +15,7 @@ app = Api(training.CONTRACT, TrainingServices)
 def list_feature_sets(
     call: Call, unit: BusinessUnit, productId: str, query: training.ListQuery
 ) -> training.FeatureSetList:
-    """A page of a product's feature sets, by name."""
+    """List a product's feature sets, a page at a time, sorted by name."""
     product_id = training.uuid_in_path("product", productId)
     catalogue = app.services.catalogue(unit, call.deadline)
     return training.feature_set_list(call, query, catalogue.feature_sets(product_id, query.first, query.page_size))
@@ -27,7 +27,7 @@ def list_feature_sets(
     tags=["Feature sets"],
 )
 def get_feature_set(call: Call, unit: BusinessUnit, productId: str, featureSetId: str) -> training.FeatureSet:
-    """One feature set of a product."""
+    """Get one feature set of a product."""
     product_id = training.uuid_in_path("product", productId)
     feature_set_id = training.uuid_in_path("feature set", featureSetId)
     catalogue = app.services.catalogue(unit, call.deadline)

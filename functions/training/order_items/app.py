@@ -11,7 +11,7 @@ app = Api(training.CONTRACT, TrainingServices)
 
 @app.get("/api/v2/orders/<orderId>/items", summary="Get all order items for an order", tags=["Order items"])
 def list_order_items(call: Call, unit: BusinessUnit, orderId: str, query: training.ListQuery) -> training.OrderItemList:
-    """A page of an order's items, by number."""
+    """List an order's items, a page at a time, sorted by id."""
     order_id = training.order_id_in_path(orderId)
     lines = app.services.orders(unit, call.deadline).lines(order_id, query.first, query.page_size)
     return training.order_item_list(call, query, order_id, lines)

@@ -11,10 +11,9 @@ app = Api(training.ACCESS_KEYS, TrainingServices)
 
 @app.get("/api/v2/orders/<orderId>/keys", summary="Get all access keys of an order", tags=["Access keys"])
 def list_access_keys(call: Call, unit: BusinessUnit, orderId: str, query: training.ListQuery) -> training.AccessKeyList:
-    """A page of an order's access keys, one for each seat, by item and seat.
+    """List an order's access keys, a page at a time, one for each seat, sorted by item and seat.
 
-    They are there once the order is `Completed`; until then the answer is 409, and `Retry-After` says when to try
-    again. Only tokens that cover the grant `training-keys` may read them.
+    Until the order is `Completed`, the response is 409 with `Retry-After`. The token needs the grant `training-keys`.
     """
     order_id = training.order_id_in_path(orderId)
     orders = app.services.orders(unit, call.deadline)

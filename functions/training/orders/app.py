@@ -11,14 +11,14 @@ app = Api(training.CONTRACT, TrainingServices)
 
 @app.get("/api/v2/orders", summary="Get all orders", tags=["Orders"])
 def list_orders(call: Call, unit: BusinessUnit, query: training.ListQuery) -> training.OrderList:
-    """A page of the business unit's orders, oldest first."""
+    """List the business unit's orders, a page at a time, oldest first."""
     listing = app.services.orders(unit, call.deadline).page(query.first, query.page_size)
     return training.order_list(call, query, listing)
 
 
 @app.get("/api/v2/orders/<orderId>", summary="Get a specific order", tags=["Orders"])
 def get_order(call: Call, unit: BusinessUnit, orderId: str) -> training.Order:
-    """One order of the business unit."""
+    """Get one order of the business unit."""
     order_id = training.order_id_in_path(orderId)
     return training.order(call, app.services.orders(unit, call.deadline).order(order_id))
 
@@ -29,8 +29,7 @@ def create_order(
 ) -> Answer[training.CreatedOrder]:
     """Order feature sets for the business unit.
 
-    Send an `Idempotency-Key` with every create, and the same one when you try again: the order is then created once,
-    whatever happens on the way.
+    Send an `Idempotency-Key` with every order, and the same key with every retry. The order is then created only once.
     """
     placed = app.services.orders(unit, call.deadline).place(
         call.caller,

@@ -11,14 +11,14 @@ app = Api(training.CONTRACT, TrainingServices)
 
 @app.get("/api/v2/products", summary="Get all products", tags=["Products"])
 def list_products(call: Call, unit: BusinessUnit, query: training.ListQuery) -> training.ProductList:
-    """A page of the business unit's products, by code, then name."""
+    """List the business unit's products, a page at a time, sorted by code, then name."""
     listing = app.services.catalogue(unit, call.deadline).products(query.first, query.page_size)
     return training.product_list(call, query, listing)
 
 
 @app.get("/api/v2/products/<productId>", summary="Get a specific product", tags=["Products"])
 def get_product(call: Call, unit: BusinessUnit, productId: str) -> training.Product:
-    """One product of the business unit's catalogue."""
+    """Get one product of the business unit's catalogue."""
     product_id = training.uuid_in_path("product", productId)
     return training.product(call, app.services.catalogue(unit, call.deadline).product(product_id))
 

@@ -10,33 +10,33 @@ app = Api(webhooks.CONTRACT, WebhookServices)
 
 @app.get("/webhooks", summary="Get all webhooks", tags=["Webhooks"])
 def list_webhooks(call: Call, owner: str) -> webhooks.WebhookList:
-    """All webhooks of the partner, oldest first."""
+    """List all webhooks of the partner, oldest first."""
     return webhooks.webhook_list(call, app.services.registrations(call.deadline).all(owner))
 
 
 @app.post("/webhooks", summary="Register a webhook", tags=["Webhooks"], status_code=201)
 def create_webhook(call: Call, owner: str, body: webhooks.NewWebhook) -> Answer[webhooks.WebhookWithSecret]:
-    """Have events of your training and e-card orders sent to an address, from now on.
+    """Register a URL that receives the events of your training and e-card orders from now on.
 
-    The answer has the secret that verifies them. It is shown this once, so keep it. There can be ten webhooks. Deal
-    orders have no events.
+    Store the secret in the response, which verifies messages: no other response shows it. A partner can have ten
+    webhooks. Deal orders have no events.
     """
     return webhooks.registered(call, *app.services.registrations(call.deadline).register(owner, body.url, body.types))
 
 
 @app.get("/webhooks/<webhookId>", summary="Get a webhook", tags=["Webhooks"])
 def get_webhook(call: Call, owner: str, webhookId: str) -> webhooks.ShownWebhook:
-    """One webhook, without its secret."""
+    """Get one webhook, without its secret."""
     webhook_id = webhooks.webhook_id_in_path(webhookId)
     return webhooks.webhook(call, app.services.registrations(call.deadline).get(owner, webhook_id))
 
 
 @app.patch("/webhooks/<webhookId>", summary="Change a webhook", tags=["Webhooks"])
 def change_webhook(call: Call, owner: str, webhookId: str, body: webhooks.WebhookChanges) -> webhooks.ShownWebhook:
-    """Change address or types; what is not sent stays as it is.
+    """Change the URL or the event types. Fields that are not sent stay the same.
 
-    Of types that it did not get before, it gets what has happened to an order since it was registered, before the next
-    event of that order.
+    For event types that are added, the webhook also receives earlier events of an order, from its registration on. They
+    are sent before the next event of that order.
     """
     webhook_id = webhooks.webhook_id_in_path(webhookId)
     changed = app.services.registrations(call.deadline).change(owner, webhook_id, **body.given())
@@ -45,17 +45,16 @@ def change_webhook(call: Call, owner: str, webhookId: str, body: webhooks.Webhoo
 
 @app.delete("/webhooks/<webhookId>", summary="Remove a webhook", tags=["Webhooks"], status_code=204)
 def delete_webhook(call: Call, owner: str, webhookId: str) -> Answer[None]:
-    """Send nothing more to the address, what it has not got yet included."""
+    """Remove a webhook. No more events are sent to it, undelivered ones included."""
     app.services.registrations(call.deadline).remove(owner, webhooks.webhook_id_in_path(webhookId))
     return Answer(204)
 
 
 @app.post("/webhooks/<webhookId>/secret", summary="Replace the secret", tags=["Webhooks"])
 def replace_webhook_secret(call: Call, owner: str, webhookId: str) -> webhooks.WebhookWithSecret:
-    """Get a new secret, which is shown this once.
+    """Replace the secret. Only this response shows the new one.
 
-    For another 24 hours every message is signed with the one before it too, so that you can exchange them at leisure;
-    older ones sign no longer.
+    For 24 hours every message is signed with both the new and the previous secret. Older secrets stop signing at once.
     """
     webhook_id = webhooks.webhook_id_in_path(webhookId)
     return webhooks.with_secret(call, *app.services.registrations(call.deadline).replace_secret(owner, webhook_id))
@@ -63,14 +62,17 @@ def replace_webhook_secret(call: Call, owner: str, webhookId: str) -> webhooks.W
 
 @app.post("/webhooks/<webhookId>/enable", summary="Enable a webhook", tags=["Webhooks"])
 def enable_webhook(call: Call, owner: str, webhookId: str) -> webhooks.ShownWebhook:
-    """Send to a webhook again that was disabled because it answered 410, first what it missed of the last 30 days."""
+    """Enable a webhook that was disabled because it answered 410.
+
+    It first receives the events that it missed in the last 30 days.
+    """
     webhook_id = webhooks.webhook_id_in_path(webhookId)
     return webhooks.webhook(call, app.services.deliverer(call.deadline).enable(owner, webhook_id))
 
 
 @app.get("/webhooks/<webhookId>/parked", summary="Get parked events", tags=["Webhooks"])
 def list_parked_events(call: Call, owner: str, webhookId: str, query: webhooks.ParkedQuery) -> webhooks.ParkedEventList:
-    """Events that the webhook did not take, after the last try; they are kept for 30 days."""
+    """List events that could not be delivered after the last retry. They are kept for 30 days."""
     webhook_id = webhooks.webhook_id_in_path(webhookId)
     # One more than is shown tells whether something follows.
     found = app.services.deliverer(call.deadline).parked(owner, webhook_id, query.page_size + 1, query.after or "")
@@ -81,7 +83,7 @@ def list_parked_events(call: Call, owner: str, webhookId: str, query: webhooks.P
     "/webhooks/<webhookId>/parked/<eventId>/replay", summary="Replay a parked event", tags=["Webhooks"], status_code=202
 )
 def replay_parked_event(call: Call, owner: str, webhookId: str, eventId: str) -> Answer[None]:
-    """Have a parked event sent once more, with all its tries; it stays parked until it is taken."""
+    """Deliver a parked event again, with all retries. It stays parked until delivery succeeds."""
     webhook_id, event_id = webhooks.webhook_id_in_path(webhookId), webhooks.event_id_in_path(eventId)
     app.services.deliverer(call.deadline).replay(owner, webhook_id, event_id)
     return Answer(202)

@@ -34,7 +34,7 @@ DOCUMENT = ROOT / "docs" / "openapi.json"
 
 OPENAPI = "3.1.0"
 VERSION = "1.0.0"
-DESCRIPTION = "Where the published reference is silent, the rules are this API's own and are stated here."
+DESCRIPTION = "Rules that the published references do not state are this API's own. They are documented here."
 
 _PARAMETERS: dict[str, type[Query | Header]] = {"query": Query, "headers": Header}
 
@@ -43,25 +43,34 @@ _DESCRIPTIONS = {200: "OK", 201: "Created", 202: "Accepted", 204: "No Content"}
 _EMPTY = ("202", "204")
 """The statuses of answers without a body."""
 
-_MESSAGE_TAG = {"Messages": "What is sent to webhooks."}
+_MESSAGE_TAG = {"Messages": "The messages that webhooks receive."}
 _MESSAGE_HEADERS = {
-    "webhook-id": ("The event's id. It may come more than once: drop what you have seen.", {"format": "uuid"}),
-    "webhook-timestamp": ("When it was sent, in Unix time. Refuse what is more than five minutes off.", {}),
+    "webhook-id": (
+        "The event's id. An event may be delivered more than once: drop ids that you have processed.",
+        {"format": "uuid"},
+    ),
+    "webhook-timestamp": (
+        "When the message was sent, in Unix time. Refuse a message that is more than five minutes off.",
+        {},
+    ),
     "webhook-signature": (
         (
-            "By Standard Webhooks: signatures with spaces between, one for each secret that is good. `v1,` and the "
+            "Signatures as in Standard Webhooks, separated by spaces, one for each valid secret: `v1,` and the "
             "base64 of the HMAC-SHA256 of id, timestamp and body, joined by dots."
         ),
         {},
     ),
 }
 _MESSAGE_RESPONSES = {
-    "2XX": {"description": "It was taken."},
-    "410": {"description": "Nothing is to be sent there any more: the webhook is disabled."},
-    "default": {"description": "It is tried again, ten times in a day, then parked. Redirects are not followed."},
+    "2XX": {"description": "The event was delivered."},
+    "410": {"description": "The endpoint is gone. The webhook is disabled, and no more events are sent to it."},
+    "default": {
+        "description": "The delivery failed. After ten attempts in about a day the event is parked. Redirects are not "
+        "followed."
+    },
 }
 _POWERTOOLS_OWN = ("HTTPValidationError", "ResponseValidationError", "ValidationError")
-"""What Powertools' own validation would answer with."""
+"""Response schemas of Powertools' own validation, which is not used."""
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -228,7 +237,7 @@ def _message(event_type: str) -> dict[str, Any]:
     return {
         "operationId": event_type,
         "summary": f"An order is {event_types()[event_type]}",
-        "description": "Sent to each webhook that wants this type; those of one order in their order.",
+        "description": "Sent to each webhook that selects this type. The events of one order are sent in sequence.",
         "tags": [*_MESSAGE_TAG],
         "security": [],
         "parameters": [

@@ -96,8 +96,8 @@ class SortedListQuery(StrictQuery):
 
     sortable: ClassVar[Iterable[str]] = ()
 
-    page: WholeNumber = Field(1, ge=1, le=LARGEST_NUMBER, description="The page to start from; the first is 1.")
-    per_page: WholeNumber = Field(25, ge=1, le=500, description="How many to return on a page.")
+    page: WholeNumber = Field(1, ge=1, le=LARGEST_NUMBER, description="The page to return; the first is 1.")
+    per_page: WholeNumber = Field(25, ge=1, le=500, description="The number of items on a page.")
     ids: (
         Annotated[
             frozenset[int],
@@ -105,7 +105,7 @@ class SortedListQuery(StrictQuery):
             WithJsonSchema({"type": "string", "pattern": "^[0-9]+(,[0-9]+)*$"}),
         ]
         | None
-    ) = Field(None, description="Only those with these ids: up to 500 of them, with commas between.")
+    ) = Field(None, description="Return only items with these ids: up to 500, separated by commas.")
     sort_by: Annotated[
         tuple[SortKey, ...],
         BeforeValidator(_order),
@@ -113,8 +113,8 @@ class SortedListQuery(StrictQuery):
     ] = Field(
         "id:asc",
         validate_default=True,
-        description="Fields to sort by, with commas between, each with `:asc` (the default) or `:desc`; `id:asc` by "
-        "default. What has no value comes first, or last where descending. Ties are settled by the id.",
+        description="Fields to sort by, separated by commas, each with `:asc` (the default) or `:desc`; `id:asc` by "
+        "default. Missing values come first, or last if descending. Ties are broken by id.",
     )
 
     @field_validator("sort_by")
@@ -136,7 +136,7 @@ class OrderQuery(SortedListQuery):
     sortable: ClassVar[Iterable[str]] = deal_orders.SORTABLE
 
     deal_id: Annotated[WholeNumber, Field(ge=1, le=LARGEST_SAFE_NUMBER)] | None = Field(
-        None, description="Only the order of this deal."
+        None, description="Return only the order of this deal."
     )
 
 
@@ -220,7 +220,7 @@ Currency = Annotated[
     WithJsonSchema({"type": "string", "pattern": "^[A-Z]{3}$", "description": "ISO 4217, three capital letters."}),
 ]
 LongText = Annotated[str, Field(max_length=10_000)]
-Ignored = Annotated[Any, Field(description="Read only: taken, because clients send back what they read, and ignored.")]
+Ignored = Annotated[Any, Field(description="Read-only. Accepted and ignored, as clients send back what they read.")]
 
 
 class Attributes(BaseModel):
@@ -237,19 +237,19 @@ class NewDealOrder(Attributes):
     """An order to be created."""
 
     deal_id: Annotated[Whole, Field(ge=1, le=LARGEST_SAFE_NUMBER)] = Field(
-        description="The deal that the order is for; it can have one."
+        description="The deal of the order. A deal can have only one order."
     )
     discount: Annotated[Percent, Field(ge=0, le=100)] = Field(
-        Decimal(0), description="Percent on the whole order, 0 to 100."
+        Decimal(0), description="The discount on the whole order in percent, 0 to 100."
     )
 
 
 class OrderChanges(Attributes):
-    """What to change of an order."""
+    """Changes to an order."""
 
     deal_id: Ignored = None
     discount: Annotated[Percent, Field(ge=0, le=100)] | None = Field(
-        None, description="Percent on the whole order, 0 to 100."
+        None, description="The discount on the whole order in percent, 0 to 100."
     )
 
     @field_validator("discount", mode="before")
@@ -259,14 +259,15 @@ class OrderChanges(Attributes):
 
 
 class NewLineItem(Attributes):
-    """A line item to be added. `value` is what comes of price and variation, and is ignored."""
+    """A line item to be added. `value` is computed from price and variation, so it is ignored here."""
 
     product_id: Annotated[Whole, Field(ge=1)] = Field(description="An active product of the account.")
     currency: Annotated[Currency, BeforeValidator(_not_null)] = Field(
-        description="One of the product's prices, which is copied."
+        description="The currency of one of the product's prices. The price is copied."
     )
     variation: Annotated[Number, Field(ge=-100, le=1_000_000)] = Field(
-        Decimal(0), description="Percent on the price, negative to take off; within the product's limits."
+        Decimal(0),
+        description="A markup on the price in percent, or a discount if negative, within the product's limits.",
     )
     quantity: Annotated[Whole, Field(ge=1, le=LARGEST_NUMBER)] = 1
     value: Ignored = None
@@ -277,7 +278,7 @@ class NewLineItem(Attributes):
 
 
 class NewPrice(BaseModel):
-    """What a product costs in a currency."""
+    """A price of a product in one currency."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -300,17 +301,17 @@ class ProductAttributes(Attributes):
     description: LongText | None = None
     sku: Annotated[Text, Field(max_length=255)] | None = None
     active: Annotated[bool, BeforeValidator(_not_null)] = Field(
-        default=True, description="Whether line items can be made of it."
+        default=True, description="Whether line items can be added for the product."
     )
     max_discount: Annotated[Percent, Field(ge=0, le=100)] | None = Field(
-        None, description="How many percent a line item may take off its price at most; null for no limit."
+        None, description="The largest discount of a line item, in percent; null for no limit."
     )
     max_markup: Annotated[Percent, Field(ge=0)] | None = Field(
-        None, description="How many percent a line item may add to its price at most; null for no limit."
+        None, description="The largest markup of a line item, in percent; null for no limit."
     )
     cost: Annotated[Number, Field(ge=0)] | None = None
     cost_currency: Currency | None = None
-    prices: Prices = Field(default_factory=list, description="One for a currency; replaced as a whole.")
+    prices: Prices = Field(default_factory=list, description="One price per currency; a change replaces all prices.")
 
     def given(self) -> dict[str, Any]:
         """Return the attributes that were sent, in the domain's terms."""
@@ -328,7 +329,7 @@ class NewProductAttributes(ProductAttributes):
 
 
 class ProductChanges(ProductAttributes):
-    """What to change of a product; what is not sent stays as it is."""
+    """Changes to a product. Attributes that are not sent stay the same."""
 
     name: Annotated[Name, Field(max_length=1_000)] = ""
 
@@ -346,13 +347,13 @@ class Envelope(BaseModel, Generic[T]):
 
 
 class Meta(TypedDict):
-    """What kind of thing it is."""
+    """The type of the object."""
 
     type: Literal["order", "line_item", "product"]
 
 
 class OrderData(TypedDict):
-    """An order; `discount` is percent, the times are UTC."""
+    """An order; `discount` is a percentage, times are UTC."""
 
     id: int
     deal_id: int
@@ -362,7 +363,7 @@ class OrderData(TypedDict):
 
 
 class LineItemData(TypedDict):
-    """A line item, with what its product was when it was added; decimals are text."""
+    """A line item, with a copy of its product's data from when it was added. Decimals are strings."""
 
     id: int
     name: str
@@ -378,14 +379,14 @@ class LineItemData(TypedDict):
 
 
 class ShownPrice(TypedDict):
-    """What a product costs in a currency; the amount is text."""
+    """A price of a product in one currency; the amount is a string."""
 
     amount: str
     currency: str
 
 
 class ProductData(TypedDict):
-    """A product; its limits are percent, its cost and amounts are text, its prices stand by currency."""
+    """A product. Limits are percentages, cost and amounts are strings, and prices are sorted by currency."""
 
     id: int
     name: str
@@ -423,7 +424,7 @@ class OneProduct(TypedDict):
 
 
 class Links(TypedDict, total=False):
-    """Absolute links to this page and its neighbours; one that leads nowhere is absent."""
+    """Absolute links to this page and others. A link to a page that does not exist is absent."""
 
     self: str
     first_page: str
@@ -432,7 +433,7 @@ class Links(TypedDict, total=False):
 
 
 class CollectionMeta(TypedDict):
-    """How many things are on this page, and where others are."""
+    """The number of items on this page, and links to other pages."""
 
     type: Literal["collection"]
     count: int
@@ -626,12 +627,11 @@ class _Deals:
     content_type = "application/json; charset=utf-8"
     errors = ERRORS
     document = ContractDocument(
-        "**Deal orders**, `/v2`: the orders of a CRM's deals, their line items, and the products that these are made "
-        "of.",
+        "**Deal orders**, `/v2`: the orders of a CRM's deals, their line items, and the products of the line items.",
         {
-            "Deal orders": "Orders of a CRM account, one for a deal.",
-            "Deal line items": "What is ordered, and for how much.",
-            "Deal products": "What line items are made of.",
+            "Deal orders": "Orders of a CRM account, at most one for each deal.",
+            "Deal line items": "The products of an order, with quantities and prices.",
+            "Deal products": "The products that line items refer to.",
         },
     )
     body = staticmethod(read_exact_body)

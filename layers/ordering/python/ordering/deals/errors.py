@@ -13,20 +13,20 @@ from ordering.web.http import ContentTooLarge, MethodNotAllowed, NoSuchPath, Not
 
 
 class ErrorLinks(TypedDict):
-    """Where more is said of an error: an identifier, not an address."""
+    """An identifier of the kind of error; it is not an address."""
 
     more_info: str
 
 
 class ErrorMeta(TypedDict):
-    """What kind of thing it is."""
+    """The type of the object."""
 
     type: Literal["error"]
     links: ErrorLinks
 
 
 class ErrorData(TypedDict, total=False):
-    """One error; `resource` and `field`, a JSON pointer, only where an attribute of a resource is at fault."""
+    """One error. `resource` and `field` (a JSON Pointer) are present only if an attribute is invalid."""
 
     resource: Literal["order", "line_item", "product"]
     field: str
@@ -52,7 +52,7 @@ class ErrorsMeta(TypedDict):
 
 
 class Errors(TypedDict):
-    """All that is wrong with a request."""
+    """All errors of a request."""
 
     errors: list[OneError]
     meta: ErrorsMeta

@@ -74,7 +74,7 @@ _Filled = BeforeValidator(_filled)
 
 
 class Participant(BaseModel):
-    """Whom the certificates are for."""
+    """The person who gets the certificates."""
 
     email: Annotated[EmailAddress, _Filled]
     name: Annotated[Text, Field(max_length=250), _Filled]
@@ -90,7 +90,7 @@ def _number_or_text(value: object) -> object:
 
 
 class OrderedCard(BaseModel):
-    """One thing to order."""
+    """One card to order."""
 
     id: Annotated[
         int,
@@ -98,7 +98,7 @@ class OrderedCard(BaseModel):
         BeforeValidator(_number_or_text),
         _Filled,
         WithJsonSchema({"anyOf": [{"type": "integer"}, {"type": "string"}]}),
-    ] = Field(description="A card that the company can order: a number, or a text that is one.")
+    ] = Field(description="The id of a card in the company's catalogue: a number or a numeric string.")
     quantity: Annotated[int, Field(ge=1, le=1_000), _Filled]
     faceValue: Annotated[str, Field(max_length=250), _Filled] = Field(
         description='The name of one of the card\'s face values, for instance "100 ₽".'
@@ -106,12 +106,12 @@ class OrderedCard(BaseModel):
 
 
 class NewEcardOrder(BaseModel):
-    """An order to be created. The same order again changes nothing and gets the order as it is now."""
+    """An order to be created. A retry with the same body changes nothing and returns the order in its current state."""
 
     model_config = ConfigDict(extra="ignore")
 
     orderId: Annotated[Uuid, _Filled] = Field(
-        description="The order's id, made by the client, in any case: what the order is known by."
+        description="The order's id: a UUID that the client generates, in upper or lower case."
     )
     participant: Annotated[Participant, _Filled]
     ecards: Annotated[list[OrderedCard], Field(min_length=1, max_length=100), _Filled]
@@ -138,7 +138,7 @@ Amount = Annotated[Decimal, WithJsonSchema({"type": "number"})]
 
 
 class ListedEcardOrder(TypedDict):
-    """An order as a list shows it; `createdDate` is UTC, with microseconds, without a zone."""
+    """An order as a list shows it; `createdDate` is UTC, with microseconds, without a time zone."""
 
     id: Uuid
     number: int
@@ -158,7 +158,7 @@ class EcardOrderList(TypedDict):
 
 
 class ShownParticipant(TypedDict):
-    """Whom the certificates are for."""
+    """The person who gets the certificates."""
 
     email: str
     name: str
@@ -166,7 +166,7 @@ class ShownParticipant(TypedDict):
 
 
 class ShownCard(TypedDict):
-    """One thing that was ordered; `price` is that of one, when it was ordered."""
+    """One card of an order; `price` is the unit price at the time of the order."""
 
     id: int
     quantity: int
@@ -175,14 +175,14 @@ class ShownCard(TypedDict):
 
 
 class Moment(TypedDict):
-    """When an order came to a status."""
+    """The time at which an order got a status."""
 
     status: EcardOrderStatus
     at: str
 
 
 class EcardOrderDetails(ListedEcardOrder):
-    """An order with everything that is known of it."""
+    """An order with all its details."""
 
     participant: ShownParticipant
     ecards: list[ShownCard]
@@ -190,13 +190,13 @@ class EcardOrderDetails(ListedEcardOrder):
 
 
 class OrderStatus(TypedDict):
-    """How far an order has come."""
+    """The status of an order."""
 
     status: EcardOrderStatus
 
 
 class ShownFaceValue(TypedDict):
-    """A value that a card is sold with, and what that costs: not always what it says."""
+    """A face value of a card, and its price, which may differ from the face value."""
 
     name: str
     price: Amount
@@ -213,7 +213,7 @@ class ShownEcard(TypedDict):
 
 
 class ShownBalance(TypedDict):
-    """What the company has left to order for: a decimal, as text."""
+    """The company's balance: a decimal, as a string."""
 
     balance: str
 
@@ -321,9 +321,9 @@ class _Ecards:
         "**E-card orders**, `/v1`: a company's gift cards for participants of its programmes, paid from a balance. Its "
         "tokens come from `/connect/token`.",
         {
-            "E-cards": "What a company can order.",
-            "E-card orders": "Orders of a company.",
-            "Balance": "What a company has left to order for.",
+            "E-cards": "The cards that a company can order.",
+            "E-card orders": "A company's orders of e-cards.",
+            "Balance": "A company's balance, which pays for its orders.",
         },
     )
     body = staticmethod(read_body)

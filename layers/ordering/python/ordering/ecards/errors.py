@@ -10,7 +10,7 @@ from ordering.web.http import ContentTooLarge, MethodNotAllowed, NoSuchPath, Uns
 
 
 class InvalidRequest(TypedDict):
-    """An error. `errors` has the faults of a request by where they are, and is empty for all other errors."""
+    """An error. With 400, `errors` lists the request's errors by field; otherwise it is empty."""
 
     message: str
     status: int

@@ -39,7 +39,7 @@ class Credentials(TypedDict):
 
 
 class Token(TypedDict):
-    """A token, for how many seconds it is good, and what it covers."""
+    """A token, its lifetime in seconds, and its grants."""
 
     access_token: str
     expires_in: int
@@ -48,7 +48,7 @@ class Token(TypedDict):
 
 
 class KeySet(TypedDict):
-    """The public keys that tokens are verified by (RFC 7517), all that are live."""
+    """The public keys that verify all valid tokens (RFC 7517)."""
 
     keys: list[dict[str, Any]]
 
@@ -161,7 +161,10 @@ _FORM: Mapping[str, Any] = {
             "grant_type": {"type": "string", "const": "client_credentials"},
             "client_id": {"type": "string"},
             "client_secret": {"type": "string"},
-            "scope": {"type": "string", "description": "The grants to cover, with spaces between; by default all."},
+            "scope": {
+                "type": "string",
+                "description": "The grants that the token is for, separated by spaces; by default all of the client's.",
+            },
         },
     }
 }
@@ -177,9 +180,9 @@ class _Oauth:
     content_type = "application/json"
     errors = ERRORS
     document = ContractDocument(
-        "**Tokens**, `/connect/token`: a client's id and secret get a token for every contract that the client is "
-        "granted.",
-        {"Tokens": "Tokens, and the keys that verify them."},
+        "**Tokens**, `/connect/token`: exchange a client's id and secret for an access token. It is valid in every API "
+        "that the client has a grant for.",
+        {"Tokens": "Access tokens, and the keys that verify them."},
         security={},
         bodies={"issue_token": _TOKEN_REQUEST},
     )

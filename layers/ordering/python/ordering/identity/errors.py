@@ -24,7 +24,7 @@ class Refused(OrderingError):
 
 
 class OauthError(TypedDict):
-    """Why there is no token (RFC 6749, 5.2)."""
+    """The reason why no token was issued (RFC 6749, 5.2)."""
 
     error: str
     error_description: str

@@ -71,8 +71,8 @@ class UnitQuery(BaseModel):
     business_unit_id: Uuid | None = Field(
         None,
         alias="businessUnitId",
-        description="The id of the business unit to query against. May be left out only if the token covers exactly "
-        "one. A unit that the token does not cover is answered with 404, whether it exists or not.",
+        description="The id of the business unit to query against. Required unless the token covers exactly one. The "
+        "response is 404 if the token does not cover the unit, whether the unit exists or not.",
     )
 
 
@@ -108,8 +108,8 @@ class CreateHeaders(BaseModel):
         None,
         alias="Idempotency-Key",
         description="A key of your choice, 1 to 255 printable ASCII characters. The same key with the same body gets "
-        "the first answer again, with `Idempotent-Replayed: true`; with another body it gets 422. Kept for at least "
-        "24 hours.",
+        "the first response again, with `Idempotent-Replayed: true`. The same key with another body gets 422. Keys are "
+        "kept for at least 24 hours.",
     )
 
 
@@ -124,7 +124,7 @@ def _http_address(text: str) -> str:
 
 
 class NewOrderItem(BaseModel):
-    """One thing to order. Optional fields may be left out or null."""
+    """One item to order. Optional fields may be left out or null."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -132,17 +132,17 @@ class NewOrderItem(BaseModel):
     quantity: int = Field(ge=1, le=10_000, description="Number of seats.")
     sourceReference: Annotated[Text, Field(max_length=255)] | None = Field(None, description="Your own reference.")
     feedbackLinkUri: Annotated[Text, Field(max_length=2_048), AfterValidator(_http_address)] | None = Field(
-        None, description="Where learners can leave feedback: an http or https address."
+        None, description="Where learners can leave feedback: an http or https URL."
     )
     feedbackLinkText: Annotated[Text, Field(max_length=255)] | None = Field(
-        None, description="What the feedback link says."
+        None, description="The text of the feedback link."
     )
     enableFeedbackLink: bool | None = Field(None, description="Whether learners see the link; default false.")
     achievementCode: Annotated[Text, Field(max_length=255)] | None = None
 
 
 class NewOrder(BaseModel):
-    """An order to be created. JSON types are strict, and a field that is not named here is an error."""
+    """An order to be created. JSON types are strict, and an unknown field is an error."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -192,13 +192,13 @@ class NewOrder(BaseModel):
 
 
 class NextLink(TypedDict, total=False):
-    """A relative link to the next page, with the query that was sent; absent on the last page."""
+    """A relative link to the next page, with the same query; absent on the last page."""
 
     next: str
 
 
 class PageInfo(TypedDict):
-    """Where a page lies in its list."""
+    """The position of a page in its list."""
 
     pageCount: int
     totalItemCount: int
@@ -223,7 +223,7 @@ class Product(TypedDict):
 
 
 class ProductList(TypedDict):
-    """A page of products, by code, then name."""
+    """A page of products, sorted by code, then name."""
 
     items: list[Product]
     _pageInfo: PageInfo
@@ -231,14 +231,14 @@ class ProductList(TypedDict):
 
 
 class Price(TypedDict):
-    """What one seat costs; `value` is a JSON number with its four decimals kept."""
+    """The price of one seat; `value` is a JSON number with exactly four decimals."""
 
     currency: str
     value: Annotated[Decimal, WithJsonSchema({"type": "number"})]
 
 
 class FeatureSet(TypedDict):
-    """What can be ordered of a product."""
+    """A variant of a product that can be ordered, with its prices."""
 
     id: Uuid
     productId: Uuid
@@ -250,7 +250,7 @@ class FeatureSet(TypedDict):
 
 
 class FeatureSetList(TypedDict):
-    """A page of feature sets, by name."""
+    """A page of feature sets, sorted by name."""
 
     items: list[FeatureSet]
     _pageInfo: PageInfo
@@ -284,7 +284,7 @@ OrderStatus = Literal["New", "Completed", "Cancelled"]
 
 
 class ListedOrder(TypedDict):
-    """An order as a list shows it; `created` is UTC, in milliseconds, without a zone."""
+    """An order as a list shows it; `created` is UTC, in milliseconds, without a time zone."""
 
     id: int
     businessUnitId: Uuid
@@ -305,7 +305,7 @@ class ListedOrder(TypedDict):
 
 
 class OrderList(TypedDict):
-    """A page of orders, oldest first, so that a page already read does not change when orders are added."""
+    """A page of orders, oldest first. A page that was read does not change when orders are added."""
 
     items: list[ListedOrder]
     _pageInfo: PageInfo
@@ -313,7 +313,7 @@ class OrderList(TypedDict):
 
 
 class Order(TypedDict):
-    """One order; `created` is UTC, in milliseconds, without a zone."""
+    """One order; `created` is UTC, in milliseconds, without a time zone."""
 
     id: int
     businessUnitId: Uuid
@@ -330,7 +330,7 @@ class Order(TypedDict):
 
 
 class CreatedOrder(TypedDict):
-    """An order as its create is answered; `created` is UTC, with seven decimals and a Z."""
+    """An order in the response to its creation; `created` is UTC, with seven decimals and a Z."""
 
     id: int
     businessUnitId: Uuid
@@ -350,7 +350,7 @@ class CreatedOrder(TypedDict):
 
 
 class OrderItem(TypedDict):
-    """One thing that was ordered; `id` counts from 1 within the order."""
+    """One item of an order; `id` counts from 1 within the order."""
 
     orderId: int
     id: int
@@ -362,7 +362,7 @@ class OrderItem(TypedDict):
 
 
 class OrderItemList(TypedDict):
-    """A page of an order's items, by number."""
+    """A page of an order's items, sorted by id."""
 
     items: list[OrderItem]
     _pageInfo: PageInfo
@@ -379,7 +379,7 @@ class AccessKey(TypedDict):
 
 
 class AccessKeyList(TypedDict):
-    """A page of an order's access keys, by item and seat."""
+    """A page of an order's access keys, sorted by item and seat."""
 
     items: list[AccessKey]
     _pageInfo: PageInfo
@@ -597,16 +597,16 @@ class _Training:
         "**Training orders**, `/api/v2`: order course access for your own customers. Find products and their feature "
         "sets, order seats, read the orders back, and get an access key for each seat once the order is `Completed`.",
         {
-            "Products": "What can be ordered.",
-            "Feature sets": "What can be ordered of a product, and for how much.",
+            "Products": "The products of a business unit's catalogue.",
+            "Feature sets": "The variants of a product that can be ordered, with prices.",
             "Orders": "Training orders of a business unit.",
-            "Order items": "What was ordered.",
-            "Access keys": "One for each seat that was ordered.",
+            "Order items": "The items of a training order.",
+            "Access keys": "The access keys of an order, one for each seat.",
         },
         created={
             "Location": LOCATION,
             "Idempotent-Replayed": {
-                "description": "`true` where the same key got this very answer before.",
+                "description": "`true` if this is the stored response to an earlier request with the same key.",
                 "schema": {"type": "string", "const": "true"},
             },
         },

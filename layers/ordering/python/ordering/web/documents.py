@@ -10,13 +10,13 @@ BEARER = {
     "bearer": {
         "type": "http",
         "scheme": "bearer",
-        "description": "Contact our support to receive a token: a JWT, or 64 hexadecimal characters that stand for "
-        "one. It has many privileges, so keep it safe.",
+        "description": "Contact our support to receive a token: a JWT, or a reference token of 64 hexadecimal "
+        "characters. It has many privileges, so keep it safe.",
     }
 }
 """The security scheme of every contract that partners call with a token."""
 
-LOCATION = {"description": "A relative link to it.", "schema": {"type": "string"}, "required": True}
+LOCATION = {"description": "A relative link to the new resource.", "schema": {"type": "string"}, "required": True}
 """The `Location` of what was created, for documents."""
 
 

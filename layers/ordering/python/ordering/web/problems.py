@@ -35,7 +35,7 @@ TITLES = {
 
 
 class ProblemFault(TypedDict, total=False):
-    """One fault of a request: where it is, by pointer into the body or by parameter, and what it is."""
+    """One error of a request: its place, as a JSON Pointer or a parameter's name, and its description."""
 
     pointer: str
     parameter: str
@@ -44,7 +44,7 @@ class ProblemFault(TypedDict, total=False):
 
 
 class Problem(TypedDict):
-    """An error, as RFC 9457 has it; `errors` lists every fault of a request that is answered with 400."""
+    """A problem document (RFC 9457). With 400, `errors` lists every error of the request."""
 
     type: str
     title: str

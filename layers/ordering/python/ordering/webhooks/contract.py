@@ -43,7 +43,7 @@ NAME = "webhooks"
 class ParkedQuery(NoQuery):
     """Which part of the list is asked for."""
 
-    after: Uuid | None = Field(None, alias="_after", description="Only events behind that one, by their ids.")
+    after: Uuid | None = Field(None, alias="_after", description="Return only events with ids after this one.")
     page_size: WholeNumber = Field(100, alias="_pageSize", ge=1, le=500, description="The number of events to get.")
 
 
@@ -55,11 +55,8 @@ Url = Annotated[
 EventType = Annotated[str, Field(max_length=100), WithJsonSchema({"type": "string", "enum": sorted(event_types())})]
 Types = Annotated[list[EventType], Field(max_length=100)]
 
-_OF_URL = (
-    "Where events are sent: an https address on port 443, whose host has public addresses only, without user and "
-    "fragment."
-)
-_OF_TYPES = "The types of events to send; none stands for all, also those that there will be."
+_OF_URL = "The URL that receives events: https, port 443, a host with public addresses only, no user and no fragment."
+_OF_TYPES = "The event types to send. An empty list selects all types, future ones included."
 
 
 class NewWebhook(BaseModel):
@@ -72,7 +69,7 @@ class NewWebhook(BaseModel):
 
 
 class WebhookChanges(BaseModel):
-    """What to change of a webhook; what is not sent stays as it is."""
+    """Changes to a webhook. Fields that are not sent stay the same."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -88,13 +85,13 @@ class WebhookChanges(BaseModel):
 
 
 class NextPartLink(TypedDict, total=False):
-    """A relative link to what follows; absent where nothing does."""
+    """A relative link to the next part of the list; absent in the last part."""
 
     next: str
 
 
 class ShownWebhook(TypedDict):
-    """A webhook; while it is not `enabled`, nothing is sent to it, and `disabledReason` says why."""
+    """A webhook. While `enabled` is false, no events are sent to it, and `disabledReason` gives the reason."""
 
     id: str
     url: str
@@ -106,7 +103,7 @@ class ShownWebhook(TypedDict):
 
 
 class WebhookWithSecret(ShownWebhook):
-    """A webhook with the secret that verifies what is sent to it, which is shown this once."""
+    """A webhook with the secret that verifies its messages. No other response shows the secret."""
 
     secret: Annotated[str, WithJsonSchema({"type": "string", "pattern": "^whsec_[A-Za-z0-9+/]+=*$"})]
 
@@ -118,7 +115,7 @@ class WebhookList(TypedDict):
 
 
 class ParkedEvent(TypedDict):
-    """An event that a webhook did not take, after the last try; `sequence` is its place in the order's history."""
+    """An event that could not be delivered after the last retry; `sequence` is its position in the order's history."""
 
     eventId: Uuid
     type: str
@@ -129,7 +126,7 @@ class ParkedEvent(TypedDict):
 
 
 class ParkedEventList(TypedDict):
-    """Events that a webhook did not take, by their ids."""
+    """Events that could not be delivered, sorted by id."""
 
     items: list[ParkedEvent]
     _links: NextPartLink
@@ -222,8 +219,8 @@ class _Webhooks:
     content_type = "application/json"
     errors = ERRORS
     document = ContractDocument(
-        "**Webhooks**, `/webhooks`: what happens to training and e-card orders, sent to addresses of yours.",
-        {"Webhooks": "Where events are sent, and what was not taken there."},
+        "**Webhooks**, `/webhooks`: URLs of yours that receive the events of your training and e-card orders.",
+        {"Webhooks": "URLs that receive events, and the events that could not be delivered."},
         created={"Location": LOCATION},
     )
     body = staticmethod(read_body)
