@@ -78,7 +78,7 @@ class Services:
 
     def of(self, build: Callable[[Connections], Any]) -> Any:
         """Return the services that an app is built with."""
-        return self._built[build]
+        return self._built.setdefault(build, build(self.connections))
 
     @cached_property
     def _built(self) -> dict[Callable[[Connections], Any], Any]:

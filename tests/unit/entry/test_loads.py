@@ -69,12 +69,17 @@ CONNECTED_AT_ONCE = {
 def modules_of(function: str, **more: str) -> set[str]:
     """Import a function's module as Lambda does, from its folder and the layer, and return all loaded modules."""
     code = "import json, sys; sys.path[:0] = sys.argv[1:]; import app; print(json.dumps(sorted(sys.modules)))"
+    return set(json.loads(output_of(function, code, **more)))
+
+
+def output_of(function: str, code: str, **more: str) -> str:
+    """Run code with the paths of a function and the layer as arguments, and more variables; returns its output."""
     paths = [str(ROOT / "functions" / function), str(ROOT / "layers" / "ordering" / "python")]
     done = subprocess.run(
         [sys.executable, "-c", code, *paths], env={**environment(), **more}, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    return set(json.loads(done.stdout))
+    return done.stdout
 
 
 @cache
@@ -128,3 +133,14 @@ def test_contexts_apart() -> None:
         context = function.split("/")[0]
         if context in CONTEXTS:
             assert ours & CONTEXTS == {context}
+
+
+@pytest.mark.parametrize("function", LOADS)
+def test_lines_of_calls_are_logged(function: str) -> None:
+    """Every function logs at INFO, so that no request and no delivery goes unseen."""
+    code = (
+        "import logging, sys; sys.path[:0] = sys.argv[1:]; import app; "
+        "print(logging.getLogger('ordering').isEnabledFor(logging.INFO))"
+    )
+
+    assert output_of(function, code) == "True\n"

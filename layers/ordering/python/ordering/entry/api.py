@@ -43,7 +43,6 @@ from ordering.web.http import (
 )
 
 _log = logging.getLogger("ordering")
-_log.setLevel(logging.INFO)
 
 _REFUSALS: Mapping[str, Callable[[], OrderingError]] = {
     "switched-off": partial(

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import os
 
 from ordering.aws.connections import Connections
 from ordering.aws.dynamodb import connect_tables
 from ordering.aws.kms import connect_kms
+
+# Lambda logs warnings only, unless a logger says otherwise.
+logging.getLogger("ordering").setLevel(logging.INFO)
 
 
 def connect() -> Connections:

@@ -26,7 +26,6 @@ from ordering.identity.tokens import Claims, TokenRefused, Verifier
 from ordering.principal import Principal
 
 _log = logging.getLogger("ordering")
-_log.setLevel(logging.INFO)
 
 
 Effect = Literal["Allow", "Deny"]
