@@ -1,13 +1,13 @@
-"""What can be refused, told without HTTP; each contract puts it into its own words.
+"""Errors that callers can cause, without HTTP; each contract converts them to its own responses.
 
 OrderingError
-├── Invalid           the request breaks rules; all of them are listed
-├── Unauthorized      nobody that is known calls
+├── Invalid           the request breaks rules; all faults are listed
+├── Unauthorized      the caller could not be authenticated
 ├── Forbidden         the caller may not do this, whatever the request says
-├── TooManyRequests   the caller's requests come faster than they may
-├── NotFound          there is no such thing, or it is another partner's
-├── Conflict          what is asked for does not go with the state that things are in
-├── KeyReused         an idempotency key came again with another request
+├── TooManyRequests   the caller exceeds its rate of requests
+├── NotFound          the resource does not exist, or belongs to another partner
+├── Conflict          the request conflicts with the present state of the resource
+├── KeyReused         an idempotency key was sent with a request other than its first one
 └── Unavailable       the data could not be reached before the deadline
 """
 

@@ -1,7 +1,7 @@
-"""Deal orders, `/v2`: the contract's shapes in and out, its own rules, and its errors.
+"""Deal orders, `/v2`: the models of requests and responses, and how they map to the domain.
 
-The shapes are those of the published reference and of the API's official clients. Where both are silent, the rule is
-this API's own and is stated at the model, in the OpenAPI document and so in the reference page.
+The shapes are those of the published reference and of the API's official clients. A rule that neither
+states is this API's own; the description of its field or operation documents it.
 """
 
 from __future__ import annotations
@@ -53,12 +53,12 @@ from ordering.web.problems import MOST_FAULTS, TYPES, pointer
 NAME = "deals"
 
 MOST_IDS = 500
-"""Ids that one list can be asked for: as many as a page holds."""
+"""The most ids that one list request can name: as many as the largest page."""
 
 T = TypeVar("T")
 
 
-# What comes in: the query.
+# Requests: query parameters.
 
 
 class StrictQuery(NoQuery):
@@ -77,7 +77,7 @@ def _ids(text: object) -> object:
 
 
 def _order(text: object) -> object:
-    """Read `field[:asc|:desc]`, with commas between several."""
+    """Parse `field[:asc|:desc]`, separated by commas."""
     if not isinstance(text, str):
         return text
     found = [_BY.fullmatch(part) for part in text.split(",")]
@@ -92,7 +92,7 @@ _BY = re.compile(r"([a-z_]+)(:asc|:desc)?")
 
 
 class SortedListQuery(StrictQuery):
-    """Which part of a list is asked for, in which order."""
+    """The page and the order of a list."""
 
     sortable: ClassVar[Iterable[str]] = ()
 
@@ -126,12 +126,12 @@ class SortedListQuery(StrictQuery):
 
     @property
     def wanted(self) -> ListRequest:
-        """The part of the list, in the domain's terms."""
+        """The requested part of the list, for the domain."""
         return ListRequest((self.page - 1) * self.per_page, self.per_page, self.sort_by, self.ids)
 
 
 class OrderQuery(SortedListQuery):
-    """Which orders are asked for."""
+    """Query parameters of a list of orders."""
 
     sortable: ClassVar[Iterable[str]] = deal_orders.SORTABLE
 
@@ -141,18 +141,18 @@ class OrderQuery(SortedListQuery):
 
 
 class LineItemQuery(SortedListQuery):
-    """Which line items of an order are asked for."""
+    """Query parameters of a list of line items."""
 
     sortable: ClassVar[Iterable[str]] = deal_orders.SORTABLE_LINES
 
 
 class ProductQuery(SortedListQuery):
-    """Which products are asked for."""
+    """Query parameters of a list of products."""
 
     sortable: ClassVar[Iterable[str]] = deal_products.SORTABLE
 
 
-# What comes in: the body. Numbers may be sent as text, as the reference does.
+# Requests: bodies. Numbers may be numeric strings, as in the reference.
 
 
 def _not_null(value: object) -> object:
@@ -162,7 +162,7 @@ def _not_null(value: object) -> object:
 
 
 def _number(value: object) -> object:
-    """Take a number, or a text that is one; never a truth value, never more digits than money has."""
+    """Accept a number or a numeric string, but no boolean, and at most as many digits as money has."""
     if isinstance(value, str) and _DECIMAL.fullmatch(value):
         value = Decimal(value)
     if isinstance(value, bool) or not isinstance(value, (int, Decimal)):
@@ -203,7 +203,7 @@ def _currency(text: str) -> str:
 
 
 def _plain(number: Decimal) -> Decimal:
-    """Drop zeros that say nothing: 50.0 is 50."""
+    """Drop trailing zeros: 50.0 becomes 50."""
     return Decimal(f"{number.normalize():f}")
 
 
@@ -224,7 +224,7 @@ Ignored = Annotated[Any, Field(description="Read-only. Accepted and ignored, as 
 
 
 class Attributes(BaseModel):
-    """Attributes of a resource. An unknown one is an error, one that is only read is ignored."""
+    """Attributes of a resource. An unknown attribute is an error, a read-only one is ignored."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -296,7 +296,7 @@ Prices = Annotated[list[NewPrice], BeforeValidator(_not_null), Field(max_length=
 
 
 class ProductAttributes(Attributes):
-    """Attributes that both a new product and a change of one may have."""
+    """Attributes that a new product and a change have in common."""
 
     description: LongText | None = None
     sku: Annotated[Text, Field(max_length=255)] | None = None
@@ -314,7 +314,7 @@ class ProductAttributes(Attributes):
     prices: Prices = Field(default_factory=list, description="One price per currency; a change replaces all prices.")
 
     def given(self) -> dict[str, Any]:
-        """Return the attributes that were sent, in the domain's terms."""
+        """Return the attributes that were sent, for the domain."""
         sent = {name: getattr(self, name) for name in self.model_fields_set & NewProduct.__dataclass_fields__.keys()}
         if "prices" in sent:
             prices = [Money(price.currency, price.amount) for price in self.prices]
@@ -335,7 +335,7 @@ class ProductChanges(ProductAttributes):
 
 
 class Envelope(BaseModel, Generic[T]):
-    """What a request's body is: the attributes, in `data`."""
+    """The envelope of a request's body: the attributes are in `data`."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -343,7 +343,7 @@ class Envelope(BaseModel, Generic[T]):
     meta: Any = Field(None, description="Ignored.")
 
 
-# What goes out.
+# Responses.
 
 
 class Meta(TypedDict):
@@ -461,14 +461,14 @@ class ProductCollection(TypedDict):
     meta: CollectionMeta
 
 
-# From one to the other.
+# Conversions.
 
 
 def id_in_path(kind: str, text: str) -> int:
     """Return an order's or a product's id from the path.
 
     Raises:
-        NotFound: It is no id at all, so nothing has it.
+        NotFound: The text is not a valid id.
     """
     if (found := canonical_number(text)) is None:
         raise NotFound(kind, text)
@@ -479,7 +479,7 @@ def line_item_id_in_path(text: str) -> int:
     """Return a line item's id from the path.
 
     Raises:
-        NotFound: It is no id at all, so nothing has it.
+        NotFound: The text is not a valid id.
     """
     if (found := canonical_number(text, LARGEST_SAFE_NUMBER)) is None:
         raise NotFound("line_item", text)
@@ -487,7 +487,7 @@ def line_item_id_in_path(text: str) -> int:
 
 
 def reader_of(call: Call) -> str:
-    """Tell whose further pages go on with the sequence of the first."""
+    """Return the user whose later pages continue the sort order of the first page."""
     return call.caller.user.id
 
 
@@ -564,10 +564,10 @@ def products(call: Call, query: ProductQuery, part: ListPart[DealProduct]) -> Pr
 
 
 def new_line(body: NewLineItem, found: DealProduct | None) -> NewLine:
-    """Say in the domain's terms what is to be added.
+    """Convert a new line item to the domain's.
 
     Raises:
-        Invalid: It cannot be made of the product.
+        Invalid: The product does not exist, is inactive, or does not allow the currency or the variation.
     """
     if found is None or not found.active:
         raise Invalid([_fault("product_id", "incorrect_value", "The account has no active product with this id.")])
@@ -615,11 +615,11 @@ def _collection(call: Call, query: SortedListQuery, part: ListPart[Any]) -> Coll
     return {"type": "collection", "count": len(part.items), "links": links}
 
 
-# What is refused.
+# The contract, and its errors.
 
 
 class _Deals:
-    """The contract as the adapter knows it."""
+    """The contract, for the adapter."""
 
     name = NAME
     query: type[BaseModel] = StrictQuery
@@ -637,7 +637,7 @@ class _Deals:
     body = staticmethod(read_exact_body)
 
     def admit(self, call: Call) -> None:
-        """Let through accounts on the Enterprise plan; where changes are disabled, only what changes nothing."""
+        """Admit accounts on the Enterprise plan; if changes are disabled, only GET and HEAD."""
         terms = call.caller.deals
         if NAME not in call.caller.grants or terms is None:
             raise Forbidden(
@@ -658,17 +658,17 @@ class _Deals:
             raise NotAcceptable("Responses are JSON. Send 'Accept: application/json'.")
 
     def unit(self, call: Call, query: Any) -> str:  # noqa: ARG002 - as every contract is asked
-        """Return the account that a call is about."""
+        """Return the account of a call."""
         return call.caller.partner
 
     def refuse(self, error: Exception, request: Request) -> Answer[Errors]:
-        """Put an error into the envelope of errors."""
+        """Convert an error to the contract's error envelope."""
         if isinstance(error, Invalid):
             return _invalid(request, error.faults)
         found = ERRORS.answer(error)
         if isinstance(error, DealTaken):
             return _resource_errors(request, found.status, [(_fault("deal_id", "", found.detail), found.code)])
-        # A partner that is switched off has a code that the clients of this contract do not know.
+        # `switched-off`, for instance, is not a code of this contract.
         code = found.code if found.code in MESSAGES else "insufficient_scope"
         return _refused(request, found.status, code, found.detail, found.headers)
 
@@ -677,7 +677,7 @@ CONTRACT = _Deals()
 
 
 def _invalid(request: Request, faults: Sequence[Fault]) -> Answer[Errors]:
-    """Tell faults of the query or a header, else those of the body as a whole, else those of its attributes."""
+    """Report faults outside the body; if there are none, the body's as a whole; else those of its attributes."""
     outside = [fault for fault in faults if fault.part != "body"]
     if outside:
         return _errors(request, 400, [_error("invalid_param", _of_parameter(fault)) for fault in outside])
@@ -721,7 +721,7 @@ def _resource_errors(request: Request, status: int, faults: Iterable[tuple[Fault
 
 
 def resource_of(path: str) -> Literal["order", "line_item", "product"]:
-    """Tell which resource a path is about."""
+    """Return the type of resource at a path."""
     match path.split("/")[2:]:
         case ["products", *_]:
             return "product"

@@ -1,4 +1,4 @@
-"""The errors of deal orders: what callers are told, and what the OpenAPI document says."""
+"""The errors of deal orders: the responses of its functions, and their descriptions in the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ MESSAGES = {
     "unauthorized": "unauthorized",
     "unknown": "attribute is unknown",
 }
-"""What a code says in a few words; `details` says what to do."""
+"""The short message of each code; `details` explains what to do."""
 
 ERRORS = ErrorTable(
     Errors,

@@ -1,7 +1,7 @@
-"""E-card orders, `/v1`: the contract's shapes in and out, its own rules, and its errors.
+"""E-card orders, `/v1`: the models of requests and responses, and how they map to the domain.
 
-The shapes are those of the published reference and of its neighbouring pages. Where they are silent, the rule is this
-API's own and is stated at the model, in the OpenAPI document and so in the reference page.
+The shapes are those of the published reference and of its neighbouring pages. A rule that they do not state is this
+API's own; the description of its field or operation documents it.
 """
 
 from __future__ import annotations
@@ -49,11 +49,11 @@ NAME = "ecards"
 PAGE_SIZE = 20
 
 
-# What comes in. A field that is not named here is ignored, as by the service that the reference describes.
+# Requests. Unknown fields are ignored, as in the service that the reference describes.
 
 
 class PageQuery(BaseModel):
-    """Which page of the list is asked for."""
+    """The page of a list."""
 
     page: WholeNumber = Field(1, ge=1, le=LARGEST_NUMBER, description="The page to retrieve, 20 orders each.")
 
@@ -64,7 +64,7 @@ class PageQuery(BaseModel):
 
 
 def _filled(value: object) -> object:
-    # What is there but empty is as good as missing, as the reference's own message has it.
+    # An empty value counts as missing, as in the reference's error message.
     if value is None or (isinstance(value, str) and not value.strip()):
         raise PydanticCustomError("required", "This field is required")
     return value
@@ -117,13 +117,13 @@ class NewEcardOrder(BaseModel):
     ecards: Annotated[list[OrderedCard], Field(min_length=1, max_length=100), _Filled]
 
     def to_request(self) -> EcardRequest:
-        """Say it in the domain's terms."""
+        """Convert the request to the domain's."""
         participant = Recipient(self.participant.email, self.participant.name, self.participant.phone)
         wishes = [RequestedCard(card.id, card.faceValue, card.quantity) for card in self.ecards]
         return EcardRequest(self.orderId, participant, wishes)
 
 
-# What goes out.
+# Responses.
 
 EcardOrderStatus = Literal[
     "Created",
@@ -218,14 +218,14 @@ class ShownBalance(TypedDict):
     balance: str
 
 
-# From one to the other.
+# Conversions.
 
 
 def ecard_order_id_in_path(text: str) -> str:
     """Return an order's id from the path.
 
     Raises:
-        NotFound: It is no id at all, so nothing has it.
+        NotFound: The text is not a valid id.
     """
     if (found := canonical_uuid(text)) is None:
         raise NotFound("order", text)
@@ -233,7 +233,7 @@ def ecard_order_id_in_path(text: str) -> str:
 
 
 def listed(one: EcardSummary | EcardOrder) -> ListedEcardOrder:
-    """Show an order in a list, and as the answer to its create."""
+    """Show an order in a list, and in the response to its creation."""
     return {
         "id": one.id,
         "number": one.number,
@@ -255,7 +255,7 @@ def ecard_order_list(query: PageQuery, listing: Listing[EcardSummary]) -> EcardO
 
 
 def details(one: EcardOrder) -> EcardOrderDetails:
-    """Show an order with everything that is known of it."""
+    """Show an order with all its details."""
     participant = one.participant
     return {
         **listed(one),
@@ -274,12 +274,12 @@ def details(one: EcardOrder) -> EcardOrderDetails:
 
 
 def status(one: EcardOrder) -> OrderStatus:
-    """Show how far an order has come."""
+    """Show the status of an order."""
     return {"status": one.status.value}
 
 
 def ecards(cards: Iterable[Ecard]) -> list[ShownEcard]:
-    """Show what can be ordered."""
+    """Show the cards of a catalogue."""
     return [
         {
             "id": card.id,
@@ -293,7 +293,7 @@ def ecards(cards: Iterable[Ecard]) -> list[ShownEcard]:
 
 
 def balance(amount: Decimal) -> ShownBalance:
-    """Show what is left: whole where it is whole, else with two decimals."""
+    """Show a balance: without decimals if it is a whole number, else with two."""
     whole = amount == amount.to_integral_value()
     return {"balance": f"{amount:.0f}" if whole else f"{amount:.2f}"}
 
@@ -306,11 +306,11 @@ def _plain(amount: Decimal) -> Decimal:
     return Decimal(f"{amount.normalize():f}")
 
 
-# What is refused.
+# The contract, and its errors.
 
 
 class _Ecards:
-    """The contract as the adapter knows it."""
+    """The contract, for the adapter."""
 
     name = NAME
     query: type[BaseModel] = NoQuery
@@ -329,18 +329,18 @@ class _Ecards:
     body = staticmethod(read_body)
 
     def admit(self, call: Call) -> None:
-        """Let through companies with the grant."""
+        """Admit companies with the grant."""
         if NAME not in call.caller.grants or call.caller.company is None:
             raise Forbidden(
                 "not-granted", "This company does not have the grant for e-card orders. Ask support for it."
             )
 
     def unit(self, call: Call, query: Any) -> Company:  # noqa: ARG002 - as every contract is asked
-        """Return the company that a call is about."""
+        """Return the company of a call."""
         return Company(call.caller.partner, call.caller.company or "")
 
     def refuse(self, error: Exception, request: Request) -> Answer[InvalidRequest]:  # noqa: ARG002 - as every contract is asked
-        """Put an error into the contract's three fields."""
+        """Convert an error to the contract's three fields."""
         match error:
             case Invalid():
                 return _invalid(error.faults)
@@ -361,11 +361,11 @@ def _invalid(faults: Sequence[Fault]) -> Answer[InvalidRequest]:
 
 
 MOST_FAULTS = 1_000
-"""Faults told at once at most; a function's answer may not exceed 6 MB."""
+"""The most faults in one response: a function's response is limited to 6 MB."""
 
 
 def path_of(place: Sequence[str | int]) -> str:
-    """Write where a fault is: `Ecards[0].Quantity`; nothing for the body as a whole."""
+    """Return the path of a fault, such as `Ecards[0].Quantity`; empty for the body as a whole."""
     path = ""
     for part in place:
         path += f"[{part}]" if isinstance(part, int) else f"{'.' if path else ''}{_pascal(part)}"

@@ -1,4 +1,4 @@
-"""The errors of e-card orders: what callers are told, and what the OpenAPI document says."""
+"""The errors of e-card orders: the responses of its functions, and their descriptions in the OpenAPI document."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
-"""The token endpoint, `/connect/token`, and the keys that its tokens are verified by, `/.well-known/jwks.json`.
+"""The token endpoint, `/connect/token`, and the public keys that verify its tokens, `/.well-known/jwks.json`.
 
-Client credentials for a JWT (RFC 6749, 4.4). Every fault is 400 with one of the codes of its section 5.2; only what is
-no fault of the request has another status.
+Client credentials are exchanged for a JWT (RFC 6749, 4.4). An invalid request gets 400 with a code of section 5.2.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ _MULTIPART = "multipart/form-data"
 
 
 class Credentials(TypedDict):
-    """What a client asks for a token with; `scope` holds the grants it wants, None for all that it has."""
+    """A client's request for a token; `scope` holds the requested grants, None for all of the client's."""
 
     client_id: str
     client_secret: str
@@ -57,7 +56,7 @@ def credentials(request: Request) -> Credentials:
     """Read a form, urlencoded or multipart.
 
     Raises:
-        Refused: It is none, lacks a parameter, has one twice, or asks for another grant than client credentials.
+        Refused: The form is malformed, a parameter is missing or repeated, or the grant type is not supported.
     """
     fields = _fields(request)
     missing = [name for name in ("grant_type", "client_id", "client_secret") if not fields.get(name)]
@@ -122,10 +121,10 @@ def _multipart(declared: str, raw: bytes) -> list[tuple[str, str]]:
 
 
 def covered(wanted: frozenset[str] | None, allowed: frozenset[str]) -> frozenset[str]:
-    """Return what a token covers.
+    """Return the grants of a token.
 
     Raises:
-        Refused: More is wanted than the client is granted.
+        Refused: A requested grant is not one of the client's.
     """
     if wanted is None:
         return allowed
@@ -137,7 +136,7 @@ def covered(wanted: frozenset[str] | None, allowed: frozenset[str]) -> frozenset
 
 
 def token(access_token: str, scope: frozenset[str]) -> Answer[Token]:
-    """Show a token; nobody on the way may keep it."""
+    """Show a token; no cache may store the response."""
     shown: Token = {
         "access_token": access_token,
         "expires_in": int(VALID.total_seconds()),
@@ -148,7 +147,7 @@ def token(access_token: str, scope: frozenset[str]) -> Answer[Token]:
 
 
 def key_set(keys: Mapping[str, Mapping[str, Any]]) -> Answer[KeySet]:
-    """Show the keys, which may be kept for as long as one is published before it signs."""
+    """Show the keys; caches may store them for as long as a new key is published before it signs."""
     shown = [{**jwk, "kid": key_id, "use": "sig"} for key_id, jwk in sorted(keys.items())]
     return Answer(200, {"keys": shown}, {"Cache-Control": f"public, max-age={KEYS_KEPT.total_seconds():.0f}"})
 
@@ -172,7 +171,7 @@ _TOKEN_REQUEST: Mapping[str, Any] = {"required": True, "content": {_URLENCODED: 
 
 
 class _Oauth:
-    """The endpoint as the adapter knows it."""
+    """The contract of the token endpoint, for the adapter."""
 
     name = NAME
     query: type[BaseModel] = NoQuery
@@ -188,17 +187,17 @@ class _Oauth:
     )
 
     def admit(self, call: Call) -> None:
-        """Let everybody in: who it is, the form says."""
+        """Admit every caller: the form authenticates it."""
 
     def body(self, model: type[M], request: Request) -> M:
-        """Check a body against a model."""
+        """Validate a body against a model."""
         return read_body(model, request)
 
     def unit(self, call: Call, query: Any) -> None:
         """Return nothing: a token is about no unit."""
 
     def refuse(self, error: Exception, request: Request) -> Answer[OauthError]:  # noqa: ARG002 - as every contract is asked
-        """Put an error into the form of RFC 6749, 5.2."""
+        """Convert an error to an error response of RFC 6749, 5.2."""
         found = ERRORS.answer(error)
         body: OauthError = {"error": found.code, "error_description": found.detail}
         return Answer(found.status, body, {**_NEVER_KEPT, **found.headers})

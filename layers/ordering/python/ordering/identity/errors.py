@@ -1,4 +1,4 @@
-"""The errors of the token endpoint: what clients are told, and what the OpenAPI document says."""
+"""The errors of the token endpoint: the responses, and their descriptions in the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ FormFault = Literal["invalid_request", "invalid_client", "unsupported_grant_type
 
 
 class Refused(OrderingError):
-    """A token is refused."""
+    """The request for a token is refused."""
 
     def __init__(self, fault: FormFault, description: str) -> None:
-        """Name the fault for programs and for people."""
+        """Keep the code of the fault, and its description."""
         super().__init__(description)
         self.fault = fault
 

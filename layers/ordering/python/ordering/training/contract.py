@@ -1,7 +1,7 @@
-"""Training orders, `/api/v2`: the contract's shapes in and out, its own rules, and its errors.
+"""Training orders, `/api/v2`: the models of requests and responses, and how they map to the domain.
 
-The shapes are the published reference's, field for field and in its order. Where the reference is silent, the rule is
-this API's own and is stated at the model, in the OpenAPI document and so in the reference page.
+The shapes are the published reference's, field for field and in its order. A rule that it does not
+state is this API's own; the description of its field or operation documents it.
 """
 
 from __future__ import annotations
@@ -57,16 +57,16 @@ from ordering.web.problems import Problem, invalid_request, problem
 
 NAME = "training"
 KEYS_GRANT = "training-keys"
-"""What a partner is granted, beside training orders themselves, to read access keys."""
+"""The grant for reading access keys, in addition to the grant for training orders."""
 
 S = TypeVar("S", "ListedOrder", "Order", "CreatedOrder")
 
 
-# What comes in.
+# Requests.
 
 
 class UnitQuery(BaseModel):
-    """Which business unit a call is about."""
+    """The business unit of a call."""
 
     business_unit_id: Uuid | None = Field(
         None,
@@ -77,7 +77,7 @@ class UnitQuery(BaseModel):
 
 
 class ListQuery(UnitQuery):
-    """Which part of a list is asked for."""
+    """The page of a list."""
 
     page: WholeNumber = Field(1, alias="_page", ge=1, le=2**31 - 1, description="The page to get the results for.")
     page_size: WholeNumber = Field(
@@ -163,7 +163,7 @@ class NewOrder(BaseModel):
         return address
 
     def to_request(self) -> training_orders.TrainingRequest:
-        """Say it in the domain's terms."""
+        """Convert the request to the domain's."""
         wishes = [
             RequestedLine(
                 feature_set_id=item.featureSetId,
@@ -179,7 +179,7 @@ class NewOrder(BaseModel):
         return training_orders.TrainingRequest(self.purchaseOrderReference, self.emailKeys, self.contactEmail, wishes)
 
     def fingerprint(self, unit: BusinessUnit) -> str:
-        """Tell this request from others: by what it means, not by how its JSON is spaced or ordered.
+        """Return a hash of the request's meaning, which spacing and order of its JSON do not change.
 
         Stored format: retries are compared with it while their idempotency key is kept. A field that is added must have
         a default, so that requests that came before it keep their fingerprints.
@@ -188,7 +188,7 @@ class NewOrder(BaseModel):
         return hashlib.sha256(meaning.encode()).hexdigest()
 
 
-# What goes out.
+# Responses.
 
 
 class NextLink(TypedDict, total=False):
@@ -386,14 +386,14 @@ class AccessKeyList(TypedDict):
     _links: NextLink
 
 
-# From one to the other.
+# Conversions.
 
 
 def uuid_in_path(kind: str, text: str) -> str:
     """Return an id from the path in its canonical form.
 
     Raises:
-        NotFound: It is no id at all, so nothing has it.
+        NotFound: The text is not a valid id.
     """
     if (found := canonical_uuid(text)) is None:
         raise NotFound(kind, text)
@@ -404,7 +404,7 @@ def order_id_in_path(text: str) -> int:
     """Return an order's id from the path.
 
     Raises:
-        NotFound: It is no id at all, so nothing has it.
+        NotFound: The text is not a valid id.
     """
     if (found := canonical_number(text)) is None:
         raise NotFound("order", text)
@@ -466,7 +466,7 @@ def created_order(call: Call, one: TrainingOrder) -> CreatedOrder:
 
 
 def _shown(shape: type[S], call: Call, one: TrainingOrder, *, created: str) -> S:
-    """Show what one of the three shapes has of an order, in the shape's order."""
+    """Show an order with the fields of one of the three shapes, in the shape's sequence."""
     user, source = one.created_by, one.order_source
     fields = {
         "id": one.id,
@@ -495,7 +495,7 @@ def _shown(shape: type[S], call: Call, one: TrainingOrder, *, created: str) -> S
 
 
 def created(call: Call, placed: CreateResult) -> Answer[CreatedOrder]:
-    """Answer a create, or the replay of one."""
+    """Build the response to a create, or to its replay."""
     headers = {"Location": _order_link(call, placed.order_id)}
     if placed.replayed:
         headers["Idempotent-Replayed"] = "true"
@@ -503,7 +503,7 @@ def created(call: Call, placed: CreateResult) -> Answer[CreatedOrder]:
 
 
 def once_of(headers: CreateHeaders, body: NewOrder, unit: BusinessUnit) -> IdempotencyKey | None:
-    """Tell what a create is to be recognised by, None if its caller gave it no key."""
+    """Return the idempotency key of a create; None if the caller sent none."""
     if headers.idempotency_key is None:
         return None
     return IdempotencyKey(headers.idempotency_key, body.fingerprint(unit))
@@ -555,7 +555,7 @@ def _paging(call: Call, query: ListQuery, total: int) -> _Paging:
 def page_info(page: int, size: int, total: int) -> PageInfo:
     """Describe a page by the rules of X.PagedList, the .NET library whose fields these are.
 
-    A page behind the end, and any page of an empty list, is neither first nor last and holds items 0 to 0.
+    A page after the last, and any page of an empty list, is neither first nor last; its first and last items are 0.
     """
     count = -(-total // size)
     exists = page <= count
@@ -582,11 +582,11 @@ def _in_milliseconds(instant: datetime) -> str:
     return f"{instant:%Y-%m-%dT%H:%M:%S}.{instant.microsecond // 1000:03}"
 
 
-# What is refused.
+# The contract, and its errors.
 
 
 class _Training:
-    """The contract as the adapter knows it."""
+    """The contract, for the adapter."""
 
     name = NAME
     query: type[BaseModel] = UnitQuery
@@ -614,7 +614,7 @@ class _Training:
     body = staticmethod(read_body)
 
     def admit(self, call: Call) -> None:
-        """Let through partners with the grant, unless they pay by card (the reference's own rule)."""
+        """Admit partners with the grant, unless they pay by card (a rule of the reference)."""
         if NAME not in call.caller.grants:
             raise Forbidden(
                 "not-granted", "This partner does not have the grant for training orders. Ask support for it."
@@ -624,11 +624,11 @@ class _Training:
             raise Forbidden("card-payment-terms", detail)
 
     def unit(self, call: Call, query: UnitQuery) -> BusinessUnit:
-        """Return the business unit that a call is about.
+        """Return the business unit of a call.
 
         Raises:
-            Invalid: It is not named, and the token does not cover exactly one.
-            NotFound: The token does not cover it.
+            Invalid: The parameter is missing, and the token does not cover exactly one unit.
+            NotFound: The token does not cover the unit.
         """
         units = call.caller.business_units
         if query.business_unit_id is None:
@@ -642,7 +642,7 @@ class _Training:
         return unit
 
     def refuse(self, error: Exception, request: Request) -> Answer[Problem]:
-        """Put an error into a problem document (RFC 9457)."""
+        """Convert an error to a problem document (RFC 9457)."""
         match error:
             case Invalid():
                 return invalid_request(request, _told(error.faults))
@@ -652,13 +652,13 @@ class _Training:
 
 
 class _AccessKeys(_Training):
-    """The part of the contract that shows access keys: to whom they are granted, and to no cache."""
+    """The contract's part for access keys: it needs a grant of its own, and no cache may store its responses."""
 
     headers: Mapping[str, str] = MappingProxyType({"Cache-Control": "no-store"})
     errors = ACCESS_KEY_ERRORS
 
     def admit(self, call: Call) -> None:
-        """Let through partners with the grant for keys too."""
+        """Admit partners that also have the grant for access keys."""
         super().admit(call)
         if KEYS_GRANT not in call.caller.grants:
             detail = "This token does not include the grant for access keys. Ask support for it."
@@ -670,7 +670,7 @@ ACCESS_KEYS = _AccessKeys()
 
 
 def _told(faults: Sequence[Fault]) -> list[Fault]:
-    """Say more where the contract itself invites the mistake: it spells one field in two ways."""
+    """Explain a mistake that the contract invites: one field has different names in requests and responses."""
     detail = (
         "In requests this field is called 'purchaseOrderReference'. It is called 'purchasingOrderReference' only "
         "in responses."

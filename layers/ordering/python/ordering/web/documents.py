@@ -1,4 +1,4 @@
-"""What a contract says in the OpenAPI document beside its routes, models and errors; nothing of it serves a request."""
+"""A contract's part of the OpenAPI document beside its routes, models and errors. No request uses it."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ BEARER = {
         "characters. It has many privileges, so keep it safe.",
     }
 }
-"""The security scheme of every contract that partners call with a token."""
+"""The security scheme of all APIs that need an access token."""
 
 LOCATION = {"description": "A relative link to the new resource.", "schema": {"type": "string"}, "required": True}
-"""The `Location` of what was created, for documents."""
+"""The header field `Location` of responses with 201."""
 
 
 @dataclass(frozen=True, slots=True)
 class ContractDocument:
-    """What the OpenAPI document says about a contract, beside its routes, models and errors."""
+    """A contract's part of the OpenAPI document, beside its routes, models and errors."""
 
     description: str
     """A paragraph of Markdown."""
     tags: Mapping[str, str]
-    """What each tag of its operations is about."""
+    """The tags of its operations, with a description each."""
     security: Mapping[str, Any] = field(default_factory=lambda: BEARER)
-    """The security schemes by name, each of which all calls need."""
+    """The security schemes by name; a call needs one of them."""
     created: Mapping[str, Any] = field(default_factory=dict)
     """The header fields of answers with 201."""
     bodies: Mapping[str, Any] = field(default_factory=dict)
-    """The request bodies that no model describes, by the operation's id."""
+    """The request bodies that have no model, by operation id."""

@@ -1,4 +1,4 @@
-"""How a contract answers errors: one table that both its functions and the OpenAPI document read."""
+"""A contract's table of errors, for both its functions and the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class ErrorCause:
-    """What a caller is told for one kind of exception: templates for `str.format`, with the exception as `error`."""
+    """The response to one class of exceptions: templates for `str.format`, with the exception as `error`."""
 
     code: str
-    """The code, or the last part of a problem's `type`: for programs, and stable."""
+    """The stable code for programs, or the last part of a problem's `type`."""
     detail: str
-    """What went wrong, and what to do."""
+    """The explanation for people: what went wrong, and what to do."""
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class ErrorStatus:
-    """An HTTP status that errors have, with its response in the OpenAPI document."""
+    """An HTTP status of errors, with its response in the OpenAPI document."""
 
     status: int
     name: str
     """The name of the response component; empty where no operation gets the status."""
     description: str
-    """What the OpenAPI document says about it."""
+    """The description in the OpenAPI document."""
     causes: Mapping[type[Exception], ErrorCause] = field(default_factory=dict)
     """Empty where API Gateway answers by itself, and where the contract lists the faults of a request instead."""
     only_with_body: bool = False
@@ -37,7 +37,7 @@ class ErrorStatus:
 
 @dataclass(frozen=True, slots=True)
 class ErrorAnswer:
-    """How one error is answered."""
+    """The response to one error."""
 
     status: int
     code: str
@@ -51,7 +51,7 @@ class ErrorTable:
     Args:
         shape: The type of the body.
         media_type: What the body is declared as.
-        statuses: One of them has a cause for `Exception`, which answers everything that no other cause does.
+        statuses: One of them has a cause for `Exception`, which covers all other exceptions.
     """
 
     def __init__(self, shape: Any, media_type: str, statuses: Sequence[ErrorStatus]) -> None:
@@ -61,11 +61,11 @@ class ErrorTable:
         self._causes = {kind: (one.status, cause) for one in statuses for kind, cause in one.causes.items()}
 
     def with_statuses(self, *more: ErrorStatus) -> ErrorTable:
-        """Return a table that has some more."""
+        """Return a table with additional statuses."""
         return ErrorTable(self.shape, self.media_type, [*self.statuses, *more])
 
     def answer(self, error: Exception) -> ErrorAnswer:
-        """Return the answer for an error's own class, or else for the nearest of its base classes."""
+        """Return the response to an error's class, or else to its nearest base class in the table."""
         status, cause = next(self._causes[kind] for kind in type(error).__mro__ if kind in self._causes)
         return ErrorAnswer(
             status,

@@ -1,9 +1,9 @@
-"""Requests and answers as every contract sees them: read, checked against models, refused, encoded.
+"""Requests and answers of every contract: parsing, validation, errors and encoding.
 
 OrderingError
-└── Refusal              the request cannot be served as HTTP; has a status
+└── Refusal              the request breaks a rule of HTTP; has a status
     ├── NoSuchPath       404
-    ├── MethodNotAllowed 405, with the methods that are
+    ├── MethodNotAllowed 405, with the allowed methods
     ├── NotAcceptable    406
     ├── ContentTooLarge  413
     └── UnsupportedMediaType 415
@@ -36,30 +36,30 @@ T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
 
 LARGEST_BODY = 2**20
-"""Bytes of a body at most. API Gateway would take ten times as much, a transaction would not."""
+"""The largest body in bytes. API Gateway accepts ten times as much, but a transaction does not."""
 
 encode = msgspec.json.Encoder(decimal_format="number").encode
-"""Write JSON; amounts keep their decimals: `Decimal("48.0000")` is written `48.0000`."""
+"""Encode JSON. A `Decimal` keeps its decimals: `Decimal("48.0000")` becomes `48.0000`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request, as API Gateway hands it on."""
+    """One request, as received from API Gateway."""
 
     method: str
     path: str
     base: str
-    """What stands before the contract's own paths: the stage's name, or nothing under a custom domain."""
+    """The prefix of the contract's paths: the stage's name, or empty under a custom domain."""
     id: str
     headers: Mapping[str, str]
-    """By name in lower case; of a repeated header the last."""
+    """By name in lower case; for a repeated header, the last value."""
     query: Mapping[str, list[str]]
     body: str | None
     is_base64: bool
     host: str = ""
-    """The host that API Gateway was called by."""
+    """The host name of the API Gateway endpoint."""
     address: str = ""
-    """Where the request comes from."""
+    """The caller's IP address."""
 
     @classmethod
     def of(cls, event: Mapping[str, Any]) -> Request:
@@ -81,23 +81,23 @@ class Request:
         )
 
     def link(self, path: str) -> str:
-        """Write a path of the contract so that the caller can follow it."""
+        """Return a link to a path of the contract."""
         return self.base + path
 
     @property
     def origin(self) -> str:
-        """Scheme and host that the caller used, for links that are absolute."""
+        """The scheme and host of the caller's request, for absolute links."""
         return f"{self.headers.get('x-forwarded-proto', 'https')}://{self.headers.get('host', self.host)}"
 
     def link_with(self, **changes: object) -> str:
-        """Write a link to this very request with some query parameters changed, or added at the end."""
+        """Return a link to this request with some query parameters changed or appended."""
         query = {**self.query, **{name: [str(value)] for name, value in changes.items()}}
         return self.link(f"{self.path}?{urlencode(query, doseq=True, errors='replace')}")
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A request by someone who may make it, and the moment by which it must be answered."""
+    """An authenticated request, and the deadline of its response."""
 
     request: Request
     caller: Principal
@@ -106,7 +106,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class PublicCall:
-    """A request to a function that anybody may call, and the moment by which it must be answered."""
+    """A request to a public function, and the deadline of its response."""
 
     request: Request
     deadline: Deadline
@@ -114,7 +114,7 @@ class PublicCall:
 
 @dataclass(frozen=True, slots=True)
 class Answer(Generic[T]):
-    """An answer: `body` is encoded as JSON unless it is bytes already; None sends none."""
+    """A response: `body` is encoded as JSON unless it is bytes; None sends no body."""
 
     status: int
     body: T | bytes | None = None
@@ -132,35 +132,35 @@ class SelfLink(TypedDict):
 
 
 class Contract(Protocol):
-    """What a contract tells the adapter that serves it."""
+    """The parts of a contract that the adapter uses."""
 
     name: str
     query: type[BaseModel]
-    """The query parameters that every call may have."""
+    """The query parameters of every call."""
     headers: Mapping[str, str]
-    """What every answer carries."""
+    """The header fields of every response."""
     content_type: str
-    """What an answer's body is declared as, unless the answer itself says otherwise."""
+    """The default `Content-Type` of responses with a body."""
     errors: ErrorTable
-    """How errors are answered."""
+    """The responses to errors."""
     document: ContractDocument
-    """What the OpenAPI document says about the contract."""
+    """The contract's part of the OpenAPI document."""
 
     def admit(self, call: Call) -> None:
-        """Raise `Forbidden` unless the caller may make such a call at all, whatever it is about."""
+        """Raise `Forbidden` unless the caller may use the contract at all."""
 
     def body(self, model: type[M], request: Request) -> M:
-        """Check a request's body against a model."""
+        """Validate a request's body against a model."""
 
     def unit(self, call: Call, query: Any) -> Any:
         """Return whose orders a call is about, for handlers that ask for their `unit`."""
 
     def refuse(self, error: Exception, request: Request) -> Answer[Any]:
-        """Put an error into the contract's words."""
+        """Convert an error to the contract's response."""
 
 
 class Refusal(OrderingError):
-    """The request cannot be served as HTTP."""
+    """The request breaks a rule of HTTP."""
 
     status: int
 
@@ -172,12 +172,12 @@ class NoSuchPath(Refusal):
 
 
 class MethodNotAllowed(Refusal):
-    """The path does not know this method."""
+    """The path does not support this method."""
 
     status = 405
 
     def __init__(self, allowed: Iterable[str]) -> None:
-        """Name the methods that the path knows."""
+        """Keep the methods that the path supports."""
         self.allow = ", ".join(allowed)
         super().__init__(f"This path supports {self.allow}.")
 
@@ -201,10 +201,10 @@ class UnsupportedMediaType(Refusal):
 
 
 def read_query(model: type[M], request: Request) -> M:
-    """Check query parameters against a model; those that it does not name are left alone, unless it forbids them.
+    """Validate query parameters against a model. Unknown ones are ignored unless the model forbids them.
 
     Raises:
-        Invalid: At least one breaks a rule or stands there more than once.
+        Invalid: At least one is invalid or repeated.
     """
     known = {info.alias or name for name, info in model.model_fields.items()}
     strict = model.model_config.get("extra") == "forbid"
@@ -218,10 +218,10 @@ def read_query(model: type[M], request: Request) -> M:
 
 
 def read_headers(model: type[M], request: Request) -> M:
-    """Check header fields against a model; those that the model does not name are left alone.
+    """Validate header fields against a model. Unknown ones are ignored.
 
     Raises:
-        Invalid: At least one breaks a rule.
+        Invalid: At least one is invalid.
     """
     names = [info.alias or name for name, info in model.model_fields.items()]
     sent = {name: request.headers[name.lower()] for name in names if name.lower() in request.headers}
@@ -239,12 +239,12 @@ def _check(model: type[M], sent: Mapping[str, str], part: Part, faults: list[Fau
 
 
 def read_body(model: type[M], request: Request) -> M:
-    """Check the body against a model, as strict JSON.
+    """Validate the body against a model, as strict JSON.
 
     Raises:
-        Invalid: There is none, it is no JSON, or it breaks the model's rules.
-        UnsupportedMediaType: It is not declared as JSON.
-        ContentTooLarge: It is larger than 1 MiB.
+        Invalid: The body is missing, is not valid JSON, or breaks a rule of the model.
+        UnsupportedMediaType: The body is not declared as JSON.
+        ContentTooLarge: The body is larger than 1 MiB.
     """
     try:
         return model.model_validate_json(json_body(request), strict=True)
@@ -253,14 +253,14 @@ def read_body(model: type[M], request: Request) -> M:
 
 
 def read_exact_body(model: type[M], request: Request) -> M:
-    """Check the body against a model, as JSON whose numbers keep every digit: those with a point become `Decimal`.
+    """Validate the body against a model, as JSON with exact numbers: those with a decimal point become `Decimal`.
 
     Raises:
         As `read_body`.
     """
     raw = json_body(request)
     try:
-        # The standard library's parser is the one that leaves numbers alone, but it also reads what is no JSON.
+        # Only the standard library's parser keeps exact numbers, but it also accepts invalid JSON.
         from_json(raw, allow_inf_nan=False)
         value = json.loads(raw.decode(), parse_float=Decimal)
     except (ValueError, RecursionError, ArithmeticError):
@@ -272,7 +272,7 @@ def read_exact_body(model: type[M], request: Request) -> M:
 
 
 def json_body(request: Request) -> bytes:
-    """Return the body, which is there, declared as JSON, and not too large.
+    """Return the body after checking that it is not empty, declared as JSON, and not too large.
 
     Raises:
         As `read_body`.
@@ -288,7 +288,7 @@ def json_body(request: Request) -> bytes:
 
 
 def accepts_json(accept: str | None) -> bool:
-    """Tell whether an `Accept` header admits JSON (RFC 9110, 12.5.1); none admits everything."""
+    """Return whether an `Accept` header admits JSON (RFC 9110, 12.5.1); without the header, everything is admitted."""
     if not (accept or "").strip():
         return True
     quality = {}
@@ -307,7 +307,7 @@ def raw_body(request: Request) -> bytes:
     """Return the body's bytes, empty if there is none."""
     body = request.body or ""
     if not request.is_base64:
-        # A surrogate that stands alone is no text; encoded like this it is no JSON either.
+        # A lone surrogate is not valid text; encoded like this, it is not valid JSON either.
         return body.encode("utf-8", "surrogatepass")
     try:
         return base64.b64decode(body, validate=True)
@@ -316,7 +316,7 @@ def raw_body(request: Request) -> bytes:
 
 
 def faults_of(error: ValidationError, part: Part) -> list[Fault]:
-    """Tell pydantic's findings as faults, all of them, in their order."""
+    """Convert all of pydantic's errors to faults, in sequence."""
     return [_fault(finding, part) for finding in error.errors(include_url=False, include_input=False)]
 
 
@@ -366,7 +366,7 @@ def _no_control_characters(text: str) -> str:
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 WholeNumber = Annotated[int, BeforeValidator(_whole_number)]
-"""An integer as a query parameter writes it."""
+"""An integer in a query parameter."""
 
 Text = Annotated[str, AfterValidator(_no_control_characters)]
 """Text of one line."""
@@ -379,7 +379,7 @@ def _uuid(text: str) -> str:
 
 
 Uuid = Annotated[str, AfterValidator(_uuid), WithJsonSchema({"type": "string", "format": "uuid"})]
-"""A UUID with hyphens, taken in any case, kept in lower case."""
+"""A UUID with hyphens, accepted in upper or lower case, stored in lower case."""
 
 
 def _email_address(text: str) -> str:
@@ -393,4 +393,4 @@ _LABEL = "[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?"
 _EMAIL = re.compile(rf"[a-zA-Z0-9.!#$%&'*+/=?^_`{{|}}~-]{{1,64}}@{_LABEL}(?:\.{_LABEL})+")
 
 EmailAddress = Annotated[str, AfterValidator(_email_address), WithJsonSchema({"type": "string", "format": "email"})]
-"""An address that mail can be sent to, ASCII only."""
+"""An email address, ASCII only."""

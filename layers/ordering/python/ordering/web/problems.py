@@ -1,4 +1,4 @@
-"""Problem documents, RFC 9457: how a contract tells an error that has no published shape of its own."""
+"""Problem documents (RFC 9457), for contracts whose references do not publish the shape of errors."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from ordering.web.http import Answer, Request
 MEDIA_TYPE = "application/problem+json"
 
 TYPES = "https://ordering.example.com/problems/"
-"""What the `type` of every problem begins with: an identifier, not an address."""
+"""The prefix of every problem's `type`: an identifier, not an address."""
 
 MOST_FAULTS = 1_000
-"""Faults told at once at most; a function's answer may not exceed 6 MB."""
+"""The most faults in one response: a function's response is limited to 6 MB."""
 
 TITLES = {
     400: "Bad Request",
@@ -56,13 +56,13 @@ class Problem(TypedDict):
 
 
 def problem(request: Request, error: ErrorAnswer) -> Answer[Problem]:
-    """Answer a request with a problem; its `type` ends with the error's code."""
+    """Build a problem; its `type` ends with the error's code."""
     body = _body(request, error.status, error.code, error.detail)
     return Answer(error.status, body, {**_HEADERS, **error.headers})
 
 
 def invalid_request(request: Request, faults: Sequence[Fault]) -> Answer[Problem]:
-    """Answer a request with all its faults."""
+    """Build the problem that lists a request's faults."""
     count = "1 error" if len(faults) == 1 else f"{len(faults):,} errors"
     listed = f"'errors' lists the first {MOST_FAULTS:,}." if len(faults) > MOST_FAULTS else "See 'errors'."
     body = _body(request, 400, "invalid-request", f"The request has {count}. {listed}")
@@ -91,5 +91,5 @@ def _shown(fault: Fault) -> ProblemFault:
 
 
 def pointer(place: Iterable[str | int]) -> str:
-    """Write a place as a JSON Pointer (RFC 6901)."""
+    """Return the JSON Pointer (RFC 6901) of a place."""
     return "".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in place)

@@ -1,4 +1,4 @@
-"""Webhooks, `/webhooks`: where partners register addresses of theirs that events of their orders are sent to.
+"""Webhooks, `/webhooks`: partners register URLs that receive the events of their orders.
 
 This API is its own contract, in the style of training orders: the same spelling of fields, links and errors. Partners
 of every other contract use it with the tokens that they have. docs/webhooks.md says what is sent, and how it is signed.
@@ -37,11 +37,11 @@ from ordering.webhooks.registrations import Webhook, is_webhook_id
 NAME = "webhooks"
 
 
-# What comes in.
+# Requests.
 
 
 class ParkedQuery(NoQuery):
-    """Which part of the list is asked for."""
+    """The part of a list of parked events."""
 
     after: Uuid | None = Field(None, alias="_after", description="Return only events with ids after this one.")
     page_size: WholeNumber = Field(100, alias="_pageSize", ge=1, le=500, description="The number of events to get.")
@@ -81,7 +81,7 @@ class WebhookChanges(BaseModel):
         return {name: getattr(self, name) for name in self.model_fields_set}
 
 
-# What goes out.
+# Responses.
 
 
 class NextPartLink(TypedDict, total=False):
@@ -132,14 +132,14 @@ class ParkedEventList(TypedDict):
     _links: NextPartLink
 
 
-# From one to the other.
+# Conversions.
 
 
 def webhook_id_in_path(text: str) -> str:
     """Return a webhook's id from the path.
 
     Raises:
-        NotFound: It is no id at all, so nothing has it.
+        NotFound: The text is not a valid id.
     """
     if not is_webhook_id(text):
         raise NotFound("webhook", text)
@@ -150,7 +150,7 @@ def event_id_in_path(text: str) -> str:
     """Return an event's id from the path in its canonical form.
 
     Raises:
-        NotFound: It is no id at all, so nothing has it.
+        NotFound: The text is not a valid id.
     """
     if (found := canonical_uuid(text)) is None:
         raise NotFound("parked event", text)
@@ -181,12 +181,12 @@ def with_secret(call: Call, one: Webhook, secret: str) -> WebhookWithSecret:
 
 
 def registered(call: Call, one: Webhook, secret: str) -> Answer[WebhookWithSecret]:
-    """Answer a registration."""
+    """Build the response to a registration."""
     return Answer(201, with_secret(call, one, secret), {"Location": _link(call, one)})
 
 
 def parked_event_list(call: Call, query: ParkedQuery, found: Sequence[Parked]) -> ParkedEventList:
-    """Show a part of the events that a webhook did not take, of which one more than asked for was looked for."""
+    """Show a part of a webhook's parked events. One more event than requested tells whether another part follows."""
     shown = found[: query.page_size]
     items: list[ParkedEvent] = [
         {
@@ -207,11 +207,11 @@ def _link(call: Call, one: Webhook) -> str:
     return call.request.link(f"/webhooks/{one.id}")
 
 
-# What is refused.
+# The contract, and its errors.
 
 
 class _Webhooks:
-    """The contract as the adapter knows it."""
+    """The contract, for the adapter."""
 
     name = NAME
     query: type[BaseModel] = NoQuery
@@ -226,12 +226,12 @@ class _Webhooks:
     body = staticmethod(read_body)
 
     def admit(self, call: Call) -> None:
-        """Let through every partner, whatever it orders, by a token that covers all that the partner may do.
+        """Admit every partner whose token covers all its grants and business units.
 
-        An address gets the events of all of a partner's orders, so whoever may see some of them must not register one.
+        A webhook receives the events of all of a partner's orders, so a token for only some orders cannot use them.
 
         Raises:
-            Forbidden: The token covers less.
+            Forbidden: The token is narrowed.
         """
         if call.caller.narrowed:
             raise Forbidden(
@@ -241,11 +241,11 @@ class _Webhooks:
             )
 
     def unit(self, call: Call, query: Any) -> str:  # noqa: ARG002 - as every contract is asked
-        """Return the partner whose webhooks a call is about."""
+        """Return the partner that owns the webhooks."""
         return call.caller.partner
 
     def refuse(self, error: Exception, request: Request) -> Answer[Problem]:
-        """Put an error into a problem document (RFC 9457)."""
+        """Convert an error to a problem document (RFC 9457)."""
         if isinstance(error, Invalid):
             return invalid_request(request, error.faults)
         return problem(request, ERRORS.answer(error))
