@@ -359,7 +359,7 @@ class Seen:
         """Tell what no moment of any history may show, in which so many silences were kept."""
         yield from self.shop.wrongs()
         for number, times in self.times.items():
-            wanted = sum(moment.what is MailEventType.AGAIN for moment in self.mails[number].moments)
+            wanted = sum(event.type is MailEventType.AGAIN for event in self.mails[number].events)
             if times > 1 + silences + wanted:
                 yield f"SES took mail {number} {times} times, with {silences} silences and {wanted} wishes"
         for number, mail in self.mails.items():
@@ -460,7 +460,7 @@ class MailsJudge:
         yield from changes_wrongly(before.shop, after.shop)
         for number, mail in before.mails.items():
             now = after.mails[number]
-            if now.version < mail.version or now.moments[: len(mail.moments)] != mail.moments:
+            if now.version < mail.version or now.events[: len(mail.events)] != mail.events:
                 yield f"mail {number} forgot: {mail} became {now}"
 
     def future(self, memory: Memory, setting: Setting) -> Iterator[str]:  # noqa: ARG002 - as it is called
@@ -504,7 +504,7 @@ class MailsJudge:
 
 def _done_with(view: Seen) -> bool:
     """Whether a message can be gone: nothing is left to do but what an operator's wish brings a new one for."""
-    if any(moment.what is MailEventType.AGAIN for mail in view.mails.values() for moment in mail.moments):
+    if any(event.type is MailEventType.AGAIN for mail in view.mails.values() for event in mail.events):
         return True
     if view.order is None:
         return view.mails[1].state in {MailState.SENT, MailState.REFUSED}
@@ -660,12 +660,12 @@ def never_takes_back(self: EcardMailer, mail: Mail, orders: EcardOrders, order: 
     """Leave certificates where they are."""
 
 
-def forgets_what_was_before(mail: Mail, wish: Any, wished: Callable[..., Mail] = Mail.wished) -> Mail:
-    return replace(wished(mail, wish), out=False)
+def forgets_what_was_before(mail: Mail, wish: Any, requested: Callable[..., Mail] = Mail.requested) -> Mail:
+    return replace(requested(mail, wish), out=False)
 
 
 def believes_the_mark_only(mail: Mail, moment: Any) -> Mail:
-    return mail.noted(moment)
+    return mail.with_event(moment)
 
 
 def looks_once(
@@ -693,7 +693,7 @@ MUTANTS: dict[str, tuple[str, tuple[Any, str, Any]]] = {
         "a refusal, a resend and a cancellation",
         (Outbox, "as_read", anything),
     ),
-    "sends again at once": ("one message twice", (Outbox, "silence", no_silence)),
+    "sends again at once": ("one message twice", (Outbox, "remaining_wait", no_silence)),
     "takes no answer for no": ("one mailer whose responses are lost", (Ses, "send", takes_no_answer_for_no)),
     "forgets attempts that may be out": (
         "a refusal after an unknown outcome",
@@ -704,9 +704,9 @@ MUTANTS: dict[str, tuple[str, tuple[Any, str, Any]]] = {
     "never takes back": ("a refusal", (EcardMailer, "_give_up", never_takes_back)),
     "a wish forgets what was": (
         "a resend after an unknown outcome, and a cancellation",
-        (Mail, "wished", forgets_what_was_before),
+        (Mail, "requested", forgets_what_was_before),
     ),
-    "believes nobody": ("a mailer and SES's events", (Mail, "told", believes_the_mark_only)),
+    "believes nobody": ("a mailer and SES's events", (Mail, "recorded", believes_the_mark_only)),
     "looks once at a refusal": ("a refusal", (EcardMailer, "_next_step", looks_once)),
     "mails others than it says": ("one mailer whose responses are lost", (EcardOrder, "certificates", opens_others)),
 }

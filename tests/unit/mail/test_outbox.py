@@ -15,7 +15,7 @@ from ordering.aws.dynamodb import Check, NoAnswer, Put, Table
 from ordering.aws.ses import Letter, MailRefused, Misconfigured, NotSent, Unsure
 from ordering.errors import Conflict, NotFound, Unavailable
 from ordering.mail.outbox import (
-    MOMENTS_AT_MOST,
+    EVENTS_AT_MOST,
     UNSURE,
     Mail,
     MailEvent,
@@ -64,7 +64,7 @@ class Office:
         self.outbox.report(self.ses.taken[attempt].told, kind, why, at or self.now)
 
     def happened(self, number: int = 1) -> list[str]:
-        return [str(moment.what) for moment in self.mail(number).moments]
+        return [str(event.type) for event in self.mail(number).events]
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def test_sent_once(office: Office) -> None:
     assert office.counted == ["MailsSent"]
     mail = office.mail()
     assert (mail.state, mail.contents, mail.message_id) == (MailState.SENT, 3, "mail-1")
-    assert [replace(moment, attempt="") for moment in mail.moments] == [MailEvent(MailEventType.SENT, START, "")]
+    assert [replace(event, attempt="") for event in mail.events] == [MailEvent(MailEventType.SENT, START, "")]
 
 
 def test_mails_have_their_own(office: Office) -> None:
@@ -196,7 +196,7 @@ def test_not_repeated_while_unsure(office: Office, taken: bool) -> None:  # noqa
 
     assert len(office.ses.taken) == 1 + taken
     assert office.happened() == ["unsure", "sent"]
-    assert office.mail().moments[0].at == START
+    assert office.mail().events[0].at == START
     assert office.counted == ["MailsSent"]
 
 
@@ -382,7 +382,7 @@ def test_the_history(office: Office) -> None:
     for minutes, (kind, why) in enumerate([("Delivery", ""), ("Complaint", "abuse"), ("Open", ""), ("Send", "")], 1):
         office.tell(kind, why, at=START + timedelta(minutes=minutes))
 
-    told = [(str(moment.what), (moment.at - START).seconds // 60, moment.why) for moment in office.mail().moments]
+    told = [(str(event.type), (event.at - START).seconds // 60, event.reason) for event in office.mail().events]
     assert told == [("sent", 0, ""), ("delivered", 1, ""), ("complained", 2, "abuse")]
     assert office.counted == ["MailsSent", "MailsComplained"]
 
@@ -452,13 +452,13 @@ def test_a_mail_that_there_is_not(office: Office) -> None:
 
 
 def test_histories_end(office: Office) -> None:
-    """A mail keeps its latest moments, and no text without end."""
+    """A mail keeps its latest events, and no text without end."""
     office.send()
-    for number in range(MOMENTS_AT_MOST + 10):
+    for number in range(EVENTS_AT_MOST + 10):
         office.tell("DeliveryDelay", f"{number} " + "x" * 1_000)
 
-    moments = office.mail().moments
-    assert (len(moments), moments[-1].why[:3], len(moments[-1].why)) == (MOMENTS_AT_MOST, "59 ", 200)
+    events = office.mail().events
+    assert (len(events), events[-1].reason[:3], len(events[-1].reason)) == (EVENTS_AT_MOST, "59 ", 200)
 
 
 # An operator's wish -------------------------------------------------------------------------------------------------

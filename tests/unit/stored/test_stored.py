@@ -243,7 +243,7 @@ MAIL = Mail(
     claimed=NOW,
     attempts=("969c5c2a0387adec",),
     message_id="message-id",
-    moments=(
+    events=(
         MailEvent(MailEventType.SENT, NOW, "969c5c2a0387adec"),
         MailEvent(MailEventType.BOUNCED, NOW, "969c5c2a0387adec", "it cannot be delivered"),
     ),
@@ -438,7 +438,7 @@ LACKING: list[tuple[str, Key, tuple[str | int, ...], str, Any]] = [
             ("attempts", "attempts", ()),
             ("out", "out", False),
             ("messageId", "message_id", ""),
-            ("moments", "moments", ()),
+            ("moments", "events", ()),
         ]
     ),
     *(

@@ -188,9 +188,9 @@ def test_bounces(run: Run, bus: Bus) -> None:
     assert run("bounce", "7")[0] == 0
     (event,) = (json.loads(body) for body in bus.queue)
     outbox.report(*read_mail_event(event["detail-type"], event["detail"], event["time"]))
-    last = outbox.mail("training#7", 1).moments[-1]
+    last = outbox.mail("training#7", 1).events[-1]
     assert event["source"] == "aws.ses"
-    assert (last.what, last.why) == (MailEventType.BOUNCED, "it cannot be delivered (Permanent, General)")
+    assert (last.type, last.reason) == (MailEventType.BOUNCED, "it cannot be delivered (Permanent, General)")
     assert counted == ["MailsSent", "MailsBounced"]
 
 

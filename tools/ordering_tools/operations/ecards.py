@@ -107,7 +107,7 @@ def run_show(installation: Installation, arguments: argparse.Namespace) -> None:
         raise NotDone(f"there is no order {' '.join(arguments.order)}")
     mails = Outbox(installation.orders).mails(name)
     moments = [(moment.at, str(moment.status)) for moment in story.moments]
-    moments += [(moment.at, _told(mail, moment)) for mail in mails for moment in mail.moments]
+    moments += [(event.at, _described(mail, event)) for mail in mails for event in mail.events]
     print(f"{name} of {story.partner} is {story.moments[-1].status}{_handed(installation, name)}")
     for mail in mails:
         print(f"mail {mail.number}, with {mail.contents:,} codes, is {mail.state}")
@@ -201,8 +201,8 @@ def _hand_over(orders: EcardOrders, order: EcardOrder, target: EcardStatus, coun
     return orders.hand_over(order, left if target is EcardStatus.DELIVERED else count)
 
 
-def _told(mail: Mail, moment: MailEvent) -> str:
-    return f"mail {mail.number} {moment.what}{f': {moment.why}' if moment.why else ''}"
+def _described(mail: Mail, event: MailEvent) -> str:
+    return f"mail {mail.number} {event.type}{f': {event.reason}' if event.reason else ''}"
 
 
 def _handed(installation: Installation, name: str) -> str:

@@ -108,7 +108,7 @@ class EcardMailer:
         """
         if mail.unsent:
             return orders.undo_hand_over(order, self.outbox.as_read(mail))
-        left = self.outbox.silence(mail)
+        left = self.outbox.remaining_wait(mail)
         if order.status is EcardStatus.CANCELLED and left <= timedelta():
             return None
         raise MailInFlight(left.total_seconds())

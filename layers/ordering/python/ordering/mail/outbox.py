@@ -1,16 +1,17 @@
-"""The mails of orders: each is sent once, and keeps what became of it.
+"""The mails of orders: each is sent once, and its item records what became of it.
 
-SES sends again what it is asked for again, so asking must not be repeated where it may have been heard. A mail is
-claimed, sent, and marked as sent. The claim says since when, under a token of this attempt's own; nobody else sends the
-mail meanwhile. What comes after it:
+SES has no idempotency: it sends a mail as often as it is asked. So a mail is claimed, sent, and marked as sent. A claim
+records its time and the token of one attempt; while it holds, no other process sends the mail. An attempt ends in one
+of four ways:
 
-* SES has taken the mail: it is marked as sent.
-* The mail was surely not sent: the claim is released, and the next one who comes sends it.
-* SES will never take it: that is kept, and it is not tried again before an operator wishes so (`again`).
-* Nobody knows: the process died, or the answer or the mark was lost. Then SES's own events decide, which carry the
-  attempt's token. One that says the mail has gone out marks it as sent. If none comes for `UNSURE`, it is sent again.
+* SES accepted the mail: it is marked as sent.
+* The mail was surely not sent: the claim is released, and the next retry sends it.
+* SES will never accept it: it is marked as refused, and is not sent again until an operator requests it (`again`).
+* The outcome is unknown: the process crashed, or the response or the mark was lost. SES's own events, which carry the
+  attempt's token, decide. An event that says that SES sent the mail marks it as sent. If none arrives within `UNSURE`,
+  the mail is sent again.
 
-An attempt stays known for as long as it may have gone out, so that what it carries is never given to anybody else.
+An attempt stays recorded for as long as it may have been sent, so that its keys or certificates are never given away.
 
 Key of the orders table: `MAIL#<order's name>` the mails of an order, by their numbers.
 """
@@ -35,13 +36,13 @@ from ordering.clock import Clock
 from ordering.errors import Conflict, NotFound, Unavailable
 
 UNSURE = timedelta(minutes=15)
-"""How long an attempt that may have gone out is not repeated. SES tells of what it has taken within seconds; a function
-lives no longer than this, and a signed request is good for less."""
+"""How long an attempt without a known outcome is not repeated. SES's events arrive within seconds; no function runs
+longer than this, and a signed request expires sooner."""
 
-MOMENTS_AT_MOST = 50
-"""Moments that a mail remembers, the latest ones."""
+EVENTS_AT_MOST = 50
+"""Events that a mail keeps, the latest ones."""
 
-_LONGEST_WHY = 200
+_LONGEST_REASON = 200
 _DIGITS = 10
 """Stored format: mails' numbers in keys are padded to so many digits."""
 
@@ -81,9 +82,9 @@ METRICS = {
     MailEventType.BOUNCED: "MailsBounced",
     MailEventType.COMPLAINED: "MailsComplained",
 }
-"""What is counted, by its name."""
+"""The metrics of events that are counted."""
 
-_TOLD = {
+_SES_EVENTS = {
     "Send": MailEventType.SENT,
     "Delivery": MailEventType.DELIVERED,
     "DeliveryDelay": MailEventType.DELAYED,
@@ -93,31 +94,32 @@ _TOLD = {
     "RenderingFailure": MailEventType.REFUSED,
     "Rendering Failure": MailEventType.REFUSED,
 }
-"""SES's types of events."""
+"""SES's event types that change a mail."""
 
 
 class MailInFlight(Unavailable):
-    """Somebody is sending the mail, or died over it. After `retry_after` seconds more will be known."""
+    """Another attempt at the mail is in flight, or its process crashed. Retry after `retry_after` seconds."""
 
     def __init__(self, seconds: float) -> None:
         """Keep the seconds."""
-        super().__init__("the mail is being sent, or may have been")
+        super().__init__("the mail is in flight")
         self.retry_after = max(1, round(seconds))
 
 
 @dataclass(frozen=True, slots=True)
 class MailEvent:
-    """Something that happened to a mail: in which attempt, or by which wish, and why, in words without any address."""
+    """Something that happened to a mail. `reason` never contains an address."""
 
-    what: MailEventType
+    type: MailEventType
     at: datetime
     attempt: str
-    why: str = ""
+    """The token of the attempt, or of the operator's request."""
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mail:
-    """A mail of an order, without what it says."""
+    """A mail of an order, without its content."""
 
     order: str
     number: int
@@ -127,13 +129,13 @@ class Mail:
     claimed: datetime | None = None
     """When the last attempt began."""
     attempts: tuple[str, ...] = ()
-    """The attempts that may have gone out, or are about to, since the operator's last wish."""
+    """The attempts since the operator's last request that are in flight or may have been sent."""
     out: bool = False
-    """Whether one before that wish may have."""
+    """Whether an attempt before that request may have been sent."""
     message_id: str = ""
-    moments: tuple[MailEvent, ...] = ()
+    events: tuple[MailEvent, ...] = ()
     version: int = 0
-    """Rises with every change; 0 for a mail that was never touched."""
+    """Rises with every change; 0 for a mail without an item."""
 
     @property
     def done(self) -> bool:
@@ -142,62 +144,63 @@ class Mail:
 
     @property
     def unsent(self) -> bool:
-        """Whether it has surely not been sent, and is not being sent."""
+        """Whether it was surely not sent, and is not in flight."""
         return self.state in {MailState.OPEN, MailState.REFUSED} and not self.attempts and not self.out
 
     @property
     def refusal(self) -> str:
         """Why it was refused; empty if it was not."""
-        return next((moment.why for moment in reversed(self.moments) if moment.what is MailEventType.REFUSED), "")
+        return next((event.reason for event in reversed(self.events) if event.type is MailEventType.REFUSED), "")
 
     def tags(self) -> dict[str, str]:
-        """Return what names the mail, and its last attempt, in events of SES's."""
+        """Return the tags by which SES's events identify the mail and its last attempt."""
         name = base64.urlsafe_b64encode(self.order.encode()).decode().rstrip("=")
         return {"order": name, "mail": str(self.number), "attempt": self.attempts[-1]}
 
     def begun(self, attempt: str, contents: int, at: datetime) -> Mail:
-        """Return it as it is claimed."""
+        """Return the mail with a new attempt that claims it."""
         before = self
         if self.claimed and self.state is MailState.CLAIMED:
-            before = self.noted(
+            before = self.with_event(
                 MailEvent(MailEventType.UNSURE, self.claimed, self.attempts[-1], "No answer, and no event.")
             )
         attempts = (*self.attempts, attempt)
         return replace(before, state=MailState.CLAIMED, claimed=at, attempts=attempts, contents=contents)
 
-    def taken(self, attempt: str, message_id: str, at: datetime) -> Mail:
-        """Return it after SES has taken an attempt."""
-        return replace(self.told(MailEvent(MailEventType.SENT, at, attempt)), message_id=message_id)
+    def accepted(self, attempt: str, message_id: str, at: datetime) -> Mail:
+        """Return the mail after SES accepted an attempt."""
+        return replace(self.recorded(MailEvent(MailEventType.SENT, at, attempt)), message_id=message_id)
 
     def dropped(self, attempt: str, refusal: MailEvent | None = None) -> Mail:
-        """Return it after an attempt that has surely not gone out, and is not to be repeated if it was refused."""
-        noted = self.noted(refusal) if refusal else self
+        """Return the mail after an attempt that was surely not sent; if it was refused, it is not retried."""
+        changed = self.with_event(refusal) if refusal else self
         if attempt not in self.attempts:
-            return noted
+            return changed
         attempts = tuple(one for one in self.attempts if one != attempt)
         if attempt != self.attempts[-1] or (self.state is MailState.SENT and attempts):
-            return replace(noted, attempts=attempts)  # another attempt decides
-        return replace(noted, attempts=attempts, state=MailState.REFUSED if refusal else MailState.OPEN)
+            return replace(changed, attempts=attempts)  # another attempt decides
+        return replace(changed, attempts=attempts, state=MailState.REFUSED if refusal else MailState.OPEN)
 
-    def told(self, moment: MailEvent) -> Mail:
-        """Return it after something happened to an attempt that SES has taken."""
-        if moment.what is MailEventType.REFUSED:
-            return self.dropped(moment.attempt, moment)
-        noted = self.noted(moment)
-        return replace(noted, state=MailState.SENT) if moment.attempt in self.attempts else noted
+    def recorded(self, event: MailEvent) -> Mail:
+        """Return the mail after an event about an attempt that SES accepted."""
+        if event.type is MailEventType.REFUSED:
+            return self.dropped(event.attempt, event)
+        changed = self.with_event(event)
+        return replace(changed, state=MailState.SENT) if event.attempt in self.attempts else changed
 
-    def wished(self, wish: MailEvent) -> Mail:
-        """Return it as an operator wishes it to be sent again; one that is not done with stays as it is."""
-        if wish in self.moments or self.state in {MailState.OPEN, MailState.CLAIMED}:
+    def requested(self, request: MailEvent) -> Mail:
+        """Return the mail, to be sent again, after an operator's request; a mail that is not done is unchanged."""
+        if request in self.events or not self.done:
             return self
         out = self.out or bool(self.attempts)
-        return replace(self.noted(wish), state=MailState.OPEN, attempts=(), out=out)
+        return replace(self.with_event(request), state=MailState.OPEN, attempts=(), out=out)
 
-    def noted(self, moment: MailEvent) -> Mail:
-        """Return it with one more moment, unless that is known."""
-        if any((one.what, one.attempt, one.why) == (moment.what, moment.attempt, moment.why) for one in self.moments):
+    def with_event(self, event: MailEvent) -> Mail:
+        """Return the mail with one more event, unless the event is a duplicate."""
+        known = {(one.type, one.attempt, one.reason) for one in self.events}
+        if (event.type, event.attempt, event.reason) in known:
             return self
-        return replace(self, moments=(*self.moments, moment)[-MOMENTS_AT_MOST:])
+        return replace(self, events=(*self.events, event)[-EVENTS_AT_MOST:])
 
 
 def uncounted(name: str) -> None:
@@ -210,8 +213,8 @@ class Outbox:
 
     Args:
         table: The orders table.
-        post: Needed only to send.
-        count: Counts one more of what a metric's name says; see `METRICS`.
+        post: Sends a letter; needed by `send` only.
+        count: Adds one to a metric; see `METRICS`.
     """
 
     table: Table
@@ -220,7 +223,7 @@ class Outbox:
     now: Clock = clock.system_clock
 
     def mail(self, order: str, number: int) -> Mail:
-        """Return a mail as it is now; one that was never touched is open.
+        """Return a mail as it is now; a mail without an item is open.
 
         Raises:
             Unavailable: The deadline passed.
@@ -229,7 +232,7 @@ class Outbox:
         return _read(item) if item else Mail(order=order, number=number)
 
     def mails(self, order: str) -> list[Mail]:
-        """Return all mails of an order that were ever touched, by number.
+        """Return the mails of an order that have an item, by number.
 
         Raises:
             Unavailable: The deadline passed.
@@ -237,23 +240,23 @@ class Outbox:
         return [_read(item) for item in self.table.query(_partition(order), " ", _LAST)]
 
     def as_read(self, mail: Mail) -> Check:
-        """Return what lets a transaction take place only while a mail is as it was read."""
+        """Return the check that a mail has not changed since it was read."""
         condition, values = _unchanged(mail)
         return Check(_key(mail.order, mail.number), condition, values=values)
 
     def send(self, mail: Mail, contents: int, compose: Callable[[], Letter], allowed: Check | None = None) -> None:
-        """Send a mail if it was not sent; when this returns, it was.
+        """Send a mail unless it was sent; when this returns, it was.
 
         Args:
             contents: How many keys or certificates it has.
-            compose: Makes the letter; asked only if it is needed.
-            allowed: What must hold as the mail is claimed.
+            compose: Returns the letter; called only if an attempt follows.
+            allowed: A check that must hold when the mail is claimed.
 
         Raises:
-            MailRefused: SES will never take it, or has said so before.
-            Conflict: The mail is not as it was read any more, or `allowed` does not hold. Nothing was sent.
-            OnItsWay: It may have been sent before. The same call must come again.
-            Unavailable: It was not sent (`NotSent`), or may have been. Likewise.
+            MailRefused: SES will never accept it, now or at an earlier attempt.
+            Conflict: The mail has changed since it was read, or `allowed` does not hold. Nothing was sent.
+            MailInFlight: An earlier attempt has no known outcome yet. Retry the call later.
+            Unavailable: It was not sent (`NotSent`), or may have been. Retry the call.
         """
         match mail.state:
             case MailState.SENT:
@@ -264,7 +267,7 @@ class Outbox:
                 pass
             case unknown:
                 assert_never(unknown)
-        if (left := self.silence(mail)) > timedelta():
+        if (left := self.remaining_wait(mail)) > timedelta():
             raise MailInFlight(left.total_seconds())
         letter = compose()
         claimed = self._claim(mail, contents, allowed)
@@ -272,66 +275,68 @@ class Outbox:
         try:
             message_id = self.post(letter, claimed.tags())
         except NotSent as error:
-            _tell(error, claimed)
+            _log_not_sent(error, claimed)
             self._change(claimed, lambda now: now.dropped(attempt))
             raise
         except MailRefused as refusal:
             _log.warning("mail refused", extra={"order": mail.order, "mail": mail.number})
-            moment = MailEvent(MailEventType.REFUSED, self.now(), attempt, refusal.reason)
-            if self._change(claimed, lambda now: now.dropped(attempt, moment)).state is not MailState.SENT:
+            event = MailEvent(MailEventType.REFUSED, self.now(), attempt, refusal.reason)
+            if self._change(claimed, lambda now: now.dropped(attempt, event)).state is not MailState.SENT:
                 raise
         else:
             at = self.now()
-            after = self._change(claimed, lambda now: now.taken(attempt, message_id, at))
-            if after.state is MailState.REFUSED:  # SES took it, threw it away, and told that before this was written
+            after = self._change(claimed, lambda now: now.accepted(attempt, message_id, at))
+            if after.state is MailState.REFUSED:  # SES's event of its rejection came before this write
                 raise MailRefused(after.refusal)
 
-    def silence(self, mail: Mail) -> timedelta:
-        """Return how long a mail is still waited for because it may have been sent; nothing or less if it is not."""
+    def remaining_wait(self, mail: Mail) -> timedelta:
+        """Return how long to wait for the outcome of an attempt; zero or less if there is nothing to wait for."""
         if mail.state is not MailState.CLAIMED or mail.claimed is None:
             return timedelta()
         return mail.claimed + UNSURE - self.now()
 
     def again(self, order: str, number: int, *, force: bool = False) -> Mail:
-        """Let a mail be sent again that was refused, or with `force` one that was sent.
+        """Request that a mail is sent again that was refused, or with `force` one that was sent.
 
-        One that is still to be sent, or may be on its way, stays as it is.
+        A mail that is open or in flight is unchanged.
 
         Raises:
             NotFound: The order has no such mail.
-            Conflict: It was sent, and nothing is forced.
-            Unavailable: The deadline passed. The same call again is safe.
+            Conflict: It was sent, and `force` is not set.
+            Unavailable: The deadline passed. A retry is safe.
         """
         mail = self.mail(order, number)
         if not mail.version:
             raise NotFound("mail", f"{order} {number}")
-        wish = MailEvent(MailEventType.AGAIN, self.now(), secrets.token_hex(8))
-        mail = self._change(mail, lambda now: now if now.state is MailState.SENT and not force else now.wished(wish))
+        request = MailEvent(MailEventType.AGAIN, self.now(), secrets.token_hex(8))
+        mail = self._change(
+            mail, lambda now: now if now.state is MailState.SENT and not force else now.requested(request)
+        )
         if mail.state is MailState.SENT:
             raise Conflict(f"Mail {number} of {order} was sent; only by force is it sent again.")
         return mail
 
-    def report(self, tags: Mapping[str, Sequence[str]], kind: str, why: str | None, at: datetime) -> None:
-        """Note what SES tells of a mail, once however often it does; kinds that say nothing of it are passed over.
+    def report(self, tags: Mapping[str, Sequence[str]], kind: str, reason: str | None, at: datetime) -> None:
+        """Record an event of SES's about a mail, duplicates once. Events that change no mail of ours are ignored.
 
         Args:
             tags: Of the event's mail: a list of values by name.
             kind: The event's type: `Send`, `Delivery`, `Bounce`, …
-            why: In words that have nobody's address, if there is something to say.
+            reason: A text without addresses, or None.
 
         Raises:
-            Unavailable: The deadline passed. The same call again is safe.
+            Unavailable: The deadline passed. A retry is safe.
         """
-        what, named = _TOLD.get(kind), read_tags(tags)
-        if what is None or named is None:
+        event_type, named = _SES_EVENTS.get(kind), read_tags(tags)
+        if event_type is None or named is None:
             return
         order, number, attempt = named
         mail = self.mail(order, number)
         if not mail.version:
-            _log.warning("a mail that there is not", extra={"order": order, "mail": number})
+            _log.warning("event about an unknown mail", extra={"order": order, "mail": number})
             return
-        moment = MailEvent(what, at, attempt, (why or "")[:_LONGEST_WHY])
-        self._change(mail, lambda now: now.told(moment))
+        event = MailEvent(event_type, at, attempt, (reason or "")[:_LONGEST_REASON])
+        self._change(mail, lambda now: now.recorded(event))
 
     def _claim(self, mail: Mail, contents: int, allowed: Check | None) -> Mail:
         attempt = secrets.token_hex(8)
@@ -342,12 +347,12 @@ class Outbox:
         except TransactionRefused as refusal:
             met = refusal.reasons[0]
             if met and met.item and met.item["writer"] == attempt:
-                return after  # an earlier try took effect, only its answer was lost
+                return after  # an earlier try was applied, and its response was lost
             raise Conflict(f"Mail {mail.number} of {mail.order}, or its order, has changed.") from refusal
         return after
 
     def _change(self, mail: Mail, change: Callable[[Mail], Mail]) -> Mail:
-        """Change a mail, whatever has become of it since it was read, and return it as it then is."""
+        """Apply a change to the mail as it is now, even if it has changed since it was read, and return the result."""
         writer = secrets.token_hex(8)
         pauses = self.table.pauses()
         while (after := change(mail)) != mail:
@@ -364,13 +369,13 @@ class Outbox:
         return mail
 
     def _count(self, before: Mail, after: Mail) -> None:
-        for moment in after.moments:
-            if moment.what in METRICS and moment not in before.moments:
-                self.count(METRICS[moment.what])
+        for event in after.events:
+            if event.type in METRICS and event not in before.events:
+                self.count(METRICS[event.type])
 
 
 def read_tags(tags: Mapping[str, Sequence[str]]) -> tuple[str, int, str] | None:
-    """Return the order, the number and the attempt of the mail that tags name, None if they name none of ours."""
+    """Return the order, number and attempt of the mail that tags identify; None if it is not one of ours."""
     try:
         (name,), (number,), (attempt,) = tags["order"], tags["mail"], tags["attempt"]
         order = base64.b64decode(name + "=" * (-len(name) % 4), altchars=b"-_", validate=True).decode()
@@ -379,12 +384,12 @@ def read_tags(tags: Mapping[str, Sequence[str]]) -> tuple[str, int, str] | None:
         return None
 
 
-def _tell(error: NotSent, mail: Mail) -> None:
-    told: dict[str, Any] = {"order": mail.order, "mail": mail.number}
+def _log_not_sent(error: NotSent, mail: Mail) -> None:
+    extra: dict[str, Any] = {"order": mail.order, "mail": mail.number}
     if isinstance(error, Misconfigured):
-        _log.error("mails cannot be sent", extra={**told, "code": error.code})
+        _log.error("mails cannot be sent", extra={**extra, "code": error.code})
     else:
-        _log.warning("mail not sent", extra=told)
+        _log.warning("mail not sent", extra=extra)
 
 
 def _partition(order: str) -> str:
@@ -415,7 +420,7 @@ def _write(mail: Mail) -> Item:
         "attempts": [*mail.attempts],
         "out": mail.out,
         "messageId": mail.message_id,
-        "moments": [_write_moment(moment) for moment in mail.moments],
+        "moments": [_write_event(event) for event in mail.events],
         "version": mail.version,
     }
 
@@ -430,19 +435,19 @@ def _read(item: Item) -> Mail:
         attempts=tuple(item.get("attempts", ())),
         out=item.get("out", False),
         message_id=item.get("messageId", ""),
-        moments=tuple(_read_moment(moment) for moment in item.get("moments", ())),
+        events=tuple(_read_event(event) for event in item.get("moments", ())),
         version=item["version"],
     )
 
 
-def _write_moment(moment: MailEvent) -> Item:
+def _write_event(event: MailEvent) -> Item:
     return {
-        "what": str(moment.what),
-        "at": clock.to_text(moment.at),
-        "attempt": moment.attempt,
-        "why": moment.why,
+        "what": str(event.type),
+        "at": clock.to_text(event.at),
+        "attempt": event.attempt,
+        "why": event.reason,
     }
 
 
-def _read_moment(item: Item) -> MailEvent:
+def _read_event(item: Item) -> MailEvent:
     return MailEvent(MailEventType(item["what"]), clock.from_text(item["at"]), item["attempt"], item.get("why", ""))
