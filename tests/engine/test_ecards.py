@@ -234,7 +234,7 @@ class Contents:
         for order in self.orders.values():
             ours = order.assigned
             if order.status is EcardStatus.CANCELLED:
-                gone = order.certificates(0, order.delivered + order.handing)
+                gone = order.certificates(0, order.delivered + order.in_transit)
                 for stock, position in _positions([*gone, *order.returning]):
                     held.setdefault(stock, []).append((position, position))
                 continue

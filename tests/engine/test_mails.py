@@ -415,13 +415,14 @@ class Seen:
             return
         mail = self.mails.get(self.order.delivered + 1)
         if self.order.status is EcardStatus.CANCELLED:
-            if self.order.handing and (mail is None or mail.unsent):
-                yield f"certificates on their way for ever: {self.order}, {self.mails}"
+            if self.order.in_transit and (mail is None or mail.unsent):
+                yield f"certificates in transit for ever: {self.order}, {self.mails}"
         elif refused:
-            if self.order.handing and (mail is None or mail.unsent or mail.state is MailState.SENT):
+            if self.order.in_transit and (mail is None or mail.unsent or mail.state is MailState.SENT):
                 yield f"certificates of a refused mail were not taken back: {self.order}"
-        elif self.order.status is not EcardStatus.DELIVERED or self.order.handing:
-            yield f"it is left {self.order.status}, {self.order.delivered} delivered, {self.order.handing} on their way"
+        elif self.order.status is not EcardStatus.DELIVERED or self.order.in_transit:
+            order = self.order
+            yield f"it is left {order.status}, {order.delivered} delivered, {order.in_transit} in transit"
 
 
 class MailsJudge:
@@ -510,8 +511,8 @@ def _done_with(view: Seen) -> bool:
         return view.mails[1].state in {MailState.SENT, MailState.REFUSED}
     mail = view.mails.get(view.order.delivered + 1)
     if view.order.status is EcardStatus.CANCELLED:
-        return not view.order.handing or (mail is not None and not mail.unsent)
-    refused = mail is not None and mail.state is MailState.REFUSED and not view.order.handing
+        return not view.order.in_transit or (mail is not None and not mail.unsent)
+    refused = mail is not None and mail.state is MailState.REFUSED and not view.order.in_transit
     return refused or view.order.status is EcardStatus.DELIVERED
 
 
@@ -608,7 +609,7 @@ def returns_what_is_on_its_way(
     read = self.order
 
     def as_if_nothing_were_on_its_way(_: str) -> EcardOrder:
-        return replace(read(order_id), handing=0)
+        return replace(read(order_id), in_transit=0)
 
     with mock.patch.object(self, "order", as_if_nothing_were_on_its_way):
         return cancel(self, order_id)
@@ -833,7 +834,7 @@ def test_on_every_engine(engine: Engine) -> None:
     order = orders.order("a")
     found = Outbox(Table(engine.send, engine.table)).mails("ecards#postal#a")
 
-    assert (order.status, order.handing) == (EcardStatus.DELIVERED, 0)
+    assert (order.status, order.in_transit) == (EcardStatus.DELIVERED, 0)
     assert (box.mails, box.codes) == (["1", "3", "5"], ["0", "1", "2", "3", "4"])
     assert [(mail.number, mail.contents, mail.state) for mail in found] == [
         (1, 2, MailState.SENT),
@@ -852,7 +853,7 @@ def test_many_consumers(concurrent_engine: Engine) -> None:
 
     assert box.mails == ["1", "3", "5", "7", "9", "11"]
     assert box.codes == [str(number) for number in range(12)]
-    assert (order.status, order.delivered, order.handing) == (EcardStatus.DELIVERED, 12, 0)
+    assert (order.status, order.delivered, order.in_transit) == (EcardStatus.DELIVERED, 12, 0)
 
 
 @pytest.mark.usefixtures("patient")
@@ -868,7 +869,7 @@ def test_cancelled_in_a_crowd(concurrent_engine: Engine) -> None:
         order, free = orders.order("a"), free_codes(concurrent_engine, company)
 
         assert order.status in {EcardStatus.CANCELLED, EcardStatus.DELIVERED}
-        assert (order.handing, order.delivered) == (0, len(box.codes))
+        assert (order.in_transit, order.delivered) == (0, len(box.codes))
         assert sorted([*box.codes, *free]) == [str(number) for number in range(6)]
 
 

@@ -98,7 +98,8 @@ class Company:
         outbox, name = Outbox(self.real.installation.orders), f"ecards#{self.id}#{order['id']}"
         assert eventually(
             lambda: (
-                outbox.mail(name, mail).state is MailState.REFUSED and not self.orders.order(str(order["id"])).handing
+                outbox.mail(name, mail).state is MailState.REFUSED
+                and not self.orders.order(str(order["id"])).in_transit
             )
         )
 

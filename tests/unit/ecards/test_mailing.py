@@ -55,7 +55,7 @@ class Post(Mailroom):
     @property
     def progress(self) -> tuple[str, int, int]:
         order = self.order
-        return str(order.status), order.delivered, order.handing
+        return str(order.status), order.delivered, order.in_transit
 
     @property
     def free(self) -> int:
@@ -192,7 +192,7 @@ def test_goes_on_in_the_next_invocation(post: Post) -> None:
 
 
 def test_unsure(post: Post) -> None:
-    """While it is unsure whether a mail was sent, its certificates stay on their way, and none behind it is mailed."""
+    """While it is unsure whether a mail was sent, its certificates stay in transit, and none behind it is mailed."""
     post.ready(3)
     post.ses.meet(Unavailable(), taken=True)
     with pytest.raises(Unsure):
@@ -230,7 +230,7 @@ def test_refused_later(post: Post) -> None:
 
 
 def test_refused_after_one_that_may_be_out(post: Post) -> None:
-    """Certificates of a mail that was refused, but may have gone out before, stay on their way until SES tells."""
+    """Certificates of a mail that was refused, but may have gone out before, stay in transit until SES tells."""
     post.ready(2)
     post.ses.meet(Unavailable(), taken=True)
     with pytest.raises(Unsure):
@@ -305,14 +305,14 @@ def test_cancelled_while_it_is_unsure(post: Post) -> None:
     assert (post.free, post.progress, len(post.ses.taken)) == (1, ("Cancelled", 2, 0), 1)
 
 
-def test_nobody_hands_over_what_is_on_its_way(post: Post) -> None:
-    """Support cannot hand over certificates of an order while some are on their way."""
+def test_no_hand_over_while_some_are_in_transit(post: Post) -> None:
+    """Support cannot hand over certificates of an order while some are in transit."""
     post.ready(3)
     post.ses.meet(NotExecuted())
     with pytest.raises(NotSent):
         post.deliver(ECARDS)
 
-    with pytest.raises(Conflict, match="2 certificates on their way"):
+    with pytest.raises(Conflict, match="2 certificates in transit"):
         post.rewards.orders.hand_over(post.order, 1)
 
 
@@ -375,7 +375,7 @@ def test_once_more_what_went_another_way(post: Post) -> None:
 
 
 def test_killed_after_the_claim_of_the_order(post: Post) -> None:
-    """A postman who dies when certificates are on their way is followed by one who mails just these."""
+    """A postman who dies when certificates are in transit is followed by one who mails just these."""
     post.ready(3)
     post.faulty.meet("TransactWriteItems", refused(Crash()), after=1)
     with pytest.raises(Crash):

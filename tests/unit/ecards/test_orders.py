@@ -474,27 +474,27 @@ def test_a_hand_over_whose_answer_is_lost(company: Company) -> None:
     assert (cancelled.status, cancelled.delivered, company.free()) == (EcardStatus.CANCELLED, 1, 2)
 
 
-# On their way --------------------------------------------------------------------------------------------------------
+# In transit ----------------------------------------------------------------------------------------------------------
 
 UNSENT = Check(("MAIL", "1"), "attribute_not_exists(pk)")
 """What holds as long as nobody has touched the mail."""
 
 
-def on_their_way(company: Company, quantity: int = 3, count: int = 2) -> EcardOrder:
+def in_transit(company: Company, quantity: int = 3, count: int = 2) -> EcardOrder:
     return company.orders.begin_hand_over(company.ready(quantity), count)
 
 
-def test_on_their_way_and_handed_over(company: Company) -> None:
-    """Certificates on their way are the order's next ones; arrived, they count as handed over."""
-    order = on_their_way(company)
-    assert (order.status, order.delivered, order.handing) == (EcardStatus.READY, 0, 2)
-    assert order.on_their_way() == (HeldCertificates(HUNDRED, ((1, 2),)),)
+def test_in_transit_and_handed_over(company: Company) -> None:
+    """Certificates in transit are the order's next ones; arrived, they count as handed over."""
+    order = in_transit(company)
+    assert (order.status, order.delivered, order.in_transit) == (EcardStatus.READY, 0, 2)
+    assert order.certificates_in_transit() == (HeldCertificates(HUNDRED, ((1, 2),)),)
     assert order.undelivered() == (HeldCertificates(HUNDRED, ((1, 3),)),)
     order = company.orders.end_hand_over(order)
-    assert (order.status, order.delivered, order.handing) == (EcardStatus.PARTIALLY_DELIVERED, 2, 0)
+    assert (order.status, order.delivered, order.in_transit) == (EcardStatus.PARTIALLY_DELIVERED, 2, 0)
     order = company.orders.end_hand_over(company.orders.begin_hand_over(order, 1))
 
-    assert (order.status, order.delivered, order.handing) == (EcardStatus.DELIVERED, 3, 0)
+    assert (order.status, order.delivered, order.in_transit) == (EcardStatus.DELIVERED, 3, 0)
     assert company.orders.order(FIRST) == order
 
 
@@ -512,17 +512,17 @@ def test_chosen_by_rank(company: Company) -> None:
 
 
 @pytest.mark.parametrize("count", [1, 2])
-def test_nothing_else_while_some_are_on_their_way(company: Company, count: int) -> None:
-    """While some certificates are on their way, no others are sent or handed over."""
-    order = on_their_way(company)
+def test_nothing_else_while_some_are_in_transit(company: Company, count: int) -> None:
+    """While some certificates are in transit, no others are sent or handed over."""
+    order = in_transit(company)
 
     for act in (company.orders.hand_over, company.orders.begin_hand_over):
-        with pytest.raises(Conflict, match="has 2 certificates on their way"):
+        with pytest.raises(Conflict, match="has 2 certificates in transit"):
             act(order, count)
     assert company.orders.order(FIRST) == order
 
 
-def test_what_cannot_be_on_its_way(company: Company) -> None:
+def test_what_cannot_be_in_transit(company: Company) -> None:
     """As for handing over: there must be some, no more than there are, and the order must be ready."""
     order = company.ready()
 
@@ -534,40 +534,40 @@ def test_what_cannot_be_on_its_way(company: Company) -> None:
         company.orders.begin_hand_over(company.place(SECOND), 1)
 
 
-def test_on_their_way_they_do_not_return(company: Company) -> None:
-    """A cancellation returns the other certificates only; those on their way count as handed over if they arrived."""
-    on_their_way(company)
+def test_in_transit_they_do_not_return(company: Company) -> None:
+    """A cancellation returns the other certificates only; those in transit count as handed over if they arrived."""
+    in_transit(company)
     order = company.orders.cancel(FIRST)
-    assert (order.returning, order.handing, company.free()) == ((), 2, 1)
+    assert (order.returning, order.in_transit, company.free()) == ((), 2, 1)
     order = company.orders.end_hand_over(order)
 
-    assert (order.status, order.delivered, order.handing) == (EcardStatus.CANCELLED, 2, 0)
+    assert (order.status, order.delivered, order.in_transit) == (EcardStatus.CANCELLED, 2, 0)
     assert company.free() == 1
 
 
 def test_taken_back(company: Company) -> None:
     """Certificates that surely did not go out are the order's again, and its status stays."""
-    order = company.orders.undo_hand_over(on_their_way(company), UNSENT)
+    order = company.orders.undo_hand_over(in_transit(company), UNSENT)
 
-    assert (order.status, order.delivered, order.handing) == (EcardStatus.READY, 0, 0)
+    assert (order.status, order.delivered, order.in_transit) == (EcardStatus.READY, 0, 0)
     assert (company.free(), company.orders.order(FIRST)) == (0, order)
 
 
 def test_taken_back_after_a_cancellation(company: Company) -> None:
-    """Those of a cancelled order return to stock, also where others of that stock are still on their way back."""
-    on_their_way(company)
+    """Those of a cancelled order return to stock, also where others of that stock are still in transit back."""
+    in_transit(company)
     company.faulty.meet("TransactWriteItems", refused(Unavailable()), after=1)
     order = company.orders.cancel(FIRST)
     assert (order.returning, company.free()) == ((HeldCertificates(HUNDRED, ((3, 3),)),), 0)
     order = company.orders.undo_hand_over(order, UNSENT)
 
-    assert (order.returning, order.handing, company.free()) == ((), 0, 3)
+    assert (order.returning, order.in_transit, company.free()) == ((), 0, 3)
 
 
 @pytest.mark.parametrize("cancelled", [False, True])
 def test_not_taken_back_once_they_may_be_sent(company: Company, cancelled: bool) -> None:  # noqa: FBT001 - a parameter
     """Nothing is taken back where what says that they were not sent does not hold any more."""
-    order = on_their_way(company)
+    order = in_transit(company)
     if cancelled:
         order = company.orders.cancel(FIRST)
     company.table.put(Put({"pk": "MAIL", "sk": "1"}))
@@ -579,7 +579,7 @@ def test_not_taken_back_once_they_may_be_sent(company: Company, cancelled: bool)
 
 def test_as_it_was_read(company: Company) -> None:
     """What rests on an order's being as it was read takes place only as long as it is."""
-    order = on_their_way(company)
+    order = in_transit(company)
     check = company.orders.unchanged(order)
     company.table.transact([check, Put({"pk": "X", "sk": "1"})])
     company.orders.cancel(FIRST)
@@ -589,7 +589,7 @@ def test_as_it_was_read(company: Company) -> None:
 
 
 def test_written_before_certificates_were_mailed(company: Company) -> None:
-    """An order that was written before certificates were mailed has none on their way."""
+    """An order that was written before certificates were mailed has none in transit."""
     order = company.ready()
     (item,) = company.partition(f"ORDER#ecards#acme#{FIRST}")
     del item["handing"]

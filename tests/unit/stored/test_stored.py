@@ -184,7 +184,7 @@ DELIVERED = ecard_order(
     debited=Decimal(200),
     assigned=(HeldCertificates(HUNDRED, ((1, 2),)),),
     delivered=1,
-    handing=1,
+    in_transit=1,
     writers=("401d9d9ce86c81b6", "e9c483149dd1cd2a", "7970ac364cc9150a"),
 )
 PARKED = ecard_order(
@@ -403,19 +403,19 @@ LACKING: list[tuple[str, Key, tuple[str | int, ...], str, Any]] = [
         for name, default in OPTIONAL.items()
     ),
     *(
-        ("orders", ecard_key(order), (name,), kind, changed(order, name, default))
+        ("orders", ecard_key(order), (attribute,), kind, changed(order, name, default))
         for order, kind in [
             (DELIVERED, "e-card order that is being delivered"),
             (PARKED, "e-card order that waits for stock"),
         ]
-        for name, default in [
-            ("debited", Decimal(0)),
-            ("assigned", ()),
-            ("delivered", 0),
-            ("handing", 0),
-            ("parked", None),
-            ("returning", ()),
-            ("writers", ()),
+        for attribute, name, default in [
+            ("debited", "debited", Decimal(0)),
+            ("assigned", "assigned", ()),
+            ("delivered", "delivered", 0),
+            ("handing", "in_transit", 0),
+            ("parked", "parked", None),
+            ("returning", "returning", ()),
+            ("writers", "writers", ()),
         ]
     ),
     *(

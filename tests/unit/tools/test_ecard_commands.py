@@ -365,13 +365,13 @@ def test_show(company: Rewards, run: Run, mailroom: Mailroom) -> None:
     ]
 
 
-def test_show_what_is_on_its_way(company: Rewards, run: Run, mailroom: Mailroom) -> None:
-    """Certificates on their way are told, and what came after them stands behind."""
+def test_show_what_is_in_transit(company: Rewards, run: Run, mailroom: Mailroom) -> None:
+    """Certificates in transit are shown, and what came after them stands behind."""
     ready(company)
     mailroom.ses.meet(NotExecuted())
     with pytest.raises(Unavailable):
         mailroom.deliver(CARDS_ORDER)
-    assert "0 of 3 certificates handed over, 3 on their way\n" in run("order", "show", "granite", order_id(1)).told
+    assert "0 of 3 certificates handed over, 3 in transit\n" in run("order", "show", "granite", order_id(1)).told
     mailroom.now += timedelta(seconds=5)
     mailroom.deliver(CARDS_ORDER)
 

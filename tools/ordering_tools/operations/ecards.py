@@ -211,8 +211,8 @@ def _handed(installation: Installation, name: str) -> str:
     if item is None:
         return ""
     order = read_order(item)
-    on_their_way = f", {order.handing} on their way" if order.handing else ""
-    return f": {order.delivered} of {order.quantity} certificates handed over{on_their_way}"
+    in_transit = f", {order.in_transit} in transit" if order.in_transit else ""
+    return f": {order.delivered} of {order.quantity} certificates handed over{in_transit}"
 
 
 def _ready(orders: EcardOrders, order: EcardOrder) -> EcardOrder:

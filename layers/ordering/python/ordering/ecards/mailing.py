@@ -84,11 +84,11 @@ class EcardMailer:
 
     def _next_step(self, name: str, orders: EcardOrders, order: EcardOrder) -> EcardOrder | None:
         """Take an order's next step and return the order after it; None if no step is left."""
-        if not order.handing and order.status not in _MAILED:
+        if not order.in_transit and order.status not in _MAILED:
             return None
         mail = self.outbox.mail(name, order.delivered + 1)
         refused = mail.state is MailState.REFUSED
-        if not order.handing:
+        if not order.in_transit:
             if refused:
                 # Another consumer may have begun the mail after the order was read, and crashed after the refusal.
                 now = orders.order(order.id)
@@ -97,7 +97,7 @@ class EcardMailer:
             return orders.begin_hand_over(order, min(AT_ONCE, order.quantity - order.delivered))
         if mail.state is not MailState.SENT and (refused or order.status is EcardStatus.CANCELLED):
             return self._give_up(mail, orders, order)
-        self._send(mail, order, order.handing, orders.unchanged(order))
+        self._send(mail, order, order.in_transit, orders.unchanged(order))
         return orders.end_hand_over(order)
 
     def _give_up(self, mail: Mail, orders: EcardOrders, order: EcardOrder) -> EcardOrder | None:

@@ -156,56 +156,56 @@ class EcardOrders:
         return self._assignment.take_back(self._company, order_id) if order.returning else order
 
     def hand_over(self, order: EcardOrder, count: int) -> EcardOrder:
-        """Note that the next certificates of an order were handed to its participant.
+        """Record that the next certificates of an order were handed to its participant.
 
         Args:
             order: As it was read before they were handed over; its `undelivered` says which come next.
 
         Raises:
             ValueError: The count is not positive.
-            Conflict: The order has not so many left, is in no status for it, has some on their way, or has changed
+            Conflict: The order has not so many left, is in no status for it, has some in transit, or has changed
                 since it was read.
-            Unavailable: The deadline passed. They may have been noted: read the order.
+            Unavailable: The deadline passed. They may have been recorded: read the order.
         """
         return self._records.write(order, self._handed(order, count))
 
     def begin_hand_over(self, order: EcardOrder, count: int) -> EcardOrder:
-        """Note that the next certificates of an order are on their way: they stay out of stock, whatever happens.
+        """Record that the next certificates of an order are in transit: from now on they are out of stock.
 
         Raises:
             ValueError: The count is not positive.
             Conflict: As for `hand_over`.
-            Unavailable: The deadline passed. It may have been noted: read the order.
+            Unavailable: The deadline passed. It may have been recorded: read the order.
         """
         self._handed(order, count)
-        return self._records.write(order, order.changed(handing=count))
+        return self._records.write(order, order.changed(in_transit=count))
 
     def end_hand_over(self, order: EcardOrder) -> EcardOrder:
-        """Note that those that were on their way were handed over, also if the order was cancelled meanwhile.
+        """Record that the certificates in transit were handed over, even if the order was cancelled in the meantime.
 
         Raises:
             Conflict: The order has changed since it was read.
-            Unavailable: The deadline passed. It may have been noted: read the order.
+            Unavailable: The deadline passed. It may have been recorded: read the order.
         """
-        home = replace(order, handing=0)
+        home = replace(order, in_transit=0)
         if order.status is EcardStatus.CANCELLED:
-            return self._records.write(order, home.changed(delivered=order.delivered + order.handing))
-        return self._records.write(order, self._handed(home, order.handing))
+            return self._records.write(order, home.changed(delivered=order.delivered + order.in_transit))
+        return self._records.write(order, self._handed(home, order.in_transit))
 
     def undo_hand_over(self, order: EcardOrder, unsent: Check) -> EcardOrder:
-        """Take back those that were on their way: to the order, or to stock if it was cancelled meanwhile.
+        """Take the certificates in transit back: to the order, or to stock if it was cancelled in the meantime.
 
         Args:
-            unsent: What holds only while they have surely not been sent, and are not being sent.
+            unsent: A check that holds only while their mail was surely not sent, and is not in flight.
 
         Raises:
             Conflict: The order has changed since it was read, or `unsent` does not hold.
             Unavailable: The deadline passed. It may have been done: read the order.
         """
-        after = order.changed(handing=0)
+        after = order.changed(in_transit=0)
         if order.status is not EcardStatus.CANCELLED:
             return self._records.write(order, after, [unsent])
-        returning = _together(order.returning, order.on_their_way())
+        returning = _together(order.returning, order.certificates_in_transit())
         self._records.write(order, replace(after, returning=returning), [unsent])
         return self._assignment.take_back(self._company, order.id)
 
@@ -216,7 +216,7 @@ class EcardOrders:
     def cancel(self, order_id: str) -> EcardOrder:
         """Cancel an order, for support: what was debited is refunded, undelivered certificates go back to stock.
 
-        Those that are on their way to the participant do not: they may have arrived.
+        Certificates in transit do not: they may have arrived.
 
         Raises:
             NotFound: The company has no order of that id.
@@ -224,7 +224,7 @@ class EcardOrders:
             Unavailable: The deadline passed. The order may have been cancelled.
         """
         order, at = self.order(order_id), self._now()
-        returning = order.certificates(order.delivered + order.handing, order.quantity)
+        returning = order.certificates(order.delivered + order.in_transit, order.quantity)
         after = order.moved(EcardStatus.CANCELLED, Actor.SUPPORT, at, parked=None, returning=returning)
         effects = [*self.balance.refund(order.id, order.debited, at), *unpark(order)]
         if order.status is EcardStatus.CREATED:
@@ -246,9 +246,9 @@ class EcardOrders:
         delivered = order.delivered + count
         status = EcardStatus.DELIVERED if delivered >= order.quantity else EcardStatus.PARTIALLY_DELIVERED
         after = order.moved(status, Actor.DELIVERY, self._now(), delivered=delivered)
-        if order.handing:
+        if order.in_transit:
             raise Conflict(
-                f"Order {order.id} has {order.handing} certificates on their way; wait for what becomes of it."
+                f"Order {order.id} has {order.in_transit} certificates in transit; wait for the outcome of their mail."
             )
         if delivered > order.quantity:
             left = order.quantity - order.delivered

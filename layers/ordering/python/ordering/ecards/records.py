@@ -83,8 +83,8 @@ class EcardOrder:
     """Its certificates, in the order in which they are handed over."""
     delivered: int = 0
     """How many of them have been handed over."""
-    handing: int = 0
-    """How many of those that come next are on their way to the participant."""
+    in_transit: int = 0
+    """How many of the next ones are in a mail that may have been sent; stored as `handing`."""
     parked: Stock | None = None
     """The stock that it waits for."""
     returning: tuple[HeldCertificates, ...] = ()
@@ -126,9 +126,9 @@ class EcardOrder:
         """Return the certificates that are assigned and have not been handed over, next ones first."""
         return self.certificates(self.delivered, self.quantity)
 
-    def on_their_way(self) -> tuple[HeldCertificates, ...]:
-        """Return the certificates that are on their way to the participant."""
-        return self.certificates(self.delivered, self.handing)
+    def certificates_in_transit(self) -> tuple[HeldCertificates, ...]:
+        """Return the certificates that are in transit to the participant."""
+        return self.certificates(self.delivered, self.in_transit)
 
     def moved(self, target: EcardStatus, by: Actor, at: datetime, **changes: Any) -> EcardOrder:
         """Return the order after a move.
@@ -267,7 +267,7 @@ def write_order(order: EcardOrder) -> Item:
         "debited": money.format_amount(order.debited),
         "assigned": [_write_held(held) for held in order.assigned],
         "delivered": order.delivered,
-        "handing": order.handing,
+        "handing": order.in_transit,
         "parked": _write_stock(order.parked) if order.parked else None,
         "returning": [_write_held(held) for held in order.returning],
         "writers": [*order.writers],
@@ -290,7 +290,7 @@ def read_order(item: Item) -> EcardOrder:
         debited=money.parse_amount(item.get("debited", "0")),
         assigned=tuple(_read_held(held) for held in item.get("assigned", ())),
         delivered=item.get("delivered", 0),
-        handing=item.get("handing", 0),
+        in_transit=item.get("handing", 0),
         parked=_read_stock(parked) if (parked := item.get("parked")) else None,
         returning=tuple(_read_held(held) for held in item.get("returning", ())),
         writers=tuple(item.get("writers", ())),
