@@ -127,7 +127,7 @@ def test_several_stocks_in_one_mail(post: Post) -> None:
 
 
 def test_the_same_message_again(post: Post) -> None:
-    """A message that comes again, after all is done, changes nothing."""
+    """A duplicate of a message, after all is done, changes nothing."""
     post.ready(3)
     for _ in range(3):
         post.deliver(ECARDS)
@@ -156,7 +156,7 @@ def test_some_handed_over_by_hand(post: Post) -> None:
 
 
 def test_out_of_time(post: Post) -> None:
-    """Without the time for one more mail the message must come again, and nothing is begun."""
+    """Without time for one more mail the message must be retried, and nothing is begun."""
     post.ready(3)
     post.deadline = Deadline.after(ONE_MAIL - 1)
     with pytest.raises(OutOfTime):
@@ -207,7 +207,7 @@ def test_unsure(post: Post) -> None:
 
 
 def test_refused_certificates(post: Post) -> None:
-    """Where SES refuses a mail, its certificates are the order's again, and nothing more happens before a wish."""
+    """If SES refuses a mail, its certificates are the order's again, and nothing more happens before a request."""
     post.ready(3)
     post.refuse()
     post.deliver(ECARDS)
@@ -230,7 +230,7 @@ def test_refused_later(post: Post) -> None:
 
 
 def test_refused_after_one_that_may_be_out(post: Post) -> None:
-    """Certificates of a mail that was refused, but may have gone out before, stay in transit until SES tells."""
+    """Certificates of a mail that was refused, but may have been sent before, stay in transit until SES's event."""
     post.ready(2)
     post.ses.meet(Unavailable(), taken=True)
     with pytest.raises(Unsure):
@@ -288,7 +288,7 @@ def test_cancelled_and_refused(post: Post) -> None:
 
 
 def test_cancelled_while_it_is_unsure(post: Post) -> None:
-    """Certificates that may have been mailed of a cancelled order never return to stock, whatever SES tells later."""
+    """Certificates of a cancelled order that may have been mailed never return to stock, whatever event follows."""
     post.ready(3)
     post.ses.meet(Unavailable(), taken=True)
     with pytest.raises(Unsure):
@@ -375,7 +375,7 @@ def test_once_more_what_went_another_way(post: Post) -> None:
 
 
 def test_killed_after_the_claim_of_the_order(post: Post) -> None:
-    """A postman who dies when certificates are in transit is followed by one who mails just these."""
+    """After a crash while certificates are in transit, the retry mails just these."""
     post.ready(3)
     post.faulty.meet("TransactWriteItems", refused(Crash()), after=1)
     with pytest.raises(Crash):
@@ -387,7 +387,7 @@ def test_killed_after_the_claim_of_the_order(post: Post) -> None:
 
 
 def test_moved_by_another(post: Post) -> None:
-    """Of two postmen with the same message each mail is sent by one, and both come to the same end."""
+    """Of two consumers with the same message each mail is sent by one, and both reach the same end."""
     post.ready(5)
     post.faulty.meet("TransactWriteItems", interrupted(lambda: post.deliver(ECARDS)))
     post.deliver(ECARDS)

@@ -1,4 +1,4 @@
-"""One mail after another: what is claimed, sent and marked, what is not repeated, and what SES tells of them later."""
+"""Mails are claimed, sent and marked, not repeated while their outcome is unknown, and changed by SES's events."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def unsure(office: Office, *, taken: bool) -> None:
 
 
 def test_sent_once(office: Office) -> None:
-    """A mail is sent by the first who comes; whoever comes later finds it sent."""
+    """A mail is sent by the first call; a later call finds it sent."""
     office.send()
     office.send(compose=pytest.fail)
 
@@ -126,7 +126,7 @@ def test_tags_name_the_mail(office: Office) -> None:
     ],
 )
 def test_tags_of_others(office: Office, tags: dict[str, list[str]]) -> None:
-    """What SES tells of mails that are not ours is passed over."""
+    """Events of SES's about mails that are not ours are ignored."""
     assert read_tags(tags) is None
     office.outbox.report(tags, "Bounce", "", START)
     assert office.counted == []
@@ -141,7 +141,7 @@ def test_tags_of_others(office: Office, tags: dict[str, list[str]]) -> None:
     ],
 )
 def test_surely_not_sent(office: Office, error: Exception) -> None:
-    """A mail that was surely not sent is free for the next one who comes, at once, and nothing is counted."""
+    """A mail that was surely not sent is free for a retry at once, and nothing is counted."""
     office.ses.meet(error)
     with pytest.raises(NotSent):
         office.send()
@@ -201,7 +201,7 @@ def test_not_repeated_while_unsure(office: Office, taken: bool) -> None:  # noqa
 
 
 @pytest.mark.parametrize("kind", ["Send", "Delivery", "Bounce", "Complaint", "DeliveryDelay"])
-def test_what_ses_tells_decides(office: Office, kind: str) -> None:
+def test_events_decide(office: Office, kind: str) -> None:
     """Where the answer was lost, any event that says that the mail has gone out makes it sent; it is not sent again."""
     unsure(office, taken=True)
     office.tell(kind)
@@ -212,7 +212,7 @@ def test_what_ses_tells_decides(office: Office, kind: str) -> None:
 
 
 def test_killed_before_the_mark(office: Office) -> None:
-    """A process that dies after SES took the mail leaves it unsure, and SES's own event marks it as sent."""
+    """A crash after SES accepted the mail leaves its outcome unknown, and SES's own event marks it as sent."""
     office.faulty.meet("PutItem", refused(Crash()))
     with pytest.raises(Crash):
         office.send()
@@ -225,7 +225,7 @@ def test_killed_before_the_mark(office: Office) -> None:
 
 
 def test_killed_before_it_was_sent(office: Office) -> None:
-    """A process that dies after its claim holds the mail back until nobody can be about to send it any more."""
+    """A crash after the claim blocks the mail until no process can still be sending it."""
     office.ses.meet(Crash())
     with pytest.raises(Crash):
         office.send()
@@ -238,7 +238,7 @@ def test_killed_before_it_was_sent(office: Office) -> None:
 
 
 def test_what_cannot_be_composed_is_not_claimed(office: Office) -> None:
-    """Where the letter cannot be written now, nobody is held up."""
+    """If the letter cannot be composed now, the mail is not claimed, and a retry sends it."""
 
     def fail() -> Letter:
         raise Unavailable
@@ -251,7 +251,7 @@ def test_what_cannot_be_composed_is_not_claimed(office: Office) -> None:
 
 
 def test_two_at_once(office: Office) -> None:
-    """Of two who come at the same time one sends the mail, and the other is told that it changed."""
+    """Of two concurrent calls one sends the mail, and the other raises a conflict."""
     office.faulty.meet("TransactWriteItems", interrupted(office.send))
     with pytest.raises(Conflict):
         office.send()
@@ -304,8 +304,8 @@ def test_a_slow_attempt_that_is_refused(office: Office) -> None:
     assert (office.mail().state, len(office.ses.taken)) == (MailState.SENT, 1)
 
 
-def test_refused_while_ses_tells_of_an_earlier_attempt(office: Office) -> None:
-    """An attempt that is refused after SES has told that the one before it went out leaves the mail sent."""
+def test_refused_during_an_event_about_an_earlier_attempt(office: Office) -> None:
+    """An attempt that is refused after SES's event that the one before it was sent leaves the mail sent."""
     unsure(office, taken=True)
     office.later(UNSURE)
 
@@ -353,7 +353,7 @@ def test_released_after_one_that_may_be_out(office: Office) -> None:
 
 
 def test_refused_after_one_that_may_be_out(office: Office) -> None:
-    """Likewise for one that is refused; and when SES tells of the first, the mail is sent."""
+    """Likewise for one that is refused; and after SES's event about the first, the mail is sent."""
     unsure(office, taken=True)
     office.later(UNSURE)
     office.ses.meet(CallRefused("SendEmail", "BadRequestException"))
@@ -365,19 +365,19 @@ def test_refused_after_one_that_may_be_out(office: Office) -> None:
     assert office.mail().state is MailState.SENT
 
 
-def test_a_wish_forgets_nothing(office: Office) -> None:
-    """What may have gone out before an operator's wish still counts as such after it."""
+def test_a_request_forgets_nothing(office: Office) -> None:
+    """What may have been sent before an operator's request still counts as such after it."""
     office.send()
     office.outbox.again(ORDER, 1, force=True)
 
     assert (office.mail().state, office.mail().unsent) == (MailState.OPEN, False)
 
 
-# What SES tells -----------------------------------------------------------------------------------------------------
+# SES's events -------------------------------------------------------------------------------------------------------
 
 
 def test_the_history(office: Office) -> None:
-    """What SES tells is kept with its time and why, and changes nothing about the mail's being sent."""
+    """SES's events are kept with time and reason, and the mail stays sent."""
     office.send()
     for minutes, (kind, why) in enumerate([("Delivery", ""), ("Complaint", "abuse"), ("Open", ""), ("Send", "")], 1):
         office.tell(kind, why, at=START + timedelta(minutes=minutes))
@@ -390,8 +390,8 @@ def test_the_history(office: Office) -> None:
 @pytest.mark.parametrize(
     ("kind", "metric"), [("Bounce", "MailsBounced"), ("Complaint", "MailsComplained"), ("Reject", "MailsRefused")]
 )
-def test_told_twice(office: Office, kind: str, metric: str) -> None:
-    """What SES tells more than once, at once too, is kept and counted once."""
+def test_duplicate_events(office: Office, kind: str, metric: str) -> None:
+    """Duplicates of SES's events, concurrent ones too, are kept and counted once."""
     office.send()
     office.faulty.meet("PutItem", interrupted(lambda: office.tell(kind, "why")))
     for _ in range(3):
@@ -401,8 +401,8 @@ def test_told_twice(office: Office, kind: str, metric: str) -> None:
     assert office.counted == ["MailsSent", metric]
 
 
-def test_told_before_the_mark(office: Office) -> None:
-    """What SES tells before the mail is marked is kept, and the mark adds what it knows."""
+def test_an_event_before_the_mark(office: Office) -> None:
+    """SES's event before the mail is marked is kept, and the mark adds the message's id."""
     office.faulty.meet("PutItem", interrupted(lambda: office.tell("Send")))
     office.send()
 
@@ -412,7 +412,7 @@ def test_told_before_the_mark(office: Office) -> None:
 
 
 def test_rejected_before_the_mark(office: Office) -> None:
-    """A mail that SES took and then rejected is refused, whichever comes first, and was sent to nobody."""
+    """A mail that SES accepted and then rejected is refused, whichever is recorded first, and is surely unsent."""
     office.faulty.meet("PutItem", interrupted(lambda: office.tell("Reject", "Bad content")))
     with pytest.raises(MailRefused, match="Bad content"):
         office.send()
@@ -433,7 +433,7 @@ def test_rejected_after_the_mark(office: Office, kind: str) -> None:
 
 
 def test_of_an_earlier_attempt(office: Office) -> None:
-    """What SES tells of an attempt before an operator's wish is kept, and does not take the wish back."""
+    """SES's events about an attempt before an operator's request are kept, and do not revoke the request."""
     office.send()
     office.outbox.again(ORDER, 1, force=True)
     for kind in ("Bounce", "Reject"):
@@ -445,7 +445,7 @@ def test_of_an_earlier_attempt(office: Office) -> None:
 
 
 def test_a_mail_that_there_is_not(office: Office) -> None:
-    """What SES tells of a mail that nobody here has sent leaves no trace."""
+    """SES's event about an unknown mail leaves no trace."""
     office.outbox.report({"order": ["dHJhaW5pbmcjMQ"], "mail": ["1"], "attempt": ["a"]}, "Bounce", "", START)
 
     assert (office.outbox.mails("training#1"), office.counted) == ([], [])
@@ -461,11 +461,11 @@ def test_histories_end(office: Office) -> None:
     assert (len(events), events[-1].reason[:3], len(events[-1].reason)) == (EVENTS_AT_MOST, "59 ", 200)
 
 
-# An operator's wish -------------------------------------------------------------------------------------------------
+# An operator's request ----------------------------------------------------------------------------------------------
 
 
 def test_again(office: Office) -> None:
-    """A refused mail is sent again when an operator wishes so."""
+    """A refused mail is sent again when an operator requests it."""
     office.ses.meet(CallRefused("SendEmail", "MessageRejected"))
     with pytest.raises(MailRefused):
         office.send()
@@ -489,7 +489,7 @@ def test_again_by_force(office: Office) -> None:
 
 
 def test_again_what_is_on_its_way(office: Office) -> None:
-    """A mail that is open, or may be on its way, stays as it is: it will be sent anyway, or was."""
+    """A mail that is open or in flight is unchanged by a request: it will be sent anyway, or was."""
     unsure(office, taken=True)
     before = office.mail()
 
@@ -497,13 +497,13 @@ def test_again_what_is_on_its_way(office: Office) -> None:
 
 
 def test_again_what_there_is_not(office: Office) -> None:
-    """Nobody can wish for a mail that there is not."""
+    """A request for a mail that does not exist raises."""
     with pytest.raises(NotFound):
         office.outbox.again(ORDER, 1)
 
 
 def test_again_twice_at_once(office: Office) -> None:
-    """Of two wishes at once, or one whose answer is lost, one counts."""
+    """Of two concurrent requests, or one whose response is lost, one counts."""
     office.ses.meet(CallRefused("SendEmail", "MessageRejected"))
     with pytest.raises(MailRefused):
         office.send()
@@ -514,8 +514,8 @@ def test_again_twice_at_once(office: Office) -> None:
     assert office.happened() == ["refused", "again"]
 
 
-def test_a_wish_that_was_granted(office: Office) -> None:
-    """A wish whose answer is lost, and whose mail is refused once more meanwhile, is not made twice."""
+def test_a_request_that_was_fulfilled(office: Office) -> None:
+    """A request whose response is lost, and whose mail is refused again in the meantime, is not repeated."""
     for _ in range(2):
         office.ses.meet(CallRefused("SendEmail", "MessageRejected"))
     with pytest.raises(MailRefused):
@@ -535,7 +535,7 @@ def test_a_wish_that_was_granted(office: Office) -> None:
 
 
 def test_again_what_turns_out_to_be_sent(office: Office) -> None:
-    """A wish for a refused mail that meets the news that it was sent is not granted."""
+    """A request for a refused mail conflicts with a concurrent event that it was sent."""
     unsure(office, taken=True)
     office.later(UNSURE)
     office.ses.meet(CallRefused("SendEmail", "MessageRejected"))
@@ -558,7 +558,7 @@ def test_nothing_is_shown(office: Office) -> None:
 
 
 def test_without_metrics() -> None:
-    """Whoever counts nothing can do without."""
+    """An outbox works without a counter."""
     table = Table(Memory(), "OrdersTable")
     outbox = Outbox(table, MemorySes().ses.send)
     outbox.send(outbox.mail(ORDER, 1), 1, lambda: LETTER)

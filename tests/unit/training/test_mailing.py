@@ -101,7 +101,7 @@ def test_too_many_keys_are_not_opened(post: Post, monkeypatch: pytest.MonkeyPatc
 
 
 def test_refused_keys(post: Post) -> None:
-    """Where SES refuses the mail, the message is done with, and an operator's wish sends it."""
+    """If SES refuses the mail, the message is done, and an operator's request sends it."""
     order = post.place(1)
     post.refuse()
     for _ in range(2):
@@ -115,7 +115,7 @@ def test_refused_keys(post: Post) -> None:
 
 
 def test_keys_that_cannot_be_opened_now(post: Post) -> None:
-    """Where KMS does not answer, the message comes again, and nothing is held up."""
+    """If KMS does not answer, the message must be retried, and the mail is not claimed."""
     order = post.place(1)
 
     def silent(_: str, __: dict[str, Any]) -> dict[str, Any]:
