@@ -1,4 +1,4 @@
-"""Deal orders of a CRM account, and the answer to every path of the contract that there is not."""
+"""Deal orders of a CRM account, and the 404 responses of the contract's unknown paths."""
 
 from ordering.deals import contract as deals
 from ordering.deals.services import DealServices

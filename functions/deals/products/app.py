@@ -1,4 +1,4 @@
-"""Products that a CRM account can put on its deal orders."""
+"""Products of a CRM account, for the line items of its deal orders."""
 
 from ordering.deals import contract as deals
 from ordering.deals.products import NewProduct

@@ -1,4 +1,4 @@
-"""E-card orders of a company, and the answer to every path of the contract that there is not."""
+"""E-card orders of a company, and the 404 responses of the contract's unknown paths."""
 
 from ordering.ecards import contract as ecards
 from ordering.ecards.services import EcardServices

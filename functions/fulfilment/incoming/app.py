@@ -1,4 +1,4 @@
-"""Payment, stock and cancellation that come in as events, and what became of mails: the consumer of their queue."""
+"""The consumer of inbound events: payments, stock, cancellations, and notices about mails."""
 
 from ordering.entry import inbound
 

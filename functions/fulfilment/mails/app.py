@@ -1,4 +1,4 @@
-"""Access keys and certificates, mailed to whom they are for: the consumer of the mails' queue."""
+"""The consumer of the mails' queue, which mails access keys and certificates."""
 
 from ordering.entry import mails
 

@@ -1,4 +1,4 @@
-"""What happens after an order is taken: the consumer of the orders table's stream, and of what that put aside."""
+"""The consumer of the orders table's stream, and of the queue of its deferred records."""
 
 from ordering.entry import stream
 

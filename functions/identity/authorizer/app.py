@@ -1,4 +1,4 @@
-"""Who calls: a bearer token becomes the principal that the functions are handed."""
+"""The authorizer: it turns a bearer token into the caller's principal."""
 
 from ordering.entry import authorization
 

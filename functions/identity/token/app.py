@@ -1,4 +1,4 @@
-"""Client credentials for a token, and the public keys that tokens are verified by."""
+"""The token endpoint, and the public keys that verify tokens."""
 
 from ordering.entry.api import Api
 from ordering.identity import contract as oauth

@@ -1,4 +1,4 @@
-"""Feature sets: what can be ordered of a product, and for how much."""
+"""Feature sets: the variants of a product that can be ordered, with prices."""
 
 from ordering.entry.api import Api
 from ordering.principal import BusinessUnit

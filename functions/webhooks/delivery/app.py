@@ -1,4 +1,4 @@
-"""Events of orders, sent to the webhooks of partners: the consumer of the webhooks' queue."""
+"""The consumer of the webhooks' queue, which sends events of orders to partners' webhooks."""
 
 from ordering.entry import webhook_delivery
 

@@ -74,7 +74,7 @@ def enable_webhook(call: Call, owner: str, webhookId: str) -> webhooks.ShownWebh
 def list_parked_events(call: Call, owner: str, webhookId: str, query: webhooks.ParkedQuery) -> webhooks.ParkedEventList:
     """List events that could not be delivered after the last retry. They are kept for 30 days."""
     webhook_id = webhooks.webhook_id_in_path(webhookId)
-    # One more than is shown tells whether something follows.
+    # One event more than shown, to know whether another part follows.
     found = app.services.deliverer(call.deadline).parked(owner, webhook_id, query.page_size + 1, query.after or "")
     return webhooks.parked_event_list(call, query, found)
 

@@ -36,7 +36,7 @@ class Fault:
 
 
 class OrderingError(Exception):
-    """Anything that a caller can be told."""
+    """An error that is reported to the caller."""
 
 
 class Invalid(OrderingError):

@@ -356,7 +356,7 @@ CONTRACT = _Ecards()
 def _invalid(faults: Sequence[Fault]) -> Answer[InvalidRequest]:
     errors: dict[str, list[str]] = {}
     for fault in faults[:MOST_FAULTS]:
-        errors.setdefault(path_of(fault.place), []).append(_told(fault))
+        errors.setdefault(path_of(fault.place), []).append(_message(fault))
     return Answer(400, {"message": "Invalid request", "status": 400, "errors": errors})
 
 
@@ -376,7 +376,7 @@ def _pascal(name: str) -> str:
     return name[:1].upper() + name[1:]
 
 
-def _told(fault: Fault) -> str:
+def _message(fault: Fault) -> str:
     if not fault.place:
         return fault.detail
     field = _pascal(str(fault.place[-1])) if isinstance(fault.place[-1], str) else path_of(fault.place)

@@ -12,14 +12,14 @@ from ordering.events.shapes import Amount, Count, Instant, Uuid
 
 
 class EcardMoment(TypedDict):
-    """When an order came to a status."""
+    """The time at which an order got a status."""
 
     status: EcardStatus
     at: Instant
 
 
 class ParticipantData(TypedDict):
-    """Who gets the certificates."""
+    """The person who gets the certificates."""
 
     email: str
     name: str
@@ -27,7 +27,7 @@ class ParticipantData(TypedDict):
 
 
 class EcardLine(TypedDict):
-    """One thing as it was ordered; the price is that of one."""
+    """One card of the order; the price is the unit price."""
 
     cardId: Count
     name: str
@@ -37,7 +37,7 @@ class EcardLine(TypedDict):
 
 
 class Ecards(TypedDict):
-    """An e-card order as it was right after the move, without its certificates."""
+    """An e-card order right after the change of status, without its certificates."""
 
     id: Uuid
     number: Count
@@ -53,7 +53,7 @@ class Ecards(TypedDict):
 
 
 class EcardData(TypedDict):
-    """Whose order it is, and the order."""
+    """The partner and the order."""
 
     partner: str
     order: Ecards

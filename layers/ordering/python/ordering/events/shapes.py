@@ -13,7 +13,7 @@ Count = Annotated[int, {"minimum": 1}]
 
 
 class EventEnvelope(TypedDict):
-    """An event. It may come more than once, always with the same id and the same content."""
+    """An event. It may be delivered more than once, always with the same id and content."""
 
     id: Uuid
     type: str

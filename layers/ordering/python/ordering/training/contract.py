@@ -645,7 +645,7 @@ class _Training:
         """Convert an error to a problem document (RFC 9457)."""
         match error:
             case Invalid():
-                return invalid_request(request, _told(error.faults))
+                return invalid_request(request, _explained(error.faults))
             case NotOffered():
                 return invalid_request(request, [_not_offered(index) for index in error.wishes])
         return problem(request, self.errors.answer(error))
@@ -669,7 +669,7 @@ CONTRACT = _Training()
 ACCESS_KEYS = _AccessKeys()
 
 
-def _told(faults: Sequence[Fault]) -> list[Fault]:
+def _explained(faults: Sequence[Fault]) -> list[Fault]:
     """Explain a mistake that the contract invites: one field has different names in requests and responses."""
     detail = (
         "In requests this field is called 'purchaseOrderReference'. It is called 'purchasingOrderReference' only "

@@ -12,21 +12,21 @@ from ordering.training.statuses import TrainingStatus
 
 
 class TrainingMoment(TypedDict):
-    """When an order came to a status."""
+    """The time at which an order got a status."""
 
     status: TrainingStatus
     at: Instant
 
 
 class Unit(TypedDict):
-    """The business unit that ordered."""
+    """The business unit of the order."""
 
     id: str
     name: str
 
 
 class TrainingLine(TypedDict):
-    """One thing as it was ordered; the number counts from 1 within the order."""
+    """One item of the order; the number counts from 1 within the order."""
 
     number: Count
     featureSetId: str
@@ -40,7 +40,7 @@ class TrainingLine(TypedDict):
 
 
 class Training(TypedDict):
-    """A training order as it was right after the move.
+    """A training order right after the change of status.
 
     Of an order with very many lines, `lines` has the first ones; `lineCount` counts all of them.
     """
@@ -62,7 +62,7 @@ class Training(TypedDict):
 
 
 class TrainingData(TypedDict):
-    """Whose order it is, and the order."""
+    """The partner and the order."""
 
     partner: str
     order: Training

@@ -186,7 +186,7 @@ def registered(call: Call, one: Webhook, secret: str) -> Answer[WebhookWithSecre
 
 
 def parked_event_list(call: Call, query: ParkedQuery, found: Sequence[Parked]) -> ParkedEventList:
-    """Show a part of a webhook's parked events. One more event than requested tells whether another part follows."""
+    """Show a part of a webhook's parked events. An event beyond the page size means that another part follows."""
     shown = found[: query.page_size]
     items: list[ParkedEvent] = [
         {

@@ -43,7 +43,7 @@ ERRORS = ErrorTable(
             409,
             "WebhookConflict",
             "The partner has ten webhooks already, another request changed the webhook at the same time, or the "
-            "webhook is disabled. `type` tells which.",
+            "webhook is disabled. See `type`.",
             {
                 TooMany: ErrorCause(
                     "too-many-webhooks", "{error} Remove a webhook, or add event types to an existing one."
