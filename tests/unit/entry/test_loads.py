@@ -66,20 +66,24 @@ CONNECTED_AT_ONCE = {
 """Functions that connect to DynamoDB when they are imported; the others do so where Lambda initialises them."""
 
 
-def modules_of(function: str, **more: str) -> set[str]:
-    """Import a function's module as Lambda does, from its folder and the layer, and return all loaded modules."""
-    code = "import json, sys; sys.path[:0] = sys.argv[1:]; import app; print(json.dumps(sorted(sys.modules)))"
-    return set(json.loads(output_of(function, code, **more)))
+@cache
+def imported(function: str, **more: str) -> tuple[frozenset[str], bool]:
+    """Import a function's module as Lambda does, once; returns all loaded modules, and whether it logs at INFO.
 
-
-def output_of(function: str, code: str, **more: str) -> str:
-    """Run code with the paths of a function and the layer as arguments, and more variables; returns its output."""
+    Args:
+        more: Further environment variables.
+    """
+    code = (
+        "import json, logging, sys; sys.path[:0] = sys.argv[1:]; import app; "
+        "print(json.dumps([sorted(sys.modules), logging.getLogger('ordering').isEnabledFor(logging.INFO)]))"
+    )
     paths = [str(ROOT / "functions" / function), str(ROOT / "layers" / "ordering" / "python")]
     done = subprocess.run(
         [sys.executable, "-c", code, *paths], env={**environment(), **more}, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    return done.stdout
+    modules, logs = json.loads(done.stdout)
+    return frozenset(modules), logs
 
 
 @cache
@@ -112,7 +116,7 @@ def test_every_function_is_listed() -> None:
 @pytest.mark.parametrize("function", LOADS)
 def test_loads(function: str) -> None:
     """A function loads the packages that the table lists for it, and no others."""
-    modules = modules_of(function)
+    modules, _ = imported(function)
     ours = {name.split(".")[1] for name in modules if name.startswith("ordering.")} - SMALL
 
     assert (ours, {name.split(".")[0] for name in modules} & WATCHED) == LOADS[function]
@@ -122,7 +126,7 @@ def test_loads(function: str) -> None:
 
 def test_initialising_loads_what_requests_use() -> None:
     """Where Lambda initialises it, the function of access keys also loads what opens them, and connects."""
-    modules = modules_of("training/order_keys", AWS_LAMBDA_RUNTIME_API="127.0.0.1:1")
+    modules, _ = imported("training/order_keys", AWS_LAMBDA_RUNTIME_API="127.0.0.1:1")
 
     assert {"botocore.client", "ordering.aws.sealer"} <= modules
 
@@ -138,9 +142,6 @@ def test_contexts_apart() -> None:
 @pytest.mark.parametrize("function", LOADS)
 def test_lines_of_calls_are_logged(function: str) -> None:
     """Every function logs at INFO, so that no request and no delivery goes unseen."""
-    code = (
-        "import logging, sys; sys.path[:0] = sys.argv[1:]; import app; "
-        "print(logging.getLogger('ordering').isEnabledFor(logging.INFO))"
-    )
+    _, logs = imported(function)
 
-    assert output_of(function, code) == "True\n"
+    assert logs
