@@ -1,6 +1,7 @@
-"""The contexts, and what each takes part in: a new contract is registered here, and nowhere else in the code.
+"""The registry of contexts: which of them has event types, histories, followers and mailers.
 
 Each function imports what it returns when it is called, so that a Lambda function loads only what it uses.
+docs/add-a-contract.md lists the other places that a new contract is registered in.
 """
 
 from __future__ import annotations

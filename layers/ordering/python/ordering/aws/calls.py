@@ -1,10 +1,10 @@
-"""Services of AWS that are called now and then: EventBridge, KMS, SQS and SES.
+"""Services of AWS other than DynamoDB: EventBridge, KMS, SQS and SES.
 
-What a call comes to where it is not answered with a result:
+The errors of a call:
 
-    errors.Unavailable     no answer, or a fault of the service: it may or may not have been carried out
-    └── NotCarriedOut      it surely was not, and can be tried again: never arrived, or turned away for coming too fast
-    Refused                it was not, and the service says why by a code of its own
+    errors.Unavailable     no response, or a fault of the service: the call may or may not have been executed
+    └── NotExecuted        the call was not executed and can be retried: it never arrived, or was throttled
+    CallRefused            the call was not executed; `code` is the service's reason
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ _FAULTS = frozenset({"InternalException", "InternalFailure"})
 
 
 class NotExecuted(Unavailable):
-    """The service was not reached, or turned the call away because calls came too fast: nothing was done."""
+    """The service was not reached, or throttled the call: nothing was executed."""
 
 
 class CallRefused(Exception):
-    """The service did not do it, for the reason that `code` names in its API."""
+    """The service refused the call; `code` is the reason in its API."""
 
     def __init__(self, operation: str, code: str) -> None:
-        """Keep the code. The service's message may hold what must not be written down, as addresses."""
+        """Keep the code only: the service's message may hold addresses, which must not be logged."""
         super().__init__(f"{operation}: {code}")
         self.code = code
 
@@ -109,7 +109,7 @@ def _status(response: Any) -> int:
 
 
 def _meaning(operation: str, code: str, status: int) -> Exception:
-    # Who answers without a code is not the service: something in between, that may have passed the call on.
+    # A response without a code is not the service's: a proxy in between may have passed the call on.
     if status >= 500 or code in _FAULTS or not code[:1].isalpha():
         return Unavailable()
     return NotExecuted() if code in _THROTTLED else CallRefused(operation, code)

@@ -1,7 +1,7 @@
 """Names of orders: an order's partition in the orders table without `ORDER#`, for instance `training#4711`.
 
-A name begins with the context's kind of order, so that whoever has a name knows which context to ask. Stored format:
-names stand in the keys of events, mails and deliveries.
+A name begins with the kind of order, and the kind determines the context. Stored format: names are part of the keys
+of events, mails and deliveries.
 """
 
 from __future__ import annotations
