@@ -1,4 +1,4 @@
-"""The tables of moves, against the contracts' rows written out."""
+"""The lifecycles of e-card and training orders, compared with the rows of the contracts."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def state(status: EcardStatus) -> State[EcardStatus]:
 
 
 def test_ecard_statuses() -> None:
-    """E-card orders have the contract's statuses, by its names."""
+    """E-card orders have exactly the statuses that the contract names."""
     assert [*EcardStatus] == [
         "Created",
         "Payed",
@@ -60,14 +60,14 @@ def test_ecard_statuses() -> None:
 
 
 @pytest.mark.parametrize(("moves", "rows"), [(ECARDS.moves, ECARD_ROWS), (TRAINING.moves, TRAINING_ROWS)])
-def test_the_table_is_the_contracts(moves: Sequence[Move[Any]], rows: set[tuple[str, str, str]]) -> None:
-    """The table has the contract's rows, each once, and no other."""
+def test_moves_are_those_of_the_contract(moves: Sequence[Move[Any]], rows: set[tuple[str, str, str]]) -> None:
+    """A lifecycle has each row of the contract once, and no other."""
     assert sorted((str(move.source or "(new)"), str(move.target), str(move.by)) for move in moves) == sorted(rows)
 
 
 @pytest.mark.parametrize(("source", "target", "by"), [*itertools.product(EcardStatus, EcardStatus, Actor)])
 def test_every_move(source: EcardStatus, target: EcardStatus, by: Actor) -> None:
-    """A move of the table is made, and any other is refused, whoever asks."""
+    """A move that the contract lists for this actor succeeds; every other move raises Conflict."""
     if (source, target, by) in ECARD_ROWS:
         assert ECARDS.move("a", state(source), target, by, LATER).status is target
     else:
@@ -76,8 +76,8 @@ def test_every_move(source: EcardStatus, target: EcardStatus, by: Actor) -> None
 
 
 @pytest.mark.parametrize(("target", "by"), [*itertools.product(EcardStatus, Actor)])
-def test_every_beginning(target: EcardStatus, by: Actor) -> None:
-    """An order begins as the table has it, with version 1 and one moment in its history."""
+def test_every_first_status(target: EcardStatus, by: Actor) -> None:
+    """An order begins only in a status the contract allows its actor, with version 1 and one entry in its history."""
     if ("(new)", target, by) in ECARD_ROWS:
         assert ECARDS.begin("a", target, by, AT) == State(target, 1, (StatusChange(target, AT),))
     else:
@@ -101,8 +101,8 @@ def test_every_beginning(target: EcardStatus, by: Actor) -> None:
         ),
     ],
 )
-def test_a_refusal_says_what_is_possible(status: EcardStatus, expected: str) -> None:
-    """Who is refused a move reads which order it was, what it is, and what it can become."""
+def test_refused_moves_list_the_possible_ones(status: EcardStatus, expected: str) -> None:
+    """The message of a refused move names the order, its status and the moves that are possible."""
     with pytest.raises(Conflict) as raised:
         ECARDS.move("a", state(status), EcardStatus.DELIVERED, Actor.DELIVERY, AT)
 
@@ -110,12 +110,12 @@ def test_a_refusal_says_what_is_possible(status: EcardStatus, expected: str) -> 
 
 
 def test_final_statuses() -> None:
-    """Nothing comes after Delivered and Cancelled, and something after all others."""
+    """Delivered and Cancelled are the only final statuses of e-card orders."""
     assert {EcardStatus.DELIVERED, EcardStatus.CANCELLED} == {one for one in EcardStatus if not ECARDS.targets(one)}
 
 
-def test_a_move_is_remembered() -> None:
-    """A move raises the version and adds its moment to the history."""
+def test_a_move_is_added_to_the_history() -> None:
+    """A move raises the version and adds an entry to the history."""
     begun = ECARDS.begin("a", EcardStatus.CREATED, Actor.PARTNER, AT)
     moved = ECARDS.move("a", begun, EcardStatus.PAYED, Actor.SYSTEM, LATER)
 
@@ -124,8 +124,8 @@ def test_a_move_is_remembered() -> None:
     )
 
 
-def test_what_stays_is_not_remembered_again() -> None:
-    """A move to the same status, and a change that is no move, raise the version and leave the history as it is."""
+def test_unchanged_status_adds_no_history() -> None:
+    """A move to the same status, and a change without a move, raise the version and add no history."""
     partly = state(EcardStatus.PARTIALLY_DELIVERED)
 
     expected = State(partly.status, 5, partly.history)
@@ -134,7 +134,7 @@ def test_what_stays_is_not_remembered_again() -> None:
 
 
 def test_a_state_is_stored_and_read() -> None:
-    """A state comes back from its item as it was, its times in UTC."""
+    """A state that was written to an item is read back equal, with its times in UTC."""
     begun = TRAINING.begin("1", TrainingStatus.NEW, Actor.PARTNER, AT)
     done = TRAINING.move("1", begun, TrainingStatus.COMPLETED, Actor.SYSTEM, LATER)
 
@@ -150,12 +150,12 @@ def test_a_state_is_stored_and_read() -> None:
 
 
 def test_training_is_cancelled_before_keys_are_issued() -> None:
-    """Only a new training order can be cancelled."""
+    """Only a training order in status New can be cancelled."""
     assert frozenset({TrainingStatus.NEW}) == TRAINING.sources(TrainingStatus.CANCELLED)
 
 
 def test_the_diagram() -> None:
-    """The table is drawn as a state diagram, beginnings, reasons and ends included."""
+    """A lifecycle is drawn as a Mermaid state diagram with its first statuses, reasons and final statuses."""
     assert TRAINING.diagram() == (
         "stateDiagram-v2\n"
         "    [*] --> New: an order is placed (partner)\n"

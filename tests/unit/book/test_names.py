@@ -6,13 +6,13 @@ from ordering.book.names import key_of, kind_of, name_of
 
 
 def test_names_and_keys() -> None:
-    """An order's name leads to the key of its item and back, whatever stands in the name."""
+    """An order's name converts to the key of its item and back, even if it contains `#`."""
     for name in ("training#7", "ecards#a#b#11"):
         assert name_of(key_of(name)) == name
 
 
 def test_other_keys() -> None:
-    """Only the item of an order has a name: its lines, entries, keys and events have none."""
+    """Only the key of an order's own item converts to a name; keys of lines, book entries and events do not."""
     keys = [
         ("ORDER#training#7", "LINE#0001"),
         ("BOOK#training#1", "ORDER"),

@@ -1,4 +1,4 @@
-"""The order book on moto, one step at a time: what it does when nothing interferes, and when something does."""
+"""The order book on moto: single calls without interference, and with faults and concurrent calls at chosen points."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ START = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
 
 
 class Time:
-    """A clock that stands still until it is moved."""
+    """A clock that stands still until a test moves it."""
 
     def __init__(self) -> None:
         self.now = START
@@ -36,7 +36,7 @@ class Time:
 
 
 class Wire:
-    """The calls of a table, to be counted, failed and interrupted by what happens elsewhere."""
+    """Wraps a table's `Send`: counts its calls, and runs a callback before or raises an error after a chosen one."""
 
     def __init__(self, send: Send) -> None:
         self._send = send
@@ -54,7 +54,7 @@ class Wire:
         return answer
 
     def take(self) -> list[str]:
-        """Return the calls since the last time."""
+        """The operations called since the last `take`."""
         taken, self.calls = self.calls, []
         return taken
 
@@ -88,7 +88,7 @@ def names(book: OrderBook, first: int = 0, count: int = 1_000) -> list[str]:
 
 
 def abandon(table: Table, book_name: str = "test#1", at: datetime = START) -> None:
-    """Take a ticket and die."""
+    """Take a ticket and never fill it, as a writer that crashed."""
     OrderBook(table, book_name, now=lambda: at)._take_ticket()
 
 
@@ -133,7 +133,7 @@ def back(book: OrderBook, first: int, count: int, up_to: int | None = None) -> t
 
 @pytest.mark.parametrize("settled", [0, 1, 3, 5], ids="settled to {}".format)
 def test_page_from_the_end(book: OrderBook, settled: int) -> None:
-    """A page from the end is the same wherever the head stands, and so is one that leaves out what is newer."""
+    """A page from the end is the same wherever the head stands, with and without an upper limit on positions."""
     for position, name in enumerate("abcdef", 1):
         book.place(draft(name))
         if position == settled:
@@ -144,38 +144,38 @@ def test_page_from_the_end(book: OrderBook, settled: int) -> None:
     assert [back(book, first + 1, count) for first, count in pages] == [([*names], 6) for names in pages.values()]
 
 
-def test_removal_behind_where_a_page_counts_from(book: OrderBook, wire: Wire) -> None:
-    """When the only newer order is removed while a page is read, the page is none of it and shows no order again."""
+def test_newer_order_removed_while_a_page_is_read(book: OrderBook, wire: Wire) -> None:
+    """If the only order newer than a page's limit is removed during the read, the page is still right."""
     for name in "abcd":
         book.place(draft(name))
     book.settle()
     first = back(book, 0, 1, up_to=3)
 
-    def meanwhile() -> None:
+    def interrupt() -> None:
         book.remove(4)
 
-    wire.before["Query"] = meanwhile
+    wire.before["Query"] = interrupt
     second = back(book, 1, 1, up_to=3)
 
     assert (first, second) == ((["c"], 3), (["b"], 3))
 
 
-def test_removal_while_newer_orders_are_counted(book: OrderBook, wire: Wire) -> None:
-    """When one of two newer orders is removed while a page is read, the page is read again."""
+def test_one_of_two_newer_orders_removed_while_a_page_is_read(book: OrderBook, wire: Wire) -> None:
+    """If one of two orders newer than a page's limit is removed during the read, the page is still right."""
     for name in "abcde":
         book.place(draft(name))
     book.settle()
 
-    def meanwhile() -> None:
+    def interrupt() -> None:
         book.remove(4)
 
-    wire.before["Query"] = meanwhile
+    wire.before["Query"] = interrupt
 
     assert back(book, 1, 1, up_to=3) == (["b"], 3)
 
 
 def test_find(book: OrderBook, table: Table) -> None:
-    """Orders are found by their positions; what is removed, open or not given out is not there."""
+    """Orders are found by position; removed orders, open tickets and positions never given out are not."""
     for name in "abc":
         book.place(draft(name))
     abandon(table)
@@ -185,7 +185,7 @@ def test_find(book: OrderBook, table: Table) -> None:
 
 
 def test_walk(book: OrderBook, table: Table, time: Time) -> None:
-    """A walk shows everything before the first open position, oldest first, removed orders left out."""
+    """A walk yields all orders before the first open ticket, oldest first, without removed ones."""
     for name in "abc":
         book.place(draft(name))
     book.remove(2)
@@ -199,7 +199,7 @@ def test_walk(book: OrderBook, table: Table, time: Time) -> None:
 
 
 def test_destroy(book: OrderBook, table: Table, time: Time) -> None:
-    """A destroyed book has nothing in the table, and every other one has what it had."""
+    """Destroying a book deletes all its items and none of another book's."""
     other = OrderBook(table, "test#10", now=time)
     other.place(draft("z"))
     for name in "abc":
@@ -213,14 +213,14 @@ def test_destroy(book: OrderBook, table: Table, time: Time) -> None:
 
 
 def test_create_is_two_round_trips(book: OrderBook, wire: Wire) -> None:
-    """A create that nothing interferes with is a ticket and a fill."""
+    """A create without interference takes two calls: one takes a ticket, one fills it."""
     book.place(draft("a"))
 
     assert wire.take() == ["UpdateItem", "TransactWriteItems"]
 
 
 def test_page_of_a_settled_book_is_two_round_trips(book: OrderBook, wire: Wire) -> None:
-    """Any page of a settled book is one read of head and tickets and one query."""
+    """Any page of a settled book takes two calls: one reads the head and tickets, one queries entries."""
     for name in "abcde":
         book.place(draft(name))
     book.settle()
@@ -235,7 +235,7 @@ def test_page_of_a_settled_book_is_two_round_trips(book: OrderBook, wire: Wire) 
 
 
 def test_books_are_apart(table: Table, time: Time, book: OrderBook) -> None:
-    """What one book holds is in no other."""
+    """An order in one book is not in another."""
     other = OrderBook(table, "test#2", now=time)
     book.place(draft("a"))
     other.place(draft("b"))
@@ -244,7 +244,7 @@ def test_books_are_apart(table: Table, time: Time, book: OrderBook) -> None:
 
 
 def test_everything_or_nothing(book: OrderBook, table: Table) -> None:
-    """When a write of an order is refused, none of its writes took place, and what stood in the way is told."""
+    """If one write of an order is refused, none takes effect, and the error carries the item that was in the way."""
     obstacle = {"pk": "ONCE#k", "sk": "-", "answer": "first"}
     table.put(Put(obstacle))
 
@@ -257,7 +257,7 @@ def test_everything_or_nothing(book: OrderBook, table: Table) -> None:
 
 
 def test_refused_fill_leaves_no_open_position(book: OrderBook, table: Table) -> None:
-    """A writer whose fill was refused voids its own ticket, so nobody waits for its grace to pass."""
+    """A writer whose fill was refused voids its own ticket, so the next order is listed without delay."""
     table.put(Put({"pk": "ORDER#a", "sk": "ORDER"}))
     with pytest.raises(Collision):
         book.place(draft("a"))
@@ -267,7 +267,7 @@ def test_refused_fill_leaves_no_open_position(book: OrderBook, table: Table) -> 
 
 
 def test_nothing_behind_an_open_position(book: OrderBook, table: Table) -> None:
-    """While a ticket is open and young, what lies behind it is not shown and not counted."""
+    """While a ticket is open and within its grace, orders behind it are neither listed nor counted."""
     book.place(draft("a"))
     abandon(table)
     book.place(draft("b"))
@@ -278,7 +278,7 @@ def test_nothing_behind_an_open_position(book: OrderBook, table: Table) -> None:
 
 
 def test_open_position_is_voided_after_its_grace(book: OrderBook, table: Table, time: Time) -> None:
-    """A reader voids an open ticket older than the grace time and shows what lies behind it."""
+    """A reader voids an open ticket older than the grace time and lists the orders behind it."""
     book.place(draft("a"))
     abandon(table)
     book.place(draft("b"))
@@ -287,8 +287,8 @@ def test_open_position_is_voided_after_its_grace(book: OrderBook, table: Table, 
     assert names(book) == ["a", "b"]
 
 
-def test_age_is_told_by_what_lies_behind(book: OrderBook, table: Table, time: Time) -> None:
-    """An old open ticket is known for old by an old entry behind it, although tickets are taken all the time."""
+def test_ticket_age_follows_from_older_entries_behind_it(book: OrderBook, table: Table, time: Time) -> None:
+    """An open ticket is voided if an entry behind it is older than the grace, even if newer entries follow."""
     abandon(table)
     book.place(draft("a"))
     time.pass_by(3)
@@ -297,8 +297,8 @@ def test_age_is_told_by_what_lies_behind(book: OrderBook, table: Table, time: Ti
     assert names(book) == ["a", "b"]
 
 
-def test_young_tickets_behind_an_old_one(book: OrderBook, table: Table, time: Time) -> None:
-    """An open ticket of which nothing tells the age is left open."""
+def test_open_ticket_without_entries_behind_it(book: OrderBook, table: Table, time: Time) -> None:
+    """An open ticket is not voided if no entry behind it proves its age."""
     abandon(table)
     time.pass_by(3)
     abandon(table, at=time.now)
@@ -310,20 +310,20 @@ def test_young_tickets_behind_an_old_one(book: OrderBook, table: Table, time: Ti
 
 
 def test_slow_writer_takes_another_ticket(book: OrderBook, table: Table, wire: Wire, time: Time) -> None:
-    """A writer that was voided between ticket and fill places its order once, at a later position."""
+    """A writer whose ticket is voided before its fill places its order once, at a later position."""
 
-    def meanwhile() -> None:
+    def interrupt() -> None:
         time.pass_by(3)
         names(OrderBook(table, "test#1", now=time))
 
-    wire.before["TransactWriteItems"] = meanwhile
+    wire.before["TransactWriteItems"] = interrupt
     ticket = book.place(draft("a"))
 
     assert (ticket.position, names(book)) == (2, ["a"])
 
 
 def test_void_loses_against_fill(book: OrderBook, table: Table, wire: Wire, time: Time) -> None:
-    """A reader that wants to void a position that was filled meanwhile shows its order."""
+    """A reader lists an order whose position was filled just before the reader's void."""
     abandon(table)
     time.pass_by(3)
     partition, sort = book.entry_key(1)
@@ -336,7 +336,7 @@ def test_void_loses_against_fill(book: OrderBook, table: Table, wire: Wire, time
 
 @pytest.mark.parametrize("lost", ["UpdateItem", "TransactWriteItems"])
 def test_lost_answer(book: OrderBook, wire: Wire, time: Time, lost: str) -> None:
-    """When an answer is lost after the call took effect, the order is there exactly once."""
+    """If the answer to a call that took effect is lost, the order is placed exactly once."""
     wire.after[lost] = NoAnswer("cut")
     book.place(draft("a"))
     time.pass_by(3)
@@ -345,7 +345,7 @@ def test_lost_answer(book: OrderBook, wire: Wire, time: Time, lost: str) -> None
 
 
 def test_lost_answer_of_a_void(book: OrderBook, table: Table, wire: Wire, time: Time) -> None:
-    """When the answer to a void is lost, the position is void all the same."""
+    """If the answer to a void is lost, the position counts as void."""
     abandon(table)
     book.place(draft("a"))
     time.pass_by(3)
@@ -354,8 +354,8 @@ def test_lost_answer_of_a_void(book: OrderBook, table: Table, wire: Wire, time: 
     assert names(book) == ["a"]
 
 
-def test_conflict_is_tried_again(book: OrderBook, wire: Wire) -> None:
-    """A transaction that met another one is tried again with the same ticket."""
+def test_conflict_is_retried(book: OrderBook, wire: Wire) -> None:
+    """A transaction that conflicts with another one is retried with the same ticket."""
 
     def conflict() -> None:
         raise ServiceFault("TransactionCanceledException", reasons=[{"Code": "TransactionConflict"}, {"Code": "None"}])
@@ -367,7 +367,7 @@ def test_conflict_is_tried_again(book: OrderBook, wire: Wire) -> None:
 
 
 def test_deadline(table: Table, time: Time) -> None:
-    """A create that cannot be carried out before the deadline is given up, and leaves nothing half done."""
+    """A create that does not succeed before the deadline raises Unavailable and leaves no order."""
 
     def throttled(_: str, __: dict[str, Any]) -> dict[str, Any]:
         raise ServiceFault("ThrottlingException")
@@ -380,7 +380,7 @@ def test_deadline(table: Table, time: Time) -> None:
 
 
 def test_readers_settle_a_long_tail(table: Table, time: Time, wire: Wire) -> None:
-    """A reader that finds a long tail moves the head, so that the next one finds none."""
+    """A reader that finds a long tail settles it, so the next page takes two calls."""
     book = OrderBook(table, "test#1", now=time, settle_after=3)
     for name in "abc":
         book.place(draft(name))
@@ -392,16 +392,16 @@ def test_readers_settle_a_long_tail(table: Table, time: Time, wire: Wire) -> Non
 
 
 def test_settlers_do_not_count_twice(book: OrderBook, table: Table, wire: Wire, time: Time) -> None:
-    """When two settle the same tail, voids and all, it is counted once."""
+    """If two processes settle the same tail at once, its voids are counted once."""
     abandon(table)
     book.place(draft("a"))
     time.pass_by(3)
     names(book)
 
-    def meanwhile() -> None:
+    def interrupt() -> None:
         book.settle()
 
-    wire.before["TransactWriteItems"] = meanwhile
+    wire.before["TransactWriteItems"] = interrupt
     book.settle()
     page = book.page(0, 10)
 
@@ -409,7 +409,7 @@ def test_settlers_do_not_count_twice(book: OrderBook, table: Table, wire: Wire, 
 
 
 def test_lost_answer_of_a_settle(book: OrderBook, table: Table, wire: Wire, time: Time) -> None:
-    """When the answer to a settle is lost, its voids are counted once."""
+    """If the answer to a settle is lost, its voids are counted once."""
     abandon(table)
     book.place(draft("a"))
     time.pass_by(3)
@@ -422,7 +422,7 @@ def test_lost_answer_of_a_settle(book: OrderBook, table: Table, wire: Wire, time
 
 
 def test_voids_cost_one_more_read(book: OrderBook, table: Table, wire: Wire, time: Time) -> None:
-    """Where orders were voided, a page costs one small read more, and elsewhere none."""
+    """A page of a segment with voids takes one more small read."""
     abandon(table)
     for name in "ab":
         book.place(draft(name))
@@ -436,7 +436,7 @@ def test_voids_cost_one_more_read(book: OrderBook, table: Table, wire: Wire, tim
 
 
 def test_head_and_segment_that_do_not_fit_are_read_again(book: OrderBook, table: Table, time: Time) -> None:
-    """A page whose segment changed after its head was read is read again, until the deadline."""
+    """A page is read again while its head and segment disagree, and raises Unavailable at the deadline."""
     abandon(table)
     book.place(draft("a"))
     time.pass_by(3)
@@ -451,7 +451,7 @@ def test_head_and_segment_that_do_not_fit_are_read_again(book: OrderBook, table:
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    history=st.lists(st.sampled_from(["place", "die", "wait", "settle", "read"]), max_size=25),
+    history=st.lists(st.sampled_from(["place", "crash", "wait", "settle", "read"]), max_size=25),
     segment=st.integers(1, 5),
     first=st.integers(0, 12),
     count=st.integers(1, 6),
@@ -464,7 +464,7 @@ def test_like_a_plain_list(
     first: int,
     count: int,
 ) -> None:
-    """Whatever is placed, abandoned, settled and read in whatever order, the book lists what a plain list would."""
+    """After any sequence of placing, abandoning, settling and reading, the book lists what a plain list would."""
     monkeypatch.setattr(orderbook, "SEGMENT", segment)
     time = Time()
     table = Table(services.send, "OrdersTable", deadline=Deadline.after(30))
@@ -478,7 +478,7 @@ def test_like_a_plain_list(
             order = f"{run}-{step}"
             book.place(draft(order))
             placed.append(order)
-        elif action == "die":
+        elif action == "crash":
             abandon(table, name, at=time.now)
         elif action == "wait":
             time.pass_by(3)
@@ -495,7 +495,7 @@ def test_like_a_plain_list(
 
 
 def test_removed(book: OrderBook) -> None:
-    """A removed order is in no list and no total, and those behind it move up."""
+    """A removed order is neither listed nor counted, and the orders behind it move up."""
     for name in "abc":
         book.place(draft(name))
     removed = book.remove(2)
@@ -506,14 +506,14 @@ def test_removed(book: OrderBook) -> None:
 
 
 def test_removed_once(book: OrderBook) -> None:
-    """Only one of several removals of the same order takes place, and nothing there is nothing to remove."""
+    """Of several removals of one order only the first succeeds; removing an order that does not exist fails."""
     book.place(draft("a"))
 
     assert [book.remove(1), book.remove(1), book.remove(7)] == [True, False, False]
 
 
 def test_removal_and_its_writes(book: OrderBook, table: Table) -> None:
-    """What else a removal writes happens with it, or the order stays."""
+    """A removal and its other writes all take effect, or none does."""
     book.place(draft("a"))
     table.put(Put({"pk": "OBSTACLE", "sk": "-"}))
     with pytest.raises(Collision):
@@ -526,7 +526,7 @@ def test_removal_and_its_writes(book: OrderBook, table: Table) -> None:
 
 
 def test_lost_answer_of_a_removal(book: OrderBook, wire: Wire) -> None:
-    """When the answer to a removal is lost, the order is removed and counted once, and its caller is told so."""
+    """If the answer to a removal is lost, the order is removed and counted once, and the caller gets True."""
     for name in "ab":
         book.place(draft(name))
     book.settle()
@@ -539,21 +539,21 @@ def test_lost_answer_of_a_removal(book: OrderBook, wire: Wire) -> None:
 
 
 def test_removal_between_head_and_segment(book: OrderBook, wire: Wire) -> None:
-    """A page that was being read while an order was removed is one of the two lists, never a mix."""
+    """A page that is read while an order is removed shows the list before or after, never a mix."""
     for name in "abcd":
         book.place(draft(name))
     book.settle()
 
-    def meanwhile() -> None:
+    def interrupt() -> None:
         book.remove(2)
 
-    wire.before["Query"] = meanwhile
+    wire.before["Query"] = interrupt
     page = book.page(0, 2)
 
     assert ([entry["order"] for entry in page.entries], page.total) == (["a", "c"], 3)
 
 
-def test_nothing_is_removed_where_nothing_may_be(table: Table, time: Time) -> None:
-    """A book that was not opened for removals refuses them."""
+def test_books_without_removals(table: Table, time: Time) -> None:
+    """A book that was opened without removals refuses them."""
     with pytest.raises(TypeError, match="nothing is ever removed"):
         OrderBook(table, "test#1", now=time).remove(1)

@@ -1,4 +1,4 @@
-"""Lists in any order: sorted right, and the same sequence from the first page to the last."""
+"""Sorted lists: the right order by any fields, and one unchanging sequence from the first page to the last."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ PRODUCT_FIELDS: Shown = {
 
 
 def expected(items: Iterable[Any], order: Sequence[SortKey], fields: Shown) -> list[int]:
-    """Sort by comparing pairs, field by field: nothing before anything, and the id between what is alike."""
+    """The ids of items as a pairwise comparison, field by field, sorts them: None first, and ties by id."""
 
     def compare(one: Any, other: Any) -> int:
         for by in order:
@@ -103,14 +103,14 @@ def orders_by(fields: Shown) -> st.SearchStrategy[tuple[SortKey, ...]]:
 
 
 def read_whole(part: Callable[[ListRequest], ListPart[Any]], order: tuple[SortKey, ...], count: int) -> list[int]:
-    """Read page after page while there is more."""
+    """The ids on all pages, read until a page says there is no more."""
     found: list[int] = []
     for first in range(0, 10_000, count):
         page = part(ListRequest(first, count, order))
         found += [one.id for one in page.items]
         if not page.more:
             return found
-    raise AssertionError("there is always more")
+    raise AssertionError("more pages follow for ever")
 
 
 TEXT = st.none() | st.sampled_from(["", "a", "A", "ä", "b", "aa"])
@@ -139,7 +139,7 @@ PRODUCT = st.builds(
     count=st.integers(1, 8),
 )
 def test_products(products: list[NewProduct], changed: set[int], order: tuple[SortKey, ...], count: int) -> None:
-    """Products are sorted by every field and by several, whatever they have none of, on pages of any size."""
+    """Products are sorted by any combination of fields, also where values are missing, on pages of any size."""
     watch = Watch()
     shop = DealProducts(Table(Memory(), TABLE), "crm", watch)
     made = []
@@ -162,7 +162,7 @@ def test_products(products: list[NewProduct], changed: set[int], order: tuple[So
 def test_orders(
     discounts: list[Decimal], removed: set[int], changed: set[int], order: tuple[SortKey, ...], count: int
 ) -> None:
-    """Orders are sorted by every field and by several, removed ones left out, on pages of any size."""
+    """Orders are sorted by any combination of fields, without removed ones, on pages of any size."""
     watch = Watch()
     orders = DealOrders(Table(Memory(), TABLE), "crm", watch)
     made: dict[int, DealOrder] = {}
@@ -194,7 +194,7 @@ def test_orders(
 def test_line_items(
     lines: list[tuple[NewProduct, str, str, int]], order: tuple[SortKey, ...], count: int
 ) -> None:  # fmt: skip
-    """Line items are sorted by every field and by several, their value among them, on pages of any size."""
+    """Line items are sorted by any combination of fields, computed values included, on pages of any size."""
     watch = Watch()
     orders = DealOrders(Table(Memory(), TABLE), "crm", watch)
     of_order = orders.lines(orders.place(1, Decimal(0)).id)
@@ -223,7 +223,7 @@ def sold(product: NewProduct) -> DealProduct:
     ids=["orders", "line items", "products"],
 )
 def test_every_field_is_sortable(sortable: dict[str, Any], shown: Shown) -> None:
-    """Each resource can be sorted by every field that it shows, and by nothing else."""
+    """Each resource can be sorted by exactly the fields it shows."""
     assert shown.keys() == sortable.keys()
 
 
@@ -239,7 +239,7 @@ def test_every_field_is_sortable(sortable: dict[str, Any], shown: Shown) -> None
     ],
 )
 def test_decisive(order: list[SortKey], whole: list[SortKey]) -> None:
-    """An order ends with the id, which settles what is left of ties; nothing behind it counts."""
+    """Every sort order ends with the id, which breaks all ties; keys after the id are dropped."""
     assert decisive(order) == tuple(whole)
 
 
@@ -264,12 +264,12 @@ class Setting:
 
 @pytest.fixture
 def setting() -> Setting:
-    """Five orders: by discount they stand in the order 5, 4, 3, 2, 1."""
+    """Five orders; sorted by discount their ids are 5, 4, 3, 2, 1."""
     return Setting()
 
 
 def test_stable_while_orders_are_created(setting: Setting) -> None:
-    """What is created between two pages is not shown, and moves nothing."""
+    """An order created between two pages is not shown and moves no other."""
     first = setting.ids(0, 2)
     setting.orders.place(1, Decimal(0))
 
@@ -277,7 +277,7 @@ def test_stable_while_orders_are_created(setting: Setting) -> None:
 
 
 def test_stable_while_orders_are_changed(setting: Setting) -> None:
-    """What is changed between two pages stays where it was, and is shown as it now is."""
+    """An order changed between two pages keeps its place and is shown with its new values."""
     setting.ids(0, 2)
     setting.orders.change(2, Decimal(0))
     setting.orders.change(5, Decimal(90))
@@ -287,7 +287,7 @@ def test_stable_while_orders_are_changed(setting: Setting) -> None:
 
 
 def test_stable_while_orders_are_removed(setting: Setting) -> None:
-    """What is removed between two pages is left out, and nothing moves up into a page that was read."""
+    """An order removed between two pages is left out, and no other moves to an earlier page."""
     setting.ids(0, 2)
     for number in (5, 4, 3):
         setting.orders.remove(number)
@@ -296,15 +296,15 @@ def test_stable_while_orders_are_removed(setting: Setting) -> None:
 
 
 def test_a_first_page_sorts_anew(setting: Setting) -> None:
-    """Every first page shows what there is now, and further pages go on with it."""
+    """Reading the first page sorts again, and further pages follow that sequence."""
     setting.ids(0, 2)
     setting.orders.place(1, Decimal(0))
 
     assert [setting.ids(0, 2), setting.ids(2, 2), setting.ids(4, 2)] == [[6, 5], [4, 3], [2, 1]]
 
 
-def test_newest_first_stays_together(setting: Setting) -> None:
-    """Newest first too, what is created between two pages pushes nothing along, even where the newest was removed."""
+def test_stable_newest_first(setting: Setting) -> None:
+    """Newest first, orders created between two pages do not move the others either."""
     first = setting.ids(0, 2, NEWEST_FIRST)
     for deal in range(3):
         setting.orders.place(deal, Decimal(0))
@@ -313,8 +313,8 @@ def test_newest_first_stays_together(setting: Setting) -> None:
     assert setting.ids(0, 2, NEWEST_FIRST) == [8, 7]
 
 
-def test_whether_there_is_more(setting: Setting) -> None:
-    """A page says whether there is more behind it, in every order, and when it is recalled."""
+def test_pages_know_whether_more_follow(setting: Setting) -> None:
+    """Each page says correctly whether more items follow, in every sort order."""
     for order in (OLDEST_FIRST, NEWEST_FIRST, BY_DISCOUNT, (SortKey("created_at", descending=True),)):
         more = [setting.orders.part(ListRequest(first, 2, order), "me").more for first in (0, 2, 4, 6)]
         assert more == [True, True, False, False]
@@ -322,7 +322,7 @@ def test_whether_there_is_more(setting: Setting) -> None:
 
 
 def test_two_readers(setting: Setting) -> None:
-    """Each reader goes on with the sequence that its own first page showed."""
+    """Each reader's further pages follow the sequence of that reader's own first page."""
     mine = setting.ids(0, 2, reader="me")
     setting.orders.place(1, Decimal(0))
     theirs = setting.ids(0, 2, reader="you")
@@ -331,8 +331,8 @@ def test_two_readers(setting: Setting) -> None:
     assert [setting.ids(2, 2, reader="me"), setting.ids(2, 2, reader="you")] == [[3, 2], [4, 3]]
 
 
-def test_two_orders_of_one_reader(setting: Setting) -> None:
-    """Sequences of different orders do not disturb each other."""
+def test_two_sort_orders_of_one_reader(setting: Setting) -> None:
+    """One reader's sequences of different sort orders do not affect each other."""
     setting.ids(0, 2)
     setting.ids(0, 2, (SortKey("discount", descending=True),))
 
@@ -340,7 +340,7 @@ def test_two_orders_of_one_reader(setting: Setting) -> None:
 
 
 def test_remembered_for_a_while(setting: Setting) -> None:
-    """A sequence is good for a minute; then further pages are sorted anew."""
+    """A sequence is kept for a minute; after that a further page sorts again."""
     setting.ids(0, 2)
     setting.orders.place(1, Decimal(0))
 
@@ -350,8 +350,8 @@ def test_remembered_for_a_while(setting: Setting) -> None:
     assert setting.ids(2, 2) == [4, 3]
 
 
-def test_the_table_forgets_it_too(setting: Setting) -> None:
-    """What is remembered says when it ends, for the table to delete it."""
+def test_stored_sequences_expire(setting: Setting) -> None:
+    """A stored sequence has an expiry time, after which the table deletes it."""
     setting.ids(0, 2)
 
     ((_, item),) = setting.remembered().items()
@@ -359,7 +359,7 @@ def test_the_table_forgets_it_too(setting: Setting) -> None:
 
 
 def test_a_further_page_without_a_first(setting: Setting) -> None:
-    """A further page can be asked for first; those behind it go on with its sequence."""
+    """A reader may begin with a further page; the pages after it follow the same sequence."""
     page = setting.ids(2, 2)
     setting.orders.place(1, Decimal(0))
 
@@ -367,7 +367,7 @@ def test_a_further_page_without_a_first(setting: Setting) -> None:
 
 
 def test_a_list_of_one_page_is_not_remembered(setting: Setting) -> None:
-    """Where there is no further page nothing is written."""
+    """A list that fits one page stores no sequence."""
     for order in (BY_DISCOUNT, NEWEST_FIRST, OLDEST_FIRST):
         setting.ids(0, 5, order)
 
@@ -375,7 +375,7 @@ def test_a_list_of_one_page_is_not_remembered(setting: Setting) -> None:
 
 
 def test_a_further_page_does_not_read_everything() -> None:
-    """A further page costs the sequence's part and the orders that it shows."""
+    """A further page reads one part of the sequence and the orders it shows."""
     setting = Setting(60)
     setting.ids(0, 20)
     setting.recorder.calls.clear()
@@ -389,17 +389,17 @@ MANY = 2_100
 
 @pytest.fixture(scope="module")
 def many() -> Setting:
-    """More orders than one part of a sequence holds."""
+    """More orders than one part of a stored sequence holds."""
     return Setting(MANY)
 
 
 def whole(setting: Setting) -> list[int]:
-    """What the list shows in one page."""
-    return setting.ids(0, 100_000, reader="somebody else")
+    """The whole list, read as one page."""
+    return setting.ids(0, 100_000, reader="another reader")
 
 
 def test_more_than_a_thousand(many: Setting) -> None:
-    """A long sequence stands in parts, and pages across them are whole."""
+    """A long sequence is stored in parts, and pages that span two parts are complete."""
     assert len(whole(many)) == MANY
     first = many.ids(0, 500)
     assert len(many.remembered()) == 3
@@ -415,7 +415,7 @@ def test_more_than_a_thousand(many: Setting) -> None:
 
 @pytest.mark.parametrize("stale", ["000000", "000001"])
 def test_parts_of_two_sequences(many: Setting, stale: str) -> None:
-    """Parts of two sequences never pass for one: where they meet, the list is sorted anew."""
+    """A page that would mix parts of two sequences sorts the list again."""
     before = {MANY: Decimal(1) / 100, 1: Decimal(MANY) / 100}
     many.ids(0, 500)
     old = many.remembered()
@@ -434,7 +434,7 @@ def test_parts_of_two_sequences(many: Setting, stale: str) -> None:
 
 
 def test_a_part_that_is_lost(many: Setting) -> None:
-    """Where a part is missing, the list is sorted anew."""
+    """If a part of the sequence is missing, the list is sorted again."""
     many.ids(0, 500)
     ((partition, sort),) = [key for key in many.remembered() if key[1] == "000001"]
     Table(many.memory, TABLE).delete_all([(partition, sort)])
@@ -444,7 +444,7 @@ def test_a_part_that_is_lost(many: Setting) -> None:
 
 
 def test_a_shorter_sequence_after_a_longer_one() -> None:
-    """What is left of a longer sequence is no part of the shorter one after it."""
+    """Leftover parts of a longer sequence are not read as part of a shorter one after it."""
     setting = Setting(1_050)
     setting.ids(0, 100)
     for number in range(1_050, 990, -1):
@@ -456,8 +456,8 @@ def test_a_shorter_sequence_after_a_longer_one() -> None:
     assert not setting.orders.part(ListRequest(900, 200, BY_DISCOUNT), "me").more
 
 
-def test_read_in_the_service_s_own_pages() -> None:
-    """A list is whole also where the service answers in small portions."""
+def test_read_in_small_pages_of_the_service() -> None:
+    """A list is complete even if DynamoDB answers a few items at a time."""
     memory = Memory(query_page=3, batch_page=2)
     book = OrderBook(Table(memory, TABLE), "book", now=Watch())
     for number in range(10):
@@ -469,8 +469,8 @@ def test_read_in_the_service_s_own_pages() -> None:
     assert found == list(range(10, 0, -1))
 
 
-def test_chosen_ones(setting: Setting) -> None:
-    """Of some ids only, those that there are are sorted and put on pages."""
+def test_chosen_ids(setting: Setting) -> None:
+    """A list of chosen ids sorts and pages those that exist, and stores no sequence."""
     only = frozenset({1, 3, 5, 77, 2**53})
 
     assert [
@@ -485,7 +485,7 @@ def lines_of(setting: Setting) -> Lines:
 
 
 def test_line_items_are_remembered_by_their_positions(setting: Setting) -> None:
-    """The ids of line items are no positions of their book, and are still found again on further pages."""
+    """Line items are found again on further pages although their ids are not their positions."""
     product = sold(NewProduct(name="x"))
     lines = lines_of(setting)
     made = [lines.add(NewLine(product, Decimal(10 - n), "EUR", Decimal(0), 1)).id for n in range(5)]
@@ -496,8 +496,8 @@ def test_line_items_are_remembered_by_their_positions(setting: Setting) -> None:
     assert [page.more for page in pages] == [True, True, False]
 
 
-def test_what_is_written_is_overwritten(setting: Setting) -> None:
-    """A torn write of a sequence is none: its first part alone does not lead into an older one's second."""
+def test_torn_write_of_a_sequence(setting: Setting) -> None:
+    """If only the first part of a sequence was written, an older sequence's second part is not read with it."""
     setting.ids(0, 2)
     ((partition, sort), item) = next(iter(setting.remembered().items()))
     Table(setting.memory, TABLE).put(

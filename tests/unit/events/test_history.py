@@ -1,4 +1,4 @@
-"""Events of orders: their ids, types, contents and schemas, and how far they are passed on; on a table in memory."""
+"""Events of orders: their ids, types, contents and schemas, and their publication; on a table in memory."""
 
 from __future__ import annotations
 
@@ -137,14 +137,14 @@ def put_ecards(table: Table, *statuses: EcardStatus) -> None:
     table.put(replace(EcardRecords(table, "acme").new(ecard_order(*statuses)), condition=None))
 
 
-def story(table: Table, order: str) -> OrderHistory:
+def history(table: Table, order: str) -> OrderHistory:
     found = read_history(table, order)
     assert found
     return found
 
 
 def closed(part: Any) -> Any:
-    """A schema with no room for what it does not name."""
+    """A schema that allows no properties but those it names."""
     if isinstance(part, dict):
         more = {"additionalProperties": False} if part.get("type") == "object" else {}
         return {name: closed(value) for name, value in part.items()} | more
@@ -152,7 +152,7 @@ def closed(part: Any) -> Any:
 
 
 def valid(event_text: str) -> dict[str, Any]:
-    """Check an event against the committed schema of its type; nothing may be in it that the schema does not name."""
+    """Validate an event against the committed schema of its type, closed to other properties; returns the event."""
     event: dict[str, Any] = json.loads(event_text)
     committed = json.loads((SCHEMAS / f"{event['type']}.v{event['version']}.json").read_text())
     Draft202012Validator(closed(committed), format_checker=Draft202012Validator.FORMAT_CHECKER).validate(event)
@@ -163,19 +163,19 @@ def valid(event_text: str) -> dict[str, Any]:
 
 
 def test_schemas_are_current() -> None:
-    """The committed schemas are those of the code."""
+    """The committed schemas match the code."""
     assert stale(SCHEMAS) == []
 
 
 def test_schemas_are_schemas() -> None:
-    """Each type's schema is one of JSON Schema 2020-12, and its title is the type."""
+    """Each type's schema is valid JSON Schema 2020-12 and has the type as its title."""
     for event_type in {*event_types(), *SHAPES}:
         Draft202012Validator.check_schema(schema(event_type))
         assert schema(event_type)["title"] == event_type
 
 
 def test_stale_schemas_are_found(tmp_path: Path) -> None:
-    """A changed schema, a missing one and one too many are found, and written anew or removed."""
+    """`stale` finds changed, missing and surplus schemas, and `write` repairs them."""
     write(tmp_path)
     assert stale(tmp_path) == []
     changed, missing, *_ = sorted(tmp_path.glob("*.json"))
@@ -190,20 +190,20 @@ def test_stale_schemas_are_found(tmp_path: Path) -> None:
 
 
 def test_types() -> None:
-    """Every status of either lifecycle has a type of its own, named after it."""
+    """Every status of training and e-card orders has an event type named after it."""
     assert len(event_types()) == len(TrainingStatus) + len(EcardStatus)
     assert type_of("ecard_order", EcardStatus.READY) == "ordering.ecard_order.ready_for_delivery"
     assert type_of("training_order", TrainingStatus.COMPLETED) == "ordering.training_order.completed"
     assert event_types()["ordering.ecard_order.payed"] is EcardStatus.PAYED
 
 
-def test_what_comes_in_does_not_go_out() -> None:
-    """No type that comes in is one of those that are published, which webhooks can ask for."""
+def test_incoming_types_are_not_published() -> None:
+    """No incoming event type is also an outgoing one."""
     assert event_types().keys().isdisjoint(SHAPES)
 
 
-def test_no_schema_for_what_nobody_knows() -> None:
-    """What a shape cannot be made of is refused."""
+def test_no_schema_for_other_types() -> None:
+    """`schema_of` raises TypeError for a Python type it does not support."""
     with pytest.raises(TypeError, match="no schema"):
         schema_of(bytes)
 
@@ -212,16 +212,16 @@ def test_no_schema_for_what_nobody_knows() -> None:
 
 
 def test_ids() -> None:
-    """An event's id is a UUIDv5 of the order and the index, and is the same for ever."""
+    """An event's id is a UUIDv5 of the order and the index, and never changes."""
     assert event_id("training#7", 0) == "e0ce3e10-c594-5e6f-8a2c-f3607774bc68"
     assert len({event_id(order, index) for order, index in product(["training#1", "training#11"], range(12))}) == 24
     assert uuid.UUID(event_id(ECARDS, 1)).version == 5
 
 
 def test_training_orders_events(table: Table) -> None:
-    """Each moment of a training order is an event with the whole order as it was then."""
+    """Each status change of a training order has an event with the whole order as it was then."""
     put_training(table, "New", "Completed")
-    new, completed = (valid(story(table, TRAINING).event(index).to_text()) for index in range(2))
+    new, completed = (valid(history(table, TRAINING).event(index).to_text()) for index in range(2))
 
     assert (new["type"], new["time"], new["sequence"]) == ("ordering.training_order.new", text(0), 1)
     assert (completed["type"], completed["time"], completed["sequence"]) == (
@@ -242,52 +242,52 @@ def test_training_orders_events(table: Table) -> None:
 
 
 def test_ecard_orders_events(table: Table) -> None:
-    """Every status of an e-card order has its valid event."""
+    """Every status of an e-card order has a valid event."""
     for last in EcardStatus:
         put_ecards(table, EcardStatus.CREATED, last)
-        event = valid(story(table, ECARDS).event(1).to_text())
+        event = valid(history(table, ECARDS).event(1).to_text())
         assert (event["type"], event["data"]["order"]["status"]) == (type_of("ecard_order", last), str(last))
         assert (event["data"]["order"]["total"], event["data"]["order"]["quantity"]) == ("271.00", 3)
 
 
 def test_events_do_not_change(table: Table) -> None:
-    """However far the order has come when it is made, an event is the same, byte for byte."""
+    """An event is the same, byte for byte, however far its order has come when the event is made."""
     put_ecards(table, EcardStatus.PAYED)
-    early = story(table, ECARDS).event(0).to_text()
+    early = history(table, ECARDS).event(0).to_text()
     put_ecards(table, EcardStatus.PAYED, EcardStatus.READY, EcardStatus.DELIVERED)
 
-    assert story(table, ECARDS).event(0).to_text() == early
+    assert history(table, ECARDS).event(0).to_text() == early
 
 
 def test_events_have_no_certificates(table: Table) -> None:
-    """Where an order's certificates lie in stock, and what it is compared by, is nobody's business."""
+    """Events contain neither the stock positions of an order's certificates nor its fingerprint or writers."""
     put_ecards(table, EcardStatus.PAYED, EcardStatus.READY, EcardStatus.PARTIALLY_DELIVERED)
-    told = "".join(story(table, ECARDS).event(index).to_text() for index in range(3))
+    published = "".join(history(table, ECARDS).event(index).to_text() for index in range(3))
 
-    assert not any(word in told for word in ("assigned", "ranges", "fingerprint", "writers", "f" * 64))
+    assert not any(word in published for word in ("assigned", "ranges", "fingerprint", "writers", "f" * 64))
 
 
-def test_what_lies_beside_an_order_is_not_told(table: Table) -> None:
-    """Other items of an order's partition, keys among them, are in no event."""
+def test_events_have_nothing_of_other_items(table: Table) -> None:
+    """No event contains other items of its order's partition, such as keys."""
     put_training(table, "New")
     table.put(Put({"pk": "ORDER#training#7", "sk": "MAIL#1", "keys": SECRET}))
 
-    assert SECRET not in story(table, TRAINING).event(0).to_text()
+    assert SECRET not in history(table, TRAINING).event(0).to_text()
 
 
 def test_no_order() -> None:
-    """An order that is not there has no story."""
+    """An order that does not exist has no history."""
     table = Table(Memory(), "OrdersTable")
     assert (read_history(table, TRAINING), read_history(table, ECARDS)) == (None, None)
 
 
 @pytest.mark.parametrize("filler", ["", '"' * 60, "₽" * 60])
 def test_large_orders(table: Table, filler: str) -> None:
-    """An order of a thousand lines has events that the bus takes: with the first lines, and how many there are."""
+    """The event of a thousand-line order fits the bus: it has the first lines, and the count of all."""
     table.put(Put(training_item("New")))
     for first in range(1, 1001, 100):
         table.put(Put(line_item(first, 100, filler)))
-    event = story(table, TRAINING).event(0)
+    event = history(table, TRAINING).event(0)
     order = valid(event.to_text())["data"]["order"]
 
     assert len(json.dumps(event.to_text(), ensure_ascii=False).encode()) < BYTES_AT_MOST - 4096
@@ -300,7 +300,7 @@ def test_large_orders(table: Table, filler: str) -> None:
 
 
 class Bus:
-    """Keeps what is put onto it; refuses what it is told to."""
+    """A bus that stores entries, and refuses those of the partners in `refused`."""
 
     def __init__(self) -> None:
         self.taken: list[str] = []
@@ -320,7 +320,7 @@ class Bus:
 
 
 class Setting:
-    """A publisher, what it told, and what it is told with."""
+    """A publisher with its bus, its table and the announcements it made."""
 
     def __init__(self, table: Table) -> None:
         self.bus = Bus()
@@ -342,7 +342,7 @@ def setting(table: Table) -> Setting:
 
 
 def test_each_event_once(table: Table, setting: Setting) -> None:
-    """What was passed on is not passed on again; what came since is."""
+    """Publishing an order again publishes only events that are new."""
     put_training(table, "New")
     setting.publisher.publish([TRAINING, TRAINING])
     setting.publisher.publish([TRAINING])
@@ -366,7 +366,7 @@ def test_a_crash_anywhere(
     step: int,
     fault: Callable[[BaseException], Any],
 ) -> None:
-    """Wherever a publisher dies, the next one passes on the same events, in the same order."""
+    """After a crash before or after any call, publishing again publishes the same events in the same order."""
     put_training(table, "New", "Completed")
     put_ecards(table, EcardStatus.PAYED)
     faulty.meet(None, fault(Crash()), after=step)
@@ -381,7 +381,7 @@ def test_a_crash_anywhere(
 
 
 def test_the_cursor_never_goes_back(table: Table, setting: Setting) -> None:
-    """A publisher that read the order early does not undo what a later one noted."""
+    """A publisher that read an order early does not lower the cursor that a later one moved."""
     put_training(table, "New")
     table.update(Update((f"EVENTS#{TRAINING}", "-"), "SET published = :three", values={":three": 3}))
     setting.publisher._move(TRAINING, 1)
@@ -389,8 +389,8 @@ def test_the_cursor_never_goes_back(table: Table, setting: Setting) -> None:
     assert setting.published(TRAINING) == 3
 
 
-def test_one_orders_trouble(table: Table, setting: Setting, caplog: pytest.LogCaptureFixture) -> None:
-    """An order that cannot be read, one that the bus refuses and one that cannot be announced hold up no other."""
+def test_one_failed_order(table: Table, setting: Setting, caplog: pytest.LogCaptureFixture) -> None:
+    """An order that is unreadable, refused by the bus or not announced does not hold up the others."""
     table.put(Put({"pk": "ORDER#training#8", "sk": "ORDER", "order": {"history": SECRET}}))
     put_ecards(table, EcardStatus.PAYED)
     put_training(table, "New")
@@ -409,8 +409,8 @@ def test_one_orders_trouble(table: Table, setting: Setting, caplog: pytest.LogCa
     assert setting.publisher.publish([ECARDS]) == frozenset()
 
 
-def test_events_say_who_they_are() -> None:
-    """The text of an event is compact JSON in a fixed order, with text as it is written."""
+def test_text_of_an_event() -> None:
+    """The text of an event is compact JSON in a fixed order, with non-ASCII text unescaped."""
     event = Event("i", "t", START, "training#7", 1, {"a": "₽"})
 
     assert event.to_text() == (
@@ -429,7 +429,7 @@ def blocks(language: str) -> list[str]:
 
 
 def test_the_page_names_every_type() -> None:
-    """Each type that goes out or comes in has a row of its own, and every mail event is named; nothing else is."""
+    """docs/events.md has a row for each outgoing and incoming type and names each mail event, and no others."""
     rows = re.findall(r"^\| `(ordering\.[a-z_.]+)` \|", PAGE, re.MULTILINE)
 
     assert sorted(rows) == sorted([*event_types(), *SHAPES])
@@ -437,7 +437,7 @@ def test_the_page_names_every_type() -> None:
 
 
 def test_the_pages_examples() -> None:
-    """Each example of an event fits its schema, and each type that comes in has one."""
+    """Each example event in docs/events.md fits its schema, and each incoming type has an example."""
     examples = [json.loads(block) for block in blocks("json")]
     events = [example for example in examples if "detail-type" not in example]
     for event in events:
@@ -447,12 +447,12 @@ def test_the_pages_examples() -> None:
 
 
 def test_the_pages_rule(table: Table) -> None:
-    """The example of a rule takes the events that it is said to take, and no others."""
+    """The example rule in docs/events.md matches the events it claims to match, and no others."""
     (pattern,) = [block for block in blocks("json") if "detail-type" in block]
 
     def taken(partner: str, status: EcardStatus) -> bool:
         put_ecards(table, status)
-        event = json.loads(story(table, ECARDS).event(0).to_text())
+        event = json.loads(history(table, ECARDS).event(0).to_text())
         event["data"]["partner"] = partner
         return matches(read_pattern(pattern), {"source": "ordering", "detail-type": event["type"], "detail": event})
 
@@ -465,7 +465,7 @@ def test_the_pages_rule(table: Table) -> None:
 
 
 def test_the_page_says_how_codes_are_sealed() -> None:
-    """What producers run to seal codes makes what we open."""
+    """Codes encrypted with the example in docs/events.md can be decrypted by the service."""
     (code,) = blocks("python")
     module: dict[str, Any] = {}
     exec(code, module)

@@ -1,4 +1,4 @@
-"""Events that come in: what is taken, done once, refused, and comes again; on a table in memory."""
+"""Incoming events: which are accepted, refused or retried, and that each takes effect once; on a table in memory."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ def detail(kind: str, data: Mapping[str, Any], **changes: Any) -> dict[str, Any]
     return {"id": ID, "type": kind, "version": 1, "time": "2026-01-01T12:00:00Z", "data": data, **changes}
 
 
-def body(kind: str, told: Any, **changes: Any) -> str:
-    """Write an event as EventBridge delivers it to a queue."""
+def body(kind: str, content: Any, **changes: Any) -> str:
+    """An event as EventBridge delivers it to a queue."""
     event = {
         "version": "0",
         "id": "7d3c2d4e-0000-4000-8000-000000000000",
@@ -58,7 +58,7 @@ def body(kind: str, told: Any, **changes: Any) -> str:
         "time": "2026-01-01T12:00:00Z",
         "region": "eu-west-1",
         "resources": [],
-        "detail": told,
+        "detail": content,
     }
     return json.dumps({**event, **changes})
 
@@ -77,7 +77,7 @@ def of_ecards(number: int = 1, company: str = GRANITE) -> dict[str, Any]:
 
 @dataclass
 class Site:
-    """An installation, and what it does with events."""
+    """An installation that receives events."""
 
     memory: Memory = field(default_factory=Memory)
     kms: MemoryKms = field(default_factory=MemoryKms)
@@ -96,18 +96,18 @@ class Site:
 
     @property
     def incoming(self) -> Incoming:
-        """What handles an event, with nothing left of those before."""
+        """A new event handler, as after a cold start."""
         return Incoming(
             table=self.table,
             accounts=Accounts(replace(self.table, name="AccountsTable")),
             sealer=EnvelopeSealer(self.kms, "alias/CertificatesKey"),
             open_training=lambda unit: TrainingOrders(self.table, unit, sequence=OrderIds()),
             open_ecards=lambda company: EcardOrders(self.table, company),
-            report=lambda *told: self.reported.append(told),
+            report=lambda *report: self.reported.append(report),
             count=self.counted.append,
         )
 
-    def tell(self, kind: str, data: Mapping[str, Any], **changes: Any) -> None:
+    def receive(self, kind: str, data: Mapping[str, Any], **changes: Any) -> None:
         self.incoming.handle(body(kind, detail(kind, data, **changes)))
 
     def stock(self, codes: Any = CODES, batch: str = "b1", sealed_for: str | None = None) -> dict[str, Any]:
@@ -168,14 +168,14 @@ VALUES = st.recursive(
 
 
 def places(value: Any) -> list[tuple[Any, ...]]:
-    """All ways into a value."""
+    """The paths to a value and to all values inside it."""
     inner = value.items() if isinstance(value, dict) else ()
     return [(), *[(name, *way) for name, part in inner for way in places(part)]]
 
 
 @st.composite
 def nearly_events(draw: st.DrawFn) -> tuple[str, Any]:
-    """Events with one thing changed, added or missing."""
+    """Valid events, each with one value replaced, added or missing."""
     kind = draw(st.sampled_from(sorted(SHAPES)))
     event: Any = copy.deepcopy(detail(kind, draw(st.sampled_from(EXAMPLES[kind]))))
     way = draw(st.sampled_from(places(event)))
@@ -192,15 +192,15 @@ def nearly_events(draw: st.DrawFn) -> tuple[str, Any]:
 
 
 @given(nearly_events())
-def test_the_schemas_say_what_is_taken(made: tuple[str, Any]) -> None:
-    """What fits the published schema of its type is understood, and nothing else is."""
+def test_accepted_events_are_those_of_the_schemas(made: tuple[str, Any]) -> None:
+    """An event passes our schema check exactly if the jsonschema library finds it valid."""
     kind, event = made
 
     assert ([*misfits(schema(kind), event)] == []) == Draft202012Validator(schema(kind)).is_valid(event)
 
 
 def test_every_keyword_is_known() -> None:
-    """No keyword of a schema is passed over when something is held against it."""
+    """The schema check supports every keyword that the schemas use."""
 
     def keywords(part: Mapping[str, Any]) -> set[str]:
         inner = [*part.get("properties", {}).values(), *part.get("anyOf", [])]
@@ -210,8 +210,8 @@ def test_every_keyword_is_known() -> None:
     assert set().union(*(keywords(schema(kind)) for kind in [*SHAPES, *event_types()])) <= _KEYWORDS.keys()
 
 
-def test_places_are_told_and_values_are_not() -> None:
-    """What does not fit is told by its place, at any depth."""
+def test_errors_name_the_place_of_a_misfit() -> None:
+    """Values that do not fit a schema are reported by their paths, at any depth."""
     shape = {"type": "object", "required": ["a"], "properties": {"a": {"type": "array", "items": {"type": "string"}}}}
 
     assert [*misfits(shape, {"a": ["", 1, "", None]})] == ["a[1]", "a[3]"]
@@ -221,7 +221,7 @@ def test_places_are_told_and_values_are_not() -> None:
 
 @given(st.decimals(min_value=-1, max_value=2 * LARGEST_PAYMENT, places=2) | st.sampled_from([LARGEST_PAYMENT]))
 def test_amounts(amount: Decimal) -> None:
-    """An amount is more than nothing and at most what can be paid in by hand."""
+    """An amount fits if it is positive and no larger than the largest payment entered by hand."""
     fits = [*misfits(schema(PAYMENT), detail(PAYMENT, payment(f"{amount:f}")))] == []
 
     assert fits == (0 < amount <= LARGEST_PAYMENT)
@@ -229,8 +229,8 @@ def test_amounts(amount: Decimal) -> None:
 
 @pytest.mark.parametrize("amount", ["0.01", "1.5", "250.50", "999999999999.99", "1000000000000.0", "1000000000000.00"])
 def test_amounts_as_written(site: Site, amount: str) -> None:
-    """An amount may have up to two decimals, needless ones among them."""
-    site.tell(PAYMENT, payment(amount))
+    """An amount may have up to two decimals, trailing zeros included."""
+    site.receive(PAYMENT, payment(amount))
 
     assert site.hundredths == Decimal(amount) * 100
 
@@ -259,10 +259,10 @@ def test_amounts_as_written(site: Site, amount: str) -> None:
         None,
     ],
 )
-def test_no_amounts(site: Site, amount: Any) -> None:
-    """Anything but a plain positive decimal text with up to two decimals is not understood."""
+def test_invalid_amounts(site: Site, amount: Any) -> None:
+    """An amount that is not a plain positive decimal text with at most two decimals is rejected before any call."""
     with pytest.raises(NotUnderstood, match=r"schema at data.amount$"):
-        site.tell(PAYMENT, {**payment(), "amount": amount})
+        site.receive(PAYMENT, {**payment(), "amount": amount})
 
     assert site.faulty.calls == []
 
@@ -287,10 +287,10 @@ def test_no_amounts(site: Site, amount: Any) -> None:
         (STOCK, {**EXAMPLES[STOCK][0], "codes": ["A"]}, "data.codes"),
     ],
 )
-def test_ids_are_looked_at_first(site: Site, kind: str, data: Mapping[str, Any], place: str) -> None:
-    """What is no id is told by its place before anything is read or written."""
+def test_malformed_values_are_rejected_first(site: Site, kind: str, data: Mapping[str, Any], place: str) -> None:
+    """A malformed value is rejected, with its path, before anything is read or written."""
     with pytest.raises(NotUnderstood, match=f"{kind} does not fit its schema at {place}$"):
-        site.tell(kind, data)
+        site.receive(kind, data)
 
     assert site.faulty.calls == []
 
@@ -318,17 +318,17 @@ def test_ids_are_looked_at_first(site: Site, kind: str, data: Mapping[str, Any],
         body(PAYMENT, {**payment()}),
     ],
 )
-def test_what_nobody_understands(site: Site, text: str) -> None:
-    """What is no JSON, no event, of another type or version, or not what it says, is told so and does nothing."""
+def test_malformed_events(site: Site, text: str) -> None:
+    """Text that is not JSON, and events of an unknown or wrong type, version or shape, are rejected without a call."""
     with pytest.raises(NotUnderstood):
         site.incoming.handle(text)
 
     assert (site.faulty.calls, site.counted, site.reported) == ([], [], [])
 
 
-def test_more_than_is_asked_for(site: Site) -> None:
-    """Properties that nobody here knows change nothing."""
-    site.tell(PAYMENT, {**payment(), "iban": "DE00"}, trace="1")
+def test_unknown_properties_are_ignored(site: Site) -> None:
+    """Unknown properties of an event are ignored."""
+    site.receive(PAYMENT, {**payment(), "iban": "DE00"}, trace="1")
 
     assert site.hundredths == 25050
 
@@ -337,25 +337,25 @@ def test_more_than_is_asked_for(site: Site) -> None:
 
 
 def test_a_payment(site: Site) -> None:
-    """A payment raises the balance by its amount, and pays for orders that wait."""
+    """A payment raises the balance by its amount and pays for waiting orders."""
     site.company.place(1)
-    site.tell(PAYMENT, payment("250.50"))
+    site.receive(PAYMENT, payment("250.50"))
 
     assert (site.hundredths, site.company.status()) == (15050, "Payed")
 
 
 def test_a_payment_twice(site: Site) -> None:
-    """The same operation again changes nothing, in however many events it comes."""
-    site.tell(PAYMENT, payment("250.50"))
-    site.tell(PAYMENT, payment("250.5"), id=ID.replace("0", "f"))
+    """A duplicate of a payment operation changes nothing, even in another event."""
+    site.receive(PAYMENT, payment("250.50"))
+    site.receive(PAYMENT, payment("250.5"), id=ID.replace("0", "f"))
 
     assert (site.hundredths, site.counted) == (25050, [])
 
 
 def test_a_payment_with_another_amount(site: Site, caplog: pytest.LogCaptureFixture) -> None:
-    """The same operation with another amount is refused for good: told, counted, and done with."""
-    site.tell(PAYMENT, payment("1"))
-    site.tell(PAYMENT, payment("2"))
+    """A payment operation repeated with another amount is refused without a retry, logged and counted."""
+    site.receive(PAYMENT, payment("1"))
+    site.receive(PAYMENT, payment("2"))
     (record,) = warnings(caplog)
 
     assert (site.hundredths, site.counted) == (100, [EVENTS_REFUSED])
@@ -368,10 +368,10 @@ def test_a_payment_with_another_amount(site: Site, caplog: pytest.LogCaptureFixt
 
 @pytest.mark.parametrize("company", ["nobody", "northwind"])
 @pytest.mark.parametrize("kind", [PAYMENT, CANCELLATION])
-def test_no_company(site: Site, kind: str, company: str) -> None:
-    """Who is no partner, or one that orders no e-cards, is not found; nothing is written."""
+def test_unknown_company(site: Site, kind: str, company: str) -> None:
+    """An event for an unknown partner, or for one without e-card orders, raises NotFound after a single read."""
     with pytest.raises(NotFound, match=company):
-        site.tell(kind, payment(company=company) if kind == PAYMENT else of_ecards(company=company))
+        site.receive(kind, payment(company=company) if kind == PAYMENT else of_ecards(company=company))
 
     assert site.faulty.calls == ["GetItem"]
 
@@ -380,38 +380,38 @@ def test_no_company(site: Site, kind: str, company: str) -> None:
 
 
 def test_stock(site: Site) -> None:
-    """Certificates are opened, kept under another seal, and given to orders that wait for them."""
+    """Certificates are decrypted, encrypted with our own context, and assigned to waiting orders."""
     site.company.top_up(100)
     site.company.place(1)
     site.company.orders.carry_on(order_id(1))
-    site.tell(STOCK, site.stock())
+    site.receive(STOCK, site.stock())
 
     assert (site.company.status(), site.free(), site.codes(1, 2)) == ("ReadyForDelivery", 1, CODES)
 
 
 def test_stock_twice(site: Site) -> None:
-    """The same batch again changes nothing, however it is sealed, and moves on who waits since."""
-    site.tell(STOCK, site.stock())
-    site.tell(STOCK, site.stock())
+    """A duplicate of a batch changes nothing, even if its ciphertext differs."""
+    site.receive(STOCK, site.stock())
+    site.receive(STOCK, site.stock())
 
     assert (site.free(), site.counted) == (2, [])
 
 
 @pytest.mark.parametrize("codes", [["OTHER", "SECRET-2"], ["SECRET-2", "SECRET-1"], ["NEW", "NEW"]])
 def test_stock_with_other_codes(site: Site, codes: list[str], caplog: pytest.LogCaptureFixture) -> None:
-    """The same batch with other codes, and codes that come twice, are refused for good, and no code is told."""
-    site.tell(STOCK, site.stock())
+    """A known batch with other codes is refused without a retry, and no code is logged."""
+    site.receive(STOCK, site.stock())
     with caplog.at_level(logging.DEBUG):
-        site.tell(STOCK, site.stock(codes))
+        site.receive(STOCK, site.stock(codes))
     logged = "".join(str(vars(record)) for record in caplog.records)
 
     assert (site.free(), site.counted, len(warnings(caplog))) == (2, [EVENTS_REFUSED], 1)
     assert not any(code in logged for code in [*codes, *CODES])
 
 
-def test_many_codes_twice(site: Site, caplog: pytest.LogCaptureFixture) -> None:
-    """However many codes come twice, what is told of it stays short."""
-    site.tell(STOCK, site.stock(["SAME"] * 1000))
+def test_reason_for_many_duplicate_codes_is_short(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    """The logged reason stays short however many codes of a batch are duplicates."""
+    site.receive(STOCK, site.stock(["SAME"] * 1000))
 
     assert [len(vars(record)["reason"]) for record in warnings(caplog)] == [300]
 
@@ -420,10 +420,10 @@ def test_many_codes_twice(site: Site, caplog: pytest.LogCaptureFixture) -> None:
     "change",
     [{"cardId": 2}, {"faceValue": "50 ₽"}, {"batch": "b2"}, {"codes": "c2VhbGVk"}, {"codes": "AAAA"}, {"codes": "A"}],
 )
-def test_stock_under_another_seal(site: Site, change: Mapping[str, Any]) -> None:
-    """Codes that were sealed for another card, value or batch, or not at all, are not understood."""
+def test_stock_encrypted_for_another_context(site: Site, change: Mapping[str, Any]) -> None:
+    """Codes not encrypted for their card, value and batch are rejected before any call."""
     with pytest.raises(NotUnderstood, match="were not sealed for its card and batch"):
-        site.tell(STOCK, {**site.stock(), **change})
+        site.receive(STOCK, {**site.stock(), **change})
 
     assert site.faulty.calls == []
 
@@ -431,26 +431,26 @@ def test_stock_under_another_seal(site: Site, change: Mapping[str, Any]) -> None
 @pytest.mark.parametrize(
     "codes", [b"SECRET", b"\xff", b"", [], {}, "SECRET", None, ["SECRET", ""], ["SECRET", 1], ["SECRET", "\ud800"]]
 )
-def test_no_list_of_codes(site: Site, codes: Any) -> None:
-    """What is sealed must be a list of texts; what it is instead is told to nobody."""
-    with pytest.raises(NotUnderstood) as told:
-        site.tell(STOCK, site.stock(codes))
-    error: BaseException | None = told.value
+def test_codes_that_are_no_list_of_texts(site: Site, codes: Any) -> None:
+    """A decrypted value other than a list of texts is rejected, and no error message contains it."""
+    with pytest.raises(NotUnderstood) as raised:
+        site.receive(STOCK, site.stock(codes))
+    error: BaseException | None = raised.value
 
     assert "SECRET" not in f"{error}{error.__cause__ if error else ''}"
     assert site.faulty.calls == []
 
 
-def test_what_is_told_of_codes_is_short(site: Site) -> None:
-    """However many codes are none, ten places are told."""
-    with pytest.raises(NotUnderstood) as told:
-        site.tell(STOCK, site.stock([1] * 1000))
+def test_errors_name_at_most_ten_codes(site: Site) -> None:
+    """The error about malformed codes names at most ten places."""
+    with pytest.raises(NotUnderstood) as raised:
+        site.receive(STOCK, site.stock([1] * 1000))
 
-    assert str(told.value).endswith(f"at {', '.join(f'[{index}]' for index in range(10))}")
+    assert str(raised.value).endswith(f"at {', '.join(f'[{index}]' for index in range(10))}")
 
 
 def test_sealing_contexts_differ() -> None:
-    """No two batches have one context, whatever characters a name may have."""
+    """Different batches have different encryption contexts, whatever characters their names have."""
     named = [(1, "1", "1"), (11, "", "1"), (1, "1/1", "1"), (1, "1", "1/1"), (1, "1#1", "1"), (1, "1 1", "1")]
 
     assert len({sealing_context(*one) for one in named}) == len(named)
@@ -461,83 +461,83 @@ def test_sealing_contexts_differ() -> None:
 
 
 def test_an_ecard_order_is_cancelled(site: Site) -> None:
-    """An e-card order is cancelled and refunded, in whatever case its id is written; once is as good as twice."""
+    """A cancellation cancels and refunds an e-card order, with its id in either case; a duplicate changes nothing."""
     number = 0xABCDEF
     site.company.top_up(100)
     site.company.place(number)
-    told = of_ecards(number)
-    assert told["order"]["id"] != order_id(number)
-    site.tell(CANCELLATION, told)
-    site.tell(CANCELLATION, told)
+    cancellation = of_ecards(number)
+    assert cancellation["order"]["id"] != order_id(number)
+    site.receive(CANCELLATION, cancellation)
+    site.receive(CANCELLATION, cancellation)
 
     assert (site.company.status(number), site.hundredths, site.counted) == ("Cancelled", 10000, [])
 
 
 def test_a_training_order_is_cancelled(site: Site) -> None:
-    """A training order is cancelled by its id alone; once is as good as twice."""
+    """A cancellation cancels a training order by its id alone; a duplicate changes nothing."""
     number = site.school.place(1)
-    site.tell(CANCELLATION, of_training(number))
-    site.tell(CANCELLATION, of_training(number))
+    site.receive(CANCELLATION, of_training(number))
+    site.receive(CANCELLATION, of_training(number))
 
     assert (site.training_status(number), site.counted) == (TrainingStatus.CANCELLED, [])
 
 
 def test_too_late_for_a_training_order(site: Site, caplog: pytest.LogCaptureFixture) -> None:
-    """A training order that has its keys stays as it is, and that is told and counted."""
+    """The cancellation of a training order that has its keys is refused, logged and counted."""
     number = site.school.place(1)
     site.school.issue(number)
-    site.tell(CANCELLATION, of_training(number))
+    site.receive(CANCELLATION, of_training(number))
 
     assert (site.training_status(number), site.counted) == (TrainingStatus.COMPLETED, [CANCELLATIONS_REFUSED])
     assert [(record.message, vars(record)["type"]) for record in warnings(caplog)] == [("event refused", CANCELLATION)]
 
 
 def test_too_late_for_an_ecard_order(site: Site) -> None:
-    """An e-card order that was handed over stays as it is, and that is counted."""
+    """The cancellation of a delivered e-card order is refused and counted."""
     site.company.top_up(100)
     site.company.load(1)
     site.company.place(1)
     site.company.orders.hand_over(site.company.orders.carry_on(order_id(1)), 1)
-    site.tell(CANCELLATION, of_ecards())
+    site.receive(CANCELLATION, of_ecards())
 
     assert (site.company.status(), site.counted) == ("Delivered", [CANCELLATIONS_REFUSED])
 
 
 @pytest.mark.parametrize("data", [of_training(7), of_ecards()])
 def test_too_early(site: Site, data: Mapping[str, Any]) -> None:
-    """The cancellation of an order that is not there yet fails, so that it comes again."""
+    """The cancellation of an order that does not exist yet raises NotFound, so that it is retried."""
     with pytest.raises(NotFound):
-        site.tell(CANCELLATION, data)
+        site.receive(CANCELLATION, data)
 
     assert site.counted == []
 
 
-def test_completed_meanwhile(site: Site) -> None:
-    """An order that is completed while it is being cancelled is refused, not tried for ever."""
+def test_completed_during_the_cancellation(site: Site) -> None:
+    """The cancellation of an order that is completed concurrently is refused, not retried."""
     number = site.school.place(1)
     site.faulty.meet("TransactWriteItems", interrupted(lambda: site.school.issue(number)))
-    site.tell(CANCELLATION, of_training(number))
+    site.receive(CANCELLATION, of_training(number))
 
     assert (site.training_status(number), site.counted) == (TrainingStatus.COMPLETED, [CANCELLATIONS_REFUSED])
 
 
-def test_cancelled_meanwhile(site: Site) -> None:
-    """An order that somebody else cancels at the same moment is cancelled, and that is all."""
+def test_cancelled_twice_at_once(site: Site) -> None:
+    """The cancellation of an order that is cancelled concurrently succeeds."""
     site.company.place(1)
     site.faulty.meet("TransactWriteItems", interrupted(lambda: site.company.orders.cancel(order_id(1))))
-    site.tell(CANCELLATION, of_ecards())
+    site.receive(CANCELLATION, of_ecards())
 
     assert (site.company.status(), site.counted) == ("Cancelled", [])
 
 
-def test_changed_meanwhile(site: Site) -> None:
-    """An order that changes while it is being cancelled, and still can be, fails, so that the event comes again."""
+def test_paid_during_the_cancellation(site: Site) -> None:
+    """The cancellation of an order that is paid concurrently raises Conflict, and its retry cancels the order."""
     site.company.place(1)
     site.faulty.meet("TransactWriteItems", interrupted(lambda: site.company.top_up(100)))
     with pytest.raises(Conflict):
-        site.tell(CANCELLATION, of_ecards())
+        site.receive(CANCELLATION, of_ecards())
     assert (site.company.status(), site.counted) == ("Payed", [])
-    site.tell(CANCELLATION, of_ecards())
+    site.receive(CANCELLATION, of_ecards())
 
     assert (site.company.status(), site.hundredths) == ("Cancelled", 10000)
 
@@ -545,8 +545,8 @@ def test_changed_meanwhile(site: Site) -> None:
 # Crashes --------------------------------------------------------------------------------------------------------------
 
 
-def told_of(site: Site, kind: str) -> tuple[str, dict[str, Any]]:
-    """Make everything ready for an event, and return it."""
+def prepare(site: Site, kind: str) -> tuple[str, dict[str, Any]]:
+    """Set up what an event of a kind needs; returns the event's type and data."""
     match kind:
         case "payment":
             site.company.place(1)
@@ -573,33 +573,33 @@ def outcome(site: Site) -> Any:
 @pytest.mark.parametrize("fault", [refused, lost], ids=["before", "after"])
 @pytest.mark.parametrize("kind", ["payment", "stock", "ecards", "training"])
 def test_a_crash_anywhere(kind: str, fault: Callable[[BaseException], Any]) -> None:
-    """Wherever a consumer dies, the event's coming again leads to what it asks for, once."""
+    """After a crash before or after any call, handling the event again has the same effect, once."""
     whole = Site()
-    event = told_of(whole, kind)
-    whole.tell(*event)
+    event = prepare(whole, kind)
+    whole.receive(*event)
     wanted = outcome(whole)
     steps = len(whole.faulty.calls)
 
     for step in range(steps):
         site = Site()
-        event = told_of(site, kind)
+        event = prepare(site, kind)
         site.faulty.meet(None, fault(Crash()), after=step)
         with pytest.raises(Crash):
-            site.tell(*event)
-        site.tell(*event)
+            site.receive(*event)
+        site.receive(*event)
         assert (step, outcome(site)) == (step, wanted)
     assert steps >= 3
 
 
 @pytest.mark.parametrize("kind", ["payment", "stock", "ecards", "training"])
-def test_out_of_reach(site: Site, kind: str) -> None:
-    """What cannot be reached fails, so that the event comes again."""
-    event = told_of(site, kind)
+def test_tables_out_of_reach(site: Site, kind: str) -> None:
+    """If the tables do not answer, the event raises Unavailable, so that it is retried."""
+    event = prepare(site, kind)
     for after in range(10_000):
         site.faulty.meet(None, cut, after=after)
     site.table = replace(site.table, patience=0.01)
     with pytest.raises(Unavailable):
-        site.tell(*event)
+        site.receive(*event)
 
 
 # Mails ----------------------------------------------------------------------------------------------------------------
@@ -618,8 +618,8 @@ BOUNCE = {
 AT, LATER = datetime(2026, 1, 1, 12, tzinfo=UTC), datetime(2026, 1, 1, 12, 0, 2, 669000, tzinfo=UTC)
 
 
-def of_mail(kind: str, event_type: str, part: str, told: Any, tags: Any = TAGS, **changes: Any) -> str:
-    about = {"eventType": event_type, "mail": {**SENT, "messageId": "0100", "tags": tags}, part: told}
+def of_mail(kind: str, event_type: str, part: str, content: Any, tags: Any = TAGS, **changes: Any) -> str:
+    about = {"eventType": event_type, "mail": {**SENT, "messageId": "0100", "tags": tags}, part: content}
     return body(kind, about, source="aws.ses", **changes)
 
 
@@ -665,30 +665,30 @@ MAILS: list[tuple[str, str, str, Any, str | None, datetime]] = [
 ]
 
 
-@pytest.mark.parametrize(("kind", "event_type", "part", "told", "why", "at"), MAILS, ids=[mail[0] for mail in MAILS])
-def test_mails(site: Site, kind: str, event_type: str, part: str, told: Any, why: str | None, at: datetime) -> None:
-    """What SES tells of a mail is handed on: its tags, what, why in our words, and when; nobody's address or text."""
-    site.incoming.handle(of_mail(kind, event_type, part, told))
+@pytest.mark.parametrize(("kind", "event_type", "part", "content", "why", "at"), MAILS, ids=[mail[0] for mail in MAILS])
+def test_mails(site: Site, kind: str, event_type: str, part: str, content: Any, why: str | None, at: datetime) -> None:
+    """An event of SES is reported with the mail's tags, the type, a reason in our words and the time."""
+    site.incoming.handle(of_mail(kind, event_type, part, content))
 
     assert site.reported == [(TAGS, event_type, why, at)]
     assert site.faulty.calls == []
 
 
-def test_all_kinds_of_mails_are_tried() -> None:
-    """There is no kind of SES's events about mails that the test above leaves out."""
+def test_mails_cover_every_type() -> None:
+    """The test above covers every type of event that SES has for mails."""
     assert {mail[0] for mail in MAILS} == MAIL_KINDS.keys()
 
 
 @pytest.mark.parametrize("term", ["john@example.com", "550 5.1.1 unknown", "x" * 41, "", 5, None, ["Permanent"]])
 def test_only_terms_are_repeated(site: Site, term: Any) -> None:
-    """What is no term of SES's is in no reason."""
+    """A bounce type that does not look like a term of SES's is left out of the reason."""
     site.incoming.handle(of_mail("Email Bounced", "Bounce", "bounce", {"bounceType": term, "bounceSubType": "General"}))
 
-    assert [told[2] for told in site.reported] == ["it cannot be delivered (General)"]
+    assert [report[2] for report in site.reported] == ["it cannot be delivered (General)"]
 
 
 def test_mails_without_tags(site: Site) -> None:
-    """Mail that was sent without tags, by somebody else of the account, is handed on as such."""
+    """An event about a mail without tags, sent by another program of the account, is reported with no tags."""
     about = {"eventType": "Delivery", "mail": SENT, "delivery": {}}
     site.incoming.handle(body("Email Delivered", about, source="aws.ses"))
 
@@ -696,11 +696,11 @@ def test_mails_without_tags(site: Site) -> None:
 
 
 @pytest.mark.parametrize("time", ["2026-01-01T12:00:02", "soon", 5, None, "0001-01-01T00:00:00+23:59"])
-def test_no_times(site: Site, time: Any) -> None:
-    """Where SES's own time is none, that of the event counts."""
+def test_invalid_times(site: Site, time: Any) -> None:
+    """If SES's own time is invalid, the event's time is used."""
     site.incoming.handle(of_mail("Email Delivered", "Delivery", "delivery", {"timestamp": time}))
 
-    assert [told[3] for told in site.reported] == [AT]
+    assert [report[3] for report in site.reported] == [AT]
 
 
 @pytest.mark.parametrize(
@@ -720,8 +720,8 @@ def test_no_times(site: Site, time: Any) -> None:
         of_mail("Email Sent", "Send", "send", {}).replace("aws.ses", "somebody"),
     ],
 )
-def test_what_nobody_understands_of_mails(site: Site, text: str) -> None:
-    """What SES does not tell like that of a mail is not understood, and neither is what somebody else tells."""
+def test_malformed_mail_events(site: Site, text: str) -> None:
+    """Malformed events of SES, and mail events of another source, are rejected without a call."""
     with pytest.raises(NotUnderstood):
         site.incoming.handle(text)
 

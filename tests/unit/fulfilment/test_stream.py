@@ -1,4 +1,4 @@
-"""What follows the orders table: which tasks a change makes, how they are done, and what becomes of those that fail."""
+"""The consumer of the orders table's stream: the tasks a change makes, how they run, and how they are retried."""
 
 from __future__ import annotations
 
@@ -177,7 +177,7 @@ def ecards_item(status: EcardStatus, *, returning: bool = False) -> Item:
     ],
 )
 def test_tasks(key: Key, before: Item | None, after: Item, expected: set[Task]) -> None:
-    """Each change makes exactly the tasks that may be necessary after it."""
+    """Each change makes exactly the tasks that it can require."""
     assert tasks(key, before, after) == expected
 
 
@@ -186,14 +186,14 @@ def test_tasks(key: Key, before: Item | None, after: Item, expected: set[Task]) 
 
 @dataclass
 class Desk:
-    """Parts that note what they are asked to do and fail where they are told to; and a queue in memory."""
+    """A stream consumer whose tasks are recorded and fail on demand, with a retry queue in memory."""
 
     send: Memory = field(default_factory=Memory)
     broken: Collection[Task] = ()
     raising: Collection[str] = ()
-    queue_broken: bool = False
+    retry_queue_broken: bool = False
     done: list[tuple[str, tuple[Subject, ...]]] = field(default_factory=list)
-    aside: list[Key] = field(default_factory=list)
+    to_retry: list[Key] = field(default_factory=list)
 
     @property
     def consumer(self) -> StreamConsumer:
@@ -218,15 +218,15 @@ class Desk:
 
     def _later(self, body: str, delay_seconds: int) -> None:
         assert delay_seconds == 10
-        if self.queue_broken:
+        if self.retry_queue_broken:
             raise Unavailable
         partition, sort = json.loads(body)
-        self.aside.append((partition, sort))
+        self.to_retry.append((partition, sort))
 
     def keep(self, key: Key, item: Item) -> None:
         Table(self.send, TABLE).put(Put({"pk": key[0], "sk": key[1], **item}))
 
-    def look_again(self, *keys: Key) -> list[str]:
+    def retry(self, *keys: Key) -> list[str]:
         messages = [{"messageId": str(number), "body": json.dumps(key)} for number, key in enumerate(keys, 1)]
         return self.consumer.retry(messages)
 
@@ -246,7 +246,7 @@ def settled(*books: str) -> tuple[str, tuple[Subject, ...]]:
 
 
 def test_each_subject_once() -> None:
-    """However many records of a batch ask for a task, it is done once, part by part."""
+    """A task that several records of a batch ask for runs once."""
     desk = Desk()
     balance = record(("BALANCE#a", "-"), 5, {"amount": {"N": "5"}})
 
@@ -254,22 +254,22 @@ def test_each_subject_once() -> None:
     assert desk.done == [settled("a", "b"), (PAY, (("a",),))]
 
 
-def test_one_subjects_trouble() -> None:
-    """What fails for one subject is put aside, by every item that asked for it; nothing is told to the stream."""
+def test_one_failed_subject() -> None:
+    """If a task fails for one subject, the items that asked for it go to the retry queue, and no record fails."""
     desk = Desk(broken={(SETTLE, ("broken",))})
 
     assert desk.consumer.follow([entry("a", 1), entry("broken", 2), entry("broken", 3), entry("b", 4)]) == []
-    assert desk.aside == [("BOOK#broken", "0000000002"), ("BOOK#broken", "0000000003")]
+    assert desk.to_retry == [("BOOK#broken", "0000000002"), ("BOOK#broken", "0000000003")]
 
 
-def test_one_parts_trouble() -> None:
-    """A part that breaks down altogether does not keep the others from being done."""
+def test_one_failed_task() -> None:
+    """If a task raises, the other tasks still run, and its items go to the retry queue."""
     desk = Desk(raising={SETTLE})
     balance = record(("BALANCE#a", "-"), 5, {"amount": {"N": "5"}})
 
     assert desk.consumer.follow([entry("a"), balance]) == []
     assert desk.done == [settled("a"), (PAY, (("a",),))]
-    assert desk.aside == [("BOOK#a", "0000000001")]
+    assert desk.to_retry == [("BOOK#a", "0000000001")]
 
 
 @pytest.mark.parametrize(
@@ -285,36 +285,36 @@ def test_one_parts_trouble() -> None:
     ids=["shape", "id", "stock", "number", "type", "no image from before"],
 )
 def test_unreadable_records(broken: dict[str, Any]) -> None:
-    """A record that cannot be read is put aside, and those around it are done with."""
+    """An unreadable record goes to the retry queue, and the records around it are handled."""
     desk = Desk()
     key = broken["dynamodb"]["Keys"]["pk"]["S"], broken["dynamodb"]["Keys"]["sk"]["S"]
 
     assert desk.consumer.follow([entry("a", 1), broken, entry("b", 3)]) == []
-    assert (desk.done, desk.aside) == ([settled("a", "b")], [key])
+    assert (desk.done, desk.to_retry) == ([settled("a", "b")], [key])
 
 
-def test_what_cannot_be_put_aside() -> None:
-    """Only what cannot be put aside is told to the stream, each item by its first record, so that nothing is lost."""
-    desk = Desk(broken={(SETTLE, ("a",)), (SETTLE, ("c",))}, queue_broken=True)
+def test_retry_queue_out_of_reach() -> None:
+    """If the retry queue fails, exactly the records with failed tasks are reported to the stream, each item once."""
+    desk = Desk(broken={(SETTLE, ("a",)), (SETTLE, ("c",))}, retry_queue_broken=True)
 
     assert desk.consumer.follow([entry("a", 1), entry("b", 2), entry("c", 3), entry("a", 1)]) == ["1", "3"]
 
 
 def test_deleted_items() -> None:
-    """That an item was deleted asks for nothing."""
+    """The deletion of an item makes no task."""
     desk = Desk()
 
     assert desk.consumer.follow([record(("BOOK#a", "1"), kind="REMOVE")]) == []
-    assert (desk.done, desk.aside) == ([], [])
+    assert (desk.done, desk.to_retry) == ([], [])
 
 
-def test_looking_again() -> None:
-    """An item that was put aside is looked at as it is now, whatever the change was; one that is gone is done with."""
+def test_retries_read_the_item_as_it_is_now() -> None:
+    """A retry makes the tasks of the item as it is now; for an item that is gone it does nothing."""
     desk = Desk()
     desk.keep(ENTRY, VOID)
     desk.keep(ECARD_KEY, ecards_item(EcardStatus.READY))
 
-    assert desk.look_again(ENTRY, ECARD_KEY, ("BOOK#gone", "0000000001")) == []
+    assert desk.retry(ENTRY, ECARD_KEY, ("BOOK#gone", "0000000001")) == []
     assert desk.done == [
         settled("deals#crm"),
         (SWEEP, (("crm", "7"),)),
@@ -323,20 +323,20 @@ def test_looking_again() -> None:
     ]
 
 
-def test_looking_again_in_vain() -> None:
-    """A message whose item fails again comes again; the others of its batch do not."""
+def test_retries_that_fail_again() -> None:
+    """Only messages whose items fail again are reported as failed."""
     desk = Desk(broken={(SETTLE, ("broken",))})
     for book in ("a", "broken", "b"):
         desk.keep((f"BOOK#{book}", "0000000001"), {"order": {}})
     desk.keep(("ORDER#training#7", "ORDER"), {"order": "unreadable"})
     keys: list[Key] = [(f"BOOK#{book}", "0000000001") for book in ("a", "broken", "b")]
 
-    assert desk.look_again(*keys, ("ORDER#training#7", "ORDER")) == ["2", "4"]
+    assert desk.retry(*keys, ("ORDER#training#7", "ORDER")) == ["2", "4"]
     assert desk.done == [settled("a"), settled("broken"), settled("b")]
 
 
 def test_each() -> None:
-    """One subject's trouble is its own."""
+    """If a task fails for one subject, it still runs for the others, and the failed subject is returned."""
     seen: list[Subject] = []
 
     def do(*subject: str) -> None:
@@ -348,12 +348,12 @@ def test_each() -> None:
     assert seen == [("a",), ("b", "c"), ("d",)]
 
 
-# The parts themselves, as they are wired.
+# The consumer as the function wires it.
 
 
 @dataclass
-class Behind:
-    """All parts over one table, with queues and a bus in memory."""
+class Wired:
+    """The consumer as the function wires it, over one table, with queues and a bus in memory."""
 
     services: Services
     mailed: list[str] = field(default_factory=list)
@@ -372,21 +372,21 @@ class Behind:
 
 
 @pytest.fixture
-def behind(services: Services) -> Behind:
-    return Behind(services)
+def wired(services: Services) -> Wired:
+    return Wired(services)
 
 
-def test_books_are_settled(behind: Behind) -> None:
-    """The heads of settled books stand where their entries end; again, nothing changes."""
-    services, book = behind.services, behind.services.book("training#1", Deadline.after(30))
+def test_books_are_settled(wired: Wired) -> None:
+    """Settling a book moves its head to its end; settling it again changes nothing."""
+    services, book = wired.services, wired.services.book("training#1", Deadline.after(30))
     for name in "abc":
         book.place(lambda _, name=name: Draft({"order": name}, []))  # type: ignore[misc] # bound now, not later
 
-    assert behind.do(SETTLE, ("training#1",)) == []
+    assert wired.do(SETTLE, ("training#1",)) == []
     services.usage.take()
     first = book.page(0, 10)
     assert services.usage.take().calls == 2
-    assert behind.do(SETTLE, ("training#1",)) == []
+    assert wired.do(SETTLE, ("training#1",)) == []
     assert book.page(0, 10) == first
 
 
@@ -395,33 +395,33 @@ PRODUCT = DealProduct(
 )
 
 
-def test_removed_orders_are_swept(behind: Behind) -> None:
-    """The line items of removed deal orders are deleted, those of other orders and accounts are not; again, no harm."""
+def test_removed_orders_are_swept(wired: Wired) -> None:
+    """Sweeping deletes the line items of removed deal orders and no others; a second sweep changes nothing."""
     for account in ("crm", "a#b"):
-        orders = behind.services.deal_orders(account, Deadline.after(30))
+        orders = wired.services.deal_orders(account, Deadline.after(30))
         for deal in (1, 2):
             orders.lines(orders.place(deal, Decimal(0)).id).add(NewLine(PRODUCT, Decimal(1), "EUR", Decimal(0), 1))
         orders.remove(2)
-    orders = behind.services.deal_orders("crm", Deadline.after(30))
+    orders = wired.services.deal_orders("crm", Deadline.after(30))
     again = orders.place(2, Decimal(0)).id
     line = orders.lines(again).add(NewLine(PRODUCT, Decimal(1), "EUR", Decimal(0), 1))
 
     for _ in range(2):
-        assert behind.do(SWEEP, ("crm", "2"), ("a#b", "2")) == []
+        assert wired.do(SWEEP, ("crm", "2"), ("a#b", "2")) == []
 
     assert line_items(orders, 1) == 1
     assert orders.lines(again).line(line.id) == line
-    assert list(behind.services.orders(Deadline.after(30)).query("BOOK#deal-lines#a#b#2", "0", "9")) == []
+    assert list(wired.services.orders(Deadline.after(30)).query("BOOK#deal-lines#a#b#2", "0", "9")) == []
 
 
 def line_items(orders: DealOrders, order_id: int) -> int:
     return orders.lines(order_id)._book.page(0, 10).total
 
 
-def test_mails_are_asked_for(behind: Behind) -> None:
-    """Who mails is told of the order by its name."""
-    assert behind.do(MAIL, ("training#7",), ("ecards#a#11",)) == []
-    assert [json.loads(body) for body in behind.mailed] == [{"order": "training#7"}, {"order": "ecards#a#11"}]
+def test_mails_are_asked_for(wired: Wired) -> None:
+    """A mail task queues a message with the order's name."""
+    assert wired.do(MAIL, ("training#7",), ("ecards#a#11",)) == []
+    assert [json.loads(body) for body in wired.mailed] == [{"order": "training#7"}, {"order": "ecards#a#11"}]
 
 
 # Access keys of training orders.
@@ -439,7 +439,7 @@ def issued(school: School, *orders: int, deadline: Deadline | None = None) -> li
 
 
 def test_keys_are_issued() -> None:
-    """An order gets its keys and is completed, once, and others do not."""
+    """Issuing the keys of an order completes it, and no other order; a duplicate changes nothing."""
     school = School()
     order, other = school.place(3), school.place(2)
 
@@ -449,7 +449,7 @@ def test_keys_are_issued() -> None:
 
 
 def test_the_unit_is_the_order_s() -> None:
-    """The orders that are opened are those of the unit that placed the order."""
+    """Keys are issued under the business unit that placed the order."""
     school = School()
     opened: list[BusinessUnit] = []
 
@@ -468,8 +468,8 @@ def image_of(school: School, order_id: int) -> Item:
     return plain_item(image)
 
 
-def test_a_large_order_comes_again() -> None:
-    """An order for which the time is not enough is handed on: its item changes, and asks for the rest."""
+def test_a_large_order_takes_several_rounds() -> None:
+    """An order whose keys take too long changes its item, and this change asks for the rest."""
     school = School()
     order = school.place(10_000, 10_000)
     wanted: Iterator[Subject] | list[Subject] = [(str(order), UK.id, UK.name)]
@@ -495,7 +495,7 @@ def test_a_large_order_comes_again() -> None:
 
 
 def test_the_time_is_shared() -> None:
-    """However large an order is, those behind it get their part of the time."""
+    """Each order of a batch gets an equal share of the time that is left."""
     given: list[float] = []
 
     class Slow(TrainingOrders):
@@ -512,7 +512,7 @@ def test_the_time_is_shared() -> None:
 
 
 def test_without_time_orders_fail() -> None:
-    """When the deadline has passed no key is issued, and every order is told, so that none is lost."""
+    """Once the deadline has passed no key is issued, and every order is reported as failed."""
     school = School()
     orders = [school.place(1), school.place(1)]
 
@@ -520,8 +520,8 @@ def test_without_time_orders_fail() -> None:
     assert {school.orders().order(order).status for order in orders} == {TrainingStatus.NEW}
 
 
-def test_one_order_s_trouble_with_keys() -> None:
-    """An order whose keys cannot be issued is told, and the others get theirs all the same."""
+def test_one_order_whose_keys_are_not_issued() -> None:
+    """An order whose keys cannot be issued is reported as failed, and the other order is completed."""
     school = School()
     broken, other = school.place(1), school.place(1)
     school.orders().issue_keys(other, school.sealer, Deadline.after(60))
@@ -532,12 +532,12 @@ def test_one_order_s_trouble_with_keys() -> None:
 
 
 def test_keys_are_in_no_log(caplog: pytest.LogCaptureFixture) -> None:
-    """Neither what goes well nor what fails writes a key into the log."""
+    """No key is logged, whether issuing succeeds or fails."""
     school = School()
     order = school.place(2)
     issue([(str(order), UK.id, UK.name)], school.orders, EnvelopeSealer(unavailable), Deadline.after(60))
     issued(school, order)
-    told = caplog.text + repr([vars(one) for one in caplog.records])
+    logged = caplog.text + repr([vars(one) for one in caplog.records])
 
-    assert "keys not issued" in told
-    assert not [key for *_, key in school.keys(order) if key in told or key.replace("-", "") in told]
+    assert "keys not issued" in logged
+    assert not [key for *_, key in school.keys(order) if key in logged or key.replace("-", "") in logged]
