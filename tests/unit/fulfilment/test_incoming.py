@@ -362,7 +362,7 @@ def test_a_payment_with_another_amount(site: Site, caplog: pytest.LogCaptureFixt
     assert {name: vars(record)[name] for name in ("event", "type", "reason")} == {
         "event": ID,
         "type": PAYMENT,
-        "reason": "The top-up 'wire-1' stands for another amount.",
+        "reason": "The top-up 'wire-1' was made with another amount.",
     }
 
 

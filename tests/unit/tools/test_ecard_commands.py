@@ -484,7 +484,7 @@ def test_topped_up_once(company: Rewards, run: Run) -> None:
     told = [topped_up(run, "100").told for _ in range(3)]
 
     assert told == ["100\n"] * 3
-    assert "stands for another amount" in topped_up(run, "101").refusal
+    assert "was made with another amount" in topped_up(run, "101").refusal
     assert topped_up(run, "100.00").code == 0
     assert (topped_up(run, "1", "t2").told, company.balance) == ("101\n", "101")
 

@@ -1,12 +1,12 @@
-"""Certificates for orders: assigned from stock, waited for where stock is short, given back when an order is cancelled.
+"""Assigns certificates from stock to orders, parks orders whose stock is short, and returns those of cancelled orders.
 
-An order gets all that it is for in one transaction, or waits ("is parked") for the first stock that is short. It is
-parked on the condition that this stock is still as it was read, so that what arrives meanwhile cannot be missed: who
-looks for parked orders after an arrival finds every order that did not see it. Everything here can be repeated by
-anyone at any time, and goes on where a crash left it.
+An order gets all its certificates in one transaction, or is parked for the first stock that is short. The transaction
+that parks it requires that this stock is unchanged since it was read. So a search for parked orders, made after a
+load, finds every order that was parked without seeing that load. Every operation here can be repeated at any time, by
+any process, and continues where a crash left it.
 
-Orders for more stocks than one transaction can take from get them in two. Each takes from stocks in the same order, so
-that two of them cannot each hold what the other waits for.
+An order for more than `STOCKS_AT_ONCE` stocks takes two transactions. All orders take from stocks in the same order,
+so that no two orders can each hold the stock that the other one waits for.
 
 Key of the table: `PARKED#<card>#<face value>` the orders that wait for that stock, oldest first over all companies.
 """
@@ -26,7 +26,7 @@ from ordering.ecards.statuses import EcardStatus
 from ordering.errors import Conflict
 
 STOCKS_AT_ONCE = 90
-"""Stocks that one transaction takes from; it may have 100 writes, and has some of its own."""
+"""Stocks that one transaction takes from: it may have 100 writes, and some of them are the order's own."""
 
 _ASSIGNABLE = frozenset({EcardStatus.PAYED, EcardStatus.AWAITING})
 _LAST = "\U0010ffff"
@@ -34,7 +34,7 @@ _LAST = "\U0010ffff"
 
 @dataclass(frozen=True, slots=True)
 class _Step:
-    """What becomes of an order, what is atomic with it, and whether there is nothing to do after it."""
+    """An order's next state, the writes that are atomic with it, and whether it is the last step."""
 
     after: EcardOrder
     effects: Sequence[Write]
@@ -49,10 +49,13 @@ class Assignment:
         self._now = now
 
     def assign(self, company: str, order_id: str) -> EcardOrder:
-        """Give a paid order its certificates, or park it where stock is short; returns the order as it then is.
+        """Assign a paid order its certificates, or park it if stock is short. Other orders are returned unchanged.
+
+        Returns:
+            The order after the call.
 
         Raises:
-            NotFound: The company has no order of that id.
+            NotFound: The company has no order with this id.
             Unavailable: The deadline passed. The same call again is safe.
         """
         records = EcardRecords(self._table, company)
@@ -70,9 +73,9 @@ class Assignment:
         return order
 
     def assign_parked(self, stock: Stock) -> None:
-        """Move on the orders that wait for a stock, oldest first, each that what is free is enough for.
+        """Assign certificates to the orders that are parked for a stock, oldest first.
 
-        One that needs more does not hold up those behind it: new orders pass it as well.
+        An order that needs more than is free does not block the orders behind it: new orders overtake it as well.
 
         Raises:
             Unavailable: The deadline passed. The same call again is safe.
@@ -84,10 +87,10 @@ class Assignment:
                 left = self._shelf(stock).count
 
     def take_back(self, company: str, order_id: str) -> EcardOrder:
-        """Give back to stock what a cancelled order held, one stock after another, and let waiting orders have it.
+        """Return a cancelled order's certificates, one stock after another, and assign them to parked orders.
 
         Raises:
-            NotFound: The company has no order of that id.
+            NotFound: The company has no order with this id.
             Unavailable: The deadline passed. The same call again is safe.
         """
         records = EcardRecords(self._table, company)
@@ -96,11 +99,11 @@ class Assignment:
         while order.returning:
             stock = order.returning[0].stock
             shelf = self._shelf(stock)
-            # Read after the shelf: what is still to be returned now was not back on it then.
+            # Read after the stock: certificates that the order has yet to return now were not free there then.
             order = records.read(order_id)
             back = [held for held in order.returning if held.stock == stock]
             if not back:
-                continue  # somebody else has returned it
+                continue  # another process has returned them
             after = order.changed(returning=tuple(held for held in order.returning if held.stock != stock))
             try:
                 order = records.write(order, after, [shelf.put_back(held.ranges) for held in back])
@@ -114,7 +117,7 @@ class Assignment:
         return read_shelves(self._table, [stock])[stock]
 
     def _next_step(self, order: EcardOrder) -> _Step | None:
-        """Say what becomes of an order next; None if it stays as it is."""
+        """Return an order's next step; None if there is none for now."""
         if order.status not in _ASSIGNABLE:
             return None
         wanted = order.wants()
@@ -137,7 +140,7 @@ class Assignment:
         if not later:
             after = order.moved(EcardStatus.READY, Actor.SYSTEM, self._now(), assigned=tuple(assigned), parked=None)
             return _Step(after, [*effects, *unpark(order)], last=True)
-        # An order that waited still stands somewhere, so that whoever repeats this after a crash finds it.
+        # An order that was parked stays parked until its last step, so that a retry after a crash finds it.
         stock, need = later[0]
         parked = stock if order.parked else None
         after = order.changed(assigned=tuple(assigned), parked=parked)
@@ -152,12 +155,12 @@ class Assignment:
 
 
 def unpark(order: EcardOrder) -> list[Write]:
-    """Return what lets an order wait for no stock any more."""
+    """Return the writes that end an order's wait for stock; none if it is not parked."""
     return [*_parking(order, None, 0)]
 
 
 def _parking(order: EcardOrder, stock: Stock | None, need: int) -> Iterator[Write]:
-    """Move an order from the stock that it waits for to another, or to none."""
+    """Yield the writes that park an order for another stock than now, or for none."""
     if order.parked == stock:
         return
     if order.parked:

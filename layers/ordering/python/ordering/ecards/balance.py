@@ -1,11 +1,11 @@
 """A company's balance for e-cards, and the ledger that explains it.
 
-Every change of the balance is one transaction with an entry in the ledger whose key says what it is for, written only
-if absent. So nothing is applied twice, and the balance is always the sum of its entries. A debit is conditional on the
-balance covering it, so the balance is never negative.
+Every change of the balance is one transaction with a ledger entry. The entry's key names the change's purpose and must
+be absent, so that no change is applied twice and the balance is always the sum of its entries. A debit requires that
+the balance covers it, so the balance is never negative.
 
 Keys of the table: `BALANCE#<company>` the balance in hundredths; `LEDGER#<company>` one item for each change of it, by
-what it is for: `debit#<order>`, `refund#<order>`, `topup#<operator's id>`.
+purpose: `debit#<order>`, `refund#<order>`, `topup#<operator's id>`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _LONGEST_ID = 200
 
 @dataclass(frozen=True, slots=True)
 class LedgerEntry:
-    """One change of a balance: what it is for, and by how much the balance rose."""
+    """One change of a balance: its purpose, and its amount, negative for a debit."""
 
     purpose: str
     amount: Decimal
@@ -35,10 +35,10 @@ class LedgerEntry:
 
 
 def to_hundredths(amount: Decimal) -> int:
-    """Turn an amount into the unit that balances are kept in.
+    """Convert an amount to hundredths, the unit in which balances are stored.
 
     Raises:
-        ValueError: It has more than two decimals.
+        ValueError: The amount has more than two decimals.
     """
     hundredths = amount * 100
     if hundredths != int(hundredths):
@@ -47,7 +47,7 @@ def to_hundredths(amount: Decimal) -> int:
 
 
 def from_hundredths(hundredths: int) -> Decimal:
-    """Turn a balance into an amount without needless decimals: 10050 into `100.5`."""
+    """Convert hundredths to an amount without trailing zeros: 10050 to `100.5`."""
     return Decimal(hundredths) / 100
 
 
@@ -60,7 +60,7 @@ class Balance:
         self.key: Key = (f"{_BALANCES}{company}", _ONLY)
 
     def amount(self) -> Decimal:
-        """Read the balance."""
+        """Read the balance, as an amount."""
         return from_hundredths(self.hundredths())
 
     def hundredths(self) -> int:
@@ -68,19 +68,19 @@ class Balance:
         return hundredths_of(self._table.get(self.key))
 
     def entries(self) -> Iterator[LedgerEntry]:
-        """Read the ledger, by what its entries are for."""
+        """Read the ledger, in the order of its entries' purposes."""
         for item in self._table.query(f"LEDGER#{self._company}", " ", _LAST):
             yield LedgerEntry(item["sk"], from_hundredths(item["amount"]), clock.from_text(item["at"]))
 
     def top_up(self, operation: str, amount: Decimal, at: datetime) -> None:
-        """Raise the balance, once for each operation however often it is repeated.
+        """Raise the balance, once per operation however often the call is repeated.
 
         Args:
-            operation: The operator's own name for this top-up, up to 200 characters.
+            operation: The operator's name for this top-up, 1 to 200 characters.
 
         Raises:
             ValueError: The amount is not positive or has more than two decimals, or the name is empty or too long.
-            KeyReused: The operation was another amount.
+            KeyReused: The operation was a top-up of another amount.
             Unavailable: The deadline passed. The same call again is safe.
         """
         hundredths = to_hundredths(amount)
@@ -91,20 +91,20 @@ class Balance:
         except TransactionRefused as refusal:
             earlier = refusal.reasons[0]
             if earlier is None or earlier.item is None or earlier.item["amount"] != hundredths:
-                raise KeyReused(f"The top-up {operation!r} stands for another amount.") from refusal
+                raise KeyReused(f"The top-up {operation!r} was made with another amount.") from refusal
 
     def debit(self, order: str, amount: Decimal, at: datetime) -> list[Write]:
-        """Return what takes an amount for an order, to be refused where the balance does not cover it."""
+        """Return the writes that debit an amount for an order. They are refused if the balance does not cover it."""
         hundredths = to_hundredths(amount)
         return self._change(f"debit#{order}", -hundredths, at) if hundredths else []
 
     def refund(self, order: str, amount: Decimal, at: datetime) -> list[Write]:
-        """Return what gives back an amount that was taken for an order."""
+        """Return the writes that refund an amount that was debited for an order."""
         hundredths = to_hundredths(amount)
         return self._change(f"refund#{order}", hundredths, at) if hundredths else []
 
     def too_small(self, amount: Decimal) -> Check:
-        """Return what lets a transaction take place only while the balance does not cover an amount."""
+        """Return a check that holds only while the balance does not cover an amount."""
         condition = "attribute_not_exists(amount) OR amount < :wanted"
         return Check(self.key, condition, values={":wanted": to_hundredths(amount)})
 
@@ -117,7 +117,7 @@ class Balance:
 
 
 def hundredths_of(item: Item | None) -> int:
-    """Return the balance that an item holds; a company without one has 0."""
+    """Return the hundredths in a balance's item; 0 if a company has none."""
     amount: int = item["amount"] if item else 0
     return amount
 

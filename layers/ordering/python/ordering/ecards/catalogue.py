@@ -1,6 +1,6 @@
-"""Which e-cards a company can order, their face values, and what each costs.
+"""The e-cards that a company can order, with their face values and prices.
 
-A catalogue is published whole, as one item, and read whole: a reader sees the old one or the new one.
+A catalogue is published whole, as one item, and read whole: a reader sees the old one or the new one, never a mixture.
 
 Key of the table: `ECARDS#<company>`.
 """
@@ -23,23 +23,23 @@ Unit = Literal["ruble", "month"]
 Missing = Literal["card", "face value"]
 
 FRESH_FOR = 2.0
-"""Seconds that a warm process goes on with a catalogue without looking whether another was published."""
+"""Seconds for which a warm process uses a catalogue before it reads it again."""
 
 COMPANIES_REMEMBERED = 100
-"""How many catalogues a warm process keeps at most; each may have 400 KB."""
+"""Catalogues that a warm process keeps at most; each may have 400 KB."""
 
 LONGEST_NAME = 250
-"""Characters of a name at most: an order of 100 lines repeats them, and a face value's is part of a key."""
+"""Most characters of a name: an order of 100 lines repeats names, and a face value's name is part of a key."""
 
 LARGEST_PRICE = Decimal(10_000_000)
 _LARGEST_ID = 2**31 - 1
 _LARGEST_ITEM = 399 * 1024
-"""Bytes that a catalogue may have: an item has 400 KB at most, its key included."""
+"""Most bytes of a catalogue: an item may have 400 KB, its key included."""
 
 
 @dataclass(frozen=True, slots=True)
 class FaceValue:
-    """A value that a card is sold with, by its name, and what it costs: not always what it says."""
+    """A face value of a card. The price may differ from the amount in the name."""
 
     name: str
     price: Decimal
@@ -58,7 +58,7 @@ class Ecard:
 
 @dataclass(frozen=True, slots=True)
 class RequestedCard:
-    """One thing as it was asked for: so many of a card with a face value of that name."""
+    """One line of a request: a card, the name of its face value, and how many of them."""
 
     card_id: int
     face_value: str
@@ -67,14 +67,14 @@ class RequestedCard:
 
 @dataclass(frozen=True, slots=True)
 class PricedLine(RequestedCard):
-    """One thing as it was ordered; `price` is that of one."""
+    """One line of an order; `price` is the unit price."""
 
     name: str
     price: Decimal
 
 
 class NotOnOffer(OrderingError):
-    """Cards or face values were asked for that the company's catalogue does not have."""
+    """A request has cards or face values that are not in the company's catalogue."""
 
     def __init__(self, wishes: Sequence[tuple[int, Missing]]) -> None:
         """Name the wishes by their index, from 0, each with what is missing."""
@@ -83,7 +83,7 @@ class NotOnOffer(OrderingError):
 
 
 EcardCache = Cache[str, tuple[Ecard, ...]]
-"""What a warm process remembers of catalogues: the cards of each company, for a moment."""
+"""Caches the cards of each company in a warm process."""
 
 
 class EcardCatalogue:
@@ -95,7 +95,7 @@ class EcardCatalogue:
         self._cache = EcardCache(0) if cache is None else cache
 
     def ecards(self) -> tuple[Ecard, ...]:
-        """Return what can be ordered, as it was published; nothing before a first publication."""
+        """Return the cards, in the order in which they were published; none before the first publication."""
         return self._cache.read(self._company, self._load)
 
     def _load(self) -> tuple[Ecard, ...]:
@@ -103,7 +103,7 @@ class EcardCatalogue:
         return tuple(map(_read, item["cards"]))
 
     def price(self, wishes: Sequence[RequestedCard]) -> tuple[PricedLine, ...]:
-        """Turn what is asked for into an order's lines, in the same order.
+        """Return an order's lines for the lines of a request, in the same order.
 
         Raises:
             NotOnOffer: A card or a face value is not in the company's catalogue.
@@ -132,16 +132,16 @@ class EcardCatalogue:
         """Replace the company's catalogue.
 
         Raises:
-            ValueError: An id or a name is there twice or out of bounds, a price is negative, too high or has more
-                than two decimals, or all of it would not fit one item.
+            ValueError: An id or a name is repeated or out of bounds, a price is negative, too high or has more than
+                two decimals, or the catalogue would not fit one item. The message lists every error.
         """
         if faults := [*_faults(cards)]:
             raise ValueError("; ".join(faults))
         written = [_write(card) for card in cards]
-        # As JSON it is never smaller than as DynamoDB counts it.
+        # JSON is never smaller than the size that DynamoDB counts.
         size = len(json.dumps(written, ensure_ascii=False).encode())
         if size > _LARGEST_ITEM:
-            raise ValueError(f"a catalogue of {size:,} bytes, at most {_LARGEST_ITEM:,} fit")
+            raise ValueError(f"the catalogue has {size:,} bytes; at most {_LARGEST_ITEM:,} fit one item")
         partition, sort = self._key
         self._table.put(Put({"pk": partition, "sk": sort, "cards": written}))
         self._cache.drop(self._company)
@@ -152,24 +152,30 @@ class EcardCatalogue:
 
 
 def _faults(cards: Sequence[Ecard]) -> Iterator[str]:
-    yield from _twice("card", [card.id for card in cards])
+    yield from _repeated("card", [card.id for card in cards])
     for card in cards:
         if not 0 < card.id <= _LARGEST_ID or not 0 < len(card.name) <= LONGEST_NAME:
-            yield f"card {card.id} {card.name!r}: an id from 1 to {_LARGEST_ID}, a name of 1 to {LONGEST_NAME}"
-        yield from _twice(f"card {card.id}: face value", [value.name for value in card.face_values])
+            yield (
+                f"card {card.id} {card.name!r}: the id must be 1 to {_LARGEST_ID}, the name 1 to {LONGEST_NAME} "
+                f"characters"
+            )
+        yield from _repeated(f"card {card.id}: face value", [value.name for value in card.face_values])
         for value in card.face_values:
             if not 0 < len(value.name) <= LONGEST_NAME:
-                yield f"card {card.id}: {value.name!r} is no name of 1 to {LONGEST_NAME} characters"
+                yield f"card {card.id}: face value {value.name!r}: the name must have 1 to {LONGEST_NAME} characters"
             if not _is_price(value.price):
-                yield f"card {card.id}, {value.name!r}: {value.price} is no price with two decimals at most"
+                yield (
+                    f"card {card.id}, {value.name!r}: the price must be 0 to {LARGEST_PRICE:,} with at most two "
+                    f"decimals, not {value.price}"
+                )
 
 
-def _twice(what: str, names: Sequence[object]) -> Iterator[str]:
-    yield from (f"{what} {name} is there twice" for name, count in Counter(names).items() if count > 1)
+def _repeated(what: str, names: Sequence[object]) -> Iterator[str]:
+    yield from (f"{what} {name} is repeated" for name, count in Counter(names).items() if count > 1)
 
 
 def _is_price(price: Decimal) -> bool:
-    # A zero is written as one: -0 is none of these.
+    # `is_signed` also excludes -0, which would be stored as such.
     fits = price.is_finite() and not price.is_signed() and price <= LARGEST_PRICE
     return fits and price == price.quantize(Decimal("0.01"))
 

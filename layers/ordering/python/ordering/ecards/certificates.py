@@ -1,11 +1,11 @@
-"""The stock of gift certificates: codes that are kept sealed, and which of them are assigned to nobody yet.
+"""Stocks of gift certificates: their sealed codes, and which certificates are free to assign.
 
-A certificate is a position, from 1, in the stock of one card and face value. Which positions are free is a list of
-ranges in the stock's item, so that taking 1,000 costs the same as taking one, however many there are. That item has a
-version; whoever takes or returns positions writes it on the condition that the version is the one that was read.
+A certificate has a position, from 1, in the stock of one card and face value. The stock's item lists the free positions
+as ranges, so taking 1,000 certificates costs the same as taking one, whatever the size of the stock. The item has a
+version. Every write that takes or returns positions requires the version that was read.
 
-A load first reserves positions of its own, then writes its certificates there, then makes them free in one
-transaction. Its record says how far it came, so that repeating it ends what a crash left, and never loads a code twice.
+A load reserves positions of its own, writes its certificates there, then makes them free in one transaction. Its record
+shows how far it got, so that a retry after a crash completes it and never loads a code twice.
 
 Keys of the table: `STOCK#<card>#<face value>` the free ranges; `CERTIFICATES#<card>#<face value>` the certificates by
 position; `LOADS#<card>#<face value>` the loads by the operator's name for each.
@@ -32,21 +32,21 @@ Range = tuple[int, int]
 """First and last position."""
 
 Ranges = tuple[Range, ...]
-"""Positions: ranges that neither overlap nor touch, rising."""
+"""Positions: ascending ranges that neither overlap nor adjoin."""
 
 
 class Duplicates(OrderingError):
     """A load has codes more than once."""
 
     def __init__(self, indexes: Sequence[int]) -> None:
-        """Name the repeated ones by their index, from 0: a code is shown to nobody."""
-        super().__init__(f"codes that came before in the same load: {list(indexes)}")
+        """Take the indexes, from 0, of the repeated codes. Codes themselves are never shown."""
+        super().__init__(f"repeated codes in one load, by index: {list(indexes)}")
         self.indexes = tuple(indexes)
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Stock:
-    """What a certificate is for: a card, and the name of its face value."""
+    """The certificates of one card and face value, by the card's id and the face value's name."""
 
     card_id: int
     face_value: str
@@ -56,13 +56,13 @@ class Stock:
 
     @property
     def key(self) -> Key:
-        """The key of the item that says what is free."""
+        """The key of the item with the free ranges."""
         return f"{_STOCKS}{self}", _ONLY
 
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """A certificate that was opened, to be handed over; its code is in no representation of it."""
+    """A certificate with its code in plain text, to be handed over. `repr` leaves the code out."""
 
     stock: Stock
     position: int
@@ -71,35 +71,39 @@ class Certificate:
 
 @dataclass(frozen=True, slots=True)
 class StockLevel:
-    """What was free of a stock when it was read, and what writes on that condition."""
+    """The free positions of a stock as they were read; makes writes that require that they are unchanged."""
 
     stock: Stock
     free: Ranges = ()
     version: int = 0
     reserved: int = 0
-    """The last position that was ever given to a load."""
+    """The last position that a load has reserved."""
 
     @property
     def count(self) -> int:
-        """How many certificates are free."""
+        """The number of free certificates."""
         return size(self.free)
 
     def unchanged(self) -> Check:
-        """Return what lets a transaction take place only while the stock is as it was read."""
+        """Return a check that holds only while the stock is unchanged since it was read."""
         condition, values = self._as_read()
         return Check(self.stock.key, condition, values=values)
 
     def take(self, count: int) -> tuple[Ranges, Update]:
-        """Choose free positions, and return them with what takes them."""
+        """Choose free positions, and return them with the write that takes them.
+
+        Raises:
+            ValueError: Fewer positions are free.
+        """
         taken, left = take(self.free, count)
         return taken, self._change(left)
 
     def put_back(self, ranges: Ranges) -> Update:
-        """Return what makes positions free again."""
+        """Return the write that makes positions free again."""
         return self._change(merge(self.free, ranges))
 
     def publish(self, added: Range) -> Update:
-        """Return what makes loaded positions free for the first time."""
+        """Return the write that makes loaded positions free for the first time."""
         return self._change(merge(self.free, (added,)), size((added,)))
 
     def _change(self, free: Ranges, loaded: int = 0) -> Update:
@@ -115,7 +119,7 @@ class StockLevel:
 
 
 def read_shelves(table: Table, stocks: Iterable[Stock]) -> dict[Stock, StockLevel]:
-    """Read what is free of some stocks, not as of one moment."""
+    """Read the levels of some stocks. Each is read on its own, not as of one moment."""
     wanted = [*dict.fromkeys(stocks)]
     found = table.batch_get([stock.key for stock in wanted]) if wanted else {}
     return {stock: _read_shelf(stock, found.get(stock.key, {})) for stock in wanted}
@@ -127,26 +131,26 @@ def _read_shelf(stock: Stock, item: Item) -> StockLevel:
 
 
 class Certificates:
-    """The certificates themselves, for whoever may see their codes."""
+    """Loads certificates, and opens them for functions that may see their codes."""
 
     def __init__(self, table: Table, sealer: Sealer) -> None:
         self._table = table
         self._sealer = sealer
 
     def load(self, stock: Stock, batch: str, codes: Sequence[str]) -> None:
-        """Add certificates to a stock, once for each batch however often it is repeated.
+        """Add certificates to a stock, once per batch however often the call is repeated.
 
         Args:
-            batch: The operator's own name for this load, up to 200 characters.
+            batch: The operator's name for this load, 1 to 200 characters.
 
         Raises:
-            ValueError: There are no codes, an empty one is among them, or the name is empty or too long.
-            Duplicates: A code is there more than once.
+            ValueError: There are no codes, a code is empty, or the batch's name is empty or too long.
+            Duplicates: A code is repeated.
             KeyReused: The batch was loaded with other codes.
             Unavailable: The deadline passed. The same call again is safe.
         """
         if not codes or not all(codes) or not 0 < len(batch) <= _LONGEST_ID:
-            raise ValueError("a load needs a name, and codes that are not empty")
+            raise ValueError(f"a load needs a name of 1 to {_LONGEST_ID} characters, and codes that are not empty")
         if repeated := _repeated(codes):
             raise Duplicates(repeated)
         record = self._reserve(stock, batch, codes)
@@ -158,7 +162,7 @@ class Certificates:
             self._publish(stock, batch)
 
     def open(self, stock: Stock, ranges: Ranges) -> list[Certificate]:
-        """Open certificates, in the order of their positions."""
+        """Read and decrypt certificates, in the order of their positions."""
         keys = [_certificate_key(stock, n) for first, last in ranges for n in range(first, last + 1)]
         found = self._table.batch_get(keys) if keys else {}
         return [
@@ -167,9 +171,9 @@ class Certificates:
         ]
 
     def _reserve(self, stock: Stock, batch: str, codes: Sequence[str]) -> Item:
-        """Return the record of a load, after giving it positions of its own if it has none yet."""
+        """Return the record of a load; reserves positions for it first if it has none yet."""
         partition, sort = key = _load_key(stock, batch)
-        # Of short codes a plain digest would tell too much.
+        # The digest is sealed: short codes could be found from a plain one by trying them all.
         digest = hashlib.sha256(b"".join(hashlib.sha256(code.encode()).digest() for code in codes)).digest()
         pauses = self._table.pauses()
         while (record := self._table.get(key)) is None:
@@ -193,10 +197,10 @@ class Certificates:
         pauses = self._table.pauses()
         while True:
             shelf = read_shelves(self._table, [stock])[stock]
-            # Read after the shelf: what is not published now was not on it then.
+            # Read after the stock: if the load is not published now, its positions were not free there then.
             record = self._table.get(key)
             if record is None or record.get("published"):
-                return  # by an earlier try, or by somebody who repeats the same load
+                return  # by an earlier attempt, or by a concurrent retry of the same load
             try:
                 self._table.transact([done, shelf.publish((record["first"], record["last"]))])
             except TransactionRefused:
@@ -214,7 +218,7 @@ class Certificates:
 
 
 def size(ranges: Ranges) -> int:
-    """Return how many positions there are in ranges."""
+    """Return the number of positions in ranges."""
     return sum(last - first + 1 for first, last in ranges)
 
 
@@ -222,12 +226,12 @@ def merge(some: Ranges, others: Ranges) -> Ranges:
     """Join ranges that have no position in common.
 
     Raises:
-        ValueError: They have one.
+        ValueError: They have a position in common.
     """
     merged: list[Range] = []
     for first, last in sorted((*some, *others)):
         if merged and first <= merged[-1][1]:
-            raise ValueError(f"position {first} is there twice")
+            raise ValueError(f"position {first} is in both ranges")
         if merged and first == merged[-1][1] + 1:
             merged[-1] = merged[-1][0], last
         else:
@@ -236,16 +240,16 @@ def merge(some: Ranges, others: Ranges) -> Ranges:
 
 
 def take(ranges: Ranges, count: int) -> tuple[Ranges, Ranges]:
-    """Choose so many positions, and return them and what is left.
+    """Choose `count` positions, and return the chosen and the remaining ranges.
 
-    They come from the shortest range that has them all, otherwise from as few ranges as possible, so that neither an
-    order nor a stock falls apart into small ones.
+    They come from the shortest range that has enough, otherwise from as few ranges as possible. This keeps both the
+    orders and the stock from fragmenting.
 
     Raises:
-        ValueError: There are not so many.
+        ValueError: There are fewer than `count` positions.
     """
     if size(ranges) < count:
-        raise ValueError(f"{count} positions of {size(ranges)}")
+        raise ValueError(f"cannot take {count} positions from {size(ranges)}")
     taken: list[Range] = []
     left = sorted(ranges, key=lambda one: size((one,)))
     while count:
@@ -259,7 +263,7 @@ def take(ranges: Ranges, count: int) -> tuple[Ranges, Ranges]:
 
 
 def skip(ranges: Ranges, count: int) -> Ranges:
-    """Return ranges without their first positions."""
+    """Return ranges without their first `count` positions."""
     left: list[Range] = []
     for first, last in ranges:
         skipped = min(count, last - first + 1)
@@ -270,12 +274,12 @@ def skip(ranges: Ranges, count: int) -> Ranges:
 
 
 def read_ranges(stored: Iterable[Sequence[int]]) -> Ranges:
-    """Read ranges as they are stored."""
+    """Convert ranges from the lists that an item stores."""
     return tuple((first, last) for first, last in stored)
 
 
 def free_of(item: Item | None) -> int:
-    """Return how many certificates of a stock are free, by its item; 0 where there is none."""
+    """Return the number of free certificates in a stock's item; 0 if there is no item."""
     return size(read_ranges((item or {}).get("unassigned", [])))
 
 
@@ -298,7 +302,10 @@ def _repeated(codes: Sequence[str]) -> list[int]:
 
 
 def _context(key: Key) -> bytes:
-    """Bind what is sealed to its item, so that moved to another it does not open. Stored format."""
+    """Return the context that binds a sealed value to its item: copied to another item, it does not open.
+
+    Stored format.
+    """
     return "/".join(key).encode()
 
 

@@ -335,11 +335,11 @@ class _Ecards:
                 "not-granted", "This company does not have the grant for e-card orders. Ask support for it."
             )
 
-    def unit(self, call: Call, query: Any) -> Company:  # noqa: ARG002 - as every contract is asked
+    def unit(self, call: Call, query: Any) -> Company:  # noqa: ARG002 - the same signature in every contract
         """Return the company of a call."""
         return Company(call.caller.partner, call.caller.company or "")
 
-    def refuse(self, error: Exception, request: Request) -> Answer[InvalidRequest]:  # noqa: ARG002 - as every contract is asked
+    def refuse(self, error: Exception, request: Request) -> Answer[InvalidRequest]:  # noqa: ARG002 - the same signature in every contract
         """Convert an error to the contract's three fields."""
         match error:
             case Invalid():

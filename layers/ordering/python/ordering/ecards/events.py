@@ -1,4 +1,4 @@
-"""Events of e-card orders: what each tells of the order."""
+"""The history of an e-card order, and the `data` of its events."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def read_history(table: Table, order: str) -> OrderHistory | None:
-    """Read what happened to an order, by its name; None if there is no such order.
+    """Read the history of an order, by its name; None if the order does not exist.
 
     Raises:
         Unavailable: The deadline passed.

@@ -1,4 +1,4 @@
-"""What follows a change of an e-card order, a balance or a stock: orders get their certificates, or give them back."""
+"""The tasks that follow a change of an e-card order, a balance or a stock."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from ordering.ecards.services import EcardServices
 from ordering.ecards.statuses import EcardStatus
 
 ADVANCE = "advance"
-"""Assign an order's certificates, or take them back. The subject is a company and the id of its order."""
+"""Assign an order's certificates, or return them after a cancellation. The subject is a company and an order's id."""
 
 PAY = "pay"
-"""Pay for orders that wait for money. The subject is a company."""
+"""Pay for the orders of a company that wait for money. The subject is the company."""
 
 STOCK = "stock"
-"""Assign certificates to orders that wait for stock. The subject is a card's id and a face value."""
+"""Assign certificates to the orders that are parked for a stock. The subject is a card's id and a face value."""
 
 
 def follower(connections: Connections, deadline: Deadline) -> Follower:
-    """Return what follows the changes of e-card orders, balances and stocks, for one invocation."""
+    """Return the follower of e-card orders, balances and stocks, for one invocation."""
     services = EcardServices(connections)
     assignment = Assignment(connections.orders(deadline), now=connections.now)
     return Follower(
@@ -55,7 +55,7 @@ def tasks_of(change: Change) -> Iterator[Task]:
 
 
 def _tasks_of_order(name: str, order: tuple[str, str], change: Change) -> Iterator[Task]:
-    # An order that waits may hold a part of its certificates already, from an attempt that crashed.
+    # An order that is parked may already hold some of its certificates, from an attempt that crashed.
     if status_of(change.after) in {EcardStatus.PAYED, EcardStatus.AWAITING} or gives_back(change.after):
         yield ADVANCE, order
     if any(reached(change, status, status_of) for status in (EcardStatus.READY, EcardStatus.PARTIALLY_DELIVERED)):

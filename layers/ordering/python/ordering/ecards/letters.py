@@ -14,7 +14,7 @@ def certificates_letter(order: EcardOrder, first: int, certificates: Sequence[Ce
     """Return the letter with some of an order's certificates.
 
     Args:
-        first: The rank of the first of them within the order, from 1.
+        first: The rank of the first certificate within the order, from 1.
     """
     last = first + len(certificates) - 1
     blocks: list[Block] = [

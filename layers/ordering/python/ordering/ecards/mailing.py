@@ -33,7 +33,7 @@ from ordering.mail.outbox import Mail, MailInFlight, MailState, Outbox
 from ordering.sealing import Sealer
 
 AT_ONCE = 500
-"""Certificates in one mail."""
+"""Most certificates in one mail."""
 
 _MAILED = ECARDS.sources(EcardStatus.PARTIALLY_DELIVERED)
 """Statuses of orders that still have certificates to mail."""

@@ -1,8 +1,9 @@
-"""E-card orders of one company: placed, paid, handed over, cancelled, and read.
+"""E-card orders of one company: places, pays, hands over, cancels and reads them.
 
-An order that the balance covers is paid in the transaction that creates it. One that it does not cover is created only
-while that is so, together with an item that says it waits. Whatever raises the balance looks for waiting orders
-afterwards, so it finds every order that did not see the rise, whatever crashed in between.
+An order that the balance covers is paid in the transaction that creates it. An order that the balance does not cover
+is created only while that is so, together with an item that marks it as waiting. Every rise of the balance is followed
+by a search for waiting orders, also after a crash. The search finds every order that was created without seeing the
+rise.
 
 Key of the table: `WAITING#<company>` the orders that wait for money, by their number.
 """
@@ -48,7 +49,7 @@ _DIGITS = 10
 
 @dataclass(frozen=True, slots=True)
 class EcardRequest:
-    """An order as it was asked for, already in the contract's bounds; the id is a canonical UUID of the client's."""
+    """A request for an order, already valid by the contract; the id is a canonical UUID that the client generated."""
 
     order_id: str
     participant: EcardParticipant
@@ -56,10 +57,10 @@ class EcardRequest:
 
     @property
     def fingerprint(self) -> str:
-        """What tells this request from another one under the same id.
+        """A hash that tells a retry from another request under the same id.
 
-        Stored format: replays are compared with it for as long as the order exists. A field that is added must have a
-        default, so that requests that came before it keep their fingerprints.
+        Stored format: retries are compared with it for as long as the order exists. A field added later must have a
+        default, so that earlier requests keep their fingerprints.
         """
         wishes = [_meaning(wish, "card_id", "face_value", "quantity") for wish in self.wishes]
         known = [*_meaning(self.participant, "email", "name", "phone"), wishes]
@@ -81,12 +82,12 @@ class EcardOrders:
         self.balance = Balance(table, company)
 
     def place(self, request: EcardRequest, *, company_name: str, catalogue: EcardCatalogue) -> EcardOrder:
-        """Place an order, or find the one that the same request placed before, as it is now.
+        """Place an order. A retry returns the order that was placed before, in its current state.
 
         Raises:
             NotOnOffer: A card or a face value is not in the company's catalogue.
-            KeyReused: The id stands for another request.
-            Unavailable: The deadline passed. The same call is safe.
+            KeyReused: The id was used for a request with different contents.
+            Unavailable: The deadline passed. The same call again is safe.
         """
         pauses = self._table.pauses()
         while True:
@@ -100,7 +101,7 @@ class EcardOrders:
             login = f"{request.participant.email}_{company_name}"
             if order := self._create(partial(self._order, request, lines, login, status)):
                 return order
-            next(pauses)  # the id was taken meanwhile, or the balance has changed
+            next(pauses)  # another request used the id at the same time, or the balance has changed
 
     def page(self, first: int, count: int) -> Listing[EcardSummary]:
         """List up to `count` orders from rank `first` (from 0), newest first.
@@ -112,28 +113,28 @@ class EcardOrders:
         return Listing([read_summary(entry["order"]) for entry in page.entries], page.total)
 
     def order(self, order_id: str) -> EcardOrder:
-        """Return one order.
+        """Read one order.
 
         Raises:
-            NotFound: The company has no order of that id.
+            NotFound: The company has no order with this id.
         """
         return self._records.read(order_id)
 
     def top_up(self, operation: str, amount: Decimal) -> None:
-        """Raise the balance, once for each operation of that name, and pay for waiting orders.
+        """Raise the balance, once per operation, and pay for waiting orders; see `Balance.top_up`.
 
         Raises:
             ValueError: The amount is not positive or has more than two decimals, or the name is empty or too long.
-            KeyReused: The operation was another amount.
+            KeyReused: The operation was a top-up of another amount.
             Unavailable: The deadline passed. The same call again is safe.
         """
         self.balance.top_up(operation, amount, self._now())
         self.pay_waiting()
 
     def pay_waiting(self) -> None:
-        """Pay for orders that wait for money, oldest first, each that what remains of the balance covers.
+        """Pay for the orders that wait for money, oldest first, with what remains of the balance.
 
-        One that it does not cover does not hold up those behind it: new orders pass it as well.
+        An order that it does not cover does not block the orders behind it: new orders overtake it as well.
 
         Raises:
             Unavailable: The deadline passed. The same call again is safe.
@@ -146,10 +147,10 @@ class EcardOrders:
                 left = left - waiting["total"] if paid else self.balance.hundredths()
 
     def carry_on(self, order_id: str) -> EcardOrder:
-        """Do what comes next for an order and needs nobody: assign its certificates, or take them back.
+        """Assign an order's certificates, or return those of a cancelled one to stock; see `Assignment`.
 
         Raises:
-            NotFound: The company has no order of that id.
+            NotFound: The company has no order with this id.
             Unavailable: The deadline passed. The same call again is safe.
         """
         order = self._assignment.assign(self._company, order_id)
@@ -159,13 +160,13 @@ class EcardOrders:
         """Record that the next certificates of an order were handed to its participant.
 
         Args:
-            order: As it was read before they were handed over; its `undelivered` says which come next.
+            order: The order as it was read before the hand-over; its `undelivered` lists the next certificates.
 
         Raises:
             ValueError: The count is not positive.
-            Conflict: The order has not so many left, is in no status for it, has some in transit, or has changed
-                since it was read.
-            Unavailable: The deadline passed. They may have been recorded: read the order.
+            Conflict: The order has fewer certificates left, its status does not allow a hand-over, some are in
+                transit, or it has changed since it was read.
+            Unavailable: The deadline passed. It may have been recorded: read the order.
         """
         return self._records.write(order, self._handed(order, count))
 
@@ -210,17 +211,17 @@ class EcardOrders:
         return self._assignment.take_back(self._company, order.id)
 
     def unchanged(self, order: EcardOrder) -> Check:
-        """Return what lets a transaction take place only while an order is as it was read."""
+        """Return a check that holds only while an order is unchanged since it was read."""
         return self._records.unchanged(order)
 
     def cancel(self, order_id: str) -> EcardOrder:
-        """Cancel an order, for support: what was debited is refunded, undelivered certificates go back to stock.
+        """Cancel an order, for support: refund its debit, and return undelivered certificates to stock.
 
-        Certificates in transit do not: they may have arrived.
+        Certificates in transit are not returned: they may have arrived.
 
         Raises:
-            NotFound: The company has no order of that id.
-            Conflict: The order can no longer be cancelled, or something else happened to it at the same moment.
+            NotFound: The company has no order with this id.
+            Conflict: The order can no longer be cancelled, or was changed at the same time.
             Unavailable: The deadline passed. The order may have been cancelled.
         """
         order, at = self.order(order_id), self._now()
@@ -230,17 +231,17 @@ class EcardOrders:
         if order.status is EcardStatus.CREATED:
             effects.append(Delete(self._waiting_key(order.number)))
         cancelled = self._records.write(order, after, effects)
-        with suppress(Unavailable):  # it is cancelled; the rest is done by whoever follows the table
+        with suppress(Unavailable):  # it is cancelled; the consumer of the table's stream does the rest
             cancelled = self._assignment.take_back(self._company, order_id)
             self.pay_waiting()
         return cancelled
 
     def settle(self) -> int:
-        """Settle the company's book and return up to which position it is settled."""
+        """Settle the company's book, and return the position up to which it is settled; see `OrderBook.settle`."""
         return self._records.book.settle()
 
     def _handed(self, order: EcardOrder, count: int) -> EcardOrder:
-        """Return an order after the next certificates were handed over."""
+        """Return an order as it is after the next `count` certificates were handed over."""
         if count <= 0:
             raise ValueError(f"{count} certificates")
         delivered = order.delivered + count
@@ -256,7 +257,7 @@ class EcardOrders:
         return after
 
     def _create(self, order: Callable[[Ticket], EcardOrder]) -> EcardOrder | None:
-        """Create an order; None if what it rests on is not so any more."""
+        """Create an order; None if its id was used at the same time, or the balance has changed."""
         try:
             ticket = self._records.book.place(lambda ticket: self._compose(order(ticket)))
         except Collision:
@@ -292,7 +293,7 @@ class EcardOrders:
         return Draft({"order": write_summary(order)}, writes)
 
     def _pay(self, order_id: str) -> bool:
-        """Pay for one order if it still waits and the balance still covers it, and say whether that was so."""
+        """Pay for an order if it still waits and the balance covers it, and return whether it was paid."""
         order, at = self.order(order_id), self._now()
         if order.status is not EcardStatus.CREATED:
             return False
@@ -309,7 +310,7 @@ class EcardOrders:
 
 
 def _meaning(part: EcardRequest | EcardParticipant | RequestedCard, *first: str) -> list[Any]:
-    """List the fields of the first release, then those added since by name where they differ from their defaults."""
+    """List the values of the named fields, then one mapping of the other fields that differ from their defaults."""
     added = {one.name: getattr(part, one.name) for one in fields(part) if one.name not in first}
     defaults = {one.name: one.default for one in fields(part)}
     changed = {name: value for name, value in added.items() if value != defaults[name]}
@@ -321,7 +322,7 @@ def _total(lines: Sequence[PricedLine]) -> Decimal:
 
 
 def _together(some: Sequence[HeldCertificates], others: Sequence[HeldCertificates]) -> tuple[HeldCertificates, ...]:
-    """Join certificates, those of a stock in one."""
+    """Join certificates, so that each stock occurs once."""
     ranges: dict[Stock, Ranges] = {}
     for held in (*some, *others):
         ranges[held.stock] = merge(ranges.get(held.stock, ()), held.ranges)
@@ -331,5 +332,5 @@ def _together(some: Sequence[HeldCertificates], others: Sequence[HeldCertificate
 def _replay(item: Item, request: EcardRequest) -> EcardOrder:
     order = read_order(item)
     if order.fingerprint != request.fingerprint:
-        raise KeyReused(f"Order {order.id} was another request.")
+        raise KeyReused(f"Order {order.id} was created by a request with different contents.")
     return order

@@ -1,7 +1,7 @@
-"""An e-card order as the table holds it: one item with everything, and what its company's list shows of it.
+"""E-card orders in the table: an order is one item, and its entry in the book is what the company's list shows.
 
-An order is written whole, in one transaction with its entry in the book and with all effects of the change, on the
-condition that its version is the one that was read.
+An order is written whole, in one transaction with its entry and with all other effects of the change. The transaction
+requires that the order's version is the one that was read.
 
 Keys of the table, beside those of the order book `ecards#<company>`: `ORDER#ecards#<company>#<order>`.
 """
@@ -26,17 +26,17 @@ from ordering.ecards.statuses import ECARDS, EcardStatus
 from ordering.errors import Conflict, NotFound
 
 KIND = "ecards"
-"""What the names of e-card orders begin with."""
+"""The kind in the names of e-card orders; see `book.names`."""
 
 _ORDERS = f"ORDER#{KIND}#"
 _ORDER = "ORDER"
 _WRITERS = 8
-"""Writers that an order remembers: more than write it while one of them waits for a second answer."""
+"""Writers that an order remembers: more than write it while one of them retries after a lost response."""
 
 
 @dataclass(frozen=True, slots=True)
 class EcardParticipant:
-    """Who gets the certificates."""
+    """The person who gets the certificates."""
 
     email: str
     name: str
@@ -53,7 +53,7 @@ class HeldCertificates:
 
 @dataclass(frozen=True, slots=True)
 class EcardSummary:
-    """What a list shows of an order."""
+    """The part of an order that lists show."""
 
     id: str
     number: int
@@ -65,7 +65,7 @@ class EcardSummary:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EcardOrder:
-    """An order of one company; its id is a canonical UUID, its number the position in the company's book."""
+    """An order of one company. Its id is a canonical UUID; its number is its position in the company's book."""
 
     id: str
     company: str
@@ -77,33 +77,33 @@ class EcardOrder:
     lines: tuple[PricedLine, ...]
     total: Decimal
     fingerprint: str
-    """What the request was that created it."""
+    """Hash of the request that created it; see `EcardRequest.fingerprint`."""
     debited: Decimal = Decimal(0)
     assigned: tuple[HeldCertificates, ...] = ()
     """Its certificates, in the order in which they are handed over."""
     delivered: int = 0
-    """How many of them have been handed over."""
+    """The number of certificates that were handed over: the first ones of `assigned`."""
     in_transit: int = 0
-    """How many of the next ones are in a mail that may have been sent; stored as `handing`."""
+    """The number of next certificates in a mail that may have been sent; stored as `handing`."""
     parked: Stock | None = None
     """The stock that it waits for."""
     returning: tuple[HeldCertificates, ...] = ()
-    """What a cancelled order has yet to give back to stock."""
+    """Certificates that a cancelled order has yet to return to stock."""
     writers: tuple[str, ...] = ()
-    """Who made the last changes, so that a writer whose answer was lost finds out that the change is its own."""
+    """Tokens of the latest writes, by which a writer whose response was lost recognizes its own write."""
 
     @property
     def status(self) -> EcardStatus:
-        """The status."""
+        """The current status."""
         return self.state.status
 
     @property
     def quantity(self) -> int:
-        """How many certificates it is for."""
+        """The number of certificates ordered."""
         return sum(line.quantity for line in self.lines)
 
     def wants(self) -> list[tuple[Stock, int]]:
-        """Return how many certificates it still needs of which stock: every order takes them in the same order."""
+        """List the stocks, with counts, that it still needs certificates from, in an order that all orders share."""
         wanted: dict[Stock, int] = {}
         for line in self.lines:
             stock = Stock(line.card_id, line.face_value)
@@ -112,7 +112,7 @@ class EcardOrder:
         return sorted((stock, count) for stock, count in wanted.items() if stock not in assigned)
 
     def certificates(self, first: int, count: int) -> tuple[HeldCertificates, ...]:
-        """Return up to `count` of its certificates from a rank (from 0), in the order in which they are handed over."""
+        """Return up to `count` of its certificates from rank `first` (from 0), in the order of their hand-over."""
         chosen = []
         for held in self.assigned:
             ranges = skip(held.ranges, first)
@@ -123,7 +123,7 @@ class EcardOrder:
         return tuple(chosen)
 
     def undelivered(self) -> tuple[HeldCertificates, ...]:
-        """Return the certificates that are assigned and have not been handed over, next ones first."""
+        """Return the assigned certificates that were not handed over yet, in the order of their hand-over."""
         return self.certificates(self.delivered, self.quantity)
 
     def certificates_in_transit(self) -> tuple[HeldCertificates, ...]:
@@ -131,10 +131,10 @@ class EcardOrder:
         return self.certificates(self.delivered, self.in_transit)
 
     def moved(self, target: EcardStatus, by: Actor, at: datetime, **changes: Any) -> EcardOrder:
-        """Return the order after a move.
+        """Return the order after a move to another status.
 
         Raises:
-            Conflict: It cannot be moved like that.
+            Conflict: The lifecycle does not allow the move.
         """
         return replace(self, state=ECARDS.move(self.id, self.state, target, by, at), **changes)
 
@@ -161,7 +161,7 @@ class EcardRecords:
         """Read one order.
 
         Raises:
-            NotFound: The company has no order of that id.
+            NotFound: The company has no order with this id.
         """
         item = self._table.get(self.key(order_id))
         if item is None:
@@ -169,18 +169,25 @@ class EcardRecords:
         return read_order(item)
 
     def new(self, order: EcardOrder) -> Put:
-        """Return what writes an order's item for the first time."""
+        """Return the write that creates an order's item."""
         return Put(self._item(order), ABSENT)
 
     def unchanged(self, order: EcardOrder) -> Check:
-        """Return what lets a transaction take place only while an order is as it was read."""
+        """Return a check that holds only while an order is unchanged since it was read."""
         return Check(self.key(order.id), *_as_read(order))
 
     def write(self, before: EcardOrder, after: EcardOrder, effects: Sequence[Write] = ()) -> EcardOrder:
-        """Write what became of an order, and all that must be atomic with it; returns it as it was written.
+        """Write an order's new state, with all effects in the same transaction.
+
+        Args:
+            before: The order as it was read.
+            effects: Further writes of the transaction. At most 98 of them.
+
+        Returns:
+            The order as it was written.
 
         Raises:
-            Conflict: The order is not as it was read any more, or an effect was refused; nothing was written.
+            Conflict: The order has changed since it was read, or an effect was refused; nothing was written.
             Unavailable: The deadline passed. It may have been written.
         """
         writer = secrets.token_hex(8)
@@ -194,7 +201,7 @@ class EcardRecords:
         except TransactionRefused as refusal:
             met = refusal.reasons[0]
             if met and met.item and writer in met.item["writers"]:
-                return after  # an earlier try took effect, only its answer was lost
+                return after  # an earlier attempt took effect; only its response was lost
             raise Conflict(f"Order {before.id} has changed since it was {before.status}; read it again.") from refusal
         return after
 
@@ -212,7 +219,7 @@ class EcardRecords:
 
 
 def order_of(partition: str) -> tuple[str, str] | None:
-    """Return company and id of the order that a partition holds, None if it holds something else."""
+    """Return the company and the id of the order that a partition holds, None if it holds something else."""
     if not partition.startswith(_ORDERS):
         return None
     company, _, order_id = partition.removeprefix(_ORDERS).rpartition("#")
@@ -226,12 +233,12 @@ def status_of(item: Item) -> str:
 
 
 def gives_back(item: Item) -> bool:
-    """Return whether the order in an item has certificates that go back to stock."""
+    """Return whether the order in an item has certificates to return to stock."""
     return bool(item.get("returning"))
 
 
 def write_summary(order: EcardOrder) -> Item:
-    """Write what a list shows of an order."""
+    """Convert the part of an order that lists show to its stored form."""
     return {
         "id": order.id,
         "number": order.number,
@@ -243,7 +250,7 @@ def write_summary(order: EcardOrder) -> Item:
 
 
 def read_summary(item: Item) -> EcardSummary:
-    """Read back what `write_summary` wrote."""
+    """Convert back from `write_summary`."""
     return EcardSummary(
         id=item["id"],
         number=item["number"],
@@ -255,7 +262,7 @@ def read_summary(item: Item) -> EcardSummary:
 
 
 def write_order(order: EcardOrder) -> Item:
-    """Write an order as it is stored."""
+    """Convert an order to its stored form."""
     participant = order.participant
     return {
         **write_summary(order),
@@ -275,7 +282,7 @@ def write_order(order: EcardOrder) -> Item:
 
 
 def read_order(item: Item) -> EcardOrder:
-    """Read back what `write_order` wrote; what `EcardOrder` has defaults for may be missing in older items."""
+    """Convert back from `write_order`. Older items may lack fields for which `EcardOrder` has defaults."""
     return EcardOrder(
         id=item["id"],
         company=item["company"],
@@ -298,12 +305,12 @@ def read_order(item: Item) -> EcardOrder:
 
 
 def _as_read(order: EcardOrder) -> tuple[str, dict[str, str], dict[str, int]]:
-    """Return the condition that an order has the version that it was read with, with its names and values."""
+    """Return the condition that an order's version is the one that was read, with its names and values."""
     return "version = :read", {}, {":read": order.state.version}
 
 
 def _begin(ranges: Ranges, count: int) -> Ranges:
-    """Return the first positions of ranges."""
+    """Return the first `count` positions of ranges."""
     chosen = []
     for first, last in ranges:
         end = min(last, first + count - 1)

@@ -1,4 +1,4 @@
-"""What the functions of e-card orders use, over the connections of their process."""
+"""The services of the functions of e-card orders, over the connections of their process."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class EcardServices:
-    """Opens orders, balances and catalogues of companies for one request each; the catalogues' cache outlives it."""
+    """Opens a company's orders, balance and catalogue for one request; catalogues are cached across requests."""
 
     def __init__(self, connections: Connections) -> None:
         self._connections = connections

@@ -196,7 +196,7 @@ class _Oauth:
     def unit(self, call: Call, query: Any) -> None:
         """Return nothing: a token is about no unit."""
 
-    def refuse(self, error: Exception, request: Request) -> Answer[OauthError]:  # noqa: ARG002 - as every contract is asked
+    def refuse(self, error: Exception, request: Request) -> Answer[OauthError]:  # noqa: ARG002 - the same signature in every contract
         """Convert an error to an error response of RFC 6749, 5.2."""
         found = ERRORS.answer(error)
         body: OauthError = {"error": found.code, "error_description": found.detail}
