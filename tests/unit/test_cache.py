@@ -1,4 +1,4 @@
-"""The cache of a warm process: values by key that expire, and no more than so many."""
+"""The cache of a warm process: values by key, which expire and are bounded in number."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ordering.cache import Cache
 
 @dataclass
 class Clock:
-    """A monotonic clock that is put forward by hand."""
+    """A monotonic clock set by hand."""
 
     now: float = 1_000.0
 
@@ -25,7 +25,7 @@ def clock() -> Clock:
 
 
 def test_read_again_when_expired(clock: Clock) -> None:
-    """A value, None too, is read once in its time to live."""
+    """A value is read once within its time to live, even if it is None."""
     cache: Cache[str, int | None] = Cache(30.0, seconds=clock)
     values = iter([None, 2, 3])
     seen = []
@@ -37,7 +37,7 @@ def test_read_again_when_expired(clock: Clock) -> None:
 
 
 def test_expires(clock: Clock) -> None:
-    """A value that was put is there until its time to live has passed; without one it stays."""
+    """A value expires after its time to live; without one it stays."""
     kept: Cache[str, int] = Cache(2.0, seconds=clock)
     for_good: Cache[str, int] = Cache(seconds=clock)
     kept.put("a", 1)
@@ -50,7 +50,7 @@ def test_expires(clock: Clock) -> None:
 
 
 def test_age_counts_from_before_the_read(clock: Clock) -> None:
-    """A value is as old as the moment at which its read began, however long that took."""
+    """A value's age counts from the start of its read, however long the read took."""
     cache: Cache[str, float] = Cache(2.0, seconds=clock)
 
     def slow() -> float:
@@ -64,7 +64,7 @@ def test_age_counts_from_before_the_read(clock: Clock) -> None:
 
 
 def test_nothing_kept_without_a_time_to_live(clock: Clock) -> None:
-    """A cache whose values expire at once reads each time."""
+    """A cache with a time to live of 0 reads every time."""
     cache: Cache[str, int] = Cache(0, seconds=clock)
     values = iter([1, 2])
 
@@ -72,7 +72,7 @@ def test_nothing_kept_without_a_time_to_live(clock: Clock) -> None:
 
 
 def test_shorter_for_one_call(clock: Clock) -> None:
-    """A call can ask for a value that is not as old as the cache would allow."""
+    """One call can require a fresher value than the cache's time to live."""
     cache: Cache[str, int] = Cache(300.0, seconds=clock)
     values = iter([1, 2])
     cache.read("a", lambda: next(values))
@@ -83,7 +83,7 @@ def test_shorter_for_one_call(clock: Clock) -> None:
 
 
 def test_by_key(clock: Clock) -> None:
-    """A value is read, kept and dropped for its own key only."""
+    """Values are read, kept and dropped by key."""
     cache: Cache[str, str] = Cache(30.0, seconds=clock)
     first = [cache.read(key, lambda key=key: f"{key}1") for key in "ab"]  # type: ignore[misc] # bound now, not later
     cache.drop("a")
@@ -94,7 +94,7 @@ def test_by_key(clock: Clock) -> None:
 
 
 def test_bounded(clock: Clock) -> None:
-    """A full cache drops the value that was put first; one that is put again counts as new."""
+    """A full cache drops the value put first; putting a value again makes it the newest."""
     cache: Cache[int, int] = Cache(size=3, seconds=clock)
     for key in (1, 2, 3, 1, 4):
         cache.put(key, key)
@@ -104,7 +104,7 @@ def test_bounded(clock: Clock) -> None:
 
 
 def test_failed_reads_are_not_kept(clock: Clock) -> None:
-    """After a read that failed, the next one reads again."""
+    """A failed read stores nothing, so the next call reads again."""
     cache: Cache[str, int] = Cache(30.0, seconds=clock)
 
     def fail() -> int:

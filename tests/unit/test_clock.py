@@ -1,4 +1,4 @@
-"""Instants as they are stored."""
+"""The stored text form of instants."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ordering import clock
 
 @given(st.datetimes(timezones=st.sampled_from([UTC, timezone(timedelta(hours=5, minutes=30))])))
 def test_there_and_back(instant: datetime) -> None:
-    """What was written is read back as the same instant, in UTC."""
+    """An instant that was written is read back equal, in UTC."""
     read = clock.from_text(clock.to_text(instant)) if 1 < instant.year < 9999 else instant
 
     assert read == instant
@@ -22,13 +22,13 @@ def test_there_and_back(instant: datetime) -> None:
 
 @given(st.lists(st.datetimes(timezones=st.just(UTC)), min_size=2, max_size=2))
 def test_texts_sort_as_instants(pair: list[datetime]) -> None:
-    """Texts are in the order of their instants, so that a table can compare them."""
+    """Texts sort in the order of their instants, so that a table can compare them."""
     assert sorted(pair) == sorted(pair, key=clock.to_text)
 
 
 @pytest.mark.parametrize("instant", [datetime(2023, 4, 21, 12, 49, 24, tzinfo=UTC), datetime(33, 1, 2, tzinfo=UTC)])
-def test_always_as_long(instant: datetime) -> None:
-    """An instant on the second has its six decimals, and an early year its four digits."""
+def test_texts_have_one_length(instant: datetime) -> None:
+    """Every text has the same length: six decimals and a four-digit year."""
     assert len(clock.to_text(instant)) == len("2023-04-21T12:49:24.761340Z")
 
 
@@ -46,6 +46,6 @@ def test_always_as_long(instant: datetime) -> None:
     ],
 )
 def test_other_texts_are_refused(text: str) -> None:
-    """Whatever was not written here is no instant."""
+    """A text in any other format raises ValueError."""
     with pytest.raises(ValueError, match=r"."):
         clock.from_text(text)

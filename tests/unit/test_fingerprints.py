@@ -18,21 +18,21 @@ TRAINING = "6806fef6a6f4490f47cb1b47926f18a8461bf242a388d62a36bd20cd54932b67"
 
 @dataclass(frozen=True, slots=True)
 class LaterRequest(EcardRequest):
-    """A request with a field that a later release adds."""
+    """A request of a later release, with one more field."""
 
     expedite: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class LaterParticipant(EcardParticipant):
-    """Likewise."""
+    """A participant of a later release, with one more field."""
 
     language: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class LaterCard(RequestedCard):
-    """Likewise."""
+    """A card of a later release, with one more field."""
 
     greeting: str = ""
 
@@ -47,12 +47,12 @@ def ecards(
 
 
 def test_fingerprint_of_an_ecard_order_stays() -> None:
-    """A request for e-cards has the fingerprint that is stored with orders of earlier releases."""
+    """The fingerprint of an e-card request equals the one that earlier releases stored with orders."""
     assert ecards().fingerprint == ECARDS
 
 
 def test_new_fields_of_an_ecard_order_leave_its_fingerprint() -> None:
-    """A field that is added anywhere in a request for e-cards changes its fingerprint only if it is used."""
+    """A field added anywhere in an e-card request changes the fingerprint only if it is used."""
     later = ecards(LaterRequest, LaterParticipant, LaterCard)
     assert isinstance(later, LaterRequest)
     assert isinstance(later.participant, LaterParticipant)
@@ -68,7 +68,7 @@ def test_new_fields_of_an_ecard_order_leave_its_fingerprint() -> None:
 
 
 def test_every_field_of_an_ecard_order_counts() -> None:
-    """A request that differs in anything but the order's id has another fingerprint."""
+    """Every field of an e-card request changes its fingerprint, except the order's id."""
     request = ecards()
     cards = request.wishes
     others = [
@@ -91,13 +91,13 @@ def test_every_field_of_an_ecard_order_counts() -> None:
 
 
 class LaterItem(NewOrderItem):
-    """An item with a field that a later release adds, before those that are there."""
+    """An item of a later release, with one more field before the others."""
 
     language: str | None = None
 
 
 class LaterOrder(NewOrder):
-    """Likewise."""
+    """An order of a later release, with one more field."""
 
     expedite: bool = False
     orderItems: list[LaterItem]  # type: ignore[assignment] # noqa: N815 - the contract's name, for items of today and more
@@ -115,13 +115,13 @@ ORDER: dict[str, Any] = {
 
 
 def test_fingerprint_of_a_training_order_stays() -> None:
-    """A request for training has the fingerprint that is stored with idempotency keys of earlier releases."""
+    """The fingerprint of a training request equals the one that earlier releases stored with idempotency keys."""
     assert NewOrder.model_validate(ORDER).fingerprint(UK) == TRAINING
     assert NewOrder.model_validate(ORDER).fingerprint(IRELAND) != TRAINING
 
 
 def test_new_fields_of_a_training_order_leave_its_fingerprint() -> None:
-    """A field that is added anywhere in a request for training changes its fingerprint only if it is used."""
+    """A field added anywhere in a training request changes the fingerprint only if it is used."""
     used = {**ORDER, "orderItems": [{**item, "language": "ru"} for item in ORDER["orderItems"]]}
 
     assert LaterOrder.model_validate(ORDER).fingerprint(UK) == TRAINING

@@ -1,4 +1,4 @@
-"""The keys of the three tables. Stored format: what stands under a key must be found there by every later release."""
+"""The keys of the three tables. This is stored format: every later release must find an item under the same key."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ SECRET = "a client's secret"
 
 @dataclass
 class ThreeTables:
-    """The three tables over one engine, on which every write of the code is done once."""
+    """The three tables in one memory, on which every kind of write is made once."""
 
     memory: Memory = field(default_factory=Memory)
     kms: MemoryKms = field(default_factory=lambda: MemoryKms(_sealing=bytes(32)))
@@ -75,7 +75,7 @@ class ThreeTables:
         return NOW
 
     def keys(self) -> set[str]:
-        """Return the keys of all items, each behind its table's name; ids that are drawn are all the same."""
+        """The keys of all items, each after its table's name, with random ids replaced by `<id>`."""
         found = [(table, *key) for table in ("orders", "catalogue", "accounts") for key, _ in self.memory.scan(table)]
         return {DRAWN.sub("<id>", " ".join(one)) for one in found}
 
@@ -321,7 +321,7 @@ WRITES: list[tuple[str, Callable[[ThreeTables], object], list[str]]] = [
 
 
 def test_keys() -> None:
-    """Every write stands under the keys that earlier releases gave it."""
+    """Every write uses the keys that earlier releases used."""
     one, before = ThreeTables(), set[str]()
     for name, write, expected in WRITES:
         write(one)

@@ -1,4 +1,4 @@
-"""Amounts of money: exact, with the decimals they were given."""
+"""Amounts of money: exact, with their decimals as given."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from ordering import money
 
 @pytest.mark.parametrize("text", ["48.0000", "0", "0.10", "1599.90", "-2.50", "9999999999999999.999999"])
 def test_text_comes_back(text: str) -> None:
-    """An amount is written as it was read, with its trailing zeros."""
+    """An amount is written as it was read, trailing zeros included."""
     assert money.format_amount(money.parse_amount(text)) == text
 
 
 @pytest.mark.parametrize(("amount", "text"), [("1E+3", "1000"), ("1.5E-7", "0.00000015"), ("0E+2", "0")])
 def test_never_an_exponent(amount: str, text: str) -> None:
-    """An amount is written in plain digits."""
+    """An amount is written in plain digits, without an exponent."""
     assert money.format_amount(Decimal(amount)) == text
 
 
 @pytest.mark.parametrize("text", ["", "x", "1,5", "NaN", "sNaN", "Infinity", "-inf"])
-def test_no_amount(text: str) -> None:
-    """What is no finite number is no amount."""
+def test_invalid_amounts(text: str) -> None:
+    """A text that is not a finite number raises ValueError."""
     with pytest.raises(ValueError, match="is no amount"):
         money.parse_amount(text)
 
 
-def test_what_may_be_missing() -> None:
-    """An amount that is not stored is none."""
+def test_missing_amounts() -> None:
+    """A missing stored amount is read as None."""
     assert (None, Decimal("1.50")) == (money.from_stored(None), money.from_stored("1.50"))
 
 
@@ -56,7 +56,7 @@ def test_what_may_be_missing() -> None:
     ],
 )
 def test_varied(price: str, percent: str, value: str) -> None:
-    """A varied price has two places, halves rounded away from zero; the published figures are among these."""
+    """A varied price is rounded to two decimals, halves away from zero, as the published examples are."""
     assert str(money.varied(Decimal(price), Decimal(percent))) == value
 
 
@@ -67,7 +67,7 @@ PERCENTS = st.decimals(-100, 1_000_000, places=6)
 @settings(max_examples=100, deadline=None, database=None, derandomize=True)
 @given(price=AMOUNTS, percent=PERCENTS)
 def test_varied_is_exact(price: Decimal, percent: Decimal) -> None:
-    """Nothing is lost on the way, however many digits there are: the cent is that of exact fractions."""
+    """A varied price is calculated exactly, however many digits it has."""
     exact = Fraction(price) * (100 + Fraction(percent)) / 100
     cents = int(exact * 100 + Fraction(1, 2))
 
@@ -77,7 +77,7 @@ def test_varied_is_exact(price: Decimal, percent: Decimal) -> None:
 
 
 def test_varied_leaves_the_context_alone() -> None:
-    """The precision that others calculate with stays as it was."""
+    """The global decimal precision is unchanged afterwards."""
     before = getcontext().prec
 
     money.varied(Decimal("1.23"), Decimal(5))

@@ -1,4 +1,4 @@
-"""A status that a later release adds: code that has not been taught it raises, and never takes it for another."""
+"""A status added by a later release: code that does not know it raises instead of treating it as a known one."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from support.training import School
 
 
 class LaterStatus(StrEnum):
-    """The statuses of a training order, and one more."""
+    """The statuses of a training order in a later release, with one more."""
 
     NEW = "New"
     COMPLETED = "Completed"
@@ -34,7 +34,7 @@ class LaterStatus(StrEnum):
 
 
 def test_keys_are_not_shown_in_a_new_status(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Access keys are shown in the statuses that are known to show them, and an unknown one raises."""
+    """Reading access keys of an order in an unknown status raises."""
     memory, school = Memory(), School()
     school.send = memory
     order = school.place(2)
@@ -51,7 +51,7 @@ def test_keys_are_not_shown_in_a_new_status(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_an_order_is_not_handed_over_for_a_new_status() -> None:
-    """A move by hand to a status that is not known raises, and hands no certificates over."""
+    """Moving an order by hand to an unknown status raises and delivers no certificates."""
     memory, kms = Memory(), MemoryKms()
     company = Rewards(services_over(memory, kms=kms), COMPANY)
     company.publish()
@@ -67,7 +67,7 @@ def test_an_order_is_not_handed_over_for_a_new_status() -> None:
 
 
 def test_a_mail_is_not_sent_in_a_new_state() -> None:
-    """A mail in a state that is not known raises, and is not sent."""
+    """Sending a mail in an unknown state raises before a letter is composed."""
     ses = MemorySes()
     outbox = Outbox(Table(Memory(), "OrdersTable"), ses.ses.send)
     mail = Mail(order="training#7", number=1, state=cast("MailState", LaterStatus.HELD))
@@ -77,6 +77,6 @@ def test_a_mail_is_not_sent_in_a_new_state() -> None:
 
 
 def test_the_contracts_have_every_status() -> None:
-    """The contracts publish the statuses that orders have, neither more nor fewer."""
+    """The contracts publish exactly the statuses that orders have."""
     assert {*map(str, TrainingStatus)} == {*get_args(training.OrderStatus)}
     assert {*map(str, EcardStatus)} == {*get_args(ecards.EcardOrderStatus)}

@@ -1,4 +1,4 @@
-"""Numbers and texts that stored items were made with: a release that changed one would misread what is there."""
+"""Numbers and texts that stored items depend on: a release that changed one would misread existing items."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 @dataclass
 class PlainSealer:
-    """Seals nothing, and keeps what it was to seal for."""
+    """A sealer that does not encrypt, and records the encryption contexts."""
 
     contexts: list[str] = field(default_factory=list)
 
@@ -49,7 +49,7 @@ def table() -> Table:
 
 
 def book_of(table: Table, head: Item, voids: dict[int, set[int]], live: list[int], void: list[int]) -> OrderBook:
-    """Write a settled book as it is stored, and return it."""
+    """Write a settled book as it is stored; returns the book."""
     table.put(Put({"pk": "HEAD#b", "sk": "-", **head}))
     table.put(Put({"pk": "TICKETS#b", "sk": "-", "issued": head["settled"], "at": "2026-01-01T12:00:00.000000Z"}))
     for segment, positions in voids.items():
@@ -65,7 +65,7 @@ def book_of(table: Table, head: Item, voids: dict[int, set[int]], live: list[int
     ("position", "segment"), [(1, 0), (999, 0), (1_000, 0), (1_001, 1), (2_000, 1), (2_001, 2), (1_000_000, 999)]
 )
 def test_segments(position: int, segment: int) -> None:
-    """A segment counts the voids of 1,000 positions, the first of which is 1."""
+    """A segment covers 1,000 positions, starting at position 1."""
     assert (SEGMENT, segment) == (1_000, segment_of(position))
 
 
@@ -80,7 +80,7 @@ def test_voids_are_counted_by_segment(table: Table) -> None:
 
 
 def test_stored_segments_are_read(table: Table) -> None:
-    """Ranks lead to positions by the counts and segments that are stored, on both sides of a segment's end."""
+    """Stored counts and segments lead from ranks to positions on both sides of a segment's end."""
     head, voids = {"settled": 1_004, "voids0": 1, "voids1": 1}, {0: {1_000}, 1: {1_002}}
     book = book_of(table, head, voids, [999, 1_001, 1_003, 1_004], [1_000, 1_002])
 
@@ -96,7 +96,7 @@ def test_positions_are_padded() -> None:
 
 
 def test_a_seat_s_key_is_found_in_its_pack(table: Table) -> None:
-    """The key of a seat is the 25 characters of its rank in the pack of its hundred."""
+    """A seat's access key is 25 characters of the pack of 100 that the seat belongs to."""
     packs = ["".join(f"{seat:025}" for seat in range(first, first + 100)) for first in (0, 100)]
     for number, pack in enumerate(packs):
         table.put(Put({"pk": "KEYS#training#7", "sk": f"00000{number}", "keys": pack.encode()}))
@@ -108,7 +108,7 @@ def test_a_seat_s_key_is_found_in_its_pack(table: Table) -> None:
 
 @pytest.mark.parametrize("size", [1, 1_000, 2**20])
 def test_lines_are_read_however_they_are_packed(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
-    """Lines of an order are read in their order whatever a pack's size was when they were written."""
+    """An order's lines are read in order, whatever the pack size was when they were written."""
     monkeypatch.setattr("ordering.training.orders.PACK", size)
     school = School()
     order = school.place(*range(1, 21))
@@ -126,12 +126,12 @@ def test_lines_are_read_however_they_are_packed(monkeypatch: pytest.MonkeyPatch,
     ],
 )
 def test_event_ids(order: str, index: int, expected: str) -> None:
-    """An event has the id that consumers have seen it under before."""
+    """An event's id equals the one that consumers received from earlier releases."""
     assert event_id(order, index) == expected
 
 
 def test_ids_of_line_items(table: Table) -> None:
-    """A line item's id is its order's id times a million, and its position; another order's id has no position."""
+    """A line item's id is the order's id times a million plus its position; another order's id has position 0."""
     orders = DealOrders(table, "crm", lambda: NOW)
     product = DealProduct(id=1, name="Licence", created=NOW, updated=NOW)
     for order in (1, 2):
@@ -173,7 +173,7 @@ def register_a_webhook(table: Table, sealer: PlainSealer) -> None:
     ids=lambda one: getattr(one, "__name__", ""),
 )
 def test_sealing_contexts(table: Table, act: Callable[[Table, PlainSealer], None], contexts: list[str]) -> None:
-    """What is sealed is sealed for its item's key, and opens for that only."""
+    """Each secret is encrypted in the context of its item's key."""
     sealer = PlainSealer()
     act(table, sealer)
 
@@ -181,5 +181,5 @@ def test_sealing_contexts(table: Table, act: Callable[[Table, PlainSealer], None
 
 
 def test_sealing_context_of_incoming_codes() -> None:
-    """Producers seal the codes of a batch for the event's type, the card, its face value and the batch."""
+    """The encryption context of incoming codes is the event's type, the card, the face value and the batch."""
     assert sealing_context(1, "100 ₽", "b1").decode() == "ordering.stock.loaded\n1\n100 ₽\nb1"

@@ -1,4 +1,4 @@
-"""What all letters have in common: their two forms, text of partners on one line, and a page that fits a phone."""
+"""What all letters share: two forms, partners' text on one line, and a page that fits a phone."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ BLOCKS: list[Block] = [
 
 
 def written(text: str) -> Letter:
-    """A letter with a text in each kind of block."""
+    """A letter with the text in each kind of block."""
     blocks: list[Block] = [Heading(text), Paragraph(text), Section(text), Codes([text]), Link(text, text)]
     return letter("ann@example.com", text, blocks)
 
 
 def test_both_forms() -> None:
-    """A letter has its blocks, in their order, as text and as HTML; its page has the subject as title."""
+    """A letter has its blocks, in order, as text and as HTML; its page has the subject as title."""
     made = letter("ann@example.com", "Hello Ann", BLOCKS)
     text, page = both(made)
 
@@ -35,7 +35,7 @@ def test_both_forms() -> None:
 
 
 def test_nothing_is_markup() -> None:
-    """Text in any block, and in the subject, is escaped in HTML, and is itself in plain text."""
+    """Text in any block and in the subject is escaped in HTML and unchanged in plain text."""
     made = written(one_line(HOSTILE))
     page = Page(made.html)
 
@@ -56,13 +56,13 @@ def test_nothing_is_markup() -> None:
     ],
 )
 def test_one_line(text: str, line: str) -> None:
-    """A text is one line without control characters and changes of direction; letters of any script stay."""
+    """`one_line` removes line breaks, control characters and direction marks, and keeps letters of any script."""
     assert one_line(text) == line
 
 
 @pytest.mark.parametrize(("more", "html"), [(0, True), (1, False)])
 def test_too_large_for_both_forms(more: int, html: bool) -> None:  # noqa: FBT001 - a parameter
-    """A letter whose forms are together larger than SES takes has the text only."""
+    """A letter whose two forms together exceed the limit of SES has the text form only."""
     empty = letter("ann@example.com", "Hello", [Paragraph("")])
     length = (BYTES_AT_MOST - len(empty.text) - len(empty.html)) // 2 + more
     made = letter("ann@example.com", "Hello", [Paragraph("x" * length)])

@@ -1,4 +1,4 @@
-"""How a message of the queue reaches the mailer of its order's kind, and what all mailers share."""
+"""How a queued message reaches the mailer for its kind of order, and what all mailers share."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ ORDER = "ecards#granite#00000000-0000-0000-0000-000000000001"
 
 
 @dataclass
-class Asked:
-    """A mailer that records which orders it is asked for."""
+class RecordingMailer:
+    """A mailer that records the orders it is asked to deliver."""
 
     orders: list[str] = field(default_factory=list)
 
@@ -35,14 +35,14 @@ class Asked:
 
 
 def test_messages() -> None:
-    """A message is an order's name in JSON."""
+    """A message is the order's name in JSON."""
     assert to_message("training#1") == '{"order":"training#1"}'
     assert from_message(to_message(ORDER)) == ORDER
 
 
 def test_by_kind() -> None:
-    """The mailer of an order's kind gets its name, and no other mailer does."""
-    training, ecards = Asked(), Asked()
+    """The mailer of the order's kind gets the order's name; other mailers get nothing."""
+    training, ecards = RecordingMailer(), RecordingMailer()
     Mailing({"training": training, "ecards": ecards}).handle(to_message(ORDER))
 
     assert (training.orders, ecards.orders) == ([], [ORDER])
@@ -52,11 +52,11 @@ def test_by_kind() -> None:
 def test_unknown_kinds(order: str) -> None:
     """A message about an order of a kind without a mailer raises, so that it ends in the dead-letter queue."""
     with pytest.raises(UnknownKind, match=f"'{order}'"):
-        Mailing({"training": Asked(), "ecards": Asked()}).handle(to_message(order))
+        Mailing({"training": RecordingMailer(), "ecards": RecordingMailer()}).handle(to_message(order))
 
 
 def test_until_done() -> None:
-    """A step is repeated until it is the last, after a pause if it met a conflict, and at once after a refusal."""
+    """A step is repeated until it is the last: after a pause if it raised Conflict, at once if SES refused."""
     outcomes: Iterator[bool | Exception] = iter([False, Conflict("changed"), MailRefused("no"), True, False])
     pauses = iter([None, None])
 
@@ -72,7 +72,7 @@ def test_until_done() -> None:
 
 
 def test_until_time_is_up() -> None:
-    """Conflicts without end are not repeated for longer than there are pauses; other errors are not repeated at all."""
+    """Conflicts are retried only as often as there are pauses; other errors are not retried."""
 
     def conflict() -> bool:
         raise Conflict("changed")
@@ -91,7 +91,7 @@ def test_until_time_is_up() -> None:
 
 
 def test_time_for_one_more_mail() -> None:
-    """There is time for a mail while the deadline is at least as far as one mail takes."""
+    """Sending starts only if the deadline leaves the time one mail takes."""
     leave_time(Deadline.after(ONE_MAIL + 1))
     with pytest.raises(OutOfTime):
         leave_time(Deadline.after(ONE_MAIL - 0.01))

@@ -37,7 +37,7 @@ SECOND = timedelta(seconds=1)
 
 @dataclass
 class Office:
-    """An outbox on a table of its own, whose clock is put forward by hand."""
+    """An outbox on a table of its own, with a clock set by hand."""
 
     now: datetime = START
     ses: MemorySes = field(default_factory=MemorySes)
@@ -59,8 +59,8 @@ class Office:
     def later(self, time: timedelta) -> None:
         self.now += time
 
-    def tell(self, kind: str, why: str = "", *, attempt: int = -1, at: datetime | None = None) -> None:
-        """Let SES tell of one of the mails that it took."""
+    def report(self, kind: str, why: str = "", *, attempt: int = -1, at: datetime | None = None) -> None:
+        """Handle SES's event about one of the mails it accepted."""
         self.outbox.report(self.ses.taken[attempt].told, kind, why, at or self.now)
 
     def happened(self, number: int = 1) -> list[str]:
@@ -73,7 +73,7 @@ def office() -> Office:
 
 
 def unsure(office: Office, *, taken: bool) -> None:
-    """Let a first attempt end without an answer, taken or not."""
+    """Make a first attempt that gets no answer, whether or not SES accepted the mail."""
     office.ses.meet(Unavailable(), taken=taken)
     with pytest.raises(Unsure):
         office.send()
@@ -94,8 +94,8 @@ def test_sent_once(office: Office) -> None:
     assert [replace(event, attempt="") for event in mail.events] == [MailEvent(MailEventType.SENT, START, "")]
 
 
-def test_mails_have_their_own(office: Office) -> None:
-    """Mails of other numbers are other mails, and all of them are found, by number."""
+def test_mails_of_one_order(office: Office) -> None:
+    """An order's mails are stored and sent separately, and listed by number."""
     for number in (11, 2):
         office.send(number)
 
@@ -105,7 +105,7 @@ def test_mails_have_their_own(office: Office) -> None:
 
 
 def test_tags_name_the_mail(office: Office) -> None:
-    """From the tags come back the order, also one with signs that no tag may have, the number and the attempt."""
+    """A mail's tags lead back to its order, whatever characters its name has, its number and its attempt."""
     office.send(501)
     (taken,) = office.ses.taken
 
@@ -126,7 +126,7 @@ def test_tags_name_the_mail(office: Office) -> None:
     ],
 )
 def test_tags_of_others(office: Office, tags: dict[str, list[str]]) -> None:
-    """Events of SES's about mails that are not ours are ignored."""
+    """SES's events about mails that are not ours are ignored."""
     assert read_tags(tags) is None
     office.outbox.report(tags, "Bounce", "", START)
     assert office.counted == []
@@ -141,7 +141,7 @@ def test_tags_of_others(office: Office, tags: dict[str, list[str]]) -> None:
     ],
 )
 def test_surely_not_sent(office: Office, error: Exception) -> None:
-    """A mail that was surely not sent is free for a retry at once, and nothing is counted."""
+    """A mail that was certainly not sent can be retried at once, and nothing is counted."""
     office.ses.meet(error)
     with pytest.raises(NotSent):
         office.send()
@@ -152,8 +152,8 @@ def test_surely_not_sent(office: Office, error: Exception) -> None:
     assert office.happened() == ["sent"]
 
 
-def test_a_wrong_configuration_is_loud(office: Office, caplog: pytest.LogCaptureFixture) -> None:
-    """That no mail can be sent at all is an error in the log, with SES's code."""
+def test_a_wrong_configuration_is_an_error(office: Office, caplog: pytest.LogCaptureFixture) -> None:
+    """A misconfiguration that prevents all mails is logged as an error with SES's code."""
     office.ses.meet(CallRefused("SendEmail", "NotFoundException"), NotExecuted())
     with pytest.raises(Misconfigured):
         office.send()
@@ -167,7 +167,7 @@ def test_a_wrong_configuration_is_loud(office: Office, caplog: pytest.LogCapture
 
 
 def test_refused_for_good(office: Office) -> None:
-    """A mail that SES refuses is kept as refused, with why, and not tried again."""
+    """A mail that SES refuses is stored as refused, with the reason, and not retried."""
     office.ses.meet(CallRefused("SendEmail", "MessageRejected"))
     for _ in range(2):
         with pytest.raises(MailRefused, match="SES rejected the mail"):
@@ -185,12 +185,12 @@ def test_refused_for_good(office: Office) -> None:
 
 @pytest.mark.parametrize("taken", [False, True])
 def test_not_repeated_while_unsure(office: Office, taken: bool) -> None:  # noqa: FBT001 - a parameter
-    """An attempt without an answer is not repeated before the time has passed, then it is, and the history says so."""
+    """An attempt without an answer is retried only after the waiting time, and the history records it."""
     unsure(office, taken=taken)
     office.later(UNSURE - SECOND)
-    with pytest.raises(MailInFlight) as told:
+    with pytest.raises(MailInFlight) as raised:
         office.send(compose=pytest.fail)
-    assert told.value.retry_after == 1
+    assert raised.value.retry_after == 1
     office.later(SECOND)
     office.send()
 
@@ -202,9 +202,9 @@ def test_not_repeated_while_unsure(office: Office, taken: bool) -> None:  # noqa
 
 @pytest.mark.parametrize("kind", ["Send", "Delivery", "Bounce", "Complaint", "DeliveryDelay"])
 def test_events_decide(office: Office, kind: str) -> None:
-    """Where the answer was lost, any event that says that the mail has gone out makes it sent; it is not sent again."""
+    """If the answer was lost, an event of SES's that shows the mail went out marks it as sent, without a retry."""
     unsure(office, taken=True)
-    office.tell(kind)
+    office.report(kind)
     office.later(2 * UNSURE)
     office.send(compose=pytest.fail)
 
@@ -218,7 +218,7 @@ def test_killed_before_the_mark(office: Office) -> None:
         office.send()
     with pytest.raises(MailInFlight):
         office.send()
-    office.tell("Send")
+    office.report("Send")
     office.send()
 
     assert (len(office.ses.taken), office.counted) == (1, ["MailsSent"])
@@ -260,7 +260,7 @@ def test_two_at_once(office: Office) -> None:
 
 
 def test_a_claim_whose_answer_is_lost(office: Office) -> None:
-    """A claim whose first try took effect without an answer is known again, and the mail is sent once."""
+    """A claim that took effect although its answer was lost is recognised, and the mail is sent once."""
     office.faulty.meet("TransactWriteItems", answer_lost)
     office.send()
 
@@ -268,7 +268,7 @@ def test_a_claim_whose_answer_is_lost(office: Office) -> None:
 
 
 def test_a_mark_whose_answer_is_lost(office: Office) -> None:
-    """A mark whose first try took effect without an answer is counted once."""
+    """A mark that took effect although its answer was lost is counted once."""
     office.faulty.meet("PutItem", answer_lost)
     office.send()
 
@@ -276,7 +276,7 @@ def test_a_mark_whose_answer_is_lost(office: Office) -> None:
 
 
 def test_only_while_it_is_allowed(office: Office) -> None:
-    """A mail is claimed only while what it rests on holds; where it does not, nothing is sent."""
+    """A mail is claimed and sent only if its precondition holds."""
     office.table.put(Put({"pk": "O", "sk": "-", "version": 2}))
     for version in (1, 2):
         allowed = Check(("O", "-"), "version = :read", values={":read": version})
@@ -291,43 +291,43 @@ def test_only_while_it_is_allowed(office: Office) -> None:
 
 
 def test_a_slow_attempt_that_is_refused(office: Office) -> None:
-    """An attempt that is refused after another one went out leaves the mail sent."""
+    """An attempt that is refused after a later one was sent leaves the mail sent."""
 
-    def meanwhile(_: Letter, __: Any) -> str:
+    def interrupt(_: Letter, __: Any) -> str:
         office.later(UNSURE)
         office.outbox.send(office.mail(), 3, lambda: LETTER)
         raise MailRefused("no")
 
-    slow = replace(office.outbox, post=meanwhile)
+    slow = replace(office.outbox, post=interrupt)
     slow.send(office.mail(), 3, lambda: LETTER)
 
     assert (office.mail().state, len(office.ses.taken)) == (MailState.SENT, 1)
 
 
 def test_refused_during_an_event_about_an_earlier_attempt(office: Office) -> None:
-    """An attempt that is refused after SES's event that the one before it was sent leaves the mail sent."""
+    """If SES reports an earlier attempt as sent, a later attempt's refusal leaves the mail sent."""
     unsure(office, taken=True)
     office.later(UNSURE)
 
-    def meanwhile(_: Letter, __: Any) -> str:
-        office.tell("Send")
+    def interrupt(_: Letter, __: Any) -> str:
+        office.report("Send")
         raise MailRefused("no")
 
-    replace(office.outbox, post=meanwhile).send(office.mail(), 3, lambda: LETTER)
+    replace(office.outbox, post=interrupt).send(office.mail(), 3, lambda: LETTER)
 
     assert (office.mail().state, len(office.ses.taken)) == (MailState.SENT, 1)
 
 
 def test_a_slow_attempt_that_was_not_sent(office: Office) -> None:
-    """An attempt that was surely not sent, but ended late, does not release the claim of the one after it."""
+    """A slow attempt that was not sent does not release the claim of a later one."""
 
-    def meanwhile(_: Letter, __: Any) -> str:
+    def interrupt(_: Letter, __: Any) -> str:
         office.later(UNSURE)
         unsure(office, taken=True)
         raise NotSent
 
     with pytest.raises(NotSent):
-        replace(office.outbox, post=meanwhile).send(office.mail(), 3, lambda: LETTER)
+        replace(office.outbox, post=interrupt).send(office.mail(), 3, lambda: LETTER)
 
     assert office.mail().state is MailState.CLAIMED
     with pytest.raises(MailInFlight):
@@ -338,7 +338,7 @@ def test_a_slow_attempt_that_was_not_sent(office: Office) -> None:
 
 
 def test_released_after_one_that_may_be_out(office: Office) -> None:
-    """After an attempt that may have gone out, one that surely did not leaves the mail open, but not unsent."""
+    """If an attempt may have been sent, a later one that was not leaves the mail open, but not unsent."""
     unsure(office, taken=True)
     office.later(UNSURE)
     office.ses.meet(NotExecuted())
@@ -346,27 +346,27 @@ def test_released_after_one_that_may_be_out(office: Office) -> None:
         office.send()
     mail = office.mail()
     assert (mail.state, mail.unsent) == (MailState.OPEN, False)
-    office.tell("Send")
+    office.report("Send")
     office.send(compose=pytest.fail)
 
     assert len(office.ses.taken) == 1
 
 
 def test_refused_after_one_that_may_be_out(office: Office) -> None:
-    """Likewise for one that is refused; and after SES's event about the first, the mail is sent."""
+    """If an attempt may have been sent, a later refusal leaves that possible, and SES's event marks it as sent."""
     unsure(office, taken=True)
     office.later(UNSURE)
     office.ses.meet(CallRefused("SendEmail", "BadRequestException"))
     with pytest.raises(MailRefused):
         office.send()
     assert (office.mail().state, office.mail().unsent) == (MailState.REFUSED, False)
-    office.tell("Delivery")
+    office.report("Delivery")
 
     assert office.mail().state is MailState.SENT
 
 
 def test_a_request_forgets_nothing(office: Office) -> None:
-    """What may have been sent before an operator's request still counts as such after it."""
+    """After an operator's request, a mail that may have been sent still counts as such."""
     office.send()
     office.outbox.again(ORDER, 1, force=True)
 
@@ -377,13 +377,13 @@ def test_a_request_forgets_nothing(office: Office) -> None:
 
 
 def test_the_history(office: Office) -> None:
-    """SES's events are kept with time and reason, and the mail stays sent."""
+    """SES's events are stored with time and reason, and the mail stays sent."""
     office.send()
     for minutes, (kind, why) in enumerate([("Delivery", ""), ("Complaint", "abuse"), ("Open", ""), ("Send", "")], 1):
-        office.tell(kind, why, at=START + timedelta(minutes=minutes))
+        office.report(kind, why, at=START + timedelta(minutes=minutes))
 
-    told = [(str(event.type), (event.at - START).seconds // 60, event.reason) for event in office.mail().events]
-    assert told == [("sent", 0, ""), ("delivered", 1, ""), ("complained", 2, "abuse")]
+    events = [(str(event.type), (event.at - START).seconds // 60, event.reason) for event in office.mail().events]
+    assert events == [("sent", 0, ""), ("delivered", 1, ""), ("complained", 2, "abuse")]
     assert office.counted == ["MailsSent", "MailsComplained"]
 
 
@@ -391,19 +391,19 @@ def test_the_history(office: Office) -> None:
     ("kind", "metric"), [("Bounce", "MailsBounced"), ("Complaint", "MailsComplained"), ("Reject", "MailsRefused")]
 )
 def test_duplicate_events(office: Office, kind: str, metric: str) -> None:
-    """Duplicates of SES's events, concurrent ones too, are kept and counted once."""
+    """Duplicates of SES's events, concurrent ones included, are stored and counted once."""
     office.send()
-    office.faulty.meet("PutItem", interrupted(lambda: office.tell(kind, "why")))
+    office.faulty.meet("PutItem", interrupted(lambda: office.report(kind, "why")))
     for _ in range(3):
-        office.tell(kind, "why")
+        office.report(kind, "why")
 
     assert len(office.happened()) == 2
     assert office.counted == ["MailsSent", metric]
 
 
 def test_an_event_before_the_mark(office: Office) -> None:
-    """SES's event before the mail is marked is kept, and the mark adds the message's id."""
-    office.faulty.meet("PutItem", interrupted(lambda: office.tell("Send")))
+    """An event of SES's that precedes the mark is stored, and the mark adds the message id."""
+    office.faulty.meet("PutItem", interrupted(lambda: office.report("Send")))
     office.send()
 
     mail = office.mail()
@@ -412,8 +412,8 @@ def test_an_event_before_the_mark(office: Office) -> None:
 
 
 def test_rejected_before_the_mark(office: Office) -> None:
-    """A mail that SES accepted and then rejected is refused, whichever is recorded first, and is surely unsent."""
-    office.faulty.meet("PutItem", interrupted(lambda: office.tell("Reject", "Bad content")))
+    """A mail that SES accepted and then rejected ends as refused and unsent, even if the event precedes the mark."""
+    office.faulty.meet("PutItem", interrupted(lambda: office.report("Reject", "Bad content")))
     with pytest.raises(MailRefused, match="Bad content"):
         office.send()
 
@@ -425,7 +425,7 @@ def test_rejected_before_the_mark(office: Office) -> None:
 def test_rejected_after_the_mark(office: Office, kind: str) -> None:
     """A mail that SES rejects later can be sent again without force."""
     office.send()
-    office.tell(kind)
+    office.report(kind)
     office.outbox.again(ORDER, 1)
     office.send()
 
@@ -433,29 +433,29 @@ def test_rejected_after_the_mark(office: Office, kind: str) -> None:
 
 
 def test_of_an_earlier_attempt(office: Office) -> None:
-    """SES's events about an attempt before an operator's request are kept, and do not revoke the request."""
+    """SES's events about an attempt before an operator's request are stored and do not undo the request."""
     office.send()
     office.outbox.again(ORDER, 1, force=True)
     for kind in ("Bounce", "Reject"):
-        office.tell(kind)
+        office.report(kind)
     assert (office.mail().state, office.happened()) == (MailState.OPEN, ["sent", "again", "bounced", "refused"])
     office.send()
 
     assert len(office.ses.taken) == 2
 
 
-def test_a_mail_that_there_is_not(office: Office) -> None:
-    """SES's event about an unknown mail leaves no trace."""
+def test_events_about_an_unknown_mail(office: Office) -> None:
+    """An event of SES's about an unknown mail stores and counts nothing."""
     office.outbox.report({"order": ["dHJhaW5pbmcjMQ"], "mail": ["1"], "attempt": ["a"]}, "Bounce", "", START)
 
     assert (office.outbox.mails("training#1"), office.counted) == ([], [])
 
 
 def test_histories_end(office: Office) -> None:
-    """A mail keeps its latest events, and no text without end."""
+    """A mail keeps a bounded number of its latest events, with reasons cut to 200 characters."""
     office.send()
     for number in range(EVENTS_AT_MOST + 10):
-        office.tell("DeliveryDelay", f"{number} " + "x" * 1_000)
+        office.report("DeliveryDelay", f"{number} " + "x" * 1_000)
 
     events = office.mail().events
     assert (len(events), events[-1].reason[:3], len(events[-1].reason)) == (EVENTS_AT_MOST, "59 ", 200)
@@ -479,7 +479,7 @@ def test_again(office: Office) -> None:
 def test_again_by_force(office: Office) -> None:
     """A mail that was sent is sent again by force only."""
     office.send()
-    office.tell("Bounce")
+    office.report("Bounce")
     with pytest.raises(Conflict, match="only by force"):
         office.outbox.again(ORDER, 1)
     office.outbox.again(ORDER, 1, force=True)
@@ -488,22 +488,22 @@ def test_again_by_force(office: Office) -> None:
     assert (len(office.ses.taken), office.counted) == (2, ["MailsSent", "MailsBounced", "MailsSent"])
 
 
-def test_again_what_is_on_its_way(office: Office) -> None:
-    """A mail that is open or in flight is unchanged by a request: it will be sent anyway, or was."""
+def test_again_while_in_flight(office: Office) -> None:
+    """An operator's request leaves a mail that is in flight unchanged."""
     unsure(office, taken=True)
     before = office.mail()
 
     assert office.outbox.again(ORDER, 1, force=True) == before == office.mail()
 
 
-def test_again_what_there_is_not(office: Office) -> None:
-    """A request for a mail that does not exist raises."""
+def test_again_for_an_unknown_mail(office: Office) -> None:
+    """A request for a mail that does not exist raises NotFound."""
     with pytest.raises(NotFound):
         office.outbox.again(ORDER, 1)
 
 
 def test_again_twice_at_once(office: Office) -> None:
-    """Of two concurrent requests, or one whose response is lost, one counts."""
+    """Concurrent requests, and one whose answer is lost, take effect once."""
     office.ses.meet(CallRefused("SendEmail", "MessageRejected"))
     with pytest.raises(MailRefused):
         office.send()
@@ -515,7 +515,7 @@ def test_again_twice_at_once(office: Office) -> None:
 
 
 def test_a_request_that_was_fulfilled(office: Office) -> None:
-    """A request whose response is lost, and whose mail is refused again in the meantime, is not repeated."""
+    """A request whose answer is lost is not repeated, even if the mail was refused again in between."""
     for _ in range(2):
         office.ses.meet(CallRefused("SendEmail", "MessageRejected"))
     with pytest.raises(MailRefused):
@@ -534,22 +534,22 @@ def test_a_request_that_was_fulfilled(office: Office) -> None:
     assert office.mail().state is MailState.REFUSED
 
 
-def test_again_what_turns_out_to_be_sent(office: Office) -> None:
-    """A request for a refused mail conflicts with a concurrent event that it was sent."""
+def test_again_for_a_mail_reported_as_sent(office: Office) -> None:
+    """A request for a refused mail raises Conflict if SES reports it as sent at the same time."""
     unsure(office, taken=True)
     office.later(UNSURE)
     office.ses.meet(CallRefused("SendEmail", "MessageRejected"))
     with pytest.raises(MailRefused):
         office.send()
-    office.faulty.meet("PutItem", interrupted(lambda: office.tell("Send")))
+    office.faulty.meet("PutItem", interrupted(lambda: office.report("Send")))
     with pytest.raises(Conflict):
         office.outbox.again(ORDER, 1)
 
     assert office.mail().state is MailState.SENT
 
 
-def test_nothing_is_shown(office: Office) -> None:
-    """No address and no line of a mail is to be seen in the table, or in a letter's representation."""
+def test_no_personal_data_is_stored(office: Office) -> None:
+    """Neither the table nor a letter's repr contains the recipient, and the table has no text of the mail."""
     office.send()
 
     assert "ann@example.com" not in repr(LETTER)
@@ -558,7 +558,7 @@ def test_nothing_is_shown(office: Office) -> None:
 
 
 def test_without_metrics() -> None:
-    """An outbox works without a counter."""
+    """An outbox works without a metrics counter."""
     table = Table(Memory(), "OrdersTable")
     outbox = Outbox(table, MemorySes().ses.send)
     outbox.send(outbox.mail(ORDER, 1), 1, lambda: LETTER)

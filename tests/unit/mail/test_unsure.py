@@ -1,4 +1,4 @@
-"""How long a mail that may have been sent is not sent again, in minutes as they are documented."""
+"""The documented waiting time before a mail that may have been sent is sent again."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LETTER = Letter("ann@example.com", "Hello", "Good morning")
 
 
 def test_repeated_after_fifteen_minutes() -> None:
-    """A mail whose attempt has no answer is sent again after 15 minutes, when no function of that attempt can live."""
+    """A mail whose attempt got no answer is sent again after 15 minutes, and not before."""
     now, ses = START, MemorySes()
     outbox = Outbox(Table(Memory(), "OrdersTable"), ses.ses.send, now=lambda: now)
     order = "training#7"

@@ -1,6 +1,6 @@
-"""Items that an earlier release wrote. The three JSON files hold one or more of each kind, and are never changed.
+"""Items written by an earlier release. The three JSON files hold one or more of each kind, and are never changed.
 
-A release that changes what it writes adds items of the new shape, and reads those of the old ones as it always did.
+A release that changes what it writes adds items of the new shape, and still reads the old ones.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ HOOK = "56eef92c24f51358"
 
 
 class Stored:
-    """The three tables with what is in the files."""
+    """The three tables, loaded from the files."""
 
     def __init__(self) -> None:
         self.memory = Memory()
@@ -91,7 +91,7 @@ class Stored:
         return 200
 
     def drop(self, table: str, key: Key, *path: str | int) -> None:
-        """Take an attribute out of an item, as if a release had written it that did not know it yet."""
+        """Remove an attribute from an item, as if an earlier release had written it without."""
         found: Any = next(item for at, item in self.memory.scan(table) if at == key)
         *way, last = path
         found = found[way[0]] if way else found
@@ -287,7 +287,7 @@ def load_again(one: Stored) -> StockLevel:
 
 
 def deliver(one: Stored) -> list[int]:
-    """Enable the webhook, let it get what it has missed, and return the sequence numbers of what was posted."""
+    """The sequence numbers that are posted after the webhook is enabled."""
     one.deliverer.enable("northwind", HOOK)
     while one.queued:
         one.deliverer.handle(one.queued.pop(0))
@@ -369,7 +369,7 @@ READS: dict[str, tuple[Callable[[Stored], Any], Any]] = {
 
 @pytest.mark.parametrize("kind", READS)
 def test_stored_items_are_read(kind: str) -> None:
-    """What an earlier release stored is read to the value that it was written from."""
+    """An item that an earlier release stored is read as the value it was written from."""
     read, expected = READS[kind]
 
     assert read(Stored()) == expected
@@ -380,7 +380,7 @@ def ecard_key(order: EcardOrder) -> Key:
 
 
 def changed(value: Any, name: str, default: Any) -> Any:
-    """Return a value with another field."""
+    """A copy of a value with one field replaced."""
     return replace(value, **{name: default})
 
 
@@ -470,8 +470,10 @@ LACKING: list[tuple[str, Key, tuple[str | int, ...], str, Any]] = [
     LACKING,
     ids=[f"{kind} without {path[-1]}" for _, _, path, kind, _ in LACKING],
 )
-def test_what_an_older_item_lacks(table: str, key: Key, path: tuple[str | int, ...], kind: str, expected: Any) -> None:
-    """An attribute that has a default need not be in an item: it is read as the default."""
+def test_attributes_an_older_item_lacks(
+    table: str, key: Key, path: tuple[str | int, ...], kind: str, expected: Any
+) -> None:
+    """An attribute that an older item lacks is read as its default."""
     stored, (read, _) = Stored(), READS[kind]
     stored.drop(table, key, *path)
 
@@ -479,7 +481,7 @@ def test_what_an_older_item_lacks(table: str, key: Key, path: tuple[str | int, .
 
 
 def test_an_older_order_gives_nothing_back() -> None:
-    """A change of an order whose item lacks what is to be returned asks for nothing to be returned."""
+    """An older order without the `returning` attribute asks for no certificates to be returned."""
     stored = Stored()
     stored.drop("orders", ecard_key(DELIVERED), "returning")
     item = stored.orders.get(ecard_key(DELIVERED))
@@ -489,7 +491,7 @@ def test_an_older_order_gives_nothing_back() -> None:
 
 
 def test_an_event_of_older_lines() -> None:
-    """An event of an order whose lines lack what may be left out has them as if it had been left out."""
+    """The event of an order whose older lines lack optional attributes has their defaults."""
     stored = Stored()
     for name in (
         "source_reference",
@@ -507,7 +509,7 @@ def test_an_event_of_older_lines() -> None:
 
 
 def test_a_principal_of_an_older_authorizer() -> None:
-    """A caller that an authorizer of an earlier release wrote is read; what it lacks is what restricts the caller."""
+    """A principal written by an older authorizer is read, with the most restrictive value for each missing field."""
     written = json.loads(replace(CALLER, deals=DealTerms("basic"), company="Granite", narrowed=False).to_text())
     for name in ("deals", "company", "narrowed"):
         del written[name]

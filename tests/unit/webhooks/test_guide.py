@@ -1,4 +1,4 @@
-"""The guide for partners: what it lists and shows is what there is."""
+"""The webhook guide for partners agrees with the code."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ GUIDE = (Path(__file__).resolve().parents[3] / "docs" / "webhooks.md").read_text
 
 
 def shown() -> dict[str, str]:
-    """Return the published example, by the names in the guide's table."""
+    """The example published in the guide, by the names in its table."""
     rows = re.findall(r"^\| `?(secret|body|webhook-\w+)`? \| `([^`]+)` \|$", GUIDE, re.MULTILINE)
     return dict(rows)
 
 
 @pytest.fixture
 def verified() -> Any:
-    """The guide's own function."""
+    """The verification function that the guide shows."""
     (code,) = re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL)
     names: dict[str, Any] = {}
     exec(code, names)
@@ -37,7 +37,7 @@ def verified() -> Any:
 
 
 def test_types() -> None:
-    """The guide lists every type of event that goes out, with its status and its schema, and no other."""
+    """The guide lists each outgoing event type with its status and schema, and no others."""
     rows = re.findall(r"^\| `(ordering\.\S+)` \| (\w+) \| \[schema\]\(events/(\S+)\) \|$", GUIDE, re.MULTILINE)
 
     assert {name: (status, schema) for name, status, schema in rows} == {
@@ -47,7 +47,7 @@ def test_types() -> None:
 
 
 def test_the_published_example(verified: Any) -> None:
-    """The guide's lines verify the published example, and nothing that was changed, is of another secret, or is old."""
+    """The guide's function verifies the published example, but no altered, foreign-signed or outdated message."""
     example = shown()
     secret, body, at = example.pop("secret"), example.pop("body").encode(), int(example["webhook-timestamp"])
 
@@ -63,8 +63,8 @@ def test_the_published_example(verified: Any) -> None:
     assert verifies(secret, example, body)
 
 
-def test_what_is_signed_now(verified: Any) -> None:
-    """The guide's lines and the library that it names verify what is sent, with either of two secrets."""
+def test_current_signatures_fit_the_guide(verified: Any) -> None:
+    """The guide's function and the library it names accept our signatures, by either of two secrets."""
     keys = [b"a" * 32, b"b" * 32]
     headers = signed(keys, "an-id", START, "₽".encode())
 
@@ -75,7 +75,7 @@ def test_what_is_signed_now(verified: Any) -> None:
 
 
 def test_numbers() -> None:
-    """The numbers in the guide are those of the code."""
+    """The numbers in the guide match the code's constants."""
     pauses = [FIRST_PAUSE * FACTOR**number for number in range(TRIES - 1)]
 
     assert (TRIES, WEBHOOKS_AT_MOST, JITTER, FIRST_PAUSE, FACTOR) == (10, 10, 0.1, 8, 3)

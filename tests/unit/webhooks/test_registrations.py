@@ -1,4 +1,4 @@
-"""Webhooks: where they may lead, what is signed how, what counts as taken, and what is tried again when."""
+"""Webhooks: which URLs are allowed, how requests are signed, which answers count as delivered, and when retries run."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ NEW, COMPLETED = "ordering.training_order.new", "ordering.training_order.complet
     ],
 )
 def test_good_urls(url: str, host: str, port: int, target: str, header: str) -> None:
-    """A URL is read into host, port and target, with the host in lower case."""
+    """A URL is parsed into host, port and target, with the host in lower case."""
     address = read_address(url)
 
     assert (address.secure, address.host, address.port, address.target) == (True, host, port, target)
@@ -117,7 +117,7 @@ def test_good_urls(url: str, host: str, port: int, target: str, header: str) -> 
     ],
 )
 def test_bad_urls(url: str) -> None:
-    """Nothing is sent but over TLS to port 443 of a host by its full name or public address, written plainly."""
+    """A URL must use HTTPS on port 443 and a plain full host name or public address; errors do not repeat it."""
     with pytest.raises(ValueError, match="must") as error:
         read_address(url)
 
@@ -128,7 +128,7 @@ def test_bad_urls(url: str) -> None:
     "url", ["http://localhost:8080/x", "https://127.0.0.1:1234", "http://[::1]/", "http://a.b:80/"]
 )
 def test_urls_of_a_local_run(url: str) -> None:
-    """A local run may send anywhere, but not to what is no URL."""
+    """A local run allows any host and port, but still no malformed URL."""
     read_address(url, anywhere=True)
     with pytest.raises(ValueError, match="must"):
         read_address(url.replace("//", "//user@"), anywhere=True)
@@ -152,7 +152,7 @@ def test_closed_addresses(address: str) -> None:
 
 @pytest.mark.parametrize("address", ["8.8.8.8", "172.15.0.1", "172.32.0.1", "100.63.0.1", "2606:4700::1", "2a00::1"])
 def test_public_addresses(address: str) -> None:
-    """All other addresses are."""
+    """Addresses outside the reserved ranges are public."""
     assert is_public(address)
 
 
@@ -169,7 +169,7 @@ def post(receiver: Receiver, poster: Poster = HERE) -> int:
 
 @pytest.mark.parametrize("code", [200, 204, 299, 301, 307, 404, 410, 429, 500, 503])
 def test_statuses(code: int) -> None:
-    """The status is returned whatever it is; a redirect is not followed."""
+    """`post` returns any status and does not follow redirects."""
     with Receiver([status(code, b"", Location="/elsewhere")]) as receiver:
         assert post(receiver) == code
 
@@ -195,8 +195,8 @@ def test_statuses(code: int) -> None:
         (endlessly(b"", b"x" * 1000), "no HTTP"),
     ],
 )
-def test_nonsense(answer: Answer, why: str) -> None:
-    """An answer that is no HTTP, or has no end before its head has one, is none."""
+def test_malformed_answers(answer: Answer, why: str) -> None:
+    """An answer that is not HTTP, or whose head never ends, counts as not posted."""
     with Receiver([answer]) as receiver, pytest.raises(NotPosted, match=why):
         post(receiver)
 
@@ -211,7 +211,7 @@ def test_nonsense(answer: Answer, why: str) -> None:
     ids=["silent", "slow", "a slow body"],
 )
 def test_time(answer: Answer) -> None:
-    """All of a post takes no longer than it may, however the answer drips."""
+    """A post never takes longer than its time limit, however slowly the answer arrives."""
     began = time.monotonic()
     with Receiver([answer]) as receiver, pytest.raises(NotPosted, match="too long"):
         post(receiver, replace(HERE, within=0.3))
@@ -220,7 +220,7 @@ def test_time(answer: Answer) -> None:
 
 
 def test_endless_answers() -> None:
-    """No more than 64 KB of an answer are read; that it was taken is known before."""
+    """At most 64 KB of an answer are read, and its status counts even if the body never ends."""
     with Receiver([endlessly(b"HTTP/1.1 200 OK\r\n\r\n", b"x" * 4096)]) as receiver:
         assert post(receiver) == 200
     with Receiver([status(200, b"x" * ANSWER_AT_MOST)]) as receiver:
@@ -231,14 +231,14 @@ def test_endless_answers() -> None:
     "rest",
     [b"Content-Length: 10\r\n\r\nabc", b"Content-Length: x\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\nzz\r\n"],
 )
-def test_bodies_that_are_nonsense(rest: bytes) -> None:
-    """Once the status is there, it stands, whatever comes after the head."""
+def test_malformed_bodies(rest: bytes) -> None:
+    """A complete head is enough: its status counts however malformed the body is."""
     with Receiver([raw(b"HTTP/1.1 200 OK\r\n" + rest)]) as receiver:
         assert post(receiver) == 200
 
 
-def test_nobody_is_there() -> None:
-    """A port on which nobody listens fails at once."""
+def test_connection_refused() -> None:
+    """A port without a listener fails at once."""
     with Receiver() as receiver:
         pass
     with pytest.raises(NotPosted, match="the connection failed"):
@@ -246,7 +246,7 @@ def test_nobody_is_there() -> None:
 
 
 def test_the_next_address() -> None:
-    """Where a host has several addresses, one that does not take the connection leads to the next."""
+    """If one address of a host refuses the connection, the next one is tried."""
     with Receiver() as receiver:
         poster = replace(HERE, resolve=lambda *_: ["::1", "127.0.0.1"])
         assert poster.post(f"http://host.example:{receiver.port}/", {}, b"") == 204
@@ -257,7 +257,7 @@ def test_the_next_address() -> None:
 
 
 class Sockets:
-    """Stands for the network: says which addresses were connected to, and connects to none."""
+    """Replaces the network: records the addresses to connect to, and refuses every connection."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.addresses: list[str] = []
@@ -272,7 +272,7 @@ class Sockets:
 
 @dataclass
 class Names:
-    """A resolver whose answers change."""
+    """A resolver whose answers change from one lookup to the next."""
 
     answers: list[Sequence[str]]
     asked: int = 0
@@ -285,8 +285,8 @@ class Names:
 
 @pytest.mark.parametrize("address", CLOSED)
 @pytest.mark.parametrize("others", [[], ["8.8.8.8", "8.8.4.4"]], ids=len)
-def test_names_that_lead_inside(address: str, others: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """A name with one address that is not public among any number of others is not connected to at all."""
+def test_names_with_a_private_address(address: str, others: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A host with one address that is not public is never connected to, whatever its other addresses."""
     sockets = Sockets(monkeypatch)
     with pytest.raises(NotPosted, match="not public"):
         Poster(trust=TRUST, resolve=Names([[*others, address]])).post(URL, {}, b"")
@@ -295,7 +295,7 @@ def test_names_that_lead_inside(address: str, others: list[str], monkeypatch: py
 
 
 def test_names_that_change(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A name is looked up once: what it leads to a moment later is not connected to."""
+    """A host is looked up once per post, so an address it gets afterwards is not connected to."""
     sockets, names = Sockets(monkeypatch), Names([["8.8.8.8", "8.8.4.4"], ["127.0.0.1"]])
     poster = Poster(trust=TRUST, resolve=names)
     with pytest.raises(NotPosted, match="the connection failed"):
@@ -307,8 +307,8 @@ def test_names_that_change(monkeypatch: pytest.MonkeyPatch) -> None:
     assert sockets.addresses == ["8.8.8.8", "8.8.4.4"]
 
 
-def test_names_that_nobody_knows(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A name that cannot be looked up, has no address, or takes too long to look up, fails."""
+def test_names_that_cannot_be_resolved(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A host that is unknown, has no address or resolves too slowly is not connected to."""
     sockets = Sockets(monkeypatch)
 
     def unknown(*_: Any) -> list[str]:
@@ -328,7 +328,7 @@ def test_names_that_nobody_knows(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_systems_resolver() -> None:
-    """A literal address is its own."""
+    """The system's resolver returns a literal address unchanged."""
     assert resolve("127.0.0.1", 443) == ["127.0.0.1"]
 
 
@@ -337,7 +337,7 @@ def test_the_systems_resolver() -> None:
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A certificate of hook.example, signed by itself, with its key."""
+    """A self-signed certificate of hook.example, with its key."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "hook.example")])
     now = datetime.now(UTC)
@@ -369,7 +369,7 @@ def secure(certificate: Path) -> Iterator[Receiver]:
 
 
 def test_tls(secure: Receiver, certificate: Path) -> None:
-    """The connection goes to the address that was checked, and TLS and HTTP name the host."""
+    """The connection goes to the resolved address, while TLS and HTTP name the host."""
     trust = ssl.create_default_context(cafile=str(certificate))
     poster = replace(HERE, trust=trust, resolve=lambda *_: ["127.0.0.1"])
 
@@ -380,7 +380,7 @@ def test_tls(secure: Receiver, certificate: Path) -> None:
 
 @pytest.mark.parametrize("host", ["hook.example", "other.example"])
 def test_tls_that_is_not_trusted(secure: Receiver, certificate: Path, host: str) -> None:
-    """Who has no certificate of the system's authorities, or another's, gets nothing."""
+    """A receiver whose certificate is untrusted or of another host gets no request."""
     trusted = ssl.create_default_context(cafile=str(certificate))
     poster = replace(HERE, resolve=lambda *_: ["127.0.0.1"])
     if host == "other.example":
@@ -391,8 +391,8 @@ def test_tls_that_is_not_trusted(secure: Receiver, certificate: Path, host: str)
     assert secure.received == []
 
 
-def test_who_speaks_no_tls() -> None:
-    """A receiver that says nothing, or something else, when TLS begins, gets nothing in the time there is."""
+def test_receivers_without_tls() -> None:
+    """A receiver that does not answer the TLS handshake properly fails within the time limit."""
     with Receiver([raw(b"nonsense")]) as receiver, pytest.raises(NotPosted, match=r"TLS failed|too long"):
         replace(HERE, within=0.3).post(receiver.url.replace("http:", "https:"), {}, b"")
 
@@ -401,7 +401,7 @@ def test_who_speaks_no_tls() -> None:
 
 
 def test_the_specifications_example() -> None:
-    """The signature of the example in the specification's reference implementations is theirs."""
+    """The signature of the specification's example equals that of its reference implementations."""
     key = base64.b64decode("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
     at = datetime.fromtimestamp(1614265330, UTC)
 
@@ -413,7 +413,7 @@ def test_the_specifications_example() -> None:
 
 
 def test_several_secrets() -> None:
-    """A receiver with either secret can verify a message, and with another one cannot, nor a changed message."""
+    """Either of two secrets verifies a message; another secret, or an altered message, does not."""
     keys = [bytes([number]) * 32 for number in range(3)]
     headers = signed(keys[:2], "m", START, "₽".encode())
 
@@ -427,7 +427,7 @@ def test_several_secrets() -> None:
 
 @dataclass
 class Installation:
-    """Webhooks, their deliveries, and a queue, on tables in memory and with a clock that is set by hand."""
+    """Webhooks, their deliveries and a queue, on tables in memory and with a clock set by hand."""
 
     anywhere: bool = True
     now: datetime = START
@@ -459,7 +459,7 @@ class Installation:
         self.queue.append((self.now + timedelta(seconds=delay), body))
 
     def order(self, *statuses: str) -> None:
-        """Let the order have come so far, and say so."""
+        """Store the order with these statuses and announce the latest."""
         history = [{"status": one, "at": to_text(self.now)} for one in statuses]
         order = {
             "id": 7,
@@ -483,7 +483,7 @@ class Installation:
         return self.deliverer.parked(PARTNER, webhook.id, 100)
 
     def run(self, until: timedelta = timedelta(days=2)) -> None:
-        """Let time pass, and handle each message when it arrives."""
+        """Let time pass and handle each message when it is due."""
         end = self.now + until
         while self.queue and min(self.queue)[0] <= end:
             arrives, body = min(self.queue)
@@ -499,7 +499,7 @@ def installation() -> Installation:
 
 
 def test_registering(installation: Installation) -> None:
-    """A webhook is kept under its partner; its secret is shown once and is sealed in the table."""
+    """A webhook is stored under its partner; its secret is returned once and stored encrypted."""
     webhook, secret = installation.webhooks.register(PARTNER, "http://localhost:1/?token=hush", [NEW])
 
     assert installation.webhooks.all(PARTNER) == [webhook]
@@ -514,8 +514,8 @@ def test_registering(installation: Installation) -> None:
     assert repr(webhook.secrets[0]) == "SealedSecret(until=None)"
 
 
-def test_what_cannot_be_registered() -> None:
-    """An address that nothing may be sent to and a type that there is not are refused together, unrepeated."""
+def test_invalid_registrations() -> None:
+    """A bad URL and an unknown type are refused together, and the error does not repeat the URL."""
     webhooks = Installation(anywhere=False).webhooks
     with pytest.raises(Invalid) as refusal:
         webhooks.register(PARTNER, "https://user:hush@example.com", ["ordering.nothing"])
@@ -527,8 +527,8 @@ def test_what_cannot_be_registered() -> None:
         webhooks.change(PARTNER, webhook.id, url="http://example.com")
 
 
-def test_as_many_as_can_be(installation: Installation) -> None:
-    """A partner can have ten webhooks, and another one when one is removed."""
+def test_at_most_ten_webhooks(installation: Installation) -> None:
+    """A partner can have at most ten webhooks; removing one makes room for another."""
     made = [installation.webhooks.register(PARTNER, URL)[0] for _ in range(WEBHOOKS_AT_MOST)]
     with pytest.raises(TooMany):
         installation.webhooks.register(PARTNER, URL)
@@ -541,8 +541,8 @@ def test_as_many_as_can_be(installation: Installation) -> None:
         installation.webhooks.get(PARTNER, made[0].id)
 
 
-def test_the_last_one_twice(installation: Installation) -> None:
-    """Of two that register the last webhook at the same moment one is refused, and the count stays right."""
+def test_the_tenth_registered_twice_at_once(installation: Installation) -> None:
+    """Of two concurrent registrations of the tenth webhook one is refused."""
     webhooks = installation.webhooks
     for _ in range(WEBHOOKS_AT_MOST - 1):
         webhooks.register(PARTNER, URL)
@@ -554,7 +554,7 @@ def test_the_last_one_twice(installation: Installation) -> None:
 
 
 def test_removed_twice(installation: Installation) -> None:
-    """Of two that remove a webhook at the same moment, or one whose answer got lost, it is counted once."""
+    """A webhook that is removed by two concurrent calls is counted once, and so is one whose answer is lost."""
     webhooks = installation.webhooks
     made = [webhooks.register(PARTNER, URL)[0] for _ in range(WEBHOOKS_AT_MOST)]
     installation.faulty.meet("TransactWriteItems", interrupted(lambda: webhooks.remove(PARTNER, made[0].id)))
@@ -570,7 +570,7 @@ def test_removed_twice(installation: Installation) -> None:
 
 @pytest.mark.parametrize("text", ["0123456789abcdef", "f" * 16])
 def test_ids(installation: Installation, text: str) -> None:
-    """An id has 16 hexadecimal digits in lower case, as those that are given."""
+    """An id is 16 lower-case hexadecimal digits, and so are the ids of registered webhooks."""
     webhook, _ = installation.webhooks.register(PARTNER, URL)
 
     assert is_webhook_id(text)
@@ -579,7 +579,7 @@ def test_ids(installation: Installation, text: str) -> None:
 
 
 def test_changing(installation: Installation) -> None:
-    """Address and types can be changed, each for itself."""
+    """The URL and the types can be changed independently."""
     webhook, _ = installation.webhooks.register(PARTNER, URL, [NEW])
     installation.webhooks.change(PARTNER, webhook.id, url=f"{URL}/2")
     installation.webhooks.change(PARTNER, webhook.id, types=[])
@@ -590,7 +590,7 @@ def test_changing(installation: Installation) -> None:
 
 
 def test_replacing_a_secret(installation: Installation) -> None:
-    """For a day after it was replaced a secret still signs beside the new one; older ones do not."""
+    """A replaced secret still signs, beside the new one, for a day; older secrets do not."""
     webhooks = installation.webhooks
     webhook, first = webhooks.register(PARTNER, URL)
     _, second = webhooks.replace_secret(PARTNER, webhook.id)
@@ -607,7 +607,7 @@ def test_replacing_a_secret(installation: Installation) -> None:
 
 
 def test_changes_at_once(installation: Installation) -> None:
-    """Of two changes at the same moment one is refused; one whose answer got lost is none."""
+    """Of two concurrent changes one raises ChangedMeanwhile; a change whose answer is lost succeeds."""
     webhooks = installation.webhooks
     webhook, _ = webhooks.register(PARTNER, URL)
     installation.faulty.meet("PutItem", answer_lost)
@@ -633,7 +633,7 @@ FIRST, SECOND = event_id(ORDER, 0), event_id(ORDER, 1)
 
 
 def test_delivering(installation: Installation) -> None:
-    """Each event comes once, in order, signed with the webhook's secret, as JSON."""
+    """Each event is delivered once, in order, as JSON signed with the webhook's secret."""
     with Receiver() as receiver:
         _, secret = registered(installation, receiver)
         installation.order("New")
@@ -648,8 +648,8 @@ def test_delivering(installation: Installation) -> None:
     assert int(receiver.received[0].headers["webhook-timestamp"]) == START.timestamp()
 
 
-def test_types_that_are_wanted(installation: Installation) -> None:
-    """Only the types that are wanted come, and only what happened since the webhook was registered."""
+def test_only_new_events_of_the_chosen_types(installation: Installation) -> None:
+    """A webhook gets only events of its types that happened after its registration."""
     with Receiver() as receiver:
         installation.order("New")
         installation.now += timedelta(seconds=1)
@@ -666,7 +666,7 @@ def test_types_that_are_wanted(installation: Installation) -> None:
 
 
 def test_another_partners_webhooks(installation: Installation) -> None:
-    """What happens to one partner's orders is not sent to another partner."""
+    """Events of one partner's orders are not sent to another partner."""
     with Receiver() as receiver:
         installation.webhooks.register("tailspin", receiver.url)
         installation.order("New")
@@ -676,7 +676,7 @@ def test_another_partners_webhooks(installation: Installation) -> None:
 
 
 def test_an_outage(installation: Installation) -> None:
-    """While a receiver fails, what comes later waits, and comes in order when the receiver is back."""
+    """Later events wait while a receiver fails, and arrive in order once it is back."""
     with Receiver([status(500), status(302), silence, raw(b"nonsense"), status(200)]) as receiver:
         registered(installation, receiver)
         installation.order("New")
@@ -689,7 +689,7 @@ def test_an_outage(installation: Installation) -> None:
 
 @pytest.mark.parametrize("spread", [0.0, 0.5, 1.0])
 def test_the_schedule(installation: Installation, spread: float) -> None:
-    """Tries go on for a day at the most, at ever longer pauses; then the event is parked."""
+    """Ten tries are made over about a day, with growing pauses; then the event is parked."""
     installation.spread = spread
     tries: list[datetime] = []
 
@@ -715,7 +715,7 @@ def test_the_schedule(installation: Installation, spread: float) -> None:
 
 
 def test_parked_and_replayed(installation: Installation) -> None:
-    """What was given up holds up nothing, and can be sent again until it is taken."""
+    """A parked event does not hold up later ones, and a replay delivers it."""
     with Receiver([status(500)] * (TRIES + 1) + [status(200)]) as receiver:
         webhook, _ = registered(installation, receiver)
         installation.order("New")
@@ -732,7 +732,7 @@ def test_parked_and_replayed(installation: Installation) -> None:
 
 
 def test_replayed_in_vain(installation: Installation) -> None:
-    """What is not taken when it is sent again stays parked."""
+    """A replayed event that fails again stays parked."""
     with Receiver([status(500)]) as receiver:
         webhook, _ = registered(installation, receiver)
         installation.order("New")
@@ -745,7 +745,7 @@ def test_replayed_in_vain(installation: Installation) -> None:
 
 
 def test_gone(installation: Installation) -> None:
-    """A receiver that says 410 gets nothing more until it is enabled; then all that it missed comes, in order."""
+    """A receiver that answers 410 gets nothing until its webhook is enabled; then it gets all it missed, in order."""
     with Receiver([status(410), status(200)]) as receiver:
         webhook, _ = registered(installation, receiver)
         installation.order("New")
@@ -761,7 +761,7 @@ def test_gone(installation: Installation) -> None:
 
 
 def test_missed(installation: Installation) -> None:
-    """What happens to orders while a webhook is disabled comes once it is enabled, although nothing more happens."""
+    """Enabling a webhook delivers, once, the events that happened while it was disabled."""
     with Receiver() as receiver:
         webhook, _ = registered(installation, receiver)
         installation.webhooks.disable(webhook, "by hand")
@@ -777,8 +777,8 @@ def test_missed(installation: Installation) -> None:
     assert ids(receiver) == [FIRST, SECOND]
 
 
-def test_enabled_while_something_is_missed(installation: Installation) -> None:
-    """Whoever enables a webhook between the moment it is seen as disabled and the order's being kept loses nothing."""
+def test_enabled_while_a_missed_order_is_stored(installation: Installation) -> None:
+    """No event is lost if a webhook is enabled just before an order that it missed is stored."""
     with Receiver() as receiver:
         webhook, _ = registered(installation, receiver)
         installation.webhooks.disable(webhook, "by hand")
@@ -798,8 +798,8 @@ def test_enabled_while_something_is_missed(installation: Installation) -> None:
 
 
 @pytest.mark.parametrize(("operation", "after"), [("PutItem", 0), ("PutItem", 1), ("GetItem", 0), ("GetItem", 2)])
-def test_deaths_while_something_is_missed(installation: Installation, operation: str, after: int) -> None:
-    """Wherever a deliverer dies that was told 410, the message that comes again, and enabling, lose nothing."""
+def test_crashes_after_410(installation: Installation, operation: str, after: int) -> None:
+    """After a crash during the handling of a 410, the retried message and enabling the webhook lose no event."""
     with Receiver([status(410), status(200)]) as receiver:
         webhook, _ = registered(installation, receiver)
         installation.order("New")
@@ -817,8 +817,8 @@ def test_deaths_while_something_is_missed(installation: Installation, operation:
     assert installation.webhooks.get(PARTNER, webhook.id).disabled is None
 
 
-def test_enabled_by_halves(installation: Installation) -> None:
-    """Who enabled a webhook and died before the message was sent enables it again, and what was missed comes."""
+def test_enabled_again_after_a_crash(installation: Installation) -> None:
+    """If enabling crashed before its message was sent, enabling again delivers what was missed."""
     with Receiver() as receiver:
         webhook, _ = registered(installation, receiver)
         installation.webhooks.disable(webhook, "by hand")
@@ -834,7 +834,7 @@ def test_enabled_by_halves(installation: Installation) -> None:
 
 
 def test_many_orders_missed(installation: Installation) -> None:
-    """When there is no more time, what was missed goes on behind the last order that was looked at."""
+    """When time runs out, delivery of missed orders continues after the last order handled."""
     webhook, _ = installation.webhooks.register(PARTNER, URL)
     installation.webhooks.disable(webhook, "by hand")
     orders = [f"training#{number}" for number in (1, 10, 100, 11, 2)]
@@ -846,7 +846,7 @@ def test_many_orders_missed(installation: Installation) -> None:
         (_, body), *_ = installation.queue
         installation.queue.clear()
         # Time for two looks at the clock that find enough, and none for a third.
-        replace(installation.deliverer, deadline=Looks(2)).handle(body)
+        replace(installation.deliverer, deadline=DeadlineOfChecks(2)).handle(body)
         messages = [Message.from_text(one) for _, one in installation.queue]
         signalled += [one.order for one in messages if not one.missed]
         installation.queue = [(at, one) for at, one in installation.queue if Message.from_text(one).missed]
@@ -856,14 +856,14 @@ def test_many_orders_missed(installation: Installation) -> None:
     assert signalled == orders
 
 
-class Looks(Deadline):
-    """A deadline that leaves time for so many looks at it."""
+class DeadlineOfChecks(Deadline):
+    """A deadline that has time left for so many calls of `remaining`, and none afterwards."""
 
     __slots__ = ("left",)
 
-    def __init__(self, looks: int) -> None:
+    def __init__(self, checks: int) -> None:
         super().__init__(0.0)
-        object.__setattr__(self, "left", looks)
+        object.__setattr__(self, "left", checks)
 
     def remaining(self) -> float:
         left: int = object.__getattribute__(self, "left")
@@ -871,8 +871,8 @@ class Looks(Deadline):
         return 60.0 if left > 0 else 0.0
 
 
-def test_what_was_missed_is_kept_for_a_while(installation: Installation) -> None:
-    """An order of which something was missed is kept for 30 days from then."""
+def test_missed_orders_expire(installation: Installation) -> None:
+    """A missed order is stored for 30 days."""
     webhook, _ = installation.webhooks.register(PARTNER, URL)
     installation.webhooks.disable(webhook, "by hand")
     installation.deliverer.handle(Message(PARTNER, webhook.id, ORDER).to_text())
@@ -883,7 +883,7 @@ def test_what_was_missed_is_kept_for_a_while(installation: Installation) -> None
 
 
 def test_disabled_again(installation: Installation) -> None:
-    """What was to be replayed or looked at when a webhook was disabled again stays, and comes once it is enabled."""
+    """Disabling a webhook cancels a pending replay but keeps its event parked, for a replay after enabling."""
     with Receiver([status(500)] * TRIES + [status(200)]) as receiver:
         webhook, _ = registered(installation, receiver)
         installation.order("New")
@@ -906,7 +906,7 @@ def test_disabled_again(installation: Installation) -> None:
 
 
 def test_parked_too_long_ago(installation: Installation) -> None:
-    """What was parked 30 days ago is not there any more, whether the table still has it or not."""
+    """A parked event is gone after 30 days, even if the table has not deleted it yet."""
     with Receiver([status(500)]) as receiver:
         webhook, _ = registered(installation, receiver)
         installation.order("New")
@@ -922,7 +922,7 @@ def test_parked_too_long_ago(installation: Installation) -> None:
 
 
 def test_gone_while_it_is_changed(installation: Installation) -> None:
-    """A webhook that is changed in the moment in which it would be disabled is tried once more."""
+    """If a webhook is changed while a 410 would disable it, it stays enabled and is tried once more."""
     with Receiver([status(410), status(200)]) as receiver:
         webhook, _ = registered(installation, receiver)
         installation.order("New")
@@ -938,7 +938,7 @@ def test_gone_while_it_is_changed(installation: Installation) -> None:
 
 
 def test_enabled_in_the_middle(installation: Installation) -> None:
-    """What was being tried again when a webhook was disabled is not forgotten once it is enabled."""
+    """An event whose retry was pending when its webhook was disabled is delivered after enabling."""
     with Receiver([status(500), status(200)]) as receiver:
         webhook, _ = registered(installation, receiver)
         installation.order("New")
@@ -953,7 +953,7 @@ def test_enabled_in_the_middle(installation: Installation) -> None:
 
 
 def test_removed(installation: Installation) -> None:
-    """A webhook that is not there any more, and an order that is not, have nothing sent."""
+    """Nothing is sent for a removed webhook or for an order that does not exist."""
     with Receiver() as receiver:
         webhook, _ = registered(installation, receiver)
         installation.order("New")
@@ -967,7 +967,7 @@ def test_removed(installation: Installation) -> None:
 
 
 def test_too_little_time(installation: Installation) -> None:
-    """What cannot be sent in the time that is left comes again."""
+    """A message for which too little time is left is queued again."""
     with Receiver() as receiver:
         registered(installation, receiver)
         installation.order("New")
@@ -983,7 +983,7 @@ def test_too_little_time(installation: Installation) -> None:
 
 
 def test_messages(installation: Installation) -> None:
-    """A message is read back as it was written; what is none is told, and ends with the dead letters."""
+    """A message is read back as it was written; malformed text raises, so that it ends in the dead-letter queue."""
     message = Message("p", "w", "o", 1, 2, 3.5)
 
     assert Message.from_text(message.to_text()) == message
@@ -992,13 +992,13 @@ def test_messages(installation: Installation) -> None:
 
 
 def test_no_secrets_in_logs(installation: Installation, caplog: pytest.LogCaptureFixture) -> None:
-    """Neither secrets nor addresses nor what receivers answer, nor who ordered, are logged or put onto the queue."""
+    """No secret, URL, answer or personal data is logged or queued."""
     with caplog.at_level(logging.DEBUG), Receiver([status(500, b"an-answer"), status(410)]) as receiver:
         webhook, secret = installation.webhooks.register(PARTNER, f"{receiver.url}&token=hush")
         installation.order("New")
         (_, body), *_ = installation.queue
         installation.run()
-    told = "".join(str(vars(one)) for one in caplog.records) + caplog.text + body + repr(installation.deliverer)
+    logged = "".join(str(vars(one)) for one in caplog.records) + caplog.text + body + repr(installation.deliverer)
 
-    assert webhook.id in told
-    assert not any(word in told for word in ("hush", secret, secret[6:30], "an-answer", "j@example.com"))
+    assert webhook.id in logged
+    assert not any(word in logged for word in ("hush", secret, secret[6:30], "an-answer", "j@example.com"))

@@ -1,4 +1,4 @@
-"""Webhooks without a network: which of them are notified, and how often and when an event is tried again."""
+"""Webhooks without a network: which ones are notified of an event, and how often and when it is retried."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NEW, COMPLETED = "ordering.training_order.new", "ordering.training_order.complet
 
 @dataclass
 class Receiver:
-    """A webhook of a partner that has an order, and the queue of its messages, which are handled when they are due."""
+    """A webhook of a partner that has an order, and the queue of its messages."""
 
     status: int = 500
     spread: float = 0.5
@@ -54,7 +54,7 @@ class Receiver:
         return self.webhooks.register(PARTNER, "https://example.com/hook", types)[0]
 
     def run(self) -> None:
-        """Handle each message when it is due, up to a hundred."""
+        """Handle messages when they are due, at most a hundred."""
         for _ in range(100):
             if not self.queue:
                 return
@@ -64,7 +64,7 @@ class Receiver:
             self.deliverer.handle(message.to_text())
 
     def park(self, webhook: Webhook) -> str:
-        """Let the order's event be tried until it is parked; returns its id."""
+        """Fail the order's event until it is parked; returns its id."""
         self.deliverer.signal(PARTNER, webhook.id, self.order)
         self.run()
         self.posted.clear()
@@ -95,7 +95,7 @@ def test_not_notified_of_other_types(receiver: Receiver) -> None:
 
 
 def test_a_replay_is_tried_ten_times(receiver: Receiver) -> None:
-    """A replayed event that is never taken is tried ten times, then parked again with the time of the last try."""
+    """A replayed event that always fails is tried ten times, then parked again with the time of the last try."""
     webhook = receiver.register()
     event = receiver.park(webhook)
     receiver.deliverer.replay(PARTNER, webhook.id, event)
@@ -108,8 +108,8 @@ def test_a_replay_is_tried_ten_times(receiver: Receiver) -> None:
     ]
 
 
-def test_a_replay_that_is_gone_disables(receiver: Receiver) -> None:
-    """A webhook that answers 410 to a replayed event is disabled; the event is not tried again, and stays parked."""
+def test_a_replay_answered_410_disables(receiver: Receiver) -> None:
+    """A 410 to a replayed event disables the webhook; the event is not retried and stays parked."""
     webhook = receiver.register()
     event = receiver.park(webhook)
     receiver.status = 410
@@ -130,7 +130,7 @@ def test_a_replay_that_is_gone_disables(receiver: Receiver) -> None:
     ],
 )
 def test_pauses_are_shorter_or_longer(receiver: Receiver, spread: float, first: float, last: timedelta) -> None:
-    """Jitter makes a pause up to a tenth shorter or longer, so ten tries take 20 to 24 hours, about."""
+    """Jitter shortens or lengthens pauses by up to a tenth, so that ten tries take about 20 to 24 hours."""
     receiver.spread = spread
     webhook = receiver.register()
     receiver.deliverer.signal(PARTNER, webhook.id, receiver.order)

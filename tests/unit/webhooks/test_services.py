@@ -1,4 +1,4 @@
-"""The services of webhooks, with the settings that the functions have."""
+"""The webhook services, built from the settings that the functions have."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[3]
 
 @pytest.mark.parametrize("function", ["WebhooksFunction", "WebhookDeliveryFunction"])
 def test_declared_settings_are_enough(function: str) -> None:
-    """A function's own environment variables are all that enabling a webhook and reading parked events need."""
+    """The function's own environment variables suffice to enable a webhook and read parked events."""
     declared = Template.load(ROOT / "template.yaml").document["Resources"][function]["Properties"]["Environment"]
     settings = dict.fromkeys(declared["Variables"], "a-name")
     services = WebhookServices(Connections(settings, Memory(), open_queue=lambda _: no_queue))
