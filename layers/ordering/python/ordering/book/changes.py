@@ -1,7 +1,7 @@
-"""What the stream of the orders table brings: changes of items, the tasks that follow, and what carries the tasks out.
+"""Changes in the stream of the orders table, the tasks that follow them, and the handlers of the tasks.
 
-Each context says what follows a change of its own items, with a `Follower`. The stream's consumer collects the tasks of
-a batch, so that a task is carried out once however many changes ask for it.
+Each context has a `Follower` that derives tasks from changes of its own items. The stream's consumer collects the tasks
+of a batch, so that a task is carried out once however many changes require it.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ PUBLISH = "publish"
 _log = logging.getLogger("ordering")
 
 Subject = tuple[str, ...]
-"""What a task is about, by ids; the task's name defines which ones."""
+"""The ids of the item that a task is for; the task's name defines which ids these are."""
 
 Task = tuple[str, Subject]
 """A task's name and subject. Any process can carry it out at any time, any number of times."""
 
 Do = Callable[[Sequence[Subject]], Collection[Subject]]
-"""Carries out the tasks of one name and returns those that failed; if it raises, all of them did."""
+"""Carries out the tasks of one name and returns those that failed; if it raises, all of them failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,14 +45,14 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Follower:
-    """What follows the changes of one context's items, for one invocation."""
+    """Derives tasks from the changes of one context's items, and carries them out; for one invocation."""
 
     tasks_of: Callable[[Change], Iterable[Task]]
     """Returns the tasks that follow a change; none for an item of another context."""
     handlers: Mapping[str, Do]
-    """What carries out the context's own tasks, by name, in this order."""
+    """The handlers of the context's own tasks, by name, in the order in which they run."""
     slow_handlers: Mapping[str, Do] = field(default_factory=dict)
-    """Likewise, for tasks that use whatever time is left, so they come after all others."""
+    """Likewise, for tasks that use all the time that is left: they run after all other handlers."""
 
 
 def rose(change: Change, amount: Callable[[Item | None], int]) -> bool:
@@ -61,12 +61,12 @@ def rose(change: Change, amount: Callable[[Item | None], int]) -> bool:
 
 
 def reached(change: Change, status: StrEnum, status_of: Callable[[Item], str]) -> bool:
-    """Return whether an order has come to a status by a change."""
+    """Return whether an order reached a status by a change."""
     return status_of(change.after) == status and not (change.before and status_of(change.before) == status)
 
 
 def each(do: Callable[..., object]) -> Do:
-    """Return what carries out tasks one by one, by calling `do` with each subject's parts."""
+    """Return a handler that carries out tasks one by one, by calling `do` with each subject's parts."""
 
     def all_of(subjects: Sequence[Subject]) -> list[Subject]:
         failed = []

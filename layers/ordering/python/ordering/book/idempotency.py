@@ -1,4 +1,4 @@
-"""Idempotency keys: the response to a create, stored by the create's own transaction and given to its repetitions.
+"""Idempotency keys: a create's own transaction stores its response, and retries with the same key get it again.
 
 Key of the table: `ONCE#<partner>#<hash of the key>`.
 """
@@ -43,8 +43,8 @@ class IdempotencyRecords:
         self._now = now
 
     def key(self, once: IdempotencyKey) -> Key:
-        """Return the key of a record; a create that is refused by it met a repetition."""
-        # Hashed because the key is the caller's own text, and for a known length.
+        """Return the key of a record. A create whose record exists already is a retry, or reuses the key."""
+        # Hashed, since the caller chose the text, and so that its length is known.
         return f"ONCE#{self._partner}#{hashlib.sha256(once.key.encode()).hexdigest()}", "-"
 
     def put(self, once: IdempotencyKey, order_id: int, answer: bytes) -> Put:
@@ -63,10 +63,10 @@ class IdempotencyRecords:
         return Put(record, f"{ABSENT} OR expires < :now", values={":now": int(now.timestamp())})
 
     def find(self, once: IdempotencyKey) -> CreateResult | None:
-        """Return the result that a key stands for; None if it is new or has expired.
+        """Return the result of the create that used a key; None if the key is new or has expired.
 
         Raises:
-            KeyReused: The key stands for another request.
+            KeyReused: The key was used for another request.
             Unavailable: The deadline passed.
         """
         record = self._table.get(self.key(once))
@@ -77,10 +77,10 @@ def replay(record: Item, once: IdempotencyKey) -> CreateResult:
     """Return the result in a record.
 
     Raises:
-        KeyReused: The key stands for another request.
+        KeyReused: The key was used for another request.
     """
     if record["fingerprint"] != once.fingerprint:
-        raise KeyReused("The idempotency key stands for another request.")
+        raise KeyReused("The idempotency key was used for another request.")
     return CreateResult(record["orderId"], record["answer"], replayed=True)
 
 

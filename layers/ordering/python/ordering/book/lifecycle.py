@@ -1,8 +1,8 @@
-"""The machine behind every order's status: which moves there are, who makes them, and the history that they leave.
+"""The state machine of orders: the moves between statuses, the actors who may make them, and the resulting history.
 
-Each context has a `Lifecycle`, a table of moves that reads like its contract's. An order carries a `State`: its status,
-a version that rises with every change, and its history. Only a `Lifecycle` makes a state with another status, so
-nothing else can write one. A write is conditional on the version that was read.
+Each context has a `Lifecycle`: a table of moves, in the words of its contract. An order carries a `State`: its status,
+a version that rises with every change, and its history. Only a `Lifecycle` makes a state with another status, so that
+every move is one of the table. A write is conditional on the version that was read.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ S = TypeVar("S", bound=StrEnum)
 
 @dataclass(frozen=True, slots=True)
 class Move(Generic[S]):
-    """A way from one status to another; from None for an order that is being created."""
+    """An allowed change from one status to another; `source` is None for an order that is being created."""
 
     source: S | None
     target: S
@@ -41,7 +41,7 @@ class Move(Generic[S]):
 
 @dataclass(frozen=True, slots=True)
 class StatusChange(Generic[S]):
-    """When an order came to a status."""
+    """A status that an order reached, and the time."""
 
     status: S
     at: datetime
@@ -49,18 +49,18 @@ class StatusChange(Generic[S]):
 
 @dataclass(frozen=True, slots=True)
 class State(Generic[S]):
-    """How far an order has come. Its history has a moment for each status that it came to, oldest first."""
+    """The state of an order. The history has an entry for each status that the order reached, oldest first."""
 
     status: S
     version: int
     history: tuple[StatusChange[S], ...]
 
     def touched(self) -> State[S]:
-        """Return the state of the same order after a change that is no move."""
+        """Return the order's state after a change that leaves its status as it is."""
         return replace(self, version=self.version + 1)
 
     def to_item(self) -> dict[str, Any]:
-        """Write it as it is stored."""
+        """Convert the state to its stored form."""
         history = [{"status": str(moment.status), "at": clock.to_text(moment.at)} for moment in self.history]
         return {"status": str(self.status), "version": self.version, "history": history}
 
@@ -73,7 +73,7 @@ class Lifecycle(Generic[S]):
         self.moves = tuple(moves)
 
     def targets(self, source: S) -> tuple[S, ...]:
-        """Return what an order can still become, in the table's order; nothing if its status is final."""
+        """Return the statuses that an order can go to from `source`, in the table's order; none if it is final."""
         return tuple(dict.fromkeys(move.target for move in self.moves if move.source == source))
 
     def sources(self, target: S) -> frozenset[S]:
@@ -81,24 +81,24 @@ class Lifecycle(Generic[S]):
         return frozenset(move.source for move in self.moves if move.target == target and move.source is not None)
 
     def allows(self, source: S | None, target: S, by: Actor) -> bool:
-        """Say whether somebody may take an order from one status to another."""
+        """Return whether an actor may move an order from one status to another."""
         return any((move.source, move.target, move.by) == (source, target, by) for move in self.moves)
 
     def begin(self, order: str, target: S, by: Actor, at: datetime) -> State[S]:
         """Return the state of an order that is being created.
 
         Raises:
-            Conflict: No order begins like that.
+            Conflict: The actor may not create an order with this status.
         """
         if not self.allows(None, target, by):
             raise Conflict(f"Order {order} is new: {by} cannot make it {target}.")
         return State(target, 1, (StatusChange(target, at),))
 
     def move(self, order: str, state: State[S], target: S, by: Actor, at: datetime) -> State[S]:
-        """Return an order's state after a move; one that stays in its status adds nothing to the history.
+        """Return an order's state after a move; a move to the same status adds nothing to the history.
 
         Raises:
-            Conflict: The move is not in the table, or is somebody else's to make.
+            Conflict: The move is not in the table, or another actor's to make.
         """
         if not self.allows(state.status, target, by):
             raise Conflict(f"Order {order} is {state.status}: {by} cannot make it {target}; {self._ways(state.status)}")
@@ -106,7 +106,7 @@ class Lifecycle(Generic[S]):
         return State(target, state.version + 1, state.history + moments)
 
     def read(self, item: dict[str, Any]) -> State[S]:
-        """Read back what `State.to_item` wrote."""
+        """Convert back from `State.to_item`."""
         history = (StatusChange(self._statuses(one["status"]), clock.from_text(one["at"])) for one in item["history"])
         return State(self._statuses(item["status"]), item["version"], tuple(history))
 
@@ -122,5 +122,5 @@ class Lifecycle(Generic[S]):
 
 
 def moves(*rows: tuple[S | None, S, Actor, str]) -> list[Move[S]]:
-    """Write a table of moves: source, target, actor, and when."""
+    """Return a table of moves. Each row is source, target, actor, and when the move takes place."""
     return [Move(*row) for row in rows]

@@ -1,11 +1,12 @@
 """Lists of a book in any order, by pages.
 
-The book's own order, oldest first, costs the same for every page. Newest first does too; its first page remembers where
-the book ended, so that what is placed meanwhile does not push the further pages along. In any other order the first
-page reads the whole book, sorts it, and remembers the sequence for a minute; further pages read the part that they
-show. A reader that goes on in time misses nothing and sees nothing twice: what is added meanwhile is not shown, what is
-removed is left out. A further page that nothing is remembered for is sorted anew. (By id, either way, what is removed
-moves up what is behind it, as in any list by page numbers.)
+Oldest first, the book's own order, costs the same for every page. So does newest first: its first page remembers where
+the book ended, so that orders placed later do not shift the further pages. In any other order the first page reads the
+whole book, sorts it, and remembers the sequence for a minute; a further page reads only the part that it shows.
+
+A reader that requests each page within that minute misses nothing and sees nothing twice: items added after the first
+page are not shown, removed items are left out. A later request finds no sequence, and sorts the book again. (Sorted by
+id in either direction, a removed item moves the items behind it up, as in any list by page numbers.)
 
 Keys of the table: `SORTED#<book>#<hash of reader and order>` the sequence, in parts of 1,000 positions.
 """
@@ -70,10 +71,10 @@ class SortedList(Generic[T]):
     """A book as one reader sees it.
 
     Args:
-        read: Makes what is listed of an entry.
-        fields: How to compare what is listed, by the names of its fields; ids rise with the positions.
-        reader: Whose further pages go on with the sequence of the first.
-        position: Tells an id's position in the book, 0 if it has none; ids are positions unless it says otherwise.
+        read: Converts an entry to an item of the list.
+        fields: The values by which items are sorted, by the names of their fields; ids ascend with the positions.
+        reader: The user whose later pages continue the sort order of the first page.
+        position: Returns an id's position in the book, 0 if it has none. By default an id is the position.
     """
 
     table: Table
@@ -132,7 +133,7 @@ class SortedList(Generic[T]):
     def _sort(self, items: list[T], order: Sequence[SortKey]) -> list[T]:
         for by in reversed(order):
             value = self.fields[by.field]
-            # Sorting is stable, so the field before decides and this one breaks its ties.
+            # Sorting is stable: where a more significant field is equal, this field's order remains.
             items.sort(key=lambda item, value=value: _comparable(value(item)), reverse=by.descending)  # type: ignore[misc] # a default binds early
         return items
 
@@ -155,14 +156,14 @@ class _Recalled:
 
 @dataclass(frozen=True, slots=True)
 class _Memory:
-    """One remembered sequence. Its parts carry a name, so that parts of two sequences are never mixed."""
+    """One remembered sequence. All its parts carry its name, so that parts of two sequences are never mixed."""
 
     table: Table
     partition: str
     now: Clock
 
     def keep(self, positions: Sequence[int]) -> None:
-        """Store a sequence in place of the one before, unless its first page is its only one."""
+        """Store a sequence in place of the previous one; without positions, only delete that one."""
         if not positions:
             self.table.delete_all([self._key(0)])
             return
@@ -181,7 +182,7 @@ class _Memory:
         )
 
     def recall(self, first: int, count: int) -> _Recalled | None:
-        """Return the positions of some ranks; None unless all of them are stored and of one sequence."""
+        """Return the positions of some ranks; None unless all of them are stored and belong to one sequence."""
         parts = {0, *range(first // _PART, (first + count - 1) // _PART + 1)}
         found = self.table.batch_get([self._key(part) for part in sorted(parts)])
         head = found.get(self._key(0))

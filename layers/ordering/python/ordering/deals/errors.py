@@ -43,7 +43,7 @@ class OneError(TypedDict):
 
 
 class ErrorsMeta(TypedDict):
-    """The answer's status, and the id of the request to tell support."""
+    """The response's status, and the id of the request, to give to support."""
 
     type: Literal["errors"]
     http_status: str

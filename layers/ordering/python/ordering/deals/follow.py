@@ -1,4 +1,4 @@
-"""What follows a change of a deal order: the line items of a removed one are deleted, because nothing leads to them."""
+"""The task that follows the removal of a deal order: to delete its line items."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SWEEP = "sweep"
 
 
 def follower(connections: Connections, deadline: Deadline) -> Follower:
-    """Return what follows the changes of deal orders, for one invocation."""
+    """Return the follower of deal orders, for one invocation."""
     services = DealServices(connections)
     sweep = each(lambda account, order: services.orders(account, deadline).lines(int(order)).sweep())
     return Follower(tasks_of, {SWEEP: sweep})

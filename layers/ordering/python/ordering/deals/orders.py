@@ -1,15 +1,15 @@
 """Deal orders of a CRM account, and their line items.
 
-An order is the entry in its account's book, and its id is the position there. So are line items, in a book of their
-order's own: `deal-lines#<account>#<order>`; a line item's id is unique within the account because it is made of the
-order's id and the position.
+An order is an entry in its account's book, and its id is its position there. A line item is an entry in a book of its
+order, `deal-lines#<account>#<order>`. Its id combines the order's id and its position, so it is unique within the
+account.
 
-Removing an order is one transaction, after which nothing leads to its line items any more: whatever reads or adds one
-looks at the order first, and an item is only added in a transaction that checks that the order is there. What is left
-of them is deleted behind it, by `sweep`, which any number of tries may have to finish.
+An order is removed in one transaction. From then on its line items cannot be reached: every call on a line item reads
+the order first, and a line item is added in a transaction that checks that the order exists. `sweep` deletes the line
+items afterwards.
 
-Keys of the table, beside those of the books `deals#<account>` and `deal-lines#…`: `DEAL#<account>#<deal>` which order a
-deal has.
+Keys of the table, beside those of the books `deals#<account>` and `deal-lines#…`: `DEAL#<account>#<deal>` the id of a
+deal's order.
 """
 
 from __future__ import annotations
@@ -31,25 +31,29 @@ from ordering.errors import NotFound, OrderingError
 _ORDER = "order"
 _LINE = "line"
 _BOOK = "deals#"
-_THERE = "attribute_exists(#order)"
+_EXISTS = "attribute_exists(#order)"
+"""Holds while an order exists: the entry of a removed order has no such attribute."""
 _NAMES = {"#order": _ORDER}
-"""`order` is a reserved word. A void entry has none, so that its presence says that the order is there."""
+"""`order` is a reserved word of DynamoDB."""
 
 LINES = 1_000_000
-"""Line items that an order can ever have had. Stored format: a line item's id is made of it and of the order's id."""
+"""An order has fewer line items than this, removed ones included.
+
+Stored format: a line item's id is its order's id times this, plus its position.
+"""
 
 
 class DealTaken(OrderingError):
-    """The deal has an order already."""
+    """The deal already has an order."""
 
 
 class OrderFull(OrderingError):
-    """The order has had as many line items as an order can have."""
+    """The order has reached its limit of line items; see `LINES`."""
 
 
 @dataclass(frozen=True, slots=True)
 class DealOrder:
-    """An order; `discount` is a percentage of the whole order, the times are whole seconds, as they are shown."""
+    """An order. `discount` is a percentage of the whole order; times are whole seconds, as the API shows them."""
 
     id: int
     deal_id: int
@@ -60,7 +64,7 @@ class DealOrder:
 
 @dataclass(frozen=True, slots=True)
 class NewLine:
-    """A line item as it was asked for: so many of a product, at its price in a currency, varied by some percent."""
+    """A line item to be added. `price` is the product's price in `currency`; `variation` is a percentage of it."""
 
     product: DealProduct
     price: Decimal
@@ -71,7 +75,7 @@ class NewLine:
 
 @dataclass(frozen=True, slots=True)
 class LineItem:
-    """A line item, with what its product was when it was added."""
+    """A line item, with a copy of its product's data from when it was added."""
 
     id: int
     name: str
@@ -86,7 +90,7 @@ class LineItem:
 
     @property
     def value(self) -> Decimal:
-        """What one costs after the variation, to 2 places."""
+        """The price of one after the variation, rounded to 2 decimals."""
         return money.varied(self.price, self.variation)
 
 
@@ -97,7 +101,7 @@ SORTABLE: dict[str, Callable[[DealOrder], Any]] = {
     "created_at": lambda one: one.created,
     "updated_at": lambda one: one.updated,
 }
-"""How orders compare, by the contract's names of their fields."""
+"""The values by which orders are sorted, by the contract's names of the fields."""
 
 SORTABLE_LINES: dict[str, Callable[[LineItem], Any]] = {
     "id": lambda one: one.id,
@@ -112,7 +116,7 @@ SORTABLE_LINES: dict[str, Callable[[LineItem], Any]] = {
     "created_at": lambda one: one.created,
     "updated_at": lambda one: one.updated,
 }
-"""How line items compare, likewise."""
+"""The values by which line items are sorted, by the contract's names of the fields."""
 
 
 class DealOrders:
@@ -129,7 +133,7 @@ class DealOrders:
         """Place an order for a deal.
 
         Raises:
-            DealTaken: The deal has one.
+            DealTaken: The deal already has an order.
             Unavailable: The deadline passed. The order may still have been placed.
         """
 
@@ -144,7 +148,11 @@ class DealOrders:
             raise DealTaken(f"Deal {deal_id} has an order.") from collision
 
     def part(self, wanted: ListRequest, reader: str, deal_id: int | None = None) -> ListPart[DealOrder]:
-        """Read a part of the list, or of the list of the one order that a deal has."""
+        """Read a part of the list; with `deal_id`, only the order of that deal is in the list.
+
+        Args:
+            reader: The user whose later pages continue the sort order of the first page.
+        """
         if deal_id is not None:
             claim = self.table.get(self._deal_key(deal_id))
             has = frozenset([claim[_ORDER]] if claim else [])
@@ -153,10 +161,10 @@ class DealOrders:
         return SortedList(self.table, self.book, name, _read, SORTABLE, reader, self.now).part(wanted)
 
     def order(self, order_id: int) -> DealOrder:
-        """Return one order.
+        """Read one order.
 
         Raises:
-            NotFound: The account has none of that id.
+            NotFound: The account has no order with this id.
         """
         entry = self.book.find([order_id]).get(order_id)
         if entry is None:
@@ -164,10 +172,10 @@ class DealOrders:
         return _read(entry)
 
     def change(self, order_id: int, discount: Decimal | None) -> DealOrder:
-        """Change an order's discount, unless it is None, and return the order as it then is.
+        """Set an order's discount, unless it is None, and the time of its last change; returns the changed order.
 
         Raises:
-            NotFound: The account has no such order.
+            NotFound: The account has no order with this id.
         """
         changes = {"updated": clock.to_text(clock.whole_second(self.now()))}
         if discount is not None:
@@ -175,7 +183,7 @@ class DealOrders:
         update = Update(
             self.book.entry_key(order_id),
             "SET " + ", ".join(f"#order.{name} = :{name}" for name in changes),
-            condition=_THERE,
+            condition=_EXISTS,
             names=_NAMES,
             values={f":{name}": value for name, value in changes.items()},
         )
@@ -185,10 +193,10 @@ class DealOrders:
             raise NotFound(_ORDER, str(order_id)) from failure
 
     def remove(self, order_id: int) -> None:
-        """Remove an order with its line items; its deal can have another one.
+        """Remove an order with its line items. Its deal can then have another order.
 
         Raises:
-            NotFound: The account has no such order.
+            NotFound: The account has no order with this id.
             Unavailable: The deadline passed. The order may still have been removed.
         """
         order = self.order(order_id)
@@ -197,7 +205,7 @@ class DealOrders:
             raise NotFound(_ORDER, str(order_id))
 
     def lines(self, order_id: int) -> Lines:
-        """Return the line items of an order, whether there is such an order or not."""
+        """Return the line items of an order, without checking that the order exists."""
         return Lines(self, order_id)
 
     def _deal_key(self, deal_id: int) -> Key:
@@ -220,8 +228,8 @@ class Lines:
         """Add a line item.
 
         Raises:
-            NotFound: The account has no such order.
-            OrderFull: The order can have no more.
+            NotFound: The account has no order with this id.
+            OrderFull: The order has reached its limit of line items.
             Unavailable: The deadline passed. The item may still have been added.
         """
         self.orders.order(self.order_id)
@@ -231,7 +239,7 @@ class Lines:
             if ticket.position >= LINES:
                 raise OrderFull(f"Order {self.order_id} has reached its limit of line items.")
             line = _made_line(self.order_id, new, ticket)
-            return Draft({_LINE: _write_line(line)}, [Check(order_key, _THERE, _NAMES)])
+            return Draft({_LINE: _write_line(line)}, [Check(order_key, _EXISTS, _NAMES)])
 
         try:
             return _made_line(self.order_id, new, self._book.place(compose))
@@ -239,10 +247,13 @@ class Lines:
             raise NotFound(_ORDER, str(self.order_id)) from collision
 
     def part(self, wanted: ListRequest, reader: str) -> ListPart[LineItem]:
-        """Read a part of the list; ids to choose from are those of line items.
+        """Read a part of the list. `wanted.only` contains ids of line items, not positions.
+
+        Args:
+            reader: The user whose later pages continue the sort order of the first page.
 
         Raises:
-            NotFound: The account has no such order.
+            NotFound: The account has no order with this id.
         """
         self.orders.order(self.order_id)
         orders, read = self.orders, self._read
@@ -252,10 +263,10 @@ class Lines:
         return listed.part(wanted)
 
     def line(self, line_id: int) -> LineItem:
-        """Return one line item.
+        """Read one line item.
 
         Raises:
-            NotFound: The account has no such order, or the order no such item.
+            NotFound: The account has no such order, or the order has no such line item.
         """
         self.orders.order(self.order_id)
         position = self.position(line_id)
@@ -268,7 +279,7 @@ class Lines:
         """Remove a line item.
 
         Raises:
-            NotFound: The account has no such order, or the order no such item.
+            NotFound: The account has no such order, or the order has no such line item.
             Unavailable: The deadline passed. The item may still have been removed.
         """
         self.line(line_id)
@@ -276,11 +287,11 @@ class Lines:
             raise NotFound("line_item", str(line_id))
 
     def sweep(self) -> None:
-        """Delete the line items of an order that was removed; to be repeated until it returns."""
+        """Delete the line items of a removed order. After a crash, call it again."""
         self._book.destroy()
 
     def position(self, line_id: int) -> int:
-        """Return the position of a line item in its order, 0 if the id is no item's of this order."""
+        """Return the position of a line item in its order; 0 if the id does not belong to this order."""
         order_id, position = divmod(line_id, LINES)
         return position if order_id == self.order_id else 0
 

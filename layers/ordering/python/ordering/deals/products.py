@@ -1,7 +1,8 @@
-"""What a CRM account can put on its deal orders.
+"""The products that a CRM account can put on its deal orders.
 
-Products are kept as orders are, in a book: a product's id is its position, so ids rise and lists cost the same on every
-page. The book `deal-products#<account>` stands in the catalogue table; no stream follows that one, so readers settle.
+Products are stored in a book, as orders are: a product's id is its position, so ids ascend and every page of a list
+costs the same. The book `deal-products#<account>` is in the catalogue table. That table has no stream whose consumer
+would settle the book, so readers settle it.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ _PRODUCT = "product"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewProduct:
-    """A product as it was asked for; the limits are percents of its price, None for no limit."""
+    """A product to be added. `max_discount` and `max_markup` are percentages of its price, None for no limit."""
 
     name: str
     description: str | None = None
@@ -40,14 +41,14 @@ class NewProduct:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DealProduct(NewProduct):
-    """A product; its times are whole seconds, as they are shown."""
+    """A product. Times are whole seconds, as the API shows them."""
 
     id: int
     created: datetime
     updated: datetime
 
     def price_in(self, currency: str) -> Decimal | None:
-        """Return its price in a currency, None if it has none."""
+        """Return its price in a currency, None if it has no price in it."""
         return next((price.value for price in self.prices if price.currency == currency), None)
 
 
@@ -65,7 +66,7 @@ SORTABLE = {
     "created_at": lambda one: one.created,
     "updated_at": lambda one: one.updated,
 }
-"""How products compare, by the contract's names of their fields."""
+"""The values by which products are sorted, by the contract's names of the fields."""
 
 
 class DealProducts:
@@ -91,14 +92,18 @@ class DealProducts:
         return _made(new, written)
 
     def part(self, wanted: ListRequest, reader: str) -> ListPart[DealProduct]:
-        """Read a part of the list."""
+        """Read a part of the list.
+
+        Args:
+            reader: The user whose later pages continue the sort order of the first page.
+        """
         return SortedList(self.table, self._book, self._name, _read, SORTABLE, reader, self.now).part(wanted)
 
     def product(self, product_id: int) -> DealProduct:
-        """Return one product.
+        """Read one product.
 
         Raises:
-            NotFound: The account has none of that id.
+            NotFound: The account has no product with this id.
         """
         found = self.find(product_id)
         if found is None:
@@ -106,15 +111,15 @@ class DealProducts:
         return found
 
     def find(self, product_id: int) -> DealProduct | None:
-        """Return one product, None if the account has none of that id."""
+        """Read one product; None if the account has no product with this id."""
         entry = self._book.find([product_id]).get(product_id)
         return _read(entry) if entry else None
 
     def change(self, product_id: int, changes: Mapping[str, Any]) -> DealProduct:
-        """Change some attributes of a product, by their names in `NewProduct`, and return it as it then is.
+        """Change some attributes of a product, by their names in `NewProduct`; returns the changed product.
 
         Raises:
-            NotFound: The account has no such product.
+            NotFound: The account has no product with this id.
         """
         now = clock.whole_second(self.now())
         texts = {name: value for name, value in _attributes(changes).items() if name in changes}
@@ -133,10 +138,10 @@ class DealProducts:
             raise NotFound(_PRODUCT, str(product_id)) from failure
 
     def remove(self, product_id: int) -> None:
-        """Remove a product; line items made of it stay as they are.
+        """Remove a product. Line items that were made from it do not change.
 
         Raises:
-            NotFound: The account has no such product.
+            NotFound: The account has no product with this id.
         """
         if not self._book.remove(product_id):
             raise NotFound(_PRODUCT, str(product_id))
@@ -153,7 +158,7 @@ def _made(new: NewProduct, ticket: Ticket) -> DealProduct:
 
 
 def _attributes(values: Mapping[str, Any]) -> Item:
-    """Write attributes as they are stored."""
+    """Convert attributes to their stored form."""
     return {name: _STORED.get(name, lambda value: value)(value) for name, value in values.items()}
 
 

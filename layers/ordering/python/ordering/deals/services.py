@@ -1,4 +1,4 @@
-"""What the functions of deal orders use, over the connections of their process."""
+"""The services of the functions of deal orders, over the connections of their process."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ordering.deals.products import DealProducts
 
 
 class DealServices:
-    """Opens the orders and products of CRM accounts, for one request each."""
+    """Opens the orders and products of a CRM account for one request."""
 
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
