@@ -40,7 +40,7 @@ from ordering.principal import DealTerms, Principal
 from ordering.training.catalogue import Catalogue
 from ordering.training.orders import OrderIds, OrderLine, RequestedLine, TrainingOrder, TrainingOrders, TrainingRequest
 from ordering.training.statuses import TrainingStatus
-from ordering.webhooks.delivery import Deliverer, Parked
+from ordering.webhooks.delivery import Deliverer, Message, Parked
 from ordering.webhooks.registrations import Webhook, Webhooks
 from support.aws.kms import MemoryKms
 from support.aws.memory import Memory
@@ -99,6 +99,12 @@ class Stored:
             found = (found["L"] if isinstance(step, int) else found["M"])[step]
         del (found["M"] if way else found)[last]
 
+    def extend(self) -> None:
+        """Add an attribute to every map of every item, as if a later release had written them."""
+        for table in ("orders", "catalogue", "accounts"):
+            for _, item in self.memory.scan(table):
+                _extend(item)
+
     def place_again(self) -> CreateResult:
         wish = RequestedLine(feature_set_id=STANDARD.id, quantity=1)
         return self.training.place(
@@ -113,6 +119,16 @@ class Stored:
 
 def _binary(value: dict[str, Any]) -> dict[str, Any]:
     return {"B": base64.b64decode(value["B"])} if value.keys() == {"B"} else value
+
+
+def _extend(attributes: dict[str, Any]) -> None:
+    for name, value in list(attributes.items()):
+        if name == "jwk":
+            continue  # a document of another standard, published as it is
+        for part in [value, *value.get("L", ())]:
+            if "M" in part:
+                _extend(part["M"])
+    attributes["laterAttribute"] = {"S": "x"}
 
 
 def ecard_state(*statuses: EcardStatus, version: int) -> State[EcardStatus]:
@@ -375,6 +391,16 @@ def test_stored_items_are_read(kind: str) -> None:
     assert read(Stored()) == expected
 
 
+@pytest.mark.parametrize("kind", READS)
+def test_items_of_a_later_release(kind: str) -> None:
+    """An attribute that only a later release knows is ignored, wherever in an item it is."""
+    read, expected = READS[kind]
+    stored = Stored()
+    stored.extend()
+
+    assert read(stored) == expected
+
+
 def ecard_key(order: EcardOrder) -> Key:
     return f"ORDER#ecards#granite#{order.id}", "ORDER"
 
@@ -515,3 +541,21 @@ def test_a_principal_of_an_older_authorizer() -> None:
         del written[name]
 
     assert Principal.from_text(json.dumps(written)) == replace(CALLER, narrowed=True)
+
+
+def test_a_principal_of_a_later_authorizer() -> None:
+    """A caller that an authorizer of a later release wrote is read, without what only that release knows."""
+    caller = replace(CALLER, deals=DealTerms("basic"))
+    written = json.loads(caller.to_text())
+    units = written["business_units"]
+    for part in [written, written["user"], written["order_source"], written["deals"], *units]:
+        part["later"] = "x"
+
+    assert Principal.from_text(json.dumps(written)) == caller
+
+
+def test_a_message_of_a_later_release() -> None:
+    """A message that a later release put onto the webhooks' queue is read, without what only that release knows."""
+    message = Message("northwind", HOOK, "training#1", index=2)
+
+    assert Message.from_text(json.dumps({**json.loads(message.to_text()), "later": "x"})) == message

@@ -6,6 +6,8 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from ordering import stored
+
 PaymentTerms = Literal["invoice", "card"]
 Plan = Literal["basic", "enterprise"]
 
@@ -89,12 +91,12 @@ class Principal:
         raw: dict[str, Any] = json.loads(text)
         return cls(
             partner=raw["partner"],
-            user=User(**raw["user"]),
-            business_units=tuple(BusinessUnit(**unit) for unit in raw["business_units"]),
-            order_source=OrderSource(**raw["order_source"]),
+            user=stored.read(User, raw["user"]),
+            business_units=tuple(stored.read(BusinessUnit, unit) for unit in raw["business_units"]),
+            order_source=stored.read(OrderSource, raw["order_source"]),
             payment_terms=raw["payment_terms"],
             grants=tuple(raw["grants"]),
-            deals=DealTerms(**deals) if (deals := raw.get("deals")) else None,
+            deals=stored.read(DealTerms, deals) if (deals := raw.get("deals")) else None,
             company=raw.get("company"),
             narrowed=raw.get("narrowed", True),
         )

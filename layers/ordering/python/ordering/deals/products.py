@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from ordering import clock, money
+from ordering import clock, money, stored
 from ordering.aws.dynamodb import ConditionFailed, Item, Table, Update
 from ordering.book.orderbook import GRACE, Draft, OrderBook, Ticket
 from ordering.book.sorted_lists import ListPart, ListRequest, SortedList
@@ -183,9 +183,8 @@ def _write(product: DealProduct) -> Item:
 def _read(entry: Item) -> DealProduct:
     item = entry[_PRODUCT]
     times = {name: clock.from_text(item[name]) for name in ("created", "updated")}
-    stored = DealProduct(**{**item, **times})
     return replace(
-        stored,
+        stored.read(DealProduct, {**item, **times}),
         max_discount=money.from_stored(item.get("max_discount")),
         max_markup=money.from_stored(item.get("max_markup")),
         cost=money.from_stored(item.get("cost")),

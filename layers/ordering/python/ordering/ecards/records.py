@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from ordering import clock, money
+from ordering import clock, money, stored
 from ordering.aws.dynamodb import ABSENT, Check, Item, Key, Put, Table, TransactionRefused, Update, Write
 from ordering.book.lifecycle import Actor, State
 from ordering.book.orderbook import GRACE, OrderBook
@@ -289,7 +289,7 @@ def read_order(item: Item) -> EcardOrder:
         number=item["number"],
         created=clock.from_text(item["created"]),
         state=ECARDS.read(item),
-        participant=EcardParticipant(**item["participant"]),
+        participant=stored.read(EcardParticipant, item["participant"]),
         login=item["login"],
         lines=tuple(_read_line(line) for line in item["lines"]),
         total=money.parse_amount(item["total"]),

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from ordering import clock
+from ordering import clock, stored
 from ordering.aws.dynamodb import Item, Put, Table, Update
 from ordering.principal import BusinessUnit, DealTerms, OrderSource, PaymentTerms, User
 
@@ -78,9 +78,9 @@ class Accounts:
             active=item["active"],
             payment_terms=item["paymentTerms"],
             grants=frozenset(item["grants"]),
-            order_source=OrderSource(**item["orderSource"]),
-            business_units=tuple(BusinessUnit(**unit) for unit in item["businessUnits"]),
-            users={user["id"]: User(**user) for user in item["users"]},
+            order_source=stored.read(OrderSource, item["orderSource"]),
+            business_units=tuple(stored.read(BusinessUnit, unit) for unit in item["businessUnits"]),
+            users={user["id"]: stored.read(User, user) for user in item["users"]},
             revoked_tokens=frozenset(item.get("revokedTokens", ())),
             usage_key=item.get("usageKey"),
             deals=_read_deal_terms(item.get("deals")),

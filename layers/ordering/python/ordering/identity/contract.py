@@ -193,7 +193,7 @@ class _Oauth:
         """Validate a body against a model."""
         return read_body(model, request)
 
-    def unit(self, call: Call, query: Any) -> None:
+    def owner(self, call: Call, query: Any) -> None:
         """Return nothing: a token is about no unit."""
 
     def refuse(self, error: Exception, request: Request) -> Answer[OauthError]:  # noqa: ARG002 - the same signature in every contract

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import assert_never
 
-from ordering import clock
+from ordering import clock, stored
 from ordering.aws.dynamodb import ABSENT, Check, ConditionFailed, Item, Key, Put, Table, TransactionRefused, Update
 from ordering.book.idempotency import CreateResult, IdempotencyKey, IdempotencyRecords, replay
 from ordering.book.lifecycle import Actor, State
@@ -404,7 +404,7 @@ def status_of(item: Item) -> str:
 
 def unit_of(item: Item) -> BusinessUnit:
     """Return the business unit in an order's item."""
-    return BusinessUnit(**item["order"]["unit"])
+    return stored.read(BusinessUnit, item["order"]["unit"])
 
 
 def emails_keys(item: Item) -> bool:
@@ -432,7 +432,7 @@ def _read_whole(table: Table, order_id: int) -> tuple[Item | None, list[OrderLin
     """Read an order's item, None if there is none, and its lines."""
     partition, last = _order_key(order_id)
     found = [*table.query(partition, "LINE#", last)]
-    lines = [OrderLine(**line) for pack in found[:-1] for line in pack["lines"]]
+    lines = [stored.read(OrderLine, line) for pack in found[:-1] for line in pack["lines"]]
     return (found[-1] if found else None), lines
 
 
@@ -504,9 +504,9 @@ def _read(item: Item) -> TrainingOrder:
         id=item["id"],
         position=item["position"],
         partner=item["partner"],
-        business_unit=BusinessUnit(**item["unit"]),
-        created_by=User(**item["user"]),
-        order_source=OrderSource(**item["source"]),
+        business_unit=stored.read(BusinessUnit, item["unit"]),
+        created_by=stored.read(User, item["user"]),
+        order_source=stored.read(OrderSource, item["source"]),
         reference=item["reference"],
         contact_forename=item["contact"]["forename"],
         contact_surname=item["contact"]["surname"],

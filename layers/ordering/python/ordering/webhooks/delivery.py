@@ -32,7 +32,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from itertools import islice
 
-from ordering import clock
+from ordering import clock, stored
 from ordering.aws.dynamodb import ABSENT, ConditionFailed, Item, Put, Table
 from ordering.aws.sqs import LONGEST_DELAY, Send
 from ordering.clock import Clock, Deadline
@@ -85,7 +85,7 @@ class Message:
     @classmethod
     def from_text(cls, text: str) -> Message:
         """Read back what `to_text` wrote."""
-        return cls(**json.loads(text))
+        return stored.read(cls, json.loads(text))
 
 
 @dataclass(frozen=True, slots=True)
