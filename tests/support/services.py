@@ -9,13 +9,13 @@ from functools import cached_property
 from typing import Any
 
 from ordering.aws.calls import unavailable
-from ordering.aws.connections import GRACE_SECONDS, Connections
+from ordering.aws.connections import Connections
 from ordering.aws.dynamodb import Send, Table, Usage
 from ordering.aws.kms import Kms
 from ordering.aws.sealer import EnvelopeSealer
 from ordering.aws.sqs import Send as Enqueue
 from ordering.aws.sqs import no_queue
-from ordering.book.orderbook import OrderBook
+from ordering.book.orderbook import GRACE, OrderBook
 from ordering.clock import Clock, Deadline, system_clock
 from ordering.deals.orders import DealOrders
 from ordering.deals.products import DealProducts
@@ -46,7 +46,7 @@ class Services:
     catalogue_table: str
     accounts_table: str
     now: Clock = system_clock
-    grace: timedelta = timedelta(seconds=GRACE_SECONDS)
+    grace: timedelta = GRACE
     usage: Usage = field(default_factory=Usage)
     sequence: OrderIds = field(default_factory=OrderIds)
     kms: Kms = unavailable

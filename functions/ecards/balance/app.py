@@ -10,9 +10,9 @@ app = Api(ecards.CONTRACT, EcardServices)
 
 
 @app.get("/v1/balance", summary="Get the balance", tags=["Balance"])
-def get_balance(call: Call, unit: Company) -> ecards.ShownBalance:
+def get_balance(call: Call, company: Company) -> ecards.ShownBalance:
     """Get the company's balance: its payments minus the cost of its orders."""
-    return ecards.balance(app.services.balance(unit.id, call.deadline).amount())
+    return ecards.balance(app.services.balance(company.id, call.deadline).amount())
 
 
 handler = app.ready()

@@ -10,9 +10,9 @@ app = Api(ecards.CONTRACT, EcardServices)
 
 
 @app.get("/v1/ecards", summary="Get e-cards", tags=["E-cards"])
-def list_ecards(call: Call, unit: Company) -> list[ecards.ShownEcard]:
+def list_ecards(call: Call, company: Company) -> list[ecards.ShownEcard]:
     """List all e-cards that the company can order."""
-    return ecards.ecards(app.services.catalogue(unit.id, call.deadline).ecards())
+    return ecards.ecards(app.services.catalogue(company.id, call.deadline).ecards())
 
 
 handler = app.ready()

@@ -10,7 +10,7 @@ from ordering.aws.ses import Letter
 from ordering.book.lifecycle import State
 from ordering.ecards.catalogue import PricedLine as EcardLine
 from ordering.ecards.certificates import Certificate, Stock
-from ordering.ecards.letters import certificates_letter
+from ordering.ecards.mailing import certificates_letter
 from ordering.ecards.records import EcardOrder, EcardParticipant
 from ordering.ecards.statuses import EcardStatus
 from support.letters import HOSTILE, SHOWN, Page, both

@@ -15,7 +15,7 @@ WATCHED = {"aws_lambda_powertools", "cryptography", "email_validator", "jwt", "m
 """Third-party packages that cost time to import. botocore is loaded with the first connection, which each makes."""
 
 CONTEXTS = {"training", "deals", "ecards"}
-SMALL = {"cache", "clock", "errors", "identifiers", "money", "principal", "sealing"}
+SMALL = {"cache", "clock", "errors", "identifiers", "money", "principal", "sealing", "stored"}
 """Plain values, which any function may load."""
 
 WEB = {"aws_lambda_powertools", "msgspec", "pydantic"}
@@ -32,9 +32,9 @@ LOADS = {
     "ecards/catalogue": (ECARDS, WEB),
     "ecards/orders": (ECARDS, WEB),
     "fulfilment/incoming": (EVERY_ORDER | {"fulfilment"}, {"aws_lambda_powertools", "cryptography", "jwt"}),
-    "fulfilment/mails": ({"aws", "book", "contexts", "entry", "mail"}, {"aws_lambda_powertools", "cryptography"}),
+    "fulfilment/mails": (EVERY_ORDER | {"contexts"}, {"aws_lambda_powertools", "cryptography"}),
     "fulfilment/stream": (
-        {"aws", "book", "contexts", "entry", "events", "fulfilment", "mail", "webhooks"},
+        EVERY_ORDER | {"contexts", "deals", "fulfilment", "webhooks"},
         {"aws_lambda_powertools", "cryptography"},
     ),
     "identity/authorizer": ({"aws", "contexts", "entry", "identity"}, {"cryptography", "jwt"}),
@@ -45,7 +45,7 @@ LOADS = {
     "training/orders": (TRAINING, WEB),
     "training/products": (TRAINING, WEB),
     "webhooks/delivery": (
-        {"aws", "book", "contexts", "entry", "events", "webhooks"},
+        (EVERY_ORDER - {"mail"}) | {"contexts", "webhooks"},
         {"aws_lambda_powertools", "cryptography"},
     ),
     "webhooks/registrations": (

@@ -13,7 +13,7 @@ import pytest
 from ordering.aws.ses import Letter
 from ordering.book.lifecycle import State
 from ordering.training.access_keys import IssuedKey
-from ordering.training.letters import KEYS_AT_MOST, keys_letter
+from ordering.training.mailing import KEYS_AT_MOST, keys_letter
 from ordering.training.orders import OrderLine, TrainingOrder
 from ordering.training.statuses import TrainingStatus
 from support.letters import HOSTILE, SHOWN, Page, both

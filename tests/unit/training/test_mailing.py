@@ -12,7 +12,7 @@ from ordering.clock import Deadline
 from ordering.errors import Unavailable
 from ordering.mail.mailing import ONE_MAIL, OutOfTime
 from ordering.mail.outbox import MailState
-from ordering.training import letters, mailing
+from ordering.training import mailing
 from ordering.training.mailing import TrainingMailer
 from ordering.training.orders import KIND
 from support.mailing import Mailroom
@@ -89,8 +89,7 @@ def test_keys_not_to_be_mailed(post: Post) -> None:
 
 def test_too_many_keys_are_not_opened(post: Post, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where there are more keys than a mail has, none is opened, and the mail says where they are."""
-    for module in (letters, mailing):
-        monkeypatch.setattr(module, "KEYS_AT_MOST", 2)
+    monkeypatch.setattr(mailing, "KEYS_AT_MOST", 2)
     order = post.place(3)
     post.kms.calls.clear()
     post.deliver(order)

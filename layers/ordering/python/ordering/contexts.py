@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ordering.book.changes import Follower
     from ordering.clock import Clock, Deadline
     from ordering.events.history import OrderHistory
+    from ordering.events.publisher import ReadHistory
     from ordering.identity.authorizer import OwnErrors
     from ordering.mail.mailing import Mailer
     from ordering.mail.outbox import Outbox
@@ -47,6 +48,16 @@ def event_shapes() -> Mapping[str, type]:
     return {**dict.fromkeys(TRAINING, TrainingData), **dict.fromkeys(ECARDS, EcardData)}
 
 
+def history_readers() -> Mapping[str, ReadHistory]:
+    """Return what reads the history of an order, by its kind; kinds without events are absent."""
+    from ordering.ecards import events as ecards
+    from ordering.ecards.records import KIND as ECARDS
+    from ordering.training import events as training
+    from ordering.training.orders import KIND as TRAINING
+
+    return {TRAINING: training.read_history, ECARDS: ecards.read_history}
+
+
 def read_history(table: Table, order: str) -> OrderHistory | None:
     """Read what happened to an order, by its name; None if there is no such order, or its kind has no events.
 
@@ -54,13 +65,8 @@ def read_history(table: Table, order: str) -> OrderHistory | None:
         Unavailable: The deadline passed.
     """
     from ordering.book.names import kind_of
-    from ordering.ecards import events as ecards
-    from ordering.ecards.records import KIND as ECARDS
-    from ordering.training import events as training
-    from ordering.training.orders import KIND as TRAINING
 
-    readers = {TRAINING: training.read_history, ECARDS: ecards.read_history}
-    read = readers.get(kind_of(order))
+    read = history_readers().get(kind_of(order))
     return read(table, order) if read else None
 
 

@@ -12,9 +12,6 @@ from ordering.aws.sqs import Send as Enqueue
 from ordering.aws.sqs import connect_queue
 from ordering.clock import Clock, Deadline, system_clock
 
-GRACE_SECONDS = 2.0
-"""The grace time of order books where the settings name none."""
-
 
 @dataclass(frozen=True, slots=True)
 class Connections:
@@ -53,7 +50,7 @@ class Connections:
     @property
     def grace(self) -> timedelta:
         """The grace time of order books."""
-        return timedelta(seconds=float(self.settings.get("GRACE_SECONDS", GRACE_SECONDS)))
+        return timedelta(seconds=float(self.settings["GRACE_SECONDS"]))
 
     @property
     def local(self) -> bool:

@@ -657,7 +657,7 @@ class _Deals:
         if not accepts_json(call.request.headers.get("accept")):
             raise NotAcceptable("Responses are JSON. Send 'Accept: application/json'.")
 
-    def unit(self, call: Call, query: Any) -> str:  # noqa: ARG002 - the same signature in every contract
+    def owner(self, call: Call, query: Any) -> str:  # noqa: ARG002 - the same signature in every contract
         """Return the account of a call."""
         return call.caller.partner
 

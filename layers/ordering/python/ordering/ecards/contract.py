@@ -335,7 +335,7 @@ class _Ecards:
                 "not-granted", "This company does not have the grant for e-card orders. Ask support for it."
             )
 
-    def unit(self, call: Call, query: Any) -> Company:  # noqa: ARG002 - the same signature in every contract
+    def owner(self, call: Call, query: Any) -> Company:  # noqa: ARG002 - the same signature in every contract
         """Return the company of a call."""
         return Company(call.caller.partner, call.caller.company or "")
 

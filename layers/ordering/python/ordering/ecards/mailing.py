@@ -13,6 +13,7 @@ A mail that SES refused blocks the mails after it until an operator requests it 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -22,12 +23,12 @@ from ordering.aws.dynamodb import Check, Table
 from ordering.aws.ses import Letter, MailRefused
 from ordering.book.names import key_of
 from ordering.clock import Clock, Deadline
-from ordering.ecards.certificates import Certificates
-from ordering.ecards.letters import certificates_letter
+from ordering.ecards.certificates import Certificate, Certificates
 from ordering.ecards.orders import EcardOrders
 from ordering.ecards.records import EcardOrder, order_of
 from ordering.ecards.statuses import ECARDS, EcardStatus
 from ordering.errors import Conflict, NotFound
+from ordering.mail.letters import Block, Codes, Heading, Paragraph, Section, letter, one_line
 from ordering.mail.mailing import leave_time, until_done
 from ordering.mail.outbox import Mail, MailInFlight, MailState, Outbox
 from ordering.sealing import Sealer
@@ -137,3 +138,28 @@ class EcardMailer:
             return certificates_letter(order, mail.number, opened)
 
         self.outbox.send(mail, count, compose, allowed)
+
+
+def certificates_letter(order: EcardOrder, first: int, certificates: Sequence[Certificate]) -> Letter:
+    """Return the letter with some of an order's certificates.
+
+    Args:
+        first: The rank of the first certificate within the order, from 1.
+    """
+    last = first + len(certificates) - 1
+    blocks: list[Block] = [
+        Heading("Your certificates"),
+        Paragraph(f"Hello {one_line(order.participant.name)},"),
+        Paragraph(f"Order number: {order.number}"),
+    ]
+    if len(certificates) < order.quantity:
+        part = f"Certificates {first:,} to {last:,} of {order.quantity:,}"
+        blocks.append(Paragraph(f"{part}. The others are in separate emails."))
+    names = {(line.card_id, line.face_value): line.name for line in order.lines}
+    codes: dict[tuple[str, str], list[str]] = {}
+    for one in certificates:
+        name = names[one.stock.card_id, one.stock.face_value]
+        codes.setdefault((one_line(name), one_line(one.stock.face_value)), []).append(one_line(one.code))
+    for (name, face_value), shown in codes.items():
+        blocks += [Section(f"{name}, {face_value}"), Codes(shown)]
+    return letter(order.participant.email, f"Certificates of your order {order.number}", blocks)

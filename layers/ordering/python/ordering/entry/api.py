@@ -1,10 +1,10 @@
 """The adapter between API Gateway, Powertools' router and a contract.
 
-A function registers handlers with Powertools' own decorators. A handler is a plain function; the names and types of
+A function registers handlers with Powertools' own decorators. A handler is a plain function, and the names and types of
 its parameters say what it gets: parts of the path by name, as text; `query`, `headers` and `body` as the models that
-annotate them, checked; `unit` or `owner`, whose orders or webhooks the call is about, as the contract finds it; and
-`call`, a `PublicCall` where callers are not authenticated. It returns what the contract shows, or an `Answer` where
-more than the body matters. Everything raised becomes the contract's error.
+annotate them, validated; `unit`, `company` or `owner`, the owner of the orders or webhooks; and `call`, a `PublicCall`
+where callers are not authenticated. It returns the body, or an `Answer` to set more than the body. Every exception
+becomes the contract's error.
 
 Powertools' own validation is not used: it answers faults one part at a time, reads JSON leniently, and costs more than
 everything else on the way (docs/decisions/0002).
@@ -54,8 +54,8 @@ _REFUSALS: Mapping[str, Callable[[], OrderingError]] = {
 """What the authorizer's reasons are as errors; any other, and none, is that nobody known calls."""
 
 
-_OWNERS = frozenset({"unit", "owner"})
-"""Names of the parameter that says whose orders or webhooks a call is about."""
+_OWNERS = frozenset({"unit", "company", "owner"})
+"""Names of the parameter for the owner of the orders or webhooks that a call is about; each contract has its own."""
 
 S = TypeVar("S")
 
@@ -220,7 +220,7 @@ def _arguments(app: Api[Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
             bind(name, partial(read, models[name], call.request))
     for name in _OWNERS & wanted.keys():
         if "query" in arguments:
-            bind(name, partial(app.contract.unit, call, arguments["query"]))
+            bind(name, partial(app.contract.owner, call, arguments["query"]))
     if faults:
         raise Invalid(faults)
     return {name: value for name, value in arguments.items() if name in wanted}

@@ -30,6 +30,8 @@ def mails_from_environment() -> Handler:
     """Return the handler of the queue that says which orders may have something to mail."""
     connections = wiring.connect()
     sender = ses.connect_ses(connections.settings["MAIL_SENDER"], connections.settings["MAIL_CONFIGURATION_SET"])
+    # This imports the contexts: now, while the function initialises, and not in its first batch.
+    mailing_for(connections, Deadline.after(0.0), sender.send, count_metric)
 
     def handle(event: Mapping[str, Any], context: Context) -> dict[str, Any]:
         mailing = mailing_for(connections, deadline_of(context), sender.send, count_metric)

@@ -13,7 +13,7 @@ from ordering.aws.sqs import Send
 from ordering.book.changes import MAIL, PUBLISH, SETTLE, Subject, each
 from ordering.book.orderbook import OrderBook
 from ordering.clock import Deadline
-from ordering.contexts import followers, read_history
+from ordering.contexts import followers, history_readers, read_history
 from ordering.entry import wiring
 from ordering.entry.batches import Handler, failures
 from ordering.events.publisher import Publisher
@@ -54,6 +54,9 @@ def stream_from_environment() -> Handler:
     connections = wiring.connect()
     defer, mail = connections.queue("LATER_QUEUE"), connections.queue("MAIL_QUEUE")
     bus, bus_name = connect("events"), connections.settings["EVENT_BUS"]
+    # Both import the contexts: now, while the function initialises, and not in its first batch.
+    followers(connections, Deadline.after(0.0))
+    history_readers()
 
     def handle(event: Mapping[str, Any], context: Context) -> dict[str, Any]:
         consumer = stream_consumer(connections, deadline_of(context), defer, mail, bus, bus_name)

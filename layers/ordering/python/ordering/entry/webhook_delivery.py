@@ -7,6 +7,7 @@ from typing import Any
 
 from ordering.aws.invocation import Context, deadline_of
 from ordering.aws.sqs import handle_each
+from ordering.contexts import history_readers
 from ordering.entry import wiring
 from ordering.entry.batches import Handler, failures
 from ordering.webhooks.post import Poster
@@ -18,6 +19,7 @@ def webhook_delivery_from_environment() -> Handler:
     connections = wiring.connect()
     services = WebhookServices(connections)
     poster = Poster(anywhere=connections.local)
+    history_readers()  # imports the contexts: now, while the function initialises, and not in its first batch
 
     def handle(event: Mapping[str, Any], context: Context) -> dict[str, Any]:
         deliverer = services.deliverer(deadline_of(context), poster.post)

@@ -623,7 +623,7 @@ class _Training:
             detail = "Clients with Card payment terms can not use this API. Ask support to change the payment terms."
             raise Forbidden("card-payment-terms", detail)
 
-    def unit(self, call: Call, query: UnitQuery) -> BusinessUnit:
+    def owner(self, call: Call, query: UnitQuery) -> BusinessUnit:
         """Return the business unit of a call.
 
         Raises:

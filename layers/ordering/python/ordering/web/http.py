@@ -152,8 +152,8 @@ class Contract(Protocol):
     def body(self, model: type[M], request: Request) -> M:
         """Validate a request's body against a model."""
 
-    def unit(self, call: Call, query: Any) -> Any:
-        """Return whose orders a call is about, for handlers that ask for their `unit`."""
+    def owner(self, call: Call, query: Any) -> Any:
+        """Return whose orders or webhooks a call is about, for handlers with a parameter for it (see `entry.api`)."""
 
     def refuse(self, error: Exception, request: Request) -> Answer[Any]:
         """Convert an error to the contract's response."""

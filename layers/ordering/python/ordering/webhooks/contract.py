@@ -240,7 +240,7 @@ class _Webhooks:
                 "orders. Use a token that covers all of them.",
             )
 
-    def unit(self, call: Call, query: Any) -> str:  # noqa: ARG002 - the same signature in every contract
+    def owner(self, call: Call, query: Any) -> str:  # noqa: ARG002 - the same signature in every contract
         """Return the partner that owns the webhooks."""
         return call.caller.partner
 
