@@ -1,4 +1,4 @@
-"""Deal orders below HTTP: lost answers, races, and what removing leaves behind."""
+"""Deal orders below HTTP: lost answers, concurrent calls, and what a removal leaves behind."""
 
 from __future__ import annotations
 
@@ -31,13 +31,11 @@ PRODUCT = DealProduct(
     updated=datetime(2024, 1, 1, tzinfo=UTC),
 )
 NEW = NewLine(PRODUCT, Decimal(10), "EUR", Decimal(0), 1)
-MISHAPS = pytest.mark.parametrize(
-    "mishap", [answer_lost, cut, conflict, throttled, failed], ids=lambda one: one.__name__
-)
+FAULTS = pytest.mark.parametrize("fault", [answer_lost, cut, conflict, throttled, failed], ids=lambda one: one.__name__)
 
 
 class Setting:
-    """One account as seen by two who share a table; what `slow` sends can be met with faults."""
+    """One account, seen by two processes that share a table; the calls of `slow` can meet faults."""
 
     def __init__(self) -> None:
         self.memory = Memory()
@@ -47,7 +45,7 @@ class Setting:
         self.fast = DealOrders(Table(self.memory, TABLE, first_pause=0.001), "crm", self.watch)
 
     def deals(self) -> list[tuple[int, int]]:
-        """Return all orders by id and deal, as a list shows them once every grace is over."""
+        """The id and deal of every order, as a list shows them after the grace time."""
         self.watch.pass_(GRACE.total_seconds() + 1)
         return [(one.id, one.deal_id) for one in self.fast.part(ListRequest(0, 100), "me").items]
 
@@ -58,12 +56,12 @@ class Setting:
         self.watch.pass_(GRACE.total_seconds() + 1)
         return [one.id for one in self.fast.lines(order_id).part(ListRequest(0, 100), "me").items]
 
-    def nothing_left_to_go_wrong(self) -> bool:
-        """Tell whether every planned fault has happened."""
+    def all_faults_happened(self) -> bool:
+        """Whether every planned fault has happened."""
         return not self.faulty._planned
 
     def partitions(self) -> set[str]:
-        """Return the partitions in which something stands."""
+        """The partitions that have items."""
         return {partition for (partition, _), _ in self.memory.scan(TABLE)}
 
 
@@ -72,37 +70,37 @@ def setting() -> Setting:
     return Setting()
 
 
-@MISHAPS
+@FAULTS
 @pytest.mark.parametrize("operation", ["UpdateItem", "TransactWriteItems"])
-def test_place_with_a_mishap(setting: Setting, operation: str, mishap: object) -> None:
-    """Whatever call of a create goes wrong on the way, there is one order, which the caller is told."""
-    setting.faulty.meet(operation, mishap)  # type: ignore[arg-type] # each is a fault
+def test_place_despite_a_fault(setting: Setting, operation: str, fault: object) -> None:
+    """A create that meets a fault at any call places exactly one order and returns it."""
+    setting.faulty.meet(operation, fault)  # type: ignore[arg-type] # each is a fault
 
     placed = setting.slow.place(12, FIVE)
 
     assert setting.deals() == [(placed.id, 12)]
     assert setting.order_of(12) == [placed.id]
-    assert setting.nothing_left_to_go_wrong()
+    assert setting.all_faults_happened()
     assert setting.fast.order(placed.id) == placed
 
 
-def test_place_with_an_answer_that_came_too_late_for_the_order(setting: Setting) -> None:
-    """Who placed an order is told so, even if it was removed, and its deal given away, before the answer came."""
+def test_placed_and_removed_before_the_answer(setting: Setting) -> None:
+    """A create whose answer is lost returns its order, even if the order was removed and its deal reused in between."""
 
-    def meanwhile() -> None:
+    def reuse_the_deal() -> None:
         setting.fast.remove(1)
         setting.fast.place(12, Decimal(7))
 
     setting.faulty.meet("TransactWriteItems", answer_lost)
-    setting.faulty.meet("TransactWriteItems", interrupted(meanwhile))
+    setting.faulty.meet("TransactWriteItems", interrupted(reuse_the_deal))
 
     assert setting.slow.place(12, FIVE).id == 1
     assert setting.deals() == [(2, 12)]
-    assert setting.nothing_left_to_go_wrong()
+    assert setting.all_faults_happened()
 
 
 def test_place_of_a_crashed_writer(setting: Setting) -> None:
-    """A create that died between its calls leaves neither an order nor a claim on the deal."""
+    """A create that crashed between its calls leaves neither an order nor a claim on the deal."""
     setting.faulty.meet("TransactWriteItems", refused(Crash()))
     with pytest.raises(Crash):
         setting.slow.place(12, FIVE)
@@ -113,7 +111,7 @@ def test_place_of_a_crashed_writer(setting: Setting) -> None:
 
 
 def test_one_deal_taken_at_once(setting: Setting) -> None:
-    """Of two creates for a deal one is refused, also where the other came between its calls."""
+    """Of two concurrent creates for one deal, one raises DealTaken."""
     setting.faulty.meet("TransactWriteItems", interrupted(lambda: setting.fast.place(12, Decimal(1))))
 
     with pytest.raises(DealTaken):
@@ -122,7 +120,7 @@ def test_one_deal_taken_at_once(setting: Setting) -> None:
 
 
 def test_a_deal_freed_at_once(setting: Setting) -> None:
-    """A create that comes while the deal's order is removed is placed."""
+    """A create succeeds if the deal's order is removed at the same time."""
     setting.fast.place(12, FIVE)
     setting.faulty.meet("TransactWriteItems", interrupted(lambda: setting.fast.remove(1)))
 
@@ -130,22 +128,22 @@ def test_a_deal_freed_at_once(setting: Setting) -> None:
     assert setting.deals() == [(2, 12)]
 
 
-@MISHAPS
+@FAULTS
 @pytest.mark.parametrize("operation", ["GetItem", "BatchGetItem", "TransactWriteItems"])
-def test_remove_with_a_mishap(setting: Setting, operation: str, mishap: object) -> None:
-    """Whatever call of a delete goes wrong on the way, the order is gone, and the caller is not told otherwise."""
+def test_remove_despite_a_fault(setting: Setting, operation: str, fault: object) -> None:
+    """A delete that meets a fault at any call removes the order without an error."""
     setting.fast.place(12, FIVE)
     setting.fast.book.settle()
-    setting.faulty.meet(operation, mishap)  # type: ignore[arg-type] # each is a fault
+    setting.faulty.meet(operation, fault)  # type: ignore[arg-type] # each is a fault
 
     setting.slow.remove(1)
 
     assert (setting.deals(), setting.order_of(12)) == ([], [])
-    assert setting.nothing_left_to_go_wrong()
+    assert setting.all_faults_happened()
 
 
-def test_remove_meets_a_remove(setting: Setting) -> None:
-    """Of two deletes one finds nothing."""
+def test_removed_twice_at_once(setting: Setting) -> None:
+    """Of two concurrent deletes, one raises NotFound."""
     setting.fast.place(12, FIVE)
     setting.fast.book.settle()
     setting.faulty.meet("TransactWriteItems", interrupted(lambda: setting.fast.remove(1)))
@@ -155,15 +153,15 @@ def test_remove_meets_a_remove(setting: Setting) -> None:
 
 
 def test_remove_never_takes_the_next_order_along(setting: Setting) -> None:
-    """A delete that comes too late leaves alone what its deal was given meanwhile."""
+    """A delete that lost a race to another one leaves the deal's next order alone."""
     setting.fast.place(12, FIVE)
     setting.fast.book.settle()
 
-    def meanwhile() -> None:
+    def reuse_the_deal() -> None:
         setting.fast.remove(1)
         setting.fast.place(12, Decimal(7))
 
-    setting.faulty.meet("TransactWriteItems", interrupted(meanwhile))
+    setting.faulty.meet("TransactWriteItems", interrupted(reuse_the_deal))
 
     with pytest.raises(NotFound):
         setting.slow.remove(1)
@@ -171,7 +169,7 @@ def test_remove_never_takes_the_next_order_along(setting: Setting) -> None:
 
 
 def test_remove_of_what_was_just_placed(setting: Setting) -> None:
-    """An order can be removed at once, with others before it that are still open."""
+    """An order can be removed right away, even behind an open ticket."""
     setting.faulty.meet("TransactWriteItems", refused(Crash()))
     with pytest.raises(Crash):
         setting.slow.place(11, FIVE)
@@ -183,22 +181,22 @@ def test_remove_of_what_was_just_placed(setting: Setting) -> None:
     assert setting.deals() == []
 
 
-@MISHAPS
-def test_change_with_a_mishap(setting: Setting, mishap: object) -> None:
-    """A change is made, whatever goes wrong on the way, and made twice it is the same."""
+@FAULTS
+def test_change_despite_a_fault(setting: Setting, fault: object) -> None:
+    """A change that meets a fault is made once, and the changed order is returned."""
     setting.fast.place(12, FIVE)
     setting.watch.pass_(10)
-    setting.faulty.meet("UpdateItem", mishap)  # type: ignore[arg-type] # each is a fault
+    setting.faulty.meet("UpdateItem", fault)  # type: ignore[arg-type] # each is a fault
 
     changed = setting.slow.change(1, Decimal(9))
 
     assert (Decimal(9), setting.watch.time) == (changed.discount, changed.updated)
     assert setting.fast.order(1) == changed
-    assert setting.nothing_left_to_go_wrong()
+    assert setting.all_faults_happened()
 
 
-def test_change_meets_a_remove(setting: Setting) -> None:
-    """A change that comes too late brings nothing back."""
+def test_changed_and_removed_at_once(setting: Setting) -> None:
+    """A change that lost a race to a delete raises NotFound and restores nothing."""
     setting.fast.place(12, FIVE)
     setting.faulty.meet("UpdateItem", interrupted(lambda: setting.fast.remove(1)))
 
@@ -208,8 +206,8 @@ def test_change_meets_a_remove(setting: Setting) -> None:
 
 
 @pytest.mark.parametrize("order_id", [0, 1, 2, LARGEST_NUMBER])
-def test_change_of_what_there_is_not(setting: Setting, order_id: int) -> None:
-    """A change makes no order, not even where a position is still open."""
+def test_change_of_a_missing_order(setting: Setting, order_id: int) -> None:
+    """A change of an order that does not exist creates none, even at an open position."""
     setting.faulty.meet("TransactWriteItems", refused(Crash()))
     with pytest.raises(Crash):
         setting.slow.place(11, FIVE)
@@ -220,7 +218,7 @@ def test_change_of_what_there_is_not(setting: Setting, order_id: int) -> None:
 
 
 def test_times_are_whole_seconds(setting: Setting) -> None:
-    """What is answered is what is read later, to the second."""
+    """Times are whole seconds, and are read as they were returned."""
     setting.watch.set("2024-02-29T12:00:00.999999Z")
     placed = setting.fast.place(12, FIVE)
     changed = setting.fast.change(1, None)
@@ -230,7 +228,7 @@ def test_times_are_whole_seconds(setting: Setting) -> None:
 
 
 def test_too_late(setting: Setting) -> None:
-    """Past the deadline nothing more is tried."""
+    """A create without an answer before the deadline raises Unavailable."""
     cut_off = DealOrders(Table(Faulty(setting.memory), TABLE, deadline=Deadline.after(-1)), "crm", setting.watch)
     faulty = cut_off.table.send
     assert isinstance(faulty, Faulty)
@@ -251,33 +249,33 @@ def ordered(setting: Setting) -> Setting:
     return setting
 
 
-@MISHAPS
+@FAULTS
 @pytest.mark.parametrize("operation", ["BatchGetItem", "UpdateItem", "TransactWriteItems"])
-def test_add_with_a_mishap(ordered: Setting, operation: str, mishap: object) -> None:
-    """Whatever call of an addition goes wrong on the way, there is one line item, which the caller is told."""
-    ordered.faulty.meet(operation, mishap)  # type: ignore[arg-type] # each is a fault
+def test_add_despite_a_fault(ordered: Setting, operation: str, fault: object) -> None:
+    """Adding a line item that meets a fault at any call adds exactly one and returns it."""
+    ordered.faulty.meet(operation, fault)  # type: ignore[arg-type] # each is a fault
 
     added = ordered.slow.lines(1).add(NEW)
 
     assert ordered.lines() == [added.id]
     assert ordered.fast.lines(1).line(added.id) == added
-    assert ordered.nothing_left_to_go_wrong()
+    assert ordered.all_faults_happened()
 
 
-@MISHAPS
-def test_remove_of_a_line_item_with_a_mishap(ordered: Setting, mishap: object) -> None:
-    """A line item is gone, whatever goes wrong on the way, and the caller is not told otherwise."""
+@FAULTS
+def test_remove_a_line_item_despite_a_fault(ordered: Setting, fault: object) -> None:
+    """Removing a line item that meets a fault removes it without an error."""
     added = ordered.fast.lines(1).add(NEW)
-    ordered.faulty.meet("TransactWriteItems", mishap)  # type: ignore[arg-type] # each is a fault
+    ordered.faulty.meet("TransactWriteItems", fault)  # type: ignore[arg-type] # each is a fault
 
     ordered.slow.lines(1).remove(added.id)
 
     assert ordered.lines() == []
-    assert ordered.nothing_left_to_go_wrong()
+    assert ordered.all_faults_happened()
 
 
-def test_add_meets_the_order_s_end(ordered: Setting) -> None:
-    """Nothing is added to an order that is removed meanwhile, and nothing of it appears at another one."""
+def test_add_to_an_order_removed_at_once(ordered: Setting) -> None:
+    """Adding to an order that is removed concurrently raises NotFound and adds nothing to the deal's next order."""
     ordered.faulty.meet("TransactWriteItems", interrupted(lambda: ordered.fast.remove(1)))
 
     with pytest.raises(NotFound) as raised:
@@ -289,7 +287,7 @@ def test_add_meets_the_order_s_end(ordered: Setting) -> None:
 
 
 def test_an_order_that_is_full(ordered: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An order has had as many line items as it can have once their numbers are used up, removed ones included."""
+    """Removed line items count towards the limit of line items per order."""
     monkeypatch.setattr(deal_orders, "LINES", 4)
     lines = ordered.fast.lines(1)
     ids = [lines.add(NEW).id for _ in range(3)]
@@ -305,7 +303,7 @@ def test_an_order_that_is_full(ordered: Setting, monkeypatch: pytest.MonkeyPatch
 
 
 def test_full_orders_share_no_ids(ordered: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The last id of an order is not the first of the next one, nor found there."""
+    """The last line item id of an order differs from the first one of the next order."""
     monkeypatch.setattr(deal_orders, "LINES", 3)
     ordered.fast.place(13, FIVE)
     ids = [ordered.fast.lines(order).add(NEW).id for order in (1, 2) for _ in range(2)]
@@ -317,13 +315,13 @@ def test_full_orders_share_no_ids(ordered: Setting, monkeypatch: pytest.MonkeyPa
 
 
 def test_ids_are_safe_numbers() -> None:
-    """Ids of line items are numbers that JSON holds exactly, whatever the order."""
+    """Every possible line item id is an integer that JSON readers represent exactly."""
     assert LARGEST_NUMBER * deal_orders.LINES + deal_orders.LINES < LARGEST_SAFE_NUMBER
 
 
 @pytest.mark.parametrize("line_id", [0, 1, 1_000_000, 1_000_002, 2_000_001, -1, -999_999, LARGEST_SAFE_NUMBER])
 def test_no_such_line(ordered: Setting, line_id: int) -> None:
-    """Only ids of the order's own line items lead to any."""
+    """Ids other than those of the order's own line items raise NotFound."""
     ordered.fast.lines(1).add(NEW)
 
     for act in (ordered.fast.lines(1).line, ordered.fast.lines(1).remove):
@@ -332,7 +330,7 @@ def test_no_such_line(ordered: Setting, line_id: int) -> None:
 
 
 def test_accounts_are_apart(ordered: Setting) -> None:
-    """The same ids in another account are other orders and other line items."""
+    """The same ids in another account are other orders and line items."""
     other = DealOrders(Table(ordered.memory, TABLE), "crm2", ordered.watch)
     other.place(12, Decimal(1))
     ordered.fast.lines(1).add(NEW)
@@ -342,7 +340,7 @@ def test_accounts_are_apart(ordered: Setting) -> None:
 
 
 def test_sweep_leaves_nothing(ordered: Setting) -> None:
-    """After a sweep nothing of a removed order's line items is left, and other orders' are."""
+    """A sweep deletes every item of a removed order's lines, and nothing of other orders."""
     ordered.fast.place(13, FIVE)
     kept = ordered.fast.lines(2).add(NEW).id
     lines = ordered.fast.lines(1)
@@ -359,7 +357,7 @@ def test_sweep_leaves_nothing(ordered: Setting) -> None:
 
 @pytest.mark.parametrize("after", range(3))
 def test_sweep_is_taken_up_again(ordered: Setting, after: int) -> None:
-    """A sweep that died can be done again, from wherever it stopped."""
+    """A sweep that crashed can be repeated."""
     lines = ordered.fast.lines(1)
     for _ in range(30):
         lines.add(NEW)
@@ -386,34 +384,34 @@ def test_sweep_is_taken_up_again(ordered: Setting, after: int) -> None:
     ],
 )
 def test_account_of(book: str, account: str | None) -> None:
-    """The name of a book says whose orders are in it, if it holds deal orders."""
+    """The account is read from the name of a book of deal orders; other books have none."""
     assert account_of(book) == account
 
 
 # Products.
 
 
-@MISHAPS
+@FAULTS
 @pytest.mark.parametrize("operation", ["UpdateItem", "TransactWriteItems"])
-def test_product_with_a_mishap(setting: Setting, operation: str, mishap: object) -> None:
-    """Whatever goes wrong on the way, a product is added once, changed once and removed once."""
+def test_product_despite_a_fault(setting: Setting, operation: str, fault: object) -> None:
+    """A product is added, changed and removed once each, despite a fault at any call."""
     shop = DealProducts(Table(setting.faulty, TABLE, first_pause=0.001), "crm", setting.watch)
-    setting.faulty.meet(operation, mishap)  # type: ignore[arg-type] # each is a fault
+    setting.faulty.meet(operation, fault)  # type: ignore[arg-type] # each is a fault
     added = shop.add(NewProduct(name="Licence"))
     setting.watch.pass_(GRACE.total_seconds() + 1)
     assert [one.id for one in shop.part(ListRequest(0, 9), "me").items] == [added.id]
 
-    setting.faulty.meet("UpdateItem", mishap)  # type: ignore[arg-type] # each is a fault
+    setting.faulty.meet("UpdateItem", fault)  # type: ignore[arg-type] # each is a fault
     assert shop.change(added.id, {"sku": "x"}) == shop.product(added.id)
 
-    setting.faulty.meet("TransactWriteItems", mishap)  # type: ignore[arg-type] # each is a fault
+    setting.faulty.meet("TransactWriteItems", fault)  # type: ignore[arg-type] # each is a fault
     shop.remove(added.id)
     assert shop.find(added.id) is None
-    assert setting.nothing_left_to_go_wrong()
+    assert setting.all_faults_happened()
 
 
 def test_product_changed_and_removed_at_once(setting: Setting) -> None:
-    """A change that comes too late brings no product back."""
+    """A change that lost a race to a delete raises NotFound and restores no product."""
     shop = DealProducts(Table(setting.faulty, TABLE), "crm", setting.watch)
     shop.add(NewProduct(name="Licence"))
     setting.faulty.meet(
@@ -426,5 +424,5 @@ def test_product_changed_and_removed_at_once(setting: Setting) -> None:
 
 
 def test_price_in() -> None:
-    """A product has a price in the currencies that it was given, and no other."""
+    """A product has prices only in the currencies it was given."""
     assert (Decimal(10), None) == (PRODUCT.price_in("EUR"), PRODUCT.price_in("PLN"))

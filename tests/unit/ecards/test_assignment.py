@@ -1,4 +1,4 @@
-"""Certificates for orders: assigned, waited for, given back; on a table in memory."""
+"""Certificates of e-card orders: assigned, waited for and returned to stock; on a table in memory."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ JOHN = EcardParticipant("john@example.com", "John Doe", "79251153242")
 
 
 class Labels:
-    """A sealer that hides nothing."""
+    """A sealer that does not encrypt."""
 
     def seal(self, plain: bytes, context: bytes) -> bytes:
         return context + plain
@@ -41,7 +41,7 @@ class Labels:
 
 @dataclass
 class Shop:
-    """Some companies with money, and stock, on one table; each order comes a minute after the one before."""
+    """Companies with money, and stock, on one table; each order is placed a minute after the one before."""
 
     table: Table = field(default_factory=lambda: Table(Memory(), "OrdersTable", first_pause=0.0))
     now: datetime = START
@@ -97,7 +97,7 @@ def held(order: EcardOrder) -> list[tuple[Stock, int]]:
 
 
 def test_a_paid_order_gets_its_certificates(shop: Shop) -> None:
-    """An order gets ranges of positions for each card and face value, those of several lines together."""
+    """A paid order gets ranges of positions for each card and face value, merged over its lines."""
     shop.load(A, 10)
     shop.load(B, 10)
     shop.place("a", (B, 2), (A, 3), (B, 1))
@@ -111,7 +111,7 @@ def test_a_paid_order_gets_its_certificates(shop: Shop) -> None:
 
 
 def test_assigning_again_changes_nothing(shop: Shop) -> None:
-    """An order that has its certificates gets no others."""
+    """Assigning to an order that has its certificates changes nothing."""
     shop.load(A, 10)
     shop.place("a", (A, 3))
 
@@ -120,7 +120,7 @@ def test_assigning_again_changes_nothing(shop: Shop) -> None:
 
 
 def test_an_unpaid_order_gets_none(shop: Shop) -> None:
-    """An order that waits for money is left as it is."""
+    """An order that waits for money gets no certificates."""
     shop.load(A, 3)
     shop.place("a", (A, 3), money=2)
     order = shop.assignment.assign("acme", "a")
@@ -129,7 +129,7 @@ def test_an_unpaid_order_gets_none(shop: Shop) -> None:
 
 
 def test_assigning_costs_the_same(shop: Shop) -> None:
-    """Two reads and one transaction assign certificates, one or a thousand."""
+    """Assigning takes two reads and one transaction, however many certificates there are."""
     shop.load(A, 2_000)
     for order_id, count in (("a", 1), ("b", 1_000)):
         shop.place(order_id, (A, count))
@@ -140,7 +140,7 @@ def test_assigning_costs_the_same(shop: Shop) -> None:
 
 
 def test_two_orders_at_once(shop: Shop) -> None:
-    """Of two orders that stock suffices for one of, one gets it and the other waits."""
+    """If stock suffices for one of two concurrent orders, one gets it and the other waits."""
     shop.load(A, 3)
     shop.place("a", (A, 2))
     shop.place("b", (A, 2))
@@ -152,7 +152,7 @@ def test_two_orders_at_once(shop: Shop) -> None:
 
 
 def test_all_or_nothing(shop: Shop) -> None:
-    """An order that one of its stocks is short for takes nothing from the others."""
+    """An order for which one stock is short takes nothing from its other stocks."""
     shop.load(A, 5)
     shop.park("a", (A, 1), (B, 1))
 
@@ -160,7 +160,7 @@ def test_all_or_nothing(shop: Shop) -> None:
 
 
 def test_unknown_orders(shop: Shop) -> None:
-    """An unknown order is not found."""
+    """Assigning to, or taking back from, an unknown order raises NotFound."""
     for ask in (shop.assignment.assign, shop.assignment.take_back):
         with pytest.raises(NotFound):
             ask("acme", "a")
@@ -170,7 +170,7 @@ def test_unknown_orders(shop: Shop) -> None:
 
 
 def test_an_order_waits_for_the_first_short_stock(shop: Shop) -> None:
-    """An order waits for the first stock that is short, in one place only, and that stays so."""
+    """An order waits for the first stock that is short, and only for that one."""
     shop.park("a", (B, 1), (A, 1))
     before = shop.order("a")
 
@@ -180,7 +180,7 @@ def test_an_order_waits_for_the_first_short_stock(shop: Shop) -> None:
 
 
 def test_stock_moves_waiting_orders_on(shop: Shop) -> None:
-    """When stock arrives, waiting orders get it, oldest first over all companies."""
+    """New stock goes to waiting orders, oldest first across all companies."""
     for order_id, company in (("c", "other"), ("b", "acme"), ("a", "other")):
         shop.park(order_id, (A, 2), company=company)
     assert shop.parked(A) == ["c", "b", "a"]
@@ -192,8 +192,8 @@ def test_stock_moves_waiting_orders_on(shop: Shop) -> None:
     assert shop.order("c", "other").assigned == (HeldCertificates(A, ((1, 2),)),)
 
 
-def test_one_that_needs_more_holds_nobody_up(shop: Shop) -> None:
-    """An order that needs more than is free goes on waiting, and those behind it are moved on."""
+def test_a_larger_order_does_not_block_smaller_ones(shop: Shop) -> None:
+    """An order that needs more than is free keeps waiting, and later orders that fit are served."""
     shop.park("a", (A, 3))
     shop.park("b", (A, 1))
     shop.load(A, 2)
@@ -203,7 +203,7 @@ def test_one_that_needs_more_holds_nobody_up(shop: Shop) -> None:
 
 
 def test_an_order_goes_on_to_wait_elsewhere(shop: Shop) -> None:
-    """An order that another stock is short for waits there next, without a move."""
+    """An order that gets its first stock but lacks another waits for that one, without a status change."""
     shop.park("a", (A, 1), (B, 1))
     shop.load(A, 1)
     shop.assignment.assign_parked(A)
@@ -217,7 +217,7 @@ def test_an_order_goes_on_to_wait_elsewhere(shop: Shop) -> None:
 
 
 def test_stock_that_arrives_as_an_order_is_parked(shop: Shop) -> None:
-    """An order cannot be parked past stock that arrives between its read and its write."""
+    """An order gets stock that arrives just before it would be parked."""
 
     def arrive() -> None:
         shop.load(A, 1)
@@ -230,12 +230,12 @@ def test_stock_that_arrives_as_an_order_is_parked(shop: Shop) -> None:
     assert shop.parked(A) == []
 
 
-def test_moving_on_is_repeated_after_a_crash(shop: Shop) -> None:
-    """Whoever moves waiting orders on can die after any of them, and be repeated by anyone."""
+def test_assigning_to_waiting_orders_after_a_crash(shop: Shop) -> None:
+    """Assigning to waiting orders can be repeated after a crash between two of them."""
     for order_id in "abc":
         shop.park(order_id, (A, 1))
     shop.load(A, 3)
-    shop.faulty.meet("TransactWriteItems", refused(RuntimeError("died")), after=1)
+    shop.faulty.meet("TransactWriteItems", refused(RuntimeError("crashed")), after=1)
     with pytest.raises(RuntimeError):
         shop.assignment.assign_parked(A)
     assert shop.parked(A) == ["b", "c"]
@@ -246,7 +246,7 @@ def test_moving_on_is_repeated_after_a_crash(shop: Shop) -> None:
 
 
 def test_nothing_free_costs_one_read(shop: Shop) -> None:
-    """Where nothing is free, nobody looks who waits."""
+    """If nothing is free, waiting orders are not read."""
     shop.park("a", (A, 1))
     shop.recorder.calls.clear()
     shop.assignment.assign_parked(A)
@@ -263,7 +263,7 @@ def stocked(shop: Shop, stocks: Sequence[Stock] = MANY) -> None:
 
 
 def test_the_largest_order_gets_all(shop: Shop) -> None:
-    """An order for 100 stocks, more than a transaction can take from, gets all of them in two."""
+    """An order for 100 stocks, more than one transaction can take from, is assigned in two."""
     stocked(shop)
     shop.place("a", *[(stock, 1) for stock in MANY])
     shop.recorder.calls.clear()
@@ -275,14 +275,14 @@ def test_the_largest_order_gets_all(shop: Shop) -> None:
 
 
 def crash_after_the_first_step(shop: Shop) -> EcardOrder:
-    shop.faulty.meet("TransactWriteItems", refused(RuntimeError("died")), after=1)
+    shop.faulty.meet("TransactWriteItems", refused(RuntimeError("crashed")), after=1)
     with pytest.raises(RuntimeError):
         shop.assignment.assign("acme", "a")
     return shop.order("a")
 
 
 def test_a_crash_between_the_steps(shop: Shop) -> None:
-    """Between the two steps an order is Payed and holds what it got; whoever carries on gets the rest."""
+    """After a crash between the two transactions the order is Payed with its first part; `carry_on` adds the rest."""
     stocked(shop)
     shop.place("a", *[(stock, 1) for stock in MANY])
     order = crash_after_the_first_step(shop)
@@ -292,7 +292,7 @@ def test_a_crash_between_the_steps(shop: Shop) -> None:
 
 
 def test_a_crash_between_the_steps_of_a_waiting_order(shop: Shop) -> None:
-    """An order that waited still stands where it is found when the first of its two steps is all that was taken."""
+    """After such a crash a waiting order is parked at its next stock, where it is found again."""
     stocked(shop, MANY[1:])
     shop.park("a", *[(stock, 1) for stock in MANY])
     shop.load(A, 1)
@@ -305,7 +305,7 @@ def test_a_crash_between_the_steps_of_a_waiting_order(shop: Shop) -> None:
 
 
 def test_a_waiting_order_fits_its_transactions(shop: Shop) -> None:
-    """An order that waited takes from as many stocks at once as any, and its own writes still fit."""
+    """The transactions for a waiting order of 100 stocks stay within the limit of writes."""
     stocked(shop, MANY[1:])
     shop.park("a", *[(stock, 1) for stock in MANY])
     shop.load(A, 1)
@@ -317,7 +317,7 @@ def test_a_waiting_order_fits_its_transactions(shop: Shop) -> None:
 
 
 def test_short_at_the_second_step(shop: Shop) -> None:
-    """An order whose second step finds stock short keeps what it holds, and waits for the rest."""
+    """An order that finds stock short in its second transaction keeps its first part and waits for the rest."""
     stocked(shop)
     shop.place("a", *[(stock, 1) for stock in MANY])
     shop.place("b", (MANY[95], 1))
@@ -331,7 +331,7 @@ def test_short_at_the_second_step(shop: Shop) -> None:
 
 
 def test_what_was_held_between_the_steps_returns(shop: Shop) -> None:
-    """An order that is cancelled between its two steps gives back what it held."""
+    """Cancelling an order between its two transactions returns what it held to stock."""
     stocked(shop)
     shop.place("a", *[(stock, 1) for stock in MANY])
     crash_after_the_first_step(shop)
@@ -345,7 +345,7 @@ def test_what_was_held_between_the_steps_returns(shop: Shop) -> None:
 
 
 def test_a_cancelled_order_waits_no_more(shop: Shop) -> None:
-    """An order that is cancelled while it waits for stock gets none when it arrives."""
+    """An order cancelled while it waits for stock gets none when stock arrives."""
     shop.park("a", (A, 1))
     shop.company().cancel("a")
     shop.load(A, 1)
@@ -354,8 +354,8 @@ def test_a_cancelled_order_waits_no_more(shop: Shop) -> None:
     assert (shop.statuses("a"), shop.parked(A), shop.free(A)) == (["Cancelled"], [], ((1, 1),))
 
 
-def test_what_returns_goes_to_whoever_waits(shop: Shop) -> None:
-    """Certificates that a cancelled order returns move on the orders that wait for them."""
+def test_returned_certificates_go_to_waiting_orders(shop: Shop) -> None:
+    """Certificates that a cancelled order returns go to orders that wait for them."""
     shop.load(A, 2)
     shop.place("a", (A, 2))
     shop.assignment.assign("acme", "a")
@@ -365,8 +365,8 @@ def test_what_returns_goes_to_whoever_waits(shop: Shop) -> None:
     assert shop.order("b", "other").assigned == (HeldCertificates(A, ((1, 2),)),)
 
 
-def test_two_return_the_same_order(shop: Shop) -> None:
-    """Certificates return once, whoever else returns them at the same moment."""
+def test_returned_once(shop: Shop) -> None:
+    """If two processes return a cancelled order's certificates at once, they return once."""
     shop.load(A, 2)
     shop.load(B, 2)
     shop.place("a", (A, 2), (B, 1))
@@ -379,7 +379,7 @@ def test_two_return_the_same_order(shop: Shop) -> None:
 
 
 def test_only_what_is_returned_is_taken_back(shop: Shop) -> None:
-    """Taking back from an order that has nothing to return does nothing."""
+    """Taking back from an order that has nothing to return changes nothing."""
     shop.load(A, 2)
     shop.place("a", (A, 2))
     ready = shop.assignment.assign("acme", "a")

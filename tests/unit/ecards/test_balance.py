@@ -28,12 +28,12 @@ def balance(table: Table) -> Balance:
 
 
 def test_there_is_nothing_at_first(balance: Balance) -> None:
-    """A company that nobody topped up has 0."""
+    """A company without a top-up has a balance of 0 and an empty ledger."""
     assert (balance.amount(), [*balance.entries()]) == (Decimal(0), [])
 
 
 def test_top_up(balance: Balance) -> None:
-    """A top-up raises the balance and stands in the ledger."""
+    """A top-up raises the balance and is entered in the ledger."""
     balance.top_up("t1", Decimal("100500.50"), AT)
     balance.top_up("t2", Decimal(1), LATER)
 
@@ -45,7 +45,7 @@ def test_top_up(balance: Balance) -> None:
 
 
 def test_a_top_up_is_applied_once(balance: Balance) -> None:
-    """However often an operation is repeated, it counts once."""
+    """A duplicate of a top-up changes nothing."""
     for _ in range(3):
         balance.top_up("t1", Decimal(100), AT)
 
@@ -53,7 +53,7 @@ def test_a_top_up_is_applied_once(balance: Balance) -> None:
 
 
 def test_a_top_up_whose_answer_is_lost(table: Table) -> None:
-    """A top-up that took effect before its answer was lost is not applied again."""
+    """A top-up that took effect although its answer was lost is applied once."""
     faulty = Faulty(table.send)
     faulty.meet("TransactWriteItems", answer_lost)
     balance = Balance(Table(faulty, "OrdersTable", first_pause=0.0), "acme")
@@ -63,7 +63,7 @@ def test_a_top_up_whose_answer_is_lost(table: Table) -> None:
 
 
 def test_an_operation_is_one_amount(balance: Balance) -> None:
-    """Another amount under an operation's name is refused and changes nothing."""
+    """A top-up repeated with another amount raises KeyReused and changes nothing."""
     balance.top_up("t1", Decimal(100), AT)
 
     with pytest.raises(KeyReused):
@@ -74,14 +74,14 @@ def test_an_operation_is_one_amount(balance: Balance) -> None:
 @pytest.mark.parametrize(
     ("operation", "amount"), [("", "1"), ("x" * 201, "1"), ("t", "0"), ("t", "-1"), ("t", "0.001")]
 )
-def test_what_is_no_top_up(balance: Balance, operation: str, amount: str) -> None:
-    """A top-up has a name and a positive amount of at most two decimals."""
+def test_invalid_top_ups(balance: Balance, operation: str, amount: str) -> None:
+    """A top-up needs a name and a positive amount with at most two decimals."""
     with pytest.raises(ValueError, match=r"top-up|decimals"):
         balance.top_up(operation, Decimal(amount), AT)
 
 
 def test_a_debit_and_its_refund(table: Table, balance: Balance) -> None:
-    """What is taken for an order and given back stands in the ledger by the order's id."""
+    """A debit and its refund are entered in the ledger under the order's id."""
     balance.top_up("t1", Decimal(100), AT)
     table.transact(balance.debit("a", Decimal("99.99"), AT))
     left = balance.amount()
@@ -110,7 +110,7 @@ def test_an_order_is_debited_and_refunded_once(table: Table, balance: Balance, o
 
 @pytest.mark.parametrize(("topped_up", "covered"), [("9.99", False), ("10.00", True), ("10.01", True)])
 def test_the_balance_is_never_negative(table: Table, balance: Balance, topped_up: str, covered: bool) -> None:  # noqa: FBT001 - a parameter
-    """A debit is refused unless the balance covers it, and its opposite is held to the same cent."""
+    """A debit succeeds exactly if the balance covers it, and the opposite check `too_small` exactly if not."""
     balance.top_up("t1", Decimal(topped_up), AT)
     debit = balance.debit("a", Decimal(10), AT)
     marked: list[Write] = [Put({"pk": "MARK", "sk": "-"}), balance.too_small(Decimal(10))]
@@ -123,7 +123,7 @@ def test_the_balance_is_never_negative(table: Table, balance: Balance, topped_up
 
 
 def test_without_a_balance_everything_is_too_much(table: Table, balance: Balance) -> None:
-    """Where there is no balance yet, a debit is refused and the balance counts as too small."""
+    """Without a balance item a debit is refused, and `too_small` holds."""
     with pytest.raises(TransactionRefused):
         table.transact(balance.debit("a", Decimal("0.01"), AT))
 
@@ -131,12 +131,12 @@ def test_without_a_balance_everything_is_too_much(table: Table, balance: Balance
 
 
 def test_nothing_needs_no_entry(balance: Balance) -> None:
-    """An order for nothing is neither debited nor refunded."""
+    """A debit or refund of 0 makes no writes."""
     assert (balance.debit("a", Decimal(0), AT), balance.refund("a", Decimal("0.00"), AT)) == ([], [])
 
 
 def test_companies_have_their_own(table: Table, balance: Balance) -> None:
-    """A company's top-up is not another's."""
+    """A company's top-up does not change another's balance."""
     balance.top_up("t1", Decimal(100), AT)
     other = Balance(table, "other")
 
@@ -148,11 +148,11 @@ def test_companies_have_their_own(table: Table, balance: Balance) -> None:
     [("100500", 10_050_000, "100500"), ("0.01", 1, "0.01"), ("10.50", 1050, "10.5"), ("1E+2", 10_000, "100")],
 )
 def test_units(amount: str, hundredths: int, text: str) -> None:
-    """Amounts are kept in hundredths, exactly, and read without needless decimals."""
+    """Amounts are stored exactly as hundredths and read without trailing zeros."""
     assert to_hundredths(Decimal(amount)) == hundredths
     assert str(from_hundredths(hundredths)) == text
 
 
 def test_whose_balance_a_partition_holds(balance: Balance) -> None:
-    """A balance is known by its partition, and nothing else is taken for one."""
+    """The company is read from the partition of a balance; other partitions give None."""
     assert (company_of(balance.key[0]), company_of("LEDGER#acme")) == ("acme", None)

@@ -1,4 +1,4 @@
-"""What a company can order, on a table in memory."""
+"""The catalogue of what a company can order, on a table in memory."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ FILMS = Ecard(2, "Films", "", "month", (FaceValue("3", Decimal("0.10")),))
 
 
 class Seconds:
-    """A clock that stands still until it is moved."""
+    """A clock that stands still until a test moves it."""
 
     def __init__(self) -> None:
         self.now = 1_000.0
@@ -57,7 +57,7 @@ def test_nothing_before_a_first_publication(catalogue: EcardCatalogue) -> None:
 
 
 def test_what_is_published_is_read(catalogue: EcardCatalogue) -> None:
-    """Cards come back as they were published, in their order, prices with their decimals."""
+    """Published cards are read in their order, with the decimals of their prices."""
     catalogue.publish([FILMS, BOOKS])
 
     assert catalogue.ecards() == (FILMS, BOOKS)
@@ -65,7 +65,7 @@ def test_what_is_published_is_read(catalogue: EcardCatalogue) -> None:
 
 
 def test_publishing_replaces_everything(catalogue: EcardCatalogue) -> None:
-    """After another publication nothing of the old one is offered."""
+    """A publication replaces the whole catalogue."""
     catalogue.publish([BOOKS])
     catalogue.publish([FILMS])
 
@@ -73,14 +73,14 @@ def test_publishing_replaces_everything(catalogue: EcardCatalogue) -> None:
 
 
 def test_companies_have_their_own(table: Table, catalogue: EcardCatalogue) -> None:
-    """What one company can order is not offered to another."""
+    """One company's catalogue is not offered to another."""
     catalogue.publish([BOOKS])
 
     assert EcardCatalogue(table, "other").ecards() == ()
 
 
 def test_prices(catalogue: EcardCatalogue) -> None:
-    """Lines come in the order of the wishes, each with its card's name and its own price; one card may come twice."""
+    """Priced lines are in the order of the request, with each card's name and price; a card may appear twice."""
     catalogue.publish([BOOKS, FILMS])
     wishes = [RequestedCard(2, "3", 7), RequestedCard(1, "100 ₽", 1), RequestedCard(2, "3", 1)]
 
@@ -91,8 +91,8 @@ def test_prices(catalogue: EcardCatalogue) -> None:
     )
 
 
-def test_what_is_not_on_offer(catalogue: EcardCatalogue) -> None:
-    """Every wish that cannot be had is told by its index, and whether its card or its face value is unknown."""
+def test_cards_that_are_not_offered(catalogue: EcardCatalogue) -> None:
+    """Every requested card that is not offered is reported by index, with whether its card or face value is unknown."""
     catalogue.publish([BOOKS, FILMS])
 
     with pytest.raises(NotOnOffer) as raised:
@@ -125,8 +125,8 @@ def test_what_is_not_on_offer(catalogue: EcardCatalogue) -> None:
         ([replace(FILMS, description="₽" * 140_000)], "bytes"),
     ],
 )
-def test_what_cannot_be_published(catalogue: EcardCatalogue, cards: list[Ecard], said: str) -> None:
-    """A catalogue with a fault is refused with words for it, and the old one stays in force."""
+def test_invalid_catalogues(catalogue: EcardCatalogue, cards: list[Ecard], said: str) -> None:
+    """An invalid catalogue is refused with a reason, and the old one stays."""
     catalogue.publish([BOOKS])
 
     with pytest.raises(ValueError, match=said):
@@ -135,14 +135,14 @@ def test_what_cannot_be_published(catalogue: EcardCatalogue, cards: list[Ecard],
 
 
 def test_a_catalogue_that_just_fits(catalogue: EcardCatalogue) -> None:
-    """What fits one item of the service is published."""
+    """The largest catalogue that fits one item is published."""
     catalogue.publish([replace(FILMS, description="x" * (398 * 1024))])
 
     assert len(catalogue.ecards()[0].description) == 398 * 1024
 
 
 def test_catalogues_are_remembered_for_a_moment(table: Table) -> None:
-    """A warm process goes on with a catalogue for two seconds, then sees what was published elsewhere."""
+    """A warm process reuses a catalogue for two seconds, then reads it again."""
     seconds, recorder = Seconds(), Recorder(table.send)
     writer = EcardCatalogue(table, "acme")
     writer.publish([BOOKS])
@@ -157,7 +157,7 @@ def test_catalogues_are_remembered_for_a_moment(table: Table) -> None:
 
 
 def test_publishing_is_seen_at_once_by_its_own_process(table: Table) -> None:
-    """Whoever publishes reads the new catalogue at once, and only its own company's is read again."""
+    """The process that publishes reads its new catalogue at once."""
     cache = EcardCache(FRESH_FOR, seconds=Seconds())
     catalogue, other = (EcardCatalogue(table, company, cache) for company in ("acme", "other"))
     catalogue.publish([BOOKS])

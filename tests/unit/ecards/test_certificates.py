@@ -1,4 +1,4 @@
-"""Stocks of certificates: ranges of positions, loads, and codes that stay sealed; on a table in memory."""
+"""Stocks of certificates: ranges of positions, loads, and encrypted codes; on a table in memory."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ HUNDRED, FIFTY = Stock(1, "100 ₽"), Stock(1, "50 ₽")
 
 
 class Gcm:
-    """AES-GCM, as production code might seal."""
+    """A sealer that encrypts with AES-GCM."""
 
     def __init__(self) -> None:
         self._cipher = AESGCM(AESGCM.generate_key(128))
@@ -89,13 +89,13 @@ SOME = st.sets(st.integers(1, 60), max_size=40).map(lambda numbers: ranges_of(so
 
 @given(SOME)
 def test_ranges_are_as_few_as_can_be(ranges: Ranges) -> None:
-    """Merged ranges rise, and neither overlap nor touch."""
+    """Merged ranges ascend and neither overlap nor touch."""
     assert all(last + 1 < first for (_, last), (first, _) in itertools.pairwise(ranges))
 
 
 @given(SOME, SOME)
 def test_merging(some: Ranges, others: Ranges) -> None:
-    """Ranges are joined to all positions of both, and refused where they have one in common."""
+    """Merging yields all positions of both, and raises ValueError if they share one."""
     if {*positions(some)} & {*positions(others)}:
         with pytest.raises(ValueError, match="is in both ranges"):
             merge(some, others)
@@ -105,7 +105,7 @@ def test_merging(some: Ranges, others: Ranges) -> None:
 
 @given(SOME, st.integers(0, 60))
 def test_taking(ranges: Ranges, count: int) -> None:
-    """What is taken has the wanted size, and together with what is left is what was there; more is refused."""
+    """Taking splits ranges into the requested count and the rest, and raises ValueError if there are too few."""
     if count > size(ranges):
         with pytest.raises(ValueError, match="cannot take"):
             take(ranges, count)
@@ -126,23 +126,23 @@ def test_taking(ranges: Ranges, count: int) -> None:
     ],
 )
 def test_the_shortest_that_fits_is_taken(count: int, taken: Ranges, left: Ranges) -> None:
-    """Positions come from the shortest range that has enough, otherwise from as few ranges as possible."""
+    """Positions come from the shortest range that suffices, otherwise from as few ranges as possible."""
     assert take(((1, 1), (5, 9), (20, 22)), count) == (taken, left)
 
 
 @given(SOME, st.integers(0, 60))
 def test_skipping(ranges: Ranges, count: int) -> None:
-    """Without its first positions a range has the others."""
+    """Skipping drops the first positions of ranges."""
     assert positions(skip(ranges, count)) == positions(ranges)[count:]
 
 
-def test_a_stock_that_nobody_loaded(table: Table) -> None:
-    """Of an unknown stock nothing is free."""
+def test_an_unknown_stock(table: Table) -> None:
+    """A stock that was never loaded has nothing free."""
     assert shelf(table) == StockLevel(HUNDRED)
 
 
 def test_what_is_loaded_is_free(table: Table, certificates: Certificates) -> None:
-    """Loaded certificates are free, those of further loads behind the ones before, each stock for itself."""
+    """Loaded certificates are free, each load behind the one before, for each stock separately."""
     certificates.load(HUNDRED, "l1", ["a", "b"])
     certificates.load(FIFTY, "l1", ["c"])
     certificates.load(HUNDRED, "l2", ["d"])
@@ -153,7 +153,7 @@ def test_what_is_loaded_is_free(table: Table, certificates: Certificates) -> Non
 
 
 def test_certificates_are_opened_in_order(certificates: Certificates) -> None:
-    """Certificates of several ranges, and of more than one round trip, come in the order of their positions."""
+    """Certificates of several ranges and several reads are in the order of their positions."""
     codes = [f"code {number}" for number in range(250)]
     certificates.load(HUNDRED, "l1", codes)
 
@@ -162,7 +162,7 @@ def test_certificates_are_opened_in_order(certificates: Certificates) -> None:
 
 
 def test_codes_are_in_no_item_and_in_no_text(memory: Memory, certificates: Certificates) -> None:
-    """What the table holds and what a certificate looks like in a log do not contain the code."""
+    """Neither the table nor a certificate's repr contains the code."""
     certificates.load(HUNDRED, "l1", ["open sesame"])
     (certificate,) = certificates.open(HUNDRED, ((1, 1),))
 
@@ -171,7 +171,7 @@ def test_codes_are_in_no_item_and_in_no_text(memory: Memory, certificates: Certi
 
 
 def test_a_code_opens_in_its_place_only(memory: Memory, table: Table, certificates: Certificates) -> None:
-    """A sealed code that is moved to another position does not open."""
+    """An encrypted code that is moved to another position cannot be decrypted."""
     certificates.load(HUNDRED, "l1", ["a", "b"])
     items = {key: item for key, item in memory.scan("OrdersTable") if key[0].startswith("CERTIFICATES")}
     sealed = table.get((f"CERTIFICATES#{HUNDRED}", "0000000001"))
@@ -184,8 +184,8 @@ def test_a_code_opens_in_its_place_only(memory: Memory, table: Table, certificat
         certificates.open(HUNDRED, ((2, 2),))
 
 
-def test_a_repeated_load_is_no_load(table: Table, certificates: Certificates) -> None:
-    """A batch that was loaded is not loaded again, whatever has become of its certificates."""
+def test_a_duplicate_load_changes_nothing(table: Table, certificates: Certificates) -> None:
+    """A duplicate of a load changes nothing, even after certificates of it were taken."""
     certificates.load(HUNDRED, "l1", ["a", "b"])
     table.transact([shelf(table).take(1)[1]])
     certificates.load(HUNDRED, "l1", ["a", "b"])
@@ -195,7 +195,7 @@ def test_a_repeated_load_is_no_load(table: Table, certificates: Certificates) ->
 
 @pytest.mark.parametrize("codes", [["a", "c"], ["b", "a"], ["a"], ["a", "b", "c"], ["ab"]])
 def test_a_batch_is_one_load(table: Table, certificates: Certificates, codes: list[str]) -> None:
-    """Other codes under the name of a batch are refused."""
+    """A batch loaded again with other codes raises KeyReused."""
     certificates.load(HUNDRED, "l1", ["a", "b"])
 
     with pytest.raises(KeyReused):
@@ -204,7 +204,7 @@ def test_a_batch_is_one_load(table: Table, certificates: Certificates, codes: li
 
 
 def test_duplicates(table: Table, certificates: Certificates) -> None:
-    """A code that is there twice is told by its index, never by itself, and nothing is loaded."""
+    """Duplicate codes in a load are reported by index, without the code, and nothing is loaded."""
     with pytest.raises(Duplicates) as raised:
         certificates.load(HUNDRED, "l1", ["sesame", "b", "sesame", "b", "sesame"])
 
@@ -214,8 +214,8 @@ def test_duplicates(table: Table, certificates: Certificates) -> None:
 
 
 @pytest.mark.parametrize(("batch", "codes"), [("l1", []), ("l1", ["a", ""]), ("", ["a"]), ("x" * 201, ["a"])])
-def test_what_is_no_load(certificates: Certificates, batch: str, codes: list[str]) -> None:
-    """A load has a name, and codes that are not empty."""
+def test_invalid_loads(certificates: Certificates, batch: str, codes: list[str]) -> None:
+    """A load needs a name and codes that are not empty."""
     with pytest.raises(ValueError, match="a load needs"):
         certificates.load(HUNDRED, batch, codes)
 
@@ -223,7 +223,7 @@ def test_what_is_no_load(certificates: Certificates, batch: str, codes: list[str
 @pytest.mark.parametrize("fault", [refused, lost])
 @pytest.mark.parametrize("calls", range(10))
 def test_a_load_that_crashed_is_repeated(table: Table, calls: int, fault: type) -> None:
-    """Wherever a load dies, before or after a call, nothing of it is free, or all; repeating it loads it once."""
+    """After a crash before or after any call, all or none of a load is free, and repeating it loads it once."""
     codes = [f"{number}" for number in range(60)]
     faulty = Faulty(table.send)
     faulty.meet(None, fault(Crash()), after=calls)
@@ -239,7 +239,7 @@ def test_a_load_that_crashed_is_repeated(table: Table, calls: int, fault: type) 
 
 @pytest.mark.parametrize("operation", ["TransactWriteItems", "BatchWriteItem"])
 def test_two_loads_at_once(table: Table, certificates: Certificates, operation: str) -> None:
-    """A load that another one overtakes takes other positions."""
+    """Two concurrent loads get different positions."""
     faulty = Faulty(table.send)
     faulty.meet(operation, interrupted(lambda: certificates.load(HUNDRED, "l2", ["c"])))
     Certificates(replace(table, send=faulty), SEALER).load(HUNDRED, "l1", ["a", "b"])
@@ -248,7 +248,7 @@ def test_two_loads_at_once(table: Table, certificates: Certificates, operation: 
 
 
 def test_taking_is_conditional(table: Table, certificates: Certificates) -> None:
-    """Who takes from a shelf that has changed since it was read is refused, as is who relies on its not changing."""
+    """Writes based on an outdated read of a shelf are refused."""
     certificates.load(HUNDRED, "l1", ["a", "b"])
     before = shelf(table)
     taken, update = before.take(1)
@@ -262,7 +262,7 @@ def test_taking_is_conditional(table: Table, certificates: Certificates) -> None
 
 
 def test_what_is_put_back_is_free_again(table: Table, certificates: Certificates) -> None:
-    """Positions that are put back join those around them."""
+    """Positions that are put back are free and merge with their neighbours."""
     certificates.load(HUNDRED, "l1", ["a", "b", "c"])
     taken, update = shelf(table).take(2)
     table.transact([update])
@@ -272,7 +272,7 @@ def test_what_is_put_back_is_free_again(table: Table, certificates: Certificates
 
 
 def test_taking_costs_the_same(table: Table) -> None:
-    """What a taking writes does not grow with how many there are or are taken."""
+    """Taking certificates is one read and one write, however many there are."""
     recorder = Recorder(table.send)
     counted = replace(table, send=recorder)
     lengths = set()
@@ -287,14 +287,14 @@ def test_taking_costs_the_same(table: Table) -> None:
 
 
 def test_stocks_are_known_by_their_partition() -> None:
-    """A stock comes back from its key, whatever its face value's name; nothing else is taken for one."""
+    """A stock is read from its partition, whatever its face value; other partitions give None."""
     odd = Stock(12, "a#b #1 ₽")
 
     assert (stock_of(odd.key[0]), stock_of(f"LOADS#{odd}")) == (odd, None)
 
 
 def test_a_certificate_knows_where_it_belongs(certificates: Certificates) -> None:
-    """An opened certificate says its stock and position."""
+    """An opened certificate has its stock, position and code."""
     certificates.load(HUNDRED, "l1", ["a", "b"])
 
     assert certificates.open(HUNDRED, ((2, 2),)) == [Certificate(HUNDRED, 2, "b")]

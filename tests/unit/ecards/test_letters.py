@@ -1,4 +1,4 @@
-"""What stands in mails with certificates: each code in its place, and no text of a company or a loader as markup."""
+"""Mails with certificates: each code in its place, and no text of a company or a loader as markup."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_some_certificates() -> None:
 
 
 def test_hostile_certificates() -> None:
-    """What a company or a loader writes is text on one line here too."""
+    """Hostile text from a company or a loader appears as plain text on one line."""
     order = replace(
         READY,
         participant=EcardParticipant("ann@example.com", HOSTILE, "1"),

@@ -39,7 +39,7 @@ class Post(Mailroom):
         return EcardMailer(self.table, self.outbox, self.sealer(), self.deadline, self.clock)
 
     def ready(self, quantity: int = 5) -> None:
-        """Have an order whose certificates are assigned."""
+        """Place an order and assign its certificates."""
         self.rewards.publish()
         self.rewards.top_up(100 * quantity)
         self.rewards.load(quantity)
@@ -63,7 +63,7 @@ class Post(Mailroom):
 
     @property
     def codes(self) -> list[list[str]]:
-        """The codes of each mail that was taken."""
+        """The codes in each mail that SES accepted."""
         return [re.findall(r"^b1-\d+$", letter.text, re.MULTILINE) for letter in self.ses.letters]
 
     def mail(self, order: str = ECARDS, number: int = 1) -> Mail:
@@ -77,7 +77,7 @@ def post() -> Iterator[Post]:
         yield Post()
 
 
-@pytest.mark.parametrize("order", [f"ecards#nobody#{order_id(1)}", "ecards#granite#x", "ecards#x"])
+@pytest.mark.parametrize("order", [f"ecards#unknown#{order_id(1)}", "ecards#granite#x", "ecards#x"])
 def test_no_order(post: Post, order: str) -> None:
     """A message about an order that does not exist is done without a mail."""
     post.deliver(order)
@@ -92,7 +92,7 @@ def test_no_name(post: Post) -> None:
 
 
 def test_certificates_are_mailed(post: Post) -> None:
-    """All certificates are mailed to the participant, some at a time, and each mail hands over what it has."""
+    """All certificates are mailed to the participant in several mails, each of which delivers its certificates."""
     post.ready(5)
     post.deliver(ECARDS)
 
@@ -110,7 +110,7 @@ def test_certificates_are_mailed(post: Post) -> None:
 
 
 def test_several_stocks_in_one_mail(post: Post) -> None:
-    """A mail has certificates of several cards, in the order in which they are handed over."""
+    """One mail can have certificates of several cards, in the order of delivery."""
     post.rewards.publish()
     post.rewards.top_up(2_000)
     gift = Stock(2, "500 ₽")
@@ -127,7 +127,7 @@ def test_several_stocks_in_one_mail(post: Post) -> None:
 
 
 def test_the_same_message_again(post: Post) -> None:
-    """A duplicate of a message, after all is done, changes nothing."""
+    """A duplicate message after everything is sent changes nothing."""
     post.ready(3)
     for _ in range(3):
         post.deliver(ECARDS)
@@ -136,7 +136,7 @@ def test_the_same_message_again(post: Post) -> None:
 
 
 def test_not_ready(post: Post) -> None:
-    """Nothing is mailed of an order whose certificates are not assigned, or that is cancelled."""
+    """Nothing is mailed for an order that is cancelled or has no certificates assigned."""
     post.rewards.publish()
     post.rewards.place(1)
     post.deliver(ECARDS)
@@ -147,7 +147,7 @@ def test_not_ready(post: Post) -> None:
 
 
 def test_some_handed_over_by_hand(post: Post) -> None:
-    """After certificates that support handed over, the mails go on with the next ones."""
+    """Mails go on after the certificates that support delivered by hand."""
     post.ready(3)
     post.rewards.orders.hand_over(post.order, 1)
     post.deliver(ECARDS)
@@ -156,7 +156,7 @@ def test_some_handed_over_by_hand(post: Post) -> None:
 
 
 def test_out_of_time(post: Post) -> None:
-    """Without time for one more mail the message must be retried, and nothing is begun."""
+    """Without time for one more mail the message must be retried, and no mail is claimed."""
     post.ready(3)
     post.deadline = Deadline.after(ONE_MAIL - 1)
     with pytest.raises(OutOfTime):
@@ -170,7 +170,7 @@ def test_out_of_time(post: Post) -> None:
 
 
 def test_no_time_is_needed_for_nothing(post: Post) -> None:
-    """A message that needs nothing is done with however little time there is."""
+    """A message that requires nothing succeeds however little time is left."""
     post.ready(1)
     post.deliver(ECARDS)
     post.deadline = Deadline.after(0)
@@ -180,7 +180,7 @@ def test_no_time_is_needed_for_nothing(post: Post) -> None:
 
 
 def test_goes_on_in_the_next_invocation(post: Post) -> None:
-    """An order of which some mails are sent goes on with the next one."""
+    """A retry continues with the first mail of an order that was not sent."""
     post.ready(5)
     post.ses.meet(None, NotExecuted())
     with pytest.raises(NotSent):
@@ -192,7 +192,7 @@ def test_goes_on_in_the_next_invocation(post: Post) -> None:
 
 
 def test_unsure(post: Post) -> None:
-    """While it is unsure whether a mail was sent, its certificates stay in transit, and none behind it is mailed."""
+    """Certificates of a mail that may have been sent stay in transit, and later mails wait for its outcome."""
     post.ready(3)
     post.ses.meet(Unavailable(), taken=True)
     with pytest.raises(Unsure):
@@ -207,7 +207,7 @@ def test_unsure(post: Post) -> None:
 
 
 def test_refused_certificates(post: Post) -> None:
-    """If SES refuses a mail, its certificates are the order's again, and nothing more happens before a request."""
+    """If SES refuses a mail, its certificates are no longer in transit, and only an operator's request sends it."""
     post.ready(3)
     post.refuse()
     post.deliver(ECARDS)
@@ -221,7 +221,7 @@ def test_refused_certificates(post: Post) -> None:
 
 
 def test_refused_later(post: Post) -> None:
-    """A mail that SES refuses in the middle leaves those before it handed over, and those from it on with the order."""
+    """A mail that SES refuses leaves earlier ones delivered and its own and later certificates undelivered."""
     post.ready(5)
     post.ses.meet(None, CallRefused("SendEmail", "MessageRejected"))
     post.deliver(ECARDS)
@@ -230,7 +230,7 @@ def test_refused_later(post: Post) -> None:
 
 
 def test_refused_after_one_that_may_be_out(post: Post) -> None:
-    """Certificates of a mail that was refused, but may have been sent before, stay in transit until SES's event."""
+    """Certificates of a refused mail that an earlier attempt may have sent stay in transit until SES's event."""
     post.ready(2)
     post.ses.meet(Unavailable(), taken=True)
     with pytest.raises(Unsure):
@@ -247,11 +247,11 @@ def test_refused_after_one_that_may_be_out(post: Post) -> None:
     assert (len(post.ses.taken), post.progress) == (1, ("Delivered", 2, 0))
 
 
-# Cancelled meanwhile -------------------------------------------------------------------------------------------------
+# Cancelled during the mail -------------------------------------------------------------------------------------------
 
 
 def test_cancelled_before_it_is_sent(post: Post) -> None:
-    """A cancellation just before the mail keeps it from being sent, and all certificates are in stock again."""
+    """A mail of an order that is cancelled before the attempt is not sent, and all certificates return to stock."""
     post.ready(3)
     post.ses.meet(NotExecuted())
     with pytest.raises(NotSent):
@@ -265,7 +265,7 @@ def test_cancelled_before_it_is_sent(post: Post) -> None:
 
 @pytest.mark.parametrize("operation", ["TransactWriteItems", "PutItem"])
 def test_cancelled_while_it_is_sent(post: Post, operation: str) -> None:
-    """Certificates of a mail that went out while the order was cancelled count as handed over, the others return."""
+    """If the order is cancelled during the mail, certificates that were sent count as delivered; others return."""
     post.ready(3)
     after = 1 if operation == "TransactWriteItems" else 0  # the claim, which is behind the order's, or the mark
     post.faulty.meet(operation, interrupted(lambda: post.rewards.orders.cancel(order_id(1))), after=after)
@@ -278,7 +278,7 @@ def test_cancelled_while_it_is_sent(post: Post, operation: str) -> None:
 
 
 def test_cancelled_and_refused(post: Post) -> None:
-    """Certificates of a mail that was refused while the order was cancelled return to stock."""
+    """Certificates of a refused mail return to stock if the order is cancelled at the same time."""
     post.ready(3)
     post.refuse()
     post.faulty.meet("PutItem", interrupted(lambda: post.rewards.orders.cancel(order_id(1))))
@@ -288,7 +288,7 @@ def test_cancelled_and_refused(post: Post) -> None:
 
 
 def test_cancelled_while_it_is_unsure(post: Post) -> None:
-    """Certificates of a cancelled order that may have been mailed never return to stock, whatever event follows."""
+    """Certificates of a cancelled order that may have been mailed never return to stock."""
     post.ready(3)
     post.ses.meet(Unavailable(), taken=True)
     with pytest.raises(Unsure):
@@ -306,7 +306,7 @@ def test_cancelled_while_it_is_unsure(post: Post) -> None:
 
 
 def test_no_hand_over_while_some_are_in_transit(post: Post) -> None:
-    """Support cannot hand over certificates of an order while some are in transit."""
+    """Support cannot deliver certificates by hand while some are in transit."""
     post.ready(3)
     post.ses.meet(NotExecuted())
     with pytest.raises(NotSent):
@@ -320,7 +320,7 @@ def test_no_hand_over_while_some_are_in_transit(post: Post) -> None:
 
 
 def test_certificates_once_more(post: Post) -> None:
-    """A mail that an operator wants sent again has the same certificates, and hands nothing over."""
+    """A mail that an operator sends again has the same certificates and leaves the order unchanged."""
     post.ready(5)
     post.deliver(ECARDS)
     before = post.order
@@ -333,7 +333,7 @@ def test_certificates_once_more(post: Post) -> None:
 
 
 def test_once_more_and_refused(post: Post) -> None:
-    """Where SES refuses it then, other mails that are wanted again are sent all the same."""
+    """If SES refuses one repeated mail, other repeated mails are still sent."""
     post.ready(5)
     post.deliver(ECARDS)
     for number in (1, 5):
@@ -346,7 +346,7 @@ def test_once_more_and_refused(post: Post) -> None:
 
 
 def test_not_once_more_when_cancelled(post: Post) -> None:
-    """Of a cancelled order nothing is mailed once more, neither what was handed over nor what was not."""
+    """After a cancellation, mails that an operator requested are not sent."""
     post.ready(3)
     post.ses.meet(None, CallRefused("SendEmail", "MessageRejected"))
     post.deliver(ECARDS)
@@ -358,8 +358,8 @@ def test_not_once_more_when_cancelled(post: Post) -> None:
     assert (len(post.ses.taken), post.free) == (1, 1)
 
 
-def test_once_more_what_went_another_way(post: Post) -> None:
-    """A mail of which only some certificates were handed over, by hand, waits until all of them were."""
+def test_once_more_after_some_were_delivered_by_hand(post: Post) -> None:
+    """A repeated mail waits until all its certificates are delivered, if some were delivered by hand."""
     post.ready(3)
     post.refuse()
     post.deliver(ECARDS)
@@ -375,7 +375,7 @@ def test_once_more_what_went_another_way(post: Post) -> None:
 
 
 def test_killed_after_the_claim_of_the_order(post: Post) -> None:
-    """After a crash while certificates are in transit, the retry mails just these."""
+    """After a crash while certificates are in transit, the retry mails exactly these."""
     post.ready(3)
     post.faulty.meet("TransactWriteItems", refused(Crash()), after=1)
     with pytest.raises(Crash):
@@ -386,8 +386,8 @@ def test_killed_after_the_claim_of_the_order(post: Post) -> None:
     assert (post.codes, post.progress) == ([["b1-0", "b1-1"], ["b1-2"]], ("Delivered", 3, 0))
 
 
-def test_moved_by_another(post: Post) -> None:
-    """Of two consumers with the same message each mail is sent by one, and both reach the same end."""
+def test_two_consumers_at_once(post: Post) -> None:
+    """If two consumers handle the same message, each mail is sent once."""
     post.ready(5)
     post.faulty.meet("TransactWriteItems", interrupted(lambda: post.deliver(ECARDS)))
     post.deliver(ECARDS)

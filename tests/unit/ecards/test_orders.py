@@ -1,4 +1,4 @@
-"""E-card orders of a company: created, paid, handed over, cancelled and listed; on a table in memory."""
+"""A company's e-card orders: created, paid, handed over, cancelled and listed; on a table in memory."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ FIRST, SECOND, THIRD = (f"{number:08x}-a5c1-4d97-b1fb-4f6772dffbeb" for number i
 
 
 class Labels:
-    """A sealer that hides nothing."""
+    """A sealer that does not encrypt."""
 
     def seal(self, plain: bytes, context: bytes) -> bytes:
         return context + plain
@@ -114,7 +114,7 @@ def later(company: Company, minutes: int) -> datetime:
 
 
 def test_a_covered_order_is_paid(company: Company) -> None:
-    """An order that the balance covers to the cent is Payed and debited as it is created."""
+    """An order that the balance covers to the cent is created as Payed and debited."""
     company.top_up("160.55")
     order = company.place_wishes(FIRST, RequestedCard(1, "100 ₽", 1), RequestedCard(1, "50 ₽", 1))
 
@@ -141,7 +141,7 @@ def test_a_covered_order_is_paid(company: Company) -> None:
 
 
 def test_an_order_that_is_not_covered_waits(company: Company) -> None:
-    """An order that the balance does not cover by a cent is Created, and nothing is debited."""
+    """An order that exceeds the balance by a cent is Created, and nothing is debited."""
     company.top_up("109.99")
     order = company.place()
 
@@ -151,7 +151,7 @@ def test_an_order_that_is_not_covered_waits(company: Company) -> None:
 
 
 def test_an_order_for_nothing_is_paid(company: Company) -> None:
-    """An order whose total is 0 is covered without any balance, and stands in no ledger."""
+    """An order with a total of 0 is Payed without a balance or a ledger entry."""
     company.catalogue.publish([replace(BOOKS, face_values=(FaceValue("100 ₽", Decimal(0)),))])
 
     assert company.place().status is EcardStatus.PAYED
@@ -159,7 +159,7 @@ def test_an_order_for_nothing_is_paid(company: Company) -> None:
 
 
 def test_a_new_order_passes_one_that_waits(company: Company) -> None:
-    """A covered order is paid at once, whatever older orders wait for."""
+    """A covered order is paid at once, even if older orders wait for money."""
     company.place(FIRST, 10)
     company.top_up(110)
     company.place(SECOND, 1)
@@ -168,7 +168,7 @@ def test_a_new_order_passes_one_that_waits(company: Company) -> None:
 
 
 def test_the_total_is_exact(company: Company) -> None:
-    """The total is the sum of price times quantity, exactly, for the largest order too; a card may come twice."""
+    """The total is the exact sum of price times quantity, even for the largest order and for repeated cards."""
     order = company.place_wishes(FIRST, *[RequestedCard(1, "50 ₽", 1_000)] * 100)
 
     assert (order.total, order.quantity) == (Decimal(5_055_000), 100_000)
@@ -178,7 +178,7 @@ def test_the_total_is_exact(company: Company) -> None:
 
 
 def test_creating_takes_three_round_trips(company: Company) -> None:
-    """One read, one ticket and one transaction create an order, once its catalogue is known."""
+    """Creating an order takes three calls once its catalogue is cached."""
     company.top_up(110)
     company.catalogue.ecards()
     company.recorder.calls.clear()
@@ -188,7 +188,7 @@ def test_creating_takes_three_round_trips(company: Company) -> None:
 
 
 def test_what_is_not_on_offer_creates_nothing(company: Company) -> None:
-    """An order for what the catalogue does not have is refused and leaves no trace."""
+    """An order for cards that are not offered is refused and leaves no trace."""
     with pytest.raises(NotOnOffer) as raised:
         company.place_wishes(
             FIRST, RequestedCard(1, "100 ₽", 1), RequestedCard(1, "3", 1), RequestedCard(9, "100 ₽", 1)
@@ -201,7 +201,7 @@ def test_what_is_not_on_offer_creates_nothing(company: Company) -> None:
 
 
 def test_the_same_order_again(company: Company) -> None:
-    """The same request again changes nothing and returns the order as it is now, whatever the catalogue has become."""
+    """A duplicate create changes nothing and returns the order as it is now, even if the catalogue has changed."""
     company.top_up(110)
     company.load(1)
     company.place()
@@ -224,7 +224,7 @@ def test_the_same_order_again(company: Company) -> None:
     ],
 )
 def test_another_order_under_the_same_id(company: Company, change: Callable[[Company], object]) -> None:
-    """Another request under an order's id is refused, whatever in it is different, and changes nothing."""
+    """A different request under an existing order's id raises KeyReused and changes nothing."""
     order = company.place()
 
     with pytest.raises(KeyReused):
@@ -234,7 +234,7 @@ def test_another_order_under_the_same_id(company: Company, change: Callable[[Com
 
 @pytest.mark.parametrize("amount", [0, 110, 220])
 def test_the_same_order_at_once(company: Company, amount: int) -> None:
-    """Of two equal requests at once one creates the order, and both get it."""
+    """Two concurrent equal requests create one order, and both return it."""
     if amount:
         company.top_up(amount)
     company.faulty.meet("TransactWriteItems", interrupted(company.place))
@@ -245,7 +245,7 @@ def test_the_same_order_at_once(company: Company, amount: int) -> None:
 
 
 def test_two_orders_at_once_with_money_for_one(company: Company) -> None:
-    """Of two orders that the balance covers one of, one is paid and the other waits."""
+    """If the balance covers one of two concurrent orders, one is paid and the other waits."""
     company.top_up(110)
     company.faulty.meet("TransactWriteItems", interrupted(lambda: company.place(SECOND)))
     order = company.place(FIRST)
@@ -255,7 +255,7 @@ def test_two_orders_at_once_with_money_for_one(company: Company) -> None:
 
 
 def test_a_top_up_as_an_order_is_created(company: Company) -> None:
-    """An order that a top-up comes to cover between its read and its write is created paid."""
+    """An order is created as Payed if a top-up covers it between its read and its write."""
     company.faulty.meet("TransactWriteItems", interrupted(lambda: company.top_up(110)))
 
     assert company.place().status is EcardStatus.PAYED
@@ -263,7 +263,7 @@ def test_a_top_up_as_an_order_is_created(company: Company) -> None:
 
 @pytest.mark.parametrize("fault", [answer_lost, conflict])
 def test_a_create_whose_first_try_came_to_nothing(company: Company, fault: Any) -> None:
-    """A create whose answer was lost, or that met another transaction, is one order, debited once."""
+    """A create whose answer is lost, or that conflicts with another transaction, makes one order, debited once."""
     company.top_up(250)
     company.faulty.meet("TransactWriteItems", fault)
     order = company.place()
@@ -272,7 +272,7 @@ def test_a_create_whose_first_try_came_to_nothing(company: Company, fault: Any) 
 
 
 def test_companies_have_their_own(company: Company) -> None:
-    """Another company's order of the same id is another order, with a number and a balance of its own."""
+    """The same order id at another company is another order, with its own number and balance."""
     other = Company(replace(company.table), name="other")
     company.top_up(110)
     company.place()
@@ -287,7 +287,7 @@ def test_companies_have_their_own(company: Company) -> None:
 
 
 def test_lists_are_newest_first(company: Company) -> None:
-    """A list shows the newest orders first, with all that the contract has of each, and how many there are."""
+    """A list has the newest orders first, with all fields of the contract and the total."""
     company.top_up(110)
     for minutes, order_id in enumerate((FIRST, SECOND, THIRD)):
         later(company, minutes)
@@ -310,7 +310,7 @@ def test_lists_are_newest_first(company: Company) -> None:
 
 
 def test_what_is_stored_is_read(company: Company) -> None:
-    """An order comes back as it was written, at every stage."""
+    """An order is read as it was written, in every status."""
     ready = company.ready()
     handed = company.orders.hand_over(ready, 1)
 
@@ -320,7 +320,7 @@ def test_what_is_stored_is_read(company: Company) -> None:
 
 
 def test_orders_are_known_by_their_partition(company: Company) -> None:
-    """Company and id come back from an order's key; nothing else is taken for one."""
+    """Company and order id are read from an order's partition; other partitions give None."""
     company.place()
 
     assert order_of(f"ORDER#ecards#a#b#{FIRST}") == ("a#b", FIRST)
@@ -332,7 +332,7 @@ def test_orders_are_known_by_their_partition(company: Company) -> None:
 
 
 def test_a_top_up_pays_what_waits(company: Company) -> None:
-    """A top-up that covers a waiting order pays for it, in the book too, and its history says when."""
+    """A top-up pays a waiting order that it covers, and the history has the time."""
     company.place()
     at = later(company, 5)
     company.top_up(120)
@@ -344,7 +344,7 @@ def test_a_top_up_pays_what_waits(company: Company) -> None:
 
 
 def test_oldest_first(company: Company) -> None:
-    """Waiting orders are paid oldest first, and one that is not covered does not hold up those behind it."""
+    """Waiting orders are paid oldest first, and one that is not covered does not hold up later ones."""
     for order_id, quantity in ((FIRST, 1), (SECOND, 5), (THIRD, 1)):
         company.place(order_id, quantity)
     company.top_up(110, "t1")
@@ -357,15 +357,15 @@ def test_oldest_first(company: Company) -> None:
 
 
 def test_a_repeated_top_up_pays_what_a_crash_left(company: Company) -> None:
-    """A top-up that dies before it paid is repeated, by the same call or by a look at what waits."""
+    """After a crash before its payments, repeating the top-up or `pay_waiting` pays the waiting orders."""
     for order_id in (FIRST, SECOND):
         company.place(order_id)
-    company.faulty.meet("Query", refused(RuntimeError("died")))
+    company.faulty.meet("Query", refused(RuntimeError("crashed")))
     with pytest.raises(RuntimeError):
         company.top_up(220)
     assert company.statuses() == ["Created", "Created"]
 
-    company.faulty.meet("TransactWriteItems", refused(RuntimeError("died")), after=2)
+    company.faulty.meet("TransactWriteItems", refused(RuntimeError("crashed")), after=2)
     with pytest.raises(RuntimeError):
         company.top_up(220)
     assert company.statuses() == ["Payed", "Created"]
@@ -375,7 +375,7 @@ def test_a_repeated_top_up_pays_what_a_crash_left(company: Company) -> None:
 
 
 def test_paying_finds_the_balance_spent(company: Company) -> None:
-    """A waiting order whose money a new order takes first goes on waiting, and one behind it is still paid."""
+    """If a new order takes the money first, the waiting order keeps waiting, and a later covered one is paid."""
     for order_id, quantity in ((FIRST, 2), (SECOND, 1)):
         company.place(order_id, quantity)
     company.orders.balance.top_up("t1", Decimal(220), START)
@@ -386,7 +386,7 @@ def test_paying_finds_the_balance_spent(company: Company) -> None:
 
 
 def test_nothing_to_pay_with_costs_one_read(company: Company) -> None:
-    """Where there is no money, nobody looks at what waits."""
+    """If the balance is empty, waiting orders are not read."""
     company.place()
     company.recorder.calls.clear()
     company.orders.pay_waiting()
@@ -398,7 +398,7 @@ def test_nothing_to_pay_with_costs_one_read(company: Company) -> None:
 
 
 def test_certificates_are_handed_over(company: Company) -> None:
-    """Some certificates handed over make the order PartiallyDelivered, more leave it so, the last ones Delivered."""
+    """Handing over some certificates makes the order PartiallyDelivered, and the last ones Delivered."""
     order, statuses = company.ready(4), []
     for count in (1, 2, 1):
         order = company.orders.hand_over(order, count)
@@ -419,19 +419,19 @@ def test_certificates_are_handed_over(company: Company) -> None:
 
 
 def test_all_at_once(company: Company) -> None:
-    """An order whose certificates are all handed over at once is Delivered."""
+    """Handing over all certificates at once makes the order Delivered."""
     assert company.orders.hand_over(company.ready(), 3).status is EcardStatus.DELIVERED
 
 
 @pytest.mark.parametrize("count", [0, -1])
 def test_nothing_is_no_hand_over(company: Company, count: int) -> None:
-    """At least one certificate is handed over."""
+    """Handing over fewer than one certificate raises ValueError."""
     with pytest.raises(ValueError, match="certificates"):
         company.orders.hand_over(company.ready(), count)
 
 
 def test_more_than_there_are(company: Company) -> None:
-    """More certificates than the order has left are refused with their number."""
+    """Handing over more certificates than are left raises Conflict with the number left."""
     order = company.orders.hand_over(company.ready(), 1)
 
     with pytest.raises(Conflict, match="2 certificates left to hand over, not 3"):
@@ -441,7 +441,7 @@ def test_more_than_there_are(company: Company) -> None:
 
 @pytest.mark.parametrize("prepare", [lambda _: None, lambda company: company.top_up(110)])
 def test_what_is_not_ready_is_not_handed_over(company: Company, prepare: Callable[[Company], object]) -> None:
-    """Nothing is handed over of an order that has no certificates yet."""
+    """Handing over certificates of an order that has none yet raises Conflict."""
     prepare(company)
 
     with pytest.raises(Conflict, match="delivery cannot make it"):
@@ -449,7 +449,7 @@ def test_what_is_not_ready_is_not_handed_over(company: Company, prepare: Callabl
 
 
 def test_an_order_that_has_changed_is_not_handed_over(company: Company) -> None:
-    """Of two who hand over what they read at the same time, the second is refused, and nothing counts twice."""
+    """Of two hand-overs based on the same read, the second raises Conflict."""
     order = company.ready()
     company.orders.hand_over(order, 1)
 
@@ -459,7 +459,7 @@ def test_an_order_that_has_changed_is_not_handed_over(company: Company) -> None:
 
 
 def test_a_hand_over_whose_answer_is_lost(company: Company) -> None:
-    """A hand-over finds out that the change in its way is its own, even under somebody else's."""
+    """A hand-over whose answer is lost succeeds, even if the order was cancelled right after it."""
     order = company.ready()
 
     def overtaken(send: Any, operation: str, request: dict[str, Any]) -> Any:
@@ -485,7 +485,7 @@ def in_transit(company: Company, quantity: int = 3, count: int = 2) -> EcardOrde
 
 
 def test_in_transit_and_handed_over(company: Company) -> None:
-    """Certificates in transit are the order's next ones; arrived, they count as handed over."""
+    """Certificates in transit are the next ones of the order, and count as delivered once they arrive."""
     order = in_transit(company)
     assert (order.status, order.delivered, order.in_transit) == (EcardStatus.READY, 0, 2)
     assert order.certificates_in_transit() == (HeldCertificates(HUNDRED, ((1, 2),)),)
@@ -499,7 +499,7 @@ def test_in_transit_and_handed_over(company: Company) -> None:
 
 
 def test_chosen_by_rank(company: Company) -> None:
-    """Certificates are counted over all stocks of an order and all of a stock's ranges."""
+    """Certificates are counted across all stocks of an order and all ranges of a stock."""
     order = replace(
         company.ready(1), assigned=(HeldCertificates(HUNDRED, ((1, 2), (5, 7))), HeldCertificates(FIFTY, ((3, 4),)))
     )
@@ -513,7 +513,7 @@ def test_chosen_by_rank(company: Company) -> None:
 
 @pytest.mark.parametrize("count", [1, 2])
 def test_nothing_else_while_some_are_in_transit(company: Company, count: int) -> None:
-    """While some certificates are in transit, no others are sent or handed over."""
+    """While some certificates are in transit, no others can be sent or handed over."""
     order = in_transit(company)
 
     for act in (company.orders.hand_over, company.orders.begin_hand_over):
@@ -523,7 +523,7 @@ def test_nothing_else_while_some_are_in_transit(company: Company, count: int) ->
 
 
 def test_what_cannot_be_in_transit(company: Company) -> None:
-    """As for handing over: there must be some, no more than there are, and the order must be ready."""
+    """A hand-over cannot begin with no certificates, with more than are left, or before the order is ready."""
     order = company.ready()
 
     with pytest.raises(ValueError, match="certificates"):
@@ -535,7 +535,7 @@ def test_what_cannot_be_in_transit(company: Company) -> None:
 
 
 def test_in_transit_they_do_not_return(company: Company) -> None:
-    """A cancellation returns the other certificates only; those in transit count as handed over if they arrived."""
+    """A cancellation returns only certificates that are not in transit; those that then arrive count as delivered."""
     in_transit(company)
     order = company.orders.cancel(FIRST)
     assert (order.returning, order.in_transit, company.free()) == ((), 2, 1)
@@ -546,7 +546,7 @@ def test_in_transit_they_do_not_return(company: Company) -> None:
 
 
 def test_taken_back(company: Company) -> None:
-    """Certificates that surely did not go out are the order's again, and its status stays."""
+    """Certificates that were certainly not sent are no longer in transit, and the status stays."""
     order = company.orders.undo_hand_over(in_transit(company), UNSENT)
 
     assert (order.status, order.delivered, order.in_transit) == (EcardStatus.READY, 0, 0)
@@ -554,7 +554,7 @@ def test_taken_back(company: Company) -> None:
 
 
 def test_taken_back_after_a_cancellation(company: Company) -> None:
-    """Those of a cancelled order return to stock, also where others of that stock are still in transit back."""
+    """Certificates in transit of a cancelled order return to stock together with those still to be returned."""
     in_transit(company)
     company.faulty.meet("TransactWriteItems", refused(Unavailable()), after=1)
     order = company.orders.cancel(FIRST)
@@ -566,7 +566,7 @@ def test_taken_back_after_a_cancellation(company: Company) -> None:
 
 @pytest.mark.parametrize("cancelled", [False, True])
 def test_not_taken_back_once_they_may_be_sent(company: Company, cancelled: bool) -> None:  # noqa: FBT001 - a parameter
-    """Nothing is taken back where what says that they were not sent does not hold any more."""
+    """Certificates in transit are not taken back if the check that they were not sent fails."""
     order = in_transit(company)
     if cancelled:
         order = company.orders.cancel(FIRST)
@@ -578,7 +578,7 @@ def test_not_taken_back_once_they_may_be_sent(company: Company, cancelled: bool)
 
 
 def test_as_it_was_read(company: Company) -> None:
-    """What rests on an order's being as it was read takes place only as long as it is."""
+    """A transaction that requires an order as it was read is refused once the order has changed."""
     order = in_transit(company)
     check = company.orders.unchanged(order)
     company.table.transact([check, Put({"pk": "X", "sk": "1"})])
@@ -589,7 +589,7 @@ def test_as_it_was_read(company: Company) -> None:
 
 
 def test_written_before_certificates_were_mailed(company: Company) -> None:
-    """An order that was written before certificates were mailed has none in transit."""
+    """An older order without the attribute for certificates in transit has none in transit."""
     order = company.ready()
     (item,) = company.partition(f"ORDER#ecards#acme#{FIRST}")
     del item["handing"]
@@ -602,7 +602,7 @@ def test_written_before_certificates_were_mailed(company: Company) -> None:
 
 
 def test_an_unpaid_order_is_cancelled(company: Company) -> None:
-    """A cancelled order that was not paid waits for nothing any more, and nothing is refunded."""
+    """Cancelling an unpaid order refunds nothing, and the order no longer waits for money."""
     company.place()
     at = later(company, 5)
     order = company.orders.cancel(FIRST)
@@ -613,7 +613,7 @@ def test_an_unpaid_order_is_cancelled(company: Company) -> None:
 
 
 def test_a_paid_order_is_refunded(company: Company) -> None:
-    """What was debited for a cancelled order returns to the balance, and pays for what waits."""
+    """The refund of a cancelled order pays orders that wait for money."""
     company.top_up(110)
     company.place(FIRST)
     company.place(SECOND)
@@ -626,7 +626,7 @@ def test_a_paid_order_is_refunded(company: Company) -> None:
 
 
 def test_undelivered_certificates_return(company: Company) -> None:
-    """A cancelled order's certificates return to stock, but for those that were handed over; the refund is whole."""
+    """Undelivered certificates of a cancelled order return to stock, and the refund is for the whole order."""
     company.orders.hand_over(company.ready(3), 2)
     order = company.orders.cancel(FIRST)
 
@@ -636,7 +636,7 @@ def test_undelivered_certificates_return(company: Company) -> None:
 
 @pytest.mark.parametrize("end", ["deliver", "cancel"])
 def test_what_is_final_is_not_cancelled(company: Company, end: str) -> None:
-    """A delivered order is not cancelled, nor a cancelled one again."""
+    """Cancelling a delivered or cancelled order raises Conflict and refunds nothing."""
     order = company.ready()
     if end == "deliver":
         company.orders.hand_over(order, 3)
@@ -650,7 +650,7 @@ def test_what_is_final_is_not_cancelled(company: Company, end: str) -> None:
 
 
 def test_a_cancellation_and_a_payment_at_once(company: Company) -> None:
-    """A cancellation that a payment overtakes is refused, and what it would have refunded stays debited."""
+    """A cancellation that loses a race to a payment raises Conflict, and the order stays Payed."""
     company.place()
     company.faulty.meet("TransactWriteItems", interrupted(lambda: company.top_up(110)))
 
@@ -660,9 +660,9 @@ def test_a_cancellation_and_a_payment_at_once(company: Company) -> None:
 
 
 def test_certificates_return_after_a_crash(company: Company) -> None:
-    """What a cancellation that died had yet to return is returned by whoever carries on, once."""
+    """After a crash of a cancellation, carrying on returns its certificates once."""
     company.ready()
-    company.faulty.meet("TransactWriteItems", refused(RuntimeError("died")), after=1)
+    company.faulty.meet("TransactWriteItems", refused(RuntimeError("crashed")), after=1)
     with pytest.raises(RuntimeError):
         company.orders.cancel(FIRST)
     order = company.orders.order(FIRST)
@@ -674,8 +674,8 @@ def test_certificates_return_after_a_crash(company: Company) -> None:
         assert company.free() == 3
 
 
-def test_a_cancellation_is_told_though_the_rest_takes_longer(company: Company) -> None:
-    """A cancellation whose certificates cannot be returned in time is told as what it is: done."""
+def test_cancelled_before_certificates_return(company: Company) -> None:
+    """A cancellation succeeds even if its certificates cannot be returned in time."""
     company.ready()
     company.faulty.meet("BatchGetItem", refused(Unavailable()))
 
@@ -683,7 +683,7 @@ def test_a_cancellation_is_told_though_the_rest_takes_longer(company: Company) -
 
 
 def test_unknown_orders(company: Company) -> None:
-    """An unknown order is not found, whatever is asked of it."""
+    """Reading, cancelling and carrying on with an unknown order raise NotFound."""
     for ask in (company.orders.order, company.orders.cancel, company.orders.carry_on):
         with pytest.raises(NotFound):
             ask(FIRST)
@@ -693,7 +693,7 @@ def test_unknown_orders(company: Company) -> None:
 
 
 def test_writers_are_forgotten(company: Company) -> None:
-    """An order remembers its last writers only, so that it does not grow with its changes."""
+    """An order stores only its last writers, so that it does not grow with its changes."""
     order = company.ready(9)
     for _ in range(9):
         order = company.orders.hand_over(order, 1)
@@ -702,7 +702,7 @@ def test_writers_are_forgotten(company: Company) -> None:
 
 
 def test_the_book_is_settled(company: Company) -> None:
-    """Settling a company's book goes up to its last order."""
+    """Settling a company's book reaches its last order."""
     company.place(FIRST)
     company.place(SECOND)
 
@@ -711,7 +711,7 @@ def test_the_book_is_settled(company: Company) -> None:
 
 
 def test_on_another_engine(services: Services) -> None:
-    """All of it is in a notation that the service's own parser, as moto has it, takes."""
+    """All operations also work on moto, which parses their expressions as DynamoDB does."""
     company = Company(Table(services.send, "OrdersTable"))
     company.place(FIRST, 2)
     company.place(SECOND, 1)

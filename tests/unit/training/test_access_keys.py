@@ -1,4 +1,4 @@
-"""Access keys of training orders: what they look like, that each seat gets one for good, and who sees them."""
+"""Access keys of training orders: their format, one lasting key per seat, and who may read them."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def school(memory: Memory) -> School:
 
 
 def packs(memory: Memory) -> dict[str, Any]:
-    """Return what is stored of keys, by pack."""
+    """The stored keys, by pack."""
     return {sort: item["keys"]["B"] for (partition, sort), item in memory.scan("OrdersTable") if "KEYS#" in partition}
 
 
@@ -63,16 +63,16 @@ def over(school: School, send: Any) -> School:
 # What keys are -------------------------------------------------------------------------------------------------------
 
 
-def test_keys_can_be_read_aloud(school: School) -> None:
-    """A key is five groups of five characters of Crockford's Base32, which has neither I, L, O nor U."""
+def test_format_of_keys(school: School) -> None:
+    """A key is five groups of five characters of Crockford's Base32, which lacks I, L, O and U."""
     order = school.place(250)
     school.issue(order)
 
     assert all(re.fullmatch(f"[{CROCKFORD}]{{5}}(-[{CROCKFORD}]{{5}}){{4}}", key) for *_, key in school.keys(order))
 
 
-def test_keys_cannot_be_guessed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every character is five random bits of `secrets`, so a key has 125 of them."""
+def test_keys_are_random(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every character of a key encodes five random bits of `secrets`, 125 bits in all."""
     drawn = 0
 
     def token_bytes(count: int) -> bytes:
@@ -90,7 +90,7 @@ def test_keys_cannot_be_guessed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_keys_are_different(school: School) -> None:
-    """No two keys are the same, within an order or in two; every character is as likely as any other."""
+    """Keys are unique within and across orders, and all characters are about equally frequent."""
     orders = [school.place(3_000), school.place(3_000)]
     for order in orders:
         school.issue(order)
@@ -103,7 +103,7 @@ def test_keys_are_different(school: School) -> None:
 
 
 def test_keys_are_in_no_item_and_in_no_text(memory: Memory, school: School) -> None:
-    """What the table holds, and what a key looks like in a log, do not contain it."""
+    """Neither the table nor a key's repr contains the key."""
     order = school.place(3)
     school.issue(order)
     listing = school.orders().keys(order, 0, 3, school.sealer)
@@ -116,7 +116,7 @@ def test_keys_are_in_no_item_and_in_no_text(memory: Memory, school: School) -> N
 
 
 def test_a_pack_opens_in_its_place_only(memory: Memory, school: School) -> None:
-    """Keys that are moved to another pack, or to another order, do not open."""
+    """Keys moved to another pack or another order cannot be decrypted."""
     order, other = school.place(2 * PACK), school.place(PACK)
     for one in (order, other):
         school.issue(one)
@@ -133,7 +133,7 @@ def test_a_pack_opens_in_its_place_only(memory: Memory, school: School) -> None:
 
 
 def test_a_data_key_for_each_issuer(school: School) -> None:
-    """KMS makes one data key for all that a step seals, by the key that is ours, and opens it once for a page."""
+    """KMS generates one data key for each issuing step, and decrypts it once for a page."""
     order = school.place(PACK * AT_ONCE + 1)
     school.issue(order)
     school.keys(order, 0, 500)
@@ -151,7 +151,7 @@ def test_a_data_key_for_each_issuer(school: School) -> None:
     "quantities", [(1,), (2, 3, 1), (PACK,), (PACK + 1,), (PACK - 1, 2), (1,) * 500, (STEP, STEP + 1, 7)]
 )
 def test_one_for_each_seat(school: School, quantities: tuple[int, ...]) -> None:
-    """An order has as many keys as seats, line by line and seat by seat, each of them different."""
+    """An order has one key for each seat of each line, and all are different."""
     order = school.place(*quantities)
 
     assert school.issue(order)
@@ -162,7 +162,7 @@ def test_one_for_each_seat(school: School, quantities: tuple[int, ...]) -> None:
 
 @pytest.mark.parametrize("size", [1, 7, 99, 100, 101, 250, 400, 500])
 def test_pages(school: School, size: int) -> None:
-    """Pages of any size hold every key once, with the exact total on each, also behind the end."""
+    """Pages of any size have every key once, and each page has the exact total."""
     order = school.place(120, 1, 279)
     school.issue(order)
     listings = [school.orders().keys(order, first, size, school.sealer) for first in range(0, 400 + size, size)]
@@ -184,7 +184,7 @@ def test_pages(school: School, size: int) -> None:
     ],
 )
 def test_a_page_reads_what_it_needs(school: School, first: int, count: int, wanted: list[int]) -> None:
-    """A page costs one read of the order and one of the packs that its keys are in, whatever its number."""
+    """A page reads the order once and exactly the packs that contain its keys."""
     order = school.place(300, 200)
     school.issue(order)
     recorder = Recorder(school.send)
@@ -204,7 +204,7 @@ def test_a_page_reads_what_it_needs(school: School, first: int, count: int, want
 
 
 def test_the_order_is_completed(school: School) -> None:
-    """With its last key the order is Completed, by itself and in the list, and its history says when."""
+    """The last key completes the order, in its item and in the list, and adds the move to its history."""
     order = school.place(2)
     before = school.orders().order(order)
     school.issue(order)
@@ -216,7 +216,7 @@ def test_the_order_is_completed(school: School) -> None:
 
 
 def test_issuing_again_changes_nothing(memory: Memory, school: School) -> None:
-    """An order that has its keys keeps them, and nothing at all is written."""
+    """Issuing to an order that has its keys writes nothing."""
     order = school.place(5)
     school.issue(order)
     before, kept = [*memory.scan("OrdersTable")], school.keys(order)
@@ -227,7 +227,7 @@ def test_issuing_again_changes_nothing(memory: Memory, school: School) -> None:
 
 
 def test_a_small_order_costs_three_calls(school: School) -> None:
-    """A usual order is read, gets its keys in one transaction and is completed in another one."""
+    """Issuing a usual order takes three calls: a read, a transaction with the keys, and one that completes it."""
     order = school.place(3, 4)
     recorder = Recorder(school.send)
     over(school, recorder).issue(order)
@@ -236,22 +236,22 @@ def test_a_small_order_costs_three_calls(school: School) -> None:
 
 
 def test_steps(memory: Memory, school: School) -> None:
-    """When the time is up, the order's item has changed and is still New; the next step goes on behind the keys."""
+    """When time runs out, the order is still New and its item stores the progress; the next step continues from there."""
     order = school.place(2 * STEP + 1)
     table = Table(memory, "OrdersTable")
-    told: list[tuple[int | None, str]] = []
+    progress: list[tuple[int | None, str]] = []
     for finished in (False, False, True):
-        assert school.issue(order, Steps(1 if not told else 2)) is finished
+        assert school.issue(order, Steps(1 if not progress else 2)) is finished
         item = table.get((f"ORDER#training#{order}", "ORDER"))
         assert item
-        told.append((item.get("issued"), item["order"]["status"]))
+        progress.append((item.get("issued"), item["order"]["status"]))
 
-    assert told == [(STEP, "New"), (2 * STEP, "New"), (2 * STEP, "Completed")]
+    assert progress == [(STEP, "New"), (2 * STEP, "New"), (2 * STEP, "Completed")]
     assert len(school.keys(order)) == 2 * STEP + 1
 
 
 def test_no_time_at_all(memory: Memory, school: School) -> None:
-    """An issuer that gets no further says so and changes nothing, so that nobody goes round in circles."""
+    """A step without time for any progress raises Unavailable and changes nothing."""
     order = school.place(2 * STEP)
     school.issue(order, Steps(1))
     before = [*memory.scan("OrdersTable")]
@@ -264,7 +264,7 @@ def test_no_time_at_all(memory: Memory, school: School) -> None:
 
 @pytest.mark.parametrize("fault", [refused, lost])
 def test_a_crash_in_every_step(school: School, fault: Callable[[BaseException], Fault]) -> None:
-    """10,000 keys come in several steps although each step dies, and those that are there never change."""
+    """10,000 keys are issued although each step crashes, and issued keys never change."""
     order = school.place(4_000, 6_000)
     packs_then: dict[str, Any] = {}
     crashes = 0
@@ -291,7 +291,7 @@ def test_a_crash_in_every_step(school: School, fault: Callable[[BaseException], 
 @pytest.mark.parametrize("fault", [refused, lost])
 @pytest.mark.parametrize("calls", range(9))
 def test_a_crash_anywhere(memory: Memory, school: School, calls: int, fault: Callable[[BaseException], Fault]) -> None:
-    """Wherever issuing dies, before or after a call, repeating it gives every seat one key and keeps what was there."""
+    """After a crash before or after any call, repeating the step gives every seat one key and keeps those issued."""
     order = school.place(STEP + 1)
     school.issue(order, Steps(1))
     faulty = Faulty(memory)
@@ -307,7 +307,7 @@ def test_a_crash_anywhere(memory: Memory, school: School, calls: int, fault: Cal
 
 
 def test_the_largest_order_goes_on_where_it_stood(memory: Memory) -> None:
-    """In 500 lines of 10,000 seats the next step finds where to go on with few reads."""
+    """The next step of the largest order finds where to continue in a logarithmic number of reads."""
     pack_count, there = 50_000, 31_234
     for pack in range(there):
         memory.load("OrdersTable", {"pk": {"S": "KEYS#training#1"}, "sk": {"S": f"{pack:06}"}})
@@ -321,7 +321,7 @@ def test_the_largest_order_goes_on_where_it_stood(memory: Memory) -> None:
 
 
 def test_a_throttled_step_counts(school: School) -> None:
-    """A step that comes to a stop before its time is up hands on what it did, so that it is no failed try."""
+    """A step that is throttled after some progress stores it and does not raise."""
     order = school.place(4 * STEP)
     faulty = Faulty(school.send)
     for _ in range(50):
@@ -333,7 +333,7 @@ def test_a_throttled_step_counts(school: School) -> None:
 
 
 def test_a_step_that_only_waited_does_not_count(memory: Memory, school: School) -> None:
-    """A step that is throttled from its first write on is a failed try, and ends with its own time."""
+    """A step that is throttled before any progress raises Unavailable within its time."""
     order = school.place(4 * STEP)
     school.issue(order, Steps(1))
     before = [*memory.scan("OrdersTable")]
@@ -348,7 +348,7 @@ def test_a_step_that_only_waited_does_not_count(memory: Memory, school: School) 
 
 
 def test_without_kms(memory: Memory, school: School) -> None:
-    """Where nothing can be sealed nothing is written, and the order stays New."""
+    """If KMS is unavailable, nothing is written and the order stays New."""
     order = school.place(1)
     before = [*memory.scan("OrdersTable")]
 
@@ -361,7 +361,7 @@ def test_without_kms(memory: Memory, school: School) -> None:
 
 
 def test_a_cancelled_order_gets_none(memory: Memory, school: School) -> None:
-    """An order that was cancelled gets no keys and is never Completed: there is nothing left to do for it."""
+    """A cancelled order gets no keys and stays Cancelled."""
     order = school.place(3)
     school.orders().cancel(order)
 
@@ -369,8 +369,8 @@ def test_a_cancelled_order_gets_none(memory: Memory, school: School) -> None:
     assert (packs(memory), school.orders().order(order).status) == ({}, CANCELLED)
 
 
-def test_an_order_cancelled_meanwhile_gets_no_more(memory: Memory, school: School) -> None:
-    """An order that is cancelled between two steps keeps the keys sealed that it has, and nobody sees them."""
+def test_an_order_cancelled_between_two_steps(memory: Memory, school: School) -> None:
+    """An order cancelled between two steps gets no more keys, and those issued are not shown."""
     order = school.place(3 * STEP)
     school.issue(order, Steps(1))
     school.orders().cancel(order)
@@ -383,7 +383,7 @@ def test_an_order_cancelled_meanwhile_gets_no_more(memory: Memory, school: Schoo
 
 
 def test_a_completed_order_cannot_be_cancelled(school: School) -> None:
-    """Whose keys are issued stays Completed, and its keys can be read."""
+    """Cancelling a completed order raises Conflict, and its keys stay readable."""
     order = school.place(3)
     school.issue(order)
 
@@ -394,7 +394,7 @@ def test_a_completed_order_cannot_be_cancelled(school: School) -> None:
 
 @pytest.mark.parametrize("steps", [None, 1])
 def test_keys_are_shown_when_all_are_there(school: School, steps: int | None) -> None:
-    """Before the order is Completed none of its keys is shown, however many there are."""
+    """Reading keys raises KeysNotIssued until the order is Completed."""
     order = school.place(2 * STEP)
     if steps:
         school.issue(order, Steps(steps))
@@ -404,7 +404,7 @@ def test_keys_are_shown_when_all_are_there(school: School, steps: int | None) ->
 
 
 def test_another_unit_s_order(school: School) -> None:
-    """An order is issued keys, and shows them, under its own business unit only."""
+    """Issuing or reading keys under another business unit raises NotFound."""
     order = school.place(1)
     acts: list[Callable[[TrainingOrders], object]] = [
         lambda orders: orders.issue_keys(order, school.sealer, Deadline.after(60)),
@@ -415,8 +415,8 @@ def test_another_unit_s_order(school: School) -> None:
             act(school.orders(unit))
 
 
-def test_orders_are_known_by_their_key() -> None:
-    """An order's id comes back from its name; the name of another kind of order is refused."""
+def test_ids_from_names() -> None:
+    """An order's id is read from its name; names of other kinds of order raise ValueError."""
     assert id_of("training#35044") == 35_044
     for other in ("ecards#a#x", "training#x", "training#", "ecards#7"):
         with pytest.raises(ValueError, match="invalid literal"):
@@ -424,5 +424,5 @@ def test_orders_are_known_by_their_key() -> None:
 
 
 def test_equal_keys_are_equal() -> None:
-    """A key says its line and seat, and is compared by all that it is."""
+    """Issued keys compare by line, seat and key."""
     assert IssuedKey(1, 2, "A") == IssuedKey(1, 2, "A") != IssuedKey(1, 2, "B")

@@ -1,4 +1,4 @@
-"""The catalogue of a business unit: published at once, read by pages, and its own."""
+"""The catalogue of a business unit: published at once, read by pages, and separate from other units."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ NEW = [(LINUX, [ON_LINUX])]
 
 
 class Crash(Exception):
-    """The process ends here."""
+    """A crash of the process."""
 
 
 @dataclass
 class Now:
-    """Seconds that a test moves."""
+    """Seconds, moved by a test."""
 
     seconds: float = 100.0
 
@@ -42,7 +42,7 @@ def table(services: Services) -> Table:
 
 @pytest.fixture
 def catalogue(table: Table) -> Catalogue:
-    """The UK's catalogue, remembering nothing between calls."""
+    """The UK's catalogue, without a cache."""
     return Catalogue(table, UK.id)
 
 
@@ -65,7 +65,7 @@ def test_nothing_published(catalogue: Catalogue) -> None:
 
 
 def test_what_is_published_is_read(catalogue: Catalogue) -> None:
-    """Products and feature sets come back as they were published, prices with their decimals."""
+    """Products and feature sets are read as published, with the decimals of their prices."""
     offered = replace(STANDARD, prices=(Money("GBP", parse_amount("48.0000")), Money("EUR", parse_amount("0.10"))))
     catalogue.publish([(LINUX, [ON_LINUX]), (AZ_300, [offered])])
 
@@ -78,7 +78,7 @@ def test_what_is_published_is_read(catalogue: Catalogue) -> None:
 
 
 def test_publishing_replaces_everything(catalogue: Catalogue) -> None:
-    """After another publication nothing of the old one is offered."""
+    """A publication replaces the whole catalogue."""
     first = catalogue.publish(OLD)
     second = catalogue.publish(NEW)
 
@@ -91,7 +91,7 @@ def test_publishing_replaces_everything(catalogue: Catalogue) -> None:
 
 @pytest.mark.parametrize("survived", range(5), ids=lambda count: f"after {count} writes")
 def test_crash_while_publishing_leaves_the_old(table: Table, catalogue: Catalogue, survived: int) -> None:
-    """A publication that ends before its pointer was written changes nothing for readers."""
+    """A publication that crashes before it writes its pointer changes nothing for readers."""
     catalogue.publish([(product, [feature_set(product, 900 + rank)]) for rank, product in enumerate(products(3))])
     before = readings(catalogue)
     left = survived
@@ -117,7 +117,7 @@ def readings(catalogue: Catalogue) -> tuple[object, ...]:
 
 
 def test_pointer_is_written_last(services: Services) -> None:
-    """Readers see a publication only once every item of it has been written."""
+    """The pointer to a publication is written after all its items."""
     recorder = Recorder(services.send)
     Catalogue(Table(recorder, "CatalogueTable"), UK.id).publish(OLD)
 
@@ -157,7 +157,7 @@ def test_order(catalogue: Catalogue) -> None:
     ],
 )
 def test_pages(catalogue: Catalogue, first: int, count: int, expected: Any) -> None:
-    """Any part of a list can be read, with the total, and nothing else comes with it."""
+    """Any part of a list can be read, with the total."""
     everything = products(23)
     offered = [feature_set(everything[0], number, f"{number:02}") for number in range(23)]
     catalogue.publish([(everything[0], offered), *[(product, []) for product in everything[1:]]])
@@ -181,7 +181,7 @@ def test_any_page_costs_the_same(services: Services) -> None:
 
 
 def test_other_units_have_their_own(table: Table, catalogue: Catalogue) -> None:
-    """What another unit offers is not found in this one, whichever way it is asked for."""
+    """Products and feature sets of another unit are not found, by any read."""
     catalogue.publish(OLD)
     other = Catalogue(table, FOREIGN.id)
     other.publish(NEW)
@@ -200,7 +200,7 @@ def test_other_units_have_their_own(table: Table, catalogue: Catalogue) -> None:
 
 
 def test_not_found_says_which(catalogue: Catalogue) -> None:
-    """Of an unknown product the product is told, of an unknown feature set the feature set."""
+    """NotFound names the product if the product is unknown, and otherwise the feature set."""
     catalogue.publish([*OLD, *NEW])
 
     for product, expected in (("nope", "product"), (AZ_300.id, "feature set")):
@@ -210,7 +210,7 @@ def test_not_found_says_which(catalogue: Catalogue) -> None:
 
 
 def test_versions_are_remembered_for_a_moment(services: Services) -> None:
-    """A warm process goes on with a version for two seconds, then sees what was published elsewhere."""
+    """A warm process reuses a version for two seconds, then reads it again."""
     now, recorder = Now(), Recorder(services.send)
     writer = Catalogue(Table(services.send, "CatalogueTable"), UK.id)
     writer.publish(OLD)
@@ -229,7 +229,7 @@ def test_versions_are_remembered_for_a_moment(services: Services) -> None:
 
 
 def test_publishing_is_seen_at_once_by_its_own_process(table: Table) -> None:
-    """Whoever publishes reads the new version at once."""
+    """The process that publishes reads the new version at once."""
     catalogue = Catalogue(table, UK.id, CatalogueCache(seconds=Now()))
     catalogue.publish(OLD)
     catalogue.products(0, 10)
@@ -239,7 +239,7 @@ def test_publishing_is_seen_at_once_by_its_own_process(table: Table) -> None:
 
 
 def test_a_unit_s_version_is_not_another_s(table: Table) -> None:
-    """What a process remembers of one unit is not served for another."""
+    """The cache of one unit is not used for another."""
     cache = CatalogueCache(seconds=Now())
     uk, foreign = Catalogue(table, UK.id, cache), Catalogue(table, FOREIGN.id, cache)
     uk.publish(OLD)
@@ -250,7 +250,7 @@ def test_a_unit_s_version_is_not_another_s(table: Table) -> None:
 
 
 def test_feature_sets_of_a_version_are_remembered(services: Services) -> None:
-    """A feature set of a version is read once; those of another version are never served for it."""
+    """A feature set is read once per version and not reused for another version."""
     now, recorder = Now(), Recorder(services.send)
     writer = Catalogue(Table(services.send, "CatalogueTable"), UK.id)
     writer.publish(OLD)
@@ -271,7 +271,7 @@ def test_feature_sets_of_a_version_are_remembered(services: Services) -> None:
 
 
 def test_memory_is_bounded(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is remembered does not grow without end, and forgetting loses nothing."""
+    """The cache of feature sets is bounded, and evicted ones are read again."""
     monkeypatch.setattr("ordering.training.catalogue._REMEMBERED", 4)
     cache = CatalogueCache(seconds=Now())
     catalogue = Catalogue(table, UK.id, cache)

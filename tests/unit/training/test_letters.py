@@ -1,4 +1,4 @@
-"""What stands in the mail of access keys: each key in its place, no text of a partner as markup, nothing too large."""
+"""The mail with access keys: each key in its place, partners' text never as markup, and a size that SES accepts."""
 
 from __future__ import annotations
 
@@ -54,13 +54,13 @@ def keys(*lines: OrderLine, order: TrainingOrder = COMPLETED) -> Letter:
 
 
 def encoded(letter: Letter) -> int:
-    """Bytes of a mail on its way, with lines of 76 characters of base64."""
+    """The size of a mail in bytes on the wire, in base64 lines of 76 characters."""
     parts = [base64.b64encode(part.encode()) for part in (letter.text, letter.html)]
     return sum(len(part) * 78 // 76 for part in parts)
 
 
 def test_keys() -> None:
-    """A mail has the order's reference and number, and each line's description with its keys in their seats' order."""
+    """A mail has the order's reference and number, and each line's description with its keys in seat order."""
     letter = keys(line(1, 2), line(2))
     text, page = both(letter)
 
@@ -93,7 +93,7 @@ FEEDBACK: dict[str, Any] = {"enable_feedback_link": True, "feedback_link_uri": "
     ],
 )
 def test_feedback_links(changes: dict[str, Any], link: str | None) -> None:
-    """A line has its feedback link, with its text, only where that is enabled and there is an address."""
+    """A line has its feedback link and text only if the link is enabled and has an address."""
     letter = keys(line(1, **changes), line(2))
 
     assert Page(letter.html).links == ([(link, "https://f.example/?a=1&b=2")] if link else [])
@@ -104,7 +104,7 @@ def test_feedback_links(changes: dict[str, Any], link: str | None) -> None:
 
 
 def test_hostile_keys() -> None:
-    """Whatever a partner writes into an order is text on one line, and cannot begin another header or tag."""
+    """Partners' text appears as plain text on one line, and cannot start a header or tag."""
     uri = 'https://f.example/"><script>x</script>'
     link: dict[str, Any] = {"feedback_link_text": HOSTILE, "feedback_link_uri": uri, "enable_feedback_link": True}
     letter = keys(line(1, description=HOSTILE, **link), order=replace(COMPLETED, reference=HOSTILE))
@@ -121,14 +121,14 @@ def test_hostile_keys() -> None:
 
 
 def test_names_in_any_script() -> None:
-    """Letters of any script, and signs made of several, stay as they are."""
+    """Letters of any script and combined characters are unchanged."""
     name = "Анна 王 👩‍👩‍👧 نیم‌فاصله"
 
     assert f"{name}: 1 access key" in keys(line(1, description=name)).text
 
 
 def test_as_many_keys_as_fit() -> None:
-    """The largest mail of keys, in as many lines with as much text as an order may have, is one that SES takes."""
+    """The largest mail with keys, with the longest lines an order may have, is within the limit of SES."""
     link: dict[str, Any] = {"feedback_link_uri": "https://f.example/" + "&" * 2_030, "enable_feedback_link": True}
     usual = [line(n, KEYS_AT_MOST // 500, description="x" * 100) for n in range(1, 501)]
     largest = [
@@ -146,7 +146,7 @@ def test_as_many_keys_as_fit() -> None:
 
 
 def test_more_keys_than_fit() -> None:
-    """A mail about more keys says how many there are and where to read them, and shows none."""
+    """A mail about more keys than fit has their number and where to read them, and no key."""
     lines = [line(1, KEYS_AT_MOST), line(2)]
     letter = keys_letter(COMPLETED, lines, iter(pytest.fail, None))
     text, page = both(letter)

@@ -34,7 +34,7 @@ class Post(Mailroom):
         return TrainingMailer(self.table, self.outbox, self.school.sealer, self.deadline)
 
     def place(self, *quantities: int, email_keys: bool = True, issue: bool = True) -> str:
-        """Place an order of which the keys are to be mailed; returns its name."""
+        """Place an order whose keys are to be mailed; returns its name."""
         publish(self.school.services, UK, [(AZ_300, [STANDARD])])
         items = [new_item(quantity=quantity) for quantity in quantities]
         body = new_order(orderItems=items, emailKeys=email_keys, contactEmail="ann@example.com")
@@ -50,7 +50,7 @@ def post() -> Post:
 
 
 def keys_shown(post: Post, order: str, texts: Sequence[str]) -> bool:
-    """Whether texts have all keys of an order, in their order."""
+    """Whether the texts have all keys of an order, in order."""
     keys = [key for _, _, key in post.school.keys(int(order.partition("#")[2]))]
     found = re.findall(r"^\w{5}(?:-\w{5}){4}$", "\n".join(texts), re.MULTILINE)
     return found == keys
@@ -58,7 +58,7 @@ def keys_shown(post: Post, order: str, texts: Sequence[str]) -> bool:
 
 @pytest.mark.parametrize("order", ["training#99", "training#0"])
 def test_no_order(post: Post, order: str) -> None:
-    """A message about an order that does not exist is done without a mail."""
+    """A message about an order that does not exist succeeds without a mail."""
     post.deliver(order)
 
     assert post.ses.taken == []
@@ -77,7 +77,7 @@ def test_keys_are_mailed(post: Post) -> None:
 
 
 def test_keys_not_to_be_mailed(post: Post) -> None:
-    """Keys are mailed only where that was asked for, and only when all of them are issued."""
+    """Keys are mailed only if the order asks for it and all of them are issued."""
     post.deliver(post.place(1, email_keys=False))
     unfinished = post.place(1, issue=False)
     post.deliver(unfinished)
@@ -88,7 +88,7 @@ def test_keys_not_to_be_mailed(post: Post) -> None:
 
 
 def test_too_many_keys_are_not_opened(post: Post, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where there are more keys than a mail has, none is opened, and the mail says where they are."""
+    """If an order has more keys than fit, none is decrypted, and the mail has the endpoint to read them."""
     monkeypatch.setattr(mailing, "KEYS_AT_MOST", 2)
     order = post.place(3)
     post.kms.calls.clear()
@@ -100,7 +100,7 @@ def test_too_many_keys_are_not_opened(post: Post, monkeypatch: pytest.MonkeyPatc
 
 
 def test_refused_keys(post: Post) -> None:
-    """If SES refuses the mail, the message is done, and an operator's request sends it."""
+    """If SES refuses the mail, the message succeeds without a retry, and an operator's request sends the mail."""
     order = post.place(1)
     post.refuse()
     for _ in range(2):
@@ -114,7 +114,7 @@ def test_refused_keys(post: Post) -> None:
 
 
 def test_keys_that_cannot_be_opened_now(post: Post) -> None:
-    """If KMS does not answer, the message must be retried, and the mail is not claimed."""
+    """If KMS does not answer, the message fails for a retry, and the mail is not claimed."""
     order = post.place(1)
 
     def silent(_: str, __: dict[str, Any]) -> dict[str, Any]:
@@ -130,7 +130,7 @@ def test_keys_that_cannot_be_opened_now(post: Post) -> None:
 
 
 def test_out_of_time(post: Post) -> None:
-    """Without time for one more mail, the message must be retried, and no mail is claimed."""
+    """Without time for one more mail the message fails for a retry, and no mail is claimed."""
     order = post.place(1)
     post.deadline = Deadline.after(ONE_MAIL - 1)
     with pytest.raises(OutOfTime):
@@ -140,7 +140,7 @@ def test_out_of_time(post: Post) -> None:
 
 
 def test_no_time_is_needed_for_nothing(post: Post) -> None:
-    """A message that requires nothing is done however little time is left."""
+    """A message that requires nothing succeeds however little time is left."""
     order = post.place(1)
     post.deliver(order)
     post.deadline = Deadline.after(0)

@@ -1,4 +1,4 @@
-"""What a warm process remembers of catalogues has an end."""
+"""The bound of the feature set cache."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from support.partners import AZ_300, ON_LINUX, STANDARD, UK
 
 
 def test_feature_sets_are_remembered_up_to_ten_thousand() -> None:
-    """A process that remembers 10,000 feature sets forgets the oldest for another one."""
+    """A cache of 10,000 feature sets evicts the oldest for a new one."""
     table, cache = Table(Memory(), "CatalogueTable"), CatalogueCache()
     catalogue = Catalogue(table, UK.id, cache)
     catalogue.publish([(AZ_300, [STANDARD])])
