@@ -1,6 +1,6 @@
-# Everything here works on a fresh machine with Python 3.11 or later, make and git, with nothing typed before it.
+# Every target works on a fresh machine with Python 3.11 or later, make and git, without any preparation.
 
-# The first Python that is new enough; else python3, which is then told so.
+# The first Python that is new enough; else python3, so that tools/environments.py reports its version.
 PYTHON ?= $(or $(shell for python in python3 python3.13 python3.12 python3.11; do \
   $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done),python3)
 PORT ?= 3000
@@ -9,36 +9,36 @@ BIN := .venv/bin
 .DEFAULT_GOAL := help
 .PHONY: help serve test check bench format build lock openapi clean
 
-help: ## show this
+help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-serve: ## run the API on localhost with demo data (PORT=3000, FRESH=1 starts over, DEBUG=1 runs in one process)
+serve: ## run the API on localhost with demo data (PORT=3000; FRESH=1 starts over; DEBUG=1 runs one process; VERBOSE=1 prints logs)
 	@$(PYTHON) tools/environments.py
 	@exec $(BIN)/ordering serve --port $(PORT) $(if $(FRESH),--fresh) $(if $(DEBUG),--debug) $(if $(VERBOSE),--verbose)
 
-test: ## run every test, or those that ARGS name
+test: ## run all tests, or those in ARGS
 	@$(PYTHON) tools/environments.py --all
 ifdef ARGS
 	@$(BIN)/pytest $(ARGS)
 else
 	@$(BIN)/pytest -n 2 --dist loadfile tests/unit tests/contract tests/engine
-	@# Alone, because they look at the clock.
+	@# Not in parallel, because they measure time.
 	@$(BIN)/pytest tests/gateway tests/client
 endif
 
-check: ## format, lint, types, import rules, template and its translation, the committed OpenAPI document
+check: ## check format, lint, types, import rules, generated documents, and the template and its translation
 	@$(PYTHON) tools/environments.py development sam
 	@$(BIN)/python tools/check.py
 
-bench: ## the benchmarks, each with ours, the reference and their ratio; writes docs/benchmarks.md
+bench: ## run the benchmarks and write docs/benchmarks.md
 	@$(PYTHON) tools/environments.py development engine
 	@$(BIN)/python -m benchmarks $(ARGS)
 
-format: ## write the code as the formatter has it
+format: ## format the code
 	@$(PYTHON) tools/environments.py development
 	@$(BIN)/ruff check --fix-only --quiet . && $(BIN)/ruff format .
 
-build: ## make the deployable artefacts in .aws-sam/build
+build: ## build the deployable artefacts in .aws-sam/build
 	@$(PYTHON) tools/environments.py development sam
 	@$(BIN)/python tools/check.py template
 	@SAM_CLI_TELEMETRY=0 PYTHON=$(CURDIR)/$(BIN)/python .venvs/sam/bin/sam build
@@ -47,8 +47,8 @@ openapi: ## write docs/openapi.json
 	@$(PYTHON) tools/environments.py development
 	@$(BIN)/ordering openapi
 
-lock: ## resolve the requirements anew
+lock: ## update the locked requirements to the newest versions
 	@$(PYTHON) tools/environments.py --lock
 
-clean: ## remove what was built and installed, and the local run's data
+clean: ## delete environments, builds and the local run's data
 	rm -rf .venv .venvs .build .aws-sam .ordering .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -57,7 +57,7 @@ from ordering_tools.local.engine.event_buses import Rule, create_buses
 from ordering_tools.local.engine.queues import Queue, create_queues
 from ordering_tools.local.engine.wire import Wire
 from ordering_tools.operations import commands
-from ordering_tools.operations import incoming as events_in
+from ordering_tools.operations import incoming as incoming_commands
 from support import scheduler
 from support.aws.memory import Memory
 from support.partners import PARTNER, UK
@@ -520,10 +520,10 @@ def test_through_the_bus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
             create_queues(queues, engine.endpoint, [Queue("IncomingQueue", {})])
             rule = {"EventPattern": json.dumps({"detail-type": sorted(SHAPES)})}
             target = {"Id": "queue", "Arn": queue_arn("IncomingQueue")}
-            create_buses(buses, [events_in.BUS], [Rule("Incoming", events_in.BUS, rule, [target])])
+            create_buses(buses, [incoming_commands.BUS], [Rule("Incoming", incoming_commands.BUS, rule, [target])])
         installation = open_at(engine.endpoint, engine.services, tmp_path)
         monkeypatch.setattr(commands, "reopen", lambda _: installation)
-        monkeypatch.setattr(events_in, "find", lambda _: engine)
+        monkeypatch.setattr(incoming_commands, "find", lambda _: engine)
         office = Office(Engine("ministack", installation.send))
         office.sealer = EnvelopeSealer(installation.kms, "alias/CertificatesKey")
         office.place()
@@ -537,7 +537,7 @@ def test_through_the_bus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
             ["cancel", A.upper(), "--company", office.company],
         ):
             parser = argparse.ArgumentParser()
-            events_in.add_arguments(parser.add_subparsers())
+            incoming_commands.add_arguments(parser.add_subparsers())
             chosen = parser.parse_args(words)
             assert chosen.run(chosen) == 0
             (body,) = received(engine.endpoint)

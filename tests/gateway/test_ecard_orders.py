@@ -597,7 +597,7 @@ def rotated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rotated]:
             second = real.ordering("key", "add", "--kms", "alias/SigningKeyB").out
             too_early = real.ordering("key", "use", second)
             used = real.ordering("key", "use", second, "--now")
-            assert (too_early.code, "wait, or say --now" in too_early.err, used.code) == (1, True, 0)
+            assert (too_early.code, "wait, or use --now" in too_early.err, used.code) == (1, True, 0)
             tokens = {
                 "of before": company.http.headers["Authorization"].removeprefix("Bearer "),
                 "of a process that still goes on with the first key": token_of(real, company.id, company.secret),

@@ -1,4 +1,4 @@
-"""What failed too often, through a running stack: listed, shown and put back."""
+"""`ordering dead` on a running stack: messages of dead-letter queues are listed, shown and replayed."""
 
 import json
 import uuid
@@ -40,8 +40,8 @@ def send(stack: LocalStack, queue: str, **message: Any) -> str:
     return found
 
 
-def die(stack: LocalStack, letters: DeadLetters, **more: Any) -> DeadMessage:
-    """Send a message that fails, without a pause, until it is dead."""
+def fail_message(stack: LocalStack, letters: DeadLetters, **more: Any) -> DeadMessage:
+    """Send a message that fails at once at each attempt, and wait until it is in the dead-letter queue."""
     name = uuid.uuid4().hex
     body = json.dumps({"name": name, "wish": "hurry 0"})
     send(stack, "WorkQueue", MessageBody=body, **more)
@@ -50,21 +50,21 @@ def die(stack: LocalStack, letters: DeadLetters, **more: Any) -> DeadMessage:
     return message
 
 
-def test_messages_are_put_back(stack: LocalStack, letters: DeadLetters, capsys: pytest.CaptureFixture[str]) -> None:
-    """A dead message is listed and shown, which changes nothing; replayed, its function has it again as a new one."""
+def test_messages_are_replayed(stack: LocalStack, letters: DeadLetters, capsys: pytest.CaptureFixture[str]) -> None:
+    """Listing and showing a message does not change it; a replay sends it to its function as a new message."""
     kept = {"kind": {"DataType": "String", "StringValue": "x"}}
-    message = die(stack, letters, MessageAttributes=kept)
+    message = fail_message(stack, letters, MessageAttributes=kept)
 
     assert run(stack, "list") == 0
     listed = capsys.readouterr().out
     assert f"  {message.id}  " in listed
-    assert "received 2 times from WorkQueue and not done" in listed
+    assert "failed after 2 attempts (WorkQueue)" in listed
     assert run(stack, "show", message.id[:13]) == 0
     assert '"wish": "hurry 0"' in capsys.readouterr().out
     assert run(stack, "replay", message.id, "--queue", "WorkDeadQueue") == 0
-    assert capsys.readouterr().out == f"{message.id}: put back onto WorkQueue\n"
+    assert capsys.readouterr().out == f"{message.id}: sent back to WorkQueue\n"
     name = json.loads(message.body)["name"]
-    # It fails again, and is dead again under another id.
+    # It fails again, and is in the dead-letter queue again under another id.
     (again,) = eventually(lambda: dead(letters, "WorkDeadQueue", name))
     assert again.id != message.id
     log = (stack.state / "functions.log").read_text().splitlines()
@@ -73,17 +73,17 @@ def test_messages_are_put_back(stack: LocalStack, letters: DeadLetters, capsys: 
     assert {m["messageAttributes"]["kind"]["stringValue"] for m in found} == {"x"}
 
 
-def test_all_are_put_back(stack: LocalStack, letters: DeadLetters, capsys: pytest.CaptureFixture[str]) -> None:
-    """All that is dead is put back, and what cannot be stays, said with an exit code of 1."""
+def test_all_are_replayed(stack: LocalStack, letters: DeadLetters, capsys: pytest.CaptureFixture[str]) -> None:
+    """With --all every message is replayed; those that cannot be stay in the queue, and the exit code is 1."""
     lost = send(stack, "WorkDeadQueue", MessageBody="from nowhere")
 
     assert run(stack, "replay", "--all", "--queue", "WorkDeadQueue") == 1
-    said = capsys.readouterr()
-    assert f"message {lost} does not say where it came from" in said.out
-    assert "1 of " in said.err
+    printed = capsys.readouterr()
+    assert f"message {lost} is of unknown origin" in printed.out
+    assert "messages could not be replayed" in printed.err
     assert [message.id for message in dead(letters, "WorkDeadQueue", "from nowhere")] == [lost]
     assert run(stack, "show", "nothing") == 1
-    assert "no dead message has an id that begins with 'nothing'" in capsys.readouterr().err
+    assert "no message has an id that starts with 'nothing'" in capsys.readouterr().err
     assert run(stack, "list", "--queue", "WorkQueue") == 1
     assert "'WorkQueue' is not a dead-letter queue; there are: " in capsys.readouterr().err
 
@@ -91,7 +91,7 @@ def test_all_are_put_back(stack: LocalStack, letters: DeadLetters, capsys: pytes
 def test_records_are_delivered_again(
     stack: LocalStack, letters: DeadLetters, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Records that were given up are shown from the stream, and replayed by calling their function with just these."""
+    """Records that were given up are shown from the stream, and a replay calls their function with only these."""
     key = f"BISECT#dead-{uuid.uuid4().hex}"
     item = {"pk": {"S": key}, "sk": {"S": "0"}, "wish": {"S": "raise"}}
     others = [{"pk": {"S": f"OTHER#{key}"}, "sk": {"S": str(number)}} for number in range(2)]
@@ -106,9 +106,9 @@ def test_records_are_delivered_again(
     assert message.reason == "StreamFunction gave up 1 record of LedgerTable after 2 calls (RetryAttemptsExhausted)"
     assert run(stack, "show", message.id) == 0
     shown = capsys.readouterr().out
-    assert "1 of 1 in the stream" in shown
+    assert "1 of 1 records are still in the stream" in shown
     assert f'"S": "{key}"' in shown
-    # The record still says that it fails.
+    # The record still makes the function fail.
     assert run(stack, "replay", message.id) == 1
     assert "StreamFunction failed again: RuntimeError: on purpose" in capsys.readouterr().err
     assert [each.id for each in ours()] == [message.id]
@@ -117,7 +117,7 @@ def test_records_are_delivered_again(
 
 
 def test_functions_can_be_invoked(stack: LocalStack) -> None:
-    """A function is called as Lambda's Invoke does, by name or ARN; one that there is not is refused by name."""
+    """A function is called as by Lambda's Invoke, by name or ARN; the error for an unknown function names it."""
     running = find(stack.state)
     assert running
     event = json.dumps({"body": json.dumps({"return": {"statusCode": 7}})}).encode()

@@ -199,7 +199,7 @@ def test_broken_template_is_named(tmp_path: Path) -> None:
     template.write_text("Resources: [")
 
     with (
-        pytest.raises(StackError, match=r"cannot serve: .*template\.yaml cannot be read"),
+        pytest.raises(StackError, match=r"cannot start: .*template\.yaml cannot be read"),
         running(tmp_path / "state", template=template, build=tmp_path / "build"),
     ):
         pass

@@ -1,4 +1,4 @@
-"""How dead messages are read and put back, against queues in memory."""
+"""Messages of dead-letter queues are read and replayed, against queues in memory."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -14,7 +14,7 @@ from ordering_tools.installation import NotDone
 from ordering_tools.local.engine.queues import Queue
 from ordering_tools.local.engine.wire import WireError
 from ordering_tools.local.sources.batches import Batch, Record
-from ordering_tools.local.sources.dead_letters import DeadLetters, LostBatch, NotReplayedError
+from ordering_tools.local.sources.dead_letters import DeadLetters, FailedBatch, NotReplayedError
 from ordering_tools.local.sources.event_sources import EventSource
 from ordering_tools.local.sources.failures import failure_message
 from ordering_tools.local.sources.lanes import GivenUp
@@ -26,7 +26,7 @@ NOW = datetime(2026, 5, 1, tzinfo=UTC)
 
 
 class Site:
-    """Queues and a stream in memory, with what was called."""
+    """Queues and a stream in memory, and a log of the calls."""
 
     def __init__(self) -> None:
         self.messages: dict[str, list[dict[str, Any]]] = {"Work": [], "Dead": [], "Given": []}
@@ -138,8 +138,8 @@ def test_what_is_dead(site: Site) -> None:
 
     assert letters.names == ["Dead", "Given"]
     assert [(message.id, message.reason) for message in letters.messages("Dead")] == [
-        (early, "it does not say where it came from"),
-        (late, "received 4 times from Work and not done"),
+        (early, "unknown origin"),
+        (late, "failed after 4 attempts (Work)"),
     ]
     (given,) = letters.messages("Given")
     assert given.reason == "F gave up 2 records of T after 6 calls (RetryAttemptsExhausted)"
@@ -149,7 +149,7 @@ def test_what_is_dead(site: Site) -> None:
 @pytest.mark.parametrize("body", ["", "1", "[]", '{"requestContext": 1, "DDBStreamBatchInfo": {}}', "{}"])
 def test_other_messages_name_no_records(body: str) -> None:
     """A message that is not an event source's names no records, whatever it is."""
-    assert LostBatch.read(body) is None
+    assert FailedBatch.read(body) is None
 
 
 def test_put_back_before_it_is_removed(site: Site) -> None:
@@ -158,7 +158,7 @@ def test_put_back_before_it_is_removed(site: Site) -> None:
     site.put("Dead", "second", source="Work")
     letters = site.letters()
 
-    assert replay(letters, letters.messages("Dead")[1]) == "put back onto Work"
+    assert replay(letters, letters.messages("Dead")[1]) == "sent back to Work"
     assert site.log.index("SendMessage") < site.log.index("DeleteMessage")
     assert [message["Body"] for message in site.messages["Work"]] == ["second"]
     assert [message["MessageId"] for message in site.messages["Dead"]] == [first]
@@ -172,7 +172,7 @@ def test_not_put_back_not_removed(site: Site, source: str | None) -> None:
     site.refuse = {"SendMessage"}
     letters = site.letters()
 
-    with pytest.raises(NotDone, match="SendMessage is refused" if source else "does not say where it came from"):
+    with pytest.raises(NotDone, match="SendMessage is refused" if source else "is of unknown origin"):
         replay(letters, letters.messages("Dead")[0])
     assert len(site.messages["Dead"]) == 1
     assert "DeleteMessage" not in site.log
@@ -184,7 +184,7 @@ def test_replayed_by_one_at_a_time(site: Site) -> None:
     site.hidden = {site.put("Dead", "body", source="Work")}
     letters = site.letters()
 
-    with pytest.raises(NotDone, match="somebody else is replaying it"):
+    with pytest.raises(NotDone, match="another replay has it"):
         replay(letters, letters.messages("Dead")[0])
     assert site.messages["Work"] == []
 
@@ -195,7 +195,7 @@ def test_unreachable_engine(site: Site) -> None:
     site.refuse = {"ReceiveMessage"}
     letters = site.letters()
 
-    with pytest.raises(NotDone, match="the local run could not do it"):
+    with pytest.raises(NotDone, match="the request to the local run failed"):
         replay(letters, letters.messages("Dead")[0])
 
 
@@ -205,7 +205,7 @@ def test_records_of_a_batch(site: Site) -> None:
     wanting = replace(SOURCE, patterns=({"eventName": ["INSERT"]},))
     letters = site.letters(replace(SOURCE, on_failure="Dead"), wanting)
 
-    assert replay(letters, letters.messages("Given")[0]) == "F has done its 2 records"
+    assert replay(letters, letters.messages("Given")[0]) == "F has processed 2 records"
     assert site.events == [["2", "4"]]
     assert site.messages["Given"] == []
     assert site.log[-2:] == ["Invoke", "DeleteMessage"]
@@ -230,7 +230,7 @@ def test_records_that_have_left_the_stream(site: Site) -> None:
     (message,) = letters.messages("Given")
 
     assert [record["dynamodb"]["SequenceNumber"] for record in letters.records(message)] == ["4"]
-    with pytest.raises(NotReplayedError, match="the stream has 1 of its 3 records left"):
+    with pytest.raises(NotReplayedError, match="the stream has only 1 of its 3 records left"):
         letters.replay(message)
     assert "Invoke" not in site.log
     assert len(site.messages["Given"]) == 1
@@ -262,9 +262,9 @@ def test_messages_by_the_start_of_their_id(site: Site) -> None:
     letters = site.letters()
 
     assert find_message(letters, "m1", None).body == "1"
-    with pytest.raises(NotDone, match="2 dead messages have an id that begins with 'm'"):
+    with pytest.raises(NotDone, match="2 messages have an id that starts with 'm'"):
         find_message(letters, "m", "Dead")
-    with pytest.raises(NotDone, match="`dead list` has them all"):
+    with pytest.raises(NotDone, match="see `ordering dead list`"):
         find_message(letters, "m1", "Given")
     with pytest.raises(NotDone, match="'Work' is not a dead-letter queue; there are: Dead, Given"):
         find_message(letters, "m1", "Work")

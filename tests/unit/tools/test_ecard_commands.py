@@ -1,4 +1,4 @@
-"""What support does for companies that order e-cards, by the commands as they are typed."""
+"""Support's commands for companies that order e-cards: `ordering order`, `mail`, `balance`, `stock` and `client`."""
 
 from __future__ import annotations
 
@@ -45,22 +45,22 @@ ROBOT = User("robot", "R", "Obot", "robot@example.com")
 
 @dataclass
 class Done:
-    """What a command said."""
+    """The exit code of a command, and what it printed."""
 
     code: int
-    told: str
-    wrong: str
+    output: str
+    errors: str
 
     @property
-    def refusal(self) -> str:
-        assert (self.code, self.told) == (1, "")
-        assert "Traceback" not in self.wrong
-        return self.wrong.strip()
+    def error(self) -> str:
+        assert (self.code, self.output) == (1, "")
+        assert "Traceback" not in self.errors
+        return self.errors.strip()
 
 
 @dataclass
 class Queue:
-    """A queue that keeps what is put onto it."""
+    """A queue that keeps the bodies of its messages."""
 
     bodies: list[str] = field(default_factory=list)
 
@@ -74,7 +74,7 @@ Run = Callable[..., Done]
 
 @pytest.fixture
 def installation() -> Installation:
-    """An installation without anything."""
+    """An empty installation."""
     return Installation(Memory(), MemoryKms(), SigningKey("", "", {}), ISSUER, AUDIENCE, mail_queue=Queue())
 
 
@@ -95,12 +95,12 @@ def company(installation: Installation) -> Rewards:
 
 @pytest.fixture
 def run(
-    company: Rewards,  # noqa: ARG001 - what the commands work on
+    company: Rewards,  # noqa: ARG001 - the commands act on it
     installation: Installation,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> Run:
-    """Runs `ordering` with some words."""
+    """Runs `ordering` with arguments."""
     monkeypatch.setattr(commands, "reopen", lambda _: installation)
 
     def command(*words: str) -> Done:
@@ -134,14 +134,14 @@ def load(run: Run, path: str, batch: str = "b1", card_id: str = "1", face_value:
 
 
 def test_moved_to_the_end(company: Rewards, run: Run) -> None:
-    """An order is taken from money to the participant by hand, and each step says what it came to."""
+    """An order is moved by hand from paid to delivered, and each move prints the new status and count."""
     company.top_up(300)
     company.load(3)
     company.place(1, card(quantity=3))
     steps = [("ReadyForDelivery",), ("PartiallyDelivered",), ("PartiallyDelivered", "--count", "1"), ("Delivered",)]
-    told = [moved(run, *step).told.strip() for step in steps]
+    printed = [moved(run, *step).output.strip() for step in steps]
 
-    assert told == [
+    assert printed == [
         "order 1 is ReadyForDelivery, 0 of 3 certificates handed over",
         "order 1 is PartiallyDelivered, 1 of 3 certificates handed over",
         "order 1 is PartiallyDelivered, 2 of 3 certificates handed over",
@@ -151,131 +151,131 @@ def test_moved_to_the_end(company: Rewards, run: Run) -> None:
 
 
 def test_several_handed_over(company: Rewards, run: Run) -> None:
-    """Several certificates are handed over at once, all that are left for Delivered."""
+    """With --count several certificates are handed over; Delivered hands over all that are left."""
     company.top_up(500)
     company.load(5)
     company.place(1, card(quantity=5))
     moved(run, "ReadyForDelivery")
 
-    assert "3 of 5" in moved(run, "PartiallyDelivered", "--count", "3").told
-    assert "has 2 left to hand over" in moved(run, "PartiallyDelivered", "--count", "3").refusal
-    assert "5 of 5" in moved(run, "Delivered").told
+    assert "3 of 5" in moved(run, "PartiallyDelivered", "--count", "3").output
+    assert "has 2 left to hand over" in moved(run, "PartiallyDelivered", "--count", "3").error
+    assert "5 of 5" in moved(run, "Delivered").output
 
 
 def test_some_is_never_all(company: Rewards, run: Run) -> None:
-    """Whoever hands over some certificates cannot end the order by mistake."""
+    """Handing over the last certificates needs Delivered, so that no order is completed by mistake."""
     company.top_up(100)
     company.load(1)
     company.place(1, card(quantity=1))
     moved(run, "ReadyForDelivery")
 
-    assert "for all of them say --to Delivered" in moved(run, "PartiallyDelivered").refusal
+    assert "to hand over all use --to Delivered" in moved(run, "PartiallyDelivered").error
 
 
 def test_the_id_in_any_case(company: Rewards, run: Run) -> None:
-    """An order is known by its id in any case."""
+    """An order's id can be typed in upper or lower case."""
     company.place(orderId="B5AA69DF-61A5-4D97-B1FB-4F6772DFBBEB")
 
     assert moved(run, "Cancelled", order="b5aa69DF-61a5-4d97-b1fb-4f6772dfbbeb").code == 0
 
 
 def test_cancelled(company: Rewards, run: Run) -> None:
-    """A cancelled order has its money returned, and is cancelled once."""
+    """Cancelling an order refunds it; a second cancellation is refused and changes nothing."""
     company.top_up(100)
     company.place()
 
-    assert moved(run, "Cancelled").told == "order 1 is Cancelled, 0 of 1 certificates handed over\n"
+    assert moved(run, "Cancelled").output == "order 1 is Cancelled, 0 of 1 certificates handed over\n"
     assert company.balance == "100"
-    assert "Cancelled is final." in moved(run, "Cancelled").refusal
+    assert "Cancelled is final." in moved(run, "Cancelled").error
     assert company.balance == "100"
 
 
-def test_no_way(company: Rewards, run: Run) -> None:
-    """A move that is in no table is refused, with the moves that are, and changes nothing."""
+def test_impossible_moves(company: Rewards, run: Run) -> None:
+    """A move that the lifecycle does not have is refused, with the possible moves, and changes nothing."""
     company.place()
-    refused = moved(run, "Delivered").refusal
+    refused = moved(run, "Delivered").error
 
     assert refused == (
         f"Order {order_id(1)} is Created: delivery cannot make it Delivered; "
         "it can become Payed by system, Cancelled by support."
     )
-    assert moved(run, "ReadyForDelivery").refusal == "order 1 is Created"
+    assert moved(run, "ReadyForDelivery").error == "order 1 was not moved: it is Created"
     assert company.status() == "Created"
 
 
 def test_short_stock(company: Rewards, run: Run, codes: Callable[..., str]) -> None:
-    """An order for which stock is short waits for it, is told which, and is ready as soon as it is there."""
+    """If stock is short the error names it and the order waits; loading certificates makes the order ready."""
     company.top_up(200)
     company.place(1, card(quantity=2))
-    first, again = moved(run, "ReadyForDelivery").refusal, moved(run, "ReadyForDelivery").refusal
+    first, again = moved(run, "ReadyForDelivery").error, moved(run, "ReadyForDelivery").error
 
-    assert first == again == "order 1 waits for certificates of 1#100 ₽; load some"
+    assert first == again == "order 1 waits for certificates of 1#100 ₽; add some with `ordering stock load`"
     assert company.status() == "AwaitingCertificateAssignment"
-    assert load(run, codes("a", "b")).told == "0 free\n"
+    assert load(run, codes("a", "b")).output == "0 free\n"
     assert company.status() == "ReadyForDelivery"
 
 
 @pytest.mark.parametrize("to", ["ReadyForDelivery", "Cancelled", "PartiallyDelivered"])
 def test_delivered_is_final(company: Rewards, run: Run, to: str) -> None:
-    """An order that is delivered is taken nowhere."""
+    """A delivered order cannot be moved."""
     company.top_up(100)
     company.load(1)
     company.place()
     moved(run, "ReadyForDelivery")
     moved(run, "Delivered")
 
-    assert "Delivered" in moved(run, to).refusal
+    assert "Delivered" in moved(run, to).error
     assert company.status() == "Delivered"
 
 
 def test_delivered_twice(company: Rewards, run: Run) -> None:
-    """Who delivers an order again is told that it is delivered."""
+    """Delivering an order twice is refused, because it is delivered."""
     company.top_up(100)
     company.load(1)
     company.place()
     moved(run, "ReadyForDelivery")
     moved(run, "Delivered")
 
-    assert "Delivered" in moved(run, "Delivered").refusal
+    assert "Delivered" in moved(run, "Delivered").error
 
 
 def test_ready_twice(company: Rewards, run: Run) -> None:
-    """An order that is ready is not made so again."""
+    """Making an order ready twice is refused, because it is ready."""
     company.top_up(100)
     company.load(1)
     company.place()
     moved(run, "ReadyForDelivery")
 
-    assert moved(run, "ReadyForDelivery").refusal == "order 1 is ReadyForDelivery"
+    assert moved(run, "ReadyForDelivery").error == "order 1 was not moved: it is ReadyForDelivery"
 
 
 @pytest.mark.parametrize("count", ["0", "-1"])
-def test_counts_that_are_none(company: Rewards, run: Run, count: str) -> None:
-    """At least one certificate is handed over."""
+def test_invalid_counts(company: Rewards, run: Run, count: str) -> None:
+    """--count must be at least 1."""
     company.top_up(200)
     company.load(2)
     company.place(1, card(quantity=2))
     moved(run, "ReadyForDelivery")
 
-    assert moved(run, "PartiallyDelivered", f"--count={count}").refusal == f"{count} certificates"
+    assert moved(run, "PartiallyDelivered", f"--count={count}").error == f"--count is {count}; it must be at least 1"
     assert company.status() == "ReadyForDelivery"
 
 
 @pytest.mark.parametrize("to", ["ReadyForDelivery", "PartiallyDelivered", "Delivered", "Cancelled"])
 def test_unknown_orders(company: Rewards, run: Run, to: str) -> None:
-    """An order that the company has not is moved nowhere, nor is what is no id."""
+    """An order of another company, an unknown order and an invalid id are errors."""
     company.place()
     known = order_id(1)
 
-    assert moved(run, to, order=order_id(2)).refusal == f"There is no order '{order_id(2)}'."
-    assert moved(run, to, company="two").refusal == f"There is no order '{known}'."
-    assert moved(run, to, order="1").refusal == "1 is no order's id, which is a UUID"
+    assert moved(run, to, order=order_id(2)).error == f"There is no order '{order_id(2)}'."
+    assert moved(run, to, company="two").error == f"There is no order '{known}'."
+    assert moved(run, to, order="1").error == "'1' is not a valid order id, which is a UUID"
     assert company.status() == "Created"
 
 
 @pytest.mark.parametrize("to", ["Payed", "Created", "AwaitingCertificateAssignment", "delivered", ""])
 def test_targets(run: Run, to: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Money alone makes an order Payed, and stock alone makes it wait: neither can be asked for."""
+    """Statuses that only a payment or the stock can set are not valid targets."""
     with pytest.raises(SystemExit):
         moved(run, to)
 
@@ -283,7 +283,7 @@ def test_targets(run: Run, to: str, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_moved_without_a_command(installation: Installation, company: Rewards) -> None:
-    """Programs move orders alike, and are told by exceptions."""
+    """`move` can be called by programs, and raises an exception for each error."""
     company.place()
 
     assert move(installation, "granite", order_id(1), EcardStatus.CANCELLED).status == "Cancelled"
@@ -298,7 +298,7 @@ def test_moved_without_a_command(installation: Installation, company: Rewards) -
 
 @dataclass
 class Mailroom:
-    """What mails the orders of an installation."""
+    """Mails the orders of an installation, as the function for mails does."""
 
     installation: Installation
     ses: MemorySes = field(default_factory=MemorySes)
@@ -308,12 +308,12 @@ class Mailroom:
         self.outbox = Outbox(self.installation.orders, self.ses.ses.send, now=self.tick)
 
     def tick(self) -> datetime:
-        """Tell the time, which is a second later whenever somebody asks."""
+        """The time, which advances by a second at each call."""
         self.now += timedelta(seconds=1)
         return self.now
 
     def work(self) -> None:
-        """Do what is on the queue."""
+        """Process all messages of the queue."""
         queue = self.installation.mail_queue
         assert isinstance(queue, Queue)
         while queue.bodies:
@@ -337,7 +337,7 @@ CARDS_ORDER = f"ecards#granite#{order_id(1)}"
 
 
 def ready(company: Rewards, quantity: int = 3) -> None:
-    """Have an order whose certificates are assigned."""
+    """Place an order, pay for it and assign its certificates."""
     company.services = replace(company.services, now=lambda: START)
     company.top_up(100 * quantity)
     company.load(quantity)
@@ -346,14 +346,14 @@ def ready(company: Rewards, quantity: int = 3) -> None:
 
 
 def test_show(company: Rewards, run: Run, mailroom: Mailroom) -> None:
-    """An order is shown with what happened to it and its mails, in one list, oldest first."""
+    """The history of an order and of its mails is shown in one list, oldest first."""
     ready(company)
     mailroom.now += timedelta(minutes=1)
     mailroom.refuse()
     mailroom.deliver(CARDS_ORDER)
-    told = run("order", "show", "granite", order_id(1).upper()).told.splitlines()
+    lines = run("order", "show", "granite", order_id(1).upper()).output.splitlines()
 
-    assert told == [
+    assert lines == [
         f"{CARDS_ORDER} of granite is ReadyForDelivery: 0 of 3 certificates handed over",
         "mail 1, with 3 codes, is Refused",
         "2026-01-01 12:00:00Z  Payed",
@@ -366,29 +366,29 @@ def test_show(company: Rewards, run: Run, mailroom: Mailroom) -> None:
 
 
 def test_show_what_is_in_transit(company: Rewards, run: Run, mailroom: Mailroom) -> None:
-    """Certificates in transit are shown, and what came after them stands behind."""
+    """Certificates in transit are counted; once the mail is sent, it is in the history before the delivery."""
     ready(company)
     mailroom.ses.meet(NotExecuted())
     with pytest.raises(Unavailable):
         mailroom.deliver(CARDS_ORDER)
-    assert "0 of 3 certificates handed over, 3 in transit\n" in run("order", "show", "granite", order_id(1)).told
+    assert "0 of 3 certificates handed over, 3 in transit\n" in run("order", "show", "granite", order_id(1)).output
     mailroom.now += timedelta(seconds=5)
     mailroom.deliver(CARDS_ORDER)
 
-    told = run("order", "show", "granite", order_id(1)).told.splitlines()
-    assert [line.partition("  ")[2] for line in told[2:]] == ["Payed", "ReadyForDelivery", "mail 1 sent", "Delivered"]
+    lines = run("order", "show", "granite", order_id(1)).output.splitlines()
+    assert [line.partition("  ")[2] for line in lines[2:]] == ["Payed", "ReadyForDelivery", "mail 1 sent", "Delivered"]
 
 
 def test_show_a_training_order(run: Run, installation: Installation, mailroom: Mailroom) -> None:
-    """A training order is known by its id; it has no certificates."""
+    """A training order is named by its id, and shown without certificates."""
     assert isinstance(installation.kms, MemoryKms)
     school = School(installation.send, installation.kms, lambda: START)
     number = school.place(2)
     school.issue(number)
     mailroom.deliver(f"training#{number}")
-    told = run("order", "show", str(number)).told.splitlines()
+    lines = run("order", "show", str(number)).output.splitlines()
 
-    assert told == [
+    assert lines == [
         f"training#{number} of northwind is Completed",
         "2026-01-01 12:00:00Z  New",
         "2026-01-01 12:00:00Z  Completed",
@@ -396,33 +396,33 @@ def test_show_a_training_order(run: Run, installation: Installation, mailroom: M
 
 
 @pytest.mark.parametrize(
-    ("words", "refusal"),
+    ("words", "error"),
     [
         (("99",), "there is no order 99"),
         (("granite", order_id(9)), f"there is no order granite {order_id(9)}"),
-        (("x",), f"x is no order: {ORDER}"),
-        (("granite", "7"), f"granite 7 is no order: {ORDER}"),
+        (("x",), f"'x' is not a valid order: name {ORDER}"),
+        (("granite", "7"), f"'granite 7' is not a valid order: name {ORDER}"),
     ],
 )
-def test_show_nothing(run: Run, words: tuple[str, ...], refusal: str) -> None:
-    """An order that there is not is not shown, nor what names none."""
-    assert run("order", "show", *words).refusal == refusal
+def test_show_unknown_orders(run: Run, words: tuple[str, ...], error: str) -> None:
+    """An unknown order, and arguments that name no order, are errors."""
+    assert run("order", "show", *words).error == error
     assert run("mail", "again", *words).code == 1
 
 
 def test_again(company: Rewards, run: Run, mailroom: Mailroom) -> None:
-    """A mail that SES refused is put onto the queue again, and sent."""
+    """A mail that SES refused is put on the queue again, and sent."""
     ready(company)
     mailroom.refuse()
     mailroom.deliver(CARDS_ORDER)
-    assert run("mail", "again", "granite", order_id(1)).told == f"mail 1 of {CARDS_ORDER} is on the queue\n"
+    assert run("mail", "again", "granite", order_id(1)).output == f"mail 1 of {CARDS_ORDER} is on the queue\n"
     mailroom.work()
 
     assert (len(mailroom.ses.taken), company.status()) == (1, "Delivered")
 
 
 def test_again_after_the_queue_failed(company: Rewards, run: Run, mailroom: Mailroom, monkeypatch: Any) -> None:
-    """Where the queue could not be reached, the same command again does what is left."""
+    """If the queue could not be reached, the mail is sent after the command is repeated."""
     ready(company)
     mailroom.refuse()
     mailroom.deliver(CARDS_ORDER)
@@ -437,15 +437,15 @@ def test_again_after_the_queue_failed(company: Rewards, run: Run, mailroom: Mail
 
 
 def test_again_by_force(company: Rewards, run: Run, mailroom: Mailroom) -> None:
-    """A mail that was sent is sent again by force only, and the mail to send may be named."""
+    """A mail that was sent is sent again only with --force; --mail selects the mail."""
     ready(company)
     mailroom.deliver(CARDS_ORDER)
 
-    assert run("mail", "again", "granite", order_id(1)).refusal == (
+    assert run("mail", "again", "granite", order_id(1)).error == (
         f"Mail 1 of {CARDS_ORDER} was sent; only by force is it sent again."
     )
-    assert run("mail", "again", "granite", order_id(1), "--mail", "2").refusal == (
-        f"{CARDS_ORDER} has no mail 2; there are 1"
+    assert run("mail", "again", "granite", order_id(1), "--mail", "2").error == (
+        f"{CARDS_ORDER} has no mail 2; it has 1"
     )
     assert run("mail", "again", "granite", order_id(1), "--mail", "1", "--force").code == 0
     mailroom.work()
@@ -458,9 +458,9 @@ def test_not_again(company: Rewards, run: Run, mailroom: Mailroom) -> None:
     mailroom.refuse()
     mailroom.deliver(CARDS_ORDER)
     company.orders.hand_over(company.orders.order(order_id(1)), 1)
-    assert "others get another mail" in run("mail", "again", "granite", order_id(1)).refusal
+    assert "another mail sends the others" in run("mail", "again", "granite", order_id(1)).error
     company.orders.cancel(order_id(1))
-    assert "is Cancelled" in run("mail", "again", "granite", order_id(1)).refusal
+    assert "is Cancelled" in run("mail", "again", "granite", order_id(1)).error
 
     assert mailroom.installation.mail_queue == Queue([])
 
@@ -473,56 +473,56 @@ def topped_up(run: Run, amount: str, operation: str = "t1", company: str = "gran
 
 
 def test_topped_up(company: Rewards, run: Run) -> None:
-    """A payment raises the balance, pays for who waits, and the command says what is left."""
+    """A payment is added to the balance and pays for the waiting order; the new balance is printed."""
     company.place()
 
-    assert (topped_up(run, "250.50").told, company.status(), company.balance) == ("150.5\n", "Payed", "150.50")
+    assert (topped_up(run, "250.50").output, company.status(), company.balance) == ("150.5\n", "Payed", "150.50")
 
 
 def test_topped_up_once(company: Rewards, run: Run) -> None:
-    """A payment that is repeated changes nothing; another amount under its name is refused."""
-    told = [topped_up(run, "100").told for _ in range(3)]
+    """A payment with the same operation is booked only once; the same operation with another amount is refused."""
+    printed = [topped_up(run, "100").output for _ in range(3)]
 
-    assert told == ["100\n"] * 3
-    assert "was made with another amount" in topped_up(run, "101").refusal
+    assert printed == ["100\n"] * 3
+    assert "was made with another amount" in topped_up(run, "101").error
     assert topped_up(run, "100.00").code == 0
-    assert (topped_up(run, "1", "t2").told, company.balance) == ("101\n", "101")
+    assert (topped_up(run, "1", "t2").output, company.balance) == ("101\n", "101")
 
 
 @pytest.mark.parametrize("amount", ["0", "-5", "0.001", "NaN"])
-def test_amounts_that_are_none(company: Rewards, run: Run, amount: str) -> None:
-    """An amount is positive and has two decimals at most."""
-    assert run("balance", "top-up", "--operation", "t1", "--", "granite", amount).refusal
+def test_invalid_amounts(company: Rewards, run: Run, amount: str) -> None:
+    """An amount must be positive and have at most two decimals."""
+    assert run("balance", "top-up", "--operation", "t1", "--", "granite", amount).error
     assert company.balance == "0"
 
 
 @pytest.mark.parametrize("amount", ["Infinity", "1e999999"])
-def test_amounts_without_end(company: Rewards, run: Run, amount: str) -> None:
-    """An amount is finite, and one that a balance can hold."""
-    assert topped_up(run, amount).refusal
+def test_amounts_too_large(company: Rewards, run: Run, amount: str) -> None:
+    """An amount must be finite and within the limit of a payment."""
+    assert topped_up(run, amount).error
     assert company.balance == "0"
 
 
-def test_no_amount(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
-    """What is no amount is refused as the command is read."""
+def test_malformed_amount(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    """An argument that is not a number is refused when the command is parsed."""
     with pytest.raises(SystemExit):
         topped_up(run, "much")
 
-    assert "'much' is no amount" in capsys.readouterr().err
+    assert "'much' is not a valid amount" in capsys.readouterr().err
 
 
-def test_nobody_s_balance(run: Run, installation: Installation) -> None:
-    """Nothing is paid in for a partner that there is not."""
-    assert topped_up(run, "100", company="nobody").refusal == "there is no partner 'nobody'"
+def test_unknown_partner_s_balance(run: Run, installation: Installation) -> None:
+    """No payment is booked for an unknown partner."""
+    assert topped_up(run, "100", company="nobody").error == "there is no partner 'nobody'"
     assert EcardOrders(installation.orders, "nobody").balance.amount() == 0
 
 
 def test_the_ledger(company: Rewards, run: Run) -> None:
-    """A balance is shown with each of its changes, when and what for, and they add up to it."""
+    """A balance is shown with the time, amount and purpose of each change, and is their sum."""
     company.top_up("250.50")
     company.place()
     company.orders.cancel(order_id(1))
-    *entries, total = run("balance", "show", "granite").told.splitlines()
+    *entries, total = run("balance", "show", "granite").output.splitlines()
 
     assert [(line.split()[2], line.split()[3]) for line in entries] == [
         ("-100", f"debit#{order_id(1)}"),
@@ -537,39 +537,39 @@ def test_the_ledger(company: Rewards, run: Run) -> None:
 
 
 def test_loaded(run: Run, codes: Callable[..., str]) -> None:
-    """Each line that is not blank is a certificate, without the blanks around it."""
+    """Each line that is not blank is a code, without leading and trailing spaces."""
     path = codes("AAAA", "", "  BBBB  ", "   ", "CCCC")
 
-    assert load(run, path).told == "3 free\n"
-    assert run("stock", "show", "--card", "1", "--face-value", "100 ₽").told == "3 free\n"
-    assert run("stock", "show", "--card", "1", "--face-value", "1000 ₽").told == "0 free\n"
+    assert load(run, path).output == "3 free\n"
+    assert run("stock", "show", "--card", "1", "--face-value", "100 ₽").output == "3 free\n"
+    assert run("stock", "show", "--card", "1", "--face-value", "1000 ₽").output == "0 free\n"
 
 
 def test_loaded_once(run: Run, codes: Callable[..., str]) -> None:
-    """A load that is repeated adds nothing; other codes under its name are refused, under another they are added."""
-    told = [load(run, codes("A", "B")).told for _ in range(2)]
+    """A batch is loaded only once; the same batch with other codes is refused, another batch is added."""
+    printed = [load(run, codes("A", "B")).output for _ in range(2)]
 
-    assert told == ["2 free\n"] * 2
-    assert "loaded with other codes" in load(run, codes("A", "C")).refusal
-    assert load(run, codes("C"), "b2").told == "3 free\n"
+    assert printed == ["2 free\n"] * 2
+    assert "loaded with other codes" in load(run, codes("A", "C")).error
+    assert load(run, codes("C"), "b2").output == "3 free\n"
 
 
 def test_duplicates(run: Run, codes: Callable[..., str]) -> None:
-    """Codes that are there twice are told by their number, none of them shown, and nothing is loaded."""
-    refused = load(run, codes("SECRET", "B", "SECRET", "C", "B")).refusal
+    """Duplicate codes are named by their number and are not printed; nothing is loaded."""
+    refused = load(run, codes("SECRET", "B", "SECRET", "C", "B")).error
 
-    assert refused == "codes that came before in the file, by number: 3, 5"
-    assert run("stock", "show", "--card", "1", "--face-value", "100 ₽").told == "0 free\n"
+    assert refused == "duplicate codes in the file, by number: 3, 5"
+    assert run("stock", "show", "--card", "1", "--face-value", "100 ₽").output == "0 free\n"
 
 
 def test_nothing_to_load(run: Run, codes: Callable[..., str], tmp_path: Path) -> None:
-    """A file that is empty, or is not there, is refused."""
-    assert "a load needs" in load(run, codes("", " ")).refusal
-    assert "No such file" in load(run, str(tmp_path / "nothing.txt")).refusal
+    """An empty or missing file is an error."""
+    assert "a load needs" in load(run, codes("", " ")).error
+    assert "No such file" in load(run, str(tmp_path / "nothing.txt")).error
 
 
-def test_codes_are_sealed(run: Run, codes: Callable[..., str], installation: Installation) -> None:
-    """No code is to be seen in the tables, and the key that seals may be another one."""
+def test_codes_are_encrypted(run: Run, codes: Callable[..., str], installation: Installation) -> None:
+    """The tables contain no code in plain text; --kms selects the key that encrypts."""
     path = codes("SECRET-CODE")
     run("stock", "load", path, "--batch", "b", "--card", "1", "--face-value", "100 ₽", "--kms", "alias/Other")
     memory, kms = installation.send, installation.kms
@@ -581,13 +581,13 @@ def test_codes_are_sealed(run: Run, codes: Callable[..., str], installation: Ins
 
 
 def test_the_oldest_get_what_is_loaded(company: Rewards, run: Run, codes: Callable[..., str]) -> None:
-    """Orders that wait get what is loaded, the oldest first, and the command says what is left."""
+    """Loaded certificates are assigned to waiting orders, oldest first; the number that is left is printed."""
     company.top_up(400)
     for number, quantity in ((1, 2), (2, 1), (3, 1)):
         company.place(number, card(quantity=quantity))
         company.orders.carry_on(order_id(number))
 
-    assert load(run, codes("a", "b", "c")).told == "0 free\n"
+    assert load(run, codes("a", "b", "c")).output == "0 free\n"
     assert company.statuses() == ["ReadyForDelivery", "ReadyForDelivery", "AwaitingCertificateAssignment"]
 
 
@@ -602,46 +602,49 @@ def proven(installation: Installation, client_id: str, secret: str) -> Any:
 
 
 def test_a_client(run: Run, installation: Installation) -> None:
-    """A client is registered for its partner's only user and all its grants, and its secret is told once."""
-    secret = run("client", "add", "c1", "--partner", "granite").told.strip()
+    """A client is registered for its partner's only user and all its grants; adding it again is refused."""
+    secret = run("client", "add", "c1", "--partner", "granite").output.strip()
     client = proven(installation, "c1", secret)
 
     assert (client.partner, client.user, client.scope) == ("granite", JOHN.id, frozenset({"ecards", "deals"}))
-    assert run("client", "add", "c1", "--partner", "granite").refusal == (
-        "there is a client 'c1'; `secret` gives it a new one"
+    assert run("client", "add", "c1", "--partner", "granite").error == (
+        "client 'c1' exists already; for a new secret use `ordering client secret`"
     )
     assert proven(installation, "c1", secret) == client
 
 
 def test_a_client_with_less(run: Run, installation: Installation) -> None:
-    """A client may be for one of several users, and cover less than its partner is granted."""
+    """A client can be for one of several users, and have fewer grants than its partner."""
     words = ("client", "add", "c1", "--partner", "two", "--user", ROBOT.id, "--scope", "ecards")
-    client = proven(installation, "c1", run(*words).told.strip())
+    client = proven(installation, "c1", run(*words).output.strip())
 
     assert (client.partner, client.user, client.scope) == ("two", ROBOT.id, frozenset({"ecards"}))
 
 
 @pytest.mark.parametrize(
-    ("words", "refusal"),
+    ("words", "error"),
     [
         (("c1", "--partner", "nobody"), "there is no partner 'nobody'"),
-        (("c1", "--partner", "granite", "--scope", "training", "--scope", "ecards"), "granite is not granted training"),
+        (
+            ("c1", "--partner", "granite", "--scope", "training", "--scope", "ecards"),
+            "granite has no grant for training",
+        ),
         (("c1", "--partner", "granite", "--user", "x"), f"name one of granite's users with --user: {JOHN.id}"),
         (("c1", "--partner", "two"), f"name one of two's users with --user: {JOHN.id}, {ROBOT.id}"),
         (("a b", "--partner", "granite"), "a client's id has 1 to 64 letters, digits, '.', '-' and '_'"),
         (("x" * 65, "--partner", "granite"), "a client's id has 1 to 64 letters, digits, '.', '-' and '_'"),
     ],
 )
-def test_no_client(run: Run, words: tuple[str, ...], refusal: str) -> None:
-    """What is no client's id, partner, user or grant registers nobody, and is named."""
-    assert run("client", "add", *words).refusal == refusal
-    assert run("client", "secret", "c1").refusal == "there is no client 'c1'"
+def test_no_client(run: Run, words: tuple[str, ...], error: str) -> None:
+    """An invalid client id, and an unknown partner, user or grant, are errors; no client is registered."""
+    assert run("client", "add", *words).error == error
+    assert run("client", "secret", "c1").error == "there is no client 'c1'"
 
 
 def test_a_new_secret(run: Run, installation: Installation) -> None:
-    """A new secret is good at once, the one before it stays so, the one before that does not."""
-    secrets = [run("client", "add", "c1", "--partner", "granite").told.strip()]
-    secrets += [run("client", "secret", "c1").told.strip() for _ in range(2)]
+    """The two newest secrets of a client are valid, an older one is not."""
+    secrets = [run("client", "add", "c1", "--partner", "granite").output.strip()]
+    secrets += [run("client", "secret", "c1").output.strip() for _ in range(2)]
 
     assert [proven(installation, "c1", secret) is not None for secret in secrets] == [False, True, True]
 
@@ -651,7 +654,7 @@ def test_a_new_secret(run: Run, installation: Installation) -> None:
 
 @pytest.mark.parametrize("error", [NoInstallation("start it with `make serve`"), Unavailable()])
 def test_not_running(run: Run, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
-    """Where nothing runs, every command says how to start it."""
+    """If the local run is not running, every command explains how to start it."""
 
     def reopen(_: Path) -> Installation:
         raise error
@@ -667,4 +670,4 @@ def test_not_running(run: Run, monkeypatch: pytest.MonkeyPatch, error: Exception
         run("client", "add", "c1", "--partner", "granite"),
         run("client", "secret", "c1"),
     ):
-        assert "make serve" in done.refusal
+        assert "make serve" in done.error

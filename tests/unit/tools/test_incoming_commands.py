@@ -1,4 +1,4 @@
-"""`ordering event`, by the commands as they are typed: what is put onto the bus, and what is not."""
+"""`ordering event`: the events that each command puts on the bus, and the errors."""
 
 from __future__ import annotations
 
@@ -22,8 +22,7 @@ from ordering_tools.documents.event_schemas import schema
 from ordering_tools.installation import Installation
 from ordering_tools.local.engine.state import Running
 from ordering_tools.local.engine.wire import WireError
-from ordering_tools.operations import commands
-from ordering_tools.operations import incoming as events_in
+from ordering_tools.operations import commands, incoming
 from ordering_tools.operations.signing import SigningKey
 from support.aws.kms import MemoryKms
 from support.aws.memory import Memory
@@ -34,7 +33,7 @@ RUNNING = Running("http://here", "http://dynamodb", "http://services", "http://f
 
 @dataclass
 class Bus:
-    """Takes what is put onto it, or answers as it is told."""
+    """An event bus that keeps its events, or responds with an error that a test has set."""
 
     taken: list[dict[str, Any]] = field(default_factory=list)
     answer: dict[str, Any] = field(default_factory=lambda: {"EventId": "1"})
@@ -67,24 +66,24 @@ def kms() -> MemoryKms:
 
 @pytest.fixture
 def bus(kms: MemoryKms, monkeypatch: pytest.MonkeyPatch) -> Bus:
-    """The bus of a local run that is there."""
+    """The bus of a running local run."""
     bus = Bus()
     installation = bus.installation = Installation(
         Memory(), kms, SigningKey("", "", {}), "", "", incoming_queue=lambda body, _: bus.queue.append(body)
     )
     monkeypatch.setattr(commands, "reopen", lambda _: installation)
-    monkeypatch.setattr(events_in, "find", lambda _: RUNNING)
-    monkeypatch.setattr(events_in, "Wire", bus)
+    monkeypatch.setattr(incoming, "find", lambda _: RUNNING)
+    monkeypatch.setattr(incoming, "Wire", bus)
     return bus
 
 
 @pytest.fixture
-def run(bus: Bus, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:  # noqa: ARG001 - it is put onto it
-    """Runs `ordering event` with some words."""
+def run(bus: Bus, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:  # noqa: ARG001 - the command uses it
+    """Runs `ordering event` with arguments; returns the exit code, the output and the errors."""
 
     def command(*words: str) -> tuple[int, str, str]:
         parser = argparse.ArgumentParser()
-        events_in.add_arguments(parser.add_subparsers(required=True))
+        incoming.add_arguments(parser.add_subparsers(required=True))
         chosen = parser.parse_args([*words])
         code: int = chosen.run(chosen)
         return code, *capsys.readouterr()
@@ -95,8 +94,8 @@ def run(bus: Bus, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int
 Run = Callable[..., tuple[int, str, str]]
 
 
-def put(bus: Bus) -> dict[str, Any]:
-    """Return the event that was put onto the bus, which fits its schema."""
+def only_event(bus: Bus) -> dict[str, Any]:
+    """The one event on the bus, which must match its schema."""
     (entry,) = bus.taken
     event: dict[str, Any] = json.loads(entry["Detail"])
     assert {name: entry[name] for name in ("EventBusName", "Source", "DetailType")} == {
@@ -109,30 +108,30 @@ def put(bus: Bus) -> dict[str, Any]:
 
 
 def test_payments(run: Run, bus: Bus) -> None:
-    """A payment is put as it was typed, and printed so that it can be copied."""
-    code, told, wrong = run("payment", "granite-rewards", "250.50", "--operation", "wire 1")
-    event = put(bus)
+    """A payment is put on the bus as it was typed, and the entry is printed as JSON."""
+    code, printed, errors = run("payment", "granite-rewards", "250.50", "--operation", "wire 1")
+    event = only_event(bus)
 
-    assert (code, wrong) == (0, "")
+    assert (code, errors) == (0, "")
     assert (event["type"], event["data"]) == (
         PAYMENT,
         {"company": "granite-rewards", "operation": "wire 1", "amount": "250.50"},
     )
-    assert json.loads(told) == {**bus.taken[0], "Detail": event}
+    assert json.loads(printed) == {**bus.taken[0], "Detail": event}
 
 
 def test_stock(run: Run, bus: Bus, kms: MemoryKms, tmp_path: Path) -> None:
-    """Codes are put sealed for their card, face value and batch, and nothing else of the file is."""
+    """Codes are encrypted for their card, face value and batch; neither event nor output contains one in plain text."""
     (tmp_path / "codes").write_text(" SECRET-1 \n\nSECRET-2\n")
-    code, told, _ = run("stock", str(tmp_path / "codes"), "--card", "1", "--face-value", "100 ₽", "--batch", "b")
-    event = put(bus)
+    code, printed, _ = run("stock", str(tmp_path / "codes"), "--card", "1", "--face-value", "100 ₽", "--batch", "b")
+    event = only_event(bus)
     sealed = base64.b64decode(event["data"].pop("codes"))
 
     assert (code, event["type"]) == (0, STOCK)
     assert event["data"] == {"cardId": 1, "faceValue": "100 ₽", "batch": "b"}
     assert json.loads(EnvelopeSealer(kms).open(sealed, sealing_context(1, "100 ₽", "b"))) == ["SECRET-1", "SECRET-2"]
     assert [request["KeyId"] for name, request in kms.calls if name == "GenerateDataKey"] == ["alias/CertificatesKey"]
-    assert "SECRET" not in told
+    assert "SECRET" not in printed
 
 
 @pytest.mark.parametrize(
@@ -143,43 +142,44 @@ def test_stock(run: Run, bus: Bus, kms: MemoryKms, tmp_path: Path) -> None:
     ],
 )
 def test_cancellations(run: Run, bus: Bus, words: list[str], order: dict[str, Any]) -> None:
-    """A cancellation names a training order by its number, an e-card order by company and id."""
+    """A cancellation names a training order by its id, an e-card order by company and id."""
     code, _, _ = run("cancel", *words)
-    event = put(bus)
+    event = only_event(bus)
 
     assert (code, event["type"], event["data"]) == (0, CANCELLATION, {"order": order})
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "error"),
     [
-        (["payment", "acme", "0", "--operation", "x"], "that is no event, because of data.amount"),
-        (["payment", "a#b", "1", "--operation", ""], "that is no event, because of data.company, data.operation"),
-        (["cancel", ORDER], f"{ORDER} is no training order's number; for an e-card order add --company"),
-        (["cancel", "0"], "that is no event, because of data.order"),
-        (["cancel", "7", "--company", "acme"], "that is no event, because of data.order"),
+        (["payment", "acme", "0", "--operation", "x"], "the event does not match its schema: data.amount"),
+        (
+            ["payment", "a#b", "1", "--operation", ""],
+            "the event does not match its schema: data.company, data.operation",
+        ),
+        (["cancel", ORDER], f"'{ORDER}' is not a valid training order id; for an e-card order add --company"),
+        (["cancel", "0"], "the event does not match its schema: data.order"),
+        (["cancel", "7", "--company", "acme"], "the event does not match its schema: data.order"),
     ],
 )
-def test_no_events(run: Run, bus: Bus, words: list[str], said: str) -> None:
-    """What nobody would understand is not put."""
-    assert run(*words) == (1, "", f"{said}\n")
+def test_no_events(run: Run, bus: Bus, words: list[str], error: str) -> None:
+    """An event that does not match its schema is not put on the bus."""
+    assert run(*words) == (1, "", f"{error}\n")
     assert bus.taken == []
 
 
-@pytest.mark.parametrize(
-    ("codes", "said"), [("\n", "there are no codes in"), ("x" * 200_000, "an event can have 262,144 bytes")]
-)
-def test_too_few_and_too_many_codes(run: Run, bus: Bus, tmp_path: Path, codes: str, said: str) -> None:
-    """Nothing, and more than EventBridge takes, is not put."""
+@pytest.mark.parametrize(("codes", "error"), [("\n", "there are no codes in"), ("x" * 200_000, "the event has 2")])
+def test_too_few_and_too_many_codes(run: Run, bus: Bus, tmp_path: Path, codes: str, error: str) -> None:
+    """No event is sent without codes, or with more codes than fit into an event of EventBridge."""
     (tmp_path / "codes").write_text(codes)
-    code, _, wrong = run("stock", str(tmp_path / "codes"), "--card", "1", "--face-value", "v", "--batch", "b")
+    code, _, errors = run("stock", str(tmp_path / "codes"), "--card", "1", "--face-value", "v", "--batch", "b")
 
     assert (code, bus.taken) == (1, [])
-    assert wrong.startswith(said)
+    assert errors.startswith(error)
 
 
 def test_bounces(run: Run, bus: Bus) -> None:
-    """That a mail came back is told as SES tells it, so that it stands in the mail's history."""
+    """A bounce is sent in the format of SES, and is added to the mail's history."""
     counted: list[str] = []
     outbox = Outbox(bus.installation.orders, lambda *_: "message-1", counted.append)
     assert run("bounce", "7")[0] == 1
@@ -194,16 +194,16 @@ def test_bounces(run: Run, bus: Bus) -> None:
     assert counted == ["MailsSent", "MailsBounced"]
 
 
-def test_a_bus_that_takes_nothing(run: Run, bus: Bus) -> None:
-    """What the bus does not take, or cannot be asked for, is told."""
+def test_errors_of_the_bus(run: Run, bus: Bus) -> None:
+    """The command fails with the reason if the bus refuses the event, or cannot be reached."""
     bus.answer = {"ErrorCode": "InternalFailure", "ErrorMessage": "no"}
-    assert run("cancel", "7") == (1, "", "the bus did not take it: InternalFailure no\n")
+    assert run("cancel", "7") == (1, "", "the event bus refused it: InternalFailure no\n")
     bus.error = WireError(None, "gone")
-    assert run("cancel", "7") == (1, "", "the bus could not be reached: gone\n")
+    assert run("cancel", "7") == (1, "", "the event bus could not be reached: gone\n")
 
 
 def test_no_local_run(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a local run there is no bus."""
-    monkeypatch.setattr(events_in, "find", lambda _: None)
+    """If the local run is not running, the command explains how to start it."""
+    monkeypatch.setattr(incoming, "find", lambda _: None)
 
     assert run("cancel", "7") == (1, "", "the local run is not running; start it with `make serve`\n")

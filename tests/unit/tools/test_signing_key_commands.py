@@ -151,7 +151,7 @@ def test_used_after_a_while(site: Site) -> None:
 def test_too_early_says_until_when(site: Site) -> None:
     """Who comes too early is told until when, and what to say to come all the same."""
     new = add(site.installation, "alias/B", now=NOW)
-    with pytest.raises(TooEarly, match=r"until \d\d:\d\d:\d\dZ; wait, or say --now"):
+    with pytest.raises(TooEarly, match=r"until \d\d:\d\d:\d\dZ; wait, or use --now"):
         use(site.installation, new, now=NOW)
 
     assert site.accounts.signer() is None
@@ -173,7 +173,7 @@ def test_at_once(site: Site) -> None:
 def test_the_signer_is_never_retired(site: Site, *, wait: bool) -> None:
     """The key that signs cannot be retired, not even at once: nothing would be accepted."""
     key = signing(site)
-    with pytest.raises(TooEarly, match="signs; `use` another key first"):
+    with pytest.raises(TooEarly, match="is the signing key; first make another key the signing key"):
         retire(site.installation, key, wait=wait, now=NOW + timedelta(days=9))
 
     assert site.accepts(site.token())
@@ -236,7 +236,7 @@ def test_no_p_256(site: Site) -> None:
     der = public.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
     odd = Installation(Memory(), lambda *_: {"PublicKey": der}, site.installation.key, ISSUER, AUDIENCE)
 
-    with pytest.raises(NoSuchKey, match="no P-256 key"):
+    with pytest.raises(NoSuchKey, match="is not a P-256 key"):
         add(odd, "alias/R")
     assert Accounts(odd.accounts).signing_keys() == {}
 
@@ -301,7 +301,7 @@ def test_the_commands_refuse(run: Any) -> None:
     key = run("add", "--kms", "alias/A")[1].strip()
 
     assert [run(*arguments)[:2] for arguments in (("use", key), ("use", "x"), ("retire", "x"))] == [(1, "")] * 3
-    assert "wait, or say --now" in run("use", key)[2]
+    assert "wait, or use --now" in run("use", key)[2]
 
 
 @pytest.mark.parametrize("error", [NoInstallation("start it with `make serve`"), Unavailable()])

@@ -1,4 +1,4 @@
-"""What operators do with webhooks, and the receiver that developers listen with."""
+"""`ordering webhook`: the commands of operators, and the receiver for developers."""
 
 from __future__ import annotations
 
@@ -20,8 +20,7 @@ from ordering.webhooks.post import Poster
 from ordering.webhooks.registrations import WEBHOOKS_AT_MOST, secret_text, signed
 from ordering_tools import cli
 from ordering_tools.installation import Installation
-from ordering_tools.operations import commands
-from ordering_tools.operations import webhook_receiver as listening
+from ordering_tools.operations import commands, webhook_receiver
 from ordering_tools.operations.signing import SigningKey
 from ordering_tools.operations.webhook_receiver import Listener
 from ordering_tools.operations.webhooks import deliverer_of
@@ -42,7 +41,7 @@ class Site:
     """A local installation with one partner, and the command on it."""
 
     queue: list[str] = field(default_factory=list)
-    told: Callable[[], Sequence[str]] = lambda: ("", "")
+    read_output: Callable[[], Sequence[str]] = lambda: ("", "")
 
     def __post_init__(self) -> None:
         self.installation = Installation(
@@ -51,24 +50,24 @@ class Site:
         Accounts(self.installation.accounts).save_partner(PARTNER)
 
     def run(self, *words: str) -> str:
-        """Run `ordering webhook` with some words, and return what it printed."""
+        """Run `ordering webhook` with arguments, and return its output."""
         assert cli.main(["webhook", *words]) == 0
-        printed, wrong = self.told()
-        assert wrong == ""
+        printed, errors = self.read_output()
+        assert errors == ""
         return printed.strip()
 
     def refused(self, *words: str) -> str:
         assert cli.main(["webhook", *words]) == 1
-        printed, wrong = self.told()
+        printed, errors = self.read_output()
         assert printed == ""
-        return wrong.strip()
+        return errors.strip()
 
     def add(self, *words: str) -> tuple[str, str]:
         webhook, secret = self.run("add", PARTNER.id, URL, *words).split()
         return webhook, secret
 
     def deliver(self, status: int) -> None:
-        """Handle what is on the queue; every receiver answers with that status."""
+        """Process all messages of the queue; every endpoint responds with that status."""
         deliverer: Deliverer = replace(deliverer_of(self.installation), post=lambda *_: status)
         for body in self.queue[:]:
             self.queue.remove(body)
@@ -101,7 +100,7 @@ class Site:
 
 @pytest.fixture
 def site(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Site:
-    site = Site(told=capsys.readouterr)
+    site = Site(read_output=capsys.readouterr)
     monkeypatch.setattr(commands, "reopen", lambda _: site.installation)
     return site
 
@@ -110,7 +109,7 @@ def site(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_added_and_listed(site: Site) -> None:
-    """An address that was added is in the list with its types, and its secret is printed once."""
+    """A webhook that was added is in the list with its types; its secret is printed only once."""
     first, secret = site.add()
     second, _ = site.add("--type", NEW, "--type", COMPLETED)
     lines = site.run("list", PARTNER.id).splitlines()
@@ -123,7 +122,7 @@ def test_added_and_listed(site: Site) -> None:
 
 
 def test_what_cannot_be_added(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
-    """An unknown partner, an address that is none, an unknown type and an eleventh webhook are refused."""
+    """An unknown partner, an invalid URL, an unknown type and an eleventh webhook are refused."""
     assert site.refused("add", "nobody", URL) == "there is no partner 'nobody'"
     assert "must be an absolute URL" in site.refused("add", PARTNER.id, "nonsense")
     with pytest.raises(SystemExit):
@@ -135,7 +134,7 @@ def test_what_cannot_be_added(site: Site, capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_removed(site: Site) -> None:
-    """An address that was removed is in no list, and cannot be removed again."""
+    """A webhook that was removed is not listed any more, and cannot be removed again."""
     webhook, _ = site.add()
     site.run("remove", PARTNER.id, webhook)
 
@@ -144,7 +143,7 @@ def test_removed(site: Site) -> None:
 
 
 def test_disabled_and_enabled(site: Site) -> None:
-    """An address that answered 410 is listed as disabled; enabled, it gets what it missed."""
+    """A webhook whose endpoint responded with 410 is listed as disabled; enabled, it gets the events that it missed."""
     webhook, _ = site.add()
     site.place(7)
     deliverer_of(site.installation).signal(PARTNER.id, webhook, "training#7")
@@ -157,7 +156,7 @@ def test_disabled_and_enabled(site: Site) -> None:
 
 
 def test_a_new_secret(site: Site) -> None:
-    """A new secret is another one, and is printed alone, so that it can be piped."""
+    """A new secret differs from the old one, and is printed without other text, so that it can be piped."""
     webhook, first = site.add()
     second = site.run("secret", PARTNER.id, webhook)
 
@@ -166,7 +165,7 @@ def test_a_new_secret(site: Site) -> None:
 
 
 def test_parked_and_replayed(site: Site) -> None:
-    """What is parked is listed with order and reason, and is sent once more, one event or all."""
+    """Parked events are listed with their order and the reason; one event or all can be sent again."""
     webhook, _ = site.add()
     site.park(webhook, 7, 8, 9)
     lines = site.run("parked", PARTNER.id, webhook).splitlines()
@@ -176,16 +175,16 @@ def test_parked_and_replayed(site: Site) -> None:
     assert {line.split("Z  ")[1] for line in lines} == {
         f"training#{order} 1  {NEW}  It answered 500." for order in (7, 8, 9)
     }
-    assert "1 on the way" in site.run("replay", PARTNER.id, webhook, event.upper())
+    assert "1 on the queue" in site.run("replay", PARTNER.id, webhook, event.upper())
     site.deliver(204)
     assert event not in site.run("parked", PARTNER.id, webhook)
-    assert "2 on the way" in site.run("replay", PARTNER.id, webhook, "--all")
+    assert "2 on the queue" in site.run("replay", PARTNER.id, webhook, "--all")
     site.deliver(204)
     assert site.run("parked", PARTNER.id, webhook) == ""
 
 
 def test_long_lists_are_whole(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many events are parked, all are listed, each once."""
+    """All parked events are listed, each once, even if they are read in several pages."""
     monkeypatch.setattr("ordering_tools.operations.webhooks._PART", 2)
     webhook, _ = site.add()
     site.park(webhook, 1, 2, 3, 4, 5)
@@ -195,10 +194,10 @@ def test_long_lists_are_whole(site: Site, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_what_cannot_be_replayed(site: Site) -> None:
-    """What is no event's id, and what is not parked, is told; nothing is put onto the queue."""
+    """An invalid event id, an event that is not parked and an unknown webhook are errors; nothing is queued."""
     webhook, _ = site.add()
 
-    assert "is no event's id" in site.refused("replay", PARTNER.id, webhook, "x")
+    assert "'x' is not a valid event id" in site.refused("replay", PARTNER.id, webhook, "x")
     assert site.refused("replay", PARTNER.id, webhook, EVENT.id) == f"There is no parked event '{EVENT.id}'."
     assert site.refused("replay", PARTNER.id, "nothing", "--all") == "There is no webhook 'nothing'."
     assert site.queue == []
@@ -218,21 +217,21 @@ def listening_with(*secrets: str, answer: int = 204) -> Iterator[Listener]:
 
 
 def send(listener: Listener, key: bytes = KEY, *, at: datetime | None = None, body: bytes | None = None) -> int:
-    """Send an event as it is sent to partners."""
+    """Post an event as it is posted to partners."""
     text = EVENT.to_text().encode()
     headers = signed([key], EVENT.id, at or datetime.now(UTC), text)
     poster = Poster(anywhere=True, resolve=lambda *_: ["127.0.0.1"])
     return poster.post(listener.url, headers, text if body is None else body)
 
 
-def test_heard(capsys: pytest.CaptureFixture[str]) -> None:
-    """What a secret verifies is printed with type, order and sequence, and what came before is told so."""
+def test_verified(capsys: pytest.CaptureFixture[str]) -> None:
+    """A message that a secret verifies is printed with type, order and sequence; a duplicate is marked as such."""
     with listening_with(secret_text(OTHER), secret_text(KEY)) as listener:
         assert [send(listener), send(listener)] == [204, 204]
     first, second = capsys.readouterr().out.splitlines()
 
     assert re.fullmatch(rf"\d\d:\d\d:\d\d  {NEW}  order 7  sequence 1  verified", first)
-    assert second.endswith("verified  had before")
+    assert second.endswith("verified  duplicate")
 
 
 @pytest.mark.parametrize(
@@ -241,7 +240,7 @@ def test_heard(capsys: pytest.CaptureFixture[str]) -> None:
     ids=["another key", "long ago", "another body", "no text"],
 )
 def test_refused(wrong: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
-    """What no secret verifies is refused, printed as that, and not as an event."""
+    """A message that no secret verifies is refused, and is printed as refused instead of as an event."""
     with listening_with(secret_text(KEY)) as listener:
         assert send(listener, **wrong) == 401
     printed = capsys.readouterr().out
@@ -251,8 +250,8 @@ def test_refused(wrong: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> N
 
 
 @pytest.mark.parametrize("signature", ["", "nonsense", "v1,***", "v1"])
-def test_signatures_that_are_none(signature: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """A signature that cannot be read is refused as one that is wrong."""
+def test_malformed_signatures(signature: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A malformed signature is refused like a wrong one."""
     with listening_with(secret_text(KEY)) as listener:
         headers = {**signed([KEY], "m", datetime.now(UTC), b"{}"), "webhook-signature": signature}
         assert Poster(anywhere=True).post(listener.url, headers, b"{}") == 401
@@ -261,38 +260,38 @@ def test_signatures_that_are_none(signature: str, capsys: pytest.CaptureFixture[
 
 
 def test_without_a_secret(capsys: pytest.CaptureFixture[str]) -> None:
-    """Without a secret everything is taken and printed as not verified, what is no event too."""
+    """Without a secret every message is accepted and printed as not verified, even if it is not an event."""
     with listening_with(answer=410) as listener:
         assert [send(listener), send(listener, body=b"[]")] == [410, 410]
-    event, nothing = capsys.readouterr().out.splitlines()
+    event, other = capsys.readouterr().out.splitlines()
 
-    assert event.endswith("sequence 1  not verified, for want of a --secret")
-    assert "no event of an order  not verified" in nothing
+    assert event.endswith("sequence 1  not verified (no --secret)")
+    assert "not an order event  not verified" in other
 
 
 def test_large_bodies() -> None:
-    """A body that no event has is not read."""
+    """A body that is larger than any event is refused without being read."""
     with listening_with() as listener:
         connection = HTTPConnection("127.0.0.1", listener.server_port, timeout=5)
         connection.putrequest("POST", "/")
-        connection.putheader("Content-Length", str(listening.LARGEST_BODY + 1))
+        connection.putheader("Content-Length", str(webhook_receiver.LARGEST_BODY + 1))
         connection.endheaders()
         assert connection.getresponse().status == 413
         connection.close()
 
 
 def test_listening_that_cannot_begin(capsys: pytest.CaptureFixture[str]) -> None:
-    """A port that is taken and a secret that is none are told, and end the command."""
+    """A port that is in use, or a malformed secret, ends the command with an error."""
     with listening_with() as listener:
         assert cli.main(["webhook", "listen", "--port", str(listener.server_port)]) == 1
-    assert f"cannot listen at port {listener.server_port}" in capsys.readouterr().err
+    assert f"cannot listen on port {listener.server_port}" in capsys.readouterr().err
     for secret in ("whsec_", "whsec_a"):
         assert cli.main(["webhook", "listen", "--port", "0", "--secret", secret]) == 1
-        assert capsys.readouterr().err == "a secret is `whsec_` and base64\n"
+        assert capsys.readouterr().err == "a secret is `whsec_` followed by base64\n"
 
 
 def test_listening_until_it_is_stopped(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """The command says where it listens, and Ctrl-C ends it well."""
+    """The command prints its URL, and Ctrl-C ends it with exit code 0."""
 
     def interrupted(_: Listener) -> None:
         raise KeyboardInterrupt

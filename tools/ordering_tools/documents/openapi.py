@@ -80,7 +80,7 @@ def run(arguments: argparse.Namespace) -> int:
         DOCUMENT.write_text(text)
         return 0
     if DOCUMENT.read_text() != text:
-        print(f"{DOCUMENT.relative_to(ROOT)} is stale; write it with `ordering openapi`", file=sys.stderr)
+        print(f"{DOCUMENT.relative_to(ROOT)} is out of date; update it with `ordering openapi`", file=sys.stderr)
         return 1
     return 0
 

@@ -62,7 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
         elif not arguments.check:
             path.write_text(text)
     if stale:
-        print(f"stale in events/: {', '.join(stale)}; write them with `ordering events`", file=sys.stderr)
+        print(f"out of date in events/: {', '.join(stale)}; update them with `ordering events`", file=sys.stderr)
     return 1 if stale else 0
 
 

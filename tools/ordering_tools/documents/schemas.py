@@ -19,5 +19,5 @@ def run(arguments: argparse.Namespace) -> int:
     stale = event_schemas.stale(FOLDER)
     if stale:
         names = ", ".join(path.name for path in stale)
-        print(f"stale in docs/events: {names}; write them with `ordering schemas`", file=sys.stderr)
+        print(f"out of date in docs/events: {names}; update them with `ordering schemas`", file=sys.stderr)
     return 1 if stale else 0

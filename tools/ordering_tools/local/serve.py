@@ -1,4 +1,4 @@
-"""The whole stack on one machine: build, engine, tables, demo data, gateway; then watch, until told to stop."""
+"""`ordering serve`: runs the whole stack on one machine, and reloads changed sources until a signal ends it."""
 
 from __future__ import annotations
 
@@ -39,30 +39,30 @@ ROOT = Path(__file__).resolve().parents[3]
 HOST = "127.0.0.1"
 
 Prepare = Callable[[Engine | ForeignEngine, Path, str], str]
-"""Puts demo data into an engine, given the state folder and the base URL, and says what to try."""
+"""Writes demo data into an engine, given the state folder and the base URL; returns the text to print."""
 
 _PROBLEMS = (BuildError, EngineError, GatewayError, SettingsError, TemplateError)
 _TICK_SECONDS = 0.25
 
 
 class PortTakenError(Exception):
-    """Something else listens on the port."""
+    """Another program listens on the port."""
 
 
 class Stopped(BaseException):
-    """Somebody asked for the end."""
+    """A signal asked this process to end."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """How to serve."""
+    """The options of a local run."""
 
     port: int = 3000
-    """0 is any that is free."""
+    """0 takes any free port."""
     state: Path = ROOT / ".ordering"
     template: Path = ROOT / "template.yaml"
     target: Path = ROOT / ".build" / "local"
-    """Where builds go; the layer of dependencies is there already."""
+    """The folder for builds, which contains the layer of dependencies already."""
     environments: Path = ROOT / ".venvs"
     fresh: bool = False
     debug: bool = False
@@ -70,19 +70,19 @@ class Options:
 
     @property
     def runtime(self) -> Path | None:
-        """The interpreter for the functions' processes; None where they run in the gateway's."""
+        """The interpreter for the functions' processes; None if they run in the gateway's process."""
         python = self.environments / "runtime" / "bin" / "python"
         return python if python.exists() and not self.debug else None
 
 
 class LocalRun:
-    """A stack that is being served."""
+    """A running stack."""
 
     def __init__(self, options: Options, listener: socket.socket, state: State, prepare: Prepare | None) -> None:
-        """Bring it up, saying what is done and how long it took.
+        """Start the stack, and print each step with its duration.
 
         Raises:
-            BuildError, EngineError, GatewayError, SettingsError, TemplateError: It cannot be.
+            BuildError, EngineError, GatewayError, SettingsError, TemplateError: It cannot be started.
         """
         self._options = options
         self._listener = listener
@@ -95,7 +95,7 @@ class LocalRun:
             with step("build"):
                 self._release = build(options.template, options.target)
             self._engine = self._start_engine()
-            # The gateway takes longest: it starts while the engine does and the tables are filled.
+            # The gateway takes longest to start, so it starts at the same time as the engine and the tables.
             self._gateway = self._start_gateway()
             with step("engine"):
                 self._engine.wait()
@@ -115,15 +115,15 @@ class LocalRun:
         self._introduce(text)
 
     def tick(self) -> None:
-        """Do what has come up since the last one.
+        """Check the processes, print new log lines if verbose, and reload changed sources.
 
         Raises:
-            EngineError, GatewayError: A part of the stack has ended.
+            EngineError, GatewayError: A process of the stack has ended.
         """
         if not self._engine.alive:
-            raise EngineError(f"the engine ended; its last words are in {self._state.engine / 'engine.log'}")
+            raise EngineError(f"the engine ended; its log is {self._state.engine / 'engine.log'}")
         if not self._gateway.alive:
-            raise GatewayError("the gateway ended; what it said stands above")
+            raise GatewayError("the gateway ended; its output is above")
         if self._options.verbose:
             self._show_log()
         if changed := self._watcher.changed():
@@ -140,7 +140,7 @@ class LocalRun:
         )
 
     def stop(self) -> None:
-        """End every child, the engine last and with its data written."""
+        """End all processes, the engine last, after it has written its data."""
         self._children.close()
 
     def _start_engine(self) -> Engine | ForeignEngine:
@@ -152,7 +152,7 @@ class LocalRun:
     @staticmethod
     def _stop_engine(engine: Engine | ForeignEngine) -> None:
         if not engine.stop():
-            say("the engine had to be killed: what was written in this run is lost")
+            say("the engine had to be killed: data written in this run is lost")
 
     def _start_gateway(self) -> GatewayProcess:
         runtime = self._options.runtime
@@ -191,7 +191,7 @@ class LocalRun:
         self._sends_mail = sends_mail(references)
 
     def _reload(self, changed: list[Path]) -> None:
-        """Go on with the changed sources; with the old ones if the new ones cannot be built."""
+        """Rebuild and use the changed sources; keep the old ones if the new ones cannot be built."""
         names = ", ".join(os.path.relpath(path) for path in changed[:3]) + (" …" if len(changed) > 3 else "")
         try:
             with step(f"reload: {names}"):
@@ -206,7 +206,7 @@ class LocalRun:
             say(f"not reloaded: {error}")
 
     def _restart_gateway(self) -> None:
-        """Replace the gateway: callers wait on the socket, which stays, meanwhile."""
+        """Replace the gateway's process; the socket stays open, so that callers wait until the new one accepts."""
         self._create_tables()
         before, self._gateway = self._gateway, self._start_gateway()
         try:
@@ -220,13 +220,13 @@ class LocalRun:
     def _introduce(self, text: str) -> None:
         options = self._options
         if not options.runtime and not options.debug:
-            say("  AWS's runtime client is not available here: functions run in the gateway's process, in turn")
+            say("  AWS's runtime client is not available: functions run in the gateway's process, one call at a time")
         if options.debug:
-            say("  functions run in the gateway's process, one call at a time: breakpoint() opens here")
+            say("  functions run in the gateway's process, one call at a time: breakpoint() works in this terminal")
         say(f"\nserving {self.base_url}   (data in {os.path.relpath(self._state.folder)}, kept; Ctrl-C stops)")
         say(f"  DynamoDB {self._engine.endpoint}, functions' log {os.path.relpath(self._state.log)}")
         if self._sends_mail:
-            say(f"  mails stay here: `ordering mail list`, or {mails_url(self._engine.services)}")
+            say(f"  mails are kept, not delivered: `ordering mail list`, or {mails_url(self._engine.services)}")
         if text:
             say(f"\n{text}")
 
@@ -240,13 +240,13 @@ class LocalRun:
 
 
 def serve(options: Options, prepare: Prepare | None) -> int:
-    """Serve until a signal says stop; the exit status.
+    """Run the stack until a signal ends it; returns the exit code.
 
-    0 after Ctrl-C, SIGTERM or SIGHUP; 1 if the stack cannot be served; 2 if its port or its state is in use.
+    0 after Ctrl-C, SIGTERM or SIGHUP; 1 if the stack cannot be started; 2 if its port or its state folder is in use.
     """
     with ExitStack() as held:
         try:
-            # In this order: from here on each signal ends what has been started, once.
+            # First, so that from here on a signal ends everything that has been started, once.
             held.enter_context(_signals())
             listener = held.enter_context(listen(options.port))
             state = State(options.state, fresh=options.fresh)
@@ -262,20 +262,20 @@ def serve(options: Options, prepare: Prepare | None) -> int:
             say(str(error))
             return 2
         except _PROBLEMS as error:
-            say(f"cannot serve: {error}")
+            say(f"cannot start: {error}")
             return 1
     return 0
 
 
 def listen(port: int) -> socket.socket:
-    """A listening socket on the loopback address.
+    """A listening socket on the loopback address; port 0 takes any free port.
 
-    It stays open for the whole run, so that nobody else gets the port while a gateway is replaced.
+    It stays open for the whole run, so that no other program gets the port while a gateway is replaced.
 
     Raises:
-        PortTakenError: Something listens there, on this address or on all.
+        PortTakenError: Another program listens on the port, on this address or on all.
     """
-    if port and _somebody_answers(port):
+    if port and _accepts_connections(port):
         raise _taken(port)
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -292,7 +292,7 @@ def _url(listener: socket.socket) -> str:
     return f"http://{HOST}:{listener.getsockname()[1]}"
 
 
-def _somebody_answers(port: int) -> bool:
+def _accepts_connections(port: int) -> bool:
     with socket.socket() as probe:
         probe.settimeout(1)
         return probe.connect_ex((HOST, port)) == 0
@@ -306,7 +306,7 @@ def _taken(port: int) -> PortTakenError:
 
 @contextmanager
 def _signals() -> Iterator[None]:
-    """Turn the first signal that asks for the end into `Stopped`; those that follow change nothing."""
+    """Turn the first signal that ends a process into `Stopped`, and ignore later ones."""
     asked = False
 
     def ask(*_: object) -> None:
@@ -325,14 +325,14 @@ def _signals() -> Iterator[None]:
 
 @contextmanager
 def step(name: str) -> Iterator[None]:
-    """Say what was done and how long it took."""
+    """Print the name of a step and its duration."""
     began = time.monotonic()
     yield
     say(f"  {name}: {time.monotonic() - began:.2f} s")
 
 
 def say(line: str) -> None:
-    """Tell the person at the terminal, if it is still there."""
+    """Print a line to the terminal, if it is still open."""
     with suppress(OSError):
         sys.stderr.write(f"{line}\n")
         sys.stderr.flush()
@@ -341,18 +341,24 @@ def say(line: str) -> None:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `ordering serve`."""
     default = Options()
-    parser.add_argument("--port", type=int, default=default.port, help="on 127.0.0.1 (%(default)s; 0 is any)")
-    parser.add_argument("--fresh", action="store_true", help="start over: delete what earlier runs kept")
-    parser.add_argument("--debug", action="store_true", help="functions in one process: breakpoint() works")
-    parser.add_argument("--verbose", action="store_true", help="show what the functions log")
-    parser.add_argument("--bare", action="store_true", help="no demo data")
-    parser.add_argument("--state", type=Path, default=default.state, help="where data is kept (%(default)s)")
+    parser.add_argument(
+        "--port", type=int, default=default.port, help="the port on 127.0.0.1 (default: %(default)s; 0: any free port)"
+    )
+    parser.add_argument("--fresh", action="store_true", help="delete the data of earlier runs and start over")
+    parser.add_argument(
+        "--debug", action="store_true", help="run all functions in one process, so that breakpoint() works"
+    )
+    parser.add_argument("--verbose", action="store_true", help="print the functions' logs")
+    parser.add_argument("--bare", action="store_true", help="do not load the demo data")
+    parser.add_argument(
+        "--state", type=Path, default=default.state, help="the folder for the data (default: %(default)s)"
+    )
     parser.add_argument("--template", type=Path, default=default.template, help=argparse.SUPPRESS)
     parser.add_argument("--build", type=Path, default=default.target, help=argparse.SUPPRESS)
 
 
 def run(namespace: argparse.Namespace) -> int:
-    """Serve as the arguments say; the exit status."""
+    """Run the stack with the options of a command; returns the exit code."""
     options = Options(
         port=namespace.port,
         state=namespace.state.resolve(),
@@ -366,7 +372,7 @@ def run(namespace: argparse.Namespace) -> int:
 
 
 def _demo() -> Prepare:
-    # Imported here, since tests of the local run itself do without it.
+    # Imported here, because tests of the local run itself do not need it.
     from ordering_tools.demo import training as demo  # noqa: PLC0415 - as above
 
     return demo.prepare

@@ -1,4 +1,4 @@
-"""What commands on the local installation have in common: where it is, and how they say that nothing was done."""
+"""The common part of the commands that act on the local installation: how they find it, and how they report errors."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from ordering_tools.installation import DEFAULT_STATE, Installation, NotDone, re
 Action = Callable[[Installation, argparse.Namespace], None]
 
 
-def does(parser: argparse.ArgumentParser, action: Action) -> None:
-    """Let a command do something to the installation that runs; its exit code is 1 if it was not done."""
+def set_action(parser: argparse.ArgumentParser, action: Action) -> None:
+    """Set the action that a command runs on the local installation; the command's exit code is 1 if it fails."""
     parser.add_argument("--state", type=Path, default=DEFAULT_STATE, help=argparse.SUPPRESS)
     parser.set_defaults(run=_run, action=action)
 
@@ -23,7 +23,7 @@ def _run(arguments: argparse.Namespace) -> int:
     try:
         arguments.action(reopen(arguments.state), arguments)
     except Unavailable:
-        print("the local run does not answer; start it with `make serve`", file=sys.stderr)
+        print("the local run does not respond; start it with `make serve`", file=sys.stderr)
         return 1
     except (NotDone, OrderingError, OSError, ValueError) as error:
         print(error, file=sys.stderr)

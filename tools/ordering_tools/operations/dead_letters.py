@@ -1,4 +1,4 @@
-"""`ordering dead`: what failed too often in the local run, and putting it back."""
+"""`ordering dead`: list, show and replay the messages in the local run's dead-letter queues."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ordering_tools.local.engine.state import find
 from ordering_tools.local.engine.wire import Wire, WireError
 from ordering_tools.local.sources.dead_letters import DeadLetters, DeadMessage, NotReplayedError, invoke_at, peek_at
 from ordering_tools.local.sources.event_sources import declared_event_sources
-from ordering_tools.operations.commands import does
+from ordering_tools.operations.commands import set_action
 from ordering_tools.template import Template
 
 _UNITS = ((86400, "d"), (3600, "h"), (60, "min"))
@@ -26,20 +26,22 @@ _UNITS = ((86400, "d"), (3600, "h"), (60, "min"))
 
 def add_arguments(commands: Any) -> None:
     """Declare the commands and their arguments."""
-    listing = commands.add_parser("list", help="what is dead, by queue, with its age and why")
-    does(listing, run_list)
-    show = commands.add_parser("show", help="a dead message, with the records that it names while the stream has them")
-    show.add_argument("message", help="its id, or how that begins")
-    does(show, run_show)
+    listing = commands.add_parser("list", help="list the messages by queue, with their age and the reason")
+    set_action(listing, run_list)
+    show = commands.add_parser(
+        "show", help="show a message, and the records that it names if the stream still has them"
+    )
+    show.add_argument("message", help="the message's id, or the start of it")
+    set_action(show, run_show)
     replay = commands.add_parser(
-        "replay", help="put a dead message back onto its queue, or call the function again with the records it names"
+        "replay", help="send a message back to its queue, or call the function again with the records that it names"
     )
     which = replay.add_mutually_exclusive_group(required=True)
-    which.add_argument("message", nargs="?", help="its id, or how that begins")
-    which.add_argument("--all", action="store_true", help="every message that is dead now, oldest first")
-    does(replay, run_replay)
+    which.add_argument("message", nargs="?", help="the message's id, or the start of it")
+    which.add_argument("--all", action="store_true", help="replay all messages, oldest first")
+    set_action(replay, run_replay)
     for parser in (listing, show, replay):
-        parser.add_argument("--queue", help="only what is in this dead-letter queue")
+        parser.add_argument("--queue", help="only the messages in this dead-letter queue")
 
 
 @contextmanager
@@ -66,33 +68,33 @@ def open_dead_letters(state: Path) -> Iterator[DeadLetters]:
 
 
 def run_list(_: Installation, arguments: argparse.Namespace) -> None:
-    """Print what is dead."""
+    """Print the messages of the dead-letter queues, a line each."""
     with open_dead_letters(arguments.state) as dead:
         names = _names(dead, arguments.queue)
         if not names:
             print("the template has no dead-letter queue")
         for name in names:
             messages = dead.messages(name)
-            print(name if messages else f"{name}: nothing")
+            print(name if messages else f"{name}: empty")
             for message in messages:
                 print(f"  {message.id}  {age(message.sent, datetime.now(UTC)):>6}  {message.reason}")
 
 
 def run_show(_: Installation, arguments: argparse.Namespace) -> None:
-    """Print a dead message."""
+    """Print a message of a dead-letter queue, with the stream records that it names."""
     with open_dead_letters(arguments.state) as dead, _reachable():
         message = find_message(dead, arguments.message, arguments.queue)
         records = dead.records(message)
     print(f"{message.queue} {message.id}, sent {message.sent:%Y-%m-%d %H:%M:%SZ}: {message.reason}")
     print(_pretty(message.body))
     if message.batch:
-        print(f"{len(records)} of {message.batch.size} in the stream")
+        print(f"{len(records)} of {message.batch.size} records are still in the stream")
         for record in records:
             print(json.dumps(record, indent=2, ensure_ascii=False))
 
 
 def run_replay(_: Installation, arguments: argparse.Namespace) -> None:
-    """Replay a dead message, or all, and print what was done."""
+    """Replay a message, or all, and print the outcome of each."""
     with open_dead_letters(arguments.state) as dead:
         if not arguments.all:
             message = find_message(dead, arguments.message, arguments.queue)
@@ -107,14 +109,14 @@ def run_replay(_: Installation, arguments: argparse.Namespace) -> None:
                 failed += 1
                 print(error)
     if failed:
-        raise NotDone(f"{failed} of {len(messages)} are still dead")
+        raise NotDone(f"{failed} of {len(messages)} messages could not be replayed")
 
 
 def replay(dead: DeadLetters, message: DeadMessage) -> str:
-    """Replay a message and say what was done.
+    """Replay a message and return a sentence about the outcome.
 
     Raises:
-        NotDone: It is as dead as before.
+        NotDone: The message could not be replayed and is still in the dead-letter queue.
     """
     with _reachable():
         try:
@@ -124,10 +126,10 @@ def replay(dead: DeadLetters, message: DeadMessage) -> str:
 
 
 def find_message(dead: DeadLetters, start: str, queue: str | None) -> DeadMessage:
-    """The dead message whose id begins like that.
+    """The one message whose id starts with `start`, in `queue` or in all dead-letter queues.
 
     Raises:
-        NotDone: There is none, or more than one, or no such queue.
+        NotDone: There is no such message or queue, or more than one message.
     """
     messages = [message for name in _names(dead, queue) for message in dead.messages(name)]
     found = [message for message in messages if message.id.startswith(start)]
@@ -135,13 +137,13 @@ def find_message(dead: DeadLetters, start: str, queue: str | None) -> DeadMessag
         case [message]:
             return message
         case []:
-            raise NotDone(f"no dead message has an id that begins with '{start}'; `dead list` has them all")
+            raise NotDone(f"no message has an id that starts with '{start}'; see `ordering dead list`")
         case _:
-            raise NotDone(f"{len(found)} dead messages have an id that begins with '{start}'")
+            raise NotDone(f"{len(found)} messages have an id that starts with '{start}'")
 
 
 def age(since: datetime, now: datetime) -> str:
-    """How long ago that was, in the largest unit that gives one or more."""
+    """The time since a moment, in the largest unit that gives one or more."""
     seconds = max(0, int((now - since).total_seconds()))
     for length, unit in _UNITS:
         if seconds >= length:
@@ -162,7 +164,7 @@ def _reachable() -> Iterator[None]:
     try:
         yield
     except WireError as error:
-        raise NotDone(f"the local run could not do it: {error}") from error
+        raise NotDone(f"the request to the local run failed: {error}") from error
 
 
 def _pretty(body: str) -> str:

@@ -1,4 +1,4 @@
-"""`ordering order`, `balance`, `stock` and `client`: what support does for orders, most of all those of e-cards."""
+"""`ordering order`, `balance`, `stock` and `client`: support's commands, most of them for orders of e-cards."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ordering.identity.accounts import Accounts, Partner
 from ordering.identity.clients import Client, Clients, is_client_id
 from ordering.mail.outbox import Mail, MailEvent, Outbox
 from ordering_tools.installation import Installation, NotDone
-from ordering_tools.operations.commands import does
+from ordering_tools.operations.commands import set_action
 from ordering_tools.operations.mail import ORDER, order_named
 from ordering_tools.operations.tokens import user_of
 
@@ -32,60 +32,66 @@ TARGETS = (
     EcardStatus.DELIVERED,
     EcardStatus.CANCELLED,
 )
-"""What an order can be moved to by hand; money alone makes it Payed."""
+"""The statuses that an order can be moved to by hand; only a payment makes it Payed."""
 
 
 HANDING_OVER = ECARDS.sources(EcardStatus.PARTIALLY_DELIVERED)
-"""From where some certificates of an order can be handed over."""
+"""The statuses in which some certificates of an order can be handed over."""
 
 LARGEST_PAYMENT = Decimal(10) ** 12
 
 
 def add_arguments(commands: Any) -> None:
     """Declare the commands and their arguments."""
-    orders = _group(commands, "order", "orders, and what has become of them")
-    shown = orders.add_parser("show", help="what happened to an order and its mails, oldest first")
+    orders = _group(commands, "order", "show orders, and move e-card orders to another status")
+    shown = orders.add_parser("show", help="show the history of an order and its mails, oldest first")
     shown.add_argument("order", nargs="+", help=ORDER)
-    does(shown, run_show)
-    move = orders.add_parser("move", help="take an order of e-cards to another status")
+    set_action(shown, run_show)
+    move = orders.add_parser("move", help="move an e-card order to another status")
     move.add_argument("company", help="the company's id, for instance granite-rewards in the demo data")
     move.add_argument("order", help="the order's id, a UUID")
-    move.add_argument("--to", required=True, choices=[str(target) for target in TARGETS])
-    move.add_argument("--count", type=int, default=1, help="how many certificates were handed over, for some of them")
-    does(move, run_move)
+    move.add_argument("--to", required=True, choices=[str(target) for target in TARGETS], help="the new status")
+    move.add_argument(
+        "--count", type=int, default=1, help="certificates handed over now, for PartiallyDelivered (%(default)s)"
+    )
+    set_action(move, run_move)
 
-    balances = _group(commands, "balance", "balances of companies")
-    top_up = balances.add_parser("top-up", help="pay in; waiting orders are paid for, oldest first")
-    top_up.add_argument("company")
-    top_up.add_argument("amount", type=_amount)
-    top_up.add_argument("--operation", required=True, help="your name for this payment: repeated, it changes nothing")
-    does(top_up, run_top_up)
-    show = balances.add_parser("show", help="the balance and its ledger")
-    show.add_argument("company")
-    does(show, run_balance)
+    balances = _group(commands, "balance", "show and top up companies' balances")
+    top_up = balances.add_parser("top-up", help="book a payment; orders that wait for it are paid, oldest first")
+    top_up.add_argument("company", help="the company's id")
+    top_up.add_argument("amount", type=_amount, help="for instance 250.50")
+    top_up.add_argument(
+        "--operation", required=True, help="your id for the payment; the same id again does not book it twice"
+    )
+    set_action(top_up, run_top_up)
+    show = balances.add_parser("show", help="show the balance and its ledger")
+    show.add_argument("company", help="the company's id")
+    set_action(show, run_balance)
 
-    stocks = _group(commands, "stock", "certificates in stock")
-    load = stocks.add_parser("load", help="add certificates; orders that wait for them get theirs, oldest first")
+    stocks = _group(commands, "stock", "load and count certificates")
+    load = stocks.add_parser("load", help="add certificates; they are assigned to waiting orders, oldest first")
     load.add_argument("codes", type=Path, help="a file with a code on each line")
-    load.add_argument("--batch", required=True, help="your name for this load: repeated, it changes nothing")
-    load.add_argument("--kms", default="alias/CertificatesKey", help="the key that seals codes (%(default)s)")
-    count = stocks.add_parser("show", help="how many certificates are free")
+    load.add_argument("--batch", required=True, help="your id for the load; the same id again does not add them twice")
+    load.add_argument("--kms", default="alias/CertificatesKey", help="the key that encrypts the codes (%(default)s)")
+    count = stocks.add_parser("show", help="show how many certificates are free")
     for parser in (load, count):
-        parser.add_argument("--card", type=int, required=True)
-        parser.add_argument("--face-value", required=True, help='its name, for instance "100 ₽"')
-    does(load, run_load)
-    does(count, run_stock)
+        parser.add_argument("--card", type=int, required=True, help="the id of the e-card")
+        parser.add_argument("--face-value", required=True, help='for instance "100 ₽"')
+    set_action(load, run_load)
+    set_action(count, run_stock)
 
-    clients = _group(commands, "client", "clients of the token endpoint")
-    add = clients.add_parser("add", help="register a client; prints its secret, which is kept nowhere")
-    add.add_argument("client", help="its id")
-    add.add_argument("--partner", required=True)
+    clients = _group(commands, "client", "register clients of the token endpoint")
+    add = clients.add_parser(
+        "add", help="register a client; prints its secret, which is not stored and is shown only once"
+    )
+    add.add_argument("client", help="the id of the new client")
+    add.add_argument("--partner", required=True, help="the partner's id")
     add.add_argument("--user", help="the id of the partner's user; may be left out if there is only one")
-    add.add_argument("--scope", action="append", help="a grant to cover, once for each; by default all")
-    does(add, run_client)
-    secret = clients.add_parser("secret", help="print a new secret; the one before it stays good")
-    secret.add_argument("client")
-    does(secret, run_secret)
+    add.add_argument("--scope", action="append", help="a grant of its tokens, repeatable; default: all of the partner")
+    set_action(add, run_client)
+    secret = clients.add_parser("secret", help="print a new secret; the previous one stays valid")
+    secret.add_argument("client", help="the client's id")
+    set_action(secret, run_secret)
 
 
 def _group(commands: Any, name: str, text: str) -> Any:
@@ -96,19 +102,19 @@ def _amount(text: str) -> Decimal:
     try:
         return Decimal(text)
     except InvalidOperation:
-        raise argparse.ArgumentTypeError(f"{text!r} is no amount") from None
+        raise argparse.ArgumentTypeError(f"{text!r} is not a valid amount") from None
 
 
 def run_show(installation: Installation, arguments: argparse.Namespace) -> None:
-    """Print how far an order and its mails have come, and how they came there."""
+    """Print the state of an order and its mails, and their history."""
     name = order_named(arguments.order)
-    story = read_history(installation.orders, name)
-    if story is None:
+    history = read_history(installation.orders, name)
+    if history is None:
         raise NotDone(f"there is no order {' '.join(arguments.order)}")
     mails = Outbox(installation.orders).mails(name)
-    moments = [(moment.at, str(moment.status)) for moment in story.moments]
+    moments = [(moment.at, str(moment.status)) for moment in history.moments]
     moments += [(event.at, _described(mail, event)) for mail in mails for event in mail.events]
-    print(f"{name} of {story.partner} is {story.moments[-1].status}{_handed(installation, name)}")
+    print(f"{name} of {history.partner} is {history.moments[-1].status}{_handed(installation, name)}")
     for mail in mails:
         print(f"mail {mail.number}, with {mail.contents:,} codes, is {mail.state}")
     for at, text in sorted(moments, key=lambda moment: moment[0]):
@@ -116,16 +122,16 @@ def run_show(installation: Installation, arguments: argparse.Namespace) -> None:
 
 
 def run_move(installation: Installation, arguments: argparse.Namespace) -> None:
-    """Move an order and print what it came to."""
+    """Move an order and print its new state."""
     order = move(installation, arguments.company, arguments.order, EcardStatus(arguments.to), arguments.count)
     print(f"order {order.number} is {order.status}, {order.delivered} of {order.quantity} certificates handed over")
 
 
 def run_top_up(installation: Installation, arguments: argparse.Namespace) -> None:
-    """Pay in and print the balance."""
+    """Book a payment and print the balance."""
     _known(installation, arguments.company)
     if not arguments.amount.is_finite() or abs(arguments.amount) > LARGEST_PAYMENT:
-        raise NotDone(f"{arguments.amount} cannot be paid in: at most {LARGEST_PAYMENT:,} at once")
+        raise NotDone(f"{arguments.amount} cannot be booked: the limit is {LARGEST_PAYMENT:,}")
     orders = EcardOrders(installation.orders, arguments.company)
     orders.top_up(arguments.operation, arguments.amount)
     print(orders.balance.amount())
@@ -141,7 +147,7 @@ def run_balance(installation: Installation, arguments: argparse.Namespace) -> No
 
 
 def run_load(installation: Installation, arguments: argparse.Namespace) -> None:
-    """Load certificates and print how many are free after orders got theirs."""
+    """Load certificates, assign them to waiting orders, and print how many are left."""
     codes = [line.strip() for line in arguments.codes.read_text().splitlines() if line.strip()]
     stock = Stock(arguments.card, arguments.face_value)
     load(installation, stock, arguments.batch, codes, arguments.kms)
@@ -168,16 +174,16 @@ def run_secret(installation: Installation, arguments: argparse.Namespace) -> Non
 
 
 def move(installation: Installation, company: str, order_id: str, target: EcardStatus, count: int = 1) -> EcardOrder:
-    """Take an order to a status by hand, and return it as it then is.
+    """Move an order to a status by hand, and return the changed order.
 
     Raises:
-        NotDone: It is no order, stock is short, so that the order waits for it, or no order is moved there by hand.
-        OrderingError: There is no such order, or it cannot be moved like that.
+        NotDone: The id is invalid, the status cannot be set by hand, or the stock is short, so that the order waits.
+        OrderingError: There is no such order, or its status does not allow the move.
     """
     orders = EcardOrders(installation.orders, company)
     canonical = canonical_uuid(order_id)
     if canonical is None:
-        raise NotDone(f"{order_id} is no order's id, which is a UUID")
+        raise NotDone(f"'{order_id}' is not a valid order id, which is a UUID")
     order = orders.order(canonical)
     match target:
         case EcardStatus.CANCELLED:
@@ -187,7 +193,7 @@ def move(installation: Installation, company: str, order_id: str, target: EcardS
         case EcardStatus.PARTIALLY_DELIVERED | EcardStatus.DELIVERED:
             return _hand_over(orders, order, target, count)
         case EcardStatus.CREATED | EcardStatus.PAYED | EcardStatus.AWAITING:
-            raise NotDone(f"an order is not moved to {target} by hand")
+            raise NotDone(f"an order cannot be moved to {target} by hand")
         case unknown:
             assert_never(unknown)
 
@@ -197,7 +203,9 @@ def _hand_over(orders: EcardOrders, order: EcardOrder, target: EcardStatus, coun
     if not left:
         raise NotDone(f"order {order.number} is {order.status}: all its certificates are handed over")
     if target is EcardStatus.PARTIALLY_DELIVERED and order.status in HANDING_OVER and count >= left:
-        raise NotDone(f"order {order.number} has {left} left to hand over; for all of them say --to Delivered")
+        raise NotDone(f"order {order.number} has {left} left to hand over; to hand over all use --to Delivered")
+    if target is EcardStatus.PARTIALLY_DELIVERED and count < 1:
+        raise NotDone(f"--count is {count}; it must be at least 1")
     return orders.hand_over(order, left if target is EcardStatus.DELIVERED else count)
 
 
@@ -218,23 +226,25 @@ def _handed(installation: Installation, name: str) -> str:
 def _ready(orders: EcardOrders, order: EcardOrder) -> EcardOrder:
     after = orders.carry_on(order.id)
     if after.status is EcardStatus.AWAITING and after.parked:
-        raise NotDone(f"order {order.number} waits for certificates of {after.parked}; load some")
+        raise NotDone(
+            f"order {order.number} waits for certificates of {after.parked}; add some with `ordering stock load`"
+        )
     if after.status is not EcardStatus.READY or order.status is EcardStatus.READY:
-        raise NotDone(f"order {order.number} is {after.status}")
+        raise NotDone(f"order {order.number} was not moved: it is {after.status}")
     return after
 
 
 def load(installation: Installation, stock: Stock, batch: str, codes: Sequence[str], kms_id: str) -> None:
-    """Add certificates to a stock, and move on the orders that waited for them.
+    """Add certificates to a stock, and assign them to the orders that wait for them.
 
     Raises:
-        NotDone: A code is there twice.
+        NotDone: `codes` contains duplicates.
     """
     try:
         Certificates(installation.orders, EnvelopeSealer(installation.kms, kms_id)).load(stock, batch, codes)
     except Duplicates as duplicates:
         lines = ", ".join(str(index + 1) for index in duplicates.indexes)
-        raise NotDone(f"codes that came before in the file, by number: {lines}") from None
+        raise NotDone(f"duplicate codes in the file, by number: {lines}") from None
     Assignment(installation.orders).assign_parked(stock)
 
 
@@ -244,19 +254,19 @@ def add_client(
     """Register a client and return its secret.
 
     Raises:
-        NotDone: There is no such partner or grant, or there is such a client.
-        NotIssued: There is no such user, or none was named and there is not exactly one.
+        NotDone: There is no such partner or grant, or the client exists already.
+        NotIssued: There is no such user, or `user` is None and the partner has more than one.
     """
     partner = _known(installation, partner_id)
     wanted = frozenset(scope or partner.grants)
     if beyond := sorted(wanted - partner.grants):
-        raise NotDone(f"{partner_id} is not granted {', '.join(beyond)}")
+        raise NotDone(f"{partner_id} has no grant for {', '.join(beyond)}")
     if not is_client_id(client_id):
         raise NotDone("a client's id has 1 to 64 letters, digits, '.', '-' and '_'")
     try:
         return Clients(installation.accounts).add(Client(client_id, partner_id, user_of(partner, user), wanted))
     except ConditionFailed:
-        raise NotDone(f"there is a client '{client_id}'; `secret` gives it a new one") from None
+        raise NotDone(f"client '{client_id}' exists already; for a new secret use `ordering client secret`") from None
 
 
 def _known(installation: Installation, partner_id: str) -> Partner:

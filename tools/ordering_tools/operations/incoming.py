@@ -1,4 +1,4 @@
-"""`ordering event`: puts events onto the local run's bus, as those do who tell of payments, certificates and wishes."""
+"""`ordering event`: puts events on the local run's event bus, as the systems for payments, stock and support do."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ordering_tools.documents.event_schemas import schema
 from ordering_tools.installation import Installation, NoInstallation, NotDone
 from ordering_tools.local.engine.state import find
 from ordering_tools.local.engine.wire import Wire, WireError
-from ordering_tools.operations.commands import does
+from ordering_tools.operations.commands import set_action
 from ordering_tools.operations.mail import ORDER, order_named
 
 BUS = "OrderEvents"
@@ -30,38 +30,40 @@ SOURCE = "ordering.command"
 
 def add_arguments(commands: Any) -> None:
     """Declare the commands and their arguments."""
-    payment = commands.add_parser("payment", help="a company has paid in")
+    payment = commands.add_parser("payment", help="send an event: a company has paid")
     payment.add_argument("company", help="the company's id, for instance granite-rewards in the demo data")
     payment.add_argument("amount", help="for instance 250.50")
-    payment.add_argument("--operation", required=True, help="the payer's name for it: repeated, it changes nothing")
-    does(payment, run_payment)
+    payment.add_argument(
+        "--operation", required=True, help="the payment's id; the same id again does not book it twice"
+    )
+    set_action(payment, run_payment)
 
-    stock = commands.add_parser("stock", help="certificates have arrived; their codes are sealed for the way")
+    stock = commands.add_parser("stock", help="send an event: certificates have arrived; their codes are encrypted")
     stock.add_argument("codes", type=Path, help="a file with a code on each line")
-    stock.add_argument("--card", type=int, required=True)
-    stock.add_argument("--face-value", required=True, help='its name, for instance "100 ₽"')
-    stock.add_argument("--batch", required=True, help="the producer's name for them: repeated, it changes nothing")
-    stock.add_argument("--kms", default="alias/CertificatesKey", help="the key that seals codes (%(default)s)")
-    does(stock, run_stock)
+    stock.add_argument("--card", type=int, required=True, help="the id of the e-card")
+    stock.add_argument("--face-value", required=True, help='for instance "100 ₽"')
+    stock.add_argument("--batch", required=True, help="the batch's id; the same id again does not add them twice")
+    stock.add_argument("--kms", default="alias/CertificatesKey", help="the key that encrypts the codes (%(default)s)")
+    set_action(stock, run_stock)
 
-    cancel = commands.add_parser("cancel", help="an order is to be cancelled")
-    cancel.add_argument("order", help="the number of a training order, or with --company the UUID of an e-card order")
-    cancel.add_argument("--company", help="whose e-card order it is")
-    does(cancel, run_cancel)
+    cancel = commands.add_parser("cancel", help="send an event: an order is to be cancelled")
+    cancel.add_argument("order", help="the id of a training order, or with --company the UUID of an e-card order")
+    cancel.add_argument("--company", help="the company whose e-card order it is")
+    set_action(cancel, run_cancel)
 
-    bounce = commands.add_parser("bounce", help="the last mail of an order came back, as SES tells it")
+    bounce = commands.add_parser("bounce", help="send an event of SES: the last mail of an order bounced")
     bounce.add_argument("order", nargs="+", help=ORDER)
-    does(bounce, run_bounce)
+    set_action(bounce, run_bounce)
 
 
 def run_payment(_: Installation, arguments: argparse.Namespace) -> None:
-    """Tell of a payment."""
+    """Send the event of a payment."""
     data = {"company": arguments.company, "operation": arguments.operation, "amount": arguments.amount}
     put(arguments.state, PAYMENT, data)
 
 
 def run_stock(installation: Installation, arguments: argparse.Namespace) -> None:
-    """Tell of certificates."""
+    """Send the event of a batch of certificates."""
     codes = [line.strip() for line in arguments.codes.read_text().splitlines() if line.strip()]
     if not codes:
         raise NotDone(f"there are no codes in {arguments.codes}")
@@ -72,18 +74,18 @@ def run_stock(installation: Installation, arguments: argparse.Namespace) -> None
 
 
 def run_cancel(_: Installation, arguments: argparse.Namespace) -> None:
-    """Ask for a cancellation."""
+    """Send the event that asks for a cancellation."""
     if arguments.company is not None:
         order = {"kind": "ecards", "company": arguments.company, "id": arguments.order}
     elif arguments.order.isdecimal():
         order = {"kind": "training", "id": int(arguments.order)}
     else:
-        raise NotDone(f"{arguments.order} is no training order's number; for an e-card order add --company")
+        raise NotDone(f"'{arguments.order}' is not a valid training order id; for an e-card order add --company")
     put(arguments.state, CANCELLATION, {"order": order})
 
 
 def run_bounce(installation: Installation, arguments: argparse.Namespace) -> None:
-    """Tell of a mail that came back."""
+    """Send the event that SES sends when a mail bounces."""
     name = order_named(arguments.order)
     sent = [mail for mail in Outbox(installation.orders).mails(name) if mail.attempts]
     if not sent:
@@ -97,25 +99,25 @@ def run_bounce(installation: Installation, arguments: argparse.Namespace) -> Non
         "time": f"{now:%Y-%m-%dT%H:%M:%SZ}",
         "detail": {"eventType": "Bounce", "mail": mail, "bounce": bounce},
     }
-    # Onto the queue, since no bus takes events of AWS's own sources from anybody else.
+    # On the queue: an event bus accepts events with a source of AWS only from AWS.
     installation.incoming_queue(json.dumps(event), 0)
     print(json.dumps(event, indent=2))
 
 
 def put(state: Path, event_type: str, data: Mapping[str, Any]) -> None:
-    """Put an event onto the bus of the local run that keeps its data in `state`, and print what was put.
+    """Put an event on the bus of the local run that keeps its data in `state`, and print the event.
 
     Raises:
-        NotDone: It does not fit its schema or is too large, or the bus did not take it.
+        NotDone: The event does not match its schema or is too large, or the bus refused it.
     """
     now = clock.system_clock()
     event = {"id": str(uuid.uuid4()), "type": event_type, "version": VERSION, "time": clock.to_text(now), "data": data}
     if places := [*misfits(schema(event_type), event)]:
-        raise NotDone(f"that is no event, because of {', '.join(places)}")
+        raise NotDone(f"the event does not match its schema: {', '.join(places)}")
     detail = json.dumps(event, ensure_ascii=False)
     size = Entry(event_type, SOURCE, event_type, now, detail).size
     if size > BYTES_AT_MOST:
-        raise NotDone(f"an event can have {BYTES_AT_MOST:,} bytes, this one has {size:,}; tell of fewer at once")
+        raise NotDone(f"the event has {size:,} bytes, the limit is {BYTES_AT_MOST:,}; send fewer codes at once")
     running = find(state)
     if running is None:
         raise NoInstallation("the local run is not running; start it with `make serve`")
@@ -124,7 +126,7 @@ def put(state: Path, event_type: str, data: Mapping[str, Any]) -> None:
         with Wire(running.services, "events") as wire:
             (result,) = wire.call("PutEvents", Entries=[{**entry, "Detail": detail}])["Entries"]
     except WireError as error:
-        raise NotDone(f"the bus could not be reached: {error}") from error
+        raise NotDone(f"the event bus could not be reached: {error}") from error
     if "EventId" not in result:
-        raise NotDone(f"the bus did not take it: {result.get('ErrorCode')} {result.get('ErrorMessage', '')}".rstrip())
+        raise NotDone(f"the event bus refused it: {result.get('ErrorCode')} {result.get('ErrorMessage', '')}".rstrip())
     print(json.dumps({**entry, "Detail": event}, indent=2, ensure_ascii=False))

@@ -1,4 +1,4 @@
-"""`ordering mail`: the mails that the local run has sent, which nobody gets, and mails that are to be sent again."""
+"""`ordering mail`: lists the mails of the local run, which are kept and not delivered, and sends mails again."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from ordering.mail.outbox import Outbox
 from ordering_tools.installation import Installation, NoInstallation, NotDone
 from ordering_tools.local.engine.mails import Mail, sent_mails
 from ordering_tools.local.engine.state import find
-from ordering_tools.operations.commands import does
+from ordering_tools.operations.commands import set_action
 
-ORDER = "a training order's id, or the company and the UUID of an order of e-cards"
-"""How an order is typed."""
+ORDER = "the id of a training order, or the company and the UUID of an e-card order"
+"""The help on arguments that name an order."""
 
 
 def add_arguments(commands: Any) -> None:
     """Declare the commands and their arguments."""
-    does(commands.add_parser("list", help="what was sent, oldest first"), run_list)
-    show = commands.add_parser("show", help="a mail as it was sent")
-    show.add_argument("number", nargs="?", type=int, help="its number in the list (the last)")
-    does(show, run_show)
-    again = commands.add_parser("again", help="let a mail of an order be sent again that SES refused")
+    set_action(commands.add_parser("list", help="list the sent mails, oldest first"), run_list)
+    show = commands.add_parser("show", help="show a mail as it was sent")
+    show.add_argument("number", nargs="?", type=int, help="its number in the list (default: the last)")
+    set_action(show, run_show)
+    again = commands.add_parser("again", help="send a mail of an order again that SES refused")
     again.add_argument("order", nargs="+", help=ORDER)
-    again.add_argument("--mail", type=int, help="its number among the order's mails (the last)")
-    again.add_argument("--force", action="store_true", help="also if it was sent, for instance if it bounced")
-    does(again, run_again)
+    again.add_argument("--mail", type=int, help="its number among the order's mails (default: the last)")
+    again.add_argument("--force", action="store_true", help="even if it was sent, for instance if it bounced")
+    set_action(again, run_again)
 
 
 def run_list(_: Installation, arguments: argparse.Namespace) -> None:
@@ -42,34 +42,34 @@ def run_list(_: Installation, arguments: argparse.Namespace) -> None:
 
 
 def run_show(_: Installation, arguments: argparse.Namespace) -> None:
-    """Print a mail."""
+    """Print a mail with its header."""
     mails = _mails(arguments)
     number = len(mails) if arguments.number is None else arguments.number
     if not 1 <= number <= len(mails):
-        raise NotDone(f"there is no mail {number}; there are {len(mails)}" if mails else "no mail was sent")
+        raise NotDone(f"there is no mail {number}; there are {len(mails)}" if mails else "no mail has been sent")
     mail = mails[number - 1]
     print(f"Date: {mail.at:%Y-%m-%d %H:%M:%SZ}\nFrom: {mail.sender}\nTo: {', '.join(mail.recipients)}")
     print(f"Subject: {mail.subject}\n\n{mail.text or mail.html}")
 
 
 def run_again(installation: Installation, arguments: argparse.Namespace) -> None:
-    """Let a mail be sent again, and say which."""
+    """Put a mail of an order on the queue again, and print which."""
     mail = again(installation, order_named(arguments.order), arguments.mail, force=arguments.force)
     print(f"mail {mail.number} of {mail.order} is on the queue")
 
 
 def again(installation: Installation, name: str, number: int | None = None, *, force: bool = False) -> OrderMail:
-    """Let a mail of an order be sent again, the last if none is named.
+    """Put a mail of an order on the queue again; `number` is None for its last mail.
 
     Raises:
-        NotDone: The order has no such mail, or what was in it goes another way.
-        Conflict: It was sent, and nothing is forced.
+        NotDone: The order has no such mail, or its certificates are not to be sent by this mail any more.
+        Conflict: The mail was sent, and `force` is not set.
     """
     outbox = Outbox(installation.orders)
     mails = outbox.mails(name)
     wanted = [mail for mail in mails if number in {None, mail.number}]
     if not wanted:
-        raise NotDone(f"{name} has no mail{'' if number is None else f' {number}'}; there are {len(mails)}")
+        raise NotDone(f"{name} has no mail{'' if number is None else f' {number}'}; it has {len(mails)}")
     _check_certificates(installation, wanted[-1])
     mail = outbox.again(name, wanted[-1].number, force=force)
     installation.mail_queue(to_message(name), 0)
@@ -77,21 +77,21 @@ def again(installation: Installation, name: str, number: int | None = None, *, f
 
 
 def order_named(words: Sequence[str]) -> str:
-    """Return the name of an order by how it is typed: see `ORDER`.
+    """The name of the order that a command's arguments stand for: see `ORDER`.
 
     Raises:
-        NotDone: So no order is named.
+        NotDone: They cannot stand for an order.
     """
     match [*words]:
         case [number] if number.isascii() and number.isdigit():
             return f"training#{int(number)}"
         case [company, order] if (order_id := canonical_uuid(order)) is not None:
             return f"ecards#{company}#{order_id}"
-    raise NotDone(f"{' '.join(words)} is no order: {ORDER}")
+    raise NotDone(f"'{' '.join(words)}' is not a valid order: name {ORDER}")
 
 
 def _check_certificates(installation: Installation, mail: OrderMail) -> None:
-    """Refuse to mail certificates that are to be mailed by nobody, or by another mail."""
+    """Refuse to mail certificates of a cancelled order, and those that another mail is to send."""
     partition, sort = key_of(mail.order)
     if order_of(partition) is None:
         return
@@ -100,9 +100,11 @@ def _check_certificates(installation: Installation, mail: OrderMail) -> None:
         raise NotDone(f"there is no order {mail.order}")
     order = read_order(item)
     if order.status is EcardStatus.CANCELLED:
-        raise NotDone(f"{mail.order} is {order.status}: none of its certificates is mailed any more")
+        raise NotDone(f"{mail.order} is {order.status}: its certificates are not mailed any more")
     if mail.number <= order.delivered < mail.number + mail.contents - 1:
-        raise NotDone(f"some certificates of mail {mail.number} were handed over by hand; the others get another mail")
+        raise NotDone(
+            f"some certificates of mail {mail.number} were handed over by hand; another mail sends the others"
+        )
 
 
 def _mails(arguments: argparse.Namespace) -> list[Mail]:

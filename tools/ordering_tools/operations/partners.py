@@ -1,4 +1,4 @@
-"""`ordering partner`: what partners of the local installation may do."""
+"""`ordering partner`: shows and changes the terms of the local installation's partners."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import get_args
 from ordering.identity.accounts import Accounts
 from ordering.principal import DealTerms, Plan
 from ordering_tools.installation import Installation, NotDone
-from ordering_tools.operations.commands import does
+from ordering_tools.operations.commands import set_action
 
 
 class NoSuchPartner(NotDone):
@@ -18,19 +18,19 @@ class NoSuchPartner(NotDone):
 def add_deals_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `deals`."""
     parser.add_argument("partner", help="the account's id, for instance adventure-works in the demo data")
-    parser.add_argument("--plan", choices=get_args(Plan), help="the plan that it is on; deal orders need enterprise")
-    parser.add_argument("--changes", choices=["enabled", "disabled"], help="whether its data can be changed")
-    does(parser, run_deals)
+    parser.add_argument("--plan", choices=get_args(Plan), help="change its plan; deal orders need enterprise")
+    parser.add_argument("--changes", choices=["enabled", "disabled"], help="allow or forbid changes of its data")
+    set_action(parser, run_deals)
 
 
 def run_deals(installation: Installation, arguments: argparse.Namespace) -> None:
-    """Change an account's terms, as of its next request, and print them."""
+    """Change an account's terms, which apply from its next request, and print them."""
     terms = set_deal_terms(installation, arguments.partner, arguments.plan, arguments.changes)
     print(f"{arguments.partner}: {terms.plan} plan, changes {'disabled' if terms.changes_disabled else 'enabled'}")
 
 
 def set_deal_terms(installation: Installation, partner_id: str, plan: Plan | None, changes: str | None) -> DealTerms:
-    """Change a partner's terms for deal orders, each unless it is None, and return them.
+    """Change a partner's terms for deal orders and return them; a term that is None stays as it is.
 
     Raises:
         NoSuchPartner: There is no partner of that id.

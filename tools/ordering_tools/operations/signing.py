@@ -1,4 +1,4 @@
-"""The development key: signs the tokens of the local run, and is worth nothing anywhere else."""
+"""The development key, which signs the tokens of the local run and is not valid anywhere else."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class SigningKey:
 
 
 def development_key(state: Path) -> SigningKey:
-    """Return the key that is kept in `state`; the first time, make it, readable by its owner alone."""
+    """The key in the folder `state`; the first call creates its file, which only the owner can read."""
     path = state / _FILE
     if not path.exists():
         state.mkdir(parents=True, exist_ok=True)
@@ -42,18 +42,22 @@ def development_key(state: Path) -> SigningKey:
 
 
 def signing_key(pem: str) -> SigningKey:
-    """Read a private P-256 key; its id is its thumbprint (RFC 7638)."""
+    """Read a private P-256 key in PEM; its id is its thumbprint (RFC 7638).
+
+    Raises:
+        TypeError: It is another kind of key.
+    """
     loaded = serialization.load_pem_private_key(pem.encode(), password=None)
     if not isinstance(loaded, ec.EllipticCurvePrivateKey):
-        raise TypeError("the signing key is no P-256 key")
+        raise TypeError("the signing key is not a P-256 key")
     key_id, jwk = jwk_of(loaded.public_key())
     return SigningKey(key_id, pem, jwk)
 
 
 def jwk_of(public: ec.EllipticCurvePublicKey) -> tuple[str, dict[str, Any]]:
-    """Return a public key's id, its thumbprint (RFC 7638), and the key itself (RFC 7517).
+    """The id of a public key, which is its thumbprint (RFC 7638), and the key as a JWK (RFC 7517).
 
-    The thumbprint is in hexadecimal: in base64url it can begin with a hyphen, as no argument of a command should.
+    The thumbprint is in hexadecimal: in base64url it could start with a hyphen, and look like a command's option.
     """
     jwk: dict[str, Any] = ECAlgorithm.to_jwk(public, as_dict=True)
     essential = {name: jwk[name] for name in ("crv", "kty", "x", "y")}

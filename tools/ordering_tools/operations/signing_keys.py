@@ -1,7 +1,7 @@
 """`ordering key`: the keys that sign tokens, replaced without an outage.
 
-A key is added, and with that published and accepted; made the signer, when whoever keeps the published keys has seen
-it; and retired, when the last token that it signed has ended.
+`add` publishes and accepts a key. `use` makes it the signing key, once all caches of the published keys contain it.
+`retire` removes it, once the last token that it signed has expired.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from ordering.identity.accounts import Accounts, SigningKeyRecord
 from ordering.identity.token_endpoint import KEYS_KEPT, LOOKED_UP_EVERY, VALID
 from ordering.identity.tokens import LEEWAY
 from ordering_tools.installation import Installation, NotDone
-from ordering_tools.operations.commands import does
+from ordering_tools.operations.commands import set_action
 from ordering_tools.operations.signing import jwk_of
 
 _LAG = timedelta(seconds=LOOKED_UP_EVERY)
 
 
 class TooEarly(NotDone):
-    """Somebody could still be relying on how things are; the message says until when."""
+    """Caches may still lack a key, or valid tokens still need it; the message says until when."""
 
 
 class NoSuchKey(NotDone):
@@ -34,16 +34,17 @@ class NoSuchKey(NotDone):
 
 def add_arguments(commands: Any) -> None:
     """Declare the commands and their arguments."""
-    listing = commands.add_parser("list", help="the keys that are accepted, and which of them signs")
+    listing = commands.add_parser("list", help="list the accepted keys, and which of them is the signing key")
     adding = commands.add_parser("add", help="publish and accept a key in KMS; prints its id")
     adding.add_argument("--kms", required=True, help="its id, ARN or alias, for instance alias/SigningKeyB")
-    using = commands.add_parser("use", help="sign with a key from now on")
-    retiring = commands.add_parser("retire", help="accept a key no longer")
+    using = commands.add_parser("use", help="make a key the signing key")
+    retiring = commands.add_parser("retire", help="stop accepting a key")
     for parser in (using, retiring):
         parser.add_argument("key", help="the key's id, as `list` shows it")
-        parser.add_argument("--now", action="store_true", help="do not wait for those who rely on how things are")
+    using.add_argument("--now", action="store_true", help="even if callers may have cached the keys without it")
+    retiring.add_argument("--now", action="store_true", help="even if tokens that it signed are still valid")
     for parser, action in ((listing, run_list), (adding, run_add), (using, run_use), (retiring, run_retire)):
-        does(parser, action)
+        set_action(parser, action)
 
 
 def run_list(installation: Installation, _: argparse.Namespace) -> None:
@@ -61,7 +62,7 @@ def run_add(installation: Installation, arguments: argparse.Namespace) -> None:
 
 
 def run_use(installation: Installation, arguments: argparse.Namespace) -> None:
-    """Make a key the signer."""
+    """Make a key the signing key."""
     use(installation, arguments.key, wait=not arguments.now)
 
 
@@ -71,11 +72,15 @@ def run_retire(installation: Installation, arguments: argparse.Namespace) -> Non
 
 
 def add(installation: Installation, kms_id: str, now: datetime | None = None) -> str:
-    """Publish and accept a P-256 key in KMS; returns its key id."""
+    """Publish and accept a P-256 key in KMS; returns its key id.
+
+    Raises:
+        NoSuchKey: The key in KMS is another kind of key.
+    """
     answer = installation.kms("GetPublicKey", {"KeyId": kms_id})
     public = serialization.load_der_public_key(answer["PublicKey"])
     if not isinstance(public, ec.EllipticCurvePublicKey) or not isinstance(public.curve, ec.SECP256R1):
-        raise NoSuchKey(f"{kms_id} is no P-256 key")
+        raise NoSuchKey(f"{kms_id} is not a P-256 key")
     key_id, jwk = jwk_of(public)
     accounts = Accounts(installation.accounts)
     if key_id not in accounts.signing_key_records():
@@ -84,11 +89,11 @@ def add(installation: Installation, kms_id: str, now: datetime | None = None) ->
 
 
 def use(installation: Installation, key_id: str, *, wait: bool = True, now: datetime | None = None) -> None:
-    """Sign with a key from now on.
+    """Make a key the signing key; `wait` refuses that while it may be missing in caches.
 
     Raises:
         NoSuchKey: It was not added, or is not in KMS.
-        TooEarly: It was published less long ago than the published keys may be kept.
+        TooEarly: The published keys may still be cached from before it was added.
     """
     accounts = Accounts(installation.accounts)
     record = _find(accounts, key_id)
@@ -97,7 +102,7 @@ def use(installation: Installation, key_id: str, *, wait: bool = True, now: date
     now = now or clock.system_clock()
     known = record.added + _LAG + KEYS_KEPT
     if wait and now < known:
-        raise TooEarly(f"the keys of before may be kept until {known:%H:%M:%SZ}; wait, or say --now")
+        raise TooEarly(f"callers may have cached the keys without it until {known:%H:%M:%SZ}; wait, or use --now")
     before = accounts.signer()
     if before and before[0] != key_id:
         accounts.note_last_signature(before[0], now + _LAG)
@@ -105,25 +110,25 @@ def use(installation: Installation, key_id: str, *, wait: bool = True, now: date
 
 
 def retire(installation: Installation, key_id: str, *, wait: bool = True, now: datetime | None = None) -> None:
-    """Accept a key no longer.
+    """Stop accepting a key; `wait` refuses that while tokens that it signed are valid.
 
     Raises:
         NoSuchKey: It was not added, or was retired before.
-        TooEarly: It signs, or tokens that it signed are still good.
+        TooEarly: It is the signing key, or tokens that it signed are still valid.
     """
     accounts = Accounts(installation.accounts)
     record = _find(accounts, key_id)
     signer = accounts.signer()
     if signer and signer[0] == key_id:
-        raise TooEarly(f"{key_id} signs; `use` another key first")
+        raise TooEarly(f"{key_id} is the signing key; first make another key the signing key with `ordering key use`")
     now = now or clock.system_clock()
     if wait and record.signed_until and now < (end := record.signed_until + VALID + LEEWAY):
-        raise TooEarly(f"tokens that it signed are good until {end:%H:%M:%SZ}; wait, or say --now")
+        raise TooEarly(f"tokens that it signed are valid until {end:%H:%M:%SZ}; wait, or use --now")
     accounts.retire_signing_key(key_id)
 
 
 def _find(accounts: Accounts, key_id: str) -> SigningKeyRecord:
     record = accounts.signing_key_records().get(key_id)
     if record is None:
-        raise NoSuchKey(f"there is no key {key_id}; `list` shows them")
+        raise NoSuchKey(f"there is no key {key_id}; see `ordering key list`")
     return record

@@ -1,4 +1,4 @@
-"""`ordering token`: tokens for partners of the local installation, issued and revoked."""
+"""`ordering token`: issues and revokes tokens for partners of the local installation."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ordering.identity.accounts import Accounts, Partner
 from ordering.identity.reference_tokens import ReferenceTokens, is_reference
 from ordering.identity.tokens import Claims, KeyRing, TokenRefused, Verifier
 from ordering_tools.installation import Installation, NotDone
-from ordering_tools.operations.commands import does
+from ordering_tools.operations.commands import set_action
 
 
 class NotIssued(NotDone):
@@ -23,13 +23,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--partner", required=True, help="the partner's id, for instance northwind in the demo data")
     parser.add_argument("--user", help="the id of the partner's user; may be left out if there is only one")
     parser.add_argument(
-        "--unit", action="append", metavar="ID", help="a business unit to cover, once for each; by default all"
+        "--unit",
+        action="append",
+        metavar="ID",
+        help="a business unit of the token, repeatable; default: all of the partner",
     )
     parser.add_argument(
-        "--reference", action="store_true", help="print 64 hexadecimal characters that stand for the token"
+        "--reference",
+        action="store_true",
+        help="print a reference token: 64 hexadecimal characters that stand for the JWT",
     )
-    parser.add_argument("--days", type=int, default=30, help="how long it is valid (default: 30)")
-    does(parser, run)
+    parser.add_argument("--days", type=int, default=30, help="days until it expires (default: %(default)s)")
+    set_action(parser, run)
 
 
 def run(installation: Installation, arguments: argparse.Namespace) -> None:
@@ -42,7 +47,7 @@ def run(installation: Installation, arguments: argparse.Namespace) -> None:
 def issue(
     installation: Installation, partner_id: str, user: str | None, units: list[str] | None, valid: timedelta
 ) -> tuple[str, datetime]:
-    """Issue a token that the installation's authorizer accepts for so long; returns it with its end.
+    """Issue a token that the installation's authorizer accepts; returns it with its expiry time.
 
     Raises:
         NotIssued: There is no such partner, user or business unit.
@@ -63,9 +68,9 @@ def issue(
 
 
 def add_revoking_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments of `revoke`."""
-    parser.add_argument("token", help="a JWT, or the 64 characters that stand for one")
-    does(parser, run_revoking)
+    """Declare the arguments of `token revoke`."""
+    parser.add_argument("token", help="a JWT, or a reference token")
+    set_action(parser, run_revoking)
 
 
 def run_revoking(installation: Installation, arguments: argparse.Namespace) -> None:
@@ -73,14 +78,14 @@ def run_revoking(installation: Installation, arguments: argparse.Namespace) -> N
     try:
         revoke(installation, arguments.token)
     except TokenRefused as refusal:
-        raise NotIssued(f"no such token: {refusal}") from None
+        raise NotIssued(f"this is not a valid token: {refusal}") from None
 
 
 def revoke(installation: Installation, token: str) -> None:
-    """Let a token, and all that stands for it, be refused from now on.
+    """Revoke a token and its reference tokens.
 
     Raises:
-        TokenRefused: It is none that is accepted.
+        TokenRefused: The token is not valid.
     """
     accounts = Accounts(installation.accounts)
     jwt = ReferenceTokens(installation.accounts).resolve(token) if is_reference(token) else token
@@ -89,10 +94,10 @@ def revoke(installation: Installation, token: str) -> None:
 
 
 def user_of(partner: Partner, user: str | None) -> str:
-    """Return the id of the user that a token is for.
+    """The id of the user that a token is for; `user` may be None if the partner has only one.
 
     Raises:
-        NotIssued: There is no such user, or none was named and there is not exactly one.
+        NotIssued: There is no such user, or `user` is None and the partner has more than one.
     """
     if user is None and len(partner.users) == 1:
         return next(iter(partner.users))

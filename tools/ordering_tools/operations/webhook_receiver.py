@@ -1,6 +1,6 @@
-"""`ordering webhook listen`: a receiver for developers, which prints each event, and whether a secret verifies it.
+"""`ordering webhook listen`: a receiver for developers, which prints each event and whether its signature is valid.
 
-It does what every receiver should: it verifies before it believes, and knows by the message's id what it has had.
+It does what every receiver should: it verifies a message before it reads it, and recognizes duplicates by their id.
 """
 
 from __future__ import annotations
@@ -21,15 +21,18 @@ LARGEST_BODY = 2**20
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("--port", type=int, default=PORT, help="where to listen (default: %(default)s)")
+    parser.add_argument("--port", type=int, default=PORT, help="the port to listen on (default: %(default)s)")
     parser.add_argument(
         "--secret",
         action="append",
         default=[],
-        help="what `webhook add` printed; once for each that may sign, while one replaces another",
+        help="the secret that `webhook add` printed; repeatable, while a new secret replaces an old one",
     )
     parser.add_argument(
-        "--answer", type=int, default=204, help="the status to answer with: 500 to see tries, 410 to be disabled"
+        "--answer",
+        type=int,
+        default=204,
+        help="the response's status (default: %(default)s): 500 to see retries, 410 to get disabled",
     )
     parser.set_defaults(run=run)
 
@@ -39,10 +42,10 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         listener = Listener(arguments.port, arguments.secret, arguments.answer)
     except (EmptyWebhookSecretError, ValueError):
-        print("a secret is `whsec_` and base64", file=sys.stderr)
+        print("a secret is `whsec_` followed by base64", file=sys.stderr)
         return 1
     except OSError as error:
-        print(f"cannot listen at port {arguments.port}: {error}", file=sys.stderr)
+        print(f"cannot listen on port {arguments.port}: {error}", file=sys.stderr)
         return 1
     with listener, suppress(KeyboardInterrupt):
         print(f"listening at {listener.url}", flush=True)
@@ -51,10 +54,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 class Listener(ThreadingHTTPServer):
-    """A receiver on this machine, at port 0 for any that is free.
+    """A receiver on this machine; port 0 takes any free port.
 
     Raises:
-        ValueError: A secret is none.
+        ValueError: A secret is malformed.
         OSError: The port is taken.
     """
 
@@ -66,26 +69,26 @@ class Listener(ThreadingHTTPServer):
 
     @property
     def url(self) -> str:
-        """Where events are to be sent."""
+        """The URL to register as a webhook."""
         return f"http://127.0.0.1:{self.server_port}/"
 
     def receive(self, headers: Mapping[str, str], body: bytes) -> int:
-        """Print what came, and return the status to answer with."""
+        """Print a message, and return the status of the response."""
         fault = self._fault(headers, body)
         if fault:
-            print(f"{datetime.now():%H:%M:%S}  refused: {fault}", flush=True)  # noqa: DTZ005 - for whoever sits here
+            print(f"{datetime.now():%H:%M:%S}  refused: {fault}", flush=True)  # noqa: DTZ005 - local time, for the person at the terminal
             return 401
-        told = [f"{datetime.now():%H:%M:%S}", *describe(body)]  # noqa: DTZ005 - as above
-        told.append("verified" if self.keys else "not verified, for want of a --secret")
-        name = headers.get("webhook-id", "")
-        if name in self.seen:
-            told.append("had before")
-        self.seen.add(name)
-        print("  ".join(told), flush=True)
+        line = [f"{datetime.now():%H:%M:%S}", *describe(body)]  # noqa: DTZ005 - as above
+        line.append("verified" if self.keys else "not verified (no --secret)")
+        message_id = headers.get("webhook-id", "")
+        if message_id in self.seen:
+            line.append("duplicate")
+        self.seen.add(message_id)
+        print("  ".join(line), flush=True)
         return self.answer
 
     def _fault(self, headers: Mapping[str, str], body: bytes) -> str | None:
-        """Say why nothing verifies a message; None if something does, or there is nothing to do it with."""
+        """The reason why no secret verifies a message; None if one does, or if there is no secret."""
         fault = None
         for key in self.keys:
             try:
@@ -98,12 +101,12 @@ class Listener(ThreadingHTTPServer):
 
 
 def describe(body: bytes) -> list[str]:
-    """Say what a message is about."""
+    """Describe a message: its type, its order and its sequence number."""
     try:
         event = json.loads(body)
         return [event["type"], f"order {event['data']['order']['id']}", f"sequence {event['sequence']}"]
     except (ValueError, TypeError, KeyError):
-        return ["no event of an order"]
+        return ["not an order event"]
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -120,7 +123,7 @@ class _Handler(BaseHTTPRequestHandler):
         )
 
     def log_message(self, *_: object) -> None:
-        """Say nothing: what comes is printed already."""
+        """Log nothing: `Listener.receive` prints each message."""
 
     def _answer(self, status: int) -> None:
         self.send_response(status)

@@ -1,4 +1,4 @@
-"""`ordering webhook`: where events of partners' orders are sent, for operators, and a receiver for developers."""
+"""`ordering webhook`: manages partners' webhooks, for operators, and receives their events, for developers."""
 
 from __future__ import annotations
 
@@ -14,51 +14,51 @@ from ordering.webhooks.delivery import Deliverer, Parked
 from ordering.webhooks.registrations import Webhook, Webhooks
 from ordering.webhooks.transport import not_posted
 from ordering_tools.installation import Installation, NotDone
-from ordering_tools.operations import webhook_receiver as listening
-from ordering_tools.operations.commands import does
+from ordering_tools.operations import webhook_receiver
+from ordering_tools.operations.commands import set_action
 
 KEY = "alias/WebhookSecretsKey"
-"""The key in KMS that seals the secrets."""
+"""The key in KMS that encrypts the secrets."""
 
 _PART = 100
 
 
 def add_arguments(commands: Any) -> None:
     """Declare the commands and their arguments."""
-    add = commands.add_parser("add", help="register an address; prints its id and its secret, which is shown this once")
-    listing = commands.add_parser("list", help="the addresses of a partner")
-    remove = commands.add_parser("remove", help="send nothing more to an address")
-    enable = commands.add_parser("enable", help="send to an address again, also what it has missed")
-    secret = commands.add_parser("secret", help="print a new secret; the one before it signs for another day")
-    parked = commands.add_parser("parked", help="the events that an address did not take")
-    replay = commands.add_parser("replay", help="send what was not taken once more")
+    add = commands.add_parser("add", help="register a webhook; prints its id and its secret, which is shown only once")
+    listing = commands.add_parser("list", help="list the webhooks of a partner")
+    remove = commands.add_parser("remove", help="delete a webhook")
+    enable = commands.add_parser("enable", help="enable a webhook again, and send the events that it missed")
+    secret = commands.add_parser("secret", help="print a new secret; the previous one also signs for another day")
+    parked = commands.add_parser("parked", help="list the events that could not be delivered")
+    replay = commands.add_parser("replay", help="send parked events again")
     for parser in (add, listing, remove, enable, secret, parked, replay):
         parser.add_argument("partner", help="the partner's id, for instance northwind in the demo data")
     for parser in (remove, enable, secret, parked, replay):
-        parser.add_argument("webhook", help="its id")
-    add.add_argument("url", help="for instance http://127.0.0.1:8787/, where `ordering webhook listen` listens")
+        parser.add_argument("webhook", help="the webhook's id")
+    add.add_argument("url", help="the endpoint, for instance http://127.0.0.1:8787/ for `ordering webhook listen`")
     add.add_argument(
         "--type",
         action="append",
         default=[],
         choices=sorted(event_types()),
-        help="a type to send, once for each; default: all",
+        help="a type of events to send, repeatable; default: all",
     )
     which = replay.add_mutually_exclusive_group(required=True)
     which.add_argument("event", nargs="?", help="the event's id")
-    which.add_argument("--all", action="store_true", help="everything that is parked now")
-    does(add, run_add)
-    does(listing, run_list)
-    does(remove, run_remove)
-    does(enable, run_enable)
-    does(secret, run_secret)
-    does(parked, run_parked)
-    does(replay, run_replay)
-    listening.add_arguments(commands.add_parser("listen", help="receive events here, and print each"))
+    which.add_argument("--all", action="store_true", help="replay all parked events")
+    set_action(add, run_add)
+    set_action(listing, run_list)
+    set_action(remove, run_remove)
+    set_action(enable, run_enable)
+    set_action(secret, run_secret)
+    set_action(parked, run_parked)
+    set_action(replay, run_replay)
+    webhook_receiver.add_arguments(commands.add_parser("listen", help="receive events on this machine and print them"))
 
 
 def run_add(installation: Installation, arguments: argparse.Namespace) -> None:
-    """Register an address and print its id and secret."""
+    """Register a webhook and print its id and secret."""
     if Accounts(installation.accounts).partner(arguments.partner) is None:
         raise NotDone(f"there is no partner '{arguments.partner}'")
     webhook, secret = _webhooks(installation).register(arguments.partner, arguments.url, arguments.type)
@@ -66,18 +66,18 @@ def run_add(installation: Installation, arguments: argparse.Namespace) -> None:
 
 
 def run_list(installation: Installation, arguments: argparse.Namespace) -> None:
-    """Print a partner's addresses, a line each."""
+    """Print a partner's webhooks, a line each."""
     for webhook in sorted(_webhooks(installation).all(arguments.partner), key=lambda one: one.since):
         print(_line(webhook))
 
 
 def run_remove(installation: Installation, arguments: argparse.Namespace) -> None:
-    """Remove an address."""
+    """Delete a webhook."""
     _webhooks(installation).remove(arguments.partner, arguments.webhook)
 
 
 def run_enable(installation: Installation, arguments: argparse.Namespace) -> None:
-    """Enable an address and print it."""
+    """Enable a webhook and print it."""
     print(_line(deliverer_of(installation).enable(arguments.partner, arguments.webhook)))
 
 
@@ -88,7 +88,7 @@ def run_secret(installation: Installation, arguments: argparse.Namespace) -> Non
 
 
 def run_parked(installation: Installation, arguments: argparse.Namespace) -> None:
-    """Print the events that an address did not take, a line each."""
+    """Print the parked events of a webhook, a line each."""
     for event in _parked(installation, arguments):
         print(
             f"{event.event}  {event.at:%Y-%m-%d %H:%M:%SZ}  {event.order} {event.index + 1}  {event.type}  {event.why}"
@@ -96,16 +96,16 @@ def run_parked(installation: Installation, arguments: argparse.Namespace) -> Non
 
 
 def run_replay(installation: Installation, arguments: argparse.Namespace) -> None:
-    """Replay an event, or all, and print how many."""
+    """Put one or all parked events on the queue again, and print how many."""
     events = [one.event for one in _parked(installation, arguments)] if arguments.all else [_event(arguments.event)]
     deliverer = deliverer_of(installation)
     for event in events:
         deliverer.replay(arguments.partner, arguments.webhook, event)
-    print(f"{len(events)} on the way; what is not taken stays parked")
+    print(f"{len(events)} on the queue; events that fail again stay parked")
 
 
 def deliverer_of(installation: Installation) -> Deliverer:
-    """Return what puts messages onto the queue, and posts nothing by itself."""
+    """A deliverer that puts messages on the queue, and sends none itself."""
     return Deliverer(
         installation.orders, installation.accounts, _webhooks(installation), not_posted, installation.webhook_queue
     )
@@ -117,7 +117,7 @@ def _webhooks(installation: Installation) -> Webhooks:
 
 def _event(text: str) -> str:
     if (event := canonical_uuid(text)) is None:
-        raise NotDone(f"{text} is no event's id, which is a UUID; `webhook parked` has them all")
+        raise NotDone(f"'{text}' is not a valid event id, which is a UUID; see `ordering webhook parked`")
     return event
 
 

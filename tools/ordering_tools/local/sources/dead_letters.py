@@ -1,7 +1,7 @@
-"""What failed too often: read without touching it, and put back to where it came from.
+"""Dead-letter queues: reads their messages without receiving them, and replays them.
 
-A message of a queue goes back onto that queue. What an event source of a stream has given up is not in its message,
-which names the records; while the stream has them, the function can be called with them again.
+A message that came from a queue is sent back to that queue. A message of a stream's event source does not contain the
+records that it gave up, but names them; as long as the stream has them, the function can be called with them again.
 """
 
 from __future__ import annotations
@@ -24,24 +24,24 @@ from ordering_tools.local.sources.event_sources import EventSource
 from ordering_tools.local.sources.shards import lane_of, stream_event, stream_record, wants
 
 _HELD_SECONDS = 900
-"""For which a message that is put back is hidden from others who would do so: as long as a function may run."""
+"""How long a message is invisible to other replays while it is replayed: as long as a function may run."""
 _PAGE = 10
 
 
 class Calls(Protocol):
-    """What calls operations of a service, as `Wire` does."""
+    """Calls operations of a service, as `Wire` does."""
 
     def call(self, operation: str, **arguments: Any) -> dict[str, Any]:
-        """Call one."""
+        """Call an operation; returns its response."""
 
 
 class NotReplayedError(Exception):
-    """A message is as dead as before; the message says why."""
+    """A message could not be replayed and stays in its dead-letter queue; the text gives the reason."""
 
 
 @dataclass(frozen=True)
-class LostBatch:
-    """Records that an event source has given up, as its message names them."""
+class FailedBatch:
+    """A batch of stream records that an event source has given up, as its message describes it."""
 
     function: str
     condition: str
@@ -53,11 +53,11 @@ class LostBatch:
     size: int
 
     @classmethod
-    def read(cls, body: str) -> LostBatch | None:
-        """From the message's body; None if it is another kind of message."""
+    def read(cls, body: str) -> FailedBatch | None:
+        """Read the body of a message; None if it is another kind of message."""
         try:
-            told = json.loads(body)
-            request, batch = told["requestContext"], told["DDBStreamBatchInfo"]
+            document = json.loads(body)
+            request, batch = document["requestContext"], document["DDBStreamBatchInfo"]
             return cls(
                 function=request["functionArn"].rpartition(":function:")[2].partition(":")[0],
                 condition=request["condition"],
@@ -73,7 +73,7 @@ class LostBatch:
 
     @property
     def table(self) -> str:
-        """Whose stream it is."""
+        """The table of the stream."""
         return self.stream.partition(":table/")[2].partition("/")[0]
 
 
@@ -84,29 +84,29 @@ class DeadMessage:
     id: str
     queue: str
     sent: datetime
-    """When it was put onto its first queue."""
+    """When it was sent to its first queue."""
     body: str
     source: str | None
-    """The queue that it came from."""
+    """The queue that it was moved from."""
     received: int
-    """How often it was received there."""
-    batch: LostBatch | None
+    """How often it was received from that queue."""
+    batch: FailedBatch | None
 
     @property
     def reason(self) -> str:
-        """Why it is there."""
+        """Why the message is in a dead-letter queue."""
         if self.batch:
             calls = f"after {_count(self.batch.calls, 'call')} ({self.batch.condition})"
             return f"{self.batch.function} gave up {_count(self.batch.size, 'record')} of {self.batch.table} {calls}"
         if self.source:
-            return f"received {_count(self.received, 'time')} from {self.source} and not done"
-        return "it does not say where it came from"
+            return f"failed after {_count(self.received, 'attempt')} ({self.source})"
+        return "unknown origin"
 
 
 class DeadLetters:
     """The dead-letter queues of a template."""
 
-    def __init__(  # noqa: PLR0913 - what it works on
+    def __init__(  # noqa: PLR0913 - the parts of an installation that it works on
         self,
         queues: Mapping[str, Queue],
         sources: Sequence[EventSource],
@@ -127,21 +127,21 @@ class DeadLetters:
 
     @property
     def names(self) -> list[str]:
-        """The queues, in the template's order."""
+        """The names of the dead-letter queues, in the template's order."""
         dead = {queue.dead_letters for queue in self._queues.values()} | {each.on_failure for each in self._sources}
         return [name for name in self._queues if name in dead]
 
     def messages(self, queue: str) -> list[DeadMessage]:
-        """What is in one of them, oldest first; it stays as it is.
+        """The messages of a dead-letter queue, oldest first; reading does not change them.
 
         Raises:
-            OSError: The engine does not answer.
+            OSError: The engine does not respond.
         """
         found = [self._message(queue, message) for message in self._peek(queue)]
         return sorted(found, key=lambda message: message.sent)
 
     def records(self, message: DeadMessage) -> list[dict[str, Any]]:
-        """The records that an event source has given up, as far as the stream still has them.
+        """The records that a message names, as far as the stream still has them.
 
         Raises:
             WireError: The stream cannot be read.
@@ -153,11 +153,13 @@ class DeadLetters:
         return next((each for each in chosen if len(each) == message.batch.size), max(chosen, key=len, default=[]))
 
     def replay(self, message: DeadMessage) -> str:
-        """Put a message back, or call the function with its records; remove it after that. Says what was done.
+        """Send a message back to its queue, or call the function with its records, and then delete the message.
+
+        Returns a description of the outcome.
 
         Raises:
-            NotReplayedError: It is where it was.
-            WireError: The engine does not answer; what was put back may be dead as well.
+            NotReplayedError: It failed; the message stays in the dead-letter queue.
+            WireError: The engine does not respond; the message may be both replayed and in the dead-letter queue.
         """
         with self._held(message) as held:
             done = self._call_again(message) if message.batch else self._send_back(message, held)
@@ -175,14 +177,14 @@ class DeadLetters:
             sent=datetime.fromtimestamp(int(attributes["SentTimestamp"]) / 1000, UTC),
             body=found["Body"],
             source=source,
-            # What looks at a dead message counts as well.
+            # Receives from the dead-letter queue are counted as well, so that this count can be too high.
             received=(known.receives if known else None) or found["ReceiveCount"],
-            batch=None if source else LostBatch.read(found["Body"]),
+            batch=None if source else FailedBatch.read(found["Body"]),
         )
 
     @contextmanager
     def _held(self, message: DeadMessage) -> Iterator[Mapping[str, Any]]:
-        """Take a message for ourselves; whatever else had to be taken to get at it is put back."""
+        """Receive a message, so that no other replay has it; messages received on the way to it are released."""
         taken: list[Mapping[str, Any]] = []
         url = self._url(message.queue)
         try:
@@ -195,7 +197,7 @@ class DeadLetters:
                     MessageAttributeNames=["All"],
                 )
                 if not answer.get("Messages"):
-                    raise NotReplayedError(f"message {message.id} is gone, or somebody else is replaying it")
+                    raise NotReplayedError(f"message {message.id} is gone, or another replay has it")
                 taken += answer["Messages"]
             yield taken[-1]
             taken.pop()
@@ -209,15 +211,15 @@ class DeadLetters:
 
     def _send_back(self, message: DeadMessage, held: Mapping[str, Any]) -> str:
         if not message.source:
-            raise NotReplayedError(f"message {message.id} does not say where it came from")
+            raise NotReplayedError(f"message {message.id} is of unknown origin and cannot be sent back")
         arguments = {"QueueUrl": self._url(message.source), "MessageBody": held["Body"]}
         if attributes := held.get("MessageAttributes"):
             arguments["MessageAttributes"] = attributes
         try:
             self._sqs.call("SendMessage", **arguments)
         except WireError as error:
-            raise NotReplayedError(f"message {message.id} cannot be put onto {message.source}: {error}") from error
-        return f"put back onto {message.source}"
+            raise NotReplayedError(f"message {message.id} cannot be sent to {message.source}: {error}") from error
+        return f"sent back to {message.source}"
 
     def _call_again(self, message: DeadMessage) -> str:
         batch = message.batch
@@ -226,8 +228,8 @@ class DeadLetters:
         events = self.records(message)
         if len(events) != batch.size:
             raise NotReplayedError(
-                f"message {message.id}: the stream has {len(events)} of its {_count(batch.size, 'record')} left, "
-                "and keeps them for a day"
+                f"message {message.id}: the stream has only {len(events)} of its {_count(batch.size, 'record')} left; "
+                "it keeps records for a day"
             )
         result = self._invoke(batch.function, json.dumps({"Records": events}).encode())
         try:
@@ -236,10 +238,10 @@ class DeadLetters:
             raise NotReplayedError(f"message {message.id}: {batch.function} failed again: {error}") from error
         if failed is not None and any(source.reports_failures for source in self._sources_of(message)):
             raise NotReplayedError(f"message {message.id}: {batch.function} failed again, from record {failed + 1}")
-        return f"{batch.function} has done its {_count(batch.size, 'record')}"
+        return f"{batch.function} has processed {_count(batch.size, 'record')}"
 
     def _sources_of(self, message: DeadMessage) -> list[EventSource]:
-        """The event sources that can have told of these records."""
+        """The event sources that may have sent a message."""
         batch = message.batch
         return [
             source
@@ -248,8 +250,8 @@ class DeadLetters:
             and (source.function, source.table, source.on_failure) == (batch.function, batch.table, message.queue)
         ]
 
-    def _read(self, batch: LostBatch) -> list[dict[str, Any]]:
-        """Everything that the stream has from the first to the last of the records."""
+    def _read(self, batch: FailedBatch) -> list[dict[str, Any]]:
+        """All records that the stream has from the batch's first to its last."""
         place = {"StreamArn": batch.stream, "ShardId": batch.shard}
         iterator: str | None
         try:
@@ -259,7 +261,7 @@ class DeadLetters:
                 raise
             if error.code == "ResourceNotFoundException":
                 return []
-            # The first has left the stream; the others may be there.
+            # The first record has expired; the others may still be there.
             iterator = self._iterator(place, ShardIteratorType="TRIM_HORIZON")
         found: list[dict[str, Any]] = []
         while iterator and (not found or int(found[-1]["dynamodb"]["SequenceNumber"]) < int(batch.end)):
@@ -280,17 +282,17 @@ class DeadLetters:
 
 
 def _share(source: EventSource, events: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Those that the source was handed in one lane: that of the last, which the message names."""
+    """The events of one batch: those that the source selects, of the lane of the last one, which the message names."""
     wanted = [event for event in events if wants(source, event)]
     lanes = [lane_of(source, stream_record(event)) for event in wanted]
     return [event for event, lane in zip(wanted, lanes, strict=True) if lane == lanes[-1]]
 
 
 def peek_at(services: str, queue: str) -> list[Mapping[str, Any]]:
-    """Every message of a queue, without receiving any: something that only the local run's engine has.
+    """All messages of a queue, without receiving any, by an endpoint that only the local run's engine has.
 
     Raises:
-        OSError: The engine does not answer.
+        OSError: The engine does not respond.
     """
     url = f"{services}/_ministack/sqs/messages?QueueUrl={quote(queue_url(services, queue), safe='')}"
     with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310 - http, ours
@@ -308,8 +310,8 @@ def invoke_at(functions: str, name: str, event: bytes) -> bytes:
     """Call a function of the local run once, and return its result.
 
     Raises:
-        NotReplayedError: It failed.
-        OSError: The local run does not answer.
+        NotReplayedError: The function failed, or there is no such function.
+        OSError: The local run does not respond.
     """
     url = f"{functions}/2015-03-31/functions/{name}/invocations"
     request = urllib.request.Request(url, event, {"Content-Type": "application/json"})  # noqa: S310 - http, ours
