@@ -1,13 +1,13 @@
-"""The access keys of a training order: one for each seat, unguessable, issued once, kept sealed.
+"""The access keys of a training order: one for each seat, unguessable, issued once, stored sealed.
 
-A key is 25 characters of Crockford's Base32, which has no letter that is taken for another one or for a digit: 125
-random bits. What the table holds is `PACK` of them to an item, sealed for that item and no other.
+A key is 125 random bits, as 25 characters of Crockford's Base32. That alphabet has no characters that are easily
+confused. The table holds `PACK` keys to an item, sealed for that item and no other.
 
-Seats are numbered over the whole order, line after line, and packs follow each other, so where a seat's key lies is
-arithmetic. Whoever issues writes packs in their order, some at a time in one transaction, each if absent. So the packs
-that are there are always the first ones, the next issuer finds the end of them by bisection and goes on there, and a
-key that was ever there stays as it is, however many issue at once and wherever they die. The same transaction checks
-that the order still gets keys.
+Seats are numbered over the whole order, line after line, and so are packs, so the pack of a seat's key follows by
+arithmetic. A process that issues keys writes packs in this order, up to `AT_ONCE` in one transaction, each if absent.
+So the packs that exist are always the first ones, and a stored key never changes, whatever processes run at once or
+crash. Another process finds the last pack by bisection and continues behind it. The same transaction checks that the
+order still gets keys.
 
 Keys of the table: `KEYS#<order>` holds the packs by number, from 0.
 """
@@ -27,14 +27,14 @@ from ordering.errors import OrderingError, Unavailable
 from ordering.sealing import Sealer
 
 PACK = 100
-"""Keys in one item. Stored format: issued keys are found by it, so it never changes."""
+"""Keys in one item. Stored format: it locates issued keys, so it never changes."""
 
 AT_ONCE = 10
-"""Packs in one transaction. More would save no time: a partition takes a megabyte in a second, however it comes."""
+"""Packs in one transaction. More would save no time: a partition accepts 1 MB of writes a second in any case."""
 
 _GROUP = 5
 _LENGTH = 5 * _GROUP
-"""Stored format: the keys of a pack stand one behind the other, so many characters each."""
+"""Characters of a key. Stored format: a pack is its keys joined, without separators."""
 
 _DIGITS = 6
 """Stored format: packs' numbers in keys are padded to so many digits."""
@@ -43,12 +43,12 @@ _CROCKFORD = bytes.maketrans(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", b"0123456789AB
 
 
 class NoMoreKeys(OrderingError):
-    """The order gets no keys any more."""
+    """The order no longer gets keys: it is completed or cancelled."""
 
 
 @dataclass(frozen=True, slots=True)
 class IssuedKey:
-    """The key of a seat, which is counted from 1 within its line; the key itself is in no representation of it."""
+    """The key of a seat: lines count from 1, and seats from 1 within their line. `repr` leaves the key out."""
 
     line: int
     seat: int
@@ -56,11 +56,11 @@ class IssuedKey:
 
 
 class AccessKeys:
-    """The keys of one order, for whoever may issue or see them.
+    """Issues and opens the keys of one order.
 
     Args:
-        order: What the order is called in the table, for instance `training#35044`.
-        quantities: The seats of each line, by number from 1.
+        order: The order's name, for instance `training#35044`.
+        quantities: The number of seats of each line, in the order of the lines.
     """
 
     def __init__(self, table: Table, order: str, quantities: Sequence[int], sealer: Sealer) -> None:
@@ -71,18 +71,19 @@ class AccessKeys:
 
     @property
     def seats(self) -> int:
-        """How many seats there are, and so keys when all are issued."""
+        """The number of seats, and so of keys once all are issued."""
         return self._ends[-1]
 
     def issue(self, allowed: Check, until: Deadline) -> int:
-        """Issue keys that are not there yet, as many as there is time for, and return how many there are then.
+        """Issue missing keys, as many as there is time for, and return the number of issued keys after the call.
 
         Args:
-            allowed: What holds for as long as the order gets keys.
+            allowed: A check that holds as long as the order gets keys.
+            until: The time at which to stop issuing.
 
         Raises:
-            NoMoreKeys: It no longer holds.
-            Unavailable: There was no time to find out how many there are. The same call again is safe.
+            NoMoreKeys: `allowed` no longer holds.
+            Unavailable: The time was too short to issue keys or find issued ones. The same call again is safe.
         """
         table = self._table.until(until)
         packs = -(-self.seats // PACK)
@@ -94,7 +95,7 @@ class AccessKeys:
             except TransactionRefused as refusal:
                 if refusal.reasons[0]:
                     raise NoMoreKeys from refusal
-                # Of the chunk at least the first is there: written before, by somebody else, or by an earlier try.
+                # At least the chunk's first pack exists: another process or an earlier attempt wrote it.
                 there = bisect_left(range(packs), x=True, lo=there + 1, key=lambda pack: self._is_missing(table, pack))
             except Unavailable:
                 if not there:
@@ -105,7 +106,7 @@ class AccessKeys:
         return min(there * PACK, self.seats)
 
     def page(self, first: int, count: int) -> list[IssuedKey]:
-        """Open up to `count` keys from the seat of rank `first` (from 0), where all are issued."""
+        """Read and decrypt up to `count` keys from the seat of rank `first` (from 0). All keys must be issued."""
         last = min(first + count, self.seats)
         if first >= last:
             return []
@@ -137,11 +138,14 @@ class AccessKeys:
 
 
 def _new_keys(count: int) -> bytes:
-    """Make keys, one behind the other: each character is five random bits."""
+    """Generate keys, joined without separators. Each character is five random bits."""
     length = count * _LENGTH
     return base64.b32encode(secrets.token_bytes(-(-length * 5 // 8))).translate(_CROCKFORD)[:length]
 
 
 def _context(key: Key) -> bytes:
-    """Bind what is sealed to its item, so that moved to another it does not open. Stored format."""
+    """Return the context that binds a sealed value to its item: copied to another item, it does not open.
+
+    Stored format.
+    """
     return "/".join(key).encode()

@@ -1,8 +1,8 @@
-"""What a business unit can order: products, their feature sets, and prices.
+"""The catalogue of a business unit: products, their feature sets, and prices.
 
-Each import is a new version of the catalogue, complete before one pointer is moved to it; a reader sees the old one
-or the new one. Positions in a version are dense, so any page is one query and the totals stand in the pointer and in
-the product.
+Each import writes a complete new version of the catalogue, then moves one pointer to it. A reader sees the old version
+or the new one, never a mixture. Positions in a version have no gaps, so any page is one query. The totals are stored in
+the pointer and in the products.
 
 Keys of the table: `UNIT#<business unit>` the pointer; under a version, `<version>#PRODUCTS` the products by position,
 `<version>#PRODUCT#<id>` a product and its feature sets by position, `<version>#FEATURE_SET#<id>` one feature set.
@@ -26,7 +26,7 @@ from ordering.money import Money
 T = TypeVar("T")
 
 FRESH_FOR = 2.0
-"""Seconds that a warm process goes on with a version without looking whether another was published."""
+"""Seconds for which a warm process uses a version before it reads the pointer again."""
 
 _POINTER = "CATALOGUE"
 _WHOLE = "PRODUCT"
@@ -50,7 +50,7 @@ class TrainingFeatureSet:
 
     @property
     def description(self) -> str:
-        """How an order's item names it."""
+        """The text that describes it in orders."""
         return f"{self.product_name} ({self.name})"
 
 
@@ -65,13 +65,13 @@ class TrainingProduct:
 
 
 class CatalogueCache:
-    """What a warm process remembers of catalogues: the version of each unit for a moment, and feature sets.
+    """Caches the pointer of each unit, and feature sets, in a warm process.
 
     A feature set of a version never changes, so it does not expire.
 
     Args:
-        fresh_for: Seconds that a version is remembered.
-        seconds: Returns the monotonic time.
+        fresh_for: Seconds after which a pointer expires.
+        seconds: Returns the monotonic time in seconds.
     """
 
     def __init__(self, fresh_for: float = FRESH_FOR, *, seconds: Callable[[], float] = time.monotonic) -> None:
@@ -94,10 +94,10 @@ class Catalogue:
         return Listing([_read_product(item) for item in items], pointer.get("products", 0))
 
     def product(self, product_id: str) -> TrainingProduct:
-        """Return one product.
+        """Read one product.
 
         Raises:
-            NotFound: The unit's catalogue has none of that id.
+            NotFound: The unit's catalogue has no product with this id.
         """
         return _read_product(self._product_item(product_id))
 
@@ -105,17 +105,17 @@ class Catalogue:
         """List up to `count` feature sets of a product from rank `first` (from 0), by name.
 
         Raises:
-            NotFound: The unit's catalogue has no such product.
+            NotFound: The unit's catalogue has no product with this id.
         """
         product = self._product_item(product_id)
         items = self._positions(product["pk"], first, count, product["featureSets"])
         return Listing([_read_feature_set(item) for item in items], product["featureSets"])
 
     def feature_set(self, product_id: str, feature_set_id: str) -> TrainingFeatureSet:
-        """Return one feature set of a product.
+        """Read one feature set of a product.
 
         Raises:
-            NotFound: The unit's catalogue has no such product, or the product no such feature set.
+            NotFound: The unit's catalogue has no such product, or the product has no such feature set.
         """
         found = self.find_feature_sets([feature_set_id]).get(feature_set_id)
         if found is None or found.product_id != product_id:
@@ -124,7 +124,7 @@ class Catalogue:
         return found
 
     def find_feature_sets(self, ids: Iterable[str]) -> dict[str, TrainingFeatureSet]:
-        """Return those of the given feature sets that the unit's catalogue has, by id."""
+        """Read feature sets, by id; ids that the unit's catalogue does not contain are left out."""
         version = self._pointer().get("version", "")
         known = self._cache.feature_sets
         wanted = list(dict.fromkeys(ids))
@@ -136,9 +136,9 @@ class Catalogue:
         return {id_: found[id_] for id_ in wanted if id_ in found}
 
     def publish(self, products: Iterable[tuple[TrainingProduct, Sequence[TrainingFeatureSet]]]) -> str:
-        """Write a new version of the unit's catalogue, then make it the one that is read; returns its name.
+        """Write a new version of the unit's catalogue, then move the pointer to it; returns the version's name.
 
-        A crash before the end leaves the old version in force.
+        After a crash before the end, readers still get the old version.
         """
         version = f"CATALOGUE#{secrets.token_hex(8)}"
         ordered = sorted(products, key=_by_code_and_name)
@@ -176,7 +176,7 @@ def _by_code_and_name(entry: tuple[TrainingProduct, Sequence[TrainingFeatureSet]
 def _items_of(
     version: str, position: int, product: TrainingProduct, offered: Sequence[TrainingFeatureSet]
 ) -> Iterable[Item]:
-    """Make the items of one product."""
+    """Yield the items of one product: in the list of products, the product itself, and its feature sets."""
     whole = {
         "id": product.id,
         "code": product.code,

@@ -147,7 +147,7 @@ class NewOrder(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     purchaseOrderReference: Text = Field(
-        min_length=1, max_length=100, description="Your reference. Answers call it `purchasingOrderReference`."
+        min_length=1, max_length=100, description="Your reference. Responses call it `purchasingOrderReference`."
     )
     emailKeys: bool = Field(description="Whether the access keys are mailed to `contactEmail` once issued.")
     contactEmail: EmailAddress | None = Field(
@@ -179,10 +179,10 @@ class NewOrder(BaseModel):
         return training_orders.TrainingRequest(self.purchaseOrderReference, self.emailKeys, self.contactEmail, wishes)
 
     def fingerprint(self, unit: BusinessUnit) -> str:
-        """Return a hash of the request's meaning, which spacing and order of its JSON do not change.
+        """Return a hash of the request's contents; the spacing and the order of fields in its JSON do not change it.
 
-        Stored format: retries are compared with it while their idempotency key is kept. A field that is added must have
-        a default, so that requests that came before it keep their fingerprints.
+        Stored format: retries are compared with it as long as their idempotency key is remembered. A field added later
+        must have a default, so that earlier requests keep their fingerprints.
         """
         meaning = f"{unit.id} {self.model_dump_json(exclude_defaults=True)}"
         return hashlib.sha256(meaning.encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Events of training orders: what each tells of the order."""
+"""The history of a training order, and the `data` of its events."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LINES = "LINE#"
 
 
 def read_history(table: Table, order: str) -> OrderHistory | None:
-    """Read what happened to an order, by its name; None if there is no such order.
+    """Read the history of an order, by its name; None if the order does not exist.
 
     Raises:
         Unavailable: The deadline passed.

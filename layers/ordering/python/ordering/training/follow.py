@@ -1,4 +1,4 @@
-"""What follows a change of a training order: access keys are issued, then mailed, and its events are published."""
+"""The tasks that follow a change of a training order: issue its access keys, mail them, publish its events."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ordering.training.services import TrainingServices
 from ordering.training.statuses import TrainingStatus
 
 ISSUE = "issue"
-"""Issue an order's access keys. The subject is the order's id, and id and name of its unit."""
+"""Issue an order's access keys. The subject is the order's id, and the id and the name of its business unit."""
 
 _log = logging.getLogger("ordering")
 
@@ -26,7 +26,7 @@ OpenOrders = Callable[[BusinessUnit], TrainingOrders]
 
 
 def follower(connections: Connections, deadline: Deadline) -> Follower:
-    """Return what follows the changes of training orders, for one invocation."""
+    """Return the follower of training orders, for one invocation."""
     services = TrainingServices(connections)
     issue = partial(
         issue_keys,
@@ -40,8 +40,8 @@ def follower(connections: Connections, deadline: Deadline) -> Follower:
 def tasks_of(change: Change) -> Iterator[Task]:
     """Yield the tasks that follow a change.
 
-    A large order takes several steps to get its keys. Each step changes the order's item, so that the stream brings it
-    again, behind the changes that arrived in between.
+    A large order gets its keys in several steps. Each step changes the order's item, so that the stream delivers a new
+    record for it, behind the records that arrived in between.
     """
     name = name_of(change.key)
     if name is None or not name.startswith(f"{KIND}#"):
@@ -59,7 +59,7 @@ def issue_keys(
 ) -> list[Subject]:
     """Issue the access keys of orders that do not have all of them yet.
 
-    The time that is left is shared evenly, so that no order keeps others waiting.
+    The remaining time is shared evenly, so that a large order does not delay the others.
 
     Returns:
         The orders that made no progress.

@@ -40,10 +40,10 @@ class TrainingMailer:
     deadline: Deadline
 
     def deliver(self, order: str) -> None:
-        """Mail an order's access keys, if they are to be mailed and were not; see `Mailer.deliver`.
+        """Mail an order's access keys, if the order requests it and they were not mailed yet; see `Mailer.deliver`.
 
         Raises:
-            ValueError: The name is not one of a training order.
+            ValueError: The name does not name a training order.
         """
         until_done(lambda: self._mail_keys(order, id_of(order)), self.table.pauses())
 
@@ -72,7 +72,7 @@ def keys_letter(order: TrainingOrder, lines: Sequence[OrderLine], keys: Iterable
     """Return the letter with an order's access keys, in the order of its lines and seats.
 
     Args:
-        keys: All of them; not read if there are more than `KEYS_AT_MOST`.
+        keys: All keys of the order; not read if there are more than `KEYS_AT_MOST`.
     """
     seats = sum(line.quantity for line in lines)
     reference = one_line(order.reference)

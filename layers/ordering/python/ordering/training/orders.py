@@ -1,8 +1,8 @@
-"""Training orders: placed, read and cancelled.
+"""Training orders of one business unit: places, reads and cancels them, and issues their access keys.
 
-Keys of the table, beside those of the order book: `ORDER#training#<id>` holds the order (`ORDER`) and its lines, packed
-(`LINE#0001` and on, by the first line of each pack); `KEYS#training#<id>` its access keys; `SEQUENCE#training` the last
-order id that was given out; `ONCE#<partner>#…` is `book.idempotency`'s.
+Keys of the table, beside those of the order book: `ORDER#training#<id>` holds the order (`ORDER`) and its lines in
+packs (`LINE#0001` and on, by the first line of each pack); `KEYS#training#<id>` its access keys; `SEQUENCE#training`
+the last order id that was reserved; `ONCE#<partner>#…` the idempotency records (see `book.idempotency`).
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from ordering.training.catalogue import Catalogue, TrainingFeatureSet
 from ordering.training.statuses import TRAINING, TrainingStatus
 
 PACK = 64 * 1024
-"""Bytes of lines in one item, about; an item may have 400 KB, and a transaction 100 items and 4 MB.
+"""About the most bytes of lines in one item. An item may have 400 KB, and a transaction 100 items and 4 MB.
 
-Lines share items because a write costs by the kilobyte begun: an item for each line would cost 2 to 3 times as much.
-Not a stored format: packs of any size are read.
+Lines share items because writes are billed per started kilobyte: an item for each line would cost 2 to 3 times as much.
+Not a stored format: packs of any size can be read.
 """
 
 KIND = "training"
-"""What the names of training orders begin with."""
+"""The kind in the names of training orders; see `book.names`."""
 
 _PARTITION = f"ORDER#{KIND}#"
 _ORDER = "ORDER"
@@ -47,7 +47,7 @@ _LARGEST_ID = 2**31 - 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestedLine:
-    """One thing as it was asked for."""
+    """One line of a request: a feature set, and the number of seats."""
 
     feature_set_id: str
     quantity: int
@@ -60,7 +60,7 @@ class RequestedLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrderLine(RequestedLine):
-    """One thing as it was ordered; `number` counts from 1 within the order."""
+    """One line of an order; `number` counts from 1 within the order."""
 
     number: int
     description: str
@@ -68,7 +68,7 @@ class OrderLine(RequestedLine):
 
 @dataclass(frozen=True, slots=True)
 class TrainingOrder:
-    """An order with everything that any of the contract's shapes shows of it."""
+    """An order, with all fields that the contract's shapes of an order show."""
 
     id: int
     position: int
@@ -82,28 +82,28 @@ class TrainingOrder:
     contact_email: str
     email_keys: bool
     state: State[TrainingStatus]
-    """How far it has come; without the history where a list shows the order."""
+    """The order's state; its history is empty if the order was read from a list."""
     created: datetime
 
     @property
     def status(self) -> TrainingStatus:
-        """The status."""
+        """The current status."""
         return self.state.status
 
     @property
     def editable(self) -> bool:
-        """Whether the order can be changed: an order placed through the API never can (the published samples)."""
+        """Whether the order can be changed. False for all orders of the API, as in the reference's samples."""
         return False
 
     @property
     def cancellable(self) -> bool:
-        """Whether the partner can cancel the order: an order placed through the API it never can (as above)."""
+        """Whether the partner can cancel the order. False for all orders of the API, as in the reference's samples."""
         return False
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingRequest:
-    """An order as it was asked for, already in the contract's bounds."""
+    """A request for an order, already valid by the contract."""
 
     reference: str
     email_keys: bool
@@ -112,7 +112,7 @@ class TrainingRequest:
 
 
 class NotOffered(OrderingError):
-    """Feature sets were asked for that the business unit's catalogue does not have."""
+    """A request has feature sets that are not in the business unit's catalogue."""
 
     def __init__(self, wishes: Sequence[int]) -> None:
         """Name the wishes by their index, from 0."""
@@ -124,21 +124,21 @@ class KeysNotIssued(Conflict):
     """The access keys of an order are not all issued yet."""
 
     retry_after = 2
-    """Seconds after which trying again makes sense."""
+    """Seconds after which a retry makes sense."""
 
 
 class KeysNeverIssued(Conflict):
-    """The order was cancelled, so that no access keys of it are shown, now or later."""
+    """The order was cancelled. Its access keys are never shown, even if some were issued."""
 
 
 @dataclass(slots=True)
 class OrderIds:
-    """Order ids, reserved in blocks so that a warm process asks the table for every tenth only."""
+    """Order ids, reserved in blocks of ten, so that a warm process updates the table for every tenth order only."""
 
     block: list[int] = field(default_factory=list)
 
     def next(self, table: Table) -> int:
-        """Return an id that was never given out and never will be again.
+        """Return an id that is unique among all orders, those of other processes included.
 
         Raises:
             OverflowError: All ids of 32 bits are used up.
@@ -180,21 +180,22 @@ class TrainingOrders:
         catalogue: Catalogue,
         accounts: Accounts,
     ) -> CreateResult:
-        """Place an order, or find the one that the same key and request placed before.
+        """Place an order. A retry with the same key returns the result of the first create.
 
         Args:
-            answer: Writes the answer that the caller gets, and gets again for the same key.
+            answer: Writes the response to the create, which retries with the same key get again.
+            once: The caller's idempotency key; without one, every call creates an order.
 
         Raises:
             NotOffered: A feature set is not in the unit's catalogue.
-            KeyReused: The key stands for another request.
+            KeyReused: The key was used for another request.
             Unavailable: The deadline passed. The same call with the same key is safe.
         """
         records = IdempotencyRecords(self._table, caller.partner, self._now)
         offered = catalogue.find_feature_sets(wish.feature_set_id for wish in request.wishes)
         missing = [index for index, wish in enumerate(request.wishes) if wish.feature_set_id not in offered]
         if missing:
-            # What was offered when the key came first need not be offered any more.
+            # The request may be a retry of one that was made before the catalogue changed.
             if once and (earlier := records.find(once)):
                 return earlier
             raise NotOffered(missing)
@@ -223,10 +224,10 @@ class TrainingOrders:
         return Listing([_read(entry["order"]) for entry in page.entries], page.total)
 
     def order(self, order_id: int) -> TrainingOrder:
-        """Return one order.
+        """Read one order.
 
         Raises:
-            NotFound: The unit has no order of that id.
+            NotFound: The unit has no order with this id.
         """
         return _read(self._mine(order_id, self._table.get(_order_key(order_id)))["order"])
 
@@ -234,7 +235,7 @@ class TrainingOrders:
         """List up to `count` lines of an order from rank `first` (from 0), by number.
 
         Raises:
-            NotFound: The unit has no order of that id.
+            NotFound: The unit has no order with this id.
         """
         _, lines = self._whole(order_id)
         return Listing(lines[first : first + count], len(lines))
@@ -243,20 +244,20 @@ class TrainingOrders:
         """Cancel an order, for support.
 
         Raises:
-            NotFound: The unit has no order of that id.
+            NotFound: The unit has no order with this id.
             Conflict: The order can no longer be cancelled.
         """
         return self._move(self.order(order_id), TrainingStatus.CANCELLED, Actor.SUPPORT)
 
     def issue_keys(self, order_id: int, sealer: Sealer, until: Deadline) -> bool:
-        """Issue the access keys of an order, as many as there is time for; with the last one it is completed.
+        """Issue access keys of an order, as many as there is time for, and complete the order after the last one.
 
         Returns:
-            Whether nothing is left to do. If something is, the order's item says how many keys there are, so that the
-            table's stream tells of the order again.
+            Whether nothing is left to do. If keys are missing, their progress was recorded in the order's item, so that
+            the table's stream delivers a record for the order again.
 
         Raises:
-            NotFound: The unit has no order of that id.
+            NotFound: The unit has no order with this id.
             Unavailable: The deadline passed. The same call again is safe.
         """
         item, lines = self._whole(order_id)
@@ -270,9 +271,9 @@ class TrainingOrders:
         except NoMoreKeys:
             return True
         if issued < keys.seats:
-            self._hand_on(order, issued, item.get("issued", 0))
+            self._record_progress(order, issued, item.get("issued", 0))
             return False
-        with suppress(Conflict):  # somebody else completed it, or it was cancelled: both are final
+        with suppress(Conflict):  # another process completed it, or it was cancelled: both are final
             self._move(order, TrainingStatus.COMPLETED, Actor.SYSTEM)
         return True
 
@@ -280,8 +281,8 @@ class TrainingOrders:
         """List up to `count` access keys of an order from rank `first` (from 0), by line and seat.
 
         Raises:
-            NotFound: The unit has no order of that id.
-            KeysNotIssued: They are not all there yet.
+            NotFound: The unit has no order with this id.
+            KeysNotIssued: The keys are not all issued yet.
             KeysNeverIssued: The order was cancelled.
         """
         item, lines = self._whole(order_id)
@@ -300,26 +301,26 @@ class TrainingOrders:
     def _keys(self, order_id: int, lines: Sequence[OrderLine], sealer: Sealer) -> AccessKeys:
         return keys_of(self._table, order_id, lines, sealer)
 
-    def _hand_on(self, order: TrainingOrder, issued: int, before: int) -> None:
-        """Say at the order how many keys it has, for whoever goes on.
+    def _record_progress(self, order: TrainingOrder, issued: int, before: int) -> None:
+        """Record in the order's item how many keys it has, so that its stream record continues the work.
 
         Raises:
-            Unavailable: There are no more than when the order was read.
+            Unavailable: No key was issued since the order was read.
         """
         if issued <= before:
             raise Unavailable
         condition, names, values = _as_read(order)
         condition += " AND (attribute_not_exists(issued) OR issued < :issued)"
-        told = {**values, ":issued": issued}
-        # Refused, it was told after the order was read: as many or more keys, or a status that is final.
+        values = {**values, ":issued": issued}
+        # Refused if another process recorded as many keys or more, or the order reached a final status.
         with suppress(ConditionFailed):
-            self._table.update(Update(_order_key(order.id), "SET issued = :issued", condition, names, told))
+            self._table.update(Update(_order_key(order.id), "SET issued = :issued", condition, names, values))
 
     def _move(self, order: TrainingOrder, target: TrainingStatus, by: Actor) -> TrainingOrder:
-        """Take an order to another status, in its item and in lists.
+        """Move an order to another status, in its item and in lists.
 
         Raises:
-            Conflict: The move is not in the table, or the order has changed since it was read.
+            Conflict: The lifecycle does not allow the move, or the order has changed since it was read.
         """
         state = TRAINING.move(str(order.id), order.state, target, by, self._now())
         to = state.to_item()
@@ -341,13 +342,13 @@ class TrainingOrders:
         try:
             self._table.transact([move, show])
         except TransactionRefused as refusal:
-            # An earlier try may have taken effect, with only its answer lost.
+            # An earlier attempt may have taken effect, with only its response lost.
             if self.order(order.id).state != state:
                 raise Conflict(f"Order {order.id} has changed since it was {order.status}.") from refusal
         return replace(order, state=state)
 
     def settle(self) -> int:
-        """Settle the unit's book and return up to which position it is settled."""
+        """Settle the unit's book, and return the position up to which it is settled; see `OrderBook.settle`."""
         return self._book.settle()
 
     def _mine(self, order_id: int, item: Item | None) -> Item:
@@ -388,10 +389,10 @@ class TrainingOrders:
 
 
 def id_of(name: str) -> int:
-    """Return the id of the order of a name, as `book.names` has it.
+    """Return the id of the order that a name names; see `book.names`.
 
     Raises:
-        ValueError: It names no training order.
+        ValueError: The name does not name a training order.
     """
     return int(name.removeprefix(f"{KIND}#"))
 
@@ -408,13 +409,13 @@ def unit_of(item: Item) -> BusinessUnit:
 
 
 def emails_keys(item: Item) -> bool:
-    """Return whether the access keys of the order in an item are to be mailed."""
+    """Return whether the order in an item requests that its access keys are mailed."""
     wanted: bool = item["order"]["emailKeys"]
     return wanted
 
 
 def find_order(table: Table, order_id: int) -> tuple[TrainingOrder, list[OrderLine]] | None:
-    """Read an order and its lines, whatever business unit it is of; None if there is no such order.
+    """Read an order of any business unit, with its lines; None if the order does not exist.
 
     Raises:
         Unavailable: The deadline passed.
@@ -424,12 +425,12 @@ def find_order(table: Table, order_id: int) -> tuple[TrainingOrder, list[OrderLi
 
 
 def keys_of(table: Table, order_id: int, lines: Sequence[OrderLine], sealer: Sealer) -> AccessKeys:
-    """Return the access keys of an order, for whoever may issue or see them."""
+    """Return the access keys of an order, for functions that may issue or read them."""
     return AccessKeys(table, f"training#{order_id}", [line.quantity for line in lines], sealer)
 
 
 def _read_whole(table: Table, order_id: int) -> tuple[Item | None, list[OrderLine]]:
-    """Read an order's item, None if there is none, and its lines."""
+    """Read an order's item, None if it does not exist, and its lines."""
     partition, last = _order_key(order_id)
     found = [*table.query(partition, "LINE#", last)]
     lines = [stored.read(OrderLine, line) for pack in found[:-1] for line in pack["lines"]]
@@ -437,7 +438,7 @@ def _read_whole(table: Table, order_id: int) -> tuple[Item | None, list[OrderLin
 
 
 def _as_read(order: TrainingOrder) -> tuple[str, dict[str, str], dict[str, int]]:
-    """Return the condition that an order is in the state that it was read in, with its names and values."""
+    """Return the condition that an order's version is the one that was read, with its names and values."""
     return "#order.version = :read", {"#order": "order"}, {":read": order.state.version}
 
 

@@ -1,4 +1,4 @@
-"""What the functions of training orders use, over the connections of their process."""
+"""The services of the functions of training orders, over the connections of their process."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class TrainingServices:
-    """Opens orders and catalogues for one request each; caches live as long as the process.
+    """Opens a business unit's orders and catalogue for one request; caches live as long as the process.
 
     Args:
         cache: The cache of catalogues.
@@ -46,7 +46,7 @@ class TrainingServices:
         return Accounts(self._connections.accounts(deadline))
 
     def sealer(self) -> Sealer:
-        """Return what seals and opens access keys."""
+        """Return the sealer of access keys."""
         from ordering.aws.sealer import EnvelopeSealer
 
         return EnvelopeSealer(self._connections.kms, self._connections.settings.get("ACCESS_KEYS_KEY", ""))
