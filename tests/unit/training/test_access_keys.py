@@ -236,7 +236,7 @@ def test_a_small_order_costs_three_calls(school: School) -> None:
 
 
 def test_steps(memory: Memory, school: School) -> None:
-    """When time runs out, the order is still New and its item stores the progress; the next step continues from there."""
+    """When time runs out, the order is still New and its item stores the progress; the next step continues there."""
     order = school.place(2 * STEP + 1)
     table = Table(memory, "OrdersTable")
     progress: list[tuple[int | None, str]] = []

@@ -23,7 +23,7 @@ from aws_lambda_powertools.event_handler.openapi.params import Body, Header, Que
 from pydantic import BaseModel, TypeAdapter
 
 from ordering.contexts import event_types
-from ordering.entry.api import Api, wanted_by
+from ordering.entry.api import OWNERS, Api, wanted_by
 from ordering.web.documents import BEARER
 from ordering.web.error_table import ErrorStatus
 from ordering.web.http import Answer, Contract
@@ -156,7 +156,7 @@ def _signed(handler: Callable[..., Any], query: type[BaseModel]) -> Callable[...
 
 
 def _parameters(name: str, kind: Any) -> Iterator[inspect.Parameter]:
-    if name in {"call", "owner", "unit"}:
+    if name == "call" or name in OWNERS:
         return
     if name in _PARAMETERS:
         # Powertools would take the model whole, but would leave out the bounds of its fields.

@@ -54,7 +54,7 @@ _REFUSALS: Mapping[str, Callable[[], OrderingError]] = {
 """What the authorizer's reasons are as errors; any other, and none, is that nobody known calls."""
 
 
-_OWNERS = frozenset({"unit", "company", "owner"})
+OWNERS = frozenset({"unit", "company", "owner"})
 """Names of the parameter for the owner of the orders or webhooks that a call is about; each contract has its own."""
 
 S = TypeVar("S")
@@ -218,7 +218,7 @@ def _arguments(app: Api[Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
     for name, read in readers.items():
         if name in models:
             bind(name, partial(read, models[name], call.request))
-    for name in _OWNERS & wanted.keys():
+    for name in OWNERS & wanted.keys():
         if "query" in arguments:
             bind(name, partial(app.contract.owner, call, arguments["query"]))
     if faults:
