@@ -1,4 +1,4 @@
-"""DynamoDB as the rest sees it: retries, refusals, paging, counting, and plain values."""
+"""The table: retries, refusals, paging, usage counts and plain values."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ FOUND: dict[str, Any] = {"Item": ITEM}
 
 
 class Clock:
-    """The monotonic clock as seconds that only sleeping moves."""
+    """The monotonic clock, moved only by sleeping."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 50.0
@@ -57,7 +57,7 @@ class Clock:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """A clock under which retries take no time and wait as long as they may."""
+    """A clock under which retries take no time and every pause has its full length."""
     return Clock(monkeypatch)
 
 
@@ -90,8 +90,8 @@ OPERATIONS: dict[str, tuple[Callable[[Table], object], dict[str, Any]]] = {
 
 @pytest.mark.parametrize("error", TRANSIENT.values(), ids=TRANSIENT.keys())
 @pytest.mark.parametrize("operation", OPERATIONS)
-def test_transient_errors_are_tried_again(clock: Clock, operation: str, error: Exception) -> None:
-    """What may pass by itself is tried again, with the same request."""
+def test_transient_errors_are_retried(clock: Clock, operation: str, error: Exception) -> None:
+    """A transient error is retried with the same request."""
     act, answer = OPERATIONS[operation]
     send = Script([error, error, answer])
 
@@ -104,7 +104,7 @@ def test_transient_errors_are_tried_again(clock: Clock, operation: str, error: E
 
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_what_does_not_pass_is_unavailable(clock: Clock, operation: str) -> None:
-    """When the deadline comes before an answer, the data is unavailable; nothing waits past the deadline."""
+    """Errors that last until the deadline raise Unavailable, and no pause goes past it."""
     act, _ = OPERATIONS[operation]
     send = Script([NoAnswer("cut")])
     began = clock.now
@@ -117,7 +117,7 @@ def test_what_does_not_pass_is_unavailable(clock: Clock, operation: str) -> None
 
 
 def test_pauses_double_up_to_a_second(clock: Clock) -> None:
-    """Each pause is drawn between nothing and a bound that doubles, up to a second (full jitter)."""
+    """Each pause is drawn between 0 and a bound that doubles up to a second (full jitter)."""
     table = Table(Script([NoAnswer("cut")]), "T", deadline=Deadline(clock.now + 6))
 
     with pytest.raises(Unavailable):
@@ -129,7 +129,7 @@ def test_pauses_double_up_to_a_second(clock: Clock) -> None:
 
 
 def test_no_deadline_is_patience(clock: Clock) -> None:
-    """Without a deadline retries go on for as long as the table's patience, from the first failure on."""
+    """Without a deadline retries last for the table's patience, counted from the first failure."""
     began = clock.now
 
     with pytest.raises(Unavailable):
@@ -139,7 +139,7 @@ def test_no_deadline_is_patience(clock: Clock) -> None:
 
 
 def test_past_the_deadline_there_is_one_try(clock: Clock) -> None:
-    """Past the deadline a call is still tried once, and never again."""
+    """After the deadline a call is still tried once."""
     send = Script([NoAnswer("cut")])
 
     with pytest.raises(Unavailable):
@@ -149,7 +149,7 @@ def test_past_the_deadline_there_is_one_try(clock: Clock) -> None:
 
 
 def test_until(clock: Clock) -> None:
-    """A table can be had for another deadline."""
+    """`until` returns a table with another deadline."""
     send = Script([NoAnswer("cut")])
 
     with pytest.raises(Unavailable):
@@ -174,7 +174,7 @@ def test_until(clock: Clock) -> None:
 )
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_other_errors_are_passed_on(clock: Clock, operation: str, error: Exception) -> None:
-    """What will not pass by itself is raised as it is, at once."""
+    """Other errors are raised unchanged, without a retry."""
     act, _ = OPERATIONS[operation]
     send = Script([error])
 
@@ -188,7 +188,7 @@ def test_other_errors_are_passed_on(clock: Clock, operation: str, error: Excepti
 @pytest.mark.parametrize(("item", "expected"), [(ITEM, PLAIN), (None, None)], ids=["an item", "none"])
 @pytest.mark.parametrize("operation", ["put", "update"])
 def test_condition_failed_carries_the_item(operation: str, item: Any, expected: Any) -> None:
-    """A condition that did not hold tells what was there."""
+    """A failed condition raises ConditionFailed with the stored item."""
     act, _ = OPERATIONS[operation]
     send = Script([ServiceFault("ConditionalCheckFailedException", item=item)])
 
@@ -200,7 +200,7 @@ def test_condition_failed_carries_the_item(operation: str, item: Any, expected: 
 
 
 def test_transaction_refused_carries_reasons() -> None:
-    """A transaction that was refused tells for each write whether its condition held, and what was there if not."""
+    """A refused transaction raises the reason for each write: the stored item if its condition failed."""
     reasons = [
         {"Code": "None"},
         {"Code": "ConditionalCheckFailed", "Item": ITEM},
@@ -217,7 +217,7 @@ def test_transaction_refused_carries_reasons() -> None:
 
 
 def test_batch_get_takes_up_unprocessed_keys(clock: Clock) -> None:
-    """Keys that the service left out are asked for again, after a pause."""
+    """Unprocessed keys are requested again after a pause."""
     other = {**ITEM, "sk": {"S": "t"}}
     left = {"Responses": {"T": [ITEM]}, "UnprocessedKeys": {"T": {"Keys": [{"pk": {"S": "p"}, "sk": {"S": "t"}}]}}}
     send = Script([left, {"Responses": {"T": [other]}, "UnprocessedKeys": {}}])
@@ -230,7 +230,7 @@ def test_batch_get_takes_up_unprocessed_keys(clock: Clock) -> None:
 
 
 def test_batch_get_that_gets_nowhere(clock: Clock) -> None:
-    """Keys that are left out again and again are unavailable in the end."""
+    """Keys that stay unprocessed until the deadline raise Unavailable."""
     keys = {"T": {"Keys": [{"pk": {"S": "p"}, "sk": {"S": "s"}}]}}
     send = Script([{"Responses": {}, "UnprocessedKeys": keys}])
 
@@ -239,7 +239,7 @@ def test_batch_get_that_gets_nowhere(clock: Clock) -> None:
 
 
 def test_batch_get_of_more_than_a_hundred() -> None:
-    """More than 100 keys go in several calls, each key once; what there is not is left out."""
+    """More than 100 keys are read in several calls, each key once; missing items are left out."""
 
     def answer(request: dict[str, Any]) -> dict[str, Any]:
         keys = request["RequestItems"]["T"]["Keys"]
@@ -255,14 +255,14 @@ def test_batch_get_of_more_than_a_hundred() -> None:
 
 
 def test_batch_get_of_nothing() -> None:
-    """No keys are no call."""
+    """Reading no keys makes no call."""
     send = Script([{}])
 
     assert (Table(send, "T").batch_get([]), send.calls) == ({}, [])
 
 
 def test_reads_are_strongly_consistent() -> None:
-    """Every read sees every write that was answered before it."""
+    """Every read is strongly consistent."""
     send = Script([{"Item": ITEM, "Items": [], "Responses": {}}])
     table = Table(send, "T")
 
@@ -277,7 +277,7 @@ def test_reads_are_strongly_consistent() -> None:
 
 
 def test_put_all_in_batches_of_25(clock: Clock) -> None:
-    """Items go in batches of 25; what the service left out goes again, after a pause."""
+    """Items are written in batches of 25, and unprocessed ones again after a pause."""
     items = [{"pk": "p", "sk": str(number)} for number in range(60)]
     written: list[str] = []
 
@@ -296,7 +296,7 @@ def test_put_all_in_batches_of_25(clock: Clock) -> None:
 
 
 def test_put_all_of_nothing() -> None:
-    """No items are no call."""
+    """Writing no items makes no call."""
     send = Script([{}])
     Table(send, "T").put_all([])
 
@@ -304,7 +304,7 @@ def test_put_all_of_nothing() -> None:
 
 
 def test_query_reads_on() -> None:
-    """A query goes on where the service stopped, until it has everything; the next page is read when needed."""
+    """A query continues over all pages, and reads the next page only when it is needed."""
     resume = {"pk": {"S": "p"}, "sk": {"S": "s"}}
     send = Script(
         [
@@ -322,7 +322,7 @@ def test_query_reads_on() -> None:
 
 
 def test_usage_is_counted() -> None:
-    """Calls and what they consumed are counted, reads and writes apart, until they are taken."""
+    """Calls and consumed read and write units are counted until they are taken."""
     consumed = {"ConsumedCapacity": {"CapacityUnits": 1.5}}
     several = {"ConsumedCapacity": [{"CapacityUnits": 2.0}, {"CapacityUnits": 0.5}]}
     send = Script(
@@ -359,7 +359,7 @@ VALUES = st.recursive(
 @settings(max_examples=60, deadline=None, database=None, derandomize=True)
 @given(item=st.dictionaries(st.text(), VALUES, max_size=4))
 def test_values_come_back_as_they_were(item: dict[str, Any]) -> None:
-    """What is written is read back as it was, kinds included."""
+    """A value is read back equal and of the same type."""
     read = module.plain_item(module._item(item))
 
     assert item == read
@@ -399,13 +399,13 @@ def test_tuples_and_frozen_sets() -> None:
     ],
 )
 def test_other_values_are_refused(value: Any) -> None:
-    """A value whose kind would change on the way is refused: numbers with decimals above all."""
+    """A value whose type would change when read back, such as a float, raises TypeError."""
     with pytest.raises(TypeError):
         Table(Script([{}]), "T").put(Put({"pk": "p", "sk": "s", "value": value}))
 
 
 def test_errors_of_a_connection(services: Services) -> None:
-    """A connection tells the service's errors by code, with the item that was in the way."""
+    """A connection raises the service's errors by code, with the stored item."""
     table = Table(services.send, "OrdersTable")
     table.put(Put(PLAIN))
 
@@ -424,22 +424,22 @@ def test_errors_of_a_connection(services: Services) -> None:
 
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_operations_of_a_connection(services: Services, operation: str) -> None:
-    """Every operation of a table is one that a connection has."""
+    """A real connection supports every operation of a table."""
     act, _ = OPERATIONS[operation]
 
     act(Table(services.send, "OrdersTable"))
 
 
 def test_update_returns_what_changed(services: Services) -> None:
-    """An update returns the attributes it changed, as they are now."""
+    """An update returns the changed attributes with their new values."""
     table = Table(services.send, "OrdersTable")
     count = Update(("p", "s"), "ADD #count :one", names={"#count": "count"}, values={":one": 1})
 
     assert [table.update(count)["count"], table.update(count)["count"]] == [1, 2]
 
 
-def test_nobody_at_the_endpoint_is_no_answer() -> None:
-    """A connection that cannot be made is no answer, so it is tried again and in the end unavailable."""
+def test_connection_refused_is_no_answer() -> None:
+    """A refused connection raises NoAnswer, which is transient."""
     send = connect_tables(endpoint_url="http://127.0.0.1:9")
 
     with pytest.raises(NoAnswer):

@@ -1,4 +1,4 @@
-"""The event bus: batches, refused entries, order within a group, and what the services of AWS do when they fail."""
+"""The event bus: batches, refused entries, order within a group, and errors of the service."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def entry(group: str, number: int, size: int = 0) -> Entry:
 
 
 def pauses(most: int = 1000) -> Callable[[], Iterator[None]]:
-    """A deadline that counts the pauses."""
+    """A deadline after so many pauses."""
 
     def some() -> Iterator[None]:
         for _ in range(most):
@@ -43,7 +43,7 @@ def pauses(most: int = 1000) -> Callable[[], Iterator[None]]:
 
 @dataclass
 class Script:
-    """A bus that refuses entries by their numbers within all that were ever sent to it, and keeps the others."""
+    """A bus that refuses entries by their sequence numbers and stores the others."""
 
     refused: set[int] = field(default_factory=set)
     lost: set[int] = field(default_factory=set)
@@ -55,10 +55,10 @@ class Script:
     def __call__(self, operation: str, request: dict[str, Any]) -> dict[str, Any]:
         assert operation == "PutEvents"
         assert {one["EventBusName"] for one in request["Entries"]} == {"orders"}
-        told = [(one["of"], one["is"]) for one in (json.loads(entry["Detail"]) for entry in request["Entries"])]
-        self.requests.append(told)
+        entries = [(one["of"], one["is"]) for one in (json.loads(entry["Detail"]) for entry in request["Entries"])]
+        self.requests.append(entries)
         results: list[dict[str, str]] = []
-        for one in told:
+        for one in entries:
             self.sent += 1
             if self.sent in self.refused:
                 results.append({"ErrorCode": self.code, "ErrorMessage": "no"})
@@ -71,7 +71,7 @@ class Script:
 
 
 def test_one_request_for_many_groups() -> None:
-    """Up to ten groups' next entries go in one request, and never two of one group."""
+    """A request has the next entries of up to ten groups, and never two of one group."""
     script = Script()
     EventBus(script, "orders", pauses()).put([entry(str(group), number) for group in range(11) for number in range(2)])
 
@@ -81,7 +81,7 @@ def test_one_request_for_many_groups() -> None:
 
 
 def test_nothing_to_put() -> None:
-    """Where there is nothing to put, nothing is called."""
+    """Without entries no call is made."""
     script = Script()
     EventBus(script, "orders", pauses()).put([])
 
@@ -89,7 +89,7 @@ def test_nothing_to_put() -> None:
 
 
 def test_size_of_requests() -> None:
-    """A request has no more than 256 KB, as the service counts them."""
+    """A request has at most 256 KB, as the service counts them."""
     sizes: list[int] = []
 
     def call(_: str, request: dict[str, Any]) -> dict[str, Any]:
@@ -110,8 +110,8 @@ def test_size_of_requests() -> None:
 @pytest.mark.parametrize(
     "nonsense", [{}, {"FailedEntryCount": 0}, {"Entries": []}, {"Entries": [{}]}, {"Entries": [{"EventId": ""}]}]
 )
-def test_answers_without_sense(nonsense: dict[str, Any]) -> None:
-    """An entry counts as taken if the answer says so of it, and is sent again otherwise."""
+def test_malformed_answers(nonsense: dict[str, Any]) -> None:
+    """An entry without an event id in the answer is sent again."""
     answers = iter([nonsense, {"Entries": [{"EventId": "1"}]}])
     sent: list[int] = []
 
@@ -125,17 +125,17 @@ def test_answers_without_sense(nonsense: dict[str, Any]) -> None:
 
 
 def test_no_time_left() -> None:
-    """Nothing more is begun when the time is over, however well it went; what is not on the bus is told."""
+    """When time is over nothing more is sent, and the error names the groups with entries left."""
     script = Script(refused=set())
     clock = Steps(2)
-    with pytest.raises(Unpublished) as told:
+    with pytest.raises(Unpublished) as raised:
         EventBus(script, "orders", pauses(), clock).put([entry("a", 0), entry("a", 1), entry("a", 2)])
 
-    assert (script.taken, told.value.groups) == ([("a", 0), ("a", 1)], frozenset({"a"}))
+    assert (script.taken, raised.value.groups) == ([("a", 0), ("a", 1)], frozenset({"a"}))
 
 
 def test_only_refused_entries_again() -> None:
-    """What was taken is not sent again, and what comes after a refused entry waits for it."""
+    """Only refused entries are sent again, and later ones of their group wait."""
     script = Script(refused={1, 3})
     EventBus(script, "orders", pauses()).put([entry("a", 0), entry("a", 1), entry("b", 0)])
 
@@ -149,7 +149,7 @@ def test_only_refused_entries_again() -> None:
     st.sets(st.integers(1, 12)),
 )
 def test_in_order_whatever_fails(groups: list[str], refused: set[int], lost: set[int]) -> None:
-    """Whichever entries are refused and whichever answers get lost, all are taken, in their groups' order."""
+    """Whatever entries are refused and answers lost, every group's entries arrive in order."""
     entries = [entry(group, number) for number, group in enumerate(groups)]
     script = Script(refused=refused, lost=lost)
     EventBus(script, "orders", pauses()).put(entries)
@@ -160,7 +160,7 @@ def test_in_order_whatever_fails(groups: list[str], refused: set[int], lost: set
 
 
 def test_until_the_deadline() -> None:
-    """At the deadline it is told which groups are not through, and no others."""
+    """At the deadline the error names exactly the groups with entries left."""
     script = Script(refused=set(range(2, 1000)))
     with pytest.raises(Unpublished) as failure:
         EventBus(script, "orders", pauses(3)).put([entry("a", 0), entry("b", 0), entry("c", 0)])
@@ -170,8 +170,8 @@ def test_until_the_deadline() -> None:
     assert len(script.requests) == 4
 
 
-def test_a_service_that_is_away() -> None:
-    """Requests without an answer are repeated until the deadline of the table's request."""
+def test_an_unreachable_service() -> None:
+    """Requests without an answer are repeated until the deadline."""
     script = Script(lost=set(range(1000)))
     table = Table(Memory(), "OrdersTable", first_pause=0.0005, patience=0.05)
     with pytest.raises(Unpublished):
@@ -181,7 +181,7 @@ def test_a_service_that_is_away() -> None:
 
 
 def test_hopeless_entries() -> None:
-    """An entry that the service will never have, or that is too large, fails its group at once and no other."""
+    """An entry that is malformed or too large fails its own group at once, and no other."""
     script = Script(refused={1}, code="MalformedDetail")
     with pytest.raises(Unpublished) as failure:
         EventBus(script, "orders", pauses(0)).put(
@@ -193,7 +193,7 @@ def test_hopeless_entries() -> None:
 
 
 def test_unavailable() -> None:
-    """Where there is no bus, nothing is published."""
+    """A process without a bus raises Unavailable."""
     with pytest.raises(Unavailable):
         aws.unavailable("PutEvents", {})
 
@@ -202,7 +202,7 @@ def test_unavailable() -> None:
 
 
 class Client:
-    """A client of botocore that fails."""
+    """A botocore client that fails."""
 
     def __init__(self, error: Exception) -> None:
         self._error = error
@@ -225,22 +225,22 @@ def client_error(code: str, status: int) -> ClientError:
     ],
 )
 def test_errors(code: str, status: int, raised: type[Exception], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Throttling and faults of the service are told as such; anything else is a mistake and shows."""
+    """Throttling and server errors raise Unavailable; other errors raise CallRefused."""
     session: Any = type(get_session())
     monkeypatch.setattr(session, "create_client", lambda *_, **__: Client(client_error(code, status)))
     with pytest.raises(raised):
         aws.connect("events")("PutEvents", {"Entries": []})
 
 
-def test_nobody_answers() -> None:
-    """A service that cannot be connected to is unavailable."""
+def test_connection_refused() -> None:
+    """A refused connection raises Unavailable."""
     call = aws.connect("events", endpoint_url="http://127.0.0.1:1")
     with pytest.raises(Unavailable):
         call("PutEvents", {"Entries": [{"Source": "s", "DetailType": "t", "Detail": "{}"}]})
 
 
 def test_on_moto() -> None:
-    """A bus and a queue take what is sent to them; the connections are made with the first call."""
+    """A bus and a queue on moto receive what is sent; connections are made on the first call."""
     with mock_aws():
         session: Any = get_session()
         session.create_client("events").create_event_bus(Name="orders")

@@ -1,4 +1,4 @@
-"""Keys in KMS: what they sign is a token, what they seal opens where it should, and what becomes of KMS's errors."""
+"""Keys in KMS: signing of tokens, encryption bound to a context, and the errors of KMS."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def token(kms: MemoryKms, kms_id: str = "alias/A", key_id: str = "a") -> str:
 
 
 def test_what_is_signed_is_a_jws() -> None:
-    """PyJWT verifies what KMS signed by the key's public part, many times over, whatever the two numbers are."""
+    """PyJWT verifies tokens that KMS signed, by the public key, fifty times over."""
     kms = MemoryKms()
 
     for _ in range(50):
@@ -54,7 +54,7 @@ def test_what_is_signed_is_a_jws() -> None:
 
 
 def test_our_verifier_takes_it() -> None:
-    """So does the verifier of the authorizer, by the key as it is published."""
+    """The authorizer's verifier accepts them by the published key."""
     kms = MemoryKms()
     key_id, jwk = jwk_of(public(kms, "alias/A"))
 
@@ -63,7 +63,7 @@ def test_our_verifier_takes_it() -> None:
 
 
 def test_another_key_does_not_verify() -> None:
-    """A token is good for the key that signed it only."""
+    """A token is not verified by another key."""
     kms = MemoryKms()
 
     with pytest.raises(jwt.InvalidSignatureError):
@@ -71,14 +71,14 @@ def test_another_key_does_not_verify() -> None:
 
 
 def test_signatures_are_raw() -> None:
-    """A signature is the two numbers of 32 bytes each, not DER."""
+    """A signature is raw, two numbers of 32 bytes, instead of DER."""
     kms = MemoryKms()
 
     assert {len(KmsKey(kms, "a", "alias/A").sign(b"message")) for _ in range(50)} == {64}
 
 
 def test_what_is_asked_of_kms() -> None:
-    """The message itself is sent, to be hashed and signed by the key of that id, once for each token."""
+    """A token takes one `Sign` call, with the raw message."""
     kms = MemoryKms()
     message = token(kms).rpartition(".")[0]
 
@@ -100,19 +100,19 @@ def test_what_is_asked_of_kms() -> None:
 
 @pytest.fixture
 def kms() -> MemoryKms:
-    """Keys of one account."""
+    """The keys of one account."""
     return MemoryKms()
 
 
 @pytest.fixture
 def sealer(kms: MemoryKms) -> EnvelopeSealer:
-    """Seals with a key of it."""
+    """A sealer with one of these keys."""
     return EnvelopeSealer(kms, "alias/C")
 
 
 @pytest.mark.parametrize("plain", [b"", b"x", "код".encode(), bytes(10_000)])
 def test_sealed_and_opened(sealer: EnvelopeSealer, plain: bytes) -> None:
-    """What was sealed is opened under the same context, and is not to be seen in what is stored."""
+    """A sealed text opens in the same context, and the ciphertext does not contain it."""
     sealed = sealer.seal(plain, b"context")
 
     assert sealer.open(sealed, b"context") == plain
@@ -120,25 +120,25 @@ def test_sealed_and_opened(sealer: EnvelopeSealer, plain: bytes) -> None:
 
 
 def test_opened_by_another_process(kms: MemoryKms, sealer: EnvelopeSealer) -> None:
-    """Whoever may decrypt with the key can open, without knowing its id."""
+    """Another process that may decrypt with the key can open a sealed text without the key's id."""
     assert EnvelopeSealer(kms).open(sealer.seal(b"code", b"context"), b"context") == b"code"
 
 
 @pytest.mark.parametrize("context", [b"", b"Context", b"context ", b"contex"])
 def test_another_context(sealer: EnvelopeSealer, context: bytes) -> None:
-    """What was sealed for one context opens under no other."""
+    """A text sealed for one context does not open in another."""
     with pytest.raises(BrokenSeal):
         sealer.open(sealer.seal(b"code", b"context"), context)
 
 
 def test_another_key(sealer: EnvelopeSealer) -> None:
-    """What one key sealed no other opens."""
+    """A text sealed with one key does not open with another."""
     with pytest.raises(BrokenSeal):
         EnvelopeSealer(MemoryKms()).open(sealer.seal(b"code", b"context"), b"context")
 
 
 def test_tampering(sealer: EnvelopeSealer) -> None:
-    """Whichever byte is changed, left out or added, nothing is opened."""
+    """A ciphertext with any byte changed, removed or added does not open."""
     sealed = sealer.seal(b"code", b"context")
     flipped = [sealed[:n] + bytes([sealed[n] ^ 1]) + sealed[n + 1 :] for n in range(len(sealed))]
     cut = [sealed[:n] for n in range(len(sealed))]
@@ -149,7 +149,7 @@ def test_tampering(sealer: EnvelopeSealer) -> None:
 
 
 def test_a_data_key_that_kms_refuses(answers: Callable[..., list[Any]], connection: Kms) -> None:
-    """A data key that was changed, which KMS itself refuses, is a broken seal too."""
+    """An encrypted data key that KMS refuses raises BrokenSeal."""
     sealed = EnvelopeSealer(MemoryKms(), "alias/CertificatesKey").seal(b"code", b"context")
     answers(fault("InvalidCiphertextException"))
 
@@ -158,12 +158,12 @@ def test_a_data_key_that_kms_refuses(answers: Callable[..., list[Any]], connecti
 
 
 def test_the_same_twice(sealer: EnvelopeSealer) -> None:
-    """The same secret under the same context is sealed differently each time."""
+    """Sealing the same text twice yields different ciphertexts."""
     assert sealer.seal(b"code", b"context") != sealer.seal(b"code", b"context")
 
 
 def test_one_data_key_for_a_sealer(kms: MemoryKms, sealer: EnvelopeSealer) -> None:
-    """All that one sealer seals has one data key, of the key in KMS and 256 bits; another sealer has its own."""
+    """Each sealer generates one 256-bit data key and uses it for everything it seals."""
     for number in range(5):
         sealer.seal(b"code", b"%d" % number)
     EnvelopeSealer(kms, "alias/C").seal(b"code", b"0")
@@ -172,7 +172,7 @@ def test_one_data_key_for_a_sealer(kms: MemoryKms, sealer: EnvelopeSealer) -> No
 
 
 def test_data_keys_are_opened_once(kms: MemoryKms, sealer: EnvelopeSealer) -> None:
-    """What has the same data key needs one call to open, however much it is."""
+    """Texts sealed with one data key take one `Decrypt` call to open."""
     sealed = [sealer.seal(b"code", b"%d" % number) for number in range(5)]
     opener = EnvelopeSealer(kms)
     kms.calls.clear()
@@ -182,7 +182,7 @@ def test_data_keys_are_opened_once(kms: MemoryKms, sealer: EnvelopeSealer) -> No
 
 
 def test_few_data_keys_are_kept(kms: MemoryKms, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A process keeps a bounded number of opened data keys, and opens any of them again."""
+    """The cache of decrypted data keys is bounded, and evicted ones are decrypted again."""
     monkeypatch.setattr(sealer_module, "_DATA_KEYS", 3)
     sealed = [EnvelopeSealer(kms, "alias/C").seal(b"code", b"context") for _ in range(7)]
     opener = EnvelopeSealer(kms)
@@ -192,14 +192,14 @@ def test_few_data_keys_are_kept(kms: MemoryKms, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_nothing_opens_without_kms(kms: MemoryKms) -> None:
-    """What is stored does not hold its data key in the open: a process without KMS opens nothing."""
+    """A process without KMS opens nothing, as data keys are stored encrypted."""
     sealed = EnvelopeSealer(kms, "alias/C").seal(b"code", b"context")
     with pytest.raises(Unavailable):
         EnvelopeSealer(unavailable).open(sealed, b"context")
 
 
 def test_no_kms() -> None:
-    """Without KMS nothing is signed and nothing sealed."""
+    """Without KMS nothing is signed or sealed."""
     with pytest.raises(Unavailable):
         KmsKey(unavailable, "a", "alias/A").sign(b"x")
     with pytest.raises(Unavailable):
@@ -213,7 +213,7 @@ ENDPOINT = "http://127.0.0.1:1"
 
 
 class Raw(BytesIO):
-    """A body as urllib3 hands it on."""
+    """A response body as urllib3 provides it."""
 
     def stream(self) -> Any:
         yield self.getvalue()
@@ -227,7 +227,7 @@ def connection() -> Kms:
 
 @pytest.fixture
 def answers(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Any]]:
-    """Has KMS's endpoint answer with these, one after another and then the last again; returns what was sent."""
+    """Scripts the answers of KMS, the last one repeated; returns the requests."""
 
     def script(*steps: Step) -> list[Any]:
         sent: list[Any] = []
@@ -253,7 +253,7 @@ def fault(code: str, status: int = 400) -> Step:
 
 
 def test_a_call(answers: Callable[..., list[Any]], connection: Kms) -> None:
-    """A call is sent under its name in the API, and its answer comes back, bytes as bytes."""
+    """A call is sent under its name in the API, and its answer is returned with bytes decoded."""
     sent = answers((200, {"KeyId": "k", "Plaintext": "eA=="}))
     answer = connection("Decrypt", {"CiphertextBlob": b"x"})
 
@@ -275,7 +275,7 @@ UNAVAILABLE: dict[str, Step] = {
 
 @pytest.mark.parametrize("step", UNAVAILABLE.values(), ids=UNAVAILABLE.keys())
 def test_unavailable(answers: Callable[..., list[Any]], connection: Kms, step: Step) -> None:
-    """What passes is tried once more, and then is `Unavailable`."""
+    """A transient error is retried once, then raises Unavailable."""
     sent = answers(step)
     with pytest.raises(Unavailable):
         connection("Decrypt", {"CiphertextBlob": b"x"})
@@ -284,8 +284,8 @@ def test_unavailable(answers: Callable[..., list[Any]], connection: Kms, step: S
 
 
 @pytest.mark.parametrize("step", [UNAVAILABLE["throttled"], UNAVAILABLE["internal"], UNAVAILABLE["not answered"]])
-def test_tried_again(answers: Callable[..., list[Any]], connection: Kms, step: Step) -> None:
-    """What passed is answered."""
+def test_retried(answers: Callable[..., list[Any]], connection: Kms, step: Step) -> None:
+    """A call that succeeds on its retry returns the answer."""
     sent = answers(step, (200, {"KeyId": "k"}))
 
     assert connection("Decrypt", {"CiphertextBlob": b"x"})["KeyId"] == "k"
@@ -293,8 +293,8 @@ def test_tried_again(answers: Callable[..., list[Any]], connection: Kms, step: S
 
 
 @pytest.mark.parametrize("code", ["AccessDeniedException", "NotFoundException", "DisabledException"])
-def test_what_no_second_try_can_mend(answers: Callable[..., list[Any]], connection: Kms, code: str) -> None:
-    """A mistake of ours is raised as it is, at once."""
+def test_other_errors_are_not_retried(answers: Callable[..., list[Any]], connection: Kms, code: str) -> None:
+    """Any other error raises CallRefused without a retry."""
     sent = answers(fault(code))
     with pytest.raises(CallRefused, match=code):
         connection("Decrypt", {"CiphertextBlob": b"x"})

@@ -1,4 +1,4 @@
-"""What SES is asked for, and what is made of each of its answers."""
+"""The requests to SES, and the outcome of each of its answers."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def refusal(code: str, http: int = 400) -> Answer:
 
 
 def at(answers: list[Answer], send: Callable[[Ses], str]) -> str:
-    """Send to a real server that answers like that."""
+    """Send to a real server that gives these answers."""
     with Receiver(answers) as receiver:
         call = aws.connect("sesv2", answered_within=0.3, endpoint_url=f"http://127.0.0.1:{receiver.port}", **ACCOUNT)
         return send(Ses(call, SENDER, "mails"))
@@ -72,7 +72,7 @@ def test_what_is_sent() -> None:
 
 
 def test_without_a_configuration_set() -> None:
-    """Where no configuration set is named, none is asked for, which SES would refuse; nor is HTML that is not there."""
+    """Without a configuration set or HTML the request lacks these fields, as SES requires."""
     script = Script([{"MessageId": "m1"}])
     Ses(script, SENDER).send(Letter("a@example.com", "s", "t"), {})
 
@@ -82,7 +82,7 @@ def test_without_a_configuration_set() -> None:
 
 
 def test_over_the_wire() -> None:
-    """Names and types of the request are those of the service's model, and its answer is read as it comes."""
+    """A request is valid for the service's model, and the message id of the answer is returned."""
     assert at([answered({"MessageId": "m7"})], lambda one: one.send(LETTER, TAGS)) == "m7"
 
 
@@ -105,12 +105,12 @@ def test_over_the_wire() -> None:
     ],
 )
 def test_refusals(code: str, http: int, raised: type[Exception]) -> None:
-    """What SES says of a mail is told by its kind, and nobody's address is in it."""
-    with pytest.raises(raised) as told:
+    """Each error of SES raises its kind of exception, which contains no address."""
+    with pytest.raises(raised) as refused:
         at([refusal(code, http)], lambda one: one.send(LETTER, TAGS))
 
-    assert type(told.value) is raised
-    assert "@" not in str(told.value)
+    assert type(refused.value) is raised
+    assert "@" not in str(refused.value)
 
 
 @pytest.mark.parametrize(
@@ -144,14 +144,14 @@ def test_refusals(code: str, http: int, raised: type[Exception]) -> None:
         "no code",
     ],
 )
-def test_answers_that_say_nothing(answer: Answer) -> None:
-    """Whatever came back, or did not, that is no answer of SES's leaves it unsure whether the mail was sent."""
+def test_unclear_answers(answer: Answer) -> None:
+    """A missing or malformed answer raises Unsure, because the mail may have been sent."""
     with pytest.raises(Unsure):
         at([answer], lambda one: one.send(LETTER, TAGS))
 
 
 def test_one_try() -> None:
-    """A mail is sent once, whatever comes of it: botocore tries nothing again."""
+    """A failed mail is not retried by botocore."""
     with Receiver([status(500)]) as receiver:
         call = aws.connect("sesv2", endpoint_url=f"http://127.0.0.1:{receiver.port}", **ACCOUNT)
         with pytest.raises(Unsure):
@@ -160,8 +160,8 @@ def test_one_try() -> None:
         assert len(receiver.received) == 1
 
 
-def test_nobody_there() -> None:
-    """A mail that could not be handed to anybody was surely not sent."""
+def test_connection_refused() -> None:
+    """A refused connection raises NotSent."""
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         call = aws.connect("sesv2", endpoint_url=f"http://127.0.0.1:{closed.getsockname()[1]}", **ACCOUNT)
@@ -171,8 +171,8 @@ def test_nobody_there() -> None:
             call("GetAccount", {})
 
 
-def test_nobody_accepts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A connection that does not come about in time has sent nothing either."""
+def test_connection_timed_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection that is not accepted in time raises NotSent."""
     monkeypatch.setattr(aws, "CONNECTED_WITHIN", 0.2)
     with socket.socket() as full:
         full.bind(("127.0.0.1", 0))
@@ -190,7 +190,7 @@ def test_nobody_accepts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_outcomes_of_any_call(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the service refuses is told by its code alone; what it turns away was surely not carried out."""
+    """A refused call raises CallRefused with its code; a throttled one raises NotExecuted."""
 
     class Client:
         def __init__(self, code: str) -> None:
@@ -203,17 +203,17 @@ def test_outcomes_of_any_call(monkeypatch: pytest.MonkeyPatch) -> None:
     def outcome(code: str) -> Exception:
         session: Any = type(get_session())
         monkeypatch.setattr(session, "create_client", lambda *_, **__: Client(code))
-        with pytest.raises((Unavailable, CallRefused)) as told:
+        with pytest.raises((Unavailable, CallRefused)) as raised:
             aws.connect("events")("PutEvents", {})
-        return told.value
+        return raised.value
 
     found = [outcome(code) for code in ("ResourceNotFoundException", "Throttling", "InternalException", "403")]
     assert [type(error) for error in found] == [CallRefused, NotExecuted, Unavailable, Unavailable]
     assert str(found[0]) == "PutEvents: ResourceNotFoundException"
 
 
-def test_waits_as_long_as_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A connection waits for its answers as long as whoever makes it wants, and tries nothing again by itself."""
+def test_time_limit_of_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection waits for answers as long as it was configured to, and never retries."""
     made: list[Any] = []
     session: Any = type(get_session())
     monkeypatch.setattr(session, "create_client", lambda *_, **settings: made.append(settings["config"]))
@@ -226,13 +226,13 @@ def test_waits_as_long_as_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_not_connected() -> None:
-    """A process that is not connected to SES has surely not sent a mail."""
+    """A process without SES raises NotSent."""
     with pytest.raises(NotSent):
         Ses(aws.unavailable, SENDER).send(LETTER, TAGS)
 
 
 def test_connected_when_called(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A connection is made with the first mail, once, and waits long enough for a large one."""
+    """The connection is made once, with the first mail, and waits long enough for a large one."""
     made: list[tuple[str, Any]] = []
 
     class Client:

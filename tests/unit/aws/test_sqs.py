@@ -1,4 +1,4 @@
-"""Messages onto queues, and batches of them from queues."""
+"""Sending messages to queues, and handling batches of them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ordering.mail.mailing import OutOfTime
 
 
 def test_what_is_asked_of_sqs() -> None:
-    """A message is put onto the queue of a URL, to arrive after a while."""
+    """A message is sent to the queue's URL with its delay."""
     calls: list[tuple[str, dict[str, Any]]] = []
 
     def call(operation: str, request: dict[str, Any]) -> dict[str, Any]:
@@ -26,13 +26,13 @@ def test_what_is_asked_of_sqs() -> None:
 
 
 def test_no_queue() -> None:
-    """A message to a queue that the process is not connected to raises."""
+    """A process without a queue raises Unavailable."""
     with pytest.raises(Unavailable):
         no_queue("a message", 0)
 
 
 def test_each_message_on_its_own(caplog: pytest.LogCaptureFixture) -> None:
-    """One message's trouble holds up no other; which come again is answered, and why is in the log."""
+    """A failed message does not hold up the others; its id is returned and the reason logged."""
     handled: list[str] = []
     troubles: dict[str, Exception] = {"late": OutOfTime(), "bad": ValueError("it says bad things")}
 
@@ -45,9 +45,9 @@ def test_each_message_on_its_own(caplog: pytest.LogCaptureFixture) -> None:
 
     with caplog.at_level(logging.INFO):
         assert handle_each(records, handle) == ["id-late", "id-bad"]
-    told = [(one.levelname, one.message, vars(one)["message_id"], vars(one).get("reason")) for one in caplog.records]
+    logged = [(one.levelname, one.message, vars(one)["message_id"], vars(one).get("reason")) for one in caplog.records]
     assert handled == ["a", "b", "c"]
-    assert told == [
+    assert logged == [
         ("WARNING", "message will be retried", "id-late", "OutOfTime"),
         ("ERROR", "message failed", "id-bad", None),
     ]

@@ -1,4 +1,4 @@
-"""The adapter between the router and a contract, where no contract's rule shows it."""
+"""The adapter between the router and a contract: behaviour that no contract specifies."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from support.gateway import Client
 
 
 def test_what_is_not_found_leaves_nothing_behind(client: Client) -> None:
-    """However many requests find no route, a warm process does not grow by what the router makes for each."""
+    """The adapter's cache stays bounded, however many requests match no route."""
     for _ in range(100):
         client.request("DELETE", "/api/v2/orders")
     info = wanted_by.cache_info()

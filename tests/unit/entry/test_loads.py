@@ -1,4 +1,4 @@
-"""What each function loads: its own context, and of third-party packages what it uses."""
+"""What each function imports: its own context, and the third-party packages it uses."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def imported(function: str, **more: str) -> tuple[frozenset[str], bool]:
 
 @cache
 def environment() -> dict[str, str]:
-    """Return every variable that any function declares."""
+    """Every environment variable that any function declares."""
     names = {
         "ACCOUNTS_TABLE",
         "CATALOGUE_TABLE",
@@ -107,7 +107,7 @@ def environment() -> dict[str, str]:
 
 
 def test_every_function_is_listed() -> None:
-    """The table names each function that there is, and no other."""
+    """The table lists exactly the functions that exist."""
     folder = ROOT / "functions"
 
     assert sorted(str(path.parent.relative_to(folder)) for path in folder.glob("*/*/app.py")) == sorted(LOADS)
@@ -115,7 +115,7 @@ def test_every_function_is_listed() -> None:
 
 @pytest.mark.parametrize("function", LOADS)
 def test_loads(function: str) -> None:
-    """A function loads the packages that the table lists for it, and no others."""
+    """A function imports exactly the packages that the table lists for it."""
     modules, _ = imported(function)
     ours = {name.split(".")[1] for name in modules if name.startswith("ordering.")} - SMALL
 
@@ -125,14 +125,14 @@ def test_loads(function: str) -> None:
 
 
 def test_initialising_loads_what_requests_use() -> None:
-    """Where Lambda initialises it, the function of access keys also loads what opens them, and connects."""
+    """During Lambda's initialisation the access key function also imports its sealer and botocore."""
     modules, _ = imported("training/order_keys", AWS_LAMBDA_RUNTIME_API="127.0.0.1:1")
 
     assert {"botocore.client", "ordering.aws.sealer"} <= modules
 
 
 def test_contexts_apart() -> None:
-    """No function of one context loads another context."""
+    """A function imports no context but its own."""
     for function, (ours, _) in LOADS.items():
         context = function.split("/")[0]
         if context in CONTEXTS:
@@ -141,7 +141,7 @@ def test_contexts_apart() -> None:
 
 @pytest.mark.parametrize("function", LOADS)
 def test_lines_of_calls_are_logged(function: str) -> None:
-    """Every function logs at INFO, so that no request and no delivery goes unseen."""
+    """Every function logs at INFO."""
     _, logs = imported(function)
 
     assert logs

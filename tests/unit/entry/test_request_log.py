@@ -1,4 +1,4 @@
-"""The line that each request leaves in the log: enough to find it by, and nothing that its caller wrote."""
+"""The log line of each request: enough to find it by, and nothing its caller wrote."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def lines(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
 
 
 def test_the_route_is_logged_and_not_the_path(client: Client, caplog: pytest.LogCaptureFixture) -> None:
-    """A request is logged by its route, so that neither ids nor whatever else stands in its path are in the log."""
+    """A request is logged by its route, without ids or other parts of its path."""
     with caplog.at_level(logging.INFO, "ordering"):
         client.get(target("orders/4711"))
         client.get(target("orders/hush%20hush/items"))

@@ -38,14 +38,14 @@ CONTEXT = LambdaContext()
 
 @pytest.fixture(scope="module")
 def key(tmp_path_factory: pytest.TempPathFactory) -> SigningKey:
-    """The key that tokens are signed with."""
+    """The key that signs tokens."""
     state: Path = tmp_path_factory.mktemp("state")
     return development_key(state)
 
 
 @dataclass(frozen=True)
 class Gate:
-    """An authorizer over moto's tables, and tokens that it knows."""
+    """An authorizer over moto's tables, and a signer whose tokens it accepts."""
 
     handler: Handler
     accounts: Accounts
@@ -97,7 +97,7 @@ def assert_unauthorized(gate: Gate, header: str | None) -> None:
 
 
 def test_policy_covers_the_whole_stage(gate: Gate) -> None:
-    """A decision names every method and path of the stage, for the gateway keeps it for all of them."""
+    """A policy covers every method and path of the stage, because the gateway caches it for all of them."""
     decision = gate.decide()
 
     assert decision["principalId"] == "northwind"
@@ -116,12 +116,12 @@ def test_policy_covers_the_whole_stage(gate: Gate) -> None:
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER", "bEaReR"])
 @pytest.mark.parametrize("name", ["Authorization", "authorization", "AUTHORIZATION"])
 def test_scheme_and_header_without_case(gate: Gate, scheme: str, name: str) -> None:
-    """The header's name and the scheme are compared without case."""
+    """The header's name and the scheme are case-insensitive."""
     assert effect(gate.ask(f"{scheme} {gate.token()}", name)) == "Allow"
 
 
 def test_space_around_the_token(gate: Gate) -> None:
-    """Space around scheme and token does not matter."""
+    """Whitespace around the scheme and the token is ignored."""
     assert effect(gate.ask(f"  Bearer   {gate.token()} ")) == "Allow"
 
 
@@ -129,36 +129,36 @@ def test_space_around_the_token(gate: Gate) -> None:
     "header", [None, "", "Bearer", "Bearer ", "bearer\t", "Basic dTpw", "token", "Bearer a.b.c", "Digest x, Bearer y"]
 )
 def test_no_token(gate: Gate, header: str | None) -> None:
-    """Without a bearer token that can be believed, nobody is let in."""
+    """A request without a well-formed bearer token is unauthorized."""
     assert_unauthorized(gate, header)
 
 
 def test_other_schemes_do_not_carry_a_token(gate: Gate) -> None:
-    """A good token under another scheme, or bare, is none."""
+    """A good token under another scheme, or without one, is unauthorized."""
     assert_unauthorized(gate, f"Basic {gate.token()}")
     assert_unauthorized(gate, gate.token())
     assert_unauthorized(gate, f"BearerX {gate.token()}")
 
 
 def test_two_tokens_are_none(gate: Gate) -> None:
-    """Two tokens in one header are no token."""
+    """Two tokens in one header are unauthorized."""
     assert_unauthorized(gate, f"Bearer {gate.token()} {gate.token()}")
 
 
 @pytest.mark.parametrize("headers", [None, {}], ids=["null", "empty"])
 def test_no_headers_at_all(gate: Gate, headers: Any) -> None:
-    """A request without headers is nobody's."""
+    """A request without headers is unauthorized."""
     with pytest.raises(GatewayUnauthorized):
         gate.handler({"methodArn": ARN, "headers": headers}, CONTEXT)
 
 
 def test_expired(gate: Gate) -> None:
-    """An expired token lets nobody in."""
+    """An expired token is unauthorized."""
     assert_unauthorized(gate, f"Bearer {gate.token(expires=datetime.now(UTC) - timedelta(minutes=1))}")
 
 
 def test_revoked(gate: Gate) -> None:
-    """A token is refused from the moment it was revoked; the partner's others are not."""
+    """A token is unauthorized as soon as it is revoked; the partner's other tokens are not."""
     assert effect(gate.decide(token_id="stolen")) == "Allow"
 
     gate.accounts.revoke("northwind", "stolen")
@@ -168,7 +168,7 @@ def test_revoked(gate: Gate) -> None:
 
 
 def test_disabled_partner_is_denied(gate: Gate) -> None:
-    """A partner that is switched off is known and denied: a Deny for the whole stage, 403 and not 401."""
+    """A partner that is switched off is denied on the whole stage, with 403 instead of 401."""
     decision = gate.decide(replace(PARTNER, active=False))
 
     assert effect(decision) == "Deny"
@@ -176,7 +176,7 @@ def test_disabled_partner_is_denied(gate: Gate) -> None:
 
 
 def test_deleted_user(gate: Gate) -> None:
-    """A token of a user that the partner no longer has is refused."""
+    """A token of a user that its partner no longer has is unauthorized."""
     other = User("other", "Other", "User", "other@example.com")
     gate.accounts.save_partner(replace(PARTNER, users={other.id: other}))
 
@@ -184,12 +184,12 @@ def test_deleted_user(gate: Gate) -> None:
 
 
 def test_unknown_partner(gate: Gate) -> None:
-    """A token of a partner that there is not is refused."""
+    """A token of an unknown partner is unauthorized."""
     assert_unauthorized(gate, f"Bearer {gate.token(partner='nobody')}")
 
 
 def test_user_of_another_partner(gate: Gate) -> None:
-    """A user is looked up at the token's own partner only."""
+    """A token with a user of another partner is unauthorized."""
     other = User("other", "Other", "User", "other@example.com")
     gate.accounts.save_partner(replace(PARTNER, id="tailspin", users={other.id: other}))
 
@@ -197,7 +197,7 @@ def test_user_of_another_partner(gate: Gate) -> None:
 
 
 def test_principal_is_the_partner_s_record(gate: Gate) -> None:
-    """What the functions are handed says who calls and what for, and survives being written as text."""
+    """The principal has the caller's data from the partner's record, and is read back equal from its text."""
     terms = replace(PARTNER, payment_terms="card", grants=frozenset({"training", "deals"}))
 
     caller = principal(gate.decide(terms))
@@ -207,13 +207,13 @@ def test_principal_is_the_partner_s_record(gate: Gate) -> None:
 
 
 def test_context_is_text_only(gate: Gate) -> None:
-    """API Gateway passes on text, numbers and booleans; ours is text."""
+    """All values of the policy's context are text, which API Gateway passes on."""
     assert all(isinstance(value, str) for value in gate.decide()["context"].values())
     assert json.dumps(gate.decide())
 
 
 def test_principal_of_names_in_any_script(gate: Gate) -> None:
-    """Names of any script reach the functions as they are."""
+    """Names of any script reach the functions unchanged."""
     user = User(JOHN.id, "Зоя", 'O"Neill\\ 李', "zoya@example.com")
 
     assert user == principal(gate.decide(replace(PARTNER, users={JOHN.id: user}))).user
@@ -231,7 +231,7 @@ def test_principal_of_names_in_any_script(gate: Gate) -> None:
     ],
 )
 def test_token_narrowed_to_units(gate: Gate, units: frozenset[str] | None, expected: tuple[Any, ...]) -> None:
-    """A token covers those of the partner's units that it names, and never one that the partner does not have."""
+    """A token covers the business units it names, as far as its partner has them."""
     caller = principal(gate.decide(business_units=units))
 
     assert expected == caller.business_units
@@ -243,7 +243,7 @@ def test_token_narrowed_to_units(gate: Gate, units: frozenset[str] | None, expec
     [(None, False), ({"training", "deals"}, False), ({"training"}, True), ({"training", "deals", "x"}, False)],
 )
 def test_token_narrowed_to_grants(gate: Gate, scope: set[str] | None, narrowed: bool) -> None:  # noqa: FBT001 - a case
-    """A token whose scope has less than the partner is granted is known as one that covers less."""
+    """The principal is marked as narrowed if the token's scope lacks one of the partner's grants."""
     terms = replace(PARTNER, grants=frozenset({"training", "deals"}))
     caller = principal(gate.decide(terms, scope=None if scope is None else frozenset(scope)))
 
@@ -251,21 +251,21 @@ def test_token_narrowed_to_grants(gate: Gate, scope: set[str] | None, narrowed: 
 
 
 def test_units_taken_from_the_partner_end(gate: Gate) -> None:
-    """A unit that the partner no longer has is no longer covered, whatever the token says."""
+    """A business unit that the partner no longer has is not covered, even if the token names it."""
     changed = replace(PARTNER, business_units=(IRELAND,))
 
     assert principal(gate.decide(changed, business_units=frozenset({UK.id, IRELAND.id}))).business_units == (IRELAND,)
 
 
 def test_usage_plan(gate: Gate) -> None:
-    """The key of the partner's usage plan is handed to the gateway, where there is one."""
+    """A partner's usage plan key is passed to the gateway, and not to the functions."""
     assert "usageIdentifierKey" not in gate.decide()
     assert gate.decide(replace(PARTNER, usage_key="plan-key"))["usageIdentifierKey"] == "plan-key"
     assert "plan-key" not in gate.decide()["context"]["principal"]
 
 
 def test_nothing_of_the_token_is_logged(gate: Gate, caplog: pytest.LogCaptureFixture) -> None:
-    """The log says who was let in and why not, and nothing that could be used."""
+    """The log records each decision, and nothing of the token or the user."""
     caplog.set_level(logging.DEBUG)
     token, revoked = gate.token(), gate.token(token_id="secret-id")
     gate.accounts.revoke("northwind", "secret-id")
@@ -285,7 +285,7 @@ def test_nothing_of_the_token_is_logged(gate: Gate, caplog: pytest.LogCaptureFix
 
 
 def test_tables_that_do_not_answer_are_no_refusal(services: Services, key: SigningKey) -> None:
-    """Where the partner cannot be read the authorizer fails: a 401 would tell a good caller to drop its token."""
+    """If the tables do not answer, the authorizer raises Unavailable rather than a 401."""
     accounts = services.accounts(Deadline.after(60))
     accounts.save_signing_key(key.key_id, key.public_jwk)
     cut = replace(services, send=failing(NoAnswer("cut"), services.send))
@@ -313,7 +313,7 @@ def test_tables_that_do_not_answer_are_no_refusal(services: Services, key: Signi
 
 
 class Second:
-    """Unix time, put forward by hand."""
+    """Unix time, set by hand."""
 
     now = 1_700_000_000.25
 
@@ -322,8 +322,8 @@ class Second:
 
 
 @dataclass(frozen=True)
-class OwnWords(Gate):
-    """An authorizer that is asked about the paths of such a contract."""
+class OwnErrors(Gate):
+    """An authorizer for a contract with an error shape of its own."""
 
     second: Second
     reference_tokens: ReferenceTokens
@@ -336,7 +336,7 @@ class OwnWords(Gate):
         return self.reference_tokens.issue(self.token(**changes), datetime.now(UTC) + timedelta(hours=1))
 
     def counted(self) -> dict[str, int]:
-        """Return how many requests were counted, by token and second."""
+        """How many requests were counted, by token and second."""
         return {
             "/".join(key): int(item["requests"]["N"])
             for key, item in self.memory.scan("AccountsTable")
@@ -345,7 +345,7 @@ class OwnWords(Gate):
 
 
 @pytest.fixture
-def own(key: SigningKey) -> OwnWords:
+def own(key: SigningKey) -> OwnErrors:
     """An authorizer that knows one partner, which is a CRM account."""
     memory = Memory()
     services = services_over(memory, Watch())
@@ -354,7 +354,7 @@ def own(key: SigningKey) -> OwnWords:
     accounts.save_signing_key(key.key_id, key.public_jwk)
     verifier = Verifier(KeyRing(accounts.signing_keys), ISSUER, AUDIENCE)
     second = Second()
-    return OwnWords(
+    return OwnErrors(
         make_handler(Authorizer(verifier, services.accounts, services.reference_tokens, own_errors(), second)),
         accounts,
         Signer(PrivateKey(key.key_id, key.private_key, "ES256"), ISSUER, AUDIENCE),
@@ -367,7 +367,7 @@ def own(key: SigningKey) -> OwnWords:
 def assert_let_through(
     decision: dict[str, Any], refusal: str, caller: str = "nobody", arn: str = OWN_WORDS_ARN
 ) -> None:
-    """Check that exactly this call is let through, without a principal, to be refused for that reason."""
+    """Check that the policy allows exactly this call, without a principal and with the reason to refuse it."""
     assert {
         "principalId": caller,
         "policyDocument": {
@@ -396,7 +396,7 @@ def assert_let_through(
     ],
 )
 def test_own_errors_by_path(path: str, prefix: str | None) -> None:
-    """The first part of a path decides whether its function refuses callers itself."""
+    """The first part of the path decides whether its function refuses callers itself."""
     first = first_part(f"{STAGE_ARN}/GET/{path}")
 
     assert (first if first in own_errors() else None) == prefix
@@ -421,8 +421,8 @@ def test_own_errors_by_path(path: str, prefix: str | None) -> None:
     ids=lambda header: repr(header)[:24],
 )
 @pytest.mark.parametrize("method", ["GET", "DELETE"])
-def test_nobody_is_let_through_to_be_refused(own: OwnWords, header: str | None, method: str) -> None:
-    """Where a function refuses in its own words, nobody known is let through to it, for that one call only."""
+def test_unauthorized_callers_are_passed_on_to_be_refused(own: OwnErrors, header: str | None, method: str) -> None:
+    """Where a function refuses callers itself, an unauthorized one is passed on to it, for that one call."""
     arn = f"{STAGE_ARN}/{method}/v2/orders/7"
 
     assert_let_through(own.ask(header, arn=arn), "unauthorized", arn=arn)
@@ -430,8 +430,8 @@ def test_nobody_is_let_through_to_be_refused(own: OwnWords, header: str | None, 
 
 
 @pytest.mark.parametrize("headers", [None, {}], ids=["null", "empty"])
-def test_nobody_without_headers(own: OwnWords, headers: Any) -> None:
-    """So is a request without headers."""
+def test_requests_without_headers_are_passed_on(own: OwnErrors, headers: Any) -> None:
+    """Where a function refuses callers itself, a request without headers is passed on to it."""
     assert_let_through(own.handler({"methodArn": OWN_WORDS_ARN, "headers": headers}, CONTEXT), "unauthorized")
 
 
@@ -445,8 +445,8 @@ def test_nobody_without_headers(own: OwnWords, headers: Any) -> None:
     ],
     ids=["expired", "unknown partner", "unknown user", "revoked"],
 )
-def test_a_bad_token_is_nobodys(own: OwnWords, changes: dict[str, Any]) -> None:
-    """A token that is refused elsewhere is refused here as well, whether it is a JWT or stands for one."""
+def test_bad_tokens_are_passed_on_as_unauthorized(own: OwnErrors, changes: dict[str, Any]) -> None:
+    """A bad token, JWT or reference token, is unauthorized on every contract and is not counted."""
     own.accounts.revoke("northwind", "stolen")
 
     for token in (own.token(**changes), own.reference(**changes)):
@@ -455,8 +455,8 @@ def test_a_bad_token_is_nobodys(own: OwnWords, changes: dict[str, Any]) -> None:
     assert own.counted() == {}
 
 
-def test_a_good_token_is_somebodys(own: OwnWords) -> None:
-    """A caller who is known is let through with a principal, as everywhere."""
+def test_good_tokens_have_a_principal(own: OwnErrors) -> None:
+    """A caller with a good token gets the same principal as on every other contract."""
     decision = own.call(own.token())
 
     assert (effect(decision), f"{STAGE_ARN}/*") == (
@@ -467,16 +467,16 @@ def test_a_good_token_is_somebodys(own: OwnWords) -> None:
     assert principal(decision) == principal(own.decide())
 
 
-def test_switched_off_in_its_own_words(own: OwnWords) -> None:
-    """A partner that is switched off is let through to be told so; on other paths it is denied as before."""
+def test_switched_off_in_its_own_words(own: OwnErrors) -> None:
+    """A partner that is switched off is passed on to be refused; on other contracts it is denied."""
     own.accounts.save_partner(replace(PARTNER, active=False, usage_key="plan-key"))
 
     assert_let_through(own.call(own.token()), "switched-off", "northwind")
     assert effect(own.decide()) == "Deny"
 
 
-def test_ten_requests_a_second(own: OwnWords) -> None:
-    """Of a token's requests within a second the 11th is refused, and from the next second on none is."""
+def test_ten_requests_a_second(own: OwnErrors) -> None:
+    """A token's 11th request within a second is refused, and the next second allows requests again."""
     token = own.token()
     for _ in range(10):
         assert "principal" in own.call(token)["context"]
@@ -489,8 +489,8 @@ def test_ten_requests_a_second(own: OwnWords) -> None:
     assert "principal" in own.call(token)["context"]
 
 
-def test_other_tokens_are_counted_for_themselves(own: OwnWords) -> None:
-    """One token's requests do not count against another's, not even of the same user."""
+def test_other_tokens_are_counted_for_themselves(own: OwnErrors) -> None:
+    """Each token has its own count of requests, even for the same user."""
     for _ in range(11):
         own.call(own.token())
 
@@ -498,8 +498,8 @@ def test_other_tokens_are_counted_for_themselves(own: OwnWords) -> None:
     assert own.counted() == {"RATE#token-1/1700000000": 11, "RATE#token-2/1700000000": 1}
 
 
-def test_other_contracts_are_not_counted(own: OwnWords) -> None:
-    """Requests to other contracts are neither counted nor refused, however many come."""
+def test_other_contracts_are_not_counted(own: OwnErrors) -> None:
+    """Requests to other contracts are neither counted nor refused."""
     token = own.token()
     for _ in range(20):
         assert effect(own.call(token, ARN)) == "Allow"
@@ -508,8 +508,8 @@ def test_other_contracts_are_not_counted(own: OwnWords) -> None:
     assert "principal" in own.call(token)["context"]
 
 
-def test_a_reference_token_counts_as_its_jwt(own: OwnWords) -> None:
-    """A JWT has one count, however many tokens stand for it."""
+def test_a_reference_token_counts_as_its_jwt(own: OwnErrors) -> None:
+    """A JWT and its reference tokens share one count."""
     jwt = own.token()
     tokens = [jwt, *(own.reference_tokens.issue(jwt, datetime.now(UTC)) for _ in range(2))]
     for number in range(10):
@@ -519,16 +519,16 @@ def test_a_reference_token_counts_as_its_jwt(own: OwnWords) -> None:
         assert_let_through(own.call(token), "too-many-requests", "northwind")
 
 
-def test_counts_are_forgotten(own: OwnWords) -> None:
-    """A count says when the table may delete it: a while after its second."""
+def test_counts_are_forgotten(own: OwnErrors) -> None:
+    """A count expires a minute after its second."""
     own.call(own.token())
 
     (item,) = [item for key, item in own.memory.scan("AccountsTable") if key[0].startswith("RATE#")]
     assert int(item["expires"]["N"]) == 1_700_000_060
 
 
-def test_terms_reach_the_functions(own: OwnWords) -> None:
-    """What an account may do arrives with its principal, and changes while a token lives."""
+def test_terms_reach_the_functions(own: OwnErrors) -> None:
+    """Changed terms of an account reach the functions with the next request of the same token."""
     token = own.token()
     seen = [principal(own.call(token)).deals]
     for terms in (DealTerms("enterprise", changes_disabled=True), DealTerms("basic"), DealTerms("enterprise")):
@@ -543,22 +543,22 @@ def test_terms_reach_the_functions(own: OwnWords) -> None:
     ]
 
 
-def test_no_crm_account(own: OwnWords) -> None:
-    """A partner that is no CRM account has no terms."""
+def test_no_crm_account(own: OwnErrors) -> None:
+    """A partner that is no CRM account has no terms for deals."""
     own.accounts.save_partner(PARTNER)
 
     assert principal(own.call(own.token())).deals is None
 
 
-def test_terms_of_nobody(own: OwnWords) -> None:
-    """Terms are those of a partner that there is."""
+def test_terms_of_an_unknown_partner(own: OwnErrors) -> None:
+    """Setting the terms of an unknown partner fails and creates none."""
     with pytest.raises(ConditionFailed):
         own.accounts.set_deal_terms("nobody", DealTerms("enterprise"))
     assert own.accounts.partner("nobody") is None
 
 
-def test_terms_change_nothing_else(own: OwnWords) -> None:
-    """A partner keeps everything else when its terms change."""
+def test_terms_change_nothing_else(own: OwnErrors) -> None:
+    """Setting a partner's terms changes nothing else of its record."""
     before = own.accounts.partner("northwind")
     assert before
 
@@ -568,8 +568,8 @@ def test_terms_change_nothing_else(own: OwnWords) -> None:
 
 
 @pytest.mark.parametrize("arn", [ARN, OWN_WORDS_ARN], ids=["training", "deals"])
-def test_reference_tokens_everywhere(own: OwnWords, arn: str) -> None:
-    """A reference token is as good as its JWT for every contract, in either case, and covers no more."""
+def test_reference_tokens_everywhere(own: OwnErrors, arn: str) -> None:
+    """A reference token, in either case, covers the same as its JWT on every contract."""
     narrow = {"business_units": frozenset({UK.id})}
     token = own.reference(**narrow)
 
@@ -577,8 +577,8 @@ def test_reference_tokens_everywhere(own: OwnWords, arn: str) -> None:
     assert principal(own.call(token, arn)).business_units == (UK,)
 
 
-def test_a_revoked_reference_token(own: OwnWords) -> None:
-    """A reference token that was revoked is nobody's; the JWT behind it still is somebody's."""
+def test_a_revoked_reference_token(own: OwnErrors) -> None:
+    """A revoked reference token is unauthorized, while its JWT stays good."""
     jwt = own.token()
     token = own.reference_tokens.issue(jwt, datetime.now(UTC) + timedelta(hours=1))
     own.reference_tokens.revoke(token)
@@ -588,15 +588,15 @@ def test_a_revoked_reference_token(own: OwnWords) -> None:
     assert "principal" in own.call(jwt)["context"]
 
 
-def test_a_reference_token_for_a_reference_token(own: OwnWords) -> None:
-    """A reference token stands for a JWT, never for another reference token."""
+def test_a_reference_token_for_a_reference_token(own: OwnErrors) -> None:
+    """A reference token for another reference token is unauthorized."""
     token = own.reference_tokens.issue(own.reference(), datetime.now(UTC) + timedelta(hours=1))
 
     assert_let_through(own.call(token), "unauthorized")
 
 
-def test_nothing_of_a_reference_token_is_logged(own: OwnWords, caplog: pytest.LogCaptureFixture) -> None:
-    """The log has nothing of a reference token, whether it was accepted or refused."""
+def test_nothing_of_a_reference_token_is_logged(own: OwnErrors, caplog: pytest.LogCaptureFixture) -> None:
+    """The log has nothing of a reference token, accepted or refused."""
     caplog.set_level(logging.DEBUG)
     token, other = own.reference(), "ab" * 32
     for _ in range(11):

@@ -23,7 +23,7 @@ HOME = "192.0.2.1"
 
 @pytest.fixture(autouse=True)
 def hashed(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
-    """What was hashed; the hash is a fast one."""
+    """The secrets that were hashed; a fast hash replaces scrypt."""
     passwords: list[bytes] = []
 
     def scrypt(password: bytes, *, salt: bytes, n: int, r: int, p: int) -> bytes:
@@ -42,7 +42,7 @@ def table() -> Table:
 
 @pytest.fixture
 def watch() -> Watch:
-    """The time, at the beginning of a window."""
+    """The clock, at the start of a window."""
     return Watch(datetime(2026, 1, 1, 12, 0, tzinfo=UTC))
 
 
@@ -61,14 +61,14 @@ def fails(clients: Clients, client_id: str = "granite", secret: str = "wrong", a
 
 
 def test_proven(clients: Clients) -> None:
-    """A client that was registered proves itself with the secret that it was told, and is as it was registered."""
+    """A registered client authenticates with its secret and is returned as registered."""
     secret = clients.add(GRANITE)
 
     assert clients.authenticate("granite", secret, HOME) == GRANITE
 
 
 def test_secrets_are_random(clients: Clients) -> None:
-    """Each secret is another, of 256 bits, in letters that a form needs not encode."""
+    """Secrets are unique, have 256 bits, and need no encoding in a form."""
     made = {clients.add(replace(GRANITE, id=f"c{number}")) for number in range(20)}
 
     assert len(made) == 20
@@ -77,13 +77,13 @@ def test_secrets_are_random(clients: Clients) -> None:
 
 
 def test_a_secret_of_ones_own(clients: Clients) -> None:
-    """A secret may be given instead."""
+    """A client can be registered with a chosen secret."""
     assert clients.add(GRANITE, "chosen") == "chosen"
     assert not fails(clients, secret="chosen")
 
 
 def test_registered_once(clients: Clients) -> None:
-    """A client's id is given once: another registration changes nothing."""
+    """Registering an existing client id fails and changes nothing."""
     secret = clients.add(GRANITE)
     with pytest.raises(ConditionFailed):
         clients.add(replace(GRANITE, partner="gravel-rewards"))
@@ -92,21 +92,21 @@ def test_registered_once(clients: Clients) -> None:
 
 
 def test_replaced(clients: Clients) -> None:
-    """A new secret is good at once, the one before it still is, older ones are not."""
+    """After a replacement the new and the previous secret are good, and older ones are not."""
     secrets = [clients.add(GRANITE), *(clients.replace_secret("granite") for _ in range(3))]
 
     assert [fails(clients, secret=secret) for secret in secrets] == [True, True, False, False]
 
 
 def test_replacing_keeps_the_rest(clients: Clients) -> None:
-    """A new secret changes nothing else of a client."""
+    """Replacing a secret changes nothing else of a client."""
     clients.add(GRANITE)
 
     assert clients.authenticate("granite", clients.replace_secret("granite"), HOME) == GRANITE
 
 
-def test_nobody_s_secret(clients: Clients) -> None:
-    """A client that there is not gets no secret, and comes into being by none."""
+def test_no_secret_for_an_unknown_client(clients: Clients) -> None:
+    """Replacing the secret of an unknown client fails and does not create the client."""
     with pytest.raises(LookupError, match="nobody"):
         clients.replace_secret("nobody")
 
@@ -115,22 +115,22 @@ def test_nobody_s_secret(clients: Clients) -> None:
 
 @pytest.mark.parametrize("secret", ["", "wrong", "\ud800", "é", "x" * 10_000])
 def test_refused(clients: Clients, secret: str) -> None:
-    """Any other secret is refused, whatever text it is, of a client that there is and of one that there is not."""
+    """A wrong secret is refused whatever its text, for known and unknown clients."""
     clients.add(GRANITE)
 
     assert [fails(clients, client_id, secret) for client_id in ("granite", "nobody")] == [True, True]
 
 
-def test_nobody_s_hash(clients: Clients, hashed: list[bytes]) -> None:
-    """An unknown client is hashed for, and the secret that would hash to what it is compared with is refused too."""
+def test_secrets_of_unknown_clients_are_hashed(clients: Clients, hashed: list[bytes]) -> None:
+    """A secret for an unknown client is hashed too, so that the time does not reveal the client."""
     refused = fails(clients, "nobody", "guess")
 
     assert refused
     assert set(hashed) == {b"guess"}
 
 
-def test_a_nobody_that_matches(clients: Clients, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Even a secret that matched what stands for nobody's would let nobody in."""
+def test_unknown_clients_are_always_refused(clients: Clients, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An unknown client is refused even if the hash of its secret matches the stand-in."""
     monkeypatch.setattr(hashlib, "scrypt", lambda *_, **__: bytes(64))
 
     assert fails(clients, "nobody", "guess")
@@ -142,19 +142,19 @@ def test_a_nobody_that_matches(clients: Clients, monkeypatch: pytest.MonkeyPatch
      ("é", False), ("a\n", False), ("٣", False)],
 )  # fmt: skip
 def test_ids(text: str, *, is_one: bool) -> None:
-    """A client's id has 1 to 64 letters, digits, points, hyphens and low lines of ASCII."""
+    """A client id has 1 to 64 ASCII letters, digits, dots, hyphens and underscores."""
     assert is_client_id(text) is is_one
 
 
 def test_an_id_that_is_none_costs_nothing(clients: Clients, table: Table) -> None:
-    """What no client can be called reaches no key of the table."""
+    """A malformed client id is refused without a call to the table."""
     assert fails(clients, "a#b")
     assert isinstance(table.send, Recorder)
     assert table.send.calls == []
 
 
 def test_hashes(clients: Clients, table: Table) -> None:
-    """What is kept is a salted hash and what it cost; the same secret twice is kept as two different hashes."""
+    """A secret is stored as a salted hash with its cost, and the same secret is hashed differently each time."""
     clients.add(GRANITE, "chosen")
     first, second = hash_of("chosen"), hash_of("chosen")
     kept = (table.get(("CLIENT#granite", "CLIENT")) or {})["secrets"]
@@ -165,7 +165,7 @@ def test_hashes(clients: Clients, table: Table) -> None:
 
 
 def test_the_cost_can_rise(clients: Clients, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A secret that was hashed at an older cost stays good, beside one at the new."""
+    """Secrets hashed at an older cost stay good beside those at a newer one."""
     old = clients.add(GRANITE)
     monkeypatch.setattr(module, "_COST", 2**15)
     new = clients.replace_secret("granite")
@@ -174,7 +174,7 @@ def test_the_cost_can_rise(clients: Clients, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_compared_in_constant_time(clients: Clients, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hashes are compared by nothing but `hmac.compare_digest`."""
+    """Hashes are compared only by `hmac.compare_digest`."""
     secret = clients.add(GRANITE)
     monkeypatch.setattr("hmac.compare_digest", lambda *_: False)
 
@@ -183,7 +183,7 @@ def test_compared_in_constant_time(clients: Clients, monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize(("failures", "kept_out"), [(9, False), (10, True)])
 def test_ten_from_one_address(clients: Clients, failures: int, *, kept_out: bool) -> None:
-    """Ten failures from one address, and no fewer, keep a client out there and nowhere else."""
+    """Ten failures from one address lock the client out there, and only there."""
     secret = clients.add(GRANITE)
     for _ in range(failures):
         fails(clients)
@@ -193,7 +193,7 @@ def test_ten_from_one_address(clients: Clients, failures: int, *, kept_out: bool
 
 @pytest.mark.parametrize(("failures", "kept_out"), [(99, False), (100, True)])
 def test_a_hundred_from_all(clients: Clients, failures: int, *, kept_out: bool) -> None:
-    """A hundred failures over all addresses, and no fewer, keep a client out everywhere, and no other client."""
+    """A hundred failures across all addresses lock the client out everywhere, and no other client."""
     secret, other = clients.add(GRANITE), clients.add(replace(GRANITE, id="other"))
     for number in range(failures):
         fails(clients, address=f"198.51.100.{number}")
@@ -203,7 +203,7 @@ def test_a_hundred_from_all(clients: Clients, failures: int, *, kept_out: bool) 
 
 @pytest.mark.parametrize("at", [0, 1, 14 * 60 + 59])
 def test_windows(clients: Clients, watch: Watch, at: int) -> None:
-    """A quarter of an hour by the clock is a window: what failed in it counts until it ends."""
+    """Failures count until the end of their quarter of an hour."""
     secret = clients.add(GRANITE)
     watch.pass_(at)
     for _ in range(10):
@@ -215,7 +215,7 @@ def test_windows(clients: Clients, watch: Watch, at: int) -> None:
 
 
 def test_a_success_after_its_window(clients: Clients, table: Table, watch: Watch) -> None:
-    """A success that ends in the next window takes nothing from what is counted there."""
+    """A success that ends in the next window does not reduce that window's count."""
     secret = clients.add(GRANITE)
 
     def send(operation: str, request: dict[str, Any]) -> dict[str, Any]:
@@ -231,7 +231,7 @@ def test_a_success_after_its_window(clients: Clients, table: Table, watch: Watch
 
 
 def test_addresses_are_not_kept(clients: Clients, table: Table) -> None:
-    """Where attempts come from cannot be read from what is counted."""
+    """Counts do not contain the addresses of attempts."""
     clients.add(GRANITE)
     fails(clients)
     assert isinstance(table.send, Recorder)
@@ -241,7 +241,7 @@ def test_addresses_are_not_kept(clients: Clients, table: Table) -> None:
 
 
 def test_no_table(table: Table) -> None:
-    """Where the table does not answer, nobody is let in or refused."""
+    """If the table does not answer, authentication raises Unavailable instead of a refusal."""
     cut = replace(table, send=failing(NoAnswer("cut"), table.send), patience=0.0)
 
     with pytest.raises(Unavailable):

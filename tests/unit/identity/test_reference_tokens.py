@@ -1,4 +1,4 @@
-"""Reference tokens: what the table holds of them, and when they stand for nothing."""
+"""Reference tokens: what the table stores of them, and when they are refused."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def memory() -> Memory:
 
 @pytest.fixture
 def tokens(memory: Memory) -> ReferenceTokens:
-    """The tokens of an empty table."""
+    """Reference tokens over an empty table."""
     return ReferenceTokens(Table(memory, TABLE))
 
 
 def stored(memory: Memory) -> dict[str, Any]:
-    """Return the one item of the table."""
+    """The only item of the table."""
     ((_, item),) = memory.scan(TABLE)
     return dict(item)
 
@@ -44,7 +44,7 @@ def refused(tokens: ReferenceTokens, token: str) -> str:
 
 
 def test_shape(tokens: ReferenceTokens) -> None:
-    """A token is 64 hexadecimal characters, as the official clients demand, and no two are alike."""
+    """A token is 64 hexadecimal characters, as the official clients require, and unique."""
     issued = [tokens.issue(JWT, EXPIRES) for _ in range(20)]
 
     assert all(re.fullmatch("[0-9a-f]{64}", token) for token in issued)
@@ -52,21 +52,21 @@ def test_shape(tokens: ReferenceTokens) -> None:
 
 
 def test_stands_for_its_jwt(tokens: ReferenceTokens) -> None:
-    """A token leads to the JWT that it was issued for, each to its own."""
+    """A token resolves to the JWT it was issued for."""
     first, second = tokens.issue(JWT, EXPIRES), tokens.issue(JWT + "2", EXPIRES)
 
     assert [tokens.resolve(first), tokens.resolve(second)] == [JWT, JWT + "2"]
 
 
 def test_in_any_case(tokens: ReferenceTokens) -> None:
-    """Hexadecimal characters mean the same in either case."""
+    """A token resolves in upper case too."""
     token = tokens.issue(JWT, EXPIRES)
 
     assert tokens.resolve(token.upper()) == JWT
 
 
 def test_only_its_hash_is_stored(tokens: ReferenceTokens, memory: Memory) -> None:
-    """Nothing that the table holds lets anybody in: neither the token nor the JWT is there, in any writing."""
+    """The table contains neither the token nor the JWT in clear, only the token's hash."""
     token = tokens.issue(JWT, EXPIRES)
     item = stored(memory)
     held = b" ".join(
@@ -81,7 +81,7 @@ def test_only_its_hash_is_stored(tokens: ReferenceTokens, memory: Memory) -> Non
 
 
 def test_two_seals_of_one_jwt_differ(tokens: ReferenceTokens, memory: Memory) -> None:
-    """What is stored does not tell that two tokens stand for the same JWT."""
+    """Two tokens for the same JWT store different ciphertexts."""
     tokens.issue(JWT, EXPIRES)
     tokens.issue(JWT, EXPIRES)
 
@@ -89,22 +89,22 @@ def test_two_seals_of_one_jwt_differ(tokens: ReferenceTokens, memory: Memory) ->
     assert first != second
 
 
-def test_the_table_forgets_it(tokens: ReferenceTokens, memory: Memory) -> None:
-    """The item says when its JWT ends, for the table to delete it."""
+def test_items_expire_with_their_jwt(tokens: ReferenceTokens, memory: Memory) -> None:
+    """A token's item expires when its JWT does."""
     tokens.issue(JWT, EXPIRES)
 
     assert int(stored(memory)["expires"]["N"]) == int(EXPIRES.timestamp())
 
 
 def test_unknown(tokens: ReferenceTokens) -> None:
-    """A token that was never issued stands for nothing."""
+    """A token that was never issued is refused."""
     tokens.issue(JWT, EXPIRES)
 
     assert refused(tokens, "0" * 64) == "unknown reference token"
 
 
 def test_revoked(tokens: ReferenceTokens) -> None:
-    """A revoked token stands for nothing any more; others for the same JWT still do."""
+    """A revoked token is refused; other tokens for the same JWT are not."""
     first, second = tokens.issue(JWT, EXPIRES), tokens.issue(JWT, EXPIRES)
 
     tokens.revoke(first.upper())
@@ -114,12 +114,12 @@ def test_revoked(tokens: ReferenceTokens) -> None:
 
 
 def test_revoking_what_there_is_not(tokens: ReferenceTokens) -> None:
-    """Revoking twice does no harm."""
+    """Revoking an unknown token succeeds."""
     tokens.revoke("0" * 64)
 
 
 def test_another_jwt(tokens: ReferenceTokens) -> None:
-    """A token that is given can be told to stand for another JWT from now on."""
+    """A chosen token can be stored again for another JWT."""
     token = "ab" * 32
     tokens.keep(token, JWT, EXPIRES)
     tokens.keep(token, JWT + "2", EXPIRES + timedelta(days=1))
@@ -128,7 +128,7 @@ def test_another_jwt(tokens: ReferenceTokens) -> None:
 
 
 def test_a_tampered_seal(tokens: ReferenceTokens, memory: Memory) -> None:
-    """A JWT that was changed behind its token is refused."""
+    """A token whose encrypted JWT was altered is refused."""
     token = tokens.issue(JWT, EXPIRES)
     item = stored(memory)
     seal = item["jwt"]["B"]
@@ -142,7 +142,7 @@ def test_a_tampered_seal(tokens: ReferenceTokens, memory: Memory) -> None:
 
 
 def test_another_hash(tokens: ReferenceTokens, memory: Memory) -> None:
-    """An item whose hash is not the token's is not its."""
+    """An item whose hash does not match the token is refused."""
     token = tokens.issue(JWT, EXPIRES)
     item = stored(memory)
     half = item["sha256"]["S"][:32]
@@ -153,7 +153,7 @@ def test_another_hash(tokens: ReferenceTokens, memory: Memory) -> None:
 
 
 def test_another_tokens_item(tokens: ReferenceTokens, memory: Memory) -> None:
-    """What was stored for one token cannot be put behind another, whatever hash is written to it."""
+    """One token's item, or its encrypted JWT, is refused under another token."""
     token = tokens.issue(JWT, EXPIRES)
     own = stored(memory)
     tokens.issue(JWT + "-of-an-administrator", EXPIRES)
@@ -179,6 +179,6 @@ def test_another_tokens_item(tokens: ReferenceTokens, memory: Memory) -> None:
         ("", False),
     ],
 )
-def test_told_from_a_jwt(text: str, expected: bool) -> None:  # noqa: FBT001 - a parameter
-    """Exactly 64 hexadecimal characters are a reference token; anything else is not."""
+def test_shape_of_a_reference_token(text: str, expected: bool) -> None:  # noqa: FBT001 - a parameter
+    """Exactly texts of 64 ASCII hexadecimal characters are reference tokens."""
     assert is_reference(text) is expected

@@ -1,4 +1,4 @@
-"""Where clients get their tokens: which key signs, what a token says, and what a warm process remembers."""
+"""The token endpoint: which key signs, what a token contains, and what a warm process caches."""
 
 from __future__ import annotations
 
@@ -57,15 +57,15 @@ def recorder() -> Recorder:
 
 
 @pytest.fixture
-def desk(recorder: Recorder, seconds: Seconds) -> TokenEndpoint:
-    """A desk in a warm process; no key signs yet."""
+def endpoint(recorder: Recorder, seconds: Seconds) -> TokenEndpoint:
+    """A token endpoint in a warm process, without a signing key."""
     table = Table(recorder, "AccountsTable", patience=0.05)
     return TokenEndpoint(Accounts(table), Clients(table), MemoryKms(), ISSUER, AUDIENCE, KeyCache(seconds))
 
 
-def sign_with(desk: TokenEndpoint, name: str) -> None:
-    desk.accounts.save_signing_key(name, {"kty": "EC"}, kms_id=f"alias/{name}")
-    desk.accounts.set_signer(name, f"alias/{name}")
+def sign_with(endpoint: TokenEndpoint, name: str) -> None:
+    endpoint.accounts.save_signing_key(name, {"kty": "EC"}, kms_id=f"alias/{name}")
+    endpoint.accounts.set_signer(name, f"alias/{name}")
 
 
 def signer_of(token: str) -> str:
@@ -73,10 +73,10 @@ def signer_of(token: str) -> str:
     return key_id
 
 
-def test_issued(desk: TokenEndpoint) -> None:
-    """A token is for the client's partner and user, covers what was asked for, and is signed by the key that signs."""
-    sign_with(desk, "A")
-    token = desk.issue(GRANITE, frozenset({"ecards"}))
+def test_issued(endpoint: TokenEndpoint) -> None:
+    """A token has the client's partner, user and requested scope, and is signed by the current signer."""
+    sign_with(endpoint, "A")
+    token = endpoint.issue(GRANITE, frozenset({"ecards"}))
     claims = jwt.decode(token, options={"verify_signature": False})
 
     assert signer_of(token) == "A"
@@ -90,25 +90,25 @@ def test_issued(desk: TokenEndpoint) -> None:
     assert "business_units" not in claims
 
 
-def test_good_for_an_hour(desk: TokenEndpoint) -> None:
-    """A token is good for an hour from the moment of its issue."""
-    sign_with(desk, "A")
+def test_good_for_an_hour(endpoint: TokenEndpoint) -> None:
+    """A token is valid for an hour from its issue."""
+    sign_with(endpoint, "A")
     watch = Watch(datetime(2026, 1, 1, tzinfo=UTC))
-    claims = jwt.decode(replace(desk, now=watch).issue(GRANITE, GRANITE.scope), options={"verify_signature": False})
+    claims = jwt.decode(replace(endpoint, now=watch).issue(GRANITE, GRANITE.scope), options={"verify_signature": False})
 
     began = int(watch.time.timestamp())
     assert timedelta(hours=1) == VALID
     assert [claims[name] - began for name in ("iat", "nbf", "exp")] == [0, 0, 3600]
 
 
-def test_verified(desk: TokenEndpoint) -> None:
-    """What is issued is accepted by a verifier that knows the desk's keys."""
-    public = load_der_public_key(desk.kms("GetPublicKey", {"KeyId": "alias/A"})["PublicKey"])
+def test_verified(endpoint: TokenEndpoint) -> None:
+    """An issued token is accepted by a verifier that knows the endpoint's keys."""
+    public = load_der_public_key(endpoint.kms("GetPublicKey", {"KeyId": "alias/A"})["PublicKey"])
     assert isinstance(public, ec.EllipticCurvePublicKey)
     key_id, jwk = jwk_of(public)
-    desk.accounts.save_signing_key(key_id, jwk, kms_id="alias/A")
-    desk.accounts.set_signer(key_id, "alias/A")
-    claims = Verifier(KeyRing(desk.keys), ISSUER, AUDIENCE).verify(desk.issue(GRANITE, GRANITE.scope))
+    endpoint.accounts.save_signing_key(key_id, jwk, kms_id="alias/A")
+    endpoint.accounts.set_signer(key_id, "alias/A")
+    claims = Verifier(KeyRing(endpoint.keys), ISSUER, AUDIENCE).verify(endpoint.issue(GRANITE, GRANITE.scope))
 
     assert (claims.partner, claims.user, claims.scope, claims.business_units) == (
         "granite-rewards",
@@ -118,75 +118,75 @@ def test_verified(desk: TokenEndpoint) -> None:
     )
 
 
-def test_no_signer(desk: TokenEndpoint) -> None:
-    """Where no key signs there are no tokens."""
+def test_no_signer(endpoint: TokenEndpoint) -> None:
+    """Without a signing key no token is issued."""
     with pytest.raises(NoSigner):
-        desk.issue(GRANITE, GRANITE.scope)
+        endpoint.issue(GRANITE, GRANITE.scope)
 
 
-def test_no_kms(desk: TokenEndpoint) -> None:
-    """Nor are there where KMS does not answer."""
-    sign_with(desk, "A")
+def test_no_kms(endpoint: TokenEndpoint) -> None:
+    """If KMS does not answer, no token is issued."""
+    sign_with(endpoint, "A")
 
     with pytest.raises(Unavailable):
-        replace(desk, kms=unavailable).issue(GRANITE, GRANITE.scope)
+        replace(endpoint, kms=unavailable).issue(GRANITE, GRANITE.scope)
 
 
-def test_authenticate(desk: TokenEndpoint) -> None:
-    """A client is who its secret says, and nobody without."""
-    secret = desk.clients.add(GRANITE)
+def test_authenticate(endpoint: TokenEndpoint) -> None:
+    """A client authenticates with its secret and with no other."""
+    secret = endpoint.clients.add(GRANITE)
     with pytest.raises(ClientRefused):
-        desk.authenticate("granite", "wrong", "192.0.2.1")
+        endpoint.authenticate("granite", "wrong", "192.0.2.1")
 
-    assert desk.authenticate("granite", secret, "192.0.2.1") == GRANITE
+    assert endpoint.authenticate("granite", secret, "192.0.2.1") == GRANITE
 
 
-def test_the_signer_is_looked_up_every_so_often(desk: TokenEndpoint, recorder: Recorder, seconds: Seconds) -> None:
-    """A warm process signs with another key within thirty seconds of its being made the signer, and asks no sooner."""
-    sign_with(desk, "A")
-    first = desk.issue(GRANITE, GRANITE.scope)
-    sign_with(desk, "B")
+def test_the_signer_is_looked_up_every_so_often(endpoint: TokenEndpoint, recorder: Recorder, seconds: Seconds) -> None:
+    """A warm process reads the signer again after thirty seconds, and not before."""
+    sign_with(endpoint, "A")
+    first = endpoint.issue(GRANITE, GRANITE.scope)
+    sign_with(endpoint, "B")
     recorder.calls.clear()
     seconds.now += LOOKED_UP_EVERY - 0.001
-    warm, asked = desk.issue(GRANITE, GRANITE.scope), list(recorder.operations)
+    warm, asked = endpoint.issue(GRANITE, GRANITE.scope), list(recorder.operations)
     seconds.now += 0.001
 
     assert [signer_of(first), signer_of(warm), asked] == ["A", "A", []]
-    assert signer_of(desk.issue(GRANITE, GRANITE.scope)) == "B"
+    assert signer_of(endpoint.issue(GRANITE, GRANITE.scope)) == "B"
 
 
-def test_keys_are_looked_up_every_so_often(desk: TokenEndpoint, recorder: Recorder, seconds: Seconds) -> None:
-    """The published keys are read anew after thirty seconds, and no sooner."""
-    desk.accounts.save_signing_key("A", {"kty": "EC"})
-    first = desk.keys()
-    desk.accounts.save_signing_key("B", {"kty": "EC"})
+def test_keys_are_looked_up_every_so_often(endpoint: TokenEndpoint, recorder: Recorder, seconds: Seconds) -> None:
+    """A warm process reads the published keys again after thirty seconds, and not before."""
+    endpoint.accounts.save_signing_key("A", {"kty": "EC"})
+    first = endpoint.keys()
+    endpoint.accounts.save_signing_key("B", {"kty": "EC"})
     recorder.calls.clear()
     seconds.now += LOOKED_UP_EVERY - 0.001
-    warm, asked = desk.keys(), list(recorder.operations)
+    warm, asked = endpoint.keys(), list(recorder.operations)
     seconds.now += 0.001
 
-    assert [list(first), list(warm), asked, list(desk.keys())] == [["A"], ["A"], [], ["A", "B"]]
+    assert [list(first), list(warm), asked, list(endpoint.keys())] == [["A"], ["A"], [], ["A", "B"]]
 
 
-def test_that_there_is_no_signer_is_not_forgotten_at_once(desk: TokenEndpoint, recorder: Recorder) -> None:
-    """That no key signs is remembered like any other answer."""
+def test_a_missing_signer_is_cached(endpoint: TokenEndpoint, recorder: Recorder) -> None:
+    """The absence of a signer is cached like any other answer."""
     for _ in range(2):
         with pytest.raises(NoSigner):
-            desk.issue(GRANITE, GRANITE.scope)
+            endpoint.issue(GRANITE, GRANITE.scope)
 
     assert recorder.operations == ["GetItem"]
 
 
-def test_a_failure_is_not_remembered(desk: TokenEndpoint, recorder: Recorder) -> None:
-    """Where the keys could not be read, the next request reads them."""
-    desk.accounts.save_signing_key("A", {"kty": "EC"})
+def test_a_failure_is_not_remembered(endpoint: TokenEndpoint, recorder: Recorder) -> None:
+    """A failure to read the keys is not cached."""
+    endpoint.accounts.save_signing_key("A", {"kty": "EC"})
     cut = Table(failing(NoAnswer("cut"), recorder), "AccountsTable", patience=0.0)
     with pytest.raises(Unavailable):
-        replace(desk, accounts=Accounts(cut)).keys()
+        replace(endpoint, accounts=Accounts(cut)).keys()
 
-    assert list(desk.keys()) == ["A"]
+    assert list(endpoint.keys()) == ["A"]
 
 
 def test_how_long_keys_may_be_kept() -> None:
-    """Keys may be kept for five minutes, which is more than a warm process keeps them."""
+    """Callers may cache keys for five minutes, longer than a warm process does."""
     assert KEYS_KEPT.total_seconds() == 300 > LOOKED_UP_EVERY

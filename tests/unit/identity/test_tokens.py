@@ -1,4 +1,4 @@
-"""Which tokens are accepted, and each that is refused, by name."""
+"""Which tokens the verifier accepts, and every kind it refuses."""
 
 from __future__ import annotations
 
@@ -84,13 +84,13 @@ def payload(**changes: Any) -> dict[str, Any]:
 
 
 def token(claims: dict[str, Any] | None = None, /, **header: Any) -> str:
-    """Sign claims with a key that is known; header fields as given, or left out."""
+    """Sign claims with a known key; header fields as given, or left out."""
     fields = {"typ": "at+jwt", "kid": "ec", "alg": "ES256", **header}
     return raw_token({n: v for n, v in fields.items() if v is not LEFT_OUT}, claims or payload())
 
 
 def raw_token(header: dict[str, Any], claims: dict[str, Any]) -> str:
-    """Sign any header with the EC key, whatever it says."""
+    """Sign any header with the EC key."""
     claims = {n: int(v.timestamp()) if isinstance(v, datetime) else v for n, v in claims.items()}
     signed = f"{_part(header)}.{_part(claims)}"
     return f"{signed}.{_base64(_sign(signed))}"
@@ -252,13 +252,13 @@ def raw_token_of(claims: bytes) -> str:
 
 @pytest.mark.parametrize("make", REFUSED.values(), ids=REFUSED.keys())
 def test_refused(make: Callable[[], str]) -> None:
-    """A token that is not exactly as it must be vouches for nobody."""
+    """A malformed or unsuitable token is refused."""
     with pytest.raises(TokenRefused):
         verifier().verify(make())
 
 
 def test_too_long_is_refused_unread() -> None:
-    """A token that is too long is refused before anything is looked up for it."""
+    """A token that is too long is refused before any key is read."""
 
     def read() -> dict[str, Any]:
         raise AssertionError
@@ -269,7 +269,7 @@ def test_too_long_is_refused_unread() -> None:
 
 @pytest.mark.parametrize("algorithm", ["ES256", "RS256"])
 def test_accepted(algorithm: str) -> None:
-    """A token signed by a known key with that key's own algorithm says what was put into it."""
+    """A token signed by a known key with that key's algorithm yields its claims."""
     pair, key_id = (ec_pair("a"), "ec") if algorithm == "ES256" else (rsa_pair(), "rsa")
     issued = Signer(PrivateKey(key_id, pair.private, algorithm), ISSUER, AUDIENCE).issue(CLAIMS)
 
@@ -278,13 +278,13 @@ def test_accepted(algorithm: str) -> None:
 
 @pytest.mark.parametrize("typ", ["at+jwt", "application/at+jwt", "AT+JWT", "Application/At+Jwt"])
 def test_types_accepted(typ: str) -> None:
-    """The type of access tokens may have its prefix, and any case (RFC 9068, RFC 7515)."""
+    """The token type may have its `application/` prefix and any case (RFC 9068, RFC 7515)."""
     assert verifier().verify(token(typ=typ)) == CLAIMS
 
 
 @pytest.mark.parametrize("units", [None, frozenset(), frozenset({"a"}), frozenset({"a", "b"})])
 def test_business_units(units: frozenset[str] | None) -> None:
-    """A token can cover all units, some, or none."""
+    """A token can cover all business units, some, or none."""
     claims = replace(CLAIMS, business_units=units)
 
     assert claims == verifier().verify(signer().issue(claims))
@@ -296,7 +296,7 @@ def test_business_units(units: frozenset[str] | None) -> None:
     ids=["just expired", "nearly valid", "issued just now elsewhere"],
 )
 def test_clocks_may_be_a_little_apart(changes: dict[str, datetime]) -> None:
-    """Clocks of issuer and verifier may be some seconds apart."""
+    """The clocks of issuer and verifier may differ by a few seconds."""
     moved = {name: datetime.now(UTC) + (moment - STARTED) for name, moment in changes.items()}
 
     assert verifier().verify(token(payload(**moved))).partner == "northwind"
@@ -306,12 +306,12 @@ STARTED = datetime.now(UTC)
 
 
 def test_unknown_claims_are_left_alone() -> None:
-    """Claims that nobody asked for do not matter."""
+    """Unknown claims are ignored."""
     assert verifier().verify(token(payload(roles="all", more=[1]))) == CLAIMS
 
 
 def test_signer_sets_every_required_claim() -> None:
-    """An issued token carries every claim that is required of it."""
+    """An issued token has exactly the required claims."""
     issued = signer().issue(CLAIMS)
     claims = jwt.decode(issued, options={"verify_signature": False})
 
@@ -321,7 +321,7 @@ def test_signer_sets_every_required_claim() -> None:
 
 @dataclass
 class Source:
-    """Where a key ring reads its keys, with a clock that a test moves."""
+    """The source of a key ring's keys, with a clock that a test moves."""
 
     keys: dict[str, dict[str, Any]]
     now: float = 1_000.0
@@ -360,7 +360,7 @@ def test_keys_are_read_once_in_five_minutes() -> None:
 
 
 def test_withdrawn_keys_end_within_five_minutes() -> None:
-    """A key that was taken away vouches for nothing after five minutes."""
+    """A withdrawn key is refused after five minutes."""
     source = Source({"a": {}})
     ring = source.ring()
     ring.find("a")
@@ -372,7 +372,7 @@ def test_withdrawn_keys_end_within_five_minutes() -> None:
 
 
 def test_rotation() -> None:
-    """While a key is rotated out, tokens of the old and of the new one are accepted, the new one at once."""
+    """During a rotation tokens of the old and the new key are accepted, the new one within seconds."""
     source = Source({"old": ec_pair("a").jwk})
     checks = Verifier(source.ring(), ISSUER, AUDIENCE)
     old = Signer(PrivateKey("old", ec_pair("a").private, "ES256"), ISSUER, AUDIENCE).issue(CLAIMS)
@@ -387,7 +387,7 @@ def test_rotation() -> None:
 
 
 def test_unknown_key_ids_do_not_cost_a_read_each() -> None:
-    """However many unknown key ids come, keys are read at most every five seconds."""
+    """Unknown key ids cause at most one read every five seconds."""
     source = Source({"a": {}})
     ring = source.ring()
 
@@ -400,7 +400,7 @@ def test_unknown_key_ids_do_not_cost_a_read_each() -> None:
 
 
 def test_keys_that_cannot_be_read_are_no_refusal() -> None:
-    """A failure to read the keys is passed on: it says nothing about the token."""
+    """A failure to read the keys is raised as it is, not as a refusal of the token."""
 
     def read() -> dict[str, dict[str, Any]]:
         raise ConnectionError

@@ -1,4 +1,4 @@
-"""The documents: their links lead somewhere, and decisions begin with their status and date."""
+"""The documents: links lead to existing pages and headings, and decisions begin with status and date."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ PAGES = [
 
 
 def headings(page: Path) -> set[str]:
-    """Return the anchors of a page, as GitHub makes them."""
+    """The anchors of a page, as GitHub makes them."""
     titles = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links(page: Path) -> None:
-    """Every relative link of a page leads to a file that exists, and to a heading of it."""
+    """Every relative link leads to an existing file and heading."""
     dead = []
     for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
         path, _, anchor = link.partition("#")
@@ -39,7 +39,7 @@ def test_links(page: Path) -> None:
 
 @pytest.mark.parametrize("page", sorted((ROOT / "docs" / "decisions").glob("*.md")), ids=lambda page: page.stem)
 def test_decisions(page: Path) -> None:
-    """A decision has its number in its title, and its status and date before anything else."""
+    """A decision has its number in the title, followed by its status and date."""
     title, _, first, *_ = page.read_text(encoding="utf-8").splitlines()
 
     assert title.startswith(f"# {int(page.stem[:4])}. ")

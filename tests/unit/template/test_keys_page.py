@@ -1,4 +1,4 @@
-"""docs/keys.md: the page has every kind of item that the code writes."""
+"""docs/keys.md describes every kind of item that the code writes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SOURCES = sorted((ROOT / "layers" / "ordering" / "python" / "ordering").rglob("*
 
 
 def test_items_of_a_day() -> None:
-    """Every partition that a day of orders, payments, mails and webhooks writes is on the page."""
+    """The page lists every partition that a simulated day of orders, payments, mails and webhooks writes."""
     day = Day()
     day.begin()
     day.world.run()
@@ -25,7 +25,7 @@ def test_items_of_a_day() -> None:
 
 
 def test_prefixes_in_the_code() -> None:
-    """Every prefix of a key that a module spells out is on the page."""
+    """The page lists every key prefix that a module spells out."""
     spelt = {prefix for path in SOURCES for prefix in re.findall(r'f?"([A-Z_]{2,})#', path.read_text(encoding="utf-8"))}
 
     assert len(spelt) > 20

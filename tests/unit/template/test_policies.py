@@ -1,4 +1,4 @@
-"""The template and what works behind the API agree: what functions may call, how they are fed, what is kept."""
+"""The template and the functions behind the API agree: permissions, event sources, queues and alarms."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ NOT_ON_THAT_DAY = {
 
 @pytest.fixture(scope="module")
 def steps() -> list[Step]:
-    """All calls of a day on which all kinds of orders are placed, and one that waits for stock is cancelled."""
+    """All calls of a simulated day with every kind of order, one of them cancelled while it waits for stock."""
     day = Day()
     day.begin()
     day.rewards.top_up(10_000, "t2")
@@ -79,7 +79,7 @@ def statements(function: str) -> Iterator[Mapping[str, Any]]:
 
 
 def accesses(step: Step) -> Iterator[tuple[str, str, str]]:
-    """Yield what a call to DynamoDB does as policies know it: an action, a table and an item's partition key."""
+    """The DynamoDB accesses of a call as policies describe them: action, table and partition key."""
     request: Any = step.request
     for write in request.get("TransactItems", ()):
         ((kind, one),) = write.items()
@@ -104,8 +104,8 @@ def allows(statement: Mapping[str, Any], action: str, table: str, partition: str
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
-def test_every_item_that_is_touched_may_be(function: str, steps: list[Step]) -> None:
-    """Each item that a function reads or writes it may read or write by its key, at a table that it is told of."""
+def test_every_access_is_allowed(function: str, steps: list[Step]) -> None:
+    """Each item that a function reads or writes is allowed by its policy, at a table its environment names."""
     variables = RESOURCES[FUNCTIONS[function]]["Properties"]["Environment"]["Variables"]
     touched = {
         access
@@ -122,7 +122,7 @@ def test_every_item_that_is_touched_may_be(function: str, steps: list[Step]) -> 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_no_action_is_allowed_that_nothing_needs(function: str, steps: list[Step]) -> None:
-    """Whatever a function may do it does on such a day, but for what is listed with its reason."""
+    """Every action a function may do is done on the simulated day, or listed as an exception."""
     services = {"dynamodb", "kms", "sqs", "events", "ses"}
     done = {
         action
@@ -141,7 +141,7 @@ def test_no_action_is_allowed_that_nothing_needs(function: str, steps: list[Step
 
 
 def test_keys_in_kms(steps: list[Step]) -> None:
-    """Each function may use those keys that it needs, and what opens access keys or certificates issues none."""
+    """Each function may use exactly the keys it needs, with exactly the operations it needs."""
     done = {(step.function, step.operation) for step in steps if step.service == "kms"}
     may = {
         (function, action.removeprefix("kms:")): {resource["Fn::GetAtt"][0] for resource in statement["Resource"]}
@@ -156,7 +156,7 @@ def test_keys_in_kms(steps: list[Step]) -> None:
 
 
 def test_queues(steps: list[Step]) -> None:
-    """Each function may write to the queues that it writes to, and is told where they are."""
+    """Each function may write to the queues it writes to, and its environment has their URLs."""
     written = {(one.function, one.operation.partition(" ")[2]) for one in steps if one.service == "sqs"}
     may = {
         (function, resource["Fn::GetAtt"][0])
@@ -174,8 +174,8 @@ def test_queues(steps: list[Step]) -> None:
 
 
 @pytest.mark.parametrize("queue", [name for name, one in RESOURCES.items() if one["Type"] == "AWS::SQS::Queue"])
-def test_what_is_given_up_is_kept_and_told(queue: str) -> None:
-    """A queue leads to one that keeps for two weeks what was given up, and has an alarm; that one leads nowhere."""
+def test_dead_letter_queues(queue: str) -> None:
+    """Every queue has a dead-letter queue, which keeps messages for two weeks and has an alarm."""
     properties = RESOURCES[queue]["Properties"]
     if queue.endswith("DeadLetters"):
         alarm = RESOURCES[f"{queue}Alarm"]["Properties"]
@@ -204,7 +204,7 @@ def test_what_is_given_up_is_kept_and_told(queue: str) -> None:
     ],
 )
 def test_the_page_of_operations(queue: str, row: str) -> None:
-    """docs/operations.md says how often and how long things are tried, as the template has it."""
+    """The retry times in docs/operations.md match the template."""
     properties = RESOURCES[queue]["Properties"]
     seconds, receives = properties["VisibilityTimeout"], properties["RedrivePolicy"]["maxReceiveCount"]
     page = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
@@ -216,14 +216,14 @@ def test_the_page_of_operations(queue: str, row: str) -> None:
 
 @pytest.mark.parametrize("alarm", [name for name, one in RESOURCES.items() if one["Type"] == "AWS::CloudWatch::Alarm"])
 def test_alarms_are_explained(alarm: str) -> None:
-    """Each alarm has its row in docs/operations.md, with what to do."""
+    """Each alarm has a row in docs/operations.md."""
     page = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
 
     assert f"\n| `{alarm.removesuffix('Alarm')}` | " in page
 
 
 def test_only_a_local_run_is_local(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Webhooks may lead anywhere only where `sam local` or the local run says so, and no function is told so."""
+    """Webhooks may use private addresses only with `AWS_SAM_LOCAL`, which no function declares."""
     declared = {
         name
         for resource in RESOURCES.values()
@@ -242,7 +242,7 @@ def test_only_a_local_run_is_local(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_stream() -> None:
-    """The stream is read from its beginning in batches of which a part can fail, halved, and given up in the end."""
+    """The stream starts at its beginning, reports partial failures, bisects batches and ends in a dead-letter queue."""
     events = RESOURCES["StreamFunction"]["Properties"]["Events"]
     (stream,) = (one["Properties"] for one in events.values() if one["Type"] == "DynamoDB")
 
@@ -256,25 +256,25 @@ def test_the_stream() -> None:
 
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_messages_fail_one_by_one(function: str) -> None:
-    """Whoever takes messages says which of them failed, so that the others do not come again."""
+    """Each consumer of a queue reports failures by message."""
     events = RESOURCES[FUNCTIONS[function]]["Properties"]["Events"]
     (queue,) = (one["Properties"] for one in events.values() if one["Type"] == "SQS")
 
     assert queue["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
 
 
-def test_slow_ones_hold_nobody_up() -> None:
-    """What waits for a receiver or for SES takes one message at a time."""
+def test_slow_consumers_take_one_message() -> None:
+    """Consumers that wait for a receiver or for SES take one message at a time."""
     for function in ("fulfilment/mails", "webhooks/delivery"):
         events = RESOURCES[FUNCTIONS[function]]["Properties"]["Events"]
         assert [one["Properties"]["BatchSize"] for one in events.values()] == [1]
 
 
 def test_metrics_have_their_names(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is counted is what alarms are about, under the stack's name."""
+    """Metrics are in the stack's namespace, and every alarm is about a metric that exists."""
     monkeypatch.setenv("POWERTOOLS_METRICS_NAMESPACE", "a-stack")
     count_metric("MailsBounced")
-    told = json.loads(capsys.readouterr().out)
+    metrics = json.loads(capsys.readouterr().out)
     alarms = {
         alarm["Properties"]["MetricName"]
         for alarm in RESOURCES.values()
@@ -285,15 +285,15 @@ def test_metrics_have_their_names(capsys: pytest.CaptureFixture[str], monkeypatc
         for function in ("fulfilment/mails", "fulfilment/incoming")
     ]
 
-    assert told["_aws"]["CloudWatchMetrics"][0]["Namespace"] == "a-stack"
-    assert told["MailsBounced"] == [1.0]
+    assert metrics["_aws"]["CloudWatchMetrics"][0]["Namespace"] == "a-stack"
+    assert metrics["MailsBounced"] == [1.0]
     assert spaces == [{"Ref": "AWS::StackName"}] * 2
     assert alarms <= {*METRICS.values(), CANCELLATIONS_REFUSED, EVENTS_REFUSED}
     assert {"MailsRefused", "MailsBounced"} <= alarms
 
 
 def test_what_comes_in_by_rules() -> None:
-    """The rules' queue takes messages from the two rules, and from nobody else."""
+    """The incoming queue accepts messages only from the two rules."""
     policy = RESOURCES["IncomingQueuePolicy"]["Properties"]
     (statement,) = policy["PolicyDocument"]["Statement"]
     rules = {name for name, one in RESOURCES.items() if one["Type"] == "AWS::Events::Rule"}

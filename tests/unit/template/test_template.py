@@ -1,4 +1,4 @@
-"""The template and the code agree: routes, tables, permissions, and what the gateway answers by itself."""
+"""The template and the code agree: routes, tables, permissions and the gateway's own answers."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def routes(function: str) -> list[str]:
 
 
 def registered(function: str) -> set[str]:
-    """Return the paths of a function's app, as the template writes them."""
+    """The paths of a function's app, as the template writes them."""
     app = load(folder(function))
     rules = [route.path for route in [*app._static_routes, *app._dynamic_routes]]
     return {rule.replace("<", "{").replace(">", "}") for rule in rules}
@@ -81,7 +81,7 @@ def statements(function: str) -> Iterator[dict[str, Any]]:
 
 
 def allowed(function: str) -> set[tuple[str, str]]:
-    """Return what a function may do: an operation at a table."""
+    """The DynamoDB operations that a function may do, with their tables."""
     return {
         (action.removeprefix("dynamodb:"), statement["Resource"]["Fn::GetAtt"][0])
         for statement in statements(function)
@@ -91,7 +91,7 @@ def allowed(function: str) -> set[tuple[str, str]]:
 
 
 def used_keys(function: str) -> set[tuple[str, str]]:
-    """Return what a function may do with keys in KMS: an operation with a key."""
+    """The KMS operations that a function may do, with their keys."""
     return {
         (action.removeprefix("kms:"), resource["Fn::GetAtt"][0])
         for statement in statements(function)
@@ -102,14 +102,14 @@ def used_keys(function: str) -> set[tuple[str, str]]:
 
 
 def problem(response: dict[str, Any]) -> dict[str, Any]:
-    """Read a gateway response's body as a caller gets it, with everything of the context filled in."""
+    """A gateway response's body with all its variables filled in."""
     text = response["ResponseTemplates"]["application/json"]
     body: dict[str, Any] = json.loads(re.sub(r"\$context\.[A-Za-z.]+", "filled-in", text))
     return body
 
 
 def types_of_contract() -> dict[int, str]:
-    """Return the `type` of every status for which the contract has exactly one."""
+    """The `type` of every status for which the contract has exactly one."""
     request = Request("GET", "/", "", "id", {}, {}, None, is_base64=False)
     errors = [
         Invalid([]),
@@ -130,7 +130,7 @@ def types_of_contract() -> dict[int, str]:
 
 @pytest.mark.parametrize("name", RESPONSES)
 def test_gateway_responses_are_problems(name: str) -> None:
-    """What the gateway refuses by itself is a problem document whose status is the answer's."""
+    """Each of the gateway's own errors is a problem document whose status is the answer's."""
     response = RESPONSES[name]
     body = problem(response)
     headers = response["ResponseParameters"]["Headers"]
@@ -147,20 +147,20 @@ def test_gateway_responses_are_problems(name: str) -> None:
 
 @pytest.mark.parametrize("name", RESPONSES)
 def test_gateway_responses_are_errors_of_every_contract(name: str) -> None:
-    """The same body has the envelope that deal orders tell errors in, and the `message` of e-card orders."""
+    """The same body is a deal orders error envelope too, and has the `message` of e-card orders."""
     response = RESPONSES[name]
     body = problem(response)
-    (told,) = body["errors"]
+    (error,) = body["errors"]
     headers = response["ResponseParameters"]["Headers"]
 
     assert set(body) - {"type", "title", "detail", "instance", "requestId"} == {"status", "message", "errors", "meta"}
-    assert told["error"] == {
-        "code": told["error"]["code"],
-        "message": deal_errors.MESSAGES[told["error"]["code"]],
+    assert error["error"] == {
+        "code": error["error"]["code"],
+        "message": deal_errors.MESSAGES[error["error"]["code"]],
         "details": body["detail"],
     }
-    assert told["meta"]["links"] == body["meta"]["links"] == {"more_info": deals.more_info(told["error"]["code"])}
-    assert (told["meta"]["type"], body["meta"]["type"]) == ("error", "errors")
+    assert error["meta"]["links"] == body["meta"]["links"] == {"more_info": deals.more_info(error["error"]["code"])}
+    assert (error["meta"]["type"], body["meta"]["type"]) == ("error", "errors")
     assert body["meta"]["http_status"] == {**deal_errors.STATUSES, 415: "415 Unsupported Media Type"}[body["status"]]
     assert (body["meta"]["logref"], body["message"]) == ("filled-in", body["detail"])
     assert (headers["Content-Language"], headers["Vary"]) == ("'en'", "'Content-Language'")
@@ -168,7 +168,7 @@ def test_gateway_responses_are_errors_of_every_contract(name: str) -> None:
 
 @pytest.mark.parametrize("name", RESPONSES)
 def test_gateway_responses_have_the_contract_s_types(name: str) -> None:
-    """A status that the functions answer with too has the same `type` and title from the gateway."""
+    """The gateway's errors have the same `type` and title as the functions' for the same status."""
     body = problem(RESPONSES[name])
     expected = types_of_contract().get(body["status"], body["type"])
 
@@ -177,7 +177,7 @@ def test_gateway_responses_have_the_contract_s_types(name: str) -> None:
 
 
 def test_every_status_of_the_gateway_has_a_response() -> None:
-    """The gateway's own 401, 403, 404, 413, 429 and 5xx are all in our words."""
+    """The gateway's own 401, 403, 404, 413, 429 and 5xx have responses in the template."""
     statuses = {response["StatusCode"] for response in RESPONSES.values()}
 
     assert {401, 403, 404, 413, 429, 500, 503} <= statuses
@@ -185,7 +185,7 @@ def test_every_status_of_the_gateway_has_a_response() -> None:
 
 
 def test_retryable_answers_say_when() -> None:
-    """What may be tried again says when, and a 401 says how to authenticate."""
+    """Errors that can be retried have `Retry-After`, and a 401 has `WWW-Authenticate`."""
     for response in RESPONSES.values():
         headers = response["ResponseParameters"]["Headers"]
         assert ("Retry-After" in headers) == (response["StatusCode"] in {429, 503})
@@ -194,7 +194,7 @@ def test_retryable_answers_say_when() -> None:
 
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_functions_have_a_log_group_with_retention(function: str) -> None:
-    """Each function logs into a group of its own that ends after some days."""
+    """Each function logs to a group of its own, which has a retention time."""
     group = FUNCTIONS[function]["LoggingConfig"]["LogGroup"]["Ref"]
     others = [one["LoggingConfig"]["LogGroup"]["Ref"] for name, one in FUNCTIONS.items() if name != function]
 
@@ -206,7 +206,7 @@ def test_functions_have_a_log_group_with_retention(function: str) -> None:
 
 @pytest.mark.parametrize("function", RESOURCE_FUNCTIONS)
 def test_routes_are_the_app_s(function: str) -> None:
-    """The template sends a function exactly the paths that its app has, whatever the method."""
+    """The template routes to a function exactly the paths of its app, with any method."""
     events = FUNCTIONS[function]["Events"].values()
 
     assert registered(function) == set(routes(function)) - CATCH_ALL.get(function, set())
@@ -216,7 +216,7 @@ def test_routes_are_the_app_s(function: str) -> None:
 
 
 def test_every_function_is_in_the_template() -> None:
-    """Each function's folder is one function of the template, and no path is served twice."""
+    """Each function's folder is one function of the template, and no path is routed twice."""
     folders = sorted(
         str(path.parent.relative_to(ROOT / "functions")) for path in (ROOT / "functions").glob("*/*/app.py")
     )
@@ -227,7 +227,7 @@ def test_every_function_is_in_the_template() -> None:
 
 
 def test_every_route_is_authorized() -> None:
-    """Every path but two is behind the authorizer; its decisions are kept for those that the gateway refuses."""
+    """Every path but the public ones has its authorizer, uncached where functions refuse callers themselves."""
     auth = RESOURCES["Api"]["Properties"]["Auth"]
     asked = {
         event["Properties"]["Path"]: event["Properties"].get("Auth", {"Authorizer": auth["DefaultAuthorizer"]})
@@ -244,7 +244,7 @@ def test_every_route_is_authorized() -> None:
 
 @pytest.mark.parametrize("function", RESOURCE_FUNCTIONS)
 def test_every_handler_asks_who_calls(function: str) -> None:
-    """Every handler asks for its `call`, which refuses one that the authorizer let through, if it is not public."""
+    """Every handler that is not public requires a `Call`, which has a principal."""
     app = load(folder(function))
     asked_for = [wanted_by(route.func).get("call") for route in [*app._static_routes, *app._dynamic_routes]]
     public = set(routes(function)) <= PUBLIC
@@ -255,7 +255,7 @@ def test_every_handler_asks_who_calls(function: str) -> None:
 
 @pytest.fixture
 def recorder(client: Client) -> Recorder:
-    """What functions ask of the tables; the client's services are connected through it."""
+    """Records the calls of functions to the tables."""
     recorder = Recorder(client.services.send)
     client.services = Services(recorder, "OrdersTable", "CatalogueTable", "AccountsTable")
     client.services.accounts(Deadline.after(60)).save_partner(PARTNER)
@@ -264,7 +264,7 @@ def recorder(client: Client) -> Recorder:
 
 
 def asked(recorder: Recorder) -> set[tuple[str, str]]:
-    """Return what was done: an action at a table, named as a policy names it."""
+    """The DynamoDB actions that were done, with their tables, as policies name them."""
     return {pair for operation, request in recorder.calls for pair in _asked(operation, request)}
 
 
@@ -292,7 +292,7 @@ REQUESTS: dict[str, list[str]] = {
 
 @pytest.mark.parametrize("function", REQUESTS)
 def test_functions_may_do_what_they_do(client: Client, recorder: Recorder, function: str) -> None:
-    """A function's policy allows every call that it makes, at tables that its environment names."""
+    """A function's policy allows every call it makes, at tables its environment names."""
     recorder.calls.clear()
     client.services = Services(recorder, "OrdersTable", "CatalogueTable", "AccountsTable")
     for path in REQUESTS[function]:
@@ -331,7 +331,7 @@ ECARD_REQUESTS: dict[str, list[tuple[str, str, Any]]] = {
 
 @pytest.mark.parametrize("function", ECARD_REQUESTS)
 def test_ecard_functions_may_do_what_they_do_and_no_more(function: str) -> None:
-    """An e-card function's policy allows the calls that it makes, and no other."""
+    """An e-card function's policy allows exactly the calls it makes."""
     recorder = Recorder(Memory())
     services = Services(recorder, "OrdersTable", "CatalogueTable", "AccountsTable", grace=timedelta(0))
     client = Client(services, replace(CALLER, partner="granite", grants=("ecards",), company="granite"))
@@ -352,17 +352,17 @@ def test_ecard_functions_may_do_what_they_do_and_no_more(function: str) -> None:
 
 
 def test_token_function_may_do_what_it_does_and_no_more() -> None:
-    """The token function reads what clients and keys are, counts guesses, and signs with the two keys there are."""
+    """The token function may read clients and keys, count failures and sign with the two keys, and no more."""
     recorder, kms = Recorder(Memory()), MemoryKms()
-    desk = Services(recorder, "OrdersTable", "CatalogueTable", "AccountsTable", kms=kms).token_endpoint(
+    endpoint = Services(recorder, "OrdersTable", "CatalogueTable", "AccountsTable", kms=kms).token_endpoint(
         Deadline.after(60)
     )
-    desk.clients.add(OauthClient("a-client", "granite", "a-user", frozenset({"ecards"})), "a secret")
-    desk.accounts.set_signer("a-key", "alias/SigningKeyA")
+    endpoint.clients.add(OauthClient("a-client", "granite", "a-user", frozenset({"ecards"})), "a secret")
+    endpoint.accounts.set_signer("a-key", "alias/SigningKeyA")
     recorder.calls.clear()
-    client = desk.authenticate("a-client", "a secret", "192.0.2.7")
-    desk.issue(client, client.scope)
-    desk.keys()
+    client = endpoint.authenticate("a-client", "a secret", "192.0.2.7")
+    endpoint.issue(client, client.scope)
+    endpoint.keys()
     (signing,) = (one for one in statements("TokenFunction") if one["Action"] == ["kms:Sign"])
     read = {
         partition
@@ -405,7 +405,7 @@ DEAL_REQUESTS: dict[str, list[tuple[str, str, Any]]] = {
 
 @pytest.mark.parametrize("function", DEAL_REQUESTS)
 def test_deal_functions_may_do_what_they_do_and_no_more(function: str) -> None:
-    """A deal function's policy allows the calls that it makes, those of a writer that was voided too, and no other."""
+    """A deal function's policy allows exactly the calls it makes, those for voided tickets included."""
     recorder = Recorder(Memory())
     services = Services(recorder, "OrdersTable", "CatalogueTable", "AccountsTable", grace=timedelta(0))
     client = Client(services, DEALS_CALLER)
@@ -429,7 +429,7 @@ def _book_of_lines(services: Services) -> OrderBook:
 
 
 def test_fulfilment_may_settle_and_sweep(client: Client, recorder: Recorder) -> None:
-    """The stream's consumer may void what a dead writer left, and sweep: what tests of a good day do not come to."""
+    """The stream's consumer may void the tickets of crashed writers and sweep line items."""
     services = Services(recorder, "OrdersTable", "CatalogueTable", "AccountsTable", grace=timedelta(0))
     book = services.book(f"training#{UK.id}", Deadline.after(60))
     book._take_ticket()
@@ -442,7 +442,7 @@ def test_fulfilment_may_settle_and_sweep(client: Client, recorder: Recorder) -> 
 
 
 def test_webhooks_may_do_what_it_does_and_no_more() -> None:
-    """What registers webhooks may seal their secrets and not open them, and touches nothing else of an account."""
+    """The webhook endpoints may encrypt secrets but not decrypt them, and use no other items of an account."""
     recorder, kms = Recorder(Memory()), MemoryKms()
     queued: list[str] = []
     services = Services(
@@ -498,7 +498,7 @@ def test_webhooks_may_do_what_it_does_and_no_more() -> None:
 
 
 def test_order_keys_may_do_what_it_does_and_no_more() -> None:
-    """What shows access keys reads training orders and their keys, and opens what one key in KMS sealed."""
+    """The access key endpoint may only read training orders and their keys, and decrypt with one key."""
     recorder = Recorder(Memory())
     school = School(recorder)
     order = school.place(101)
@@ -527,7 +527,7 @@ def test_order_keys_may_do_what_it_does_and_no_more() -> None:
 
 
 def test_access_keys_are_sealed_by_one_and_opened_by_others() -> None:
-    """Nobody but who issues, shows and mails access keys may do anything with the key that seals them."""
+    """Only the functions that issue, show and mail access keys may use their encryption key."""
     assert {name for name in FUNCTIONS if any(key == "AccessKeysKey" for _, key in used_keys(name))} == {
         "StreamFunction",
         "MailsFunction",
@@ -536,7 +536,7 @@ def test_access_keys_are_sealed_by_one_and_opened_by_others() -> None:
 
 
 def test_fulfilment_is_fed_what_makes_tasks() -> None:
-    """The stream delivers what makes tasks: entries of books, orders, balances and stocks, and nothing else."""
+    """The stream's filters pass only entries of books, orders, balances and stocks."""
     (stream,) = (
         event["Properties"] for event in FUNCTIONS["StreamFunction"]["Events"].values() if event["Type"] == "DynamoDB"
     )
@@ -552,7 +552,7 @@ def test_fulfilment_is_fed_what_makes_tasks() -> None:
 
 
 def test_authorizer_may_do_what_it_does(recorder: Recorder) -> None:
-    """The authorizer's policy allows what it reads, and its environment names what wiring needs."""
+    """The authorizer's policy allows exactly the calls it makes."""
     recorder.calls.clear()
     services = Services(recorder, "OrdersTable", "CatalogueTable", "AccountsTable")
     accounts = services.accounts(Deadline.after(60))
@@ -566,9 +566,9 @@ def test_authorizer_may_do_what_it_does(recorder: Recorder) -> None:
 
 
 def test_environment_that_wiring_reads() -> None:
-    """Every setting that the code reads is declared, and none is declared that it does not read.
+    """The template declares exactly the settings that the code reads.
 
-    Those of `sam local` and of Powertools are their own.
+    Settings of `sam local` and of Powertools are excluded.
     """
     folder = ROOT / "layers/ordering/python/ordering"
     source = "".join(path.read_text() for path in folder.rglob("*.py"))
@@ -588,7 +588,7 @@ def test_environment_that_wiring_reads() -> None:
 
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_no_wildcards(function: str) -> None:
-    """No function has a wildcard for an action or a resource, or any policy that is not written out."""
+    """No policy has a wildcard action or resource, or is a managed one."""
     for statement in statements(function):
         assert statement["Effect"] == "Allow"
         assert not [action for action in statement["Action"] if "*" in action]
@@ -598,7 +598,7 @@ def test_no_wildcards(function: str) -> None:
 
 
 def test_who_writes_what() -> None:
-    """Only functions that create, change or settle may write; a condition narrows who may write to accounts."""
+    """Only functions that create, change or settle may write, and accounts only under certain keys."""
     writing = {
         (function, table)
         for function in FUNCTIONS
@@ -630,15 +630,15 @@ def test_who_writes_what() -> None:
 
 
 def test_issuer_and_audience_are_parameters() -> None:
-    """Whom tokens are from and for is a parameter of the stack."""
+    """The issuer and audience of tokens are parameters of the stack."""
     environment = FUNCTIONS["AuthorizerFunction"]["Environment"]["Variables"]
 
     assert environment["TOKEN_ISSUER"] == {"Ref": "TokenIssuer"}
     assert environment["TOKEN_AUDIENCE"] == {"Ref": "TokenAudience"}
 
 
-def test_functions_end_before_the_gateway_waits_no_longer() -> None:
-    """A function's timeout is well below the gateway's 29 seconds, so that it is the function that answers."""
+def test_functions_time_out_before_the_gateway() -> None:
+    """A function's timeout is below the gateway's 29 seconds."""
     shared = TEMPLATE.document["Globals"]["Function"]["Timeout"]
 
     assert all(properties.get("Timeout", shared) < 29 for properties in RESOURCE_FUNCTIONS.values())

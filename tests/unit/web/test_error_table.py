@@ -1,4 +1,4 @@
-"""Error tables: which answer an error gets, and that every contract has one for everything."""
+"""Error tables: the answer to each error, and every contract's answer to any error."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ EACH_CONTRACT = pytest.mark.parametrize("contract", CONTRACTS, ids=lambda contra
 
 
 class Specific(Conflict):
-    """A conflict of its own kind."""
+    """A subclass of Conflict."""
 
 
 TABLE = ErrorTable(
@@ -42,7 +42,7 @@ TABLE = ErrorTable(
 
 
 def test_words_are_of_the_error() -> None:
-    """The detail and the headers have the exception's own words and values filled in."""
+    """The detail and headers are filled in from the exception."""
     late = Unavailable()
     late.retry_after = 7
 
@@ -51,12 +51,12 @@ def test_words_are_of_the_error() -> None:
 
 
 def test_braces_in_an_error_s_words_are_left_alone() -> None:
-    """What a caller wrote is shown as it is, also where it looks like a template."""
+    """Braces in an exception's message are not treated as a template."""
     assert TABLE.answer(Conflict("{error} {0.__class__}")).detail == "{error} {0.__class__} Look."
 
 
 def test_nearest_class() -> None:
-    """A subclass is answered as its base class, until it has a cause of its own."""
+    """A subclass gets the answer of its base class unless it has its own."""
     own = TABLE.with_statuses(ErrorStatus(410, "Gone", "It is gone.", {Specific: ErrorCause("specific", "Gone.")}))
 
     assert (TABLE.answer(Specific("a")).status, own.answer(Specific("a")).status) == (409, 410)
@@ -65,7 +65,7 @@ def test_nearest_class() -> None:
 
 @EACH_CONTRACT
 def test_what_is_not_in_the_table_is_500(contract: Contract) -> None:
-    """An error that a contract does not know is 500, and nothing of it is told."""
+    """An unknown error is answered with 500, without its message."""
     request = Request("GET", "/", "", "id", {}, {}, None, is_base64=False)
 
     for error in (RuntimeError("of ours alone"), OrderingError("of ours alone")):
@@ -76,7 +76,7 @@ def test_what_is_not_in_the_table_is_500(contract: Contract) -> None:
 
 @EACH_CONTRACT
 def test_one_row_for_each_status_and_exception(contract: Contract) -> None:
-    """No status and no exception is in a table twice, so that the functions and the document agree."""
+    """Each status and each exception is in a table once."""
     statuses = Counter(one.status for one in contract.errors.statuses)
     causes = Counter(kind for one in contract.errors.statuses for kind in one.causes)
 
@@ -86,7 +86,7 @@ def test_one_row_for_each_status_and_exception(contract: Contract) -> None:
 
 @EACH_CONTRACT
 def test_document_tells_what_functions_answer(contract: Contract) -> None:
-    """Each status says in words what it means, and one that may be tried again has `Retry-After`."""
+    """Each status has a description, and 429 and 503 have `Retry-After`."""
     for one in contract.errors.statuses:
         assert one.description.strip()
         if one.status in {429, 503}:
