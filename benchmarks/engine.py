@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ordering.aws.dynamodb import Send, connect_tables
-from ordering_tools.local.engine.account import CREDENTIALS, REGION
+from ordering_tools.local.engine.aws_account import CREDENTIALS, REGION
 from ordering_tools.local.engine.engine import Engine, create_tables, dynamodb
 from ordering_tools.template import TableDefinition, table_definitions
 

@@ -16,9 +16,9 @@ from moto import mock_aws
 
 from ordering.aws.dynamodb import connect_tables
 from ordering.clock import Deadline
-from ordering_tools.local.stack import running
 from ordering_tools.template import table_definitions
 from support.gateway import Client
+from support.local_stack import running
 from support.partners import AZ_300, CALLER, FOREIGN, FOREIGN_ONLY, IRELAND, LINUX, ON_LINUX, STANDARD, UK
 from support.real_stack import RealStack
 from support.services import Services

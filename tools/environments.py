@@ -168,7 +168,7 @@ def ensure(names: list[str]) -> None:
     stale = [name for name in names if not is_current(ENVIRONMENTS[name])]
     if not stale:
         return
-    say(f"setting up {', '.join(stale)} (once; a minute at most on a fast line)")
+    echo(f"setting up {', '.join(stale)} (once; a minute at most on a fast line)")
     uv = find_uv()
 
     def make(name: str) -> None:
@@ -180,9 +180,9 @@ def ensure(names: list[str]) -> None:
             if not environment.optional:
                 raise
             shutil.rmtree(environment.path, ignore_errors=True)
-            say(f"  {name}: not available on this machine, going on without it ({str(error).splitlines()[-1]})")
+            echo(f"  {name}: not available on this machine, going on without it ({str(error).splitlines()[-1]})")
         else:
-            say(f"  {name}: {time.monotonic() - began:.1f} s")
+            echo(f"  {name}: {time.monotonic() - began:.1f} s")
 
     with ThreadPoolExecutor() as pool:
         list(pool.map(make, stale))
@@ -204,10 +204,10 @@ def lock() -> None:
         options = ["--universal", "--generate-hashes", "--upgrade", "--python-version", "3.11"]
         origin = ["--custom-compile-command", "make lock"]
         run(uv, "pip", "compile", "--quiet", *options, *origin, source.relative_to(ROOT), "-o", target)
-        say(f"  {target}")
+        echo(f"  {target}")
 
 
-def say(line: str) -> None:
+def echo(line: str) -> None:
     """Tell the person at the terminal."""
     print(line, file=sys.stderr, flush=True)
 
@@ -218,14 +218,14 @@ def main(arguments: list[str]) -> int:
     Where none is given, those that the local run needs; with `--all`, every one.
     """
     if sys.version_info < (3, 11):  # noqa: UP036 - this is the check itself
-        say(f"Python 3.11 or later is needed, this is {sys.version.split()[0]}; name one with `make PYTHON=…`")
+        echo(f"Python 3.11 or later is needed, this is {sys.version.split()[0]}; name one with `make PYTHON=…`")
         return 2
     if arguments == ["--lock"]:
         return attempt(lock)
     if arguments == ["--all"]:
         return attempt(lambda: ensure(list(ENVIRONMENTS)))
     if unknown := set(arguments) - set(ENVIRONMENTS):
-        say(f"no environment is called {', '.join(sorted(unknown))}; there are {', '.join(ENVIRONMENTS)}")
+        echo(f"no environment is called {', '.join(sorted(unknown))}; there are {', '.join(ENVIRONMENTS)}")
         return 2
     needed = [name for name, environment in ENVIRONMENTS.items() if not environment.only_tests]
     return attempt(lambda: ensure(arguments or needed))
@@ -236,7 +236,7 @@ def attempt(task: Callable[[], None]) -> int:
     try:
         task()
     except SetupError as error:
-        say(str(error))
+        echo(str(error))
         return 1
     return 0
 

@@ -15,7 +15,7 @@ from botocore.session import get_session
 from moto import mock_aws
 
 from ordering.aws.dynamodb import Send, connect_tables
-from ordering_tools.local.engine.account import CREDENTIALS, REGION
+from ordering_tools.local.engine.aws_account import CREDENTIALS, REGION
 from ordering_tools.local.engine.engine import ENDPOINT_VARIABLE, create_tables, dynamodb
 from ordering_tools.local.engine.engine import Engine as MiniStack
 from ordering_tools.template import table_definitions

@@ -50,12 +50,12 @@ from ordering.training import access_keys
 from ordering.training.orders import OrderIds, TrainingOrders
 from ordering.training.statuses import TrainingStatus
 from ordering_tools.installation import open_at
-from ordering_tools.local.engine.account import queue_arn, queue_url
+from ordering_tools.local.engine.aws_account import queue_arn, queue_url
 from ordering_tools.local.engine.engine import Engine as MiniStack
 from ordering_tools.local.engine.engine import connect, create_keys, create_tables, dynamodb
 from ordering_tools.local.engine.event_buses import Rule, create_buses
+from ordering_tools.local.engine.json_client import JsonClient
 from ordering_tools.local.engine.queues import Queue, create_queues
-from ordering_tools.local.engine.wire import Wire
 from ordering_tools.operations import commands
 from ordering_tools.operations import incoming as incoming_commands
 from support import scheduler
@@ -516,7 +516,7 @@ def test_through_the_bus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         engine.wait()
         create_tables(dynamodb(engine.endpoint), TABLES)
         create_keys(connect("kms", engine.endpoint), {"CertificatesKey": {}})
-        with Wire(engine.endpoint, "sqs") as queues, Wire(engine.endpoint, "events") as buses:
+        with JsonClient(engine.endpoint, "sqs") as queues, JsonClient(engine.endpoint, "events") as buses:
             create_queues(queues, engine.endpoint, [Queue("IncomingQueue", {})])
             rule = {"EventPattern": json.dumps({"detail-type": sorted(SHAPES)})}
             target = {"Id": "queue", "Arn": queue_arn("IncomingQueue")}
@@ -532,7 +532,7 @@ def test_through_the_bus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         batch = ["--card", str(office.stock.card_id), "--face-value", office.stock.face_value, "--batch", "b"]
 
         for words in (
-            ["payment", office.company, "250.50", "--operation", "wire 1"],
+            ["payment", office.company, "250.50", "--operation", "client 1"],
             ["stock", str(codes), *batch],
             ["cancel", A.upper(), "--company", office.company],
         ):
@@ -556,7 +556,7 @@ def test_through_the_bus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 def received(services: str) -> list[str]:
     """Take the messages that are on the queue."""
-    with Wire(services, "sqs") as queues:
+    with JsonClient(services, "sqs") as queues:
         url = queue_url(services, "IncomingQueue")
         answer = queues.call("ReceiveMessage", QueueUrl=url, MaxNumberOfMessages=10, WaitTimeSeconds=5)
         for message in answer["Messages"]:

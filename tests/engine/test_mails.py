@@ -63,7 +63,7 @@ from ordering.mail import outbox as mails
 from ordering.mail.mailing import Mailing
 from ordering.mail.outbox import Mail, MailEventType, MailState, Outbox, _read
 from ordering.training.mailing import KEYS_AT_MOST
-from ordering_tools.local.engine.account import CREDENTIALS, REGION
+from ordering_tools.local.engine.aws_account import CREDENTIALS, REGION
 from ordering_tools.local.engine.engine import Engine as MiniStack
 from ordering_tools.local.engine.engine import connect
 from ordering_tools.local.engine.mails import create_senders, sent_mails

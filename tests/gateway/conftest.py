@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from gateway.ecard_helpers import Company, add_company
-from ordering_tools.local.stack import LocalStack, running
+from support.local_stack import LocalStack, running
 from support.real_stack import RealStack
 
 FIXTURE = Path(__file__).parent / "local" / "fixture"

@@ -39,7 +39,7 @@ from ordering.identity.clients import Client, Clients
 from ordering.identity.token_endpoint import TokenEndpoint
 from ordering_tools.demo import deals as demo_deals
 from ordering_tools.demo import ecards as demo_ecards
-from ordering_tools.local.stack import running
+from support.local_stack import running
 from support.real_stack import RealStack
 
 pytestmark = pytest.mark.gateway

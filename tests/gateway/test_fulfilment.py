@@ -58,7 +58,7 @@ class School:
     """Where its keys are mailed to."""
 
     def order(self, *items: dict[str, Any], **changes: Any) -> int:
-        """Place an order whose keys are mailed, of one seat unless items are given; returns its id."""
+        """Deployment an order whose keys are mailed, of one seat unless items are given; returns its id."""
         body = {
             "purchaseOrderReference": f"PO-{secrets.token_hex(4)}",
             "contactEmail": self.address,
@@ -405,14 +405,16 @@ def unreadable(real: RealStack) -> Iterator[tuple[str, str]]:
 def test_unreadable_item(school: School, company: Company) -> None:
     """What fulfilment cannot read is put aside, and the stream goes on to everybody else's orders without a pause."""
     company.load(1)
-    said = len(school.real.stack.said())
+    said = len(school.real.stack.printed())
     with unreadable(school.real) as key:
         seat, card = school.order(), company.made()
         school.wait(seat)
         company.wait(card, "Delivered")
         aside = eventually(lambda: school.real.queued("LaterQueue", json.dumps(key)))
         calls = [
-            line for line in school.real.stack.said()[said:].splitlines() if line.startswith("StreamFunction.Changed ")
+            line
+            for line in school.real.stack.printed()[said:].splitlines()
+            if line.startswith("StreamFunction.Changed ")
         ]
 
     assert [message["Body"] for message in aside] == [json.dumps(key)]

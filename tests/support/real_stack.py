@@ -22,8 +22,8 @@ from ordering_tools.local.engine.engine import connect
 from ordering_tools.local.engine.mails import Mail, create_senders, sent_mails
 from ordering_tools.local.engine.state import find
 from ordering_tools.local.sources.dead_letters import peek_at
-from ordering_tools.local.stack import LocalStack
 from ordering_tools.operations import commands
+from support.local_stack import LocalStack
 
 COMMAND = Path(sys.executable).with_name("ordering")
 
@@ -108,4 +108,4 @@ class RealStack:
     def logs(self) -> str:
         """What the functions logged and the run said, without what it tells those who try it."""
         log = (self.stack.state / "functions.log").read_text(encoding="utf-8", errors="replace")
-        return log + self.stack.said().split("serving", 1)[0]
+        return log + self.stack.printed().split("serving", 1)[0]

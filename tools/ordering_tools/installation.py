@@ -11,7 +11,7 @@ from ordering.aws.dynamodb import Send, Table, connect_tables
 from ordering.aws.kms import Kms
 from ordering.aws.sqs import Send as Enqueue
 from ordering.identity.tokens import PrivateKey, Signer
-from ordering_tools.local.engine.account import CREDENTIALS, REGION, queue_url
+from ordering_tools.local.engine.aws_account import CREDENTIALS, REGION, queue_url
 from ordering_tools.local.engine.state import find
 from ordering_tools.operations.signing import SigningKey, development_key
 from ordering_tools.template import Template

@@ -53,7 +53,7 @@ class LayerDefinition:
     name: str
     content: Path
     """Its folder, relative to the template."""
-    made: bool
+    built: bool
     """Whether a build command fills it, so that its folder alone is not the layer."""
 
 

@@ -9,13 +9,13 @@ import pytest
 
 from gateway.waiting import eventually
 from ordering_tools import cli
-from ordering_tools.local.engine.account import queue_url
+from ordering_tools.local.engine.aws_account import queue_url
 from ordering_tools.local.engine.engine import connect, dynamodb
+from ordering_tools.local.engine.json_client import JsonClient
 from ordering_tools.local.engine.state import find
-from ordering_tools.local.engine.wire import Wire
 from ordering_tools.local.sources.dead_letters import DeadLetters, DeadMessage, NotReplayedError, invoke_at
-from ordering_tools.local.stack import LocalStack
 from ordering_tools.operations.dead_letters import open_dead_letters
+from support.local_stack import LocalStack
 
 pytestmark = pytest.mark.gateway
 
@@ -35,8 +35,8 @@ def run(stack: LocalStack, *arguments: str) -> int:
 
 
 def send(stack: LocalStack, queue: str, **message: Any) -> str:
-    with Wire(stack.endpoint, "sqs") as wire:
-        found: str = wire.call("SendMessage", QueueUrl=queue_url(stack.endpoint, queue), **message)["MessageId"]
+    with JsonClient(stack.endpoint, "sqs") as client:
+        found: str = client.call("SendMessage", QueueUrl=queue_url(stack.endpoint, queue), **message)["MessageId"]
     return found
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from ordering_tools.local.stack import LocalStack
+from support.local_stack import LocalStack
 
 pytestmark = pytest.mark.gateway
 

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from ordering_tools.local.stack import LocalStack
+from support.local_stack import LocalStack
 
 pytestmark = pytest.mark.gateway
 
@@ -92,7 +92,7 @@ def test_failure_is_told_and_got_over(client: httpx.Client, stack: LocalStack, w
 
     assert failed.status_code in (502, 504)
     assert next_one.status_code == 200
-    assert said in stack.said()
+    assert said in stack.printed()
 
 
 def test_failed_init(client: httpx.Client, stack: LocalStack) -> None:
@@ -100,7 +100,7 @@ def test_failed_init(client: httpx.Client, stack: LocalStack) -> None:
     answers = [client.get("/broken") for _ in range(2)]
 
     assert [answer.status_code for answer in answers] == [502, 502]
-    assert "BrokenFunction: RuntimeError: no init today" in stack.said()
+    assert "BrokenFunction: RuntimeError: no init today" in stack.printed()
 
 
 def test_output_goes_to_the_log(client: httpx.Client, stack: LocalStack) -> None:
@@ -126,6 +126,6 @@ def test_requests_are_told(client: httpx.Client, stack: LocalStack) -> None:
     """The terminal gets one line per request: method, path, status and time, never the query."""
     client.get("/nowhere/at-all?secret=1")
 
-    line = next(line for line in stack.said().splitlines() if "/nowhere/at-all" in line)
+    line = next(line for line in stack.printed().splitlines() if "/nowhere/at-all" in line)
     assert line.startswith("GET /nowhere/at-all 404 ")
     assert line.endswith(" ms")

@@ -16,7 +16,7 @@ import pytest
 
 from gateway.waiting import eventually
 from ordering_tools.local.engine.engine import dynamodb
-from ordering_tools.local.stack import LocalStack, StackError, running
+from support.local_stack import LocalStack, StackError, running
 
 pytestmark = pytest.mark.gateway
 
@@ -114,14 +114,14 @@ def test_changes_are_served(project: Path, tmp_path: Path) -> None:
         assert gateways & descendants(stack.process.pid)
 
         template.write_text("Resources: [")
-        assert eventually(lambda: "not reloaded: " in stack.said())
+        assert eventually(lambda: "not reloaded: " in stack.printed())
         assert behave(stack).status_code == 299
 
         fresh = (FIXTURE / "template.yaml").read_text().replace("Path: /behave", "Path: /renamed")
         template.write_text(fresh)
         assert eventually(lambda: httpx.post(f"{stack.base_url}/renamed", json={}, timeout=20).status_code == 299)
         assert behave(stack).status_code == 404
-        assert "reload: " in stack.said()
+        assert "reload: " in stack.printed()
 
 
 def test_debug_mode(project: Path, tmp_path: Path) -> None:
@@ -141,12 +141,12 @@ def test_debug_mode(project: Path, tmp_path: Path) -> None:
     ):
         first, second = pool.map(lambda _: behave(stack, sleep=0.2).json(), range(2))
         held = pool.submit(behave, stack, **{"break": True})
-        assert eventually(lambda: "(Pdb)" in stack.said())
+        assert eventually(lambda: "(Pdb)" in stack.printed())
         keyboard.write("p 'the event is', event['path']\nc\n")
         keyboard.flush()
 
         assert held.result().status_code == 200
-        assert "('the event is', '/behave')" in stack.said()
+        assert "('the event is', '/behave')" in stack.printed()
         assert first["process"] == second["process"]
         assert first["ended"] <= second["began"] or second["ended"] <= first["began"]
         assert first["environment"]["GREETING"] == "hello"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ordering_tools.local.engine.engine import ENDPOINT_VARIABLE, EngineError, ForeignEngine, start_engine
+from ordering_tools.local.engine.engine import ENDPOINT_VARIABLE, EngineError, ExternalEngine, start_engine
 from ordering_tools.local.engine.state import State, find
 from ordering_tools.local.gateway.responses import GatewayResponses
 from ordering_tools.local.runtime.build import BuildError, build
@@ -62,7 +62,7 @@ def test_template_defaults_and_functions() -> None:
 
     assert template.parameters == {"Greeting": "hello", "CacheSeconds": 60}
     assert {function.name: function.code.name for function in template.functions}["EchoFunction"] == "echo"
-    assert [(layer.content.name, layer.made) for layer in template.layers] == [("shared", False)]
+    assert [(layer.content.name, layer.built) for layer in template.layers] == [("shared", False)]
 
 
 def test_short_tags_are_read_as_their_long_forms(tmp_path: Path) -> None:
@@ -137,7 +137,7 @@ def test_another_endpoint_can_stand_in(tmp_path: Path, monkeypatch: pytest.Monke
     try:
         engine.wait()
 
-        assert isinstance(engine, ForeignEngine)
+        assert isinstance(engine, ExternalEngine)
         assert engine.endpoint == "http://127.0.0.1:8000"
         assert (engine.services, engine.alive) == (engine.own.endpoint, True)
     finally:

@@ -13,23 +13,23 @@ import pytest
 from botocore.session import get_session
 
 from gateway.waiting import eventually
-from ordering_tools.local.engine.account import queue_url
+from ordering_tools.local.engine.aws_account import queue_url
 from ordering_tools.local.engine.engine import Engine, connect
 from ordering_tools.local.engine.event_buses import Rule, create_buses, declared_rules
+from ordering_tools.local.engine.json_client import JsonClient, ServiceError
 from ordering_tools.local.engine.mails import declared_senders, sends_mail, sent_mails
 from ordering_tools.local.engine.queues import declared_queues
 from ordering_tools.local.engine.references import References
-from ordering_tools.local.engine.wire import Wire, WireError
 from ordering_tools.local.runtime.functions import FunctionError, SettingsError
 from ordering_tools.local.serve import ROOT
 from ordering_tools.local.sources.batches import BadReportError
 from ordering_tools.local.sources.dead_letters import peek_at
 from ordering_tools.local.sources.event_patterns import read_pattern
-from ordering_tools.local.sources.messages import comes_through, message_record, portions, reported_messages
+from ordering_tools.local.sources.messages import message_record, passes_filters, reported_messages, split_by_size
 from ordering_tools.local.sources.pollers import Poller
 from ordering_tools.local.sources.queue_sources import QueueSource, declared_queue_sources
-from ordering_tools.local.stack import LocalStack, running
 from ordering_tools.template import Template
+from support.local_stack import LocalStack, running
 
 FIXTURE = Path(__file__).parent / "fixture"
 SERVICES = "http://there"
@@ -191,7 +191,7 @@ class FakeBuses:
                 return {"Rules": [{"Name": name} for name in bus]}
             case "PutRule":
                 if arguments.get("EventPattern") == '"bad"':
-                    raise WireError("InvalidEventPatternException", "Event pattern is not valid")
+                    raise ServiceError("InvalidEventPatternException", "Event pattern is not valid")
                 bus.setdefault(arguments["Name"], set())
             case "DeleteRule":
                 assert not bus.pop(arguments["Name"])
@@ -206,12 +206,12 @@ class FakeBuses:
 
 def test_buses_have_the_templates_rules() -> None:
     """What is missing is made, what an earlier template had is taken away, and a rule that is none is named."""
-    wire: Any = FakeBuses(default={"Old": {"1"}}, B={"R": {"1", "2"}})
-    create_buses(wire, ["B", "C"], [Rule("R", "B", {}, [{"Id": "2"}]), Rule("S", "C", {}, [{"Id": "3"}])])
+    client: Any = FakeBuses(default={"Old": {"1"}}, B={"R": {"1", "2"}})
+    create_buses(client, ["B", "C"], [Rule("R", "B", {}, [{"Id": "2"}]), Rule("S", "C", {}, [{"Id": "3"}])])
 
-    assert wire.buses == {"default": {}, "B": {"R": {"2"}}, "C": {"S": {"3"}}}
+    assert client.buses == {"default": {}, "B": {"R": {"2"}}, "C": {"S": {"3"}}}
     with pytest.raises(SettingsError, match="R: Event pattern is not valid"):
-        create_buses(wire, [], [Rule("R", "B", {"EventPattern": '"bad"'}, [])])
+        create_buses(client, [], [Rule("R", "B", {"EventPattern": '"bad"'}, [])])
 
 
 def test_senders_of_mail() -> None:
@@ -243,7 +243,7 @@ def test_senders_of_mail() -> None:
 )
 def test_filters_by_body(pattern: str, body: str, *, expected: bool) -> None:
     """A body is compared as JSON with an object and as text with a list, and fits nothing as the other."""
-    assert comes_through((read_pattern(pattern),), records(body)[0]) is expected
+    assert passes_filters((read_pattern(pattern),), records(body)[0]) is expected
 
 
 def test_reports() -> None:
@@ -265,7 +265,7 @@ def test_events_have_a_limit() -> None:
     """What is too much for one event is handed over in several."""
     batch = records("x" * 3_200_000, "{}", "y" * 3_200_000, "z" * 3_200_000)
 
-    assert [[record["messageId"] for record in part] for part in portions(batch)] == [["m0", "m1"], ["m2"], ["m3"]]
+    assert [[record["messageId"] for record in part] for part in split_by_size(batch)] == [["m0", "m1"], ["m2"], ["m3"]]
 
 
 class Fake:
@@ -351,7 +351,7 @@ def test_stopping_puts_back(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_engine_out_of_reach(monkeypatch: pytest.MonkeyPatch) -> None:
     """A queue that cannot be read is tried on, and read once it can."""
     fake = Fake([[message(number=1)]], lambda: b"")
-    answers: Iterator[Any] = iter([WireError(None, "gone"), WireError("QueueDoesNotExist", "not yet")])
+    answers: Iterator[Any] = iter([ServiceError(None, "gone"), ServiceError("QueueDoesNotExist", "not yet")])
     receive = fake.receive
 
     def stumble(count: int) -> list[Any]:
@@ -375,8 +375,8 @@ def send(stack: LocalStack, queue: str, *wishes: str, name: str = "", **more: An
 
 
 def sqs(stack: LocalStack, operation: str, queue: str, **arguments: Any) -> dict[str, Any]:
-    with Wire(stack.endpoint, "sqs") as wire:
-        return wire.call(operation, QueueUrl=queue_url(stack.endpoint, queue), **arguments)
+    with JsonClient(stack.endpoint, "sqs") as client:
+        return client.call(operation, QueueUrl=queue_url(stack.endpoint, queue), **arguments)
 
 
 def told(stack: LocalStack) -> list[dict[str, Any]]:
@@ -449,7 +449,8 @@ def test_failures_come_again_and_die(stack: LocalStack) -> None:
     assert [m["attributes"]["ApproximateReceiveCount"] for m in tries] == ["1", "2"]
     assert sum('"wish": ""' in m["body"] for call in calls(stack, name) for m in call["messages"]) == 1
     assert (
-        f"gave up message {tries[0]['messageId']} of WorkQueue after 2 calls; it goes to WorkDeadQueue" in stack.said()
+        f"gave up message {tries[0]['messageId']} of WorkQueue after 2 calls; it goes to WorkDeadQueue"
+        in stack.printed()
     )
 
 
@@ -520,7 +521,7 @@ def test_mails_can_be_read(stack: LocalStack, monkeypatch: pytest.MonkeyPatch) -
         mail("shop@example.net")
     (sent,) = (mail for mail in sent_mails(stack.endpoint) if mail.subject == subject)
     assert (sent.sender, sent.recipients, sent.text) == ("Shop <shop@orders.example.com>", ("b@example.org",), "Hello")
-    assert "`ordering mail list`" in stack.said()
+    assert "`ordering mail list`" in stack.printed()
 
 
 @pytest.mark.gateway

@@ -64,7 +64,7 @@ def test_authorizers(described: dict[str, Any]) -> None:
         "name": "CallerAuthorizer",
         "kind": "request",
         "function": "AuthorizerFunction",
-        "sources": [{"place": "header", "name": "Authorization"}],
+        "sources": [{"location": "header", "name": "Authorization"}],
         "reauthorize": 60,
     }
     assert authorizers["/behave"] is None

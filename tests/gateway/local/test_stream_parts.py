@@ -1,4 +1,4 @@
-"""The parts of stream delivery that need no process: patterns, event sources, batches, lanes, checkpoints."""
+"""The parts of stream delivery that need no process: patterns, event sources, batches, workers, checkpoints."""
 
 import json
 import threading
@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ordering_tools.local.engine.wire import WireError
+from ordering_tools.local.engine.json_client import ServiceError
 from ordering_tools.local.runtime.functions import SettingsError
 from ordering_tools.local.sources.batches import (
     BadReportError,
@@ -22,9 +22,9 @@ from ordering_tools.local.sources.batches import (
 from ordering_tools.local.sources.checkpoints import Checkpoints
 from ordering_tools.local.sources.event_patterns import PatternError, matches, read_pattern
 from ordering_tools.local.sources.event_sources import EventSource, declared_event_sources
-from ordering_tools.local.sources.lanes import GivenUp, Lane
 from ordering_tools.local.sources.shards import Shard, stream_event
 from ordering_tools.local.sources.streams import Follower
+from ordering_tools.local.sources.workers import GivenUp, Worker
 
 INSERT = {
     "eventName": "INSERT",
@@ -146,7 +146,7 @@ def test_event_source_settings() -> None:
         table="T",
         batch_size=7,
         window=2,
-        lanes=3,
+        parallelization=3,
         bisect=True,
         retries=5,
         record_age=3600,
@@ -243,8 +243,8 @@ def test_progress_waits_for_the_first_that_is_open() -> None:
 def test_checkpoints_are_kept(tmp_path: Path) -> None:
     """How far each shard is comes back from the file, without what an earlier stream of the table left."""
     before = Checkpoints(tmp_path / "F.json")
-    before.move("old stream", "shard", "1")
-    before.move("stream", "one", "7")
+    before.save("old stream", "shard", "1")
+    before.save("stream", "one", "7")
     before.finish("stream", "two")
 
     after = Checkpoints(tmp_path / "F.json")
@@ -264,7 +264,7 @@ def test_unreadable_checkpoints_are_none(tmp_path: Path, text: str) -> None:
 
 
 class Told:
-    """What a lane has told of."""
+    """What a worker has told of."""
 
     def __init__(self) -> None:
         self.settled: list[str] = []
@@ -288,7 +288,7 @@ def settle(source: EventSource, function: Callable[[list[str]], Any], now: float
         calls.append(json.loads(event)["Records"])
         return json.dumps(function(calls[-1])).encode()
 
-    Lane(source, invoke, told, threading.Event(), lambda: now).settle(records(4))
+    Worker(source, invoke, told, threading.Event(), lambda: now).settle(records(4))
     return told, calls
 
 
@@ -323,24 +323,24 @@ def test_failure_while_stopping_counts_for_nothing() -> None:
         stopping.set()
         raise ConnectionError
 
-    Lane(EventSource(name="", function="", table="", retries=0), invoke, told, stopping).settle(records(2))
+    Worker(EventSource(name="", function="", table="", retries=0), invoke, told, stopping).settle(records(2))
 
     assert (told.settled, told.given_up) == ([], [])
 
 
 def test_full_batches_are_cut() -> None:
-    """A lane calls with no more than a batch's size, and with no more than fits into an event."""
+    """A worker calls with no more than a batch's size, and with no more than fits into an event."""
     stopping, told, sizes = threading.Event(), Told(), []
 
     def invoke(event: bytes) -> bytes:
         sizes.append(len(json.loads(event)["Records"]))
         return b""
 
-    lane = Lane(EventSource(name="", function="", table="", batch_size=3), invoke, told, stopping)
+    worker = Worker(EventSource(name="", function="", table="", batch_size=3), invoke, told, stopping)
     large = json.dumps("x" * 2_500_000)
-    lane.put([*records(4), *(Record(str(number), 0, "", large) for number in range(4, 8))])
-    lane.end()
-    lane.run()
+    worker.put([*records(4), *(Record(str(number), 0, "", large) for number in range(4, 8))])
+    worker.end()
+    worker.run()
 
     assert sizes == [3, 3, 2]
     assert told.settled == [str(number) for number in range(8)]
@@ -374,7 +374,7 @@ class ScriptedWire:
 
 def refuse(code: str) -> Callable[..., Any]:
     def answer(**_: Any) -> Any:
-        raise WireError(code, code)
+        raise ServiceError(code, code)
 
     return answer
 
@@ -384,14 +384,14 @@ def test_lost_place_in_a_shard(tmp_path: Path) -> None:
 
     def iterator(*, ShardIteratorType: str, **_: Any) -> dict[str, str]:  # noqa: N803 - the API's name
         if ShardIteratorType == "AFTER_SEQUENCE_NUMBER":
-            raise WireError("TrimmedDataAccessException", "gone")
+            raise ServiceError("TrimmedDataAccessException", "gone")
         return {"ShardIterator": "start"}
 
     change = {"ApproximateCreationDateTime": 0, "Keys": {}}
     page = {"Records": [{"dynamodb": {**change, "SequenceNumber": str(number)}} for number in (6, 7, 8, 9)]}
-    wire: Any = ScriptedWire(GetShardIterator=iterator, GetRecords=lambda **_: page)
+    client: Any = ScriptedWire(GetShardIterator=iterator, GetRecords=lambda **_: page)
     checkpoints = Checkpoints(tmp_path / "F.json")
-    checkpoints.move("stream", "shard", "7")
+    checkpoints.save("stream", "shard", "7")
     calls: list[list[str]] = []
 
     def invoke(event: bytes) -> bytes:
@@ -403,7 +403,7 @@ def test_lost_place_in_a_shard(tmp_path: Path) -> None:
         "stream",
         "shard",
         start="TRIM_HORIZON",
-        wire=wire,
+        client=client,
         invoke=invoke,
         checkpoints=checkpoints,
         queue=None,
@@ -415,7 +415,7 @@ def test_lost_place_in_a_shard(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "wire",
+    "client",
     [
         ScriptedWire(DescribeTable=lambda **_: {"Table": {}}),
         ScriptedWire(
@@ -424,10 +424,10 @@ def test_lost_place_in_a_shard(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_endpoint_without_streams(tmp_path: Path, capfd: pytest.CaptureFixture[str], wire: Any) -> None:
+def test_endpoint_without_streams(tmp_path: Path, capfd: pytest.CaptureFixture[str], client: Any) -> None:
     """Where there is no stream that is said once, and the rest goes on without it."""
     follower = Follower(SOURCE, Any, "http://there", tmp_path, threading.Event())  # type: ignore[arg-type] # not called
-    follower._wire = wire
+    follower._client = client
 
     follower.run()
 
@@ -437,18 +437,18 @@ def test_endpoint_without_streams(tmp_path: Path, capfd: pytest.CaptureFixture[s
 def test_children_wait_for_their_parent(tmp_path: Path) -> None:
     """A shard is read only once all of the one that it continues is done."""
     shards = [{"ShardId": "parent"}, {"ShardId": "child", "ParentShardId": "parent"}]
-    wire: Any = ScriptedWire(
+    client: Any = ScriptedWire(
         DescribeTable=lambda **_: {"Table": {"LatestStreamArn": "arn"}},
         DescribeStream=lambda **_: {"StreamDescription": {"Shards": shards}},
     )
     begun: list[str] = []
     follower = Follower(SOURCE, Any, "http://there", tmp_path, threading.Event())  # type: ignore[arg-type] # not called
-    follower._wire = wire
-    follower._begin = lambda _, shard, __: begun.append(shard["ShardId"])  # type: ignore[method-assign,assignment]
+    follower._client = client
+    follower._start = lambda _, shard, __: begun.append(shard["ShardId"])  # type: ignore[method-assign,assignment]
     checkpoints = Checkpoints(tmp_path / "F.json")
 
-    follower._look(checkpoints)
+    follower._start_shards(checkpoints)
     checkpoints.finish("arn", "parent")
-    follower._look(checkpoints)
+    follower._start_shards(checkpoints)
 
     assert begun == ["parent", "child"]

@@ -13,7 +13,7 @@ import pytest
 from gateway.waiting import eventually
 from ordering_tools.local.engine.engine import dynamodb
 from ordering_tools.local.sources.dead_letters import peek_at
-from ordering_tools.local.stack import LocalStack, running
+from support.local_stack import LocalStack, running
 
 pytestmark = pytest.mark.gateway
 
@@ -35,7 +35,7 @@ def put(stack: LocalStack, *items: Item) -> None:
 def calls(stack: LocalStack, prefix: str) -> list[dict[str, Any]]:
     """The calls that had records of items whose key starts like this."""
     log = stack.state / "functions.log"
-    lines = (log.read_text() if log.exists() else stack.said()).splitlines()
+    lines = (log.read_text() if log.exists() else stack.printed()).splitlines()
     found = [json.loads(line) for line in lines if line.startswith('{"at"') and line.endswith("}")]
     return [call for call in found if any(key.startswith(prefix) for key in keys(call))]
 
@@ -142,7 +142,7 @@ def test_exhausted_retries_are_told(stack: LocalStack) -> None:
     put(stack, item("INSERT#behind"))
 
     assert eventually(lambda: delivered(stack, "INSERT#behind"))
-    said = next(line for line in stack.said().splitlines() if "Inserts: gave up 1 record of LedgerTable" in line)
+    said = next(line for line in stack.printed().splitlines() if "Inserts: gave up 1 record of LedgerTable" in line)
     assert "after 4 calls (RetryAttemptsExhausted)" in said
     assert said.endswith("told nowhere: it has no on-failure destination")
 
@@ -174,16 +174,16 @@ def test_order_per_item_in_parallel(stack: LocalStack) -> None:
     client = dynamodb(stack.endpoint)
     for change in range(6):
         for name in "abcdef":
-            client.put_item(TableName="LedgerTable", Item=item(f"LANES#{name}", wish=f"sleep 0.0{change + 1}"))
+            client.put_item(TableName="LedgerTable", Item=item(f"PARALLEL#{name}", wish=f"sleep 0.0{change + 1}"))
 
-    assert eventually(lambda: len(delivered(stack, "LANES#")) == 36)
-    found = calls(stack, "LANES#")
+    assert eventually(lambda: len(delivered(stack, "PARALLEL#")) == 36)
+    found = calls(stack, "PARALLEL#")
     for name in "abcdef":
         images = [
             record["dynamodb"]["NewImage"]["wish"]["S"]
             for call in found
             for record in call["records"]
-            if record["dynamodb"]["Keys"]["pk"]["S"] == f"LANES#{name}"
+            if record["dynamodb"]["Keys"]["pk"]["S"] == f"PARALLEL#{name}"
         ]
         assert images == [f"sleep 0.0{change + 1}" for change in range(6)]
     assert len({call["process"] for call in found}) > 1

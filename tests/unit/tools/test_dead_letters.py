@@ -11,13 +11,13 @@ import pytest
 
 from ordering_tools import cli
 from ordering_tools.installation import NotDone
+from ordering_tools.local.engine.json_client import ServiceError
 from ordering_tools.local.engine.queues import Queue
-from ordering_tools.local.engine.wire import WireError
 from ordering_tools.local.sources.batches import Batch, Record
 from ordering_tools.local.sources.dead_letters import DeadLetters, FailedBatch, NotReplayedError
 from ordering_tools.local.sources.event_sources import EventSource
 from ordering_tools.local.sources.failures import failure_message
-from ordering_tools.local.sources.lanes import GivenUp
+from ordering_tools.local.sources.workers import GivenUp
 from ordering_tools.operations.dead_letters import age, find_message, replay
 
 STREAM = "arn:aws:dynamodb:us-east-1:000000000000:table/T/stream/1"
@@ -78,7 +78,7 @@ class Site:
     def call(self, operation: str, **arguments: Any) -> dict[str, Any]:
         self.log.append(operation)
         if operation in self.refuse:
-            raise WireError("Refused", f"{operation} is refused")
+            raise ServiceError("Refused", f"{operation} is refused")
         answer: dict[str, Any] = getattr(self, f"_{operation}")(arguments)
         return answer
 
@@ -112,7 +112,7 @@ class Site:
             return {"ShardIterator": str(self.first)}
         start = int(arguments["SequenceNumber"])
         if start < self.first:
-            raise WireError("TrimmedDataAccessException", "gone")
+            raise ServiceError("TrimmedDataAccessException", "gone")
         return {"ShardIterator": str(start)}
 
     def _GetRecords(self, arguments: Mapping[str, Any]) -> dict[str, Any]:  # noqa: N802 - as above
@@ -212,11 +212,11 @@ def test_records_of_a_batch(site: Site) -> None:
 
 
 def test_lanes_are_kept_apart(site: Site) -> None:
-    """Of a shard that is read in parallel, only the records of the lane that failed are replayed."""
+    """Of a shard that is read in parallel, only the records of the worker that failed are replayed."""
     for number, record in enumerate(site.stream):
         record["dynamodb"]["Keys"]["pk"]["S"] = "ab"[number % 2]
     site.give_up(1, 3, 5)
-    letters = site.letters(replace(SOURCE, lanes=2))
+    letters = site.letters(replace(SOURCE, parallelization=2))
     (message,) = letters.messages("Given")
 
     assert [record["dynamodb"]["SequenceNumber"] for record in letters.records(message)] == ["1", "3", "5"]

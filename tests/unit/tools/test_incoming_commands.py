@@ -20,8 +20,8 @@ from ordering.fulfilment.incoming import read_mail_event
 from ordering.mail.outbox import MailEventType, Outbox
 from ordering_tools.documents.event_schemas import schema
 from ordering_tools.installation import Installation
+from ordering_tools.local.engine.json_client import ServiceError
 from ordering_tools.local.engine.state import Running
-from ordering_tools.local.engine.wire import WireError
 from ordering_tools.operations import commands, incoming
 from ordering_tools.operations.signing import SigningKey
 from support.aws.kms import MemoryKms
@@ -37,7 +37,7 @@ class Bus:
 
     taken: list[dict[str, Any]] = field(default_factory=list)
     answer: dict[str, Any] = field(default_factory=lambda: {"EventId": "1"})
-    error: WireError | None = None
+    error: ServiceError | None = None
     queue: list[str] = field(default_factory=list)
     installation: Installation = field(init=False)
 
@@ -73,7 +73,7 @@ def bus(kms: MemoryKms, monkeypatch: pytest.MonkeyPatch) -> Bus:
     )
     monkeypatch.setattr(commands, "reopen", lambda _: installation)
     monkeypatch.setattr(incoming, "find", lambda _: RUNNING)
-    monkeypatch.setattr(incoming, "Wire", bus)
+    monkeypatch.setattr(incoming, "JsonClient", bus)
     return bus
 
 
@@ -109,13 +109,13 @@ def only_event(bus: Bus) -> dict[str, Any]:
 
 def test_payments(run: Run, bus: Bus) -> None:
     """A payment is put on the bus as it was typed, and the entry is printed as JSON."""
-    code, printed, errors = run("payment", "granite-rewards", "250.50", "--operation", "wire 1")
+    code, printed, errors = run("payment", "granite-rewards", "250.50", "--operation", "client 1")
     event = only_event(bus)
 
     assert (code, errors) == (0, "")
     assert (event["type"], event["data"]) == (
         PAYMENT,
-        {"company": "granite-rewards", "operation": "wire 1", "amount": "250.50"},
+        {"company": "granite-rewards", "operation": "client 1", "amount": "250.50"},
     )
     assert json.loads(printed) == {**bus.taken[0], "Detail": event}
 
@@ -198,7 +198,7 @@ def test_errors_of_the_bus(run: Run, bus: Bus) -> None:
     """The command fails with the reason if the bus refuses the event, or cannot be reached."""
     bus.answer = {"ErrorCode": "InternalFailure", "ErrorMessage": "no"}
     assert run("cancel", "7") == (1, "", "the event bus refused it: InternalFailure no\n")
-    bus.error = WireError(None, "gone")
+    bus.error = ServiceError(None, "gone")
     assert run("cancel", "7") == (1, "", "the event bus could not be reached: gone\n")
 
 

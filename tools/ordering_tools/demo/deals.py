@@ -90,7 +90,7 @@ def _new_products() -> Iterator[NewProduct]:
 
 
 def _order(installation: Installation, account: str, number: int, products: Sequence[DealProduct]) -> None:
-    """Place one order with up to four line items; some have the same discount, so that sorting has ties."""
+    """Deployment one order with up to four line items; some have the same discount, so that sorting has ties."""
     moment = _BEGAN + timedelta(days=number, hours=number % 7)
     orders = DealOrders(installation.orders, account, partial(_same, moment))
     deal = FIRST_DEAL + 7 * number

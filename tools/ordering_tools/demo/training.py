@@ -211,7 +211,7 @@ def catalogues() -> dict[str, list[tuple[TrainingProduct, Sequence[TrainingFeatu
 
 
 def place_orders(installation: Installation, partner: Partner, unit: BusinessUnit, sequence: OrderIds) -> None:
-    """Place the orders of one unit; the UK's first is the reference's own, down to its id, date and status."""
+    """Deployment the orders of one unit; the UK's first is the reference's own, down to its id, date and status."""
     user = next(iter(partner.users.values()))
     caller = Principal(partner.id, user, partner.business_units, partner.order_source, "invoice", ("training",))
     catalogue = Catalogue(installation.catalogue, unit.id)

@@ -21,7 +21,7 @@ from ordering_tools.demo import deals as demo_deals
 from ordering_tools.demo import ecards as demo_ecards
 from ordering_tools.demo import training as demo
 from ordering_tools.installation import ROOT
-from ordering_tools.local.engine.account import ACCOUNT, REGION
+from ordering_tools.local.engine.aws_account import ACCOUNT, REGION
 from ordering_tools.local.gateway.events import GatewayRequest, function_event, request_authorizer_event
 from ordering_tools.local.sources.messages import message_record
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from ordering_tools.local.engine.engine import (
     Engine,
     EngineError,
-    ForeignEngine,
+    ExternalEngine,
     connect,
     create_keys,
     create_tables,
@@ -24,11 +24,11 @@ from ordering_tools.local.engine.engine import (
     start_engine,
 )
 from ordering_tools.local.engine.event_buses import create_buses, declared_buses, declared_rules
+from ordering_tools.local.engine.json_client import JsonClient
 from ordering_tools.local.engine.mails import create_senders, declared_senders, mails_url, sends_mail
 from ordering_tools.local.engine.queues import create_queues, declared_queues
 from ordering_tools.local.engine.references import References
 from ordering_tools.local.engine.state import Running, State, StateError
-from ordering_tools.local.engine.wire import Wire
 from ordering_tools.local.gateway.process import GatewayError, GatewayProcess
 from ordering_tools.local.runtime.build import BuildError, build
 from ordering_tools.local.runtime.functions import SettingsError
@@ -38,7 +38,7 @@ from ordering_tools.template import Template, TemplateError
 ROOT = Path(__file__).resolve().parents[3]
 HOST = "127.0.0.1"
 
-Prepare = Callable[[Engine | ForeignEngine, Path, str], str]
+Prepare = Callable[[Engine | ExternalEngine, Path, str], str]
 """Writes demo data into an engine, given the state folder and the base URL; returns the text to print."""
 
 _PROBLEMS = (BuildError, EngineError, GatewayError, SettingsError, TemplateError)
@@ -143,16 +143,16 @@ class LocalRun:
         """End all processes, the engine last, after it has written its data."""
         self._children.close()
 
-    def _start_engine(self) -> Engine | ForeignEngine:
+    def _start_engine(self) -> Engine | ExternalEngine:
         python = self._options.environments / "engine" / "bin" / "python"
         engine = start_engine(python, self._state.engine, descriptors=(self._state.lock,))
         self._children.callback(self._stop_engine, engine)
         return engine
 
     @staticmethod
-    def _stop_engine(engine: Engine | ForeignEngine) -> None:
+    def _stop_engine(engine: Engine | ExternalEngine) -> None:
         if not engine.stop():
-            say("the engine had to be killed: data written in this run is lost")
+            echo("the engine had to be killed: data written in this run is lost")
 
     def _start_gateway(self) -> GatewayProcess:
         runtime = self._options.runtime
@@ -180,12 +180,12 @@ class LocalRun:
         if template.keys:
             create_keys(connect("kms", services), template.keys)
         references = References(template, services)
-        with Wire(services, "sqs") as wire:
-            create_queues(wire, services, list(declared_queues(references.resources).values()))
+        with JsonClient(services, "sqs") as client:
+            create_queues(client, services, list(declared_queues(references.resources).values()))
         buses, rules = declared_buses(references.resources), declared_rules(references.resources)
         if buses or rules:
-            with Wire(services, "events") as wire:
-                create_buses(wire, buses, rules)
+            with JsonClient(services, "events") as client:
+                create_buses(client, buses, rules)
         if senders := declared_senders(references):
             create_senders(connect("sesv2", services), senders)
         self._sends_mail = sends_mail(references)
@@ -199,11 +199,11 @@ class LocalRun:
                 if self._options.template.resolve() in changed or not self._options.runtime:
                     self._restart_gateway()
                 else:
-                    self._gateway.move(self._release)
+                    self._gateway.switch(self._release)
         except _PROBLEMS as error:
             if not self._gateway.alive:
                 raise
-            say(f"not reloaded: {error}")
+            echo(f"not reloaded: {error}")
 
     def _restart_gateway(self) -> None:
         """Replace the gateway's process; the socket stays open, so that callers wait until the new one accepts."""
@@ -220,15 +220,15 @@ class LocalRun:
     def _introduce(self, text: str) -> None:
         options = self._options
         if not options.runtime and not options.debug:
-            say("  AWS's runtime client is not available: functions run in the gateway's process, one call at a time")
+            echo("  AWS's runtime client is not available: functions run in the gateway's process, one call at a time")
         if options.debug:
-            say("  functions run in the gateway's process, one call at a time: breakpoint() works in this terminal")
-        say(f"\nserving {self.base_url}   (data in {os.path.relpath(self._state.folder)}, kept; Ctrl-C stops)")
-        say(f"  DynamoDB {self._engine.endpoint}, functions' log {os.path.relpath(self._state.log)}")
+            echo("  functions run in the gateway's process, one call at a time: breakpoint() works in this terminal")
+        echo(f"\nserving {self.base_url}   (data in {os.path.relpath(self._state.folder)}, kept; Ctrl-C stops)")
+        echo(f"  DynamoDB {self._engine.endpoint}, functions' log {os.path.relpath(self._state.log)}")
         if self._sends_mail:
-            say(f"  mails are kept, not delivered: `ordering mail list`, or {mails_url(self._engine.services)}")
+            echo(f"  mails are kept, not delivered: `ordering mail list`, or {mails_url(self._engine.services)}")
         if text:
-            say(f"\n{text}")
+            echo(f"\n{text}")
 
     def _show_log(self) -> None:
         with suppress(FileNotFoundError), self._state.log.open("rb") as log:
@@ -236,7 +236,7 @@ class LocalRun:
             news = log.read()
         self._log_end += len(news)
         if news:
-            say(news.decode("utf-8", "replace").rstrip("\n"))
+            echo(news.decode("utf-8", "replace").rstrip("\n"))
 
 
 def serve(options: Options, prepare: Prepare | None) -> int:
@@ -257,12 +257,12 @@ def serve(options: Options, prepare: Prepare | None) -> int:
                 run.tick()
                 time.sleep(_TICK_SECONDS)
         except Stopped:
-            say("\nstopping")
+            echo("\nstopping")
         except (PortTakenError, StateError) as error:
-            say(str(error))
+            echo(str(error))
             return 2
         except _PROBLEMS as error:
-            say(f"cannot start: {error}")
+            echo(f"cannot start: {error}")
             return 1
     return 0
 
@@ -328,10 +328,10 @@ def step(name: str) -> Iterator[None]:
     """Print the name of a step and its duration."""
     began = time.monotonic()
     yield
-    say(f"  {name}: {time.monotonic() - began:.2f} s")
+    echo(f"  {name}: {time.monotonic() - began:.2f} s")
 
 
-def say(line: str) -> None:
+def echo(line: str) -> None:
     """Print a line to the terminal, if it is still open."""
     with suppress(OSError):
         sys.stderr.write(f"{line}\n")

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from ordering_tools.installation import Installation, NoInstallation, NotDone
+from ordering_tools.local.engine.json_client import JsonClient, ServiceError
 from ordering_tools.local.engine.queues import declared_queues
 from ordering_tools.local.engine.references import References
 from ordering_tools.local.engine.state import find
-from ordering_tools.local.engine.wire import Wire, WireError
 from ordering_tools.local.sources.dead_letters import DeadLetters, DeadMessage, NotReplayedError, invoke_at, peek_at
 from ordering_tools.local.sources.event_sources import declared_event_sources
 from ordering_tools.operations.commands import set_action
@@ -55,7 +55,7 @@ def open_dead_letters(state: Path) -> Iterator[DeadLetters]:
     if running is None:
         raise NoInstallation("the local run is not running; start it with `make serve`")
     resources = References(Template.load(Path(running.template)), running.services).resources
-    with Wire(running.services, "sqs") as sqs, Wire(running.endpoint) as streams:
+    with JsonClient(running.services, "sqs") as sqs, JsonClient(running.endpoint) as streams:
         yield DeadLetters(
             declared_queues(resources),
             declared_event_sources(resources),
@@ -163,7 +163,7 @@ def _names(dead: DeadLetters, queue: str | None) -> list[str]:
 def _reachable() -> Iterator[None]:
     try:
         yield
-    except WireError as error:
+    except ServiceError as error:
         raise NotDone(f"the request to the local run failed: {error}") from error
 
 

@@ -19,8 +19,8 @@ from ordering.fulfilment.incoming import MAIL_SOURCE
 from ordering.mail.outbox import Outbox
 from ordering_tools.documents.event_schemas import schema
 from ordering_tools.installation import Installation, NoInstallation, NotDone
+from ordering_tools.local.engine.json_client import JsonClient, ServiceError
 from ordering_tools.local.engine.state import find
-from ordering_tools.local.engine.wire import Wire, WireError
 from ordering_tools.operations.commands import set_action
 from ordering_tools.operations.mail import ORDER, order_named
 
@@ -123,9 +123,9 @@ def put(state: Path, event_type: str, data: Mapping[str, Any]) -> None:
         raise NoInstallation("the local run is not running; start it with `make serve`")
     entry = {"EventBusName": BUS, "Source": SOURCE, "DetailType": event_type}
     try:
-        with Wire(running.services, "events") as wire:
-            (result,) = wire.call("PutEvents", Entries=[{**entry, "Detail": detail}])["Entries"]
-    except WireError as error:
+        with JsonClient(running.services, "events") as client:
+            (result,) = client.call("PutEvents", Entries=[{**entry, "Detail": detail}])["Entries"]
+    except ServiceError as error:
         raise NotDone(f"the event bus could not be reached: {error}") from error
     if "EventId" not in result:
         raise NotDone(f"the event bus refused it: {result.get('ErrorCode')} {result.get('ErrorMessage', '')}".rstrip())

@@ -2,7 +2,7 @@
 
 MiniStack holds its data in memory. It writes it to `<state>/engine`, streams, queues and mails included (see
 `ministack`), when it ends on SIGTERM, and reads it from there when it starts. It gets that signal from a stop (Ctrl-C
-included), and from its leash when the process that started it is killed. Only when the engine itself is killed with
+included), and from its lifeline when the process that started it is killed. Only when the engine itself is killed with
 SIGKILL, or the machine goes down, is what was written since its start lost; what was there before stays.
 """
 
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, cast
 import botocore.session
 from botocore.config import Config
 
-from ordering_tools.local.engine.account import CREDENTIALS, ENGINE_ACCOUNT, REGION, key_alias
+from ordering_tools.local.engine.aws_account import CREDENTIALS, ENGINE_ACCOUNT, REGION, key_alias
 from ordering_tools.local.runtime.processes import Child
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class EngineError(Exception):
 
 
 @dataclass(frozen=True)
-class ForeignEngine:
+class ExternalEngine:
     """A DynamoDB endpoint that somebody else runs, and our own engine for all other services."""
 
     endpoint: str
@@ -148,7 +148,7 @@ class Engine:
             )
 
 
-def start_engine(python: Path, folder: Path, *, descriptors: tuple[int, ...] = ()) -> Engine | ForeignEngine:
+def start_engine(python: Path, folder: Path, *, descriptors: tuple[int, ...] = ()) -> Engine | ExternalEngine:
     """The engine of the local run: MiniStack, unless the environment names an endpoint.
 
     Raises:
@@ -156,7 +156,7 @@ def start_engine(python: Path, folder: Path, *, descriptors: tuple[int, ...] = (
     """
     engine = Engine(python, folder, descriptors=descriptors)
     endpoint = os.environ.get(ENDPOINT_VARIABLE)
-    return ForeignEngine(endpoint, engine) if endpoint else engine
+    return ExternalEngine(endpoint, engine) if endpoint else engine
 
 
 def dynamodb(endpoint: str) -> DynamoDBClient:

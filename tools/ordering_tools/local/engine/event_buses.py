@@ -6,8 +6,8 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ordering_tools.local.engine.json_client import JsonClient, ServiceError
 from ordering_tools.local.engine.references import BUS_TYPE
-from ordering_tools.local.engine.wire import Wire, WireError
 from ordering_tools.local.runtime.functions import SettingsError
 
 if TYPE_CHECKING:
@@ -60,31 +60,31 @@ def _rule(name: str, properties: Mapping[str, Any]) -> Rule:
     return Rule(name, bus, put, targets)
 
 
-def create_buses(wire: Wire, buses: Sequence[str], rules: Sequence[Rule]) -> None:
+def create_buses(client: JsonClient, buses: Sequence[str], rules: Sequence[Rule]) -> None:
     """Create the buses that are missing, and give all of them the rules of the template and no others.
 
     Raises:
         SettingsError: The engine does not take a rule.
     """
-    present = {bus["Name"] for bus in wire.call("ListEventBuses")["EventBuses"]}
+    present = {bus["Name"] for bus in client.call("ListEventBuses")["EventBuses"]}
     for bus in buses:
         if bus not in present:
-            wire.call("CreateEventBus", Name=bus)
+            client.call("CreateEventBus", Name=bus)
     for rule in rules:
         try:
-            wire.call("PutRule", Name=rule.name, EventBusName=rule.bus, **rule.put)
-            wire.call("PutTargets", Rule=rule.name, EventBusName=rule.bus, Targets=rule.targets)
-        except WireError as error:
+            client.call("PutRule", Name=rule.name, EventBusName=rule.bus, **rule.put)
+            client.call("PutTargets", Rule=rule.name, EventBusName=rule.bus, Targets=rule.targets)
+        except ServiceError as error:
             raise SettingsError(f"{rule.name}: {error}") from error
-        _remove_targets(wire, rule.bus, rule.name, keep={target["Id"] for target in rule.targets})
+        _remove_targets(client, rule.bus, rule.name, keep={target["Id"] for target in rule.targets})
     for bus in {*present, *buses}:
-        for name in {rule["Name"] for rule in wire.call("ListRules", EventBusName=bus)["Rules"]}:
+        for name in {rule["Name"] for rule in client.call("ListRules", EventBusName=bus)["Rules"]}:
             if not any((rule.bus, rule.name) == (bus, name) for rule in rules):
-                _remove_targets(wire, bus, name, keep=set())
-                wire.call("DeleteRule", Name=name, EventBusName=bus)
+                _remove_targets(client, bus, name, keep=set())
+                client.call("DeleteRule", Name=name, EventBusName=bus)
 
 
-def _remove_targets(wire: Wire, bus: str, rule: str, *, keep: set[str]) -> None:
-    targets = wire.call("ListTargetsByRule", Rule=rule, EventBusName=bus)["Targets"]
+def _remove_targets(client: JsonClient, bus: str, rule: str, *, keep: set[str]) -> None:
+    targets = client.call("ListTargetsByRule", Rule=rule, EventBusName=bus)["Targets"]
     if old := [target["Id"] for target in targets if target["Id"] not in keep]:
-        wire.call("RemoveTargets", Rule=rule, EventBusName=bus, Ids=old)
+        client.call("RemoveTargets", Rule=rule, EventBusName=bus, Ids=old)

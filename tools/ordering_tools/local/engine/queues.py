@@ -6,9 +6,9 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ordering_tools.local.engine.account import queue_arn, queue_url
+from ordering_tools.local.engine.aws_account import queue_arn, queue_url
+from ordering_tools.local.engine.json_client import JsonClient, ServiceError
 from ordering_tools.local.engine.references import QUEUE_TYPE
-from ordering_tools.local.engine.wire import Wire, WireError
 from ordering_tools.local.runtime.functions import SettingsError
 
 if TYPE_CHECKING:
@@ -87,22 +87,22 @@ def _queue(name: str, properties: Mapping[str, Any]) -> Queue:
         raise SettingsError(f"{name}: {type(error).__name__}: {error}") from error
 
 
-def create_queues(wire: Wire, services: str, queues: Sequence[Queue]) -> None:
+def create_queues(client: JsonClient, services: str, queues: Sequence[Queue]) -> None:
     """Create the queues that are missing, and give each the settings of the template.
 
     Raises:
         SettingsError: The engine does not take one.
     """
     for queue in queues:
-        _call(wire, queue, "CreateQueue", QueueName=queue.name)
+        _call(client, queue, "CreateQueue", QueueName=queue.name)
     # By now each has its dead-letter queue.
     for queue in queues:
         url = queue_url(services, queue.name)
-        _call(wire, queue, "SetQueueAttributes", QueueUrl=url, Attributes=queue.attributes)
+        _call(client, queue, "SetQueueAttributes", QueueUrl=url, Attributes=queue.attributes)
 
 
-def _call(wire: Wire, queue: Queue, operation: str, **arguments: Any) -> None:
+def _call(client: JsonClient, queue: Queue, operation: str, **arguments: Any) -> None:
     try:
-        wire.call(operation, **arguments)
-    except WireError as error:
+        client.call(operation, **arguments)
+    except ServiceError as error:
         raise SettingsError(f"{queue.name}: {error}") from error

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from ordering_tools.local.engine.account import ENGINE_ACCOUNT, REGION, bus_arn, queue_arn, queue_url
+from ordering_tools.local.engine.aws_account import ENGINE_ACCOUNT, REGION, bus_arn, queue_arn, queue_url
 
 if TYPE_CHECKING:
     from ordering_tools.template import Template

@@ -7,13 +7,13 @@ from json import dumps, loads
 
 
 @dataclass(frozen=True)
-class Orders:
+class GatewayArguments:
     """What the gateway's process is started with."""
 
     listener: int
     """The descriptor of the listening socket."""
     control: int
-    """The descriptor of the socket to its parent: it says `ready`, and takes `move <release>`."""
+    """The descriptor of the socket to its parent: it says `ready`, and takes `switch <release>`."""
     template: str
     release: str
     endpoint: str
@@ -31,6 +31,6 @@ class Orders:
         return dumps(asdict(self))
 
     @classmethod
-    def load(cls, text: str) -> Orders:
+    def load(cls, text: str) -> GatewayArguments:
         """From that argument."""
         return cls(**loads(text))

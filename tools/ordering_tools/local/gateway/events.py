@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote
 
-from ordering_tools.local.engine.account import ACCOUNT, API, method_arn
+from ordering_tools.local.engine.aws_account import ACCOUNT, API, method_arn
 from ordering_tools.local.gateway.responses import Answer
 
 if TYPE_CHECKING:

@@ -52,12 +52,12 @@ class RefusedError(Exception):
 class IdentitySource:
     """Where a request says who calls."""
 
-    place: Literal["header", "query"]
+    location: Literal["header", "query"]
     name: str
 
     def find(self, request: GatewayRequest) -> str | None:
         """What the request says there; None if nothing."""
-        if self.place == "header":
+        if self.location == "header":
             values = [value for name, value in request.headers if name.lower() == self.name.lower()]
         else:
             values = [value for name, value in parse_qsl(request.query, errors="replace") if name == self.name]

@@ -8,14 +8,14 @@ import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ordering_tools.local.gateway.arguments import Orders
+from ordering_tools.local.gateway.arguments import GatewayArguments
 from ordering_tools.local.runtime.processes import Child
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _START_SECONDS = 60.0
-_MOVE_SECONDS = 10.0
+_SWITCH_SECONDS = 10.0
 _STOP_SECONDS = 5.0
 _TOOLS = Path(__file__).resolve().parents[3]
 
@@ -47,7 +47,7 @@ class GatewayProcess:
             raise GatewayError(f"SAM CLI's environment is missing ({python}); `make` sets it up")
         self._control, theirs = socket.socketpair()
         with theirs:
-            orders = Orders(
+            arguments = GatewayArguments(
                 listener=listener.fileno(),
                 control=theirs.fileno(),
                 template=str(template),
@@ -62,7 +62,7 @@ class GatewayProcess:
             self._child = Child(
                 python,
                 "ordering_tools.local.gateway.server",
-                orders.dump(),
+                arguments.dump(),
                 environment=_environment([*layers, _TOOLS]),
                 output=None,
                 end=signal.SIGTERM,
@@ -83,14 +83,14 @@ class GatewayProcess:
         """
         self._expect("ready", _START_SECONDS)
 
-    def move(self, release: Path) -> None:
+    def switch(self, release: Path) -> None:
         """Run functions from another build.
 
         Raises:
             GatewayError: It is gone.
         """
-        self._control.sendall(f"move {release}\n".encode())
-        self._expect("moved", _MOVE_SECONDS)
+        self._control.sendall(f"switch {release}\n".encode())
+        self._expect("switched", _SWITCH_SECONDS)
 
     def stop(self) -> None:
         """End it and its functions' processes."""

@@ -19,12 +19,12 @@ from urllib.parse import quote
 
 from werkzeug.serving import DechunkedInput
 
-from ordering_tools.local.gateway.arguments import Orders
+from ordering_tools.local.gateway.arguments import GatewayArguments
 from ordering_tools.local.gateway.events import GatewayRequest
 from ordering_tools.local.gateway.gateway import Gateway
 from ordering_tools.local.gateway.invocations import Invocations
 from ordering_tools.local.gateway.sam import describe
-from ordering_tools.local.runtime.functions import Place, SettingsError
+from ordering_tools.local.runtime.functions import Deployment, SettingsError
 from ordering_tools.local.runtime.inprocess import InProcessRunner
 from ordering_tools.local.runtime.runtime import ProcessRunner
 from ordering_tools.local.sources.pollers import Queues
@@ -169,28 +169,30 @@ class Handler(BaseHTTPRequestHandler):
         sys.stdout.flush()
 
 
-def main(orders: Orders) -> int:
+def main(arguments: GatewayArguments) -> int:
     """Serve until the control socket closes or a signal says stop."""
-    with socket.socket(fileno=orders.listener) as listener, socket.socket(fileno=orders.control) as control:
+    with socket.socket(fileno=arguments.listener) as listener, socket.socket(fileno=arguments.control) as control:
         try:
-            description = describe(Path(orders.template), orders.services)
-            place = Place(Path(orders.release), orders.endpoint, orders.services)
+            description = describe(Path(arguments.template), arguments.services)
+            deployment = Deployment(Path(arguments.release), arguments.endpoint, arguments.services)
             runner: ProcessRunner | InProcessRunner = (
-                ProcessRunner(description.functions, place, Path(orders.runtime), Path(orders.log))
-                if orders.runtime
-                else InProcessRunner(description.functions, place)
+                ProcessRunner(description.functions, deployment, Path(arguments.runtime), Path(arguments.log))
+                if arguments.runtime
+                else InProcessRunner(description.functions, deployment)
             )
             server = Server(listener, Gateway(description, runner))
-            invocations = Invocations(socket.socket(fileno=orders.invocations), description.functions, runner)
+            invocations = Invocations(socket.socket(fileno=arguments.invocations), description.functions, runner)
         except (SettingsError, TemplateError) as error:
             control.sendall(f"{error}\n".encode())
             return 1
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, lambda *_: _shut_down(server))
-        streams = Streams(description.event_sources, runner, orders.endpoint, Path(orders.streams), orders.services)
-        queues = Queues(description.queue_sources, runner, orders.services)
+        streams = Streams(
+            description.event_sources, runner, arguments.endpoint, Path(arguments.streams), arguments.services
+        )
+        queues = Queues(description.queue_sources, runner, arguments.services)
         threading.Thread(target=invocations.serve_forever, daemon=True).start()
-        threading.Thread(target=_obey, args=(control, runner, server, orders), daemon=True).start()
+        threading.Thread(target=_follow_commands, args=(control, runner, server, arguments), daemon=True).start()
         control.sendall(b"ready\n")
         server.serve_forever(poll_interval=0.1)
         # What is under way gets a while to end by itself, and a moment to settle after its process was ended. Records
@@ -204,13 +206,15 @@ def main(orders: Orders) -> int:
     return 0
 
 
-def _obey(control: socket.socket, runner: ProcessRunner | InProcessRunner, server: Server, orders: Orders) -> None:
+def _follow_commands(
+    control: socket.socket, runner: ProcessRunner | InProcessRunner, server: Server, arguments: GatewayArguments
+) -> None:
     with control.makefile("r", encoding="utf-8") as lines:
         for line in lines:
             if isinstance(runner, ProcessRunner):
-                release = Path(line.removeprefix("move ").rstrip("\n"))
-                runner.move(Place(release, orders.endpoint, orders.services))
-            control.sendall(b"moved\n")
+                release = Path(line.removeprefix("switch ").rstrip("\n"))
+                runner.switch(Deployment(release, arguments.endpoint, arguments.services))
+            control.sendall(b"switched\n")
     _shut_down(server)
 
 
@@ -220,7 +224,7 @@ def _shut_down(server: Server) -> None:
 
 
 if __name__ == "__main__":
-    code = main(Orders.load(sys.argv[1]))
+    code = main(GatewayArguments.load(sys.argv[1]))
     sys.stdout.flush()
     # A handler may sit at a debugger's prompt in a thread; the interpreter would wait for its terminal.
     os._exit(code)

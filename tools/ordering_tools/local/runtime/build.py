@@ -36,7 +36,7 @@ def build(template_path: Path, target: Path) -> Path:
     """
     template = Template.load(template_path)
     parts = _parts(template, template_path.resolve().parent)
-    made = [layer.content.name for layer in template.layers if layer.made]
+    made = [layer.content.name for layer in template.layers if layer.built]
     for name in made:
         if not (target / name).is_dir():
             raise BuildError(f"the layer {name} is not in {target}; `make` puts it there")
@@ -53,7 +53,7 @@ def build(template_path: Path, target: Path) -> Path:
 def _parts(template: Template, root: Path) -> dict[Path, Path]:
     """Where each copied part goes in a release, and where it comes from."""
     parts = {function.code: root / function.code for function in template.functions}
-    parts |= {Path(layer.content.name): root / layer.content for layer in template.layers if not layer.made}
+    parts |= {Path(layer.content.name): root / layer.content for layer in template.layers if not layer.built}
     for part, source in parts.items():
         if not source.is_dir():
             raise BuildError(f"{part}: there is no folder {source}")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ordering_tools.local.engine.account import CREDENTIALS, REGION, key_alias
+from ordering_tools.local.engine.aws_account import CREDENTIALS, REGION, key_alias
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -68,7 +68,7 @@ class FunctionSettings:
 
 
 @dataclass(frozen=True)
-class Place:
+class Deployment:
     """Where functions find their code, their layers and AWS."""
 
     release: Path
@@ -134,15 +134,15 @@ def _known_here(value: str, resources: Mapping[str, Any]) -> str:
     return key_alias(value) if resources.get(value, {}).get("Type") == _KEY_TYPE else value
 
 
-def process_environment(settings: FunctionSettings, place: Place) -> dict[str, str]:
+def process_environment(settings: FunctionSettings, deployment: Deployment) -> dict[str, str]:
     """Every variable that a function sees: what the template declares, and what Lambda and `sam local` set."""
     return {
         **settings.variables,
         **CREDENTIALS,
         "AWS_REGION": REGION,
         "AWS_DEFAULT_REGION": REGION,
-        "AWS_ENDPOINT_URL": place.services,
-        "AWS_ENDPOINT_URL_DYNAMODB": place.endpoint,
+        "AWS_ENDPOINT_URL": deployment.services,
+        "AWS_ENDPOINT_URL_DYNAMODB": deployment.endpoint,
         "AWS_SAM_LOCAL": "true",
         "AWS_LAMBDA_FUNCTION_NAME": settings.name,
         "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(settings.memory),
@@ -151,10 +151,10 @@ def process_environment(settings: FunctionSettings, place: Place) -> dict[str, s
         "AWS_LAMBDA_LOG_FORMAT": "JSON",
         "AWS_LAMBDA_LOG_GROUP_NAME": f"/aws/lambda/{settings.name}",
         "AWS_LAMBDA_LOG_STREAM_NAME": "local",
-        "LAMBDA_TASK_ROOT": str(place.code(settings)),
+        "LAMBDA_TASK_ROOT": str(deployment.code(settings)),
         "_HANDLER": settings.handler,
         "LANG": "en_US.UTF-8",
         "TZ": ":UTC",
         "PATH": "/usr/local/bin:/usr/bin:/bin",
-        "PYTHONPATH": ":".join(place.python_path(settings)),
+        "PYTHONPATH": ":".join(deployment.python_path(settings)),
     }

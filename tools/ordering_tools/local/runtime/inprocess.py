@@ -19,8 +19,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from ordering_tools.local.engine.account import function_arn
-from ordering_tools.local.runtime.functions import FunctionError, FunctionSettings, Place, process_environment
+from ordering_tools.local.engine.aws_account import function_arn
+from ordering_tools.local.runtime.functions import Deployment, FunctionError, FunctionSettings, process_environment
 
 Handler = Callable[[Any, Any], Any]
 
@@ -48,9 +48,9 @@ class Context:
 class InProcessRunner:
     """Every function of the template, imported from the build when it is first called."""
 
-    def __init__(self, functions: Mapping[str, FunctionSettings], place: Place) -> None:
+    def __init__(self, functions: Mapping[str, FunctionSettings], deployment: Deployment) -> None:
         self._functions = functions
-        self._place = place
+        self._deployment = deployment
         self._handlers: dict[str, Handler] = {}
         self._turn = threading.Lock()
 
@@ -61,7 +61,7 @@ class InProcessRunner:
             FunctionError: It raised.
         """
         settings = self._functions[name]
-        with self._turn, _environment(process_environment(settings, self._place)):
+        with self._turn, _environment(process_environment(settings, self._deployment)):
             try:
                 handler = self._handlers.get(name) or self._load(settings)
                 return json.dumps(handler(json.loads(event), _context(settings))).encode()
@@ -75,7 +75,7 @@ class InProcessRunner:
     def _load(self, settings: FunctionSettings) -> Handler:
         """Import a function's module under a name of its own: all of them are called `app`."""
         module_name, _, attribute = settings.handler.rpartition(".")
-        path = self._place.code(settings) / f"{module_name}.py"
+        path = self._deployment.code(settings) / f"{module_name}.py"
         spec = importlib.util.spec_from_file_location(f"{settings.name}_{module_name}", path)
         if spec is None or spec.loader is None:
             raise ImportError(f"{path} cannot be imported")

@@ -1,6 +1,6 @@
 """Run a Python module for as long as the process that started it lives.
 
-Used as a script: `python leash.py DESCRIPTOR SIGNAL MODULE ARGUMENT…`. The descriptor is the reading end of a
+Used as a script: `python lifeline.py DESCRIPTOR SIGNAL MODULE ARGUMENT…`. The descriptor is the reading end of a
 pipe whose writing end only the parent holds. When the parent ends, however it ends, the pipe does, and this
 process sends itself the signal. No process is left behind, on any Unix, whatever the module is doing.
 
@@ -23,7 +23,7 @@ def hold(descriptor: int, signal_number: int) -> None:
             pass
         os.kill(os.getpid(), signal_number)
 
-    threading.Thread(target=wait, name="leash", daemon=True).start()
+    threading.Thread(target=wait, name="lifeline", daemon=True).start()
 
 
 def main() -> None:

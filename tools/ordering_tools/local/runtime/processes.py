@@ -9,11 +9,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
-LEASH = Path(__file__).with_name("lifeline.py")
+LIFELINE = Path(__file__).with_name("lifeline.py")
 
 
 class Child:
-    """A Python module in a process of its own, on a leash (see `leash`).
+    """A Python module in a process of its own, on a lifeline (see `lifeline`).
 
     `end` is the signal that the process gets when this one ends without having stopped it.
     """
@@ -30,10 +30,10 @@ class Child:
         descriptors: tuple[int, ...] = (),
         foreground: bool = False,
     ) -> None:
-        reading, self._leash = os.pipe()
+        reading, self._lifeline = os.pipe()
         try:
             self.process = subprocess.Popen(  # noqa: S603 - our own interpreter and modules
-                [str(python), str(LEASH), str(reading), str(int(end)), module, *arguments],
+                [str(python), str(LIFELINE), str(reading), str(int(end)), module, *arguments],
                 cwd=folder,
                 env=environment,
                 stdin=None if foreground else subprocess.DEVNULL,
@@ -44,7 +44,7 @@ class Child:
                 start_new_session=not foreground,
             )
         except BaseException:
-            os.close(self._leash)
+            os.close(self._lifeline)
             raise
         finally:
             os.close(reading)
@@ -63,14 +63,14 @@ class Child:
         except subprocess.TimeoutExpired:
             self.kill()
             return False
-        self._drop_leash()
+        self._close_lifeline()
         return True
 
     def kill(self) -> None:
         """End the process, and what it started, at once."""
         self.signal(signal.SIGKILL)
         self.process.wait()
-        self._drop_leash()
+        self._close_lifeline()
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to the process and to what it started."""
@@ -80,7 +80,7 @@ class Child:
             elif self.process.poll() is None:
                 os.killpg(self.process.pid, number)
 
-    def _drop_leash(self) -> None:
-        descriptor, self._leash = self._leash, -1
+    def _close_lifeline(self) -> None:
+        descriptor, self._lifeline = self._lifeline, -1
         if descriptor >= 0:
             os.close(descriptor)

@@ -14,12 +14,12 @@ import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ordering_tools.local.engine.account import function_arn
+from ordering_tools.local.engine.aws_account import function_arn
 from ordering_tools.local.runtime.functions import (
+    Deployment,
     FunctionError,
     FunctionSettings,
     FunctionTimeoutError,
-    Place,
     process_environment,
 )
 from ordering_tools.local.runtime.processes import Child
@@ -38,7 +38,7 @@ _STOP_SECONDS = 1.0
 class Sandbox:
     """One process of one function, and its Runtime API."""
 
-    def __init__(self, settings: FunctionSettings, place: Place, python: Path, log: Path) -> None:
+    def __init__(self, settings: FunctionSettings, deployment: Deployment, python: Path, log: Path) -> None:
         self._settings = settings
         self._api = RuntimeApi()
         with log.open("ab") as output:
@@ -46,10 +46,10 @@ class Sandbox:
                 python,
                 "awslambdaric",
                 settings.handler,
-                environment=process_environment(settings, place) | {"AWS_LAMBDA_RUNTIME_API": self._api.address},
+                environment=process_environment(settings, deployment) | {"AWS_LAMBDA_RUNTIME_API": self._api.address},
                 output=output,
                 end=signal.SIGKILL,
-                folder=place.code(settings),
+                folder=deployment.code(settings),
             )
         threading.Thread(target=self._watch, name=f"watch {settings.name}", daemon=True).start()
 
@@ -102,9 +102,9 @@ class Sandbox:
 class Pool:
     """The processes of one function."""
 
-    def __init__(self, settings: FunctionSettings, place: Place, python: Path, log: Path) -> None:
+    def __init__(self, settings: FunctionSettings, deployment: Deployment, python: Path, log: Path) -> None:
         self._settings = settings
-        self._place = place
+        self._deployment = deployment
         self._python = python
         self._log = log
         self._changed = threading.Condition()
@@ -125,10 +125,10 @@ class Pool:
         finally:
             self._give_back(sandbox)
 
-    def move(self, place: Place) -> None:
+    def switch(self, deployment: Deployment) -> None:
         """Use another build: idle processes end now, busy ones after their call."""
         with self._changed:
-            self._place = place
+            self._deployment = deployment
             idle, self._idle = self._idle, []
             self._stale |= self._busy
         for sandbox in idle:
@@ -151,9 +151,9 @@ class Pool:
                     self._busy.add(sandbox)
                     return sandbox
             self._starting += 1
-            place = self._place
+            deployment = self._deployment
         try:
-            sandbox = Sandbox(self._settings, place, self._python, self._log)
+            sandbox = Sandbox(self._settings, deployment, self._python, self._log)
         except BaseException:
             with self._changed:
                 self._starting -= 1
@@ -161,7 +161,7 @@ class Pool:
         with self._changed:
             self._starting -= 1
             self._busy.add(sandbox)
-            if place is not self._place:
+            if deployment is not self._deployment:
                 self._stale.add(sandbox)
         return sandbox
 
@@ -180,8 +180,10 @@ class Pool:
 class ProcessRunner:
     """Every function of the template, each with its processes."""
 
-    def __init__(self, functions: Mapping[str, FunctionSettings], place: Place, python: Path, log: Path) -> None:
-        self._pools = {name: Pool(settings, place, python, log) for name, settings in functions.items()}
+    def __init__(
+        self, functions: Mapping[str, FunctionSettings], deployment: Deployment, python: Path, log: Path
+    ) -> None:
+        self._pools = {name: Pool(settings, deployment, python, log) for name, settings in functions.items()}
 
     def invoke(self, name: str, event: bytes) -> bytes:
         """Hand a function its event and return its result, both as JSON.
@@ -191,10 +193,10 @@ class ProcessRunner:
         """
         return self._pools[name].invoke(event)
 
-    def move(self, place: Place) -> None:
+    def switch(self, deployment: Deployment) -> None:
         """Run what comes from another build."""
         for pool in self._pools.values():
-            pool.move(place)
+            pool.switch(deployment)
 
     def stop(self) -> None:
         """End every process of every function."""

@@ -40,7 +40,7 @@ class Watcher:
         with suppress(TemplateError):
             template = Template.load(self._template)
             sources = [function.code for function in template.functions]
-            sources += [layer.content for layer in template.layers if not layer.made]
+            sources += [layer.content for layer in template.layers if not layer.built]
             self._folders = [self._template.parent / source for source in sources]
 
 

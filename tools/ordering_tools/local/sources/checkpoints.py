@@ -36,7 +36,7 @@ class Checkpoints:
         """Whether a shard has ended and all of it is done."""
         return self._streams.get(stream, {}).get(shard) is _FINISHED
 
-    def move(self, stream: str, shard: str, sequence: str) -> None:
+    def save(self, stream: str, shard: str, sequence: str) -> None:
         """Keep how far a shard is done."""
         self._keep(stream, shard, sequence)
 

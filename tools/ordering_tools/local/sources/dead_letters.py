@@ -16,12 +16,12 @@ from typing import Any, Protocol
 from urllib.error import HTTPError
 from urllib.parse import quote
 
-from ordering_tools.local.engine.account import queue_url
+from ordering_tools.local.engine.aws_account import queue_url
+from ordering_tools.local.engine.json_client import ServiceError
 from ordering_tools.local.engine.queues import Queue
-from ordering_tools.local.engine.wire import WireError
 from ordering_tools.local.sources.batches import BadReportError, reported_failure
 from ordering_tools.local.sources.event_sources import EventSource
-from ordering_tools.local.sources.shards import lane_of, stream_event, stream_record, wants
+from ordering_tools.local.sources.shards import selects, stream_event, stream_record, worker_of
 
 _HELD_SECONDS = 900
 """How long a message is invisible to other replays while it is replayed: as long as a function may run."""
@@ -29,7 +29,7 @@ _PAGE = 10
 
 
 class Calls(Protocol):
-    """Calls operations of a service, as `Wire` does."""
+    """Calls operations of a service, as `JsonClient` does."""
 
     def call(self, operation: str, **arguments: Any) -> dict[str, Any]:
         """Call an operation; returns its response."""
@@ -144,7 +144,7 @@ class DeadLetters:
         """The records that a message names, as far as the stream still has them.
 
         Raises:
-            WireError: The stream cannot be read.
+            ServiceError: The stream cannot be read.
         """
         if not message.batch:
             return []
@@ -159,7 +159,7 @@ class DeadLetters:
 
         Raises:
             NotReplayedError: It failed; the message stays in the dead-letter queue.
-            WireError: The engine does not respond; the message may be both replayed and in the dead-letter queue.
+            ServiceError: The engine does not respond; the message may be both replayed and in the dead-letter queue.
         """
         with self._held(message) as held:
             done = self._call_again(message) if message.batch else self._send_back(message, held)
@@ -217,7 +217,7 @@ class DeadLetters:
             arguments["MessageAttributes"] = attributes
         try:
             self._sqs.call("SendMessage", **arguments)
-        except WireError as error:
+        except ServiceError as error:
             raise NotReplayedError(f"message {message.id} cannot be sent to {message.source}: {error}") from error
         return f"sent back to {message.source}"
 
@@ -252,17 +252,17 @@ class DeadLetters:
 
     def _read(self, batch: FailedBatch) -> list[dict[str, Any]]:
         """All records that the stream has from the batch's first to its last."""
-        place = {"StreamArn": batch.stream, "ShardId": batch.shard}
+        position = {"StreamArn": batch.stream, "ShardId": batch.shard}
         iterator: str | None
         try:
-            iterator = self._iterator(place, ShardIteratorType="AT_SEQUENCE_NUMBER", SequenceNumber=batch.start)
-        except WireError as error:
+            iterator = self._iterator(position, ShardIteratorType="AT_SEQUENCE_NUMBER", SequenceNumber=batch.start)
+        except ServiceError as error:
             if error.code is None:
                 raise
             if error.code == "ResourceNotFoundException":
                 return []
             # The first record has expired; the others may still be there.
-            iterator = self._iterator(place, ShardIteratorType="TRIM_HORIZON")
+            iterator = self._iterator(position, ShardIteratorType="TRIM_HORIZON")
         found: list[dict[str, Any]] = []
         while iterator and (not found or int(found[-1]["dynamodb"]["SequenceNumber"]) < int(batch.end)):
             page = self._streams.call("GetRecords", ShardIterator=iterator)
@@ -273,8 +273,8 @@ class DeadLetters:
         first, last = int(batch.start), int(batch.end)
         return [event for event in found if first <= int(event["dynamodb"]["SequenceNumber"]) <= last]
 
-    def _iterator(self, place: Mapping[str, str], **where: str) -> str:
-        iterator: str = self._streams.call("GetShardIterator", **place, **where)["ShardIterator"]
+    def _iterator(self, position: Mapping[str, str], **where: str) -> str:
+        iterator: str = self._streams.call("GetShardIterator", **position, **where)["ShardIterator"]
         return iterator
 
     def _url(self, queue: str) -> str:
@@ -282,10 +282,10 @@ class DeadLetters:
 
 
 def _share(source: EventSource, events: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The events of one batch: those that the source selects, of the lane of the last one, which the message names."""
-    wanted = [event for event in events if wants(source, event)]
-    lanes = [lane_of(source, stream_record(event)) for event in wanted]
-    return [event for event, lane in zip(wanted, lanes, strict=True) if lane == lanes[-1]]
+    """The events of one batch: those that the source selects and that belong to the worker of the last one."""
+    wanted = [event for event in events if selects(source, event)]
+    workers = [worker_of(source, stream_record(event)) for event in wanted]
+    return [event for event, worker in zip(wanted, workers, strict=True) if worker == workers[-1]]
 
 
 def peek_at(services: str, queue: str) -> list[Mapping[str, Any]]:

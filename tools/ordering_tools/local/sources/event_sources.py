@@ -49,8 +49,8 @@ class EventSource:
     batch_size: int = _DEFAULT_BATCH_SIZE
     window: float = 0
     """Seconds for which a batch that is not full may wait."""
-    lanes: int = 1
-    """How many batches of one shard may be under way; the records of one item stay in one lane."""
+    parallelization: int = 1
+    """How many batches of one shard may be under way; the records of one item stay in one worker."""
     bisect: bool = False
     retries: int | None = None
     """None is for as long as the stream keeps the records."""
@@ -101,7 +101,7 @@ def _event_source(name: str, function: str, properties: Mapping[str, Any], resou
         start=_start(properties["StartingPosition"]),
         batch_size=int(properties.get("BatchSize", _DEFAULT_BATCH_SIZE)),
         window=float(properties.get("MaximumBatchingWindowInSeconds", 0)),
-        lanes=int(properties.get("ParallelizationFactor", 1)),
+        parallelization=int(properties.get("ParallelizationFactor", 1)),
         bisect=bool(properties.get("BisectBatchOnFunctionError", False)),
         retries=_limit(properties.get("MaximumRetryAttempts")),
         record_age=_limit(properties.get("MaximumRecordAgeInSeconds")),

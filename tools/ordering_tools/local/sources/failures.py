@@ -11,11 +11,11 @@ import uuid
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from ordering_tools.local.engine.account import function_arn, queue_url
-from ordering_tools.local.engine.wire import Wire, WireError
+from ordering_tools.local.engine.aws_account import function_arn, queue_url
+from ordering_tools.local.engine.json_client import JsonClient, ServiceError
 
 if TYPE_CHECKING:
-    from ordering_tools.local.sources.lanes import GivenUp
+    from ordering_tools.local.sources.workers import GivenUp
 
 
 class FailureQueue:
@@ -31,9 +31,9 @@ class FailureQueue:
         message = failure_message(given_up, self._function, stream, shard)
         try:
             url = queue_url(self._endpoint, self._name)
-            with Wire(self._endpoint, "sqs") as wire:
-                wire.call("SendMessage", QueueUrl=url, MessageBody=json.dumps(message))
-        except WireError as error:
+            with JsonClient(self._endpoint, "sqs") as client:
+                client.call("SendMessage", QueueUrl=url, MessageBody=json.dumps(message))
+        except ServiceError as error:
             return f"nowhere: {self._name} cannot be reached ({error.code or error})"
         return self._name
 

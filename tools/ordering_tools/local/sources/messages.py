@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ordering_tools.local.engine.account import REGION, queue_arn
+from ordering_tools.local.engine.aws_account import REGION, queue_arn
 from ordering_tools.local.sources.batches import BadReportError
 from ordering_tools.local.sources.event_patterns import matches
 
@@ -49,7 +49,7 @@ def _attribute(value: Mapping[str, Any]) -> dict[str, Any]:
     return made
 
 
-def comes_through(patterns: Sequence[Pattern], record: Mapping[str, Any]) -> bool:
+def passes_filters(patterns: Sequence[Pattern], record: Mapping[str, Any]) -> bool:
     """Whether a source's filters let a message through.
 
     A body is compared as what a pattern has for it: JSON with an object, text that is no JSON with a list.
@@ -68,7 +68,7 @@ def _fits(pattern: Pattern, record: Mapping[str, Any]) -> bool:
     return same_kind and matches(pattern, {**record, "body": body})
 
 
-def portions(records: Sequence[Mapping[str, Any]]) -> Iterator[list[Mapping[str, Any]]]:
+def split_by_size(records: Sequence[Mapping[str, Any]]) -> Iterator[list[Mapping[str, Any]]]:
     """Records in parts that each fit into an event."""
     part: list[Mapping[str, Any]] = []
     size = 0

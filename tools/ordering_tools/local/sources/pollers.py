@@ -18,10 +18,10 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from ordering_tools.local.engine.account import queue_url
-from ordering_tools.local.engine.wire import Wire, WireError
-from ordering_tools.local.sources.messages import comes_through, message_record, portions, reported_messages
-from ordering_tools.local.sources.shards import describe, say
+from ordering_tools.local.engine.aws_account import queue_url
+from ordering_tools.local.engine.json_client import JsonClient, ServiceError
+from ordering_tools.local.sources.messages import message_record, passes_filters, reported_messages, split_by_size
+from ordering_tools.local.sources.shards import describe, echo
 
 if TYPE_CHECKING:
     from ordering_tools.local.runtime.functions import Runner
@@ -68,8 +68,8 @@ class Poller:
         self._services = services
         self._stopping = stopping
         self.name = source.name
-        self._wire = Wire(services, "sqs")
-        self._queue = QueueClient(self._wire, services, source.queue)
+        self._client = JsonClient(services, "sqs")
+        self._queue = QueueClient(self._client, services, source.queue)
         self._free = threading.Semaphore(source.calls)
         self._trouble: float | None = None
 
@@ -103,7 +103,7 @@ class Poller:
             if not page:
                 self._stopping.wait(POLL_SECONDS)
         # Without an engine they wait for the queue's timeout.
-        with suppress(WireError):
+        with suppress(ServiceError):
             self._queue.release(records)
         return []
 
@@ -111,17 +111,17 @@ class Poller:
         """Messages that come through the filters; the others are deleted, as Lambda does."""
         try:
             records = self._queue.receive(count)
-            passed_over = [record for record in records if not comes_through(self._source.patterns, record)]
-            self._queue.delete(passed_over)
-        except WireError as error:
-            self._bear(error)
+            filtered_out = [record for record in records if not passes_filters(self._source.patterns, record)]
+            self._queue.delete(filtered_out)
+        except ServiceError as error:
+            self._handle_failure(error)
             return []
         self._trouble = None
-        return [record for record in records if record not in passed_over]
+        return [record for record in records if record not in filtered_out]
 
     def _settle(self, records: Sequence[Record]) -> None:
         try:
-            for part in portions(records):
+            for part in split_by_size(records):
                 self._call(part)
         finally:
             self._free.release()
@@ -139,14 +139,14 @@ class Poller:
             error = caught
         undone = [record for record in records if record["messageId"] in failed]
         try:
-            with Wire(self._services, "sqs") as wire:
-                queue = QueueClient(wire, self._services, source.queue)
+            with JsonClient(self._services, "sqs") as client:
+                queue = QueueClient(client, self._services, source.queue)
                 queue.delete([record for record in records if record["messageId"] not in failed])
                 if error and self._stopping.is_set():
                     # Perhaps it failed because its process was ended: the next run has it at once.
                     queue.release(undone)
-        except WireError as trouble:
-            say(f"  {source.name}: what is done could not be deleted, and comes again: {trouble}")
+        except ServiceError as trouble:
+            echo(f"  {source.name}: what is done could not be deleted, and comes again: {trouble}")
         self._report(records, undone, time.monotonic() - began, error)
 
     def _report(
@@ -154,22 +154,22 @@ class Poller:
     ) -> None:
         source = self._source
         ending = f", failed {len(undone)}" if undone else ""
-        say(f"{source.name} {count(records)} {seconds * 1000:.0f} ms{ending}", sys.stdout)
+        echo(f"{source.name} {count(records)} {seconds * 1000:.0f} ms{ending}", sys.stdout)
         if error:
-            say(f"  {source.function}: {describe(error)}")
+            echo(f"  {source.function}: {describe(error)}")
         for record in undone:
             if source.receives and int(record["attributes"]["ApproximateReceiveCount"]) >= source.receives:
-                say(
+                echo(
                     f"  {source.name}: gave up message {record['messageId']} of {source.queue} after {source.receives} "
                     f"calls; it goes to {source.dead_letters}"
                 )
 
-    def _bear(self, error: WireError) -> None:
+    def _handle_failure(self, error: ServiceError) -> None:
         """Try again, and say so once if it lasts."""
         now = time.monotonic()
         self._trouble = now if self._trouble is None else self._trouble
         if now - self._trouble > _PATIENCE_SECONDS:
-            say(f"  {self.name}: {self._source.queue} cannot be read, and is tried on: {error}")
+            echo(f"  {self.name}: {self._source.queue} cannot be read, and is tried on: {error}")
             self._trouble = float("inf")
         self._stopping.wait(_RETRY_SECONDS)
 
@@ -177,8 +177,8 @@ class Poller:
 class QueueClient:
     """A queue of the engine, by a connection of one thread."""
 
-    def __init__(self, wire: Wire, services: str, name: str) -> None:
-        self._wire = wire
+    def __init__(self, client: JsonClient, services: str, name: str) -> None:
+        self._client = client
         self._name = name
         self._url = queue_url(services, name)
 
@@ -186,9 +186,9 @@ class QueueClient:
         """Take messages that are visible, which hides them for the queue's timeout.
 
         Raises:
-            WireError: There is no such queue, or no engine.
+            ServiceError: There is no such queue, or no engine.
         """
-        answer = self._wire.call(
+        answer = self._client.call(
             "ReceiveMessage",
             QueueUrl=self._url,
             MaxNumberOfMessages=count,
@@ -203,7 +203,7 @@ class QueueClient:
         """Delete messages; one whose timeout has passed, so that somebody else has it, stays.
 
         Raises:
-            WireError: There is no such queue, or no engine.
+            ServiceError: There is no such queue, or no engine.
         """
         self._in_batches("DeleteMessageBatch", records, {})
 
@@ -211,7 +211,7 @@ class QueueClient:
         """Let messages be received again at once.
 
         Raises:
-            WireError: There is no such queue, or no engine.
+            ServiceError: There is no such queue, or no engine.
         """
         self._in_batches("ChangeMessageVisibilityBatch", records, {"VisibilityTimeout": 0})
 
@@ -221,7 +221,7 @@ class QueueClient:
                 {"Id": str(number), "ReceiptHandle": record["receiptHandle"], **more}
                 for number, record in enumerate(records[start : start + _PAGE])
             ]
-            self._wire.call(operation, QueueUrl=self._url, Entries=entries)
+            self._client.call(operation, QueueUrl=self._url, Entries=entries)
 
 
 def count(records: Sequence[Record]) -> str:

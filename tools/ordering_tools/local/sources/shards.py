@@ -1,4 +1,4 @@
-"""One shard of a table's stream: read page by page, filtered, and handed to lanes."""
+"""One shard of a table's stream: read page by page, filtered, and handed to workers."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ordering_tools.local.engine.wire import Wire, WireError
+from ordering_tools.local.engine.json_client import JsonClient, ServiceError
 from ordering_tools.local.runtime.functions import FunctionError
 from ordering_tools.local.sources.batches import Batch, Progress, Record
 from ordering_tools.local.sources.event_patterns import matches
-from ordering_tools.local.sources.lanes import GivenUp, Lane
+from ordering_tools.local.sources.workers import GivenUp, Worker
 
 if TYPE_CHECKING:
     from ordering_tools.local.sources.checkpoints import Checkpoints
@@ -37,7 +37,7 @@ class Shard:
         shard: str,
         *,
         start: str,
-        wire: Wire,
+        client: JsonClient,
         invoke: Callable[[bytes], bytes],
         checkpoints: Checkpoints,
         queue: FailureQueue | None,
@@ -46,9 +46,9 @@ class Shard:
         self._source = source
         self._stream = stream
         self._shard = shard
-        self.place = (stream, shard)
+        self.key = (stream, shard)
         self._start = start
-        self._wire = wire
+        self._client = client
         self._checkpoints = checkpoints
         self._queue = queue
         self._stopping = stopping
@@ -56,18 +56,18 @@ class Shard:
         """The last record that was read."""
         self._progress = Progress(self._last)
         self._changed = threading.Lock()
-        self._lanes = [Lane(source, invoke, self, stopping) for _ in range(source.lanes)]
+        self._workers = [Worker(source, invoke, self, stopping) for _ in range(source.parallelization)]
 
     def run(self) -> None:
         """Read until the shard ends and all of it is done, or the end is asked for."""
-        threads = [threading.Thread(target=lane.run, daemon=True) for lane in self._lanes]
+        threads = [threading.Thread(target=worker.run, daemon=True) for worker in self._workers]
         for thread in threads:
             thread.start()
         try:
             ended = self._read()
         finally:
-            for lane in self._lanes:
-                lane.end()
+            for worker in self._workers:
+                worker.end()
         for thread in threads:
             thread.join()
         if ended and not self._stopping.is_set():
@@ -79,8 +79,8 @@ class Shard:
         while not self._stopping.is_set():
             try:
                 iterator = iterator or self._iterator()
-                page = self._wire.call("GetRecords", ShardIterator=iterator, Limit=_PAGE)
-            except WireError as error:
+                page = self._client.call("GetRecords", ShardIterator=iterator, Limit=_PAGE)
+            except ServiceError as error:
                 if error.code == "ResourceNotFoundException":
                     return False
                 # It has expired, or the engine is out of reach: the next try starts behind what was read last.
@@ -96,18 +96,18 @@ class Shard:
         return False
 
     def _iterator(self) -> str:
-        place = {"StreamArn": self._stream, "ShardId": self._shard}
+        position = {"StreamArn": self._stream, "ShardId": self._shard}
         try:
             if self._last is None:
-                found = self._wire.call("GetShardIterator", **place, ShardIteratorType=self._start)
+                found = self._client.call("GetShardIterator", **position, ShardIteratorType=self._start)
             else:
-                found = self._wire.call(
-                    "GetShardIterator", **place, ShardIteratorType="AFTER_SEQUENCE_NUMBER", SequenceNumber=self._last
+                found = self._client.call(
+                    "GetShardIterator", **position, ShardIteratorType="AFTER_SEQUENCE_NUMBER", SequenceNumber=self._last
                 )
-        except WireError as error:
+        except ServiceError as error:
             if error.code != "TrimmedDataAccessException":
                 raise
-            found = self._wire.call("GetShardIterator", **place, ShardIteratorType="TRIM_HORIZON")
+            found = self._client.call("GetShardIterator", **position, ShardIteratorType="TRIM_HORIZON")
         iterator: str = found["ShardIterator"]
         return iterator
 
@@ -117,17 +117,17 @@ class Shard:
         if not events:
             return
         wanted: list[Record] = []
-        passed_over: list[Record] = []
+        filtered_out: list[Record] = []
         for event in events:
             record = stream_record(event)
-            (wanted if wants(self._source, event) else passed_over).append(record)
+            (wanted if selects(self._source, event) else filtered_out).append(record)
             self._last = record.sequence
         with self._changed:
             self._progress.read(event["dynamodb"]["SequenceNumber"] for event in events)
-        self.done(passed_over)
-        for number, lane in enumerate(self._lanes):
-            if share := [record for record in wanted if lane_of(self._source, record) == number]:
-                lane.put(share)
+        self.done(filtered_out)
+        for number, worker in enumerate(self._workers):
+            if share := [record for record in wanted if worker_of(self._source, record) == number]:
+                worker.put(share)
 
     def _is_new(self, sequence: str) -> bool:
         # After data was lost a shard is read from its start.
@@ -137,15 +137,15 @@ class Shard:
         """Keep how far the shard is done with these."""
         with self._changed:
             if self._progress.finish(record.sequence for record in records) and self._progress.checkpoint:
-                self._checkpoints.move(self._stream, self._shard, self._progress.checkpoint)
+                self._checkpoints.save(self._stream, self._shard, self._progress.checkpoint)
 
     def report(self, batch: Batch, seconds: float, failed: int | None, error: Exception | None) -> None:
         """Tell of a call."""
         source = self._source
         ending = "" if failed is None else f", failed from record {failed + 1}"
-        say(f"{source.name} {count(batch)} {seconds * 1000:.0f} ms{ending}", sys.stdout)
+        echo(f"{source.name} {count(batch)} {seconds * 1000:.0f} ms{ending}", sys.stdout)
         if error:
-            say(f"  {source.function}: {describe(error)}")
+            echo(f"  {source.function}: {describe(error)}")
 
     def give_up(self, given_up: GivenUp) -> None:
         """Tell of a batch that will not be tried again."""
@@ -153,21 +153,21 @@ class Shard:
         where = "nowhere: it has no on-failure destination"
         if self._queue:
             where = self._queue.put(given_up, self._stream, self._shard)
-        say(
+        echo(
             f"  {source.name}: gave up {count(given_up.batch)} of {source.table} after {given_up.calls} calls "
             f"({given_up.condition}), {records[0].sequence} to {records[-1].sequence}; told {where}"
         )
 
 
-def wants(source: EventSource, event: Mapping[str, Any]) -> bool:
+def selects(source: EventSource, event: Mapping[str, Any]) -> bool:
     """Whether an event comes through a source's filters."""
     return not source.patterns or any(matches(pattern, event) for pattern in source.patterns)
 
 
-def lane_of(source: EventSource, record: Record) -> int:
-    """The lane in which the changes of an item are."""
-    # A checksum would put keys that differ in one character into one lane.
-    return int.from_bytes(hashlib.sha256(record.key.encode()).digest()[:4], "big") % source.lanes
+def worker_of(source: EventSource, record: Record) -> int:
+    """The worker in which the changes of an item are."""
+    # A checksum would put keys that differ in one character into one worker.
+    return int.from_bytes(hashlib.sha256(record.key.encode()).digest()[:4], "big") % source.parallelization
 
 
 def stream_event(raw: Mapping[str, Any], stream: str) -> dict[str, Any]:
@@ -201,7 +201,7 @@ def count(batch: Batch) -> str:
     return f"{len(batch.records)} record{'s' if len(batch.records) > 1 else ''}"
 
 
-def say(line: str, stream: Any = None) -> None:
+def echo(line: str, stream: Any = None) -> None:
     """Tell the person at the terminal."""
     stream = stream or sys.stderr
     stream.write(f"{line}\n")

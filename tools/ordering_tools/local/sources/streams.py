@@ -1,7 +1,7 @@
 """Tables' streams to functions, as Lambda's event source mappings do it.
 
 Per event source a `Follower` looks for the shards of the table's stream, per shard a `Shard` reads records and hands
-those that come through the filters to its lanes, and a `Lane` calls the function. A record is delivered at least
+those that come through the filters to its workers, and a `Worker` calls the function. A record is delivered at least
 once: what is done is kept per shard (see `checkpoints`), and what was under way at the end is delivered again.
 
 The engine's own mapping is not used: it drops batches that fail.
@@ -18,16 +18,16 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ordering_tools.local.engine.wire import Wire, WireError
+from ordering_tools.local.engine.json_client import JsonClient, ServiceError
 from ordering_tools.local.sources.checkpoints import Checkpoints
 from ordering_tools.local.sources.failures import FailureQueue
-from ordering_tools.local.sources.shards import Shard, say
+from ordering_tools.local.sources.shards import Shard, echo
 
 if TYPE_CHECKING:
     from ordering_tools.local.runtime.functions import Runner
     from ordering_tools.local.sources.event_sources import EventSource
 
-_LOOK_SECONDS = 10.0
+_REFRESH_SECONDS = 10.0
 """Between two looks for new shards; when one has ended the next look is at once."""
 _FAULT_SECONDS = 5.0
 _RETRY_SECONDS = 0.2
@@ -64,7 +64,7 @@ class Streams:
         self._folder.mkdir(parents=True, exist_ok=True)
         with (self._folder / "lock").open("w") as lock:
             # While one gateway replaces another both live, and only one may deliver.
-            while not _taken(lock.fileno()):
+            while not _lock(lock.fileno()):
                 if self._stopping.wait(0.05):
                     return
             threads = [threading.Thread(target=follower.run, daemon=True) for follower in self._followers]
@@ -93,7 +93,7 @@ class Follower:
         self._awake = threading.Event()
         self._shards: dict[tuple[str, str], threading.Thread] = {}
         self._trouble: float | None = None
-        self._wire = Wire(endpoint)
+        self._client = JsonClient(endpoint)
         self._queue = FailureQueue(source.on_failure, source.function, services) if source.on_failure else None
         self._file = folder / f"{source.name}.json"
         self._checkpoints: Checkpoints | None = None
@@ -103,7 +103,7 @@ class Follower:
         self._checkpoints = Checkpoints(self._file)
         pause: float | None = 0
         while pause is not None and not self._stopping.is_set():
-            pause = self._look(self._checkpoints)
+            pause = self._start_shards(self._checkpoints)
             if self._awake.wait(pause or 0):
                 self._awake.clear()
         for thread in list(self._shards.values()):
@@ -113,15 +113,15 @@ class Follower:
         """Look again now."""
         self._awake.set()
 
-    def _look(self, checkpoints: Checkpoints) -> float | None:
+    def _start_shards(self, checkpoints: Checkpoints) -> float | None:
         """Begin to read the shards whose turn it is; the seconds until the next look, or None for never."""
         try:
-            stream = self._wire.call("DescribeTable", TableName=self._source.table)["Table"].get("LatestStreamArn")
-            shards = _shards(self._wire, stream) if stream else []
-        except WireError as error:
-            return self._bear(error)
+            stream = self._client.call("DescribeTable", TableName=self._source.table)["Table"].get("LatestStreamArn")
+            shards = _shards(self._client, stream) if stream else []
+        except ServiceError as error:
+            return self._handle_failure(error)
         if not stream:
-            self._go_without()
+            self._report_no_stream()
             return None
         self._trouble = None
         if not self._shards:
@@ -131,24 +131,24 @@ class Follower:
             waits = not all(checkpoints.finished(stream, parent) for parent in parents)
             begun = (stream, shard["ShardId"]) in self._shards or checkpoints.finished(stream, shard["ShardId"])
             if not waits and not begun:
-                self._begin(stream, shard, checkpoints)
-        return _LOOK_SECONDS
+                self._start(stream, shard, checkpoints)
+        return _REFRESH_SECONDS
 
-    def _begin(self, stream: str, description: Mapping[str, Any], checkpoints: Checkpoints) -> None:
+    def _start(self, stream: str, description: Mapping[str, Any], checkpoints: Checkpoints) -> None:
         shard = Shard(
             self._source,
             stream,
             description["ShardId"],
             # A child holds what was written behind its parent, whenever reading began.
             start="TRIM_HORIZON" if "ParentShardId" in description else self._source.start,
-            wire=Wire(self._endpoint),
+            client=JsonClient(self._endpoint),
             invoke=partial(self._runner.invoke, self._source.function),
             checkpoints=checkpoints,
             queue=self._queue,
             stopping=self._stopping,
         )
         thread = threading.Thread(target=self._read, args=(shard,), name=self._source.name, daemon=True)
-        self._shards[shard.place] = thread
+        self._shards[shard.key] = thread
         thread.start()
 
     def _read(self, shard: Shard) -> None:
@@ -157,38 +157,38 @@ class Follower:
         except Exception:  # noqa: BLE001 - the shard must go on, whatever it is
             traceback.print_exc()
             self._stopping.wait(_FAULT_SECONDS)
-        del self._shards[shard.place]
+        del self._shards[shard.key]
         self.wake()
 
-    def _bear(self, error: WireError) -> float | None:
+    def _handle_failure(self, error: ServiceError) -> float | None:
         """Try again, and say so once if it lasts."""
         if error.code in _NO_SUCH_OPERATION:
-            self._go_without()
+            self._report_no_stream()
             return None
         now = time.monotonic()
         self._trouble = now if self._trouble is None else self._trouble
         if now - self._trouble > _PATIENCE_SECONDS:
-            say(f"  {self._source.name}: the stream cannot be read, and is tried on: {error}")
+            echo(f"  {self._source.name}: the stream cannot be read, and is tried on: {error}")
             self._trouble = float("inf")
         return _RETRY_SECONDS
 
-    def _go_without(self) -> None:
+    def _report_no_stream(self) -> None:
         source = self._source
-        say(f"  {source.name}: {self._endpoint} has no stream of {source.table}; {source.function} gets none of it")
+        echo(f"  {source.name}: {self._endpoint} has no stream of {source.table}; {source.function} gets none of it")
 
 
-def _shards(wire: Wire, stream: str) -> list[dict[str, Any]]:
+def _shards(client: JsonClient, stream: str) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     more: dict[str, str] = {}
     while True:
-        description = wire.call("DescribeStream", StreamArn=stream, **more)["StreamDescription"]
+        description = client.call("DescribeStream", StreamArn=stream, **more)["StreamDescription"]
         found += description["Shards"]
         if not (last := description.get("LastEvaluatedShardId")):
             return found
         more = {"ExclusiveStartShardId": last}
 
 
-def _taken(descriptor: int) -> bool:
+def _lock(descriptor: int) -> bool:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -42,7 +42,7 @@ class Outcomes(Protocol):
         """These will not be tried again."""
 
 
-class Lane:
+class Worker:
     """One batch at a time of one shard; calls end, and records are told to be done, in order."""
 
     def __init__(

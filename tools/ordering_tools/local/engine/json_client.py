@@ -1,4 +1,4 @@
-"""DynamoDB, its streams, SQS and EventBridge by their wire protocol, ten times cheaper per call than by botocore.
+"""DynamoDB, its streams, SQS and EventBridge by their client protocol, ten times cheaper per call than by botocore.
 
 What it gives is JSON as it came, which is the form in which Lambda hands records to functions.
 """
@@ -14,14 +14,14 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
-from ordering_tools.local.engine.account import CREDENTIALS, REGION
+from ordering_tools.local.engine.aws_account import CREDENTIALS, REGION
 
 _SECONDS = 10.0
 _PREFIXES = {"dynamodb": "DynamoDBStreams_20120810", "sqs": "AmazonSQS", "events": "AWSEvents"}
 _TABLES = {"DescribeTable": "DynamoDB_20120810"}
 
 
-class WireError(Exception):
+class ServiceError(Exception):
     """A call that did not succeed; `code` is AWS's name for why, and None if there was no answer."""
 
     def __init__(self, code: str | None, message: str) -> None:
@@ -29,7 +29,7 @@ class WireError(Exception):
         self.code = code
 
 
-class Wire:
+class JsonClient:
     """A connection to an endpoint, for one thread."""
 
     def __init__(self, endpoint: str, service: Literal["dynamodb", "sqs", "events"] = "dynamodb") -> None:
@@ -52,7 +52,7 @@ class Wire:
         """Call an operation of the service; with DynamoDB's come those of its streams.
 
         Raises:
-            WireError: It did not succeed.
+            ServiceError: It did not succeed.
         """
         request = AWSRequest(
             "POST",
@@ -68,9 +68,9 @@ class Wire:
         try:
             found: dict[str, Any] = json.loads(body)
         except ValueError as error:
-            raise WireError(str(status), f"{self._endpoint} answers with something else than JSON") from error
+            raise ServiceError(str(status), f"{self._endpoint} answers with something else than JSON") from error
         if status != 200:
-            raise WireError(str(found.get("__type", status)).rpartition("#")[2], str(found.get("message")))
+            raise ServiceError(str(found.get("__type", status)).rpartition("#")[2], str(found.get("message")))
         return found
 
     def _exchange(self, request: AWSRequest) -> tuple[int, bytes]:
@@ -81,4 +81,4 @@ class Wire:
         except (OSError, HTTPException) as error:
             # The next call connects anew.
             self._connection.close()
-            raise WireError(None, f"{self._endpoint} does not answer: {error}") from error
+            raise ServiceError(None, f"{self._endpoint} does not answer: {error}") from error

@@ -1,4 +1,4 @@
-"""The local run for tests: `ordering serve` in a process of its own, as a context."""
+"""The local run for tests: `ordering serve` in a process of its own, as a context manager."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ _STOP_SECONDS = 20.0
 
 
 class StackError(Exception):
-    """The stack did not get ready; the message is what it printed."""
+    """The stack did not start; the message is its output."""
 
 
 @dataclass(frozen=True)
 class LocalStack:
-    """A local run that answers."""
+    """A local run that is ready for requests."""
 
     base_url: str
     endpoint: str
-    """DynamoDB's."""
+    """The endpoint of DynamoDB."""
     process: subprocess.Popen[bytes]
     output: Path
-    """What it printed so far: progress, and one line per request."""
+    """The file with its output: progress, and one line per request."""
     state: Path
 
-    def said(self) -> str:
-        """What it printed so far."""
+    def printed(self) -> str:
+        """Its output so far."""
         return self.output.read_text(encoding="utf-8", errors="replace")
 
 
 @contextmanager
-def running(  # noqa: PLR0913 - each is an option of the command
+def running(
     state: Path,
     *,
     port: int = 0,
@@ -53,13 +53,13 @@ def running(  # noqa: PLR0913 - each is an option of the command
     environment: Mapping[str, str] | None = None,
     stdin: int = subprocess.DEVNULL,
 ) -> Iterator[LocalStack]:
-    """Serve for as long as the context lasts, on a free port unless one is given.
+    """Run a stack until the context ends; port 0 takes any free port.
 
-    `environment` is added to this process's own, for instance ORDERING_DYNAMODB_ENDPOINT. `stdin` is what a
-    debugger reads from.
+    `environment` is added to the environment of this process, for instance ORDERING_DYNAMODB_ENDPOINT. A debugger
+    reads from `stdin`.
 
     Raises:
-        StackError: It did not get ready within a minute.
+        StackError: It was not ready within a minute.
     """
     flags = {"--debug": debug, "--fresh": fresh, "--bare": not demo}
     command = [
@@ -70,7 +70,7 @@ def running(  # noqa: PLR0913 - each is an option of the command
     state.mkdir(parents=True, exist_ok=True)
     output = state.with_name(f"{state.name}.out")
     with output.open("wb") as stream:
-        process = subprocess.Popen(  # noqa: S603 - our own command
+        process = subprocess.Popen(
             command,
             stdin=stdin,
             stdout=stream,
