@@ -478,10 +478,10 @@ class Stop(Exception):
 
 
 def looks_once(
-    self: Deliverer, webhook: Webhook, message: Message, go_on: Callable[..., None] = Deliverer._go_on
+    self: Deliverer, webhook: Webhook, message: Message, deliver: Callable[..., None] = Deliverer._deliver
 ) -> None:
     with suppress(Stop):
-        go_on(self, webhook, message)
+        deliver(self, webhook, message)
 
 
 def stops_after(self: Deliverer, *arguments: Any, move: Callable[..., None] = Deliverer._move) -> None:
@@ -518,7 +518,7 @@ MUTANTS: dict[str, tuple[str, list[tuple[Any, str, Any]]]] = {
     "the queue does not know": ("two publishers and a webhook", [(Publisher, "_announce", announces_nothing)]),
     "no second look": (
         "failing while the order moves on",
-        [(Deliverer, "_go_on", looks_once), (Deliverer, "_move", stops_after)],
+        [(Deliverer, "_deliver", looks_once), (Deliverer, "_move", stops_after)],
     ),
     "no next try": ("a delivery whose responses are lost", [(Deliverer, "_queue", forgets_the_next_try)]),
     "the position moves anyhow": ("one message twice", [(Deliverer, "_move", delivers_anyhow)]),

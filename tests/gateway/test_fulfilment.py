@@ -336,7 +336,7 @@ def test_webhook_that_is_gone(told: Told) -> None:
     enabled = told.gone.http.post(f"/webhooks/{told.gone.id}/enable")
     events = told.gone.events(3)
 
-    assert (disabled["enabled"], disabled["disabledReason"]) == (False, "It answered 410.")
+    assert (disabled["enabled"], disabled["disabledReason"]) == (False, "The endpoint responded with status 410.")
     assert before == 1
     assert (enabled.status_code, enabled.json()["enabled"]) == (200, True)
     assert {event["type"] for event in events} == {NEW}

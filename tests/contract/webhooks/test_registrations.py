@@ -353,7 +353,7 @@ def test_enabled_again(site: Site) -> None:
     link = webhook["_links"]["self"]
     disabled = site.client.get(link).json
 
-    assert (disabled["enabled"], disabled["disabledReason"]) == (False, "It answered 410.")
+    assert (disabled["enabled"], disabled["disabledReason"]) == (False, "The endpoint responded with status 410.")
     enabled = site.client.post(f"{link}/enable", None)
     assert (enabled.status, enabled.json["enabled"], enabled.json["disabledReason"]) == (200, True, None)
     assert enabled.json == site.client.get(link).json
@@ -390,7 +390,7 @@ def test_parked(site: Site) -> None:
                     "orderId": "7",
                     "sequence": 1,
                     "parked": "2026-01-01T13:00:00.000000Z",
-                    "reason": "It answered 500.",
+                    "reason": "The endpoint responded with status 500.",
                 }
             ],
             "_links": {},
@@ -451,7 +451,7 @@ def test_replayed_while_disabled(site: Site) -> None:
     webhook = site.register()
     (event,) = site.park(webhook["id"], 7)
     webhooks = site.services.webhooks(Deadline.after(60))
-    webhooks.disable(webhooks.get(CALLER.partner, webhook["id"]), "It answered 410.")
+    webhooks.disable(webhooks.get(CALLER.partner, webhook["id"]), "The endpoint responded with status 410.")
     reply = site.client.post(f"{webhook['_links']['self']}/parked/{event}/replay", None)
 
     assert kind(reply) == (409, "webhook-disabled")

@@ -148,7 +148,7 @@ def test_disabled_and_enabled(site: Site) -> None:
     site.place(7)
     deliverer_of(site.installation).signal(PARTNER.id, webhook, "training#7")
     site.deliver(410)
-    assert "disabled: It answered 410." in site.run("list", PARTNER.id)
+    assert "disabled: The endpoint responded with status 410." in site.run("list", PARTNER.id)
     assert "Z  enabled  " in site.run("enable", PARTNER.id, webhook)
     site.deliver(204)
 
@@ -173,7 +173,7 @@ def test_parked_and_replayed(site: Site) -> None:
 
     assert len(lines) == 3
     assert {line.split("Z  ")[1] for line in lines} == {
-        f"training#{order} 1  {NEW}  It answered 500." for order in (7, 8, 9)
+        f"training#{order} 1  {NEW}  The endpoint responded with status 500." for order in (7, 8, 9)
     }
     assert "1 on the queue" in site.run("replay", PARTNER.id, webhook, event.upper())
     site.deliver(204)

@@ -187,12 +187,12 @@ def test_statuses(code: int) -> None:
 @pytest.mark.parametrize(
     ("answer", "why"),
     [
-        (raw(b""), r"no HTTP|failed"),
-        (raw(b"nonsense\r\n\r\n"), "no HTTP"),
-        (raw(b"HTTP/1.1 abc\r\n\r\n"), "no HTTP"),
-        (endlessly(b"HTTP/1.1 200 OK\r\n", b"X: y\r\n" * 1000), "no HTTP"),
-        (endlessly(b"", b"HTTP/1.1 100 Continue\r\n\r\n"), "no HTTP"),
-        (endlessly(b"", b"x" * 1000), "no HTTP"),
+        (raw(b""), r"not valid HTTP|failed"),
+        (raw(b"nonsense\r\n\r\n"), "not valid HTTP"),
+        (raw(b"HTTP/1.1 abc\r\n\r\n"), "not valid HTTP"),
+        (endlessly(b"HTTP/1.1 200 OK\r\n", b"X: y\r\n" * 1000), "not valid HTTP"),
+        (endlessly(b"", b"HTTP/1.1 100 Continue\r\n\r\n"), "not valid HTTP"),
+        (endlessly(b"", b"x" * 1000), "not valid HTTP"),
     ],
 )
 def test_malformed_answers(answer: Answer, why: str) -> None:
@@ -318,10 +318,14 @@ def test_names_that_cannot_be_resolved(monkeypatch: pytest.MonkeyPatch) -> None:
         time.sleep(0.3)
         return ["8.8.8.8"]
 
-    for names, why in ((unknown, "not known"), (lambda *_: [], "no address"), (slow, "too long to look up")):
+    for names, why in (
+        (unknown, "could not be looked up"),
+        (lambda *_: [], "no address"),
+        (slow, "too long to look up"),
+    ):
         with pytest.raises(NotPosted, match=why):
             Poster(trust=TRUST, resolve=names, within=0.1).post(URL, {}, b"")
-    with pytest.raises(NotPosted, match="URL is refused"):
+    with pytest.raises(NotPosted, match="URL is not allowed"):
         Poster().post("http://example.com", {}, b"")
 
     assert sockets.addresses == []
@@ -711,7 +715,12 @@ def test_the_schedule(installation: Installation, spread: float) -> None:
         assert 0.9 * 8 * 3**number - 1 <= pause <= 1.1 * 8 * 3**number + 2
     assert max(installation.delays) == 900
     (parked,) = installation.parked(webhook)
-    assert (parked.event, parked.order, parked.index, parked.why) == (FIRST, ORDER, 0, "It answered 500.")
+    assert (parked.event, parked.order, parked.index, parked.why) == (
+        FIRST,
+        ORDER,
+        0,
+        "The endpoint responded with status 500.",
+    )
 
 
 def test_parked_and_replayed(installation: Installation) -> None:
@@ -750,7 +759,7 @@ def test_gone(installation: Installation) -> None:
         webhook, _ = registered(installation, receiver)
         installation.order("New")
         installation.run()
-        assert installation.webhooks.get(PARTNER, webhook.id).disabled == "It answered 410."
+        assert installation.webhooks.get(PARTNER, webhook.id).disabled == "The endpoint responded with status 410."
         installation.order("New", "Completed")
         installation.run()
         assert ids(receiver) == [FIRST]

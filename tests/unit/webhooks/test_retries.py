@@ -116,7 +116,7 @@ def test_a_replay_answered_410_disables(receiver: Receiver) -> None:
     receiver.deliverer.replay(PARTNER, webhook.id, event)
     receiver.run()
 
-    assert receiver.webhooks.get(PARTNER, webhook.id).disabled == "It answered 410."
+    assert receiver.webhooks.get(PARTNER, webhook.id).disabled == "The endpoint responded with status 410."
     assert (len(receiver.posted), receiver.queue) == (1, [])
     assert [event] == [one.event for one in receiver.deliverer.parked(PARTNER, webhook.id, 10)]
 

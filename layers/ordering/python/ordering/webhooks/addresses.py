@@ -1,6 +1,6 @@
-"""Where a stranger's URL may lead: how it is written, and which addresses its host may have.
+"""Restricts the URLs that partners register: their syntax, and the IP addresses of their hosts.
 
-A URL is read once, strictly, and only what was read is used afterwards, so that no two readers can differ about it.
+A URL is parsed once, strictly, and only the parsed parts are used afterwards, so that no two parsers can disagree.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _URL = re.compile(
     re.ASCII,
 )
 _NAME = re.compile(r"(?=.{1,253}$)(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.)*[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?")
-"""A name's last label begins with a letter: what begins with a digit can be an address in one of its odd notations."""
+"""A name's last label begins with a letter: with a digit, it could be an IP address in an unusual notation."""
 
 _CLOSED = tuple(
     IPv4Network(network)
@@ -39,21 +39,21 @@ _CLOSED = tuple(
         "240.0.0.0/4",
     )
 )
-"""What the IANA registry of special-purpose addresses has that is not reachable from everywhere, and multicast.
+"""The networks of IANA's registry of special-purpose addresses that are not globally reachable, and multicast.
 
-Written out because what `ipaddress` takes for private differs from one Python to another.
+Listed here because the set that `ipaddress` regards as private differs between versions of Python.
 """
 
 _OPEN6 = IPv6Network("2000::/3")
 _CLOSED6 = tuple(
     IPv6Network(network) for network in ("2001::/23", "2001:db8::/32", "2002::/16", "2620:4f:8000::/48", "3fff::/20")
 )
-"""Within the global unicast addresses: protocols and tunnels (some carry an IPv4 address), and documentation."""
+"""Networks within the global unicast addresses: protocols, tunnels (which can carry an IPv4 address), documentation."""
 
 
 @dataclass(frozen=True, slots=True)
 class WebAddress:
-    """A URL in its parts; `target` is path and query."""
+    """The parts of a URL; `target` is the path and the query."""
 
     secure: bool
     host: str
@@ -62,19 +62,19 @@ class WebAddress:
 
     @property
     def host_header(self) -> str:
-        """The host as HTTP's `Host` names it: with the port where it is not the scheme's own."""
+        """The value of HTTP's `Host` header: with the port if it is not the scheme's default."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == (443 if self.secure else 80) else f"{host}:{self.port}"
 
 
 def read_address(url: str, *, anywhere: bool = False) -> WebAddress:
-    """Read a URL to which something may be sent.
+    """Parse a URL, and check that messages may be sent to it.
 
     Args:
         anywhere: Whether it may lead to any address and port, and without TLS: for a local run.
 
     Raises:
-        ValueError: It may not; the message says why and does not repeat the URL.
+        ValueError: The URL is not allowed. The message gives the reason and does not contain the URL.
     """
     found = _URL.fullmatch(url)
     if len(url) > LONGEST or not found:
@@ -96,7 +96,7 @@ def read_address(url: str, *, anywhere: bool = False) -> WebAddress:
 
 
 def is_public(address: str) -> bool:
-    """Tell whether an IP address is one that anybody can reach, and no more than one of them by it."""
+    """Return whether a text is an IP address that is globally reachable and unicast."""
     literal = _literal(address)
     if isinstance(literal, IPv6Address):
         return literal in _OPEN6 and not any(literal in network for network in _CLOSED6)

@@ -1,24 +1,24 @@
-"""Sends events to webhooks: each until it is taken, those of an order one after another.
+"""Sends events to webhooks: each until the endpoint accepts it, and the events of an order one after another.
 
-The queue only says that a webhook may have something to get of an order. What that is, the order's history says, beyond
-the position that is kept for the webhook and the order. The position moves when an event was taken, is not wanted, or
-was parked after the last try. So an event is never sent before those of its order that come before it were, and a
-message that comes twice, or too late, does no harm.
+A message of the queue only says that a webhook may have undelivered events of an order. The events themselves come from
+the order's history, from the stored position of this webhook in this order on. The position moves past an event when
+the endpoint accepted it, when the webhook does not receive its type, or when it was parked after the last try. So an
+event is never sent before the earlier events of its order, and a duplicate or late message does no harm.
 
-While an event is being tried again, its next try is on the queue: it is put there before the position counts the try,
-and messages that come before the one counted are dropped. Who moves the position looks at the order once more, so that
-what happened meanwhile is not missed although its message was dropped.
+The retry of an event is a message of its own. It is put on the queue before the position records the try, and messages
+that arrive before the recorded retry are dropped. After the position has moved, the history is read again, so that an
+event whose message was dropped is still sent.
 
-A receiver that takes a message but does not say so in time, as often as there are tries, has an event that is parked
-here; it can come to that event late. Nothing else comes out of order.
+An event that is replayed arrives after later events of its order. So can an event whose every response came too late:
+it is parked here, while the endpoint may still be processing it. No other event arrives out of order.
 
-While a webhook is disabled, the orders are kept that something happened to. Whoever enables it has a message say that
-they are to be looked at, so that what was missed comes although nothing more happens to those orders. An order is kept
-before it is looked whether the webhook is disabled still, and the message is sent once it is not, so that one of them
-finds the other.
+While a webhook is disabled, the orders with new events are recorded as missed. Enabling the webhook puts a message on
+the queue that leads to those orders, so that missed events are sent even if nothing more happens to the orders. The
+order is recorded first, then `disabled` is checked again; enabling clears `disabled` first, then reads the records.
+Whichever of the two is second sees the other.
 
 Keys of the accounts table: `DELIVERIES#<partner>#<webhook>` with `AT#<order>` the position in an order's history,
-`PARKED#<event>` an event that was given up, and `MISSED#<order>` an order of which something may have been missed.
+`PARKED#<event>` an event that was given up, and `MISSED#<order>` an order with events that may have been missed.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ from ordering.webhooks.transport import WITHIN, NotPosted, Post
 FIRST_PAUSE = 8.0
 FACTOR = 3.0
 TRIES = 10
-"""Pauses of 8 s, 24 s, 72 s, … 14.6 h between ten tries: with their jitter 20 to 24 hours in all."""
+"""Ten tries, with pauses of 8 s, 24 s, 72 s, … 14.6 h between them: 20 to 24 hours in all, with the jitter."""
 
 JITTER = 0.1
-"""The share by which a pause is longer or shorter than that."""
+"""The share by which a pause is longer or shorter, at random."""
 
 POSITIONS_KEPT = timedelta(days=365)
 PARKED_KEPT = timedelta(days=30)
@@ -56,17 +56,18 @@ MISSED_KEPT = timedelta(days=30)
 
 _GONE = 410
 _SLACK = 5.0
-"""Seconds beside those of a post that sending one event takes at most."""
+"""Seconds that sending one event takes at most, in addition to the post itself."""
 
 _log = logging.getLogger("ordering")
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What the queue says: that a webhook may have something to get of an order, not before `due` (Unix time).
+    """A message of the queue: a webhook may have undelivered events of an order. Not handled before `due` (Unix time).
 
-    With `tries`, that the event of that index is to be tried once more. With `again`, that the event is to be sent
-    whatever else was. With `missed`, that it may have missed something of all orders behind that one.
+    With `tries`, it is the retry of the event with this index, after so many tries. With `again`, it is the replay of
+    that event, whatever the position is. With `missed`, the webhook was enabled, and orders whose names sort after
+    `order` may have missed events.
     """
 
     partner: str
@@ -79,18 +80,18 @@ class Message:
     missed: bool = False
 
     def to_text(self) -> str:
-        """Write it as the body of a message."""
+        """Convert it to the body of a queue's message."""
         return json.dumps(asdict(self), separators=(",", ":"))
 
     @classmethod
     def from_text(cls, text: str) -> Message:
-        """Read back what `to_text` wrote."""
+        """Convert back from `to_text`."""
         return stored.read(cls, json.loads(text))
 
 
 @dataclass(frozen=True, slots=True)
 class Parked:
-    """An event that a webhook did not take."""
+    """An event that a webhook did not accept in any try."""
 
     event: str
     type: str
@@ -102,7 +103,7 @@ class Parked:
 
 @dataclass(frozen=True, slots=True)
 class _Position:
-    """How many events of an order are done with, and how often the next one was tried, in which epoch."""
+    """The number of events of an order that are settled, and the tries of the next one in an epoch of the webhook."""
 
     done: int = 0
     tries: int = 0
@@ -117,7 +118,7 @@ class Deliverer:
     Args:
         orders: The orders table.
         accounts: The accounts table.
-        spread: Draws a number from 0 to 1, for the jitter.
+        spread: Returns a random number from 0 to 1, for the jitter.
     """
 
     orders: Table
@@ -130,15 +131,15 @@ class Deliverer:
     spread: Callable[[], float] = random.random
 
     def signal(self, partner: str, webhook_id: str, order: str) -> None:
-        """Let a webhook get what it has not got of an order."""
+        """Queue the delivery of an order's undelivered events to a webhook."""
         self._queue(Message(partner, webhook_id, order))
 
     def handle(self, body: str) -> None:
-        """Do what a message of the queue says.
+        """Handle a message of the queue. After an error, the queue must deliver the message again.
 
         Raises:
-            ChangedMeanwhile: A webhook that is to be disabled was changed. The message must come again.
-            Unavailable: The deadline passed. Likewise.
+            ChangedMeanwhile: The webhook was to be disabled, and another request changed it at the same time.
+            Unavailable: The deadline passed.
         """
         message = Message.from_text(body)
         if message.due > self.now().timestamp():
@@ -146,37 +147,38 @@ class Deliverer:
             return
         webhook = self.webhooks.find(message.partner, message.webhook)
         if webhook is None or (webhook.disabled and (message.again or message.missed)):
-            # What is parked stays so, and what is missed is looked at when it is enabled once more.
-            _log.info("dropped", extra={"webhook": message.webhook, "order": message.order})
+            # A parked event stays parked, and enabling the webhook again finds the orders with missed events.
+            _log.info("webhook message dropped", extra={"webhook": message.webhook, "order": message.order})
         elif webhook.disabled:
-            self._miss(webhook, message.order)
+            self._record_missed(webhook, message.order)
         elif message.missed:
-            self._make_up(webhook, message)
+            self._signal_missed(webhook, message)
         elif message.again:
-            self._send_again(webhook, message)
+            self._replay(webhook, message)
         else:
-            self._go_on(webhook, message)
+            self._deliver(webhook, message)
 
     def enable(self, partner: str, webhook_id: str) -> Webhook:
-        """Send to a webhook again, also what it has missed; where it was not disabled, this does no harm.
+        """Enable a webhook and queue the delivery of the events that it missed. For an enabled one it does no harm.
 
         Raises:
-            NotFound: The partner has none of that id.
-            ChangedMeanwhile: It was changed by another request at the same time.
-            Unavailable: The deadline passed. It may be enabled, and what it has missed comes only after another call.
+            NotFound: The partner has no webhook with this id.
+            ChangedMeanwhile: Another request changed it at the same time.
+            Unavailable: The deadline passed. It may be enabled, but the events that it missed may not be queued: call
+                again.
         """
         webhook = self.webhooks.enable(partner, webhook_id)
         self._queue(Message(partner, webhook_id, order="", missed=True))
         return webhook
 
     def parked(self, partner: str, webhook_id: str, count: int, after: str = "") -> list[Parked]:
-        """Return the events that a webhook did not take, by their ids: so many of those behind `after`.
+        """List up to `count` parked events of a webhook, sorted by id, from the first id after `after` on.
 
         Raises:
-            NotFound: The partner has no webhook of that id.
+            NotFound: The partner has no webhook with this id.
         """
         self.webhooks.get(partner, webhook_id)
-        # Where an id ends, nothing comes before the blank.
+        # The blank sorts before every character of an id, so the query begins behind `after` itself.
         found = self.accounts.query(_partition(partner, webhook_id), f"PARKED#{after} ", "PARKED$")
         return [
             Parked(
@@ -191,11 +193,11 @@ class Deliverer:
         ]
 
     def replay(self, partner: str, webhook_id: str, event: str) -> None:
-        """Send a parked event once more, with all its tries; it stays parked until it is taken.
+        """Queue a parked event for another delivery with all its tries. It stays parked until it is accepted.
 
         Raises:
-            NotFound: The partner has no webhook of that id, or no such event is parked.
-            Disabled: Nothing is sent to the webhook now.
+            NotFound: The partner has no webhook with this id, or the webhook has no parked event with this id.
+            Disabled: The webhook is disabled.
         """
         if self.webhooks.get(partner, webhook_id).disabled:
             raise Disabled(webhook_id)
@@ -204,17 +206,17 @@ class Deliverer:
             raise NotFound("parked event", event)
         self._queue(Message(partner, webhook_id, item["order"], item["index"], again=True))
 
-    def _go_on(self, webhook: Webhook, message: Message) -> None:
-        """Send all that a webhook has not got of an order, until one is not taken."""
+    def _deliver(self, webhook: Webhook, message: Message) -> None:
+        """Send the undelivered events of an order, until a try fails."""
         while True:
             at = self._position(webhook, message.order)
             if at.tries and (message.index, message.tries) < (at.done, at.tries):
-                return  # the next try is on its way
-            story = read_history(self.orders, message.order)
-            if story is None:
+                return  # the recorded retry is on the queue
+            history = read_history(self.orders, message.order)
+            if history is None:
                 return
-            index = _next_wanted(story, webhook, at.done)
-            if index >= len(story):
+            index = _next_event(history, webhook, at.done)
+            if index >= len(history):
                 if index == at.done:
                     return
                 self._move(webhook, message.order, at, index)
@@ -222,13 +224,13 @@ class Deliverer:
             if self._is_late():
                 self._queue(message)
                 return
-            event = story.event(index)
-            # A message that is ahead was sent by somebody who has not moved the position yet, or never will.
+            event = history.event(index)
+            # A retry ahead of the position comes from a process that has not moved the position yet, or has crashed.
             tried = 1 + max(at.tries if index == at.done else 0, message.tries if index == message.index else 0)
             failure = self._attempt(webhook, event, tried)
             if failure == _GONE:
-                self.webhooks.disable(webhook, f"It answered {_GONE}.")
-                self._miss(webhook, message.order)
+                self.webhooks.disable(webhook, _failure_text(_GONE))
+                self._record_missed(webhook, message.order)
                 return
             if failure is not None and tried < TRIES:
                 self._queue(replace(message, index=index, tries=tried, due=self._due(tried)))
@@ -238,16 +240,16 @@ class Deliverer:
                 self._park(webhook, event, index, failure)
             self._move(webhook, message.order, at, index + 1)
 
-    def _miss(self, webhook: Webhook, order: str) -> None:
-        """Keep an order of which a disabled webhook gets nothing."""
+    def _record_missed(self, webhook: Webhook, order: str) -> None:
+        """Record an order whose events a disabled webhook misses."""
         self.accounts.put(Put(self._kept(webhook, f"MISSED#{order}", MISSED_KEPT)))
         after = self.webhooks.find(webhook.partner, webhook.id)
         if after and not after.disabled:
-            # Whoever enabled it may have looked before the order was kept.
+            # The request that enabled it may have read the records before this one was written.
             self.signal(webhook.partner, webhook.id, order)
 
-    def _make_up(self, webhook: Webhook, message: Message) -> None:
-        """Let a webhook get what it has missed of orders; those that it has missed nothing of do no harm."""
+    def _signal_missed(self, webhook: Webhook, message: Message) -> None:
+        """Queue the delivery of all orders that were recorded as missed. One without missed events does no harm."""
         last = message.order
         partition = _partition(webhook.partner, webhook.id)
         for item in self.accounts.query(partition, f"MISSED#{last} ", "MISSED$"):
@@ -257,26 +259,26 @@ class Deliverer:
             last = item["sk"].partition("#")[2]
             self.signal(webhook.partner, webhook.id, last)
 
-    def _send_again(self, webhook: Webhook, message: Message) -> None:
+    def _replay(self, webhook: Webhook, message: Message) -> None:
         if self._is_late():
             self._queue(message)
             return
-        story = read_history(self.orders, message.order)
-        if story is None:
+        history = read_history(self.orders, message.order)
+        if history is None:
             return
-        event, tried = story.event(message.index), message.tries + 1
+        event, tried = history.event(message.index), message.tries + 1
         failure = self._attempt(webhook, event, tried)
         if failure is None:
             self.accounts.delete_all([(_partition(webhook.partner, webhook.id), f"PARKED#{event.id}")])
         elif failure == _GONE:
-            self.webhooks.disable(webhook, f"It answered {_GONE}.")
+            self.webhooks.disable(webhook, _failure_text(_GONE))
         elif tried < TRIES:
             self._queue(replace(message, tries=tried, due=self._due(tried)))
         else:
             self._park(webhook, event, message.index, failure)
 
     def _attempt(self, webhook: Webhook, event: Event, tried: int) -> str | int | None:
-        """Send an event; returns what was wrong with the answer, None if it was taken."""
+        """Send an event once; returns the status or the reason of the failure, None if the endpoint accepted it."""
         body = event.to_text().encode()
         headers = {
             "Content-Type": "application/json",
@@ -289,12 +291,12 @@ class Deliverer:
             failure = None if 200 <= status < 300 else status
         except NotPosted as error:
             failure = str(error)
-        told = {"webhook": webhook.id, "event": event.id, "try": tried, "failure": failure}
-        _log.info("not taken" if failure else "taken", extra=told)
+        details = {"webhook": webhook.id, "event": event.id, "try": tried, "failure": failure}
+        _log.info("event not accepted" if failure else "event accepted", extra=details)
         return failure
 
     def _is_late(self) -> bool:
-        """Tell whether there is too little time left to send an event."""
+        """Return whether too little time is left to send an event."""
         return self.deadline is not None and self.deadline.remaining() < WITHIN + _SLACK
 
     def _due(self, tried: int) -> float:
@@ -302,7 +304,7 @@ class Deliverer:
         return self.now().timestamp() + pause * (1 + JITTER * (2 * self.spread() - 1))
 
     def _queue(self, message: Message) -> None:
-        """Put a message onto the queue; one that is due later than the queue can wait comes back before."""
+        """Put a message on the queue. If it is due after the queue's longest delay, `handle` queues it again."""
         wait = math.ceil(max(message.due - self.now().timestamp(), 0))
         self.send(message.to_text(), min(wait, LONGEST_DELAY))
 
@@ -311,11 +313,11 @@ class Deliverer:
         if item is None:
             return _Position(epoch=webhook.epoch, written=False)
         position = _Position(item["delivered"], item["tries"], item["epoch"])
-        # When it was enabled anew, nothing is on its way any more.
+        # Retries of an earlier epoch do not count: the webhook was disabled in between.
         return position if position.epoch == webhook.epoch else replace(position, tries=0)
 
     def _move(self, webhook: Webhook, order: str, at: _Position, index: int, tries: int = 0) -> None:
-        """Move a position if it still is what was read; who has moved it meanwhile takes care of the rest."""
+        """Write a position if it is unchanged since it was read. Otherwise the process that changed it continues."""
         item = self._kept(webhook, f"AT#{order}", POSITIONS_KEPT)
         item |= {"delivered": index, "tries": tries, "epoch": webhook.epoch}
         condition, values = ABSENT, dict[str, int]()
@@ -327,30 +329,44 @@ class Deliverer:
         try:
             self.accounts.put(Put(item, condition, values=values))
         except ConditionFailed:
-            _log.info("moved by another", extra={"webhook": webhook.id, "order": order})
+            _log.info("position moved by another process", extra={"webhook": webhook.id, "order": order})
 
     def _park(self, webhook: Webhook, event: Event, index: int, failure: str | int) -> None:
-        why = f"It answered {failure}." if isinstance(failure, int) else f"There was no answer: {failure}."
         item = self._kept(webhook, f"PARKED#{event.id}", PARKED_KEPT)
-        item |= {"type": event.type, "order": event.order, "index": index, "at": clock.to_text(self.now()), "why": why}
+        item |= {
+            "type": event.type,
+            "order": event.order,
+            "index": index,
+            "at": clock.to_text(self.now()),
+            "why": _failure_text(failure),
+        }
         self.accounts.put(Put(item))
-        _log.warning("parked", extra={"webhook": webhook.id, "event": event.id})
+        _log.warning("event parked", extra={"webhook": webhook.id, "event": event.id})
 
     def _kept(self, webhook: Webhook, sort: str, period: timedelta) -> Item:
-        """Begin an item of a webhook's deliveries, which is kept for so long."""
+        """Return an item of a webhook's deliveries with its key and its expiry, for further attributes."""
         partition = _partition(webhook.partner, webhook.id)
         return {"pk": partition, "sk": sort, "expires": int((self.now() + period).timestamp())}
 
     def _is_kept(self, item: Item) -> bool:
-        """Tell whether an item is to be there still: the service deletes late."""
+        """Return whether an item has not expired yet: DynamoDB deletes expired items late."""
         expires: int = item["expires"]
         return expires > self.now().timestamp()
 
 
-def _next_wanted(story: OrderHistory, webhook: Webhook, first: int) -> int:
-    """Return the index of the next event that a webhook wants, or how many there are."""
-    indexes = range(first, len(story))
-    return next((n for n in indexes if webhook.wants(story.type(n), story.moments[n].at)), max(len(story), first))
+def _next_event(history: OrderHistory, webhook: Webhook, first: int) -> int:
+    """Return the index of the next event that a webhook receives, or the number of events if there is none."""
+    for index in range(first, len(history)):
+        if webhook.receives(history.type(index), history.moments[index].at):
+            return index
+    return max(len(history), first)
+
+
+def _failure_text(failure: str | int) -> str:
+    """Return a failure in the words that partners read: of a status, or of the reason for no response."""
+    if isinstance(failure, int):
+        return f"The endpoint responded with status {failure}."
+    return f"There was no response: {failure}."
 
 
 def _partition(partner: str, webhook_id: str) -> str:

@@ -1,8 +1,8 @@
-"""Posts to addresses that strangers gave us, and the only module that does.
+"""Posts to the URLs that partners registered. No other module sends HTTP requests to addresses from outside.
 
-The host is looked up once. All of its addresses must be public, and the connection is made to one of those that were
-checked, so that a name that is looked up differently a moment later leads nowhere else. Nothing is believed of the
-answer but its status; all that fails is told by a few words of our own.
+The host is looked up once. All of its addresses must be public, and the connection is made to one of the checked
+addresses, so that a later change of the DNS entry cannot lead it elsewhere. Only the status of the response is used,
+and a failure is described in fixed words, without any text from outside.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from ordering.webhooks.addresses import WebAddress, is_public, read_address
 from ordering.webhooks.transport import WITHIN, NotPosted
 
 ANSWER_AT_MOST = 64 * 1024
-"""Bytes that are read of an answer, its head included."""
+"""Most bytes that are read of a response, its head included."""
 
 Resolve = Callable[[str, int], Sequence[str]]
 """Looks up the IP addresses of a host.
 
 Raises:
-    OSError: It has none, or nobody knows.
+    OSError: The host has no address, or the lookup failed.
 """
 
 
@@ -40,11 +40,12 @@ def resolve(host: str, port: int) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Poster:
-    """Posts to web addresses.
+    """Posts to URLs.
 
     Args:
-        anywhere: Whether any address and port will do, and no TLS: for a local run.
-        trust: Whom TLS trusts; the system's authorities unless told otherwise.
+        anywhere: Whether any address and port are allowed, also without TLS: for a local run.
+        trust: The certificate authorities that TLS trusts; by default those of the system.
+        within: Seconds that a post may take, from looking up the host to the end of the response.
     """
 
     anywhere: bool = False
@@ -53,16 +54,16 @@ class Poster:
     within: float = WITHIN
 
     def post(self, url: str, headers: Mapping[str, str], body: bytes) -> int:
-        """Post a body and return the answer's status; redirects are not followed.
+        """Post a body and return the status of the response. Redirects are not followed.
 
         Raises:
-            NotPosted: The address is refused, nobody answers in time, or what they answer is no HTTP.
+            NotPosted: The URL is not allowed, no response arrived in time, or it is not valid HTTP.
         """
         deadline = Deadline.after(self.within)
         try:
             address = read_address(url, anywhere=self.anywhere)
         except ValueError as error:
-            raise NotPosted("the URL is refused") from error
+            raise NotPosted("the URL is not allowed") from error
         try:
             connection = self._connect(address, self._addresses(address, deadline), deadline)
             with connection:
@@ -74,7 +75,7 @@ class Poster:
         except OSError as error:
             raise NotPosted("the connection failed") from error
         except (HTTPException, ValueError, _Enough) as error:
-            raise NotPosted("the answer is no HTTP") from error
+            raise NotPosted("the response is not valid HTTP") from error
 
     def _addresses(self, address: WebAddress, deadline: Deadline) -> Sequence[str]:
         found = list(dict.fromkeys(self._look_up(address, deadline)))
@@ -85,7 +86,7 @@ class Poster:
         return found
 
     def _look_up(self, address: WebAddress, deadline: Deadline) -> Sequence[str]:
-        """Look up a host in a thread of its own: the system's resolver cannot be told how long it may take."""
+        """Look up a host in a thread of its own: the system's resolver has no timeout that a caller can set."""
         found: list[Sequence[str]] = []
 
         def look_up() -> None:
@@ -98,7 +99,7 @@ class Poster:
         if thread.is_alive():
             raise NotPosted("it took too long to look up the host")
         if not found:
-            raise NotPosted("the host is not known")
+            raise NotPosted("the host could not be looked up")
         return found[0]
 
     def _connect(self, address: WebAddress, addresses: Sequence[str], deadline: Deadline) -> socket.socket:
@@ -114,11 +115,11 @@ class Poster:
 
 
 class _Enough(Exception):
-    """More has come than is read."""
+    """The response is longer than is read."""
 
 
 class _Bounded(io.RawIOBase):
-    """A connection that is read and written until a deadline, and no more than so many bytes of it."""
+    """A connection that is used until a deadline, and from which at most `ANSWER_AT_MOST` bytes are read."""
 
     def __init__(self, connection: socket.socket, deadline: Deadline) -> None:
         self._connection = connection
@@ -131,7 +132,7 @@ class _Bounded(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         if not self._left:
             raise _Enough
-        # Anew for each read: otherwise an answer that comes byte by byte could take for ever.
+        # Set again for each read: otherwise a response that arrives byte by byte could take for ever.
         self._connection.settimeout(_remaining(self._deadline))
         count = self._connection.recv_into(memoryview(buffer)[: self._left])
         self._left -= count
@@ -148,7 +149,7 @@ class _Bounded(io.RawIOBase):
 
 
 def _first_of(addresses: Sequence[str], port: int, deadline: Deadline) -> socket.socket:
-    """Connect to the first of some addresses that takes the connection; the time is shared among them."""
+    """Connect to the first address that accepts a connection; the remaining time is shared among the addresses."""
     *earlier, last = addresses
     for count, address in enumerate(earlier):
         with suppress(OSError):
@@ -173,7 +174,7 @@ def _exchange(connection: _Bounded, request: bytes) -> int:
     connection.send(request)
     response = HTTPResponse(connection, method="POST")  # type: ignore[arg-type] # all that is used of a socket
     response.begin()
-    # It has answered; what is wrong with the rest of it is nothing to us, unless it takes too long.
+    # The status has arrived, so errors in the rest of the response do not matter, unless it takes too long.
     with suppress(_Enough, HTTPException, ValueError, ConnectionError):
         while response.read(8192):
             pass

@@ -1,15 +1,15 @@
-"""Webhooks: addresses of partners' to which events of their orders are sent, and what the messages are signed with.
+"""Webhooks: the endpoints that partners register to receive events of their orders, and the secrets that sign messages.
 
-Messages are signed as Standard Webhooks has it (https://www.standardwebhooks.com, symmetric signatures). A secret that
-was replaced signs for another day beside the new one. Secrets are sealed in the table; whoever only needs to know which
-addresses there are cannot open them.
+Messages are signed with symmetric signatures of Standard Webhooks (https://www.standardwebhooks.com). For a day after a
+secret is replaced, the old one signs beside the new one. Secrets are sealed in the table, so a function that only reads
+the list of webhooks cannot open them.
 
-Keys of the accounts table: `WEBHOOKS#<partner>` the partner's addresses, by their ids, and under `-` how many they are.
+Keys of the accounts table: `WEBHOOKS#<partner>` the partner's webhooks by their ids, and under `-` their number.
 
     Conflict
-    ├── TooMany            the partner has as many addresses as a partner can have
-    ├── ChangedMeanwhile   it was changed at the same moment
-    └── Disabled           nothing is sent to it now
+    ├── TooMany            the partner has reached the limit of webhooks
+    ├── ChangedMeanwhile   another request changed the webhook at the same time
+    └── Disabled           the webhook is disabled
 """
 
 from __future__ import annotations
@@ -33,46 +33,46 @@ from ordering.sealing import Sealer
 from ordering.webhooks.addresses import read_address
 
 KEPT = timedelta(hours=24)
-"""How long a secret that was replaced still signs."""
+"""How long a replaced secret still signs."""
 
 WEBHOOKS_AT_MOST = 10
-"""Addresses that a partner can have."""
+"""Most webhooks of a partner."""
 
 _SECRET_BYTES = 32
 _PREFIX = "whsec_"
 _ID = re.compile("[0-9a-f]{16}")
 _COUNT = "-"
-"""Comes before all ids."""
+"""The key of the item that counts a partner's webhooks. It sorts before all ids."""
 
 _LAST = "\U0010ffff"
 
 
 class TooMany(Conflict):
-    """The partner has as many addresses as a partner can have."""
+    """The partner has reached the limit of webhooks."""
 
     def __init__(self) -> None:
         super().__init__(f"The partner has reached the limit of {WEBHOOKS_AT_MOST} webhooks.")
 
 
 class ChangedMeanwhile(Conflict):
-    """An address was changed by another request at the same time."""
+    """Another request changed the webhook at the same time."""
 
     def __init__(self, webhook_id: str) -> None:
-        """Name the address."""
+        """Name the webhook."""
         super().__init__(f"Webhook {webhook_id} was changed by another request at the same time.")
 
 
 class Disabled(Conflict):
-    """Nothing is sent to an address now."""
+    """The webhook is disabled, so no events are sent to it."""
 
     def __init__(self, webhook_id: str) -> None:
-        """Name the address."""
+        """Name the webhook."""
         super().__init__(f"Webhook {webhook_id} is disabled, so no events are sent to it.")
 
 
 @dataclass(frozen=True, slots=True)
 class SealedSecret:
-    """A secret as it is kept, and until when it signs; None if it is the present one."""
+    """A secret as it is stored, and the end of the time in which it signs; None for the current secret."""
 
     sealed: bytes = field(repr=False)
     until: datetime | None = None
@@ -80,48 +80,53 @@ class SealedSecret:
 
 @dataclass(frozen=True, slots=True)
 class Webhook:
-    """An address of a partner's."""
+    """A partner's registered endpoint."""
 
     id: str
     partner: str
     url: str = field(repr=False)
     types: frozenset[str]
-    """The types of events that it wants; all of them if it is empty."""
+    """The types of events that it receives; all types if empty."""
     since: datetime
-    """When it was registered: what happened before is none of its business."""
+    """The time of its registration. Earlier events are not sent."""
     secrets: tuple[SealedSecret, ...]
     disabled: str | None = None
-    """Why nothing is sent to it; None if something is."""
+    """The reason why it is disabled; None if it is enabled."""
     epoch: int = 1
-    """Rises whenever it is enabled: what was on its way before is not any more."""
+    """Rises whenever it is enabled again; retries of an earlier epoch are dropped."""
     version: int = 1
 
-    def wants(self, event_type: str, at: datetime) -> bool:
-        """Tell whether an event of that type and time is for it."""
+    def receives(self, event_type: str, at: datetime) -> bool:
+        """Return whether it receives an event of this type and time."""
         return at >= self.since and (not self.types or event_type in self.types)
 
 
 class Webhooks:
-    """The webhooks of the accounts table."""
+    """The webhooks in the accounts table."""
 
     def __init__(
         self, table: Table, sealer: Sealer, *, anywhere: bool = False, now: Clock = clock.system_clock
     ) -> None:
-        """Take what it needs; `anywhere` lets addresses be private, on any port and without TLS: for a local run."""
+        """Set up the access to the table.
+
+        Args:
+            sealer: Seals and opens secrets.
+            anywhere: Whether URLs may lead to private addresses, to any port and without TLS: for a local run.
+        """
         self._table = table
         self._sealer = sealer
         self._anywhere = anywhere
         self._now = now
 
     def register(self, partner: str, url: str, types: Sequence[str] = ()) -> tuple[Webhook, str]:
-        """Register an address, and return it with its secret, which is shown this once.
+        """Register an endpoint; returns the webhook and its secret, which cannot be read again.
 
         Args:
-            types: The types of events that it wants; all of them if there are none.
+            types: The types of events that it receives; all types if empty.
 
         Raises:
-            Invalid: Nothing may be sent to such an address, or there is no such type.
-            TooMany: The partner has as many addresses as a partner can have.
+            Invalid: The URL is not allowed, or an event type does not exist.
+            TooMany: The partner has reached the limit of webhooks.
             Unavailable: The deadline passed. It may have been registered.
         """
         self._check(url, types)
@@ -134,26 +139,26 @@ class Webhooks:
                 [Put(_write(webhook), ABSENT), _count(partner, 1, room, {":most": WEBHOOKS_AT_MOST})],
             )
         except TransactionRefused as refusal:
-            # An earlier try may have taken effect, with only its answer lost: nobody else draws that id.
+            # If the webhook exists, an earlier attempt took effect and only its response was lost: ids are random.
             if refusal.reasons[0] is None:
                 raise TooMany from refusal
         return webhook, text
 
     def all(self, partner: str) -> list[Webhook]:
-        """Return all addresses of a partner."""
+        """Read all webhooks of a partner, in the order of their ids."""
         partition, _ = _key(partner, "")
         return [_read(item) for item in self._table.query(partition, "0", _LAST)]
 
     def find(self, partner: str, webhook_id: str) -> Webhook | None:
-        """Return an address, None if there is none of that id."""
+        """Read a webhook; None if the partner has no webhook with this id."""
         item = self._table.get(_key(partner, webhook_id))
         return _read(item) if item else None
 
     def get(self, partner: str, webhook_id: str) -> Webhook:
-        """Return an address.
+        """Read a webhook.
 
         Raises:
-            NotFound: The partner has none of that id.
+            NotFound: The partner has no webhook with this id.
         """
         webhook = self.find(partner, webhook_id)
         if webhook is None:
@@ -163,15 +168,15 @@ class Webhooks:
     def change(
         self, partner: str, webhook_id: str, *, url: str | None = None, types: Sequence[str] | None = None
     ) -> Webhook:
-        """Change an address; what is None stays.
+        """Change a webhook's URL or types; None leaves them as they are.
 
-        Of types that it did not want before, it gets what has happened to an order since it was registered, before the
-        next that happens to that order and that it wants.
+        For types that are added, the webhook also receives an order's earlier events, from its registration on. They
+        are sent before the next event of that order that it receives.
 
         Raises:
-            Invalid: As `register`.
-            NotFound: The partner has none of that id.
-            ChangedMeanwhile: It was changed by another request at the same time.
+            Invalid: The URL is not allowed, or an event type does not exist.
+            NotFound: The partner has no webhook with this id.
+            ChangedMeanwhile: Another request changed it at the same time.
         """
         self._check(url, types or ())
         webhook = self.get(partner, webhook_id)
@@ -183,13 +188,13 @@ class Webhooks:
         return webhook if after == webhook else self._save(after)
 
     def replace_secret(self, partner: str, webhook_id: str) -> tuple[Webhook, str]:
-        """Give an address a new secret, and return both; the secret is shown this once.
+        """Give a webhook a new secret; returns the webhook and the secret, which cannot be read again.
 
-        The one before it signs for another day, older ones no longer.
+        The previous secret still signs for `KEPT`; older secrets stop signing at once.
 
         Raises:
-            NotFound: The partner has none of that id.
-            ChangedMeanwhile: It was changed by another request at the same time.
+            NotFound: The partner has no webhook with this id.
+            ChangedMeanwhile: Another request changed it at the same time.
         """
         webhook = self.get(partner, webhook_id)
         key, text = self._new_secret(partner, webhook_id)
@@ -197,7 +202,7 @@ class Webhooks:
         return self._save(replace(webhook, secrets=(key, before))), text
 
     def disable(self, webhook: Webhook, why: str) -> Webhook:
-        """Send nothing to an address any more.
+        """Stop sending events to a webhook, for a reason that partners read.
 
         Raises:
             ChangedMeanwhile: It was changed since it was read.
@@ -205,30 +210,30 @@ class Webhooks:
         return self._save(replace(webhook, disabled=why))
 
     def enable(self, partner: str, webhook_id: str) -> Webhook:
-        """Let an address be sent to again; see `Deliverer.enable` for what it has missed.
+        """Enable a disabled webhook, without sending the events that it missed; see `Deliverer.enable`.
 
         Raises:
-            NotFound: The partner has none of that id.
-            ChangedMeanwhile: It was changed by another request at the same time.
+            NotFound: The partner has no webhook with this id.
+            ChangedMeanwhile: Another request changed it at the same time.
         """
         webhook = self.get(partner, webhook_id)
         return self._save(replace(webhook, disabled=None, epoch=webhook.epoch + 1)) if webhook.disabled else webhook
 
     def remove(self, partner: str, webhook_id: str) -> None:
-        """Forget an address.
+        """Remove a webhook.
 
         Raises:
-            NotFound: The partner has none of that id.
+            NotFound: The partner has no webhook with this id.
         """
         self.get(partner, webhook_id)
-        with suppress(TransactionRefused):  # an earlier try has removed it, or somebody else
+        with suppress(TransactionRefused):  # an earlier attempt or another request has removed it
             self._table.transact([Delete(_key(partner, webhook_id), "attribute_exists(pk)"), _count(partner, -1)])
 
     def sign(self, webhook: Webhook, message_id: str, at: datetime, body: bytes) -> dict[str, str]:
-        """Return the headers that say which message it is, when it is sent, and that it is from us.
+        """Return the headers of a message: its id, the time, and a signature by each secret that signs at that time.
 
         Raises:
-            Unavailable: What opens the secrets does not answer.
+            Unavailable: The service that opens the secrets did not respond.
         """
         good = [key for key in webhook.secrets if key.until is None or key.until > at]
         context = _context(webhook.partner, webhook.id)
@@ -258,24 +263,24 @@ class Webhooks:
         try:
             self._table.put(Put(_write(after), "version = :read", values={":read": webhook.version}))
         except ConditionFailed as failure:
-            # An earlier try may have taken effect, with only its answer lost.
+            # An earlier attempt may have taken effect, with only its response lost.
             if failure.item is None or _read(failure.item) != after:
                 raise ChangedMeanwhile(webhook.id) from failure
         return after
 
 
 def is_webhook_id(text: str) -> bool:
-    """Tell whether a text can be the id of an address."""
+    """Return whether a text has the form of a webhook's id."""
     return _ID.fullmatch(text) is not None
 
 
 def secret_text(secret: bytes) -> str:
-    """Write a secret as receivers keep it: `whsec_` and base64."""
+    """Return a secret in the form that receivers store: `whsec_` and base64."""
     return _PREFIX + base64.b64encode(secret).decode()
 
 
 def signed(keys: Sequence[bytes], message_id: str, at: datetime, body: bytes) -> dict[str, str]:
-    """Return the headers of a message that several secrets sign: a receiver needs one of them."""
+    """Return the headers of a message, signed with several secrets: a receiver needs to know one of them."""
     timestamp = str(int(at.timestamp()))
     content = b".".join((message_id.encode(), timestamp.encode(), body))
     signatures = [base64.b64encode(hmac.digest(key, content, hashlib.sha256)).decode() for key in keys]
@@ -289,15 +294,17 @@ def signed(keys: Sequence[bytes], message_id: str, at: datetime, body: bytes) ->
 def announcer(
     webhooks: Webhooks, send: Callable[[str, str, str], None]
 ) -> Callable[[str, str, Mapping[str, datetime]], None]:
-    """Make what tells the webhooks of an order's partner that something happened to it, disabled ones too.
+    """Return a function that signals an order's events to all webhooks of its partner that receive them.
+
+    Disabled webhooks are included, so that the delivery records what they miss.
 
     Args:
-        send: Gets a partner, a webhook of it, and an order's name.
+        send: Called with a partner, the id of a webhook, and an order's name.
     """
 
     def announce(partner: str, order: str, types: Mapping[str, datetime]) -> None:
         for webhook in webhooks.all(partner):
-            if any(webhook.wants(one, at) for one, at in types.items()):
+            if any(webhook.receives(one, at) for one, at in types.items()):
                 send(partner, webhook.id, order)
 
     return announce
@@ -313,7 +320,10 @@ def _count(partner: str, change: int, condition: str | None = None, values: Mapp
 
 
 def _context(partner: str, webhook_id: str) -> bytes:
-    """Bind what is sealed to its item, so that moved to another it does not open. Stored format."""
+    """Return the context that binds a sealed secret to its item: copied to another item, it does not open.
+
+    Stored format.
+    """
     return "/".join(_key(partner, webhook_id)).encode()
 
 

@@ -1,4 +1,4 @@
-"""What the functions of webhooks use, over the connections of their process."""
+"""The services of the functions of webhooks, over the connections of their process."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from ordering.webhooks.transport import Post, not_posted
 
 
 class WebhookServices:
-    """Opens registrations and deliveries, for one request each."""
+    """Opens the registrations and the delivery of webhooks for one request."""
 
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
         self._queue = connections.queue("WEBHOOK_QUEUE")
 
     def registrations(self, deadline: Deadline) -> Webhooks:
-        """Return the webhooks of all partners. Without a key for secrets they can be read only."""
+        """Return the webhooks of all partners. Without a key for secrets they are read-only."""
         connections = self._connections
         sealer = EnvelopeSealer(connections.kms, connections.settings.get("WEBHOOK_SECRETS_KEY", ""))
         return Webhooks(connections.accounts(deadline), sealer, anywhere=connections.local, now=connections.now)
 
     def deliverer(self, deadline: Deadline, post: Post = not_posted) -> Deliverer:
-        """Return what delivers events; without `post` it only puts messages onto the queue."""
+        """Return the deliverer of events; without `post` it can only put messages on the queue."""
         connections = self._connections
         return Deliverer(
             connections.orders(deadline),

@@ -1,4 +1,4 @@
-"""The one call that delivery makes over HTTP: `post` carries it out, in the delivery function alone."""
+"""The interface of the HTTP call that delivery makes; `post` implements it, and only the delivery function loads it."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ from collections.abc import Mapping
 from typing import Protocol
 
 WITHIN = 5.0
-"""Seconds that a post may take, from looking up the host to the end of the answer."""
+"""Seconds that a post may take, from looking up the host to the end of the response."""
 
 
 class NotPosted(Exception):
-    """There was no answer; the message says why and holds nothing from outside."""
+    """There was no response. The message gives the reason, without any text from outside."""
 
 
 class Post(Protocol):
     """Posts a body to a URL."""
 
     def __call__(self, url: str, headers: Mapping[str, str], body: bytes, /) -> int:
-        """Return the status of the answer, or raise `NotPosted`."""
+        """Return the status of the response, or raise `NotPosted`."""
 
 
-def not_posted(url: str, headers: Mapping[str, str], body: bytes, /) -> int:  # noqa: ARG001 - as every `Post`
-    """Stand in for a `Post` in a process that delivers nothing.
+def not_posted(url: str, headers: Mapping[str, str], body: bytes, /) -> int:  # noqa: ARG001 - the signature of `Post`
+    """Stand in for a `Post` in a process that does not deliver events.
 
     Raises:
         NotPosted: Always.
     """
-    raise NotPosted("nothing is posted from here")
+    raise NotPosted("this process does not post")
