@@ -1,4 +1,4 @@
-"""The contract's tests share a store within a module: each test uses orders, keys and units of its own."""
+"""The tests of a module share one set of tables: each test uses orders, keys and units of its own."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture(scope="module")
 def recorder() -> Iterator[Recorder]:
-    """The connection to tables that are the template's, with catalogues in them."""
+    """The connection to the tables of the template, with catalogues in them."""
     with mock_aws():
         client: Any = get_session().create_client("dynamodb")
         for table in table_definitions(ROOT / "template.yaml"):
@@ -55,7 +55,7 @@ def services(recorder: Recorder) -> Services:
 
 @pytest.fixture
 def client(services: Services) -> Client:
-    """A caller whose token covers two units that have a catalogue."""
+    """A caller whose token covers two units with a catalogue."""
     return Client(services, CALLER)
 
 
@@ -67,6 +67,6 @@ def stranger(services: Services) -> Client:
 
 @pytest.fixture
 def watched(recorder: Recorder) -> Recorder:
-    """The connection, with no calls before the test's own."""
+    """The connection, without the calls made before the test."""
     recorder.calls.clear()
     return recorder

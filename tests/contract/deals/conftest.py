@@ -1,4 +1,4 @@
-"""Deal orders over tables in memory: each test has its own, so that ids begin at 1."""
+"""Deal orders over tables in memory, new for each test, so that ids begin at 1."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from support.services import Services
 
 @pytest.fixture
 def watch() -> Watch:
-    """The time as the functions are told it."""
+    """The clock of the functions."""
     return Watch()
 
 
@@ -36,5 +36,5 @@ def crm(services: Services) -> Crm:
 
 @pytest.fixture
 def stranger(services: Services) -> Crm:
-    """Another such account."""
+    """Another account on the Enterprise plan."""
     return Crm(services, OTHER_ACCOUNT)

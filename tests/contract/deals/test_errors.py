@@ -1,4 +1,4 @@
-"""The contract's headers and errors: on every answer, in one shape, whoever calls and whatever for."""
+"""The contract's headers and errors: the same on every answer, for every caller and call."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def as_(crm: Crm, caller: Principal) -> Crm:
 
 @EACH_CALL
 def test_every_call_is_answered(stocked: Crm, method: str, path: str, body: Any) -> None:
-    """Each call of the contract succeeds with 200, a delete with 204, and carries the headers of every answer."""
+    """Each call succeeds with 200, a delete with 204, and has the headers of every answer."""
     reply = stocked.request(method, path, body=body)
 
     assert reply.status == (204 if method == "DELETE" else 200)
@@ -78,7 +78,7 @@ def test_every_call_is_answered(stocked: Crm, method: str, path: str, body: Any)
 def test_who_may_call(
     stocked: Crm, recorder: Recorder, terms: DealTerms | None, grants: tuple[str, ...], code: str
 ) -> None:
-    """Who is not granted deal orders, or is on another plan, is refused on every call before anything is read."""
+    """A caller without the grant for deal orders, or on another plan, gets 403 for every call, without a read."""
     refused = as_(stocked, replace(ACCOUNT, grants=grants, deals=terms))
     recorder.calls.clear()
 
@@ -89,7 +89,7 @@ def test_who_may_call(
 
 @pytest.mark.parametrize(("method", "path", "body"), CHANGES, ids=[f"{method} {path}" for method, path, _ in CHANGES])
 def test_changes_disabled(stocked: Crm, recorder: Recorder, method: str, path: str, body: Any) -> None:
-    """Where an administrator disabled changes nothing can be changed, whatever the request says."""
+    """An account with changes disabled gets 403 for every change, whatever the body."""
     frozen = as_(stocked, replace(ACCOUNT, deals=DealTerms("enterprise", changes_disabled=True)))
     recorder.calls.clear()
 
@@ -99,7 +99,7 @@ def test_changes_disabled(stocked: Crm, recorder: Recorder, method: str, path: s
 
 
 def test_reads_go_on_where_changes_are_disabled(stocked: Crm) -> None:
-    """GET and HEAD work all the same, on everything that there was."""
+    """An account with changes disabled can still read everything with GET and HEAD."""
     frozen = as_(stocked, replace(ACCOUNT, deals=DealTerms("enterprise", changes_disabled=True)))
 
     for path in READS:
@@ -109,7 +109,7 @@ def test_reads_go_on_where_changes_are_disabled(stocked: Crm) -> None:
 
 @pytest.mark.parametrize("path", READS[1:4] + READS[5:])
 def test_another_accounts_ids(stocked: Crm, stranger: Crm, path: str) -> None:
-    """Another account's id is answered to the letter as one that there is not."""
+    """The answer for another account's id is identical to the one for an unknown id."""
     changes = [call for call in CHANGES if call[1] == path and call[0] != "POST"]
     for method, _, body in [("GET", path, None), *changes]:
         foreign = stranger.request(method, path, body=body)
@@ -120,15 +120,15 @@ def test_another_accounts_ids(stocked: Crm, stranger: Crm, path: str) -> None:
 
 
 def test_lists_show_ones_own(stocked: Crm, stranger: Crm) -> None:
-    """A list, filtered or not, shows nothing of another account."""
+    """No list, filtered or not, has anything of another account."""
     for query in ("", "?ids=1", "?sort_by=created_at", "?sort_by=id:desc"):
         assert [stranger.ids("/v2/orders" + query), stranger.ids("/v2/products" + query)] == [[], []]
     assert stranger.ids("/v2/orders?deal_id=12") == []
     assert stocked.ids("/v2/orders") == [1]
 
 
-def let_through(crm: Crm, method: str, path: str, authorizer: dict[str, Any] | None) -> Reply:
-    """Send a call that the authorizer let through without a principal."""
+def pass_on(crm: Crm, method: str, path: str, authorizer: dict[str, Any] | None) -> Reply:
+    """Send a call that the authorizer passed on without a principal."""
     event = crm.event(method, path, "", {"Host": "api.example.com"}, None, base64=False)
     if authorizer is None:
         del event["requestContext"]["authorizer"]
@@ -160,18 +160,18 @@ REFUSED: dict[str, tuple[dict[str, Any] | None, int, str]] = {
 
 @pytest.mark.parametrize(("authorizer", "status", "code"), REFUSED.values(), ids=REFUSED.keys())
 def test_refused_in_its_own_words(stocked: Crm, recorder: Recorder, authorizer: Any, status: int, code: str) -> None:
-    """Whom the authorizer lets through only to be refused is refused on every path, before anything is read."""
+    """A caller whom the authorizer passed on to be refused is refused on every path before anything is read."""
     recorder.calls.clear()
 
     for path in (*READS, "/v2/nothing", "/v2"):
         for method in ("GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"):
-            assert fault(let_through(stocked, method, path, authorizer), status) == (code,)
+            assert fault(pass_on(stocked, method, path, authorizer), status) == (code,)
     assert recorder.calls == []
 
 
 def test_words_for_401(stocked: Crm) -> None:
-    """A caller without a good token is told so in the published words, and which scheme to use."""
-    reply = let_through(stocked, "GET", "/v2/orders", {})
+    """A 401 has the published text and names the scheme."""
+    reply = pass_on(stocked, "GET", "/v2/orders", {})
 
     assert reply.json["errors"][0]["error"]["details"] == (
         "Required access token is missing, malformed, expired, or invalid."
@@ -180,8 +180,8 @@ def test_words_for_401(stocked: Crm) -> None:
 
 
 def test_429_says_when(stocked: Crm) -> None:
-    """Who is too fast is told when to try again."""
-    reply = let_through(stocked, "GET", "/v2/orders", {"refusal": "too-many-requests"})
+    """A 429 has `Retry-After`."""
+    reply = pass_on(stocked, "GET", "/v2/orders", {"refusal": "too-many-requests"})
 
     assert reply.headers["Retry-After"] == "1"
 
@@ -205,7 +205,7 @@ def test_429_says_when(stocked: Crm) -> None:
     ],
 )
 def test_incorrect_path(stocked: Crm, method: str, path: str) -> None:
-    """A path that there is not, and a method that a path does not know, are both an incorrect path."""
+    """An unknown path and an unsupported method are both 404 `incorrect_path`."""
     assert fault(stocked.request(method, path, body={"data": {}}), 404) == ("incorrect_path",)
 
 
@@ -224,7 +224,7 @@ def test_incorrect_path(stocked: Crm, method: str, path: str) -> None:
     ],
 )
 def test_406(stocked: Crm, recorder: Recorder, accept: str) -> None:
-    """Who does not accept JSON is told so, in JSON, and nothing is done."""
+    """A request that does not accept JSON is 406, in JSON, and has no effect."""
     recorder.calls.clear()
     for method, path, body in CALLS:
         assert fault(stocked.request(method, path, body=body, headers={"Accept": accept}), 406) == ("not_acceptable",)
@@ -246,7 +246,7 @@ def test_406(stocked: Crm, recorder: Recorder, accept: str) -> None:
     ],
 )
 def test_accepted(stocked: Crm, accept: str) -> None:
-    """Who accepts JSON, in whichever words, or says nothing, is answered."""
+    """A request that accepts JSON in any notation, or sends no `Accept`, is answered."""
     assert stocked.get("/v2/orders", headers={"Accept": accept}).status == 200
 
 
@@ -262,7 +262,7 @@ def test_accepted(stocked: Crm, accept: str) -> None:
     ],
 )
 def test_content_type(stocked: Crm, recorder: Recorder, content_type: str) -> None:
-    """A body that is not declared as JSON in UTF-8 is 400 `invalid_header`."""
+    """A body whose content type is not JSON in UTF-8 is 400 `invalid_header`."""
     recorder.calls.clear()
 
     for method, path in WITH_BODY:
@@ -272,15 +272,15 @@ def test_content_type(stocked: Crm, recorder: Recorder, content_type: str) -> No
 
 
 def test_content_type_absent(stocked: Crm) -> None:
-    """So is one that is not declared at all."""
+    """A body without a content type is 400 `invalid_header`."""
     event = stocked.event("PUT", "/v2/orders/1", "", {}, '{"data": {}}', base64=False)
 
     assert fault(answer(stocked, event), 400) == ("invalid_header",)
 
 
 @pytest.mark.parametrize("content_type", ["application/json", "APPLICATION/JSON", 'application/json;charset="UTF-8"'])
-def test_content_types_taken(stocked: Crm, content_type: str) -> None:
-    """JSON may be declared in any case and with its character set."""
+def test_content_types_accepted(stocked: Crm, content_type: str) -> None:
+    """The content type may have any case and name its character set."""
     sent = stocked.request("PUT", "/v2/orders/1", body='{"data": {}}', headers={"Content-Type": content_type})
 
     assert sent.status == 200
@@ -292,8 +292,8 @@ NO_JSON = ["", " ", "order", "{", '{"data": {}', "{'data': {}}", '{"data": {},}'
 @pytest.mark.parametrize(
     "body", [*NO_JSON, '{"data": {"deal_id": 01}}', "[" * 100_000, '{"a":' * 100_000], ids=lambda text: text[:20]
 )
-def test_no_json(stocked: Crm, body: str) -> None:
-    """A body that is no JSON is 400 `invalid_payload`."""
+def test_malformed_json(stocked: Crm, body: str) -> None:
+    """A body that is not JSON is 400 `invalid_payload`."""
     for method, path in WITH_BODY:
         assert fault(stocked.send_json(method, path, body), 400) == ("invalid_payload",)
 
@@ -303,8 +303,8 @@ def test_no_json(stocked: Crm, body: str) -> None:
     [b"\xff\xfe", GOOD.encode("utf-16"), GOOD.encode("utf-32"), GOOD.encode().replace(b"GOOD", b"\xed\xa0\x80")],
     ids=["no UTF-8", "UTF-16", "UTF-32", "half a character"],
 )
-def test_no_utf8(stocked: Crm, body: bytes) -> None:
-    """JSON is UTF-8; other bytes are none."""
+def test_other_encodings(stocked: Crm, body: bytes) -> None:
+    """A body in another encoding than UTF-8 is 400 `invalid_payload`."""
     sent = base64.b64encode(body).decode()
 
     reply = stocked.request("POST", "/v2/orders", body=sent, base64=True, headers={"Content-Type": "application/json"})
@@ -313,7 +313,7 @@ def test_no_utf8(stocked: Crm, body: bytes) -> None:
 
 
 def test_base64(stocked: Crm) -> None:
-    """A body that the gateway hands on in base64 is read as what it stands for, and must be base64."""
+    """A body that the gateway passes on in base64 is decoded, and malformed base64 is 400."""
     headers = {"Content-Type": "application/json"}
     sent = base64.b64encode(GOOD.encode()).decode()
 
@@ -329,20 +329,20 @@ def test_base64(stocked: Crm) -> None:
      '{"meta": {"type": "order"}}', '{"data": {}, "more": 1}', '{"Data": {}}', '[{"data": {}}]'],
 )  # fmt: skip
 def test_no_envelope(stocked: Crm, body: str) -> None:
-    """A body that is JSON without its attributes in `data` is 422 `incorrect_payload`."""
+    """JSON without attributes in `data` is 422 `incorrect_payload`."""
     for method, path in WITH_BODY:
         assert fault(stocked.send_json(method, path, body), 422) == ("incorrect_payload",)
 
 
 def test_too_large(stocked: Crm) -> None:
-    """A body of more than 1 MiB is refused in the same shape."""
+    """A body of more than 1 MiB is 413 in the contract's shape."""
     body = json.dumps({"data": {"deal_id": 5}, "meta": "x" * LARGEST_BODY})
 
     assert fault(stocked.send_json("POST", "/v2/orders", body), 413) == ("content_too_large",)
 
 
 def test_many_faults_fit_an_answer(stocked: Crm) -> None:
-    """However many attributes are unknown, the answer fits in Lambda's 6 MB."""
+    """The answer to thousands of unknown attributes fits Lambda's limit of 6 MB."""
     reply = stocked.post("/v2/orders", {"data": {f"{number:08}" + "~" * 50: 0 for number in range(15_000)}})
 
     assert len(faults(reply, 422)) <= 1_000
@@ -355,7 +355,7 @@ def broken(send: Send) -> Crm:
 
 @EACH_CALL
 def test_503(method: str, path: str, body: Any) -> None:
-    """Where the tables do not answer in time the caller is told to try again, and when."""
+    """If the tables do not answer in time, every call is 503 with `Retry-After`."""
     crm = broken(failing(NoAnswer("cut"), Memory()))
 
     reply = crm.request(method, path, body=body, context=LambdaContext(int(MARGIN * 1_000) + 30))
@@ -366,7 +366,7 @@ def test_503(method: str, path: str, body: Any) -> None:
 
 @EACH_CALL
 def test_500(method: str, path: str, body: Any) -> None:
-    """A failure of ours says nothing of what failed."""
+    """A 500 reveals nothing of the failure."""
     reply = broken(failing(KeyError("a secret of ours"), Memory())).request(method, path, body=body)
 
     assert fault(reply, 500) == ("server_error",)
@@ -374,21 +374,21 @@ def test_500(method: str, path: str, body: Any) -> None:
 
 
 def test_every_status_and_code_has_words() -> None:
-    """Statuses are told as the contract writes them, and each code has its message."""
+    """Statuses have the contract's texts, and every code has a message."""
     assert REASONS == deal_errors.STATUSES
     assert all(message.strip() for message in deal_errors.MESSAGES.values())
 
 
 @pytest.mark.parametrize("path", READS)
 def test_head(stocked: Crm, path: str) -> None:
-    """HEAD has GET's status and headers, and no body, for errors as well."""
+    """HEAD has the status and headers of GET, and no body, for errors too."""
     for target in (path, path + "?x=1"):
         head, get = stocked.request("HEAD", target), stocked.get(target)
         assert (get.status, get.headers, "") == (head.status, head.headers, head.text)
 
 
 def test_options(stocked: Crm) -> None:
-    """OPTIONS names the methods of a path, and has the headers of every answer."""
+    """OPTIONS lists the methods of a path and has the headers of every answer."""
     expected = {
         "/v2/orders": "GET, HEAD, OPTIONS, POST",
         "/v2/orders/1": "DELETE, GET, HEAD, OPTIONS, PUT",
@@ -402,8 +402,8 @@ def test_options(stocked: Crm) -> None:
         assert (204, {**ALWAYS, "Allow": allowed}) == (reply.status, reply.headers)
 
 
-def test_accounts_are_told_apart_by_the_partner(services: Services) -> None:
-    """Users of one account share its orders."""
+def test_users_of_an_account_share_its_orders(services: Services) -> None:
+    """Users of one account see the same orders."""
     first = Crm(services, ACCOUNT)
     second = Crm(services, replace(ACCOUNT, user=replace(ACCOUNT.user, id="another")))
 

@@ -29,7 +29,7 @@ PATH = "/v2/orders/1/line_items"
 
 @pytest.fixture
 def shop(crm: Crm) -> Crm:
-    """An account with an order, and a product that costs something in three currencies."""
+    """An account with an order, and a product with prices in three currencies."""
     crm.order(12)
     crm.product(
         name="Licence",
@@ -41,7 +41,7 @@ def shop(crm: Crm) -> Crm:
 
 
 def test_fields(shop: Crm, watch: Watch) -> None:
-    """A line item is a copy of its product, at the price of the asked currency; its product's id is not shown."""
+    """A line item copies its product's fields at the price of the requested currency, without the product's id."""
     watch.pass_(4)
 
     reply = shop.post(PATH, {"data": {"product_id": 1, "currency": "PLN"}, "meta": {"type": "line_item"}})
@@ -63,7 +63,7 @@ def test_fields(shop: Crm, watch: Watch) -> None:
 
 
 def test_read_back(shop: Crm) -> None:
-    """A line item is read as it was answered, by id and in the list."""
+    """A line item is read as it was created, by id and in the list."""
     reply = shop.post(PATH, {"data": {"product_id": "1", "currency": "USD", "variation": -1.5, "quantity": "3"}})
 
     assert (reply.json["data"]["quantity"], reply.json["data"]["variation"]) == (3, "-1.5")
@@ -89,19 +89,19 @@ def test_read_back(shop: Crm) -> None:
     ],
 )
 def test_value(shop: Crm, currency: str, variation: Any, value: str) -> None:
-    """The value is the price with the variation, to 2 places, halves away from zero; the published figures too."""
+    """The value is the varied price to 2 places, halves rounded away from zero, as in the published examples."""
     line = shop.line(1, 1, currency, variation=variation)
 
     assert (value, str(variation)) == (line["value"], line["variation"])
 
 
 def test_quantity_does_not_touch_the_value(shop: Crm) -> None:
-    """The value is that of one."""
+    """The value does not depend on the quantity."""
     assert shop.line(1, 1, "PLN", quantity=1_000)["value"] == "1599.90"
 
 
 def test_ids_are_unique_within_the_account(shop: Crm) -> None:
-    """Ids rise within an order, and no two line items of an account have the same."""
+    """Ids rise within an order and are unique within the account."""
     shop.order(13)
     ids = [shop.line(order, 1)["id"] for order in (1, 2, 1, 2, 1)]
 
@@ -113,7 +113,7 @@ def test_ids_are_unique_within_the_account(shop: Crm) -> None:
 
 
 def test_another_orders_line_item(shop: Crm) -> None:
-    """A line item is found under its own order only."""
+    """A line item is 404 under another order."""
     shop.order(13)
     line = shop.line(1, 1)["id"]
 
@@ -125,7 +125,7 @@ def test_another_orders_line_item(shop: Crm) -> None:
 
 @pytest.mark.parametrize("line_id", ["1", "0", "1000002", "1000000", "2000001", "-1", "x", "1e6", "01000001", "9" * 25])
 def test_no_such_line_item(shop: Crm, line_id: str) -> None:
-    """What is no line item's id is not found."""
+    """An unknown or malformed line item id is 404."""
     shop.line(1, 1)
 
     for reply in (shop.get(f"{PATH}/{line_id}"), shop.delete(f"{PATH}/{line_id}")):
@@ -134,7 +134,7 @@ def test_no_such_line_item(shop: Crm, line_id: str) -> None:
 
 
 def test_no_such_order(shop: Crm) -> None:
-    """Without the order there is nothing to read, add or delete, and it is the order that is not found."""
+    """Every call for line items of an unknown order is 404, naming the order."""
     for reply in (
         shop.get("/v2/orders/9/line_items"),
         shop.get("/v2/orders/9/line_items/9000001"),
@@ -146,7 +146,7 @@ def test_no_such_order(shop: Crm) -> None:
 
 
 def test_delete(shop: Crm) -> None:
-    """A deleted line item is gone, and the others stay."""
+    """A deleted line item is gone, and others stay."""
     first, second = shop.line(1, 1)["id"], shop.line(1, 1)["id"]
 
     reply = shop.delete(f"{PATH}/{first}")
@@ -163,7 +163,7 @@ def test_delete(shop: Crm) -> None:
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH", "POST"])
 def test_a_line_item_cannot_be_changed(shop: Crm, method: str) -> None:
-    """There is no update of a line item."""
+    """A line item has no method for updates."""
     line = shop.line(1, 1)
 
     reply = shop.request(method, f"{PATH}/{line['id']}", body={"data": {"quantity": 2}})
@@ -173,7 +173,7 @@ def test_a_line_item_cannot_be_changed(shop: Crm, method: str) -> None:
 
 
 def test_a_copy_stays_as_it_was(shop: Crm) -> None:
-    """What becomes of the product does not touch line items that were made of it."""
+    """Changing or deleting a product leaves its line items unchanged."""
     line = shop.line(1, 1, "PLN")
 
     shop.put("/v2/products/1", {"data": {"name": "Other", "sku": None, "active": False, "prices": []}})
@@ -220,7 +220,7 @@ NEW = {"product_id": 1, "currency": "USD"}
     ids=repr,
 )
 def test_faults(shop: Crm, attributes: dict[str, Any], expected: list[tuple[str, str]]) -> None:
-    """What breaks a rule is told by code and place, and nothing is added."""
+    """Each invalid attribute is reported by code and place, and nothing is added."""
     sent = {name: value for name, value in {**NEW, **attributes}.items() if value is not ...}
 
     reply = shop.post(PATH, {"data": sent})
@@ -230,14 +230,14 @@ def test_faults(shop: Crm, attributes: dict[str, Any], expected: list[tuple[str,
 
 
 def test_read_only_attributes_are_ignored(shop: Crm) -> None:
-    """What is copied or computed may be sent along, and does nothing."""
+    """Copied and computed attributes in a request are ignored."""
     line = shop.line(1, 1, "PLN", name="Cheap", sku="x", description="x", price="1", value="1", id=5, created_at="x")
 
     assert (line["name"], line["sku"], line["price"], line["value"]) == ("Licence", "lic-1", "1599.90", "1599.90")
 
 
 def test_an_inactive_product(shop: Crm) -> None:
-    """A product that is not active cannot be put on an order, until it is again."""
+    """A line item for an inactive product is refused, until the product is active again."""
     shop.put("/v2/products/1", {"data": {"active": False}})
 
     reply = shop.post(PATH, {"data": NEW})
@@ -248,14 +248,14 @@ def test_an_inactive_product(shop: Crm) -> None:
 
 
 def test_a_deleted_product(shop: Crm) -> None:
-    """Nor can one that was deleted."""
+    """A line item for a deleted product is refused."""
     shop.delete("/v2/products/1")
 
     assert fault(shop.post(PATH, {"data": NEW}), 422) == ("incorrect_value", "line_item", "/data/product_id")
 
 
 def test_another_accounts_product(shop: Crm, stranger: Crm) -> None:
-    """Another account's product is answered exactly as one that there is not."""
+    """The answer for another account's product is identical to the one for an unknown product."""
     for _ in range(2):
         stranger.product(prices=[price("1", "USD")])
 
@@ -283,7 +283,7 @@ def test_another_accounts_product(shop: Crm, stranger: Crm) -> None:
     ],
 )
 def test_limits(crm: Crm, limits: dict[str, Any], variation: Any, taken: bool) -> None:  # noqa: FBT001 - a parameter
-    """A variation is taken up to the product's limits, both included, and refused beyond."""
+    """A variation is accepted up to and including the product's limits."""
     crm.order(12)
     crm.product(prices=[price("10", "USD")], **limits)
 
@@ -296,7 +296,7 @@ def test_limits(crm: Crm, limits: dict[str, Any], variation: Any, taken: bool) -
 
 
 def test_no_price_and_beyond_the_limit(crm: Crm) -> None:
-    """All that the product refuses is told at once."""
+    """A missing price and an exceeded limit are reported together."""
     crm.order(12)
     crm.product(prices=[price("10", "EUR")], max_markup=1)
 
@@ -307,7 +307,7 @@ def test_no_price_and_beyond_the_limit(crm: Crm) -> None:
 
 
 def test_an_order_that_is_full(shop: Crm, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where an order has had as many line items as it can have, that is told, and what is there stays."""
+    """A line item for a full order is refused, and the existing ones stay."""
     monkeypatch.setattr(deal_orders, "LINES", 2)
     line = shop.line(1, 1)
 
@@ -315,8 +315,8 @@ def test_an_order_that_is_full(shop: Crm, monkeypatch: pytest.MonkeyPatch) -> No
     assert shop.pages(PATH) == [line]
 
 
-def test_an_order_deleted_meanwhile(watch: Watch) -> None:
-    """A line item that arrives while its order is deleted is not added: the order is not found."""
+def test_an_order_deleted_at_once(watch: Watch) -> None:
+    """A line item for an order that is deleted concurrently is 404."""
     memory = Memory()
     faulty = Faulty(memory)
     slow, fast = Crm(services_over(faulty, watch), ACCOUNT), Crm(services_over(memory, watch), ACCOUNT)
@@ -332,7 +332,7 @@ def test_an_order_deleted_meanwhile(watch: Watch) -> None:
 
 @pytest.mark.parametrize("zero", ["-0", "-0.0", '"-0"'])
 def test_zero_has_no_sign(shop: Crm, zero: str) -> None:
-    """A zero with a sign is refused or written without."""
+    """A negative zero is refused, or written without its sign."""
     reply = shop.send_json("POST", PATH, f'{{"data": {{"product_id": 1, "currency": "PLN", "variation": {zero}}}}}')
 
     assert reply.status in {200, 422}
@@ -341,7 +341,7 @@ def test_zero_has_no_sign(shop: Crm, zero: str) -> None:
 
 @pytest.mark.parametrize("zero", ["0e-300000", "0e-7"])
 def test_zero_has_no_endless_places(shop: Crm, zero: str) -> None:
-    """A zero is held to the same number of places as any other variation."""
+    """A zero has the same limit of decimals as any other variation."""
     reply = shop.send_json("POST", PATH, f'{{"data": {{"product_id": 1, "currency": "PLN", "variation": {zero}}}}}')
 
     assert reply.status in {200, 422}

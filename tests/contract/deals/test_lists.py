@@ -1,4 +1,4 @@
-"""The contract's lists: pages, links, filters and sorting, of orders, line items and products alike."""
+"""The contract's lists of orders, line items and products: pages, links, filters and sorting."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def stocked(crm: Crm) -> Crm:
 
 @pytest.mark.parametrize(("kind", "path"), LISTS.items(), ids=LISTS.keys())
 def test_envelope(stocked: Crm, kind: str, path: str) -> None:
-    """A list holds its items as each is shown alone, says how many are on this page, and nothing else."""
+    """A list has its items, each as it is read alone, and the number of items on the page."""
     reply = stocked.get(path).json
 
     assert list(reply) == ["items", "meta"]
@@ -38,7 +38,7 @@ def test_envelope(stocked: Crm, kind: str, path: str) -> None:
 
 @EACH_LIST
 def test_empty(crm: Crm, path: str) -> None:
-    """A list of nothing is a page without items."""
+    """An empty list is a page without items."""
     crm.order(1)
     reply = crm.get("/v2/orders?deal_id=2" if path == "/v2/orders" else path).json
 
@@ -47,7 +47,7 @@ def test_empty(crm: Crm, path: str) -> None:
 
 @EACH_LIST
 def test_links(stocked: Crm, path: str) -> None:
-    """`first_page` and `prev_page` are there from page 2 on, `next_page` while there is one; never as null."""
+    """Pages from 2 on have `first_page` and `prev_page`; every page but the last has `next_page`."""
     expected = {
         1: {"self": 1, "next_page": 2},
         2: {"self": 2, "first_page": 1, "prev_page": 1, "next_page": 3},
@@ -61,14 +61,14 @@ def test_links(stocked: Crm, path: str) -> None:
 
 @EACH_LIST
 def test_a_full_last_page_has_no_next(stocked: Crm, path: str) -> None:
-    """Where a page ends with the list there is no next one."""
+    """A full page at the end of the list has no `next_page`."""
     assert "next_page" not in stocked.get(f"{path}?per_page=5").json["meta"]["links"]
 
 
 @EACH_LIST
 @pytest.mark.parametrize("sort_by", ["id", "id:desc", "created_at", "updated_at:desc"])
 def test_past_the_end(stocked: Crm, path: str, sort_by: str) -> None:
-    """A page past the end is 200 and empty, in every order."""
+    """A page past the end is 200 and empty, in every sort order."""
     for page in (4, 1_000, 2**31 - 1):
         reply = stocked.get(f"{path}?page={page}&per_page=2&sort_by={sort_by}")
         assert (reply.status, reply.json["items"], reply.json["meta"]["count"]) == (200, [], 0)
@@ -78,7 +78,7 @@ def test_past_the_end(stocked: Crm, path: str, sort_by: str) -> None:
 @EACH_LIST
 @pytest.mark.parametrize("sort_by", ["", "&sort_by=id:desc", "&sort_by=created_at", "&sort_by=updated_at:desc"])
 def test_links_lead_through_the_whole_list(stocked: Crm, path: str, sort_by: str) -> None:
-    """Who follows `next_page` sees the list once, in its order."""
+    """Following `next_page` reads every item once, in order."""
     whole = stocked.ids(f"{path}?per_page=500{sort_by}")
 
     assert len(whole) == 5
@@ -86,7 +86,7 @@ def test_links_lead_through_the_whole_list(stocked: Crm, path: str, sort_by: str
 
 
 def test_filters_stay_in_the_links(stocked: Crm) -> None:
-    """Links carry the page, its size and all that the list was asked for with."""
+    """Links keep the page size and all filters of the request."""
     links = stocked.get("/v2/orders?ids=5,1,3,4&per_page=1&sort_by=discount:desc,id&page=2").json["meta"]["links"]
 
     assert {name: parse_qs(urlsplit(link).query).pop("page")[0] for name, link in links.items()} == {
@@ -105,14 +105,14 @@ def test_filters_stay_in_the_links(stocked: Crm) -> None:
 
 
 def test_deal_id_stays_in_the_links(stocked: Crm) -> None:
-    """The deal that was asked for is in the links too."""
+    """Links keep the deal id of the request."""
     link = stocked.get("/v2/orders?deal_id=101").json["meta"]["links"]["self"]
 
     assert link == f"{ORIGIN}/v2/orders?page=1&per_page=25&deal_id=101"
 
 
 def test_links_under_a_stage(services: Services, stocked: Crm) -> None:
-    """Where the stage's name stands in front of the paths, links have it too."""
+    """If the request's path begins with the stage, so do the links."""
     staged = Crm(services, ACCOUNT, stage="live")
 
     for path in LISTS.values():
@@ -123,7 +123,7 @@ def test_links_under_a_stage(services: Services, stocked: Crm) -> None:
 
 
 def test_links_name_the_host_that_was_called(crm: Crm) -> None:
-    """Links are absolute: the host is the one that was called, the scheme the one that was used."""
+    """Links have the scheme and host of the request."""
     forwarded = {"Host": "localhost:3000", "X-Forwarded-Proto": "http"}
 
     assert (
@@ -133,7 +133,7 @@ def test_links_name_the_host_that_was_called(crm: Crm) -> None:
 
 
 def test_page_size(crm: Crm) -> None:
-    """A page has 25 unless asked otherwise, and 500 at most."""
+    """A page has 25 items by default and at most 500."""
     for deal_id in range(1, 28):
         crm.order(deal_id)
 
@@ -193,7 +193,7 @@ def test_page_size(crm: Crm) -> None:
     ],
 )
 def test_bad_parameters(crm: Crm, query: str) -> None:
-    """A parameter that is malformed, out of its range, repeated or unknown is 400 `invalid_param`."""
+    """A malformed, out-of-range, repeated or unknown parameter is 400 `invalid_param`."""
     for path in LISTS.values():
         assert fault(crm.get(f"{path}?{query}"), 400) == ("invalid_param",)
 
@@ -202,18 +202,18 @@ def test_bad_parameters(crm: Crm, query: str) -> None:
     "query", ["deal_id=", "deal_id=x", "deal_id=0", "deal_id=1,2", "deal_id=1.0", f"deal_id={2**53}"]
 )
 def test_bad_deals(stocked: Crm, query: str) -> None:
-    """So is a deal's id that cannot be one."""
+    """An invalid deal id is 400 `invalid_param`."""
     assert fault(stocked.get(f"/v2/orders?{query}"), 400) == ("invalid_param",)
 
 
 @pytest.mark.parametrize("path", ["/v2/products", "/v2/orders/1/line_items"])
 def test_only_orders_are_filtered_by_deal(stocked: Crm, path: str) -> None:
-    """Other lists know no deal."""
+    """Lists other than orders do not accept a deal id."""
     assert fault(stocked.get(f"{path}?deal_id=101"), 400) == ("invalid_param",)
 
 
-def test_every_bad_parameter_is_told(stocked: Crm) -> None:
-    """All parameters that break rules are told at once, each by its name."""
+def test_every_bad_parameter_is_reported(stocked: Crm) -> None:
+    """All invalid parameters are reported together, each by name."""
     reply = stocked.get("/v2/orders?page=0&per_page=501&foo=1")
 
     assert faults(reply, 400) == [("invalid_param",)] * 3
@@ -238,7 +238,7 @@ def test_every_bad_parameter_is_told(stocked: Crm) -> None:
     ],
 )
 def test_other_calls_take_no_parameters(stocked: Crm, recorder: Recorder, method: str, path: str) -> None:
-    """A call that is no list knows no parameter at all, and does nothing when it has one."""
+    """A call other than a list refuses any parameter and has no effect."""
     bodies = {"/v2/orders": {"deal_id": 99}, "/v2/products": {"name": "x"}, "/v2/orders/1": {"discount": 1}}
     body = {"data": bodies.get(path, {})} if method in {"POST", "PUT"} else None
     recorder.calls.clear()
@@ -268,12 +268,12 @@ def test_other_calls_take_no_parameters(stocked: Crm, recorder: Recorder, method
     ],
 )
 def test_filters_of_orders(stocked: Crm, query: str, expected: list[int]) -> None:
-    """Orders are chosen by ids, by deal, or by both, and then sorted and put on pages."""
+    """Orders can be filtered by ids, by deal or by both, then sorted and paged."""
     assert stocked.ids(f"/v2/orders?{query}") == expected
 
 
 def test_500_ids(crm: Crm) -> None:
-    """A list can be asked for as many ids as a page holds."""
+    """A list can be filtered by 500 ids."""
     for deal_id in range(1, 4):
         crm.order(deal_id)
 
@@ -281,7 +281,7 @@ def test_500_ids(crm: Crm) -> None:
 
 
 def test_filters_of_others(stocked: Crm) -> None:
-    """Line items and products are chosen by their ids too; a line item's of another order is none."""
+    """Line items and products can be filtered by ids; ids of another order's line items match nothing."""
     stocked.line(2, 1)
     of_first, of_second = stocked.ids("/v2/orders/1/line_items"), stocked.ids("/v2/orders/2/line_items")
     asked = ",".join(map(str, [of_first[3], of_second[0], of_first[0], 1]))
@@ -307,21 +307,21 @@ def test_filters_of_others(stocked: Crm) -> None:
     ],
 )
 def test_sorting(stocked: Crm, path: str, sort_by: str, expected: list[int]) -> None:
-    """A list is sorted by one field or several, each up or down; ties are settled by the id."""
+    """A list can be sorted by several fields, each in either direction, with ties broken by id."""
     assert stocked.ids(f"{path}?sort_by={sort_by}") == expected
     assert [one["id"] for one in stocked.pages(f"{path}?sort_by={sort_by}&per_page=2")] == expected
 
 
 @EACH_LIST
 def test_every_field_sorts(stocked: Crm, path: str) -> None:
-    """A list can be sorted by every field that its items have."""
+    """A list can be sorted by every field of its items."""
     for field in stocked.get(path).json["items"][0]["data"]:
         for direction in ("", ":asc", ":desc"):
             assert stocked.get(f"{path}?sort_by={field}{direction}").json["meta"]["count"] == 5
 
 
 def test_pages_stay_together(stocked: Crm, watch: Watch) -> None:
-    """Who goes on from page to page in another order than the ids' misses nothing and sees nothing twice."""
+    """Changes between two pages of a sorted list neither skip nor repeat orders."""
     page = "/v2/orders?sort_by=discount:desc&per_page=2&page="
     first = stocked.ids(page + "1")
     stocked.order(106, discount=90)
@@ -335,7 +335,7 @@ def test_pages_stay_together(stocked: Crm, watch: Watch) -> None:
 
 @pytest.mark.parametrize("sort_by", ["id:asc", "id:desc"])
 def test_pages_by_id_stay_together_while_orders_are_created(stocked: Crm, sort_by: str) -> None:
-    """In the order of the ids too, what is created meanwhile moves nothing from page to page."""
+    """Orders created between two pages do not move others, when sorted by id either."""
     page = f"/v2/orders?sort_by={sort_by}&per_page=2&page="
     expected = [1, 2, 3, 4] if sort_by == "id:asc" else [5, 4, 3, 2]
 
@@ -346,7 +346,7 @@ def test_pages_by_id_stay_together_while_orders_are_created(stocked: Crm, sort_b
 
 
 def test_head(stocked: Crm) -> None:
-    """HEAD of a list is GET without the body."""
+    """HEAD of a list has the headers of GET, and no body."""
     reply = stocked.request("HEAD", "/v2/orders?page=2&per_page=2")
 
     assert (reply.status, reply.text) == (200, "")

@@ -15,7 +15,7 @@ FIELDS = ["id", "deal_id", "discount", "created_at", "updated_at"]
 
 
 def test_fields(crm: Crm, watch: Watch) -> None:
-    """An order has these fields, in this order, and its times are UTC in whole seconds."""
+    """An order has these fields in this order, with times in UTC to the second."""
     watch.set("2024-02-29T23:59:59.999999Z")
 
     reply = crm.post("/v2/orders", {"data": {"deal_id": 7}})
@@ -27,7 +27,7 @@ def test_fields(crm: Crm, watch: Watch) -> None:
 
 
 def test_ids_rise(crm: Crm, stranger: Crm) -> None:
-    """Ids are integers that rise within the account, from 1 in each, and are not given out again."""
+    """Ids are integers that rise within an account from 1, and are never reused."""
     first = [crm.order(deal_id)["id"] for deal_id in (30, 20, 10)]
     crm.delete("/v2/orders/3")
 
@@ -36,7 +36,7 @@ def test_ids_rise(crm: Crm, stranger: Crm) -> None:
 
 
 def test_discount_is_a_json_number(crm: Crm) -> None:
-    """The discount is written as a number and not as text, without zeros that say nothing."""
+    """The discount is a JSON number without trailing zeros."""
     sent = {1: "50", 2: "12.50", 3: "0.00", 4: "100", 5: "33.333333", 6: "5e1", 7: "1E-2", 8: "1.250e1"}
     texts = []
     for deal_id, discount in sent.items():
@@ -50,7 +50,7 @@ def test_discount_is_a_json_number(crm: Crm) -> None:
 @pytest.mark.parametrize("deal_id", ["12", 12, "12.0", 12.0], ids=repr)
 @pytest.mark.parametrize("discount", ["50", 50, "50.0", 50.0], ids=repr)
 def test_numbers_as_text(crm: Crm, deal_id: Any, discount: Any) -> None:
-    """Numbers may be sent as text, as the reference does."""
+    """Numbers may be sent as text, as in the reference."""
     created = crm.order(deal_id, discount=discount)
 
     assert (created["deal_id"], created["discount"]) == (12, 50)
@@ -59,7 +59,7 @@ def test_numbers_as_text(crm: Crm, deal_id: Any, discount: Any) -> None:
 
 @pytest.mark.parametrize("deal_id", [1, LARGEST_SAFE_NUMBER])
 def test_deal_ids_at_their_limits(crm: Crm, deal_id: int) -> None:
-    """A deal's id is any number that JSON holds exactly."""
+    """A deal id can be any integer that JSON readers represent exactly."""
     assert crm.order(deal_id)["deal_id"] == deal_id
     assert crm.ids(f"/v2/orders?deal_id={deal_id}") == [1]
 
@@ -105,7 +105,7 @@ def test_deal_ids_at_their_limits(crm: Crm, deal_id: int) -> None:
     ids=repr,
 )
 def test_faults_of_a_create(crm: Crm, attributes: dict[str, Any], expected: list[tuple[str, str]]) -> None:
-    """Each attribute that breaks a rule is told by its code, resource and field, all at once; nothing is created."""
+    """All invalid attributes are reported by code, resource and field, and nothing is created."""
     reply = crm.post("/v2/orders", {"data": attributes})
 
     assert [(code, "order", field) for code, field in expected] == faults(reply, 422)
@@ -113,7 +113,7 @@ def test_faults_of_a_create(crm: Crm, attributes: dict[str, Any], expected: list
 
 
 def test_words_for_a_missing_attribute(crm: Crm) -> None:
-    """A missing attribute is told in the published words."""
+    """A missing attribute is reported in the published words."""
     (error,) = crm.post("/v2/orders", {"data": {}}).json["errors"]
 
     assert error["error"] == {
@@ -127,14 +127,14 @@ def test_words_for_a_missing_attribute(crm: Crm) -> None:
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e99999999999999999999", f"1{'0' * 5_000}"])
 def test_numbers_that_json_does_not_have(crm: Crm, number: str) -> None:
-    """What is no number of JSON, or has thousands of digits, is refused as no JSON."""
+    """NaN, infinities and numbers of thousands of digits are 400 `invalid_payload`."""
     reply = crm.send_json("POST", "/v2/orders", f'{{"data": {{"deal_id": 1, "discount": {number}}}}}')
 
     assert fault(reply, 400) == ("invalid_payload",)
 
 
 def test_read_only_attributes_are_ignored(crm: Crm) -> None:
-    """A client may send back what it read: attributes that it cannot set do nothing."""
+    """Read-only attributes in a request are ignored."""
     created = crm.order(5, id=77, created_at="1999-01-01T00:00:00Z", updated_at=None)
 
     assert (created["id"], created["created_at"]) == (1, "2015-07-06T16:32:56Z")
@@ -142,12 +142,12 @@ def test_read_only_attributes_are_ignored(crm: Crm) -> None:
 
 @pytest.mark.parametrize("meta", [{"type": "order"}, {"type": "nonsense"}, None, 5, "x"], ids=repr)
 def test_meta_is_optional_and_ignored(crm: Crm, meta: Any) -> None:
-    """Whatever stands in a request's `meta` is ignored."""
+    """`meta` in a request is ignored, whatever it is."""
     assert crm.post("/v2/orders", {"data": {"deal_id": 3}, "meta": meta}).status == 200
 
 
 def test_one_order_per_deal(crm: Crm, stranger: Crm) -> None:
-    """A deal has one order; a second create is refused and changes nothing, and other accounts' deals are others."""
+    """A second create for a deal is refused and changes nothing; the same deal id in another account is free."""
     crm.order(12, discount=5)
 
     reply = crm.post("/v2/orders", {"data": {"deal_id": "12", "discount": 9}})
@@ -158,7 +158,7 @@ def test_one_order_per_deal(crm: Crm, stranger: Crm) -> None:
 
 
 def test_two_creates_for_a_deal_at_once(watch: Watch) -> None:
-    """Of two creates for a deal that arrive at once one is refused."""
+    """Of two concurrent creates for one deal, one is refused."""
     memory = Memory()
     faulty = Faulty(memory)
     slow, fast = Crm(services_over(faulty, watch), ACCOUNT), Crm(services_over(memory, watch), ACCOUNT)
@@ -171,7 +171,7 @@ def test_two_creates_for_a_deal_at_once(watch: Watch) -> None:
 
 
 def test_ids_go_on_after_a_refused_create(crm: Crm) -> None:
-    """A refused create may use up an id; the list has no gap that a reader would notice."""
+    """A refused create may use up an id, without a gap in the list."""
     crm.order(1)
     crm.post("/v2/orders", {"data": {"deal_id": 1}})
     crm.order(2)
@@ -182,7 +182,7 @@ def test_ids_go_on_after_a_refused_create(crm: Crm) -> None:
 
 
 def test_update(crm: Crm, watch: Watch) -> None:
-    """An update changes the discount and the time of the update, is answered with the order, and can be read."""
+    """An update changes the discount and `updated_at`, and returns the order."""
     before = crm.order(12, discount=5)
     watch.pass_(90)
 
@@ -198,7 +198,7 @@ def test_update(crm: Crm, watch: Watch) -> None:
 
 @pytest.mark.parametrize("deal_id", [12, 13, "13", None, "nonsense", {}], ids=repr)
 def test_update_ignores_the_deal(crm: Crm, deal_id: Any) -> None:
-    """Every client sends the deal along with an update; whatever it says, the order stays with its deal."""
+    """A deal id in an update is ignored."""
     crm.order(12)
     crm.order(13)
 
@@ -209,7 +209,7 @@ def test_update_ignores_the_deal(crm: Crm, deal_id: Any) -> None:
 
 
 def test_update_of_nothing(crm: Crm) -> None:
-    """An update without attributes leaves the order as it is."""
+    """An update without attributes changes nothing."""
     before = crm.order(12, discount=5)
 
     reply = crm.put("/v2/orders/1", {"data": {}})
@@ -218,7 +218,7 @@ def test_update_of_nothing(crm: Crm) -> None:
 
 
 def test_update_with_what_was_read(crm: Crm) -> None:
-    """An order may be sent back as it was read."""
+    """Sending back an order as it was read changes nothing."""
     crm.order(12, discount=5)
     read = crm.get("/v2/orders/1").json
 
@@ -237,7 +237,7 @@ def test_update_with_what_was_read(crm: Crm) -> None:
     ids=repr,
 )
 def test_faults_of_an_update(crm: Crm, attributes: dict[str, Any], code: str, field: str) -> None:
-    """What may not be created may not be changed to either, and nothing changes."""
+    """An invalid attribute in an update is refused, and nothing changes."""
     before = crm.order(12, discount=5)
 
     assert fault(crm.put("/v2/orders/1", {"data": attributes}), 422) == (code, "order", field)
@@ -245,7 +245,7 @@ def test_faults_of_an_update(crm: Crm, attributes: dict[str, Any], code: str, fi
 
 
 def test_delete_takes_the_line_items_along(crm: Crm) -> None:
-    """With an order its line items are gone at once: nothing lists, shows, adds or deletes them any more."""
+    """After an order's deletion every call for its line items is 404."""
     crm.product(prices=[price("10")])
     crm.order(12)
     line = crm.line(1, 1)["id"]
@@ -264,7 +264,7 @@ def test_delete_takes_the_line_items_along(crm: Crm) -> None:
 
 
 def test_a_deal_can_have_another_order(crm: Crm) -> None:
-    """After a delete its deal can have a new order, which has no line items and another id."""
+    """After its order's deletion a deal can have a new one, with another id and no line items."""
     crm.product(prices=[price("10")])
     crm.order(12, discount=5)
     crm.line(1, 1)
@@ -278,7 +278,7 @@ def test_a_deal_can_have_another_order(crm: Crm) -> None:
 
 
 def test_deleted_twice(crm: Crm) -> None:
-    """A second delete finds nothing; so does an update, and the list shows the order no more."""
+    """Deleting or updating a deleted order is 404, and no list has it."""
     crm.order(12)
     crm.order(13)
     crm.delete("/v2/orders/1")
@@ -293,7 +293,7 @@ def test_deleted_twice(crm: Crm) -> None:
 
 
 def test_delete_needs_no_type_and_reads_no_body(crm: Crm) -> None:
-    """A DELETE carries no content type; a body that comes with one is left alone."""
+    """A DELETE needs no content type, and its body is ignored."""
     crm.order(12)
 
     assert crm.request("DELETE", "/v2/orders/1", body="{", headers={"Content-Type": "text/plain"}).status == 204
@@ -304,7 +304,7 @@ NO_IDS = ["2", "0", "-1", "01", "+1", "1.0", "1e0", "x", "1x", "%31x", "21474836
 
 @pytest.mark.parametrize("order_id", NO_IDS)
 def test_no_such_order(crm: Crm, order_id: str) -> None:
-    """What is no order's id is not found, in the published words, whether it could be one or not."""
+    """An unknown or malformed order id is 404 in the published words."""
     crm.order(12)
 
     for reply in (
@@ -321,12 +321,12 @@ def test_no_such_order(crm: Crm, order_id: str) -> None:
 
 
 def test_faults_of_an_update_come_before_its_order(crm: Crm) -> None:
-    """A faulty update is told its faults even where there is no such order."""
+    """An invalid update of an unknown order reports the invalid attribute."""
     assert fault(crm.put("/v2/orders/9", {"data": {"discount": "x"}}), 422)[0] == "invalid_type"
 
 
 def test_duplicated_names_the_last_counts(crm: Crm) -> None:
-    """Of a name that stands there twice the last value counts."""
+    """Of a duplicate name in JSON the last value counts."""
     reply = crm.send_json("POST", "/v2/orders", '{"data": {"deal_id": 1, "deal_id": 2}, "meta": 1}')
 
     assert reply.json["data"]["deal_id"] == 2

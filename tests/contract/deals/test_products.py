@@ -48,7 +48,7 @@ TIMES = {"created_at": "2015-07-06T16:32:56Z", "updated_at": "2015-07-06T16:32:5
 
 
 def test_only_a_name_is_required(crm: Crm) -> None:
-    """A product needs a name; it is active, has no limits, no cost and no prices unless they are sent."""
+    """A product needs only a name; by default it is active, without limits, cost or prices."""
     reply = crm.post("/v2/products", {"data": {"name": "Licence"}})
 
     assert (reply.status, reply.json["meta"]) == (200, {"type": "product"})
@@ -57,7 +57,7 @@ def test_only_a_name_is_required(crm: Crm) -> None:
 
 
 def test_everything_is_kept(crm: Crm) -> None:
-    """All attributes come back as they were sent, in the answer, by id and in the list."""
+    """All attributes are read as they were sent, in the answer, by id and in the list."""
     reply = crm.post("/v2/products", {"data": EVERYTHING, "meta": {"type": "product"}})
 
     assert reply.json["data"] == {"id": 1, **EVERYTHING, **TIMES}
@@ -71,7 +71,7 @@ def test_ids_rise(crm: Crm, stranger: Crm) -> None:
 
 
 def test_decimals_to_the_byte(crm: Crm) -> None:
-    """Amounts are text with the decimals they were sent with, however they were sent; never an exponent."""
+    """Amounts are text with the decimals that were sent, never with an exponent."""
     sent = {
         "AAA": '"1599.90"',
         "BBB": "1599.90",
@@ -107,21 +107,21 @@ def test_decimals_to_the_byte(crm: Crm) -> None:
 
 
 def test_limits_are_json_numbers(crm: Crm) -> None:
-    """The limits are written as numbers, without zeros that say nothing."""
+    """Limits are JSON numbers without trailing zeros."""
     text = crm.post("/v2/products", {"data": {"name": "x", "max_discount": "4.50", "max_markup": "1000"}}).text
 
     assert '"max_discount":4.5,"max_markup":1000,' in text
 
 
 def test_prices_stand_by_currency(crm: Crm) -> None:
-    """Prices come back sorted by currency, in whatever order they were sent."""
+    """Prices are sorted by currency."""
     prices = [price("3", "USD"), price("1", "EUR"), price("2", "PLN")]
 
     assert sorted(prices, key=lambda one: one["currency"]) == crm.product(prices=prices)["prices"]
 
 
 def test_prices_are_replaced_as_a_set(crm: Crm) -> None:
-    """An update with prices leaves exactly those; one without leaves them alone."""
+    """An update with prices replaces all of them; one without leaves them."""
     crm.product(prices=[price("1", "EUR"), price("2", "PLN")])
 
     without = crm.put("/v2/products/1", {"data": {"name": "Other"}}).json["data"]
@@ -148,7 +148,7 @@ def test_prices_are_replaced_as_a_set(crm: Crm) -> None:
     ],
 )
 def test_update_of_one_attribute(crm: Crm, watch: Watch, name: str, value: Any) -> None:
-    """An update changes what it sends, also to nothing, and the time of the update; the rest stays."""
+    """An update changes only the attributes it has, null included, and `updated_at`."""
     before = crm.product(**EVERYTHING)
     watch.pass_(3600)
 
@@ -159,7 +159,7 @@ def test_update_of_one_attribute(crm: Crm, watch: Watch, name: str, value: Any) 
 
 
 def test_update_of_nothing_and_of_what_was_read(crm: Crm) -> None:
-    """An update without attributes, and one with what was read, leave the product as it is."""
+    """An update without attributes, or with those that were read, changes nothing."""
     crm.product(**EVERYTHING)
     read = crm.get("/v2/products/1").json
 
@@ -168,7 +168,7 @@ def test_update_of_nothing_and_of_what_was_read(crm: Crm) -> None:
 
 
 def test_delete(crm: Crm) -> None:
-    """A deleted product is gone: not listed, not found, not changed, not deleted again."""
+    """A deleted product is neither listed nor found, and cannot be changed or deleted again."""
     crm.product()
     crm.product()
 
@@ -184,7 +184,7 @@ def test_delete(crm: Crm) -> None:
 
 @pytest.mark.parametrize("product_id", ["2", "0", "-1", "01", "x", "1.0", "9" * 30])
 def test_no_such_product(crm: Crm, product_id: str) -> None:
-    """What is no product's id is not found."""
+    """An unknown or malformed product id is 404."""
     crm.product()
 
     for reply in (
@@ -241,24 +241,24 @@ FAULTS: list[tuple[dict[str, Any], list[tuple[str, str]]]] = [
 
 @pytest.mark.parametrize(("attributes", "expected"), FAULTS, ids=lambda value: repr(value)[:40])
 def test_faults(crm: Crm, attributes: dict[str, Any], expected: list[tuple[str, str]]) -> None:
-    """What breaks a rule is told by code and place, for a create as for an update, and changes nothing."""
+    """Each invalid attribute of a create or update is reported by code and place, and nothing changes."""
     before = crm.product()
-    told = [(code, "product", field) for code, field in expected]
+    reported = [(code, "product", field) for code, field in expected]
 
-    assert told == faults(crm.post("/v2/products", {"data": {"name": "x", **attributes}}), 422)
-    assert told == faults(crm.put("/v2/products/1", {"data": attributes}), 422)
+    assert reported == faults(crm.post("/v2/products", {"data": {"name": "x", **attributes}}), 422)
+    assert reported == faults(crm.put("/v2/products/1", {"data": attributes}), 422)
     assert [before] == crm.pages("/v2/products")
 
 
 def test_a_create_without_a_name(crm: Crm) -> None:
-    """A product without a name is not created."""
+    """A product without a name is refused."""
     assert fault(crm.post("/v2/products", {"data": {"sku": "x"}}), 422) == ("missing", "product", "/data/name")
 
 
 @pytest.mark.parametrize("zero", ["-0", "-0.0", '"-0"', '"-0.00"'])
 @pytest.mark.parametrize("name", ["cost", "max_discount", "max_markup"])
 def test_zero_has_no_sign(crm: Crm, name: str, zero: str) -> None:
-    """A zero with a sign is refused or written without."""
+    """A negative zero is refused, or written without its sign."""
     reply = crm.send_json("POST", "/v2/products", f'{{"data": {{"name": "x", "{name}": {zero}}}}}')
 
     assert reply.status in {200, 422}
@@ -268,7 +268,7 @@ def test_zero_has_no_sign(crm: Crm, name: str, zero: str) -> None:
 
 @pytest.mark.parametrize("number", ["0e-300000", "0e-7", "0E-5000", '"0.0000000000000000000"'])
 def test_zero_has_no_endless_places(crm: Crm, number: str) -> None:
-    """A zero is held to the same number of places as any other amount."""
+    """A zero has the same limit of decimals as any other amount."""
     reply = crm.send_json("POST", "/v2/products", f'{{"data": {{"name": "x", "cost": {number}}}}}')
 
     assert reply.status in {200, 422}
@@ -277,7 +277,7 @@ def test_zero_has_no_endless_places(crm: Crm, number: str) -> None:
 
 @pytest.mark.parametrize("field", ["name", "description", "sku", "cost_currency"])
 def test_text_that_is_no_unicode(crm: Crm, field: str) -> None:
-    """Half a character is no text, wherever it stands."""
+    """Text with a lone surrogate is refused in every field."""
     body = json.dumps({"data": {"name": "x", field: "\ud800"}})
 
     assert fault(crm.send_json("POST", "/v2/products", body), 400) == ("invalid_payload",)
@@ -285,6 +285,6 @@ def test_text_that_is_no_unicode(crm: Crm, field: str) -> None:
 
 @pytest.mark.parametrize("name", ["李 Зоя ü €", "\U0001f600", '"\\/', " padded ", "x" * 1_000])
 def test_names_come_back_as_they_are(crm: Crm, name: str) -> None:
-    """Names of any script come back to the character."""
+    """Names of any script are unchanged."""
     assert crm.product(name=name)["name"] == name
     assert crm.get("/v2/products/1").json["data"]["name"] == name

@@ -1,4 +1,4 @@
-"""The published reference's examples: the same requests have the same answers."""
+"""The examples of the published reference: the same requests get the same answers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ UPDATED = """
 
 
 def test_retrieve_all_orders(crm: Crm, watch: Watch) -> None:
-    """The list is the published one to the letter: its fields in that order, numbers as numbers, times as text."""
+    """The list is identical to the published one."""
     watch.set("2015-07-06T16:32:56.987654Z")
     crm.order(12, discount=5)
 
@@ -39,7 +39,7 @@ def test_retrieve_all_orders(crm: Crm, watch: Watch) -> None:
 
 
 def test_create_an_order(crm: Crm, watch: Watch) -> None:
-    """The published create is answered with the published order, and with 200."""
+    """The published create gets the published order, with 200."""
     for deal_id in range(101, 119):
         crm.order(deal_id)
     watch.set("2015-07-07T10:03:19Z")
@@ -51,7 +51,7 @@ def test_create_an_order(crm: Crm, watch: Watch) -> None:
 
 
 def test_retrieve_a_single_order(crm: Crm, watch: Watch) -> None:
-    """A single order is read as it was created."""
+    """An order is read by id as it was created."""
     watch.set("2015-07-07T10:03:19Z")
     crm.send_json("POST", "/v2/orders", TO_CREATE)
 
@@ -62,7 +62,7 @@ def test_retrieve_a_single_order(crm: Crm, watch: Watch) -> None:
 
 
 def test_update_an_order(crm: Crm, watch: Watch) -> None:
-    """The published update is answered with the published order: what was not sent stays."""
+    """The published update gets the published order, with other fields unchanged."""
     watch.set("2015-07-07T10:03:19Z")
     crm.send_json("POST", "/v2/orders", TO_CREATE)
     watch.set("2015-07-08T13:03:19Z")
@@ -73,7 +73,7 @@ def test_update_an_order(crm: Crm, watch: Watch) -> None:
 
 
 def test_delete_an_order(crm: Crm) -> None:
-    """The published delete, which sends no type and no body, is answered with 204, no type and no body."""
+    """The published delete, without content type and body, gets 204 without either."""
     crm.order(12)
 
     reply = crm.delete("/v2/orders/1")

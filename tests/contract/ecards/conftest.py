@@ -1,4 +1,4 @@
-"""E-card orders over tables in memory: each test has its own, so that numbers begin at 1."""
+"""E-card orders over tables in memory, new for each test, so that numbers begin at 1."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from support.services import Services
 
 @pytest.fixture
 def watch() -> Watch:
-    """The time as the functions are told it."""
+    """The clock of the functions."""
     return Watch()
 
 
@@ -39,7 +39,7 @@ def company(services: Services) -> Rewards:
 
 @pytest.fixture
 def stranger(services: Services) -> Rewards:
-    """Another such company."""
+    """Another company with a catalogue and no money."""
     stranger = Rewards(services, OTHER_COMPANY)
     stranger.publish()
     return stranger

@@ -1,4 +1,4 @@
-"""The contract's errors: in one shape on every path, whoever calls and whatever for."""
+"""The contract's errors: the same shape on every path, for every caller and call."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ def stocked(company: Rewards) -> Rewards:
 
 @EACH_CALL
 def test_every_call_is_answered(stocked: Rewards, method: str, path: str, body: Any) -> None:
-    """Each call of the contract succeeds with 200 and JSON."""
+    """Each call succeeds with 200 and JSON."""
     reply = stocked.request(method, path, body=body)
 
     assert (reply.status, reply.headers) == (200, {**ALWAYS, "Content-Type": JSON})
 
 
-def let_through(company: Rewards, method: str, path: str, authorizer: dict[str, Any] | None) -> Reply:
-    """Send a call that the authorizer let through without a principal."""
+def pass_on(company: Rewards, method: str, path: str, authorizer: dict[str, Any] | None) -> Reply:
+    """Send a call that the authorizer passed on without a principal."""
     event = company.event(method, path, "", {}, None, base64=False)
     if authorizer is None:
         del event["requestContext"]["authorizer"]
@@ -67,18 +67,18 @@ REFUSED: dict[str, tuple[dict[str, Any] | None, int]] = {
 
 @pytest.mark.parametrize(("authorizer", "status"), REFUSED.values(), ids=REFUSED.keys())
 def test_refused_in_its_own_words(stocked: Rewards, recorder: Recorder, authorizer: Any, status: int) -> None:
-    """Whom the authorizer lets through only to be refused is refused on every path, before anything is read."""
+    """A caller whom the authorizer passed on to be refused is refused on every path before anything is read."""
     recorder.calls.clear()
 
     for path in (*READS, "/v1/nothing", "/v1"):
         for method in ("GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"):
-            refused(let_through(stocked, method, path, authorizer), status)
+            refused(pass_on(stocked, method, path, authorizer), status)
     assert recorder.calls == []
 
 
 def test_401_says_how(stocked: Rewards) -> None:
-    """A caller without a good token is told which scheme to use, and where tokens are."""
-    reply = let_through(stocked, "GET", "/v1/orders", {})
+    """A 401 names the scheme and where to get a token."""
+    reply = pass_on(stocked, "GET", "/v1/orders", {})
 
     assert reply.headers["WWW-Authenticate"] == "Bearer"
     assert "/connect/token" in reply.json["message"]
@@ -86,27 +86,27 @@ def test_401_says_how(stocked: Rewards) -> None:
 
 @pytest.mark.parametrize("refusal", ["too-many-requests", "unavailable"])
 def test_when_to_try_again(stocked: Rewards, refusal: str) -> None:
-    """Who may try again is told when."""
-    assert let_through(stocked, "GET", "/v1/orders", {"refusal": refusal}).headers["Retry-After"] == "1"
+    """A 429 and a 503 have `Retry-After`."""
+    assert pass_on(stocked, "GET", "/v1/orders", {"refusal": refusal}).headers["Retry-After"] == "1"
 
 
 @pytest.mark.parametrize(
     ("grants", "name"), [((), "company"), (("training", "deals"), "company"), (("ecards",), None), ((), None)]
 )
 def test_403(stocked: Rewards, recorder: Recorder, grants: tuple[str, ...], name: str | None) -> None:
-    """Who is not granted e-card orders, or is no company, is refused on every call before anything is read."""
-    nobody = Rewards(stocked.services, replace(COMPANY, grants=grants, company=name))
+    """A caller without the grant for e-card orders, or that is no company, gets 403 before anything is read."""
+    refused_caller = Rewards(stocked.services, replace(COMPANY, grants=grants, company=name))
     recorder.calls.clear()
 
     for method, path, body in CALLS:
-        assert "grant" in refused(nobody.request(method, path, body=body), 403)
-    refused(nobody.post("/v1/orders", "{"), 403)
+        assert "grant" in refused(refused_caller.request(method, path, body=body), 403)
+    refused(refused_caller.post("/v1/orders", "{"), 403)
     assert recorder.calls == []
 
 
 @pytest.mark.parametrize("path", [ORDER, f"{ORDER}/status"])
 def test_another_company_s_order(stocked: Rewards, stranger: Rewards, path: str) -> None:
-    """Another company's order is answered to the letter as one that there is not."""
+    """The answer for another company's order is identical to the one for an unknown order."""
     foreign = stranger.get(path)
     emptied = Rewards(services_over(Memory()), COMPANY).get(path)
 
@@ -117,7 +117,7 @@ def test_another_company_s_order(stocked: Rewards, stranger: Rewards, path: str)
 
 @pytest.mark.parametrize("name", ["x", "1", "orders", order_id(1) + "0", order_id(1).replace("-", ""), "{id}", "~"])
 def test_ids_that_are_none(stocked: Rewards, recorder: Recorder, name: str) -> None:
-    """What is no id at all is 404 as well, and nothing is read for it."""
+    """A malformed order id is 404, without a read."""
     recorder.calls.clear()
 
     for path in (f"/v1/orders/{name}", f"/v1/orders/{name}/status"):
@@ -131,7 +131,7 @@ def test_ids_that_are_none(stocked: Rewards, recorder: Recorder, name: str) -> N
      f"{ORDER}/ecards", "/v1/ecards/1", "/v1/balance/x", "/v1/v1/orders"],
 )  # fmt: skip
 def test_unknown_paths(stocked: Rewards, path: str) -> None:
-    """A path under `/v1` that there is not is 404 in the contract's shape, whatever the method."""
+    """An unknown path under `/v1` is 404 in the contract's shape, with any method."""
     for method in ("GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"):
         assert "path" in refused(stocked.request(method, path), 404)
 
@@ -148,7 +148,7 @@ def test_unknown_paths(stocked: Rewards, path: str) -> None:
     ],
 )
 def test_405(stocked: Rewards, path: str, allowed: str) -> None:
-    """A method that a path does not know is 405 with those that it knows; OPTIONS names the same ones."""
+    """An unsupported method is 405 with the supported ones; OPTIONS lists the same."""
     others = {"GET", "POST", "PUT", "DELETE", "PATCH"} - set(allowed.split(", "))
     for method in sorted(others):
         reply = stocked.request(method, path, body={})
@@ -160,7 +160,7 @@ def test_405(stocked: Rewards, path: str, allowed: str) -> None:
 
 @pytest.mark.parametrize("path", READS)
 def test_head(stocked: Rewards, path: str) -> None:
-    """HEAD has GET's status and headers, and no body, for errors as well."""
+    """HEAD has the status and headers of GET, and no body, for errors too."""
     for target in (path, path + "?page=x", path + "x"):
         head, get = stocked.request("HEAD", target), stocked.get(target)
         assert (get.status, get.headers, "") == (head.status, head.headers, head.text)
@@ -172,7 +172,7 @@ def broken(send: Send) -> Rewards:
 
 @EACH_CALL
 def test_503(method: str, path: str, body: Any) -> None:
-    """Where the tables do not answer in time the caller is told to try again, and when."""
+    """If the tables do not answer in time, every call is 503 with `Retry-After`."""
     company = broken(failing(NoAnswer("cut"), Memory()))
 
     reply = company.request(method, path, body=body, context=LambdaContext(int(MARGIN * 1_000) + 30))
@@ -183,7 +183,7 @@ def test_503(method: str, path: str, body: Any) -> None:
 
 @EACH_CALL
 def test_500(method: str, path: str, body: Any) -> None:
-    """A failure of ours says nothing of what failed."""
+    """A 500 reveals nothing of the failure."""
     reply = broken(failing(KeyError("a secret of ours"), Memory())).request(method, path, body=body)
 
     refused(reply, 500)
@@ -191,7 +191,7 @@ def test_500(method: str, path: str, body: Any) -> None:
 
 
 def test_a_create_that_was_cut_short(company: Rewards, services: Services, watch: Watch) -> None:
-    """After a 503 the same order can be sent again; it is there once, in the list when the first try is given up."""
+    """After a 503 the same create can be retried, and the order is listed once."""
     cut = Rewards(replace(services, send=failing(NoAnswer("cut"), services.send, "TransactWriteItems")), COMPANY)
     reply = cut.post("/v1/orders", new_order(), context=LambdaContext(int(MARGIN * 1_000) + 30))
     company.place()
@@ -202,8 +202,8 @@ def test_a_create_that_was_cut_short(company: Rewards, services: Services, watch
 
 
 def test_errors_come_one_at_a_time(stocked: Rewards) -> None:
-    """Who may not call is told that before what is wrong with the call, and 400 comes before 409."""
-    nobody = Rewards(stocked.services, replace(COMPANY, grants=()))
+    """A 403 takes precedence over a 400, and a 400 over a 409."""
+    refused_caller = Rewards(stocked.services, replace(COMPANY, grants=()))
 
-    refused(nobody.get("/v1/orders?page=x"), 403)
+    refused(refused_caller.get("/v1/orders?page=x"), 403)
     assert stocked.post("/v1/orders", new_order(1, card(quantity=0))).status == 400

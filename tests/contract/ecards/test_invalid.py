@@ -1,4 +1,4 @@
-"""What is refused with 400: every fault of a body, told at once, by a dotted path in Pascal case."""
+"""Requests that are refused with 400: all faults of a body are reported together, by dotted paths in Pascal case."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def participant(**changes: Any) -> dict[str, Any]:
 
 
 def test_all_that_is_required(company: Rewards) -> None:
-    """An empty object lacks all three fields, and each is told in the published words."""
+    """An empty object is reported as lacking all three fields, in the published words."""
     assert invalid(company.post("/v1/orders", {})) == {
         "OrderId": ["The OrderId field is required."],
         "Participant": ["The Participant field is required."],
@@ -34,7 +34,7 @@ def test_all_that_is_required(company: Rewards) -> None:
 
 
 def test_every_fault_at_once(company: Rewards) -> None:
-    """All faults of all parts are told at once, each by the way to it."""
+    """All faults are reported together, each by its path."""
     body = {
         "orderId": "x",
         "participant": {"email": "no address"},
@@ -55,7 +55,7 @@ def test_every_fault_at_once(company: Rewards) -> None:
 @pytest.mark.parametrize("empty", [None, "", " ", "\t\n"])
 @pytest.mark.parametrize(("field", "path"), [("email", "Email"), ("name", "Name"), ("phone", "Phone")])
 def test_empty_is_missing(company: Rewards, field: str, path: str, empty: Any) -> None:
-    """A part of the participant that is null, empty or blank is as good as missing."""
+    """A participant's field that is null, empty or blank counts as missing."""
     errors = errors_of(company, participant=participant(**{field: empty}))
 
     assert errors == {f"Participant.{path}": [f"The {path} field is required."]}
@@ -65,7 +65,7 @@ def test_empty_is_missing(company: Rewards, field: str, path: str, empty: Any) -
     ("field", "path"), [("orderId", "OrderId"), ("participant", "Participant"), ("ecards", "Ecards")]
 )
 def test_null_is_missing(company: Rewards, field: str, path: str) -> None:
-    """A field that is null is as good as missing."""
+    """A field that is null counts as missing."""
     assert errors_of(company, **{field: None}) == {path: [f"The {path} field is required."]}
 
 
@@ -76,8 +76,8 @@ def test_null_is_missing(company: Rewards, field: str, path: str) -> None:
      " b5aa69df-61a5-4d97-b1fb-4f6772dfbbeb", "b5aa69df-61a5-4d97-b1fb-4f6772dfbbeb\n",
      "b5aa69df-61a5-4d97-b1fb-4f6772dfbbe٣"],
 )  # fmt: skip
-def test_order_ids_that_are_none(company: Rewards, order_id: Any) -> None:
-    """What is no UUID with hyphens is no order's id."""
+def test_invalid_order_ids(company: Rewards, order_id: Any) -> None:
+    """An order id must be a UUID with hyphens."""
     assert list(errors_of(company, orderId=order_id)) == ["OrderId"]
 
 
@@ -87,8 +87,8 @@ def test_order_ids_that_are_none(company: Rewards, order_id: Any) -> None:
      "é@x.com", "x@" + "y" * 64 + ".com", "x" * 65 + "@x.com"],
     ids=lambda email: str(email)[:12],
 )  # fmt: skip
-def test_email_addresses_that_are_none(company: Rewards, email: Any) -> None:
-    """What no mail can be sent to is refused."""
+def test_invalid_email_addresses(company: Rewards, email: Any) -> None:
+    """An invalid e-mail address is refused."""
     assert list(errors_of(company, participant=participant(email=email))) == ["Participant.Email"]
 
 
@@ -104,13 +104,13 @@ def test_email_addresses_that_are_none(company: Rewards, email: Any) -> None:
         ("phone", "Phone", "7925\x7f"),
     ],
 )
-def test_names_and_phones_that_are_none(company: Rewards, field: str, path: str, value: Any) -> None:
-    """A name has 250 characters at most, a phone 32, both on one line, and both are text."""
+def test_invalid_names_and_phones(company: Rewards, field: str, path: str, value: Any) -> None:
+    """A name has at most 250 characters and a phone 32; both are text on one line."""
     assert list(errors_of(company, participant=participant(**{field: value}))) == [f"Participant.{path}"]
 
 
 def test_the_longest_names_and_phones(company: Rewards) -> None:
-    """What is as long as it may be is taken."""
+    """The longest names and phones are accepted."""
     longest = participant(name="Ж" * 250, phone="1" * 32)
 
     assert company.place(participant=longest)["number"] == 1
@@ -118,30 +118,30 @@ def test_the_longest_names_and_phones(company: Rewards) -> None:
 
 @pytest.mark.parametrize("value", ["x", 1, True, [], [1]])
 def test_a_participant_that_is_no_object(company: Rewards, value: Any) -> None:
-    """A participant is an object."""
+    """A participant must be an object."""
     assert list(errors_of(company, participant=value)) == ["Participant"]
 
 
 @pytest.mark.parametrize("value", ["x", 1, True, {}, {"0": card()}, [], [card()] * 101])
 def test_ecards_that_are_no_list_of_1_to_100(company: Rewards, value: Any) -> None:
-    """Cards are a list of 1 to 100."""
+    """E-cards must be a list of 1 to 100."""
     assert list(errors_of(company, ecards=value)) == ["Ecards"]
 
 
 @pytest.mark.parametrize("value", [None, "x", 1, [], True])
 def test_an_ecard_that_is_no_object(company: Rewards, value: Any) -> None:
-    """A card is an object; one that is none is told by its index."""
+    """An e-card that is not an object is reported by its index."""
     assert list(errors_of(company, ecards=[card(), value])) == ["Ecards[1]"]
 
 
-def test_as_many_as_may_be(company: Rewards) -> None:
-    """A hundred cards, a thousand of each, are taken."""
+def test_the_most_ecards(company: Rewards) -> None:
+    """A hundred cards with a thousand pieces of each are accepted."""
     assert company.place(1, *[card(quantity=1_000)] * 100)["total"] == 10_000_000
 
 
 @pytest.mark.parametrize("quantity", [0, -1, 1_001, 10**30, 1.0, 1.5, "1", "", None, True, [], {}])
-def test_quantities_that_are_none(company: Rewards, quantity: Any) -> None:
-    """A quantity is a whole number from 1 to 1,000, and no text."""
+def test_invalid_quantities(company: Rewards, quantity: Any) -> None:
+    """A quantity must be a JSON integer from 1 to 1,000."""
     assert list(errors_of(company, ecards=[card(quantity=quantity)])) == ["Ecards[0].Quantity"]
 
 
@@ -150,19 +150,19 @@ def test_quantities_that_are_none(company: Rewards, quantity: Any) -> None:
     [0, -1, 2**31, 10**30, 1.0, True, [], {}, None, "", " ", "0", "-1", "+1", " 1", "1 ", "1.0", "1e0", "0x1", "x",
      "٣", "12345678901", "4294967297"],
 )  # fmt: skip
-def test_card_ids_that_are_none(company: Rewards, card_id: Any) -> None:
-    """A card's id is a whole number from 1 that 32 bits can hold, or its digits as text."""
+def test_invalid_card_ids(company: Rewards, card_id: Any) -> None:
+    """A card's id must be an integer from 1 of at most 32 bits, or its digits as text."""
     assert list(errors_of(company, ecards=[card(card_id)])) == ["Ecards[0].Id"]
 
 
 @pytest.mark.parametrize("face_value", ["", " ", None, 100, 100.0, True, [], {}, "x" * 251])
-def test_face_values_that_are_none(company: Rewards, face_value: Any) -> None:
-    """A face value is a name, of 250 characters at most."""
+def test_invalid_face_values(company: Rewards, face_value: Any) -> None:
+    """A face value must be a name of at most 250 characters."""
     assert list(errors_of(company, ecards=[card(face_value=face_value)])) == ["Ecards[0].FaceValue"]
 
 
 def test_names_of_fields_are_exact(company: Rewards) -> None:
-    """Fields are known by their published names in their case."""
+    """Field names are case-sensitive."""
     body = {"OrderId": "x", "order_id": "x", "Participant": {}, "eCards": []}
 
     assert list(invalid(company.post("/v1/orders", body))) == ["OrderId", "Participant", "Ecards"]
@@ -174,43 +174,43 @@ def test_names_of_fields_are_exact(company: Rewards) -> None:
      '{"orderId": "\\ud800"}', "[" * 100_000],
     ids=lambda body: body[:12],
 )  # fmt: skip
-def test_no_json(company: Rewards, body: str) -> None:
-    """A body that is no JSON is one fault of the body as a whole, whose path is empty."""
+def test_malformed_json(company: Rewards, body: str) -> None:
+    """A body that is not JSON is reported as one fault with an empty path."""
     errors = invalid(company.send_json(body))
 
     assert [list(errors), len(errors[""])] == [[""], 1]
 
 
 def test_no_body(company: Rewards) -> None:
-    """So is none at all."""
+    """A missing body is reported as one fault with an empty path."""
     assert invalid(company.request("POST", "/v1/orders")) == {"": ["Send a JSON object as the body."]}
 
 
 @pytest.mark.parametrize("body", ["null", "1", '"x"', "true", "[]", '[{"orderId": 1}]'])
 def test_no_object(company: Rewards, body: str) -> None:
-    """JSON that is no object is such a fault too."""
+    """JSON that is not an object is reported as one fault with an empty path."""
     assert list(invalid(company.send_json(body))) == [""]
 
 
 @pytest.mark.parametrize(
     "body", [b"\xff\xfe", json.dumps(new_order()).encode("utf-16"), b'{"orderId": "\xed\xa0\x80"}']
 )
-def test_no_utf8(company: Rewards, body: bytes) -> None:
-    """JSON is UTF-8; other bytes are none."""
+def test_other_encodings(company: Rewards, body: bytes) -> None:
+    """A body in another encoding than UTF-8 is malformed."""
     sent = base64.b64encode(body).decode()
 
     assert list(invalid(company.request("POST", "/v1/orders", body=sent, base64=True, headers=JSON_TYPE))) == [""]
 
 
 def test_base64(company: Rewards) -> None:
-    """A body that the gateway hands on in base64 is read as what it stands for."""
+    """A body that the gateway passes on in base64 is decoded."""
     sent = base64.b64encode(json.dumps(new_order(), ensure_ascii=False).encode()).decode()
 
     assert company.request("POST", "/v1/orders", body=sent, base64=True, headers=JSON_TYPE).status == 200
 
 
 def test_nothing_is_touched(company: Rewards, recorder: Recorder) -> None:
-    """A body that breaks rules is refused before any table is read."""
+    """An invalid body is refused before any table is read."""
     recorder.calls.clear()
     errors_of(company, participant={})
 
@@ -222,22 +222,22 @@ def test_nothing_is_touched(company: Rewards, recorder: Recorder) -> None:
     ["", "text/plain", "application/x-www-form-urlencoded", "application/json; charset=utf-16", "json"],
 )
 def test_415(company: Rewards, content_type: str) -> None:
-    """A body that is not declared as JSON in UTF-8 is 415."""
+    """A body whose content type is not JSON in UTF-8 is 415."""
     sent = json.dumps(new_order())
 
     refused(company.request("POST", "/v1/orders", body=sent, headers={"Content-Type": content_type}), 415)
 
 
 @pytest.mark.parametrize("content_type", ["application/json", "APPLICATION/JSON", 'application/json;charset="UTF-8"'])
-def test_content_types_taken(company: Rewards, content_type: str) -> None:
-    """JSON may be declared in any case and with its character set."""
+def test_content_types_accepted(company: Rewards, content_type: str) -> None:
+    """The content type may have any case and name its character set."""
     sent = json.dumps(new_order())
 
     assert company.request("POST", "/v1/orders", body=sent, headers={"Content-Type": content_type}).status == 200
 
 
 def test_413(company: Rewards) -> None:
-    """A body of more than 1 MiB is 413, one of just that is taken."""
+    """A body of more than 1 MiB is 413; one of exactly 1 MiB is accepted."""
     body = json.dumps(new_order(more=""))
     largest = body.replace('"more": ""', f'"more": "{"x" * (LARGEST_BODY - len(body))}"')
 
@@ -247,7 +247,7 @@ def test_413(company: Rewards) -> None:
 
 
 def test_many_faults_fit_an_answer(company: Rewards) -> None:
-    """However much is wrong, the answer is bounded."""
+    """The answer to any number of faults is bounded."""
     reply = company.post("/v1/orders", {"ecards": [{}] * 100_000})
 
     assert sum(map(len, invalid(reply).values())) <= MOST_FAULTS
@@ -266,5 +266,5 @@ def test_many_faults_fit_an_answer(company: Rewards) -> None:
     ],
 )
 def test_paths(place: tuple[str | int, ...], path: str) -> None:
-    """The way to a fault has each name in Pascal case, dots between them, and indexes from 0 in brackets."""
+    """A fault's path has names in Pascal case joined by dots, and indexes from 0 in brackets."""
     assert path_of(place) == path

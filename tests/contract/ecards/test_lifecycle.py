@@ -1,4 +1,4 @@
-"""What becomes of orders, as their company sees it: money in, certificates in, handed over, cancelled."""
+"""An order's life as its company sees it: payment, certificates, delivery and cancellation."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def history(company: Rewards) -> list[tuple[str, str]]:
     [("0", "Created", "0"), ("99.99", "Created", "99.99"), ("100", "Payed", "0"), ("100.01", "Payed", "0.01")],
 )
 def test_paid_if_covered(company: Rewards, balance: str, status: str, left: str) -> None:
-    """An order is Payed at once, and debited, if the balance covers it to the cent; else it is Created."""
+    """An order is Payed and debited at once if the balance covers it to the cent, and otherwise Created."""
     if balance != "0":
         company.top_up(balance)
     created = company.place()
@@ -41,12 +41,12 @@ def test_paid_if_covered(company: Rewards, balance: str, status: str, left: str)
 
 
 def test_what_costs_nothing_is_paid(company: Rewards) -> None:
-    """An order that costs nothing is Payed without any money."""
+    """An order that costs nothing is Payed without a balance."""
     assert company.place(1, card(3, "gift", 5))["status"] == "Payed"
 
 
 def test_a_top_up_pays_the_oldest_first(company: Rewards, watch: Watch) -> None:
-    """Money that comes later pays waiting orders, the oldest first."""
+    """A top-up pays waiting orders, oldest first."""
     for number in (1, 2, 3):
         company.place(number)
     watch.pass_(60)
@@ -57,7 +57,7 @@ def test_a_top_up_pays_the_oldest_first(company: Rewards, watch: Watch) -> None:
 
 
 def test_one_that_is_too_dear_waits(company: Rewards) -> None:
-    """An order that the money does not cover waits, and does not hold up those behind it."""
+    """An order that a top-up does not cover waits, and later ones are still paid."""
     company.place(1, card(quantity=5))
     company.place(2, card(quantity=3))
     company.place(3)
@@ -69,7 +69,7 @@ def test_one_that_is_too_dear_waits(company: Rewards) -> None:
 
 
 def test_a_top_up_is_made_once(company: Rewards) -> None:
-    """A top-up that is repeated pays for nothing more."""
+    """A duplicate of a top-up pays no further order."""
     company.place(1)
     company.place(2)
     company.top_up(100)
@@ -79,7 +79,7 @@ def test_a_top_up_is_made_once(company: Rewards) -> None:
 
 
 def test_money_is_each_company_s(company: Rewards, stranger: Rewards) -> None:
-    """One company's money pays for nobody else's orders."""
+    """One company's top-up does not pay another's orders."""
     stranger.place()
     company.top_up(1_000)
 
@@ -87,7 +87,7 @@ def test_money_is_each_company_s(company: Rewards, stranger: Rewards) -> None:
 
 
 def test_to_the_participant(company: Rewards, watch: Watch) -> None:
-    """An order goes from money to certificates to the participant, and its history has each status once."""
+    """An order passes through each status once, from payment to delivery."""
     company.place(1, card(quantity=3))
     steps: list[Any] = [
         lambda: company.top_up(300),
@@ -115,7 +115,7 @@ def test_to_the_participant(company: Rewards, watch: Watch) -> None:
 
 
 def test_stock_that_is_there(company: Rewards) -> None:
-    """Where stock is there, a paid order is ready without waiting."""
+    """A paid order is ready without waiting if there is stock."""
     company.load(2)
     company.top_up(100)
     company.place()
@@ -125,21 +125,21 @@ def test_stock_that_is_there(company: Rewards) -> None:
 
 
 def test_codes_are_in_no_answer(company: Rewards) -> None:
-    """Nothing that a company can read has a certificate's code."""
+    """No answer to a company has a certificate's code."""
     company.load(1, batch="SECRET")
     company.top_up(100)
     company.place()
     carry_on(company)
     hand_over(company, 1)
 
-    told = [company.get(path).text for path in ("/v1/orders", ORDER, f"{ORDER}/status", "/v1/ecards", "/v1/balance")]
+    answers = [company.get(path).text for path in ("/v1/orders", ORDER, f"{ORDER}/status", "/v1/ecards", "/v1/balance")]
     assert company.status() == "Delivered"
-    assert not any("SECRET" in text for text in told)
+    assert not any("SECRET" in text for text in answers)
 
 
 @pytest.mark.parametrize("steps", range(5))
 def test_cancelled(company: Rewards, steps: int) -> None:
-    """An order that is cancelled, however far it came, has what was debited returned, and stays in the list."""
+    """Cancelling an order in any status refunds what was debited, and the order stays in the list."""
     company.place(1, card(quantity=2))
     ways: list[Any] = [
         lambda: company.top_up(200),
@@ -158,8 +158,8 @@ def test_cancelled(company: Rewards, steps: int) -> None:
     assert company.balance == ("200" if steps else "0")
 
 
-def test_a_refund_pays_for_who_waits(company: Rewards) -> None:
-    """What a cancelled order gives back pays for the oldest that waits."""
+def test_a_refund_pays_waiting_orders(company: Rewards) -> None:
+    """The refund of a cancelled order pays the oldest waiting order."""
     company.top_up(100)
     for number in (1, 2, 3):
         company.place(number)
@@ -169,7 +169,7 @@ def test_a_refund_pays_for_who_waits(company: Rewards) -> None:
 
 
 def test_cancelled_is_final(company: Rewards) -> None:
-    """A cancelled order is paid for no more, refunded no second time, and sent again it is as it is."""
+    """A cancelled order is neither paid nor refunded again, and a duplicate create returns it."""
     created = company.place()
     company.orders.cancel(order_id(1))
     company.top_up(100)
@@ -181,7 +181,7 @@ def test_cancelled_is_final(company: Rewards) -> None:
 
 
 def test_delivered_is_final(company: Rewards) -> None:
-    """A delivered order cannot be cancelled, and its money stays spent."""
+    """A delivered order cannot be cancelled or refunded."""
     company.load(1)
     company.top_up(100)
     company.place()

@@ -1,4 +1,4 @@
-"""The list of orders: pages of twenty, newest first, and what can be asked for."""
+"""The list of orders: pages of twenty, newest first, and their parameters."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_no_orders(company: Rewards) -> None:
 
 
 def test_pages(full: Rewards) -> None:
-    """Pages have twenty orders, newest first, the last one what is left, and together each order once."""
+    """Each page has twenty orders, newest first, and all pages together have each order once."""
     pages = [full.read(f"/v1/orders?page={page}") for page in (1, 2, 3)]
 
     shown = [one["number"] for page in pages for one in page["data"]]
@@ -37,7 +37,7 @@ def test_pages(full: Rewards) -> None:
 
 
 def test_dates_fall(full: Rewards) -> None:
-    """Newest first is by date as well."""
+    """Dates descend through the list."""
     dates = [one["createdDate"] for one in full.read("/v1/orders")["data"]]
 
     assert sorted(dates, reverse=True) == dates
@@ -45,7 +45,7 @@ def test_dates_fall(full: Rewards) -> None:
 
 
 def test_the_first_page_by_default(full: Rewards) -> None:
-    """Without a page the first one is meant, whatever other parameters say."""
+    """Without a page the first one is returned, whatever other parameters there are."""
     first = full.get("/v1/orders?page=1").text
 
     assert [full.get(f"/v1/orders{query}").text for query in ("", "?pageSize=5&Page=2&x")] == [first, first]
@@ -53,7 +53,7 @@ def test_the_first_page_by_default(full: Rewards) -> None:
 
 @pytest.mark.parametrize("page", [4, 5, 1_000_000, 2**31 - 1])
 def test_a_page_past_the_end(full: Rewards, page: int) -> None:
-    """A page past the end is 200 and empty, and says how many there are."""
+    """A page past the end is 200 and empty, with the total."""
     reply = full.read(f"/v1/orders?page={page}")
 
     assert reply == {"data": [], "totalPages": 3, "currentPage": page, "pageSize": 20}
@@ -61,7 +61,7 @@ def test_a_page_past_the_end(full: Rewards, page: int) -> None:
 
 @pytest.mark.parametrize(("count", "pages"), [(1, 1), (19, 1), (20, 1), (21, 2)])
 def test_total_pages(company: Rewards, count: int, pages: int) -> None:
-    """A page that is begun counts; one that is full begins no other."""
+    """The number of pages includes a page that is not full."""
     for number in range(1, count + 1):
         company.place(number)
 
@@ -73,7 +73,7 @@ def test_total_pages(company: Rewards, count: int, pages: int) -> None:
     ["0", "-1", "", "x", "1.0", "1.5", "+1", "%201", "1%20", "01", "1e1", "0x1", "1_0", "%D9%A1", "2147483648", "null"],
 )
 def test_a_bad_page(full: Rewards, page: str) -> None:
-    """A page that is no whole number from 1 is refused as `Page`."""
+    """A page that is not an integer from 1 is refused as `Page`."""
     errors = invalid(full.get(f"/v1/orders?page={page}"))
 
     assert list(errors) == ["Page"]
@@ -82,7 +82,7 @@ def test_a_bad_page(full: Rewards, page: str) -> None:
 
 
 def test_a_page_named_twice(full: Rewards) -> None:
-    """A page that is named twice is refused, with a message for each of its faults."""
+    """A repeated page is refused, with a message for each of its faults."""
     assert [len(invalid(full.get(f"/v1/orders?{query}"))["Page"]) for query in ("page=1&page=2", "page=1&page=0")] == [
         1,
         2,
@@ -115,7 +115,7 @@ def test_shape(company: Rewards) -> None:
     ],
 )
 def test_created_date(company: Rewards, watch: Watch, at: str, shown: str) -> None:
-    """A date is UTC with six decimals and without a zone, in the list, in the answer to a create and in details."""
+    """A date is UTC with six decimals and no zone, in the list, in details and in the answer to a create."""
     watch.set(at)
     created = company.place()
     (listed,) = company.read("/v1/orders")["data"]
@@ -125,7 +125,7 @@ def test_created_date(company: Rewards, watch: Watch, at: str, shown: str) -> No
 
 
 def test_numbers_are_each_company_s(company: Rewards, stranger: Rewards) -> None:
-    """Numbers rise by one within a company, whatever others order, and ids may be the same in two."""
+    """Each company's numbers rise by one, and two companies may use the same order id."""
     numbers = [one.place(number)["number"] for number in (1, 2, 3) for one in (company, stranger)]
 
     assert numbers == [1, 1, 2, 2, 3, 3]
@@ -133,7 +133,7 @@ def test_numbers_are_each_company_s(company: Rewards, stranger: Rewards) -> None
 
 
 def test_a_replay_takes_no_number(company: Rewards) -> None:
-    """Orders that were refused or sent again leave no gap."""
+    """Refused and duplicate creates use no number."""
     company.place(1)
     company.place(1)
     company.post("/v1/orders", {"orderId": order_id(2)})
@@ -142,7 +142,7 @@ def test_a_replay_takes_no_number(company: Rewards) -> None:
 
 
 def test_the_list_is_of_one_company(company: Rewards, stranger: Rewards) -> None:
-    """A company's list and page counts know nothing of another's orders."""
+    """A company's list and page counts do not include another's orders."""
     for number in range(1, 22):
         company.place(number)
 
@@ -158,7 +158,7 @@ def test_users_share_the_list(company: Rewards) -> None:
 
 
 def test_pages_hold_while_orders_come(company: Rewards) -> None:
-    """What is on a page moves down by what came before it, and nothing is lost."""
+    """Orders on a page move down by the number of new orders, and none is lost."""
     for number in range(1, 26):
         company.place(number)
     before = company.read("/v1/orders?page=2")["data"]

@@ -1,4 +1,4 @@
-"""Orders: created once, with exact totals, and read back with everything that is known of them."""
+"""Orders: created once, with exact totals, and read with all their details."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ID = "b5aa69df-61a5-4d97-b1fb-4f6772dfbbeb"
 
 
 def test_created_as_listed(company: Rewards) -> None:
-    """A create is answered with 200 and, to the letter, what the list then shows of the order."""
+    """A create is answered with 200 and the order exactly as the list shows it."""
     reply = company.post("/v1/orders", new_order())
 
     assert reply.status == 200
@@ -28,7 +28,7 @@ def test_created_as_listed(company: Rewards) -> None:
 
 @pytest.mark.parametrize("written", [ID, ID.upper(), "B5aa69DF-61a5-4d97-b1fb-4f6772dfBBEB"])
 def test_order_id_in_any_case(company: Rewards, written: str) -> None:
-    """An id in any case is the same id, shown in lower case, in the body and in a path."""
+    """An order id is case-insensitive and shown in lower case."""
     created = company.place(orderId=written)
 
     assert created["id"] == ID
@@ -37,7 +37,7 @@ def test_order_id_in_any_case(company: Rewards, written: str) -> None:
 
 
 def test_the_same_order_again(company: Rewards, recorder: Recorder) -> None:
-    """The same order again is answered with the order, writes nothing and debits nothing."""
+    """A duplicate create returns the order, writes nothing and debits nothing."""
     company.top_up(1_000)
     first = company.place(1, card(quantity=2))
     recorder.calls.clear()
@@ -48,7 +48,7 @@ def test_the_same_order_again(company: Rewards, recorder: Recorder) -> None:
 
 
 def test_the_same_order_in_other_words(company: Rewards) -> None:
-    """Neither the order of fields, nor fields that are ignored, nor an id written as text make it another order."""
+    """A create is a duplicate despite another field order, ignored fields, or card ids written as text."""
     first = company.place(1, card(2, "500 ₽"))
     body = new_order(1, {"faceValue": "500 ₽", "more": 1, "id": "2", "quantity": 1}, comment="again")
 
@@ -56,7 +56,7 @@ def test_the_same_order_in_other_words(company: Rewards) -> None:
 
 
 def test_the_same_order_later(company: Rewards, watch: Watch) -> None:
-    """The same order again shows what became of it since, with the date and price that it had."""
+    """A duplicate create returns the order's current status with its original date and price."""
     first = company.place()
     company.publish([replace(CARDS[0], face_values=(FaceValue("100 ₽", Decimal(900)),))])
     company.top_up(500)
@@ -66,7 +66,7 @@ def test_the_same_order_later(company: Rewards, watch: Watch) -> None:
 
 
 def test_the_same_order_when_nothing_is_on_offer(company: Rewards) -> None:
-    """An order that was taken is found again though its cards can no longer be ordered."""
+    """A duplicate create returns the order even if its cards are no longer offered."""
     first = company.place()
     company.publish([])
 
@@ -91,7 +91,7 @@ PARTICIPANT = {"email": "sss@ss.ss", "phone": "79251153242", "name": "John Doe"}
     ids=lambda changes: json.dumps(changes)[:60],
 )
 def test_another_order_under_the_id(company: Rewards, changes: dict[str, Any]) -> None:
-    """Another body under an id that is taken is 409, and changes nothing."""
+    """A different body under an existing order id is 409 and changes nothing."""
     company.top_up(5_000)
     company.place()
     before = company.get(f"/v1/orders/{order_id(1)}").text
@@ -102,14 +102,14 @@ def test_another_order_under_the_id(company: Rewards, changes: dict[str, Any]) -
 
 
 def test_lines_in_another_order(company: Rewards) -> None:
-    """The same cards in another order are another body."""
+    """The same cards in another sequence are a different body."""
     company.place(1, card(1), card(2, "500 ₽"))
 
     refused(company.post("/v1/orders", new_order(1, card(2, "500 ₽"), card(1))), 409)
 
 
 def test_an_id_of_another_company(company: Rewards, stranger: Rewards) -> None:
-    """An id that another company uses is free."""
+    """An order id that another company uses is free."""
     company.place()
 
     assert stranger.place(1, card(2, "500 ₽"))["total"] == 525
@@ -117,14 +117,14 @@ def test_an_id_of_another_company(company: Rewards, stranger: Rewards) -> None:
 
 @pytest.mark.parametrize("card_id", [1, "1", "01", "0000000001"])
 def test_ids_as_text(company: Rewards, card_id: Any) -> None:
-    """A card's id may be a number or a text that is one; it is shown as a number."""
+    """A card's id may be sent as a number or text, and is shown as a number."""
     company.place(1, card(card_id))
 
     assert company.read(f"/v1/orders/{order_id(1)}")["ecards"][0]["id"] == 1
 
 
 def test_fields_that_are_not_known(company: Rewards) -> None:
-    """Fields that the contract does not name are ignored wherever they stand."""
+    """Unknown fields are ignored wherever they are."""
     body = new_order(1, {**card(), "price": 1, "Quantity": 7}, status="Payed", total=0, ORDERID="x")
     body["participant"]["age"] = 30
     company.post("/v1/orders", body)
@@ -150,14 +150,14 @@ def test_fields_that_are_not_known(company: Rewards) -> None:
     ids=str,
 )
 def test_totals(company: Rewards, cards: list[dict[str, Any]], total: str) -> None:
-    """A total is a JSON number, the exact sum of price by quantity without needless decimals."""
+    """A total is a JSON number, the exact sum of price times quantity without trailing zeros."""
     reply = company.post("/v1/orders", new_order(1, *cards))
 
     assert reply.text.endswith(f'"total":{total}}}')
 
 
 def test_totals_have_no_binary_fractions(company: Rewards) -> None:
-    """Amounts that binary fractions get wrong are right to the cent, as is what is debited."""
+    """Totals and debits are exact where binary fractions would not be."""
     company.publish(
         [Ecard(9, "Cents", "", "ruble", (FaceValue("a", Decimal("0.10")), FaceValue("b", Decimal("0.07"))))]
     )
@@ -169,7 +169,7 @@ def test_totals_have_no_binary_fractions(company: Rewards) -> None:
 
 
 def test_the_largest_order(company: Rewards) -> None:
-    """A hundred lines of a thousand at the highest price are taken, and their total is exact."""
+    """The largest order at the highest price is accepted, with an exact total."""
     company.publish([Ecard(2**31 - 1, "Gold", "", "ruble", (FaceValue("n", Decimal("9999999.99")),))])
     reply = company.post("/v1/orders", new_order(1, *[card(2**31 - 1, "n", 1_000)] * 100))
 
@@ -178,7 +178,7 @@ def test_the_largest_order(company: Rewards) -> None:
 
 
 def test_a_face_value_by_its_name(company: Rewards) -> None:
-    """A face value is known by its name alone: neither its price, nor its number, nor another card's will do."""
+    """A face value is identified only by its name at its own card."""
     for wrong in ("1100", "1000", "1000₽", "1000 ₽ ", "500 ₽", "1 month"):
         errors = invalid(company.post("/v1/orders", new_order(1, card(1, wrong))))
         assert list(errors) == ["Ecards[0].FaceValue"]
@@ -186,7 +186,7 @@ def test_a_face_value_by_its_name(company: Rewards) -> None:
 
 
 def test_a_card_that_is_not_on_offer(company: Rewards, stranger: Rewards) -> None:
-    """Cards and face values that the company's catalogue lacks are told one by one, and nothing is created."""
+    """Each card or face value that is not offered is reported, and nothing is created."""
     stranger.publish([CARDS[1]])
     errors = invalid(stranger.post("/v1/orders", new_order(1, card(1), card(2, "500 ₽"), card(2, "1 ₽"), card(99))))
 
@@ -196,7 +196,7 @@ def test_a_card_that_is_not_on_offer(company: Rewards, stranger: Rewards) -> Non
 
 
 def test_details(company: Rewards, watch: Watch) -> None:
-    """Details are the listed fields, then the participant, the cards at their prices, and the history."""
+    """Details are the listed fields, the participant, the priced cards and the history."""
     company.top_up("1299.5")
     created = company.place(1, card(3, "1 month"), card("1", "1000 ₽"))
     details = company.read(f"/v1/orders/{order_id(1)}")
@@ -215,7 +215,7 @@ def test_details(company: Rewards, watch: Watch) -> None:
 
 
 def test_prices_are_those_of_the_order(company: Rewards) -> None:
-    """An order keeps its prices when the catalogue's change."""
+    """An order keeps its prices when the catalogue changes."""
     company.place()
     before = company.get(f"/v1/orders/{order_id(1)}").text
     company.publish([replace(CARDS[0], face_values=(FaceValue("100 ₽", Decimal(200)),))])
@@ -234,7 +234,7 @@ def test_text_is_kept_as_it_is(company: Rewards) -> None:
 
 
 def test_what_can_be_ordered(company: Rewards) -> None:
-    """Cards are shown as they were published, in their order, with fields and face values in theirs."""
+    """Cards are shown as published, with their fields and face values in order."""
     shown = company.read("/v1/ecards")
 
     assert [one["id"] for one in shown] == [1, 2, 3]
@@ -249,14 +249,14 @@ def test_what_can_be_ordered(company: Rewards) -> None:
 
 
 def test_nothing_can_be_ordered(services: Services) -> None:
-    """A company without a catalogue is shown an empty array."""
+    """A company without a catalogue gets an empty array."""
     newcomer = Rewards(services, COMPANY)
 
     assert newcomer.get("/v1/ecards").text == "[]"
 
 
 def test_all_that_is_shown_can_be_ordered(company: Rewards) -> None:
-    """Every card can be ordered by the id and the name that are shown, at the price that is shown."""
+    """Every card shown can be ordered at the price shown."""
     offers = [(one["id"], value) for one in company.read("/v1/ecards") for value in one["faceValues"]]
 
     totals = [company.place(n, card(one, value["name"]))["total"] for n, (one, value) in enumerate(offers, 1)]
@@ -268,14 +268,14 @@ def test_all_that_is_shown_can_be_ordered(company: Rewards) -> None:
     [("100500", "100500"), ("100.50", "100.50"), ("0.01", "0.01"), ("1e7", "10000000"), ("99999999.90", "99999999.90")],
 )
 def test_balance(company: Rewards, paid_in: str, shown: str) -> None:
-    """A balance is text: whole where it is whole, else with two decimals, never with an exponent."""
+    """A balance is text, whole or with two decimals, never with an exponent."""
     company.top_up(paid_in)
 
     assert company.get("/v1/balance").text == f'{{"balance":"{shown}"}}'
 
 
 def test_no_balance(company: Rewards, stranger: Rewards) -> None:
-    """Who paid nothing in has nothing, whatever others have."""
+    """A company without a top-up has a balance of 0."""
     company.top_up(100)
 
     assert (company.balance, stranger.balance) == ("100", "0")
@@ -284,7 +284,7 @@ def test_no_balance(company: Rewards, stranger: Rewards) -> None:
 @pytest.mark.parametrize("path", ["/v1/orders", "/v1/orders?page=1", f"/v1/orders/{order_id(1)}",
                                   f"/v1/orders/{order_id(1)}/status", "/v1/ecards", "/v1/balance"])  # fmt: skip
 def test_trailing_slashes(company: Rewards, path: str) -> None:
-    """A slash at the end of a path means nothing."""
+    """A trailing slash in a path is ignored."""
     company.place()
     target, _, query = path.partition("?")
     slashed = company.get(f"{target}/?{query}")
@@ -294,5 +294,5 @@ def test_trailing_slashes(company: Rewards, path: str) -> None:
 
 
 def test_a_trailing_slash_on_a_create(company: Rewards) -> None:
-    """Nor does one on a create."""
+    """A trailing slash in a create's path is ignored."""
     assert company.post("/v1/orders/", new_order()).json == company.place()

@@ -1,4 +1,4 @@
-"""The published reference's examples: the same requests have the same answers."""
+"""The examples of the published reference: the same requests get the same answers."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ TO_CREATE = """
 
 
 def test_get_orders(company: Rewards, watch: Watch) -> None:
-    """The list is the published one to the letter, but that a company's numbers begin at 1."""
+    """The list is identical to the published one, except that numbers begin at 1."""
     watch.set("2020-01-11T15:58:05.816375Z")
     company.place(1, card(1, "100 ₽", 10), orderId="ef4eb23e-1cf0-4cbe-82c6-c118e5605041")
     watch.set("2020-01-11T16:13:56.814239Z")
@@ -74,7 +74,7 @@ def test_get_orders(company: Rewards, watch: Watch) -> None:
 
 
 def test_create_order(company: Rewards, watch: Watch) -> None:
-    """The published create is answered with 200 and the order as lists have it, its id in lower case."""
+    """The published create gets 200 and the order as listed, with its id in lower case."""
     watch.set("2020-01-11T16:13:56.814239Z")
     reply = company.send_json(TO_CREATE)
 
@@ -90,14 +90,14 @@ def test_create_order(company: Rewards, watch: Watch) -> None:
 
 
 def test_get_order_status(company: Rewards) -> None:
-    """An order's status is the published answer, by the id as the client wrote it."""
+    """An order's status is the published answer, for the id in the client's case."""
     company.send_json(TO_CREATE)
 
     assert company.get("/v1/orders/B5AA69DF-61A5-4D97-B1FB-4F6772DFBBEB/status").text == '{"status":"Created"}'
 
 
 def test_missing_email(company: Rewards) -> None:
-    """A participant without an e-mail address is refused to the letter as published."""
+    """A participant without an e-mail address gets the published error."""
     reply = company.post("/v1/orders", new_order(participant={"phone": "79251153242", "name": "John Doe"}))
 
     published = (
@@ -115,14 +115,14 @@ def test_balance(company: Rewards) -> None:
 
 
 def test_a_price_above_the_nominal(company: Rewards) -> None:
-    """What says 1000 ₽ may cost 1100, and an order's total is made of what it costs."""
+    """A face value's price may exceed its nominal value, and totals use the price."""
     company.publish([replace(CARDS[0], face_values=(FaceValue("1000 ₽", Decimal(1100)),))])
 
     assert company.place(1, card(1, "1000 ₽", 3))["total"] == 3300
 
 
 def test_cards_are_an_array(company: Rewards) -> None:
-    """What can be ordered is a bare array, its fields in the published order."""
+    """The cards that can be ordered are an array, with their fields in the published order."""
     company.publish([Ecard(7, "Music", "No adverts.", "month", (FaceValue("1 month", Decimal("199.50")),))])
 
     assert company.get("/v1/ecards").text == (

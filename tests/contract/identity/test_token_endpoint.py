@@ -1,4 +1,4 @@
-"""The token endpoint and the published keys: RFC 6749's errors, forms in both kinds, guessing, and what tokens open."""
+"""The token endpoint and the published keys: errors of RFC 6749, both kinds of form, guessing, and tokens' grants."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ Scrypt = Callable[..., bytes]
 
 
 @dataclass
-class Desk:
-    """The token endpoint over tables in memory, its clients' secrets, and how often a secret was hashed."""
+class Endpoint:
+    """The token endpoint over tables in memory, with its clients' secrets and the secrets that were hashed."""
 
     send: Any
     kms: MemoryKms = field(default_factory=MemoryKms)
@@ -92,11 +92,11 @@ class Desk:
         return self.ask(credentials(client_id, "wrong"), **more)
 
     def restarted(self, **changes: Any) -> Services:
-        """Return the services as a new process has them."""
+        """The services as a new process has them."""
         return replace(self.services, **changes)
 
     def decision(self, token: str, path: str = "v1/orders") -> dict[str, Any]:
-        """Ask the authorizer about a call with a token."""
+        """The authorizer's decision about a call with a token."""
         verifier = Verifier(KeyRing(self.accounts.signing_keys), ISSUER, AUDIENCE)
         handler = make_handler(
             Authorizer(verifier, self.services.accounts, self.services.reference_tokens, own_errors())
@@ -109,7 +109,7 @@ class Desk:
 
 
 def counting(hashed: list[bytes], real: Scrypt | None = None) -> Scrypt:
-    """Keep the passwords that are hashed; unless a real function is given, hash them fast."""
+    """A stand-in for scrypt that records the passwords; it uses a fast hash unless `real` is given."""
 
     def scrypt(password: bytes, **settings: Any) -> bytes:
         hashed.append(password)
@@ -120,30 +120,30 @@ def counting(hashed: list[bytes], real: Scrypt | None = None) -> Scrypt:
 
 @pytest.fixture
 def watch() -> Watch:
-    """The time as the functions are told it; tokens of 2026 are good for no verifier."""
+    """A clock at the start of 2026, whose tokens have expired for every verifier."""
     return Watch(START)
 
 
 @pytest.fixture
-def make(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Desk]:
-    """Makes an endpoint whose secrets are hashed fast."""
+def make(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Endpoint]:
+    """Makes an endpoint with a fast hash."""
 
-    def desk(send: Send | None = None, **more: Any) -> Desk:
+    def endpoint(send: Send | None = None, **more: Any) -> Endpoint:
         hashed: list[bytes] = []
         monkeypatch.setattr(hashlib, "scrypt", counting(hashed))
-        return Desk(send or Memory(), hashed=hashed, **more)
+        return Endpoint(send or Memory(), hashed=hashed, **more)
 
-    return desk
+    return endpoint
 
 
 @pytest.fixture
-def desk(make: Callable[..., Desk]) -> Desk:
+def endpoint(make: Callable[..., Endpoint]) -> Endpoint:
     """An endpoint with three clients."""
     return make()
 
 
 def error(reply: Reply, status: int = 400) -> str:
-    """Check all that errors have in common; return the code."""
+    """Check what all errors have in common; returns the code."""
     assert (status, "application/json") == (reply.status, reply.headers["Content-Type"]), reply.text
     assert never_kept(reply)
     assert list(reply.json) == ["error", "error_description"]
@@ -159,9 +159,9 @@ def never_kept(reply: Reply) -> bool:
 # A token ------------------------------------------------------------------------------------------------------------
 
 
-def test_a_token(desk: Desk) -> None:
-    """The right id and secret get a bearer token for an hour, which nobody on the way may keep."""
-    reply = desk.ask()
+def test_a_token(endpoint: Endpoint) -> None:
+    """The right id and secret get a bearer token for an hour, which must not be cached."""
+    reply = endpoint.ask()
 
     assert (reply.status, reply.headers["Content-Type"]) == (200, "application/json")
     assert never_kept(reply)
@@ -174,7 +174,7 @@ def test_a_token(desk: Desk) -> None:
 
 
 def test_with_the_real_hash(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Secrets are hashed with scrypt at 2^14, 8, 1 and a salt of each one's own, and proven against that."""
+    """Secrets are hashed with scrypt at 2^14, 8, 1, each with its own salt, and verified against the hash."""
     settings_used: list[dict[str, Any]] = []
     real = hashlib.scrypt
 
@@ -183,19 +183,19 @@ def test_with_the_real_hash(monkeypatch: pytest.MonkeyPatch) -> None:
         return real(password, **settings)
 
     monkeypatch.setattr(hashlib, "scrypt", scrypt)
-    desk = Desk(Memory())
+    endpoint = Endpoint(Memory())
 
-    assert (desk.ask().status, error(desk.guess())) == (200, "invalid_client")
+    assert (endpoint.ask().status, error(endpoint.guess())) == (200, "invalid_client")
     assert {(one["n"], one["r"], one["p"]) for one in settings_used} == {(2**14, 8, 1)}
     assert len({one["salt"] for one in settings_used[:3]}) == 3
 
 
-def test_what_a_token_says(desk: Desk) -> None:
-    """The token names its signer, the partner and the user, and ends an hour after it was made."""
-    token = desk.token()
+def test_claims_of_a_token(endpoint: Endpoint) -> None:
+    """A token names its signer, partner and user, and expires after an hour."""
+    token = endpoint.token()
     claims = jwt.decode(token, options={"verify_signature": False})
 
-    assert jwt.get_unverified_header(token) == {"typ": "at+jwt", "alg": "ES256", "kid": desk.key_id}
+    assert jwt.get_unverified_header(token) == {"typ": "at+jwt", "alg": "ES256", "kid": endpoint.key_id}
     assert (claims["exp"] - claims["iat"], claims["nbf"] - claims["iat"]) == (3600, 0)
     assert {name: claims[name] for name in ("iss", "aud", "sub", "client_id", "scope")} == {
         "iss": ISSUER,
@@ -206,131 +206,134 @@ def test_what_a_token_says(desk: Desk) -> None:
     }
 
 
-def test_each_token_is_another(desk: Desk) -> None:
-    """Two requests get two tokens, each with an id of its own, so that one can be revoked."""
-    first, second = desk.token(), desk.token()
+def test_each_token_is_another(endpoint: Endpoint) -> None:
+    """Each token has its own id, so that one can be revoked without the other."""
+    first, second = endpoint.token(), endpoint.token()
     claims = [jwt.decode(token, options={"verify_signature": False})["jti"] for token in (first, second)]
-    desk.accounts.revoke("granite", claims[0])
+    endpoint.accounts.revoke("granite", claims[0])
 
     assert len(set(claims)) == 2
-    assert desk.decision(first)["context"] == {"refusal": "unauthorized"}
-    assert "principal" in desk.decision(second)["context"]
+    assert endpoint.decision(first)["context"] == {"refusal": "unauthorized"}
+    assert "principal" in endpoint.decision(second)["context"]
 
 
 PATHS = {"training": f"/api/v2/orders?businessUnitId={UK.id}", "deals": "/v2/orders", "ecards": "/v1/orders"}
 
 
-def test_a_token_opens_every_contract(desk: Desk) -> None:
-    """The authorizer accepts the token, and each contract that the client is granted answers."""
-    principal = desk.principal(desk.token())
+def test_a_token_opens_every_contract(endpoint: Endpoint) -> None:
+    """A token is accepted by the authorizer and by each contract granted to its client."""
+    principal = endpoint.principal(endpoint.token())
 
     assert (principal.partner, principal.user, principal.grants) == ("granite", JOHN, ("deals", "ecards", "training"))
-    assert {name: Caller(desk.services, principal).get(path).status for name, path in PATHS.items()} == dict.fromkeys(
-        PATHS, 200
-    )
+    assert {
+        name: Caller(endpoint.services, principal).get(path).status for name, path in PATHS.items()
+    } == dict.fromkeys(PATHS, 200)
 
 
 @pytest.mark.parametrize("scope", ["ecards", "training", "deals", "deals training", "ecards deals training"])
-def test_a_token_covers_what_was_asked_for(desk: Desk, scope: str) -> None:
-    """A token for some of the grants says which, and opens those and no others."""
-    reply = desk.ask(desk.good(scope=scope))
-    principal = desk.principal(reply.json["access_token"])
+def test_a_token_covers_what_was_asked_for(endpoint: Endpoint, scope: str) -> None:
+    """A token for some of the grants names them and is good for those only."""
+    reply = endpoint.ask(endpoint.good(scope=scope))
+    principal = endpoint.principal(reply.json["access_token"])
 
     wanted = set(scope.split())
     assert set(reply.json["scope"].split()) == set(principal.grants) == wanted
     for name, path in PATHS.items():
-        assert Caller(desk.services, principal).get(path).status == (200 if name in wanted else 403)
+        assert Caller(endpoint.services, principal).get(path).status == (200 if name in wanted else 403)
 
 
-def test_a_narrow_client(desk: Desk) -> None:
-    """A client that is granted less than its partner gets that by default, and no more when it asks."""
-    reply = desk.ask(desk.good(NARROW_ID))
+def test_a_narrow_client(endpoint: Endpoint) -> None:
+    """A client granted less than its partner gets that by default, and is refused more."""
+    reply = endpoint.ask(endpoint.good(NARROW_ID))
 
     assert reply.json["scope"] == "ecards"
-    assert desk.principal(reply.json["access_token"]).grants == ("ecards",)
-    assert error(desk.ask(desk.good(NARROW_ID, scope="ecards training"))) == "invalid_scope"
+    assert endpoint.principal(reply.json["access_token"]).grants == ("ecards",)
+    assert error(endpoint.ask(endpoint.good(NARROW_ID, scope="ecards training"))) == "invalid_scope"
 
 
-def test_a_grant_that_was_taken_away(desk: Desk) -> None:
-    """A token opens nothing that its partner is no longer granted, whatever it says."""
-    token = desk.token()
-    desk.accounts.save_partner(replace(GRANITE, grants=frozenset({"ecards"})))
+def test_a_grant_that_was_taken_away(endpoint: Endpoint) -> None:
+    """A token does not cover a grant that its partner has lost since."""
+    token = endpoint.token()
+    endpoint.accounts.save_partner(replace(GRANITE, grants=frozenset({"ecards"})))
 
-    assert desk.principal(token).grants == ("ecards",)
+    assert endpoint.principal(token).grants == ("ecards",)
 
 
 @pytest.mark.parametrize("scope", ["admin", "ecards admin", "Ecards", "ecards,training", "*", "ecards\x00", "é"])
-def test_invalid_scope(desk: Desk, scope: str) -> None:
-    """Who asks for more than it is granted gets nothing."""
-    assert error(desk.ask(desk.good(scope=scope))) == "invalid_scope"
+def test_invalid_scope(endpoint: Endpoint, scope: str) -> None:
+    """A request for more than the client is granted is `invalid_scope`."""
+    assert error(endpoint.ask(endpoint.good(scope=scope))) == "invalid_scope"
 
 
-def test_a_scope_without_a_value(desk: Desk) -> None:
-    """A scope that is sent empty counts as left out (RFC 6749, 3.2)."""
-    assert desk.ask(desk.good(scope="")).json["scope"] == "deals ecards training"
+def test_a_scope_without_a_value(endpoint: Endpoint) -> None:
+    """An empty scope counts as left out (RFC 6749, 3.2)."""
+    assert endpoint.ask(endpoint.good(scope="")).json["scope"] == "deals ecards training"
 
 
 @pytest.mark.parametrize("scope", [" ", "   "])
-def test_a_blank_scope(desk: Desk, scope: str) -> None:
-    """A scope that names nothing is none (RFC 6749, 3.3), rather than a token that opens nothing."""
-    assert error(desk.ask(desk.good(scope=scope))) == "invalid_scope"
+def test_a_blank_scope(endpoint: Endpoint, scope: str) -> None:
+    """A blank scope is `invalid_scope` (RFC 6749, 3.3)."""
+    assert error(endpoint.ask(endpoint.good(scope=scope))) == "invalid_scope"
 
 
 # The form -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["grant_type", "client_id", "client_secret"])
-def test_missing_parameters(desk: Desk, name: str) -> None:
-    """A parameter that is missing, or is sent empty, is `invalid_request`, and is named."""
-    form = desk.good()
+def test_missing_parameters(endpoint: Endpoint, name: str) -> None:
+    """A missing or empty parameter is `invalid_request`, and is named."""
+    form = endpoint.good()
     left = {key: value for key, value in form.items() if key != name}
-    for reply in (desk.ask(left), desk.ask({**form, name: ""})):
+    for reply in (endpoint.ask(left), endpoint.ask({**form, name: ""})):
         assert error(reply) == "invalid_request"
         assert f"'{name}'" in reply.json["error_description"]
 
 
 @pytest.mark.parametrize("name", ["grant_type", "client_id", "client_secret", "scope", "more"])
-def test_repeated_parameters(desk: Desk, name: str) -> None:
-    """A parameter that stands there twice, even with one value, is `invalid_request` (RFC 6749, 3.2)."""
-    form = {**desk.good(), "scope": "ecards", "more": "1"}
+def test_repeated_parameters(endpoint: Endpoint, name: str) -> None:
+    """A repeated parameter, even with one value, is `invalid_request` (RFC 6749, 3.2)."""
+    form = {**endpoint.good(), "scope": "ecards", "more": "1"}
     encoded = "&".join(f"{key}={value}" for key, value in form.items())
     repeated = multipart([*form.items(), (name, form[name])])
 
-    assert (desk.ask(encoded).status, desk.ask(multipart(form.items()), content_type=MULTIPART).status) == (200, 200)
-    assert error(desk.ask(f"{encoded}&{name}={form[name]}")) == "invalid_request"
-    assert error(desk.ask(repeated, content_type=MULTIPART)) == "invalid_request"
+    assert (endpoint.ask(encoded).status, endpoint.ask(multipart(form.items()), content_type=MULTIPART).status) == (
+        200,
+        200,
+    )
+    assert error(endpoint.ask(f"{encoded}&{name}={form[name]}")) == "invalid_request"
+    assert error(endpoint.ask(repeated, content_type=MULTIPART)) == "invalid_request"
 
 
 @pytest.mark.parametrize(
     "grant_type", ["password", "authorization_code", "refresh_token", "Client_Credentials", "client_credentials ", "x"]
 )
-def test_unsupported_grant_type(desk: Desk, grant_type: str) -> None:
-    """Any grant but client credentials is `unsupported_grant_type`, whoever asks."""
-    assert error(desk.ask(desk.good() | {"grant_type": grant_type})) == "unsupported_grant_type"
-    assert error(desk.ask(credentials("nobody", "x") | {"grant_type": grant_type})) == "unsupported_grant_type"
-    assert desk.hashed == []
+def test_unsupported_grant_type(endpoint: Endpoint, grant_type: str) -> None:
+    """A grant type other than client credentials is `unsupported_grant_type`, for any client."""
+    assert error(endpoint.ask(endpoint.good() | {"grant_type": grant_type})) == "unsupported_grant_type"
+    assert error(endpoint.ask(credentials("nobody", "x") | {"grant_type": grant_type})) == "unsupported_grant_type"
+    assert endpoint.hashed == []
 
 
-def test_other_parameters(desk: Desk) -> None:
-    """Parameters that are not known are ignored (RFC 6749, 3.2)."""
-    assert desk.ask(desk.good(audience="x", resource="")).status == 200
+def test_other_parameters(endpoint: Endpoint) -> None:
+    """Unknown parameters are ignored (RFC 6749, 3.2)."""
+    assert endpoint.ask(endpoint.good(audience="x", resource="")).status == 200
 
 
 @pytest.mark.parametrize(
     "content_type",
     [URLENCODED, URLENCODED.upper(), f"{URLENCODED}; charset=UTF-8", f" {URLENCODED} ;charset=utf-8"],
 )
-def test_urlencoded(desk: Desk, content_type: str) -> None:
-    """A urlencoded form may be declared in any case and with its character set."""
-    assert desk.ask(content_type=content_type).status == 200
+def test_urlencoded(endpoint: Endpoint, content_type: str) -> None:
+    """The content type of a urlencoded form may have any case and name its character set."""
+    assert endpoint.ask(content_type=content_type).status == 200
 
 
 @pytest.mark.parametrize(
     "content_type", [None, "", "application/json", "text/plain", "multipart/mixed; boundary=x", "x"]
 )
-def test_other_content_types(desk: Desk, content_type: str | None) -> None:
-    """What is declared as no form is `invalid_request`, and the answer says what to send."""
-    reply = desk.ask(content_type=content_type)
+def test_other_content_types(endpoint: Endpoint, content_type: str | None) -> None:
+    """Any other content type is `invalid_request`, with the expected type in the description."""
+    reply = endpoint.ask(content_type=content_type)
 
     assert error(reply) == "invalid_request"
     assert URLENCODED in reply.json["error_description"]
@@ -342,26 +345,26 @@ def test_other_content_types(desk: Desk, content_type: str | None) -> None:
      "client_id=\ud800", "&".join(f"x{n}=1" for n in range(21))],
     ids=lambda form: repr(form)[:20],
 )  # fmt: skip
-def test_forms_that_are_none(desk: Desk, form: str | bytes) -> None:
-    """What is no form in UTF-8 is `invalid_request`."""
-    assert error(desk.ask(form)) == "invalid_request"
-    assert error(desk.ask(form, content_type=MULTIPART)) == "invalid_request"
+def test_malformed_forms(endpoint: Endpoint, form: str | bytes) -> None:
+    """A malformed form, or one that is not UTF-8, is `invalid_request`."""
+    assert error(endpoint.ask(form)) == "invalid_request"
+    assert error(endpoint.ask(form, content_type=MULTIPART)) == "invalid_request"
 
 
-def test_base64(desk: Desk) -> None:
-    """A form that the gateway hands on in base64 is read as what it stands for, and must be base64."""
-    assert desk.ask(desk.good(), in_base64=True).status == 200
-    assert error(desk.ask(b"\xff\xfe")) == "invalid_request"
+def test_base64(endpoint: Endpoint) -> None:
+    """A form that the gateway passes on in base64 is decoded, and other bytes are refused."""
+    assert endpoint.ask(endpoint.good(), in_base64=True).status == 200
+    assert error(endpoint.ask(b"\xff\xfe")) == "invalid_request"
 
 
-def test_too_large(desk: Desk) -> None:
-    """A form of more than 16 KiB is refused before it is read, one of just that is taken."""
-    encoded = "&".join(f"{key}={value}" for key, value in desk.good(more="").items())
+def test_too_large(endpoint: Endpoint) -> None:
+    """A form of more than 16 KiB is refused; one of exactly 16 KiB is accepted."""
+    encoded = "&".join(f"{key}={value}" for key, value in endpoint.good(more="").items())
     largest = encoded + "x" * (LARGEST_FORM - len(encoded))
 
-    assert desk.ask(largest).status == 200
-    assert error(desk.ask(largest + "x")) == "invalid_request"
-    assert error(desk.ask(multipart([("x", "x" * LARGEST_FORM)]), content_type=MULTIPART)) == "invalid_request"
+    assert endpoint.ask(largest).status == 200
+    assert error(endpoint.ask(largest + "x")) == "invalid_request"
+    assert error(endpoint.ask(multipart([("x", "x" * LARGEST_FORM)]), content_type=MULTIPART)) == "invalid_request"
 
 
 def multipart(pairs: Any, boundary: str = BOUNDARY, line: str = "\r\n") -> bytes:
@@ -380,38 +383,38 @@ def multipart(pairs: Any, boundary: str = BOUNDARY, line: str = "\r\n") -> bytes
     ],
     ids=lambda text: text[:30],
 )
-def test_multipart(desk: Desk, boundary: str, declared: str) -> None:
-    """A multipart form is read whatever its boundary looks like, and quoted or not."""
-    form = multipart(desk.good(scope="ecards").items(), boundary)
+def test_multipart(endpoint: Endpoint, boundary: str, declared: str) -> None:
+    """A multipart form is read with any valid boundary, quoted or not."""
+    form = multipart(endpoint.good(scope="ecards").items(), boundary)
 
-    assert [desk.ask(body, content_type=declared).json["scope"] for body in (form, form.decode())] == ["ecards"] * 2
+    assert [endpoint.ask(body, content_type=declared).json["scope"] for body in (form, form.decode())] == ["ecards"] * 2
 
 
-def test_multipart_with_more_around(desk: Desk) -> None:
-    """A preamble, an epilogue, no line after the end, and fields of parts beside their names mean nothing."""
-    form = multipart(desk.good().items())
+def test_multipart_with_more_around(endpoint: Endpoint) -> None:
+    """A preamble, an epilogue, a missing last line break and other headers of parts are ignored."""
+    form = multipart(endpoint.good().items())
     typed = form.replace(b'"\r\n\r\n', b'"\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n')
 
     for body in (b"preamble\r\n" + form, form + b"epilogue", form.rstrip(), typed):
-        assert desk.ask(body, content_type=MULTIPART).status == 200
+        assert endpoint.ask(body, content_type=MULTIPART).status == 200
 
 
 @pytest.mark.parametrize("mark", [b"--", b""])
-def test_a_secret_like_a_boundary(desk: Desk, mark: bytes) -> None:
-    """A value that looks like the beginning of a boundary is a value."""
+def test_a_secret_like_a_boundary(endpoint: Endpoint, mark: bytes) -> None:
+    """A value that begins like a boundary is read as a value."""
     body = multipart(credentials(ID, f"{mark.decode()}{BOUNDARY}x").items())
 
-    assert error(desk.ask(body, content_type=MULTIPART)) == "invalid_client"
-    assert set(desk.hashed) == {mark + BOUNDARY.encode() + b"x"}
+    assert error(endpoint.ask(body, content_type=MULTIPART)) == "invalid_client"
+    assert set(endpoint.hashed) == {mark + BOUNDARY.encode() + b"x"}
 
 
-def test_values_of_multipart_are_exact(desk: Desk) -> None:
-    """A value keeps its blanks, its line ends, and letters of any script."""
+def test_values_of_multipart_are_exact(endpoint: Endpoint) -> None:
+    """Values keep their blanks, line breaks and letters of any script."""
     expected = [" x ", "x\r\n", "\r\nx", "x\ty", "пароль", "a%20b+c"]
     for secret in expected:
-        desk.ask(multipart(credentials(ID, secret).items()), content_type=MULTIPART)
+        endpoint.ask(multipart(credentials(ID, secret).items()), content_type=MULTIPART)
 
-    assert [one.decode() for one in dict.fromkeys(desk.hashed)] == expected
+    assert [one.decode() for one in dict.fromkeys(endpoint.hashed)] == expected
 
 
 def without(form: bytes, part: bytes) -> bytes:
@@ -438,18 +441,18 @@ BROKEN: dict[str, tuple[Callable[[bytes], bytes], str]] = {
 
 
 @pytest.mark.parametrize(("change", "declared"), BROKEN.values(), ids=BROKEN.keys())
-def test_multipart_that_is_none(desk: Desk, change: Callable[[bytes], bytes], declared: str) -> None:
-    """A multipart form that cannot be taken apart is `invalid_request`."""
-    assert error(desk.ask(change(multipart(desk.good().items())), content_type=declared)) == "invalid_request"
-    assert desk.hashed == []
+def test_malformed_multipart(endpoint: Endpoint, change: Callable[[bytes], bytes], declared: str) -> None:
+    """A malformed multipart form is `invalid_request`."""
+    assert error(endpoint.ask(change(multipart(endpoint.good().items())), content_type=declared)) == "invalid_request"
+    assert endpoint.hashed == []
 
 
 @pytest.mark.parametrize("name", ["client_id", "client_secret", "scope"])
-def test_multipart_that_is_no_utf8(desk: Desk, name: str) -> None:
-    """A value that is no UTF-8 makes no form, in either kind."""
-    form = multipart((desk.good() | {name: "BAD"}).items()).replace(b"BAD", b"\xff\xfe")
+def test_values_that_are_no_utf8(endpoint: Endpoint, name: str) -> None:
+    """A value that is not UTF-8 makes either kind of form `invalid_request`."""
+    form = multipart((endpoint.good() | {name: "BAD"}).items()).replace(b"BAD", b"\xff\xfe")
 
-    assert error(desk.ask(form, content_type=MULTIPART)) == "invalid_request"
+    assert error(endpoint.ask(form, content_type=MULTIPART)) == "invalid_request"
 
 
 FEW = settings(
@@ -478,94 +481,94 @@ PIECES = st.lists(
     head=PIECES,
     kind=st.sampled_from(["multipart/form-data; boundary=", "multipart/form-data", URLENCODED]),
 )
-def test_no_form_is_a_failure(desk: Desk, body: str, head: str, kind: str) -> None:
-    """Whatever is sent as a form, it is refused as RFC 6749 has it, and never a failure of ours."""
+def test_any_form(endpoint: Endpoint, body: str, head: str, kind: str) -> None:
+    """Any random form is `invalid_request`, and never a 500."""
     for declared in (MULTIPART, kind + head):
-        assert error(desk.ask(body.encode("utf-8", "surrogatepass"), content_type=declared)) == "invalid_request"
+        assert error(endpoint.ask(body.encode("utf-8", "surrogatepass"), content_type=declared)) == "invalid_request"
 
 
 # Who is refused -----------------------------------------------------------------------------------------------------
 
 
-def test_unknown_and_wrong_are_one(desk: Desk) -> None:
-    """An unknown client and a wrong secret are answered to the letter alike, and cost as many hashes."""
-    wrong = desk.guess()
-    cost_of_wrong = len(desk.hashed)
-    unknown = desk.guess("nobody")
-    cost_of_unknown = len(desk.hashed) - cost_of_wrong
+def test_unknown_clients_look_like_wrong_secrets(endpoint: Endpoint) -> None:
+    """An unknown client and a wrong secret get identical answers, for the same number of hashes."""
+    wrong = endpoint.guess()
+    cost_of_wrong = len(endpoint.hashed)
+    unknown = endpoint.guess("nobody")
+    cost_of_unknown = len(endpoint.hashed) - cost_of_wrong
 
     assert error(wrong) == error(unknown) == "invalid_client"
     assert (wrong.text, wrong.headers) == (unknown.text, unknown.headers)
     assert cost_of_wrong == cost_of_unknown > 0
 
 
-def test_as_many_calls_for_both(make: Callable[..., Desk]) -> None:
-    """Nor does the number of calls to the tables tell them apart."""
+def test_as_many_calls_for_both(make: Callable[..., Endpoint]) -> None:
+    """An unknown client and a wrong secret take the same calls to the tables."""
     recorder = Recorder(Memory())
-    desk = make(recorder)
+    endpoint = make(recorder)
 
     def calls(client_id: str) -> list[str]:
         recorder.calls.clear()
-        desk.guess(client_id)
+        endpoint.guess(client_id)
         return recorder.operations
 
     assert calls(ID) == calls("nobody")
 
 
-def test_a_wrong_secret_costs_as_much_with_two(desk: Desk) -> None:
-    """Nor does it when a client has two secrets, as while one is replaced."""
-    desk.clients.replace_secret(ID)
-    desk.hashed.clear()
-    desk.guess(ID)
-    with_two = len(desk.hashed)
-    desk.guess("nobody")
+def test_a_wrong_secret_costs_as_much_with_two(endpoint: Endpoint) -> None:
+    """A client with two secrets takes as many hashes as an unknown client."""
+    endpoint.clients.replace_secret(ID)
+    endpoint.hashed.clear()
+    endpoint.guess(ID)
+    with_two = len(endpoint.hashed)
+    endpoint.guess("nobody")
 
-    assert with_two == len(desk.hashed) - with_two
+    assert with_two == len(endpoint.hashed) - with_two
 
 
 @pytest.mark.parametrize("client_id", ["x" * 65, "a b", "granite-client\n", "GRANITE-CLIENT", "é", "a#b", "../x", "*"])
-def test_ids_that_no_client_has(desk: Desk, client_id: str) -> None:
-    """What is nobody's id is answered like any unknown client."""
-    reply = desk.ask(credentials(client_id, desk.secrets[ID]))
+def test_ids_that_no_client_has(endpoint: Endpoint, client_id: str) -> None:
+    """A malformed client id gets the same answer as an unknown client."""
+    reply = endpoint.ask(credentials(client_id, endpoint.secrets[ID]))
 
     assert error(reply) == "invalid_client"
-    assert reply.text == desk.guess().text
+    assert reply.text == endpoint.guess().text
 
 
 @pytest.mark.parametrize(
     "change", [str.upper, lambda s: s + " ", lambda s: s[:-1], lambda s: s + "x", lambda s: s[::-1]]
 )
-def test_secrets_are_exact(desk: Desk, change: Callable[[str], str]) -> None:
-    """Only the very secret will do."""
-    assert error(desk.ask(credentials(ID, change(desk.secrets[ID])))) == "invalid_client"
+def test_secrets_are_exact(endpoint: Endpoint, change: Callable[[str], str]) -> None:
+    """A secret that differs in anything is refused."""
+    assert error(endpoint.ask(credentials(ID, change(endpoint.secrets[ID])))) == "invalid_client"
 
 
-def test_another_client_s_secret(desk: Desk) -> None:
-    """One client's secret is no other's."""
-    assert error(desk.ask(credentials(ID, desk.secrets[OTHER_ID]))) == "invalid_client"
+def test_another_client_s_secret(endpoint: Endpoint) -> None:
+    """Another client's secret is refused."""
+    assert error(endpoint.ask(credentials(ID, endpoint.secrets[OTHER_ID]))) == "invalid_client"
 
 
-def test_two_secrets(desk: Desk) -> None:
-    """While a secret is replaced both are good; the next replacement ends the first."""
-    first = desk.secrets[ID]
-    second = desk.clients.replace_secret(ID)
-    both = [desk.ask(credentials(ID, secret)).status for secret in (first, second)]
-    third = desk.clients.replace_secret(ID)
+def test_two_secrets(endpoint: Endpoint) -> None:
+    """A replaced secret stays good until the next replacement."""
+    first = endpoint.secrets[ID]
+    second = endpoint.clients.replace_secret(ID)
+    both = [endpoint.ask(credentials(ID, secret)).status for secret in (first, second)]
+    third = endpoint.clients.replace_secret(ID)
 
     assert both == [200, 200]
-    assert [desk.ask(credentials(ID, secret)).status for secret in (first, second, third)] == [400, 200, 200]
+    assert [endpoint.ask(credentials(ID, secret)).status for secret in (first, second, third)] == [400, 200, 200]
 
 
-def test_secrets_are_nowhere_at_rest(make: Callable[..., Desk], monkeypatch: pytest.MonkeyPatch) -> None:
-    """No table ever holds a secret, nor a hash of it that is as good as one, nor the token."""
+def test_secrets_are_nowhere_at_rest(make: Callable[..., Endpoint], monkeypatch: pytest.MonkeyPatch) -> None:
+    """No table stores a secret, an unsalted hash of it, or a token."""
     recorder = Recorder(Memory())
     real = hashlib.scrypt
-    desk = make(recorder)
+    endpoint = make(recorder)
     monkeypatch.setattr(hashlib, "scrypt", real)
-    secret = desk.clients.replace_secret(OTHER_ID)
-    desk.secrets[OTHER_ID] = secret
-    token = desk.token(OTHER_ID)
-    desk.ask(credentials(ID, "a wrong secret"))
+    secret = endpoint.clients.replace_secret(OTHER_ID)
+    endpoint.secrets[OTHER_ID] = secret
+    token = endpoint.token(OTHER_ID)
+    endpoint.ask(credentials(ID, "a wrong secret"))
     written = repr(recorder.calls)
 
     assert "GUESSES#granite-client" in written
@@ -574,103 +577,103 @@ def test_secrets_are_nowhere_at_rest(make: Callable[..., Desk], monkeypatch: pyt
         assert repr(hidden.encode())[2:-1] not in written
 
 
-def test_secrets_are_in_no_log(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
-    """Nothing that is logged of a request has its secret or its token."""
-    token = desk.token()
-    desk.ask(credentials(ID, "a wrong secret"))
+def test_secrets_are_in_no_log(endpoint: Endpoint, caplog: pytest.LogCaptureFixture) -> None:
+    """The log of a request has neither its secret nor its token."""
+    token = endpoint.token()
+    endpoint.ask(credentials(ID, "a wrong secret"))
     logged = "".join(repr(record.__dict__) for record in caplog.records)
 
     assert "connect/token" in logged
-    for hidden in (desk.secrets[ID], "a wrong secret", token):
+    for hidden in (endpoint.secrets[ID], "a wrong secret", token):
         assert hidden not in logged
 
 
 # Guessing -----------------------------------------------------------------------------------------------------------
 
 
-def test_guesses_are_limited(desk: Desk) -> None:
-    """After ten failures from an address even the right secret is refused there, in the same words, unhashed."""
-    guesses = [desk.guess(address=HOME) for _ in range(10)]
-    desk.hashed.clear()
-    refused = desk.ask(address=HOME)
+def test_guesses_are_limited(endpoint: Endpoint) -> None:
+    """After ten failures from an address even the right secret is refused there, without hashing it."""
+    guesses = [endpoint.guess(address=HOME) for _ in range(10)]
+    endpoint.hashed.clear()
+    refused = endpoint.ask(address=HOME)
 
     assert {error(reply) for reply in (*guesses, refused)} == {"invalid_client"}
     assert refused.text == guesses[0].text
-    assert desk.hashed == []
+    assert endpoint.hashed == []
 
 
-def test_nine_failures_are_forgiven(desk: Desk) -> None:
-    """After nine failures the right secret is good, again and again: success does not count."""
+def test_nine_failures_are_forgiven(endpoint: Endpoint) -> None:
+    """After nine failures the right secret is accepted repeatedly, and the tenth failure locks the address out."""
     for _ in range(9):
-        desk.guess(address=HOME)
+        endpoint.guess(address=HOME)
 
-    assert [desk.ask(address=HOME).status for _ in range(30)] == [200] * 30
-    assert error(desk.guess(address=HOME)) == "invalid_client"
-    assert error(desk.ask(address=HOME)) == "invalid_client"
+    assert [endpoint.ask(address=HOME).status for _ in range(30)] == [200] * 30
+    assert error(endpoint.guess(address=HOME)) == "invalid_client"
+    assert error(endpoint.ask(address=HOME)) == "invalid_client"
 
 
-def test_success_does_not_begin_the_count_again(desk: Desk) -> None:
-    """A success between failures takes none of them back, so that they cannot be hidden among successes."""
+def test_success_does_not_begin_the_count_again(endpoint: Endpoint) -> None:
+    """A success does not reset the count of failures."""
     for _ in range(5):
-        desk.guess(address=HOME)
-        desk.ask(address=HOME)
-        desk.guess(address=HOME)
+        endpoint.guess(address=HOME)
+        endpoint.ask(address=HOME)
+        endpoint.guess(address=HOME)
 
-    assert error(desk.ask(address=HOME)) == "invalid_client"
+    assert error(endpoint.ask(address=HOME)) == "invalid_client"
 
 
-def test_others_are_served(desk: Desk) -> None:
-    """Failures keep out neither the client at another address, nor another client at this one."""
+def test_others_are_served(endpoint: Endpoint) -> None:
+    """Failures lock out neither the client at another address nor another client at the same one."""
     for _ in range(12):
-        desk.guess(address=HOME)
+        endpoint.guess(address=HOME)
 
-    assert desk.ask(address=ELSEWHERE).status == 200
-    assert desk.ask(desk.good(OTHER_ID), address=HOME).status == 200
+    assert endpoint.ask(address=ELSEWHERE).status == 200
+    assert endpoint.ask(endpoint.good(OTHER_ID), address=HOME).status == 200
 
 
-def test_one_address_alone_keeps_nobody_out(desk: Desk) -> None:
-    """However often one address fails, the client is served at others."""
+def test_one_address_does_not_lock_out_others(endpoint: Endpoint) -> None:
+    """Any number of failures from one address does not lock the client out at others."""
     for _ in range(120):
-        desk.guess(address=ELSEWHERE)
+        endpoint.guess(address=ELSEWHERE)
 
-    assert desk.ask(address=HOME).status == 200
+    assert endpoint.ask(address=HOME).status == 200
 
 
-def test_many_addresses(desk: Desk) -> None:
-    """Failures are limited over all addresses too: after a hundred the client is refused everywhere."""
+def test_many_addresses(endpoint: Endpoint) -> None:
+    """A hundred failures across addresses lock the client out everywhere, and no other client."""
     for number in range(100):
-        desk.guess(address=f"198.51.100.{number}")
-    desk.hashed.clear()
+        endpoint.guess(address=f"198.51.100.{number}")
+    endpoint.hashed.clear()
 
-    assert error(desk.ask(address=HOME)) == "invalid_client"
-    assert desk.hashed == []
-    assert desk.ask(desk.good(OTHER_ID), address=HOME).status == 200
+    assert error(endpoint.ask(address=HOME)) == "invalid_client"
+    assert endpoint.hashed == []
+    assert endpoint.ask(endpoint.good(OTHER_ID), address=HOME).status == 200
 
 
-def test_the_window_ends(make: Callable[..., Desk], watch: Watch) -> None:
-    """What failed in one quarter of an hour is forgotten in the next."""
-    desk = make(now=watch)
+def test_the_window_ends(make: Callable[..., Endpoint], watch: Watch) -> None:
+    """Failures count until the end of their quarter of an hour."""
+    endpoint = make(now=watch)
     for _ in range(10):
-        desk.guess()
+        endpoint.guess()
     watch.pass_(14 * 60 + 59)
-    before = desk.ask()
+    before = endpoint.ask()
     watch.pass_(1)
 
-    assert (error(before), desk.ask().status) == ("invalid_client", 200)
+    assert (error(before), endpoint.ask().status) == ("invalid_client", 200)
 
 
-def test_unknown_clients_are_counted_too(desk: Desk) -> None:
-    """Whether a client is known cannot be learnt from when guesses end: unknown ones are limited alike."""
+def test_unknown_clients_are_counted_too(endpoint: Endpoint) -> None:
+    """Guesses for unknown clients are limited too, so that limits do not reveal which clients exist."""
     for _ in range(10):
-        desk.guess("nobody", address=HOME)
-    desk.hashed.clear()
+        endpoint.guess("nobody", address=HOME)
+    endpoint.hashed.clear()
 
-    assert error(desk.guess("nobody", address=HOME)) == "invalid_client"
-    assert desk.hashed == []
+    assert error(endpoint.guess("nobody", address=HOME)) == "invalid_client"
+    assert endpoint.hashed == []
 
 
-def test_counts_do_not_stay(make: Callable[..., Desk], watch: Watch) -> None:
-    """What is counted carries when it can be removed: two windows later."""
+def test_counts_do_not_stay(make: Callable[..., Endpoint], watch: Watch) -> None:
+    """A count expires after two windows."""
     memory = Memory()
     make(memory, now=watch).guess()
     counts = [item for (partition, _), item in memory.scan("AccountsTable") if partition.startswith("GUESSES#")]
@@ -679,8 +682,8 @@ def test_counts_do_not_stay(make: Callable[..., Desk], watch: Watch) -> None:
     assert [item["expires"]["N"] for item in counts] == [ends, ends]
 
 
-def at_once(desk: Desk, attempts: int, attempt: Callable[[Clients], None]) -> None:
-    """Have each attempt begin before the one before it has read the client's record, those that are refused as well."""
+def at_once(endpoint: Endpoint, attempts: int, attempt: Callable[[Clients], None]) -> None:
+    """Run attempts concurrently: each begins before the one before it has read the client's record."""
     pending = attempts
 
     def send(operation: str, request: dict[str, Any]) -> dict[str, Any]:
@@ -689,107 +692,112 @@ def at_once(desk: Desk, attempts: int, attempt: Callable[[Clients], None]) -> No
             while pending:
                 pending -= 1
                 attempt(clients)
-        return cast("dict[str, Any]", desk.send(operation, request))
+        return cast("dict[str, Any]", endpoint.send(operation, request))
 
-    clients = Clients(replace(desk.installation.accounts, send=send), desk.now)
+    clients = Clients(replace(endpoint.installation.accounts, send=send), endpoint.now)
     pending -= 1
     attempt(clients)
 
 
-def test_parallel_guesses(desk: Desk) -> None:
-    """However many guesses come at once, no more than ten are judged."""
+def test_parallel_guesses(endpoint: Endpoint) -> None:
+    """Of 40 concurrent guesses at most ten are checked."""
 
     def guess(clients: Clients) -> None:
         with pytest.raises(ClientRefused):
             clients.authenticate(ID, "wrong", HOME)
 
-    desk.guess("nobody", address=ELSEWHERE)
-    cost_of_one = len(desk.hashed)
-    desk.hashed.clear()
-    at_once(desk, 40, guess)
+    endpoint.guess("nobody", address=ELSEWHERE)
+    cost_of_one = len(endpoint.hashed)
+    endpoint.hashed.clear()
+    at_once(endpoint, 40, guess)
 
-    assert len(desk.hashed) == 10 * cost_of_one
+    assert len(endpoint.hashed) == 10 * cost_of_one
 
 
-def test_a_burst_of_good_attempts(desk: Desk) -> None:
-    """A client that asks too often at once, always with the right secret, is served once the burst is over."""
+def test_a_burst_of_good_attempts(endpoint: Endpoint) -> None:
+    """A client with the right secret is served again after a burst of concurrent attempts."""
 
     def prove(clients: Clients) -> None:
         try:
-            clients.authenticate(ID, desk.secrets[ID], HOME)
+            clients.authenticate(ID, endpoint.secrets[ID], HOME)
         except ClientRefused:
             refusals.append(1)
 
     refusals: list[int] = []
-    at_once(desk, 40, prove)
+    at_once(endpoint, 40, prove)
 
     assert len(refusals) <= 30
-    assert desk.ask(address=HOME).status == 200
+    assert endpoint.ask(address=HOME).status == 200
 
 
-def test_form_faults_are_no_guesses(desk: Desk) -> None:
-    """What is refused before a secret is looked at is counted as nobody's failure."""
+def test_form_faults_are_no_guesses(endpoint: Endpoint) -> None:
+    """A malformed request does not count as a failure."""
     for _ in range(12):
-        desk.ask(desk.good() | {"grant_type": "password"})
-        desk.ask({"client_id": ID})
+        endpoint.ask(endpoint.good() | {"grant_type": "password"})
+        endpoint.ask({"client_id": ID})
 
-    assert desk.ask().status == 200
+    assert endpoint.ask().status == 200
 
 
-def test_a_scope_that_is_refused_is_no_guess(desk: Desk) -> None:
-    """Nor is asking for too much with the right secret."""
+def test_a_scope_that_is_refused_is_no_guess(endpoint: Endpoint) -> None:
+    """A refused scope with the right secret does not count as a failure."""
     for _ in range(12):
-        desk.ask(desk.good(scope="admin"))
+        endpoint.ask(endpoint.good(scope="admin"))
 
-    assert desk.ask().status == 200
+    assert endpoint.ask().status == 200
 
 
 # When something is down ---------------------------------------------------------------------------------------------
 
 
-def test_no_kms(desk: Desk) -> None:
-    """Where KMS does not answer the client is told to try again, and when."""
-    reply = ask(desk.restarted(kms=unavailable), desk.good())
+def test_no_kms(endpoint: Endpoint) -> None:
+    """If KMS does not answer, the client gets 503 with `Retry-After`."""
+    reply = ask(endpoint.restarted(kms=unavailable), endpoint.good())
 
     assert error(reply, 503) == "temporarily_unavailable"
     assert reply.headers["Retry-After"] == "1"
 
 
-def test_no_kms_is_no_guess(desk: Desk) -> None:
-    """Trying again while KMS is down locks nobody out."""
+def test_no_kms_is_no_guess(endpoint: Endpoint) -> None:
+    """Requests that fail because of KMS do not count as failures."""
     for _ in range(12):
-        ask(desk.restarted(kms=unavailable), desk.good())
+        ask(endpoint.restarted(kms=unavailable), endpoint.good())
 
-    assert desk.ask().status == 200
+    assert endpoint.ask().status == 200
 
 
-def test_500(desk: Desk) -> None:
-    """A failure of ours, such as that no key signs, says nothing of what failed."""
-    broken = failing(KeyError("a secret of ours"), desk.send, "GetItem", "Query")
-    for reply in (ask(desk.restarted(send=broken), desk.good()), ask(desk.restarted(send=broken), "", **GET_KEYS)):
+def test_500(endpoint: Endpoint) -> None:
+    """A 500 reveals nothing of the failure."""
+    broken = failing(KeyError("a secret of ours"), endpoint.send, "GetItem", "Query")
+    for reply in (
+        ask(endpoint.restarted(send=broken), endpoint.good()),
+        ask(endpoint.restarted(send=broken), "", **GET_KEYS),
+    ):
         assert error(reply, 500) == "server_error"
         assert "secret of ours" not in reply.text
 
 
-def test_no_signer(make: Callable[..., Desk]) -> None:
-    """An installation without a key that signs fails as ours, and after the client proved itself."""
-    desk = make()
-    desk.send.load("AccountsTable", {"pk": {"S": "SIGNER"}, "sk": {"S": "-"}, "keyId": {"S": ""}, "kmsId": {"S": ""}})
+def test_no_signer(make: Callable[..., Endpoint]) -> None:
+    """Without a signing key a client gets 500, but a wrong secret is still refused as such."""
+    endpoint = make()
+    endpoint.send.load(
+        "AccountsTable", {"pk": {"S": "SIGNER"}, "sk": {"S": "-"}, "keyId": {"S": ""}, "kmsId": {"S": ""}}
+    )
     empty = Memory()
-    for _, item in [pair for pair in desk.send.scan("AccountsTable") if pair[0][0] != "SIGNER"]:
+    for _, item in [pair for pair in endpoint.send.scan("AccountsTable") if pair[0][0] != "SIGNER"]:
         empty.load("AccountsTable", item)
 
-    assert error(ask(desk.restarted(send=empty), desk.good()), 500) == "server_error"
-    assert error(ask(desk.restarted(send=empty), credentials(ID, "wrong"))) == "invalid_client"
+    assert error(ask(endpoint.restarted(send=empty), endpoint.good()), 500) == "server_error"
+    assert error(ask(endpoint.restarted(send=empty), credentials(ID, "wrong"))) == "invalid_client"
 
 
 @pytest.mark.parametrize(("method", "path"), [("POST", "/connect/token"), ("GET", JWKS)])
-def test_no_tables(desk: Desk, method: str, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the tables do not answer in time both calls are 503."""
+def test_no_tables(endpoint: Endpoint, method: str, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the tables do not answer in time, both endpoints are 503."""
     monkeypatch.setattr("ordering.entry.api.deadline_of", lambda _: Deadline.after(0.02))
-    cut = desk.restarted(send=failing(NoAnswer("cut"), desk.send))
+    cut = endpoint.restarted(send=failing(NoAnswer("cut"), endpoint.send))
 
-    assert error(ask(cut, desk.good(), method=method, path=path), 503) == "temporarily_unavailable"
+    assert error(ask(cut, endpoint.good(), method=method, path=path), 503) == "temporarily_unavailable"
 
 
 # The keys -----------------------------------------------------------------------------------------------------------
@@ -797,40 +805,40 @@ def test_no_tables(desk: Desk, method: str, path: str, monkeypatch: pytest.Monke
 GET_KEYS: dict[str, Any] = {"method": "GET", "path": JWKS, "content_type": None}
 
 
-def test_the_keys(desk: Desk) -> None:
-    """All live keys are published, public parts only, to be kept for five minutes."""
-    second = keys.add(desk.installation, "alias/B")
-    reply = ask(desk.restarted(), "", **GET_KEYS)
+def test_the_keys(endpoint: Endpoint) -> None:
+    """All live keys are published, with their public parts only, and may be cached for five minutes."""
+    second = keys.add(endpoint.installation, "alias/B")
+    reply = ask(endpoint.restarted(), "", **GET_KEYS)
     published = reply.json["keys"]
 
     assert (reply.status, reply.headers["Content-Type"]) == (200, "application/json")
     assert (reply.headers["Cache-Control"], list(reply.json)) == ("public, max-age=300", ["keys"])
-    assert {one["kid"] for one in published} == {desk.key_id, second}
+    assert {one["kid"] for one in published} == {endpoint.key_id, second}
     assert {frozenset(one) for one in published} == {frozenset({"kty", "crv", "x", "y", "kid", "use"})}
     assert {(one["kty"], one["crv"], one["use"]) for one in published} == {("EC", "P-256", "sig")}
 
 
-def test_the_keys_verify(desk: Desk) -> None:
-    """A verifier that knows nothing but the published keys accepts a token."""
-    published = jwt.PyJWKSet.from_dict(ask(desk.services, "", **GET_KEYS).json)
-    token = desk.token()
+def test_the_keys_verify(endpoint: Endpoint) -> None:
+    """A token can be verified with nothing but the published keys."""
+    published = jwt.PyJWKSet.from_dict(ask(endpoint.services, "", **GET_KEYS).json)
+    token = endpoint.token()
     key = published[jwt.get_unverified_header(token)["kid"]]
 
     claims = jwt.decode(token, key, algorithms=["ES256"], audience=AUDIENCE, issuer=ISSUER)
     assert claims["client_id"] == "granite"
 
 
-def test_no_key_that_was_retired(desk: Desk) -> None:
-    """A key that was retired is published no more."""
-    second = keys.add(desk.installation, "alias/B")
-    keys.retire(desk.installation, second)
+def test_no_key_that_was_retired(endpoint: Endpoint) -> None:
+    """A retired key is not published."""
+    second = keys.add(endpoint.installation, "alias/B")
+    keys.retire(endpoint.installation, second)
 
-    assert [one["kid"] for one in ask(desk.restarted(), "", **GET_KEYS).json["keys"]] == [desk.key_id]
+    assert [one["kid"] for one in ask(endpoint.restarted(), "", **GET_KEYS).json["keys"]] == [endpoint.key_id]
 
 
-def test_head(desk: Desk) -> None:
-    """HEAD has the status and headers of the published keys, and no body."""
-    head, get = ask(desk.services, "", **{**GET_KEYS, "method": "HEAD"}), ask(desk.services, "", **GET_KEYS)
+def test_head(endpoint: Endpoint) -> None:
+    """HEAD of the published keys has the status and headers of GET, and no body."""
+    head, get = ask(endpoint.services, "", **{**GET_KEYS, "method": "HEAD"}), ask(endpoint.services, "", **GET_KEYS)
 
     assert (get.status, get.headers, "") == (head.status, head.headers, head.text)
 
@@ -842,28 +850,28 @@ def test_head(desk: Desk) -> None:
         (JWKS, "GET, HEAD, OPTIONS", ["POST", "PUT", "DELETE", "PATCH"]),
     ],
 )
-def test_wrong_methods(desk: Desk, path: str, allowed: str, others: list[str]) -> None:
-    """Another method is 405 with those that are known, even with the right secret; OPTIONS names the same ones."""
+def test_wrong_methods(endpoint: Endpoint, path: str, allowed: str, others: list[str]) -> None:
+    """An unsupported method is 405 with the supported ones, without checking the secret; OPTIONS lists the same."""
     for method in others:
-        reply = desk.ask(method=method, path=path)
+        reply = endpoint.ask(method=method, path=path)
         assert error(reply, 405) == "invalid_request"
         assert reply.headers["Allow"] == allowed
-    options = desk.ask("", method="OPTIONS", path=path)
+    options = endpoint.ask("", method="OPTIONS", path=path)
     assert (204, "", allowed) == (options.status, options.text, options.headers["Allow"])
-    assert desk.hashed == []
+    assert endpoint.hashed == []
 
 
 @pytest.mark.parametrize("path", ["/connect/token/", "/.well-known/jwks.json/"])
-def test_trailing_slashes(desk: Desk, path: str) -> None:
-    """A slash at the end of either path means nothing."""
+def test_trailing_slashes(endpoint: Endpoint, path: str) -> None:
+    """A trailing slash in either path is ignored."""
     method = "POST" if "token" in path else "GET"
 
-    assert desk.ask(method=method, path=path).status == 200
+    assert endpoint.ask(method=method, path=path).status == 200
 
 
-def test_secrets_in_the_query(desk: Desk) -> None:
-    """Parameters are read from the form alone, never from the address (RFC 6749, 2.3.1)."""
-    query = "&".join(f"{key}={value}" for key, value in desk.good().items())
+def test_secrets_in_the_query(endpoint: Endpoint) -> None:
+    """Parameters in the query are ignored (RFC 6749, 2.3.1)."""
+    query = "&".join(f"{key}={value}" for key, value in endpoint.good().items())
 
-    assert error(desk.ask("", query=query)) == "invalid_request"
-    assert desk.hashed == []
+    assert error(endpoint.ask("", query=query)) == "invalid_request"
+    assert endpoint.hashed == []

@@ -1,4 +1,4 @@
-"""What no partner should send: each has its own refusal, is never a 500, and changes nothing."""
+"""Invalid input: each kind has its own refusal, changes nothing and is never a 500."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ FEW = settings(
 
 
 def item(raw: str) -> str:
-    """Write a body whose first item is otherwise good, with something raw in it."""
+    """A good body with the given raw text in place of its first item's quantity."""
     return GOOD.replace('"quantity": 1', raw)
 
 
@@ -84,7 +84,7 @@ BODIES: dict[str, tuple[str, tuple[str, str]]] = {
 
 @pytest.mark.parametrize(("body", "fault"), BODIES.values(), ids=BODIES.keys())
 def test_bodies(client: Client, watched: Recorder, body: str, fault: tuple[str, str]) -> None:
-    """A body that is no JSON, or not of the right kind, is a fault at its place."""
+    """A body that is malformed or of the wrong type is reported at its place."""
     reply = client.post(target("orders"), body)
 
     assert_untouched(watched, reply, 400)
@@ -93,7 +93,7 @@ def test_bodies(client: Client, watched: Recorder, body: str, fault: tuple[str, 
 
 @pytest.mark.parametrize("constant", ["NaN", "Infinity", "-Infinity"])
 def test_numbers_that_json_does_not_have(client: Client, watched: Recorder, constant: str) -> None:
-    """NaN and the infinities are no JSON and no quantity."""
+    """NaN and the infinities are refused."""
     reply = client.post(target("orders"), item(f'"quantity": {constant}'))
 
     assert_untouched(watched, reply, 400)
@@ -106,7 +106,7 @@ def test_numbers_that_json_does_not_have(client: Client, watched: Recorder, cons
     "field", ["purchaseOrderReference", "sourceReference", "feedbackLinkText", "achievementCode", "feedbackLinkUri"]
 )
 def test_control_characters(client: Client, watched: Recorder, field: str, character: str) -> None:
-    """Text of one line has no control characters."""
+    """A text with a control character is refused."""
     value = f"https://example.com/{character}"
     if field == "purchaseOrderReference":
         body, place = new_order(purchaseOrderReference=value), f"/{field}"
@@ -135,7 +135,7 @@ def test_control_characters(client: Client, watched: Recorder, field: str, chara
     ],
 )
 def test_content_types_refused(client: Client, watched: Recorder, content_type: str) -> None:
-    """Whatever is not declared as JSON in UTF-8 is 415."""
+    """A body whose content type is not JSON in UTF-8 is 415."""
     assert_untouched(watched, client.post(target("orders"), GOOD, headers={"Content-Type": content_type}), 415)
 
 
@@ -164,12 +164,12 @@ def client_answer(client: Client, event: dict[str, Any]) -> Reply:
     ],
 )
 def test_content_types_accepted(client: Client, content_type: str) -> None:
-    """JSON may be declared in any case, with its character set, and as a kind of JSON."""
+    """The content type may have any case, name its character set and be a subtype of JSON."""
     assert client.post(target("orders"), GOOD, headers={"content-type": content_type}).status == 201
 
 
 def test_no_body(client: Client, watched: Recorder) -> None:
-    """A create without a body is told that it needs one."""
+    """A create without a body is reported as lacking it."""
     reply = client.request("POST", target("orders"))
 
     assert_untouched(watched, reply, 400)
@@ -177,7 +177,7 @@ def test_no_body(client: Client, watched: Recorder) -> None:
 
 
 def test_base64_body(client: Client) -> None:
-    """A body that the gateway hands on in base64 is read as what it stands for."""
+    """A body that the gateway passes on in base64 is decoded."""
     body = base64.b64encode(json.dumps(new_order(purchaseOrderReference="ü"), ensure_ascii=False).encode()).decode()
 
     reply = client.post(target("orders"), body, base64=True)
@@ -191,7 +191,7 @@ def test_base64_body(client: Client) -> None:
     ids=["no base64", "cut off", "no UTF-8", "UTF-16", "no ASCII"],
 )
 def test_base64_garbage(client: Client, watched: Recorder, body: str) -> None:
-    """Base64 of what is no JSON, and what is no base64, is malformed."""
+    """Malformed base64, and base64 of anything but JSON in UTF-8, is malformed."""
     reply = client.post(target("orders"), body, base64=True)
 
     assert_untouched(watched, reply, 400)
@@ -199,7 +199,7 @@ def test_base64_garbage(client: Client, watched: Recorder, body: str) -> None:
 
 
 def test_no_utf8_inside_text(client: Client, watched: Recorder) -> None:
-    """Bytes that are no UTF-8 are malformed wherever they stand."""
+    """A body with invalid UTF-8 inside a text is malformed."""
     body = base64.b64encode(GOOD.encode().replace(b"PO-1", b"\xc3\x28")).decode()
 
     reply = client.post(target("orders"), body, base64=True)
@@ -211,7 +211,7 @@ def test_no_utf8_inside_text(client: Client, watched: Recorder) -> None:
 @pytest.mark.parametrize("size", [2**20 + 1, 2**20 + 10_000, 5 * 2**20])
 @pytest.mark.parametrize("as_base64", [False, True], ids=["plain", "base64"])
 def test_too_large(client: Client, watched: Recorder, size: int, *, as_base64: bool) -> None:
-    """A body of more than 1 MiB is 413, counted in bytes as sent by the caller."""
+    """A body of more than 1 MiB is 413, counted in bytes as the caller sent it."""
     body = GOOD + " " * (size - len(GOOD))
     sent = base64.b64encode(body.encode()).decode() if as_base64 else body
 
@@ -219,12 +219,12 @@ def test_too_large(client: Client, watched: Recorder, size: int, *, as_base64: b
 
 
 def test_as_large_as_may_be(client: Client) -> None:
-    """A body of 1 MiB is read."""
+    """A body of exactly 1 MiB is accepted."""
     assert client.post(target("orders"), GOOD + " " * (2**20 - len(GOOD))).status == 201
 
 
 def test_size_is_counted_in_bytes(client: Client, watched: Recorder) -> None:
-    """Characters of several bytes count as so many."""
+    """The size limit counts bytes rather than characters."""
     body = json.dumps(new_order(purchaseOrderReference="€" * 400_000), ensure_ascii=False)
 
     assert_untouched(watched, client.post(target("orders"), body), 413)
@@ -233,7 +233,7 @@ def test_size_is_counted_in_bytes(client: Client, watched: Recorder) -> None:
 @pytest.mark.parametrize("filler", ['"', "\\", "~", "/", "é", "\u0001", "x"], ids=ascii)
 @pytest.mark.parametrize("length", [1, 900], ids=["short names", "long names"])
 def test_many_faults_still_fit_an_answer(client: Client, watched: Recorder, filler: str, length: int) -> None:
-    """However many unknown fields there are and whatever they are called, the answer fits in Lambda's 6 MB."""
+    """The answer to any number of unknown fields fits Lambda's limit of 6 MB."""
     one = len(json.dumps({"12345678" + filler * length: 0}, ensure_ascii=False).encode())
     fields = {f"{number:08}" + filler * length: 0 for number in range((2**20 - 200) // one)}
     body = json.dumps({**new_order(), **fields}, ensure_ascii=False)
@@ -247,7 +247,7 @@ def test_many_faults_still_fit_an_answer(client: Client, watched: Recorder, fill
 
 
 def test_one_name_of_a_mebibyte(client: Client, watched: Recorder) -> None:
-    """A single name may be as long as a body; the answer still fits."""
+    """The answer to a single field name as long as a body fits Lambda's limit."""
     body = json.dumps({'"' * (2**19 - 100): 1})
 
     reply = client.post(target("orders"), body)
@@ -257,7 +257,7 @@ def test_one_name_of_a_mebibyte(client: Client, watched: Recorder) -> None:
 
 
 def test_faults_in_all_500_items(client: Client, watched: Recorder) -> None:
-    """Hundreds of faulty items are told one by one."""
+    """Faults in 500 items are reported one by one."""
     reply = client.post(target("orders"), new_order(orderItems=[new_item(quantity=0)] * 500))
 
     assert_untouched(watched, reply, 400)
@@ -265,7 +265,7 @@ def test_faults_in_all_500_items(client: Client, watched: Recorder) -> None:
 
 
 def test_duplicated_names_the_last_counts(client: Client, watched: Recorder) -> None:
-    """Of a name that stands there twice the last value counts, for what is checked as for what is kept."""
+    """Of a duplicate name in JSON the last value is both validated and stored."""
     refused = client.post(target("orders"), item('"quantity": 1, "quantity": 0'))
     assert_untouched(watched, refused, 400)
     assert refused.faults == [(QUANTITY, "out_of_range")]
@@ -290,7 +290,7 @@ def test_duplicated_names_the_last_counts(client: Client, watched: Recorder) -> 
     ],
 )
 def test_queries(client: Client, path: str, query: str, faults: list[tuple[str, str]]) -> None:
-    """A query parameter stands there once and by its exact name."""
+    """A query parameter that is repeated or misspelt is refused."""
     unit = "" if "businessunitid" in query.lower() else f"&businessUnitId={UK.id}"
 
     reply = client.get(f"/api/v2/{path}?{query}{unit}")
@@ -299,7 +299,7 @@ def test_queries(client: Client, path: str, query: str, faults: list[tuple[str, 
 
 
 def test_repeated_unit_creates_nothing(client: Client, watched: Recorder) -> None:
-    """A create with two business units is for neither."""
+    """A create with two business units is refused for both."""
     reply = client.post(f"/api/v2/orders?businessUnitId={UK.id}&businessUnitId={UK.id}", new_order())
 
     assert_untouched(watched, reply, 400)
@@ -307,12 +307,12 @@ def test_repeated_unit_creates_nothing(client: Client, watched: Recorder) -> Non
 
 
 def test_reads_do_not_look_at_a_body(client: Client) -> None:
-    """A body with a read is left alone."""
+    """The body of a read is ignored."""
     assert client.request("GET", target("orders"), body="{", headers={"Content-Type": "text/plain"}).status == 200
 
 
 def test_very_long_query(client: Client) -> None:
-    """Unknown parameters of any length are left alone, and repeated in `next`."""
+    """Unknown parameters of any length are ignored and repeated in `next`."""
     reply = client.get(target("products", _pageSize=1, trace="x" * 7_000))
 
     assert reply.status == 200
@@ -347,8 +347,8 @@ ORDER = st.fixed_dictionaries(
 
 @FEW
 @given(body=ORDER | JSON, ensure_ascii=st.booleans())
-def test_no_json_is_a_failure(services: Services, body: Any, *, ensure_ascii: bool) -> None:
-    """Whatever JSON is sent as an order, it is created or refused, never a failure of ours."""
+def test_any_json(services: Services, body: Any, *, ensure_ascii: bool) -> None:
+    """Any JSON as an order is created or refused, and never a 500."""
     reply = Client(services, CALLER).post(target("orders"), json.dumps(body, ensure_ascii=ensure_ascii))
 
     assert reply.status in {201, 400}
@@ -357,8 +357,8 @@ def test_no_json_is_a_failure(services: Services, body: Any, *, ensure_ascii: bo
 
 @FEW
 @given(body=st.text(max_size=60) | st.binary(max_size=60), as_base64=st.booleans())
-def test_no_text_is_a_failure(services: Services, body: str | bytes, *, as_base64: bool) -> None:
-    """Whatever text or bytes are sent as an order, they are refused, never a failure of ours."""
+def test_any_text(services: Services, body: str | bytes, *, as_base64: bool) -> None:
+    """Random text or bytes as an order are refused, and never a 500."""
     if isinstance(body, bytes):
         body, as_base64 = base64.b64encode(body).decode(), True
 
@@ -378,8 +378,8 @@ def test_no_text_is_a_failure(services: Services, body: str | bytes, *, as_base6
         max_size=5,
     ),
 )
-def test_no_query_is_a_failure(services: Services, path: str, query: list[tuple[str, str]]) -> None:
-    """Whatever query a read has, it is answered or refused, never a failure of ours."""
+def test_any_query(services: Services, path: str, query: list[tuple[str, str]]) -> None:
+    """Any query of a read is accepted or refused, and never a 500."""
     text = "&".join(f"{quote(name)}={quote(value)}" for name, value in query)
 
     reply = Client(services, CALLER).get(f"/api/v2/{path}?{text}")
@@ -390,8 +390,8 @@ def test_no_query_is_a_failure(services: Services, path: str, query: list[tuple[
 
 @FEW
 @given(segment=st.text(st.characters(exclude_characters="?#/", exclude_categories=["Cs"]), min_size=1, max_size=12))
-def test_no_id_is_a_failure(services: Services, segment: str) -> None:
-    """Whatever stands in a path instead of an id, there is no such thing."""
+def test_any_id(services: Services, segment: str) -> None:
+    """Any malformed id is answered with 404."""
     client = Client(services, CALLER)
     query = f"businessUnitId={UK.id}"
 

@@ -1,4 +1,4 @@
-"""The contract's "Calls": what is answered where, and for which business unit."""
+"""The contract's "Calls": the answer of each call, and the business unit it is about."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from support.orders import new_order, target
 from support.partners import AZ_300, FOREIGN, IRELAND, SINGLE_UNIT, STANDARD, UK
 from support.services import Services
 
-NOBODYS = "99999999-0000-4000-8000-000000000009"
+UNKNOWN = "99999999-0000-4000-8000-000000000009"
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def paths(order_id: int) -> list[str]:
 
 
 def test_reads_are_answered_with_json(client: Client, paths: list[str]) -> None:
-    """Every read of the contract is answered with 200, as JSON, with the request's id."""
+    """Every read is answered with 200, as JSON, with the request's id."""
     replies = [client.get(target(path)) for path in paths]
 
     assert [200] * len(paths) == [reply.status for reply in replies]
@@ -45,7 +45,7 @@ def test_reads_are_answered_with_json(client: Client, paths: list[str]) -> None:
 
 
 def test_create_is_answered_with_201_and_location(client: Client) -> None:
-    """A create is answered with 201, and with a Location where the order is found."""
+    """A create is answered with 201 and the `Location` of the order."""
     created = client.post(target("orders"), new_order())
 
     assert created.status == 201
@@ -66,7 +66,7 @@ def test_only_unit_may_be_left_out(services: Services, paths: list[str]) -> None
 def test_unit_is_required_unless_there_is_one(
     services: Services, paths: list[str], units: tuple[BusinessUnit, ...]
 ) -> None:
-    """Without `businessUnitId` and with a token for none or several units, the answer is 400 and names it."""
+    """Without `businessUnitId`, a token for no or several units gets 400, which names the parameter."""
     client = Client(services, replace(SINGLE_UNIT, business_units=units))
 
     replies = [client.get(f"/api/v2/{path}") for path in paths] + [client.post("/api/v2/orders", new_order())]
@@ -76,7 +76,7 @@ def test_unit_is_required_unless_there_is_one(
 
 
 def test_foreign_and_unknown_units_are_indistinguishable(client: Client, paths: list[str]) -> None:
-    """A unit that the token does not cover is answered with 404, in the same words whether it exists or not."""
+    """A unit that the token does not cover is 404, in the same words whether it exists or not."""
 
     def answers(unit: str) -> list[tuple[int, str]]:
         query = f"?businessUnitId={unit}"
@@ -84,12 +84,12 @@ def test_foreign_and_unknown_units_are_indistinguishable(client: Client, paths: 
         replies.append(client.post(f"/api/v2/orders{query}", new_order()))
         return [(reply.status, reply.text.replace(unit, "UNIT")) for reply in replies]
 
-    assert answers(NOBODYS) == answers(FOREIGN.id)
+    assert answers(UNKNOWN) == answers(FOREIGN.id)
     assert {404} == {status for status, _ in answers(FOREIGN.id)}
 
 
 def test_units_are_written_in_any_case(client: Client) -> None:
-    """A UUID means the same in upper case."""
+    """A unit's UUID is case-insensitive."""
     upper = f"?businessUnitId={UK.id.upper()}"
 
     assert client.get(f"/api/v2/products/{AZ_300.id.upper()}{upper}").status == 200
@@ -101,14 +101,14 @@ def test_units_are_written_in_any_case(client: Client) -> None:
     ["", "UK", UK.id[:-1], UK.id + "0", UK.id.replace("-", ""), f"{{{UK.id}}}", f" {UK.id}", f"{UK.id}\n", "null"],
 )
 def test_unit_must_be_a_uuid(client: Client, unit: str) -> None:
-    """A `businessUnitId` that is no UUID is a fault that names the parameter."""
+    """A `businessUnitId` that is not a UUID is refused by name."""
     reply = client.get(target("orders", businessUnitId=unit))
 
     assert (reply.status, reply.faults) == (400, [("businessUnitId", "invalid_format")])
 
 
 def test_units_are_apart(client: Client) -> None:
-    """An order belongs to the unit that it was created for, and is in no other unit's list."""
+    """An order is listed only in the unit that it was created for."""
     created = client.post(target("orders", IRELAND), new_order()).json["id"]
 
     def ids(unit: BusinessUnit) -> list[int]:

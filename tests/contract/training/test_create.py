@@ -1,4 +1,4 @@
-"""The contract's "Create": what may be sent, what may not, and what becomes of it."""
+"""The contract's "Create": which fields and values are accepted, and the order that results."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def item_with(**changes: Any) -> dict[str, Any]:
 
 
 def refused(client: Client, watched: Recorder, body: Any) -> list[tuple[str, str]]:
-    """Send a body that must be refused with 400 and nothing written; return its faults."""
+    """Send a body that must be refused with 400, without a write; returns its faults."""
     reply = client.post(target("orders"), body)
 
     assert reply.status == 400
@@ -37,7 +37,7 @@ def refused(client: Client, watched: Recorder, body: Any) -> list[tuple[str, str
 
 
 def test_every_field(client: Client, services: Services) -> None:
-    """A create with every field is accepted, and every field of its items is kept."""
+    """A create with every field is accepted, and every field of its items is stored."""
     item = new_item(
         quantity=7,
         sourceReference="S-1",
@@ -81,7 +81,7 @@ def test_every_field(client: Client, services: Services) -> None:
     ],
 )
 def test_accepted(client: Client, body: Any) -> None:
-    """What lies within the limits is accepted, the limits themselves included."""
+    """Values up to and including the limits are accepted."""
     reply = client.post(target("orders"), body)
 
     assert (reply.status, reply.json["orderStatus"]) == (201, "New")
@@ -112,7 +112,7 @@ REFUSED: dict[str, tuple[Any, tuple[str, str]]] = {
     "null feature set": (item_with(featureSetId=None), (ITEM + "featureSetId", "invalid_type")),
     "feature set no UUID": (item_with(featureSetId="x"), (ITEM + "featureSetId", "invalid_format")),
     "feature set a number": (item_with(featureSetId=1), (ITEM + "featureSetId", "invalid_type")),
-    "feature set nobody has": (
+    "an unknown feature set": (
         item_with(featureSetId="99999999-0000-4000-8000-000000000009"),
         (ITEM + "featureSetId", "not_offered"),
     ),
@@ -147,13 +147,13 @@ REFUSED: dict[str, tuple[Any, tuple[str, str]]] = {
 
 @pytest.mark.parametrize(("body", "fault"), REFUSED.values(), ids=REFUSED.keys())
 def test_refused(client: Client, watched: Recorder, body: Any, fault: tuple[str, str]) -> None:
-    """What breaks one rule is refused for that alone, and nothing is written."""
+    """A body that breaks one rule is refused for that rule only, and nothing is written."""
     assert [fault] == refused(client, watched, body)
 
 
 @pytest.mark.parametrize("value", [None, LEAVE_OUT], ids=["null", "absent"])
 def test_null_means_left_out(client: Client, services: Services, value: object) -> None:
-    """An optional field that is null is as good as left out."""
+    """An optional field that is null counts as left out."""
     item = new_item(**dict.fromkeys([*OPTIONAL_TEXTS, "feedbackLinkUri", "enableFeedbackLink"], value))
     body = body_with(contactEmail=value, orderItems=[{n: v for n, v in item.items() if v is not LEAVE_OUT}])
 
@@ -191,7 +191,7 @@ def test_null_means_left_out(client: Client, services: Services, value: object) 
     ],
 )
 def test_contact_email_must_be_an_address(client: Client, watched: Recorder, address: str) -> None:
-    """A `contactEmail` that is no address is a fault, whether keys are mailed there or not."""
+    """An invalid `contactEmail` is refused, whether or not keys are to be mailed."""
     expected = [("/contactEmail", "invalid_format")]
 
     assert expected == refused(client, watched, body_with(contactEmail=address, emailKeys=False))
@@ -206,12 +206,12 @@ def test_contact_email_must_be_an_address(client: Client, watched: Recorder, add
         pytest.param("JohnSmith@Example.COM", ("JohnSmith@Example.COM", "John", "Smith"), id="own, in another case"),
         pytest.param("jane.doe@example.com", ("jane.doe@example.com", "Jane", "Doe"), id="a known contact"),
         pytest.param("Jane.Doe@example.com", ("Jane.Doe@example.com", "Jane", "Doe"), id="known, in another case"),
-        pytest.param("who@example.com", ("who@example.com", "", ""), id="nobody that is known"),
+        pytest.param("who@example.com", ("who@example.com", "", ""), id="an unknown contact"),
         pytest.param("mo@example.com", ("mo@example.com", "", ""), id="a contact of another unit"),
     ],
 )
 def test_contact_names(client: Client, services: Services, address: Any, expected: tuple[str, str, str]) -> None:
-    """The contact's names are the user's, those of the unit's known contact with that address, or empty."""
+    """The contact's names are those of the user, of the unit's contact with that address, or empty."""
     accounts = services.accounts(Deadline.after(60))
     accounts.save_contact(UK.id, "jane.doe@example.com", Contact("Jane", "Doe"))
     accounts.save_contact("11111111-0000-4000-8000-000000000001", "mo@example.com", Contact("Mo", "Other"))
@@ -223,8 +223,8 @@ def test_contact_names(client: Client, services: Services, address: Any, expecte
         assert expected == (answer["contactEmail"], answer["contactForename"], answer["contactSurname"])
 
 
-def test_mistaken_reference_is_told(client: Client) -> None:
-    """Who sends the answers' `purchasingOrderReference` is told what a request calls it."""
+def test_mistaken_reference_is_explained(client: Client) -> None:
+    """A request with the answers' `purchasingOrderReference` gets the name that requests use."""
     body = body_with(purchaseOrderReference=LEAVE_OUT, purchasingOrderReference="PO-1")
 
     errors = client.post(target("orders"), body).json["errors"]
@@ -237,7 +237,7 @@ def test_mistaken_reference_is_told(client: Client) -> None:
 
 
 def test_all_faults_at_once(client: Client, watched: Recorder) -> None:
-    """Faults of query, headers and body come in one answer, each with its place."""
+    """Faults of query, headers and body are reported together, each with its place."""
     body = {
         "purchaseOrderReference": "",
         "emailKeys": True,
@@ -265,7 +265,7 @@ def test_all_faults_at_once(client: Client, watched: Recorder) -> None:
 
 
 def test_every_feature_set_that_is_not_offered(client: Client, watched: Recorder) -> None:
-    """Each item whose feature set the unit's catalogue does not have is named."""
+    """Each item whose feature set is not offered is reported."""
     ids = [FOREIGN_ONLY.id, STANDARD.id, AZ_300.id, ON_LINUX.id, FOREIGN_ONLY.id]
 
     faults = refused(client, watched, body_with(orderItems=[new_item(featureSetId=one) for one in ids]))
@@ -274,7 +274,7 @@ def test_every_feature_set_that_is_not_offered(client: Client, watched: Recorder
 
 
 def test_two_equal_orders_are_two(client: Client) -> None:
-    """Without an `Idempotency-Key`, the same body twice is two orders."""
+    """Without an `Idempotency-Key` two equal creates make two orders."""
     first, second = (client.post(target("orders"), new_order()) for _ in range(2))
 
     assert (first.status, second.status) == (201, 201)
@@ -283,7 +283,7 @@ def test_two_equal_orders_are_two(client: Client) -> None:
 
 
 def test_texts_come_back_as_they_were(client: Client) -> None:
-    """Text of any script is kept as it was sent."""
+    """Text of any script is stored unchanged."""
     reference = '  Größe 🎓 \u202e"quoted" \\ </script> '
 
     created = client.post(target("orders"), body_with(purchaseOrderReference=reference)).json

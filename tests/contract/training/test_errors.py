@@ -1,4 +1,4 @@
-"""The contract's "Errors": one shape for everything that is refused."""
+"""The contract's "Errors": one shape for every refusal."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from support.partners import AZ_300, CALLER, LINUX, STANDARD, UK
 from support.services import Services
 
 FIELDS = ["type", "title", "status", "detail", "instance", "requestId"]
-NOBODYS = "99999999-0000-4000-8000-000000000009"
+UNKNOWN = "99999999-0000-4000-8000-000000000009"
 LITTLE_TIME = LambdaContext(int(MARGIN * 1_000) + 60)
 ALL_PATHS = [
     "products",
@@ -32,7 +32,7 @@ ALL_PATHS = [
 
 
 def assert_problem(reply: Reply, status: int, title: str, kind: str, instance: str) -> None:
-    """Check everything that all problems have in common."""
+    """Check what all problem documents have in common."""
     problem = reply.json
 
     assert status == reply.status
@@ -50,12 +50,12 @@ def assert_problem(reply: Reply, status: int, title: str, kind: str, instance: s
 
 
 def broken(services: Services, send: Send) -> Client:
-    """Make a caller whose functions reach the tables by another way, and remember nothing of them."""
+    """A caller whose functions use another connection to the tables, without caches."""
     return Client(Services(send, services.orders_table, services.catalogue_table, services.accounts_table), CALLER)
 
 
 def test_400(client: Client) -> None:
-    """A request with faults is 400 and lists them: where, by a code for programs, in words for people."""
+    """A 400 lists each fault with its place, a code and a text."""
     reply = client.post(target("orders", businessUnitId="x"), new_order(emailKeys=1))
 
     assert_problem(reply, 400, "Bad Request", "invalid-request", "/api/v2/orders")
@@ -67,7 +67,7 @@ def test_400(client: Client) -> None:
 
 @pytest.mark.parametrize("path", ALL_PATHS)
 def test_403_card_terms(services: Services, path: str) -> None:
-    """Who pays by card is refused on every call, whatever else is wrong with it."""
+    """A partner with card payment terms gets 403 on every call, whatever else is wrong."""
     client = Client(services, replace(CALLER, payment_terms="card"))
 
     for query in ("", f"?businessUnitId={UK.id}", "?_page=0"):
@@ -78,7 +78,7 @@ def test_403_card_terms(services: Services, path: str) -> None:
 
 @pytest.mark.parametrize("path", ALL_PATHS)
 def test_403_no_grant(services: Services, path: str) -> None:
-    """A partner without the grant for training orders is refused on every call."""
+    """A partner without the grant for training orders gets 403 on every call."""
     client = Client(services, replace(CALLER, grants=("deals",)))
 
     assert_problem(client.get(target(path)), 403, "Forbidden", "not-granted", f"/api/v2/{path}")
@@ -86,7 +86,7 @@ def test_403_no_grant(services: Services, path: str) -> None:
 
 @pytest.mark.parametrize("changes", [{"payment_terms": "card"}, {"grants": ()}], ids=["card", "no grant"])
 def test_403_creates_nothing(services: Services, client: Client, changes: dict[str, Any]) -> None:
-    """Who may not use the API creates nothing."""
+    """A create that is refused with 403 creates nothing."""
     before = client.get(target("orders")).json["_pageInfo"]["totalItemCount"]
 
     assert Client(services, replace(CALLER, **changes)).post(target("orders"), new_order()).status == 403
@@ -96,13 +96,13 @@ def test_403_creates_nothing(services: Services, client: Client, changes: dict[s
 @pytest.mark.parametrize(
     "path",
     [
-        f"products/{NOBODYS}",
+        f"products/{UNKNOWN}",
         "products/AZ-300",
-        f"products/{NOBODYS}/feature_sets",
+        f"products/{UNKNOWN}/feature_sets",
         "products/x/feature_sets",
-        f"products/{AZ_300.id}/feature_sets/{NOBODYS}",
+        f"products/{AZ_300.id}/feature_sets/{UNKNOWN}",
         f"products/{AZ_300.id}/feature_sets/x",
-        f"products/{NOBODYS}/feature_sets/{STANDARD.id}",
+        f"products/{UNKNOWN}/feature_sets/{STANDARD.id}",
         f"products/{LINUX.id}/feature_sets/{STANDARD.id}",
         *[
             f"orders/{number}{rest}"
@@ -112,12 +112,12 @@ def test_403_creates_nothing(services: Services, client: Client, changes: dict[s
     ],
 )
 def test_404(client: Client, path: str) -> None:
-    """What there is not is 404, whether its id could be one or not."""
+    """An unknown or malformed id is 404."""
     assert_problem(client.get(target(path)), 404, "Not Found", "not-found", f"/api/v2/{path}")
 
 
 def test_404_path(client: Client) -> None:
-    """A path below a resource that nothing is served at is 404, whatever the method."""
+    """An unknown path below a resource is 404, with any method."""
     for method in ("GET", "POST", "DELETE", "OPTIONS", "HEAD"):
         reply = client.request(method, target("orders/1/2"))
         assert reply.status == 404
@@ -131,7 +131,7 @@ def test_404_path(client: Client) -> None:
     + [("POST", path) for path in ALL_PATHS if path != "orders"],
 )
 def test_405(client: Client, method: str, path: str) -> None:
-    """A method that a path does not know is 405 and tells those that it does."""
+    """An unsupported method is 405 with the supported ones."""
     reply = client.request(method, target(path), body=new_order())
 
     assert_problem(reply, 405, "Method Not Allowed", "method-not-allowed", f"/api/v2/{path}")
@@ -141,7 +141,7 @@ def test_405(client: Client, method: str, path: str) -> None:
 
 @pytest.mark.parametrize("path", ALL_PATHS)
 def test_options(client: Client, path: str) -> None:
-    """OPTIONS tells the methods of a path and has no content."""
+    """OPTIONS lists the methods of a path and has no content."""
     reply = client.request("OPTIONS", target(path))
 
     assert (reply.status, reply.text) == (204, "")
@@ -152,7 +152,7 @@ def test_options(client: Client, path: str) -> None:
     "path", [*ALL_PATHS[:5], "orders/2147483647", "products/x", "orders?_page=0"], ids=lambda path: path[-20:]
 )
 def test_head_is_get_without_content(client: Client, path: str) -> None:
-    """HEAD is answered as GET is, without content."""
+    """HEAD has the status and headers of GET, and no content."""
     address = f"/api/v2/{path}" if "?" in path else target(path)
 
     got, head = client.get(address), client.request("HEAD", address)
@@ -162,21 +162,21 @@ def test_head_is_get_without_content(client: Client, path: str) -> None:
 
 
 def test_413(client: Client) -> None:
-    """A body of more than 1 MiB is refused for its size."""
+    """A body of more than 1 MiB is 413."""
     reply = client.post(target("orders"), new_order(purchaseOrderReference="x" * 2**20))
 
     assert_problem(reply, 413, "Content Too Large", "content-too-large", "/api/v2/orders")
 
 
 def test_415(client: Client) -> None:
-    """A body that is not declared as JSON is refused for that."""
+    """A body whose content type is not JSON is 415."""
     reply = client.post(target("orders"), new_order(), headers={"Content-Type": "text/plain"})
 
     assert_problem(reply, 415, "Unsupported Media Type", "unsupported-media-type", "/api/v2/orders")
 
 
 def test_422(client: Client) -> None:
-    """An idempotency key that stands for another request is 422."""
+    """An idempotency key reused for another request is 422."""
     headers = {"Idempotency-Key": "errors-422"}
     client.post(target("orders"), new_order(), headers=headers)
 
@@ -187,7 +187,7 @@ def test_422(client: Client) -> None:
 
 @pytest.mark.parametrize("path", ALL_PATHS)
 def test_500_tells_nothing(services: Services, caplog: pytest.LogCaptureFixture, path: str) -> None:
-    """Whatever goes wrong on our side is 500, with nothing of it in the answer and all of it in the log."""
+    """A 500 reveals nothing of the failure, which is logged."""
     client = broken(services, failing(RuntimeError("the secret text"), services.send))
 
     reply = client.get(target(path))
@@ -201,7 +201,7 @@ def test_500_tells_nothing(services: Services, caplog: pytest.LogCaptureFixture,
 
 
 def test_500_on_create(services: Services) -> None:
-    """A create that fails unexpectedly is 500 and says to try again with the same key."""
+    """A 500 on a create advises a retry with the same idempotency key."""
     client = broken(services, failing(KeyError("secret"), services.send, "UpdateItem"))
 
     reply = client.post(target("orders"), new_order())
@@ -218,7 +218,7 @@ def test_500_on_create(services: Services) -> None:
 )
 @pytest.mark.parametrize("path", ALL_PATHS)
 def test_503_with_retry_after(services: Services, path: str, error: Exception) -> None:
-    """Where the table cannot be reached in time the answer is 503 and says when to try again."""
+    """If the tables do not answer in time, a read is 503 with `Retry-After`."""
     client = broken(services, failing(error, services.send))
 
     reply = client.get(target(path), context=LITTLE_TIME)
@@ -229,7 +229,7 @@ def test_503_with_retry_after(services: Services, path: str, error: Exception) -
 
 @pytest.mark.parametrize("operation", ["UpdateItem", "TransactWriteItems"])
 def test_503_on_create(services: Services, operation: str) -> None:
-    """A create that cannot be carried out in time is 503 and makes no order."""
+    """If the tables do not answer in time, a create is 503 with `Retry-After` and makes no order."""
     client = broken(services, failing(NoAnswer("cut"), services.send, operation))
     whole = Client(services, CALLER)
     before = whole.get(target("orders")).json["_pageInfo"]["totalItemCount"]
@@ -249,7 +249,7 @@ def test_instance_is_an_address(client: Client) -> None:
 
 
 def test_one_line_for_each_request(client: Client, caplog: pytest.LogCaptureFixture) -> None:
-    """Each request is one line of the log: partner, contract, route, status, cost, and nothing of its content."""
+    """Each request logs one line: partner, contract, route, status and cost, without its content."""
     caplog.set_level(logging.INFO, "ordering")
     body = new_order(purchaseOrderReference="SECRET-PO", contactEmail="secret.person@example.com")
 

@@ -1,4 +1,4 @@
-"""The contract's `Idempotency-Key`: the same create twice is one order."""
+"""The contract's `Idempotency-Key`: a retried create makes one order."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def _same(moment: datetime) -> datetime:
 
 
 def test_replay_is_the_first_answer_byte_for_byte(client: Client, key: str) -> None:
-    """The same key and body get the first answer again, marked as replayed, and no second order."""
+    """A retry with the same key and body gets the first answer, marked as replayed."""
     before = total(client)
 
     first, *others = (create(client, key) for _ in range(3))
@@ -57,14 +57,14 @@ def test_replay_is_the_first_answer_byte_for_byte(client: Client, key: str) -> N
 
 
 def test_header_name_without_case(client: Client, key: str) -> None:
-    """The header is known in any case."""
+    """The header's name is case-insensitive."""
     first = client.post(target("orders"), new_order(), headers={"idempotency-key": key})
 
     assert first.text == client.post(target("orders"), new_order(), headers={"IDEMPOTENCY-KEY": key}).text
 
 
 def test_replay_of_what_means_the_same(client: Client, key: str) -> None:
-    """A body that only is spaced or ordered otherwise is the same body."""
+    """A body with other whitespace or field order is the same body."""
     first = create(client, key)
     body = dict(reversed(new_order().items()))
 
@@ -86,7 +86,7 @@ def test_replay_of_what_means_the_same(client: Client, key: str) -> None:
     ids=["reference", "contact", "quantity", "items", "feature set", "source reference"],
 )
 def test_other_body_is_422(client: Client, key: str, other: Any) -> None:
-    """The same key with another body is 422, creates nothing, and leaves the first answer to be had."""
+    """The same key with another body is 422, creates nothing, and a retry of the first body still works."""
     first = create(client, key)
     before = total(client)
 
@@ -98,7 +98,7 @@ def test_other_body_is_422(client: Client, key: str, other: Any) -> None:
 
 
 def test_same_body_for_another_unit_is_422(client: Client, key: str) -> None:
-    """The same key and body for another of the partner's units is another request."""
+    """The same key and body for another business unit is 422."""
     create(client, key)
 
     assert create(client, key, unit=IRELAND).status == 422
@@ -106,7 +106,7 @@ def test_same_body_for_another_unit_is_422(client: Client, key: str) -> None:
 
 
 def test_keys_are_a_partner_s_own(client: Client, stranger: Client, key: str) -> None:
-    """Two partners with the same key do not meet."""
+    """The same key of two partners makes two orders."""
     first = create(client, key)
 
     body = new_order(orderItems=[new_item(featureSetId=FOREIGN_ONLY.id)])
@@ -128,7 +128,7 @@ def test_keys_are_a_partner_s_own(client: Client, stranger: Client, key: str) ->
     ids=["breaks a rule", "not offered", "no JSON", "empty"],
 )
 def test_nothing_is_stored_for_a_refused_body(client: Client, watched: Recorder, key: str, body: Any) -> None:
-    """After a refused body, the same key serves for the corrected one."""
+    """A key whose body was refused can be used for the corrected body."""
     refused = create(client, key, body)
 
     assert (refused.status, watched.writes) == (400, [])
@@ -138,7 +138,7 @@ def test_nothing_is_stored_for_a_refused_body(client: Client, watched: Recorder,
 
 
 def test_replay_outlives_the_catalogue(services: Services, key: str) -> None:
-    """A replay is answered although the feature set was withdrawn since; a new order for it is refused."""
+    """A retry is answered even if the feature set is no longer offered, while a new order is refused."""
     client, unit = client_of_new_unit(services)
     first = create(client, key, unit=unit)
     publish(services, unit, [(LINUX, [ON_LINUX])])
@@ -152,7 +152,7 @@ def test_replay_outlives_the_catalogue(services: Services, key: str) -> None:
 
 
 def test_replay_shows_the_order_as_it_was_created(services: Services, key: str) -> None:
-    """A replay is the first answer also when the order was cancelled since."""
+    """A retry gets the first answer even if the order was cancelled since."""
     client, unit = client_of_new_unit(services, [(AZ_300, [STANDARD])])
     first = create(client, key, unit=unit)
     services.training_orders(unit, Deadline.after(60)).cancel(first.json["id"])
@@ -162,7 +162,7 @@ def test_replay_shows_the_order_as_it_was_created(services: Services, key: str) 
 
 @pytest.mark.parametrize("text", ["x", " ", "~" * 255, 'a"b\\c/{}'])
 def test_key_limits_accepted(client: Client, text: str) -> None:
-    """A key is 1 to 255 printable ASCII characters."""
+    """A key has 1 to 255 printable ASCII characters."""
     body = new_order(purchaseOrderReference=f"key {text[:9]}")
 
     first, again = create(client, text, body), create(client, text, body)
@@ -172,7 +172,7 @@ def test_key_limits_accepted(client: Client, text: str) -> None:
 
 @pytest.mark.parametrize("text", ["", "x" * 256, "ü", "a\tb", "a\x00", "\x7f"])
 def test_key_limits_refused(client: Client, watched: Recorder, text: str) -> None:
-    """Any other key is a fault that names the header."""
+    """Any other key is refused by the header's name."""
     refused = create(client, text)
 
     assert (refused.status, refused.faults) == (400, [("Idempotency-Key", "invalid_format")])
@@ -180,14 +180,14 @@ def test_key_limits_refused(client: Client, watched: Recorder, text: str) -> Non
 
 
 def test_long_keys_are_told_apart(client: Client) -> None:
-    """Keys that differ only at their very end, or in case, are different keys."""
+    """Keys that differ only in their last character or in case are different."""
     ids = {create(client, text).json["id"] for text in ("k" * 254 + "a", "k" * 254 + "b", "k" * 254 + "A", "k" * 254)}
 
     assert len(ids) == 4
 
 
 def test_keys_are_kept_for_24_hours(services: Services, key: str) -> None:
-    """A key counts for at least 24 hours."""
+    """A key is kept for at least 24 hours."""
     began = datetime(2024, 5, 1, 12, tzinfo=UTC)
     client, unit = client_of_new_unit(at(services, began))
     first = create(client, key, unit=unit)
@@ -199,7 +199,7 @@ def test_keys_are_kept_for_24_hours(services: Services, key: str) -> None:
 
 
 def test_expired_keys_can_be_used_anew(services: Services, key: str) -> None:
-    """A key that was forgotten serves for any request, even where its record has not been deleted yet."""
+    """An expired key can be used for a new request, even before its record is deleted."""
     began = datetime(2024, 5, 1, 12, tzinfo=UTC)
     client, unit = client_of_new_unit(at(services, began))
     first = create(client, key, unit=unit)
@@ -214,7 +214,7 @@ def test_expired_keys_can_be_used_anew(services: Services, key: str) -> None:
 
 
 def test_expired_keys_do_not_bring_back_what_is_not_offered(services: Services, key: str) -> None:
-    """With a forgotten key, a feature set that was withdrawn is refused like with a new one."""
+    """An expired key does not make a withdrawn feature set available again."""
     began = datetime(2024, 5, 1, 12, tzinfo=UTC)
     client, unit = client_of_new_unit(at(services, began))
     create(client, key, unit=unit)
@@ -227,7 +227,7 @@ def test_expired_keys_do_not_bring_back_what_is_not_offered(services: Services, 
 
 
 def test_lost_answer_is_one_order(services: Services, key: str) -> None:
-    """Where the table's answer got lost after it took effect, the create still makes one order."""
+    """If the table's answer to a create is lost, one order is made."""
     client, unit = client_of_new_unit(services)
     lost = 0
 
@@ -249,7 +249,7 @@ def test_lost_answer_is_one_order(services: Services, key: str) -> None:
 
 
 def test_failed_create_can_be_sent_again(services: Services, key: str) -> None:
-    """After a create that failed half way, the same request makes the one order."""
+    """A create that failed half way can be retried and makes one order."""
     client, unit = client_of_new_unit(services)
     client.services = replace(services, send=failing(OSError("gone"), services.send, "TransactWriteItems"))
     assert create(client, key, unit=unit).status == 500

@@ -1,4 +1,4 @@
-"""The contract's access keys: what is shown of them, to whom, and what is answered where there are none."""
+"""The contract's access keys: which are shown, to whom, and the answers when there are none."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def seats(page: dict[str, Any]) -> list[tuple[int, int]]:
 
 
 def test_a_key_for_each_seat(reader: Client) -> None:
-    """A completed order shows one key for each seat, by item and seat, with four fields each and nothing else."""
+    """A completed order shows one key per seat, by item and seat, with exactly four fields."""
     order = issued(reader, 2, 1)
     reply = reader.get(path(order))
 
@@ -75,7 +75,7 @@ def test_a_key_for_each_seat(reader: Client) -> None:
 
 
 def test_by_the_schema(reader: Client) -> None:
-    """What is answered is valid by the reference's schema."""
+    """An answer is valid for the reference's schema."""
     document = openapi.document()
     schema = {"$ref": "#/components/schemas/AccessKeyList", "components": document["components"]}
 
@@ -87,14 +87,14 @@ def test_by_the_schema(reader: Client) -> None:
 
 
 def test_keys_stay_the_same(reader: Client) -> None:
-    """Reading again shows the same keys."""
+    """Reading the keys again shows the same keys."""
     order = issued(reader, 3)
 
     assert reader.get(path(order)).json == reader.get(path(order)).json
 
 
 def test_pages(reader: Client) -> None:
-    """Keys are paged as every list: by following `next` each is read once, with the exact total on every page."""
+    """Following `next` reads each key once, with the exact total on every page."""
     order = issued(reader, 120, 3)
     found: list[dict[str, Any]] = []
     next_one: str | None = path(order, _pageSize=50)
@@ -113,22 +113,22 @@ def test_pages(reader: Client) -> None:
 
 
 @pytest.mark.parametrize("query", [{"_page": 0}, {"_pageSize": 501}, {"_pageSize": "x"}])
-def test_what_is_no_page(reader: Client, query: dict[str, Any]) -> None:
-    """A page that cannot be is a fault that names the parameter."""
+def test_invalid_pages(reader: Client, query: dict[str, Any]) -> None:
+    """An invalid page is refused by the parameter's name."""
     reply = reader.get(path(issued(reader), **query))
 
     assert (reply.status, [where for where, _ in reply.faults]) == (400, [*query])
 
 
-def test_keys_are_kept_by_nobody(reader: Client) -> None:
-    """No cache on the way may keep an answer, whatever it says."""
+def test_answers_must_not_be_cached(reader: Client) -> None:
+    """No answer may be cached, whatever its status."""
     replies = [reader.get(path(issued(reader))), reader.get(path(placed(reader))), reader.get(path(0))]
 
     assert {"no-store"} == {reply.headers["Cache-Control"] for reply in replies}
 
 
 def test_not_issued_yet(reader: Client) -> None:
-    """Until the order is Completed the answer is 409, and says when to try again."""
+    """Until the order is Completed the answer is 409 with `Retry-After`."""
     reply = reader.get(path(placed(reader)))
 
     assert (reply.status, reply.json["type"].rpartition("/")[2]) == (409, "keys-not-issued")
@@ -139,7 +139,7 @@ def test_not_issued_yet(reader: Client) -> None:
 
 
 def test_cancelled(reader: Client) -> None:
-    """A cancelled order shows no keys; trying again would not help, so nothing says when."""
+    """A cancelled order shows no keys, and its answer has no `Retry-After`."""
     order = placed(reader)
     reader.services.training_orders(UK, Deadline.after(60)).cancel(order)
     reply = reader.get(path(order))
@@ -149,21 +149,21 @@ def test_cancelled(reader: Client) -> None:
 
 
 def test_issued_in_steps(reader: Client) -> None:
-    """While some keys are missing none is shown; those of later steps come behind those of earlier ones."""
+    """While some keys are missing none is shown, and later steps' keys come after earlier ones."""
     order = placed(reader, 1_500, 700)
     orders = reader.services.training_orders(UK, Deadline.after(60))
-    told = [
+    answers = [
         (reader.get(path(order)).status, orders.issue_keys(order, EnvelopeSealer(KMS, KEY_ID), Steps(steps)))
         for steps in (1, 2, 3)
     ]
     page = reader.get(path(order, _page=4, _pageSize=500)).json
 
-    assert told == [(409, False), (409, False), (409, True)]
+    assert answers == [(409, False), (409, False), (409, True)]
     assert (page["_pageInfo"]["totalItemCount"], seats(page)[0], seats(page)[-1]) == (2_200, (2, 1), (2, 500))
 
 
 def test_cancelled_while_keys_are_issued(services: Services, reader: Client) -> None:
-    """A cancellation between two of an issuer's calls is the end of it: the order is and stays Cancelled."""
+    """An order cancelled between two calls of the issuer stays Cancelled."""
     order = placed(reader, 1_001)
     faulty = Faulty(services.send)
     cancel = reader.services.training_orders(UK, Deadline.after(60)).cancel
@@ -177,7 +177,7 @@ def test_cancelled_while_keys_are_issued(services: Services, reader: Client) -> 
 
 @pytest.mark.parametrize("grants", [("training",), ("training", "deals", "ecards")])
 def test_only_with_the_grant(issuing: Services, reader: Client, grants: tuple[str, ...]) -> None:
-    """A token that does not cover `training-keys` is answered with 403, whether there is such an order or not."""
+    """A token that does not cover `training-keys` gets 403, whether or not the order exists."""
     narrow = Client(issuing, replace(CALLER, grants=grants))
     replies = [narrow.get(path(order)) for order in (issued(reader), placed(reader), 0, "x")]
 
@@ -193,14 +193,14 @@ def test_only_with_the_grant(issuing: Services, reader: Client, grants: tuple[st
     ],
 )
 def test_the_rules_of_training_orders_hold_too(issuing: Services, caller: Principal, kind: str) -> None:
-    """Who may not use training orders reads no keys either."""
+    """A partner who may not use training orders cannot read keys either."""
     reply = Client(issuing, caller).get(path(1))
 
     assert (reply.status, reply.json["type"].rpartition("/")[2]) == (403, kind)
 
 
 def test_another_unit_s_order(issuing: Services, reader: Client) -> None:
-    """An order of another unit or partner is as if it were not, Completed or not."""
+    """An order of another unit or partner is 404, Completed or not."""
     stranger = Client(issuing, replace(OTHER_PARTNER, grants=READER.grants))
     orders = [issued(reader, unit=IRELAND), placed(reader, unit=IRELAND), 2_147_000_000]
     replies = [reader.get(path(order)) for order in orders] + [stranger.get(f"/api/v2/orders/{orders[0]}/keys")]
@@ -210,14 +210,14 @@ def test_another_unit_s_order(issuing: Services, reader: Client) -> None:
 
 
 def test_the_unit_must_be_named(reader: Client) -> None:
-    """With a token for two units the call has to say which, as every call."""
+    """A token for two units must name one, as on every call."""
     reply = reader.get(f"/api/v2/orders/{issued(reader)}/keys")
 
     assert (reply.status, reply.faults) == (400, [("businessUnitId", "required")])
 
 
 def test_head_and_other_methods(reader: Client) -> None:
-    """HEAD is GET without its body; keys can neither be made nor changed by a caller."""
+    """HEAD is GET without its body; callers cannot create or change keys."""
     order = issued(reader)
     head, other = reader.request("HEAD", path(order)), reader.post(path(order), {})
 
@@ -226,7 +226,7 @@ def test_head_and_other_methods(reader: Client) -> None:
 
 
 def test_unavailable(issuing: Services, reader: Client) -> None:
-    """Where KMS does not answer, the answer is 503 and says when to try again."""
+    """If KMS does not answer, the answer is 503 with `Retry-After`."""
     order = issued(reader)
     reply = Client(replace(issuing, kms=unavailable), READER).get(path(order))
 
@@ -234,10 +234,10 @@ def test_unavailable(issuing: Services, reader: Client) -> None:
 
 
 def test_keys_are_in_no_log(reader: Client, caplog: pytest.LogCaptureFixture) -> None:
-    """The line that a call leaves in the log has no key in it."""
+    """The log line of a call has no key."""
     with caplog.at_level("INFO", "ordering"):
         page = reader.get(path(issued(reader, 3))).json
-    told = caplog.text + repr([vars(one) for one in caplog.records])
+    logged = caplog.text + repr([vars(one) for one in caplog.records])
 
-    assert "order" in told
-    assert not [item for item in page["items"] if item["key"] in told]
+    assert "order" in logged
+    assert not [item for item in page["items"] if item["key"] in logged]

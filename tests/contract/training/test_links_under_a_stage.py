@@ -1,4 +1,4 @@
-"""Where the stage's name stands in front of the paths, every link has it too, so that it can be followed."""
+"""If the request's path begins with the stage's name, so does every link, so that it can be followed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from support.services import Services
 
 @pytest.fixture
 def staged(services: Services) -> Client:
-    """A caller that knows no custom domain."""
+    """A caller without a custom domain."""
     client = Client(services, CALLER, stage="live")
     client.post(target("orders"), new_order())
     client.post(target("orders"), new_order())
@@ -22,7 +22,7 @@ def staged(services: Services) -> Client:
 
 
 def test_every_link_of_a_read(staged: Client, client: Client) -> None:
-    """`self` and `next` begin with the stage, and are otherwise what they are without it."""
+    """`self` and `next` begin with the stage and are otherwise unchanged."""
     for path in (
         "products",
         f"products/{AZ_300.id}",
@@ -50,7 +50,7 @@ def test_next_can_be_followed(staged: Client) -> None:
 
 
 def test_location(staged: Client) -> None:
-    """`Location` and `self` of a create begin with the stage, also when it is replayed."""
+    """`Location` and `self` of a create begin with the stage, also on a retry."""
     for _ in range(2):
         created = staged.post(target("orders"), new_order(), headers={"Idempotency-Key": "staged"})
         link = f"/live/api/v2/orders/{created.json['id']}"
@@ -59,12 +59,12 @@ def test_location(staged: Client) -> None:
 
 
 def test_problems(staged: Client) -> None:
-    """A problem's `instance` is the whole path too."""
+    """A problem's `instance` begins with the stage."""
     assert staged.get(target("orders/x")).json["instance"] == "/live/api/v2/orders/x"
 
 
 def test_a_stage_that_is_called_as_a_path_begins(services: Services) -> None:
-    """The stage's name is told from the path also where they are alike."""
+    """A stage with the name of a path's first segment is recognised."""
     client = Client(services, CALLER, stage="api")
 
     assert "/api/api/v2/products?" in client.get(target("products", _pageSize=1)).json["_links"]["next"]

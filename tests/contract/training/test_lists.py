@@ -1,4 +1,4 @@
-"""The contract's "Lists": pages, their description, and the way to the next one."""
+"""The contract's "Lists": pages, their description and links."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ T, F = True, False
 
 @dataclass(frozen=True)
 class Lists:
-    """A unit whose four lists are long enough to page through."""
+    """A unit whose four lists have several pages."""
 
     client: Client
     unit: BusinessUnit
@@ -72,14 +72,14 @@ def lists(services: Services) -> Lists:
 
 @pytest.fixture(params=["products", "feature sets", "orders", "items"])
 def which(request: pytest.FixtureRequest) -> str:
-    """Each of the contract's lists."""
+    """Each list of the contract."""
     name: str = request.param
     return name
 
 
 @pytest.fixture(scope="module")
 def units(services: Services) -> dict[int, Client]:
-    """Callers of units with so many products."""
+    """Callers whose units have these numbers of products."""
     return {
         count: client_of_new_unit(services, [(product, []) for product in PRODUCTS[:count]])[0]
         for count in (0, 1, 10, 11, 20, 23)
@@ -109,7 +109,7 @@ def units(services: Services) -> dict[int, Client]:
     ],
 )
 def test_page_info(units: dict[int, Client], total: int, page: int, size: int, expected: tuple[object, ...]) -> None:
-    """`_pageInfo` has X.PagedList's ten fields and follows its rules; `next` is there only when there is a next."""
+    """`_pageInfo` has the ten fields of X.PagedList; `next` exists only if there is a next page."""
     answer = units[total].get(f"/api/v2/products?_page={page}&_pageSize={size}").json
     info = answer["_pageInfo"]
 
@@ -130,14 +130,14 @@ def test_default_page(lists: Lists, which: str) -> None:
 
 
 def test_totals(lists: Lists, which: str) -> None:
-    """Every list tells how long it is, on every page."""
+    """Every page has the list's total."""
     totals = [lists.get(which, f"_page={page}&_pageSize=4").json["_pageInfo"]["totalItemCount"] for page in (1, 2, 99)]
 
     assert [lists.lengths[which]] * 3 == totals
 
 
 def test_following_next_reads_everything_once(lists: Lists, which: str) -> None:
-    """Following `next` from the first page to the last reads the whole list, each entry once, in its order."""
+    """Following `next` from the first page reads each entry once, in order."""
     everything = lists.get(which, "_pageSize=500").json["items"]
     seen: list[Any] = []
     link: str | None = f"{lists.paths[which]}?_pageSize=5"
@@ -155,19 +155,19 @@ def test_following_next_reads_everything_once(lists: Lists, which: str) -> None:
 
 
 def test_next_is_the_documented_link(lists: Lists, which: str) -> None:
-    """To a request without a query, `next` is the path with `_page=2` and nothing else."""
+    """Without a query, `next` is the path with only `_page=2`."""
     assert {"next": f"{lists.paths[which]}?_page=2"} == lists.get(which).json["_links"]
 
 
 def test_no_links_on_the_last_page(lists: Lists, which: str) -> None:
-    """`_links` is `{}` on the last page and on any page beyond it."""
+    """`_links` is `{}` on the last page and any page beyond it."""
     assert lists.get(which, "_pageSize=500").json["_links"] == {}
     assert lists.get(which, "_page=77").json["_links"] == {}
     assert '"_links":{}}' in lists.get(which, "_page=77").text
 
 
 def test_next_repeats_the_query(lists: Lists, which: str) -> None:
-    """`next` repeats everything that was sent, known or not, encoded again, with only `_page` moved on."""
+    """`next` repeats the whole query, encoded again, with only `_page` changed."""
     sent = [
         ("businessUnitId", lists.unit.id),
         ("_pageSize", "2"),
@@ -210,22 +210,22 @@ def test_next_repeats_the_query(lists: Lists, which: str) -> None:
     ids=lambda value: (value or "empty")[:8] if value.isascii() else "other digits",
 )
 def test_paging_is_never_clamped(lists: Lists, name: str, value: str, code: str) -> None:
-    """A page or page size that is none is 400 and named, never quietly another one."""
+    """An invalid page or page size is 400 and named, instead of being replaced by another."""
     reply = lists.get("orders", f"{name}={quote(value)}")
 
     assert (400, [(name, code)]) == (reply.status, reply.faults)
 
 
 def test_page_size_ends_at_500(lists: Lists, which: str) -> None:
-    """500 is the largest page size and 501 is refused, on every list."""
+    """The largest page size is 500 on every list."""
     refused = lists.get(which, "_pageSize=501")
 
     assert lists.get(which, "_pageSize=500").status == 200
     assert (refused.status, refused.faults) == (400, [("_pageSize", "out_of_range")])
 
 
-def test_both_paging_faults_are_told_at_once(lists: Lists, which: str) -> None:
-    """Faults of several parameters come together."""
+def test_both_paging_faults_are_reported(lists: Lists, which: str) -> None:
+    """Faults of several parameters are reported together."""
     reply = lists.get(which, "_page=0&_pageSize=0&businessUnitId=x")
 
     assert {("_page", "out_of_range"), ("_pageSize", "out_of_range"), ("businessUnitId", "invalid_format")} == set(
@@ -242,7 +242,7 @@ def test_orders_come_oldest_first(lists: Lists) -> None:
 
 
 def test_read_pages_do_not_change_when_orders_are_added(services: Services) -> None:
-    """A page that is full stays as it was read, however many orders are added."""
+    """New orders do not change a page that is full."""
     client, _ = client_of_new_unit(services)
     for _ in range(3):
         client.post("/api/v2/orders", new_order())
@@ -255,7 +255,7 @@ def test_read_pages_do_not_change_when_orders_are_added(services: Services) -> N
 
 
 def test_created_orders_are_listed_at_once(services: Services) -> None:
-    """An order is in the list as soon as its create was answered."""
+    """An order is listed as soon as its create is answered."""
     client, _ = client_of_new_unit(services)
     assert client.get("/api/v2/orders").json["items"] == []
 
@@ -265,7 +265,7 @@ def test_created_orders_are_listed_at_once(services: Services) -> None:
 
 
 def test_products_come_by_code_then_name(services: Services) -> None:
-    """Products are listed by code, and by name where codes are equal."""
+    """Products are listed by code, then by name."""
     products = [
         TrainingProduct(f"{rank:08x}-1111-4000-8000-000000000000", code, name)
         for rank, (code, name) in enumerate([("B", "x"), ("A", "z"), ("B", "a"), ("A", "b"), ("AA", "a")])
@@ -289,14 +289,14 @@ def test_feature_sets_come_by_name(lists: Lists) -> None:
 
 
 def test_items_come_by_number(lists: Lists) -> None:
-    """An order's items are numbered and listed as they were sent."""
+    """Items are numbered and listed as they were sent."""
     items = lists.get("items", "_pageSize=500").json["items"]
 
     assert [(number, number) for number in range(1, 13)] == [(item["id"], item["quantity"]) for item in items]
 
 
 def test_five_hundred_items_keep_their_order(services: Services) -> None:
-    """The longest order's items are all there, in their order, on pages of any size."""
+    """The largest order's items are listed completely and in order, on pages of any size."""
     client, _ = client_of_new_unit(services)
     items = [new_item(featureSetId=STANDARD.id, quantity=quantity) for quantity in range(1, 501)]
     order_id = client.post("/api/v2/orders", new_order(orderItems=items)).json["id"]

@@ -1,4 +1,4 @@
-"""The contract's "Shapes": every answer, field for field, against the published samples."""
+"""The contract's "Shapes": every answer, field by field, against the published samples."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def sample(name: str) -> Any:
 
 
 def shape(value: Any) -> Any:
-    """Say what a value is made of: names in their order, and kinds."""
+    """The structure of a value: its names in order, and types."""
     match value:
         case dict():
             return [(name, shape(part)) for name, part in value.items()]
@@ -44,13 +44,13 @@ def shape(value: Any) -> Any:
 
 
 def minified(text: str) -> str:
-    """Take out the whitespace between tokens and leave the numbers as they are written."""
+    """JSON without whitespace between tokens, with its numbers as they are written."""
     return re.sub(r'("(?:[^"\\]|\\.)*")|\s+', lambda match: match.group(1) or "", text)
 
 
 @pytest.fixture(scope="module", autouse=True)
 def first_order(services: Services) -> None:
-    """The published order: id 1, placed by John Smith for the UK, cancelled; and one behind it."""
+    """The published order: id 1, placed by John Smith for the UK and cancelled; and a second one."""
     client = Client(replace(services, now=partial(_same, FIRST)), CALLER)
     order = new_order(purchaseOrderReference="423432432", contactEmail="johnsmith@example.com")
     client.post(target("orders"), {**order, "orderItems": [new_item(featureSetId=ON_LINUX.id)]})
@@ -75,7 +75,7 @@ def _same(moment: datetime) -> datetime:
     ],
 )
 def test_fields_are_the_reference_s_in_its_order(client: Client, name: str, path: str) -> None:
-    """An answer has the published fields, of the published kinds, in the published order, and no other."""
+    """An answer has exactly the published fields, in order, with the published types."""
     assert shape(sample(name)) == shape(client.get(target(path, _pageSize=1)).json)
 
 
@@ -88,25 +88,25 @@ def test_fields_are_the_reference_s_in_its_order(client: Client, name: str, path
     ],
 )
 def test_one_thing_is_the_published_sample(client: Client, name: str, path: str) -> None:
-    """The published product, feature set and order come out byte for byte, but for whitespace."""
+    """The published product, feature set and order are identical but for whitespace."""
     assert minified(text_of(name)) == client.get(target(path)).text
 
 
 @pytest.mark.parametrize(("name", "path"), [("products", "products"), ("orders", "orders")])
 def test_first_entry_is_the_published_sample(client: Client, name: str, path: str) -> None:
-    """The published lists' first entries come out field for field."""
+    """The first entries of the published lists are identical field by field."""
     assert sample(name)["items"][0] == client.get(target(path)).json["items"][0]
 
 
 def test_feature_sets_are_the_published_sample(client: Client) -> None:
-    """The published list of feature sets comes out byte for byte, but for whitespace."""
+    """The published list of feature sets is identical but for whitespace."""
     path = f"/api/v2/products/{AZ_300.id}/feature_sets?businessUnitId={UK.id}"
 
     assert minified(text_of("feature_sets")) == client.get(path).text
 
 
 def test_items_are_the_published_sample(client: Client) -> None:
-    """The published order's items come out as documented, for the feature set that was ordered."""
+    """The items of the published order are as documented, for the ordered feature set."""
     published = sample("order_items")
     published["items"][0]["featureSetId"] = ON_LINUX.id
 
@@ -114,7 +114,7 @@ def test_items_are_the_published_sample(client: Client) -> None:
 
 
 def test_created_order_is_the_published_sample(services: Services) -> None:
-    """The published created order comes out field for field, in its order, with seven digits of a second."""
+    """The published created order is identical field by field, with seven decimals of a second."""
     client = Client(replace(services, now=partial(_same, SECOND)), CALLER)
 
     created = client.post(target("orders"), new_order(purchaseOrderReference="123456"))
@@ -127,7 +127,7 @@ def test_created_order_is_the_published_sample(services: Services) -> None:
 
 
 def test_published_request_is_accepted(client: Client) -> None:
-    """The published request is taken as it stands, once its placeholders are filled in."""
+    """The published request is accepted once its placeholders are filled in."""
     body = sample("create_order")
     body["contactEmail"] = "johnsmith@example.com"
     body["orderItems"][0] |= {"featureSetId": STANDARD.id, "feedbackLinkUri": "https://example.com/feedback"}
@@ -141,7 +141,7 @@ def test_published_request_is_accepted(client: Client) -> None:
 
 
 def test_prices_keep_their_decimals(services: Services) -> None:
-    """A price is a JSON number with the decimals that it was given, however many digits it has."""
+    """A price is a JSON number with all the decimals it was given."""
     values = ["48.0000", "0.1000", "12345678901234567890.1234", "0.0000"]
     prices = tuple(Money("GBP", parse_amount(value)) for value in values)
     client, _ = client_of_new_unit(services, [(AZ_300, [replace(STANDARD, prices=prices)])])
@@ -154,7 +154,7 @@ def test_prices_keep_their_decimals(services: Services) -> None:
 
 
 def test_several_prices(services: Services) -> None:
-    """A feature set shows every price it has, and none if it has none."""
+    """A feature set shows all its prices, or an empty list."""
     prices = (Money("GBP", parse_amount("48.0000")), Money("EUR", parse_amount("56.5000")))
     free = feature_set(AZ_300, 9, "Free")
     client, _ = client_of_new_unit(services, [(AZ_300, [replace(STANDARD, prices=prices), replace(free, prices=())])])
@@ -173,7 +173,7 @@ def test_course_ids(client: Client) -> None:
 
 
 def test_description_is_fixed_when_ordered(services: Services) -> None:
-    """An item's description is `product (feature set)` as they were called when it was ordered."""
+    """An item's description keeps the product's and feature set's names at the time of the order."""
     client, unit = client_of_new_unit(services)
     order = client.post("/api/v2/orders", new_order()).json["id"]
     publish(services, unit, [(replace(AZ_300, name="New"), [replace(STANDARD, product_name="New", name="Renamed")])])
@@ -194,7 +194,7 @@ def test_items_link_to_their_collection(client: Client) -> None:
 
 
 def test_instants_in_both_notations(services: Services) -> None:
-    """`created` has milliseconds, cut off, and no zone in list and one; seven digits and a Z when created."""
+    """`created` has truncated milliseconds and no zone when read, and seven decimals and Z when created."""
     now = datetime(2024, 1, 2, 3, 4, 5, 9_999, tzinfo=UTC)
     client, _ = client_of_new_unit(replace(services, now=partial(_same, now)))
 
@@ -206,7 +206,7 @@ def test_instants_in_both_notations(services: Services) -> None:
 
 
 def test_order_ids_are_unique_over_the_installation(services: Services, client: Client, stranger: Client) -> None:
-    """Ids are positive numbers of 32 bits that no other order has, of whatever unit, partner or process."""
+    """Order ids are positive 32-bit integers, unique across units, partners and processes."""
     elsewhere = Client(Services(services.send, "OrdersTable", "CatalogueTable", "AccountsTable"), CALLER)
     foreign = new_order(orderItems=[new_item(featureSetId="00000003-43b3-4969-a8a0-48e4915e6df0")])
 
@@ -230,7 +230,7 @@ def test_statuses_are_the_contract_s() -> None:
 
 
 def test_cancelled_is_shown_everywhere(services: Services) -> None:
-    """A cancelled order says so by itself and in the list, and still is neither editable nor cancellable."""
+    """A cancelled order is shown as such alone and in the list, and is neither editable nor cancellable."""
     client, unit = client_of_new_unit(services)
     order = client.post("/api/v2/orders", new_order()).json["id"]
     services.training_orders(unit, Deadline.after(60)).cancel(order)

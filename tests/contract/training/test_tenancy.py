@@ -1,4 +1,4 @@
-"""Another partner's ids are answered exactly as unknown ones."""
+"""The answer for another partner's id is identical to the one for an unknown id."""
 
 from __future__ import annotations
 
@@ -12,74 +12,74 @@ from support.orders import new_item, new_order, target
 from support.partners import AZ_300, FOREIGN, FOREIGN_ONLY, IRELAND, LINUX, STANDARD, UK
 from support.services import Services
 
-NOBODYS = "99999999-0000-4000-8000-000000000009"
+UNKNOWN = "99999999-0000-4000-8000-000000000009"
 NO_ORDER = 2_147_000_000
 
 
 @pytest.fixture
 def foreign_order(stranger: Client) -> int:
-    """An order of the other partner's."""
+    """An order of the other partner."""
     created: int = stranger.post("/api/v2/orders", new_order(orderItems=[new_item(featureSetId=FOREIGN_ONLY.id)])).json[
         "id"
     ]
     return created
 
 
-def same_but_for_the_id(client: Client, path: str, theirs: object, nobodys: object) -> None:
-    """Check that two ids are answered with 404 in the same words."""
-    one, other = client.get(target(path.format(theirs))), client.get(target(path.format(nobodys)))
+def same_but_for_the_id(client: Client, path: str, theirs: object, unknown: object) -> None:
+    """Check that two ids get 404 in the same words."""
+    one, other = client.get(target(path.format(theirs))), client.get(target(path.format(unknown)))
 
     assert (one.status, other.status) == (404, 404)
-    assert other.text == re.sub(rf"\b{theirs}\b", str(nobodys), one.text)
+    assert other.text == re.sub(rf"\b{theirs}\b", str(unknown), one.text)
     assert other.headers == one.headers
 
 
 @pytest.mark.parametrize("path", ["orders/{}", "orders/{}/items"])
 def test_foreign_orders(client: Client, stranger: Client, foreign_order: int, path: str) -> None:
-    """An order of another partner's is as if it were not."""
+    """Another partner's order is indistinguishable from an unknown one."""
     assert stranger.get(f"/api/v2/{path.format(foreign_order)}").status == 200
     same_but_for_the_id(client, path, foreign_order, NO_ORDER)
 
 
 @pytest.mark.parametrize("path", ["products/{}", "products/{}/feature_sets"])
 def test_foreign_products(stranger: Client, client: Client, path: str) -> None:
-    """A product that only another unit's catalogue has is as if it were not."""
+    """A product of another unit's catalogue is indistinguishable from an unknown one."""
     assert client.get(target(path.format(AZ_300.id))).status == 200
     same_but_for_the_id_of(stranger, path, AZ_300.id)
 
 
 def same_but_for_the_id_of(client: Client, path: str, theirs: str) -> None:
-    one, other = client.get(f"/api/v2/{path.format(theirs)}"), client.get(f"/api/v2/{path.format(NOBODYS)}")
+    one, other = client.get(f"/api/v2/{path.format(theirs)}"), client.get(f"/api/v2/{path.format(UNKNOWN)}")
 
     assert (one.status, other.status) == (404, 404)
-    assert other.text == one.text.replace(theirs, NOBODYS)
+    assert other.text == one.text.replace(theirs, UNKNOWN)
 
 
 def test_foreign_feature_sets(client: Client, stranger: Client) -> None:
-    """A feature set that only another unit's catalogue has is as if it were not, also under a product of both."""
+    """A feature set of another unit's catalogue looks like an unknown one, even under a product of both units."""
     assert stranger.get(f"/api/v2/products/{LINUX.id}/feature_sets/{FOREIGN_ONLY.id}").status == 200
-    same_but_for_the_id(client, f"products/{LINUX.id}/feature_sets/{{}}", FOREIGN_ONLY.id, NOBODYS)
+    same_but_for_the_id(client, f"products/{LINUX.id}/feature_sets/{{}}", FOREIGN_ONLY.id, UNKNOWN)
 
 
 def test_feature_sets_of_another_product(client: Client) -> None:
-    """A feature set is found under its own product only."""
-    same_but_for_the_id(client, f"products/{LINUX.id}/feature_sets/{{}}", STANDARD.id, NOBODYS)
+    """A feature set is found only under its own product."""
+    same_but_for_the_id(client, f"products/{LINUX.id}/feature_sets/{{}}", STANDARD.id, UNKNOWN)
 
 
 def test_foreign_feature_sets_cannot_be_ordered(client: Client) -> None:
-    """Ordering what only another unit offers is refused in the words for what nobody offers."""
-    theirs, nobodys = (
+    """Ordering another unit's feature set is refused in the same words as ordering an unknown one."""
+    theirs, unknown = (
         client.post(target("orders"), new_order(orderItems=[new_item(featureSetId=one)]))
-        for one in (FOREIGN_ONLY.id, NOBODYS)
+        for one in (FOREIGN_ONLY.id, UNKNOWN)
     )
 
-    assert (theirs.status, nobodys.status) == (400, 400)
-    assert nobodys.text == theirs.text
+    assert (theirs.status, unknown.status) == (400, 400)
+    assert unknown.text == theirs.text
 
 
 @pytest.mark.parametrize("rest", ["", "/items"])
 def test_orders_of_the_partner_s_other_unit(client: Client, rest: str) -> None:
-    """An order is found under its own business unit only, although the token covers both."""
+    """An order is found only under its own business unit, even if the token covers both."""
     created = client.post(target("orders", IRELAND), new_order()).json["id"]
 
     assert client.get(target(f"orders/{created}{rest}", IRELAND)).status == 200
@@ -87,7 +87,7 @@ def test_orders_of_the_partner_s_other_unit(client: Client, rest: str) -> None:
 
 
 def test_narrowed_tokens_see_their_units_only(services: Services, client: Client) -> None:
-    """A token that covers one unit does not reach the partner's others."""
+    """A token for one unit cannot use the partner's other units."""
     created = client.post(target("orders", IRELAND), new_order()).json["id"]
     narrowed = Client(services, replace(client.caller, business_units=(UK,)))
 
@@ -97,7 +97,7 @@ def test_narrowed_tokens_see_their_units_only(services: Services, client: Client
 
 
 def test_foreign_units_are_not_created_in(client: Client, stranger: Client) -> None:
-    """A create for another partner's unit is 404 and creates nothing there."""
+    """A create for another partner's unit is 404 and creates nothing."""
     before = stranger.get("/api/v2/orders").json["_pageInfo"]["totalItemCount"]
 
     refused = client.post(target("orders", FOREIGN), new_order(orderItems=[new_item(featureSetId=FOREIGN_ONLY.id)]))
@@ -107,7 +107,7 @@ def test_foreign_units_are_not_created_in(client: Client, stranger: Client) -> N
 
 
 def test_lists_hold_the_unit_s_own(client: Client, stranger: Client, foreign_order: int) -> None:
-    """No list shows anything of another partner's."""
+    """No list has orders of another partner."""
     mine = client.post(target("orders"), new_order()).json["id"]
 
     own = [order["id"] for order in client.get(target("orders", _pageSize=500)).json["items"]]

@@ -1,4 +1,4 @@
-"""Partners' webhooks: what they can register, change and read, and how everything else is refused."""
+"""Partners' webhooks: what partners can register, change and read, and every refusal."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ ECARDS = replace(CALLER, partner="granite", grants=("ecards",), company="granite
 
 
 class Site:
-    """The services of an empty installation, with a clock set by hand and what is on the queue."""
+    """The services of an empty installation, with a clock set by hand and a queue in memory."""
 
     def __init__(self) -> None:
         self.faulty = Faulty(Memory())
@@ -72,7 +72,7 @@ class Site:
         return webhooks.sign(webhooks.get(CALLER.partner, webhook_id), "m", self.now, b"x")
 
     def park(self, webhook_id: str, *orders: int) -> list[str]:
-        """Let each order's first event be given up; returns their ids."""
+        """Fail each order's first event until it is parked; returns the ids of the events."""
         self.status = 500
         for order in orders:
             self._order(order)
@@ -81,7 +81,7 @@ class Site:
         return sorted(event_id(f"training#{order}", 0) for order in orders)
 
     def run(self, status: int = 204) -> None:
-        """Handle what is on the queue."""
+        """Handle the queued messages."""
         self.status = status
         for body in self.queue[:]:
             self.queue.remove(body)
@@ -115,7 +115,7 @@ def site() -> Site:
 
 
 def kind(reply: Reply) -> tuple[int, str]:
-    """Check what all problems have in common, and return the status and which problem it is."""
+    """Check what all problem documents have in common; returns the status and the problem's name."""
     assert reply.headers["Content-Type"] == "application/problem+json"
     assert reply.json["status"] == reply.status
     assert reply.json["detail"].strip()
@@ -126,7 +126,7 @@ def kind(reply: Reply) -> tuple[int, str]:
 
 
 def test_registered(site: Site) -> None:
-    """A webhook is answered with where it is and with a secret, which verifies what is sent and is not shown again."""
+    """A webhook is created with a location and a secret, which verifies signatures and is not shown again."""
     reply = site.client.post("/webhooks", {"url": URL, "types": [COMPLETED, NEW]})
     created = reply.json
     secret = created.pop("secret")
@@ -149,7 +149,7 @@ def test_registered(site: Site) -> None:
 
 @pytest.mark.parametrize("caller", [CALLER, DEALS, ECARDS], ids=["training", "deals", "e-cards"])
 def test_partners_of_all_contracts(site: Site, caller: Principal) -> None:
-    """Whoever is known can register webhooks, whatever it orders and however it pays."""
+    """Partners of every contract can register webhooks."""
     client = Client(site.services, caller)
     webhook = site.register(client)
 
@@ -158,7 +158,7 @@ def test_partners_of_all_contracts(site: Site, caller: Principal) -> None:
 
 @pytest.mark.parametrize(("method", "path"), [("GET", "/webhooks"), ("POST", "/webhooks"), ("DELETE", "/webhooks/x")])
 def test_tokens_for_a_part(site: Site, method: str, path: str) -> None:
-    """A token that covers only some of a partner's orders has nothing to do with addresses that get all of them."""
+    """A token that covers only part of a partner's orders cannot use webhooks."""
     narrow = Client(site.services, replace(CALLER, narrowed=True))
     body = {"url": URL} if method == "POST" else None
 
@@ -167,13 +167,13 @@ def test_tokens_for_a_part(site: Site, method: str, path: str) -> None:
 
 
 def test_all_types_unless_some_are_named(site: Site) -> None:
-    """A webhook that names no types, as one that names none, gets all."""
+    """A webhook without types, or with an empty list, gets all types."""
     assert [site.register()["types"], site.register(types=[])["types"]] == [[], []]
     assert site.register(types=sorted(event_types()))["types"] == sorted(event_types())
 
 
 def test_oldest_first(site: Site) -> None:
-    """The list has all webhooks in the order in which they were registered."""
+    """Webhooks are listed in the order of their registration."""
     made = []
     for _ in range(WEBHOOKS_AT_MOST):
         made.append(site.register()["id"])
@@ -183,7 +183,7 @@ def test_oldest_first(site: Site) -> None:
 
 
 def test_ten_at_most(site: Site) -> None:
-    """The eleventh webhook is refused with what to do; once one is removed, there can be another."""
+    """The eleventh webhook is 409 with advice; removing one makes room."""
     made = [site.register()["id"] for _ in range(WEBHOOKS_AT_MOST)]
     reply = site.client.post("/webhooks", {"url": URL})
 
@@ -213,8 +213,8 @@ REFUSED = {
 
 @pytest.mark.parametrize("url", REFUSED.values(), ids=REFUSED.keys())
 @pytest.mark.parametrize("method", ["POST", "PATCH"])
-def test_where_nothing_is_sent(site: Site, method: str, url: str) -> None:
-    """An address that nothing may be sent to is a fault of the field, in words that do not repeat it."""
+def test_urls_that_are_not_allowed(site: Site, method: str, url: str) -> None:
+    """A URL that is not allowed is reported by field, without being repeated."""
     path = "/webhooks" if method == "POST" else site.register()["_links"]["self"]
     reply = site.client.request(method, path, body={"url": url})
 
@@ -224,7 +224,7 @@ def test_where_nothing_is_sent(site: Site, method: str, url: str) -> None:
 
 
 def test_anywhere_in_a_local_run(site: Site) -> None:
-    """In a local run a webhook may lead to the same machine, without TLS."""
+    """In a local run a webhook may use the same machine and plain HTTP."""
     local = Client(replace(site.services, local=True), CALLER)
 
     assert local.post("/webhooks", {"url": "http://127.0.0.1:8787/"}).status == 201
@@ -255,7 +255,7 @@ BODIES: dict[str, tuple[Any, list[tuple[str, str]]]] = {
 @pytest.mark.parametrize(("body", "faults"), BODIES.values(), ids=BODIES.keys())
 @pytest.mark.parametrize("method", ["POST", "PATCH"])
 def test_bad_bodies(site: Site, method: str, body: Any, faults: list[tuple[str, str]]) -> None:
-    """What breaks a rule is told with its place, all of it at once, and nothing is done."""
+    """All invalid fields are reported with their places, and nothing is written."""
     webhook = site.register(types=[NEW])
     path = "/webhooks" if method == "POST" else webhook["_links"]["self"]
     text = body if isinstance(body, str) else json.dumps(body)
@@ -267,7 +267,7 @@ def test_bad_bodies(site: Site, method: str, body: Any, faults: list[tuple[str, 
 
 
 def test_bodies_that_are_needed(site: Site) -> None:
-    """A create needs a body with a URL, and a change a body."""
+    """A create requires a body with a URL, and a change requires a body."""
     link = site.register()["_links"]["self"]
 
     assert site.client.request("POST", "/webhooks").faults == [("", "required")]
@@ -277,7 +277,7 @@ def test_bodies_that_are_needed(site: Site) -> None:
 
 @pytest.mark.parametrize("method", ["POST", "PATCH"])
 def test_bodies_that_are_not_read(site: Site, method: str) -> None:
-    """A body that is not declared as JSON is 415, one over a mebibyte 413."""
+    """A body that is not JSON by its content type is 415, and one over a mebibyte 413."""
     path = "/webhooks" if method == "POST" else site.register()["_links"]["self"]
     text = json.dumps({"url": URL})
     as_text = site.client.request(method, path, body=text, headers={"Content-Type": "text/plain"})
@@ -300,7 +300,7 @@ def test_bodies_that_are_not_read(site: Site, method: str) -> None:
     ],
 )
 def test_changed(site: Site, body: dict[str, Any], after: dict[str, Any]) -> None:
-    """What is sent is changed, and what is not stays; the secret is not shown."""
+    """A change affects only the fields it has, and does not show the secret."""
     webhook = site.register(types=[NEW])
     del webhook["secret"]
     reply = site.client.request("PATCH", webhook["_links"]["self"], body=body)
@@ -310,7 +310,7 @@ def test_changed(site: Site, body: dict[str, Any], after: dict[str, Any]) -> Non
 
 
 def test_changed_at_the_same_moment(site: Site) -> None:
-    """Of two changes at the same moment one is refused, and nothing of it is done."""
+    """Of two concurrent changes one is 409 and has no effect."""
     webhook = site.register()
     link = webhook["_links"]["self"]
     site.faulty.meet("PutItem", interrupted(lambda: site.client.request("PATCH", link, body={"types": [NEW]})))
@@ -322,7 +322,7 @@ def test_changed_at_the_same_moment(site: Site) -> None:
 
 
 def test_a_new_secret(site: Site) -> None:
-    """A new secret is shown once and signs at once; the one before it signs for another day."""
+    """A new secret is shown once and signs at once; the previous one signs for another day."""
     webhook = site.register()
     reply = site.client.post(f"{webhook['_links']['self']}/secret", None)
     first, second = webhook["secret"], reply.json["secret"]
@@ -335,7 +335,7 @@ def test_a_new_secret(site: Site) -> None:
 
 
 def test_removed(site: Site) -> None:
-    """What was removed is as if it had never been, also when it is removed again."""
+    """A removed webhook is 404, also when it is removed again."""
     link = site.register()["_links"]["self"]
     reply, again = site.client.delete(link), site.client.delete(link)
 
@@ -345,7 +345,7 @@ def test_removed(site: Site) -> None:
 
 
 def test_enabled_again(site: Site) -> None:
-    """A webhook that answers 410 says that it is disabled and why; enabled, it gets what it missed."""
+    """A webhook that answered 410 is shown as disabled with the reason, and after enabling gets what it missed."""
     webhook = site.register()
     site._order(7)
     site.services.deliverer(Deadline.after(60)).signal(CALLER.partner, webhook["id"], "training#7")
@@ -362,7 +362,7 @@ def test_enabled_again(site: Site) -> None:
 
 
 def test_enabled_that_was_not_disabled(site: Site) -> None:
-    """To enable what is enabled does no harm."""
+    """Enabling an enabled webhook changes nothing."""
     webhook = site.register()
     reply = site.client.post(f"{webhook['_links']['self']}/enable", None)
 
@@ -374,7 +374,7 @@ def test_enabled_that_was_not_disabled(site: Site) -> None:
 
 
 def test_parked(site: Site) -> None:
-    """An event that was not taken is listed with what it is about, when it was given up, and why."""
+    """A parked event is listed with its order, the time it was parked and the reason."""
     webhook = site.register()
     site.now += timedelta(hours=1)
     (event,) = site.park(webhook["id"], 7)
@@ -399,7 +399,7 @@ def test_parked(site: Site) -> None:
 
 
 def test_parts_of_the_list(site: Site) -> None:
-    """Followed by `next`, the list shows each parked event once, by its id."""
+    """Following `next` lists each parked event once, by id."""
     webhook = site.register()
     events = site.park(webhook["id"], *range(1, 8))
     link: str | None = f"{webhook['_links']['self']}/parked?_pageSize=3"
@@ -425,15 +425,15 @@ def test_parts_of_the_list(site: Site) -> None:
         (f"_after={NO_EVENT}%23", ("_after", "invalid_format")),
     ],
 )
-def test_what_is_no_part(site: Site, query: str, fault: tuple[str, str]) -> None:
-    """A part of the list that cannot be is a fault that names the parameter."""
+def test_invalid_pages(site: Site, query: str, fault: tuple[str, str]) -> None:
+    """An invalid page of parked events is refused by the parameter's name."""
     reply = site.client.get(f"{site.register()['_links']['self']}/parked?{query}")
 
     assert (kind(reply), reply.faults) == ((400, "invalid-request"), [fault])
 
 
 def test_replayed(site: Site) -> None:
-    """A parked event is sent again, stays parked until it is taken, and its id is known in any case."""
+    """A replayed event stays parked until it is delivered, and its id is case-insensitive."""
     webhook = site.register()
     (event,) = site.park(webhook["id"], 7)
     path = f"{webhook['_links']['self']}/parked"
@@ -447,7 +447,7 @@ def test_replayed(site: Site) -> None:
 
 
 def test_replayed_while_disabled(site: Site) -> None:
-    """Nothing is replayed to a webhook that is disabled; the refusal says what to do."""
+    """A replay to a disabled webhook is 409 with advice."""
     webhook = site.register()
     (event,) = site.park(webhook["id"], 7)
     webhooks = site.services.webhooks(Deadline.after(60))
@@ -460,7 +460,7 @@ def test_replayed_while_disabled(site: Site) -> None:
 
 
 def test_parked_too_long_ago(site: Site) -> None:
-    """What was parked 30 days ago is gone, though the table may still have it."""
+    """An event is gone 30 days after it was parked, even if the table still has it."""
     webhook = site.register()
     (event,) = site.park(webhook["id"], 7)
     site.now += PARKED_KEPT
@@ -485,18 +485,18 @@ CALLS: list[tuple[str, str, Any]] = [
 
 @pytest.mark.parametrize(("method", "rest", "body"), CALLS)
 def test_another_partner_s(site: Site, method: str, rest: str, body: Any) -> None:
-    """Another partner's webhook is answered exactly as one that there is not, and is left as it was."""
+    """The answer for another partner's webhook is identical to the one for an unknown webhook, and nothing changes."""
     webhook = site.register()
     (event,) = site.park(webhook["id"], 7)
     site.register(site.stranger)
     rest = rest.replace(NO_EVENT, event)
     before = site.client.get("/webhooks").json, site.sign(webhook["id"])
     theirs = site.stranger.request(method, f"/webhooks/{webhook['id']}{rest}", body=body)
-    nobodys = site.stranger.request(method, f"/webhooks/{NO_WEBHOOK}{rest}", body=body)
+    unknown = site.stranger.request(method, f"/webhooks/{NO_WEBHOOK}{rest}", body=body)
 
-    assert (kind(theirs), kind(nobodys)) == ((404, "not-found"), (404, "not-found"))
-    assert nobodys.text == theirs.text.replace(webhook["id"], NO_WEBHOOK)
-    assert nobodys.headers == theirs.headers
+    assert (kind(theirs), kind(unknown)) == ((404, "not-found"), (404, "not-found"))
+    assert unknown.text == theirs.text.replace(webhook["id"], NO_WEBHOOK)
+    assert unknown.headers == theirs.headers
     assert (site.client.get("/webhooks").json, site.sign(webhook["id"])) == before
     assert site.queue == []
 
@@ -506,8 +506,8 @@ def test_another_partner_s(site: Site, method: str, rest: str, body: Any) -> Non
     "segment",
     ["-", "x", NO_WEBHOOK.upper(), f"{NO_WEBHOOK}0", f"{NO_WEBHOOK[:-1]}", f"{NO_WEBHOOK[:-1]}%23", "\u0660" * 16],
 )
-def test_what_is_no_id(site: Site, method: str, rest: str, body: Any, segment: str) -> None:
-    """What cannot be the id of a webhook is 404, and no table is asked for it."""
+def test_malformed_webhook_ids(site: Site, method: str, rest: str, body: Any, segment: str) -> None:
+    """A malformed webhook id is 404, without a call to a table."""
     site.register()
     site.faulty.calls.clear()
     reply = site.client.request(method, f"/webhooks/{segment}{rest}", body=body)
@@ -517,8 +517,8 @@ def test_what_is_no_id(site: Site, method: str, rest: str, body: Any, segment: s
 
 
 @pytest.mark.parametrize("segment", ["x", "-", NO_EVENT[:-1], f"{NO_EVENT}0"])
-def test_what_is_no_event(site: Site, segment: str) -> None:
-    """What cannot be the id of an event is 404, as one that is not parked."""
+def test_malformed_event_ids(site: Site, segment: str) -> None:
+    """A malformed event id is 404, as is one that is not parked."""
     link = site.register()["_links"]["self"]
     site.faulty.calls.clear()
 
@@ -542,20 +542,20 @@ def test_what_is_no_event(site: Site, segment: str) -> None:
     ],
 )
 def test_methods(site: Site, path: str, method: str, allow: str) -> None:
-    """A method that a path does not know is 405, with those that it knows."""
+    """An unsupported method is 405 with the supported ones."""
     reply = site.client.request(method, path)
 
     assert (kind(reply), reply.headers["Allow"]) == ((405, "method-not-allowed"), allow)
 
 
 def test_paths(site: Site) -> None:
-    """A path below that nothing is served at is 404."""
+    """An unknown path below a webhook is 404."""
     assert kind(site.client.get(f"/webhooks/{NO_WEBHOOK}/x")) == (404, "not-found")
 
 
 @pytest.mark.parametrize(("method", "rest", "body"), [("GET", None, None), ("POST", None, {"url": URL}), *CALLS])
 def test_out_of_reach(site: Site, method: str, rest: str | None, body: Any) -> None:
-    """Where the tables do not answer in time, the answer is 503, and says when to try again and to look first."""
+    """If the tables do not answer in time, every call is 503 with `Retry-After` and advice to read the list first."""
     path = "/webhooks" if rest is None else f"{site.register()['_links']['self']}{rest}"
     send = failing(NoAnswer("cut"), site.faulty)
     reply = Client(replace(site.services, send=send), CALLER).request(
@@ -567,7 +567,7 @@ def test_out_of_reach(site: Site, method: str, rest: str | None, body: Any) -> N
 
 
 def test_without_kms_or_queue(site: Site) -> None:
-    """Where KMS or the queue does not answer, the answer is 503, and neither webhook nor secret is half there."""
+    """If KMS or the queue does not answer, the answer is 503, and no webhook or secret is created."""
     webhook = site.register()
     (event,) = site.park(webhook["id"], 7)
     link = webhook["_links"]["self"]
@@ -585,7 +585,7 @@ def test_without_kms_or_queue(site: Site) -> None:
 
 
 def test_a_fault_of_ours(site: Site) -> None:
-    """What nobody expected is 500, and tells nothing of it."""
+    """A 500 reveals nothing of the failure."""
     client = Client(replace(site.services, send=failing(RuntimeError("inner"), site.faulty)), CALLER)
     reply = client.get("/webhooks")
 
@@ -594,7 +594,7 @@ def test_a_fault_of_ours(site: Site) -> None:
 
 
 def test_answers_that_get_lost(site: Site) -> None:
-    """A create or a removal whose answer from the table got lost is done once, and what is counted is right."""
+    """A create or removal whose answer from the table is lost takes effect once, and the count is right."""
     site.faulty.meet("TransactWriteItems", answer_lost)
     first = site.register()
     site.faulty.meet("TransactWriteItems", answer_lost)
@@ -610,7 +610,7 @@ def test_answers_that_get_lost(site: Site) -> None:
 
 
 def test_links_under_a_stage(site: Site) -> None:
-    """Where the stage's name stands in front of the paths, every link has it too, and can be followed."""
+    """If the request's path begins with the stage's name, so does every link, and it can be followed."""
     staged = Client(site.services, CALLER, stage="live")
     created = staged.post("/webhooks", {"url": URL})
     link = f"/live/webhooks/{created.json['id']}"
@@ -623,8 +623,8 @@ def test_links_under_a_stage(site: Site) -> None:
     assert staged.get("/webhooks/x").json["instance"] == "/live/webhooks/x"
 
 
-def test_answers_are_kept_by_nobody(site: Site) -> None:
-    """No cache on the way may keep an answer."""
+def test_answers_must_not_be_cached(site: Site) -> None:
+    """No answer may be cached."""
     link = site.register()["_links"]["self"]
     replies = [site.client.get("/webhooks"), site.client.post(f"{link}/secret", None), site.client.get("/webhooks/x")]
 
@@ -632,7 +632,7 @@ def test_answers_are_kept_by_nobody(site: Site) -> None:
 
 
 def shown(site: Site) -> Iterator[tuple[str, Any]]:
-    """Yield answers with the names of their schemas."""
+    """Answers with the names of their schemas."""
     webhook = site.register(types=[NEW])
     link = webhook["_links"]["self"]
     site.park(webhook["id"], 7, 8)
@@ -646,7 +646,7 @@ def shown(site: Site) -> Iterator[tuple[str, Any]]:
 
 
 def test_by_the_schemas(site: Site) -> None:
-    """What is answered is valid by the reference's schemas."""
+    """Every answer is valid for the reference's schemas."""
     components = openapi.document()["components"]
     for name, body in shown(site):
         schema = {"$ref": f"#/components/schemas/{name}", "components": components}
@@ -654,21 +654,21 @@ def test_by_the_schemas(site: Site) -> None:
 
 
 def test_no_secret_in_logs_or_tables(site: Site, caplog: pytest.LogCaptureFixture) -> None:
-    """Neither a secret nor what an address has in it is in the log, nor is a secret in the table."""
+    """The log has neither secrets nor URLs, and the table has no secret."""
     with caplog.at_level("INFO", "ordering"):
         webhook = site.register(url="https://example.com/?token=hush")
         site.client.post("/webhooks", {"url": "https://hush@example.com"})
-    told = caplog.text + repr([vars(one) for one in caplog.records])
+    logged = caplog.text + repr([vars(one) for one in caplog.records])
     memory = site.faulty._send
     assert isinstance(memory, Memory)
 
-    assert re.search("'status': 201", told)
-    assert not any(word in told for word in ("hush", webhook["secret"], webhook["secret"][6:]))
+    assert re.search("'status': 201", logged)
+    assert not any(word in logged for word in ("hush", webhook["secret"], webhook["secret"][6:]))
     assert webhook["secret"][6:] not in repr([*memory.scan("AccountsTable")])
 
 
 def test_a_table_in_between(site: Site) -> None:
-    """How many webhooks there are is counted beside them, and is no webhook."""
+    """The item that counts a partner's webhooks is not listed as a webhook."""
     site.register()
     accounts = Table(site.faulty, "AccountsTable")
 
