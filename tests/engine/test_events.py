@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 from unittest import mock
 
 import pytest
@@ -53,25 +53,17 @@ Act = Callable[["World", Log], None]
 class Broker(Memory):
     """A table, and what else is called: what each consumer sees of an order, and the messages of a queue."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.extra: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
-            "PutEvents": self._put_events,
-            "Post": self._post,
-            "SendMessage": self._send_message,
-            "ReceiveMessage": self._receive_message,
-            "DeleteMessage": self._delete_message,
-        }
-        self._operations |= self.extra
-
-    def fork(self) -> Broker:
-        other = Broker()
-        other._items = dict(self._items)
-        other._sorts = {partition: list(sorts) for partition, sorts in self._sorts.items()}
-        return other
+    extra: ClassVar[Mapping[str, str]] = {
+        "PutEvents": "_put_events",
+        "Post": "_post",
+        "SendMessage": "_send_message",
+        "ReceiveMessage": "_receive_message",
+        "DeleteMessage": "_delete_message",
+    }
+    operations = {**Memory.operations, **extra}
 
     def found(self, partition: str, sort: str) -> Item:
-        raw = self._items.get((TABLE, partition, sort))
+        raw = self._find((TABLE, partition, sort))
         return plain_item(raw) if raw else {}
 
     def keep(self, partition: str, sort: str, **more: Any) -> None:
@@ -114,7 +106,7 @@ class Broker(Memory):
 
     def _receive_message(self, request: dict[str, Any]) -> dict[str, Any]:
         """Hand out one message; nothing keeps another client from getting the same."""
-        names = self._sorts.get((TABLE, "QUEUE"), [])
+        names = sorted(sort for (partition, sort), _ in self.scan(TABLE) if partition == "QUEUE")
         return {"Message": names[request["Which"]]} if names else {}
 
     def _delete_message(self, request: dict[str, Any]) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 from unittest import mock
 
 import pytest
@@ -92,31 +92,28 @@ Act = Callable[["World", Log], None]
 class Broker(Memory):
     """A table, and what else is called: KMS, and SES with the mails that it took."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.extra: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
-            "SendEmail": self._send_email,
-            "Tell": self._tell,
-            "Decrypt": lambda _: {},
-        }
-        self._operations |= self.extra
-
-    def fork(self) -> Broker:
-        return Broker.of(self)
+    operations: ClassVar[Mapping[str, str]] = {
+        **Memory.operations,
+        "SendEmail": "_send_email",
+        "Tell": "_tell",
+        "Decrypt": "_decrypt",
+    }
 
     @classmethod
     def of(cls, memory: Memory) -> Broker:
         other = cls()
-        other._items = dict(memory._items)
-        other._sorts = {partition: list(sorts) for partition, sorts in memory._sorts.items()}
+        other._partitions = memory.fork()._partitions
         return other
 
     def found(self, partition: str, sort: str) -> Item:
-        raw = self._items.get((TABLE, partition, sort))
+        raw = self._find((TABLE, partition, sort))
         return plain_item(raw) if raw else {}
 
     def keep(self, partition: str, sort: str, **more: Any) -> None:
         self.load(TABLE, _item({"pk": partition, "sk": sort, **more}))
+
+    def _decrypt(self, _: dict[str, Any]) -> dict[str, Any]:
+        return {}
 
     def _send_email(self, request: dict[str, Any]) -> dict[str, Any]:
         codes: list[str] = self.found("SES", "answers").get("codes", [])

@@ -67,14 +67,14 @@ class Streamed(Memory):
         self.records: list[dict[str, Any]] = []
 
     def load(self, table: str, item: dict[str, Any]) -> None:
-        before = self._items.get((table, item["pk"]["S"], item["sk"]["S"]))
+        before = self._find(self._key(table, item))
         super().load(table, item)
         if table == ORDERS and before != item:
             images = {"NewImage": item, **({"OldImage": before} if before else {})}
             self._record("MODIFY" if before else "INSERT", item, images)
 
     def _remove(self, key: tuple[str, str, str]) -> None:
-        if key[0] == ORDERS and (before := self._items.get(key)):
+        if key[0] == ORDERS and (before := self._find(key)):
             self._record("REMOVE", before, {"OldImage": before})
         super()._remove(key)
 
