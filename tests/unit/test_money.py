@@ -27,7 +27,7 @@ def test_never_an_exponent(amount: str, text: str) -> None:
 @pytest.mark.parametrize("text", ["", "x", "1,5", "NaN", "sNaN", "Infinity", "-inf"])
 def test_invalid_amounts(text: str) -> None:
     """A text that is not a finite number raises ValueError."""
-    with pytest.raises(ValueError, match="is no amount"):
+    with pytest.raises(ValueError, match="is not an amount"):
         money.parse_amount(text)
 
 

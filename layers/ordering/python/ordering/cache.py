@@ -1,4 +1,4 @@
-"""A bounded cache whose values expire: what a warm process keeps between requests."""
+"""A bounded cache whose values expire, for data that a warm process keeps between requests."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ V = TypeVar("V")
 
 
 class Cache(Generic[K, V]):
-    """Values by key, each good for a time to live. A full cache drops the value that was put first.
+    """Values by key, each with a time to live. A full cache drops the value that was put first.
 
     Args:
         ttl: Seconds from the read of a value until it expires; by default it never does.
-        size: How many values are kept at most.
-        seconds: Returns the monotonic time.
+        size: The most values that are kept.
+        seconds: Returns the monotonic time in seconds.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class Cache(Generic[K, V]):
         return len(self._kept)
 
     def get(self, key: K) -> V | None:
-        """Return the value of a key; None if there is none, or it has expired."""
+        """Return the value of a key; None if there is none or it has expired."""
         found = self._kept.get(key)
         return found[1] if found and self._seconds() - found[0] < self._ttl else None
 
@@ -42,7 +42,7 @@ class Cache(Generic[K, V]):
         self._put(key, value, self._seconds())
 
     def read(self, key: K, read: Callable[[], V], *, ttl: float | None = None) -> V:
-        """Return the value of a key, read by `read` if it has expired. A read that fails leaves nothing behind.
+        """Return the value of a key; calls `read` if there is none or it has expired. A failed read stores nothing.
 
         Args:
             ttl: A shorter time to live, for this call.
@@ -56,7 +56,7 @@ class Cache(Generic[K, V]):
         return value
 
     def drop(self, key: K) -> None:
-        """Forget the value of a key."""
+        """Remove the value of a key, if there is one."""
         self._kept.pop(key, None)
 
     def _put(self, key: K, value: V, at: float) -> None:

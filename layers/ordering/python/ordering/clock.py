@@ -1,4 +1,4 @@
-"""Time as the order API knows it: aware UTC instants, and the moment by which a request must be answered."""
+"""Instants (aware, in UTC), their stored form, and the deadlines of requests."""
 
 from __future__ import annotations
 
@@ -8,50 +8,50 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 Clock = Callable[[], datetime]
-"""Tells the present instant, aware and in UTC."""
+"""Returns the current instant, aware and in UTC."""
 
 
 _LENGTH = len("2023-04-21T12:49:24.761340Z")
 
 
 def system_clock() -> datetime:
-    """Tell the present instant by this machine's clock."""
+    """Return the current instant of this machine's clock."""
     return datetime.now(UTC)
 
 
 def to_text(instant: datetime) -> str:
-    """Write an instant as it is stored: `2023-04-21T12:49:24.761340Z`, always with six decimals."""
+    """Convert an instant to its stored form, always with six decimals: `2023-04-21T12:49:24.761340Z`."""
     return instant.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
 
 
 def from_text(text: str) -> datetime:
-    """Read back what `to_text` wrote.
+    """Convert back from `to_text`.
 
     Raises:
-        ValueError: It is no such text.
+        ValueError: The text does not have this form.
     """
-    # Twenty times as fast as strptime, and lists are full of instants; it reads other forms too.
+    # `fromisoformat` is 20 times as fast as strptime, which matters in long lists. It accepts other forms too.
     if len(text) != _LENGTH or text[10] != "T" or text[-1] != "Z":
-        raise ValueError(f"{text!r} is no instant")
+        raise ValueError(f"{text!r} is not an instant")
     return datetime.fromisoformat(text)
 
 
 def whole_second(instant: datetime) -> datetime:
-    """Return the beginning of an instant's second."""
+    """Return an instant without its fraction of a second."""
     return instant.replace(microsecond=0)
 
 
 @dataclass(frozen=True, slots=True)
 class Deadline:
-    """The moment, on the monotonic clock and in seconds, after which nothing more is tried for a request."""
+    """The time, in seconds of the monotonic clock, after which a request makes no further calls."""
 
     at: float
 
     @classmethod
     def after(cls, seconds: float) -> Deadline:
-        """Set a deadline so many seconds from now."""
+        """Return the deadline that many seconds from now."""
         return cls(time.monotonic() + seconds)
 
     def remaining(self) -> float:
-        """Tell how many seconds are left; negative once it has passed."""
+        """Return the seconds that are left; negative after the deadline."""
         return self.at - time.monotonic()

@@ -1,4 +1,4 @@
-"""The registry of contexts: which of them has event types, histories, followers and mailers.
+"""The registry of contexts: their event types, order histories, followers and mailers.
 
 Each function imports what it returns when it is called, so that a Lambda function loads only what it uses.
 docs/add-a-contract.md lists the other places that a new contract is registered in.
@@ -49,7 +49,7 @@ def event_shapes() -> Mapping[str, type]:
 
 
 def history_readers() -> Mapping[str, ReadHistory]:
-    """Return what reads the history of an order, by its kind; kinds without events are absent."""
+    """Return the readers of orders' histories, by kind of order; kinds without events are absent."""
     from ordering.ecards import events as ecards
     from ordering.ecards.records import KIND as ECARDS
     from ordering.training import events as training
@@ -59,7 +59,7 @@ def history_readers() -> Mapping[str, ReadHistory]:
 
 
 def read_history(table: Table, order: str) -> OrderHistory | None:
-    """Read what happened to an order, by its name; None if there is no such order, or its kind has no events.
+    """Read the history of an order, by its name; None if the order does not exist or its kind has no events.
 
     Raises:
         Unavailable: The deadline passed.
@@ -71,7 +71,7 @@ def read_history(table: Table, order: str) -> OrderHistory | None:
 
 
 def followers(connections: Connections, deadline: Deadline) -> list[Follower]:
-    """Return what follows the changes of each context's items, for one invocation."""
+    """Return the followers of all contexts, for one invocation."""
     from ordering.deals import follow as deals
     from ordering.ecards import follow as ecards
     from ordering.training import follow as training

@@ -6,7 +6,7 @@ OrderingError
 ├── Forbidden         the caller may not do this, whatever the request says
 ├── TooManyRequests   the caller exceeds its rate of requests
 ├── NotFound          the resource does not exist, or belongs to another partner
-├── Conflict          the request conflicts with the present state of the resource
+├── Conflict          the request conflicts with the current state of the resource
 ├── KeyReused         an idempotency key was sent with a request other than its first one
 └── Unavailable       the data could not be reached before the deadline
 """
@@ -25,8 +25,8 @@ Part = Literal["body", "query", "header"]
 class Fault:
     """One rule that a request breaks.
 
-    `place` is the way to what breaks it: names and, in lists, indexes from 0; empty for the whole body. `code` is for
-    programs and stays as it is, `detail` is for people.
+    `place` is the path to the faulty value: names and, in lists, indexes from 0; empty for the whole body. `code` is
+    for programs and never changes; `detail` is for people.
     """
 
     part: Part
@@ -80,7 +80,7 @@ class Forbidden(OrderingError):
 
 
 class Conflict(OrderingError):
-    """The request conflicts with the present state of the resource."""
+    """The request conflicts with the current state of the resource."""
 
 
 class KeyReused(OrderingError):

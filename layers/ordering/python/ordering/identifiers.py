@@ -1,4 +1,4 @@
-"""Identifiers from outside, made canonical before any of them reaches a key of a table."""
+"""Converts identifiers from outside to one canonical form, before they become part of a key of a table."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _NUMBER = re.compile(r"[1-9][0-9]{0,17}")
 
 LARGEST_NUMBER = 2**31 - 1
-"""What a signed number of 32 bits can hold."""
+"""The largest signed number of 32 bits."""
 
 LARGEST_SAFE_NUMBER = 2**53 - 1
-"""What a JSON number holds exactly everywhere (RFC 8259, section 6)."""
+"""The largest integer that all JSON parsers read exactly (RFC 8259, section 6)."""
 
 
 def canonical_uuid(text: str) -> str | None:
-    """Return a hyphenated UUID in lower case; None if the text is none."""
+    """Return a hyphenated UUID in lower case; None if the text is not a hyphenated UUID."""
     return text.lower() if _UUID.fullmatch(text) else None
 
 
 def canonical_number(text: str, largest: int = LARGEST_NUMBER) -> int | None:
-    """Return a positive number, of 32 bits unless told otherwise, written without sign or leading zeros.
+    """Return a positive number from its decimal digits, without sign or leading zeros.
 
-    None if the text is none.
+    None if the text has another form, or the number is larger than `largest`.
     """
     if not _NUMBER.fullmatch(text):
         return None

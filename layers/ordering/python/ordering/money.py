@@ -1,4 +1,4 @@
-"""Amounts of money: `Decimal` from byte to byte, with the decimals they were given."""
+"""Amounts of money: always `Decimal`, from request to response, with the decimals that they were given."""
 
 from __future__ import annotations
 
@@ -9,34 +9,34 @@ _CENT = Decimal("0.01")
 
 
 def parse_amount(text: str) -> Decimal:
-    """Read an amount as written, keeping its trailing zeros: `48.0000` stays `48.0000`.
+    """Parse an amount, keeping its trailing zeros: `48.0000` stays `48.0000`.
 
     Amounts are stored as text because a DynamoDB number drops trailing zeros, and the contracts return them.
 
     Raises:
-        ValueError: It is no finite decimal number.
+        ValueError: The text is not a finite decimal number.
     """
     try:
         amount = Decimal(text)
     except InvalidOperation:
-        raise ValueError(f"{text!r} is no amount") from None
+        raise ValueError(f"{text!r} is not an amount") from None
     if not amount.is_finite():
-        raise ValueError(f"{text!r} is no amount")
+        raise ValueError(f"{text!r} is not an amount")
     return amount
 
 
 def format_amount(amount: Decimal) -> str:
-    """Write an amount as it is stored: plain digits, never an exponent."""
+    """Convert an amount to its stored form: plain digits, never an exponent."""
     return f"{amount:f}"
 
 
 def from_stored(text: str | None) -> Decimal | None:
-    """Read an amount that may be missing."""
+    """Parse a stored amount; None if it is missing."""
     return None if text is None else parse_amount(text)
 
 
 def varied(price: Decimal, percent: Decimal) -> Decimal:
-    """Return a price with so many percent added, negative ones taken off: to 2 places, halves away from zero.
+    """Return a price raised by a percentage, or lowered by a negative one, to 2 decimals with halves away from zero.
 
     3599.99 at +2 % is 3671.99, at -2 % 3527.99 (the figures of the deal orders' reference).
     """
@@ -46,7 +46,7 @@ def varied(price: Decimal, percent: Decimal) -> Decimal:
 
 @dataclass(frozen=True, slots=True)
 class Money:
-    """What one seat costs in a currency (ISO 4217)."""
+    """An amount in a currency (ISO 4217)."""
 
     currency: str
     value: Decimal

@@ -1,4 +1,4 @@
-"""Who calls: the small value that the authorizer hands to every function."""
+"""The caller of a request, as the authorizer passes it to every function."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Plan = Literal["basic", "enterprise"]
 
 @dataclass(frozen=True, slots=True)
 class BusinessUnit:
-    """A part of a partner that orders for itself."""
+    """A part of a partner that has its own training orders."""
 
     id: str
     name: str
@@ -31,7 +31,7 @@ class User:
 
     @property
     def name(self) -> str:
-        """The full name, as the lists show it."""
+        """The full name."""
         return f"{self.forename} {self.surname}".strip()
 
 
@@ -46,7 +46,7 @@ class OrderSource:
 
 @dataclass(frozen=True, slots=True)
 class DealTerms:
-    """What a CRM account may do with deal orders: by its plan, and by its administrator's switch."""
+    """The plan of a CRM account, and whether its administrator disabled changes to deal orders."""
 
     plan: Plan
     changes_disabled: bool = False
@@ -71,23 +71,23 @@ class Principal:
     payment_terms: PaymentTerms
     grants: tuple[str, ...]
     deals: DealTerms | None = None
-    """None where the partner is no CRM account."""
+    """None if the partner has no deal orders."""
     company: str | None = None
-    """The company's name; None where the partner orders no e-cards."""
+    """The company's name; None if the partner orders no e-cards."""
     narrowed: bool = False
     """Whether the token covers less than the partner may do."""
 
     def unit(self, identifier: str) -> BusinessUnit | None:
-        """Return the business unit of that id if the token covers it."""
+        """Return the business unit with this id; None if the token does not cover it."""
         return next((unit for unit in self.business_units if unit.id == identifier), None)
 
     def to_text(self) -> str:
-        """Write it for the authorizer's context, whose values can only be text."""
+        """Convert it for the authorizer's context, whose values can only be text."""
         return json.dumps(asdict(self), separators=(",", ":"))
 
     @classmethod
     def from_text(cls, text: str) -> Principal:
-        """Read back what `to_text` wrote."""
+        """Convert back from `to_text`."""
         raw: dict[str, Any] = json.loads(text)
         return cls(
             partner=raw["partner"],

@@ -1,4 +1,4 @@
-"""Secrets in the tables are sealed: encrypted with authentication, for a context (as an AEAD does, RFC 5116)."""
+"""The interface that seals and opens secrets: authenticated encryption for a context (AEAD, RFC 5116)."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from typing import Protocol
 
 
 class BrokenSeal(Exception):
-    """A sealed text was changed, or was sealed for another context."""
+    """A sealed secret was changed, or was sealed for another context."""
 
 
 class Sealer(Protocol):
     """Seals and opens secrets."""
 
     def seal(self, plain: bytes, context: bytes) -> bytes:
-        """Return a secret sealed for a context."""
+        """Encrypt a secret. Opening it takes the same context."""
 
     def open(self, sealed: bytes, context: bytes) -> bytes:
-        """Return the secret that was sealed for this context; any other input raises."""
+        """Decrypt a sealed secret; raises if it was not sealed for this context, or was changed."""

@@ -15,7 +15,7 @@ from typing import Any
 from ordering.errors import Unavailable
 
 Call = Callable[[str, dict[str, Any]], dict[str, Any]]
-"""Carries out one operation of a service, by its name in the API, and returns its answer."""
+"""Carries out one operation of a service, by its name in the API, and returns the response."""
 
 CONNECTED_WITHIN = 1.0
 ANSWERED_WITHIN = 2.0
@@ -38,7 +38,7 @@ class CallRefused(Exception):
 
 
 def connect(service: str, *, answered_within: float = ANSWERED_WITHIN, **settings: Any) -> Call:
-    """Return a connection that is made with the first call, because most functions make none.
+    """Return a connection that is opened by the first call: many functions never call the service.
 
     It uses botocore's own credentials, region and endpoint resolution, and raises the module's errors.
 
@@ -56,7 +56,7 @@ def connect(service: str, *, answered_within: float = ANSWERED_WITHIN, **setting
     return call
 
 
-def unavailable(operation: str, request: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG001 - as every `Call`
+def unavailable(operation: str, request: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG001 - the signature of `Call`
     """Stand in for a service that a process is not connected to.
 
     Raises:
@@ -83,7 +83,7 @@ def _connection(service: str, answered_within: float, settings: Mapping[str, Any
         config=Config(
             connect_timeout=CONNECTED_WITHIN,
             read_timeout=answered_within,
-            # Retries are the callers': botocore knows no deadline.
+            # The callers retry: botocore knows no deadline.
             retries={"total_max_attempts": 1},
         ),
         **settings,
@@ -97,7 +97,7 @@ def _connection(service: str, answered_within: float, settings: Mapping[str, Any
         except (ConnectionError, HTTPClientError) as error:
             raise Unavailable from error
         except ClientError as error:
-            raise _meaning(operation, error.response["Error"]["Code"], _status(error.response)) from error
+            raise _error_of(operation, error.response["Error"]["Code"], _status(error.response)) from error
         return answer
 
     return call
@@ -108,8 +108,8 @@ def _status(response: Any) -> int:
     return status
 
 
-def _meaning(operation: str, code: str, status: int) -> Exception:
-    # A response without a code is not the service's: a proxy in between may have passed the call on.
+def _error_of(operation: str, code: str, status: int) -> Exception:
+    # A response without a code is not the service's: a proxy in between may have forwarded the call.
     if status >= 500 or code in _FAULTS or not code[:1].isalpha():
         return Unavailable()
     return NotExecuted() if code in _THROTTLED else CallRefused(operation, code)

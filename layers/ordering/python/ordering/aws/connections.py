@@ -1,4 +1,4 @@
-"""What one process is connected to: tables, KMS and queues, under the names that its settings give them."""
+"""The connections of one process to tables, KMS and queues, by the names in its settings."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Connections:
     """Opens a queue by its URL."""
     now: Clock = system_clock
     usage: Usage = field(default_factory=Usage)
-    """What the tables' calls have consumed."""
+    """The capacity that the tables' calls have consumed."""
 
     def orders(self, deadline: Deadline) -> Table:
         """Return the orders table, for one request."""
@@ -54,7 +54,7 @@ class Connections:
 
     @property
     def local(self) -> bool:
-        """Whether this is a local run: `sam local` and ours set the variable, Lambda never does."""
+        """Whether this is a local run: `sam local` and `make serve` set the variable, Lambda never does."""
         return self.settings.get("AWS_SAM_LOCAL") == "true"
 
     def _table(self, setting: str, deadline: Deadline) -> Table:

@@ -1,16 +1,16 @@
-"""DynamoDB, and the only module that talks to it.
+"""DynamoDB. No other module calls it.
 
-A `Table` speaks in plain Python values, retries what is worth retrying until the request's deadline, and counts what
-was consumed. Underneath is a `Send`: one callable through which every call to the service passes. Production code
-makes it with `connect_tables`; anything that wants to pause, fail or observe calls wraps it.
+A `Table` takes and returns plain Python values, retries transient errors until the request's deadline, and counts
+consumed capacity. All its calls pass through a `Send`, a single callable. Production code makes it with
+`connect_tables`; tests wrap it to pause, fail or observe calls.
 
     TableError
-    ├── ConditionFailed       a condition did not hold; carries the item that was there
+    ├── ConditionFailed       a condition did not hold; carries the existing item
     └── TransactionRefused    a condition of a transaction did not hold; carries the reason of each write
     ServiceFault              the service's own error, by its code (raised by a `Send`)
-    NoAnswer                  no answer arrived; the call may or may not have taken effect (raised by a `Send`)
+    NoAnswer                  no response arrived; the call may or may not have taken effect (raised by a `Send`)
 
-When nothing helped until the deadline, `errors.Unavailable` is raised.
+If no retry succeeds before the deadline, `errors.Unavailable` is raised.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ LONGEST_CALL = CONNECTED_WITHIN + ANSWERED_WITHIN
 """Seconds until a call to the service times out."""
 
 _BATCH_LIMIT = 100
-"""Keys in one BatchGetItem, and writes in one transaction, at most: a limit of the service."""
+"""Most keys in one BatchGetItem: a limit of the service."""
 
 _BATCH_WRITE_LIMIT = 25
-"""Items in one BatchWriteItem at most: a limit of the service."""
+"""Most items in one BatchWriteItem: a limit of the service."""
 
 _TRANSIENT = frozenset(
     {
@@ -70,14 +70,14 @@ class ConditionFailed(TableError):
     """The condition of a write did not hold."""
 
     def __init__(self, item: Item | None) -> None:
-        """Keep the item that was there, None if there was none."""
+        """Keep the existing item, None if there is none."""
         super().__init__("the condition did not hold")
         self.item = item
 
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """Why one write of a transaction was refused, with the item that did not meet its condition."""
+    """The reason why one write of a transaction was refused: the item that did not meet its condition, if it exists."""
 
     item: Item | None
 
@@ -92,10 +92,10 @@ class TransactionRefused(TableError):
 
 
 class ServiceFault(Exception):
-    """An error that the service answered with."""
+    """An error response of the service."""
 
     def __init__(self, code: str, message: str = "", *, item: Item | None = None, reasons: Sequence[Any] = ()) -> None:
-        """Keep the code, and for a refused write the service's details in its own notation."""
+        """Keep the code, and for a refused write the details in the service's own notation."""
         super().__init__(f"{code}: {message}")
         self.code = code
         self.item = item
@@ -103,7 +103,7 @@ class ServiceFault(Exception):
 
 
 class NoAnswer(Exception):
-    """The connection failed or the answer took too long."""
+    """The connection failed, or no complete response arrived in time."""
 
 
 @dataclass(slots=True)
@@ -115,7 +115,7 @@ class Usage:
     writes: float = 0.0
 
     def take(self) -> Usage:
-        """Return the counts and begin again at zero."""
+        """Return the counts and reset them to zero."""
         taken = replace(self)
         self.calls, self.reads, self.writes = 0, 0.0, 0.0
         return taken
@@ -154,7 +154,7 @@ class Delete:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """Write nothing; the transaction takes place only if an item meets a condition."""
+    """Write nothing, but let the transaction take place only if an item meets a condition."""
 
     key: Key
     condition: str
@@ -165,7 +165,7 @@ class Check:
 Write = Put | Update | Delete | Check
 
 ABSENT = "attribute_not_exists(pk)"
-"""The condition of a write whose key must not exist yet."""
+"""The condition that an item does not exist yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,12 +177,12 @@ class Table:
     usage: Usage = field(default_factory=Usage)
     deadline: Deadline | None = None
     first_pause: float = 0.02
-    """Seconds that the first retry waits at most; each further one doubles it, up to a second (full jitter)."""
+    """The longest pause before the first retry, in seconds; it doubles with each retry, up to 1 s (full jitter)."""
     patience: float = 5.0
-    """Seconds that retries go on where no deadline is set."""
+    """Seconds after which retries end if no deadline is set."""
 
     def until(self, deadline: Deadline) -> Table:
-        """Return the same table for a request that must be answered by then."""
+        """Return the same table with a deadline."""
         return replace(self, deadline=deadline)
 
     def get(self, key: Key) -> Item | None:
@@ -192,7 +192,10 @@ class Table:
         return plain_item(found) if found else None
 
     def batch_get(self, keys: Sequence[Key]) -> dict[Key, Item]:
-        """Read up to 100 items in one round trip, each strongly consistent but not as one snapshot."""
+        """Read items by key; missing ones are left out. Up to 100 items take one round trip.
+
+        Each item is read strongly consistent, but they are not one snapshot.
+        """
         found: dict[Key, Item] = {}
         left: list[Item] = [_key(key) for key in dict.fromkeys(keys)]
         pauses = self.pauses()
@@ -209,11 +212,11 @@ class Table:
         return found
 
     def query(self, partition: str, first: str, last: str) -> Iterator[Item]:
-        """Read the items of a partition whose sort keys lie between two, both included, in their order.
+        """Yield the items of a partition with sort keys from `first` to `last`, both included, in ascending order.
 
-        Strongly consistent, though not as of one moment; further pages of the service are read as they are needed.
+        They are read strongly consistent, but not as of one moment: the service's pages are read as they are needed.
         """
-        if first > last:  # which the service refuses
+        if first > last:  # the service refuses such a query
             return
         request: dict[str, Any] = {
             "TableName": self.name,
@@ -232,17 +235,17 @@ class Table:
         """Write one item.
 
         Raises:
-            ConditionFailed: Its condition did not hold. After an answer that got lost, the item in the way can be
-                the one written here.
+            ConditionFailed: Its condition did not hold. After a lost response, the existing item can be the one
+                that this call wrote.
         """
         self._call("PutItem", _request(self.name, write))
 
     def put_all(self, items: Iterable[Item]) -> None:
-        """Write whole items, without conditions and not as one: a crash may leave some of them written."""
+        """Write whole items, without conditions and not atomically: after a crash, some may be written."""
         self._write_all({"PutRequest": {"Item": _item(item)}} for item in items)
 
     def delete_all(self, keys: Iterable[Key]) -> None:
-        """Remove items, whether they are there or not, and not as one: a crash may leave some of them."""
+        """Remove items if they exist, not atomically: after a crash, some may remain."""
         self._write_all({"DeleteRequest": {"Key": _key(key)}} for key in keys)
 
     def _write_all(self, requests: Iterable[dict[str, Any]]) -> None:
@@ -256,9 +259,7 @@ class Table:
                     next(pauses)
 
     def update(self, write: Update) -> Item:
-        """Change one item and return it as it is now.
-
-        After an answer that got lost the update may be applied twice.
+        """Change one item and return the changed item. After a lost response, the update can be applied twice.
 
         Raises:
             ConditionFailed: Its condition did not hold.
@@ -270,8 +271,8 @@ class Table:
         """Carry out up to 100 writes, all or none.
 
         Raises:
-            TransactionRefused: A condition did not hold. After an answer that got lost, the items in the way can be
-                those written here: not every engine knows a try again, and the service forgets it after ten minutes.
+            TransactionRefused: A condition did not hold. After a lost response, the existing items can be those that
+                this call wrote: the service recognizes a retry for ten minutes only, and not every engine does.
         """
         requests = [{_kind(write): _request(self.name, write)} for write in writes]
         # All attempts share one token: the service acknowledges a retry of a transaction that took effect.
@@ -292,10 +293,10 @@ class Table:
                 return answer
 
     def pauses(self) -> Iterator[None]:
-        """Yield after ever longer pauses, for a caller that retries.
+        """Yield after increasing pauses, for a caller that retries.
 
         Raises:
-            Unavailable: The next wait would end after the deadline.
+            Unavailable: The next pause would end after the deadline.
         """
         deadline = self.deadline or Deadline.after(self.patience)
         longest = self.first_pause
@@ -318,12 +319,12 @@ class Table:
 
 
 def connect_tables(**settings: Any) -> Send:
-    """Make a connection to DynamoDB with botocore's own credentials, region and endpoint resolution.
+    """Connect to DynamoDB with botocore's own credentials, region and endpoint resolution.
 
     Args:
         settings: Further arguments of botocore's `create_client`, for instance `endpoint_url`.
     """
-    # Imported here so that what never connects, such as a model of the service, does not pay for botocore.
+    # Imported here so that a process that never connects does not load botocore.
     from botocore.config import Config  # noqa: PLC0415
     from botocore.exceptions import ClientError, ConnectionError, HTTPClientError  # noqa: A004, PLC0415
     from botocore.session import get_session  # noqa: PLC0415
@@ -333,7 +334,7 @@ def connect_tables(**settings: Any) -> Send:
         config=Config(
             connect_timeout=CONNECTED_WITHIN,
             read_timeout=ANSWERED_WITHIN,
-            # Retries are this module's: botocore knows neither the deadline nor a transaction's conflicts.
+            # This module retries: botocore knows neither the deadline nor a transaction's conflicts.
             retries={"total_max_attempts": 1},
             parameter_validation=False,
         ),
@@ -374,15 +375,15 @@ _METHODS = (
 
 
 def _check_whole(response_dict: Mapping[str, Any], **_: Any) -> None:
-    """Refuse an answer that did not arrive whole: botocore would take what is missing for what is not there.
+    """Refuse a truncated response: botocore would parse it as one with fewer items.
 
     Raises:
-        NoAnswer: Its length or its checksum is not what its head says.
+        NoAnswer: The body does not have the length or the checksum in the response's headers.
     """
     headers, body = response_dict["headers"], response_dict["body"]
     length, checksum = headers.get("content-length"), headers.get("x-amz-crc32")
     if (length and int(length) != len(body)) or (checksum and int(checksum) != zlib.crc32(body)):
-        raise NoAnswer("the answer was cut")
+        raise NoAnswer("the response was truncated")
 
 
 def _raise_unless_transient(fault: ServiceFault) -> None:
@@ -455,14 +456,14 @@ def _attribute(value: Any) -> dict[str, Any]:  # noqa: PLR0911 - one return for 
             return {"NS": [str(part) for part in sorted(value)]}
         case set() | frozenset() if value and all(type(part) is str for part in value):
             return {"SS": sorted(value)}
-    raise TypeError(f"a table holds no {type(value).__name__}: {value!r}")
+    raise TypeError(f"a table cannot hold a {type(value).__name__}: {value!r}")
 
 
 def plain_item(raw: Mapping[str, Any]) -> Item:
-    """Read an item in the service's own notation.
+    """Convert an item from the service's own notation.
 
     Raises:
-        KeyError, ValueError: It has what no item of ours has, such as a number that is not whole.
+        KeyError, ValueError: It has an attribute that no `Item` has, such as a number that is not whole.
     """
     return {name: _plain(attribute) for name, attribute in raw.items()}
 

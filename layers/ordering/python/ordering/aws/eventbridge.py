@@ -1,7 +1,8 @@
-"""EventBridge: puts events onto a bus, each after those of the same group that come before it.
+"""EventBridge: puts events on a bus, the events of one group one after another.
 
-EventBridge takes some entries of a request and refuses others, so a request never has two entries of one group: the
-second could be taken and the first refused. What a request leaves unsure is sent again; a consumer sees it twice.
+EventBridge can accept some entries of a request and refuse others. So a request never has two entries of one group:
+the first could be refused and the second accepted. After a lost response entries are sent again, so a consumer can
+receive duplicates.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ from ordering.clock import Deadline
 from ordering.errors import Unavailable
 
 Bus = Call
-"""Carries out one operation of EventBridge and returns its answer."""
+"""Carries out one operation of EventBridge and returns the response."""
 
 ENTRIES_AT_MOST = 10
 BYTES_AT_MOST = 256 * 1024
-"""What one request may have: limits of the service."""
+"""The most entries and bytes of one request: limits of the service."""
 
 _TIME = 14
 """Bytes that the service counts for an entry's time."""
@@ -37,11 +38,11 @@ _HOPELESS = frozenset(
         "ResourceNotFoundException",
     }
 )
-"""Codes of refused entries that no second try can mend."""
+"""Codes of refused entries for which a retry cannot help."""
 
 
 class Unpublished(Unavailable):
-    """Some groups' entries are not all on the bus; `groups` says which, all other groups' are."""
+    """Not all entries of the groups in `groups` are on the bus; those of all other groups are."""
 
     def __init__(self, groups: Iterable[str]) -> None:
         """Keep the groups."""
@@ -51,7 +52,7 @@ class Unpublished(Unavailable):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What is put onto the bus: `detail` is a JSON text."""
+    """An entry for the bus. `detail` is a JSON text; entries of one group are put in order."""
 
     group: str
     source: str
@@ -70,8 +71,8 @@ class EventBus:
     """A bus by its name or ARN.
 
     Args:
-        pauses: Waits ever longer at each step, and raises `Unavailable` when the deadline comes; see `Table.pauses`.
-        deadline: When no further request is begun, however well they go.
+        pauses: Returns increasing pauses that end with `Unavailable` at the deadline; see `Table.pauses`.
+        deadline: The time after which no request is begun, even if none has failed.
     """
 
     call: Bus
@@ -80,10 +81,10 @@ class EventBus:
     deadline: Deadline | None = None
 
     def put(self, entries: Iterable[Entry]) -> None:
-        """Put entries onto the bus: at least once, and in order within a group as who drops doubles sees it.
+        """Put entries on the bus, at least once. Within a group they are in order once duplicates are dropped.
 
         Raises:
-            Unpublished: The deadline passed, or the service will not have an entry.
+            Unpublished: The deadline passed, or the service refused an entry for good.
         """
         waiting: dict[str, list[Entry]] = {}
         for entry in entries:
@@ -107,7 +108,7 @@ class EventBus:
             raise Unpublished(hopeless)
 
     def _send(self, batch: Sequence[Entry]) -> list[str | None]:
-        """Send one request; returns the code by which each entry was refused, None where it was taken."""
+        """Send one request; returns for each entry the code with which it was refused, None if it was accepted."""
         entries = [
             {
                 "Time": entry.time,
@@ -129,18 +130,18 @@ class EventBus:
 
 
 def _drop(waiting: dict[str, list[Entry]], batch: Sequence[Entry], codes: Sequence[str | None]) -> Iterator[str]:
-    """Drop what was taken from what waits, and groups that cannot be mended; yields those."""
+    """Remove accepted entries from `waiting`, and the groups that were refused for good; yields those groups."""
     for entry, code in zip(batch, codes, strict=True):
         queue = waiting.pop(entry.group)
         left = queue[1:] if code is None else queue
         if code in _HOPELESS:
             yield entry.group
         elif left:
-            waiting[entry.group] = left  # behind the others, which it must not hold up
+            waiting[entry.group] = left  # behind the other groups, which it must not delay
 
 
 def _heads(waiting: dict[str, list[Entry]]) -> list[Entry]:
-    """Choose what the next request has: the first of each group, as many as fit."""
+    """Return the entries of the next request: the first of each group, as many as fit."""
     batch: list[Entry] = []
     size = 0
     for entry, *_ in waiting.values():

@@ -1,4 +1,4 @@
-"""A function's invocation: how long there is to answer."""
+"""A function's invocation: the time that it has left."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from ordering.aws.dynamodb import LONGEST_CALL
 from ordering.clock import Deadline
 
 MARGIN = LONGEST_CALL + 0.2
-"""Seconds before a function is stopped at which nothing more is begun: a call just begun can still end, and be told."""
+"""Seconds before the function's timeout at which no call is begun any more: one just begun can end and be logged."""
 
 
 class Context(Protocol):
-    """What is needed of Lambda's context."""
+    """The part of Lambda's context that is used here."""
 
     def get_remaining_time_in_millis(self) -> int:
-        """Tell how long the function may still run."""
+        """Return the milliseconds until the function's timeout."""
 
 
 def deadline_of(context: Context) -> Deadline:
-    """Return the moment by which the last call to a service must begin."""
+    """Return the time by which the last call to a service must begin."""
     return Deadline.after(context.get_remaining_time_in_millis() / 1000 - MARGIN)

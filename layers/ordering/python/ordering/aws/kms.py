@@ -10,22 +10,23 @@ from ordering.errors import Unavailable
 from ordering.sealing import BrokenSeal
 
 Kms = Call
-"""Carries out one operation of KMS and returns its answer."""
+"""Carries out one operation of KMS and returns the response."""
 
 
 def connect_kms(**settings: Any) -> Kms:
-    """Return a connection that is made with the first call.
+    """Return a connection that is opened by the first call.
 
-    It raises `calls.CallRefused` where a retry cannot help, and `errors.Unavailable` when KMS does not answer.
+    Its calls raise `sealing.BrokenSeal` if a ciphertext is invalid, `calls.CallRefused` if another retry cannot help,
+    and `errors.Unavailable` if KMS does not respond.
 
     Args:
         settings: As `calls.connect`.
     """
-    return _twice(calls.connect("kms", **settings))
+    return _retried_once(calls.connect("kms", **settings))
 
 
-def _twice(call: Call) -> Kms:
-    """Retry once after a fault that may pass: every operation that is used of KMS can be repeated."""
+def _retried_once(call: Call) -> Kms:
+    """Retry once after a transient error: all operations of KMS that are used here can be repeated."""
 
     def once(operation: str, request: dict[str, Any]) -> dict[str, Any]:
         try:

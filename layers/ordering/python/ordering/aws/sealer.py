@@ -1,4 +1,4 @@
-"""Envelope encryption: secrets under data keys, which a symmetric key in KMS encrypts in turn."""
+"""Envelope encryption: data keys encrypt secrets, and a symmetric key in KMS encrypts the data keys."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _DATA_KEYS = 64
 
 @dataclass(slots=True)
 class EnvelopeSealer:
-    """Seals secrets with data keys (AES-256-GCM) that a symmetric key in KMS seals in turn.
+    """Seals secrets with AES-256-GCM under data keys that a symmetric key in KMS encrypts.
 
-    What is sealed carries its data key, so that opening needs the right to decrypt with the key in KMS and nothing
-    else. One data key seals up to as many secrets as one `EnvelopeSealer` is used for.
+    A sealed secret contains its encrypted data key, so opening it takes only the right to decrypt with the key in KMS.
+    A sealer uses one data key for all secrets that it seals.
 
     Args:
         kms_id: The key's id, ARN or alias; not needed to open.
@@ -33,10 +33,10 @@ class EnvelopeSealer:
     _opened: dict[bytes, bytes] = field(default_factory=dict)
 
     def seal(self, plain: bytes, context: bytes) -> bytes:
-        """Seal a secret for a context, without which it cannot be opened.
+        """Encrypt a secret. Opening it takes the same context.
 
         Raises:
-            Unavailable: KMS does not answer.
+            Unavailable: KMS did not respond.
         """
         if self._data_key is None:
             made = self.kms("GenerateDataKey", {"KeyId": self.kms_id, "KeySpec": "AES_256"})
@@ -46,11 +46,11 @@ class EnvelopeSealer:
         return struct.pack(">H", len(sealed_key)) + sealed_key + nonce + AESGCM(key).encrypt(nonce, plain, context)
 
     def open(self, sealed: bytes, context: bytes) -> bytes:
-        """Return what was sealed.
+        """Decrypt a sealed secret.
 
         Raises:
             BrokenSeal: It was not sealed for this context, or was changed.
-            Unavailable: KMS does not answer.
+            Unavailable: KMS did not respond.
         """
         try:
             (length,) = struct.unpack_from(">H", sealed)

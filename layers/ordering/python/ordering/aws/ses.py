@@ -1,15 +1,15 @@
-"""Amazon SES (API v2): sends one mail, once, and says for certain what is certain about it.
+"""Amazon SES (API v2): sends one mail, once, and distinguishes the outcomes.
 
-SES has no idempotency: a mail that is sent twice arrives twice. So whoever sends must tell apart what came of it:
+SES has no idempotency: a mail that is sent twice arrives twice. So the caller must know the outcome of each attempt:
 
-    a result           SES has taken it
-    MailRefused        SES will never take this mail
-    NotSent            it has surely not been sent; it can be at any time
-    └── Misconfigured  … once somebody has changed the configuration
-    Unsure             it may or may not have been sent
+    a result           SES accepted the mail
+    MailRefused        SES will never accept this mail
+    NotSent            the mail was surely not sent; a retry can succeed at any time
+    └── Misconfigured  the mail was surely not sent; a retry can succeed once the configuration is corrected
+    Unsure             the mail may or may not have been sent
 
-`NotSent` and `Unsure` are `errors.Unavailable`. What becomes of a mail after SES has taken it, SES tells by events of
-its own; they carry the tags that the mail was sent with.
+`NotSent` and `Unsure` are `errors.Unavailable`. SES reports the later fate of an accepted mail with its own events,
+which carry the tags of the mail.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from ordering.aws.calls import Call, CallRefused, NotExecuted
 from ordering.errors import OrderingError, Unavailable
 
 ANSWERED_WITHIN = 10.0
-"""Seconds: a mail may have some megabytes, and one whose answer is not awaited is held back for long."""
+"""Seconds until a call times out. A mail may have some megabytes, and after a timeout its retry waits for long."""
 
 LONGEST_CALL = aws.CONNECTED_WITHIN + ANSWERED_WITHIN
-"""Seconds that sending takes at most."""
+"""Most seconds that sending a mail takes."""
 
 _UTF_8 = "UTF-8"
 _REFUSALS = {
@@ -45,7 +45,7 @@ _LATER = frozenset(
 
 
 class MailRefused(OrderingError):
-    """SES will never take this mail; `reason` says why, without anybody's address."""
+    """SES will never accept this mail. `reason` contains no address."""
 
     def __init__(self, reason: str) -> None:
         """Keep the reason."""
@@ -54,15 +54,15 @@ class MailRefused(OrderingError):
 
 
 class NotSent(Unavailable):
-    """The mail has surely not been sent."""
+    """The mail was surely not sent."""
 
 
 class Misconfigured(NotSent):
-    """The mail has surely not been sent, and none will be before the configuration is changed: `code` is SES's."""
+    """The mail was surely not sent, and no mail will be until the configuration is corrected. `code` is SES's."""
 
     def __init__(self, code: str) -> None:
         """Keep the code."""
-        super().__init__(f"SES answers {code}: configuration set, sender or rights are not as they must be")
+        super().__init__(f"SES responded with {code}: check the configuration set, the sender and the role's rights")
         self.code = code
 
 
@@ -72,7 +72,7 @@ class Unsure(Unavailable):
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """A mail to one address, in two forms or as text only; what it says is in no representation of it."""
+    """A mail to one address, as text and HTML or as text only. `repr` leaves its contents out."""
 
     to: str = field(repr=False)
     subject: str = field(repr=False)
@@ -86,7 +86,7 @@ class Ses:
 
     Args:
         sender: An address that SES has verified, with or without a name: `Orders <orders@example.com>`.
-        configuration_set: The name of the set whose event destinations learn what becomes of mails; none if empty.
+        configuration_set: The name of the configuration set whose event destinations get SES's events; none if empty.
     """
 
     call: Call
@@ -94,15 +94,15 @@ class Ses:
     configuration_set: str = ""
 
     def send(self, letter: Letter, tags: Mapping[str, str]) -> str:
-        """Send a mail and return the id that SES has given it.
+        """Send a mail and return SES's id for it.
 
         Args:
             tags: Names and values that SES's events about the mail carry: up to 256 of `A-Za-z0-9_-` each.
 
         Raises:
-            MailRefused: SES will never take it.
-            NotSent: It has surely not been sent.
-            Unsure: It may or may not have been sent.
+            MailRefused: SES will never accept the mail.
+            NotSent: The mail was surely not sent.
+            Unsure: The mail may or may not have been sent.
         """
         try:
             answer = self.call("SendEmail", self._request(letter, tags))
@@ -116,7 +116,7 @@ class Ses:
             raise Unsure from error
         message_id = answer.get("MessageId")
         if not isinstance(message_id, str) or not message_id:
-            raise Unsure("an answer without an id")
+            raise Unsure("a response without an id")
         return message_id
 
     def _request(self, letter: Letter, tags: Mapping[str, str]) -> dict[str, Any]:
@@ -132,7 +132,7 @@ class Ses:
 
 
 def connect_ses(sender: str, configuration_set: str = "", **settings: Any) -> Ses:
-    """Return a sender of mails, connected with the first mail."""
+    """Return a sender of mails that connects when it sends the first one; see `Ses` for the arguments."""
     call = aws.connect("sesv2", answered_within=ANSWERED_WITHIN, **settings)
     return Ses(call, sender, configuration_set)
 

@@ -1,4 +1,4 @@
-"""SQS: messages onto a queue, and the messages of a batch from one, each on its own."""
+"""SQS: puts messages on a queue, and handles the messages of a batch, each on its own."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from ordering.aws.calls import Call
 from ordering.errors import Unavailable
 
 LONGEST_DELAY = 900
-"""Seconds after which a message arrives at the latest: a limit of the service."""
+"""The longest delay of a message in seconds: a limit of the service."""
 
 _log = logging.getLogger("ordering")
 
 Send = Callable[[str, int], None]
-"""Puts a message onto the queue, to arrive after so many seconds, up to `LONGEST_DELAY`.
+"""Puts a message on the queue, to be delivered after a number of seconds, up to `LONGEST_DELAY`.
 
 Raises:
-    Unavailable: It may or may not be there.
+    Unavailable: The message may or may not be on the queue.
 """
 
 
 def sender(call: Call, url: str) -> Send:
-    """Return what puts messages onto the queue of a URL."""
+    """Return a `Send` for the queue with a URL."""
 
     def send(body: str, delay_seconds: int) -> None:
         call("SendMessage", {"QueueUrl": url, "MessageBody": body, "DelaySeconds": delay_seconds})
@@ -33,7 +33,7 @@ def sender(call: Call, url: str) -> Send:
 
 
 def connect_queue(url: str, **settings: Any) -> Send:
-    """Return the queue of a URL, connected with the first message.
+    """Return a `Send` for the queue with a URL; it connects when it sends the first message.
 
     Args:
         settings: As `calls.connect`.
@@ -46,11 +46,11 @@ no_queue = sender(aws.unavailable, "")
 
 
 def handle_each(records: Iterable[Mapping[str, Any]], handle: Callable[[str], None]) -> list[str]:
-    """Handle the messages of a batch, each on its own; returns the ids of those that must be delivered again.
+    """Handle the messages of a batch, each on its own; returns the ids of the messages that must be delivered again.
 
     Args:
-        records: As Lambda delivers them from SQS.
-        handle: Gets a message's body.
+        records: The records in which Lambda delivers messages of SQS.
+        handle: Handles the body of a message. If it raises, the message is delivered again.
     """
     failed = []
     for record in records:

@@ -1,13 +1,13 @@
 """The adapter between API Gateway, Powertools' router and a contract.
 
-A function registers handlers with Powertools' own decorators. A handler is a plain function, and the names and types of
-its parameters say what it gets: parts of the path by name, as text; `query`, `headers` and `body` as the models that
-annotate them, validated; `unit`, `company` or `owner`, the owner of the orders or webhooks; and `call`, a `PublicCall`
+A function registers handlers with Powertools' own decorators. A handler is a plain function. The names and types of its
+parameters select its arguments: parts of the path by name, as text; `query`, `headers` and `body`, validated, as the
+models that annotate them; `unit`, `company` or `owner`, the owner of the orders or webhooks; and `call`, a `PublicCall`
 where callers are not authenticated. It returns the body, or an `Answer` to set more than the body. Every exception
 becomes the contract's error.
 
-Powertools' own validation is not used: it answers faults one part at a time, reads JSON leniently, and costs more than
-everything else on the way (docs/decisions/0002).
+Powertools' own validation is not used: it reports the errors of one part of a request at a time, parses JSON leniently,
+and takes more time than everything else in a request (docs/decisions/0002).
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ _REFUSALS: Mapping[str, Callable[[], OrderingError]] = {
     "too-many-requests": TooManyRequests,
     "unavailable": Unavailable,
 }
-"""What the authorizer's reasons are as errors; any other, and none, is that nobody known calls."""
+"""The errors for the authorizer's reasons for refusals. Any other reason, or none, is `Unauthorized`."""
 
 
 OWNERS = frozenset({"unit", "company", "owner"})
@@ -65,7 +65,7 @@ class Api(APIGatewayRestResolver, Generic[S]):
 
     Args:
         build: Builds the services that the handlers use, from the connections of the process.
-        public: Whether anybody may call, so that there is no authorizer before the function.
+        public: Whether callers need no token, so that the function has no authorizer.
     """
 
     def __init__(self, contract: Contract, build: Callable[[Connections], S], *, public: bool = False) -> None:
@@ -79,22 +79,22 @@ class Api(APIGatewayRestResolver, Generic[S]):
 
     @cached_property
     def connections(self) -> Connections:
-        """The connections of the process, made once."""
+        """The connections of the process, opened once."""
         return wiring.connect()
 
     @cached_property
     def services(self) -> S:
-        """What the handlers use, built once in a process."""
+        """The services that the handlers use, built once in a process."""
         return self.build(self.connections)
 
     def ready(self, *uses: Callable[[S], object]) -> Callable[[dict[str, Any], LambdaContext], dict[str, Any]]:
         """Return the Lambda handler, connected while the function initialises.
 
-        Where no function is initialising, as in a build or a test, the connection waits for its first use.
+        Outside Lambda, as in a build or a test, it connects at its first use.
 
         Args:
-            uses: What the handlers use of the services that is imported when it is called. It is called here once, so
-                that initialising imports it and not the first request.
+            uses: Calls of services that import modules. Each is made once here, so that the function imports them
+                while it initialises, and not in its first request.
         """
         if "AWS_LAMBDA_RUNTIME_API" in os.environ:
             services = self.services
@@ -103,7 +103,7 @@ class Api(APIGatewayRestResolver, Generic[S]):
         return self.handle
 
     def handle(self, event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
-        """Answer one event of API Gateway's Lambda proxy integration."""
+        """Handle one event of API Gateway's Lambda proxy integration, and return its response."""
         began = time.perf_counter()
         head = event["httpMethod"].upper() == "HEAD"
         answer = self.resolve({**event, "httpMethod": "GET"} if head else event, context)
@@ -115,12 +115,12 @@ class Api(APIGatewayRestResolver, Generic[S]):
         return answer
 
     def call(self) -> Call:
-        """Return the call that is being answered.
+        """Return the current call, after the contract has admitted its caller.
 
         Raises:
-            Unauthorized: Nobody that is known makes it.
-            TooManyRequests: Its caller makes too many.
-            Forbidden: Its caller may not make it.
+            Unauthorized: The caller could not be authenticated.
+            TooManyRequests: The caller exceeds its rate of requests.
+            Forbidden: The caller may not do this.
         """
         event = self.current_event.raw_event
         call = Call(Request.of(event), self._caller(), deadline_of(self.lambda_context))
@@ -128,18 +128,18 @@ class Api(APIGatewayRestResolver, Generic[S]):
         return call
 
     def public_call(self) -> PublicCall:
-        """Return the call that is being answered, of a caller that was not authenticated."""
+        """Return the current call, whose caller was not authenticated."""
         return PublicCall(Request.of(self.current_event.raw_event), deadline_of(self.lambda_context))
 
     def _caller(self) -> Principal:
-        told = self.current_event.raw_event["requestContext"].get("authorizer") or {}
-        if "principal" not in told:
-            refuse = _REFUSALS.get(told.get("refusal", ""), Unauthorized)
+        decision = self.current_event.raw_event["requestContext"].get("authorizer") or {}
+        if "principal" not in decision:
+            refuse = _REFUSALS.get(decision.get("refusal", ""), Unauthorized)
             raise refuse()
-        return Principal.from_text(told["principal"])
+        return Principal.from_text(decision["principal"])
 
     def respond(self, answer: Answer[Any]) -> Response[str]:
-        """Turn an answer into Powertools' own."""
+        """Convert an answer to Powertools' own response."""
         body = answer.body
         text = "" if body is None else (body if isinstance(body, bytes) else encode(body)).decode()
         content_type = answer.headers.get("Content-Type", self.contract.content_type if text else None)
@@ -153,11 +153,11 @@ class Api(APIGatewayRestResolver, Generic[S]):
         return self.respond(answer)
 
     def _not_found(self, _: NotFoundError) -> Response[str]:
-        """Answer OPTIONS, a method that the path does not know, and a path that there is not."""
+        """Handle requests without a route: OPTIONS, a method that the path does not support, or an unknown path."""
         if not self._public:
             self._caller()
         request = Request.of(self.current_event.raw_event)
-        # The router keeps its routes to itself, but asks nobody for the methods of a path.
+        # The router has no public way to list the methods of a path.
         known = {
             route.method for route in [*self._static_routes, *self._dynamic_routes] if route.rule.match(request.path)
         }
@@ -169,7 +169,7 @@ class Api(APIGatewayRestResolver, Generic[S]):
         raise MethodNotAllowed(allowed)
 
     def _report(self, event: Mapping[str, Any], status: int, seconds: float) -> None:
-        """Write the request's line: whose, what, how it ended and what it cost; never what was in it."""
+        """Log the request: its partner, route, status, duration and consumed capacity; never its contents."""
         context = event["requestContext"]
         usage = self.connections.usage.take() if "connections" in self.__dict__ else None
         _log.info(
@@ -189,7 +189,11 @@ class Api(APIGatewayRestResolver, Generic[S]):
 
 
 def _bind(app: Api[Any], next_middleware: Callable[[Api[Any]], Response[Any]]) -> Response[Any]:
-    """Hand the handler what its parameters ask for; every part that breaks a rule is told at once."""
+    """Call the handler with the arguments that its parameters select.
+
+    Raises:
+        Invalid: The request breaks rules. The faults of all its parts are reported together.
+    """
     wanted = wanted_by(app.context["_route"].func)
     if wanted.get("call") is PublicCall:
         app.context["_route_args"]["call"] = app.public_call()
@@ -226,7 +230,7 @@ def _arguments(app: Api[Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in arguments.items() if name in wanted}
 
 
-@lru_cache(maxsize=64)  # bounded: for what it does not find, the router makes a handler anew each time
+@lru_cache(maxsize=64)  # bounded: for each request without a route, the router makes a new handler
 def wanted_by(handler: Callable[..., Any]) -> dict[str, Any]:
     """Return the types of a handler's parameters, by name."""
     hints = get_type_hints(handler)

@@ -10,11 +10,11 @@ from ordering.identity.services import IdentityServices
 from ordering.identity.tokens import KeyRing, Verifier
 
 KEYS_WITHIN = 3.0
-"""Seconds within which the signing keys must have been read."""
+"""Seconds that reading the signing keys may take."""
 
 
 def authorizer_from_environment() -> Handler:
-    """Return the authorizer for the accounts table, issuer and audience that the function's environment names."""
+    """Return the authorizer's handler, for the accounts table, issuer and audience in the function's environment."""
     services = IdentityServices(wiring.connect())
     keys = KeyRing(lambda: services.accounts(Deadline.after(KEYS_WITHIN)).signing_keys())
     verifier = Verifier(keys, issuer=services.issuer, audience=services.audience)

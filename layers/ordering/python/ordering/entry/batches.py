@@ -1,4 +1,4 @@
-"""What the consumers share: batches of a stream or a queue, and metrics."""
+"""The types and helpers that all consumers of batches share."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from aws_lambda_powertools.metrics import MetricUnit, single_metric
 from ordering.aws.invocation import Context
 
 Handler = Callable[[Mapping[str, Any], Context], dict[str, Any]]
-"""Handles a batch; returns the records or messages that failed, as `ReportBatchItemFailures` has it."""
+"""Handles a batch; returns the failed records or messages in the format of Lambda's `ReportBatchItemFailures`."""
 
 Count = Callable[[str], None]
-"""Counts one more of a metric, by its name."""
+"""Adds one to a metric, by its name."""
 
 
 def count_metric(metric: str) -> None:
-    """Count one more of a metric, in CloudWatch's embedded format: a line of the log, and no call."""
+    """Add one to a metric, in CloudWatch's embedded metric format: it is a log line and takes no call."""
     with single_metric(name=metric, unit=MetricUnit.Count, value=1):
         pass
 
 
 def failures(identifiers: list[str]) -> dict[str, Any]:
-    """Answer as `ReportBatchItemFailures` has it."""
+    """Return a batch's response in the format of `ReportBatchItemFailures`."""
     return {"batchItemFailures": [{"itemIdentifier": identifier} for identifier in identifiers]}

@@ -20,17 +20,17 @@ from ordering.mail.outbox import Send as SendMail
 
 
 def mailing_for(connections: Connections, deadline: Deadline, send: SendMail, count: Count) -> Mailing:
-    """Return what sends the mails of all orders, for one invocation."""
+    """Return the sender of the mails of all orders, for one invocation."""
     table, now = connections.orders(deadline), connections.now
     sealer = EnvelopeSealer(connections.kms)  # opening needs no key id
     return Mailing(mailers(table, Outbox(table, send, count, now), sealer, deadline, now))
 
 
 def mails_from_environment() -> Handler:
-    """Return the handler of the queue that says which orders may have something to mail."""
+    """Return the handler of the mail queue, whose messages name orders that may have mails to send."""
     connections = wiring.connect()
     sender = ses.connect_ses(connections.settings["MAIL_SENDER"], connections.settings["MAIL_CONFIGURATION_SET"])
-    # This imports the contexts: now, while the function initialises, and not in its first batch.
+    # Imports the contexts now, while the function initialises, and not in its first batch.
     mailing_for(connections, Deadline.after(0.0), sender.send, count_metric)
 
     def handle(event: Mapping[str, Any], context: Context) -> dict[str, Any]:

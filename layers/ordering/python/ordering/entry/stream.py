@@ -25,13 +25,13 @@ from ordering.webhooks.services import WebhookServices
 QUEUE = "aws:sqs"
 
 PUBLISHED_WITHIN = 5.0
-"""Seconds that a batch's events may take to be put onto the bus, so that a slow bus leaves time for the rest."""
+"""Seconds that putting a batch's events on the bus may take, so that a slow bus leaves time for other tasks."""
 
 
 def stream_consumer(  # noqa: PLR0913, PLR0917 - what it needs is handed in
     connections: Connections, deadline: Deadline, defer: Send, mail: Send, bus: Bus, bus_name: str
 ) -> StreamConsumer:
-    """Return what follows the orders table, for one invocation."""
+    """Return the consumer of the orders table's stream, for one invocation."""
     webhooks = WebhookServices(connections)
     table = connections.orders(deadline)
 
@@ -54,7 +54,7 @@ def stream_from_environment() -> Handler:
     connections = wiring.connect()
     defer, mail = connections.queue("LATER_QUEUE"), connections.queue("MAIL_QUEUE")
     bus, bus_name = connect("events"), connections.settings["EVENT_BUS"]
-    # Both import the contexts: now, while the function initialises, and not in its first batch.
+    # Both import the contexts now, while the function initialises, and not in its first batch.
     followers(connections, Deadline.after(0.0))
     history_readers()
 

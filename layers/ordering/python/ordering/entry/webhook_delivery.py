@@ -15,11 +15,11 @@ from ordering.webhooks.services import WebhookServices
 
 
 def webhook_delivery_from_environment() -> Handler:
-    """Return the handler of the queue that says which webhooks may have events to get."""
+    """Return the handler of the webhooks' queue, whose messages name webhooks that may have undelivered events."""
     connections = wiring.connect()
     services = WebhookServices(connections)
     poster = Poster(anywhere=connections.local)
-    history_readers()  # imports the contexts: now, while the function initialises, and not in its first batch
+    history_readers()  # imports the contexts now, while the function initialises, and not in its first batch
 
     def handle(event: Mapping[str, Any], context: Context) -> dict[str, Any]:
         deliverer = services.deliverer(deadline_of(context), poster.post)

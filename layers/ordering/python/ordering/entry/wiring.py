@@ -1,4 +1,4 @@
-"""Where a function's environment becomes its connections."""
+"""Connects a function to the services that its environment names."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from ordering.aws.connections import Connections
 from ordering.aws.dynamodb import connect_tables
 from ordering.aws.kms import connect_kms
 
-# Lambda logs warnings only, unless a logger says otherwise.
+# By default, only warnings are logged in Lambda.
 logging.getLogger("ordering").setLevel(logging.INFO)
 
 
 def connect() -> Connections:
-    """Connect to the tables, and prepare connections to the other services, as the environment names them."""
+    """Return the connections that the environment names. Only the tables are connected before their first use."""
     return Connections(os.environ, connect_tables(), connect_kms())

@@ -1,8 +1,8 @@
-"""What happened to an order, as events.
+"""The history of an order, as events.
 
-An order's history has an entry for each status that the order came to, and each entry is one event. The event's id is
-made of the order's name and the entry's index, its content of what the order was at that moment. Both are the same
-whenever, and however often, the event is made. So only the number of published events is stored.
+An order's history has an entry for each status that the order reached, and each entry is one event. The event's id is
+derived from the order's name and the entry's index, its content from the order as it was at that moment. Both are the
+same whenever, and however often, the event is made. So only the number of published events is stored.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ NAMESPACE = uuid.UUID("0b9d1d94-5a57-5d9c-8f8e-3f2d4c1a7e60")
 """Namespace of the events' ids (UUIDv5). Stored format: consumers drop duplicates by these ids, so it never changes."""
 
 LINES_AT_MOST = 160 * 1024
-"""Bytes of lines in one event, as JSON: EventBridge takes 256 KB, and text may double within its `Detail`."""
+"""Most bytes of lines in one event, as JSON: EventBridge accepts 256 KB, and text may double within its `Detail`."""
 
 L = TypeVar("L", bound=Mapping[str, Any])
 
@@ -40,7 +40,7 @@ class Event:
     data: Mapping[str, Any]
 
     def to_text(self) -> str:
-        """Write it as it is sent: JSON, the same bytes every time."""
+        """Return the event as it is sent: JSON, the same text every time."""
         envelope = {
             "id": self.id,
             "type": self.type,
@@ -55,7 +55,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class OrderHistory:
-    """All that has happened to an order; its events are made when they are asked for, by index from 0."""
+    """The history of an order. `event` makes an event by its index, from 0; `len` is the number of events."""
 
     order: str
     kind: str
@@ -93,7 +93,7 @@ def lines_that_fit(lines: Sequence[L]) -> list[L]:
     """Return the first of an order's lines that fit into one event."""
     shown, size = [], 0
     for line in lines:
-        # As it is within a text within JSON, where every quotation mark takes two bytes.
+        # Encoded twice, as within `Detail`, where every quotation mark takes two bytes.
         size += len(json.dumps(json.dumps(line, ensure_ascii=False), ensure_ascii=False).encode())
         if size > LINES_AT_MOST:
             break

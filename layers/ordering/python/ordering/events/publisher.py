@@ -1,11 +1,11 @@
-"""Passes on what happens to orders: onto the event bus, and to the queue of the partners' webhooks.
+"""Passes on the events of orders: to the event bus, and to the queue of the partners' webhooks.
 
-Driven by the stream of the orders table, but what is passed on is found in the table: an order's history beyond what
-its cursor says was passed on. First the events are on the bus, then the webhooks' queue knows, then the cursor moves.
-So whatever dies in between, whoever looks at the order next begins where the cursor stands, with the same events under
-the same ids; who drops what it has seen sees each event once, and those of an order in their order.
+The stream of the orders table triggers it, but the events come from the table: they are the part of an order's history
+that lies beyond the order's cursor. Events are put on the bus first, then the webhooks' queue is notified, then the
+cursor moves. So after a crash the next attempt starts at the cursor, with the same events under the same ids. A
+consumer that drops duplicates sees each event once, and the events of an order in sequence.
 
-Key of the orders table: `EVENTS#<order's name>` how many events of an order were passed on.
+Key of the orders table: `EVENTS#<order's name>` the cursor: how many events of an order were passed on.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ _log = logging.getLogger("ordering")
 _BATCH = 100
 
 Announce = Callable[[str, str, Mapping[str, datetime]], None]
-"""Tells the webhooks of a partner that events happened to an order: the latest of each type, with its time."""
-
+"""Notifies a partner's webhooks that an order has events: takes the partner, the order's name, and the time of the
+latest event of each type."""
 
 ReadHistory = Callable[[Table, str], OrderHistory | None]
-"""Reads what happened to an order, by its name; None if there is no such order."""
+"""Reads the history of an order, by its name; None if the order does not exist."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +47,11 @@ class Publisher:
     read_history: ReadHistory
 
     def publish(self, orders: Iterable[str]) -> frozenset[str]:
-        """Pass on what happened to orders, by their names, and was not passed on yet.
+        """Pass on the events of orders, by the orders' names, that were not passed on yet.
 
         Returns:
-            The orders that it could not be done for, wholly or in part. One order's trouble does not keep the others
-            from being passed on; the same call again is safe.
+            The orders whose events were not all passed on. The same call again is safe. A failed order does not keep
+            the events of other orders from being passed on.
         """
         wanted = list(dict.fromkeys(orders))
         published = self._published(wanted)
@@ -60,8 +60,8 @@ class Publisher:
         for order in wanted:
             try:
                 story = self.read_history(self.table, order)
-            except Exception:  # noqa: BLE001 - whatever it is, the other orders must not suffer
-                _log.exception("not read", extra={"order": order})
+            except Exception:  # noqa: BLE001 - a failed order must not keep others from being passed on
+                _log.exception("order's history unreadable", extra={"order": order})
                 failed.add(order)
             else:
                 if story is not None and len(story) > published[order]:
@@ -73,7 +73,7 @@ class Publisher:
                     self._announce(story, first)
                     self._move(story.order, len(story))
                 except Exception:  # noqa: BLE001 - as above
-                    _log.exception("not announced", extra={"order": story.order})
+                    _log.exception("events not announced to webhooks", extra={"order": story.order})
                     failed.add(story.order)
         return frozenset(failed)
 
@@ -90,7 +90,7 @@ class Publisher:
         try:
             self.bus.put(entries)
         except Unpublished as failure:
-            _log.warning("not published", extra={"orders": sorted(failure.groups)})
+            _log.warning("events not published", extra={"orders": sorted(failure.groups)})
             return failure.groups
         return frozenset()
 
@@ -100,7 +100,7 @@ class Publisher:
 
     def _move(self, order: str, count: int) -> None:
         condition = "attribute_not_exists(pk) OR published < :count"
-        with suppress(ConditionFailed):  # somebody else has passed on as much, or more
+        with suppress(ConditionFailed):  # another process has passed on as many events, or more
             self.table.update(
                 Update(_cursor(order), "SET published = :count", condition=condition, values={":count": count})
             )

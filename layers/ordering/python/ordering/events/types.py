@@ -1,4 +1,4 @@
-"""Types of events: one for each status that an order can come to."""
+"""Types of events: one for each status that an order can reach."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Iterable
 from enum import StrEnum
 
 VERSION = 1
-"""Version of the schemas: raised by a change that a consumer would have to know of."""
+"""Version of the schemas. A change that consumers must be prepared for raises it."""
 
 SOURCE = "ordering"
 
 
 def type_of(kind: str, status: StrEnum) -> str:
-    """Return the type of the event that an order came to a status: `ordering.ecard_order.ready_for_delivery`.
+    """Return the type of the event that an order reached a status: `ordering.ecard_order.ready_for_delivery`.
 
     Args:
         kind: The kind of order in events, for instance `ecard_order`.

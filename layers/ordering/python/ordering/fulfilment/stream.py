@@ -1,11 +1,11 @@
-"""The consumer of the orders table's stream: collects what changed and dispatches it to the context that owns it.
+"""The consumer of the orders table's stream: collects changed items and dispatches each to the context that owns it.
 
 The stream delivers at least once. A record only points to an item: the item's context derives the tasks that follow the
-change, and each task reads the table for what there is to do.
+change, and each task reads the table to find out what is left to do.
 
-A stream does not move past a record that fails. So the key of an item whose task failed is deferred: it goes onto a
-queue, from which the item is looked at again a little later. After too many attempts it ends in the queue's dead
-letters. Only what cannot even be deferred is reported to the stream as failed.
+A stream does not move past a record that fails. So the key of an item whose task failed is deferred: it is put on a
+queue, which delivers it a little later for a retry. After too many retries it becomes a dead letter. Only records of
+items that cannot be deferred are reported to the stream as failed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ordering.book.changes import SETTLE, Change, Do, Follower, Task
 from ordering.book.orderbook import book_of
 
 DEFER_SECONDS = 10
-"""How long a deferred item rests."""
+"""Seconds after which a deferred item is retried."""
 
 _log = logging.getLogger("ordering")
 
@@ -36,9 +36,9 @@ class StreamConsumer:
 
     Args:
         table: The orders table.
-        followers: What follows the changes of each context's items.
-        handlers: What carries out the tasks that contexts share, by name.
-        defer: Puts keys onto the queue of deferred items.
+        followers: The followers of all contexts.
+        handlers: The handlers of the tasks that contexts share, by name.
+        defer: Puts keys on the queue of deferred items.
     """
 
     table: Table
@@ -50,8 +50,8 @@ class StreamConsumer:
         """Carry out the tasks that follow the changes in records of the stream.
 
         Returns:
-            The sequence number of the first record of each item whose task failed and that could not be deferred:
-            where delivery must begin again.
+            For each item whose task failed and that could not be deferred, the sequence number of its first record:
+            the stream must deliver again from there.
         """
         first: dict[Key, str] = {}
         tasks: dict[Task, set[Key]] = {}
@@ -79,14 +79,14 @@ class StreamConsumer:
         item = self.table.get(key)
         if item is None:
             return
-        # What changed is no longer known: it may have been an insert, or any change.
+        # The change itself is no longer known. It can have been an insert or any update, so both are followed.
         changes = Change(key, None, item), Change(key, {}, item)
         tasks = dict.fromkeys(task for change in changes for task in self.tasks_of(change))
         if failed := self._do(tasks):
             raise RuntimeError(f"deferred tasks failed: {[name for name, _ in failed]}")
 
     def tasks_of(self, change: Change) -> Iterator[Task]:
-        """Yield the tasks that follow a change: those of its context, and the settling of a book that grew."""
+        """Yield the tasks that follow a change: its context's, and for a new entry the settling of its book."""
         partition, _ = change.key
         book = book_of(partition)
         if book is not None and change.before is None:
@@ -102,7 +102,7 @@ class StreamConsumer:
         return [*self.tasks_of(Change(key, before, plain_item(change["NewImage"])))]
 
     def _do(self, tasks: Iterable[Task]) -> list[Task]:
-        """Carry out tasks, name by name, and return those that failed."""
+        """Carry out tasks, all of one name at a time, and return those that failed."""
         failed: list[Task] = []
         wanted = list(tasks)
         for name, do in self._in_order():
@@ -116,7 +116,7 @@ class StreamConsumer:
         return failed
 
     def _in_order(self) -> Iterator[tuple[str, Do]]:
-        """Yield all handlers: books first, then orders by their context, mails and events, and what takes long."""
+        """Yield all handlers: settling first, then each context's own, mails and events, and the slow ones last."""
         yield SETTLE, self.handlers[SETTLE]
         for follower in self.followers:
             yield from follower.handlers.items()
@@ -125,11 +125,11 @@ class StreamConsumer:
             yield from follower.slow_handlers.items()
 
     def _defer(self, keys: Sequence[Key]) -> Sequence[Key]:
-        """Defer keys and return those for which that failed: where one send fails, the next would fail too."""
+        """Defer keys; returns those that could not be deferred. After one failure no further key is tried."""
         for index, key in enumerate(keys):
             try:
                 self.defer(json.dumps(key), DEFER_SECONDS)
             except Exception:  # noqa: BLE001 - it is reported to the stream
-                _log.exception("not deferred", extra={"keys": len(keys) - index})
+                _log.exception("items not deferred", extra={"keys": len(keys) - index})
                 return keys[index:]
         return ()
