@@ -60,7 +60,7 @@ class Broker(Memory):
         "ReceiveMessage": "_receive_message",
         "DeleteMessage": "_delete_message",
     }
-    operations = {**Memory.operations, **extra}
+    operations: ClassVar[Mapping[str, str]] = {**Memory.operations, **extra}
 
     def found(self, partition: str, sort: str) -> Item:
         raw = self._find((TABLE, partition, sort))
