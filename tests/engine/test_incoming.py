@@ -35,18 +35,21 @@ from ordering.aws.dynamodb import Table
 from ordering.aws.sealer import EnvelopeSealer
 from ordering.book.names import key_of
 from ordering.clock import Clock
+from ordering.ecards import incoming as ecards_incoming
 from ordering.ecards.assignment import Assignment
 from ordering.ecards.catalogue import Ecard, EcardCache, EcardCatalogue, FaceValue, RequestedCard
 from ordering.ecards.certificates import Certificates, Stock, read_shelves
+from ordering.ecards.incoming import PAYMENT, STOCK, EcardEvents, sealing_context
 from ordering.ecards.orders import EcardOrders, EcardRequest
 from ordering.ecards.records import EcardParticipant
 from ordering.ecards.statuses import EcardStatus
 from ordering.errors import Conflict, KeyReused, NotFound
-from ordering.events.incoming_shapes import CANCELLATION, PAYMENT, SHAPES, STOCK, sealing_context
-from ordering.fulfilment import incoming
-from ordering.fulfilment.incoming import CANCELLATIONS_REFUSED, EVENTS_REFUSED, Incoming
+from ordering.events.incoming import CANCELLATION, CANCELLATIONS_REFUSED, EVENTS_REFUSED, EventRefused
+from ordering.fulfilment.incoming import Incoming, envelopes
 from ordering.identity.accounts import Accounts
 from ordering.training import access_keys
+from ordering.training import incoming as training_incoming
+from ordering.training.incoming import TrainingEvents
 from ordering.training.orders import OrderIds, TrainingOrders
 from ordering.training.statuses import TrainingStatus
 from ordering_tools.installation import open_at
@@ -88,16 +91,10 @@ class Till(Shop):
         super().__init__(table, now)
         self.counted: list[str] = []
         self.courses = TrainingOrders(table, UK, sequence=OrderIds(), now=now)
-        self.incoming = Incoming(
-            table=table,
-            accounts=partners(),
-            sealer=Labels(),
-            open_training=lambda unit: TrainingOrders(table, unit, sequence=OrderIds(), now=now),
-            open_ecards=lambda company: EcardOrders(table, company, now=now),
-            report=lambda *_: None,
-            count=self.counted.append,
-            now=now,
-        )
+        ecards = EcardEvents(table, partners(), Labels(), lambda company: EcardOrders(table, company, now=now), now=now)
+        training = TrainingEvents(table, lambda unit: TrainingOrders(table, unit, sequence=OrderIds(), now=now))
+        receivers = [ecards.receiver(), training.receiver()]
+        self.incoming = Incoming(receivers, report=lambda _: None, count=self.counted.append)
 
     def handle(self, told: Told) -> tuple[str, ...]:
         """Handle an event and say what was counted."""
@@ -333,24 +330,26 @@ def test_every_interleaving(case: Case, report: Callable[[str], None], request: 
 # The checker can fail: what has one thing wrong each.
 
 
-def pays_under_another_name(self: Incoming, data: Mapping[str, Any]) -> None:
-    orders = self.open_ecards(data["company"])
+def pays_under_another_name(self: EcardEvents, data: Mapping[str, Any]) -> None:
+    orders = self.open_orders(data["company"])
     operation = f"{data['operation']} at {orders.balance.hundredths()}"
     orders.top_up(operation, Decimal(data["amount"]))
 
 
-def tops_up_only(self: Incoming, data: Mapping[str, Any]) -> None:
-    orders = self.open_ecards(data["company"])
+def tops_up_only(self: EcardEvents, data: Mapping[str, Any]) -> None:
+    orders = self.open_orders(data["company"])
     with suppress(KeyReused):
         orders.balance.top_up(data["operation"], Decimal(data["amount"]), self.now())
 
 
-def overlooks_the_amount(self: Incoming, data: Mapping[str, Any]) -> None:
+def overlooks_the_amount(self: EcardEvents, data: Mapping[str, Any]) -> None:
     with suppress(KeyReused):
-        self.open_ecards(data["company"]).top_up(data["operation"], Decimal(data["amount"]))
+        self.open_orders(data["company"]).top_up(data["operation"], Decimal(data["amount"]))
 
 
-def loads_and_looks_away(self: Incoming, data: Mapping[str, Any], load: Callable[..., None] = Incoming._load) -> None:
+def loads_and_looks_away(
+    self: EcardEvents, data: Mapping[str, Any], load: Callable[..., None] = EcardEvents.load_stock
+) -> None:
     with mock.patch.object(Assignment, "assign_parked"):
         load(self, data)
 
@@ -359,7 +358,7 @@ def refuses_every_conflict(cancel: Callable[[], Any], *_: Any) -> None:
     try:
         cancel()
     except Conflict as conflict:
-        raise incoming._Refused(CANCELLATIONS_REFUSED, conflict) from conflict
+        raise EventRefused(CANCELLATIONS_REFUSED, conflict) from conflict
 
 
 def overlooks_conflicts(cancel: Callable[[], Any], *_: Any) -> None:
@@ -368,7 +367,7 @@ def overlooks_conflicts(cancel: Callable[[], Any], *_: Any) -> None:
 
 
 def overlooks_missing_orders(
-    self: Incoming, data: Mapping[str, Any], cancel: Callable[..., None] = Incoming._cancel
+    self: EcardEvents, data: Mapping[str, Any], cancel: Callable[..., None] = EcardEvents.cancel
 ) -> None:
     with suppress(NotFound):
         cancel(self, data)
@@ -376,22 +375,28 @@ def overlooks_missing_orders(
 
 Patch = tuple[Any, str, Any]
 MUTANTS: dict[str, tuple[str, Patch]] = {
-    "a payment has another name each time": ("one payment twice", (Incoming, "_receive", pays_under_another_name)),
-    "a payment pays for nothing": ("one payment twice", (Incoming, "_receive", tops_up_only)),
-    "another amount is as good": ("one operation, two amounts", (Incoming, "_receive", overlooks_the_amount)),
-    "a batch moves on nobody": ("a batch whose responses are lost", (Incoming, "_load", loads_and_looks_away)),
-    "whatever is in the way is refused": ("one cancellation twice", (incoming, "_cancel_once", refuses_every_conflict)),
+    "a payment has another name each time": (
+        "one payment twice",
+        (EcardEvents, "receive_payment", pays_under_another_name),
+    ),
+    "a payment pays for nothing": ("one payment twice", (EcardEvents, "receive_payment", tops_up_only)),
+    "another amount is as good": ("one operation, two amounts", (EcardEvents, "receive_payment", overlooks_the_amount)),
+    "a batch moves on nobody": ("a batch whose responses are lost", (EcardEvents, "load_stock", loads_and_looks_away)),
+    "whatever is in the way is refused": (
+        "one cancellation twice",
+        (ecards_incoming, "cancel_once", refuses_every_conflict),
+    ),
     "whatever is in the way is done": (
         "a cancellation and a payment",
-        (incoming, "_cancel_once", overlooks_conflicts),
+        (ecards_incoming, "cancel_once", overlooks_conflicts),
     ),
     "a course in the way is done": (
         "a training order's cancellation and its keys",
-        (incoming, "_cancel_once", overlooks_conflicts),
+        (training_incoming, "cancel_once", overlooks_conflicts),
     ),
     "what is not there is done": (
         "a cancellation and the order's creation",
-        (Incoming, "_cancel", overlooks_missing_orders),
+        (EcardEvents, "cancel", overlooks_missing_orders),
     ),
 }
 
@@ -451,15 +456,10 @@ class Office:
 
     def take(self, body: str) -> None:
         """Handle a message as often as it takes, as a queue has it."""
-        consumer = Incoming(
-            table=self.table,
-            accounts=self.accounts,
-            sealer=self.sealer,
-            open_training=lambda unit: TrainingOrders(self.table, unit, sequence=OrderIds()),
-            open_ecards=lambda company: EcardOrders(self.table, company),
-            report=lambda *_: None,
-            count=self.counted.append,
-        )
+        ecards = EcardEvents(self.table, self.accounts, self.sealer, lambda company: EcardOrders(self.table, company))
+        training = TrainingEvents(self.table, lambda unit: TrainingOrders(self.table, unit, sequence=OrderIds()))
+        receivers = [ecards.receiver(), training.receiver()]
+        consumer = Incoming(receivers, report=lambda _: None, count=self.counted.append)
         for _ in range(20):
             with suppress(Conflict):
                 consumer.handle(body)
@@ -518,7 +518,7 @@ def test_through_the_bus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         create_keys(connect("kms", engine.endpoint), {"CertificatesKey": {}})
         with JsonClient(engine.endpoint, "sqs") as queues, JsonClient(engine.endpoint, "events") as buses:
             create_queues(queues, engine.endpoint, [Queue("IncomingQueue", {})])
-            rule = {"EventPattern": json.dumps({"detail-type": sorted(SHAPES)})}
+            rule = {"EventPattern": json.dumps({"detail-type": sorted(envelopes())})}
             target = {"Id": "queue", "Arn": queue_arn("IncomingQueue")}
             create_buses(buses, [incoming_commands.BUS], [Rule("Incoming", incoming_commands.BUS, rule, [target])])
         installation = open_at(engine.endpoint, engine.services, tmp_path)

@@ -83,6 +83,8 @@ KEY = re.compile(r"^\w{5}(?:-\w{5}){4}$", re.MULTILINE)
 TOLD = {"MailInFlight", "NotSent", "Unsure", "Unavailable"}
 """With which the message comes again."""
 
+HAPPENED = {"Send": MailEventType.SENT, "Bounce": MailEventType.BOUNCED, "Reject": MailEventType.REFUSED}
+
 Act = Callable[["World", Log], None]
 
 
@@ -188,7 +190,7 @@ class World(Shop):
         """Let SES tell of a mail if it took it."""
         tags = self.call("Tell", {"Number": number, "Kind": kind}).get("Tags")
         if tags:
-            self.outbox.report(tags, kind, "", START)
+            self.outbox.report(tags, HAPPENED[kind], "", START)
         return bool(tags)
 
 

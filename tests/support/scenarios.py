@@ -15,8 +15,9 @@ from ordering.aws.sealer import EnvelopeSealer
 from ordering.clock import Deadline
 from ordering.contexts import read_history
 from ordering.ecards.certificates import Stock, read_shelves
+from ordering.ecards.incoming import PAYMENT, STOCK, sealing_context
 from ordering.ecards.statuses import EcardStatus
-from ordering.events.incoming_shapes import CANCELLATION, PAYMENT, STOCK, sealing_context
+from ordering.events.incoming import CANCELLATION
 from ordering.identity.accounts import Partner
 from ordering.training.statuses import TrainingStatus
 from support.aws.simulated_aws import CERTIFICATES_KEY, SimulatedAws

@@ -16,8 +16,8 @@ from ordering.clock import Deadline
 from ordering.deals.orders import DealOrders, NewLine
 from ordering.deals.products import DealProduct
 from ordering.ecards.certificates import Certificates, Stock
+from ordering.ecards.incoming import sealing_context
 from ordering.events.history import event_id
-from ordering.events.incoming_shapes import sealing_context
 from ordering.training.access_keys import AccessKeys
 from ordering.training.orders import find_order
 from ordering.webhooks.registrations import Webhooks

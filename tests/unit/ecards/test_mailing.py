@@ -17,7 +17,7 @@ from ordering.ecards.mailing import EcardMailer
 from ordering.ecards.records import KIND, EcardOrder
 from ordering.errors import Conflict, Unavailable
 from ordering.mail.mailing import ONE_MAIL, OutOfTime
-from ordering.mail.outbox import UNSURE, Mail, MailInFlight, MailState
+from ordering.mail.outbox import UNSURE, Mail, MailEventType, MailInFlight, MailState
 from support.aws.faults import Crash, interrupted, refused
 from support.ecards import COMPANY, HUNDRED, Rewards, card, order_id, services_over
 from support.mailing import START, Mailroom
@@ -200,7 +200,7 @@ def test_unsure(post: Post) -> None:
     with pytest.raises(MailInFlight):
         post.deliver(ECARDS)
     assert (post.progress, len(post.ses.taken)) == (("ReadyForDelivery", 0, 2), 1)
-    post.outbox.report(post.ses.taken[0].told, "Send", "", START)
+    post.outbox.report(post.ses.taken[0].told, MailEventType.SENT, "", START)
     post.deliver(ECARDS)
 
     assert (post.codes, post.progress) == ([["b1-0", "b1-1"], ["b1-2"]], ("Delivered", 3, 0))
@@ -241,7 +241,7 @@ def test_refused_after_one_that_may_be_out(post: Post) -> None:
         with pytest.raises(MailInFlight):
             post.deliver(ECARDS)
     assert post.progress == ("ReadyForDelivery", 0, 2)
-    post.outbox.report(post.ses.taken[0].told, "Delivery", "", post.now)
+    post.outbox.report(post.ses.taken[0].told, MailEventType.DELIVERED, "", post.now)
     post.deliver(ECARDS)
 
     assert (len(post.ses.taken), post.progress) == (1, ("Delivered", 2, 0))
@@ -299,7 +299,7 @@ def test_cancelled_while_it_is_unsure(post: Post) -> None:
     post.later(UNSURE)
     post.deliver(ECARDS)
     assert (post.free, post.progress, len(post.ses.taken)) == (1, ("Cancelled", 0, 2), 1)
-    post.outbox.report(post.ses.taken[0].told, "Send", "", post.now)
+    post.outbox.report(post.ses.taken[0].told, MailEventType.SENT, "", post.now)
     post.deliver(ECARDS)
 
     assert (post.free, post.progress, len(post.ses.taken)) == (1, ("Cancelled", 2, 0), 1)

@@ -31,7 +31,10 @@ LOADS = {
     "ecards/balance": (ECARDS, WEB),
     "ecards/catalogue": (ECARDS, WEB),
     "ecards/orders": (ECARDS, WEB),
-    "fulfilment/incoming": (EVERY_ORDER | {"fulfilment"}, {"aws_lambda_powertools", "cryptography", "jwt"}),
+    "fulfilment/incoming": (
+        EVERY_ORDER | {"contexts", "fulfilment"},
+        {"aws_lambda_powertools", "cryptography", "pydantic"},
+    ),
     "fulfilment/mails": (EVERY_ORDER | {"contexts"}, {"aws_lambda_powertools", "cryptography"}),
     "fulfilment/stream": (
         EVERY_ORDER | {"contexts", "deals", "fulfilment", "webhooks"},

@@ -59,9 +59,11 @@ class Office:
     def later(self, time: timedelta) -> None:
         self.now += time
 
-    def report(self, kind: str, why: str = "", *, attempt: int = -1, at: datetime | None = None) -> None:
+    def report(
+        self, event_type: MailEventType, why: str = "", *, attempt: int = -1, at: datetime | None = None
+    ) -> None:
         """Handle SES's event about one of the mails it accepted."""
-        self.outbox.report(self.ses.taken[attempt].told, kind, why, at or self.now)
+        self.outbox.report(self.ses.taken[attempt].told, event_type, why, at or self.now)
 
     def happened(self, number: int = 1) -> list[str]:
         return [str(event.type) for event in self.mail(number).events]
@@ -128,7 +130,7 @@ def test_tags_name_the_mail(office: Office) -> None:
 def test_tags_of_others(office: Office, tags: dict[str, list[str]]) -> None:
     """SES's events about mails that are not ours are ignored."""
     assert read_tags(tags) is None
-    office.outbox.report(tags, "Bounce", "", START)
+    office.outbox.report(tags, MailEventType.BOUNCED, "", START)
     assert office.counted == []
 
 
@@ -200,11 +202,20 @@ def test_not_repeated_while_unsure(office: Office, taken: bool) -> None:  # noqa
     assert office.counted == ["MailsSent"]
 
 
-@pytest.mark.parametrize("kind", ["Send", "Delivery", "Bounce", "Complaint", "DeliveryDelay"])
-def test_events_decide(office: Office, kind: str) -> None:
+@pytest.mark.parametrize(
+    "event_type",
+    [
+        MailEventType.SENT,
+        MailEventType.DELIVERED,
+        MailEventType.BOUNCED,
+        MailEventType.COMPLAINED,
+        MailEventType.DELAYED,
+    ],
+)
+def test_events_decide(office: Office, event_type: MailEventType) -> None:
     """If the answer was lost, an event of SES's that shows the mail went out marks it as sent, without a retry."""
     unsure(office, taken=True)
-    office.report(kind)
+    office.report(event_type)
     office.later(2 * UNSURE)
     office.send(compose=pytest.fail)
 
@@ -218,7 +229,7 @@ def test_killed_before_the_mark(office: Office) -> None:
         office.send()
     with pytest.raises(MailInFlight):
         office.send()
-    office.report("Send")
+    office.report(MailEventType.SENT)
     office.send()
 
     assert (len(office.ses.taken), office.counted) == (1, ["MailsSent"])
@@ -310,7 +321,7 @@ def test_refused_during_an_event_about_an_earlier_attempt(office: Office) -> Non
     office.later(UNSURE)
 
     def interrupt(_: Letter, __: Any) -> str:
-        office.report("Send")
+        office.report(MailEventType.SENT)
         raise MailRefused("no")
 
     replace(office.outbox, post=interrupt).send(office.mail(), 3, lambda: LETTER)
@@ -346,7 +357,7 @@ def test_released_after_one_that_may_be_out(office: Office) -> None:
         office.send()
     mail = office.mail()
     assert (mail.state, mail.unsent) == (MailState.OPEN, False)
-    office.report("Send")
+    office.report(MailEventType.SENT)
     office.send(compose=pytest.fail)
 
     assert len(office.ses.taken) == 1
@@ -360,7 +371,7 @@ def test_refused_after_one_that_may_be_out(office: Office) -> None:
     with pytest.raises(MailRefused):
         office.send()
     assert (office.mail().state, office.mail().unsent) == (MailState.REFUSED, False)
-    office.report("Delivery")
+    office.report(MailEventType.DELIVERED)
 
     assert office.mail().state is MailState.SENT
 
@@ -379,8 +390,9 @@ def test_a_request_forgets_nothing(office: Office) -> None:
 def test_the_history(office: Office) -> None:
     """SES's events are stored with time and reason, and the mail stays sent."""
     office.send()
-    for minutes, (kind, why) in enumerate([("Delivery", ""), ("Complaint", "abuse"), ("Open", ""), ("Send", "")], 1):
-        office.report(kind, why, at=START + timedelta(minutes=minutes))
+    later = [(MailEventType.DELIVERED, ""), (MailEventType.COMPLAINED, "abuse"), (MailEventType.SENT, "")]
+    for minutes, (event_type, why) in enumerate(later, 1):
+        office.report(event_type, why, at=START + timedelta(minutes=minutes))
 
     events = [(str(event.type), (event.at - START).seconds // 60, event.reason) for event in office.mail().events]
     assert events == [("sent", 0, ""), ("delivered", 1, ""), ("complained", 2, "abuse")]
@@ -388,14 +400,19 @@ def test_the_history(office: Office) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "metric"), [("Bounce", "MailsBounced"), ("Complaint", "MailsComplained"), ("Reject", "MailsRefused")]
+    ("event_type", "metric"),
+    [
+        (MailEventType.BOUNCED, "MailsBounced"),
+        (MailEventType.COMPLAINED, "MailsComplained"),
+        (MailEventType.REFUSED, "MailsRefused"),
+    ],
 )
-def test_duplicate_events(office: Office, kind: str, metric: str) -> None:
+def test_duplicate_events(office: Office, event_type: MailEventType, metric: str) -> None:
     """Duplicates of SES's events, concurrent ones included, are stored and counted once."""
     office.send()
-    office.faulty.meet("PutItem", interrupted(lambda: office.report(kind, "why")))
+    office.faulty.meet("PutItem", interrupted(lambda: office.report(event_type, "why")))
     for _ in range(3):
-        office.report(kind, "why")
+        office.report(event_type, "why")
 
     assert len(office.happened()) == 2
     assert office.counted == ["MailsSent", metric]
@@ -403,7 +420,7 @@ def test_duplicate_events(office: Office, kind: str, metric: str) -> None:
 
 def test_an_event_before_the_mark(office: Office) -> None:
     """An event of SES's that precedes the mark is stored, and the mark adds the message id."""
-    office.faulty.meet("PutItem", interrupted(lambda: office.report("Send")))
+    office.faulty.meet("PutItem", interrupted(lambda: office.report(MailEventType.SENT)))
     office.send()
 
     mail = office.mail()
@@ -413,7 +430,7 @@ def test_an_event_before_the_mark(office: Office) -> None:
 
 def test_rejected_before_the_mark(office: Office) -> None:
     """A mail that SES accepted and then rejected ends as refused and unsent, even if the event precedes the mark."""
-    office.faulty.meet("PutItem", interrupted(lambda: office.report("Reject", "Bad content")))
+    office.faulty.meet("PutItem", interrupted(lambda: office.report(MailEventType.REFUSED, "Bad content")))
     with pytest.raises(MailRefused, match="Bad content"):
         office.send()
 
@@ -421,11 +438,10 @@ def test_rejected_before_the_mark(office: Office) -> None:
     assert (mail.state, mail.refusal, mail.unsent) == (MailState.REFUSED, "Bad content", True)
 
 
-@pytest.mark.parametrize("kind", ["Reject", "RenderingFailure", "Rendering Failure"])
-def test_rejected_after_the_mark(office: Office, kind: str) -> None:
+def test_rejected_after_the_mark(office: Office) -> None:
     """A mail that SES rejects later can be sent again without force."""
     office.send()
-    office.report(kind)
+    office.report(MailEventType.REFUSED)
     office.outbox.again(ORDER, 1)
     office.send()
 
@@ -436,8 +452,8 @@ def test_of_an_earlier_attempt(office: Office) -> None:
     """SES's events about an attempt before an operator's request are stored and do not undo the request."""
     office.send()
     office.outbox.again(ORDER, 1, force=True)
-    for kind in ("Bounce", "Reject"):
-        office.report(kind)
+    for event_type in (MailEventType.BOUNCED, MailEventType.REFUSED):
+        office.report(event_type)
     assert (office.mail().state, office.happened()) == (MailState.OPEN, ["sent", "again", "bounced", "refused"])
     office.send()
 
@@ -446,7 +462,8 @@ def test_of_an_earlier_attempt(office: Office) -> None:
 
 def test_events_about_an_unknown_mail(office: Office) -> None:
     """An event of SES's about an unknown mail stores and counts nothing."""
-    office.outbox.report({"order": ["dHJhaW5pbmcjMQ"], "mail": ["1"], "attempt": ["a"]}, "Bounce", "", START)
+    tags = {"order": ["dHJhaW5pbmcjMQ"], "mail": ["1"], "attempt": ["a"]}
+    office.outbox.report(tags, MailEventType.BOUNCED, "", START)
 
     assert (office.outbox.mails("training#1"), office.counted) == ([], [])
 
@@ -455,7 +472,7 @@ def test_histories_end(office: Office) -> None:
     """A mail keeps a bounded number of its latest events, with reasons cut to 200 characters."""
     office.send()
     for number in range(EVENTS_AT_MOST + 10):
-        office.report("DeliveryDelay", f"{number} " + "x" * 1_000)
+        office.report(MailEventType.DELAYED, f"{number} " + "x" * 1_000)
 
     events = office.mail().events
     assert (len(events), events[-1].reason[:3], len(events[-1].reason)) == (EVENTS_AT_MOST, "59 ", 200)
@@ -479,7 +496,7 @@ def test_again(office: Office) -> None:
 def test_again_by_force(office: Office) -> None:
     """A mail that was sent is sent again by force only."""
     office.send()
-    office.report("Bounce")
+    office.report(MailEventType.BOUNCED)
     with pytest.raises(Conflict, match="only by force"):
         office.outbox.again(ORDER, 1)
     office.outbox.again(ORDER, 1, force=True)
@@ -541,7 +558,7 @@ def test_again_for_a_mail_reported_as_sent(office: Office) -> None:
     office.ses.meet(CallRefused("SendEmail", "MessageRejected"))
     with pytest.raises(MailRefused):
         office.send()
-    office.faulty.meet("PutItem", interrupted(lambda: office.report("Send")))
+    office.faulty.meet("PutItem", interrupted(lambda: office.report(MailEventType.SENT)))
     with pytest.raises(Conflict):
         office.outbox.again(ORDER, 1)
 

@@ -15,7 +15,7 @@ from ordering.clock import Deadline
 from ordering.entry import wiring
 from ordering.entry.batches import count_metric
 from ordering.errors import Invalid
-from ordering.fulfilment.incoming import CANCELLATIONS_REFUSED, EVENTS_REFUSED
+from ordering.events.incoming import CANCELLATIONS_REFUSED, EVENTS_REFUSED
 from ordering.mail.outbox import METRICS
 from ordering.webhooks.services import WebhookServices
 from ordering_tools.template import Template

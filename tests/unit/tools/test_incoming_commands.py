@@ -14,11 +14,11 @@ import pytest
 
 from ordering.aws.sealer import EnvelopeSealer
 from ordering.aws.ses import Letter
-from ordering.events.incoming_shapes import CANCELLATION, PAYMENT, STOCK, sealing_context
-from ordering.events.json_schema import misfits
-from ordering.fulfilment.incoming import read_mail_event
+from ordering.ecards.incoming import PAYMENT, STOCK, sealing_context
+from ordering.events.incoming import CANCELLATION, misfits, read_delivered
+from ordering.fulfilment.incoming import envelopes
+from ordering.mail.incoming import read_notice
 from ordering.mail.outbox import MailEventType, Outbox
-from ordering_tools.documents.event_schemas import schema
 from ordering_tools.installation import Installation
 from ordering_tools.local.engine.json_client import ServiceError
 from ordering_tools.local.engine.state import Running
@@ -103,7 +103,7 @@ def only_event(bus: Bus) -> dict[str, Any]:
         "Source": "ordering.command",
         "DetailType": event["type"],
     }
-    assert [*misfits(schema(event["type"]), event)] == []
+    assert misfits(envelopes()[event["type"]], event) == []
     return event
 
 
@@ -158,8 +158,8 @@ def test_cancellations(run: Run, bus: Bus, words: list[str], order: dict[str, An
             "the event does not match its schema: data.company, data.operation",
         ),
         (["cancel", ORDER], f"'{ORDER}' is not a valid training order id; for an e-card order add --company"),
-        (["cancel", "0"], "the event does not match its schema: data.order"),
-        (["cancel", "7", "--company", "acme"], "the event does not match its schema: data.order"),
+        (["cancel", "0"], "the event does not match its schema: data.order.id"),
+        (["cancel", "7", "--company", "acme"], "the event does not match its schema: data.order.id"),
     ],
 )
 def test_no_events(run: Run, bus: Bus, words: list[str], error: str) -> None:
@@ -186,8 +186,10 @@ def test_bounces(run: Run, bus: Bus) -> None:
     outbox.send(outbox.mail("training#7", 1), 3, lambda: Letter("a@example.com", "s", "t"))
 
     assert run("bounce", "7")[0] == 0
-    (event,) = (json.loads(body) for body in bus.queue)
-    outbox.report(*read_mail_event(event["detail-type"], event["detail"], event["time"]))
+    (event,) = map(read_delivered, bus.queue)
+    notice = read_notice(event)
+    assert notice
+    outbox.report(notice.tags, notice.type, notice.reason, notice.at)
     last = outbox.mail("training#7", 1).events[-1]
     assert event["source"] == "aws.ses"
     assert (last.type, last.reason) == (MailEventType.BOUNCED, "it cannot be delivered (Permanent, General)")

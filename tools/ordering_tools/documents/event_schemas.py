@@ -3,30 +3,79 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+from pydantic import TypeAdapter
 
 from ordering.contexts import event_shapes, event_types
-from ordering.events import incoming_shapes
-from ordering.events.incoming_shapes import SHAPES, IncomingEnvelope
-from ordering.events.json_schema import event_schema, schema_of
+from ordering.events import incoming
 from ordering.events.shapes import EventEnvelope
 from ordering.events.types import VERSION
+from ordering.fulfilment.incoming import envelopes
+
+_DIALECT = "https://json-schema.org/draft/2020-12/schema"
+_ORDER = (
+    "type",
+    "format",
+    "minLength",
+    "maxLength",
+    "pattern",
+    "contentEncoding",
+    "minimum",
+    "maximum",
+    "const",
+    "enum",
+    "anyOf",
+    "description",
+    "required",
+    "properties",
+    "items",
+)
+"""The keywords of schemas, in the order in which they are written."""
 
 
 def schema(event_type: str) -> dict[str, Any]:
     """Return the JSON Schema of a type's events."""
-    if event_type in SHAPES:
-        return event_schema(event_type, IncomingEnvelope, schema_of(SHAPES[event_type]))
-    data = schema_of(event_shapes()[event_type])
-    data["properties"]["order"]["properties"]["status"] = {"const": str(event_types()[event_type])}
-    return event_schema(event_type, EventEnvelope, data)
+    if event_type in envelopes():
+        whole = _schema_of(envelopes()[event_type])
+    else:
+        shape: Any = EventEnvelope[Literal[event_type], event_shapes()[event_type]]  # type: ignore[valid-type, misc] # known at run time only
+        whole = _schema_of(TypeAdapter(shape))
+        order = whole["properties"]["data"]["properties"]["order"]
+        order["properties"]["status"] = {"const": str(event_types()[event_type])}
+    return {"$schema": _DIALECT, "title": event_type, **whole}
+
+
+def _schema_of(shape: TypeAdapter[Any]) -> dict[str, Any]:
+    """Return the schema of a shape as one document, without the names that its parts have in Python."""
+    made = shape.json_schema()
+    return _plain(made, made.get("$defs", {}))
+
+
+def _plain(part: Mapping[str, Any], definitions: Mapping[str, Any]) -> dict[str, Any]:
+    if "$ref" in part:
+        return _plain(definitions[part["$ref"].removeprefix("#/$defs/")], definitions)
+    found = dict(part)
+    for name in ("$defs", "discriminator", "title"):
+        found.pop(name, None)
+    if choices := found.pop("oneOf", found.get("anyOf")):
+        found["anyOf"] = [_plain(choice, definitions) for choice in choices]
+    if "properties" in found:
+        found["properties"] = {name: _plain(one, definitions) for name, one in found["properties"].items()}
+    if "items" in found:
+        found["items"] = _plain(found["items"], definitions)
+    if "enum" in found:
+        found.pop("description", None)  # it describes the class
+    if "description" in found:
+        found["description"] = " ".join(found["description"].split())
+    return {name: found[name] for name in sorted(found, key=_ORDER.index)}
 
 
 def documents(folder: Path) -> Iterator[tuple[Path, str]]:
     """Yield each schema's file and its text."""
-    versions = {**dict.fromkeys(event_types(), VERSION), **dict.fromkeys(SHAPES, incoming_shapes.VERSION)}
+    versions = {**dict.fromkeys(event_types(), VERSION), **dict.fromkeys(envelopes(), incoming.VERSION)}
     for event_type, version in sorted(versions.items()):
         text = json.dumps(schema(event_type), indent=2, ensure_ascii=False) + "\n"
         yield folder / f"{event_type}.v{version}.json", text

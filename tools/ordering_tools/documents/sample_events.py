@@ -13,7 +13,8 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from ordering.events.incoming_shapes import PAYMENT, VERSION
+from ordering.ecards.incoming import PAYMENT
+from ordering.events.incoming import VERSION
 from ordering.identity.authorizer import principal_of
 from ordering.identity.tokens import Claims
 from ordering.webhooks.delivery import Message

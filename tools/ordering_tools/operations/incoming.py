@@ -13,11 +13,11 @@ from typing import Any
 from ordering import clock
 from ordering.aws.eventbridge import BYTES_AT_MOST, Entry
 from ordering.aws.sealer import EnvelopeSealer
-from ordering.events.incoming_shapes import CANCELLATION, PAYMENT, STOCK, VERSION, sealing_context
-from ordering.events.json_schema import misfits
-from ordering.fulfilment.incoming import MAIL_SOURCE
+from ordering.ecards.incoming import PAYMENT, STOCK, sealing_context
+from ordering.events.incoming import CANCELLATION, VERSION, misfits
+from ordering.fulfilment.incoming import envelopes
+from ordering.mail import incoming as ses
 from ordering.mail.outbox import Outbox
-from ordering_tools.documents.event_schemas import schema
 from ordering_tools.installation import Installation, NoInstallation, NotDone
 from ordering_tools.local.engine.json_client import JsonClient, ServiceError
 from ordering_tools.local.engine.state import find
@@ -94,7 +94,7 @@ def run_bounce(installation: Installation, arguments: argparse.Namespace) -> Non
     mail = {"messageId": sent[-1].message_id, "tags": {tag: [value] for tag, value in sent[-1].tags().items()}}
     bounce = {"bounceType": "Permanent", "bounceSubType": "General", "timestamp": clock.to_text(now)}
     event = {
-        "source": MAIL_SOURCE,
+        "source": ses.SOURCE,
         "detail-type": "Email Bounced",
         "time": f"{now:%Y-%m-%dT%H:%M:%SZ}",
         "detail": {"eventType": "Bounce", "mail": mail, "bounce": bounce},
@@ -112,7 +112,7 @@ def put(state: Path, event_type: str, data: Mapping[str, Any]) -> None:
     """
     now = clock.system_clock()
     event = {"id": str(uuid.uuid4()), "type": event_type, "version": VERSION, "time": clock.to_text(now), "data": data}
-    if places := [*misfits(schema(event_type), event)]:
+    if places := misfits(envelopes()[event_type], event):
         raise NotDone(f"the event does not match its schema: {', '.join(places)}")
     detail = json.dumps(event, ensure_ascii=False)
     size = Entry(event_type, SOURCE, event_type, now, detail).size

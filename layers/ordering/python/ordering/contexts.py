@@ -1,4 +1,4 @@
-"""The registry of contexts: their event types, order histories, followers and mailers.
+"""The registry of contexts: their event types, order histories, followers, inbound events and mailers.
 
 Each function imports what it returns when it is called, so that a Lambda function loads only what it uses.
 docs/add-a-contract.md lists the other places that a new contract is registered in.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ordering.aws.connections import Connections
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ordering.book.changes import Follower
     from ordering.clock import Clock, Deadline
     from ordering.events.history import OrderHistory
+    from ordering.events.incoming import Receiver
     from ordering.events.publisher import ReadHistory
     from ordering.identity.authorizer import OwnErrors
     from ordering.mail.mailing import Mailer
@@ -77,6 +78,24 @@ def followers(connections: Connections, deadline: Deadline) -> list[Follower]:
     from ordering.training import follow as training
 
     return [context.follower(connections, deadline) for context in (deals, ecards, training)]
+
+
+def inbound_shapes() -> Mapping[str, Any]:
+    """Return the shape of the data in each type of inbound event."""
+    from ordering.ecards.incoming import SHAPES as ECARDS
+    from ordering.ecards.incoming import EcardOrderNamed
+    from ordering.events.incoming import CANCELLATION, cancellation_of
+    from ordering.training.incoming import TrainingOrderNamed
+
+    return {**ECARDS, CANCELLATION: cancellation_of(TrainingOrderNamed | EcardOrderNamed)}
+
+
+def receivers(connections: Connections, deadline: Deadline) -> list[Receiver]:
+    """Return the handlers of each context's inbound events, for one invocation."""
+    from ordering.ecards import incoming as ecards
+    from ordering.training import incoming as training
+
+    return [context.receiver(connections, deadline) for context in (ecards, training)]
 
 
 def mailers(table: Table, outbox: Outbox, sealer: Sealer, deadline: Deadline, now: Clock) -> Mapping[str, Mailer]:

@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, TypedDict
+from typing import Annotated, Generic, TypeVar
+
+from pydantic import Field
+from typing_extensions import TypedDict  # pydantic reads the standard library's only from Python 3.12 on
 
 from ordering.events.types import SOURCE, VERSION
 
-Instant = Annotated[str, {"format": "date-time", "pattern": r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$"}]
-Uuid = Annotated[str, {"format": "uuid", "pattern": "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"}]
-Amount = Annotated[str, {"pattern": r"^-?\d+(\.\d+)?$"}]
-Count = Annotated[int, {"minimum": 1}]
+Instant = Annotated[
+    str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$", json_schema_extra={"format": "date-time"})
+]
+Uuid = Annotated[
+    str, Field(pattern="^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$", json_schema_extra={"format": "uuid"})
+]
+Amount = Annotated[str, Field(pattern=r"^-?\d+(\.\d+)?$")]
+Count = Annotated[int, Field(ge=1)]
 
 
-class EventEnvelope(TypedDict):
+Name = TypeVar("Name")
+Data = TypeVar("Data")
+
+
+class EventEnvelope(TypedDict, Generic[Name, Data]):
     """An event. It may be delivered more than once, always with the same id and content."""
 
     id: Uuid
-    type: str
-    version: Annotated[int, {"const": VERSION}]
+    type: Name
+    version: Annotated[int, Field(json_schema_extra={"const": VERSION})]
     time: Instant
-    source: Annotated[str, {"const": SOURCE}]
-    sequence: Annotated[Count, {"description": "Its place in the order's history, from 1 without gaps."}]
-    data: dict[str, Any]
+    source: Annotated[str, Field(json_schema_extra={"const": SOURCE})]
+    sequence: Annotated[Count, Field(description="Its place in the order's history, from 1 without gaps.")]
+    data: Data

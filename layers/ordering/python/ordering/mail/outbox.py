@@ -84,18 +84,6 @@ METRICS = {
 }
 """The metrics of events that are counted."""
 
-_SES_EVENTS = {
-    "Send": MailEventType.SENT,
-    "Delivery": MailEventType.DELIVERED,
-    "DeliveryDelay": MailEventType.DELAYED,
-    "Bounce": MailEventType.BOUNCED,
-    "Complaint": MailEventType.COMPLAINED,
-    "Reject": MailEventType.REFUSED,
-    "RenderingFailure": MailEventType.REFUSED,
-    "Rendering Failure": MailEventType.REFUSED,
-}
-"""SES's event types that change a mail."""
-
 
 class MailInFlight(Unavailable):
     """Another attempt at the mail is in flight, or its process crashed. Retry after `retry_after` seconds."""
@@ -316,19 +304,20 @@ class Outbox:
             raise Conflict(f"Mail {number} of {order} was sent; only by force is it sent again.")
         return mail
 
-    def report(self, tags: Mapping[str, Sequence[str]], kind: str, reason: str | None, at: datetime) -> None:
-        """Record an event of SES's about a mail, duplicates once. Events that change no mail of ours are ignored.
+    def report(
+        self, tags: Mapping[str, Sequence[str]], event_type: MailEventType, reason: str | None, at: datetime
+    ) -> None:
+        """Record an event of SES's about a mail, duplicates once. Events about no mail of ours are ignored.
 
         Args:
             tags: Of the event's mail: a list of values by name.
-            kind: The event's type: `Send`, `Delivery`, `Bounce`, …
             reason: A text without addresses, or None.
 
         Raises:
             Unavailable: The deadline passed. A retry is safe.
         """
-        event_type, named = _SES_EVENTS.get(kind), read_tags(tags)
-        if event_type is None or named is None:
+        named = read_tags(tags)
+        if named is None:
             return
         order, number, attempt = named
         mail = self.mail(order, number)

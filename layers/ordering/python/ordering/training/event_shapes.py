@@ -5,7 +5,7 @@ The schemas in docs/events are made of it. They leave room for more properties.
 
 from __future__ import annotations
 
-from typing import TypedDict
+from typing_extensions import TypedDict  # pydantic reads the standard library's only from Python 3.12 on
 
 from ordering.events.shapes import Count, Instant
 from ordering.training.statuses import TrainingStatus
