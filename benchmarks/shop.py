@@ -83,9 +83,14 @@ class Shop:
     def __init__(self, send: Send, ids: Iterable[int] = (), seconds: Callable[[], float] = time.monotonic) -> None:
         """Start with some order ids reserved already, or with none as a new process does."""
         self.calls = Counted(send)
-        tables = {"ORDERS_TABLE": ORDERS, "CATALOGUE_TABLE": "CatalogueTable", "ACCOUNTS_TABLE": "AccountsTable"}
+        settings = {
+            "ORDERS_TABLE": ORDERS,
+            "CATALOGUE_TABLE": "CatalogueTable",
+            "ACCOUNTS_TABLE": "AccountsTable",
+            "GRACE_SECONDS": "2",
+        }
         self.services = TrainingServices(
-            Connections(tables, self.calls), cache=CatalogueCache(seconds=seconds), ids=OrderIds(list(ids))
+            Connections(settings, self.calls), cache=CatalogueCache(seconds=seconds), ids=OrderIds(list(ids))
         )
 
     @property
