@@ -232,10 +232,10 @@ def test_only_a_local_run_is_local(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AWS_SAM_LOCAL", raising=False)
     monkeypatch.setenv("ACCOUNTS_TABLE", "AccountsTable")
     monkeypatch.setenv("WEBHOOK_QUEUE", "https://queue")
-    deployed = replace(wiring.connect(), settings=dict(os.environ))
+    deployed = replace(wiring.open_connections(), settings=dict(os.environ))
     monkeypatch.setenv("AWS_SAM_LOCAL", "true")
 
-    assert (deployed.local, wiring.connect().local) == (False, True)
+    assert (deployed.local, wiring.open_connections().local) == (False, True)
     assert "AWS_SAM_LOCAL" not in declared
     with pytest.raises(Invalid):
         WebhookServices(deployed).registrations(Deadline.after(1)).register("northwind", "https://127.0.0.1/")

@@ -80,7 +80,7 @@ class Api(APIGatewayRestResolver, Generic[S]):
     @cached_property
     def connections(self) -> Connections:
         """The connections of the process, opened once."""
-        return wiring.connect()
+        return wiring.open_connections()
 
     @cached_property
     def services(self) -> S:

@@ -28,7 +28,7 @@ def mailing_for(connections: Connections, deadline: Deadline, send: SendMail, co
 
 def mails_from_environment() -> Handler:
     """Return the handler of the mail queue, whose messages name orders that may have mails to send."""
-    connections = wiring.connect()
+    connections = wiring.open_connections()
     sender = ses.connect_ses(connections.settings["MAIL_SENDER"], connections.settings["MAIL_CONFIGURATION_SET"])
     # Imports the contexts now, while the function initialises, and not in its first batch.
     mailing_for(connections, Deadline.after(0.0), sender.send, count_metric)

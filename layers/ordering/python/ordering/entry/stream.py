@@ -51,7 +51,7 @@ def stream_consumer(  # noqa: PLR0913, PLR0917 - what it needs is handed in
 
 def stream_from_environment() -> Handler:
     """Return the handler of the orders table's stream, and of the queue of deferred items."""
-    connections = wiring.connect()
+    connections = wiring.open_connections()
     defer, mail = connections.queue("LATER_QUEUE"), connections.queue("MAIL_QUEUE")
     bus, bus_name = connect("events"), connections.settings["EVENT_BUS"]
     # Both import the contexts now, while the function initialises, and not in its first batch.

@@ -16,7 +16,7 @@ from ordering.webhooks.services import WebhookServices
 
 def webhook_delivery_from_environment() -> Handler:
     """Return the handler of the webhooks' queue, whose messages name webhooks that may have undelivered events."""
-    connections = wiring.connect()
+    connections = wiring.open_connections()
     services = WebhookServices(connections)
     poster = Poster(anywhere=connections.local)
     history_readers()  # imports the contexts now, while the function initialises, and not in its first batch

@@ -13,6 +13,6 @@ from ordering.aws.kms import connect_kms
 logging.getLogger("ordering").setLevel(logging.INFO)
 
 
-def connect() -> Connections:
+def open_connections() -> Connections:
     """Return the connections that the environment names. Only the tables are connected before their first use."""
     return Connections(os.environ, connect_tables(), connect_kms())

@@ -99,7 +99,7 @@ Label = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1
 _Version = Annotated[int, Field(ge=VERSION, le=VERSION), WithJsonSchema({"type": "integer", "const": VERSION})]
 
 
-class Envelope(TypedDict, Generic[Name, Data]):
+class InboundEvent(TypedDict, Generic[Name, Data]):
     """An event that comes in. It may come more than once, in any order with others."""
 
     id: Uuid
@@ -127,7 +127,7 @@ def envelope(event_type: str, data: Any) -> TypeAdapter[Any]:
     Args:
         data: The shape of their data.
     """
-    return TypeAdapter(Envelope[Literal[event_type], data])  # type: ignore[valid-type] # both are known at run time only
+    return TypeAdapter(InboundEvent[Literal[event_type], data])  # type: ignore[valid-type] # both are known at run time only
 
 
 def cancellation_of(orders: Any) -> Any:
