@@ -103,7 +103,7 @@ class Shop:
         self.services.catalogue(UNIT, Deadline.after(PATIENCE)).publish([(_PRODUCT, [_OFFER])])
 
     def place(self, key: str, lines: int = 1, contact: str | None = None) -> CreateResult:
-        """Deployment an order of so many lines under an idempotency key."""
+        """Place an order of so many lines under an idempotency key."""
         deadline = Deadline.after(PATIENCE)
         wishes = [
             RequestedLine(feature_set_id=_OFFER.id, quantity=1 + line % 25, source_reference=f"S-{line:04}")

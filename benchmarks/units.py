@@ -49,7 +49,7 @@ lines into items of up to 64 KB, since writes are billed per started kilobyte.
 
 
 def ours(send: Send) -> dict[int, Cost]:
-    """Deployment an order of each size and tell what it cost, by its lines."""
+    """Place an order of each size and tell what it cost, by its lines."""
     shop = Shop(send, ids=range(len(LINES) + 1, 0, -1))
     shop.open()
     shop.place("first")

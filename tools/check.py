@@ -1,4 +1,4 @@
-"""`make check`: everything that can be said about the project without running it; all of it, even after a failure."""
+"""`make check`: runs all static checks, and continues after a failure."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ ROOT = Path(__file__).resolve().parent.parent
 BIN = ROOT / ".venv" / "bin"
 SAM = ROOT / ".venvs" / "sam" / "bin"
 
-# SAM wants a region although nothing here reaches one, and asks home for updates unless told not to.
+# SAM needs a region although no check calls AWS, and sends telemetry unless that is disabled.
 ENVIRONMENT = {**os.environ, "AWS_DEFAULT_REGION": "eu-west-1", "SAM_CLI_TELEMETRY": "0"}
 
-# SAM puts parameters' values where it needs them, so that what it makes no longer refers to them.
+# W2001 is about unused parameters: SAM replaces references to parameters by their values.
 LINT = (SAM / "cfn-lint", "--regions", "eu-west-1", "--ignore-checks", "W2001", "--")
 
 Command = tuple[str | Path, ...]
 
 
 def commands(wanted: set[str]) -> dict[str, Command]:
-    """Return the checks by name; all of them where none is wanted in particular."""
+    """The checks by name: those in `wanted`, or all if it is empty."""
     functions = sorted((ROOT / "functions").glob("*/*/app.py"))
     checks: dict[str, Command] = {
         "format": (BIN / "ruff", "format", "--check", "--quiet", "."),
         "lint": (BIN / "ruff", "check", "--quiet", "--output-format", "concise", "."),
         "types": (BIN / "mypy",),
-        # Every function's module is called app, so each is checked on its own.
+        # All functions' modules are called app, so each is checked separately.
         **{f"types of {path.parent.relative_to(ROOT / 'functions')}": (BIN / "mypy", path) for path in functions},
         "imports": (BIN / "lint-imports", "--no-cache"),
         "openapi": (BIN / "ordering", "openapi", "--check"),
@@ -42,15 +42,15 @@ def commands(wanted: set[str]) -> dict[str, Command]:
 
 
 def run(command: Command) -> tuple[bool, str]:
-    """Run a command in the project's root; returns whether it passed, and what it printed."""
-    done = subprocess.run(  # noqa: S603 - the commands are this module's own
+    """Run a command in the project's root; returns whether it passed, and its output."""
+    done = subprocess.run(  # noqa: S603 - the commands of this module
         [str(part) for part in command], cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, check=False
     )
     return done.returncode == 0, done.stdout + (done.stderr if done.returncode else "")
 
 
 def lint_translation() -> int:
-    """Lint what SAM makes of the template; returns the exit code."""
+    """Lint the CloudFormation template into which SAM translates ours; returns the exit code."""
     passed, text = run((SAM / "python", "tools/translate.py", "template.yaml"))
     if passed:
         translated = ROOT / ".build" / "translated.yaml"
@@ -62,7 +62,7 @@ def lint_translation() -> int:
 
 
 def main(arguments: list[str]) -> int:
-    """Run the checks of the given names, all where none is given; returns the exit code."""
+    """Run the checks with these names, or all if there are none; returns the exit code."""
     if arguments == ["--translation"]:
         return lint_translation()
     failed = []

@@ -1,8 +1,7 @@
-"""Make the project's environments, from the locked requirements and from nothing else.
+"""Creates the project's virtual environments, from the locked requirements only.
 
-Runs on any Python 3.11 or later with the standard library alone: it is what `make` calls first. Each
-environment has one requirements file with a hash for every package; it is made again only when that file, or the
-interpreter, changes.
+Runs on any Python 3.11 or later with only the standard library, because `make` runs it first. Each environment has one
+requirements file with a hash of every package, and is created again only if that file or the interpreter changes.
 """
 
 from __future__ import annotations
@@ -24,15 +23,15 @@ UV_REQUIREMENTS = ROOT / "requirements" / "uv.txt"
 
 @dataclass(frozen=True)
 class Environment:
-    """A virtual environment, or with `layer` a plain folder of packages as Lambda mounts it."""
+    """A virtual environment, or with `layer` a plain folder of packages, as Lambda mounts it."""
 
     path: Path
     requirements: Path
     layer: bool = False
     optional: bool = False
-    """Whether the project runs without it, in a lesser way that it names."""
+    """Whether the local run also works without it, with a restriction that it prints."""
     only_tests: bool = False
-    """Whether nothing but the tests needs it."""
+    """Whether only the tests need it."""
 
     @property
     def python(self) -> Path:
@@ -41,7 +40,7 @@ class Environment:
 
     @property
     def stamp(self) -> Path:
-        """The file that is written last, so that its presence says that everything is there."""
+        """The file that is written last, so that its presence means that the environment is complete."""
         return self.path / ".stamp"
 
 
@@ -51,7 +50,7 @@ ENVIRONMENTS = {
     "sam": Environment(ROOT / ".venvs" / "sam", ROOT / "requirements" / "sam.txt"),
     # awslambdaric has wheels for Linux only.
     "runtime": Environment(ROOT / ".venvs" / "runtime", ROOT / "requirements" / "runtime.txt", optional=True),
-    # A client of the API as partners install it, which must not meet the packages of our own.
+    # A client of the API as partners install it, without the packages of this project.
     "client": Environment(ROOT / ".venvs" / "client", ROOT / "requirements" / "client.txt", only_tests=True),
     "layer": Environment(
         ROOT / ".build" / "local" / "dependencies" / "python",
@@ -62,16 +61,16 @@ ENVIRONMENTS = {
 
 
 class SetupError(Exception):
-    """An environment could not be made; the message says which command failed and what it printed."""
+    """An environment could not be created; the message has the command that failed and its output."""
 
 
 def run(*command: str | Path) -> None:
     """Run a command in the project's root.
 
     Raises:
-        SetupError: It failed.
+        SetupError: The command failed.
     """
-    done = subprocess.run(  # noqa: S603 - the commands are this module's own
+    done = subprocess.run(  # noqa: S603 - the commands of this module
         [str(part) for part in command],
         cwd=ROOT,
         capture_output=True,
@@ -83,14 +82,14 @@ def run(*command: str | Path) -> None:
 
 
 def make_venv(path: Path, *, pip: bool) -> None:
-    """Make an empty virtual environment in the place of whatever is there."""
+    """Create an empty virtual environment, and delete an existing one."""
     shutil.rmtree(path, ignore_errors=True)
     path.parent.mkdir(parents=True, exist_ok=True)
     run(sys.executable, "-m", "venv", *([] if pip else ["--without-pip"]), path)
 
 
 def find_uv() -> Path | None:
-    """The uv on the path, else one installed inside the project; None where uv has no wheel."""
+    """Uv on the path, or else installed in the project; None if uv has no wheel for this machine."""
     if found := shutil.which("uv"):
         return Path(found)
     home = ROOT / ".venvs" / "uv"
@@ -117,27 +116,27 @@ def find_uv() -> Path | None:
 
 
 def fingerprint(requirements: Path) -> str:
-    """Tell requirements, interpreter and place from all others."""
+    """A hash of the requirements, the interpreter and the project's path."""
     digest = hashlib.sha256(requirements.read_bytes())
     digest.update(f"{sys.version} {sys.platform} {ROOT}".encode())
     return digest.hexdigest()
 
 
 def is_current(environment: Environment) -> bool:
-    """Tell whether everything that the environment needs is in it."""
+    """Whether an environment is complete and up to date."""
     stamp = environment.stamp
     return stamp.exists() and stamp.read_text() == fingerprint(environment.requirements)
 
 
 def install(environment: Environment, uv: Path | None) -> None:
-    """Make the environment anew; it counts as made only once everything is in it."""
+    """Create an environment, and write its stamp when it is complete."""
     locked: list[str | Path] = ["--require-hashes", "-r", environment.requirements]
     if environment.layer:
         shutil.rmtree(environment.path, ignore_errors=True)
         environment.path.mkdir(parents=True)
         pip = [uv, "pip", "install", "--python", sys.executable] if uv else [sys.executable, "-m", "pip", "install"]
         run(*pip, "--quiet", *locked, "--target", environment.path)
-        # Otherwise the first call of each function would.
+        # Otherwise the first call of each function would compile them.
         compileall.compile_dir(environment.path, quiet=2)
     elif uv:
         make_venv(environment.path, pip=False)
@@ -151,7 +150,7 @@ def install(environment: Environment, uv: Path | None) -> None:
 
 
 def link_project(environment: Environment, uv: Path | None) -> None:
-    """Put the project's own packages and its `ordering` command into the environment, from where they stand."""
+    """Install the project's own packages and its `ordering` command in the environment, as editable."""
     editable: list[str | Path] = ["--no-deps", "--no-build-isolation", "--editable", ROOT]
     if uv:
         run(uv, "pip", "install", "--quiet", "--python", environment.python, *editable)
@@ -160,15 +159,15 @@ def link_project(environment: Environment, uv: Path | None) -> None:
 
 
 def ensure(names: list[str]) -> None:
-    """Make what is missing or stale, all at once.
+    """Create the environments that are missing or out of date, concurrently.
 
     Raises:
-        SetupError: One of them could not be made.
+        SetupError: An environment could not be created.
     """
     stale = [name for name in names if not is_current(ENVIRONMENTS[name])]
     if not stale:
         return
-    echo(f"setting up {', '.join(stale)} (once; a minute at most on a fast line)")
+    echo(f"setting up {', '.join(stale)} (once; at most a minute on a fast connection)")
     uv = find_uv()
 
     def make(name: str) -> None:
@@ -180,7 +179,7 @@ def ensure(names: list[str]) -> None:
             if not environment.optional:
                 raise
             shutil.rmtree(environment.path, ignore_errors=True)
-            echo(f"  {name}: not available on this machine, going on without it ({str(error).splitlines()[-1]})")
+            echo(f"  {name}: not available on this machine, continuing without it ({str(error).splitlines()[-1]})")
         else:
             echo(f"  {name}: {time.monotonic() - began:.1f} s")
 
@@ -189,16 +188,16 @@ def ensure(names: list[str]) -> None:
 
 
 def lock() -> None:
-    """Resolve all requirements anew, to the newest versions that go together, with hashes and without addresses.
+    """Resolve all requirements to the newest compatible versions, with hashes.
 
     Raises:
-        SetupError: There is no uv for this machine, or something cannot be resolved.
+        SetupError: There is no uv for this machine, or the requirements cannot be resolved.
     """
     uv = find_uv()
     if uv is None:
         raise SetupError("locking needs uv, which has no wheel for this machine")
     folder = ROOT / "requirements"
-    # The layer comes first: the development environment is built on its versions.
+    # The layer first, because the development environment uses its versions.
     for source in [ROOT / "layers" / "dependencies" / "requirements.in", *sorted(folder.glob("*.in"))]:
         target = source.with_suffix(".txt").relative_to(ROOT)
         options = ["--universal", "--generate-hashes", "--upgrade", "--python-version", "3.11"]
@@ -208,31 +207,31 @@ def lock() -> None:
 
 
 def echo(line: str) -> None:
-    """Tell the person at the terminal."""
+    """Print a line to the terminal."""
     print(line, file=sys.stderr, flush=True)
 
 
 def main(arguments: list[str]) -> int:
-    """Make the environments of the given names; returns the exit code.
+    """Create the environments with these names; returns the exit code.
 
-    Where none is given, those that the local run needs; with `--all`, every one.
+    Without names it creates those that the local run needs; with `--all` it creates all.
     """
-    if sys.version_info < (3, 11):  # noqa: UP036 - this is the check itself
-        echo(f"Python 3.11 or later is needed, this is {sys.version.split()[0]}; name one with `make PYTHON=…`")
+    if sys.version_info < (3, 11):  # noqa: UP036 - this is the check
+        echo(f"Python 3.11 or later is needed, this is {sys.version.split()[0]}; choose one with `make PYTHON=…`")
         return 2
     if arguments == ["--lock"]:
         return attempt(lock)
     if arguments == ["--all"]:
         return attempt(lambda: ensure(list(ENVIRONMENTS)))
     if unknown := set(arguments) - set(ENVIRONMENTS):
-        echo(f"no environment is called {', '.join(sorted(unknown))}; there are {', '.join(ENVIRONMENTS)}")
+        echo(f"there is no environment {', '.join(sorted(unknown))}; there are: {', '.join(ENVIRONMENTS)}")
         return 2
     needed = [name for name, environment in ENVIRONMENTS.items() if not environment.only_tests]
     return attempt(lambda: ensure(arguments or needed))
 
 
 def attempt(task: Callable[[], None]) -> int:
-    """Do a task, or say why it failed; returns the exit code."""
+    """Run a task, and print its error if it fails; returns the exit code."""
     try:
         task()
     except SetupError as error:

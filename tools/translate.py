@@ -1,7 +1,7 @@
-"""Print template.yaml as CloudFormation gets it: run by `make check` in the SAM CLI's environment, without AWS.
+"""Prints template.yaml as SAM translates it for CloudFormation; `make check` runs it in SAM CLI's environment.
 
-`sam validate --lint` looks at the template before its translation, so a dangling reference or a bad event in what SAM
-makes of it passes; the lint of this output finds it.
+`sam validate --lint` checks the template before its translation, so it does not find a dangling reference or an invalid
+event in the translated template. The lint of this output does. Nothing here calls AWS.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from samcli.yamlhelper import yaml_parse
 
 
 class NoManagedPolicies:
-    """Stands in for the list of AWS's managed policies, which only an AWS account can read; we name none."""
+    """Replaces the list of AWS's managed policies, which can be read only from AWS; the template uses none."""
 
     def load(self) -> dict[str, str]:
         """Return no policies."""

@@ -58,7 +58,7 @@ class School:
     """Where its keys are mailed to."""
 
     def order(self, *items: dict[str, Any], **changes: Any) -> int:
-        """Deployment an order whose keys are mailed, of one seat unless items are given; returns its id."""
+        """Place an order whose keys are mailed, of one seat unless items are given; returns its id."""
         body = {
             "purchaseOrderReference": f"PO-{secrets.token_hex(4)}",
             "contactEmail": self.address,

@@ -1,4 +1,4 @@
-"""The installation that the tools work on: its tables, its signing key, and whom its tokens are for."""
+"""The local installation that commands act on: its tables, queues, keys, and the issuer and audience of tokens."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ DEFAULT_STATE = ROOT / ".ordering"
 
 
 class NotDone(Exception):
-    """Nothing was done; the message says why and what to do."""
+    """A command failed; the message gives the reason, and what to do."""
 
 
 class NoInstallation(NotDone):
-    """There is nothing to work on."""
+    """The local run is not running."""
 
 
 @dataclass(frozen=True)
 class Installation:
-    """A local installation: its tables, its KMS, and the development key."""
+    """A local installation: its tables, its queues, its KMS, and the development key."""
 
     send: Send
     kms: Kms
@@ -58,12 +58,12 @@ class Installation:
 
     @property
     def signer(self) -> Signer:
-        """What signs tokens that its authorizer accepts."""
+        """Signs tokens that the installation's authorizer accepts."""
         return Signer(PrivateKey(self.key.key_id, self.key.private_key, "ES256"), self.issuer, self.audience)
 
 
 def open_at(endpoint: str, services: str, state: Path) -> Installation:
-    """Open the installation behind an endpoint of DynamoDB and one of all else, with the key that `state` keeps."""
+    """The installation at an endpoint of DynamoDB and one of all other services, with the key in the folder `state`."""
     parameters = Template.load(ROOT / "template.yaml").parameters
     account = {
         "region_name": REGION,
@@ -87,10 +87,10 @@ def open_at(endpoint: str, services: str, state: Path) -> Installation:
 
 
 def reopen(state: Path) -> Installation:
-    """Open the installation of the local run that keeps its data in `state`.
+    """The installation of the local run that uses the folder `state`.
 
     Raises:
-        NoInstallation: It is not running.
+        NoInstallation: No local run uses it.
     """
     running = find(state)
     if running is None:

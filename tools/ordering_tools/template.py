@@ -1,7 +1,7 @@
-"""What `template.yaml` says, for the tools and the tests that must agree with it.
+"""Reads `template.yaml`, for the tools and for tests that compare it with the code.
 
-Short tags are read as CloudFormation reads them (`!Ref X` is `{"Ref": "X"}`). References to parameters become
-their defaults and references to resources become logical ids, which is what tables are called outside AWS.
+Short tags are read as CloudFormation reads them (`!Ref X` is `{"Ref": "X"}`). A reference to a parameter becomes its
+default, and a reference to a resource its logical id, which is the name of a table in the local run and in tests.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ _TABLE_PROPERTIES = (
 
 
 class TemplateError(Exception):
-    """The template cannot be read; the message says where and why."""
+    """The template cannot be read; the message gives the path and the reason."""
 
 
 @dataclass(frozen=True)
 class TableDefinition:
-    """One table of the template."""
+    """A table of the template."""
 
     name: str
     """The logical id, which is the table's name in the local run and in tests."""
@@ -39,7 +39,7 @@ class TableDefinition:
 
 @dataclass(frozen=True)
 class FunctionDefinition:
-    """One function of the template."""
+    """A function of the template."""
 
     name: str
     code: Path
@@ -48,17 +48,17 @@ class FunctionDefinition:
 
 @dataclass(frozen=True)
 class LayerDefinition:
-    """One layer of the template."""
+    """A layer of the template."""
 
     name: str
     content: Path
     """Its folder, relative to the template."""
     built: bool
-    """Whether a build command fills it, so that its folder alone is not the layer."""
+    """Whether a build command creates the layer, so that its folder is not the layer itself."""
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML with CloudFormation's short tags."""
+    """Loads YAML with CloudFormation's short tags."""
 
 
 def _short_tag(loader: _Loader, suffix: str, node: yaml.Node) -> dict[str, Any]:
@@ -68,7 +68,7 @@ def _short_tag(loader: _Loader, suffix: str, node: yaml.Node) -> dict[str, Any]:
     elif isinstance(node, yaml.SequenceNode):
         value = loader.construct_sequence(node, deep=True)
     else:
-        value = loader.construct_scalar(node)  # type: ignore[arg-type] # the third and last kind of node
+        value = loader.construct_scalar(node)  # type: ignore[arg-type] # the only other kind of node
     if suffix == "GetAtt" and isinstance(value, str):
         value = value.split(".", 1)
     return {suffix if suffix in ("Ref", "Condition") else f"Fn::{suffix}": value}
@@ -88,7 +88,7 @@ class Template:
         """Read a template.
 
         Raises:
-            TemplateError: There is no such file, or it is not YAML with resources.
+            TemplateError: The file cannot be read, or is not YAML with resources.
         """
         try:
             document = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 - a SafeLoader
@@ -100,7 +100,7 @@ class Template:
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """The parameters that have a default, with it."""
+        """The defaults of the parameters that have one."""
         declared: dict[str, dict[str, Any]] = self.document.get("Parameters", {})
         return {name: parameter["Default"] for name, parameter in declared.items() if "Default" in parameter}
 
@@ -111,7 +111,7 @@ class Template:
 
     @property
     def keys(self) -> dict[str, dict[str, Any]]:
-        """The KMS keys: the arguments of CreateKey, by logical id."""
+        """The arguments of CreateKey for each KMS key, by logical id."""
         return {
             name: {key: properties[key] for key in ("KeySpec", "KeyUsage") if key in properties}
             for name, properties in self._resources("AWS::KMS::Key")
@@ -136,7 +136,7 @@ class Template:
         ]
 
     def resolve(self, value: Any) -> Any:
-        """The value with each `Ref` replaced: a parameter's default, else the name itself."""
+        """A value with each `Ref` replaced by the parameter's default, or by the name itself."""
         if isinstance(value, list):
             return [self.resolve(part) for part in value]
         if not isinstance(value, dict):
@@ -157,7 +157,7 @@ def table_definitions(path: Path) -> list[TableDefinition]:
     """The tables of the template at `path`.
 
     Raises:
-        TemplateError: It cannot be read.
+        TemplateError: The template cannot be read.
     """
     return Template.load(path).tables
 

@@ -51,7 +51,7 @@ def draft(name: str, key: str | None = None) -> Callable[[Ticket], Draft]:
 
 
 def place(book: OrderBook, name: str, key: str | None = None) -> tuple[str, int]:
-    """Deployment an order, or find what its key stands for; returns name and position."""
+    """Place an order, or find what its key stands for; returns name and position."""
     try:
         return name, book.place(draft(name, key)).position
     except Collision as collision:

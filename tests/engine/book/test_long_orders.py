@@ -26,7 +26,7 @@ MOST_BYTES_OF_AN_ITEM = 400 * 1024
 
 
 def place(send: Recorder, wish: RequestedLine, items: int = ITEMS) -> tuple[TrainingOrders, CreateResult]:
-    """Deployment an order of so many items, with an idempotency key."""
+    """Place an order of so many items, with an idempotency key."""
     services = Services(send, "OrdersTable", "CatalogueTable", "AccountsTable")
     named = replace(AZ_300, name="N" * 255)
     _, unit = client_of_new_unit(services, [(named, [replace(STANDARD, product_name=named.name)])])

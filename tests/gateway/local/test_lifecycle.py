@@ -178,7 +178,7 @@ def test_state_taken(stack: LocalStack) -> None:
     done = run_serve("--port", "0", "--state", stack.state)
 
     assert done.returncode == 2
-    assert f"another run keeps its data in {stack.state}" in done.stderr
+    assert f"another local run uses {stack.state}" in done.stderr
     assert behave(stack).status_code == 200
 
 
@@ -189,7 +189,7 @@ def test_fresh_spares_what_is_not_its_own(tmp_path: Path) -> None:
     done = run_serve("--port", "0", "--fresh", "--state", tmp_path)
 
     assert done.returncode == 2
-    assert "is not emptied" in done.stderr
+    assert "--fresh does not empty it" in done.stderr
     assert (tmp_path / "thesis.txt").exists()
 
 

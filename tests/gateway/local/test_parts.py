@@ -121,7 +121,7 @@ def test_build_names_what_is_missing(tmp_path: Path) -> None:
     """A layer that was not made, or a folder that is not there, is named."""
     template = write_project(tmp_path, "")
     (tmp_path / "build" / "packages").rmdir()
-    with pytest.raises(BuildError, match=r"the layer packages is not in .*`make` puts it there"):
+    with pytest.raises(BuildError, match=r"the layer packages is missing in .*`make` installs it"):
         build(template, tmp_path / "build")
 
     (tmp_path / "layers" / "shared" / "python").rmdir()

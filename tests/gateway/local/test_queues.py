@@ -102,7 +102,7 @@ def test_queue_settings() -> None:
 @pytest.mark.parametrize(
     ("properties", "said"),
     [
-        ({"FifoQueue": True}, "Q: the local run does not know FifoQueue of a queue"),
+        ({"FifoQueue": True}, "Q: the local run does not support FifoQueue of a queue"),
         ({"VisibilityTimeout": {"Fn::If": ["a", 1, 2]}}, "Q: "),
         ({"RedrivePolicy": {"deadLetterTargetArn": "arn:E", "maxReceiveCount": 1}}, "dead-letter queue E is not in"),
     ],
@@ -146,11 +146,11 @@ def test_source_settings() -> None:
 @pytest.mark.parametrize(
     ("event", "function", "said"),
     [
-        ({"StartingPosition": "LATEST"}, {}, "does not know StartingPosition of a queue"),
+        ({"StartingPosition": "LATEST"}, {}, "does not support StartingPosition of a queue"),
         ({"Queue": "arn:aws:sqs:us-east-1:1:Elsewhere"}, {}, "is not a queue of the template"),
         ({"BatchSize": 11}, {}, "needs a MaximumBatchingWindowInSeconds of 1 or more"),
-        ({"BatchSize": 0}, {}, "a batch has 1 to 10000 messages"),
-        ({}, {"Timeout": 31}, "Q hides messages for 30 s, less than the function's 31 s"),
+        ({"BatchSize": 0}, {}, "BatchSize is 1 to 10000"),
+        ({}, {"Timeout": 31}, "the visibility timeout of Q, 30 s, is less than the function's 31 s"),
     ],
 )
 def test_refused_sources(event: Any, function: Any, said: str) -> None:
@@ -170,7 +170,7 @@ def test_rules_reach_queues() -> None:
 
     (made,) = declared_rules(rule("arn:aws:sqs:us-east-1:1:Q"))
     assert (made.name, made.bus, made.put) == ("R", "B", {"EventPattern": '{"source": ["x"]}'})
-    with pytest.raises(SettingsError, match="R: the local run's rules reach queues"):
+    with pytest.raises(SettingsError, match="R: the local run supports only queues as targets"):
         declared_rules(rule("arn:aws:lambda:us-east-1:1:function:F"))
 
 

@@ -91,13 +91,16 @@ def test_patterns(pattern: str, *, expected: bool) -> None:
         ('{"eventName": "INSERT"}', 'eventName: "INSERT" is neither a list of values nor an object'),
         ('{"eventName": []}', "neither a list"),
         ('{"eventName": [["INSERT"]]}', "neither a value nor one comparison"),
-        ('{"eventName": [{"wildcard": "IN*"}]}', 'eventName: the local run knows no comparison {"wildcard": "IN*"}'),
-        ('{"eventName": [{"prefix": 1}]}', "knows no comparison"),
-        ('{"eventName": [{"exists": "yes"}]}', "knows no comparison"),
-        ('{"eventName": [{"anything-but": {"prefix": "IN"}}]}', "knows no comparison"),
-        ('{"eventName": [{"numeric": ["~", 1]}]}', "knows no comparison"),
+        (
+            '{"eventName": [{"wildcard": "IN*"}]}',
+            'eventName: the local run does not support the comparison {"wildcard": "IN*"}',
+        ),
+        ('{"eventName": [{"prefix": 1}]}', "does not support the comparison"),
+        ('{"eventName": [{"exists": "yes"}]}', "does not support the comparison"),
+        ('{"eventName": [{"anything-but": {"prefix": "IN"}}]}', "does not support the comparison"),
+        ('{"eventName": [{"numeric": ["~", 1]}]}', "does not support the comparison"),
         ('{"$or": {}}', "is not a list of patterns"),
-        (image('{"total": {"N": [{"numeric": ["=", 5]}]}}'), "compares no DynamoDB numbers"),
+        (image('{"total": {"N": [{"numeric": ["=", 5]}]}}'), "cannot compare numbers of DynamoDB"),
     ],
 )
 def test_unknown_patterns_are_refused(pattern: Any, said: str) -> None:
@@ -159,11 +162,14 @@ def test_event_source_settings() -> None:
 @pytest.mark.parametrize(
     ("properties", "said"),
     [
-        ({"TumblingWindowInSeconds": 9}, "does not know TumblingWindowInSeconds of a stream"),
-        ({"StartingPosition": "AT_TIMESTAMP"}, "cannot be read from AT_TIMESTAMP"),
+        ({"TumblingWindowInSeconds": 9}, "does not support TumblingWindowInSeconds of a stream"),
+        ({"StartingPosition": "AT_TIMESTAMP"}, "cannot read a stream from AT_TIMESTAMP"),
         ({"Stream": {"Ref": "T"}}, "is not the stream of a table"),
-        ({"FilterCriteria": {"Filters": [{"Pattern": '{"a": [{"cidr": "::1"}]}'}]}}, "knows no comparison"),
-        ({"DestinationConfig": {"OnFailure": {"Type": "SNS", "Destination": "arn:x:Topic"}}}, "tells only queues"),
+        ({"FilterCriteria": {"Filters": [{"Pattern": '{"a": [{"cidr": "::1"}]}'}]}}, "does not support the comparison"),
+        (
+            {"DestinationConfig": {"OnFailure": {"Type": "SNS", "Destination": "arn:x:Topic"}}},
+            "must be a queue of the template",
+        ),
     ],
 )
 def test_unknown_settings_are_refused(properties: dict[str, Any], said: str) -> None:
@@ -431,7 +437,7 @@ def test_endpoint_without_streams(tmp_path: Path, capfd: pytest.CaptureFixture[s
 
     follower.run()
 
-    assert capfd.readouterr().err == "  F.Orders: http://there has no stream of T; F gets none of it\n"
+    assert capfd.readouterr().err == "  F.Orders: http://there has no stream of T; F receives no records\n"
 
 
 def test_children_wait_for_their_parent(tmp_path: Path) -> None:

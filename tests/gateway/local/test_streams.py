@@ -144,7 +144,7 @@ def test_exhausted_retries_are_told(stack: LocalStack) -> None:
     assert eventually(lambda: delivered(stack, "INSERT#behind"))
     said = next(line for line in stack.printed().splitlines() if "Inserts: gave up 1 record of LedgerTable" in line)
     assert "after 4 calls (RetryAttemptsExhausted)" in said
-    assert said.endswith("told nowhere: it has no on-failure destination")
+    assert said.endswith("not sent: there is no on-failure destination")
 
 
 def test_bisection_isolates(stack: LocalStack) -> None:

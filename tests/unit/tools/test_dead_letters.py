@@ -240,7 +240,10 @@ def test_records_that_have_left_the_stream(site: Site) -> None:
     ("result", "said"),
     [
         (b'{"batchItemFailures": [{"itemIdentifier": "3"}]}', "F failed again, from record 2"),
-        (b'{"batchItemFailures": [{"itemIdentifier": "77"}]}', "F failed again: batchItemFailures names no record"),
+        (
+            b'{"batchItemFailures": [{"itemIdentifier": "77"}]}',
+            "F failed again: batchItemFailures does not name a record",
+        ),
     ],
 )
 def test_records_that_fail_again(site: Site, result: bytes, said: str) -> None:

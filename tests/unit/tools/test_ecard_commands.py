@@ -337,7 +337,7 @@ CARDS_ORDER = f"ecards#granite#{order_id(1)}"
 
 
 def ready(company: Rewards, quantity: int = 3) -> None:
-    """Deployment an order, pay for it and assign its certificates."""
+    """Place an order, pay for it and assign its certificates."""
     company.services = replace(company.services, now=lambda: START)
     company.top_up(100 * quantity)
     company.load(quantity)

@@ -1,4 +1,4 @@
-"""The deal orders of the demo data: a CRM account to work with, one on a basic plan, one that may only read."""
+"""The deal orders of the demo data: a CRM account with orders, one with a basic plan, and one that is read-only."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _EXTRAS = ("Plan", "Onboarding", "Training", "Support", "Storage", "Migration")
 
 
 def partners() -> list[Partner]:
-    """Make the three accounts."""
+    """The three accounts, as partners."""
     terms = {
         ACCOUNT: DealTerms("enterprise"),
         BASIC: DealTerms("basic"),
@@ -55,7 +55,7 @@ def partners() -> list[Partner]:
 
 
 def seed(installation: Installation) -> None:
-    """Write accounts, products, orders and line items; what an earlier try wrote is left as it is."""
+    """Write accounts, products, orders and line items; data of an earlier attempt stay as they are."""
     for partner in partners():
         Accounts(installation.accounts).save_partner(partner)
     for account, count in ((ACCOUNT, ORDERS), (READ_ONLY, 3)):
@@ -90,7 +90,7 @@ def _new_products() -> Iterator[NewProduct]:
 
 
 def _order(installation: Installation, account: str, number: int, products: Sequence[DealProduct]) -> None:
-    """Deployment one order with up to four line items; some have the same discount, so that sorting has ties."""
+    """Place one order with up to four line items; some have the same discount, so that sorting has ties."""
     moment = _BEGAN + timedelta(days=number, hours=number % 7)
     orders = DealOrders(installation.orders, account, partial(_same, moment))
     deal = FIRST_DEAL + 7 * number

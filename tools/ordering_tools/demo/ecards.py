@@ -1,4 +1,4 @@
-"""The e-card orders of the demo data: a company with money, one with little, cards, and certificates in stock."""
+"""The e-card orders of the demo data: a company with a high balance, one with a low one, cards, and stock."""
 
 from __future__ import annotations
 
@@ -58,11 +58,11 @@ CARDS = (
     ),
 )
 SHORT = Stock(3, "12 months")
-"""What the demo has no certificates of."""
+"""The e-card of which the demo has no certificates."""
 
 
 def partners() -> list[Partner]:
-    """Make the two companies."""
+    """The two companies, as partners."""
     return [
         Partner(
             id=company,
@@ -79,7 +79,7 @@ def partners() -> list[Partner]:
 
 
 def seed(installation: Installation) -> None:
-    """Write companies, cards, stock, balances and orders; what an earlier try wrote is left as it is."""
+    """Write companies, cards, stock, balances and orders; data of an earlier attempt stay as they are."""
     certificates = Certificates(installation.orders, EnvelopeSealer(installation.kms, CERTIFICATES_KEY))
     for card in CARDS:
         for value in card.face_values:
@@ -96,7 +96,7 @@ def seed(installation: Installation) -> None:
 
 
 def clients(installation: Installation) -> dict[str, dict[str, str]]:
-    """Return the clients with secrets that are good; those told before stay good once."""
+    """The clients with new secrets; the secrets of the previous start stay valid until the next one."""
     known = Clients(installation.accounts)
     told = {}
     for name, company in CLIENTS.items():
@@ -125,10 +125,10 @@ def _place(installation: Installation, partner: Partner, number: int) -> EcardOr
 
 
 def _cancel_some(installation: Installation, partner: Partner, number: int, order: EcardOrder) -> None:
-    """Cancel every eleventh order; the others are moved on by what follows the table."""
+    """Cancel every eleventh order; the stream's function moves the others on."""
     orders = EcardOrders(installation.orders, partner.id, now=partial(_same, _moment(number) + timedelta(minutes=9)))
     if number % 11 == 10:
-        with suppress(Conflict):  # cancelled already, by a seeding that was cut short, or its certificates are gone
+        with suppress(Conflict):  # cancelled by an interrupted seeding, or its certificates are sent
             orders.cancel(order.id)
 
 

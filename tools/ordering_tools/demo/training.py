@@ -1,4 +1,4 @@
-"""The demo data of the local run: the published reference's own samples, and enough around them to page through."""
+"""The demo data of the local run: the samples of the published reference, and enough other data for several pages."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from ordering_tools.operations import signing_keys as keys
 VALID = timedelta(days=30)
 FILE = "demo.json"
 SHELL_FILE = "demo.env"
-"""What the quickstart needs, for a shell to read."""
+"""The variables of the quickstart, as a shell script."""
 
 UK = BusinessUnit("0bb7a818-cecb-4c5a-9822-22e62f85589a", "UK")
 IRELAND = BusinessUnit("5d0ef4b0-6a0c-4a3e-9c0e-6f3f1c1f2b11", "Ireland")
@@ -107,11 +107,11 @@ _OFFERS = (
 
 
 class Engine(Protocol):
-    """Where the local run's services are."""
+    """The endpoints of the local run's services."""
 
     @property
     def endpoint(self) -> str:
-        """DynamoDB's endpoint."""
+        """The endpoint of DynamoDB."""
 
     @property
     def services(self) -> str:
@@ -119,7 +119,7 @@ class Engine(Protocol):
 
 
 def prepare(engine: Engine, state: Path, base_url: str) -> str:
-    """Write the demo data that is missing, issue tokens, and write `demo.json`.
+    """Write the missing demo data, issue tokens, and write `demo.json`.
 
     Returns:
         What to tell the person who started the run.
@@ -130,7 +130,7 @@ def prepare(engine: Engine, state: Path, base_url: str) -> str:
     sign(installation)
     if installation.accounts.get((_MARK["pk"], _MARK["sk"])) is None:
         seed(installation)
-        # Written last: a seeding that was cut short is begun again, and its orders are recognised by their keys.
+        # Written last: an interrupted seeding is repeated, and recognises its orders by their idempotency keys.
         installation.accounts.put(Put(dict(_MARK)))
     demo: dict[str, Any] = {
         "baseUrl": base_url,
@@ -154,9 +154,9 @@ def prepare(engine: Engine, state: Path, base_url: str) -> str:
 
 
 def sign(installation: Installation) -> None:
-    """Have a key in KMS sign the tokens that clients get, unless one does."""
+    """Make a KMS key the signing key of clients' tokens, unless there is one already."""
     signer = Accounts(installation.accounts).signer()
-    # The engine loses keys when it is killed, and then makes others under the same names.
+    # An engine that was killed has lost its keys, and has other keys with the same aliases.
     if signer is None or keys.add(installation, signer[1]) != signer[0]:
         keys.use(installation, keys.add(installation, _SIGNING_KEY), wait=False)
 
@@ -178,7 +178,7 @@ def seed(installation: Installation) -> None:
 
 
 def partners() -> list[Partner]:
-    """Make the demo partners: one with two units that may read access keys, another one, and one that pays by card."""
+    """The demo partners: one with two units that may read access keys, another one, and one that pays by card."""
     northwind = Partner(
         id="northwind",
         active=True,
@@ -200,7 +200,7 @@ def partners() -> list[Partner]:
 
 
 def catalogues() -> dict[str, list[tuple[TrainingProduct, Sequence[TrainingFeatureSet]]]]:
-    """Make the catalogue of each unit; ids differ between units, as do what they may order."""
+    """The catalogue of each unit; units have different ids and products."""
     linux = TrainingProduct(_id("M10999A"), "M10999A", "M10999A - SQL Server on Linux")
     uk = [(AZ_300, (AZ_300_STANDARD,)), (linux, _offers(linux, 2)), *_courses(UK)]
     return {
@@ -211,7 +211,7 @@ def catalogues() -> dict[str, list[tuple[TrainingProduct, Sequence[TrainingFeatu
 
 
 def place_orders(installation: Installation, partner: Partner, unit: BusinessUnit, sequence: OrderIds) -> None:
-    """Deployment the orders of one unit; the UK's first is the reference's own, down to its id, date and status."""
+    """Place the orders of one unit; the UK's first order is that of the reference, with its id, date and status."""
     user = next(iter(partner.users.values()))
     caller = Principal(partner.id, user, partner.business_units, partner.order_source, "invoice", ("training",))
     catalogue = Catalogue(installation.catalogue, unit.id)
@@ -226,13 +226,13 @@ def place_orders(installation: Installation, partner: Partner, unit: BusinessUni
             accounts=Accounts(installation.accounts),
         )
         if number % 12 == 0:
-            with suppress(Conflict):  # cancelled already, by a seeding that was cut short, or its keys are issued
+            with suppress(Conflict):  # cancelled by an interrupted seeding, or its keys are issued
                 orders.cancel(placed.order_id)
     TrainingOrders(installation.orders, unit, sequence=sequence).settle()
 
 
 def tokens(installation: Installation) -> dict[str, str]:
-    """Issue one token for each thing worth trying."""
+    """Issue a token for each case that can be tried."""
     now = system_clock()
 
     def token(partner: str, user: str, **changes: Any) -> str:
@@ -361,4 +361,4 @@ CLIENT_SECRET={demo["clients"]["ecards"]["clientSecret"]}
 
 curl -s -d grant_type=client_credentials -d client_id=$CLIENT_ID -d client_secret=$CLIENT_SECRET "$URL/connect/token"
 
-All tokens and ids are in {state / FILE}; `. {state / SHELL_FILE}` sets the first lines in another shell."""
+All tokens and ids are in {state / FILE}; `. {state / SHELL_FILE}` sets these variables in another shell."""

@@ -1,4 +1,4 @@
-"""The JSON Schemas (2020-12) of all events, those that are published and those that are received: docs/events."""
+"""The JSON Schemas (2020-12) of all published and received events, in docs/events."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _ORDER = (
 
 
 def schema(event_type: str) -> dict[str, Any]:
-    """Return the JSON Schema of a type's events."""
+    """The JSON Schema of the events of a type."""
     if event_type in envelopes():
         whole = _schema_of(envelopes()[event_type])
     else:
@@ -49,9 +49,9 @@ def schema(event_type: str) -> dict[str, Any]:
 
 
 def _schema_of(shape: TypeAdapter[Any]) -> dict[str, Any]:
-    """Return the schema of a shape as one document, without the names that its parts have in Python."""
-    made = shape.json_schema()
-    return _plain(made, made.get("$defs", {}))
+    """The schema of a shape as one document, without the Python names of its parts."""
+    generated = shape.json_schema()
+    return _plain(generated, generated.get("$defs", {}))
 
 
 def _plain(part: Mapping[str, Any], definitions: Mapping[str, Any]) -> dict[str, Any]:
@@ -67,14 +67,14 @@ def _plain(part: Mapping[str, Any], definitions: Mapping[str, Any]) -> dict[str,
     if "items" in found:
         found["items"] = _plain(found["items"], definitions)
     if "enum" in found:
-        found.pop("description", None)  # it describes the class
+        found.pop("description", None)  # the docstring of the enum
     if "description" in found:
         found["description"] = " ".join(found["description"].split())
     return {name: found[name] for name in sorted(found, key=_ORDER.index)}
 
 
 def documents(folder: Path) -> Iterator[tuple[Path, str]]:
-    """Yield each schema's file and its text."""
+    """Each schema's file and its text."""
     versions = {**dict.fromkeys(event_types(), VERSION), **dict.fromkeys(envelopes(), incoming.VERSION)}
     for event_type, version in sorted(versions.items()):
         text = json.dumps(schema(event_type), indent=2, ensure_ascii=False) + "\n"
@@ -82,7 +82,7 @@ def documents(folder: Path) -> Iterator[tuple[Path, str]]:
 
 
 def write(folder: Path) -> None:
-    """Write all schemas into a folder, which holds nothing else, in place of those that are there."""
+    """Write all schemas into a folder of their own, and delete other ones."""
     folder.mkdir(parents=True, exist_ok=True)
     wanted = dict(documents(folder))
     for path in folder.glob("*.json"):
@@ -93,7 +93,7 @@ def write(folder: Path) -> None:
 
 
 def stale(folder: Path) -> list[Path]:
-    """Return the files of a folder that are not what `write` would write, missing and surplus ones among them."""
+    """The files of a folder that `write` would create, change or delete."""
     wanted = dict(documents(folder))
     there = {path: path.read_text(encoding="utf-8") for path in folder.glob("*.json")}
     return sorted(path for path in wanted.keys() | there.keys() if wanted.get(path) != there.get(path))

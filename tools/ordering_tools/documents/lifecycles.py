@@ -1,4 +1,4 @@
-"""`ordering lifecycle`: docs/lifecycle.md from the tables in the code."""
+"""`ordering lifecycle`: docs/lifecycle.md from the lifecycles in the code."""
 
 from __future__ import annotations
 

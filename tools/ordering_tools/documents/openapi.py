@@ -1,9 +1,9 @@
 """`ordering openapi`: one OpenAPI 3.1 document from the routes and models of all functions.
 
-Each function's routes are registered once more with a resolver of Powertools that only documents, with signatures that
-say in Powertools' terms what `ordering.entry.api` binds; Powertools makes the schemas and merges them. Errors, security
-and tags come from the contract of each app, so that no route repeats them. The messages that partners' webhooks get are
-added here; their schemas are those of the events.
+Each function's routes are also registered with a resolver of Powertools that is used only for the document. Their
+signatures express the parameters of `ordering.entry.api` in Powertools' terms; Powertools creates the schemas and
+merges them. Errors, security and tags come from the contract of each app, so that no route repeats them. The messages
+for partners' webhooks are added here; their schemas are those of the events.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _PARAMETERS: dict[str, type[Query | Header]] = {"query": Query, "headers": Heade
 
 _DESCRIPTIONS = {200: "OK", 201: "Created", 202: "Accepted", 204: "No Content"}
 _EMPTY = ("202", "204")
-"""The statuses of answers without a body."""
+"""The statuses of responses without a body."""
 
 _MESSAGE_TAG = {"Messages": "The messages that webhooks receive."}
 _MESSAGE_HEADERS = {
@@ -86,7 +86,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def to_text(schema: dict[str, Any]) -> str:
-    """Write a document as it is committed."""
+    """Format a document as in the committed file."""
     return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
 
 
@@ -102,7 +102,7 @@ def document() -> dict[str, Any]:
 
 
 def apps() -> Iterator[Api[Any]]:
-    """Import the functions that have routes."""
+    """Import the functions that have routes; yields their apps."""
     for path in sorted((ROOT / "functions").glob("*/*/app.py")):
         if "Api(" not in path.read_text():
             continue
@@ -116,7 +116,7 @@ def apps() -> Iterator[Api[Any]]:
 
 
 def documenting(app: Api[Any]) -> APIGatewayRestResolver:
-    """Register an app's routes with a resolver that documents them."""
+    """A resolver with an app's routes, which creates its part of the document."""
     resolver = APIGatewayRestResolver()
     for route in _routes(app):
         resolver.route(
@@ -133,12 +133,12 @@ def documenting(app: Api[Any]) -> APIGatewayRestResolver:
 
 
 def _routes(app: Api[Any]) -> list[Route]:
-    # The router keeps its routes to itself and has no other way to list them.
+    # The router has no public list of its routes.
     return [*app._static_routes, *app._dynamic_routes]  # noqa: SLF001
 
 
 def _signed(handler: Callable[..., Any], query: type[BaseModel]) -> Callable[..., Any]:
-    """Make a function that is never called, with the handler's signature in Powertools' terms."""
+    """A function that is never called, with the handler's signature in Powertools' terms."""
     wanted = {"query": query, **wanted_by(handler)}
     parameters = [parameter for name, kind in wanted.items() for parameter in _parameters(name, kind)]
     shown = get_type_hints(handler)["return"]
@@ -148,7 +148,7 @@ def _signed(handler: Callable[..., Any], query: type[BaseModel]) -> Callable[...
     def stand_in() -> None:
         """Never called."""
 
-    stand_in.__signature__ = inspect.Signature(  # type: ignore[attr-defined] # functions take any attribute
+    stand_in.__signature__ = inspect.Signature(  # type: ignore[attr-defined] # functions can have any attribute
         sorted(parameters, key=lambda parameter: parameter.default is not inspect.Parameter.empty),
         return_annotation=shown,
     )
@@ -159,7 +159,7 @@ def _parameters(name: str, kind: Any) -> Iterator[inspect.Parameter]:
     if name == "call" or name in OWNERS:
         return
     if name in _PARAMETERS:
-        # Powertools would take the model whole, but would leave out the bounds of its fields.
+        # Powertools also accepts the whole model, but then omits the bounds of its fields.
         for field, info in kind.model_fields.items():
             default = inspect.Parameter.empty if info.is_required() else info.default
             marker = _PARAMETERS[name](alias=info.alias or field, description=info.description)
@@ -175,13 +175,13 @@ def _parameter(name: str, annotation: Any, default: Any = inspect.Parameter.empt
 
 
 def _given(annotation: Any) -> Any:
-    """Take None out of a type: a parameter that is not given is not null, it is not there."""
+    """Remove None from a type: an optional parameter can be missing, but not null."""
     given = [part for part in get_args(annotation) if part is not type(None)]
     return given[0] if type(None) in get_args(annotation) else annotation
 
 
 def _complete(schema: dict[str, Any], contracts: Mapping[str, Contract]) -> dict[str, Any]:
-    """Add what the contracts say, by the operations that belong to them."""
+    """Add the parts of the contracts: errors, security and tags, each to its operations."""
     components = schema["components"]
     for unused in _POWERTOOLS_OWN:
         components["schemas"].pop(unused, None)
@@ -219,7 +219,7 @@ def _complete_operation(operation: dict[str, Any], contract: Contract) -> None:
         operation["security"] = [{scheme: []} for scheme in contract.document.security]
     for parameter in operation.get("parameters", ()):
         if parameter["in"] == "header":
-            # Powertools writes them in lower case, which is right but not how anyone knows them.
+            # Powertools writes them in lower case, which is correct but unusual.
             parameter["name"] = parameter["name"].title()
     for status in _EMPTY:
         operation["responses"].get(status, {}).pop("content", None)
@@ -232,7 +232,7 @@ def _complete_operation(operation: dict[str, Any], contract: Contract) -> None:
 
 
 def _message(event_type: str) -> dict[str, Any]:
-    """Describe what is sent to a webhook for an event."""
+    """Describe the message that a webhook receives for an event."""
     schema = {"$ref": f"#/components/schemas/{event_type}"}
     return {
         "operationId": event_type,
@@ -256,7 +256,7 @@ def _message(event_type: str) -> dict[str, Any]:
 
 
 def _tidy(part: Any) -> Any:
-    """Drop the titles that pydantic makes of names, and write whole bounds as whole numbers."""
+    """Drop the titles that pydantic derives from names, and write integral bounds as integers."""
     if isinstance(part, dict):
         return {name: _tidy(value) for name, value in part.items() if name != "title" or not isinstance(value, str)}
     if isinstance(part, list):

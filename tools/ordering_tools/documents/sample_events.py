@@ -1,6 +1,6 @@
-"""`ordering events`: one event per function in `events/`, for `sam local invoke`.
+"""`ordering events`: a sample event for each function in `events/`, for `sam local invoke`.
 
-They are made by what makes the local gateway's events, for requests on the demo data.
+The events of requests are created by the code of the local gateway, for requests on the demo data.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def events() -> Iterator[tuple[str, dict[str, Any]]]:
-    """Make the events, by the name of the function's folder."""
+    """The folder of each function, and its event."""
     yield "identity/authorizer", request_authorizer_event(_request("GET", "/api/v2/orders", "/api/v2/orders"))
     yield "fulfilment/stream", {"Records": [_placed()]}
     yield "training/products", _event("GET", "/api/v2/products", "/api/v2/products")
@@ -100,7 +100,7 @@ def events() -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _placed() -> dict[str, Any]:
-    """Make the record of an entry that was put into the book of the demo's first unit."""
+    """The stream record of a new entry in the order book of the demo's first unit."""
     keys = {"pk": {"S": f"BOOK#training#{demo.UK.id}"}, "sk": {"S": "0000000001"}}
     return {
         "eventID": "c4ca4238a0b923820dcc509a6f75849b",
@@ -121,7 +121,7 @@ def _placed() -> dict[str, Any]:
 
 
 def _queued(queue: str, body: str) -> dict[str, Any]:
-    """Make the record of a message of a queue."""
+    """The record of a queue's message."""
     return message_record(
         {
             "MessageId": "6f1c8f0e-2a55-4f0e-9a0b-0a5f6f4f1d13",
@@ -140,7 +140,7 @@ def _queued(queue: str, body: str) -> dict[str, Any]:
 
 
 def _from_bus(event: Mapping[str, Any]) -> dict[str, Any]:
-    """Make what EventBridge hands on of an event."""
+    """An event as EventBridge delivers it."""
     return {
         "version": "0",
         "id": "6f1c8f0e-2a55-4f0e-9a0b-0a5f6f4f1d14",
@@ -170,7 +170,7 @@ def _request(
 ) -> GatewayRequest:
     headers = [
         ("Accept", "application/json"),
-        # No real token: whoever has one of theirs puts it here.
+        # Not a real token; replace it with your own.
         ("Authorization", "Bearer header.payload.signature"),
         ("Host", "api.example.com"),
     ]

@@ -1,9 +1,9 @@
 """The AWS services of the local run: MiniStack as a child process, or any DynamoDB endpoint instead.
 
-MiniStack holds its data in memory. It writes it to `<state>/engine`, streams, queues and mails included (see
-`ministack`), when it ends on SIGTERM, and reads it from there when it starts. It gets that signal from a stop (Ctrl-C
-included), and from its lifeline when the process that started it is killed. Only when the engine itself is killed with
-SIGKILL, or the machine goes down, is what was written since its start lost; what was there before stays.
+MiniStack keeps its data in memory. It saves the data in `<state>/engine`, including streams, queues and mails (see
+`ministack`), when it ends by SIGTERM, and loads them when it starts. It gets that signal when the run is stopped, and
+from its `lifeline` when its parent is killed. Only if the engine itself is killed with SIGKILL, or the machine crashes,
+the data that were written since its start are lost; earlier data stay.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ _STOP_SECONDS = 15.0
 
 
 class EngineError(Exception):
-    """The engine cannot serve; the message says why and what to do."""
+    """The engine cannot run; the message gives the reason, and what to do."""
 
 
 @dataclass(frozen=True)
 class ExternalEngine:
-    """A DynamoDB endpoint that somebody else runs, and our own engine for all other services."""
+    """A DynamoDB endpoint outside the local run, and an engine of its own for all other services."""
 
     endpoint: str
     own: Engine
@@ -56,11 +56,11 @@ class ExternalEngine:
 
     @property
     def alive(self) -> bool:
-        """Whether our own still runs; if the other one does not, the calls to it will say so."""
+        """Whether the own engine still runs; if the external one does not, calls of it fail."""
         return self.own.alive
 
     def wait(self) -> None:
-        """Wait until our own answers.
+        """Wait until the own engine responds.
 
         Raises:
             EngineError: It does not.
@@ -68,12 +68,12 @@ class ExternalEngine:
         self.own.wait()
 
     def stop(self) -> bool:
-        """End our own, as `Engine.stop` does; leave the other one running."""
+        """Stop the own engine, see `Engine.stop`; the external one keeps running."""
         return self.own.stop()
 
 
 class Engine:
-    """MiniStack on a free port, with its state below `folder`."""
+    """MiniStack on a free port, with its state in `folder`."""
 
     def __init__(self, python: Path, folder: Path, *, descriptors: tuple[int, ...] = ()) -> None:
         """Start it.
@@ -91,31 +91,31 @@ class Engine:
 
     @property
     def services(self) -> str:
-        """The endpoint of all services but DynamoDB: the same."""
+        """The endpoint of all other services, which is the same."""
         return self.endpoint
 
     @property
     def alive(self) -> bool:
-        """Whether it still runs."""
+        """Whether the engine still runs."""
         return self._child.alive
 
     def wait(self) -> None:
-        """Wait until it answers.
+        """Wait until the engine responds.
 
         Raises:
-            EngineError: It does not.
+            EngineError: It ended, or did not respond within 20 s.
         """
         deadline = time.monotonic() + _READY_SECONDS
         while self._child.alive and time.monotonic() < deadline:
             try:
-                with urllib.request.urlopen(f"{self.endpoint}/_ministack/ready", timeout=2):  # noqa: S310 - http, ours
+                with urllib.request.urlopen(f"{self.endpoint}/_ministack/ready", timeout=2):  # noqa: S310 - http on this machine
                     return
             except (urllib.error.URLError, ConnectionError, TimeoutError):
                 time.sleep(0.02)
-        raise EngineError(f"the engine did not start; its last words are in {self._log}")
+        raise EngineError(f"the engine did not start; its log is {self._log}")
 
     def stop(self) -> bool:
-        """End it, with its state written; False if it had to be killed and the state is that of its start."""
+        """End the engine after it has saved its state; False if it had to be killed, which loses the new data."""
         return self._child.stop(_STOP_SECONDS)
 
     @staticmethod
@@ -131,7 +131,7 @@ class Engine:
             "S3_DATA_DIR": str(folder / "s3"),
             "TMPDIR": str(folder),
             "LOG_LEVEL": "WARNING",
-            # What this stack does not use must neither listen nor look for a Docker daemon.
+            # Services that are not used should not open a port or search for a Docker daemon.
             "IOT_MTLS_ENABLED": "0",
             "SFTP_ENABLED": "0",
             "DOCKER_HOST": f"unix://{folder}/no-docker.sock",
@@ -149,7 +149,7 @@ class Engine:
 
 
 def start_engine(python: Path, folder: Path, *, descriptors: tuple[int, ...] = ()) -> Engine | ExternalEngine:
-    """The engine of the local run: MiniStack, unless the environment names an endpoint.
+    """Start the engine of the local run: MiniStack, with an external DynamoDB if the environment has its endpoint.
 
     Raises:
         EngineError: Its environment is missing.
@@ -165,7 +165,7 @@ def dynamodb(endpoint: str) -> DynamoDBClient:
 
 
 def connect(service: str, endpoint: str) -> Any:
-    """A client for a service of the engine, whatever the machine's own AWS configuration is."""
+    """A client for a service of the engine, independent of the machine's own AWS configuration."""
     return botocore.session.Session().create_client(
         service,
         endpoint_url=endpoint,
@@ -177,7 +177,7 @@ def connect(service: str, endpoint: str) -> Any:
 
 
 def create_tables(client: DynamoDBClient, tables: list[TableDefinition]) -> list[str]:
-    """Create the tables that are missing and return their names."""
+    """Create the missing tables; returns their names."""
     present = {name for page in client.get_paginator("list_tables").paginate() for name in page["TableNames"]}
     missing = [table for table in tables if table.name not in present]
     for table in missing:
@@ -192,14 +192,14 @@ def create_tables(client: DynamoDBClient, tables: list[TableDefinition]) -> list
 
 
 def create_keys(client: Any, keys: Mapping[str, dict[str, Any]]) -> None:
-    """Create the KMS keys that are missing, each under the alias that functions know it by."""
+    """Create the missing KMS keys, with the aliases that functions use."""
     present = {
         alias["AliasName"] for page in client.get_paginator("list_aliases").paginate() for alias in page["Aliases"]
     }
     for name, create in keys.items():
         if (alias := key_alias(name)) not in present:
-            made = client.create_key(**create)["KeyMetadata"]["KeyId"]
-            client.create_alias(AliasName=alias, TargetKeyId=made)
+            key_id = client.create_key(**create)["KeyMetadata"]["KeyId"]
+            client.create_alias(AliasName=alias, TargetKeyId=key_id)
 
 
 def _free_port() -> int:

@@ -1,4 +1,4 @@
-"""The event buses of the template and their rules, made in the engine, which delivers to queues by itself."""
+"""Creates the event buses and rules of the template in the engine, which delivers events to queues."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _DEFAULT_BUS = "default"
 
 @dataclass(frozen=True)
 class Rule:
-    """A rule as the template declares it."""
+    """A rule of the template."""
 
     name: str
     """The logical id, which is the rule's name in the local run."""
     bus: str
     put: Mapping[str, str]
-    """More arguments of PutRule."""
+    """The other arguments of PutRule."""
     targets: Sequence[Mapping[str, Any]]
 
 
@@ -39,7 +39,7 @@ def declared_rules(resources: Mapping[str, Any]) -> list[Rule]:
     """The rules among a template's resources, whose references are resolved.
 
     Raises:
-        SettingsError: One asks for what the local run does not have.
+        SettingsError: A rule uses something that the local run does not support.
     """
     return [
         _rule(name, resource.get("Properties", {}))
@@ -52,7 +52,9 @@ def _rule(name: str, properties: Mapping[str, Any]) -> Rule:
     targets = properties.get("Targets", [])
     for target in targets:
         if not str(target.get("Arn")).startswith(_QUEUE_ARN):
-            raise SettingsError(f"{name}: the local run's rules reach queues, not {json.dumps(target.get('Arn'))}")
+            raise SettingsError(
+                f"{name}: the local run supports only queues as targets, not {json.dumps(target.get('Arn'))}"
+            )
     put = {key: properties[key] for key in ("Description", "ScheduleExpression", "State") if key in properties}
     if "EventPattern" in properties:
         put["EventPattern"] = json.dumps(properties["EventPattern"])
@@ -61,10 +63,10 @@ def _rule(name: str, properties: Mapping[str, Any]) -> Rule:
 
 
 def create_buses(client: JsonClient, buses: Sequence[str], rules: Sequence[Rule]) -> None:
-    """Create the buses that are missing, and give all of them the rules of the template and no others.
+    """Create the missing buses, and set the rules of all buses to those of the template.
 
     Raises:
-        SettingsError: The engine does not take a rule.
+        SettingsError: The engine refuses a rule.
     """
     present = {bus["Name"] for bus in client.call("ListEventBuses")["EventBuses"]}
     for bus in buses:

@@ -1,6 +1,6 @@
-"""DynamoDB, its streams, SQS and EventBridge by their client protocol, ten times cheaper per call than by botocore.
+"""A client for the JSON protocol of DynamoDB, its streams, SQS and EventBridge, ten times faster than botocore.
 
-What it gives is JSON as it came, which is the form in which Lambda hands records to functions.
+It returns the JSON without conversion, which is the form of records in Lambda's events.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _TABLES = {"DescribeTable": "DynamoDB_20120810"}
 
 
 class ServiceError(Exception):
-    """A call that did not succeed; `code` is AWS's name for why, and None if there was no answer."""
+    """A call failed; `code` is AWS's error code, or None if there was no response."""
 
     def __init__(self, code: str | None, message: str) -> None:
         super().__init__(message)
@@ -30,7 +30,7 @@ class ServiceError(Exception):
 
 
 class JsonClient:
-    """A connection to an endpoint, for one thread."""
+    """A connection to a service, for use by one thread."""
 
     def __init__(self, endpoint: str, service: Literal["dynamodb", "sqs", "events"] = "dynamodb") -> None:
         parts = urlsplit(endpoint)
@@ -49,10 +49,10 @@ class JsonClient:
         self._connection.close()
 
     def call(self, operation: str, **arguments: Any) -> dict[str, Any]:
-        """Call an operation of the service; with DynamoDB's come those of its streams.
+        """Call an operation of the service; `dynamodb` has the operations of streams too.
 
         Raises:
-            ServiceError: It did not succeed.
+            ServiceError: The call failed.
         """
         request = AWSRequest(
             "POST",
@@ -68,7 +68,7 @@ class JsonClient:
         try:
             found: dict[str, Any] = json.loads(body)
         except ValueError as error:
-            raise ServiceError(str(status), f"{self._endpoint} answers with something else than JSON") from error
+            raise ServiceError(str(status), f"{self._endpoint} did not respond with JSON") from error
         if status != 200:
             raise ServiceError(str(found.get("__type", status)).rpartition("#")[2], str(found.get("message")))
         return found
@@ -79,6 +79,6 @@ class JsonClient:
             response = self._connection.getresponse()
             return response.status, response.read()
         except (OSError, HTTPException) as error:
-            # The next call connects anew.
+            # The next call opens a new connection.
             self._connection.close()
-            raise ServiceError(None, f"{self._endpoint} does not answer: {error}") from error
+            raise ServiceError(None, f"{self._endpoint} does not respond: {error}") from error

@@ -1,4 +1,4 @@
-"""Who may send mails, and which were sent: the engine takes them and delivers them to nobody."""
+"""The senders of mails, and the sent mails, which the engine keeps and does not deliver."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _IDENTITY_ARN = ":identity/"
 
 @dataclass(frozen=True)
 class Mail:
-    """A mail that was sent."""
+    """A sent mail."""
 
     id: str
     at: datetime
@@ -33,17 +33,17 @@ class Mail:
 
 
 def mails_url(services: str) -> str:
-    """Where all mails can be read, as JSON."""
+    """The URL of all sent mails, in JSON."""
     return f"{services}/_ministack/ses/messages"
 
 
 def sent_mails(services: str) -> list[Mail]:
-    """The mails that were sent, oldest first.
+    """The sent mails, oldest first.
 
     Raises:
-        OSError: The engine does not answer.
+        OSError: The engine does not respond.
     """
-    with urllib.request.urlopen(mails_url(services), timeout=10) as answer:  # noqa: S310 - http, ours
+    with urllib.request.urlopen(mails_url(services), timeout=10) as answer:  # noqa: S310 - http on this machine
         accounts = json.load(answer)["messages"]
     return sorted((_mail(mail) for mails in accounts.values() for mail in mails), key=lambda mail: mail.at)
 
@@ -61,7 +61,7 @@ def _mail(found: Mapping[str, Any]) -> Mail:
 
 
 def sends_mail(references: References) -> bool:
-    """Whether the template has somebody who may send mails."""
+    """Whether the template declares a sender, or a function that may send mails."""
     return any(resource["Type"].startswith("AWS::SES::") for resource in references.resources.values()) or any(
         str(action).startswith("ses:")
         for statement in _statements(references)
@@ -70,7 +70,7 @@ def sends_mail(references: References) -> bool:
 
 
 def declared_senders(references: References) -> set[str]:
-    """The addresses and domains that the template declares, or lets a function send mails from."""
+    """The addresses and domains that the template declares as senders, or allows a function to send from."""
     declared = {
         resource["Properties"]["EmailIdentity"]
         for resource in references.resources.values()
@@ -86,7 +86,7 @@ def declared_senders(references: References) -> set[str]:
 
 
 def create_senders(client: Any, senders: set[str]) -> None:
-    """Let mails be sent from these addresses and domains."""
+    """Register addresses and domains as senders in the engine."""
     known = {identity["IdentityName"] for identity in client.list_email_identities()["EmailIdentities"]}
     for sender in sorted(senders - known):
         client.create_email_identity(EmailIdentity=sender)

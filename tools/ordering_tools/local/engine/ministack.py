@@ -1,8 +1,7 @@
-"""MiniStack, with what it would forget kept as its tables are.
+"""Runs MiniStack, and makes it save more of its state.
 
-As shipped it forgets, when it ends, what nobody has read of its streams yet, and the mails that were sent. Its queues
-it keeps under the port that it then had, and does not find them under the next one. It runs where MiniStack is
-installed.
+By default it loses its streams' records and the sent mails when it ends, and saves queues under URLs with its port, so
+that it does not find them when it has another port. This module runs in MiniStack's environment.
 """
 
 from __future__ import annotations
@@ -10,14 +9,14 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from ministack.app import main  # type: ignore[import-not-found] # where MiniStack is installed
+from ministack.app import main  # type: ignore[import-not-found] # in MiniStack's environment
 from ministack.services import dynamodb, ses, sqs  # type: ignore[import-not-found] # as above
 
 _QUEUES_PORT = "4566"
 
 
 def keep(service: Any, *names: str) -> None:
-    """Save and load more of a service with the rest of its state."""
+    """Save and load further attributes of a service with its state."""
     get_state, load_state = service.get_state, service.load_persisted_state
 
     def get() -> dict[str, Any]:
@@ -31,8 +30,8 @@ def keep(service: Any, *names: str) -> None:
     service.get_state, service.load_persisted_state = get, load
 
 
-def name_queues_alike() -> None:
-    """Keep queues under names that do not change with the port; callers are told the one that they called."""
+def use_stable_queue_urls() -> None:
+    """Save queues under URLs that do not contain the port; responses have the URL of the request."""
     sqs.DEFAULT_PORT = _QUEUES_PORT
     sqs._CANONICAL_NETLOC = f"{sqs.DEFAULT_HOST}:{_QUEUES_PORT}"  # noqa: SLF001 - it has no setting for this
 
@@ -40,5 +39,5 @@ def name_queues_alike() -> None:
 if __name__ == "__main__":
     keep(dynamodb, "_stream_records", "_stream_trimmed")
     keep(ses, "_sent_emails")
-    name_queues_alike()
+    use_stable_queue_urls()
     main()

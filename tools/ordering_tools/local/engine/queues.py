@@ -22,8 +22,8 @@ _DEFAULTS = {
     "ReceiveMessageWaitTimeSeconds": 0,
     "VisibilityTimeout": DEFAULT_VISIBILITY,
 }
-"""SQS's own, in seconds and bytes."""
-_OF_AWS_ALONE = {
+"""SQS's defaults, in seconds and bytes."""
+_IGNORED = {
     "KmsDataKeyReusePeriodSeconds",
     "KmsMasterKeyId",
     "QueueName",
@@ -31,24 +31,24 @@ _OF_AWS_ALONE = {
     "SqsManagedSseEnabled",
     "Tags",
 }
-"""Who may read a queue and how it is kept, which changes nothing here; names are logical ids."""
+"""Properties about access and encryption, which have no effect here; the name is the logical id."""
 
 
 @dataclass(frozen=True)
 class Queue:
-    """A queue as the template declares it."""
+    """A queue of the template."""
 
     name: str
     """The logical id, which is the queue's name in the local run."""
     settings: Mapping[str, int]
     dead_letters: str | None = None
-    """The queue to which a message goes that was received too often."""
+    """The dead-letter queue."""
     receives: int | None = None
-    """How often it may be received."""
+    """How often a message is received before it is moved to the dead-letter queue."""
 
     @property
     def attributes(self) -> dict[str, str]:
-        """The attributes of SetQueueAttributes; one that is empty is taken away."""
+        """The attributes for SetQueueAttributes; an empty one is removed."""
         policy = ""
         if self.dead_letters:
             policy = json.dumps({"deadLetterTargetArn": queue_arn(self.dead_letters), "maxReceiveCount": self.receives})
@@ -59,7 +59,7 @@ def declared_queues(resources: Mapping[str, Any]) -> dict[str, Queue]:
     """The queues among a template's resources, whose references are resolved.
 
     Raises:
-        SettingsError: One asks for what the local run does not have.
+        SettingsError: A queue uses something that the local run does not support.
     """
     found = {
         name: _queue(name, resource.get("Properties", {}))
@@ -73,8 +73,8 @@ def declared_queues(resources: Mapping[str, Any]) -> dict[str, Queue]:
 
 
 def _queue(name: str, properties: Mapping[str, Any]) -> Queue:
-    if unknown := properties.keys() - _DEFAULTS.keys() - _OF_AWS_ALONE - {"RedrivePolicy"}:
-        raise SettingsError(f"{name}: the local run does not know {', '.join(sorted(unknown))} of a queue")
+    if unknown := properties.keys() - _DEFAULTS.keys() - _IGNORED - {"RedrivePolicy"}:
+        raise SettingsError(f"{name}: the local run does not support {', '.join(sorted(unknown))} of a queue")
     redrive = properties.get("RedrivePolicy")
     try:
         return Queue(
@@ -88,14 +88,14 @@ def _queue(name: str, properties: Mapping[str, Any]) -> Queue:
 
 
 def create_queues(client: JsonClient, services: str, queues: Sequence[Queue]) -> None:
-    """Create the queues that are missing, and give each the settings of the template.
+    """Create the missing queues, and set the attributes of all queues to those of the template.
 
     Raises:
-        SettingsError: The engine does not take one.
+        SettingsError: The engine refuses a queue.
     """
     for queue in queues:
         _call(client, queue, "CreateQueue", QueueName=queue.name)
-    # By now each has its dead-letter queue.
+    # Now all dead-letter queues exist.
     for queue in queues:
         url = queue_url(services, queue.name)
         _call(client, queue, "SetQueueAttributes", QueueUrl=url, Attributes=queue.attributes)

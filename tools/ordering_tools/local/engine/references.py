@@ -1,6 +1,6 @@
-"""What a template's references stand for in the local run, where SAM CLI does not know it.
+"""Resolves those references of a template that SAM CLI does not resolve.
 
-A queue's `Ref` is its URL, as in a deployed stack, and its name is its logical id, as that of a table is.
+A queue's `Ref` is its URL, as in a deployed stack, and its name is its logical id, like that of a table.
 """
 
 from __future__ import annotations
@@ -30,21 +30,21 @@ _PLACE = re.compile(r"\$\{([^!][^}]*)\}")
 
 
 class References:
-    """A template's resources with their references replaced by what the local run has."""
+    """A template's resources with their references resolved to the local run's resources."""
 
     def __init__(self, template: Template, services: str) -> None:
-        """Where the engine's services are is part of what a queue is called."""
+        """Resolve a template; `services` is the endpoint of the engine, which is a part of queues' URLs."""
         self._resources: Mapping[str, Any] = template.document["Resources"]
         self._parameters = template.parameters
         self.attributes: dict[str, dict[str, str]] = {}
-        """By logical id what `Ref` and each attribute give, of queues, event buses, and what SES has."""
+        """The values of `Ref` and of each attribute, by logical id, for queues, event buses and SES."""
         for name, resource in self._resources.items():
             if found := self._attributes(name, resource, services):
                 self.attributes[name] = found
 
     @cached_property
     def resources(self) -> dict[str, Any]:
-        """All of them; what is not known here stays as it is written."""
+        """The resources; a reference that cannot be resolved stays as it is."""
         return {name: self.resolve(resource) for name, resource in self._resources.items()}
 
     def resolve(self, value: Any) -> Any:
@@ -88,12 +88,12 @@ class References:
     def _substitute(self, text: str, value: Any) -> Any:
         missing = False
 
-        def replace(place: re.Match[str]) -> str:
+        def replace(variable: re.Match[str]) -> str:
             nonlocal missing
-            name, _, attribute = place[1].partition(".")
+            name, _, attribute = variable[1].partition(".")
             found = self._find(name, attribute or "Ref")
             missing = missing or found is None
             return str(found)
 
-        made = _PLACE.sub(replace, text)
-        return value if missing else made
+        resolved = _PLACE.sub(replace, text)
+        return value if missing else resolved

@@ -1,4 +1,4 @@
-"""The folder in which a local run keeps its data, and which one run uses at a time."""
+"""The folder with the data of a local run, which only one run can use at a time."""
 
 from __future__ import annotations
 
@@ -14,37 +14,37 @@ _WAIT_SECONDS = 5.0
 
 
 class StateError(Exception):
-    """The folder cannot be used; the message says why and what to do."""
+    """The folder cannot be used; the message gives the reason, and what to do."""
 
 
 @dataclass(frozen=True)
 class Running:
-    """A local run that is being served."""
+    """A running local run."""
 
     base_url: str
     endpoint: str
-    """DynamoDB's."""
+    """The endpoint of DynamoDB."""
     services: str
-    """That of all other services."""
+    """The endpoint of all other services."""
     functions: str
-    """That of Lambda's Invoke."""
+    """The endpoint of Lambda's Invoke."""
     template: str
     process: int
 
 
 class State:
-    """The folder, held for as long as this process or a child that was given `lock` lives."""
+    """The folder, locked until this process and each child that inherited `lock` have ended."""
 
     def __init__(self, folder: Path, *, fresh: bool = False) -> None:
-        """Take the folder, and with `fresh` empty it.
+        """Lock the folder, and with `fresh` empty it.
 
         Raises:
-            StateError: Another run has it, or `fresh` would delete something that no run has made.
+            StateError: Another run uses it, or `fresh` would empty a folder that no run has created.
         """
         self.folder = folder
         lock = folder / "lock"
         if fresh and folder.exists() and any(folder.iterdir()) and not lock.exists():
-            raise StateError(f"{folder} was not made by a local run and is not emptied")
+            raise StateError(f"{folder} was not created by a local run, so --fresh does not empty it")
         folder.mkdir(parents=True, exist_ok=True)
         self.lock = os.open(lock, os.O_RDWR | os.O_CREAT, 0o600)
         self._take()
@@ -54,27 +54,27 @@ class State:
 
     @property
     def engine(self) -> Path:
-        """The engine's own folder."""
+        """The engine's folder."""
         return self.folder / "engine"
 
     @property
     def log(self) -> Path:
-        """What the functions' processes print."""
+        """The log of the functions' processes."""
         return self.folder / "functions.log"
 
     @property
     def streams(self) -> Path:
-        """How far the tables' streams have been delivered."""
+        """The folder for the checkpoints of the tables' streams."""
         return self.folder / "streams"
 
     def announce(self, running: Running) -> None:
-        """Tell other commands what is being served."""
+        """Publish the endpoints of the run for other commands."""
         fresh = self._file.with_suffix(".new")
         fresh.write_text(json.dumps(asdict(running)), encoding="utf-8")
         fresh.replace(self._file)
 
     def release(self) -> None:
-        """Give the folder back."""
+        """Unlock the folder."""
         self._file.unlink(missing_ok=True)
         os.close(self.lock)
 
@@ -83,7 +83,7 @@ class State:
         return self.folder / "running.json"
 
     def _take(self) -> None:
-        # The engine of a run that was killed still holds the folder while it writes its data.
+        # After a run was killed, its engine holds the lock until it has saved its data.
         deadline = time.monotonic() + _WAIT_SECONDS
         while True:
             try:
@@ -92,7 +92,7 @@ class State:
                 if find(self.folder) or time.monotonic() > deadline:
                     os.close(self.lock)
                     raise StateError(
-                        f"another run keeps its data in {self.folder}; stop it, or name another folder with --state"
+                        f"another local run uses {self.folder}; stop it, or use another folder with --state"
                     ) from None
                 time.sleep(0.1)
             else:
@@ -107,7 +107,7 @@ class State:
 
 
 def find(folder: Path) -> Running | None:
-    """The run that keeps its data in a folder, if one is being served."""
+    """The running local run that uses a folder; None if there is none."""
     try:
         running = Running(**json.loads((folder / "running.json").read_text(encoding="utf-8")))
         os.kill(running.process, 0)

@@ -1,4 +1,4 @@
-"""What `serve` tells the gateway's process, on its command line."""
+"""The command-line argument with which `serve` starts the gateway's process."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ from json import dumps, loads
 
 @dataclass(frozen=True)
 class GatewayArguments:
-    """What the gateway's process is started with."""
+    """The parameters of the gateway's process."""
 
     listener: int
     """The descriptor of the listening socket."""
     control: int
-    """The descriptor of the socket to its parent: it says `ready`, and takes `switch <release>`."""
+    """The descriptor of the socket to its parent: the gateway sends `ready`, the parent `switch <release>`."""
     template: str
     release: str
     endpoint: str
     services: str
     log: str
     streams: str
-    """The folder for how far the tables' streams have been read."""
+    """The folder for the checkpoints of the tables' streams."""
     invocations: int
-    """The descriptor of the listening socket of Lambda's Invoke."""
+    """The descriptor of the listening socket for Lambda's Invoke."""
     runtime: str | None
     """The interpreter with the runtime client, or None to run functions in this process."""
 
     def dump(self) -> str:
-        """As one argument of a command line."""
+        """Encode the parameters as one command-line argument."""
         return dumps(asdict(self))
 
     @classmethod
     def load(cls, text: str) -> GatewayArguments:
-        """From that argument."""
+        """Decode an argument that `dump` has encoded."""
         return cls(**loads(text))

@@ -1,4 +1,4 @@
-"""What API Gateway makes of an authorizer's answer: a policy, a typed context, a decision that is kept.
+"""Authorizers' decisions as API Gateway reads them: policies, their context, and a cache.
 
 https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-lambda-authorizer-output.html
 """
@@ -18,25 +18,25 @@ _INVOKE = "execute-api:Invoke"
 
 
 class MalformedDecisionError(Exception):
-    """The authorizer's answer is not one that API Gateway takes; the message says what is wrong with it."""
+    """API Gateway would not accept an authorizer's result; the message gives the reason."""
 
 
 @dataclass(frozen=True)
 class Decision:
-    """An authorizer's answer."""
+    """The result of an authorizer."""
 
     context: dict[str, str]
-    """What the function finds in `requestContext.authorizer`: every value as text, and the principal's id."""
+    """The content of `requestContext.authorizer` for the function: all values as text, and the principal's id."""
     statements: list[dict[str, Any]]
 
     def allows(self, arn: str) -> bool:
-        """Whether a method may be called: some statement allows it and none denies it."""
+        """Whether a method may be called: at least one statement allows it and none denies it."""
         effects = {statement["Effect"] for statement in self.statements if _applies(statement, arn)}
         return "Allow" in effects and "Deny" not in effects
 
 
 def read_decision(result: bytes) -> Decision:
-    """Check an authorizer's result.
+    """Read and check an authorizer's result.
 
     Raises:
         MalformedDecisionError: It is not a principal with a policy and a flat context.
@@ -72,7 +72,7 @@ def _patterns(value: Any) -> list[str]:
 
 
 def _text(key: str, value: Any) -> str:
-    """A context's value as a REST API hands it on: always a text."""
+    """A value of the context as a REST API passes it on, which is always text."""
     if isinstance(value, str):
         return value
     if isinstance(value, (bool, int, float)):
@@ -88,13 +88,13 @@ def _applies(statement: dict[str, Any], arn: str) -> bool:
 
 
 def _matches(pattern: str, text: str) -> bool:
-    """Whether a pattern of IAM matches: `*` is any run of characters, slashes too, and `?` any one."""
+    """Whether a pattern of IAM matches: `*` is any number of characters, including slashes, and `?` is one."""
     regex = "".join({"*": ".*", "?": "."}.get(character, re.escape(character)) for character in pattern)
     return re.fullmatch(regex, text, re.DOTALL) is not None
 
 
 class DecisionCache:
-    """Decisions by identity, each kept for `seconds`, at most `size` of them; 0 seconds keeps none."""
+    """A cache of decisions by identity, for `seconds` and with at most `size` entries; 0 seconds disables it."""
 
     def __init__(self, seconds: float, size: int = 1000, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._seconds = seconds
@@ -104,13 +104,13 @@ class DecisionCache:
         self._lock = threading.Lock()
 
     def get(self, identity: Hashable) -> Decision | None:
-        """What was decided about this identity, unless that is too long ago."""
+        """The cached decision about an identity; None if there is none or it has expired."""
         with self._lock:
             until, decision = self._kept.get(identity, (0.0, None))
             return decision if self._clock() < until else None
 
     def put(self, identity: Hashable, decision: Decision) -> None:
-        """Keep a decision; the oldest one gives way."""
+        """Cache a decision, and drop the oldest if there are too many."""
         if not self._seconds:
             return
         with self._lock:

@@ -1,7 +1,7 @@
-"""Requests as the events that a REST API hands to functions and authorizers, and functions' results as answers.
+"""The events of a REST API for functions and authorizers, and the responses from functions' results.
 
 https://docs.aws.amazon.com/apigateway/latest/developerguide/set-up-lambda-proxy-integrations.html#api-gateway-simple-proxy-for-lambda-input-format
-The path is handed on as it was sent, still percent-encoded; path parameters and the query are decoded.
+The path is passed on as it was sent, percent-encoded; path parameters and the query are decoded.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 _RESULT_KEYS = {"statusCode", "headers", "multiValueHeaders", "body", "isBase64Encoded"}
-# The connection's own, which no function decides.
+# The headers of the connection, which a function cannot set.
 _HOP_HEADERS = {"connection", "content-length", "transfer-encoding", "keep-alive", "upgrade", "trailer", "te"}
 
 
 class MalformedResultError(Exception):
-    """A function's result is not one that API Gateway takes; the message says what is wrong with it."""
+    """API Gateway would not accept a function's result; the message gives the reason."""
 
 
 @dataclass(frozen=True)
 class GatewayRequest:
-    """A request as it came in, matched to a route."""
+    """A request, matched to a route."""
 
     method: str
     path: str
@@ -43,19 +43,19 @@ class GatewayRequest:
     stage: str
     port: int
     resource: str = ""
-    """The route's path as the template has it, for instance `/orders/{orderId}`."""
+    """The route's path in the template, for instance `/orders/{orderId}`."""
     path_parameters: Mapping[str, str] = field(default_factory=dict)
     request_id: str = field(default_factory=lambda: str(uuid.uuid4()))
     time: float = field(default_factory=time.time)
 
     @property
     def arn(self) -> str:
-        """What an authorizer's policy is matched against."""
+        """The method's ARN, which an authorizer's policy is matched against."""
         return method_arn(self.stage, self.method, self.path)
 
     @property
     def context(self) -> dict[str, str]:
-        """What a gateway response's template may name."""
+        """The variables for the template of a gateway response."""
         return {
             "requestId": self.request_id,
             "extendedRequestId": self.request_id,
@@ -69,11 +69,11 @@ class GatewayRequest:
 
 
 def function_event(request: GatewayRequest, authorizer: Mapping[str, str] | None) -> dict[str, Any]:
-    """The proxy event of a function. `authorizer` is the context of the decision that let the request in."""
+    """The proxy event of a function; `authorizer` is the context of the decision that allowed the request."""
     event = _common_event(request)
     if authorizer is not None:
         event["requestContext"]["authorizer"] = dict(authorizer)
-    # A REST API without binary media types takes every body for text.
+    # A REST API without binary media types treats every body as text.
     event["body"] = request.body.decode("utf-8", "replace") if request.body else None
     event["isBase64Encoded"] = False
     return event
@@ -132,7 +132,7 @@ def _request_context(request: GatewayRequest, headers: Mapping[str, str]) -> dic
             "userAgent": lowered.get("user-agent"),
             "userArn": None,
         },
-        # There is no stage in front: the local run answers as under the custom domain.
+        # Without a stage in front, as under the custom domain.
         "path": request.path,
         "protocol": request.protocol,
         "requestId": request.request_id,
@@ -162,15 +162,15 @@ def _multiple(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
 
 
 def _single(values: Mapping[str, list[str]]) -> dict[str, str]:
-    """The last of several values, as API Gateway gives it."""
+    """The last value of each name, as in API Gateway."""
     return {name: every[-1] for name, every in values.items()}
 
 
 def read_answer(result: bytes) -> Answer:
-    """A function's result as an answer.
+    """The response from a function's result.
 
     Raises:
-        MalformedResultError: API Gateway would not take it, and answer 502.
+        MalformedResultError: API Gateway would not accept it, and respond with 502.
     """
     try:
         answer = json.loads(result)
@@ -194,7 +194,7 @@ def read_answer(result: bytes) -> Answer:
 
 
 def _answer_headers(single: Any, multiple: Any) -> list[tuple[str, str]]:
-    """Both kinds of headers in one list; a value that stands in both is sent once."""
+    """Both kinds of headers in one list; a header that is in both with the same value is sent once."""
     if not isinstance(single, dict) or not isinstance(multiple, dict):
         raise MalformedResultError("headers and multiValueHeaders must be objects")
     pairs = [(name, value) for name, values in multiple.items() for value in values]
@@ -213,5 +213,5 @@ def _answer_body(answer: Mapping[str, Any]) -> bytes:
     body = answer.get("body") or ""
     if not isinstance(body, str):
         raise MalformedResultError("body must be a text")
-    # Base64 stays as it is: a REST API decodes only for the binary media types that it is given.
+    # Base64 is not decoded: a REST API does that only for its binary media types.
     return body.encode("utf-8", "replace")

@@ -1,12 +1,12 @@
-"""API Gateway on a laptop: a description of the API in front of a runner of functions.
+"""A local API Gateway: routes requests to functions, after their authorizer has allowed them.
 
-How failures of a function are answered is documented only by the names of the gateway responses
-(https://docs.aws.amazon.com/apigateway/latest/developerguide/supported-gateway-response-types.html). It is read like
-this: a function that raised, crashed or gave a malformed result is a failed integration (INTEGRATION_FAILURE), one
-that took too long a timed-out one (INTEGRATION_TIMEOUT). An authorizer that raised is AUTHORIZER_FAILURE, one whose
-result is malformed AUTHORIZER_CONFIGURATION_ERROR.
+For failures of a function the documentation has only the names of the gateway responses
+(https://docs.aws.amazon.com/apigateway/latest/developerguide/supported-gateway-response-types.html). Here a
+function that raised, crashed or returned a malformed result is an INTEGRATION_FAILURE, one that timed out an
+INTEGRATION_TIMEOUT. An authorizer that raised is an AUTHORIZER_FAILURE, one with a malformed result an
+AUTHORIZER_CONFIGURATION_ERROR.
 
-Not served, since the template has none of it: CORS by the gateway, binary media types, stage variables, models.
+Not supported, because the template does not use them: CORS by the gateway, binary media types, stage variables, models.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 
 class RefusedError(Exception):
-    """The gateway answers by itself, with the gateway response of this kind."""
+    """The gateway refuses a request with the gateway response of this kind."""
 
     def __init__(self, kind: str) -> None:
         super().__init__(kind)
@@ -50,13 +50,13 @@ class RefusedError(Exception):
 
 @dataclass(frozen=True)
 class IdentitySource:
-    """Where a request says who calls."""
+    """The part of a request that identifies the caller for an authorizer."""
 
     location: Literal["header", "query"]
     name: str
 
     def find(self, request: GatewayRequest) -> str | None:
-        """What the request says there; None if nothing."""
+        """The value in a request; None if it is missing or empty."""
         if self.location == "header":
             values = [value for name, value in request.headers if name.lower() == self.name.lower()]
         else:
@@ -73,17 +73,17 @@ class Authorizer:
     function: str
     sources: tuple[IdentitySource, ...]
     reauthorize: float
-    """Seconds for which a decision is kept."""
+    """Seconds for which a decision is cached."""
 
 
 @dataclass(frozen=True)
 class Route:
-    """A path of the template and the function behind it."""
+    """A path of the template and the function for it."""
 
     resource: str
-    """As the template has it, for instance `/orders/{orderId}`."""
+    """The path in the template, for instance `/orders/{orderId}`."""
     rule: str
-    """The same as werkzeug has it, for instance `/orders/<orderId>`."""
+    """The path in werkzeug's syntax, for instance `/orders/<orderId>`."""
     methods: tuple[str, ...]
     function: str
     authorizer: Authorizer | None
@@ -91,7 +91,7 @@ class Route:
 
 @dataclass(frozen=True)
 class Description:
-    """What the gateway needs of a template."""
+    """The parts of a template that the gateway needs."""
 
     routes: list[Route]
     stage: str
@@ -102,7 +102,7 @@ class Description:
 
 
 class Gateway:
-    """Answers requests as the deployed API would."""
+    """Responds to requests as the deployed API does."""
 
     def __init__(self, description: Description, runner: Runner) -> None:
         self.stage = description.stage
@@ -118,17 +118,17 @@ class Gateway:
         self._urls = Map(rules, strict_slashes=False, merge_slashes=False).bind("localhost")
 
     def answer(self, request: GatewayRequest) -> Answer:
-        """Answer a request, whatever happens."""
+        """Respond to a request; an unexpected exception is an API_CONFIGURATION_ERROR."""
         try:
             return self._answer(request)
         except RefusedError as refused:
             return self.refuse(refused.kind, request)
-        except Exception:  # noqa: BLE001 - a client is waiting
+        except Exception:  # noqa: BLE001 - the client must get a response
             traceback.print_exc()
             return self.refuse("API_CONFIGURATION_ERROR", request)
 
     def refuse(self, kind: str, request: GatewayRequest) -> Answer:
-        """Answer a request with a gateway response."""
+        """Respond to a request with a gateway response."""
         return self._responses.render(kind, request.context)
 
     def _answer(self, request: GatewayRequest) -> Answer:
@@ -155,10 +155,10 @@ class Gateway:
         return route, replace(request, resource=resource, path_parameters=parameters)
 
     def _authorize(self, authorizer: Authorizer, request: GatewayRequest) -> Decision:
-        """Let a request in.
+        """The decision that allows a request.
 
         Raises:
-            RefusedError: It does not say who calls, or may not call, or the authorizer failed.
+            RefusedError: The caller is not identified or not allowed, or the authorizer failed.
         """
         identity = _identity(authorizer, request)
         cache = self._caches[authorizer.name]
@@ -166,7 +166,7 @@ class Gateway:
         if decision is None:
             decision = self._decide(authorizer, request, identity)
             cache.put(identity, decision)
-        # A kept policy meets every method that the caller uses: one that covers only the first refuses the next.
+        # A cached policy applies to every method that the caller uses: one for a single method refuses the next method.
         if not decision.allows(request.arn):
             raise RefusedError("ACCESS_DENIED")
         return decision
@@ -179,7 +179,7 @@ class Gateway:
         try:
             return read_decision(self._invoke(authorizer.function, event))
         except FunctionError as error:
-            # The one message that API Gateway takes for a decision.
+            # API Gateway takes this one message as a decision.
             if str(error) == "Unauthorized":
                 raise RefusedError("UNAUTHORIZED") from error
             _report(authorizer.function, error)
@@ -193,10 +193,10 @@ class Gateway:
 
 
 def _identity(authorizer: Authorizer, request: GatewayRequest) -> tuple[str, ...]:
-    """The values of the authorizer's identity sources, by which its decision is kept.
+    """The values of the authorizer's identity sources, which are the key of the cached decision.
 
     Raises:
-        RefusedError: One is missing.
+        RefusedError: A value is missing.
     """
     values = [source.find(request) for source in authorizer.sources]
     if None in values:

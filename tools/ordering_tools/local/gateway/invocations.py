@@ -1,4 +1,4 @@
-"""Lambda's Invoke for the functions of the local run, for tools beside it: `aws lambda invoke --endpoint-url …`.
+"""Lambda's Invoke for the functions of the local run, for other programs: `aws lambda invoke --endpoint-url …`.
 
 https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html
 """
@@ -22,7 +22,7 @@ _PATH = ("2015-03-31", "functions")
 
 
 class Invocations(ThreadingMixIn, HTTPServer):
-    """One thread per connection, on a socket that is already listening."""
+    """An HTTP server on a socket that is already listening, with a thread for each connection."""
 
     daemon_threads = True
     block_on_close = False
@@ -47,17 +47,19 @@ class _Handler(BaseHTTPRequestHandler):
             case [version, kind, function, "invocations"] if (version, kind) == _PATH:
                 self._invoke(unquote(function).rpartition(":")[2], event)
             case _:
-                self._answer(404, {"message": "the local run has only Invoke"}, "ResourceNotFoundException")
+                self._answer(404, {"message": "the local run supports only Invoke"}, "ResourceNotFoundException")
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
-        """Say nothing: who calls says what came of it."""
+        """Log nothing: the caller reports the result."""
 
     def _invoke(self, function: str, event: bytes) -> None:
         if function not in self.server.functions:
             self._answer(404, {"message": f"Function not found: {function}"}, "ResourceNotFoundException")
             return
         if self.headers.get("X-Amz-Invocation-Type", "RequestResponse") != "RequestResponse":
-            self._answer(400, {"message": "the local run answers with the result"}, "InvalidParameterValueException")
+            self._answer(
+                400, {"message": "the local run supports only RequestResponse"}, "InvalidParameterValueException"
+            )
             return
         try:
             self._send(200, self.server.runner.invoke(function, event), {"X-Amz-Executed-Version": "$LATEST"})

@@ -1,4 +1,4 @@
-"""The gateway's process, as `serve` sees it."""
+"""Starts, controls and stops the gateway's process, for `serve`."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _TOOLS = Path(__file__).resolve().parents[3]
 
 
 class GatewayError(Exception):
-    """The gateway cannot serve; the message says why."""
+    """The gateway cannot run; the message gives the reason."""
 
 
 class GatewayProcess:
-    """The gateway on listening sockets that its starter has bound, and keeps when this one ends."""
+    """A gateway process on listening sockets that its parent has bound, and keeps open when the process ends."""
 
-    def __init__(  # noqa: PLR0913 - what the process is told
+    def __init__(  # noqa: PLR0913 - the parameters of the process
         self,
         python: Path,
         listener: socket.socket,
@@ -42,7 +42,7 @@ class GatewayProcess:
         runtime: Path | None,
         layers: Sequence[Path] = (),
     ) -> None:
-        """Start it. Without a `runtime` functions run in the process itself, on the terminal, with `layers` first."""
+        """Start it; without a `runtime` the process runs the functions itself, with `layers` first on its path."""
         if not python.exists():
             raise GatewayError(f"SAM CLI's environment is missing ({python}); `make` sets it up")
         self._control, theirs = socket.socketpair()
@@ -72,45 +72,45 @@ class GatewayProcess:
 
     @property
     def alive(self) -> bool:
-        """Whether it still runs."""
+        """Whether the process still runs."""
         return self._child.alive
 
     def wait(self) -> None:
-        """Wait until it serves.
+        """Wait until it accepts requests.
 
         Raises:
-            GatewayError: It does not.
+            GatewayError: It ended, or did not report within 60 s.
         """
         self._expect("ready", _START_SECONDS)
 
     def switch(self, release: Path) -> None:
-        """Run functions from another build.
+        """Run the functions of another build from now on.
 
         Raises:
-            GatewayError: It is gone.
+            GatewayError: The process has ended, or did not respond.
         """
         self._control.sendall(f"switch {release}\n".encode())
         self._expect("switched", _SWITCH_SECONDS)
 
     def stop(self) -> None:
-        """End it and its functions' processes."""
+        """End the process and its functions' processes."""
         self._child.stop(_STOP_SECONDS)
         self._control.close()
 
     def _expect(self, word: str, seconds: float) -> None:
         self._control.settimeout(seconds)
-        heard = b""
+        received = b""
         try:
-            while not heard.endswith(b"\n") and (part := self._control.recv(4096)):
-                heard += part
+            while not received.endswith(b"\n") and (part := self._control.recv(4096)):
+                received += part
         except TimeoutError as error:
-            raise GatewayError(f"the gateway did not say {word!r} within {seconds:.0f} s") from error
-        if heard != f"{word}\n".encode():
-            raise GatewayError(heard.decode().strip() or "the gateway ended; what it said stands above")
+            raise GatewayError(f"the gateway did not report {word!r} within {seconds:.0f} s") from error
+        if received != f"{word}\n".encode():
+            raise GatewayError(received.decode().strip() or "the gateway ended; its output is above")
 
 
 def _environment(path: list[Path]) -> dict[str, str]:
-    """The terminal's own environment, which a debugger needs, with our packages on the path."""
+    """The environment of this process, which a debugger needs, with the tools' packages on the path."""
     return {
         **os.environ,
         "PYTHONPATH": os.pathsep.join(map(str, path)),

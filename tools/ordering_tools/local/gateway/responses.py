@@ -1,10 +1,10 @@
-"""What API Gateway answers by itself, rendered from the template's own `GatewayResponses`.
+"""The gateway responses, which API Gateway sends without a function, from the template's `GatewayResponses`.
 
 The types, their statuses and their fall-backs are those of
 https://docs.aws.amazon.com/apigateway/latest/developerguide/supported-gateway-response-types.html: a type that the
 template does not customise takes parameters and template of DEFAULT_4XX or DEFAULT_5XX, and without those AWS's own
-body. The documentation gives failed integrations 504 as their default status; a Lambda integration that fails is in
-fact answered with 502, which is what stands here.
+body. The documentation gives failed integrations the default status 504; in fact API Gateway responds with 502 if a
+Lambda integration fails, and so does this module.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _VARIABLE = re.compile(r"\$(?:\{(context\.[\w.]+)\}|(context\.\w+(?:\.\w+)*))")
 
 @dataclass(frozen=True)
 class Answer:
-    """A response on its way to the client."""
+    """A response to a client."""
 
     status: int
     headers: list[tuple[str, str]] = field(default_factory=list)
@@ -49,9 +49,9 @@ class GatewayResponses:
     customised: Mapping[str, Mapping[str, Any]]
 
     def render(self, kind: str, context: Mapping[str, str]) -> Answer:
-        """Answer a request with a gateway response.
+        """The gateway response of a kind.
 
-        `context` holds what the template may name as `$context.…`, for instance `path` and `requestId`.
+        `context` has the values of `$context.…` in the template, for instance `path` and `requestId`.
         """
         default_status, message = DEFAULTS[kind]
         fallback = f"DEFAULT_{default_status // 100}XX"
@@ -78,7 +78,7 @@ def _template(templates: Mapping[str, str]) -> tuple[str, str]:
 
 
 def _headers(parameters: Mapping[str, Any], context: Mapping[str, str]) -> dict[str, str]:
-    """A mapping's source is a text in single quotes or a variable; one that has no value sends no header."""
+    """The headers: a source is a text in single quotes, or a variable, which gives no header if it has no value."""
     headers = {}
     for name, source in parameters.get("Headers", {}).items():
         if source.startswith("'"):
@@ -92,7 +92,7 @@ def _fill(template: str, context: Mapping[str, str]) -> str:
     def value(match: re.Match[str]) -> str:
         name = (match[1] or match[2]).removeprefix("context.")
         text = context.get(name, "")
-        # Already quoted; everything else stands inside the template's own quotes.
+        # This one is quoted already; all others are inside quotes in the template.
         return text if name == "error.messageString" else json.dumps(text)[1:-1]
 
     return _VARIABLE.sub(value, template)

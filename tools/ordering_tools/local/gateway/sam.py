@@ -1,8 +1,8 @@
-"""The template as SAM CLI reads it: SAM CLI's objects come in, ours go out, and nothing else here knows them.
+"""Reads the template with SAM CLI; no other module uses SAM CLI's objects.
 
 `SamLocalStackProvider` resolves the template, `ApiProvider` finds its routes and wires its authorizers. SAM CLI's own
-server is not used. It repeats a request's id, hands on an authorizer's context as it is, overlooks an explicit
-Deny, keeps no decisions, knows no gateway responses, and answers 502 where an authorizer says Unauthorized.
+server is not used. It reuses request ids, does not convert an authorizer's context to text, ignores an explicit Deny,
+caches no decisions, has no gateway responses, and responds with 502 if an authorizer raises Unauthorized.
 """
 
 from __future__ import annotations
@@ -31,29 +31,29 @@ if TYPE_CHECKING:
 
 _API_TYPE = "AWS::Serverless::Api"
 _DEFAULT_REAUTHORIZE_SECONDS = 300
-"""SAM's own."""
+"""SAM's default."""
 
 
 def describe(template: Path, services: str = "") -> Description:
-    """Read a template, for an engine whose services are there.
+    """Read a template; `services` is the endpoint of the engine.
 
     Raises:
-        SettingsError: It asks for something that the local run does not have.
+        SettingsError: The template uses something that the local run does not support.
         TemplateError: It cannot be read.
     """
     attributes = References(Template.load(template), services).attributes
-    # SAM CLI prints that its authorizers are not API Gateway's.
+    # SAM CLI prints a warning about its own authorizers.
     with redirect_stderr(io.StringIO()):
         stacks, _ = SamLocalStackProvider.get_stacks(str(template), parameter_overrides=attributes)
         api = ApiProvider(stacks).api
-    # What a resource's Ref gives becomes its name too.
+    # SAM CLI replaces the names of these resources as well, by the value of their Ref.
     names = {found["Ref"]: name for name, found in attributes.items()}
     resources = {names.get(name, name): resource for name, resource in stacks[0].resources.items()}
     apis = [resource["Properties"] for resource in resources.values() if resource["Type"] == _API_TYPE]
     if len(apis) != 1:
-        raise SettingsError(f"the local run serves one {_API_TYPE}; the template has {len(apis)}")
+        raise SettingsError(f"the template must have exactly one {_API_TYPE}; it has {len(apis)}")
     if api.binary_media_types:
-        raise SettingsError("the local run has no binary media types; the template names some")
+        raise SettingsError("the local run does not support binary media types")
     authorizers = apis[0].get("Auth", {}).get("Authorizers", {})
     return Description(
         routes=[_route(route, authorizers) for route in api.routes],
@@ -78,7 +78,7 @@ def _route(route: Any, authorizers: Mapping[str, Any]) -> Route:
 
 def _authorizer(found: Any, declared: Mapping[str, Any]) -> Authorizer:
     if found.validation_string:
-        raise SettingsError(f"{found.authorizer_name}: the local run checks no validation expression")
+        raise SettingsError(f"{found.authorizer_name}: the local run does not support validation expressions")
     return Authorizer(
         name=found.authorizer_name,
         kind=found.type,
@@ -95,4 +95,4 @@ def _source(authorizer: str, source: Any) -> IdentitySource:
         case "QueryIdentitySource":
             return IdentitySource("query", source.identity_source)
         case other:
-            raise SettingsError(f"{authorizer}: the local run knows no identity source of type {other}")
+            raise SettingsError(f"{authorizer}: the local run does not support identity sources of type {other}")

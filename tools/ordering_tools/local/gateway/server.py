@@ -1,6 +1,6 @@
-"""The gateway's process: HTTP on a socket that `serve` has bound, until told to stop.
+"""The gateway's process: HTTP on a socket that `serve` has bound, until a signal ends it.
 
-It runs where SAM CLI is installed and is started by `gateway_process`, which says over a socket what to do.
+It runs in SAM CLI's environment and is started by `gateway.process`, which sends it commands over a socket.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class BodyTooLargeError(Exception):
 
 
 class Server(ThreadingMixIn, HTTPServer):
-    """One thread per connection, on a socket that is already listening."""
+    """An HTTP server on a socket that is already listening, with a thread for each connection."""
 
     daemon_threads = True
     block_on_close = False
@@ -59,17 +59,17 @@ class Server(ThreadingMixIn, HTTPServer):
         self.gateway = gateway
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Report a failure of ours; that a client has gone is none."""
+        """Print an exception, unless the client has closed the connection."""
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)
 
 
 class Handler(BaseHTTPRequestHandler):
-    """One connection: requests in, the gateway's answers out."""
+    """One connection, with one or more requests."""
 
     server: Server
     protocol_version = "HTTP/1.1"
-    # An answer leaves in one packet, and at once.
+    # A response is sent in one packet, and without delay.
     wbufsize = -1
     disable_nagle_algorithm = True
 
@@ -79,13 +79,13 @@ class Handler(BaseHTTPRequestHandler):
         raise AttributeError(name)
 
     def handle_expect_100(self) -> bool:
-        """Tell a client that waits for it to send its body, at once."""
-        going_on = super().handle_expect_100()
+        """Send `100 Continue` at once to a client that waits for it."""
+        continues = super().handle_expect_100()
         self.wfile.flush()
-        return going_on
+        return continues
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:  # noqa: ARG002
-        """Answer what cannot be read as HTTP in the API's own shape."""
+        """Respond to malformed HTTP with a gateway response, in the API's own shape."""
         self.close_connection = True
         self.request_version = self.protocol_version
         self.command, self.path = self.command or "-", getattr(self, "path", "/")
@@ -93,7 +93,7 @@ class Handler(BaseHTTPRequestHandler):
         self._send(request, self.server.gateway.refuse("BAD_REQUEST_BODY", request))
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
-        """Say nothing: `_send` writes the line of a request."""
+        """Log nothing: `_send` prints a line for each request."""
 
     def _respond(self) -> None:
         headers = [(name, value.replace("\r\n", "")) for name, value in self.headers.items()]
@@ -123,11 +123,11 @@ class Handler(BaseHTTPRequestHandler):
         )
 
     def _body(self) -> bytes:
-        """The request's body, whole.
+        """The whole body of the request.
 
         Raises:
             BodyTooLargeError: It is over the quota.
-            ValueError: It does not say how long it is.
+            ValueError: Its Content-Length is invalid.
         """
         if "chunked" in self.headers.get("Transfer-Encoding", "").lower():
             return self._read(DechunkedInput(cast("IO[bytes]", self.rfile)), _DRAIN_LIMIT)
@@ -137,7 +137,7 @@ class Handler(BaseHTTPRequestHandler):
         return self._read(self.rfile, length)
 
     def _read(self, stream: Any, length: int) -> bytes:
-        # A client sends its body before it reads the answer: what is too large is read too, and thrown away.
+        # A client sends its body before it reads the response, so a body that is too large is read and discarded.
         parts, size = [], 0
         while size < min(length, _DRAIN_LIMIT) and (part := stream.read(min(1 << 16, length - size))):
             size += len(part)
@@ -170,7 +170,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def main(arguments: GatewayArguments) -> int:
-    """Serve until the control socket closes or a signal says stop."""
+    """Serve until the control socket closes or a signal arrives; returns the exit code."""
     with socket.socket(fileno=arguments.listener) as listener, socket.socket(fileno=arguments.control) as control:
         try:
             description = describe(Path(arguments.template), arguments.services)
@@ -195,8 +195,8 @@ def main(arguments: GatewayArguments) -> int:
         threading.Thread(target=_follow_commands, args=(control, runner, server, arguments), daemon=True).start()
         control.sendall(b"ready\n")
         server.serve_forever(poll_interval=0.1)
-        # What is under way gets a while to end by itself, and a moment to settle after its process was ended. Records
-        # wait in their stream; a message would have lost one of its tries.
+        # Calls in flight get some time to end by themselves, and a moment after their process was killed. A killed call
+        # costs a message one of its attempts; records are delivered again in any case, so their time is short.
         invocations.shutdown()
         streams.stop(_STREAMS_SECONDS)
         queues.stop(_QUEUES_SECONDS)
@@ -219,12 +219,12 @@ def _follow_commands(
 
 
 def _shut_down(server: Server) -> None:
-    # It waits for the loop that this may have interrupted.
+    # In a thread, because it waits for the loop that a signal handler may have interrupted.
     threading.Thread(target=server.shutdown, daemon=True).start()
 
 
 if __name__ == "__main__":
     code = main(GatewayArguments.load(sys.argv[1]))
     sys.stdout.flush()
-    # A handler may sit at a debugger's prompt in a thread; the interpreter would wait for its terminal.
+    # A handler may wait at a debugger's prompt in a thread; a normal exit would wait for that thread.
     os._exit(code)

@@ -1,8 +1,8 @@
-"""Stage what the local run executes: functions and layers as Lambda mounts them, never the source tree.
+"""Builds what the local run executes: functions and layers as Lambda mounts them, not the source tree.
 
-Each build is a folder of its own, named after its content, below `releases/`. `functions/` and one folder per
-layer are links into the current release, so a switch to a new one is a single rename: a running process never
-sees half of one, and keeps the release it was started from.
+Each build is a folder below `releases/`, named after a hash of its content. `functions/` and one folder per layer are
+links into the current release, so that a switch to a new release is a single rename: a running process never sees a
+part of a release, and keeps the release with which it was started.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ _KEPT_RELEASES = 5
 
 
 class BuildError(Exception):
-    """The build cannot be made; the message says what is missing."""
+    """The build failed; the message names what is missing."""
 
 
 def build(template_path: Path, target: Path) -> Path:
-    """Stage the functions and layers of the template below `target` and return the release.
+    """Build the functions and layers of the template below `target`, and return the folder of the release.
 
-    A layer that a build command fills (its dependencies) is not copied but linked: `target/<folder>` must hold it
-    already. Unchanged sources give the release that is there, so that this is cheap to call.
+    A layer with a build command (the dependencies) is not copied but linked, and must be in `target/<folder>` already.
+    Unchanged sources give the existing release, so that this is cheap to call.
 
     Raises:
         BuildError: A function's or a layer's folder is missing.
@@ -36,13 +36,13 @@ def build(template_path: Path, target: Path) -> Path:
     """
     template = Template.load(template_path)
     parts = _parts(template, template_path.resolve().parent)
-    made = [layer.content.name for layer in template.layers if layer.built]
-    for name in made:
+    built = [layer.content.name for layer in template.layers if layer.built]
+    for name in built:
         if not (target / name).is_dir():
-            raise BuildError(f"the layer {name} is not in {target}; `make` puts it there")
+            raise BuildError(f"the layer {name} is missing in {target}; `make` installs it")
     release = target.resolve() / "releases" / _digest(parts)
     if not release.exists():
-        _stage(parts, made, release)
+        _stage(parts, built, release)
     _link(target / "current", Path("releases") / release.name)
     for name in sorted({part.parts[0] for part in parts}):
         _link(target / name, Path("current") / name)
@@ -51,7 +51,7 @@ def build(template_path: Path, target: Path) -> Path:
 
 
 def _parts(template: Template, root: Path) -> dict[Path, Path]:
-    """Where each copied part goes in a release, and where it comes from."""
+    """The copied parts: path in the release, and source folder."""
     parts = {function.code: root / function.code for function in template.functions}
     parts |= {Path(layer.content.name): root / layer.content for layer in template.layers if not layer.built}
     for part, source in parts.items():
@@ -74,15 +74,15 @@ def _digest(parts: dict[Path, Path]) -> str:
     return digest.hexdigest()[:16]
 
 
-def _stage(parts: dict[Path, Path], made: list[str], release: Path) -> None:
+def _stage(parts: dict[Path, Path], built: list[str], release: Path) -> None:
     release.parent.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(prefix=".staging-", dir=release.parent))
     try:
         for part, source in parts.items():
             shutil.copytree(source, staging / part, ignore=shutil.ignore_patterns("__pycache__"))
-        for name in made:
+        for name in built:
             (staging / name).symlink_to(Path("../..") / name)
-        # What does not compile is reported by the function that imports it, as in Lambda.
+        # A syntax error is reported when the function imports the module, as in Lambda.
         compileall.compile_dir(
             staging,
             quiet=2,
@@ -94,7 +94,7 @@ def _stage(parts: dict[Path, Path], made: list[str], release: Path) -> None:
         try:
             staging.rename(release)
         except OSError:
-            # Another run has just made the same one.
+            # Another run has just built the same release.
             if not release.is_dir():
                 raise
     finally:
@@ -102,7 +102,7 @@ def _stage(parts: dict[Path, Path], made: list[str], release: Path) -> None:
 
 
 def _link(link: Path, target: Path) -> None:
-    """Point a symbolic link somewhere else in one step."""
+    """Set the target of a symbolic link, atomically."""
     if link.is_symlink() and link.readlink() == target:
         return
     if link.is_dir() and not link.is_symlink():

@@ -1,7 +1,7 @@
-"""What the template says about a function, and what invoking one can come to.
+"""The functions of a template, and the errors of their calls.
 
-FunctionError: it did not return. An exception, a crash, a failed init.
-└── FunctionTimeoutError: it took longer than its template allows.
+FunctionError: the function did not return: an exception, a crash, a failed init.
+└── FunctionTimeoutError: the call exceeded the function's timeout.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ _KEY_TYPE = "AWS::KMS::Key"
 
 
 class SettingsError(Exception):
-    """The template asks of a function what the local run cannot give; the message says what."""
+    """The template uses something that the local run does not support; the message names it."""
 
 
 class FunctionError(Exception):
-    """A function did not return a result; `kind` and the message are what Lambda reports."""
+    """A function did not return a result; `kind` and the message are those that Lambda reports."""
 
     def __init__(self, kind: str, message: str) -> None:
         super().__init__(message)
@@ -33,21 +33,21 @@ class FunctionError(Exception):
 
 
 class FunctionTimeoutError(FunctionError):
-    """A function took longer than its template allows."""
+    """A call exceeded the timeout in the template."""
 
 
 class Runner(Protocol):
-    """Something that invokes functions by their logical id."""
+    """Invokes functions by their logical id."""
 
     def invoke(self, name: str, event: bytes) -> bytes:
-        """Hand a function its event as JSON and return its result as JSON.
+        """Call a function with an event in JSON; returns its result in JSON.
 
         Raises:
-            FunctionError: It did not return one.
+            FunctionError: The function did not return a result.
         """
 
     def stop(self) -> None:
-        """End whatever is running."""
+        """End all calls and processes."""
 
 
 @dataclass(frozen=True)
@@ -57,9 +57,9 @@ class FunctionSettings:
     name: str
     handler: str
     code: str
-    """Its folder, in the build as in the project."""
+    """Its folder, which has the same path in the build and in the project."""
     layers: tuple[str, ...]
-    """The names of its layers' folders in the build, in the order in which they are mounted."""
+    """The folders of its layers in the build, in the order in which they are mounted."""
     timeout: float
     """Seconds."""
     memory: int
@@ -69,21 +69,21 @@ class FunctionSettings:
 
 @dataclass(frozen=True)
 class Deployment:
-    """Where functions find their code, their layers and AWS."""
+    """A build, and the endpoints of the AWS services that its functions call."""
 
     release: Path
-    """A build (see `build`)."""
+    """The folder of the build (see `build`)."""
     endpoint: str
-    """DynamoDB's."""
+    """The endpoint of DynamoDB."""
     services: str
-    """That of all other services."""
+    """The endpoint of all other services."""
 
     def code(self, settings: FunctionSettings) -> Path:
         """The folder of a function."""
         return self.release / settings.code
 
     def python_path(self, settings: FunctionSettings) -> list[str]:
-        """Its layers' packages, the last mounted first, as later layers cover earlier ones."""
+        """The packages of a function's layers, the last layer first, because it covers earlier ones."""
         return [str(self.release / layer / "python") for layer in reversed(settings.layers)]
 
 
@@ -91,7 +91,7 @@ def declared_functions(resources: Mapping[str, Any]) -> dict[str, FunctionSettin
     """The functions among a template's resources, whose references SAM CLI has resolved.
 
     Raises:
-        SettingsError: A variable's value or a layer is not known here.
+        SettingsError: A variable's value or a layer cannot be resolved.
     """
     return {
         name: _settings(name, resource["Properties"], resources)
@@ -109,12 +109,12 @@ def _settings(name: str, properties: Mapping[str, Any], resources: Mapping[str, 
         layers=tuple(_layer(name, layer, resources) for layer in properties.get("Layers", [])),
         timeout=float(properties.get("Timeout", 3)),
         memory=int(properties.get("MemorySize", 128)),
-        variables={key: _known_here(_text(name, key, value), resources) for key, value in variables.items()},
+        variables={key: _with_key_alias(_text(name, key, value), resources) for key, value in variables.items()},
     )
 
 
 def _layer(name: str, layer: Any, resources: Mapping[str, Any]) -> str:
-    # SAM CLI leaves a reference to a layer as it is written.
+    # SAM CLI does not resolve references to layers.
     logical_id = str(layer.get("Ref") if isinstance(layer, dict) else layer)
     if logical_id not in resources:
         raise SettingsError(f"{name}: the layer {layer} is not in the template")
@@ -126,16 +126,16 @@ def _text(name: str, key: str, value: Any) -> str:
         return value
     if isinstance(value, (bool, int, float)):
         return json.dumps(value)
-    raise SettingsError(f"{name}: the variable {key} is {json.dumps(value)}, which has no value here")
+    raise SettingsError(f"{name}: the variable {key} is {json.dumps(value)}, which the local run cannot resolve")
 
 
-def _known_here(value: str, resources: Mapping[str, Any]) -> str:
-    """Write a reference to a key in KMS so that KMS knows it; SAM CLI makes a logical id of every `Ref`."""
+def _with_key_alias(value: str, resources: Mapping[str, Any]) -> str:
+    """The key's alias if the value is the logical id of a KMS key, into which SAM CLI has resolved a `Ref`."""
     return key_alias(value) if resources.get(value, {}).get("Type") == _KEY_TYPE else value
 
 
 def process_environment(settings: FunctionSettings, deployment: Deployment) -> dict[str, str]:
-    """Every variable that a function sees: what the template declares, and what Lambda and `sam local` set."""
+    """All environment variables of a function: those of the template, and those of Lambda and `sam local`."""
     return {
         **settings.variables,
         **CREDENTIALS,

@@ -1,7 +1,7 @@
-"""Functions in this process, one call at a time: `breakpoint()` in a handler opens on the terminal.
+"""Runs functions in this process, one call at a time, so that `breakpoint()` in a handler works in the terminal.
 
-Timeouts are not enforced, since someone may be reading at a prompt. Powertools' resolver keeps the event it is
-working on in itself, so calls do not overlap.
+Timeouts are not enforced, because a developer may be at a debugger's prompt. Calls cannot be concurrent, because a
+resolver of Powertools stores the current event in itself.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Handler = Callable[[Any, Any], Any]
 
 @dataclass(frozen=True)
 class Context:
-    """What Lambda hands a handler beside the event."""
+    """The context object of Lambda that a handler gets with the event."""
 
     function_name: str
     memory_limit_in_mb: str
@@ -41,12 +41,12 @@ class Context:
     client_context: None = None
 
     def get_remaining_time_in_millis(self) -> int:
-        """Milliseconds until the template's timeout would end the call."""
+        """Milliseconds until the function's timeout."""
         return max(0, int((self.deadline - time.monotonic()) * 1000))
 
 
 class InProcessRunner:
-    """Every function of the template, imported from the build when it is first called."""
+    """The functions of the template, each imported from the build at its first call."""
 
     def __init__(self, functions: Mapping[str, FunctionSettings], deployment: Deployment) -> None:
         self._functions = functions
@@ -55,10 +55,10 @@ class InProcessRunner:
         self._turn = threading.Lock()
 
     def invoke(self, name: str, event: bytes) -> bytes:
-        """Hand a function its event and return its result, both as JSON.
+        """Call a function with an event in JSON; returns its result in JSON.
 
         Raises:
-            FunctionError: It raised.
+            FunctionError: The function raised an exception.
         """
         settings = self._functions[name]
         with self._turn, _environment(process_environment(settings, self._deployment)):
@@ -70,10 +70,10 @@ class InProcessRunner:
                 raise FunctionError(type(error).__name__, str(error)) from error
 
     def stop(self) -> None:
-        """Nothing runs beside this process."""
+        """Do nothing: there are no other processes."""
 
     def _load(self, settings: FunctionSettings) -> Handler:
-        """Import a function's module under a name of its own: all of them are called `app`."""
+        """Import a function's module under a unique name, because all of them are called `app`."""
         module_name, _, attribute = settings.handler.rpartition(".")
         path = self._deployment.code(settings) / f"{module_name}.py"
         spec = importlib.util.spec_from_file_location(f"{settings.name}_{module_name}", path)
@@ -101,7 +101,7 @@ def _context(settings: FunctionSettings) -> Context:
 def _environment(variables: Mapping[str, str]) -> Iterator[None]:
     before = dict(os.environ)
     os.environ.clear()
-    # A debugger needs to know the terminal it is on.
+    # A debugger needs these to use the terminal.
     os.environ.update({key: value for key, value in before.items() if key.startswith(("TERM", "PYTHON", "HOME"))})
     os.environ.update(variables)
     try:

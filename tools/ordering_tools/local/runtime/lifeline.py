@@ -1,10 +1,10 @@
-"""Run a Python module for as long as the process that started it lives.
+"""Runs a Python module in a process that ends with its parent.
 
 Used as a script: `python lifeline.py DESCRIPTOR SIGNAL MODULE ARGUMENT…`. The descriptor is the reading end of a
-pipe whose writing end only the parent holds. When the parent ends, however it ends, the pipe does, and this
-process sends itself the signal. No process is left behind, on any Unix, whatever the module is doing.
+pipe of which only the parent has the writing end. When the parent ends, even by SIGKILL, the pipe is closed, and this
+process sends itself the signal. So no process is left over, on any Unix and in any state of the module.
 
-The file imports nothing of the project: it runs in environments that do not have it.
+The file imports nothing of the project, because it also runs in environments without it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import threading
 
 
 def hold(descriptor: int, signal_number: int) -> None:
-    """End this process with `signal_number` once the other end of the pipe is gone."""
+    """Send this process `signal_number` once the other end of the pipe is closed."""
 
     def wait() -> None:
         while os.read(descriptor, 1):
@@ -27,10 +27,10 @@ def hold(descriptor: int, signal_number: int) -> None:
 
 
 def main() -> None:
-    """Run the module that the command line names."""
+    """Run the module in the command line."""
     _, descriptor, signal_number, module, *arguments = sys.argv
-    # As `python -m` would have it: the module's own folder is not on the path, the current one is.
-    sys.path[0] = os.getcwd()  # noqa: PTH109 - pathlib is not yet imported, and need not be
+    # As with `python -m`: the current folder is on the path, not the folder of this file.
+    sys.path[0] = os.getcwd()  # noqa: PTH109 - pathlib would take time to import
     sys.argv = [module, *arguments]
     hold(int(descriptor), int(signal_number))
     runpy.run_module(module, run_name="__main__", alter_sys=True)

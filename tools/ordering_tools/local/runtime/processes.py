@@ -13,12 +13,12 @@ LIFELINE = Path(__file__).with_name("lifeline.py")
 
 
 class Child:
-    """A Python module in a process of its own, on a lifeline (see `lifeline`).
+    """A Python module in a child process, which ends with this one (see `lifeline`).
 
-    `end` is the signal that the process gets when this one ends without having stopped it.
+    `end` is the signal that the child gets if this process ends without having stopped it.
     """
 
-    def __init__(  # noqa: PLR0913 - as many things as a process is made of
+    def __init__(  # noqa: PLR0913 - the properties of a process
         self,
         python: Path,
         module: str,
@@ -32,7 +32,7 @@ class Child:
     ) -> None:
         reading, self._lifeline = os.pipe()
         try:
-            self.process = subprocess.Popen(  # noqa: S603 - our own interpreter and modules
+            self.process = subprocess.Popen(  # noqa: S603 - an interpreter and a module of this project
                 [str(python), str(LIFELINE), str(reading), str(int(end)), module, *arguments],
                 cwd=folder,
                 env=environment,
@@ -40,7 +40,7 @@ class Child:
                 stdout=output,
                 stderr=None if output is None else subprocess.STDOUT,
                 pass_fds=(reading, *descriptors),
-                # Ctrl-C is for this process, which then stops its children in order.
+                # So that Ctrl-C reaches only this process, which then stops its children in order.
                 start_new_session=not foreground,
             )
         except BaseException:
@@ -52,11 +52,11 @@ class Child:
 
     @property
     def alive(self) -> bool:
-        """Whether it still runs."""
+        """Whether the process still runs."""
         return self.process.poll() is None
 
     def stop(self, grace: float) -> bool:
-        """Ask the process to end, and insist after `grace` seconds; whether asking was enough."""
+        """Send SIGTERM, and SIGKILL after `grace` seconds; returns whether SIGTERM was enough."""
         self.signal(signal.SIGTERM)
         try:
             self.process.wait(grace)
@@ -67,13 +67,13 @@ class Child:
         return True
 
     def kill(self) -> None:
-        """End the process, and what it started, at once."""
+        """Kill the process and its children."""
         self.signal(signal.SIGKILL)
         self.process.wait()
         self._close_lifeline()
 
     def signal(self, number: signal.Signals) -> None:
-        """Send a signal to the process and to what it started."""
+        """Send a signal to the process and its children."""
         with suppress(ProcessLookupError, PermissionError):
             if self._foreground:
                 self.process.send_signal(number)

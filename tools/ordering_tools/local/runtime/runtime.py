@@ -1,9 +1,8 @@
-"""Functions in processes of their own, under AWS's runtime client, as many as there are calls at once.
+"""Runs functions in processes of their own, under AWS's runtime client, one for each concurrent call.
 
-What Lambda does with a process is done here: started on demand and kept warm, one call at a time, its
-environment only what the template and Lambda put there, ended when a call takes longer than the template's
-timeout, replaced when it crashes. What Lambda does not do, unless concurrency is reserved, is queue: beyond
-`PROCESSES` a call waits for a process.
+As in Lambda, a process is started on demand and kept warm, has one call at a time, has only the environment variables
+of the template and of Lambda, is killed when a call exceeds its timeout, and is replaced after a crash. Unlike in
+Lambda, at most `PROCESSES` calls of a function run at a time, and further calls wait.
 """
 
 from __future__ import annotations
@@ -29,14 +28,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 PROCESSES = 10
-"""The most processes that one function has at a time."""
+"""The largest number of processes of one function."""
 INIT_SECONDS = 30.0
-"""How long a process may take until it is ready. Lambda gives 10 s; a laptop compiles at the first start."""
+"""The time in which a process must be ready. In Lambda it is 10 s; here the first start may have to compile."""
 _STOP_SECONDS = 1.0
 
 
 class Sandbox:
-    """One process of one function, and its Runtime API."""
+    """A process of a function, and its Runtime API."""
 
     def __init__(self, settings: FunctionSettings, deployment: Deployment, python: Path, log: Path) -> None:
         self._settings = settings
@@ -55,14 +54,14 @@ class Sandbox:
 
     @property
     def alive(self) -> bool:
-        """Whether it can take a call."""
+        """Whether the process can take a call."""
         return self._child.alive and self._api.init_error is None
 
     def invoke(self, event: bytes) -> bytes:
-        """Run one call to its end.
+        """Run one call; returns its result.
 
         Raises:
-            FunctionError: It raised, crashed, could not be started, or took too long.
+            FunctionError: The function raised, crashed, could not be started, or timed out.
         """
         if not self._api.ready.wait(INIT_SECONDS):
             self.stop()
@@ -84,7 +83,7 @@ class Sandbox:
         return call.result
 
     def stop(self) -> None:
-        """End the process at once, as Lambda does."""
+        """Kill the process, as Lambda does."""
         self._child.kill()
         self._api.close()
 
@@ -114,7 +113,7 @@ class Pool:
         self._stale: set[Sandbox] = set()
 
     def invoke(self, event: bytes) -> bytes:
-        """Run a call in a process that is free, or in a new one, or in the next that gets free.
+        """Run a call in an idle process, or in a new one, or in the next that becomes idle.
 
         Raises:
             FunctionError: See `Sandbox.invoke`.
@@ -126,7 +125,7 @@ class Pool:
             self._give_back(sandbox)
 
     def switch(self, deployment: Deployment) -> None:
-        """Use another build: idle processes end now, busy ones after their call."""
+        """Use another build: idle processes are ended now, busy ones after their call."""
         with self._changed:
             self._deployment = deployment
             idle, self._idle = self._idle, []
@@ -178,7 +177,7 @@ class Pool:
 
 
 class ProcessRunner:
-    """Every function of the template, each with its processes."""
+    """The functions of the template, each with its processes."""
 
     def __init__(
         self, functions: Mapping[str, FunctionSettings], deployment: Deployment, python: Path, log: Path
@@ -186,15 +185,15 @@ class ProcessRunner:
         self._pools = {name: Pool(settings, deployment, python, log) for name, settings in functions.items()}
 
     def invoke(self, name: str, event: bytes) -> bytes:
-        """Hand a function its event and return its result, both as JSON.
+        """Call a function with an event in JSON; returns its result in JSON.
 
         Raises:
-            FunctionError: It did not return one.
+            FunctionError: The function did not return a result.
         """
         return self._pools[name].invoke(event)
 
     def switch(self, deployment: Deployment) -> None:
-        """Run what comes from another build."""
+        """Run the functions of another build from now on."""
         for pool in self._pools.values():
             pool.switch(deployment)
 

@@ -1,6 +1,6 @@
 """Lambda's Runtime API for one function process: next, response, error, init error.
 
-Each process has an API of its own on a port of its own, so that nothing has to tell which process is asking.
+Each process has its own API on its own port, so that requests need not identify the process.
 https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
 """
 
@@ -24,30 +24,30 @@ _ACCEPTED = b'{"status":"OK"}'
 
 @dataclass
 class Call:
-    """One invocation on its way through a process."""
+    """An invocation of a function."""
 
     request_id: str
     arn: str
     event: bytes
     timeout: float
-    """Seconds from when the process takes it."""
+    """In seconds, from the moment when the process takes the call."""
     result: bytes = b""
     error: FunctionError | None = None
     done: threading.Event = field(default_factory=threading.Event)
 
     def fail(self, error: FunctionError) -> None:
-        """Settle it with an error, unless it is settled."""
+        """Complete the call with an error, unless it is completed already."""
         if not self.done.is_set():
             self.error = error
             self.done.set()
 
 
 class RuntimeApi:
-    """A listening socket that hands one process its calls and takes its answers."""
+    """The Runtime API of one process: gives it calls and receives their results."""
 
     def __init__(self) -> None:
         self.ready = threading.Event()
-        """Set once the process has asked for its first call, or has failed to get there."""
+        """Set once the process has requested its first call, or its init has failed."""
         self.init_error: FunctionError | None = None
         self._calls: queue.SimpleQueue[Call | None] = queue.SimpleQueue()
         self._current: Call | None = None
@@ -56,17 +56,17 @@ class RuntimeApi:
         threading.Thread(target=self._accept, name=f"runtime-api {self.address}", daemon=True).start()
 
     def put(self, call: Call) -> None:
-        """Hand the process a call; it must be waiting for one."""
+        """Give the process a call; it must not have another one."""
         self._current = call
         self._calls.put(call)
 
     def take(self) -> Call | None:
-        """Wait for the next call; None once closed."""
+        """Wait for the next call; None if the API was closed."""
         self.ready.set()
         return self._calls.get()
 
     def settle(self, request_id: str, result: bytes, error: FunctionError | None) -> bool:
-        """Answer the current call; False if the process names another one."""
+        """Complete the current call; False if the process names another call."""
         call = self._current
         if call is None or call.request_id != request_id:
             return False
@@ -75,7 +75,7 @@ class RuntimeApi:
         return True
 
     def fail(self, error: FunctionError) -> None:
-        """The process cannot go on: fail its init if it was there, else its call."""
+        """Report that the process failed: fails its init if it is not ready yet, and its call."""
         if not self.ready.is_set():
             self.init_error = error
             self.ready.set()
@@ -83,7 +83,7 @@ class RuntimeApi:
             self._current.fail(error)
 
     def close(self) -> None:
-        """Stop listening and let a waiting process go."""
+        """Stop listening, and end the request of a process that waits for a call."""
         self._calls.put(None)
         with suppress(OSError):
             # Wakes the thread that accepts; closing alone does not.
@@ -105,7 +105,7 @@ class RuntimeApi:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    # Head and body leave in one packet, and at once: the client would wait 40 ms for the second.
+    # Headers and body are sent in one packet, without delay: the client would wait 40 ms for a second packet.
     wbufsize = -1
     disable_nagle_algorithm = True
 
@@ -146,7 +146,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self._answer(404)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
-        """Say nothing: a call is logged by who made it."""
+        """Log nothing: the caller logs each call."""
 
     def _answer(self, status: int, body: bytes = b"", headers: dict[str, str] | None = None) -> None:
         self.send_response(status)

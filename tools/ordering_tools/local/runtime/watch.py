@@ -1,4 +1,4 @@
-"""Which sources of the local run have changed: asked a few times a second, which a few dozen files bear."""
+"""Detects changed sources of the local run, by polling a few dozen files a few times a second."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Watcher:
         self._known = self._seen = self._look()
 
     def changed(self) -> list[Path]:
-        """What has changed since the last answer, once it has stopped changing."""
+        """The files that changed since the last result, once they have stopped changing."""
         before, self._seen = self._seen, self._look()
         if self._seen != before or self._seen == self._known:
             return []
@@ -36,7 +36,7 @@ class Watcher:
         return {path: mark for path in [self._template, *files] if (mark := _mark(path))}
 
     def _read_template(self) -> None:
-        # One that somebody is in the middle of changing says nothing: what was watched is watched on.
+        # A template that is being edited may be invalid: the same folders are watched on.
         with suppress(TemplateError):
             template = Template.load(self._template)
             sources = [function.code for function in template.functions]

@@ -1,8 +1,8 @@
-"""What becomes of a batch of stream records: done, tried again in part or in halves, or given up.
+"""The retries of a batch of stream records: whole, from the failed record on, or in halves, until it is given up.
 
-Lambda's rules for streams, and what they leave open, decided: a batch that got further starts its retries anew; with
-bisection only a record that stands alone uses them up; and a failing record that is not alone is halved off even
-where the function has reported it, so that the good ones behind it are not given up with it.
+Lambda's rules for streams, with these decisions where its documentation is not precise: after progress in a batch its
+retries start at zero; with bisection only a batch of one record uses up retries; and a failed record is isolated by
+bisection even if the function has reported it, so that the records behind it are not given up with it.
 https://docs.aws.amazon.com/lambda/latest/dg/services-ddb-batchfailurereporting.html
 """
 
@@ -24,44 +24,44 @@ _LONGEST_PAUSE_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class Record:
-    """One change of an item."""
+    """A stream record: one change of an item."""
 
     sequence: str
     created: float
     """Seconds since the epoch."""
     key: str
-    """The item's, so that its changes stay in order."""
+    """The key of the item, whose changes must stay in order."""
     text: str
-    """As the function is handed it, in JSON."""
+    """The record in the function's event, in JSON."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Records for one call, and how many calls with just these have failed."""
+    """Records for one call, and how many calls with exactly these records have failed."""
 
     records: tuple[Record, ...]
     failures: int = 0
 
     @property
     def pause(self) -> float:
-        """Seconds to wait before the call: doubled from retry to retry."""
+        """Seconds to wait before the call, doubled for each retry."""
         return min(_FIRST_PAUSE_SECONDS * 2 ** (self.failures - 1), _LONGEST_PAUSE_SECONDS) if self.failures else 0
 
     @property
     def event(self) -> bytes:
-        """What the function is handed."""
+        """The event for the function, in JSON."""
         return f'{{"Records":[{",".join(record.text for record in self.records)}]}}'.encode()
 
 
 class BadReportError(Exception):
-    """A function's result does not say, as it should, which records failed: all of them count as failed."""
+    """A function's report of failed records is invalid, so that all of them count as failed."""
 
 
 def reported_failure(result: bytes, records: Sequence[Record]) -> int | None:
-    """The index of the first record that a function reports as failed, which is where it is called again from.
+    """The index of the first record that a function reports as failed, from which it is called again.
 
     Raises:
-        BadReportError: It names a record that it was not handed, or has another shape.
+        BadReportError: The report names a record that is not in the batch, or is malformed.
     """
     report: Any = json.loads(result or b"null")
     if not isinstance(report, dict | None):
@@ -72,11 +72,11 @@ def reported_failure(result: bytes, records: Sequence[Record]) -> int | None:
             (places[item["itemIdentifier"]] for item in (report or {}).get("batchItemFailures") or []), default=None
         )
     except (KeyError, TypeError) as error:
-        raise BadReportError("batchItemFailures names no record of the batch") from error
+        raise BadReportError("batchItemFailures does not name a record of the batch") from error
 
 
 def after_failure(batch: Batch, failed: int, source: EventSource) -> list[Batch]:
-    """What to try next, in order, when a batch was done up to a record; nothing if it is to be given up."""
+    """The batches to try next, in order, after a batch failed at a record; empty if it is to be given up."""
     rest = batch.records[failed:]
     if failed:
         return [Batch(rest)]
@@ -89,7 +89,7 @@ def after_failure(batch: Batch, failed: int, source: EventSource) -> list[Batch]
 
 
 def split_old(batch: Batch, source: EventSource, now: float) -> tuple[Batch | None, Batch | None]:
-    """The records at the start of a batch that are too old to be tried, and those that are not."""
+    """Split a batch into the records at its start that exceed the record age, and the others; None if empty."""
     if source.record_age is None:
         return None, batch
     oldest = now - source.record_age
@@ -101,24 +101,24 @@ def split_old(batch: Batch, source: EventSource, now: float) -> tuple[Batch | No
 
 
 class Progress:
-    """How far a shard is done: up to the first record that is not, whatever is done behind it."""
+    """The checkpoint of a shard: all records up to it are done, even if later ones are done too."""
 
     def __init__(self, checkpoint: str | None) -> None:
         self.checkpoint = checkpoint
-        """The last sequence number up to which everything is done."""
+        """The last sequence number up to which all records are done."""
         self._open: deque[str] = deque()
         self._done: set[str] = set()
 
     def __len__(self) -> int:
-        """How many records have been read and not been left behind."""
+        """How many records have been read that are behind the checkpoint."""
         return len(self._open)
 
     def read(self, sequences: Iterable[str]) -> None:
-        """Note records in the order of the shard."""
+        """Add records that were read, in the order of the shard."""
         self._open.extend(sequences)
 
     def finish(self, sequences: Iterable[str]) -> bool:
-        """Note that records are done, in any order; whether the checkpoint has moved."""
+        """Mark records as done, in any order; returns whether the checkpoint has moved."""
         self._done.update(sequences)
         before = self.checkpoint
         while self._open and self._open[0] in self._done:

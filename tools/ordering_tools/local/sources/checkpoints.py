@@ -1,4 +1,4 @@
-"""How far an event source has come, in a file, so that a new process goes on from there."""
+"""The checkpoints of an event source, in a file, so that a new process continues from there."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ _FINISHED = True
 
 
 class Checkpoints:
-    """The shards of one event source: the last record done of each, or that all of it is."""
+    """For each shard of an event source the last record that is done, or that the whole shard is done."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
         self._lock = threading.Lock()
         self._streams: dict[str, dict[str, Any]] = {}
-        # A file that cannot be read is as none: everything in the stream is delivered again.
+        # A file that cannot be read counts as missing: all records of the stream are delivered again.
         with suppress(OSError, ValueError):
             self._streams = json.loads(file.read_text(encoding="utf-8"))
 
     def keep_only(self, stream: str) -> None:
-        """Forget the streams that a table had before this one."""
+        """Drop the checkpoints of earlier streams of the table."""
         with self._lock:
             self._streams = {stream: self._streams.get(stream, {})}
 
@@ -33,18 +33,18 @@ class Checkpoints:
         return value if isinstance(value, str) else None
 
     def finished(self, stream: str, shard: str) -> bool:
-        """Whether a shard has ended and all of it is done."""
+        """Whether a shard is closed and all its records are done."""
         return self._streams.get(stream, {}).get(shard) is _FINISHED
 
     def save(self, stream: str, shard: str, sequence: str) -> None:
-        """Keep how far a shard is done."""
+        """Save the checkpoint of a shard."""
         self._keep(stream, shard, sequence)
 
     def finish(self, stream: str, shard: str) -> None:
-        """Keep that all of a shard is done."""
+        """Save that a shard is closed and all its records are done."""
         self._keep(stream, shard, _FINISHED)
 
-    def _keep(self, stream: str, shard: str, value: str | bool) -> None:  # noqa: FBT001 - as the file has it
+    def _keep(self, stream: str, shard: str, value: str | bool) -> None:  # noqa: FBT001 - the values of the file
         with self._lock:
             self._streams.setdefault(stream, {})[shard] = value
             fresh = self._file.with_suffix(".new")

@@ -1,7 +1,7 @@
-"""The filter patterns of an event source: which events come through.
+"""The filter patterns of an event source: which events are delivered.
 
-Lambda's own rules, those of EventBridge: a pattern has an event's shape, and each of its leaves is a list of what
-may stand there. https://docs.aws.amazon.com/lambda/latest/dg/invocation-eventfiltering.html
+Lambda's rules are those of EventBridge: a pattern has the structure of an event, and its leaves are lists of allowed
+values. https://docs.aws.amazon.com/lambda/latest/dg/invocation-eventfiltering.html
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ _COMPARISONS: Mapping[str, Callable[[Any, Any], bool]] = {
 
 
 class PatternError(Exception):
-    """A filter pattern is none, or says what the local run does not know; the message says which part."""
+    """A filter pattern is invalid, or uses something that is not supported; the message names the part."""
 
 
 def read_pattern(text: Any) -> Pattern:
-    """Read a pattern as a template has it.
+    """Read a pattern in JSON, as in a template.
 
     Raises:
-        PatternError: It is none, or has a comparison that is not known here.
+        PatternError: It is invalid, or has a comparison that is not supported.
     """
     try:
         pattern = json.loads(text)
@@ -44,7 +44,7 @@ def read_pattern(text: Any) -> Pattern:
 
 
 def matches(pattern: Pattern, event: Any) -> bool:
-    """Whether an event comes through."""
+    """Whether an event matches a pattern."""
     return all(_matches_key(key, wanted, event) for key, wanted in pattern.items())
 
 
@@ -61,7 +61,7 @@ def _matches_key(key: str, wanted: Any, event: Any) -> bool:
 
 def _fits(wanted: Any, found: Any) -> bool:
     if wanted == {"exists": False}:
-        # Only a value counts as there: what has keys of its own does not.
+        # Only a leaf counts as existing, an object does not.
         return found is _ABSENT or isinstance(found, dict)
     if found is _ABSENT or isinstance(found, dict):
         return False
@@ -127,9 +127,9 @@ def _check_leaf(leaf: Any, path: tuple[str, ...]) -> None:
         return
     ((name, operand),) = leaf.items()
     if not _OPERANDS.get(name, lambda _: False)(operand):
-        raise PatternError(f"{'.'.join(path)}: the local run knows no comparison {json.dumps(leaf)}")
+        raise PatternError(f"{'.'.join(path)}: the local run does not support the comparison {json.dumps(leaf)}")
     if name == "numeric" and path[0] == "dynamodb" and path[-1] == "N":
-        raise PatternError(f"{'.'.join(path)}: Lambda compares no DynamoDB numbers, which events carry as strings")
+        raise PatternError(f"{'.'.join(path)}: Lambda cannot compare numbers of DynamoDB, which are strings in events")
 
 
 def _is_number(value: Any) -> bool:

@@ -1,4 +1,4 @@
-"""The DynamoDB streams that the template feeds to its functions, and on which terms.
+"""The DynamoDB streams that are event sources of the template's functions, with their settings.
 
 https://docs.aws.amazon.com/serverless-application-model/latest/developerguide/sam-property-function-dynamodb.html
 """
@@ -40,7 +40,7 @@ _KNOWN = {
 
 @dataclass(frozen=True)
 class EventSource:
-    """A table's stream and the function that is handed its records."""
+    """A table's stream and the function that receives its records."""
 
     name: str
     function: str
@@ -48,27 +48,27 @@ class EventSource:
     start: Start = "TRIM_HORIZON"
     batch_size: int = _DEFAULT_BATCH_SIZE
     window: float = 0
-    """Seconds for which a batch that is not full may wait."""
+    """Seconds for which a batch that is not full waits for more."""
     parallelization: int = 1
-    """How many batches of one shard may be under way; the records of one item stay in one worker."""
+    """How many batches of a shard may be in flight; all records of an item have the same worker."""
     bisect: bool = False
     retries: int | None = None
-    """None is for as long as the stream keeps the records."""
+    """None retries as long as the stream keeps the records."""
     record_age: float | None = None
-    """Seconds; None is as above."""
+    """The largest age of a record that is tried, in seconds; None is without a limit."""
     reports_failures: bool = False
-    """Whether the function's result says which records failed."""
+    """Whether the function reports the records that failed."""
     patterns: tuple[Pattern, ...] = ()
-    """A record that fits none is passed over; without any, none is."""
+    """Records that match no pattern are skipped; without patterns all are delivered."""
     on_failure: str | None = None
-    """The queue that is told of what was given up."""
+    """The queue that receives a message for each batch that is given up."""
 
 
 def declared_event_sources(resources: Mapping[str, Any]) -> tuple[EventSource, ...]:
     """The stream event sources among a template's resources, whose references SAM CLI has resolved.
 
     Raises:
-        SettingsError: One asks for what the local run does not have.
+        SettingsError: A source uses something that the local run does not support.
     """
     return tuple(
         source
@@ -92,7 +92,7 @@ def _of_function(function: str, events: Mapping[str, Any], resources: Mapping[st
 
 def _event_source(name: str, function: str, properties: Mapping[str, Any], resources: Mapping[str, Any]) -> EventSource:
     if unknown := properties.keys() - _KNOWN:
-        raise ValueError(f"the local run does not know {', '.join(sorted(unknown))} of a stream")
+        raise ValueError(f"the local run does not support {', '.join(sorted(unknown))} of a stream")
     filters = properties.get("FilterCriteria", {}).get("Filters", [])
     return EventSource(
         name=name,
@@ -126,7 +126,7 @@ def _start(position: str) -> Start:
         case "TRIM_HORIZON" | "LATEST":
             return position
         case _:
-            raise ValueError(f"a table's stream cannot be read from {position}")
+            raise ValueError(f"the local run cannot read a stream from {position}")
 
 
 def _limit(value: Any) -> int | None:
@@ -134,11 +134,11 @@ def _limit(value: Any) -> int | None:
 
 
 def _queue(destination: Mapping[str, Any] | None, resources: Mapping[str, Any]) -> str | None:
-    """The logical id of the queue, which is what it is called in the local run."""
+    """The logical id of the queue, which is its name in the local run."""
     if not destination:
         return None
-    # SAM CLI makes an ARN of its own of a reference to one, with the logical id at its end.
+    # SAM CLI resolves the reference to a wrong ARN, which ends with the logical id.
     name = str(destination["Destination"]).rsplit(":", 1)[-1]
     if resources.get(name, {}).get("Type") != _QUEUE_TYPE:
-        raise ValueError(f"the local run tells only queues of the template of failures, not {json.dumps(destination)}")
+        raise ValueError(f"an on-failure destination must be a queue of the template, not {json.dumps(destination)}")
     return name

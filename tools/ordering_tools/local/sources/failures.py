@@ -1,6 +1,6 @@
-"""Where an event source tells of what it has given up: a queue of the engine.
+"""The on-failure destination of an event source: a queue that receives a message for each batch that is given up.
 
-The message is Lambda's, which names the records and does not hold them.
+The message has Lambda's format: it names the records and does not contain them.
 https://docs.aws.amazon.com/lambda/latest/dg/services-dynamodb-errors.html
 """
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class FailureQueue:
-    """A queue of the template."""
+    """A queue of the template that is an on-failure destination."""
 
     def __init__(self, name: str, function: str, endpoint: str) -> None:
         self._name = name
@@ -27,19 +27,19 @@ class FailureQueue:
         self._endpoint = endpoint
 
     def put(self, given_up: GivenUp, stream: str, shard: str) -> str:
-        """Tell it of a batch; who has been told."""
+        """Send a message about a batch; returns the outcome as text."""
         message = failure_message(given_up, self._function, stream, shard)
         try:
             url = queue_url(self._endpoint, self._name)
             with JsonClient(self._endpoint, "sqs") as client:
                 client.call("SendMessage", QueueUrl=url, MessageBody=json.dumps(message))
         except ServiceError as error:
-            return f"nowhere: {self._name} cannot be reached ({error.code or error})"
-        return self._name
+            return f"not sent: {self._name} cannot be reached ({error.code or error})"
+        return f"sent to {self._name}"
 
 
 def failure_message(given_up: GivenUp, function: str, stream: str, shard: str) -> dict[str, Any]:
-    """What Lambda sends to an on-failure destination."""
+    """The message that Lambda sends to an on-failure destination."""
     records = given_up.batch.records
     message: dict[str, Any] = {
         "requestContext": {

@@ -1,4 +1,4 @@
-"""Messages of a queue as Lambda hands them to functions, and what becomes of those of a batch.
+"""Messages of a queue in the form of Lambda's events, and functions' reports of failed messages.
 
 https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html
 https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html
@@ -24,7 +24,7 @@ _EVENT_LIMIT = 6 * 1024 * 1024
 
 
 def message_record(message: Mapping[str, Any], queue: str) -> dict[str, Any]:
-    """A message of ReceiveMessage as a function is handed it."""
+    """A message of ReceiveMessage as a record of a function's event."""
     record = {
         "messageId": message["MessageId"],
         "receiptHandle": message["ReceiptHandle"],
@@ -42,17 +42,17 @@ def message_record(message: Mapping[str, Any], queue: str) -> dict[str, Any]:
 
 
 def _attribute(value: Mapping[str, Any]) -> dict[str, Any]:
-    made: dict[str, Any] = {"stringListValues": [], "binaryListValues": [], "dataType": value["DataType"]}
+    attribute: dict[str, Any] = {"stringListValues": [], "binaryListValues": [], "dataType": value["DataType"]}
     for name in ("StringValue", "BinaryValue"):
         if name in value:
-            made[f"{name[0].lower()}{name[1:]}"] = value[name]
-    return made
+            attribute[f"{name[0].lower()}{name[1:]}"] = value[name]
+    return attribute
 
 
 def passes_filters(patterns: Sequence[Pattern], record: Mapping[str, Any]) -> bool:
-    """Whether a source's filters let a message through.
+    """Whether a message passes the filters of a source.
 
-    A body is compared as what a pattern has for it: JSON with an object, text that is no JSON with a list.
+    A body in JSON can match only a pattern with an object for it, a body in plain text only one with a list.
     """
     return not patterns or any(_fits(pattern, record) for pattern in patterns)
 
@@ -69,7 +69,7 @@ def _fits(pattern: Pattern, record: Mapping[str, Any]) -> bool:
 
 
 def split_by_size(records: Sequence[Mapping[str, Any]]) -> Iterator[list[Mapping[str, Any]]]:
-    """Records in parts that each fit into an event."""
+    """Split records into parts that each fit into an event."""
     part: list[Mapping[str, Any]] = []
     size = 0
     for record in records:
@@ -87,8 +87,8 @@ def reported_messages(result: bytes, records: Sequence[Mapping[str, Any]]) -> se
     """The ids of the messages that a function reports as failed.
 
     Raises:
-        BadReportError: It names a message that it was not handed, or has another shape.
-        ValueError: It is not JSON.
+        BadReportError: The report names a message that is not in the batch, or is malformed.
+        ValueError: The result is not JSON.
     """
     report: Any = json.loads(result or b"null")
     if not isinstance(report, dict | None):
@@ -97,7 +97,7 @@ def reported_messages(result: bytes, records: Sequence[Mapping[str, Any]]) -> se
     try:
         failed = {item["itemIdentifier"] for item in (report or {}).get("batchItemFailures") or []}
     except (KeyError, TypeError) as error:
-        raise BadReportError("batchItemFailures does not say which messages failed") from error
+        raise BadReportError("batchItemFailures must be a list of objects with an itemIdentifier") from error
     if failed - known:
         raise BadReportError("batchItemFailures names a message that was not in the batch")
     return failed

@@ -1,10 +1,10 @@
-"""Queues to functions, as Lambda's event source mappings do it.
+"""Delivers messages of queues to functions, like Lambda's event source mappings.
 
-Per event source a `Poller` receives messages, collects them to batches and calls the function with each, several at a
-time. What succeeded is deleted; what failed becomes visible again when the queue's timeout has passed, and goes to the
-dead-letter queue when it has been received too often, both of which the engine does.
+For each event source a `Poller` receives messages, collects them into batches and calls the function with them, with
+several calls at a time. Messages that succeeded are deleted. A failed message becomes visible again after the queue's
+visibility timeout, and is moved to the dead-letter queue after too many attempts; both is done by the engine.
 
-A message is delivered at least once. One that is under way when the end is asked for may finish; if it does not, it is
+A message is delivered at least once. At a stop, calls in flight may finish; messages of those that do not are made
 visible again at once.
 """
 
@@ -28,21 +28,21 @@ if TYPE_CHECKING:
     from ordering_tools.local.sources.queue_sources import QueueSource
 
 POLL_SECONDS = 0.25
-"""Between two looks at a queue that had nothing."""
+"""The time between two polls of an empty queue."""
 _PAGE = 10
-"""The most messages of one answer."""
+"""The largest number of messages in a request or a response."""
 _RETRY_SECONDS = 0.2
 _PATIENCE_SECONDS = 15.0
-"""For which the engine may be out of reach or a queue missing, as both are at the start, before it is mentioned."""
+"""How long the engine or a queue may be missing, as at the start, before that is reported."""
 
 Record = Mapping[str, Any]
 
 
 class Queues:
-    """The queues of a template that are event sources."""
+    """The queue event sources of a template."""
 
     def __init__(self, sources: Sequence[QueueSource], runner: Runner, services: str) -> None:
-        """Begin to serve them, in threads."""
+        """Start to deliver, in threads."""
         self._stopping = threading.Event()
         self._threads = [
             threading.Thread(target=poller.run, name=poller.name, daemon=True)
@@ -52,7 +52,7 @@ class Queues:
             thread.start()
 
     def stop(self, seconds: float) -> None:
-        """Begin nothing more, and wait a while for what is under way."""
+        """Start no more calls, and wait up to some seconds for those in flight."""
         self._stopping.set()
         deadline = time.monotonic() + seconds
         for thread in self._threads:
@@ -60,7 +60,7 @@ class Queues:
 
 
 class Poller:
-    """One event source."""
+    """Polls the queue of one event source."""
 
     def __init__(self, source: QueueSource, runner: Runner, services: str, stopping: threading.Event) -> None:
         self._source = source
@@ -74,7 +74,7 @@ class Poller:
         self._trouble: float | None = None
 
     def run(self) -> None:
-        """Receive and call until the end is asked for, and what is under way has ended."""
+        """Receive messages and call the function until it is stopped and all calls have ended."""
         calls: list[threading.Thread] = []
         while not self._stopping.is_set():
             if not self._free.acquire(timeout=POLL_SECONDS):
@@ -90,7 +90,7 @@ class Poller:
             thread.join()
 
     def _collect(self) -> list[Record]:
-        """The next batch, once it is full or has waited for its window; nothing at the end."""
+        """The next batch, once it is full or its window has passed; empty after a stop."""
         records: list[Record] = []
         deadline: float | None = None
         while not self._stopping.is_set():
@@ -102,13 +102,13 @@ class Poller:
                 return records
             if not page:
                 self._stopping.wait(POLL_SECONDS)
-        # Without an engine they wait for the queue's timeout.
+        # If the engine is gone they become visible after the visibility timeout.
         with suppress(ServiceError):
             self._queue.release(records)
         return []
 
     def _receive(self, count: int) -> list[Record]:
-        """Messages that come through the filters; the others are deleted, as Lambda does."""
+        """Receive messages that pass the filters; the others are deleted, as in Lambda."""
         try:
             records = self._queue.receive(count)
             filtered_out = [record for record in records if not passes_filters(self._source.patterns, record)]
@@ -127,7 +127,7 @@ class Poller:
             self._free.release()
 
     def _call(self, records: Sequence[Record]) -> None:
-        """Call the function with a batch, and delete what it has done of it."""
+        """Call the function with a batch, and delete the messages that succeeded."""
         source = self._source
         failed = {record["messageId"] for record in records}
         error: Exception | None = None
@@ -135,7 +135,7 @@ class Poller:
         try:
             result = self._runner.invoke(source.function, json.dumps({"Records": records}).encode())
             failed = reported_messages(result, records) if source.reports_failures else set()
-        except Exception as caught:  # noqa: BLE001 - the queue must go on, whatever it is
+        except Exception as caught:  # noqa: BLE001 - the queue is polled on after any exception
             error = caught
         undone = [record for record in records if record["messageId"] in failed]
         try:
@@ -143,10 +143,10 @@ class Poller:
                 queue = QueueClient(client, self._services, source.queue)
                 queue.delete([record for record in records if record["messageId"] not in failed])
                 if error and self._stopping.is_set():
-                    # Perhaps it failed because its process was ended: the next run has it at once.
+                    # The call may have failed because its process was killed: the next run can receive it at once.
                     queue.release(undone)
         except ServiceError as trouble:
-            echo(f"  {source.name}: what is done could not be deleted, and comes again: {trouble}")
+            echo(f"  {source.name}: processed messages could not be deleted and will be received again: {trouble}")
         self._report(records, undone, time.monotonic() - began, error)
 
     def _report(
@@ -165,17 +165,17 @@ class Poller:
                 )
 
     def _handle_failure(self, error: ServiceError) -> None:
-        """Try again, and say so once if it lasts."""
+        """Wait before the next attempt, and report the failure once if it lasts."""
         now = time.monotonic()
         self._trouble = now if self._trouble is None else self._trouble
         if now - self._trouble > _PATIENCE_SECONDS:
-            echo(f"  {self.name}: {self._source.queue} cannot be read, and is tried on: {error}")
+            echo(f"  {self.name}: {self._source.queue} cannot be read, retrying: {error}")
             self._trouble = float("inf")
         self._stopping.wait(_RETRY_SECONDS)
 
 
 class QueueClient:
-    """A queue of the engine, by a connection of one thread."""
+    """A queue of the engine, by a client of one thread."""
 
     def __init__(self, client: JsonClient, services: str, name: str) -> None:
         self._client = client
@@ -183,7 +183,7 @@ class QueueClient:
         self._url = queue_url(services, name)
 
     def receive(self, count: int) -> list[Record]:
-        """Take messages that are visible, which hides them for the queue's timeout.
+        """Receive visible messages, which makes them invisible for the queue's visibility timeout.
 
         Raises:
             ServiceError: There is no such queue, or no engine.
@@ -192,7 +192,7 @@ class QueueClient:
             "ReceiveMessage",
             QueueUrl=self._url,
             MaxNumberOfMessages=count,
-            # Waiting at the engine would take messages for a caller that has gone meanwhile.
+            # With long polling the engine would also receive messages for a caller that has disconnected.
             WaitTimeSeconds=0,
             MessageSystemAttributeNames=["All"],
             MessageAttributeNames=["All"],
@@ -200,7 +200,7 @@ class QueueClient:
         return [message_record(message, self._name) for message in answer.get("Messages", [])]
 
     def delete(self, records: Sequence[Record]) -> None:
-        """Delete messages; one whose timeout has passed, so that somebody else has it, stays.
+        """Delete messages, except those that were received again after their visibility timeout.
 
         Raises:
             ServiceError: There is no such queue, or no engine.
@@ -208,7 +208,7 @@ class QueueClient:
         self._in_batches("DeleteMessageBatch", records, {})
 
     def release(self, records: Sequence[Record]) -> None:
-        """Let messages be received again at once.
+        """Make messages visible again at once.
 
         Raises:
             ServiceError: There is no such queue, or no engine.
@@ -225,5 +225,5 @@ class QueueClient:
 
 
 def count(records: Sequence[Record]) -> str:
-    """How many messages."""
+    """The number of messages as text."""
     return f"{len(records)} message{'s' if len(records) > 1 else ''}"

@@ -1,4 +1,4 @@
-"""The queues that the template feeds to its functions, and on which terms.
+"""The queues that are event sources of the template's functions, with their settings.
 
 https://docs.aws.amazon.com/serverless-application-model/latest/developerguide/sam-property-function-sqs.html
 """
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 _EVENT_TYPE = "SQS"
 _DEFAULT_BATCH_SIZE = 10
 _WITHOUT_WINDOW = 10
-"""The largest batch that need not wait."""
+"""The largest batch without a batching window."""
 _LARGEST_BATCH = 10_000
 _LONGEST_WINDOW = 300
 _CALLS = 5
-"""How many calls Lambda begins with; beyond, a batch waits here where Lambda would make more."""
+"""The number of concurrent calls, with which Lambda starts; Lambda would increase it under load."""
 _DEFAULT_TIMEOUT = 3
 _KNOWN = {
     "BatchSize",
@@ -40,30 +40,30 @@ _KNOWN = {
 
 @dataclass(frozen=True)
 class QueueSource:
-    """A queue and the function that is handed its messages."""
+    """A queue and the function that receives its messages."""
 
     name: str
     function: str
     queue: str
     batch_size: int = _DEFAULT_BATCH_SIZE
     window: float = 0
-    """Seconds for which a batch that is not full may wait."""
+    """Seconds for which a batch that is not full waits for more."""
     calls: int = _CALLS
-    """How many batches may be under way."""
+    """How many batches may be in flight."""
     reports_failures: bool = False
-    """Whether the function's result says which messages failed."""
+    """Whether the function reports the messages that failed."""
     patterns: tuple[Pattern, ...] = ()
-    """A message that fits none is deleted; without any, none is."""
+    """Messages that match no pattern are deleted; without patterns all are delivered."""
     dead_letters: str | None = None
     receives: int | None = None
-    """How often a message may be received before it goes there."""
+    """How often a message is received before it is moved to the dead-letter queue."""
 
 
 def declared_queue_sources(resources: Mapping[str, Any]) -> tuple[QueueSource, ...]:
     """The queues that are event sources among a template's resources, whose references are resolved.
 
     Raises:
-        SettingsError: One asks for what Lambda refuses or the local run does not have.
+        SettingsError: A source uses something that Lambda refuses or the local run does not support.
     """
     queues = declared_queues(resources)
     return tuple(
@@ -90,7 +90,7 @@ def _of_function(function: str, properties: Mapping[str, Any], queues: Mapping[s
 
 def _queue_source(name: str, function: str, settings: Mapping[str, Any], queues: Mapping[str, Queue]) -> QueueSource:
     if unknown := settings.keys() - _KNOWN:
-        raise ValueError(f"the local run does not know {', '.join(sorted(unknown))} of a queue")
+        raise ValueError(f"the local run does not support {', '.join(sorted(unknown))} of a queue")
     queue = str(settings["Queue"]).rsplit(":", 1)[-1]
     if queue not in queues:
         raise ValueError(f"{json.dumps(settings['Queue'])} is not a queue of the template")
@@ -111,11 +111,13 @@ def _queue_source(name: str, function: str, settings: Mapping[str, Any], queues:
 
 
 def _check(source: QueueSource, queue: Queue, timeout: float) -> None:
-    """Refuse what Lambda refuses."""
+    """Raise ValueError for settings that Lambda refuses."""
     visibility = queue.settings.get("VisibilityTimeout", DEFAULT_VISIBILITY)
     if visibility < timeout:
-        raise ValueError(f"{queue.name} hides messages for {visibility} s, less than the function's {timeout:g} s")
+        raise ValueError(
+            f"the visibility timeout of {queue.name}, {visibility} s, is less than the function's {timeout:g} s"
+        )
     if not 1 <= source.batch_size <= _LARGEST_BATCH or not 0 <= source.window <= _LONGEST_WINDOW:
-        raise ValueError(f"a batch has 1 to {_LARGEST_BATCH} messages and waits for 0 to {_LONGEST_WINDOW} s")
+        raise ValueError(f"BatchSize is 1 to {_LARGEST_BATCH}, MaximumBatchingWindowInSeconds 0 to {_LONGEST_WINDOW}")
     if source.batch_size > _WITHOUT_WINDOW and source.window < 1:
         raise ValueError(f"a batch of more than {_WITHOUT_WINDOW} needs a MaximumBatchingWindowInSeconds of 1 or more")

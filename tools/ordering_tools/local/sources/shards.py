@@ -1,4 +1,4 @@
-"""One shard of a table's stream: read page by page, filtered, and handed to workers."""
+"""Reads one shard of a table's stream page by page, filters the records, and gives them to workers."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
     from ordering_tools.local.sources.failures import FailureQueue
 
 POLL_SECONDS = 0.25
-"""Between two looks at a shard that had nothing new."""
+"""The time between two reads of a shard without new records."""
 _PAGE = 1000
 _READ_AHEAD = 5000
-"""Records that may be held at a time; further ones stay in the stream."""
+"""The largest number of records in memory; the next ones are read later."""
 
 
 class Shard:
-    """A shard and the function that is handed its records."""
+    """A shard and the function that receives its records."""
 
-    def __init__(  # noqa: PLR0913 - what is shared by the shards of a source comes from it
+    def __init__(  # noqa: PLR0913 - the source's parts, which its shards share
         self,
         source: EventSource,
         stream: str,
@@ -53,13 +53,13 @@ class Shard:
         self._queue = queue
         self._stopping = stopping
         self._last = checkpoints.last(stream, shard)
-        """The last record that was read."""
+        """The sequence number of the last record that was read."""
         self._progress = Progress(self._last)
         self._changed = threading.Lock()
         self._workers = [Worker(source, invoke, self, stopping) for _ in range(source.parallelization)]
 
     def run(self) -> None:
-        """Read until the shard ends and all of it is done, or the end is asked for."""
+        """Read until the shard is closed and all its records are done, or until it is stopped."""
         threads = [threading.Thread(target=worker.run, daemon=True) for worker in self._workers]
         for thread in threads:
             thread.start()
@@ -74,7 +74,7 @@ class Shard:
             self._checkpoints.finish(self._stream, self._shard)
 
     def _read(self) -> bool:
-        """Read page by page; whether the shard has ended."""
+        """Read page by page; returns whether the shard is closed."""
         iterator: str | None = None
         while not self._stopping.is_set():
             try:
@@ -83,7 +83,7 @@ class Shard:
             except ServiceError as error:
                 if error.code == "ResourceNotFoundException":
                     return False
-                # It has expired, or the engine is out of reach: the next try starts behind what was read last.
+                # The iterator has expired, or the engine does not respond: the next one starts behind the last record.
                 iterator, page = None, {"Records": []}
             else:
                 iterator = page.get("NextShardIterator")
@@ -112,7 +112,7 @@ class Shard:
         return iterator
 
     def _take(self, page: Sequence[Mapping[str, Any]]) -> None:
-        """Hand on what comes through the filters, and count the rest as done."""
+        """Give the records that pass the filters to the workers, and mark the others as done."""
         events = [stream_event(raw, self._stream) for raw in page if self._is_new(raw["dynamodb"]["SequenceNumber"])]
         if not events:
             return
@@ -130,17 +130,17 @@ class Shard:
                 worker.put(share)
 
     def _is_new(self, sequence: str) -> bool:
-        # After data was lost a shard is read from its start.
+        # After a loss of data the shard is read from its start again.
         return self._last is None or int(sequence) > int(self._last)
 
     def done(self, records: Iterable[Record]) -> None:
-        """Keep how far the shard is done with these."""
+        """Mark records as done, and save the checkpoint if it has moved."""
         with self._changed:
             if self._progress.finish(record.sequence for record in records) and self._progress.checkpoint:
                 self._checkpoints.save(self._stream, self._shard, self._progress.checkpoint)
 
     def report(self, batch: Batch, seconds: float, failed: int | None, error: Exception | None) -> None:
-        """Tell of a call."""
+        """Print a line about a call."""
         source = self._source
         ending = "" if failed is None else f", failed from record {failed + 1}"
         echo(f"{source.name} {count(batch)} {seconds * 1000:.0f} ms{ending}", sys.stdout)
@@ -148,30 +148,30 @@ class Shard:
             echo(f"  {source.function}: {describe(error)}")
 
     def give_up(self, given_up: GivenUp) -> None:
-        """Tell of a batch that will not be tried again."""
+        """Send a message to the on-failure destination, and print a line about it."""
         source, records = self._source, given_up.batch.records
-        where = "nowhere: it has no on-failure destination"
+        outcome = "not sent: there is no on-failure destination"
         if self._queue:
-            where = self._queue.put(given_up, self._stream, self._shard)
+            outcome = self._queue.put(given_up, self._stream, self._shard)
         echo(
             f"  {source.name}: gave up {count(given_up.batch)} of {source.table} after {given_up.calls} calls "
-            f"({given_up.condition}), {records[0].sequence} to {records[-1].sequence}; told {where}"
+            f"({given_up.condition}), {records[0].sequence} to {records[-1].sequence}; {outcome}"
         )
 
 
 def selects(source: EventSource, event: Mapping[str, Any]) -> bool:
-    """Whether an event comes through a source's filters."""
+    """Whether an event passes the filters of a source."""
     return not source.patterns or any(matches(pattern, event) for pattern in source.patterns)
 
 
 def worker_of(source: EventSource, record: Record) -> int:
-    """The worker in which the changes of an item are."""
-    # A checksum would put keys that differ in one character into one worker.
+    """The index of the worker for the changes of an item."""
+    # With a checksum, keys that differ in one character could all have the same worker.
     return int.from_bytes(hashlib.sha256(record.key.encode()).digest()[:4], "big") % source.parallelization
 
 
 def stream_event(raw: Mapping[str, Any], stream: str) -> dict[str, Any]:
-    """A record of the Streams API as a function is handed it."""
+    """A record of the Streams API as a record of a function's event."""
     change = dict(raw["dynamodb"])
     change["ApproximateCreationDateTime"] = int(change["ApproximateCreationDateTime"])
     event = {**raw, "dynamodb": change, "eventSourceARN": stream}
@@ -181,7 +181,7 @@ def stream_event(raw: Mapping[str, Any], stream: str) -> dict[str, Any]:
 
 
 def stream_record(event: Mapping[str, Any]) -> Record:
-    """What is to be known of an event on its way."""
+    """The record of an event, with the properties that its delivery needs."""
     change = event["dynamodb"]
     return Record(
         sequence=change["SequenceNumber"],
@@ -192,17 +192,17 @@ def stream_record(event: Mapping[str, Any]) -> Record:
 
 
 def describe(error: Exception) -> str:
-    """An error in a line, as for calls from the gateway."""
+    """An error in one line, in the same form as for calls of the gateway."""
     return f"{error.kind if isinstance(error, FunctionError) else type(error).__name__}: {error}"
 
 
 def count(batch: Batch) -> str:
-    """How many records."""
+    """The number of records as text."""
     return f"{len(batch.records)} record{'s' if len(batch.records) > 1 else ''}"
 
 
 def echo(line: str, stream: Any = None) -> None:
-    """Tell the person at the terminal."""
+    """Print a line to the terminal, by default to stderr."""
     stream = stream or sys.stderr
     stream.write(f"{line}\n")
     stream.flush()

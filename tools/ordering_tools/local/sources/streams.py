@@ -1,10 +1,10 @@
-"""Tables' streams to functions, as Lambda's event source mappings do it.
+"""Delivers records of tables' streams to functions, like Lambda's event source mappings.
 
-Per event source a `Follower` looks for the shards of the table's stream, per shard a `Shard` reads records and hands
-those that come through the filters to its workers, and a `Worker` calls the function. A record is delivered at least
-once: what is done is kept per shard (see `checkpoints`), and what was under way at the end is delivered again.
+For each event source a `Follower` finds the shards of the table's stream. For each shard a `Shard` reads records and
+gives those that pass the filters to its workers, and a `Worker` calls the function. A record is delivered at least
+once: each shard has a checkpoint (see `checkpoints`), and records in flight at a stop are delivered again.
 
-The engine's own mapping is not used: it drops batches that fail.
+The engine's own event source mapping is not used, because it drops batches that fail.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ if TYPE_CHECKING:
     from ordering_tools.local.sources.event_sources import EventSource
 
 _REFRESH_SECONDS = 10.0
-"""Between two looks for new shards; when one has ended the next look is at once."""
+"""The time between two searches for new shards; after the end of a shard the next search is at once."""
 _FAULT_SECONDS = 5.0
 _RETRY_SECONDS = 0.2
 _PATIENCE_SECONDS = 15.0
-"""For which the engine may be out of reach or a table missing, as both are at the start, before it is mentioned."""
+"""How long the engine or a table may be missing, as at the start, before that is reported."""
 _NO_SUCH_OPERATION = {"UnknownOperationException", "InvalidAction", "NotImplemented", "404", "501"}
 
 
 class Streams:
-    """The event sources of a template, while this process is the one that serves them."""
+    """The stream event sources of a template, while this process delivers them."""
 
     def __init__(
         self, sources: Sequence[EventSource], runner: Runner, endpoint: str, folder: Path, services: str | None = None
     ) -> None:
-        """Begin to serve them, in threads; queues are at `services`, or at the endpoint too."""
+        """Start to deliver, in threads; the endpoint of queues is `services`, or else `endpoint`."""
         self._folder = folder
         self._stopping = threading.Event()
         self._followers = [
@@ -53,7 +53,7 @@ class Streams:
             self._thread.start()
 
     def stop(self, seconds: float) -> None:
-        """Begin nothing more, and wait a while for what is under way."""
+        """Start no more calls, and wait up to some seconds for those in flight."""
         self._stopping.set()
         for follower in self._followers:
             follower.wake()
@@ -63,7 +63,7 @@ class Streams:
     def _run(self) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
         with (self._folder / "lock").open("w") as lock:
-            # While one gateway replaces another both live, and only one may deliver.
+            # While one gateway replaces another both run, and only one may deliver.
             while not _lock(lock.fileno()):
                 if self._stopping.wait(0.05):
                     return
@@ -75,9 +75,9 @@ class Streams:
 
 
 class Follower:
-    """One event source."""
+    """Follows the stream of one event source."""
 
-    def __init__(  # noqa: PLR0913, PLR0917 - what a source is served with
+    def __init__(  # noqa: PLR0913, PLR0917 - all that a source needs
         self,
         source: EventSource,
         runner: Runner,
@@ -99,7 +99,7 @@ class Follower:
         self._checkpoints: Checkpoints | None = None
 
     def run(self) -> None:
-        """Follow the table's stream until the end is asked for, or there proves to be none."""
+        """Follow the table's stream until it is stopped, or if the endpoint has no such stream."""
         self._checkpoints = Checkpoints(self._file)
         pause: float | None = 0
         while pause is not None and not self._stopping.is_set():
@@ -110,11 +110,11 @@ class Follower:
             thread.join()
 
     def wake(self) -> None:
-        """Look again now."""
+        """Search for new shards now."""
         self._awake.set()
 
     def _start_shards(self, checkpoints: Checkpoints) -> float | None:
-        """Begin to read the shards whose turn it is; the seconds until the next look, or None for never."""
+        """Start to read the shards whose parents are done; returns the seconds until the next search, or None."""
         try:
             stream = self._client.call("DescribeTable", TableName=self._source.table)["Table"].get("LatestStreamArn")
             shards = _shards(self._client, stream) if stream else []
@@ -129,8 +129,8 @@ class Follower:
         for shard in shards:
             parents = [other["ShardId"] for other in shards if other["ShardId"] == shard.get("ParentShardId")]
             waits = not all(checkpoints.finished(stream, parent) for parent in parents)
-            begun = (stream, shard["ShardId"]) in self._shards or checkpoints.finished(stream, shard["ShardId"])
-            if not waits and not begun:
+            started = (stream, shard["ShardId"]) in self._shards or checkpoints.finished(stream, shard["ShardId"])
+            if not waits and not started:
                 self._start(stream, shard, checkpoints)
         return _REFRESH_SECONDS
 
@@ -139,7 +139,7 @@ class Follower:
             self._source,
             stream,
             description["ShardId"],
-            # A child holds what was written behind its parent, whenever reading began.
+            # A child continues its parent, so it is always read from its start.
             start="TRIM_HORIZON" if "ParentShardId" in description else self._source.start,
             client=JsonClient(self._endpoint),
             invoke=partial(self._runner.invoke, self._source.function),
@@ -154,27 +154,29 @@ class Follower:
     def _read(self, shard: Shard) -> None:
         try:
             shard.run()
-        except Exception:  # noqa: BLE001 - the shard must go on, whatever it is
+        except Exception:  # noqa: BLE001 - the shard is read on after any exception
             traceback.print_exc()
             self._stopping.wait(_FAULT_SECONDS)
         del self._shards[shard.key]
         self.wake()
 
     def _handle_failure(self, error: ServiceError) -> float | None:
-        """Try again, and say so once if it lasts."""
+        """Retry soon, and report the failure once if it lasts; returns as `_start_shards` does."""
         if error.code in _NO_SUCH_OPERATION:
             self._report_no_stream()
             return None
         now = time.monotonic()
         self._trouble = now if self._trouble is None else self._trouble
         if now - self._trouble > _PATIENCE_SECONDS:
-            echo(f"  {self._source.name}: the stream cannot be read, and is tried on: {error}")
+            echo(f"  {self._source.name}: the stream cannot be read, retrying: {error}")
             self._trouble = float("inf")
         return _RETRY_SECONDS
 
     def _report_no_stream(self) -> None:
         source = self._source
-        echo(f"  {source.name}: {self._endpoint} has no stream of {source.table}; {source.function} gets none of it")
+        echo(
+            f"  {source.name}: {self._endpoint} has no stream of {source.table}; {source.function} receives no records"
+        )
 
 
 def _shards(client: JsonClient, stream: str) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Batches on their way to a function: collected for as long as the window says, then called for until settled."""
+"""Collects stream records into batches, and calls the function until each record is done or given up."""
 
 from __future__ import annotations
 
@@ -20,30 +20,30 @@ _EVENT_LIMIT = 6 * 1024 * 1024
 
 @dataclass(frozen=True)
 class GivenUp:
-    """A batch that will not be tried again."""
+    """A batch that is not retried any more."""
 
     batch: Batch
     condition: str
-    """Lambda's word for why."""
+    """The reason, as Lambda names it."""
     calls: int
     error: Exception | None
 
 
 class Outcomes(Protocol):
-    """Who is told what becomes of records."""
+    """Receives the outcomes of a worker's calls."""
 
     def report(self, batch: Batch, seconds: float, failed: int | None, error: Exception | None) -> None:
-        """A call was made; `failed` is the index from which it must be made again."""
+        """Report a call; `failed` is the index of the first record that failed, None if none did."""
 
     def done(self, records: Sequence[Record]) -> None:
-        """These are settled, well or not."""
+        """Mark records as done or given up."""
 
     def give_up(self, given_up: GivenUp) -> None:
-        """These will not be tried again."""
+        """Report a batch that is given up."""
 
 
 class Worker:
-    """One batch at a time of one shard; calls end, and records are told to be done, in order."""
+    """Processes records of one shard in their order, one batch at a time."""
 
     def __init__(
         self,
@@ -63,31 +63,31 @@ class Worker:
         self._ended = False
 
     def put(self, records: Sequence[Record]) -> None:
-        """Add records behind those that wait."""
+        """Add records to the end of those that wait."""
         arrived = time.monotonic()
         with self._changed:
             self._waiting.extend((arrived, record) for record in records)
             self._changed.notify_all()
 
     def end(self) -> None:
-        """Let it run out: nothing more will come. If it is stopping, what waits stays undone."""
+        """Announce that no more records follow; waiting ones are still processed, unless it is stopping."""
         with self._changed:
             self._ended = True
             self._changed.notify_all()
 
     def run(self) -> None:
-        """Settle batch after batch until it has run out."""
+        """Process batches until no more records follow."""
         while records := self._collect():
             self.settle(records)
 
     def settle(self, records: Sequence[Record]) -> None:
-        """Call the function until each of these records is done or given up, or the end is asked for."""
+        """Call the function until each of these records is done or given up, or until it is stopped."""
         pending = [Batch(tuple(records))]
         while pending and not self._stopping.wait(pending[0].pause):
             pending[:1] = self._attempt(pending[0])
 
     def _collect(self) -> list[Record]:
-        """The next batch, once it is full or has waited for its window; nothing at the end."""
+        """The next batch, once it is full or its window has passed; empty at the end."""
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._ended)
             if self._waiting:
@@ -99,7 +99,7 @@ class Worker:
             return [self._waiting.popleft()[1] for _ in range(count)]
 
     def _full(self) -> int | None:
-        """How many of the records that wait make a full batch; None if they do not."""
+        """How many of the waiting records are a full batch; None if there are too few."""
         size = 0
         for count, (_, record) in enumerate(self._waiting, 1):
             size += len(record.text)
@@ -110,7 +110,7 @@ class Worker:
         return None
 
     def _attempt(self, batch: Batch) -> list[Batch]:
-        """Get on with a batch by one call, and return what is still to be done of it."""
+        """Make one call with a batch; returns the batches that are still to be done."""
         old, fresh = split_old(batch, self._source, self._clock())
         if old:
             self._abandon(GivenUp(old, "RecordAgeExceeded", old.failures, None))
@@ -121,7 +121,7 @@ class Worker:
             self._outcomes.done(fresh.records)
             return []
         if self._stopping.is_set():
-            # Perhaps it failed because its process was ended.
+            # The call may have failed because its process was killed.
             return [fresh]
         self._outcomes.done(fresh.records[:failed])
         again = after_failure(fresh, failed, self._source)
@@ -130,14 +130,14 @@ class Worker:
         return again
 
     def _call(self, batch: Batch) -> tuple[int | None, Exception | None]:
-        """Make one call: the index of the first record that is not done, if there is one, and what was raised."""
+        """Make one call; returns the index of the first record that failed, and the exception, or None."""
         failed: int | None = 0
         error: Exception | None = None
         began = time.monotonic()
         try:
             result = self._invoke(batch.event)
             failed = reported_failure(result, batch.records) if self._source.reports_failures else None
-        except Exception as caught:  # noqa: BLE001 - the shard must go on, whatever it is
+        except Exception as caught:  # noqa: BLE001 - the shard is processed on after any exception
             error = caught
         self._outcomes.report(batch, time.monotonic() - began, failed, error)
         return failed, error
