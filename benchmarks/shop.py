@@ -105,13 +105,13 @@ class Shop:
     def place(self, key: str, lines: int = 1, contact: str | None = None) -> CreateResult:
         """Place an order of so many lines under an idempotency key."""
         deadline = Deadline.after(PATIENCE)
-        wishes = [
+        requested = [
             RequestedLine(feature_set_id=_OFFER.id, quantity=1 + line % 25, source_reference=f"S-{line:04}")
             for line in range(lines)
         ]
         return self.orders.place(
             _CALLER,
-            TrainingRequest(f"PO-{key}", email_keys=False, contact_email=contact, wishes=wishes),
+            TrainingRequest(f"PO-{key}", email_keys=False, contact_email=contact, lines=requested),
             answer=_answer,
             once=IdempotencyKey(key, f"{lines} lines"),
             catalogue=self.services.catalogue(UNIT, deadline),

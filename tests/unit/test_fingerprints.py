@@ -59,8 +59,8 @@ def test_new_fields_of_an_ecard_order_leave_its_fingerprint() -> None:
     used = [
         replace(later, expedite=True),
         replace(later, participant=replace(later.participant, language="ru")),
-        replace(later, wishes=[LaterCard(1, "100 ₽", 2, "Thanks!"), LaterCard(2, "500 ₽", 1)]),
-        replace(later, wishes=[LaterCard(1, "100 ₽", 2), LaterCard(2, "500 ₽", 1, "Thanks!")]),
+        replace(later, cards=[LaterCard(1, "100 ₽", 2, "Thanks!"), LaterCard(2, "500 ₽", 1)]),
+        replace(later, cards=[LaterCard(1, "100 ₽", 2), LaterCard(2, "500 ₽", 1, "Thanks!")]),
     ]
 
     assert later.fingerprint == ECARDS
@@ -70,14 +70,14 @@ def test_new_fields_of_an_ecard_order_leave_its_fingerprint() -> None:
 def test_every_field_of_an_ecard_order_counts() -> None:
     """Every field of an e-card request changes its fingerprint, except the order's id."""
     request = ecards()
-    cards = request.wishes
+    cards = request.cards
     others = [
         replace(request, participant=replace(request.participant, **{name: "other"}))
         for name in ("email", "name", "phone")
     ]
     others += [
-        replace(request, wishes=wishes)
-        for wishes in (
+        replace(request, cards=changed)
+        for changed in (
             cards[:1],
             cards[::-1],
             [replace(cards[0], card_id=3), cards[1]],

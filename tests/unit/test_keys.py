@@ -83,7 +83,7 @@ class ThreeTables:
         lines = [RequestedLine(feature_set_id=STANDARD.id, quantity=2, source_reference="r" * 255)]
         self.training.place(
             CALLER,
-            TrainingRequest("PO-1", email_keys=True, contact_email="ann@example.com", wishes=lines * 300),
+            TrainingRequest("PO-1", email_keys=True, contact_email="ann@example.com", lines=lines * 300),
             answer=lambda order: f"answer of {order.id}".encode(),
             once=IdempotencyKey("key", "fingerprint"),
             catalogue=Catalogue(self.catalogue, UK.id),

@@ -34,7 +34,7 @@ def place(send: Recorder, wish: RequestedLine, items: int = ITEMS) -> tuple[Trai
     orders = services.training_orders(unit, deadline)
     placed = orders.place(
         CALLER,
-        TrainingRequest("PO-1", email_keys=False, contact_email=None, wishes=[wish] * items),
+        TrainingRequest("PO-1", email_keys=False, contact_email=None, lines=[wish] * items),
         answer=lambda order: b"x" * len(json.dumps({"id": order.id, "reference": order.reference})),
         once=IdempotencyKey(f"key of {unit.id}", "fingerprint"),
         catalogue=services.catalogue(unit, deadline),

@@ -61,8 +61,8 @@ class Shop:
         catalogue.publish(CARDS)
         orders = self.company(company)
         orders.top_up(order_id, Decimal(money))
-        wishes = [RequestedCard(stock.card_id, stock.face_value, count) for stock, count in wanted]
-        orders.place(EcardRequest(order_id, JOHN, wishes), company_name="Acme", catalogue=catalogue)
+        cards = [RequestedCard(stock.card_id, stock.face_value, count) for stock, count in wanted]
+        orders.place(EcardRequest(order_id, JOHN, cards), company_name="Acme", catalogue=catalogue)
 
     def park(self, order_id: str, *wanted: tuple[Stock, int], company: str = "acme") -> None:
         self.place(order_id, *wanted, company=company)

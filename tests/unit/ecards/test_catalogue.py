@@ -82,9 +82,9 @@ def test_companies_have_their_own(table: Table, catalogue: EcardCatalogue) -> No
 def test_prices(catalogue: EcardCatalogue) -> None:
     """Priced lines are in the order of the request, with each card's name and price; a card may appear twice."""
     catalogue.publish([BOOKS, FILMS])
-    wishes = [RequestedCard(2, "3", 7), RequestedCard(1, "100 ₽", 1), RequestedCard(2, "3", 1)]
+    requested = [RequestedCard(2, "3", 7), RequestedCard(1, "100 ₽", 1), RequestedCard(2, "3", 1)]
 
-    assert catalogue.price(wishes) == (
+    assert catalogue.price(requested) == (
         PricedLine(2, "3", 7, "Films", Decimal("0.10")),
         PricedLine(1, "100 ₽", 1, "Books", Decimal("110.50")),
         PricedLine(2, "3", 1, "Films", Decimal("0.10")),
@@ -104,7 +104,7 @@ def test_cards_that_are_not_offered(catalogue: EcardCatalogue) -> None:
                 RequestedCard(2, "100 ₽", 1),
             ]
         )
-    assert raised.value.wishes == ((0, "card"), (2, "face value"), (3, "face value"))
+    assert raised.value.missing == ((0, "card"), (2, "face value"), (3, "face value"))
 
 
 @pytest.mark.parametrize(

@@ -67,10 +67,10 @@ class Company:
         self.catalogue.publish([BOOKS])
 
     def place(self, order_id: str = FIRST, quantity: int = 1, *, participant: EcardParticipant = JOHN) -> EcardOrder:
-        return self.place_wishes(order_id, RequestedCard(1, "100 ₽", quantity), participant=participant)
+        return self.place_cards(order_id, RequestedCard(1, "100 ₽", quantity), participant=participant)
 
-    def place_wishes(self, order_id: str, *wishes: RequestedCard, participant: EcardParticipant = JOHN) -> EcardOrder:
-        request = EcardRequest(order_id, participant, wishes)
+    def place_cards(self, order_id: str, *cards: RequestedCard, participant: EcardParticipant = JOHN) -> EcardOrder:
+        request = EcardRequest(order_id, participant, cards)
         return self.orders.place(request, company_name="Acme", catalogue=self.catalogue)
 
     def load(self, count: int, stock: Stock = HUNDRED, batch: str = "l1") -> None:
@@ -116,7 +116,7 @@ def later(company: Company, minutes: int) -> datetime:
 def test_a_covered_order_is_paid(company: Company) -> None:
     """An order that the balance covers to the cent is created as Payed and debited."""
     company.top_up("160.55")
-    order = company.place_wishes(FIRST, RequestedCard(1, "100 ₽", 1), RequestedCard(1, "50 ₽", 1))
+    order = company.place_cards(FIRST, RequestedCard(1, "100 ₽", 1), RequestedCard(1, "50 ₽", 1))
 
     assert order == EcardOrder(
         id=FIRST,
@@ -169,10 +169,10 @@ def test_a_new_order_passes_one_that_waits(company: Company) -> None:
 
 def test_the_total_is_exact(company: Company) -> None:
     """The total is the exact sum of price times quantity, even for the largest order and for repeated cards."""
-    order = company.place_wishes(FIRST, *[RequestedCard(1, "50 ₽", 1_000)] * 100)
+    order = company.place_cards(FIRST, *[RequestedCard(1, "50 ₽", 1_000)] * 100)
 
     assert (order.total, order.quantity) == (Decimal(5_055_000), 100_000)
-    assert company.place_wishes(SECOND, RequestedCard(1, "50 ₽", 3), RequestedCard(1, "50 ₽", 4)).total == Decimal(
+    assert company.place_cards(SECOND, RequestedCard(1, "50 ₽", 3), RequestedCard(1, "50 ₽", 4)).total == Decimal(
         "353.85"
     )
 
@@ -190,11 +190,9 @@ def test_creating_takes_three_round_trips(company: Company) -> None:
 def test_what_is_not_on_offer_creates_nothing(company: Company) -> None:
     """An order for cards that are not offered is refused and leaves no trace."""
     with pytest.raises(NotOnOffer) as raised:
-        company.place_wishes(
-            FIRST, RequestedCard(1, "100 ₽", 1), RequestedCard(1, "3", 1), RequestedCard(9, "100 ₽", 1)
-        )
+        company.place_cards(FIRST, RequestedCard(1, "100 ₽", 1), RequestedCard(1, "3", 1), RequestedCard(9, "100 ₽", 1))
 
-    assert raised.value.wishes == ((1, "face value"), (2, "card"))
+    assert raised.value.missing == ((1, "face value"), (2, "card"))
     with pytest.raises(NotFound):
         company.orders.order(FIRST)
     assert company.orders.page(0, 20).total == 0
@@ -216,8 +214,8 @@ def test_the_same_order_again(company: Company) -> None:
     "change",
     [
         lambda company: company.place(FIRST, 2),
-        lambda company: company.place_wishes(FIRST, RequestedCard(1, "50 ₽", 1)),
-        lambda company: company.place_wishes(FIRST, RequestedCard(1, "100 ₽", 1), RequestedCard(1, "100 ₽", 1)),
+        lambda company: company.place_cards(FIRST, RequestedCard(1, "50 ₽", 1)),
+        lambda company: company.place_cards(FIRST, RequestedCard(1, "100 ₽", 1), RequestedCard(1, "100 ₽", 1)),
         lambda company: company.place(participant=replace(JOHN, email="x@example.com")),
         lambda company: company.place(participant=replace(JOHN, name="x")),
         lambda company: company.place(participant=replace(JOHN, phone="x")),

@@ -109,7 +109,7 @@ class Stored:
         wish = RequestedLine(feature_set_id=STANDARD.id, quantity=1)
         return self.training.place(
             CALLER,
-            TrainingRequest("PO-1", email_keys=True, contact_email="ann@example.com", wishes=[wish]),
+            TrainingRequest("PO-1", email_keys=True, contact_email="ann@example.com", lines=[wish]),
             answer=lambda _: b"another",
             once=IdempotencyKey("key", "fingerprint"),
             catalogue=self.units_catalogue,

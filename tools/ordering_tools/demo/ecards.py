@@ -117,7 +117,7 @@ def _place(installation: Installation, partner: Partner, number: int) -> EcardOr
         participant=EcardParticipant(
             f"participant{number:02}@example.com", f"Participant {number}", f"7925115{number:04}"
         ),
-        wishes=[RequestedCard(card.id, value.name, 1 + number % 3)],
+        cards=[RequestedCard(card.id, value.name, 1 + number % 3)],
     )
     orders = EcardOrders(installation.orders, partner.id, now=partial(_same, _moment(number)))
     catalogue = EcardCatalogue(installation.catalogue, partner.id)

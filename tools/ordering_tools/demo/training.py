@@ -304,12 +304,12 @@ def _requests(unit: BusinessUnit, catalogue: Catalogue) -> Iterator[tuple[dateti
                 "423432432",
                 email_keys=False,
                 contact_email=JOHN.user_name,
-                wishes=[RequestedLine(feature_set_id=linux.id, quantity=1)],
+                lines=[RequestedLine(feature_set_id=linux.id, quantity=1)],
             ),
         )
     for number in range(36 if unit is UK else 6):
         moment += timedelta(days=17, hours=5, minutes=number, microseconds=1_357 * number)
-        wishes = [
+        lines = [
             RequestedLine(
                 feature_set_id=offered[(number + step) % len(offered)].id, quantity=1 + (number * 7 + step) % 25
             )
@@ -319,7 +319,7 @@ def _requests(unit: BusinessUnit, catalogue: Catalogue) -> Iterator[tuple[dateti
         yield (
             moment,
             TrainingRequest(
-                f"PO-{unit.name.upper()}-{1000 + number}", email_keys=False, contact_email=contact, wishes=wishes
+                f"PO-{unit.name.upper()}-{1000 + number}", email_keys=False, contact_email=contact, lines=lines
             ),
         )
 

@@ -76,10 +76,10 @@ class PricedLine(RequestedCard):
 class NotOnOffer(OrderingError):
     """A request has cards or face values that are not in the company's catalogue."""
 
-    def __init__(self, wishes: Sequence[tuple[int, Missing]]) -> None:
-        """Name the wishes by their index, from 0, each with what is missing."""
-        super().__init__(f"not in the catalogue: wishes {list(wishes)}")
-        self.wishes = tuple(wishes)
+    def __init__(self, missing: Sequence[tuple[int, Missing]]) -> None:
+        """Take the index of each such line, from 0, with the part that is missing."""
+        super().__init__(f"not in the catalogue, by line: {list(missing)}")
+        self.missing = tuple(missing)
 
 
 EcardCache = Cache[str, tuple[Ecard, ...]]
@@ -102,7 +102,7 @@ class EcardCatalogue:
         item = self._table.get(self._key) or {"cards": []}
         return tuple(map(_read, item["cards"]))
 
-    def price(self, wishes: Sequence[RequestedCard]) -> tuple[PricedLine, ...]:
+    def price(self, requested: Sequence[RequestedCard]) -> tuple[PricedLine, ...]:
         """Return an order's lines for the lines of a request, in the same order.
 
         Raises:
@@ -111,21 +111,21 @@ class EcardCatalogue:
         cards = {card.id: card for card in self.ecards()}
         prices = {(card.id, value.name): value.price for card in cards.values() for value in card.face_values}
         unknown: list[tuple[int, Missing]] = [
-            (index, "face value" if wish.card_id in cards else "card")
-            for index, wish in enumerate(wishes)
-            if (wish.card_id, wish.face_value) not in prices
+            (index, "face value" if line.card_id in cards else "card")
+            for index, line in enumerate(requested)
+            if (line.card_id, line.face_value) not in prices
         ]
         if unknown:
             raise NotOnOffer(unknown)
         return tuple(
             PricedLine(
-                card_id=wish.card_id,
-                face_value=wish.face_value,
-                quantity=wish.quantity,
-                name=cards[wish.card_id].name,
-                price=prices[wish.card_id, wish.face_value],
+                card_id=line.card_id,
+                face_value=line.face_value,
+                quantity=line.quantity,
+                name=cards[line.card_id].name,
+                price=prices[line.card_id, line.face_value],
             )
-            for wish in wishes
+            for line in requested
         )
 
     def publish(self, cards: Sequence[Ecard]) -> None:

@@ -119,8 +119,8 @@ class NewEcardOrder(BaseModel):
     def to_request(self) -> EcardRequest:
         """Convert the request to the domain's."""
         participant = Recipient(self.participant.email, self.participant.name, self.participant.phone)
-        wishes = [RequestedCard(card.id, card.faceValue, card.quantity) for card in self.ecards]
-        return EcardRequest(self.orderId, participant, wishes)
+        cards = [RequestedCard(card.id, card.faceValue, card.quantity) for card in self.ecards]
+        return EcardRequest(self.orderId, participant, cards)
 
 
 # Responses.
@@ -345,7 +345,7 @@ class _Ecards:
             case Invalid():
                 return _invalid(error.faults)
             case NotOnOffer():
-                return _invalid([_not_on_offer(*wish) for wish in error.wishes])
+                return _invalid([_not_on_offer(*one) for one in error.missing])
         found = ERRORS.answer(error)
         return Answer(found.status, {"message": found.detail, "status": found.status, "errors": {}}, found.headers)
 

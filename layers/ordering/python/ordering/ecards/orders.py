@@ -53,7 +53,7 @@ class EcardRequest:
 
     order_id: str
     participant: EcardParticipant
-    wishes: Sequence[RequestedCard]
+    cards: Sequence[RequestedCard]
 
     @property
     def fingerprint(self) -> str:
@@ -62,9 +62,9 @@ class EcardRequest:
         Stored format: retries are compared with it for as long as the order exists. A field added later must have a
         default, so that earlier requests keep their fingerprints.
         """
-        wishes = [_meaning(wish, "card_id", "face_value", "quantity") for wish in self.wishes]
-        known = [*_meaning(self.participant, "email", "name", "phone"), wishes]
-        added = _meaning(self, "order_id", "participant", "wishes")[3:]
+        cards = [_meaning(card, "card_id", "face_value", "quantity") for card in self.cards]
+        known = [*_meaning(self.participant, "email", "name", "phone"), cards]
+        added = _meaning(self, "order_id", "participant", "cards")[3:]
         return hashlib.sha256(json.dumps([*known, *added], default=str).encode()).hexdigest()
 
 
@@ -95,7 +95,7 @@ class EcardOrders:
             found = self._table.batch_get([key, self.balance.key])
             if item := found.get(key):
                 return _replay(item, request)
-            lines = catalogue.price(request.wishes)
+            lines = catalogue.price(request.cards)
             covered = hundredths_of(found.get(self.balance.key)) >= to_hundredths(_total(lines))
             status = EcardStatus.PAYED if covered else EcardStatus.CREATED
             login = f"{request.participant.email}_{company_name}"

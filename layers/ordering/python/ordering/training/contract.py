@@ -164,7 +164,7 @@ class NewOrder(BaseModel):
 
     def to_request(self) -> training_orders.TrainingRequest:
         """Convert the request to the domain's."""
-        wishes = [
+        lines = [
             RequestedLine(
                 feature_set_id=item.featureSetId,
                 quantity=item.quantity,
@@ -176,7 +176,7 @@ class NewOrder(BaseModel):
             )
             for item in self.orderItems
         ]
-        return training_orders.TrainingRequest(self.purchaseOrderReference, self.emailKeys, self.contactEmail, wishes)
+        return training_orders.TrainingRequest(self.purchaseOrderReference, self.emailKeys, self.contactEmail, lines)
 
     def fingerprint(self, unit: BusinessUnit) -> str:
         """Return a hash of the request's contents; the spacing and the order of fields in its JSON do not change it.
@@ -647,7 +647,7 @@ class _Training:
             case Invalid():
                 return invalid_request(request, _explained(error.faults))
             case NotOffered():
-                return invalid_request(request, [_not_offered(index) for index in error.wishes])
+                return invalid_request(request, [_not_offered(index) for index in error.missing])
         return problem(request, self.errors.answer(error))
 
 

@@ -108,16 +108,16 @@ class TrainingRequest:
     reference: str
     email_keys: bool
     contact_email: str | None
-    wishes: Sequence[RequestedLine]
+    lines: Sequence[RequestedLine]
 
 
 class NotOffered(OrderingError):
     """A request has feature sets that are not in the business unit's catalogue."""
 
-    def __init__(self, wishes: Sequence[int]) -> None:
-        """Name the wishes by their index, from 0."""
-        super().__init__(f"not in the catalogue: wishes {list(wishes)}")
-        self.wishes = tuple(wishes)
+    def __init__(self, missing: Sequence[int]) -> None:
+        """Take the indexes, from 0, of the lines with such feature sets."""
+        super().__init__(f"not in the catalogue, by line: {list(missing)}")
+        self.missing = tuple(missing)
 
 
 class KeysNotIssued(Conflict):
@@ -192,8 +192,8 @@ class TrainingOrders:
             Unavailable: The deadline passed. The same call with the same key is safe.
         """
         records = IdempotencyRecords(self._table, caller.partner, self._now)
-        offered = catalogue.find_feature_sets(wish.feature_set_id for wish in request.wishes)
-        missing = [index for index, wish in enumerate(request.wishes) if wish.feature_set_id not in offered]
+        offered = catalogue.find_feature_sets(line.feature_set_id for line in request.lines)
+        missing = [index for index, line in enumerate(request.lines) if line.feature_set_id not in offered]
         if missing:
             # The request may be a retry of one that was made before the catalogue changed.
             if once and (earlier := records.find(once)):
@@ -204,7 +204,7 @@ class TrainingOrders:
 
         def compose(ticket: Ticket) -> Draft:
             order = self._order(order_id, ticket, caller, request, contact)
-            writes = [_order_put(order), *_line_puts(order_id, request.wishes, offered)]
+            writes = [_order_put(order), *_line_puts(order_id, request.lines, offered)]
             if once:
                 writes.append(records.put(once, order_id, answer(order)))
             return Draft({"order": _write_entry(order)}, writes)
@@ -452,12 +452,12 @@ def _order_put(order: TrainingOrder) -> Put:
 
 
 def _line_puts(
-    order_id: int, wishes: Sequence[RequestedLine], offered: Mapping[str, TrainingFeatureSet]
+    order_id: int, requested: Sequence[RequestedLine], offered: Mapping[str, TrainingFeatureSet]
 ) -> Iterator[Put]:
     partition, _ = _order_key(order_id)
     lines = [
-        {**asdict(wish), "number": number, "description": offered[wish.feature_set_id].description}
-        for number, wish in enumerate(wishes, 1)
+        {**asdict(line), "number": number, "description": offered[line.feature_set_id].description}
+        for number, line in enumerate(requested, 1)
     ]
     for pack in _packs(lines):
         yield Put({"pk": partition, "sk": f"LINE#{pack[0]['number']:04}", "lines": pack}, ABSENT)
