@@ -36,7 +36,7 @@ from ordering.ecards import records as ecard_records
 from ordering.ecards.assignment import Assignment
 from ordering.ecards.balance import Balance
 from ordering.ecards.catalogue import Ecard, EcardCache, EcardCatalogue, FaceValue, RequestedCard
-from ordering.ecards.certificates import Certificates, Stock, StockLevel, merge, read_ranges, read_shelves, size
+from ordering.ecards.certificates import Certificates, Stock, StockLevel, merge, read_ranges, read_stock_levels, size
 from ordering.ecards.orders import EcardOrders, EcardRequest
 from ordering.ecards.records import EcardOrder, EcardParticipant, EcardRecords, read_order
 from ordering.ecards.statuses import ECARDS, EcardStatus
@@ -575,7 +575,7 @@ def publishes_first(self: Certificates, stock: Stock, batch: str, codes: Sequenc
 
 
 def loads_behind_the_last(self: Certificates, stock: Stock, batch: str, codes: Sequence[str]) -> Item:
-    shelf = read_shelves(self._table, [stock])[stock]
+    shelf = read_stock_levels(self._table, [stock])[stock]
     last = max((last for _, last in shelf.free), default=0)
     record = {"pk": f"LOADS#{stock}", "sk": batch, "first": last + 1, "last": last + len(codes)}
     self._table.put(Put(record))

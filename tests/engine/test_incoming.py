@@ -38,7 +38,7 @@ from ordering.clock import Clock
 from ordering.ecards import incoming as ecards_incoming
 from ordering.ecards.assignment import Assignment
 from ordering.ecards.catalogue import Ecard, EcardCache, EcardCatalogue, FaceValue, RequestedCard
-from ordering.ecards.certificates import Certificates, Stock, read_shelves
+from ordering.ecards.certificates import Certificates, Stock, read_stock_levels
 from ordering.ecards.incoming import PAYMENT, STOCK, EcardEvents, sealing_context
 from ordering.ecards.orders import EcardOrders, EcardRequest
 from ordering.ecards.records import EcardParticipant
@@ -486,11 +486,11 @@ def from_payment_to_cancellation(office: Office, deliver: Deliver) -> None:
     office.orders.carry_on(A)
     deliver(office, office.event("stock"))
     assert office.orders.order(A).status is EcardStatus.READY
-    assert read_shelves(office.table, [office.stock])[office.stock].count == 1
+    assert read_stock_levels(office.table, [office.stock])[office.stock].count == 1
     deliver(office, office.event("cancellation"))
     assert (office.orders.order(A).status, office.orders.balance.amount()) == (EcardStatus.CANCELLED, Decimal(250))
     office.orders.carry_on(A)
-    assert read_shelves(office.table, [office.stock])[office.stock].count == 2
+    assert read_stock_levels(office.table, [office.stock])[office.stock].count == 2
     school = School(office.engine.send)
     number = school.place(1)
     deliver(office, Told(CANCELLATION, {"order": {"kind": "training", "id": number}}))

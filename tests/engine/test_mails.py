@@ -53,7 +53,7 @@ from ordering.contexts import mailers
 from ordering.ecards import mailing as ecard_mailing
 from ordering.ecards import records as ecard_records
 from ordering.ecards.catalogue import Ecard, EcardCache, EcardCatalogue, FaceValue, RequestedCard
-from ordering.ecards.certificates import Certificates, Stock, read_ranges, read_shelves
+from ordering.ecards.certificates import Certificates, Stock, read_ranges, read_stock_levels
 from ordering.ecards.mailing import EcardMailer
 from ordering.ecards.orders import EcardOrders, EcardRequest
 from ordering.ecards.records import EcardOrder, EcardParticipant
@@ -813,7 +813,7 @@ def stocked(engine: Engine, company: str, certificates: int) -> EcardOrders:
 
 def free_codes(engine: Engine, company: str) -> list[str]:
     stock = Stock(1, company)
-    ranges = read_shelves(Table(engine.send, engine.table), [stock])[stock].free
+    ranges = read_stock_levels(Table(engine.send, engine.table), [stock])[stock].free
     return [str(position - 1) for first, last in ranges for position in range(first, last + 1)]
 
 

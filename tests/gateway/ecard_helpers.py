@@ -15,7 +15,7 @@ import httpx
 from gateway.waiting import eventually
 from ordering.aws.sealer import EnvelopeSealer
 from ordering.ecards.catalogue import Ecard, EcardCatalogue, FaceValue
-from ordering.ecards.certificates import Certificates, Stock, read_shelves
+from ordering.ecards.certificates import Certificates, Stock, read_stock_levels
 from ordering.ecards.orders import EcardOrders
 from ordering.identity.clients import Client, Clients
 from ordering.mail.outbox import MailState, Outbox
@@ -64,7 +64,7 @@ class Company:
 
     def free(self, face_value: str = HUNDRED) -> int:
         stock = self.stock(face_value)
-        return read_shelves(self.real.installation.orders, [stock])[stock].count
+        return read_stock_levels(self.real.installation.orders, [stock])[stock].count
 
     def body(self, *cards: dict[str, Any], **changes: Any) -> dict[str, Any]:
         order = {"orderId": str(uuid.uuid4()), "participant": PARTICIPANT, "ecards": [*cards] or [self.card()]}

@@ -14,7 +14,7 @@ from ordering.aws.dynamodb import Table
 from ordering.aws.sealer import EnvelopeSealer
 from ordering.clock import Deadline
 from ordering.contexts import read_history
-from ordering.ecards.certificates import Stock, read_shelves
+from ordering.ecards.certificates import Stock, read_stock_levels
 from ordering.ecards.incoming import PAYMENT, STOCK, sealing_context
 from ordering.ecards.statuses import EcardStatus
 from ordering.events.incoming import CANCELLATION
@@ -120,7 +120,7 @@ class Day:
         orders = {number: self.rewards.orders.order(order_id(number)) for number in (1, 2, 3, 4, 5)}
         letters = {*self._letters("sss@ss.ss")}
         arrived = [code for letter in letters for code in CODE.findall(letter)]
-        free = {stock: shelf.count for stock, shelf in read_shelves(table, [HUNDRED, FIVE_HUNDRED]).items()}
+        free = {stock: level.count for stock, level in read_stock_levels(table, [HUNDRED, FIVE_HUNDRED]).items()}
         entries = {entry.purpose: entry.amount for entry in self.rewards.orders.balance.entries()}
 
         assert {number: orders[number].status for number in CERTIFICATES} == dict.fromkeys(

@@ -13,7 +13,7 @@ from ordering.aws.dynamodb import Table
 from ordering.book.lifecycle import StatusChange
 from ordering.ecards.assignment import STOCKS_AT_ONCE, Assignment
 from ordering.ecards.catalogue import Ecard, EcardCatalogue, FaceValue, RequestedCard
-from ordering.ecards.certificates import Certificates, Ranges, Stock, read_shelves, size
+from ordering.ecards.certificates import Certificates, Ranges, Stock, read_stock_levels, size
 from ordering.ecards.orders import EcardOrders, EcardRequest
 from ordering.ecards.records import EcardOrder, EcardParticipant, HeldCertificates
 from ordering.ecards.statuses import EcardStatus
@@ -78,7 +78,7 @@ class Shop:
         return [str(self.order(order_id).status) for order_id in order_ids]
 
     def free(self, stock: Stock) -> Ranges:
-        return read_shelves(self.table, [stock])[stock].free
+        return read_stock_levels(self.table, [stock])[stock].free
 
     def parked(self, stock: Stock) -> list[str]:
         return [item["orderId"] for item in self.table.query(f"PARKED#{stock}", " ", "\U0010ffff")]

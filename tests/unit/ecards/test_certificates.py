@@ -22,7 +22,7 @@ from ordering.ecards.certificates import (
     Stock,
     StockLevel,
     merge,
-    read_shelves,
+    read_stock_levels,
     size,
     skip,
     stock_of,
@@ -69,7 +69,7 @@ def certificates(table: Table) -> Certificates:
 
 
 def shelf(table: Table, stock: Stock = HUNDRED) -> StockLevel:
-    return read_shelves(table, [stock])[stock]
+    return read_stock_levels(table, [stock])[stock]
 
 
 def positions(ranges: Ranges) -> list[int]:

@@ -12,7 +12,7 @@ from ordering.aws.calls import CallRefused, NotExecuted
 from ordering.aws.ses import NotSent, Unsure
 from ordering.clock import Deadline
 from ordering.ecards import mailing
-from ordering.ecards.certificates import Stock, read_shelves
+from ordering.ecards.certificates import Stock, read_stock_levels
 from ordering.ecards.mailing import EcardMailer
 from ordering.ecards.records import KIND, EcardOrder
 from ordering.errors import Conflict, Unavailable
@@ -59,7 +59,7 @@ class Post(Mailroom):
 
     @property
     def free(self) -> int:
-        return read_shelves(self.table, [HUNDRED])[HUNDRED].count
+        return read_stock_levels(self.table, [HUNDRED])[HUNDRED].count
 
     @property
     def codes(self) -> list[list[str]]:

@@ -23,7 +23,7 @@ from ordering.ecards.catalogue import (
     PricedLine,
     RequestedCard,
 )
-from ordering.ecards.certificates import Certificates, Stock, read_shelves, size
+from ordering.ecards.certificates import Certificates, Stock, read_stock_levels, size
 from ordering.ecards.orders import EcardOrders, EcardRequest
 from ordering.ecards.records import EcardOrder, EcardParticipant, EcardSummary, HeldCertificates, order_of
 from ordering.ecards.statuses import EcardStatus
@@ -94,7 +94,7 @@ class Company:
         return self.orders.balance.amount()
 
     def free(self, stock: Stock = HUNDRED) -> int:
-        return read_shelves(self.table, [stock])[stock].count
+        return read_stock_levels(self.table, [stock])[stock].count
 
     def partition(self, partition: str) -> list[Any]:
         return [*self.table.query(partition, " ", "\U0010ffff")]

@@ -15,7 +15,7 @@ import pytest
 
 from ordering.aws.dynamodb import Table
 from ordering.aws.sealer import EnvelopeSealer
-from ordering.ecards.certificates import Certificates, read_shelves
+from ordering.ecards.certificates import Certificates, read_stock_levels
 from ordering.ecards.incoming import PAYMENT, STOCK, EcardEvents, sealing_context
 from ordering.ecards.orders import EcardOrders
 from ordering.errors import Conflict, NotFound, Unavailable
@@ -122,7 +122,7 @@ class Site:
         return self.company.orders.balance.hundredths()
 
     def free(self) -> int:
-        return read_shelves(Table(self.memory, "OrdersTable"), [HUNDRED])[HUNDRED].count
+        return read_stock_levels(Table(self.memory, "OrdersTable"), [HUNDRED])[HUNDRED].count
 
     def codes(self, first: int, last: int) -> list[str]:
         found = Certificates(self.table, EnvelopeSealer(self.kms)).open(HUNDRED, ((first, last),))

@@ -27,7 +27,7 @@ from ordering.deals.products import DealProduct, DealProducts
 from ordering.ecards.assignment import Assignment
 from ordering.ecards.balance import Balance, LedgerEntry
 from ordering.ecards.catalogue import EcardCatalogue, PricedLine
-from ordering.ecards.certificates import Certificates, Stock, StockLevel, read_shelves
+from ordering.ecards.certificates import Certificates, Stock, StockLevel, read_stock_levels
 from ordering.ecards.orders import EcardOrders
 from ordering.ecards.records import EcardOrder, EcardParticipant, EcardSummary, HeldCertificates, gives_back
 from ordering.ecards.statuses import EcardStatus
@@ -299,7 +299,7 @@ def assign(one: Stored) -> EcardStatus:
 
 def load_again(one: Stored) -> StockLevel:
     Certificates(one.orders, one.sealer).load(FIVE_HUNDRED, "b1", ["code-3", "code-4"])
-    return read_shelves(one.orders, [FIVE_HUNDRED])[FIVE_HUNDRED]
+    return read_stock_levels(one.orders, [FIVE_HUNDRED])[FIVE_HUNDRED]
 
 
 def deliver(one: Stored) -> list[int]:
@@ -328,7 +328,7 @@ READS: dict[str, tuple[Callable[[Stored], Any], Any]] = {
     "ledger": (lambda one: [*Balance(one.orders, "granite").entries()], LEDGER),
     "waiting for money": (pay, EcardStatus.PAYED),
     "stock": (
-        lambda one: read_shelves(one.orders, [FIVE_HUNDRED])[FIVE_HUNDRED],
+        lambda one: read_stock_levels(one.orders, [FIVE_HUNDRED])[FIVE_HUNDRED],
         StockLevel(FIVE_HUNDRED, ((1, 2),), 1, 2),
     ),
     "load": (load_again, StockLevel(FIVE_HUNDRED, ((1, 2),), 1, 2)),

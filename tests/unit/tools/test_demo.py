@@ -17,7 +17,7 @@ import pytest
 from ordering.aws import kms
 from ordering.clock import Deadline
 from ordering.contexts import own_errors
-from ordering.ecards.certificates import Stock, read_shelves
+from ordering.ecards.certificates import Stock, read_stock_levels
 from ordering.ecards.orders import EcardOrders
 from ordering.ecards.statuses import EcardStatus
 from ordering.identity.accounts import Accounts
@@ -370,10 +370,10 @@ def test_where_ecard_orders_come_to(tmp_path: Path) -> None:
     orders = EcardOrders(fresh.orders, demo_ecards.COMPANY)
     came_to = Counter(orders.carry_on(one.id).status for one in orders.page(0, 100).items)
     stocks = [Stock(one.id, value.name) for one in demo_ecards.CARDS for value in one.face_values]
-    shelves = read_shelves(fresh.orders, stocks)
+    levels = read_stock_levels(fresh.orders, stocks)
 
     assert came_to == {EcardStatus.READY: 34, EcardStatus.AWAITING: 7, EcardStatus.CANCELLED: 4}
-    assert [stock for stock in stocks if not shelves[stock].count] == [demo_ecards.SHORT]
+    assert [stock for stock in stocks if not levels[stock].count] == [demo_ecards.SHORT]
 
 
 def test_what_the_demo_can_order(made: Demo) -> None:
@@ -402,9 +402,9 @@ def test_a_second_run_keeps_ecard_orders(made: Demo) -> None:
 
     def all_there_is() -> list[Any]:
         stocks = [Stock(one.id, value.name) for one in demo_ecards.CARDS for value in one.face_values]
-        shelves = read_shelves(made.installation.orders, stocks)
+        levels = read_stock_levels(made.installation.orders, stocks)
         pages = [company.get(f"/v1/orders?page={page}").text for page in (1, 2, 3)]
-        return [*pages, company.balance, *(shelves[stock].count for stock in stocks)]
+        return [*pages, company.balance, *(levels[stock].count for stock in stocks)]
 
     before = all_there_is()
     demo.prepare(Endpoints(), made.state, BASE)

@@ -13,7 +13,7 @@ from ordering.aws.sealer import EnvelopeSealer
 from ordering.book.names import key_of
 from ordering.contexts import read_history
 from ordering.ecards.assignment import Assignment
-from ordering.ecards.certificates import Certificates, Duplicates, Stock, read_shelves
+from ordering.ecards.certificates import Certificates, Duplicates, Stock, read_stock_levels
 from ordering.ecards.orders import EcardOrders
 from ordering.ecards.records import EcardOrder, order_of, read_order
 from ordering.ecards.statuses import ECARDS, EcardStatus
@@ -157,7 +157,7 @@ def run_load(installation: Installation, arguments: argparse.Namespace) -> None:
 def run_stock(installation: Installation, arguments: argparse.Namespace) -> None:
     """Print how many certificates are free."""
     stock = Stock(arguments.card, arguments.face_value)
-    print(f"{read_shelves(installation.orders, [stock])[stock].count} free")
+    print(f"{read_stock_levels(installation.orders, [stock])[stock].count} free")
 
 
 def run_client(installation: Installation, arguments: argparse.Namespace) -> None:

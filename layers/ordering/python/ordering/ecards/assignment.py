@@ -20,7 +20,7 @@ from ordering import clock
 from ordering.aws.dynamodb import ABSENT, Delete, Key, Put, Table, Write
 from ordering.book.lifecycle import Actor
 from ordering.clock import Clock
-from ordering.ecards.certificates import Stock, StockLevel, read_shelves
+from ordering.ecards.certificates import Stock, StockLevel, read_stock_levels
 from ordering.ecards.records import EcardOrder, EcardRecords, HeldCertificates
 from ordering.ecards.statuses import EcardStatus
 from ordering.errors import Conflict
@@ -80,11 +80,11 @@ class Assignment:
         Raises:
             Unavailable: The deadline passed. The same call again is safe.
         """
-        left = self._shelf(stock).count
+        left = self._level(stock).count
         for parked in self._table.query(f"PARKED#{stock}", " ", _LAST) if left else ():
             if parked["need"] <= left:
                 self.assign(parked["company"], parked["orderId"])
-                left = self._shelf(stock).count
+                left = self._level(stock).count
 
     def take_back(self, company: str, order_id: str) -> EcardOrder:
         """Return a cancelled order's certificates, one stock after another, and assign them to parked orders.
@@ -98,7 +98,7 @@ class Assignment:
         order = records.read(order_id)
         while order.returning:
             stock = order.returning[0].stock
-            shelf = self._shelf(stock)
+            level = self._level(stock)
             # Read after the stock: certificates that the order has yet to return now were not free there then.
             order = records.read(order_id)
             back = [held for held in order.returning if held.stock == stock]
@@ -106,34 +106,34 @@ class Assignment:
                 continue  # another process has returned them
             after = order.changed(returning=tuple(held for held in order.returning if held.stock != stock))
             try:
-                order = records.write(order, after, [shelf.put_back(held.ranges) for held in back])
+                order = records.write(order, after, [level.put_back(held.ranges) for held in back])
             except Conflict:
                 next(pauses)
             else:
                 self.assign_parked(stock)
         return order
 
-    def _shelf(self, stock: Stock) -> StockLevel:
-        return read_shelves(self._table, [stock])[stock]
+    def _level(self, stock: Stock) -> StockLevel:
+        return read_stock_levels(self._table, [stock])[stock]
 
     def _next_step(self, order: EcardOrder) -> _Step | None:
         """Return an order's next step; None if there is none for now."""
         if order.status not in _ASSIGNABLE:
             return None
         wanted = order.wants()
-        shelves = read_shelves(self._table, [stock for stock, _ in wanted])
-        short = next(((stock, need) for stock, need in wanted if shelves[stock].count < need), None)
+        levels = read_stock_levels(self._table, [stock for stock, _ in wanted])
+        short = next(((stock, need) for stock, need in wanted if levels[stock].count < need), None)
         if short is None:
-            return self._take(order, wanted, shelves)
+            return self._take(order, wanted, levels)
         stock, need = short
         if order.parked == stock:
             return None
-        return self._park(order, stock, need, shelves[stock])
+        return self._park(order, stock, need, levels[stock])
 
-    def _take(self, order: EcardOrder, wanted: list[tuple[Stock, int]], shelves: dict[Stock, StockLevel]) -> _Step:
+    def _take(self, order: EcardOrder, wanted: list[tuple[Stock, int]], levels: dict[Stock, StockLevel]) -> _Step:
         assigned, effects = [*order.assigned], list[Write]()
         for stock, need in wanted[:STOCKS_AT_ONCE]:
-            taken, update = shelves[stock].take(need)
+            taken, update = levels[stock].take(need)
             assigned.append(HeldCertificates(stock, taken))
             effects.append(update)
         later = wanted[STOCKS_AT_ONCE:]
@@ -146,8 +146,8 @@ class Assignment:
         after = order.changed(assigned=tuple(assigned), parked=parked)
         return _Step(after, [*effects, *_parking(order, parked, need)], last=False)
 
-    def _park(self, order: EcardOrder, stock: Stock, need: int, shelf: StockLevel) -> _Step:
-        effects = [*_parking(order, stock, need), shelf.unchanged()]
+    def _park(self, order: EcardOrder, stock: Stock, need: int, level: StockLevel) -> _Step:
+        effects = [*_parking(order, stock, need), level.unchanged()]
         if order.status is EcardStatus.AWAITING:
             return _Step(order.changed(parked=stock), effects, last=True)
         after = order.moved(EcardStatus.AWAITING, Actor.SYSTEM, self._now(), parked=stock)

@@ -118,14 +118,14 @@ class StockLevel:
         return "version = :version", {":version": self.version}
 
 
-def read_shelves(table: Table, stocks: Iterable[Stock]) -> dict[Stock, StockLevel]:
+def read_stock_levels(table: Table, stocks: Iterable[Stock]) -> dict[Stock, StockLevel]:
     """Read the levels of some stocks. Each is read on its own, not as of one moment."""
     wanted = [*dict.fromkeys(stocks)]
     found = table.batch_get([stock.key for stock in wanted]) if wanted else {}
-    return {stock: _read_shelf(stock, found.get(stock.key, {})) for stock in wanted}
+    return {stock: _read_level(stock, found.get(stock.key, {})) for stock in wanted}
 
 
-def _read_shelf(stock: Stock, item: Item) -> StockLevel:
+def _read_level(stock: Stock, item: Item) -> StockLevel:
     free = read_ranges(item.get("unassigned", []))
     return StockLevel(stock, free, item.get("version", 0), item.get("reserved", 0))
 
@@ -177,11 +177,11 @@ class Certificates:
         digest = hashlib.sha256(b"".join(hashlib.sha256(code.encode()).digest() for code in codes)).digest()
         pauses = self._table.pauses()
         while (record := self._table.get(key)) is None:
-            shelf = read_shelves(self._table, [stock])[stock]
-            first, last = shelf.reserved + 1, shelf.reserved + len(codes)
+            level = read_stock_levels(self._table, [stock])[stock]
+            first, last = level.reserved + 1, level.reserved + len(codes)
             new = {"pk": partition, "sk": sort, "first": first, "last": last, "digest": self._seal(key, digest)}
-            condition = "reserved = :before" if shelf.reserved else "attribute_not_exists(reserved)"
-            values = {":last": last, **({":before": shelf.reserved} if shelf.reserved else {})}
+            condition = "reserved = :before" if level.reserved else "attribute_not_exists(reserved)"
+            values = {":last": last, **({":before": level.reserved} if level.reserved else {})}
             move = Update(stock.key, "SET reserved = :last", condition, values=values)
             try:
                 self._table.transact([Put(new, ABSENT), move])
@@ -196,13 +196,13 @@ class Certificates:
         done = Update(key, "SET published = :yes", "attribute_not_exists(published)", values={":yes": True})
         pauses = self._table.pauses()
         while True:
-            shelf = read_shelves(self._table, [stock])[stock]
+            level = read_stock_levels(self._table, [stock])[stock]
             # Read after the stock: if the load is not published now, its positions were not free there then.
             record = self._table.get(key)
             if record is None or record.get("published"):
                 return  # by an earlier attempt, or by a concurrent retry of the same load
             try:
-                self._table.transact([done, shelf.publish((record["first"], record["last"]))])
+                self._table.transact([done, level.publish((record["first"], record["last"]))])
             except TransactionRefused:
                 next(pauses)
 
