@@ -1,7 +1,7 @@
 """Every order of the steps of a few clients of the real e-card orders, with mishaps, and long random histories.
 
 Steps, mishaps and crashes are those of `support/scheduler.py`. At every state what is stored must make sense, and when
-everybody died there, repeating what follows a change (`carry_on`, `pay_waiting`, `assign_parked`) must lead to a state
+everybody died there, repeating what follows a change (`advance`, `pay_waiting`, `assign_parked`) must lead to a state
 in which nothing is left to do. Where all clients came to their end, they must have left it so themselves.
 `ORDERING_EXPLORE=deep` takes more mishaps and more random histories.
 """
@@ -142,7 +142,7 @@ def tops_up(operation: str, amount: int) -> Act:
 
 
 def carries_on(name: str) -> Act:
-    return acts(("carry on", name, lambda shop: str(shop.orders.carry_on(name).status)))
+    return acts(("advance", name, lambda shop: str(shop.orders.advance(name).status)))
 
 
 def cancels(name: str) -> Act:
@@ -329,7 +329,7 @@ def _legal(source: EcardStatus, target: EcardStatus) -> bool:
     return source is target or any(ECARDS.allows(source, target, by) for by in Actor)
 
 
-SAID = {("load", type(None)), ("hand over", int), ("carry on", str)}
+SAID = {("load", type(None)), ("hand over", int), ("advance", str)}
 """What else clients can be told, by kind and type."""
 
 
@@ -358,7 +358,7 @@ class ShopJudge:
         contents = Contents.of(later)
         shop.orders.pay_waiting()
         for name in contents.orders:
-            shop.orders.carry_on(name)
+            shop.orders.advance(name)
         shop.orders.pay_waiting()
         for stock in {HUNDRED, FIFTY}:
             shop.assignment.assign_parked(stock)

@@ -483,13 +483,13 @@ def from_payment_to_cancellation(office: Office, deliver: Deliver) -> None:
     office.place()
     deliver(office, office.event("payment"))
     assert (office.orders.order(A).status, office.orders.balance.amount()) == (EcardStatus.PAYED, Decimal(150))
-    office.orders.carry_on(A)
+    office.orders.advance(A)
     deliver(office, office.event("stock"))
     assert office.orders.order(A).status is EcardStatus.READY
     assert read_stock_levels(office.table, [office.stock])[office.stock].count == 1
     deliver(office, office.event("cancellation"))
     assert (office.orders.order(A).status, office.orders.balance.amount()) == (EcardStatus.CANCELLED, Decimal(250))
-    office.orders.carry_on(A)
+    office.orders.advance(A)
     assert read_stock_levels(office.table, [office.stock])[office.stock].count == 2
     school = School(office.engine.send)
     number = school.place(1)
@@ -543,7 +543,7 @@ def test_through_the_bus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
             (body,) = received(engine.endpoint)
             assert "SECRET" not in body
             office.take(body)
-            office.orders.carry_on(A)
+            office.orders.advance(A)
         order = office.orders.order(A)
         opened = Certificates(office.table, office.sealer).open(office.stock, ((1, 2),))
 

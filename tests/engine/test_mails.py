@@ -807,7 +807,7 @@ def stocked(engine: Engine, company: str, certificates: int) -> EcardOrders:
         "a", EcardParticipant("j@example.com", "John", "1"), [RequestedCard(1, company, certificates)]
     )
     orders.place(request, company_name=company, catalogue=catalogue)
-    orders.carry_on("a")
+    orders.advance("a")
     return orders
 
 

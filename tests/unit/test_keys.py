@@ -202,7 +202,7 @@ WRITES: list[tuple[str, Callable[[ThreeTables], object], list[str]]] = [
     ),
     (
         "an order that waits for stock",
-        lambda one: one.ecards.carry_on(order_id(2)),
+        lambda one: one.ecards.advance(order_id(2)),
         ["orders PARKED#1#100 ₽ 2026-01-01T12:00:00.000000Z#granite#00000000-0000-0000-0000-000000000002"],
     ),
     (

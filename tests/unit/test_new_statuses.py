@@ -58,7 +58,7 @@ def test_an_order_is_not_handed_over_for_a_new_status() -> None:
     company.load(3)
     company.top_up(300)
     company.place()
-    company.orders.carry_on(order_id(1))
+    company.orders.advance(order_id(1))
     installation = Installation(memory, kms, SigningKey("", "", {}), ISSUER, AUDIENCE)
 
     with pytest.raises(AssertionError, match="Held"):

@@ -14,8 +14,8 @@ from support.ecards import Rewards, card, new_order, order_id
 ORDER = f"/v1/orders/{order_id(1)}"
 
 
-def carry_on(company: Rewards, number: int = 1) -> None:
-    company.orders.carry_on(order_id(number))
+def advance(company: Rewards, number: int = 1) -> None:
+    company.orders.advance(order_id(number))
 
 
 def hand_over(company: Rewards, count: int, number: int = 1) -> None:
@@ -91,7 +91,7 @@ def test_to_the_participant(company: Rewards, watch: Watch) -> None:
     company.place(1, card(quantity=3))
     steps: list[Any] = [
         lambda: company.top_up(300),
-        lambda: carry_on(company),
+        lambda: advance(company),
         lambda: company.load(3),
         lambda: hand_over(company, 1),
         lambda: hand_over(company, 1),
@@ -119,7 +119,7 @@ def test_stock_that_is_there(company: Rewards) -> None:
     company.load(2)
     company.top_up(100)
     company.place()
-    carry_on(company)
+    advance(company)
 
     assert [status for status, _ in history(company)] == ["Payed", "ReadyForDelivery"]
 
@@ -129,7 +129,7 @@ def test_codes_are_in_no_answer(company: Rewards) -> None:
     company.load(1, batch="SECRET")
     company.top_up(100)
     company.place()
-    carry_on(company)
+    advance(company)
     hand_over(company, 1)
 
     answers = [company.get(path).text for path in ("/v1/orders", ORDER, f"{ORDER}/status", "/v1/ecards", "/v1/balance")]
@@ -143,7 +143,7 @@ def test_cancelled(company: Rewards, steps: int) -> None:
     company.place(1, card(quantity=2))
     ways: list[Any] = [
         lambda: company.top_up(200),
-        lambda: carry_on(company),
+        lambda: advance(company),
         lambda: company.load(2),
         lambda: hand_over(company, 1),
     ]
@@ -185,7 +185,7 @@ def test_delivered_is_final(company: Rewards) -> None:
     company.load(1)
     company.top_up(100)
     company.place()
-    carry_on(company)
+    advance(company)
     hand_over(company, 1)
     with pytest.raises(Conflict):
         company.orders.cancel(order_id(1))

@@ -282,13 +282,13 @@ def crash_after_the_first_step(shop: Shop) -> EcardOrder:
 
 
 def test_a_crash_between_the_steps(shop: Shop) -> None:
-    """After a crash between the two transactions the order is Payed with its first part; `carry_on` adds the rest."""
+    """After a crash between the two transactions the order is Payed with its first part; `advance` adds the rest."""
     stocked(shop)
     shop.place("a", *[(stock, 1) for stock in MANY])
     order = crash_after_the_first_step(shop)
 
     assert (order.status, len(order.assigned), order.state.version) == (EcardStatus.PAYED, 90, 2)
-    assert shop.company().carry_on("a").status is EcardStatus.READY
+    assert shop.company().advance("a").status is EcardStatus.READY
 
 
 def test_a_crash_between_the_steps_of_a_waiting_order(shop: Shop) -> None:

@@ -46,7 +46,7 @@ class Post(Mailroom):
         self.rewards.place(
             1, card(quantity=quantity), participant={"email": "j@example.com", "name": "J", "phone": "1"}
         )
-        self.rewards.orders.carry_on(order_id(1))
+        self.rewards.orders.advance(order_id(1))
 
     @property
     def order(self) -> EcardOrder:
@@ -117,7 +117,7 @@ def test_several_stocks_in_one_mail(post: Post) -> None:
     post.rewards.load(1)
     post.rewards.load(2, gift, "b2")
     post.rewards.place(1, card(), card(2, "500 ₽", 2))
-    post.rewards.orders.carry_on(order_id(1))
+    post.rewards.orders.advance(order_id(1))
     post.deliver(ECARDS)
 
     assert [re.findall(r"^b\d-\d$", letter.text, re.MULTILINE) for letter in post.ses.letters] == [

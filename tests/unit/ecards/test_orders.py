@@ -84,7 +84,7 @@ class Company:
         self.top_up(1_000, "ready")
         self.load(quantity, batch="ready")
         self.place(quantity=quantity)
-        return self.orders.carry_on(FIRST)
+        return self.orders.advance(FIRST)
 
     def statuses(self) -> list[str]:
         return [str(summary.status) for summary in reversed(self.orders.page(0, 100).items)]
@@ -203,7 +203,7 @@ def test_the_same_order_again(company: Company) -> None:
     company.top_up(110)
     company.load(1)
     company.place()
-    now = company.orders.carry_on(FIRST)
+    now = company.orders.advance(FIRST)
     company.catalogue.publish([])
 
     assert company.place() == now
@@ -668,7 +668,7 @@ def test_certificates_return_after_a_crash(company: Company) -> None:
     assert (order.status, [size(held.ranges) for held in order.returning]) == (EcardStatus.CANCELLED, [3])
     assert (company.free(), company.amount) == (0, Decimal(1_000))
     for _ in range(2):
-        assert company.orders.carry_on(FIRST).returning == ()
+        assert company.orders.advance(FIRST).returning == ()
         assert company.free() == 3
 
 
@@ -682,7 +682,7 @@ def test_cancelled_before_certificates_return(company: Company) -> None:
 
 def test_unknown_orders(company: Company) -> None:
     """Reading, cancelling and carrying on with an unknown order raise NotFound."""
-    for ask in (company.orders.order, company.orders.cancel, company.orders.carry_on):
+    for ask in (company.orders.order, company.orders.cancel, company.orders.advance):
         with pytest.raises(NotFound):
             ask(FIRST)
 
@@ -714,10 +714,10 @@ def test_on_another_engine(services: Services) -> None:
     company.place(FIRST, 2)
     company.place(SECOND, 1)
     company.top_up(330)
-    waiting = company.orders.carry_on(FIRST)
+    waiting = company.orders.advance(FIRST)
     company.load(3)
     company.orders._assignment.assign_parked(HUNDRED)
-    company.orders.carry_on(SECOND)
+    company.orders.advance(SECOND)
     company.orders.hand_over(company.orders.order(FIRST), 1)
     company.orders.cancel(FIRST)
     company.orders.hand_over(company.orders.order(SECOND), 1)

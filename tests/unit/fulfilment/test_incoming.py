@@ -308,7 +308,7 @@ def test_stock(site: Site) -> None:
     """Certificates are decrypted, encrypted with our own context, and assigned to waiting orders."""
     site.company.top_up(100)
     site.company.place(1)
-    site.company.orders.carry_on(order_id(1))
+    site.company.orders.advance(order_id(1))
     site.receive(STOCK, site.stock())
 
     assert (site.company.status(), site.free(), site.codes(1, 2)) == ("ReadyForDelivery", 1, CODES)
@@ -422,7 +422,7 @@ def test_too_late_for_an_ecard_order(site: Site) -> None:
     site.company.top_up(100)
     site.company.load(1)
     site.company.place(1)
-    site.company.orders.hand_over(site.company.orders.carry_on(order_id(1)), 1)
+    site.company.orders.hand_over(site.company.orders.advance(order_id(1)), 1)
     site.receive(CANCELLATION, of_ecards())
 
     assert (site.company.status(), site.counted) == ("Delivered", [CANCELLATIONS_REFUSED])
@@ -479,7 +479,7 @@ def prepare(site: Site, kind: str) -> tuple[str, dict[str, Any]]:
         case "stock":
             site.company.top_up(100)
             site.company.place(1)
-            site.company.orders.carry_on(order_id(1))
+            site.company.orders.advance(order_id(1))
             return STOCK, site.stock()
         case "ecards":
             site.company.top_up(100)

@@ -368,7 +368,7 @@ def test_where_ecard_orders_come_to(tmp_path: Path) -> None:
     fresh = Installation(Memory(), MemoryKms(), development_key(tmp_path), "issuer", "audience")
     demo_ecards.seed(fresh)
     orders = EcardOrders(fresh.orders, demo_ecards.COMPANY)
-    came_to = Counter(orders.carry_on(one.id).status for one in orders.page(0, 100).items)
+    came_to = Counter(orders.advance(one.id).status for one in orders.page(0, 100).items)
     stocks = [Stock(one.id, value.name) for one in demo_ecards.CARDS for value in one.face_values]
     levels = read_stock_levels(fresh.orders, stocks)
 

@@ -342,7 +342,7 @@ def ready(company: Rewards, quantity: int = 3) -> None:
     company.top_up(100 * quantity)
     company.load(quantity)
     company.place(1, card(quantity=quantity))
-    company.orders.carry_on(order_id(1))
+    company.orders.advance(order_id(1))
 
 
 def test_show(company: Rewards, run: Run, mailroom: Mailroom) -> None:
@@ -585,7 +585,7 @@ def test_the_oldest_get_what_is_loaded(company: Rewards, run: Run, codes: Callab
     company.top_up(400)
     for number, quantity in ((1, 2), (2, 1), (3, 1)):
         company.place(number, card(quantity=quantity))
-        company.orders.carry_on(order_id(number))
+        company.orders.advance(order_id(number))
 
     assert load(run, codes("a", "b", "c")).output == "0 free\n"
     assert company.statuses() == ["ReadyForDelivery", "ReadyForDelivery", "AwaitingCertificateAssignment"]

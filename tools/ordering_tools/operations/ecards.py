@@ -224,7 +224,7 @@ def _handed(installation: Installation, name: str) -> str:
 
 
 def _ready(orders: EcardOrders, order: EcardOrder) -> EcardOrder:
-    after = orders.carry_on(order.id)
+    after = orders.advance(order.id)
     if after.status is EcardStatus.AWAITING and after.parked:
         raise NotDone(
             f"order {order.number} waits for certificates of {after.parked}; add some with `ordering stock load`"

@@ -32,7 +32,7 @@ def follower(connections: Connections, deadline: Deadline) -> Follower:
     return Follower(
         tasks_of,
         {
-            ADVANCE: each(lambda company, order: services.orders(company, deadline).carry_on(order)),
+            ADVANCE: each(lambda company, order: services.orders(company, deadline).advance(order)),
             PAY: each(lambda company: services.orders(company, deadline).pay_waiting()),
             STOCK: each(lambda card, face_value: assignment.assign_parked(Stock(int(card), face_value))),
         },

@@ -146,7 +146,7 @@ class EcardOrders:
                 paid = self._pay(waiting["orderId"])
                 left = left - waiting["total"] if paid else self.balance.hundredths()
 
-    def carry_on(self, order_id: str) -> EcardOrder:
+    def advance(self, order_id: str) -> EcardOrder:
         """Assign an order's certificates, or return those of a cancelled one to stock; see `Assignment`.
 
         Raises:
