@@ -575,8 +575,8 @@ def publishes_first(self: Certificates, stock: Stock, batch: str, codes: Sequenc
 
 
 def loads_behind_the_last(self: Certificates, stock: Stock, batch: str, codes: Sequence[str]) -> Item:
-    shelf = read_stock_levels(self._table, [stock])[stock]
-    last = max((last for _, last in shelf.free), default=0)
+    level = read_stock_levels(self._table, [stock])[stock]
+    last = max((last for _, last in level.free), default=0)
     record = {"pk": f"LOADS#{stock}", "sk": batch, "first": last + 1, "last": last + len(codes)}
     self._table.put(Put(record))
     return record
@@ -594,7 +594,7 @@ MUTANTS: dict[str, tuple[str, Patch]] = {
     ),
     "debits and says so nowhere": ("two creates, money for one", (Balance, "_change", changes_unsaid)),
     "tops up twice": ("one top-up twice", (Balance, "_change", unconditional(Balance._change, Put))),
-    "waits without a look at the balance": ("a create and a top-up", (Balance, "too_small", checks_nothing)),
+    "waits without a look at the balance": ("a create and a top-up", (Balance, "insufficient", checks_nothing)),
     "pays before the top-up only": ("a create and a top-up", (EcardOrders, "top_up", tops_up_and_looks_away)),
     "one order over another": ("one order twice, not covered", (EcardRecords, "new", creates_over_another)),
     "moves what has moved": ("a cancellation and a payment", (EcardRecords, "write", writes_over_what_it_finds)),

@@ -161,7 +161,7 @@ def test_all_or_nothing(shop: Shop) -> None:
 
 def test_unknown_orders(shop: Shop) -> None:
     """Assigning to, or taking back from, an unknown order raises NotFound."""
-    for ask in (shop.assignment.assign, shop.assignment.take_back):
+    for ask in (shop.assignment.assign, shop.assignment.return_certificates):
         with pytest.raises(NotFound):
             ask("acme", "a")
 
@@ -372,7 +372,9 @@ def test_returned_once(shop: Shop) -> None:
     shop.place("a", (A, 2), (B, 1))
     shop.assignment.assign("acme", "a")
     # The cancellation itself is the first transaction, the first return the second.
-    shop.faulty.meet("TransactWriteItems", interrupted(lambda: shop.assignment.take_back("acme", "a")), after=1)
+    shop.faulty.meet(
+        "TransactWriteItems", interrupted(lambda: shop.assignment.return_certificates("acme", "a")), after=1
+    )
     order = shop.company().cancel("a")
 
     assert (order.returning, shop.free(A), shop.free(B)) == ((), ((1, 2),), ((1, 2),))
@@ -384,5 +386,5 @@ def test_only_what_is_returned_is_taken_back(shop: Shop) -> None:
     shop.place("a", (A, 2))
     ready = shop.assignment.assign("acme", "a")
 
-    assert shop.assignment.take_back("acme", "a") == ready
+    assert shop.assignment.return_certificates("acme", "a") == ready
     assert shop.free(A) == ()

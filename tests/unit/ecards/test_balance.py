@@ -110,10 +110,10 @@ def test_an_order_is_debited_and_refunded_once(table: Table, balance: Balance, o
 
 @pytest.mark.parametrize(("topped_up", "covered"), [("9.99", False), ("10.00", True), ("10.01", True)])
 def test_the_balance_is_never_negative(table: Table, balance: Balance, topped_up: str, covered: bool) -> None:  # noqa: FBT001 - a parameter
-    """A debit succeeds exactly if the balance covers it, and the opposite check `too_small` exactly if not."""
+    """A debit succeeds exactly if the balance covers it, and the opposite check `insufficient` exactly if not."""
     balance.top_up("t1", Decimal(topped_up), AT)
     debit = balance.debit("a", Decimal(10), AT)
-    marked: list[Write] = [Put({"pk": "MARK", "sk": "-"}), balance.too_small(Decimal(10))]
+    marked: list[Write] = [Put({"pk": "MARK", "sk": "-"}), balance.insufficient(Decimal(10))]
     granted, refused = (debit, marked) if covered else (marked, debit)
 
     with pytest.raises(TransactionRefused):
@@ -123,11 +123,11 @@ def test_the_balance_is_never_negative(table: Table, balance: Balance, topped_up
 
 
 def test_without_a_balance_everything_is_too_much(table: Table, balance: Balance) -> None:
-    """Without a balance item a debit is refused, and `too_small` holds."""
+    """Without a balance item a debit is refused, and `insufficient` holds."""
     with pytest.raises(TransactionRefused):
         table.transact(balance.debit("a", Decimal("0.01"), AT))
 
-    table.transact([Put({"pk": "MARK", "sk": "-"}), balance.too_small(Decimal("0.01"))])
+    table.transact([Put({"pk": "MARK", "sk": "-"}), balance.insufficient(Decimal("0.01"))])
 
 
 def test_nothing_needs_no_entry(balance: Balance) -> None:

@@ -68,7 +68,7 @@ def certificates(table: Table) -> Certificates:
     return Certificates(table, SEALER)
 
 
-def shelf(table: Table, stock: Stock = HUNDRED) -> StockLevel:
+def level(table: Table, stock: Stock = HUNDRED) -> StockLevel:
     return read_stock_levels(table, [stock])[stock]
 
 
@@ -138,7 +138,7 @@ def test_skipping(ranges: Ranges, count: int) -> None:
 
 def test_an_unknown_stock(table: Table) -> None:
     """A stock that was never loaded has nothing free."""
-    assert shelf(table) == StockLevel(HUNDRED)
+    assert level(table) == StockLevel(HUNDRED)
 
 
 def test_what_is_loaded_is_free(table: Table, certificates: Certificates) -> None:
@@ -147,7 +147,7 @@ def test_what_is_loaded_is_free(table: Table, certificates: Certificates) -> Non
     certificates.load(FIFTY, "l1", ["c"])
     certificates.load(HUNDRED, "l2", ["d"])
 
-    assert (shelf(table).free, shelf(table, FIFTY).free) == (((1, 3),), ((1, 1),))
+    assert (level(table).free, level(table, FIFTY).free) == (((1, 3),), ((1, 1),))
     assert opened(certificates, ((1, 3),)) == ["a", "b", "d"]
     assert opened(certificates, ((1, 1),), FIFTY) == ["c"]
 
@@ -187,10 +187,10 @@ def test_a_code_opens_in_its_place_only(memory: Memory, table: Table, certificat
 def test_a_duplicate_load_changes_nothing(table: Table, certificates: Certificates) -> None:
     """A duplicate of a load changes nothing, even after certificates of it were taken."""
     certificates.load(HUNDRED, "l1", ["a", "b"])
-    table.transact([shelf(table).take(1)[1]])
+    table.transact([level(table).take(1)[1]])
     certificates.load(HUNDRED, "l1", ["a", "b"])
 
-    assert shelf(table).free == ((2, 2),)
+    assert level(table).free == ((2, 2),)
 
 
 @pytest.mark.parametrize("codes", [["a", "c"], ["b", "a"], ["a"], ["a", "b", "c"], ["ab"]])
@@ -200,7 +200,7 @@ def test_a_batch_is_one_load(table: Table, certificates: Certificates, codes: li
 
     with pytest.raises(KeyReused):
         certificates.load(HUNDRED, "l1", codes)
-    assert shelf(table).free == ((1, 2),)
+    assert level(table).free == ((1, 2),)
 
 
 def test_duplicates(table: Table, certificates: Certificates) -> None:
@@ -210,7 +210,7 @@ def test_duplicates(table: Table, certificates: Certificates) -> None:
 
     assert raised.value.indexes == (2, 3, 4)
     assert "sesame" not in str(raised.value)
-    assert shelf(table) == StockLevel(HUNDRED)
+    assert level(table) == StockLevel(HUNDRED)
 
 
 @pytest.mark.parametrize(("batch", "codes"), [("l1", []), ("l1", ["a", ""]), ("", ["a"]), ("x" * 201, ["a"])])
@@ -231,10 +231,10 @@ def test_a_load_that_crashed_is_repeated(table: Table, calls: int, fault: type) 
         Certificates(replace(table, send=faulty), SEALER).load(HUNDRED, "l1", codes)
     certificates = Certificates(table, SEALER)
 
-    assert shelf(table).count in {0, 60}
+    assert level(table).count in {0, 60}
     certificates.load(HUNDRED, "l2", ["other"])
     certificates.load(HUNDRED, "l1", codes)
-    assert sorted(opened(certificates, shelf(table).free)) == sorted([*codes, "other"])
+    assert sorted(opened(certificates, level(table).free)) == sorted([*codes, "other"])
 
 
 @pytest.mark.parametrize("operation", ["TransactWriteItems", "BatchWriteItem"])
@@ -244,31 +244,31 @@ def test_two_loads_at_once(table: Table, certificates: Certificates, operation: 
     faulty.meet(operation, interrupted(lambda: certificates.load(HUNDRED, "l2", ["c"])))
     Certificates(replace(table, send=faulty), SEALER).load(HUNDRED, "l1", ["a", "b"])
 
-    assert sorted(opened(certificates, shelf(table).free)) == ["a", "b", "c"]
+    assert sorted(opened(certificates, level(table).free)) == ["a", "b", "c"]
 
 
 def test_taking_is_conditional(table: Table, certificates: Certificates) -> None:
-    """Writes based on an outdated read of a shelf are refused."""
+    """Writes based on an outdated read of a level are refused."""
     certificates.load(HUNDRED, "l1", ["a", "b"])
-    before = shelf(table)
+    before = level(table)
     taken, update = before.take(1)
     table.transact([update])
 
     for write in (update, before.put_back(((7, 7),)), before.unchanged()):
         with pytest.raises(TransactionRefused):
             table.transact([Put({"pk": "MARK", "sk": "-"}), write])
-    assert (taken, shelf(table).free) == (((1, 1),), ((2, 2),))
-    table.transact([Put({"pk": "MARK", "sk": "-"}), shelf(table).unchanged()])
+    assert (taken, level(table).free) == (((1, 1),), ((2, 2),))
+    table.transact([Put({"pk": "MARK", "sk": "-"}), level(table).unchanged()])
 
 
 def test_what_is_put_back_is_free_again(table: Table, certificates: Certificates) -> None:
     """Positions that are put back are free and merge with their neighbours."""
     certificates.load(HUNDRED, "l1", ["a", "b", "c"])
-    taken, update = shelf(table).take(2)
+    taken, update = level(table).take(2)
     table.transact([update])
-    table.transact([shelf(table).put_back(taken)])
+    table.transact([level(table).put_back(taken)])
 
-    assert shelf(table).free == ((1, 3),)
+    assert level(table).free == ((1, 3),)
 
 
 def test_taking_costs_the_same(table: Table) -> None:
@@ -279,11 +279,11 @@ def test_taking_costs_the_same(table: Table) -> None:
     for stock, loaded, count in ((HUNDRED, 900, 100), (FIFTY, 901, 900)):
         Certificates(table, SEALER).load(stock, "l1", [f"{number}" for number in range(loaded)])
         recorder.calls.clear()
-        counted.transact([shelf(counted, stock).take(count)[1]])
+        counted.transact([level(counted, stock).take(count)[1]])
         lengths.add((len(recorder.calls), len(recorder.calls[-1][1]["TransactItems"])))
 
     assert lengths == {(2, 1)}
-    assert (shelf(table).free, shelf(table, FIFTY).free) == (((101, 900),), ((901, 901),))
+    assert (level(table).free, level(table, FIFTY).free) == (((101, 900),), ((901, 901),))
 
 
 def test_stocks_are_known_by_their_partition() -> None:

@@ -86,7 +86,7 @@ class Assignment:
                 self.assign(parked["company"], parked["orderId"])
                 left = self._level(stock).count
 
-    def take_back(self, company: str, order_id: str) -> EcardOrder:
+    def return_certificates(self, company: str, order_id: str) -> EcardOrder:
         """Return a cancelled order's certificates, one stock after another, and assign them to parked orders.
 
         Raises:
@@ -120,7 +120,7 @@ class Assignment:
         """Return an order's next step; None if there is none for now."""
         if order.status not in _ASSIGNABLE:
             return None
-        wanted = order.wants()
+        wanted = order.needs()
         levels = read_stock_levels(self._table, [stock for stock, _ in wanted])
         short = next(((stock, need) for stock, need in wanted if levels[stock].count < need), None)
         if short is None:

@@ -103,7 +103,7 @@ class Balance:
         hundredths = to_hundredths(amount)
         return self._change(f"refund#{order}", hundredths, at) if hundredths else []
 
-    def too_small(self, amount: Decimal) -> Check:
+    def insufficient(self, amount: Decimal) -> Check:
         """Return a check that holds only while the balance does not cover an amount."""
         condition = "attribute_not_exists(amount) OR amount < :wanted"
         return Check(self.key, condition, values={":wanted": to_hundredths(amount)})

@@ -154,7 +154,7 @@ class EcardOrders:
             Unavailable: The deadline passed. The same call again is safe.
         """
         order = self._assignment.assign(self._company, order_id)
-        return self._assignment.take_back(self._company, order_id) if order.returning else order
+        return self._assignment.return_certificates(self._company, order_id) if order.returning else order
 
     def hand_over(self, order: EcardOrder, count: int) -> EcardOrder:
         """Record that the next certificates of an order were handed to its participant.
@@ -208,7 +208,7 @@ class EcardOrders:
             return self._records.write(order, after, [unsent])
         returning = _together(order.returning, order.certificates_in_transit())
         self._records.write(order, replace(after, returning=returning), [unsent])
-        return self._assignment.take_back(self._company, order.id)
+        return self._assignment.return_certificates(self._company, order.id)
 
     def unchanged(self, order: EcardOrder) -> Check:
         """Return a check that holds only while an order is unchanged since it was read."""
@@ -232,7 +232,7 @@ class EcardOrders:
             effects.append(Delete(self._waiting_key(order.number)))
         cancelled = self._records.write(order, after, effects)
         with suppress(Unavailable):  # it is cancelled; the consumer of the table's stream does the rest
-            cancelled = self._assignment.take_back(self._company, order_id)
+            cancelled = self._assignment.return_certificates(self._company, order_id)
             self.pay_waiting()
         return cancelled
 
@@ -289,7 +289,7 @@ class EcardOrders:
         else:
             partition, sort = self._waiting_key(order.number)
             waiting = {"pk": partition, "sk": sort, "orderId": order.id, "total": to_hundredths(order.total)}
-            writes += [Put(waiting, ABSENT), self.balance.too_small(order.total)]
+            writes += [Put(waiting, ABSENT), self.balance.insufficient(order.total)]
         return Draft({"order": write_summary(order)}, writes)
 
     def _pay(self, order_id: str) -> bool:

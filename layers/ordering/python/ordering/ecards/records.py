@@ -102,7 +102,7 @@ class EcardOrder:
         """The number of certificates ordered."""
         return sum(line.quantity for line in self.lines)
 
-    def wants(self) -> list[tuple[Stock, int]]:
+    def needs(self) -> list[tuple[Stock, int]]:
         """List the stocks, with counts, that it still needs certificates from, in an order that all orders share."""
         wanted: dict[Stock, int] = {}
         for line in self.lines:
