@@ -262,8 +262,8 @@ class DeskJudge:
 @pytest.fixture(autouse=True)
 def small_and_written_down(monkeypatch: pytest.MonkeyPatch) -> None:
     """Few keys are many packs, and sealed keys can be compared as texts."""
-    monkeypatch.setattr(access_keys, "PACK", PACK)
-    monkeypatch.setattr(access_keys, "AT_ONCE", 1)
+    monkeypatch.setattr(access_keys, "PACK_SIZE", PACK)
+    monkeypatch.setattr(access_keys, "PACKS_AT_ONCE", 1)
     monkeypatch.setattr(scheduler, "json", SimpleNamespace(dumps=partial(json.dumps, default=repr)))
     monkeypatch.setattr(training_orders, "_BLOCK", 1)
 
@@ -278,7 +278,7 @@ class Case:
     at_once: int = 1
 
     def explore(self, mishaps: int | None = None) -> Explored:
-        with mock.patch.object(access_keys, "AT_ONCE", self.at_once):
+        with mock.patch.object(access_keys, "PACKS_AT_ONCE", self.at_once):
             return Explorer(
                 [Client(f"client {number}", script) for number, script in enumerate(self.scripts, 1)],  # type: ignore[arg-type] # the setting gives it a desk
                 DeskJudge(),

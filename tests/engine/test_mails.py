@@ -521,7 +521,7 @@ def _done_with(view: Seen) -> bool:
 @pytest.fixture(autouse=True)
 def small_and_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
     """Few certificates are many mails, one tick of the clock is the silence, and nothing is logged."""
-    monkeypatch.setattr(ecard_mailing, "AT_ONCE", AT_ONCE)
+    monkeypatch.setattr(ecard_mailing, "CERTIFICATES_AT_MOST", AT_ONCE)
     monkeypatch.setattr(mails, "UNSURE", TICK)
     monkeypatch.setattr(logging.getLogger("ordering"), "disabled", True)
     monkeypatch.setattr(scheduler, "json", SimpleNamespace(dumps=partial(json.dumps, default=repr)))

@@ -32,7 +32,7 @@ from ordering.identity.tokens import Claims
 from ordering.mail.mailing import to_message
 from ordering.mail.outbox import MailState, Outbox
 from ordering.principal import BusinessUnit
-from ordering.training.access_keys import PACK
+from ordering.training.access_keys import PACK_SIZE
 from ordering.training.catalogue import Catalogue
 from ordering_tools.demo import training as demo
 from ordering_tools.local.engine.mails import Mail
@@ -45,7 +45,7 @@ EVENTS = Path(__file__).resolve().parents[2] / "docs" / "events"
 KEY = re.compile(r"\b\w{5}(?:-\w{5}){4}\b")
 NEW, COMPLETED = "ordering.training_order.new", "ordering.training_order.completed"
 SEATS = 10_000
-PACKS = SEATS // PACK
+PACKS = SEATS // PACK_SIZE
 
 
 @dataclass(frozen=True)

@@ -109,7 +109,7 @@ def test_a_seat_s_key_is_found_in_its_pack(table: Table) -> None:
 @pytest.mark.parametrize("size", [1, 1_000, 2**20])
 def test_lines_are_read_however_they_are_packed(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
     """An order's lines are read in order, whatever the pack size was when they were written."""
-    monkeypatch.setattr("ordering.training.orders.PACK", size)
+    monkeypatch.setattr("ordering.training.orders.PACK_BYTES", size)
     school = School()
     order = school.place(*range(1, 21))
     found = find_order(Table(school.send, "OrdersTable"), order)

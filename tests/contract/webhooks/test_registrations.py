@@ -20,7 +20,7 @@ from ordering.errors import Unavailable
 from ordering.events.history import event_id
 from ordering.principal import DealTerms, Principal
 from ordering.webhooks.delivery import PARKED_KEPT, TRIES, Message
-from ordering.webhooks.registrations import KEPT, WEBHOOKS_AT_MOST
+from ordering.webhooks.registrations import SECRET_OVERLAP, WEBHOOKS_AT_MOST
 from ordering_tools.documents import openapi
 from support.aws.fake_connections import failing
 from support.aws.faults import Faulty, answer_lost, interrupted
@@ -329,7 +329,7 @@ def test_a_new_secret(site: Site) -> None:
 
     assert (reply.status, reply.json) == (200, {**webhook, "secret": second})
     assert [verifies(one, site.sign(webhook["id"]), b"x") for one in (first, second)] == [True, True]
-    site.now += KEPT
+    site.now += SECRET_OVERLAP
     assert [verifies(one, site.sign(webhook["id"]), b"x") for one in (first, second)] == [False, True]
     assert second not in site.client.get(webhook["_links"]["self"]).text
 

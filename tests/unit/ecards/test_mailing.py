@@ -73,7 +73,7 @@ class Post(Mailroom):
 @pytest.fixture
 def post() -> Iterator[Post]:
     """A mailer with two certificates in each mail."""
-    with mock.patch.object(mailing, "AT_ONCE", AT_ONCE):
+    with mock.patch.object(mailing, "CERTIFICATES_AT_MOST", AT_ONCE):
         yield Post()
 
 

@@ -22,7 +22,7 @@ from ordering.errors import Conflict, NotFound, Unavailable
 from ordering.principal import BusinessUnit
 from ordering.sealing import BrokenSeal
 from ordering.training import access_keys
-from ordering.training.access_keys import AT_ONCE, PACK, AccessKeys, IssuedKey
+from ordering.training.access_keys import PACK_SIZE, PACKS_AT_ONCE, AccessKeys, IssuedKey
 from ordering.training.orders import KeysNeverIssued, KeysNotIssued, TrainingOrders, id_of
 from ordering.training.statuses import TrainingStatus
 from support.aws.fake_connections import Recorder, failing
@@ -33,7 +33,7 @@ from support.training import School, Steps
 
 NEW, COMPLETED, CANCELLED = TrainingStatus
 CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
-STEP = AT_ONCE * PACK
+STEP = PACKS_AT_ONCE * PACK_SIZE
 """Keys that are issued in one step."""
 
 
@@ -81,11 +81,11 @@ def test_keys_are_random(monkeypatch: pytest.MonkeyPatch) -> None:
         return bytes(range(256)) * (count // 256) + bytes(range(count % 256))
 
     monkeypatch.setattr(access_keys, "secrets", SimpleNamespace(token_bytes=token_bytes))
-    text = access_keys._new_keys(PACK).decode()
+    text = access_keys._new_keys(PACK_SIZE).decode()
     bits = "".join(f"{byte:08b}" for byte in token_bytes(math.ceil(len(text) * 5 / 8)))
 
-    assert len(text) == 25 * PACK
-    assert drawn // 2 * 8 >= 125 * PACK
+    assert len(text) == 25 * PACK_SIZE
+    assert drawn // 2 * 8 >= 125 * PACK_SIZE
     assert text == "".join(CROCKFORD[int(bits[at : at + 5], 2)] for at in range(0, 5 * len(text), 5))
 
 
@@ -117,7 +117,7 @@ def test_keys_are_in_no_item_and_in_no_text(memory: Memory, school: School) -> N
 
 def test_a_pack_opens_in_its_place_only(memory: Memory, school: School) -> None:
     """Keys moved to another pack or another order cannot be decrypted."""
-    order, other = school.place(2 * PACK), school.place(PACK)
+    order, other = school.place(2 * PACK_SIZE), school.place(PACK_SIZE)
     for one in (order, other):
         school.issue(one)
     table = Table(memory, "OrdersTable")
@@ -126,15 +126,15 @@ def test_a_pack_opens_in_its_place_only(memory: Memory, school: School) -> None:
     table.put(Put({**item, "sk": "000001"}))
     table.put(Put({**item, "pk": f"KEYS#training#{other}"}))
 
-    assert len(school.keys(order, 0, PACK)) == PACK
-    for moved, first in ((order, PACK), (other, 0)):
+    assert len(school.keys(order, 0, PACK_SIZE)) == PACK_SIZE
+    for moved, first in ((order, PACK_SIZE), (other, 0)):
         with pytest.raises(BrokenSeal):
             school.keys(moved, first, 1)
 
 
 def test_a_data_key_for_each_issuer(school: School) -> None:
     """KMS generates one data key for each issuing step, and decrypts it once for a page."""
-    order = school.place(PACK * AT_ONCE + 1)
+    order = school.place(PACK_SIZE * PACKS_AT_ONCE + 1)
     school.issue(order)
     school.keys(order, 0, 500)
 
@@ -148,7 +148,7 @@ def test_a_data_key_for_each_issuer(school: School) -> None:
 
 
 @pytest.mark.parametrize(
-    "quantities", [(1,), (2, 3, 1), (PACK,), (PACK + 1,), (PACK - 1, 2), (1,) * 500, (STEP, STEP + 1, 7)]
+    "quantities", [(1,), (2, 3, 1), (PACK_SIZE,), (PACK_SIZE + 1,), (PACK_SIZE - 1, 2), (1,) * 500, (STEP, STEP + 1, 7)]
 )
 def test_one_for_each_seat(school: School, quantities: tuple[int, ...]) -> None:
     """An order has one key for each seat of each line, and all are different."""
@@ -315,8 +315,8 @@ def test_the_largest_order_goes_on_where_it_stood(memory: Memory) -> None:
     recorder = Recorder(memory)
     keys = AccessKeys(Table(recorder, "OrdersTable"), "training#1", [10_000] * 500, School().sealer)
 
-    assert keys.seats == pack_count * PACK
-    assert keys.issue(Check(("GO", "-"), "attribute_exists(pk)"), Steps(2)) == (there + AT_ONCE) * PACK
+    assert keys.seats == pack_count * PACK_SIZE
+    assert keys.issue(Check(("GO", "-"), "attribute_exists(pk)"), Steps(2)) == (there + PACKS_AT_ONCE) * PACK_SIZE
     assert Counter(recorder.operations)["GetItem"] <= math.ceil(math.log2(pack_count))
 
 
@@ -328,7 +328,7 @@ def test_a_throttled_step_counts(school: School) -> None:
         faulty.meet("TransactWriteItems", throttled, after=2)
 
     assert not over(school, faulty).issue(order, Deadline.after(0.2))
-    assert len(packs(school.send)) == 2 * AT_ONCE  # type: ignore[arg-type] # it is the memory
+    assert len(packs(school.send)) == 2 * PACKS_AT_ONCE  # type: ignore[arg-type] # it is the memory
     assert school.issue(order)
 
 

@@ -13,7 +13,7 @@ from ordering.aws.dynamodb import ABSENT, Item, Key, Put, Table
 from ordering.clock import Clock
 from ordering.errors import KeyReused
 
-KEPT = timedelta(hours=48)
+KEY_KEPT = timedelta(hours=48)
 """How long an idempotency key is remembered; the contracts promise 24 hours."""
 
 
@@ -57,7 +57,7 @@ class IdempotencyRecords:
             "fingerprint": once.fingerprint,
             "orderId": order_id,
             "answer": answer,
-            "expires": int((now + KEPT).timestamp()),
+            "expires": int((now + KEY_KEPT).timestamp()),
         }
         # DynamoDB deletes expired items late; until then they must not count.
         return Put(record, f"{ABSENT} OR expires < :now", values={":now": int(now.timestamp())})

@@ -33,7 +33,7 @@ from ordering.mail.mailing import leave_time, until_done
 from ordering.mail.outbox import Mail, MailInFlight, MailState, Outbox
 from ordering.sealing import Sealer
 
-AT_ONCE = 500
+CERTIFICATES_AT_MOST = 500
 """Most certificates in one mail."""
 
 _MAILED = ECARDS.sources(EcardStatus.PARTIALLY_DELIVERED)
@@ -95,7 +95,7 @@ class EcardMailer:
                 now = orders.order(order.id)
                 return None if now == order else now
             leave_time(self.deadline)
-            return orders.begin_hand_over(order, min(AT_ONCE, order.quantity - order.delivered))
+            return orders.begin_hand_over(order, min(CERTIFICATES_AT_MOST, order.quantity - order.delivered))
         if mail.state is not MailState.SENT and (refused or order.status is EcardStatus.CANCELLED):
             return self._give_up(mail, orders, order)
         self._send(mail, order, order.in_transit, orders.unchanged(order))

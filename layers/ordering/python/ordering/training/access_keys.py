@@ -1,13 +1,13 @@
 """The access keys of a training order: one for each seat, unguessable, issued once, stored sealed.
 
 A key is 125 random bits, as 25 characters of Crockford's Base32. That alphabet has no characters that are easily
-confused. The table holds `PACK` keys to an item, sealed for that item and no other.
+confused. The table holds `PACK_SIZE` keys to an item, sealed for that item and no other.
 
 Seats are numbered over the whole order, line after line, and so are packs, so the pack of a seat's key follows by
-arithmetic. A process that issues keys writes packs in this order, up to `AT_ONCE` in one transaction, each if absent.
-So the packs that exist are always the first ones, and a stored key never changes, whatever processes run at once or
-crash. Another process finds the last pack by bisection and continues behind it. The same transaction checks that the
-order still gets keys.
+arithmetic. A process that issues keys writes packs in this order, each if absent, up to `PACKS_AT_ONCE` in one
+transaction. So the packs that exist are always the first ones, and a stored key never changes, whatever processes run
+at once or crash. Another process finds the last pack by bisection and continues behind it. The same transaction checks
+that the order still gets keys.
 
 Keys of the table: `KEYS#<order>` holds the packs by number, from 0.
 """
@@ -26,10 +26,10 @@ from ordering.clock import Deadline
 from ordering.errors import OrderingError, Unavailable
 from ordering.sealing import Sealer
 
-PACK = 100
+PACK_SIZE = 100
 """Keys in one item. Stored format: it locates issued keys, so it never changes."""
 
-AT_ONCE = 10
+PACKS_AT_ONCE = 10
 """Packs in one transaction. More would save no time: a partition accepts 1 MB of writes a second in any case."""
 
 _GROUP = 5
@@ -86,10 +86,10 @@ class AccessKeys:
             Unavailable: The time was too short to issue keys or find issued ones. The same call again is safe.
         """
         table = self._table.until(until)
-        packs = -(-self.seats // PACK)
+        packs = -(-self.seats // PACK_SIZE)
         there = 0
         while there < packs and until.remaining() > 0:
-            chunk = range(there, min(there + AT_ONCE, packs))
+            chunk = range(there, min(there + PACKS_AT_ONCE, packs))
             try:
                 table.transact([allowed, *(self._put(pack) for pack in chunk)])
             except TransactionRefused as refusal:
@@ -103,17 +103,17 @@ class AccessKeys:
                 break
             else:
                 there = chunk.stop
-        return min(there * PACK, self.seats)
+        return min(there * PACK_SIZE, self.seats)
 
     def page(self, first: int, count: int) -> list[IssuedKey]:
         """Read and decrypt up to `count` keys from the seat of rank `first` (from 0). All keys must be issued."""
         last = min(first + count, self.seats)
         if first >= last:
             return []
-        packs = range(first // PACK, (last - 1) // PACK + 1)
+        packs = range(first // PACK_SIZE, (last - 1) // PACK_SIZE + 1)
         found = self._table.batch_get([self._key(pack) for pack in packs])
         keys = "".join(self._open(found[self._key(pack)]) for pack in packs)
-        return [self._shown(keys, rank, rank - packs.start * PACK) for rank in range(first, last)]
+        return [self._shown(keys, rank, rank - packs.start * PACK_SIZE) for rank in range(first, last)]
 
     def _shown(self, keys: str, rank: int, index: int) -> IssuedKey:
         line = bisect_right(self._ends, rank)
@@ -127,7 +127,7 @@ class AccessKeys:
 
     def _put(self, pack: int) -> Put:
         partition, sort = key = self._key(pack)
-        plain = _new_keys(min(PACK, self.seats - pack * PACK))
+        plain = _new_keys(min(PACK_SIZE, self.seats - pack * PACK_SIZE))
         return Put({"pk": partition, "sk": sort, "keys": self._sealer.seal(plain, _context(key))}, ABSENT)
 
     def _open(self, item: Item) -> str:

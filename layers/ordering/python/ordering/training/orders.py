@@ -28,7 +28,7 @@ from ordering.training.access_keys import AccessKeys, IssuedKey, NoMoreKeys
 from ordering.training.catalogue import Catalogue, TrainingFeatureSet
 from ordering.training.statuses import TRAINING, TrainingStatus
 
-PACK = 64 * 1024
+PACK_BYTES = 64 * 1024
 """About the most bytes of lines in one item. An item may have 400 KB, and a transaction 100 items and 4 MB.
 
 Lines share items because writes are billed per started kilobyte: an item for each line would cost 2 to 3 times as much.
@@ -468,7 +468,7 @@ def _packs(lines: Sequence[Item]) -> Iterator[list[Item]]:
     size = 0
     for line in lines:
         weight = sum(len(name) + len(str(value).encode()) for name, value in line.items())
-        if pack and size + weight > PACK:
+        if pack and size + weight > PACK_BYTES:
             yield pack
             pack, size = [], 0
         pack.append(line)

@@ -32,7 +32,7 @@ from ordering.errors import Conflict, Fault, Invalid, NotFound
 from ordering.sealing import Sealer
 from ordering.webhooks.addresses import read_address
 
-KEPT = timedelta(hours=24)
+SECRET_OVERLAP = timedelta(hours=24)
 """How long a replaced secret still signs."""
 
 WEBHOOKS_AT_MOST = 10
@@ -190,7 +190,7 @@ class Webhooks:
     def replace_secret(self, partner: str, webhook_id: str) -> tuple[Webhook, str]:
         """Give a webhook a new secret; returns the webhook and the secret, which cannot be read again.
 
-        The previous secret still signs for `KEPT`; older secrets stop signing at once.
+        The previous secret still signs for `SECRET_OVERLAP`; older secrets stop signing at once.
 
         Raises:
             NotFound: The partner has no webhook with this id.
@@ -198,7 +198,7 @@ class Webhooks:
         """
         webhook = self.get(partner, webhook_id)
         key, text = self._new_secret(partner, webhook_id)
-        before = replace(webhook.secrets[0], until=self._now() + KEPT)
+        before = replace(webhook.secrets[0], until=self._now() + SECRET_OVERLAP)
         return self._save(replace(webhook, secrets=(key, before))), text
 
     def disable(self, webhook: Webhook, why: str) -> Webhook:
