@@ -1,4 +1,4 @@
-"""Fixtures that every kind of test shares."""
+"""Fixtures for all kinds of tests."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ botocore.session.create_loader = cache(create_loader)
 
 @pytest.fixture
 def services() -> Iterator[Services]:
-    """The services over moto's tables, which are the template's; for one thread only."""
+    """The services over the template's tables on moto, for one thread only."""
     with mock_aws():
         client: Any = get_session().create_client("dynamodb")
         for table in TABLES:
@@ -52,7 +52,7 @@ def services() -> Iterator[Services]:
 
 @pytest.fixture
 def client(services: Services) -> Client:
-    """A caller whose token covers two units that have a catalogue."""
+    """A caller whose token covers two units with a catalogue."""
     deadline = Deadline.after(60)
     for unit in (UK, IRELAND):
         services.catalogue(unit, deadline).publish([(AZ_300, [STANDARD]), (LINUX, [ON_LINUX])])
@@ -62,6 +62,6 @@ def client(services: Services) -> Client:
 
 @pytest.fixture(scope="session")
 def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealStack]:
-    """The real stack with the demo data, which all tests share that call it: each changes only what is its own."""
+    """The real stack with the demo data, shared by all tests that call it: each changes only its own data."""
     with running(tmp_path_factory.mktemp("real") / "state", build=None, demo=True) as stack:
         yield RealStack(stack)

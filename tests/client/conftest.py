@@ -1,4 +1,4 @@
-"""The official client with its surroundings, which calls the real stack."""
+"""The official client and its environment, calling the real stack."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ def deals(real: RealStack) -> Deals:
 
 
 @pytest.fixture(scope="session")
-def surroundings(deals: Deals) -> dict[str, str]:
-    """Environment variables of the client's processes, as its own tests want them."""
+def environment(deals: Deals) -> dict[str, str]:
+    """Environment variables of the client's processes, as its own tests require."""
     assert PYTHON.exists(), "run `make test` once: it makes the client's environment"
-    own = {"BASECRM_BASE_URL": deals.told["baseUrl"], "BASECRM_ACCESS_TOKEN": deals.told["tokens"]["deals"]}
+    own = {"BASECRM_BASE_URL": deals.demo_file["baseUrl"], "BASECRM_ACCESS_TOKEN": deals.demo_file["tokens"]["deals"]}
     return {**os.environ, **own, "NO_PROXY": "*"}
 
 
 @pytest.fixture(scope="session")
-def process(surroundings: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
+def process(environment: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
     pipe = subprocess.PIPE
     with subprocess.Popen(
-        command("conversation"), cwd=TESTS, env=surroundings, stdin=pipe, stdout=pipe, text=True
+        command("conversation"), cwd=TESTS, env=environment, stdin=pipe, stdout=pipe, text=True
     ) as process:
         yield process
 
 
 @pytest.fixture
 def crm(process: subprocess.Popen[str], deals: Deals) -> OfficialClient:
-    """The client of an account that has nothing yet."""
+    """The client of a new account without data."""
     return OfficialClient(process, deals.token(deals.account()))
 
 

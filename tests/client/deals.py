@@ -1,4 +1,4 @@
-"""Accounts and tokens of one's own in the real stack, for the tests of deal orders, whichever folder they are in."""
+"""Separate accounts and tokens in the real stack, for all tests of deal orders."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _deal_ids = itertools.count(1_000_000)
 
 @dataclass(frozen=True)
 class Deals(RealStack):
-    """The real stack, and what it takes to have accounts and tokens of one's own in it."""
+    """The real stack, with means to create accounts and tokens."""
 
     @cached_property
     def reference_tokens(self) -> ReferenceTokens:
         return ReferenceTokens(self.installation.accounts)
 
     def account(self, terms: DealTerms | None = None, **changes: Any) -> str:
-        """Make an account on the Enterprise plan that has nothing yet; returns its id."""
+        """Create an account on the Enterprise plan without data; returns its id."""
         account = f"account-{secrets.token_hex(4)}"
         partner: Partner = replace(demo_deals.partners()[0], id=account, deals=terms or DealTerms("enterprise"))
         self.accounts.save_partner(replace(partner, **changes))
@@ -43,17 +43,17 @@ class Deals(RealStack):
         return Claims(secrets.token_urlsafe(16), account, user, system_clock() + demo.VALID, None)
 
     def jwt(self, account: str, expires: datetime | None = None) -> str:
-        """Issue a JWT; every token may make ten requests a second."""
+        """Issue a JWT; each token may make ten requests a second."""
         claims = self.claims(account)
         return self.installation.signer.issue(replace(claims, expires=expires or claims.expires))
 
     def token(self, account: str, expires: datetime | None = None) -> str:
-        """Issue a token of 64 characters."""
+        """Issue a reference token of 64 characters."""
         claims = self.claims(account)
         ends = expires or claims.expires
         return self.reference_tokens.issue(self.installation.signer.issue(replace(claims, expires=ends)), ends)
 
 
 def a_deal() -> int:
-    """Return a deal that has no order in any account."""
+    """A deal id without an order in any account."""
     return next(_deal_ids)

@@ -1,4 +1,4 @@
-"""The official client, which runs in an environment of its own."""
+"""The official client, which runs in a virtual environment of its own."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ PYTHON = TESTS.parent / ".venvs" / "client" / "bin" / "python"
 
 
 def command(script: str) -> list[str | Path]:
-    """Return what runs a script of `environment/` there; its working directory is to be `TESTS`."""
+    """The command that runs a script of `environment/` there; its working directory must be `TESTS`."""
     return [PYTHON, "-m", f"client.environment.{script}"]
 
 
 @dataclass(frozen=True)
 class Refusal:
-    """What the client raised, and the headers of the answer that it raised it for."""
+    """The exception that the client raised, and the headers of the response."""
 
     raised: str
     headers: Mapping[str, str]
@@ -37,21 +37,21 @@ class OfficialClient:
     token: str
 
     def call(self, method: str, *arguments: Any, **keywords: Any) -> Any:
-        """Return what a method returns, for instance that of `orders.create`."""
-        told = self.outcome(method, *arguments, **keywords)
-        assert "raised" not in told, told
-        return told["result"]
+        """The result of a method, for instance `orders.create`."""
+        outcome = self.outcome(method, *arguments, **keywords)
+        assert "raised" not in outcome, outcome
+        return outcome["result"]
 
     def refusal(self, method: str, *arguments: Any, **keywords: Any) -> Refusal:
-        """Return what a method raises."""
-        told = self.outcome(method, *arguments, **keywords)
-        headers = told.pop("answer")["headers"]
-        return Refusal(headers=headers, **{**told, "errors": tuple(told.get("errors", ()))})
+        """The exception that a method raises."""
+        outcome = self.outcome(method, *arguments, **keywords)
+        headers = outcome.pop("answer")["headers"]
+        return Refusal(headers=headers, **{**outcome, "errors": tuple(outcome.get("errors", ()))})
 
     def outcome(self, method: str, *arguments: Any, **keywords: Any) -> dict[str, Any]:
         assert self.process.stdin
         assert self.process.stdout
         call = {"token": self.token, "method": method, "arguments": arguments, "keywords": keywords}
         print(json.dumps(call), file=self.process.stdin, flush=True)
-        told: dict[str, Any] = json.loads(self.process.stdout.readline())
-        return told
+        outcome: dict[str, Any] = json.loads(self.process.stdout.readline())
+        return outcome

@@ -1,4 +1,4 @@
-"""What a program that uses the official client sees: results, errors it can tell apart, and whole lists."""
+"""What a program sees that uses the official client: results, distinguishable errors and complete lists."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def product(crm: OfficialClient) -> int:
 
 
 def pages(client: OfficialClient, per_page: int, **query: Any) -> Iterator[list[dict[str, Any]]]:
-    """Read to the end as users of the client do, who see no links: until a page is empty."""
+    """Read page by page until one is empty, as users of the client do."""
     for page in range(1, 100):
         if not (found := client.call("orders.list", page=page, per_page=per_page, **query)):
             return
@@ -50,7 +50,7 @@ def pages(client: OfficialClient, per_page: int, **query: Any) -> Iterator[list[
 
 
 def test_missing_attribute(crm: OfficialClient) -> None:
-    """An order without its deal is a ResourceError that names the attribute and the request."""
+    """Creating an order without a deal raises a ResourceError that names the attribute and the request."""
     refusal = crm.refusal("orders.create", discount=4)
     (error,) = refusal.errors
 
@@ -61,7 +61,7 @@ def test_missing_attribute(crm: OfficialClient) -> None:
 
 
 def test_second_order_of_a_deal(crm: OfficialClient) -> None:
-    """A deal's second order is a ResourceError; once the first is destroyed, the deal can have another."""
+    """Creating a deal's second order raises a ResourceError; after the first is destroyed it succeeds."""
     deal = a_deal()
     first = crm.call("orders.create", deal_id=deal)
     refusal = crm.refusal("orders.create", deal_id=deal)
@@ -76,7 +76,7 @@ def test_second_order_of_a_deal(crm: OfficialClient) -> None:
 
 @pytest.mark.parametrize("variation", [-4.01, 2.51, "-4.01"])
 def test_variation_beyond_the_limits(crm: OfficialClient, order: int, product: int, variation: object) -> None:
-    """A variation that the product's limits do not allow is a ResourceError."""
+    """A variation beyond the product's limits raises a ResourceError."""
     refusal = crm.refusal("line_items.create", order, product_id=product, currency="USD", variation=variation)
     (error,) = refusal.errors
 
@@ -87,14 +87,14 @@ def test_variation_beyond_the_limits(crm: OfficialClient, order: int, product: i
 
 @pytest.mark.parametrize("variation", [-4, 2.5])
 def test_variation_at_the_limits(crm: OfficialClient, order: int, product: int, variation: float) -> None:
-    """A variation may be as large as the product's limits."""
+    """A variation at the product's limits is accepted."""
     line = crm.call("line_items.create", order, product_id=product, currency="USD", variation=variation)
 
     assert Decimal(line["variation"]) == Decimal(str(variation))
 
 
 def test_several_faults(crm: OfficialClient) -> None:
-    """Everything that is wrong with the attributes is told at once."""
+    """All invalid attributes are reported together."""
     refusal = crm.refusal("products.create", max_discount=101, prices=[{"amount": "-1", "currency": "US"}])
 
     assert sorted((error["field"], error["code"]) for error in refusal.errors) == [
@@ -117,7 +117,7 @@ def test_several_faults(crm: OfficialClient) -> None:
     ],
 )
 def test_wrong_parameter(crm: OfficialClient, query: dict[str, object], named: str) -> None:
-    """A query parameter that there is not, or with a wrong value, is a RequestError with 400 that says so."""
+    """An unknown or invalid query parameter raises a RequestError with 400 that names it."""
     refusal = crm.refusal("orders.list", **query)
     (error,) = refusal.errors
 
@@ -128,7 +128,7 @@ def test_wrong_parameter(crm: OfficialClient, query: dict[str, object], named: s
 
 
 def test_wrong_token(crm: OfficialClient) -> None:
-    """A token that nobody has is a RequestError with 401."""
+    """An unknown token raises a RequestError with 401."""
     refusal = OfficialClient(crm.process, WRONG_TOKEN).refusal("orders.list")
 
     assert (refusal.raised, refusal.http_status) == ("RequestError", 401)
@@ -138,8 +138,8 @@ def test_wrong_token(crm: OfficialClient) -> None:
 
 @pytest.mark.parametrize("method", ["orders.list", "products.list", "orders.retrieve"])
 def test_basic_plan(crm: OfficialClient, deals: Deals, method: str) -> None:
-    """An account that is not on the Enterprise plan gets a RequestError with 403, even to read."""
-    basic = OfficialClient(crm.process, deals.told["tokens"]["dealsBasicPlan"])
+    """An account on the basic plan gets a RequestError with 403, even for reads."""
+    basic = OfficialClient(crm.process, deals.demo_file["tokens"]["dealsBasicPlan"])
     refusal = basic.refusal(method, *([1] if method.endswith("retrieve") else []))
 
     assert (refusal.raised, refusal.http_status) == ("RequestError", 403)
@@ -148,8 +148,8 @@ def test_basic_plan(crm: OfficialClient, deals: Deals, method: str) -> None:
 
 
 def test_changes_disabled(crm: OfficialClient, deals: Deals) -> None:
-    """An account whose changes are disabled reads everything, and gets a RequestError with 403 for any change."""
-    read_only = OfficialClient(crm.process, deals.told["tokens"]["dealsChangesDisabled"])
+    """An account with changes disabled can read everything, and gets a RequestError with 403 for any change."""
+    read_only = OfficialClient(crm.process, deals.demo_file["tokens"]["dealsChangesDisabled"])
     orders = read_only.call("orders.list")
     lines = [line for order in orders for line in read_only.call("line_items.list", order["id"])]
     refusals = [
@@ -178,7 +178,7 @@ def test_changes_disabled(crm: OfficialClient, deals: Deals) -> None:
     ],
 )
 def test_not_found(crm: OfficialClient, method: str, arguments: list[object], kind: str) -> None:
-    """What there is not is a RequestError with 404 that names it."""
+    """An unknown id raises a RequestError with 404 that names it."""
     refusal = crm.refusal(method, *arguments)
     (error,) = refusal.errors
 
@@ -188,7 +188,7 @@ def test_not_found(crm: OfficialClient, method: str, arguments: list[object], ki
 
 
 def test_rest_of_the_crm(crm: OfficialClient) -> None:
-    """A service of the client that this API does not have is a RequestError with 404, not an answer it chokes on."""
+    """A service of the client that this API lacks raises a RequestError with 404."""
     refusal = crm.refusal("contacts.list")
 
     assert (refusal.raised, refusal.http_status) == ("RequestError", 404)
@@ -196,7 +196,7 @@ def test_rest_of_the_crm(crm: OfficialClient) -> None:
 
 
 def test_too_many_requests(crm: OfficialClient, deals: Deals) -> None:
-    """A request that finds its second used up is a RateLimitError; when a second has passed, the next one is taken."""
+    """A request beyond the rate raises a RateLimitError; after a second the next one succeeds."""
     account = deals.account()
     claims = deals.claims(account)
     jwt = deals.installation.signer.issue(claims)
@@ -217,23 +217,23 @@ def test_too_many_requests(crm: OfficialClient, deals: Deals) -> None:
 
 
 def test_destroy(crm: OfficialClient, order: int, product: int) -> None:
-    """What is destroyed is answered with True, for which the answer must have neither body nor content type."""
+    """Destroying returns True, for which the answer must have neither a body nor a content type."""
     line = crm.call("line_items.create", order, product_id=product, currency="USD")["id"]
     for method, arguments in (
         ("line_items.destroy", [order, line]),
         ("orders.destroy", [order]),
         ("products.destroy", [product]),
     ):
-        told = crm.outcome(method, *arguments)
-        headers = {name.lower() for name in told["answer"]["headers"]}
+        outcome = crm.outcome(method, *arguments)
+        headers = {name.lower() for name in outcome["answer"]["headers"]}
 
-        assert (told["result"], told["answer"]["status"], told["answer"]["body"]) == (True, 204, "")
+        assert (outcome["result"], outcome["answer"]["status"], outcome["answer"]["body"]) == (True, 204, "")
         assert "content-type" not in headers
         assert crm.refusal(method, *arguments).http_status == 404
 
 
 def test_update_with_what_was_read(crm: OfficialClient) -> None:
-    """An order that was read can be sent back with a change; its deal stays what it is, whatever is sent."""
+    """An order that was read can be sent back with a change, and keeps its deal."""
     made = crm.call("orders.create", deal_id=a_deal(), discount="4.5")
     changed = crm.call("orders.update", made["id"], {**made, "discount": 12.25, "deal_id": a_deal()})
 
@@ -242,7 +242,7 @@ def test_update_with_what_was_read(crm: OfficialClient) -> None:
 
 
 def test_product_sent_back(crm: OfficialClient, product: int) -> None:
-    """A product that was read can be sent back whole, and stays as it was."""
+    """A product sent back as it was read stays unchanged."""
     read = crm.call("products.retrieve", product)
     updated = crm.call("products.update", product, read)
 
@@ -251,7 +251,7 @@ def test_product_sent_back(crm: OfficialClient, product: int) -> None:
 
 @pytest.mark.parametrize("amount", ["1599.99", "1599.90", "0.01", "0", "9999999999999999.999999"])
 def test_money_is_text(crm: OfficialClient, order: int, amount: str) -> None:
-    """Amounts come back as text, digit for digit as they were sent."""
+    """Amounts are returned as text, digit for digit as they were sent."""
     sent = {**PRODUCT, "cost": amount, "prices": [{"amount": amount, "currency": "USD"}]}
     made = crm.call("products.create", sent)
     line = crm.call("line_items.create", order, product_id=made["id"], currency="USD")
@@ -261,14 +261,14 @@ def test_money_is_text(crm: OfficialClient, order: int, amount: str) -> None:
 
 
 def test_money_sent_as_a_number(crm: OfficialClient) -> None:
-    """An amount that the client sends as a JSON number, as it does with every Decimal, comes back as exact text."""
+    """An amount sent as a JSON number, as the client does with a Decimal, is returned as exact text."""
     made = crm.call("products.create", name="One", cost=2, prices=[{"amount": 1599.99, "currency": "USD"}])
 
     assert (made["cost"], made["prices"]) == ("2", [{"amount": "1599.99", "currency": "USD"}])
 
 
 def test_value_of_a_line_item(crm: OfficialClient, order: int, product: int) -> None:
-    """A line item has its product's price in the asked currency, and its value after the variation to 2 places."""
+    """A line item has its product's price in the requested currency, and the varied value to 2 places."""
     line = crm.call("line_items.create", order, product_id=product, currency="PLN", variation="-2", quantity=3)
 
     assert (line["price"], line["currency"], line["variation"], line["value"]) == ("3599.99", "PLN", "-2", "3527.99")
@@ -293,7 +293,7 @@ def test_value_of_a_line_item(crm: OfficialClient, order: int, product: int) -> 
     ],
 )
 def test_sorted_pages(demo_crm: OfficialClient, sort_by: str | None, keys: list[tuple[str, bool]]) -> None:
-    """Read page by page in any order, the account's orders are all there once, as sorting them here has them."""
+    """Read page by page in any sort order, all orders are returned once and in that order."""
     everything = demo_crm.call("orders.list", per_page=500)
     expected = sorted(everything, key=itemgetter("id"))
     for key, descending in reversed(keys):
@@ -307,7 +307,7 @@ def test_sorted_pages(demo_crm: OfficialClient, sort_by: str | None, keys: list[
 
 @pytest.mark.parametrize("sort_by", ["id", "id:desc", "created_at:desc", "updated_at,id:desc"])
 def test_lists_of_a_new_account(crm: OfficialClient, sort_by: str) -> None:
-    """Where there is nothing yet every list is empty, and what is added is in it at once, in whatever order."""
+    """The lists of a new account are empty, and new items are listed at once, in any sort order."""
     before = [crm.call(f"{service}.list", sort_by=sort_by) for service in ("orders", "products")]
     order = crm.call("orders.create", deal_id=a_deal())
     product = crm.call("products.create", PRODUCT)
@@ -321,7 +321,7 @@ def test_lists_of_a_new_account(crm: OfficialClient, sort_by: str) -> None:
 
 
 def test_pages_while_orders_come_and_go(crm: OfficialClient, deals: Deals) -> None:
-    """Orders that stay are on the pages once, although others are added and removed between two pages."""
+    """Orders that stay are listed once, even if others are added and removed between two pages."""
     account = deals.account()
     reader = OfficialClient(crm.process, deals.token(account))
     writer = OfficialClient(crm.process, deals.token(account))
@@ -348,14 +348,14 @@ def test_pages_while_orders_come_and_go(crm: OfficialClient, deals: Deals) -> No
     ],
 )
 def test_filters(demo_crm: OfficialClient, query: dict[str, object], deal_numbers: list[int]) -> None:
-    """A list holds only the orders with the asked ids, and only that of the asked deal."""
+    """A list can be filtered by ids and by deal."""
     found = demo_crm.call("orders.list", **query)
 
     assert [order["deal_id"] for order in found] == [demo_deals.FIRST_DEAL + 7 * number for number in deal_numbers]
 
 
 def test_filters_of_the_other_lists(crm: OfficialClient, order: int, product: int) -> None:
-    """Products and line items can be listed by their ids too."""
+    """Products and line items can be filtered by ids too."""
     lines = [crm.call("line_items.create", order, product_id=product, currency="USD")["id"] for _ in range(3)]
     other = crm.call("products.create", PRODUCT)["id"]
     listed = crm.call("line_items.list", order, ids=f"{lines[2]},{lines[0]}")

@@ -1,4 +1,4 @@
-"""The client's own tests, unmodified: each counts as one of ours."""
+"""The official client's own tests, unmodified: each is one test here."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ KNOWN = [
 
 @pytest.fixture(scope="module")
 def outcomes(surroundings: dict[str, str]) -> dict[str, str | None]:
-    """What went wrong in each of the client's tests, None where nothing did."""
+    """The failure of each of the client's tests, None if it passed."""
     done = subprocess.run(
         command("official"), cwd=TESTS, env=surroundings, capture_output=True, text=True, timeout=120, check=False
     )
@@ -35,11 +35,11 @@ def outcomes(surroundings: dict[str, str]) -> dict[str, str | None]:
 
 
 def test_they_are_the_known_ones(outcomes: dict[str, str | None]) -> None:
-    """The tests that ran are those that the client is known to have for orders, line items and products."""
+    """The client's tests that ran are exactly the known ones for orders, line items and products."""
     assert sorted(outcomes) == sorted(KNOWN)
 
 
 @pytest.mark.parametrize("name", KNOWN, ids=[name.removeprefix("basecrm.test.") for name in KNOWN])
 def test_official(outcomes: dict[str, str | None], name: str) -> None:
-    """Every test that ships with the client passes against this API."""
+    """Every test of the client passes against this API."""
     assert outcomes[name] is None, outcomes[name]

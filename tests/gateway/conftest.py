@@ -1,4 +1,4 @@
-"""A stack with the fixture's template, and companies in the real one, which one session of tests shares."""
+"""A stack of the fixture's template, and companies in the real stack, each shared by one session of tests."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -29,12 +29,12 @@ def client(stack: LocalStack) -> Iterator[httpx.Client]:
 
 @pytest.fixture(scope="session")
 def companies(real: RealStack) -> Iterator[Callable[[int], Company]]:
-    """Make companies that have nothing yet but so much money."""
+    """Creates companies with the given balance and no orders."""
     with ExitStack() as closing:
         yield lambda paid_in: add_company(real, closing, paid_in)
 
 
 @pytest.fixture
 def company(companies: Callable[[int], Company]) -> Company:
-    """A company with 1,000 in its balance that only one test uses."""
+    """A company with a balance of 1,000, for one test only."""
     return companies(1_000)

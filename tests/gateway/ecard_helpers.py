@@ -1,4 +1,4 @@
-"""Companies of one's own in the real stack, for the tests of e-card orders."""
+"""Separate companies in the real stack, for the tests of e-card orders."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ OUTSIDE = {**PARTICIPANT, "email": "ann.lee@outside.test"}
 HUNDRED, THOUSAND, MONTH = "100 ₽", "1000 ₽", "1 month"
 WAITING = "AwaitingCertificateAssignment"
 
-# Stock belongs to a card, whoever orders it: each company of a test has cards of its own.
+# Stock belongs to a card, for all companies: each company of a test has cards of its own.
 _card_ids = itertools.count(10_001)
 
 
@@ -56,7 +56,7 @@ class Company:
         return Stock(self.card(face_value)["id"], face_value)
 
     def load(self, count: int, face_value: str = HUNDRED) -> list[str]:
-        """Load certificates, as somebody who then does nothing about those who wait for them; returns their codes."""
+        """Load certificates without assigning them to waiting orders; returns their codes."""
         codes = [secrets.token_hex(8) for _ in range(count)]
         sealer = EnvelopeSealer(self.real.installation.kms, demo_ecards.CERTIFICATES_KEY)
         Certificates(self.real.installation.orders, sealer).load(self.stock(face_value), secrets.token_hex(4), codes)
@@ -74,7 +74,7 @@ class Company:
         return self.http.post("/v1/orders", json=body)
 
     def made(self, *cards: dict[str, Any], **changes: Any) -> dict[str, Any]:
-        """Create an order and return it as it was answered."""
+        """Create an order; returns it as it was answered."""
         answer = self.create(self.body(*cards, **changes))
         assert answer.status_code == 200, answer.text
         order: dict[str, Any] = answer.json()
@@ -90,11 +90,11 @@ class Company:
         return status
 
     def wait(self, order: dict[str, Any], status: str) -> None:
-        """Wait until an order has come to a status, which must be one that it stays in."""
+        """Wait until an order has a status, which must be one that lasts."""
         assert eventually(lambda: self.status(order) == status), self.status(order)
 
     def wait_refused(self, order: dict[str, Any], mail: int = 1) -> None:
-        """Wait until SES has refused a mail of an order, and what was in it is not on its way any more."""
+        """Wait until SES has refused a mail of an order and its certificates are no longer in transit."""
         outbox, name = Outbox(self.real.installation.orders), f"ecards#{self.id}#{order['id']}"
         assert eventually(
             lambda: (
@@ -131,7 +131,7 @@ def bearer(token: str) -> dict[str, str]:
 
 
 def add_company(real: RealStack, closing: ExitStack, paid_in: int = 0) -> Company:
-    """Make a company that has nothing yet but so much money."""
+    """Create a company with the given balance and no orders."""
     company = f"company-{secrets.token_hex(4)}"
     real.accounts.save_partner(replace(demo_ecards.partners()[0], id=company, company="acme"))
     cards = (

@@ -1,4 +1,4 @@
-"""The deal orders contract over HTTP: every answer's shape whoever gives it, tokens, rates, and what happens behind."""
+"""The deal orders contract over HTTP: the shape of every answer, tokens, rates and asynchronous work."""
 
 from __future__ import annotations
 
@@ -35,25 +35,25 @@ def deals(real: RealStack) -> Deals:
 @pytest.fixture(scope="module")
 def http(deals: Deals) -> Iterator[httpx.Client]:
     """A client without a token."""
-    with httpx.Client(base_url=deals.told["baseUrl"], timeout=30) as client:
+    with httpx.Client(base_url=deals.demo_file["baseUrl"], timeout=30) as client:
         yield client
 
 
 @pytest.fixture(scope="module")
 def account(deals: Deals) -> str:
-    """An account that has nothing yet but what the tests of this module make."""
+    """A new account, shared by the tests of this module."""
     return deals.account()
 
 
 @pytest.fixture
 def token(deals: Deals, account: str) -> str:
-    """A token of 64 characters with its own ten requests a second."""
+    """A reference token with ten requests a second of its own."""
     return deals.token(account)
 
 
 @pytest.fixture
 def crm(deals: Deals, token: str) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=deals.told["baseUrl"], headers=bearer(token), timeout=30) as client:
+    with httpx.Client(base_url=deals.demo_file["baseUrl"], headers=bearer(token), timeout=30) as client:
         yield client
 
 
@@ -66,15 +66,15 @@ def data(**attributes: Any) -> dict[str, Any]:
 
 
 def error(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
-    """Return the one error that is told, in the envelope that every one has, under the headers of every answer."""
+    """Check the envelope and headers that all errors have; returns the only error."""
     body = answer.json()
-    (told,) = body["errors"]
-    found: dict[str, Any] = told["error"]
+    (shown,) = body["errors"]
+    found: dict[str, Any] = shown["error"]
 
     assert (answer.status_code, found["code"]) == (status, code)
     assert {"code", "message", "details"} <= set(found) <= {"resource", "field", "code", "message", "details"}
-    assert told["meta"].keys() == {"type", "links"}
-    assert (told["meta"]["type"], told["meta"]["links"].keys()) == ("error", {"more_info"})
+    assert shown["meta"].keys() == {"type", "links"}
+    assert (shown["meta"]["type"], shown["meta"]["links"].keys()) == ("error", {"more_info"})
     assert (body["meta"]["type"], body["meta"]["links"].keys()) == ("errors", {"more_info"})
     assert re.fullmatch(rf"{status} [A-Z][A-Za-z ]+", body["meta"]["http_status"])
     assert body["meta"]["logref"] == answer.headers["X-Request-Id"]
@@ -83,7 +83,7 @@ def error(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
 
 
 def own_error(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
-    """Return the one error of an answer that nobody else's shape is mixed into."""
+    """Check that an error has only this contract's shape; returns the error."""
     assert answer.headers["Content-Type"] == "application/json; charset=utf-8"
     assert answer.json().keys() == {"errors", "meta"}
     return error(answer, status, code)
@@ -95,8 +95,8 @@ def check_headers(answer: httpx.Response) -> None:
 
 
 def test_demo_tokens(deals: Deals, http: httpx.Client) -> None:
-    """The run tells tokens of 64 hexadecimal characters for an account, one on a basic plan, and one that may read."""
-    tokens = [deals.told["tokens"][name] for name in ("deals", "dealsBasicPlan", "dealsChangesDisabled")]
+    """The demo has reference tokens for a full account, one on the basic plan, and one with changes disabled."""
+    tokens = [deals.demo_file["tokens"][name] for name in ("deals", "dealsBasicPlan", "dealsChangesDisabled")]
     body = data(deal_id=a_deal())
     answers = [
         (http.get("/v2/orders", headers=bearer(token)), http.post("/v2/orders", headers=bearer(token), json=body))
@@ -107,13 +107,13 @@ def test_demo_tokens(deals: Deals, http: httpx.Client) -> None:
     assert [(read.status_code, write.status_code) for read, write in answers] == [(200, 200), (403, 403), (200, 403)]
 
 
-# Who calls.
+# Callers.
 
 
 @pytest.mark.parametrize("path", ["/v2", "/v2/orders", "/v2/orders/1", "/v2/products", "/v2/nothing/at/all"])
 @pytest.mark.parametrize("method", ["GET", "POST", "PATCH"])
 def test_no_token(http: httpx.Client, method: str, path: str) -> None:
-    """Without a token every path and method is refused with 401."""
+    """Without a token every path and method is 401."""
     answer = http.request(method, path)
 
     own_error(answer, 401, "unauthorized")
@@ -137,20 +137,20 @@ def test_no_token(http: httpx.Client, method: str, path: str) -> None:
     ],
 )
 def test_malformed_token(http: httpx.Client, header: str) -> None:
-    """What is no token, and a token that stands for nothing, is refused with 401."""
+    """A malformed or unknown token is 401."""
     own_error(http.get("/v2/orders", headers={"Authorization": header}), 401, "unauthorized")
 
 
 @pytest.mark.parametrize("issue", [Deals.token, Deals.jwt])
 def test_expired_token(deals: Deals, http: httpx.Client, account: str, issue: Callable[..., str]) -> None:
-    """An expired token is refused with 401, both a JWT and one of 64 characters."""
+    """An expired JWT or reference token is 401."""
     expired = issue(deals, account, expires=system_clock() - timedelta(minutes=1))
 
     own_error(http.get("/v2/orders", headers=bearer(expired)), 401, "unauthorized")
 
 
 def test_revoked_token(deals: Deals, http: httpx.Client, account: str) -> None:
-    """A token is refused from the next request on when it, or the JWT behind it, is revoked."""
+    """A token is 401 from the next request after it, or its JWT, was revoked."""
     dropped = deals.token(account)
     claims = deals.claims(account)
     jwt = deals.installation.signer.issue(claims)
@@ -165,16 +165,16 @@ def test_revoked_token(deals: Deals, http: httpx.Client, account: str) -> None:
 
 
 def test_switched_off(deals: Deals, http: httpx.Client) -> None:
-    """An account that is switched off is refused with 403, in the contract's own shape."""
+    """An account that is switched off gets 403, in the contract's own shape."""
     token = deals.token(deals.account(active=False))
 
     own_error(http.get("/v2/orders", headers=bearer(token)), 403, "insufficient_scope")
 
 
 def test_not_granted(deals: Deals, http: httpx.Client) -> None:
-    """A partner without deal orders is refused with 403, and deals' accounts likewise by training orders."""
+    """A partner without deal orders gets 403, and so does a deals account on training orders."""
     training = demo.reference_token(deals.installation, "northwind")
-    answer = http.get("/api/v2/orders", headers=bearer(deals.told["tokens"]["deals"]))
+    answer = http.get("/api/v2/orders", headers=bearer(deals.demo_file["tokens"]["deals"]))
 
     own_error(http.get("/v2/orders", headers=bearer(training)), 403, "insufficient_scope")
     assert (answer.status_code, answer.headers["Content-Type"]) == (403, "application/problem+json")
@@ -185,14 +185,14 @@ def test_not_granted(deals: Deals, http: httpx.Client) -> None:
 def test_both_kinds_of_tokens(
     deals: Deals, http: httpx.Client, account: str, issue: Callable[..., str], spell: str
 ) -> None:
-    """A JWT is as good as a token of 64 characters, under a scheme in any case."""
+    """JWTs and reference tokens are accepted, with the scheme in any case."""
     answer = http.get("/v2/orders", headers={"Authorization": spell.format(issue(deals, account))})
 
     assert answer.status_code == 200
 
 
 def test_reference_token_for_training_orders(deals: Deals, http: httpx.Client) -> None:
-    """A token of 64 characters is good for training orders too."""
+    """A reference token is accepted by training orders too."""
     token = demo.reference_token(deals.installation, "northwind")
     answer = http.get("/api/v2/orders", params={"businessUnitId": demo.UK.id}, headers=bearer(token))
 
@@ -202,7 +202,7 @@ def test_reference_token_for_training_orders(deals: Deals, http: httpx.Client) -
 
 
 def test_terms_take_effect_at_once(deals: Deals, http: httpx.Client) -> None:
-    """A changed plan, and the switch for changes, hold from the very next request of the same token on."""
+    """A changed plan, or disabled changes, takes effect with the next request of the same token."""
     account = deals.account()
     headers = bearer(deals.token(account))
 
@@ -224,7 +224,7 @@ def test_terms_take_effect_at_once(deals: Deals, http: httpx.Client) -> None:
     assert len(read().json()["items"]) == 2
 
 
-# What is refused before a handler sees it.
+# Refusals before a handler.
 
 
 @pytest.mark.parametrize(
@@ -244,15 +244,15 @@ def test_terms_take_effect_at_once(deals: Deals, http: httpx.Client) -> None:
     ],
 )
 def test_incorrect_path(crm: httpx.Client, method: str, path: str) -> None:
-    """A path that there is not, and a method that a path does not know, is refused with 404."""
+    """An unknown path or unsupported method is 404."""
     found = own_error(crm.request(method, path), 404, "incorrect_path")
 
     assert not {"resource", "field"} & set(found)
 
 
 @pytest.mark.parametrize("path", ["/v20", "/v20/orders", "/V2/orders"])
-def test_paths_of_nobody(crm: httpx.Client, path: str) -> None:
-    """A path outside every contract is the gateway's to refuse."""
+def test_paths_outside_every_contract(crm: httpx.Client, path: str) -> None:
+    """A path outside every contract is refused by the gateway."""
     answer = crm.get(path)
 
     assert (answer.status_code, answer.headers["Content-Type"]) == (404, "application/problem+json")
@@ -260,7 +260,7 @@ def test_paths_of_nobody(crm: httpx.Client, path: str) -> None:
 
 @pytest.mark.parametrize("path", ["/v2/orders", "/v2/products", "/v2/orders/1/line_items"])
 def test_body_over_a_mebibyte(crm: httpx.Client, path: str) -> None:
-    """A body over 1 MiB is refused with 413."""
+    """A body over 1 MiB is 413."""
     body = b'{"data": "' + b"x" * 2**20 + b'"}'
     answer = crm.post(path, content=body, headers={"Content-Type": "application/json"})
 
@@ -268,7 +268,7 @@ def test_body_over_a_mebibyte(crm: httpx.Client, path: str) -> None:
 
 
 def test_body_that_the_gateway_refuses(crm: httpx.Client) -> None:
-    """A body that the gateway refuses itself is told both in this contract's shape and as a problem."""
+    """A body that the gateway itself refuses gets both this contract's shape and a problem document."""
     body = b" " * (10 * 2**20 + 1)
     answer = crm.post("/v2/orders", content=body, headers={"Content-Type": "application/json"})
 
@@ -292,7 +292,7 @@ def test_body_that_the_gateway_refuses(crm: httpx.Client) -> None:
     ids=["cut", "absent", "not utf-8", "deep", "list", "no data", "xml", "html wanted", "no number"],
 )
 def test_bad_bodies(crm: httpx.Client, body: bytes, headers: dict[str, str], status: int, code: str) -> None:
-    """A body that is no order is refused in the contract's shape."""
+    """A malformed or invalid body is refused in the contract's shape."""
     answer = crm.post("/v2/orders", content=body, headers={"Content-Type": "application/json", **headers})
 
     own_error(answer, status, code)
@@ -300,7 +300,7 @@ def test_bad_bodies(crm: httpx.Client, body: bytes, headers: dict[str, str], sta
 
 @pytest.mark.parametrize("name", ["name", "description", "sku"])
 def test_half_a_character(crm: httpx.Client, name: str) -> None:
-    """Text that has half a surrogate pair in it is no text, and what it stands in no JSON."""
+    """A lone surrogate in a text makes the body 400 `invalid_payload`."""
     attributes = {"name": '"One"', name: r'"\ud800"'}
     body = ", ".join(f'"{key}": {value}' for key, value in attributes.items())
     answer = crm.post(
@@ -311,7 +311,7 @@ def test_half_a_character(crm: httpx.Client, name: str) -> None:
 
 
 def test_flood(deals: Deals, http: httpx.Client, account: str) -> None:
-    """Of the requests that come with a token in a second ten are taken; the others get 429 and when to try again."""
+    """Of one token's requests in a second ten are accepted; the others get 429 with `Retry-After`."""
     headers = bearer(deals.token(account))
     others = bearer(deals.token(account))
     began = time.time()
@@ -337,7 +337,7 @@ def test_flood(deals: Deals, http: httpx.Client, account: str) -> None:
 
 
 def test_no_content(crm: httpx.Client) -> None:
-    """What answers 204 has neither body nor type: a client parses whatever claims to be JSON."""
+    """A 204 has neither a body nor a content type, because clients parse anything declared as JSON."""
     order = crm.post("/v2/orders", json=data(deal_id=a_deal())).json()["data"]["id"]
     prices = [{"amount": "10", "currency": "USD"}]
     product = crm.post("/v2/products", json=data(name="One", prices=prices)).json()["data"]["id"]
@@ -357,7 +357,7 @@ def test_no_content(crm: httpx.Client) -> None:
 
 
 def test_envelopes(crm: httpx.Client) -> None:
-    """One thing and many have their envelopes, and the headers of every answer."""
+    """Single items and lists have their envelopes, and the headers of every answer."""
     made = crm.post("/v2/orders", json=data(deal_id=a_deal(), discount=7.5))
     listed = crm.get("/v2/orders", params={"ids": made.json()["data"]["id"]})
 
@@ -370,7 +370,7 @@ def test_envelopes(crm: httpx.Client) -> None:
 
 def test_links_to_the_end(deals: Deals, http: httpx.Client) -> None:
     """Following `next_page` from the first page reads every order once, and `prev_page` leads back."""
-    target: str | None = f"{deals.told['baseUrl']}/v2/orders?sort_by=discount:desc,deal_id&per_page=20"
+    target: str | None = f"{deals.demo_file['baseUrl']}/v2/orders?sort_by=discount:desc,deal_id&per_page=20"
     pages: list[dict[str, Any]] = []
     while target and len(pages) < 20:
         headers = bearer(deals.jwt(demo_deals.ACCOUNT))
@@ -388,7 +388,7 @@ def test_links_to_the_end(deals: Deals, http: httpx.Client) -> None:
 
 
 def test_same_deal_at_once(deals: Deals, http: httpx.Client, account: str) -> None:
-    """Of eight orders for one deal that arrive at once one is created, the others are refused with 422."""
+    """Of eight concurrent creates for one deal one succeeds, and the others are 422."""
     body = data(deal_id=a_deal())
     headers = [bearer(deals.jwt(account)) for _ in range(8)]
     with ThreadPoolExecutor(8) as pool:
@@ -404,7 +404,7 @@ def test_same_deal_at_once(deals: Deals, http: httpx.Client, account: str) -> No
 
 
 def test_destroyed_order_leaves_nothing(deals: Deals, http: httpx.Client, account: str) -> None:
-    """With an order its 30 line items are gone at once, and soon there is nothing of them in the table."""
+    """A deleted order's 30 line items are 404 at once, and soon deleted from the table."""
 
     def send(method: str, path: str, **body: Any) -> httpx.Response:
         headers = bearer(deals.jwt(account))
@@ -439,7 +439,7 @@ def test_destroyed_order_leaves_nothing(deals: Deals, http: httpx.Client, accoun
 
 
 def test_ids_rise(deals: Deals, http: httpx.Client) -> None:
-    """Orders that are created at once have ids of their own, which rise with those that are created later."""
+    """Concurrent creates get unique ids, which are lower than those of later creates."""
     account = deals.account()
 
     def create(_: int) -> int:
@@ -456,7 +456,7 @@ def test_ids_rise(deals: Deals, http: httpx.Client) -> None:
 
 
 def test_accounts_are_apart(deals: Deals, http: httpx.Client, account: str) -> None:
-    """Another account's order, product and deal are as if there were none."""
+    """Another account's order is 404, its deal is not listed, and the same deal id is free."""
     mine, theirs = bearer(deals.jwt(account)), bearer(deals.jwt(deals.account()))
     deal = a_deal()
     order = http.post("/v2/orders", headers=mine, json=data(deal_id=deal)).json()["data"]["id"]
@@ -467,9 +467,9 @@ def test_accounts_are_apart(deals: Deals, http: httpx.Client, account: str) -> N
 
 
 def test_nothing_secret_in_the_logs(deals: Deals, token: str, crm: httpx.Client) -> None:
-    """Neither a token nor a person nor a product's name is in the functions' logs or on the terminal."""
+    """The logs and the terminal have no token, personal data or product name."""
     assert crm.get("/v2/products", params={"sort_by": "name"}).status_code == 200
     logs = deals.logs
 
-    for secret in [token, *deals.told["tokens"].values(), "may.keller@example.com", "Keller", "Starter Plan"]:
+    for secret in [token, *deals.demo_file["tokens"].values(), "may.keller@example.com", "Keller", "Starter Plan"]:
         assert secret not in logs

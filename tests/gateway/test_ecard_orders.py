@@ -1,4 +1,4 @@
-"""The e-card orders contract over HTTP: from a client's secret to delivered certificates, on the built functions."""
+"""The e-card orders contract over HTTP, from a client's secret to delivered certificates, on the built functions."""
 
 from __future__ import annotations
 
@@ -53,27 +53,27 @@ def key_of(token: str) -> str:
 
 
 def but_status(orders: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return orders by their ids, without what changes by itself."""
+    """The orders without their statuses, which change asynchronously, sorted by id."""
     bare = [{name: order[name] for name in order if name != "status"} for order in orders]
     return sorted(bare, key=lambda order: str(order["id"]))
 
 
 @pytest.fixture(scope="module")
 def rich(companies: Callable[[int], Company]) -> Company:
-    """A company that can pay for whatever the tests of this module order."""
+    """A company with enough money for all tests of this module."""
     return companies(1_000_000)
 
 
 def error(answer: httpx.Response, status: int) -> dict[str, list[str]]:
-    """Check what every error has in common, and return what it says of the request's parts."""
-    told = answer.json()
+    """Check what all errors have in common; returns the errors by field."""
+    shown = answer.json()
 
-    assert (answer.status_code, told["status"]) == (status, status), answer.text
-    assert list(told) == ["message", "status", "errors"]
-    assert told["message"].strip()
+    assert (answer.status_code, shown["status"]) == (status, status), answer.text
+    assert list(shown) == ["message", "status", "errors"]
+    assert shown["message"].strip()
     assert answer.headers["Content-Type"] == "application/json"
     assert str(uuid.UUID(answer.headers["X-Request-Id"])) == answer.headers["X-Request-Id"]
-    errors: dict[str, list[str]] = told["errors"]
+    errors: dict[str, list[str]] = shown["errors"]
     assert errors if status == 400 else errors == {}
     return errors
 
@@ -83,16 +83,16 @@ def error(answer: httpx.Response, status: int) -> dict[str, list[str]]:
 
 @pytest.mark.parametrize("kind", ["application/x-www-form-urlencoded", "multipart/form-data"])
 def test_token(real: RealStack, rich: Company, kind: str) -> None:
-    """A client's id and secret, in either kind of form, are good for a token that `/v1` takes; nobody may keep it."""
+    """A client's id and secret, in either kind of form, get a token for `/v1`, which must not be cached."""
     form = token_form(rich.id, rich.secret)
     sent = {"files": {name: (None, value) for name, value in form.items()}} if "multipart" in kind else {"data": form}
     answer = httpx.post(f"{real.stack.base_url}/connect/token", timeout=30, **sent)
-    told = answer.json()
-    listed = httpx.get(f"{real.stack.base_url}/v1/orders", headers=bearer(told["access_token"]), timeout=30)
+    shown = answer.json()
+    listed = httpx.get(f"{real.stack.base_url}/v1/orders", headers=bearer(shown["access_token"]), timeout=30)
 
     assert (answer.status_code, answer.request.headers["Content-Type"].partition(";")[0]) == (200, kind)
-    assert list(told) == ["access_token", "expires_in", "token_type", "scope"]
-    assert (told["expires_in"], told["token_type"], told["scope"]) == (3600, "Bearer", "ecards")
+    assert list(shown) == ["access_token", "expires_in", "token_type", "scope"]
+    assert (shown["expires_in"], shown["token_type"], shown["scope"]) == (3600, "Bearer", "ecards")
     assert (answer.headers["Cache-Control"], answer.headers["Pragma"]) == ("no-store", "no-cache")
     assert listed.status_code == 200
 
@@ -108,7 +108,7 @@ def test_token(real: RealStack, rich: Company, kind: str) -> None:
     ],
 )
 def test_token_refused(real: RealStack, rich: Company, changes: dict[str, str], fault: str) -> None:
-    """Whatever is wrong with the form is 400 with a code of RFC 6749, and never kept."""
+    """An invalid form is 400 with a code of RFC 6749, and must not be cached."""
     form = {**token_form(rich.id, rich.secret), **changes}
     answer = httpx.post(f"{real.stack.base_url}/connect/token", data=form, timeout=30)
 
@@ -118,7 +118,7 @@ def test_token_refused(real: RealStack, rich: Company, changes: dict[str, str], 
 
 
 def test_published_keys(real: RealStack, rich: Company) -> None:
-    """Whoever has the published keys, which anybody may read, can verify a token, and cannot sign one."""
+    """The published keys verify a token and have no private part."""
     answer = httpx.get(f"{real.stack.base_url}/.well-known/jwks.json", timeout=30)
     published = {key["kid"]: key for key in answer.json()["keys"]}
     token = token_of(real, rich.id, rich.secret)
@@ -136,7 +136,7 @@ def test_published_keys(real: RealStack, rich: Company) -> None:
 
 
 def test_tokens_cover_what_is_granted(real: RealStack) -> None:
-    """A client's token is good for all contracts that it is granted, or for those that it asked for, and no others."""
+    """A token covers all of the client's grants, or those it asked for, and no others."""
     both: Partner = replace(
         demo_deals.partners()[0], id=f"both-{secrets.token_hex(4)}", grants=frozenset({"deals", "ecards"}), company="b"
     )
@@ -162,7 +162,7 @@ def test_tokens_cover_what_is_granted(real: RealStack) -> None:
     ],
 )
 def test_unauthorized(real: RealStack, path: str, header: str | None) -> None:
-    """Without a token that is good every path is refused with 401, in the contract's shape."""
+    """Without a good token every path is 401, in the contract's shape."""
     headers = {"Authorization": header} if header else {}
     answer = httpx.get(f"{real.stack.base_url}{path}", headers=headers, timeout=30)
 
@@ -173,12 +173,12 @@ def test_unauthorized(real: RealStack, path: str, header: str | None) -> None:
 @pytest.mark.parametrize("name", ["training", "deals"])
 @pytest.mark.parametrize("path", ["/v1/orders", "/v1/ecards", "/v1/balance"])
 def test_not_granted(real: RealStack, name: str, path: str) -> None:
-    """A partner without e-card orders is refused with 403."""
-    error(httpx.get(f"{real.stack.base_url}{path}", headers=bearer(real.told["tokens"][name]), timeout=30), 403)
+    """A partner without e-card orders gets 403."""
+    error(httpx.get(f"{real.stack.base_url}{path}", headers=bearer(real.demo_file["tokens"][name]), timeout=30), 403)
 
 
 def test_switched_off(real: RealStack, company: Company) -> None:
-    """A company that is switched off is refused with 403, from its next request on."""
+    """A company that is switched off gets 403 from its next request."""
     partner = real.accounts.partner(company.id)
     assert partner
     real.accounts.save_partner(replace(partner, active=False))
@@ -191,8 +191,8 @@ def test_switched_off(real: RealStack, company: Company) -> None:
 
 
 def test_demo_orders(real: RealStack) -> None:
-    """The demo's client reads 45 orders, newest first, 20 on a page, which have come to where they end or wait."""
-    client = real.told["clients"]["ecards"]
+    """The demo's client reads 45 orders, newest first, 20 on a page, all of them final or waiting."""
+    client = real.demo_file["clients"]["ecards"]
     headers = bearer(token_of(real, client["clientId"], client["clientSecret"]))
     with httpx.Client(base_url=real.stack.base_url, headers=headers, timeout=30) as http:
 
@@ -217,7 +217,7 @@ def test_demo_orders(real: RealStack) -> None:
 
 
 def test_one_orders_life(company: Company) -> None:
-    """An order that the balance covers is paid, can be sent again, and is the same wherever it is read."""
+    """A covered order is paid, a duplicate create returns it, and every read shows the same order."""
     body = company.body(company.card(THOUSAND), company.card(MONTH, 2))
     company.orders.top_up("second", Decimal(500))
     answer = company.create(body)
@@ -249,7 +249,7 @@ def test_one_orders_life(company: Company) -> None:
 
 
 def test_another_order_under_the_same_id(company: Company) -> None:
-    """An id that stands for an order is refused with 409 for another one, which leaves everything as it was."""
+    """A different order under an existing id is 409 and changes nothing."""
     body = company.body(company.card(THOUSAND))
     made = company.create(body).json()
 
@@ -260,7 +260,7 @@ def test_another_order_under_the_same_id(company: Company) -> None:
 
 
 def test_what_can_be_ordered(rich: Company) -> None:
-    """The company's cards are an array, each with its face values and what they cost."""
+    """The company's cards are an array, each with its face values and prices."""
     assert rich.read("/v1/ecards") == [
         {
             "id": card.id,
@@ -274,7 +274,7 @@ def test_what_can_be_ordered(rich: Company) -> None:
 
 
 def test_companies_are_apart(company: Company, rich: Company) -> None:
-    """Another company's order is as if there were none, and its id can be used again."""
+    """Another company's order is 404, and its id is free."""
     order = rich.made()
     body = company.body(orderId=order["id"])
 
@@ -284,11 +284,11 @@ def test_companies_are_apart(company: Company, rich: Company) -> None:
     assert len(company.read("/v1/orders")["data"]) == 1
 
 
-# What support does.
+# Support.
 
 
 def test_handed_over_by_hand(company: Company) -> None:
-    """Certificates that SES does not mail support hands over, some first and then the rest."""
+    """Support can hand over certificates that SES refused to mail, in several moves."""
     company.load(3)
     with company.real.sandbox():
         order = company.made(company.card(quantity=3), participant=OUTSIDE)
@@ -314,7 +314,7 @@ def test_handed_over_by_hand(company: Company) -> None:
 
 
 def test_refused_moves(company: Company) -> None:
-    """A move that the order's status does not allow ends with status 1 and says why; nothing changes."""
+    """A move that is not allowed exits with 1 and a reason, and changes nothing."""
     order = company.made(company.card(quantity=2))
     unpaid = company.made(company.card(THOUSAND))
     company.wait(order, WAITING)
@@ -322,7 +322,7 @@ def test_refused_moves(company: Company) -> None:
         f"{WAITING}: delivery cannot make it Delivered": company.move(order, "Delivered"),
         f"{WAITING}: delivery cannot make it PartiallyDelivered": company.move(order, "PartiallyDelivered"),
         "order 1 waits for certificates": company.move(order, "ReadyForDelivery"),
-        "order 2 is Created": company.move(unpaid, "ReadyForDelivery"),
+        "order 2 was not moved: it is Created": company.move(unpaid, "ReadyForDelivery"),
         "no order's id": company.real.ordering("order", "move", company.id, "12", "--to", "Cancelled"),
         "There is no order": company.move({"id": str(uuid.uuid4())}, "Cancelled"),
     }
@@ -340,7 +340,7 @@ def test_refused_moves(company: Company) -> None:
 
 
 def test_cancelled(company: Company) -> None:
-    """Cancelling returns what was paid to the balance and what was not handed over to stock."""
+    """Cancelling refunds the whole payment and returns undelivered certificates to stock."""
     company.load(3)
     with company.real.sandbox():
         order = company.made(company.card(quantity=3), participant=OUTSIDE)
@@ -356,7 +356,7 @@ def test_cancelled(company: Company) -> None:
 
 
 def test_waits_for_money(company: Company) -> None:
-    """What the balance does not cover waits, until a top-up that does pays for it, the oldest first."""
+    """Orders that the balance does not cover wait until a top-up pays them, oldest first."""
     orders = [company.made(company.card(THOUSAND)) for _ in range(3)]
     before = [order["status"] for order in orders]
     first = company.real.ordering("balance", "top-up", company.id, "1300.50", "--operation", "invoice-1")
@@ -378,7 +378,7 @@ def test_waits_for_money(company: Company) -> None:
 
 def test_demo_company_without_money(real: RealStack) -> None:
     """The demo has a company whose balance does not cover an order."""
-    client = real.told["clients"]["ecardsPoor"]
+    client = real.demo_file["clients"]["ecardsPoor"]
     headers = bearer(token_of(real, client["clientId"], client["clientSecret"]))
     card = {"id": demo_ecards.CARDS[0].id, "quantity": 10, "faceValue": "1000 ₽"}
     body = {"orderId": str(uuid.uuid4()), "participant": PARTICIPANT, "ecards": [card]}
@@ -392,7 +392,7 @@ def test_demo_company_without_money(real: RealStack) -> None:
 
 
 def test_waits_for_stock(company: Company, tmp_path: Path) -> None:
-    """What stock is too short for waits, until certificates are loaded; a load that is repeated adds nothing."""
+    """An order that lacks stock waits until certificates are loaded; a duplicate load adds nothing."""
     company.load(1)
     order = company.made(company.card(quantity=2))
     short = company.move(order, "ReadyForDelivery")
@@ -409,11 +409,11 @@ def test_waits_for_stock(company: Company, tmp_path: Path) -> None:
     assert company.history(order) == ["Payed", WAITING, "ReadyForDelivery", "Delivered"]
 
 
-# At once.
+# Concurrent requests.
 
 
 def test_many_creates_at_once(companies: Callable[[int], Company]) -> None:
-    """Of twelve orders at once a balance that covers five pays for exactly five, and its ledger adds up."""
+    """Of twelve concurrent orders a balance for five pays exactly five, and its ledger adds up."""
     company = companies(500)
     with ThreadPoolExecutor(12) as pool:
         answers = list(pool.map(company.create, [company.body() for _ in range(12)]))
@@ -430,21 +430,21 @@ def test_many_creates_at_once(companies: Callable[[int], Company]) -> None:
 
 
 def test_same_order_at_once(company: Company) -> None:
-    """One order that arrives eight times at once is created and paid once, and everybody is told the same."""
+    """Eight concurrent creates of one order create and pay it once, and all get the same answer."""
     body = company.body()
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda _: company.create(body), range(8)))
-    told = [answer.json() for answer in answers]
+    shown = [answer.json() for answer in answers]
 
     assert {answer.status_code for answer in answers} == {200}
-    assert but_status(told) == but_status(company.read("/v1/orders")["data"]) * 8
-    assert [order["id"] for order in told] == [body["orderId"]] * 8
+    assert but_status(shown) == but_status(company.read("/v1/orders")["data"]) * 8
+    assert [order["id"] for order in shown] == [body["orderId"]] * 8
     # Some may be answered when it has moved on.
-    assert {order["status"] for order in told} <= {"Payed", WAITING}
+    assert {order["status"] for order in shown} <= {"Payed", WAITING}
     assert company.balance == "900"
 
 
-# What is refused.
+# Refusals.
 
 
 @pytest.mark.parametrize(
@@ -462,13 +462,13 @@ def test_same_order_at_once(company: Company) -> None:
     ],
 )
 def test_not_found(rich: Company, method: str, path: str) -> None:
-    """What there is not, path or order, is refused with 404."""
+    """An unknown path or order is 404."""
     error(rich.http.request(method, path), 404)
 
 
 @pytest.mark.parametrize("path", ["/v10", "/v10/orders", "/V1/orders", "/connect", "/.well-known"])
-def test_paths_of_nobody(rich: Company, path: str) -> None:
-    """A path outside every contract is the gateway's to refuse."""
+def test_paths_outside_every_contract(rich: Company, path: str) -> None:
+    """A path outside every contract is refused by the gateway."""
     answer = rich.http.get(path)
 
     assert (answer.status_code, answer.headers["Content-Type"]) == (404, "application/problem+json")
@@ -485,7 +485,7 @@ def test_paths_of_nobody(rich: Company, path: str) -> None:
     ],
 )
 def test_method_not_allowed(rich: Company, method: str, path: str, allowed: str) -> None:
-    """A method that a path does not know is refused with 405, which names those that it knows; OPTIONS does too."""
+    """An unsupported method is 405 with the supported ones; OPTIONS lists the same."""
     answer = rich.http.request(method, path)
     options = rich.http.options(path)
 
@@ -496,12 +496,12 @@ def test_method_not_allowed(rich: Company, method: str, path: str, allowed: str)
 
 @pytest.mark.parametrize("page", ["0", "-1", "x", "1.5", "", "1&page=2"])
 def test_invalid_page(rich: Company, page: str) -> None:
-    """A page that is no whole number from 1 is refused by name."""
+    """A page that is not an integer from 1 is refused by name."""
     assert list(error(rich.http.get(f"/v1/orders?page={page}"), 400)) == ["Page"]
 
 
 def test_invalid_order(rich: Company) -> None:
-    """Everything that is wrong with an order is told at once, by where it is."""
+    """All faults of an order are reported together, by their paths."""
     faults = error(
         rich.create(
             {
@@ -517,7 +517,7 @@ def test_invalid_order(rich: Company) -> None:
 
 
 def test_not_on_offer(rich: Company, company: Company) -> None:
-    """A card or a face value that the company cannot order, though another can, is refused by where it is."""
+    """A card or face value that only another company can order is refused by its path."""
     body = rich.body(rich.card(), company.card(), {**rich.card(), "faceValue": MONTH})
 
     assert list(error(rich.create(body), 400)) == ["Ecards[1].Id", "Ecards[2].FaceValue"]
@@ -538,12 +538,12 @@ def test_not_on_offer(rich: Company, company: Company) -> None:
     ids=["cut", "absent", "not utf-8", "deep", "list", "surrogate", "xml", "over 1 MiB"],
 )
 def test_bad_bodies(rich: Company, body: bytes, content_type: str, status: int) -> None:
-    """A body that is no order is refused in the contract's shape."""
+    """A malformed or invalid body is refused in the contract's shape."""
     error(rich.http.post("/v1/orders", content=body, headers={"Content-Type": content_type}), status)
 
 
 def test_body_that_the_gateway_refuses(rich: Company) -> None:
-    """A body that the gateway refuses itself is told in its own shape, which has the contract's message and status."""
+    """The gateway's own refusal of a body has the contract's `message` and `status`."""
     body = b" " * (10 * 2**20 + 1)
     answer = rich.http.post("/v1/orders", content=body, headers={"Content-Type": "application/json"})
 
@@ -552,24 +552,32 @@ def test_body_that_the_gateway_refuses(rich: Company) -> None:
 
 
 def test_nothing_secret_in_the_logs(company: Company) -> None:
-    """Neither a secret nor a token nor a person nor a certificate is in the functions' logs or on the terminal."""
+    """The logs and the terminal have no secret, token, certificate or personal data."""
     codes = company.load(1)
     company.wait(company.made(), "Delivered")
     logs = company.real.logs
-    told = [client["clientSecret"] for client in company.real.told["clients"].values()]
+    client_secrets = [client["clientSecret"] for client in company.real.demo_file["clients"].values()]
     token = company.http.headers["Authorization"].removeprefix("Bearer ")
 
     assert company.id in logs
-    for secret in [*codes, *told, company.secret, token, PARTICIPANT["email"], "Quillfeather", PARTICIPANT["phone"]]:
+    for secret in [
+        *codes,
+        *client_secrets,
+        company.secret,
+        token,
+        PARTICIPANT["email"],
+        "Quillfeather",
+        PARTICIPANT["phone"],
+    ]:
         assert secret not in logs
 
 
-# Another key, and a restart.
+# Key rotation and restart.
 
 
 @dataclass(frozen=True)
 class Rotated:
-    """An installation without demo data whose signing key was replaced, and which was then restarted."""
+    """An installation without demo data whose signing key was replaced before a restart."""
 
     keys: tuple[str, str]
     """The ids of the first key and of the one that replaced it."""
@@ -624,16 +632,16 @@ def rotated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rotated]:
 
 
 def token_of_another_process(real: RealStack, company: Company) -> str:
-    """Return a token as a process of the token endpoint makes it that knows nothing of the keys yet."""
+    """A token from a process of the token endpoint that has not cached any keys."""
     installation = real.installation
     clients = Clients(real.installation.accounts)
-    desk = TokenEndpoint(real.accounts, clients, installation.kms, installation.issuer, installation.audience)
-    client = desk.authenticate(company.id, company.secret, "127.0.0.1")
-    return desk.issue(client, client.scope)
+    endpoint = TokenEndpoint(real.accounts, clients, installation.kms, installation.issuer, installation.audience)
+    client = endpoint.authenticate(company.id, company.secret, "127.0.0.1")
+    return endpoint.issue(client, client.scope)
 
 
 def test_key_rotation(rotated: Rotated) -> None:
-    """While one key replaces another the tokens of both are good, whichever process issued them."""
+    """During a key rotation tokens of both keys are accepted, whichever process issued them."""
     first, second = rotated.keys
 
     assert [key_of(token) for token in rotated.tokens.values()] == [first, first, second]
@@ -641,7 +649,7 @@ def test_key_rotation(rotated: Rotated) -> None:
 
 
 def test_restart_keeps_orders_and_stock(rotated: Rotated) -> None:
-    """After a restart orders, balance and stock are as they were, and what waits for stock goes on when it comes."""
+    """After a restart orders, balance and stock are unchanged, and a waiting order gets new stock."""
     company, order = rotated.company, rotated.order
     certificates = Certificates(company.real.installation.orders, EnvelopeSealer(company.real.installation.kms))
 
@@ -655,7 +663,7 @@ def test_restart_keeps_orders_and_stock(rotated: Rotated) -> None:
 
 
 def test_restart_keeps_keys(rotated: Rotated) -> None:
-    """After a restart tokens of before are good, new ones come from the same signer, and all keys are published."""
+    """After a restart old tokens are accepted, the signer is the same, and all keys are published."""
     company = rotated.company
     new = token_of(company.real, company.id, company.secret)
     published = httpx.get(f"{company.real.stack.base_url}/.well-known/jwks.json", timeout=30).json()["keys"]

@@ -1,6 +1,6 @@
-"""What happens after an order is taken, without anybody's doing: on the built functions, from HTTP to mails and back.
+"""Asynchronous work after an order, on the built functions: from HTTP to mails, webhooks and events.
 
-Each test has partners, a company and stock that no other test changes; those of webhooks share two partners' orders.
+Each test has partners, a company and stock of its own; the tests of webhooks share two partners' orders.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ PACKS = SEATS // PACK_SIZE
 
 
 @dataclass(frozen=True)
-class School:
+class TrainingPartner:
     """A partner with a business unit of its own, who orders seats and reads their keys."""
 
     real: RealStack
@@ -58,7 +58,7 @@ class School:
     """Where its keys are mailed to."""
 
     def order(self, *items: dict[str, Any], **changes: Any) -> int:
-        """Place an order whose keys are mailed, of one seat unless items are given; returns its id."""
+        """Place an order of one seat, or of these items, whose keys are mailed; returns its id."""
         body = {
             "purchaseOrderReference": f"PO-{secrets.token_hex(4)}",
             "contactEmail": self.address,
@@ -91,7 +91,7 @@ class School:
         return [mail for mail in self.real.mails_to(self.address) if f"Order number: {order}\n" in mail.text]
 
     def mail(self, order: int) -> Mail:
-        """Wait until all is mailed that there is to mail of an order, if asked twice, and return its one mail."""
+        """Request an order's mail a second time, wait until that is handled, and return the only mail."""
         assert eventually(lambda: self.mails(order)), "no mail"
         message = to_message(f"training#{order}")
         self.real.installation.mail_queue(message, 0)
@@ -102,7 +102,7 @@ class School:
 
 @dataclass(frozen=True)
 class Hook:
-    """An address of a partner's, and what comes there."""
+    """A partner's webhook, and the messages it received."""
 
     http: httpx.Client
     receiver: Receiver
@@ -118,7 +118,7 @@ class Hook:
         return shown
 
     def events(self, count: int, order: int | None = None) -> list[dict[str, Any]]:
-        """Wait for so many messages, of one order if it is given, each of which must be as it should; return events."""
+        """Wait for this many messages, of one order if given, check each, and return their events."""
 
         def found() -> list[dict[str, Any]]:
             events = [self._event(message) for message in [*self.received]]
@@ -153,7 +153,7 @@ def participant(domain: str = "example.com") -> dict[str, str]:
 
 
 def shown_in(mail: Mail, codes: list[str]) -> list[str]:
-    """Return which codes a mail has; both its forms must have the same, and each once."""
+    """The codes that a mail has; checks that both forms have the same codes, each once."""
     found = [code for code in codes if code in mail.text]
 
     assert [mail.text.count(code) for code in found] == [1] * len(found)
@@ -162,44 +162,44 @@ def shown_in(mail: Mail, codes: list[str]) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def schools(real: RealStack) -> Iterator[Callable[[], School]]:
-    """Make schools that have ordered nothing yet."""
+def training_partners(real: RealStack) -> Iterator[Callable[[], TrainingPartner]]:
+    """Creates training partners without orders."""
     with ExitStack() as closing:
 
-        def add() -> School:
-            unit = BusinessUnit(str(uuid.uuid4()), "School")
-            partner = replace(demo.partners()[0], id=f"school-{secrets.token_hex(4)}", business_units=(unit,))
+        def add() -> TrainingPartner:
+            unit = BusinessUnit(str(uuid.uuid4()), "Training")
+            partner = replace(demo.partners()[0], id=f"training-{secrets.token_hex(4)}", business_units=(unit,))
             real.accounts.save_partner(partner)
             Catalogue(real.installation.catalogue, unit.id).publish([(demo.AZ_300, (demo.AZ_300_STANDARD,))])
             claims = Claims(secrets.token_urlsafe(16), partner.id, demo.JOHN.id, system_clock() + demo.VALID, None)
             headers = bearer(real.installation.signer.issue(claims))
             http = httpx.Client(base_url=real.stack.base_url, headers=headers, timeout=30)
-            return School(real, closing.enter_context(http), an_address())
+            return TrainingPartner(real, closing.enter_context(http), an_address())
 
         yield add
 
 
 @pytest.fixture
-def school(schools: Callable[[], School]) -> School:
-    """A school that only one test uses."""
-    return schools()
+def training_partner(training_partners: Callable[[], TrainingPartner]) -> TrainingPartner:
+    """A training partner for one test only."""
+    return training_partners()
 
 
 @dataclass(frozen=True)
-class Told:
-    """Two partners' orders, and the addresses that are told of them."""
+class Notified:
+    """Two partners' orders, and the webhooks that are notified of them."""
 
-    school: School
+    training_partner: TrainingPartner
     seats: int
-    """The school's order."""
+    """The id of the training partner's order."""
     company: Company
     codes: list[str]
-    """All that is in stock for the company's order."""
+    """The certificates in stock for the company's order."""
     willing: Hook
     slow: Hook
-    """One that does not take its first message at once."""
+    """A webhook that answers its first message with 500."""
     gone: Hook
-    """One that is gone when its first message comes, and later is there."""
+    """A webhook that answers its first message with 410, and later ones with 204."""
 
     @property
     def hooks(self) -> tuple[Hook, ...]:
@@ -207,8 +207,10 @@ class Told:
 
 
 @pytest.fixture(scope="module")
-def told(schools: Callable[[], School], companies: Callable[[int], Company]) -> Iterator[Told]:
-    school, company = schools(), companies(1_000)
+def notified(
+    training_partners: Callable[[], TrainingPartner], companies: Callable[[int], Company]
+) -> Iterator[Notified]:
+    training_partner, company = training_partners(), companies(1_000)
     codes = company.load(2)
     with ExitStack() as closing:
 
@@ -219,38 +221,38 @@ def told(schools: Callable[[], School], companies: Callable[[int], Company]) -> 
             return Hook(http, receiver, answer.json()["id"], answer.json()["secret"])
 
         willing = register(company.http, 204)
-        # One type, so that one message of the queue is about the order: two at once may both try.
-        slow = register(school.http, 500, 204, types=(COMPLETED,))
-        gone = register(school.http, 410, 204, types=(NEW,))
-        seats = school.order()
+        # One type, so that one message of the queue is about the order: of two, both could try at once.
+        slow = register(training_partner.http, 500, 204, types=(COMPLETED,))
+        gone = register(training_partner.http, 410, 204, types=(NEW,))
+        seats = training_partner.order()
         company.made(company.card(quantity=2))
-        yield Told(school, seats, company, codes, willing, slow, gone)
+        yield Notified(training_partner, seats, company, codes, willing, slow, gone)
 
 
 # Mails.
 
 
-def test_keys_are_mailed(school: School) -> None:
-    """Access keys are mailed once, in both forms, to whom the order names, with links where feedback is wanted."""
+def test_keys_are_mailed(training_partner: TrainingPartner) -> None:
+    """Access keys are mailed once, in both forms, to the order's contact, with feedback links where enabled."""
     link = {"feedbackLinkUri": "https://example.com/feedback?a=1&b=2", "feedbackLinkText": "How was it?"}
     unwanted = {"feedbackLinkUri": "https://example.com/unwanted", "enableFeedbackLink": False}
-    quiet = school.order(emailKeys=False)
-    order = school.order(
+    quiet = training_partner.order(emailKeys=False)
+    order = training_partner.order(
         seats(3, enableFeedbackLink=True, **link), seats(2, **unwanted), purchaseOrderReference="<PO> & Söhne"
     )
     for one in (quiet, order):
-        school.wait(one)
-    mail, keys = school.mail(order), school.keys(order)
+        training_partner.wait(one)
+    mail, keys = training_partner.mail(order), training_partner.keys(order)
     html = unescape(mail.html)
     number = 1 + next(
         index
-        for index, line in enumerate(school.real.ordering("mail", "list").out.splitlines())
-        if school.address in line
+        for index, line in enumerate(training_partner.real.ordering("mail", "list").out.splitlines())
+        if training_partner.address in line
     )
-    shown = school.real.command("mail", "show", str(number))
+    shown = training_partner.real.command("mail", "show", str(number))
 
-    assert (mail.recipients, mail.sender) == ((school.address,), "orders@ordering.example.com")
-    assert school.mails(quiet) == []
+    assert (mail.recipients, mail.sender) == ((training_partner.address,), "orders@ordering.example.com")
+    assert training_partner.mails(quiet) == []
     assert len({*keys}) == 5
     assert KEY.findall(mail.text) == KEY.findall(html) == keys
     for text in (mail.subject, mail.text, html):
@@ -261,12 +263,12 @@ def test_keys_are_mailed(school: School) -> None:
         assert "unwanted" not in text
     assert "<PO>" not in mail.html
     assert (shown.returncode, shown.stderr) == (0, "")
-    assert f"To: {school.address}\n" in shown.stdout
+    assert f"To: {training_partner.address}\n" in shown.stdout
     assert shown.stdout.strip().endswith(mail.text.strip())
 
 
 def test_certificates_are_mailed(companies: Callable[[int], Company]) -> None:
-    """Participants get what comes into stock, none twice, once money and stock are there; balance and stock add up."""
+    """Participants are mailed their certificates, each once, after payment and stock arrive; the accounts add up."""
     company = companies(0)
     people = [participant(), participant()]
     first = company.made(company.card(quantity=3), company.card(MONTH, 2), participant=people[0])
@@ -294,7 +296,7 @@ def test_certificates_are_mailed(companies: Callable[[int], Company]) -> None:
 
 
 def test_refused_mail_is_sent_again(company: Company) -> None:
-    """What SES refused stays with the order, until an operator has it mailed again."""
+    """Certificates of a mail that SES refused stay with the order until an operator sends it again."""
     codes = company.load(1)
     person = participant("outside.test")
     with company.real.sandbox():
@@ -313,87 +315,89 @@ def test_refused_mail_is_sent_again(company: Company) -> None:
 # Webhooks.
 
 
-def test_webhook_is_told(told: Told) -> None:
-    """Each move of an order is posted once and in order, signed, and as its schema has it."""
-    events = told.willing.events(3)
+def test_webhook_is_notified(notified: Notified) -> None:
+    """Each status change of an order is posted once, in order, signed and valid for its schema."""
+    events = notified.willing.events(3)
 
     assert [event["type"].rpartition(".")[2] for event in events] == ["payed", "ready_for_delivery", "delivered"]
     assert [event["sequence"] for event in events] == [1, 2, 3]
-    assert {event["data"]["partner"] for event in events} == {told.company.id}
+    assert {event["data"]["partner"] for event in events} == {notified.company.id}
     assert [event["data"]["order"]["status"] for event in events] == ["Payed", "ReadyForDelivery", "Delivered"]
 
 
-def test_webhook_that_is_gone(told: Told) -> None:
-    """One that answers 410 is sent nothing more, until it is enabled; then it gets what it missed."""
-    told.gone.events(1)
-    assert eventually(lambda: not told.gone.shown()["enabled"])
-    told.school.wait(told.seats)
-    missed = told.school.order()
-    told.school.wait(missed)
-    disabled = told.gone.shown()
-    assert eventually(lambda: not told.school.real.queued("WebhookQueue", told.gone.id))
-    before = len(told.gone.received)
-    enabled = told.gone.http.post(f"/webhooks/{told.gone.id}/enable")
-    events = told.gone.events(3)
+def test_webhook_that_is_gone(notified: Notified) -> None:
+    """A webhook that answers 410 gets nothing more until it is enabled, and then what it missed."""
+    notified.gone.events(1)
+    assert eventually(lambda: not notified.gone.shown()["enabled"])
+    notified.training_partner.wait(notified.seats)
+    missed = notified.training_partner.order()
+    notified.training_partner.wait(missed)
+    disabled = notified.gone.shown()
+    assert eventually(lambda: not notified.training_partner.real.queued("WebhookQueue", notified.gone.id))
+    before = len(notified.gone.received)
+    enabled = notified.gone.http.post(f"/webhooks/{notified.gone.id}/enable")
+    events = notified.gone.events(3)
 
     assert (disabled["enabled"], disabled["disabledReason"]) == (False, "The endpoint responded with status 410.")
     assert before == 1
     assert (enabled.status_code, enabled.json()["enabled"]) == (200, True)
     assert {event["type"] for event in events} == {NEW}
-    assert events[0]["data"]["order"]["id"] == told.seats
-    assert {event["data"]["order"]["id"] for event in events[1:]} == {told.seats, missed}
+    assert events[0]["data"]["order"]["id"] == notified.seats
+    assert {event["data"]["order"]["id"] for event in events[1:]} == {notified.seats, missed}
 
 
-# What others tell.
+# Incoming events.
 
 
 def test_payment_and_stock_by_events(companies: Callable[[int], Company], tmp_path: Path) -> None:
-    """An order is paid when a payment is told of and delivered when certificates are, each once if told twice."""
+    """Events with a payment and certificates pay and deliver an order; duplicates change nothing."""
     company, person = companies(0), participant()
     order = company.made(participant=person)
     payment = ["event", "payment", company.id, "250.50", "--operation", "wire-1"]
     codes = [secrets.token_hex(8) for _ in range(3)]
     (tmp_path / "codes").write_text("\n".join(codes))
     stock = ["--card", str(company.stock().card_id), "--face-value", HUNDRED, "--batch", "first"]
-    told = [company.real.ordering(*payment) for _ in range(2)]
+    done_twice = [company.real.ordering(*payment) for _ in range(2)]
     company.wait(order, WAITING)
-    told += [company.real.ordering("event", "stock", str(tmp_path / "codes"), *stock) for _ in range(2)]
+    done_twice += [company.real.ordering("event", "stock", str(tmp_path / "codes"), *stock) for _ in range(2)]
     company.wait(order, "Delivered")
     assert eventually(lambda: not company.real.queued("IncomingQueue", ""))
     (mail,) = company.real.mails_to(person["email"])
 
-    assert [done.code for done in told] == [0] * 4
+    assert [done.code for done in done_twice] == [0] * 4
     assert company.history(order) == ["Created", "Payed", WAITING, "ReadyForDelivery", "Delivered"]
     assert (company.balance, company.free()) == ("150.50", 2)
     assert len(shown_in(mail, codes)) == 1
-    assert not any(code in done.out for code in codes for done in told)
+    assert not any(code in done.out for code in codes for done in done_twice)
 
 
-def test_cancellation_by_event(companies: Callable[[int], Company], school: School) -> None:
-    """An order that waits is cancelled when that is asked for; one that is done stays, and the log says so."""
+def test_cancellation_by_event(companies: Callable[[int], Company], training_partner: TrainingPartner) -> None:
+    """An event cancels a waiting order; for a completed one it is refused and logged."""
     company = companies(0)
-    waiting, done = company.made(), school.order()
-    school.wait(done)
+    waiting, done = company.made(), training_partner.order()
+    training_partner.wait(done)
     asked = company.real.ordering("event", "cancel", str(waiting["id"]), "--company", company.id)
-    late = school.real.ordering("event", "cancel", str(done))
+    late = training_partner.real.ordering("event", "cancel", str(done))
     event = json.loads(late.out)["Detail"]["id"]
     company.wait(waiting, "Cancelled")
     refusals = eventually(
-        lambda: [json.loads(line) for line in school.real.logs.splitlines() if event in line and "refused" in line]
+        lambda: [
+            json.loads(line) for line in training_partner.real.logs.splitlines() if event in line and "refused" in line
+        ]
     )
 
     assert (asked.code, late.code) == (0, 0)
     assert company.history(waiting) == ["Created", "Cancelled"]
     assert [(one["message"], one["level"]) for one in refusals] == [("event refused", "WARNING")]
-    assert school.status(done) == "Completed"
+    assert training_partner.status(done) == "Completed"
 
 
-# What goes wrong.
+# Failures.
 
 
 @contextmanager
 def unreadable(real: RealStack) -> Iterator[tuple[str, str]]:
-    """Put something into the orders table that should be an order, and is none; it is gone in the end."""
+    """Put an unreadable order into the table, and delete it at the end."""
     key = "ORDER#training#2147483647", "ORDER"
     real.installation.orders.put(Put({"pk": key[0], "sk": key[1], "order": "none"}))
     try:
@@ -402,35 +406,35 @@ def unreadable(real: RealStack) -> Iterator[tuple[str, str]]:
         real.installation.orders.delete_all([key])
 
 
-def test_unreadable_item(school: School, company: Company) -> None:
-    """What fulfilment cannot read is put aside, and the stream goes on to everybody else's orders without a pause."""
+def test_unreadable_item(training_partner: TrainingPartner, company: Company) -> None:
+    """An unreadable item goes to the retry queue, and the stream handles other orders without a failure."""
     company.load(1)
-    said = len(school.real.stack.printed())
-    with unreadable(school.real) as key:
-        seat, card = school.order(), company.made()
-        school.wait(seat)
+    printed = len(training_partner.real.stack.printed())
+    with unreadable(training_partner.real) as key:
+        seat, card = training_partner.order(), company.made()
+        training_partner.wait(seat)
         company.wait(card, "Delivered")
-        aside = eventually(lambda: school.real.queued("LaterQueue", json.dumps(key)))
+        to_retry = eventually(lambda: training_partner.real.queued("LaterQueue", json.dumps(key)))
         calls = [
             line
-            for line in school.real.stack.printed()[said:].splitlines()
+            for line in training_partner.real.stack.printed()[printed:].splitlines()
             if line.startswith("StreamFunction.Changed ")
         ]
 
-    assert [message["Body"] for message in aside] == [json.dumps(key)]
+    assert [message["Body"] for message in to_retry] == [json.dumps(key)]
     assert calls
     assert not [line for line in calls if "failed" in line]
-    assert "ORDER#training#2147483647" in school.real.logs
+    assert "ORDER#training#2147483647" in training_partner.real.logs
 
 
 def processes(real: RealStack, function: str) -> list[int]:
-    """Return the processes of a function of this stack, by what only they have in their environment."""
+    """The processes of a function of this stack, found by their environment."""
     marks = {f"AWS_LAMBDA_FUNCTION_NAME={function}".encode(), f"AWS_ENDPOINT_URL={real.services}".encode()}
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
             environment = (process / "environ").read_bytes()
-        except OSError:  # it has ended, or is somebody else's
+        except OSError:  # it has ended, or belongs to another user
             continue
         if marks <= {*environment.split(b"\0")}:
             found.append(int(process.name))
@@ -438,7 +442,7 @@ def processes(real: RealStack, function: str) -> list[int]:
 
 
 def kill_if(check: Callable[[], bool], real: RealStack, function: str) -> bool:
-    """Hold a function's processes where they are, and kill them if that is where they should be; says whether."""
+    """Stop a function's processes, kill them if `check` holds or continue them, and return whether it killed them."""
     held, killing = processes(real, function), False
     try:
         for process in held:
@@ -451,22 +455,22 @@ def kill_if(check: Callable[[], bool], real: RealStack, function: str) -> bool:
 
 
 def send(process: int, number: signal.Signals) -> None:
-    with suppress(ProcessLookupError):  # it has ended meanwhile
+    with suppress(ProcessLookupError):  # it has ended
         os.kill(process, number)
 
 
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="elsewhere functions have no processes to be found")
-def test_killed_in_the_middle(school: School) -> None:
-    """A large order whose functions are killed at work is completed: all keys differ, and go out in one mail."""
-    real, table = school.real, school.real.installation.orders
-    order = school.order(seats(SEATS))
+def test_killed_in_the_middle(training_partner: TrainingPartner) -> None:
+    """A large order whose functions are killed at work is completed with unique keys, in one mail."""
+    real, table = training_partner.real, training_partner.real.installation.orders
+    order = training_partner.order(seats(SEATS))
     name = f"training#{order}"
 
     def packs() -> int:
         return sum(1 for _ in table.query(f"KEYS#{name}", " ", "~"))
 
     def kill_after(count: int) -> bool:
-        """Kill who issues keys as soon as there are more packs of them than that, unless all are there."""
+        """Kill the processes that issue keys once there are more packs than `count`, unless all are there."""
         assert eventually(lambda: packs() > count, pause=0.005)
         return kill_if(lambda: packs() < PACKS, real, "StreamFunction")
 
@@ -478,25 +482,25 @@ def test_killed_in_the_middle(school: School) -> None:
         killed, seen = killed + 1, min(packs(), PACKS - 1)
     # A process that must start first leaves more time to be killed before it has claimed the mail.
     kill_if(is_unsent, real, "MailsFunction")
-    school.wait(order)
+    training_partner.wait(order)
     assert eventually(lambda: [one for one in real.queued("MailQueue", to_message(name)) if one["ReceiveCount"]])
     assert eventually(lambda: kill_if(is_unsent, real, "MailsFunction"), pause=0.005)
     # What the queue does by itself after six minutes.
     real.installation.mail_queue(to_message(name), 0)
-    assert eventually(lambda: school.mails(order))
+    assert eventually(lambda: training_partner.mails(order))
     assert eventually(lambda: len(real.queued("MailQueue", to_message(name))) == 1)
-    keys = school.keys(order)
-    (mail,) = school.mails(order)
+    keys = training_partner.keys(order)
+    (mail,) = training_partner.mails(order)
 
     assert killed
     assert len({*keys}) == len(keys) == SEATS
     assert KEY.findall(mail.text) == keys
 
 
-def test_webhook_that_is_slow(told: Told) -> None:
-    """What is not taken comes again after a pause, the same and signed anew."""
-    events = told.slow.events(2, told.seats)
-    first, again = (message for message in told.slow.received if message.headers["webhook-id"] == events[0]["id"])
+def test_webhook_that_is_slow(notified: Notified) -> None:
+    """A failed message is retried after a pause, with the same body and a new signature."""
+    events = notified.slow.events(2, notified.seats)
+    first, again = (message for message in notified.slow.received if message.headers["webhook-id"] == events[0]["id"])
 
     assert [event["type"] for event in events] == [COMPLETED, COMPLETED]
     assert first.body == again.body
@@ -504,21 +508,28 @@ def test_webhook_that_is_slow(told: Told) -> None:
     assert first.headers["webhook-signature"] != again.headers["webhook-signature"]
 
 
-# What is written down of it.
+# Logs.
 
 
-def test_nothing_secret_in_the_logs(told: Told) -> None:
-    """No key, certificate or secret, and neither people nor where webhooks lead, is in the logs or on the terminal."""
-    told.school.wait(told.seats)
-    told.school.mail(told.seats)
-    (order,) = told.company.read("/v1/orders")["data"]
-    told.company.wait(order, "Delivered")
-    for hook in told.hooks:
+def test_nothing_secret_in_the_logs(notified: Notified) -> None:
+    """The logs and the terminal have no key, certificate, secret, URL or personal data."""
+    notified.training_partner.wait(notified.seats)
+    notified.training_partner.mail(notified.seats)
+    (order,) = notified.company.read("/v1/orders")["data"]
+    notified.company.wait(order, "Delivered")
+    for hook in notified.hooks:
         hook.events(1)
-    keys, logs = told.school.keys(told.seats), told.school.real.logs
-    people = [told.school.address, *PARTICIPANT.values(), "Quillfeather", "quillfeather"]
+    keys, logs = notified.training_partner.keys(notified.seats), notified.training_partner.real.logs
+    people = [notified.training_partner.address, *PARTICIPANT.values(), "Quillfeather", "quillfeather"]
 
     assert len(keys) == 1
-    assert all(hook.id in logs for hook in told.hooks)
-    for secret in [*keys, *told.codes, *(hook.secret for hook in told.hooks), *people, "/hook?", "from=ordering"]:
+    assert all(hook.id in logs for hook in notified.hooks)
+    for secret in [
+        *keys,
+        *notified.codes,
+        *(hook.secret for hook in notified.hooks),
+        *people,
+        "/hook?",
+        "from=ordering",
+    ]:
         assert secret not in logs

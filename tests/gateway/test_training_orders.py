@@ -1,4 +1,4 @@
-"""The training orders contract over HTTP: the template's routes, the real authorizer, the built functions."""
+"""The training orders contract over HTTP: the template's routes, the real authorizer and the built functions."""
 
 from __future__ import annotations
 
@@ -24,51 +24,51 @@ ORDER = {
 
 
 @pytest.fixture(scope="module")
-def told(real: RealStack) -> Mapping[str, Any]:
-    """What the run wrote for those who try it."""
-    return real.told
+def demo_file(real: RealStack) -> Mapping[str, Any]:
+    """The demo's addresses, units, tokens and clients."""
+    return real.demo_file
 
 
 @pytest.fixture(scope="module")
-def partner(told: Mapping[str, Any]) -> Iterator[httpx.Client]:
+def partner(demo_file: Mapping[str, Any]) -> Iterator[httpx.Client]:
     """The demo partner with a token for its first business unit."""
-    headers = {"Authorization": f"Bearer {told['tokens']['trainingSingleUnit']}"}
-    with httpx.Client(base_url=told["baseUrl"], headers=headers, timeout=30) as client:
+    headers = {"Authorization": f"Bearer {demo_file['tokens']['trainingSingleUnit']}"}
+    with httpx.Client(base_url=demo_file["baseUrl"], headers=headers, timeout=30) as client:
         yield client
 
 
 @pytest.fixture(scope="module")
-def both_units(told: Mapping[str, Any]) -> Iterator[httpx.Client]:
+def both_units(demo_file: Mapping[str, Any]) -> Iterator[httpx.Client]:
     """The demo partner with a token for both of its units."""
-    headers = {"Authorization": f"Bearer {told['tokens']['training']}"}
-    with httpx.Client(base_url=told["baseUrl"], headers=headers, timeout=30) as client:
+    headers = {"Authorization": f"Bearer {demo_file['tokens']['training']}"}
+    with httpx.Client(base_url=demo_file["baseUrl"], headers=headers, timeout=30) as client:
         yield client
 
 
-def test_demo_file(told: Mapping[str, Any]) -> None:
-    """The run tells its address, the units, one token for each thing worth trying, and clients that get their own."""
-    assert set(told) == {
+def test_demo_file(demo_file: Mapping[str, Any]) -> None:
+    """The demo file has its URL, units, one token for each case worth trying, and clients."""
+    assert set(demo_file) == {
         *("baseUrl", "businessUnitId", "secondBusinessUnitId", "foreignBusinessUnitId"),
         *("tokens", "clients"),
     }
-    assert set(told["tokens"]) == {
+    assert set(demo_file["tokens"]) == {
         *("training", "trainingSingleUnit", "trainingWithoutKeys", "cardTerms", "expired", "revoked"),
         *("deals", "dealsBasicPlan", "dealsChangesDisabled"),
     }
-    assert set(told["clients"]) == {"ecards", "ecardsPoor"}
-    assert all(set(client) == {"clientId", "clientSecret"} for client in told["clients"].values())
+    assert set(demo_file["clients"]) == {"ecards", "ecardsPoor"}
+    assert all(set(client) == {"clientId", "clientSecret"} for client in demo_file["clients"].values())
 
 
-def test_demo_file_for_shells(real: RealStack, told: Mapping[str, Any]) -> None:
-    """A shell that reads the other file has what the quickstart needs."""
+def test_demo_file_for_shells(real: RealStack, demo_file: Mapping[str, Any]) -> None:
+    """The demo file for shells has the variables that the quickstart uses."""
     lines = (real.stack.state / demo.SHELL_FILE).read_text().splitlines()
-    client = told["clients"]["ecards"]
+    client = demo_file["clients"]["ecards"]
 
     assert dict(line.split("=", 1) for line in lines) == {
-        "URL": told["baseUrl"],
-        "UNIT": told["businessUnitId"],
-        "TOKEN": told["tokens"]["training"],
-        "DEALS_TOKEN": told["tokens"]["deals"],
+        "URL": demo_file["baseUrl"],
+        "UNIT": demo_file["businessUnitId"],
+        "TOKEN": demo_file["tokens"]["training"],
+        "DEALS_TOKEN": demo_file["tokens"]["deals"],
         "CLIENT_ID": client["clientId"],
         "CLIENT_SECRET": client["clientSecret"],
     }
@@ -82,10 +82,10 @@ def test_reference_page(partner: httpx.Client) -> None:
     assert page["items"][0]["code"] == "AZ-300"
 
 
-def test_whole_catalogue_by_its_links(both_units: httpx.Client, told: Mapping[str, Any]) -> None:
+def test_whole_catalogue_by_its_links(both_units: httpx.Client, demo_file: Mapping[str, Any]) -> None:
     """Following `next` from the first page reads every product once."""
     ids: list[str] = []
-    target: str | None = f"/api/v2/products?businessUnitId={told['businessUnitId']}&_pageSize=50"
+    target: str | None = f"/api/v2/products?businessUnitId={demo_file['businessUnitId']}&_pageSize=50"
     while target and len(ids) < 1_000:
         page = both_units.get(target).json()
         ids += [product["id"] for product in page["items"]]
@@ -95,7 +95,7 @@ def test_whole_catalogue_by_its_links(both_units: httpx.Client, told: Mapping[st
 
 
 def test_one_orders_life(partner: httpx.Client) -> None:
-    """An order that was created is there by its location, with its items, and at the end of the list."""
+    """A created order can be read at its location, with its items, and is the last in the list."""
     before = partner.get("/api/v2/orders").json()["_pageInfo"]["totalItemCount"]
     made = partner.post("/api/v2/orders", json=ORDER, headers={"Idempotency-Key": "one-orders-life"})
     again = partner.post("/api/v2/orders", json=ORDER, headers={"Idempotency-Key": "one-orders-life"})
@@ -111,7 +111,7 @@ def test_one_orders_life(partner: httpx.Client) -> None:
 
 
 def keys_of(partner: httpx.Client, order: str, **query: int) -> httpx.Response:
-    """Read an order's keys, as often as the answer says to try again."""
+    """Read an order's keys, retrying while the answer says that they are not issued."""
     deadline = time.monotonic() + 30
     while (answer := partner.get(f"{order}/keys", params=query)).status_code == 409 and time.monotonic() < deadline:
         assert (answer.json()["type"].rpartition("/")[2], answer.headers["Retry-After"]) == ("keys-not-issued", "2")
@@ -120,7 +120,7 @@ def keys_of(partner: httpx.Client, order: str, **query: int) -> httpx.Response:
 
 
 def test_keys_of_an_order(partner: httpx.Client) -> None:
-    """An order's keys are issued soon after it is placed; then it is Completed, and in the list too."""
+    """An order's keys are issued soon after it is placed; it is then Completed, in the list too."""
     made = partner.post(
         "/api/v2/orders", json={**ORDER, "orderItems": [{"featureSetId": demo.AZ_300_STANDARD.id, "quantity": 1_234}]}
     )
@@ -137,27 +137,28 @@ def test_keys_of_an_order(partner: httpx.Client) -> None:
     assert last["id"] == made.json()["id"]
 
 
-def test_keys_need_the_grant(told: Mapping[str, Any]) -> None:
-    """A token that does not cover access keys reads orders, and no keys."""
-    headers = {"Authorization": f"Bearer {told['tokens']['trainingWithoutKeys']}"}
-    unit = {"businessUnitId": told["businessUnitId"]}
+def test_keys_need_the_grant(demo_file: Mapping[str, Any]) -> None:
+    """A token that does not cover access keys can read orders, but no keys."""
+    headers = {"Authorization": f"Bearer {demo_file['tokens']['trainingWithoutKeys']}"}
+    unit = {"businessUnitId": demo_file["businessUnitId"]}
     answers = [
-        httpx.get(f"{told['baseUrl']}/api/v2/orders/2{rest}", headers=headers, params=unit) for rest in ("", "/keys")
+        httpx.get(f"{demo_file['baseUrl']}/api/v2/orders/2{rest}", headers=headers, params=unit)
+        for rest in ("", "/keys")
     ]
 
     assert [answer.status_code for answer in answers] == [200, 403]
 
 
 def test_money_keeps_its_decimals(partner: httpx.Client) -> None:
-    """A price of 48 pounds is written 48.0000, all the way through the gateway."""
+    """A price of 48 pounds is 48.0000 through the whole gateway."""
     answer = partner.get(f"/api/v2/products/{demo.AZ_300.id}/feature_sets")
 
     assert '"prices":[{"currency":"GBP","value":48.0000}]' in answer.text
 
 
-def test_many_creates_at_once(both_units: httpx.Client, told: Mapping[str, Any]) -> None:
-    """Creates that arrive at once are all taken, get ids of their own, and are all in the list."""
-    unit = {"businessUnitId": told["secondBusinessUnitId"]}
+def test_many_creates_at_once(both_units: httpx.Client, demo_file: Mapping[str, Any]) -> None:
+    """Concurrent creates all succeed, with unique ids, and are all listed."""
+    unit = {"businessUnitId": demo_file["secondBusinessUnitId"]}
     feature_set = demo.catalogues()[demo.IRELAND.id][0][1][0]
     order = {**ORDER, "orderItems": [{"featureSetId": feature_set.id, "quantity": 1}]}
     before = both_units.get("/api/v2/orders", params=unit).json()["_pageInfo"]["totalItemCount"]
@@ -172,7 +173,7 @@ def test_many_creates_at_once(both_units: httpx.Client, told: Mapping[str, Any])
 
 
 def test_same_key_at_once(partner: httpx.Client) -> None:
-    """One key that arrives many times at once creates one order, and every caller gets its answer."""
+    """Concurrent creates with one idempotency key create one order and get the same answer."""
     with ThreadPoolExecutor(8) as pool:
         answers = list(
             pool.map(
@@ -186,10 +187,10 @@ def test_same_key_at_once(partner: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize("token", ["expired", "revoked", None])
-def test_unauthorized(told: Mapping[str, Any], token: str | None) -> None:
-    """An expired, revoked or missing token is answered with 401 and a problem document."""
-    headers = {"Authorization": f"Bearer {told['tokens'][token]}"} if token else {}
-    answer = httpx.get(f"{told['baseUrl']}/api/v2/orders", headers=headers)
+def test_unauthorized(demo_file: Mapping[str, Any], token: str | None) -> None:
+    """An expired, revoked or missing token is 401 with a problem document."""
+    headers = {"Authorization": f"Bearer {demo_file['tokens'][token]}"} if token else {}
+    answer = httpx.get(f"{demo_file['baseUrl']}/api/v2/orders", headers=headers)
 
     assert (answer.status_code, answer.json()["status"]) == (401, 401)
     assert answer.headers["Content-Type"] == "application/problem+json"
@@ -197,39 +198,39 @@ def test_unauthorized(told: Mapping[str, Any], token: str | None) -> None:
     assert answer.headers["X-Request-Id"] == answer.json()["requestId"]
 
 
-def test_card_terms(told: Mapping[str, Any]) -> None:
-    """A partner with card payment terms gets an error that says so."""
-    headers = {"Authorization": f"bearer {told['tokens']['cardTerms']}"}
-    answer = httpx.get(f"{told['baseUrl']}/api/v2/products", headers=headers)
+def test_card_terms(demo_file: Mapping[str, Any]) -> None:
+    """A partner with card payment terms gets an error that names them."""
+    headers = {"Authorization": f"bearer {demo_file['tokens']['cardTerms']}"}
+    answer = httpx.get(f"{demo_file['baseUrl']}/api/v2/products", headers=headers)
 
     assert answer.status_code == 403
     assert "Card payment terms" in answer.json()["detail"]
 
 
-def test_single_unit(partner: httpx.Client, told: Mapping[str, Any]) -> None:
-    """A token for one unit needs to name none, and cannot read its partner's other one."""
+def test_single_unit(partner: httpx.Client, demo_file: Mapping[str, Any]) -> None:
+    """A token for one unit needs to name none, and cannot read the partner's other unit."""
     own = partner.get("/api/v2/orders/1")
-    other = partner.get("/api/v2/orders", params={"businessUnitId": told["secondBusinessUnitId"]})
+    other = partner.get("/api/v2/orders", params={"businessUnitId": demo_file["secondBusinessUnitId"]})
 
     assert (own.status_code, other.status_code) == (200, 404)
 
 
 def test_unit_must_be_named(both_units: httpx.Client) -> None:
-    """A token for two units has to say which."""
+    """A token for two units must name one."""
     answer = both_units.get("/api/v2/orders/1")
 
     assert (answer.status_code, answer.json()["errors"][0]["parameter"]) == (400, "businessUnitId")
 
 
-def test_another_partners_unit(both_units: httpx.Client, told: Mapping[str, Any]) -> None:
-    """Another partner's unit is answered as one that does not exist."""
-    foreign = both_units.get("/api/v2/orders", params={"businessUnitId": told["foreignBusinessUnitId"]})
+def test_another_partners_unit(both_units: httpx.Client, demo_file: Mapping[str, Any]) -> None:
+    """Another partner's unit is indistinguishable from an unknown one."""
+    foreign = both_units.get("/api/v2/orders", params={"businessUnitId": demo_file["foreignBusinessUnitId"]})
 
     assert foreign.status_code == 404
 
 
 def test_unknown_path_and_method(partner: httpx.Client) -> None:
-    """An unknown path is a 404 problem of the gateway, an unknown method a 405 of the function, with `Allow`."""
+    """An unknown path is a 404 of the gateway, an unsupported method a 405 of the function with `Allow`."""
     path = partner.get("/api/v2/nothing")
     method = partner.delete("/api/v2/orders")
 
@@ -238,7 +239,7 @@ def test_unknown_path_and_method(partner: httpx.Client) -> None:
 
 
 def test_head_and_options(partner: httpx.Client) -> None:
-    """HEAD is GET without its body, OPTIONS tells the methods."""
+    """HEAD is GET without its body, and OPTIONS lists the methods."""
     head = partner.head("/api/v2/products")
     options = partner.options("/api/v2/products")
 
@@ -261,7 +262,7 @@ def test_head_and_options(partner: httpx.Client) -> None:
     ids=["cut", "absent", "surrogate", "not utf-8", "deep", "10^400", "over 1 MiB", "over 10 MiB"],
 )
 def test_bad_bodies(partner: httpx.Client, body: bytes, status: int) -> None:
-    """A body that is no order is answered in the contract's shape, whoever refuses it."""
+    """A malformed or invalid body is refused in the contract's shape."""
     answer = partner.post("/api/v2/orders", content=body, headers={"Content-Type": "application/json"})
 
     assert (answer.status_code, answer.json()["status"]) == (status, status)
@@ -269,7 +270,7 @@ def test_bad_bodies(partner: httpx.Client, body: bytes, status: int) -> None:
 
 
 def test_functions_run_from_the_build(real: RealStack) -> None:
-    """What answers is the built layers and functions: no process of theirs names the source tree."""
+    """The functions run from the built layers: no process names the source tree."""
     root = Path(demo.__file__).resolve().parents[3]
     lines = (real.stack.state / "functions.log").read_text()
 
@@ -277,21 +278,21 @@ def test_functions_run_from_the_build(real: RealStack) -> None:
     assert str(root / "functions") not in lines
 
 
-def test_token_issue(real: RealStack, told: Mapping[str, Any]) -> None:
+def test_token_issue(real: RealStack, demo_file: Mapping[str, Any]) -> None:
     """A token that an operator issues for a partner is accepted."""
     done = real.command("token", "issue", "--partner", "tailspin")
     headers = {"Authorization": f"Bearer {done.stdout.strip()}"}
-    answer = httpx.get(f"{told['baseUrl']}/api/v2/orders", headers=headers, timeout=30)
+    answer = httpx.get(f"{demo_file['baseUrl']}/api/v2/orders", headers=headers, timeout=30)
 
     assert (done.returncode, done.stderr) == (0, "")
     assert answer.json()["_pageInfo"]["totalItemCount"] == 6
 
 
-def test_nothing_secret_in_the_logs(real: RealStack, told: Mapping[str, Any], partner: httpx.Client) -> None:
-    """Neither a token nor a name nor an address nor an access key is in the functions' logs or on the terminal."""
+def test_nothing_secret_in_the_logs(real: RealStack, demo_file: Mapping[str, Any], partner: httpx.Client) -> None:
+    """The logs and the terminal have no token, access key or personal data."""
     keys = [item["key"] for item in keys_of(partner, "/api/v2/orders/2").json()["items"]]
     logs = real.logs
 
     assert keys
-    for secret in [*told["tokens"].values(), *keys, "johnsmith@example.com", "Smith"]:
+    for secret in [*demo_file["tokens"].values(), *keys, "johnsmith@example.com", "Smith"]:
         assert secret not in logs

@@ -1,4 +1,4 @@
-"""Waiting for what happens by itself."""
+"""Waiting for asynchronous results."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 def eventually(check: Callable[[], T], seconds: float = 30, pause: float = 0.05) -> T:
-    """Ask until the answer is something that counts as true, or time is up, and return it."""
+    """Call `check` until it returns a true value or the time in seconds is up; returns its last value."""
     deadline = time.monotonic() + seconds
     while not (found := check()) and time.monotonic() < deadline:
         time.sleep(pause)

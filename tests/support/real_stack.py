@@ -44,8 +44,8 @@ class RealStack:
     stack: LocalStack
 
     @cached_property
-    def told(self) -> dict[str, Any]:
-        """What the run wrote for those who try it; a run without demo data wrote nothing."""
+    def demo_file(self) -> dict[str, Any]:
+        """The demo file of the run, which only a run with demo data writes."""
         found: dict[str, Any] = json.loads((self.stack.state / demo.FILE).read_text())
         return found
 

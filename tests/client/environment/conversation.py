@@ -1,7 +1,7 @@
-"""Make calls with the client for a test that runs elsewhere: one a line of standard input, its outcome on output.
+"""Make calls with the client for a test in another process: one call a line of standard input, one outcome a line.
 
 A call is `{"token": …, "method": "orders.create", "arguments": […], "keywords": {…}}`. Its outcome has `answer`, the
-last answer that came over HTTP, and either `result` or `raised`, the exception's name, with what the exception says.
+last HTTP response, and either `result` or `raised`, the exception's name, with the exception's attributes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import requests
 
 from client.environment.pacing import pace
 
-SAYS = ("http_status", "logref", "errors")
+ATTRIBUTES = ("http_status", "logref", "errors")
 
 
 @cache
@@ -27,15 +27,15 @@ def client(token: str) -> Any:
     return basecrm.Client(access_token=token, base_url=os.environ["BASECRM_BASE_URL"])
 
 
-def noting(request: Callable[..., Any], answers: list[dict[str, Any]]) -> Callable[..., Any]:
-    """Wrap `requests.request` to keep what the client is answered, of which it passes on only a part."""
+def recording(request: Callable[..., Any], answers: list[dict[str, Any]]) -> Callable[..., Any]:
+    """Wrap `requests.request` to keep the whole response, of which the client returns only a part."""
 
-    def noted(method: str, url: str, **options: Any) -> Any:
+    def recorded(method: str, url: str, **options: Any) -> Any:
         answer = request(method, url, **options)
         answers.append({"status": answer.status_code, "headers": dict(answer.headers), "body": answer.text})
         return answer
 
-    return noted
+    return recorded
 
 
 def outcome(call: dict[str, Any]) -> dict[str, Any]:
@@ -43,17 +43,17 @@ def outcome(call: dict[str, Any]) -> dict[str, Any]:
     try:
         return {"result": method(*call["arguments"], **call["keywords"])}
     except (basecrm.RateLimitError, basecrm.RequestError, basecrm.ResourceError, basecrm.ServerError) as error:
-        said = {name: getattr(error, name) for name in SAYS if hasattr(error, name)}
-        return {"raised": type(error).__name__, **said}
+        attributes = {name: getattr(error, name) for name in ATTRIBUTES if hasattr(error, name)}
+        return {"raised": type(error).__name__, **attributes}
 
 
 def main() -> None:
     answers: list[dict[str, Any]] = []
-    requests.request = noting(requests.request, answers)
+    requests.request = recording(requests.request, answers)
     pace()
     for line in sys.stdin:
-        told = outcome(json.loads(line))
-        print(json.dumps({**told, "answer": answers[-1]}), flush=True)  # noqa: T201 - this is the outcome
+        result = outcome(json.loads(line))
+        print(json.dumps({**result, "answer": answers[-1]}), flush=True)  # noqa: T201 - this is the outcome
         answers.clear()
 
 

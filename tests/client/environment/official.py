@@ -1,9 +1,9 @@
-"""Run the client's own tests of deal orders, as they ship, against the API that BASECRM_BASE_URL names.
+"""Run the client's own tests of deal orders, unmodified, against the API at BASECRM_BASE_URL.
 
-Two things are added from outside, none is changed: deals, which the tests make first and which live in the CRM and not
-behind this API, are handed out here; and requests keep to the API's rate.
+Two things are added from outside: ids of new deals, which the tests create first but which belong to the CRM and not to
+this API; and a pause that keeps requests within the API's rate.
 
-Prints a JSON object: what went wrong by the name of each test that ran, null where nothing did.
+Prints a JSON object: the failure of each test that ran, by the test's name, or null if it passed.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ MODULES = [f"basecrm.test.test_{name}_service" for name in ("orders", "line_item
 
 
 class Outcomes(unittest.TestResult):
-    """What went wrong, by the name of each test that ran."""
+    """The failure of each test that ran, by its name."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -36,14 +36,14 @@ class Outcomes(unittest.TestResult):
         super().startTest(test)
         self.wrong[test.id()] = None
 
-    def told(self) -> dict[str, str | None]:
+    def as_json(self) -> dict[str, str | None]:
         for test, what in [*self.failures, *self.errors, *self.skipped]:
             self.wrong[test.id()] = what
         return self.wrong
 
 
 def hand_out_deals() -> None:
-    """Let each deal that a test makes be one that nobody has had."""
+    """Let each deal that a test creates be a new one."""
     ids = itertools.count(random.randrange(10**9, 10**12))
 
     def create_deal(_: object, **attributes: Any) -> Any:
@@ -59,7 +59,7 @@ def main() -> None:
     # The tests have the client print everything that it sends, token and all.
     with redirect_stdout(StringIO()):
         unittest.TestLoader().loadTestsFromNames(MODULES).run(outcomes)
-    json.dump(outcomes.told(), sys.stdout)
+    json.dump(outcomes.as_json(), sys.stdout)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Keep the official client within the API's rate: ten requests a second with a token, above which it is refused.
+"""Keep the official client within the API's rate: ten requests a second for each token.
 
-The client does not try again when it is refused, so whoever uses it has to keep to the rate.
+The client does not retry a request that is refused with 429, so its users must keep to the rate.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ A_SECOND = 10
 def keep_to_the_rate(request: Callable[..., Any]) -> Callable[..., Any]:
     """Wrap `requests.request`, so that each token's eleventh request is sent a second after its first was answered.
 
-    Whenever the API counts them, the two fall into different seconds.
+    By the API's clock too, the two are in different seconds.
     """
     answered: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=A_SECOND))
 
@@ -35,5 +35,5 @@ def keep_to_the_rate(request: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def pace() -> None:
-    """Let everything in this process that sends requests as the client does keep to the rate."""
+    """Apply the rate to every request that this process sends through `requests`."""
     requests.request = keep_to_the_rate(requests.request)

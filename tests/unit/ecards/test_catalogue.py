@@ -108,7 +108,7 @@ def test_cards_that_are_not_offered(catalogue: EcardCatalogue) -> None:
 
 
 @pytest.mark.parametrize(
-    ("cards", "said"),
+    ("cards", "reason"),
     [
         ([BOOKS, replace(FILMS, id=1)], "card 1 is repeated"),
         ([replace(FILMS, face_values=FILMS.face_values * 2)], "face value 3 is repeated"),
@@ -125,11 +125,11 @@ def test_cards_that_are_not_offered(catalogue: EcardCatalogue) -> None:
         ([replace(FILMS, description="₽" * 140_000)], "bytes"),
     ],
 )
-def test_invalid_catalogues(catalogue: EcardCatalogue, cards: list[Ecard], said: str) -> None:
+def test_invalid_catalogues(catalogue: EcardCatalogue, cards: list[Ecard], reason: str) -> None:
     """An invalid catalogue is refused with a reason, and the old one stays."""
     catalogue.publish([BOOKS])
 
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=reason):
         catalogue.publish(cards)
     assert catalogue.ecards() == (BOOKS,)
 

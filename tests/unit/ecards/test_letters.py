@@ -56,7 +56,7 @@ def test_certificates() -> None:
 
 
 def test_some_certificates() -> None:
-    """A mail with some of an order's certificates says which of how many."""
+    """A mail with some of an order's certificates has their numbers and the total."""
     assert "Certificates 2 to 3 of 3. The others are in separate emails." in certificates("a", "b", first=2).text
     assert "separate emails" not in certificates("a", "b", "c").text
 

@@ -475,7 +475,7 @@ def test_a_hand_over_whose_answer_is_lost(company: Company) -> None:
 # In transit ----------------------------------------------------------------------------------------------------------
 
 UNSENT = Check(("MAIL", "1"), "attribute_not_exists(pk)")
-"""What holds as long as nobody has touched the mail."""
+"""Holds as long as the mail has not been claimed."""
 
 
 def in_transit(company: Company, quantity: int = 3, count: int = 2) -> EcardOrder:

@@ -156,7 +156,7 @@ REFUSED: dict[str, Callable[[], str]] = {
         payload(), rsa_pair().private, "RS256", headers={"typ": "at+jwt", "kid": "ec"}
     ),
     "ES256 by a key that is RSA": lambda: token(kid="rsa"),
-    "RS256 said, ES256 signed": lambda: token(alg="RS256"),
+    "RS256 named, ES256 signed": lambda: token(alg="RS256"),
     "PS256": lambda: jwt.encode(payload(), rsa_pair().private, "PS256", headers={"typ": "at+jwt", "kid": "rsa"}),
     "RS512": lambda: jwt.encode(payload(), rsa_pair().private, "RS512", headers={"typ": "at+jwt", "kid": "rsa"}),
     "signed by another key": lambda: jwt.encode(
@@ -174,7 +174,7 @@ REFUSED: dict[str, Callable[[], str]] = {
     "no typ": lambda: token(typ=LEFT_OUT),
     "typ null": lambda: token(typ=None),
     "typ of an ID token": lambda: token(typ="application/id+jwt"),
-    "crit with what nobody knows": lambda: token(crit=["x"], x=1),
+    "crit with an unknown name": lambda: token(crit=["x"], x=1),
     "crit with what is known": lambda: token(crit=["exp"], exp=1),
     "crit with b64": lambda: token(crit=["b64"], b64=True),
     "crit empty": lambda: token(crit=[]),

@@ -44,7 +44,7 @@ NOT_ON_THAT_DAY = {
     # Voiding what a dead writer left; sweeping what is left of removed deal orders.
     ("fulfilment/stream", "dynamodb:DeleteItem"),
     ("fulfilment/stream", "dynamodb:BatchWriteItem"),
-    # Giving back certificates whose mail was refused, of an order that was cancelled meanwhile.
+    # Giving back certificates whose mail was refused and whose order was cancelled.
     ("fulfilment/mails", "dynamodb:DeleteItem"),
     # A webhook that goes on where it was when it was disabled, and tries again.
     ("webhooks/delivery", "dynamodb:BatchWriteItem"),

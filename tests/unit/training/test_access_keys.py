@@ -270,7 +270,7 @@ def test_a_crash_in_every_step(school: School, fault: Callable[[BaseException], 
     crashes = 0
     for _ in range(100):
         faulty = Faulty(school.send)
-        # Dies at the third: the first finds out that there are keys, the second goes on behind them.
+        # Crashes at the third: the first finds that there are keys, the second continues after them.
         faulty.meet("TransactWriteItems", fault(Crash()), after=2)
         try:
             if over(school, faulty).issue(order):
