@@ -323,7 +323,7 @@ def test_refused_moves(company: Company) -> None:
         f"{WAITING}: delivery cannot make it PartiallyDelivered": company.move(order, "PartiallyDelivered"),
         "order 1 waits for certificates": company.move(order, "ReadyForDelivery"),
         "order 2 was not moved: it is Created": company.move(unpaid, "ReadyForDelivery"),
-        "no order's id": company.real.ordering("order", "move", company.id, "12", "--to", "Cancelled"),
+        "'12' is not a valid order id": company.real.ordering("order", "move", company.id, "12", "--to", "Cancelled"),
         "There is no order": company.move({"id": str(uuid.uuid4())}, "Cancelled"),
     }
     before = [company.status(order), company.status(unpaid)]
@@ -672,4 +672,4 @@ def test_restart_keeps_keys(rotated: Rotated) -> None:
     assert {key["kid"] for key in published} == set(rotated.keys)
     for token in [*rotated.tokens.values(), new]:
         assert company.http.get("/v1/orders", headers=bearer(token)).status_code == 200
-    assert "tokens that it signed are good until" in company.real.ordering("key", "retire", rotated.keys[0]).err
+    assert "tokens that it signed are valid until" in company.real.ordering("key", "retire", rotated.keys[0]).err
