@@ -24,10 +24,10 @@ KNOWN = [
 
 
 @pytest.fixture(scope="module")
-def outcomes(surroundings: dict[str, str]) -> dict[str, str | None]:
+def outcomes(environment: dict[str, str]) -> dict[str, str | None]:
     """The failure of each of the client's tests, None if it passed."""
     done = subprocess.run(
-        command("official"), cwd=TESTS, env=surroundings, capture_output=True, text=True, timeout=120, check=False
+        command("official"), cwd=TESTS, env=environment, capture_output=True, text=True, timeout=120, check=False
     )
     assert done.returncode == 0, done.stderr
     found: dict[str, str | None] = json.loads(done.stdout)

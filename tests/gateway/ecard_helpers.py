@@ -24,7 +24,7 @@ from support.real_stack import Done, RealStack
 
 PARTICIPANT = {"email": "ann.lee@example.com", "name": "Ann Quillfeather", "phone": "79251153242"}
 OUTSIDE = {**PARTICIPANT, "email": "ann.lee@outside.test"}
-"""A participant whom SES sends nothing while it is in its sandbox."""
+"""A participant whose mails SES refuses while it is in its sandbox."""
 
 HUNDRED, THOUSAND, MONTH = "100 ₽", "1000 ₽", "1 month"
 WAITING = "AwaitingCertificateAssignment"
@@ -41,7 +41,7 @@ class Company:
     id: str
     secret: str
     http: httpx.Client
-    """A client whose token the token endpoint gave."""
+    """A client with a token from the token endpoint."""
     cards: tuple[Ecard, ...]
 
     @property

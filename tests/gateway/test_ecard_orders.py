@@ -439,7 +439,7 @@ def test_same_order_at_once(company: Company) -> None:
     assert {answer.status_code for answer in answers} == {200}
     assert but_status(shown) == but_status(company.read("/v1/orders")["data"]) * 8
     assert [order["id"] for order in shown] == [body["orderId"]] * 8
-    # Some may be answered when it has moved on.
+    # Some may be answered after the order has moved on.
     assert {order["status"] for order in shown} <= {"Payed", WAITING}
     assert company.balance == "900"
 
@@ -583,14 +583,14 @@ class Rotated:
     """The ids of the first key and of the one that replaced it."""
     tokens: dict[str, str]
     accepted: dict[str, int]
-    """With which status each token was answered before the restart."""
+    """The status that each token got before the restart."""
     seen: dict[str, Any]
-    """What was read before the restart, by its path."""
+    """The answers before the restart, by path."""
     order: dict[str, Any]
-    """One that waits for stock."""
+    """An order that waits for stock."""
     codes: list[str]
     company: Company
-    """As it is after the restart, with the token that it had before."""
+    """The company after the restart, with its token from before."""
 
 
 @pytest.fixture(scope="module")

@@ -55,7 +55,7 @@ class TrainingPartner:
     real: RealStack
     http: httpx.Client
     address: str
-    """Where its keys are mailed to."""
+    """The recipient of its keys."""
 
     def order(self, *items: dict[str, Any], **changes: Any) -> int:
         """Place an order of one seat, or of these items, whose keys are mailed; returns its id."""
@@ -273,7 +273,7 @@ def test_certificates_are_mailed(companies: Callable[[int], Company]) -> None:
     people = [participant(), participant()]
     first = company.made(company.card(quantity=3), company.card(MONTH, 2), participant=people[0])
     codes = company.load(5)
-    # Only fulfilment sees that this covers the order, and further down that its certificates have come.
+    # Only fulfilment notices that this covers the order, and further down that its certificates were loaded.
     company.orders.balance.top_up("first", Decimal(1_000), system_clock())
     company.wait(first, WAITING)
     second = company.made(company.card(quantity=2), participant=people[1])
@@ -485,7 +485,7 @@ def test_killed_in_the_middle(training_partner: TrainingPartner) -> None:
     training_partner.wait(order)
     assert eventually(lambda: [one for one in real.queued("MailQueue", to_message(name)) if one["ReceiveCount"]])
     assert eventually(lambda: kill_if(is_unsent, real, "MailsFunction"), pause=0.005)
-    # What the queue does by itself after six minutes.
+    # The queue would redeliver the message after six minutes.
     real.installation.mail_queue(to_message(name), 0)
     assert eventually(lambda: training_partner.mails(order))
     assert eventually(lambda: len(real.queued("MailQueue", to_message(name))) == 1)

@@ -22,7 +22,7 @@ FEW = settings(
     suppress_health_check=[HealthCheck.too_slow],
 )
 ANY_TEXT = st.text(st.characters(), max_size=12)
-"""Any text, halves of characters and control characters too."""
+"""Any text, including lone surrogates and control characters."""
 
 SCALARS = (
     st.none() | st.booleans() | st.integers() | st.floats() | ANY_TEXT | st.decimals(allow_nan=True).map(str)

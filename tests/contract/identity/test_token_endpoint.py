@@ -487,7 +487,7 @@ def test_any_form(endpoint: Endpoint, body: str, head: str, kind: str) -> None:
         assert error(endpoint.ask(body.encode("utf-8", "surrogatepass"), content_type=declared)) == "invalid_request"
 
 
-# Who is refused -----------------------------------------------------------------------------------------------------
+# Refused clients ----------------------------------------------------------------------------------------------------
 
 
 def test_unknown_clients_look_like_wrong_secrets(endpoint: Endpoint) -> None:
@@ -747,7 +747,7 @@ def test_a_scope_that_is_refused_is_no_guess(endpoint: Endpoint) -> None:
     assert endpoint.ask().status == 200
 
 
-# When something is down ---------------------------------------------------------------------------------------------
+# Failures -----------------------------------------------------------------------------------------------------------
 
 
 def test_no_kms(endpoint: Endpoint) -> None:

@@ -20,7 +20,7 @@ from support.services import Services
 GOOD = json.dumps(new_order())
 QUANTITY = "/orderItems/0/quantity"
 LIMIT = 6 * 1024 * 1024
-"""Bytes of a function's answer at most, as Lambda counts them."""
+"""The largest answer of a function in bytes, as Lambda counts them."""
 
 FEW = settings(
     max_examples=80,

@@ -470,7 +470,7 @@ def test_parked_too_long_ago(site: Site) -> None:
     assert kind(site.client.post(f"{path}/{event}/replay", None)) == (404, "not-found")
 
 
-# Whose they are -------------------------------------------------------------------------------------------------------
+# Ownership ------------------------------------------------------------------------------------------------------------
 
 CALLS: list[tuple[str, str, Any]] = [
     ("GET", "", None),
@@ -527,7 +527,7 @@ def test_malformed_event_ids(site: Site, segment: str) -> None:
     assert kind(site.client.post(f"{link}/parked/{NO_EVENT}/replay", None)) == (404, "not-found")
 
 
-# What else is refused -------------------------------------------------------------------------------------------------
+# Other refusals -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -606,7 +606,7 @@ def test_answers_that_get_lost(site: Site) -> None:
     assert len(site.client.get("/webhooks").json["items"]) == WEBHOOKS_AT_MOST
 
 
-# What is shown --------------------------------------------------------------------------------------------------------
+# Answers --------------------------------------------------------------------------------------------------------------
 
 
 def test_links_under_a_stage(site: Site) -> None:

@@ -17,7 +17,7 @@ from ordering.training.statuses import TRAINING, TrainingStatus
 AT = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
 LATER = AT + timedelta(hours=1)
 
-# from -> to, by whom: the contract's table, its "any not final" and "some, all" taken apart.
+# (from, to, actor): the contract's table, with its "any not final" and "some, all" written out.
 ECARD_ROWS = {
     ("(new)", "Payed", "partner"),
     ("(new)", "Created", "partner"),

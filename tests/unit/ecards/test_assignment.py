@@ -341,7 +341,7 @@ def test_what_was_held_between_the_steps_returns(shop: Shop) -> None:
     assert all(shop.free(stock) == ((1, 1),) for stock in MANY)
 
 
-# Giving back ---------------------------------------------------------------------------------------------------------
+# Returning -----------------------------------------------------------------------------------------------------------
 
 
 def test_a_cancelled_order_waits_no_more(shop: Shop) -> None:

@@ -267,7 +267,9 @@ def test_cancelled_before_it_is_sent(post: Post) -> None:
 def test_cancelled_while_it_is_sent(post: Post, operation: str) -> None:
     """If the order is cancelled during the mail, certificates that were sent count as delivered; others return."""
     post.ready(3)
-    after = 1 if operation == "TransactWriteItems" else 0  # the claim, which is behind the order's, or the mark
+    after = (
+        1 if operation == "TransactWriteItems" else 0
+    )  # the claim of the mail, which follows that of the order, or the mark
     post.faulty.meet(operation, interrupted(lambda: post.rewards.orders.cancel(order_id(1))), after=after)
     post.deliver(ECARDS)
 

@@ -687,7 +687,7 @@ def test_unknown_orders(company: Company) -> None:
             ask(FIRST)
 
 
-# All of it -----------------------------------------------------------------------------------------------------------
+# Across operations ---------------------------------------------------------------------------------------------------
 
 
 def test_writers_are_forgotten(company: Company) -> None:

@@ -16,7 +16,7 @@ WATCHED = {"aws_lambda_powertools", "cryptography", "email_validator", "jwt", "m
 
 CONTEXTS = {"training", "deals", "ecards"}
 SMALL = {"cache", "clock", "errors", "identifiers", "money", "principal", "sealing", "stored"}
-"""Plain values, which any function may load."""
+"""Modules of plain values, which any function may import."""
 
 WEB = {"aws_lambda_powertools", "msgspec", "pydantic"}
 TRAINING = {"aws", "book", "entry", "events", "identity", "training", "web"}
@@ -56,7 +56,7 @@ LOADS = {
         {*WEB, "cryptography"},
     ),
 }
-"""By function, the packages of ours and the third-party packages that it loads before its first call."""
+"""By function, our packages and the third-party packages that it imports before its first call."""
 
 
 CONNECTED_AT_ONCE = {
@@ -66,7 +66,7 @@ CONNECTED_AT_ONCE = {
     "identity/authorizer",
     "webhooks/delivery",
 }
-"""Functions that connect to DynamoDB when they are imported; the others do so where Lambda initialises them."""
+"""Functions that connect to DynamoDB when they are imported; the others do so during Lambda's initialisation."""
 
 
 @cache

@@ -52,7 +52,7 @@ def training_item(**changes: Any) -> Item:
     return {"order": {**TRAINING_ORDER, **changes}}
 
 
-# What a change makes necessary.
+# The tasks of a change.
 
 ENTRY: Key = ("BOOK#deals#crm", "0000000007")
 TRAINING_KEY: Key = ("ORDER#training#7", "ORDER")
@@ -181,7 +181,7 @@ def test_tasks(key: Key, before: Item | None, after: Item, expected: set[Task]) 
     assert tasks(key, before, after) == expected
 
 
-# How tasks are done.
+# Running tasks.
 
 
 @dataclass
@@ -483,7 +483,7 @@ def test_a_large_order_takes_several_rounds() -> None:
         rounds += 1
         orders = Share(Table(school.send, TABLE), UK, sequence=school.services.sequence)
         before = image_of(school, order)
-        # Time for the step that finds where to go on, and for three more.
+        # Time for the step that finds where to continue, and for three more.
         left = issue([*wanted], lambda _, orders=orders: orders, school.sealer, Steps(10**9))  # type: ignore[misc] # bound now
         after = image_of(school, order)
         asked = tasks((f"ORDER#training#{order}", "ORDER"), before, after) if after != before else set()

@@ -345,7 +345,7 @@ def test_a_slow_attempt_that_was_not_sent(office: Office) -> None:
         office.send()
 
 
-# What may be out ----------------------------------------------------------------------------------------------------
+# Possibly sent ------------------------------------------------------------------------------------------------------
 
 
 def test_released_after_one_that_may_be_out(office: Office) -> None:

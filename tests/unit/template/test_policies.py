@@ -39,14 +39,14 @@ KEYS = {
     ("fulfilment/incoming", "Decrypt"): {"CertificatesKey"},
     ("fulfilment/incoming", "GenerateDataKey"): {"CertificatesKey"},
 }
-"""With which keys each function does what; what opens names no key in its request."""
+"""The keys of each function and operation; a `Decrypt` request names no key."""
 NOT_ON_THAT_DAY = {
-    # Voiding what a dead writer left; sweeping what is left of removed deal orders.
+    # Voiding the tickets of crashed writers; sweeping the line items of removed deal orders.
     ("fulfilment/stream", "dynamodb:DeleteItem"),
     ("fulfilment/stream", "dynamodb:BatchWriteItem"),
-    # Giving back certificates whose mail was refused and whose order was cancelled.
+    # Returning certificates whose mail was refused and whose order was cancelled.
     ("fulfilment/mails", "dynamodb:DeleteItem"),
-    # A webhook that goes on where it was when it was disabled, and tries again.
+    # A webhook that continues after it was disabled, and retries.
     ("webhooks/delivery", "dynamodb:BatchWriteItem"),
     ("webhooks/delivery", "sqs:SendMessage"),
     # Only orders that wait for stock again are parked on a condition.

@@ -55,7 +55,7 @@ TABLES = {"ORDERS_TABLE": "OrdersTable", "CATALOGUE_TABLE": "CatalogueTable", "A
 DEALS_CALLER = replace(CALLER, partner="adventure-works", grants=("deals",), deals=DealTerms("enterprise"))
 CATCH_ALL = {"DealOrdersFunction": {"/v2", "/v2/{proxy+}"}, "EcardOrdersFunction": {"/v1", "/v1/{proxy+}"}}
 PUBLIC = {"/connect/token", "/.well-known/jwks.json"}
-"""Paths that a function has no route for, so that it refuses them in the contract's words."""
+"""Paths without authorization."""
 
 
 def folder(function: str) -> str:

@@ -60,7 +60,7 @@ def over(school: School, send: Any) -> School:
     return replace(school, send=send)
 
 
-# What keys are -------------------------------------------------------------------------------------------------------
+# Format --------------------------------------------------------------------------------------------------------------
 
 
 def test_format_of_keys(school: School) -> None:
@@ -144,7 +144,7 @@ def test_a_data_key_for_each_issuer(school: School) -> None:
     ]
 
 
-# Which seats they are for --------------------------------------------------------------------------------------------
+# Seats ---------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -200,7 +200,7 @@ def test_a_page_reads_what_it_needs(school: School, first: int, count: int, want
     assert recorder.operations == ["Query", "BatchGetItem"][: 1 + bool(wanted)]
 
 
-# How they are issued -------------------------------------------------------------------------------------------------
+# Issuing -------------------------------------------------------------------------------------------------------------
 
 
 def test_the_order_is_completed(school: School) -> None:
@@ -256,7 +256,7 @@ def test_no_time_at_all(memory: Memory, school: School) -> None:
     school.issue(order, Steps(1))
     before = [*memory.scan("OrdersTable")]
 
-    for steps in (0, 1):  # one is what finding the end takes
+    for steps in (0, 1):  # one step is needed to find the end
         with pytest.raises(Unavailable):
             school.issue(order, Steps(steps))
     assert [*memory.scan("OrdersTable")] == before
@@ -357,7 +357,7 @@ def test_without_kms(memory: Memory, school: School) -> None:
     assert [*memory.scan("OrdersTable")] == before
 
 
-# Who gets none -------------------------------------------------------------------------------------------------------
+# Orders without keys -------------------------------------------------------------------------------------------------
 
 
 def test_a_cancelled_order_gets_none(memory: Memory, school: School) -> None:

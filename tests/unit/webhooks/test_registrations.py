@@ -253,7 +253,7 @@ def test_the_next_address() -> None:
     assert receiver.received[0].headers["host"] == f"host.example:{receiver.port}"
 
 
-# Where a name leads ---------------------------------------------------------------------------------------------------
+# Host names -----------------------------------------------------------------------------------------------------------
 
 
 class Sockets:
@@ -854,7 +854,7 @@ def test_many_orders_missed(installation: Installation) -> None:
     for _ in range(len(orders)):
         (_, body), *_ = installation.queue
         installation.queue.clear()
-        # Time for two looks at the clock that find enough, and none for a third.
+        # The first two checks of the deadline find enough time, the third none.
         replace(installation.deliverer, deadline=DeadlineOfChecks(2)).handle(body)
         messages = [Message.from_text(one) for _, one in installation.queue]
         signalled += [one.order for one in messages if not one.missed]
