@@ -349,7 +349,7 @@ MUTANTS: dict[str, tuple[str, Patch]] = {
     "issues to whoever was cancelled": ("an issuer and a cancellation", (AccessKeys, "issue", issues_to_anybody)),
     "completes before the last key": ("an issuer in steps and another one", (AccessKeys, "issue", stops_early)),
     "moves what has moved": ("an issuer and a cancellation", (training_orders, "_as_read", whatever_was_read)),
-    "tells nobody to go on": ("two issuers in steps", (TrainingOrders, "_hand_on", tells_nobody)),
+    "tells nobody to go on": ("two issuers in steps", (TrainingOrders, "_record_progress", tells_nobody)),
 }
 
 
