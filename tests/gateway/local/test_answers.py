@@ -1,4 +1,4 @@
-"""What a caller gets: functions' answers as they are, and the gateway's own as the template words them."""
+"""Responses of a running stack: those of functions, and the gateway responses of the template."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ def returned(client: httpx.Client, result: Any, method: str = "POST") -> httpx.R
 
 
 def test_status_headers_and_body(client: httpx.Client) -> None:
-    """A function's status, headers and body are passed on as they are."""
+    """A function's status, headers and body are passed on unchanged."""
     result = {
         "statusCode": 201,
         "headers": {"X-One": "1", "Content-Type": "text/plain; charset=utf-8"},
@@ -31,8 +31,8 @@ def test_status_headers_and_body(client: httpx.Client) -> None:
     assert response.headers["Content-Type"] == "text/plain; charset=utf-8"
 
 
-def test_content_type_is_json_unless_said(client: httpx.Client) -> None:
-    """A body without a content type is called JSON, as API Gateway does."""
+def test_content_type_is_json_by_default(client: httpx.Client) -> None:
+    """A body without a content type gets that of JSON, as in API Gateway."""
     response = returned(client, {"statusCode": 200, "body": "{}"})
 
     assert response.headers["Content-Type"] == "application/json"
@@ -47,7 +47,7 @@ def test_no_content_has_neither_body_nor_type(client: httpx.Client) -> None:
 
 
 def test_head_has_the_length_but_no_body(client: httpx.Client) -> None:
-    """HEAD is answered with the headers that GET would have, and no body."""
+    """The response to HEAD has the headers of GET and no body."""
     response = returned(client, {"statusCode": 200, "body": "four"}, "HEAD")
 
     assert (response.status_code, response.content) == (200, b"")
@@ -70,7 +70,7 @@ def test_head_has_the_length_but_no_body(client: httpx.Client) -> None:
     ],
 )
 def test_malformed_results_are_failed_integrations(client: httpx.Client, result: Any) -> None:
-    """A result that API Gateway would not take is answered with the template's INTEGRATION_FAILURE."""
+    """A malformed result is the template's INTEGRATION_FAILURE."""
     response = returned(client, result)
 
     assert (response.status_code, response.json()) == (502, {"title": "It failed"})
@@ -81,7 +81,7 @@ def test_malformed_results_are_failed_integrations(client: httpx.Client, result:
     [("GET", "/nowhere"), ("GET", "/"), ("DELETE", "/echo/7"), ("BREW", "/echo"), ("HEAD", "/broken")],
 )
 def test_unknown_routes(client: httpx.Client, method: str, path: str) -> None:
-    """A path or a method that the template does not have is answered with its MISSING_AUTHENTICATION_TOKEN."""
+    """An unknown path or method is the template's MISSING_AUTHENTICATION_TOKEN."""
     response = client.request(method, path, headers=ALLOW)
 
     assert response.status_code == 404
@@ -90,7 +90,7 @@ def test_unknown_routes(client: httpx.Client, method: str, path: str) -> None:
 
 
 def test_gateway_response_headers_and_variables(client: httpx.Client) -> None:
-    """A gateway response fills in the headers and variables that the template names."""
+    """A gateway response has the headers of the template, with its variables replaced."""
     response = client.get("/echo/%22quoted%22")
 
     request_id = response.headers["x-amzn-RequestId"]
@@ -107,7 +107,7 @@ def test_gateway_response_headers_and_variables(client: httpx.Client) -> None:
 
 @pytest.mark.parametrize("chunked", [False, True])
 def test_bodies_have_a_limit(client: httpx.Client, *, chunked: bool) -> None:
-    """A body over 10 MiB is answered with REQUEST_TOO_LARGE, and the next request with what it asks for."""
+    """A body over 10 MiB is REQUEST_TOO_LARGE, and the next request on the connection succeeds."""
     body = b"x" * (10 * 1024 * 1024 + 1)
 
     response = client.post("/echo", headers=ALLOW, content=iter([body]) if chunked else body)
@@ -117,7 +117,7 @@ def test_bodies_have_a_limit(client: httpx.Client, *, chunked: bool) -> None:
 
 
 def test_large_bodies_pass(client: httpx.Client) -> None:
-    """A body of 5 MB arrives and comes back."""
+    """A body of 5 MB is received and returned."""
     body = "x" * 5_000_000
 
     response = client.post("/echo", headers=ALLOW, content=body)

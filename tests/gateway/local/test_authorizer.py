@@ -1,4 +1,4 @@
-"""Who gets in: decisions, their context, how long they are kept, and what the others are told."""
+"""Authorizers of a running stack: decisions, their context and cache, and responses to refused callers."""
 
 import httpx
 import pytest
@@ -11,7 +11,7 @@ def get(client: httpx.Client, token: str, path: str = "/echo", method: str = "GE
 
 
 def test_context_is_text(client: httpx.Client) -> None:
-    """A function finds every value of the context as text, nulls left out, and the principal's id."""
+    """A function receives all values of the context as text, without nulls, and the principal's id."""
     context = get(client, "allow:context").json()["event"]["requestContext"]["authorizer"]
 
     assert tuple(context[key] for key in ("flag", "ratio", "text", "principalId", "kind")) == (
@@ -24,8 +24,8 @@ def test_context_is_text(client: httpx.Client) -> None:
     assert "absent" not in context
 
 
-def test_missing_identity_is_not_asked_about(client: httpx.Client) -> None:
-    """Without the header the answer is UNAUTHORIZED, and the authorizer is not called."""
+def test_missing_identity(client: httpx.Client) -> None:
+    """Without the header the response is UNAUTHORIZED, and the authorizer is not called."""
     before = int(get(client, "allow:before").json()["event"]["requestContext"]["authorizer"]["calls"])
     missing = client.get("/echo")
     empty = client.get("/echo", headers={"Authorization": ""})
@@ -36,7 +36,7 @@ def test_missing_identity_is_not_asked_about(client: httpx.Client) -> None:
 
 
 def test_unauthorized(client: httpx.Client) -> None:
-    """An authorizer that raises Unauthorized is a decision, told as UNAUTHORIZED."""
+    """If the authorizer raises Unauthorized, the response is UNAUTHORIZED."""
     response = get(client, "unauthorized")
 
     assert (response.status_code, response.json()["title"]) == (401, "Who are you?")
@@ -44,7 +44,7 @@ def test_unauthorized(client: httpx.Client) -> None:
 
 @pytest.mark.parametrize("token", ["deny", "other-stage"])
 def test_access_denied(client: httpx.Client, token: str) -> None:
-    """A policy that denies the method, or does not cover it, is told as ACCESS_DENIED."""
+    """If the policy denies the method or does not cover it, the response is ACCESS_DENIED."""
     response = get(client, token)
 
     assert response.status_code == 403
@@ -60,22 +60,22 @@ def test_access_denied(client: httpx.Client, token: str) -> None:
     ],
 )
 def test_failures_are_not_refusals(client: httpx.Client, token: str, kind: str) -> None:
-    """An authorizer that fails, or decides nothing that can be read, is told as a failure of the server."""
+    """If the authorizer fails or its result is malformed, the response is a server error."""
     response = get(client, token)
 
     assert (500, {"title": "Failed", "kind": kind}) == (response.status_code, response.json())
 
 
-def test_decision_is_kept(client: httpx.Client) -> None:
-    """The same header is decided about once within ReauthorizeEvery, whatever the path."""
+def test_decision_is_cached(client: httpx.Client) -> None:
+    """Within ReauthorizeEvery there is one decision for a header, for all paths."""
     first = get(client, "allow:kept").json()["event"]["requestContext"]["authorizer"]
     second = get(client, "allow:kept", "/echo/7").json()["event"]["requestContext"]["authorizer"]
 
     assert first == second
 
 
-def test_kept_policy_for_one_method_refuses_the_next(client: httpx.Client) -> None:
-    """A policy for one method is kept like any other, so that the mistake shows here and not in production."""
+def test_cached_policy_for_one_method_refuses_another(client: httpx.Client) -> None:
+    """A policy for a single method is cached as in production, where it would refuse the next method."""
     first = get(client, "one-method")
     second = get(client, "one-method", "/echo/7")
 

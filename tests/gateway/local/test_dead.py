@@ -26,7 +26,7 @@ def letters(stack: LocalStack) -> Iterator[DeadLetters]:
         yield letters
 
 
-def dead(letters: DeadLetters, queue: str, text: str = "") -> list[DeadMessage]:
+def dead_messages(letters: DeadLetters, queue: str, text: str = "") -> list[DeadMessage]:
     return [message for message in letters.messages(queue) if text in message.body]
 
 
@@ -43,9 +43,9 @@ def send(stack: LocalStack, queue: str, **message: Any) -> str:
 def fail_message(stack: LocalStack, letters: DeadLetters, **more: Any) -> DeadMessage:
     """Send a message that fails at once at each attempt, and wait until it is in the dead-letter queue."""
     name = uuid.uuid4().hex
-    body = json.dumps({"name": name, "wish": "hurry 0"})
+    body = json.dumps({"name": name, "command": "hurry 0"})
     send(stack, "WorkQueue", MessageBody=body, **more)
-    (message,) = eventually(lambda: dead(letters, "WorkDeadQueue", name))
+    (message,) = eventually(lambda: dead_messages(letters, "WorkDeadQueue", name))
     assert isinstance(message, DeadMessage)
     return message
 
@@ -60,12 +60,12 @@ def test_messages_are_replayed(stack: LocalStack, letters: DeadLetters, capsys: 
     assert f"  {message.id}  " in listed
     assert "failed after 2 attempts (WorkQueue)" in listed
     assert run(stack, "show", message.id[:13]) == 0
-    assert '"wish": "hurry 0"' in capsys.readouterr().out
+    assert '"command": "hurry 0"' in capsys.readouterr().out
     assert run(stack, "replay", message.id, "--queue", "WorkDeadQueue") == 0
     assert capsys.readouterr().out == f"{message.id}: sent back to WorkQueue\n"
     name = json.loads(message.body)["name"]
     # It fails again, and is in the dead-letter queue again under another id.
-    (again,) = eventually(lambda: dead(letters, "WorkDeadQueue", name))
+    (again,) = eventually(lambda: dead_messages(letters, "WorkDeadQueue", name))
     assert again.id != message.id
     log = (stack.state / "functions.log").read_text().splitlines()
     found = [m for line in log if name in line for m in json.loads(line)["messages"] if name in m["body"]]
@@ -81,7 +81,7 @@ def test_all_are_replayed(stack: LocalStack, letters: DeadLetters, capsys: pytes
     printed = capsys.readouterr()
     assert f"message {lost} is of unknown origin" in printed.out
     assert "messages could not be replayed" in printed.err
-    assert [message.id for message in dead(letters, "WorkDeadQueue", "from nowhere")] == [lost]
+    assert [message.id for message in dead_messages(letters, "WorkDeadQueue", "from nowhere")] == [lost]
     assert run(stack, "show", "nothing") == 1
     assert "no message has an id that starts with 'nothing'" in capsys.readouterr().err
     assert run(stack, "list", "--queue", "WorkQueue") == 1
@@ -93,7 +93,7 @@ def test_records_are_delivered_again(
 ) -> None:
     """Records that were given up are shown from the stream, and a replay calls their function with only these."""
     key = f"BISECT#dead-{uuid.uuid4().hex}"
-    item = {"pk": {"S": key}, "sk": {"S": "0"}, "wish": {"S": "raise"}}
+    item = {"pk": {"S": key}, "sk": {"S": "0"}, "command": {"S": "raise"}}
     others = [{"pk": {"S": f"OTHER#{key}"}, "sk": {"S": str(number)}} for number in range(2)]
     writes = [{"Put": {"TableName": "LedgerTable", "Item": each}} for each in (others[0], item, others[1])]
     dynamodb(stack.endpoint).transact_write_items(TransactItems=writes)  # type: ignore[arg-type] # plain data

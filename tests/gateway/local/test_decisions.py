@@ -1,4 +1,4 @@
-"""Policies and kept decisions, without a gateway."""
+"""Policies, and the cache of decisions, without a running stack."""
 
 import json
 
@@ -30,22 +30,22 @@ def decision(*statements: tuple[str, str]) -> Decision:
     ],
 )
 def test_resources_are_matched_with_wildcards(resource: str, *, allowed: bool) -> None:
-    """A star is any run of characters, slashes too, a question mark any one; the rest is literal."""
+    """`*` is any number of characters, including slashes, and `?` is one; all others are literal."""
     assert allowed is decision(("Allow", resource)).allows(ARN)
 
 
 def test_deny_wins() -> None:
-    """A statement that denies outweighs every one that allows."""
+    """A statement that denies takes precedence over all that allow."""
     assert not decision(("Allow", "*"), ("Deny", ARN)).allows(ARN)
 
 
-def test_nothing_allows_nothing() -> None:
-    """A policy without a matching statement refuses."""
+def test_no_statement_allows_nothing() -> None:
+    """A policy without a matching statement allows nothing."""
     assert not decision().allows(ARN)
 
 
-def test_other_actions_do_not_count() -> None:
-    """A statement about another action says nothing about calling the API."""
+def test_other_actions_are_ignored() -> None:
+    """A statement about another action does not allow calls of the API."""
     statement = {"Effect": "Allow", "Action": ["s3:*"], "Resource": ["*"]}
 
     assert not Decision({}, [statement]).allows(ARN)
@@ -65,13 +65,13 @@ def test_other_actions_do_not_count() -> None:
     ],
 )
 def test_malformed_decisions(answer: object) -> None:
-    """What is not a principal with a policy and a flat context is not taken for a decision."""
+    """A result that is not a principal with a policy and a flat context is refused."""
     with pytest.raises(MalformedDecisionError):
         read_decision(json.dumps(answer).encode())
 
 
-def test_decision_is_kept_for_its_time() -> None:
-    """A decision is given out until its time is over."""
+def test_decision_is_cached_for_its_time() -> None:
+    """A decision is cached until its time has passed."""
     now = 0.0
     cache = DecisionCache(60, clock=lambda: now)
     kept = decision(("Allow", "*"))
@@ -85,8 +85,8 @@ def test_decision_is_kept_for_its_time() -> None:
     assert (kept, None) == (within, after)
 
 
-def test_zero_seconds_keep_nothing() -> None:
-    """With no time to keep it a decision is made for each request."""
+def test_zero_seconds_disable_the_cache() -> None:
+    """With a time of 0 seconds no decision is cached."""
     cache = DecisionCache(0)
     cache.put("caller", decision(("Allow", "*")))
 
@@ -94,7 +94,7 @@ def test_zero_seconds_keep_nothing() -> None:
 
 
 def test_cache_is_bounded() -> None:
-    """The oldest decision gives way to the newest."""
+    """A full cache drops the oldest decision for a new one."""
     cache = DecisionCache(60, size=2)
     for caller in ("one", "two", "three"):
         cache.put(caller, decision(("Allow", caller)))

@@ -1,4 +1,4 @@
-"""What a function is handed, against the events that a REST API makes."""
+"""The events of a running stack for functions, compared with those of a REST API."""
 
 import http.client
 import json
@@ -22,7 +22,7 @@ def event(response: httpx.Response) -> dict[str, Any]:
 
 
 def raw(stack: LocalStack, request: bytes) -> tuple[int, bytes]:
-    """Send bytes that no HTTP library would; the answer's status and body."""
+    """Send bytes that an HTTP library would not send; returns the status and the body of the response."""
     host, port = stack.base_url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=10) as connection:
         connection.sendall(request)
@@ -32,7 +32,7 @@ def raw(stack: LocalStack, request: bytes) -> tuple[int, bytes]:
 
 
 def test_request_id_is_fresh(client: httpx.Client) -> None:
-    """Each request has an id of its own, which its answer carries too."""
+    """Each request has a unique id, which is also in the response."""
     first, second = (client.get("/echo", headers=ALLOW) for _ in range(2))
 
     assert event(first)["requestContext"]["requestId"] == first.headers["x-amzn-RequestId"]
@@ -40,14 +40,14 @@ def test_request_id_is_fresh(client: httpx.Client) -> None:
 
 
 def test_request_id_is_shared_with_the_authorizer(client: httpx.Client) -> None:
-    """The authorizer sees the same id as the function."""
+    """Authorizer and function receive the same request id."""
     context = event(client.get("/echo", headers={"Authorization": "Bearer allow:shared-id"}))["requestContext"]
 
     assert context["requestId"] == context["authorizer"]["request"]
 
 
 def test_request_context(client: httpx.Client) -> None:
-    """The context tells stage, route, path without a stage in front, host, caller and time."""
+    """The context has stage, route, path without the stage, host, caller and time."""
     context = event(client.get("/echo/7", headers=ALLOW | {"Host": "api.example.com"}))["requestContext"]
 
     assert tuple(context[key] for key in ("stage", "resourcePath", "path", "httpMethod", "domainName", "protocol")) == (
@@ -63,7 +63,7 @@ def test_request_context(client: httpx.Client) -> None:
 
 
 def test_headers_once_and_all(client: httpx.Client) -> None:
-    """A repeated header keeps its last value among `headers` and all of them among `multiValueHeaders`."""
+    """A repeated header has its last value in `headers` and all values in `multiValueHeaders`."""
     headers = [("Authorization", "Bearer allow"), ("X-Tag", "one"), ("X-Tag", "two, three")]
 
     found = event(client.get("/echo", headers=headers))
@@ -73,15 +73,15 @@ def test_headers_once_and_all(client: httpx.Client) -> None:
 
 
 def test_query_is_decoded(client: httpx.Client) -> None:
-    """Query parameters are decoded; of several the last stands alone and all stand together."""
+    """Query parameters are decoded; a repeated one has its last value, and all values in the multi-value field."""
     found = event(client.get("/echo?name=J%C3%B6rg+M&tag=a&tag=b%26c&empty=", headers=ALLOW))
 
     assert found["queryStringParameters"] == {"name": "Jörg M", "tag": "b&c", "empty": ""}
     assert found["multiValueQueryStringParameters"]["tag"] == ["a", "b&c"]
 
 
-def test_what_is_absent_is_null(client: httpx.Client) -> None:
-    """Without a query, parameters or body the event says null."""
+def test_absent_parts_are_null(client: httpx.Client) -> None:
+    """A missing query, missing parameters and a missing body are null in the event."""
     found = event(client.get("/echo", headers=ALLOW))
 
     absent = ("queryStringParameters", "multiValueQueryStringParameters", "pathParameters", "body")
@@ -101,7 +101,7 @@ def test_what_is_absent_is_null(client: httpx.Client) -> None:
     ],
 )
 def test_path_parameters_are_decoded(client: httpx.Client, path: str, parameters: dict[str, str]) -> None:
-    """Path parameters are decoded after the route is matched; the path stays as it was sent."""
+    """Path parameters are decoded after the route is matched; the path is not decoded."""
     found = event(client.get(path, headers=ALLOW))
 
     assert parameters == found["pathParameters"]
@@ -117,7 +117,7 @@ def test_path_parameters_are_decoded(client: httpx.Client, path: str, parameters
     ],
 )
 def test_body_is_text(client: httpx.Client, body: bytes, text: str) -> None:
-    """A body is handed on as text, whatever its bytes are."""
+    """Every body is passed on as text, also if its bytes are not UTF-8."""
     found = event(client.post("/echo", headers=ALLOW, content=body))
 
     assert text == found["body"]
@@ -125,7 +125,7 @@ def test_body_is_text(client: httpx.Client, body: bytes, text: str) -> None:
 
 
 def test_chunked_body(client: httpx.Client) -> None:
-    """A body that comes in chunks is handed on whole."""
+    """A chunked body is passed on as a whole."""
     found = event(client.post("/echo", headers=ALLOW, content=iter([b"one ", b"two"])))
 
     assert found["body"] == "one two"
@@ -146,8 +146,8 @@ def test_chunked_body(client: httpx.Client) -> None:
         b"*",
     ],
 )
-def test_odd_targets_are_the_callers_fault(stack: LocalStack, target: bytes) -> None:
-    """No request target makes the gateway fail: it is served or refused."""
+def test_odd_targets_are_not_server_errors(stack: LocalStack, target: bytes) -> None:
+    """No request target causes a server error: the request is served or refused."""
     status, body = raw(stack, b"GET " + target + b" HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer allow\r\n\r\n")
 
     assert status in (200, 404), body
@@ -162,15 +162,15 @@ def test_odd_targets_are_the_callers_fault(stack: LocalStack, target: bytes) -> 
         b"POST /echo HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nnonsense\r\n",
     ],
 )
-def test_what_is_not_http_is_refused(stack: LocalStack, request_bytes: bytes) -> None:
-    """What cannot be read as a request is refused in the API's own shape."""
+def test_malformed_http_is_refused(stack: LocalStack, request_bytes: bytes) -> None:
+    """A malformed request is refused with an error in the API's own shape."""
     status, body = raw(stack, request_bytes)
 
     assert (status, json.loads(body)["title"]) == (400, "Refused")
 
 
 def test_connection_is_kept(stack: LocalStack) -> None:
-    """One connection carries several requests, refused ones too."""
+    """A connection is reused for several requests, including refused ones."""
     connection = http.client.HTTPConnection(stack.base_url.removeprefix("http://"), timeout=10)
     statuses = []
     sockets = set()

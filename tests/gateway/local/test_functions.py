@@ -1,4 +1,4 @@
-"""How functions run: their processes, their environment, and what becomes of the ones that fail."""
+"""Functions of a running stack: their processes, environment, timeouts and failures."""
 
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -12,12 +12,12 @@ from support.local_stack import LocalStack
 pytestmark = pytest.mark.gateway
 
 
-def behave(client: httpx.Client, **wish: Any) -> httpx.Response:
-    return client.post("/behave", json=wish)
+def behave(client: httpx.Client, **command: Any) -> httpx.Response:
+    return client.post("/behave", json=command)
 
 
 def test_environment_is_only_what_is_declared(client: httpx.Client, stack: LocalStack) -> None:
-    """A function sees what the template declares and what Lambda sets, and nothing of the machine."""
+    """A function has only the environment variables of the template and of Lambda, none of the machine."""
     environment = behave(client).json()["environment"]
 
     assert tuple(environment[key] for key in ("GREETING", "NOTES_TABLE", "LIMIT")) == ("hello", "NotesTable", "3")
@@ -35,7 +35,7 @@ def test_environment_is_only_what_is_declared(client: httpx.Client, stack: Local
 
 
 def test_functions_come_from_the_build(client: httpx.Client) -> None:
-    """A function runs in its folder of the build, not in the source tree."""
+    """A function runs from its folder in the build, not from the source tree."""
     found = behave(client).json()
 
     assert found["folder"] == f"{found['environment']['LAMBDA_TASK_ROOT']}/app.py"
@@ -43,14 +43,14 @@ def test_functions_come_from_the_build(client: httpx.Client) -> None:
 
 
 def test_process_is_kept_warm(client: httpx.Client) -> None:
-    """Calls one after the other run in the same process."""
+    """Consecutive calls run in the same process."""
     first, second = (behave(client).json() for _ in range(2))
 
     assert first["process"] == second["process"]
 
 
 def test_calls_run_in_parallel(client: httpx.Client) -> None:
-    """Calls at the same time run in processes of their own, at the same time."""
+    """Concurrent calls run at the same time, each in its own process."""
     with ThreadPoolExecutor(4) as pool:
         answers = [answer.json() for answer in pool.map(lambda _: behave(client, sleep=0.6), range(4))]
 
@@ -59,7 +59,7 @@ def test_calls_run_in_parallel(client: httpx.Client) -> None:
 
 
 def test_calls_beyond_the_limit_wait(client: httpx.Client) -> None:
-    """More calls than processes are all answered, by no more than ten processes."""
+    """More than ten concurrent calls all succeed, with at most ten processes."""
     with ThreadPoolExecutor(16) as pool:
         answers = [answer.json() for answer in pool.map(lambda _: behave(client, sleep=0.3), range(16))]
 
@@ -68,7 +68,7 @@ def test_calls_beyond_the_limit_wait(client: httpx.Client) -> None:
 
 
 def test_timeout(client: httpx.Client) -> None:
-    """A call over the template's timeout is answered with INTEGRATION_TIMEOUT when that has passed."""
+    """A call that exceeds the function's timeout gets INTEGRATION_TIMEOUT after that time."""
     began = time.monotonic()
     response = behave(client, sleep=3)
     took = time.monotonic() - began
@@ -78,25 +78,27 @@ def test_timeout(client: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wish", "said"),
+    ("command", "text"),
     [
         ({"raise": "on purpose"}, "BehaveFunction: RuntimeError: on purpose"),
         ({"exit": 3}, "BehaveFunction: Runtime.ExitError: Runtime exited with error: exit status 3"),
         ({"sleep": 2}, "Task timed out after 1.00 seconds"),
     ],
 )
-def test_failure_is_told_and_got_over(client: httpx.Client, stack: LocalStack, wish: dict[str, Any], said: str) -> None:
-    """A function that fails fails one call: the terminal says how, and the next call is answered."""
-    failed = behave(client, **wish)
+def test_failure_is_printed_and_isolated(
+    client: httpx.Client, stack: LocalStack, command: dict[str, Any], text: str
+) -> None:
+    """A failure affects one call only: its error is printed, and the next call succeeds."""
+    failed = behave(client, **command)
     next_one = behave(client)
 
     assert failed.status_code in (502, 504)
     assert next_one.status_code == 200
-    assert said in stack.printed()
+    assert text in stack.printed()
 
 
 def test_failed_init(client: httpx.Client, stack: LocalStack) -> None:
-    """A function that cannot be imported is a failed integration at each call, and the terminal says why."""
+    """Each call of a function that cannot be imported is an INTEGRATION_FAILURE, and the error is printed."""
     answers = [client.get("/broken") for _ in range(2)]
 
     assert [answer.status_code for answer in answers] == [502, 502]
@@ -104,14 +106,14 @@ def test_failed_init(client: httpx.Client, stack: LocalStack) -> None:
 
 
 def test_output_goes_to_the_log(client: httpx.Client, stack: LocalStack) -> None:
-    """What a function prints is in the log of the state folder."""
+    """The output of a function is in the log of the state folder."""
     behave(client, print="a line of its own")
 
     assert "a line of its own\n" in (stack.state / "functions.log").read_text()
 
 
 def test_warm_calls_are_fast(client: httpx.Client) -> None:
-    """No call waits for a second packet, which would take 40 ms."""
+    """A warm call takes less than 20 ms, because no response waits for a second packet."""
     behave(client)
     times = []
     for _ in range(30):
@@ -122,8 +124,8 @@ def test_warm_calls_are_fast(client: httpx.Client) -> None:
     assert sorted(times)[15] < 0.02
 
 
-def test_requests_are_told(client: httpx.Client, stack: LocalStack) -> None:
-    """The terminal gets one line per request: method, path, status and time, never the query."""
+def test_requests_are_printed(client: httpx.Client, stack: LocalStack) -> None:
+    """One line is printed for each request: method, path, status and time, without the query."""
     client.get("/nowhere/at-all?secret=1")
 
     line = next(line for line in stack.printed().splitlines() if "/nowhere/at-all" in line)

@@ -1,4 +1,4 @@
-"""The local run as a process: what it keeps, what it leaves behind, what it says, what it does on a change."""
+"""The local run as a process: its data, its child processes, its errors, and reloads."""
 
 import os
 import shutil
@@ -30,12 +30,12 @@ def project(tmp_path: Path) -> Path:
     return tmp_path / "project"
 
 
-def behave(stack: LocalStack, **wish: object) -> httpx.Response:
-    return httpx.post(f"{stack.base_url}/behave", json=wish, timeout=20)
+def behave(stack: LocalStack, **command: object) -> httpx.Response:
+    return httpx.post(f"{stack.base_url}/behave", json=command, timeout=20)
 
 
 def processes() -> dict[int, int]:
-    """Every process that has not ended, and its parent."""
+    """All running processes, each with its parent."""
     table = subprocess.run(["ps", "-axo", "pid=,ppid=,stat="], capture_output=True, text=True, check=True).stdout
     rows = [line.split() for line in table.splitlines()]
     return {int(process): int(parent) for process, parent, status in rows if not status.startswith("Z")}
@@ -59,7 +59,7 @@ def write_note(stack: LocalStack, name: str) -> None:
 
 
 def end(stack: LocalStack, number: signal.Signals) -> set[int]:
-    """End `serve` while a function is busy, and return the processes that were there."""
+    """Send `serve` a signal while a function is busy; returns the processes that it had."""
 
     def call() -> None:
         with suppress(httpx.HTTPError):
@@ -74,8 +74,8 @@ def end(stack: LocalStack, number: signal.Signals) -> set[int]:
     return family
 
 
-def test_data_outlives_the_run_and_processes_do_not(project: Path, tmp_path: Path) -> None:
-    """Ctrl-C and a kill of `serve` both leave no process behind and keep what was written."""
+def test_data_are_kept_and_processes_end(project: Path, tmp_path: Path) -> None:
+    """After Ctrl-C and after a SIGKILL of `serve` no process is left, and all data are kept."""
     template, build, state = project / "template.yaml", tmp_path / "build", tmp_path / "state"
 
     with running(state, template=template, build=build) as stack:
@@ -97,7 +97,7 @@ def test_data_outlives_the_run_and_processes_do_not(project: Path, tmp_path: Pat
 
 
 def test_changes_are_served(project: Path, tmp_path: Path) -> None:
-    """A changed function or layer is served without a restart, a changed template with a new gateway."""
+    """A changed function or layer is used without a restart, a changed template with a new gateway."""
     template = project / "template.yaml"
     with running(tmp_path / "state", template=template, build=tmp_path / "build") as stack:
         before = behave(stack).json()["process"]
@@ -125,7 +125,7 @@ def test_changes_are_served(project: Path, tmp_path: Path) -> None:
 
 
 def test_debug_mode(project: Path, tmp_path: Path) -> None:
-    """With --debug functions run in the server's process in turn, and breakpoint() opens on the terminal."""
+    """With --debug functions run in the gateway's process, one at a time, and breakpoint() works in the terminal."""
     reading, writing = os.pipe()
     with (
         os.fdopen(reading),
@@ -163,7 +163,7 @@ def run_serve(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "0.0.0.0"])
 def test_port_taken(tmp_path: Path, address: str) -> None:
-    """A port that somebody listens on is named, with what to do, and the exit status is 2."""
+    """If the port is in use, the error names it and a solution, and the exit code is 2."""
     with socket.create_server((address, 0)) as other:
         port = other.getsockname()[1]
         done = run_serve("--port", str(port), "--state", tmp_path / "state")
@@ -174,7 +174,7 @@ def test_port_taken(tmp_path: Path, address: str) -> None:
 
 
 def test_state_taken(stack: LocalStack) -> None:
-    """A second run on the same data is refused with exit status 2 and leaves the first alone."""
+    """A second run on the same folder ends with exit code 2, and does not affect the first."""
     done = run_serve("--port", "0", "--state", stack.state)
 
     assert done.returncode == 2
@@ -182,8 +182,8 @@ def test_state_taken(stack: LocalStack) -> None:
     assert behave(stack).status_code == 200
 
 
-def test_fresh_spares_what_is_not_its_own(tmp_path: Path) -> None:
-    """--fresh refuses to empty a folder that no run has made."""
+def test_fresh_keeps_foreign_folders(tmp_path: Path) -> None:
+    """--fresh refuses to empty a folder that no run has created."""
     (tmp_path / "thesis.txt").write_text("years of work")
 
     done = run_serve("--port", "0", "--fresh", "--state", tmp_path)
@@ -194,7 +194,7 @@ def test_fresh_spares_what_is_not_its_own(tmp_path: Path) -> None:
 
 
 def test_broken_template_is_named(tmp_path: Path) -> None:
-    """A template that cannot be read ends the start with a message, and nothing is left running."""
+    """If the template cannot be read, the start ends with an error, and no process is left."""
     template = tmp_path / "template.yaml"
     template.write_text("Resources: [")
 

@@ -1,4 +1,4 @@
-"""The parts of the local run that need no process: template, build, engine, gateway responses."""
+"""Parts of the local run without a process: template, build, engine, state folder, gateway responses."""
 
 import json
 from pathlib import Path
@@ -41,7 +41,7 @@ Resources:
 
 
 def test_table_definitions() -> None:
-    """A table is what CreateTable takes, under its logical id, with its time to live beside it."""
+    """A table has the arguments of CreateTable, its logical id as name, and its time-to-live attribute."""
     table = next(table for table in table_definitions(TEMPLATE) if table.name == "NotesTable")
 
     assert table.ttl_attribute == "expires"
@@ -57,7 +57,7 @@ def test_table_definitions() -> None:
 
 
 def test_template_defaults_and_functions() -> None:
-    """Parameters come with their defaults, functions and layers with their folders."""
+    """A template has its parameters' defaults, and the folders of its functions and layers."""
     template = Template.load(TEMPLATE)
 
     assert template.parameters == {"Greeting": "hello", "CacheSeconds": 60}
@@ -66,7 +66,7 @@ def test_template_defaults_and_functions() -> None:
 
 
 def test_short_tags_are_read_as_their_long_forms(tmp_path: Path) -> None:
-    """`!GetAtt A.Arn`, `!Sub` and `!If` become what CloudFormation makes of them."""
+    """`!GetAtt A.Arn`, `!Sub` and `!If` are read as their long forms, as in CloudFormation."""
     path = tmp_path / "template.yaml"
     path.write_text("Resources: {}\nOutputs: {A: !GetAtt T.Arn, B: !Sub 'x-${Y}', C: !If [D, !Ref E, 1]}")
 
@@ -78,8 +78,8 @@ def test_short_tags_are_read_as_their_long_forms(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["Resources: [", "just text", "Parameters: {}"])
-def test_what_is_no_template(tmp_path: Path, text: str) -> None:
-    """What is not YAML with resources is refused by name."""
+def test_invalid_templates(tmp_path: Path, text: str) -> None:
+    """A file that is not YAML with resources is refused, and the error has its path."""
     path = tmp_path / "template.yaml"
     path.write_text(text)
 
@@ -88,7 +88,7 @@ def test_what_is_no_template(tmp_path: Path, text: str) -> None:
 
 
 def test_build_is_compiled_and_complete(tmp_path: Path) -> None:
-    """A release holds the functions, compiled, and each layer, copied or linked."""
+    """A release has the functions, compiled, and all layers, copied or linked."""
     release = build(write_project(tmp_path, "x = 1\n"), tmp_path / "build")
 
     assert (release / "functions" / "one" / "app.py").read_text() == "x = 1\n"
@@ -99,7 +99,7 @@ def test_build_is_compiled_and_complete(tmp_path: Path) -> None:
 
 
 def test_build_never_changes_a_release(tmp_path: Path) -> None:
-    """The same sources give the same release; other sources another, and the first stays as it is."""
+    """The same sources give the same release; changed sources give a new one, and do not change the old one."""
     template = write_project(tmp_path, "x = 1\n")
     first, again = (build(template, tmp_path / "build") for _ in range(2))
     (tmp_path / "functions" / "one" / "app.py").write_text("x = 2\n")
@@ -111,14 +111,14 @@ def test_build_never_changes_a_release(tmp_path: Path) -> None:
 
 
 def test_build_leaves_syntax_errors_to_the_function(tmp_path: Path) -> None:
-    """A source that does not compile is staged: its function will say so."""
+    """A source with a syntax error is built, so that its function reports the error."""
     release = build(write_project(tmp_path, "def broken(:\n"), tmp_path / "build")
 
     assert (release / "functions" / "one" / "app.py").exists()
 
 
 def test_build_names_what_is_missing(tmp_path: Path) -> None:
-    """A layer that was not made, or a folder that is not there, is named."""
+    """The error about a layer that was not built, or about a missing folder, names it."""
     template = write_project(tmp_path, "")
     (tmp_path / "build" / "packages").rmdir()
     with pytest.raises(BuildError, match=r"the layer packages is missing in .*`make` installs it"):
@@ -131,7 +131,7 @@ def test_build_names_what_is_missing(tmp_path: Path) -> None:
 
 
 def test_another_endpoint_can_stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An endpoint in the environment stands in for DynamoDB, and our own engine does all else."""
+    """An endpoint in the environment replaces DynamoDB; an own engine has all other services."""
     monkeypatch.setenv(ENDPOINT_VARIABLE, "http://127.0.0.1:8000")
     engine = start_engine(ROOT / ".venvs" / "engine" / "bin" / "python", tmp_path)
     try:
@@ -145,7 +145,7 @@ def test_another_endpoint_can_stand_in(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_missing_engine_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without its environment the engine says what sets it up."""
+    """If the engine's environment is missing, the error explains how to create it."""
     monkeypatch.delenv(ENDPOINT_VARIABLE, raising=False)
 
     with pytest.raises(EngineError, match="`make` sets it up"):
@@ -153,7 +153,7 @@ def test_missing_engine_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_fresh_starts_over(tmp_path: Path) -> None:
-    """--fresh deletes what an earlier run kept, and nothing but that run's lock stays."""
+    """--fresh deletes the data of earlier runs; only the lock file stays."""
     State(tmp_path).release()
     (tmp_path / "engine").mkdir()
     for name in ("functions.log", "engine/dynamodb.json"):
@@ -165,7 +165,7 @@ def test_fresh_starts_over(tmp_path: Path) -> None:
 
 
 def test_a_run_that_was_killed_is_not_found(tmp_path: Path) -> None:
-    """What a run announced counts for as long as its process lives."""
+    """The endpoints of a run are valid only while its process exists."""
     state = State(tmp_path)
     (tmp_path / "running.json").write_text(json.dumps({"base_url": "", "endpoint": "", "process": 2**22 + 1}))
 
@@ -174,7 +174,7 @@ def test_a_run_that_was_killed_is_not_found(tmp_path: Path) -> None:
 
 
 def test_gateway_responses_fall_back() -> None:
-    """A type that is not customised takes the shape of DEFAULT_4XX, and without that AWS's own."""
+    """A response type that is not customised has the body of DEFAULT_4XX, or else AWS's default body."""
     customised = {"DEFAULT_4XX": {"ResponseTemplates": {"application/json": '{"own":"$context.requestId"}'}}}
 
     ours = GatewayResponses(customised).render("ACCESS_DENIED", {"requestId": "7"})
@@ -188,7 +188,7 @@ def test_gateway_responses_fall_back() -> None:
 
 
 def test_gateway_responses_stay_json() -> None:
-    """What a caller sends cannot break out of the template's quotes."""
+    """A value from the request is escaped in the template's JSON."""
     customised = {"ACCESS_DENIED": {"ResponseTemplates": {"application/json": '{"path":"$context.path"}'}}}
 
     answer = GatewayResponses(customised).render("ACCESS_DENIED", {"path": '/"},{"'})
@@ -197,10 +197,10 @@ def test_gateway_responses_stay_json() -> None:
 
 
 def test_functions_know_keys_by_their_alias() -> None:
-    """A variable that refers to a key in KMS is the alias that the engine's key has; other texts stay as they are."""
+    """A variable that refers to a KMS key becomes the key's alias; other texts stay as they are."""
     variables = {"SEALED_BY": "SealingKey", "NOTES_TABLE": "NotesTable", "GREETING": "hello"}
     properties = {"CodeUri": "functions/one", "Handler": "app.handler", "Environment": {"Variables": variables}}
-    # What SAM CLI makes of a template: each `Ref` is the logical id.
+    # As resolved by SAM CLI: each `Ref` is the logical id.
     resources = {
         "One": {"Type": FUNCTION_TYPE, "Properties": properties},
         "SealingKey": {"Type": "AWS::KMS::Key"},

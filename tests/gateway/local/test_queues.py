@@ -1,4 +1,4 @@
-"""Queues to functions: the parts by themselves, and what is delivered, when and how often through a running stack."""
+"""Delivery of queues to functions: its parts, and on a running stack form, timing and retries of messages."""
 
 import json
 import signal
@@ -60,7 +60,7 @@ def records(*bodies: str) -> list[dict[str, Any]]:
 
 
 def test_references() -> None:
-    """A queue's reference is its URL, a bus's its name, a sender's the sender; what is not known stays as it is."""
+    """A queue resolves to its URL, a bus to its name, a sender to its address; unknown references are unchanged."""
     document = {
         "Parameters": {"Domain": {"Type": "String", "Default": "example.com"}},
         "Resources": {
@@ -80,7 +80,7 @@ def test_references() -> None:
 
 
 def test_queue_settings() -> None:
-    """A queue has the template's settings and else SQS's own, also where an earlier template had others."""
+    """A queue has the template's settings, and SQS's defaults for all others, which reset earlier settings."""
     redrive = {"deadLetterTargetArn": "arn:aws:sqs:us-east-1:1:D", "maxReceiveCount": "3"}
     queues = declared_queues(resources({"VisibilityTimeout": "60", "RedrivePolicy": redrive, "QueueName": "x"}))
 
@@ -100,21 +100,21 @@ def test_queue_settings() -> None:
 
 
 @pytest.mark.parametrize(
-    ("properties", "said"),
+    ("properties", "text"),
     [
         ({"FifoQueue": True}, "Q: the local run does not support FifoQueue of a queue"),
         ({"VisibilityTimeout": {"Fn::If": ["a", 1, 2]}}, "Q: "),
         ({"RedrivePolicy": {"deadLetterTargetArn": "arn:E", "maxReceiveCount": 1}}, "dead-letter queue E is not in"),
     ],
 )
-def test_unknown_queues_are_refused(properties: Any, said: str) -> None:
-    """What a queue asks for and the local run does not have is refused, with the queue's name."""
-    with pytest.raises(SettingsError, match=said):
+def test_unknown_queues_are_refused(properties: Any, text: str) -> None:
+    """An unsupported property of a queue is refused, and the error names the queue."""
+    with pytest.raises(SettingsError, match=text):
         declared_queues(resources(properties))
 
 
 def test_source_settings() -> None:
-    """What an event says is taken as it says it, and else Lambda's defaults; one that is switched off is none."""
+    """An event has its settings, and Lambda's defaults for all others; a disabled one is ignored."""
     redrive = {"deadLetterTargetArn": "arn:D", "maxReceiveCount": 3}
     (source,) = declared_queue_sources(
         resources(
@@ -144,7 +144,7 @@ def test_source_settings() -> None:
 
 
 @pytest.mark.parametrize(
-    ("event", "function", "said"),
+    ("event", "function", "text"),
     [
         ({"StartingPosition": "LATEST"}, {}, "does not support StartingPosition of a queue"),
         ({"Queue": "arn:aws:sqs:us-east-1:1:Elsewhere"}, {}, "is not a queue of the template"),
@@ -153,23 +153,23 @@ def test_source_settings() -> None:
         ({}, {"Timeout": 31}, "the visibility timeout of Q, 30 s, is less than the function's 31 s"),
     ],
 )
-def test_refused_sources(event: Any, function: Any, said: str) -> None:
-    """What Lambda refuses of an event, or the local run does not have, is refused with the event's name."""
+def test_refused_sources(event: Any, function: Any, text: str) -> None:
+    """A setting that Lambda refuses or the local run does not support is refused, and the error names the event."""
     with pytest.raises(SettingsError, match=r"^F\.Work: ") as refused:
         declared_queue_sources(resources(None, function, **event))
 
-    assert said in str(refused.value)
+    assert text in str(refused.value)
 
 
-def test_rules_reach_queues() -> None:
-    """A rule has its bus, pattern and targets, and one that is to reach something else is refused."""
+def test_targets_of_rules() -> None:
+    """A rule has its bus, pattern and targets; a target that is not a queue is refused."""
 
     def rule(arn: str) -> Any:
         properties = {"EventBusName": "B", "EventPattern": {"source": ["x"]}, "Targets": [{"Id": "1", "Arn": arn}]}
         return {"R": {"Type": "AWS::Events::Rule", "Properties": properties}}
 
-    (made,) = declared_rules(rule("arn:aws:sqs:us-east-1:1:Q"))
-    assert (made.name, made.bus, made.put) == ("R", "B", {"EventPattern": '{"source": ["x"]}'})
+    (declared,) = declared_rules(rule("arn:aws:sqs:us-east-1:1:Q"))
+    assert (declared.name, declared.bus, declared.put) == ("R", "B", {"EventPattern": '{"source": ["x"]}'})
     with pytest.raises(SettingsError, match="R: the local run supports only queues as targets"):
         declared_rules(rule("arn:aws:lambda:us-east-1:1:function:F"))
 
@@ -205,7 +205,7 @@ class FakeBuses:
 
 
 def test_buses_have_the_templates_rules() -> None:
-    """What is missing is made, what an earlier template had is taken away, and a rule that is none is named."""
+    """Missing buses and rules are created, rules of earlier templates are deleted, and an invalid rule is named."""
     client: Any = FakeBuses(default={"Old": {"1"}}, B={"R": {"1", "2"}})
     create_buses(client, ["B", "C"], [Rule("R", "B", {}, [{"Id": "2"}]), Rule("S", "C", {}, [{"Id": "3"}])])
 
@@ -215,7 +215,7 @@ def test_buses_have_the_templates_rules() -> None:
 
 
 def test_senders_of_mail() -> None:
-    """Mails may be sent from what the template declares and from what a function's policy names."""
+    """Senders are the identities of the template and those in functions' policies."""
 
     def senders(policies: Any, **more: Any) -> tuple[set[str], bool]:
         function = {"Type": "AWS::Serverless::Function", "Properties": {"Policies": policies}}
@@ -242,12 +242,12 @@ def test_senders_of_mail() -> None:
     ],
 )
 def test_filters_by_body(pattern: str, body: str, *, expected: bool) -> None:
-    """A body is compared as JSON with an object and as text with a list, and fits nothing as the other."""
+    """A pattern with an object matches only bodies in JSON, one with a list only bodies in plain text."""
     assert passes_filters((read_pattern(pattern),), records(body)[0]) is expected
 
 
 def test_reports() -> None:
-    """A report names what failed; one that names nothing it was handed, or has another shape, fails all of it."""
+    """A report names failed messages; one with unknown messages, or a malformed one, fails the whole batch."""
     batch = records("{}", "{}", "{}")
 
     assert reported_messages(b'{"batchItemFailures": [{"itemIdentifier": "m1"}]}', batch) == {"m1"}
@@ -262,14 +262,14 @@ def test_reports() -> None:
 
 
 def test_events_have_a_limit() -> None:
-    """What is too much for one event is handed over in several."""
+    """Records that are too large for one event are delivered in several."""
     batch = records("x" * 3_200_000, "{}", "y" * 3_200_000, "z" * 3_200_000)
 
     assert [[record["messageId"] for record in part] for part in split_by_size(batch)] == [["m0", "m1"], ["m2"], ["m3"]]
 
 
 class Fake:
-    """A queue, and a function that answers from a script."""
+    """A queue with prepared pages, and a function with a prepared result."""
 
     def __init__(self, pages: list[list[dict[str, Any]]], answer: Callable[[], bytes]) -> None:
         self.pages = pages
@@ -302,12 +302,12 @@ class Fake:
 def poll(monkeypatch: pytest.MonkeyPatch, fake: Fake, **settings: Any) -> Fake:
     monkeypatch.setattr("ordering_tools.local.sources.pollers.QueueClient", lambda *_: fake)
     source = QueueSource(name="F.Work", function="F", queue="Q", **settings)
-    Poller(source, fake, SERVICES, fake.stopping).run()  # type: ignore[arg-type] # plays the runner too
+    Poller(source, fake, SERVICES, fake.stopping).run()  # type: ignore[arg-type] # also the runner
     return fake
 
 
 def test_failure_deletes_nothing(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
-    """When the function fails nothing is deleted, and what has had its last try is told of."""
+    """If the function fails no message is deleted, and a message after its last attempt is printed."""
 
     def fail() -> bytes:
         raise FunctionError("RuntimeError", "on purpose")
@@ -316,15 +316,15 @@ def test_failure_deletes_nothing(monkeypatch: pytest.MonkeyPatch, capfd: pytest.
     fake = poll(monkeypatch, Fake(pages, fail), receives=3, dead_letters="D", window=0)
 
     assert (fake.calls, fake.done) == ([["m1", "m2"]], [])
-    said = capfd.readouterr()
-    assert "F: RuntimeError: on purpose" in said.err
-    assert "F.Work: gave up message m2 of Q after 3 calls; it goes to D" in said.err
-    assert "message m1" not in said.err
-    assert "F.Work 2 messages" in said.out
+    printed = capfd.readouterr()
+    assert "F: RuntimeError: on purpose" in printed.err
+    assert "F.Work: gave up message m2 of Q after 3 calls; it goes to D" in printed.err
+    assert "message m1" not in printed.err
+    assert "F.Work 2 messages" in printed.out
 
 
-def test_report_without_leave_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without ReportBatchItemFailures a result says nothing, and all is deleted; with it, what is not reported."""
+def test_unexpected_report_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without ReportBatchItemFailures a report is ignored; with it, messages that are not reported are deleted."""
     report = b'{"batchItemFailures": [{"itemIdentifier": "m1"}]}'
 
     def pages() -> list[list[dict[str, Any]]]:
@@ -334,8 +334,8 @@ def test_report_without_leave_is_ignored(monkeypatch: pytest.MonkeyPatch) -> Non
     assert poll(monkeypatch, Fake(pages(), lambda: report), reports_failures=True).done == ["m2"]
 
 
-def test_stopping_puts_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What failed because its process was ended, or was only being collected, can be received again at once."""
+def test_messages_are_released_at_a_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At a stop, messages of killed calls and of incomplete batches are made visible again at once."""
     fake = Fake([[message(number=1)]], lambda: b"")
 
     def killed() -> bytes:
@@ -348,29 +348,29 @@ def test_stopping_puts_back(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (collecting.released, collecting.calls) == (["m1"], [])
 
 
-def test_engine_out_of_reach(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A queue that cannot be read is tried on, and read once it can."""
+def test_unreachable_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A queue that cannot be read is retried until it can."""
     fake = Fake([[message(number=1)]], lambda: b"")
     answers: Iterator[Any] = iter([ServiceError(None, "gone"), ServiceError("QueueDoesNotExist", "not yet")])
     receive = fake.receive
 
-    def stumble(count: int) -> list[Any]:
+    def fail_twice(count: int) -> list[Any]:
         for error in answers:
             raise error
         return receive(count)
 
-    fake.receive = stumble  # type: ignore[method-assign]
+    fake.receive = fail_twice  # type: ignore[method-assign]
     assert poll(monkeypatch, fake).done == ["m1"]
 
 
-# From here on through the running stack.
+# From here on with a running stack.
 
 
-def send(stack: LocalStack, queue: str, *wishes: str, name: str = "", **more: Any) -> str:
-    """Send a message for each wish, which all have this name or one that is returned."""
+def send(stack: LocalStack, queue: str, *commands: str, name: str = "", **more: Any) -> str:
+    """Send a message for each command, all with the same name; returns the name."""
     name = name or uuid.uuid4().hex
-    for wish in wishes:
-        sqs(stack, "SendMessage", queue, MessageBody=json.dumps({"name": name, "wish": wish}), **more)
+    for command in commands:
+        sqs(stack, "SendMessage", queue, MessageBody=json.dumps({"name": name, "command": command}), **more)
     return name
 
 
@@ -379,24 +379,24 @@ def sqs(stack: LocalStack, operation: str, queue: str, **arguments: Any) -> dict
         return client.call(operation, QueueUrl=queue_url(stack.endpoint, queue), **arguments)
 
 
-def told(stack: LocalStack) -> list[dict[str, Any]]:
+def log_entries(stack: LocalStack) -> list[dict[str, Any]]:
     log = stack.state / "functions.log"
     lines = log.read_text().splitlines() if log.exists() else []
     return [json.loads(line) for line in lines if line.startswith('{"queue"') and line.endswith("}")]
 
 
 def calls(stack: LocalStack, name: str) -> list[dict[str, Any]]:
-    return [call for call in told(stack) if name in json.dumps(call.get("messages", []))]
+    return [call for call in log_entries(stack) if name in json.dumps(call.get("messages", []))]
 
 
 def waiting(stack: LocalStack, queue: str) -> int:
-    """How many messages a queue has, hidden ones included."""
+    """How many messages a queue has, including invisible ones."""
     return len(peek_at(stack.endpoint, queue))
 
 
 @pytest.mark.gateway
 def test_messages_have_lambdas_form(stack: LocalStack) -> None:
-    """A message arrives as Lambda has it, soon after it was sent, and is gone when it was done."""
+    """A message is delivered soon, in the form of Lambda's events, and deleted after success."""
     attributes = {"k": {"DataType": "String", "StringValue": "v"}, "b": {"DataType": "Binary", "BinaryValue": "AA=="}}
     name = send(stack, "WorkQueue", "", MessageAttributes=attributes)
 
@@ -406,7 +406,7 @@ def test_messages_have_lambdas_form(stack: LocalStack) -> None:
         *("messageId", "receiptHandle", "body", "attributes", "messageAttributes", "md5OfBody"),
         *("md5OfMessageAttributes", "eventSource", "eventSourceARN", "awsRegion"),
     }
-    assert json.loads(record["body"]) == {"name": name, "wish": ""}
+    assert json.loads(record["body"]) == {"name": name, "command": ""}
     empty: dict[str, Any] = {"stringListValues": [], "binaryListValues": []}
     assert record["messageAttributes"] == {
         "k": {**empty, "dataType": "String", "stringValue": "v"},
@@ -424,7 +424,7 @@ def test_messages_have_lambdas_form(stack: LocalStack) -> None:
 
 @pytest.mark.gateway
 def test_references_in_functions(stack: LocalStack) -> None:
-    """A function's variables have a queue's URL that it can call, its ARN, and a bus's name."""
+    """References in a function's variables are resolved: a queue's URL and ARN, a bus's name, and a sender."""
     name = send(stack, "WorkQueue", "")
 
     (call,) = eventually(lambda: calls(stack, name))
@@ -440,14 +440,14 @@ def test_references_in_functions(stack: LocalStack) -> None:
 
 
 @pytest.mark.gateway
-def test_failures_come_again_and_die(stack: LocalStack) -> None:
-    """What is reported comes again after the timeout, as often as the queue says, then it is dead; the rest is done."""
+def test_failures_are_retried_and_dead_lettered(stack: LocalStack) -> None:
+    """A reported message is retried, and moved to the dead-letter queue after the last attempt; the others are done."""
     name = send(stack, "WorkQueue", "", "fail")
 
     assert eventually(lambda: name in bodies(stack, "WorkDeadQueue"))
     tries = [m for call in calls(stack, name) for m in call["messages"] if '"fail"' in m["body"]]
     assert [m["attributes"]["ApproximateReceiveCount"] for m in tries] == ["1", "2"]
-    assert sum('"wish": ""' in m["body"] for call in calls(stack, name) for m in call["messages"]) == 1
+    assert sum('"command": ""' in m["body"] for call in calls(stack, name) for m in call["messages"]) == 1
     assert (
         f"gave up message {tries[0]['messageId']} of WorkQueue after 2 calls; it goes to WorkDeadQueue"
         in stack.printed()
@@ -459,8 +459,8 @@ def bodies(stack: LocalStack, queue: str) -> str:
 
 
 @pytest.mark.gateway
-def test_functions_choose_when(stack: LocalStack) -> None:
-    """A function that changes a message's visibility has it back when it says; a delay is kept."""
+def test_visibility_and_delay(stack: LocalStack) -> None:
+    """A message is received again after the visibility timeout that its function sets, and first after its delay."""
     name = send(stack, "WorkQueue", "hurry 0")
     began = time.time()
     late = send(stack, "WorkQueue", "", DelaySeconds=1)
@@ -474,7 +474,7 @@ def test_functions_choose_when(stack: LocalStack) -> None:
 
 @pytest.mark.gateway
 def test_window_size_and_filter(stack: LocalStack) -> None:
-    """A full batch does not wait, another one does for its window; what fits no pattern is deleted."""
+    """A full batch does not wait for the batching window; messages that match no pattern are deleted."""
     name = send(stack, "BulkQueue", *[""] * 14, name=f"bulk {uuid.uuid4().hex}")
     other = send(stack, "BulkQueue", "", name="other")
 
@@ -487,20 +487,25 @@ def test_window_size_and_filter(stack: LocalStack) -> None:
 
 @pytest.mark.gateway
 def test_events_reach_queues(stack: LocalStack, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is put onto the bus as a function would do it reaches the queue of the rule that it fits."""
+    """An event that a function puts on the bus is delivered to the queue of the rule that it matches."""
     client = client_of_functions("events", stack, monkeypatch)
     name = uuid.uuid4().hex
     for source in ("elsewhere", "fixture"):
-        entry = {"Source": source, "DetailType": "Told", "Detail": json.dumps({"of": name}), "EventBusName": "NewsBus"}
+        entry = {
+            "Source": source,
+            "DetailType": "Changed",
+            "Detail": json.dumps({"of": name}),
+            "EventBusName": "NewsBus",
+        }
         assert client.put_events(Entries=[entry])["FailedEntryCount"] == 0
 
     (call,) = eventually(lambda: calls(stack, name))
     (event,) = (json.loads(m["body"]) for m in call["messages"] if name in m["body"])
-    assert (event["source"], event["detail-type"], event["detail"]) == ("fixture", "Told", {"of": name})
+    assert (event["source"], event["detail-type"], event["detail"]) == ("fixture", "Changed", {"of": name})
 
 
 def client_of_functions(service: str, stack: LocalStack, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """A client as a function has it: all that it is given stands in the environment."""
+    """A client as in a function, configured only by the environment variables."""
     monkeypatch.setenv("AWS_ENDPOINT_URL", stack.endpoint)
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "local")
@@ -509,7 +514,7 @@ def client_of_functions(service: str, stack: LocalStack, monkeypatch: pytest.Mon
 
 @pytest.mark.gateway
 def test_mails_can_be_read(stack: LocalStack, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A mail from the template's sender is taken and kept for reading, and one from elsewhere is refused."""
+    """A mail from a declared sender is kept and can be read; one from another sender is refused."""
     client, subject = client_of_functions("sesv2", stack, monkeypatch), f"Žluťoučký {uuid.uuid4().hex}"
     text = {"Simple": {"Subject": {"Data": subject}, "Body": {"Text": {"Data": "Hello"}}}}
 
@@ -526,7 +531,7 @@ def test_mails_can_be_read(stack: LocalStack, monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.gateway
 def test_stop_keeps_messages(tmp_path: Path) -> None:
-    """A stop lets what is under way finish; what was not begun, and mails, are there for the next run."""
+    """At a stop calls in flight finish; other messages, and mails, are kept for the next run."""
     template, build, state = FIXTURE / "template.yaml", tmp_path / "build", tmp_path / "state"
     with running(state, template=template, build=build) as stack:
         name = send(stack, "SlowQueue", "sleep 1.5")
@@ -537,7 +542,7 @@ def test_stop_keeps_messages(tmp_path: Path) -> None:
         connect("sesv2", stack.endpoint).send_email(FromEmailAddress="a@orders.example.com", Content=mail)
         stack.process.send_signal(signal.SIGTERM)
         stack.process.wait(20)
-        assert len([call for call in told(stack) if call.get("done")]) == 1
+        assert len([call for call in log_entries(stack) if call.get("done")]) == 1
         assert not calls(stack, later)
 
     engine = Engine(ROOT / ".venvs" / "engine" / "bin" / "python", state / "engine")

@@ -1,4 +1,4 @@
-"""What the local run uses of SAM CLI's insides: a new version that moves it fails here, by name."""
+"""The internals of SAM CLI that the local run uses: each test fails if a new version changes one."""
 
 import json
 import subprocess
@@ -35,7 +35,7 @@ def described() -> dict[str, Any]:
 
 
 def test_routes_with_their_methods(described: dict[str, Any]) -> None:
-    """`ApiProvider` gives every event's path, methods and function; ANY is spelled out."""
+    """`ApiProvider` has the path, methods and function of each event; ANY is expanded."""
     routes = {route["resource"]: route for route in described["routes"]}
 
     assert {path: route["function"] for path, route in routes.items()} == {
@@ -50,14 +50,14 @@ def test_routes_with_their_methods(described: dict[str, Any]) -> None:
 
 
 def test_paths_as_rules(described: dict[str, Any]) -> None:
-    """`PathConverter` turns a template's path into a rule of werkzeug's."""
+    """`PathConverter` converts a template's path to a rule of werkzeug."""
     rules = {route["resource"]: route["rule"] for route in described["routes"]}
 
     assert (rules["/echo/{item}"], rules["/files/{proxy+}"]) == ("/echo/<item>", "/files/<path:proxy>")
 
 
 def test_authorizers(described: dict[str, Any]) -> None:
-    """A route's authorizer has its function, type, sources and time; a route may have none."""
+    """A route's authorizer has its function, type, identity sources and cache time; a route can have none."""
     authorizers = {route["resource"]: route["authorizer"] for route in described["routes"]}
 
     assert authorizers["/echo"] == {
@@ -84,7 +84,7 @@ def test_resolved_resources(described: dict[str, Any]) -> None:
 
 
 def test_event_sources(described: dict[str, Any]) -> None:
-    """A stream's reference to its table stays readable, and that to a queue ends with its logical id."""
+    """A stream's reference to its table is not resolved, and one to a queue ends with its logical id."""
     sources = {source["name"]: source for source in described["event_sources"]}
 
     assert {source["table"] for source in sources.values()} == {"LedgerTable"}
@@ -92,6 +92,6 @@ def test_event_sources(described: dict[str, Any]) -> None:
 
 
 def test_stage_and_gateway_responses(described: dict[str, Any]) -> None:
-    """The API has its stage, and the template's gateway responses come through as they are written."""
+    """The API has its stage, and the gateway responses of the template, unchanged."""
     assert described["stage"] == "test"
     assert described["responses"]["customised"]["UNAUTHORIZED"]["StatusCode"] == 401

@@ -1,4 +1,4 @@
-"""The parts of stream delivery that need no process: patterns, event sources, batches, workers, checkpoints."""
+"""Parts of the delivery of streams without a process: patterns, event sources, batches, workers, checkpoints."""
 
 import json
 import threading
@@ -77,12 +77,12 @@ def image(pattern: str) -> str:
     ],
 )
 def test_patterns(pattern: str, *, expected: bool) -> None:
-    """A record comes through if each part of the pattern allows what it has there."""
+    """A record matches if it has an allowed value for each part of the pattern."""
     assert matches(read_pattern(pattern), INSERT) is expected
 
 
 @pytest.mark.parametrize(
-    ("pattern", "said"),
+    ("pattern", "text"),
     [
         ("{", "is not JSON"),
         ({"Fn::Sub": "x"}, "is not JSON"),
@@ -103,12 +103,12 @@ def test_patterns(pattern: str, *, expected: bool) -> None:
         (image('{"total": {"N": [{"numeric": ["=", 5]}]}}'), "cannot compare numbers of DynamoDB"),
     ],
 )
-def test_unknown_patterns_are_refused(pattern: Any, said: str) -> None:
-    """What is no pattern, or asks for a comparison that is not known, is refused with the part that does."""
+def test_unknown_patterns_are_refused(pattern: Any, text: str) -> None:
+    """An invalid pattern, or one with an unsupported comparison, is refused, and the error names the part."""
     with pytest.raises(PatternError) as refused:
         read_pattern(pattern)
 
-    assert said in str(refused.value)
+    assert text in str(refused.value)
 
 
 def resources(**properties: Any) -> dict[str, Any]:
@@ -121,14 +121,14 @@ def resources(**properties: Any) -> dict[str, Any]:
 
 
 def test_event_source_defaults() -> None:
-    """An event that says only where to read has Lambda's defaults; one that is switched off is none."""
+    """An event with only the required settings has Lambda's defaults; a disabled one is ignored."""
     assert declared_event_sources(resources()) == (SOURCE,)
     assert declared_event_sources(resources(MaximumRetryAttempts=-1, MaximumRecordAgeInSeconds=-1)) == (SOURCE,)
     assert declared_event_sources(resources(Enabled=False)) == ()
 
 
 def test_event_source_settings() -> None:
-    """What an event says is taken as it says it, numbers from parameters included."""
+    """All settings of an event are read, including numbers that parameters have as text."""
     (source,) = declared_event_sources(
         resources(
             BatchSize="7",
@@ -160,7 +160,7 @@ def test_event_source_settings() -> None:
 
 
 @pytest.mark.parametrize(
-    ("properties", "said"),
+    ("properties", "text"),
     [
         ({"TumblingWindowInSeconds": 9}, "does not support TumblingWindowInSeconds of a stream"),
         ({"StartingPosition": "AT_TIMESTAMP"}, "cannot read a stream from AT_TIMESTAMP"),
@@ -172,29 +172,29 @@ def test_event_source_settings() -> None:
         ),
     ],
 )
-def test_unknown_settings_are_refused(properties: dict[str, Any], said: str) -> None:
-    """What a stream event asks for and the local run does not have is refused, with the event's name."""
+def test_unknown_settings_are_refused(properties: dict[str, Any], text: str) -> None:
+    """An unsupported setting of a stream event is refused, and the error names the event."""
     with pytest.raises(SettingsError, match=r"^F\.Orders: ") as refused:
         declared_event_sources(resources(**properties))
 
-    assert said in str(refused.value)
+    assert text in str(refused.value)
 
 
 @pytest.mark.parametrize("result", [b"", b"null", b"{}", b'{"batchItemFailures": []}', b'{"batchItemFailures": null}'])
 def test_reports_of_success(result: bytes) -> None:
-    """No report, an empty one, and one of nothing all mean that the batch is done."""
+    """A missing report, an empty one, and one without failures all mean that the batch is done."""
     assert reported_failure(result, records(3)) is None
 
 
 def test_lowest_reported_record_counts() -> None:
-    """The function is called again from the first record that it reports, in whatever order it reports them."""
+    """The function is called again from the first record that it reports, in any order of the report."""
     report = json.dumps({"batchItemFailures": [{"itemIdentifier": "2"}, {"itemIdentifier": "1"}]})
 
     assert reported_failure(report.encode(), records(3)) == 1
 
 
 @pytest.mark.parametrize("identifier", ["", None, "99", ["1"]])
-def test_reports_that_name_nothing(identifier: Any) -> None:
+def test_reports_of_unknown_records(identifier: Any) -> None:
     """A report of a record that was not in the batch fails the whole batch."""
     report = json.dumps({"batchItemFailures": [{"itemIdentifier": identifier}]})
 
@@ -202,8 +202,8 @@ def test_reports_that_name_nothing(identifier: Any) -> None:
         reported_failure(report.encode(), records(3))
 
 
-def test_what_follows_a_failure() -> None:
-    """A batch goes on from where it got, else in halves if it may, else whole again until its retries are used up."""
+def test_batches_after_a_failure() -> None:
+    """A batch continues from the failed record, or in halves with bisection, or whole until its retries are used up."""
     halving = EventSource(name="", function="", table="", bisect=True, retries=1)
     retrying = EventSource(name="", function="", table="", retries=1)
     four, one = records(4), records(1)
@@ -217,13 +217,13 @@ def test_what_follows_a_failure() -> None:
     assert after_failure(Batch(four, 1000), 0, SOURCE) == [Batch(four, 1001)]
 
 
-def test_pauses_grow_and_end_growing() -> None:
-    """The first call is at once, each retry waits twice as long as the one before, and none over 5 s."""
+def test_pauses_grow_up_to_a_limit() -> None:
+    """The first call is at once; each retry waits twice as long as the one before, and at most 5 s."""
     assert [Batch((), failures).pause for failures in (0, 1, 2, 3, 7, 500)] == [0, 0.1, 0.2, 0.4, 5, 5]
 
 
 def test_old_records_are_split_off() -> None:
-    """Records over the age are not tried; those behind them are."""
+    """Records that exceed the record age are not tried; those behind them are."""
     source = EventSource(name="", function="", table="", record_age=60)
     batch = Batch((*records(2, created=100), *records(1, created=150)), 3)
 
@@ -233,8 +233,8 @@ def test_old_records_are_split_off() -> None:
     assert split_old(batch, SOURCE, 1e12) == (None, batch)
 
 
-def test_progress_waits_for_the_first_that_is_open() -> None:
-    """What is done behind a record that is not does not move the checkpoint past it."""
+def test_checkpoint_waits_for_the_first_open_record() -> None:
+    """The checkpoint does not pass a record that is not done, even if later ones are."""
     progress = Progress("0")
     progress.read("1234")
 
@@ -247,7 +247,7 @@ def test_progress_waits_for_the_first_that_is_open() -> None:
 
 
 def test_checkpoints_are_kept(tmp_path: Path) -> None:
-    """How far each shard is comes back from the file, without what an earlier stream of the table left."""
+    """The checkpoints of all shards are loaded from the file, without those of earlier streams of the table."""
     before = Checkpoints(tmp_path / "F.json")
     before.save("old stream", "shard", "1")
     before.save("stream", "one", "7")
@@ -262,22 +262,22 @@ def test_checkpoints_are_kept(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{"])
-def test_unreadable_checkpoints_are_none(tmp_path: Path, text: str) -> None:
-    """A file that cannot be read means that all of the stream is delivered again."""
+def test_unreadable_checkpoints(tmp_path: Path, text: str) -> None:
+    """A file that cannot be read counts as missing, so that the whole stream is delivered again."""
     (tmp_path / "F.json").write_text(text)
 
     assert Checkpoints(tmp_path / "F.json").last("stream", "shard") is None
 
 
-class Told:
-    """What a worker has told of."""
+class RecordedOutcomes:
+    """Records the outcomes that a worker reports."""
 
     def __init__(self) -> None:
         self.settled: list[str] = []
         self.given_up: list[tuple[str, list[str], int]] = []
 
     def report(self, batch: Batch, seconds: float, failed: int | None, error: Exception | None) -> None:
-        """Not asked about here."""
+        """Ignored in these tests."""
 
     def done(self, records: Sequence[Record]) -> None:
         self.settled += [record.sequence for record in records]
@@ -287,73 +287,75 @@ class Told:
         self.given_up.append((given_up.condition, sequences, given_up.calls))
 
 
-def settle(source: EventSource, function: Callable[[list[str]], Any], now: float = 0) -> tuple[Told, list[list[str]]]:
-    told, calls = Told(), []
+def settle(
+    source: EventSource, function: Callable[[list[str]], Any], now: float = 0
+) -> tuple[RecordedOutcomes, list[list[str]]]:
+    outcomes, calls = RecordedOutcomes(), []
 
     def invoke(event: bytes) -> bytes:
         calls.append(json.loads(event)["Records"])
         return json.dumps(function(calls[-1])).encode()
 
-    Worker(source, invoke, told, threading.Event(), lambda: now).settle(records(4))
-    return told, calls
+    Worker(source, invoke, outcomes, threading.Event(), lambda: now).settle(records(4))
+    return outcomes, calls
 
 
-def test_poison_costs_its_retries_and_no_other_record() -> None:
-    """A record that fails whatever it comes with is given up alone; all others are done, in order."""
+def test_failing_record_does_not_affect_others() -> None:
+    """A record that always fails is given up alone; all other records are done, in order."""
     source = EventSource(name="", function="", table="", bisect=True, retries=1, reports_failures=True)
 
     def function(given: list[str]) -> Any:
         return {"batchItemFailures": [{"itemIdentifier": "1"}] if "1" in given else []}
 
-    told, calls = settle(source, function)
+    outcomes, calls = settle(source, function)
 
     assert calls == [["0", "1", "2", "3"], ["1", "2", "3"], ["1", "2"], ["1"], ["1"], ["2"], ["3"]]
-    assert told.settled == ["0", "1", "2", "3"]
-    assert told.given_up == [("RetryAttemptsExhausted", ["1"], 2)]
+    assert outcomes.settled == ["0", "1", "2", "3"]
+    assert outcomes.given_up == [("RetryAttemptsExhausted", ["1"], 2)]
 
 
 def test_old_records_are_given_up_untried() -> None:
-    """Records over the age are told as given up, without a call."""
-    told, calls = settle(EventSource(name="", function="", table="", record_age=60), lambda _: None, now=61)
+    """Records that exceed the record age are given up without a call."""
+    outcomes, calls = settle(EventSource(name="", function="", table="", record_age=60), lambda _: None, now=61)
 
     assert calls == []
-    assert told.given_up == [("RecordAgeExceeded", ["0", "1", "2", "3"], 0)]
-    assert told.settled == ["0", "1", "2", "3"]
+    assert outcomes.given_up == [("RecordAgeExceeded", ["0", "1", "2", "3"], 0)]
+    assert outcomes.settled == ["0", "1", "2", "3"]
 
 
-def test_failure_while_stopping_counts_for_nothing() -> None:
-    """A call that fails because its process was ended leaves its records to the next run."""
-    stopping, told = threading.Event(), Told()
+def test_failure_while_stopping_is_ignored() -> None:
+    """If a call fails because its process was killed, its records are left to the next run."""
+    stopping, outcomes = threading.Event(), RecordedOutcomes()
 
     def invoke(_: bytes) -> bytes:
         stopping.set()
         raise ConnectionError
 
-    Worker(EventSource(name="", function="", table="", retries=0), invoke, told, stopping).settle(records(2))
+    Worker(EventSource(name="", function="", table="", retries=0), invoke, outcomes, stopping).settle(records(2))
 
-    assert (told.settled, told.given_up) == ([], [])
+    assert (outcomes.settled, outcomes.given_up) == ([], [])
 
 
-def test_full_batches_are_cut() -> None:
-    """A worker calls with no more than a batch's size, and with no more than fits into an event."""
-    stopping, told, sizes = threading.Event(), Told(), []
+def test_batches_have_limits() -> None:
+    """A batch has at most the batch size, and at most as many records as fit into an event."""
+    stopping, outcomes, sizes = threading.Event(), RecordedOutcomes(), []
 
     def invoke(event: bytes) -> bytes:
         sizes.append(len(json.loads(event)["Records"]))
         return b""
 
-    worker = Worker(EventSource(name="", function="", table="", batch_size=3), invoke, told, stopping)
+    worker = Worker(EventSource(name="", function="", table="", batch_size=3), invoke, outcomes, stopping)
     large = json.dumps("x" * 2_500_000)
     worker.put([*records(4), *(Record(str(number), 0, "", large) for number in range(4, 8))])
     worker.end()
     worker.run()
 
     assert sizes == [3, 3, 2]
-    assert told.settled == [str(number) for number in range(8)]
+    assert outcomes.settled == [str(number) for number in range(8)]
 
 
-def test_deletes_by_time_to_live_say_who() -> None:
-    """The identity behind a deletion has the names that Lambda gives it."""
+def test_identity_of_deletions() -> None:
+    """The user identity of a deletion has the property names of Lambda's events."""
     raw = {
         "eventID": "1",
         "userIdentity": {"Type": "Service", "PrincipalId": "dynamodb.amazonaws.com"},
@@ -366,15 +368,15 @@ def test_deletes_by_time_to_live_say_who() -> None:
     assert (event["eventSourceARN"], event["dynamodb"]["ApproximateCreationDateTime"]) == ("arn", 1_500_000_000)
 
 
-class ScriptedWire:
-    """Answers of an endpoint, by operation."""
+class ScriptedClient:
+    """A client with a response for each operation."""
 
     def __init__(self, **answers: Callable[..., Any]) -> None:
         self._answers = answers
-        self.asked: list[tuple[str, Any]] = []
+        self.calls: list[tuple[str, Any]] = []
 
     def call(self, operation: str, **arguments: Any) -> Any:
-        self.asked.append((operation, arguments.get("ShardIteratorType")))
+        self.calls.append((operation, arguments.get("ShardIteratorType")))
         return self._answers[operation](**arguments)
 
 
@@ -385,8 +387,8 @@ def refuse(code: str) -> Callable[..., Any]:
     return answer
 
 
-def test_lost_place_in_a_shard(tmp_path: Path) -> None:
-    """Where the engine no longer knows the last record, reading starts over and skips what was done."""
+def test_lost_position_in_a_shard(tmp_path: Path) -> None:
+    """If the engine does not have the last record any more, the shard is read from its start, without done records."""
 
     def iterator(*, ShardIteratorType: str, **_: Any) -> dict[str, str]:  # noqa: N803 - the API's name
         if ShardIteratorType == "AFTER_SEQUENCE_NUMBER":
@@ -395,7 +397,7 @@ def test_lost_place_in_a_shard(tmp_path: Path) -> None:
 
     change = {"ApproximateCreationDateTime": 0, "Keys": {}}
     page = {"Records": [{"dynamodb": {**change, "SequenceNumber": str(number)}} for number in (6, 7, 8, 9)]}
-    client: Any = ScriptedWire(GetShardIterator=iterator, GetRecords=lambda **_: page)
+    client: Any = ScriptedClient(GetShardIterator=iterator, GetRecords=lambda **_: page)
     checkpoints = Checkpoints(tmp_path / "F.json")
     checkpoints.save("stream", "shard", "7")
     calls: list[list[str]] = []
@@ -423,15 +425,15 @@ def test_lost_place_in_a_shard(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "client",
     [
-        ScriptedWire(DescribeTable=lambda **_: {"Table": {}}),
-        ScriptedWire(
+        ScriptedClient(DescribeTable=lambda **_: {"Table": {}}),
+        ScriptedClient(
             DescribeTable=lambda **_: {"Table": {"LatestStreamArn": "arn"}},
             DescribeStream=refuse("UnknownOperationException"),
         ),
     ],
 )
 def test_endpoint_without_streams(tmp_path: Path, capfd: pytest.CaptureFixture[str], client: Any) -> None:
-    """Where there is no stream that is said once, and the rest goes on without it."""
+    """A missing stream is reported once, and its event source is skipped."""
     follower = Follower(SOURCE, Any, "http://there", tmp_path, threading.Event())  # type: ignore[arg-type] # not called
     follower._client = client
 
@@ -441,20 +443,20 @@ def test_endpoint_without_streams(tmp_path: Path, capfd: pytest.CaptureFixture[s
 
 
 def test_children_wait_for_their_parent(tmp_path: Path) -> None:
-    """A shard is read only once all of the one that it continues is done."""
+    """A shard is read only after all records of its parent are done."""
     shards = [{"ShardId": "parent"}, {"ShardId": "child", "ParentShardId": "parent"}]
-    client: Any = ScriptedWire(
+    client: Any = ScriptedClient(
         DescribeTable=lambda **_: {"Table": {"LatestStreamArn": "arn"}},
         DescribeStream=lambda **_: {"StreamDescription": {"Shards": shards}},
     )
-    begun: list[str] = []
+    started: list[str] = []
     follower = Follower(SOURCE, Any, "http://there", tmp_path, threading.Event())  # type: ignore[arg-type] # not called
     follower._client = client
-    follower._start = lambda _, shard, __: begun.append(shard["ShardId"])  # type: ignore[method-assign,assignment]
+    follower._start = lambda _, shard, __: started.append(shard["ShardId"])  # type: ignore[method-assign,assignment]
     checkpoints = Checkpoints(tmp_path / "F.json")
 
     follower._start_shards(checkpoints)
     checkpoints.finish("arn", "parent")
     follower._start_shards(checkpoints)
 
-    assert begun == ["parent", "child"]
+    assert started == ["parent", "child"]

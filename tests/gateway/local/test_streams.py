@@ -1,4 +1,4 @@
-"""Tables' streams to functions, through a running stack: what is delivered, when, and how often."""
+"""Delivery of tables' streams to functions on a running stack: form, timing, retries and order."""
 
 import json
 import os
@@ -22,18 +22,18 @@ FIXTURE = Path(__file__).parent / "fixture"
 Item = dict[str, Any]
 
 
-def item(pk: str, sk: str = "0", wish: str = "") -> Item:
-    return {"pk": {"S": pk}, "sk": {"S": sk}, "wish": {"S": wish}}
+def item(pk: str, sk: str = "0", command: str = "") -> Item:
+    return {"pk": {"S": pk}, "sk": {"S": sk}, "command": {"S": command}}
 
 
 def put(stack: LocalStack, *items: Item) -> None:
-    """Write items in one transaction, which the stream carries in this order."""
+    """Write items in one transaction, so that the stream has them in this order."""
     writes = [{"Put": {"TableName": "LedgerTable", "Item": each}} for each in items]
     dynamodb(stack.endpoint).transact_write_items(TransactItems=writes)  # type: ignore[arg-type] # plain data
 
 
 def calls(stack: LocalStack, prefix: str) -> list[dict[str, Any]]:
-    """The calls that had records of items whose key starts like this."""
+    """The calls with records of items whose key starts with `prefix`."""
     log = stack.state / "functions.log"
     lines = (log.read_text() if log.exists() else stack.printed()).splitlines()
     found = [json.loads(line) for line in lines if line.startswith('{"at"') and line.endswith("}")]
@@ -56,8 +56,8 @@ def project(tmp_path: Path) -> Path:
 
 
 def test_records_have_lambdas_form(stack: LocalStack) -> None:
-    """An insert, a change and a removal arrive in this order, with the images before and after, as Lambda has them."""
-    client, before, after = dynamodb(stack.endpoint), item("PLAIN#form"), item("PLAIN#form", wish="none")
+    """An insert, an update and a deletion arrive in order, with old and new images, in the form of Lambda's events."""
+    client, before, after = dynamodb(stack.endpoint), item("PLAIN#form"), item("PLAIN#form", command="none")
     before["bytes"] = after["bytes"] = {"B": b"\x00\xff"}
     client.put_item(TableName="LedgerTable", Item=before)
     client.put_item(TableName="LedgerTable", Item=after)
@@ -85,7 +85,7 @@ def test_records_have_lambdas_form(stack: LocalStack) -> None:
 
 
 def test_delivery_is_prompt(stack: LocalStack) -> None:
-    """A record is with the function within 0.3 s of being written, once the function is warm."""
+    """A warm function receives a record within 0.3 s after the write."""
     put(stack, item("PLAIN#warm"))
     assert eventually(lambda: delivered(stack, "PLAIN#warm"))
     delays: list[float] = []
@@ -99,9 +99,9 @@ def test_delivery_is_prompt(stack: LocalStack) -> None:
 
 
 def test_filters(stack: LocalStack) -> None:
-    """A function is handed the records that its patterns ask for, and no others."""
+    """A function receives exactly the records that match its patterns."""
     put(stack, item("INSERT#filtered"), item("OTHER#filtered"))
-    put(stack, item("INSERT#filtered", wish="changed"))
+    put(stack, item("INSERT#filtered", command="changed"))
     put(stack, item("INSERT#filtered-last"))
 
     assert eventually(lambda: delivered(stack, "INSERT#filtered-last"))
@@ -110,7 +110,7 @@ def test_filters(stack: LocalStack) -> None:
 
 
 def test_window_and_size(stack: LocalStack) -> None:
-    """Records of one window come in one call after it, and a full batch does not wait for it."""
+    """Records of one batching window are delivered in one call after it; a full batch does not wait."""
     began = time.time()
     put(stack, item("WINDOW#a"))
     put(stack, item("WINDOW#b"))
@@ -127,31 +127,31 @@ def test_window_and_size(stack: LocalStack) -> None:
 
 
 def test_partial_failure(stack: LocalStack) -> None:
-    """A record that is reported comes again with those behind it, and those before it do not."""
-    put(stack, item("INSERT#p1"), item("INSERT#p2"), item("INSERT#p3", wish="fail"), item("INSERT#p4"))
+    """A reported record is delivered again with those behind it, but without those before it."""
+    put(stack, item("INSERT#p1"), item("INSERT#p2"), item("INSERT#p3", command="fail"), item("INSERT#p4"))
 
     assert eventually(lambda: len(calls(stack, "INSERT#p")) == 5)
     tail = ["INSERT#p3", "INSERT#p4"]
     assert [keys(call) for call in calls(stack, "INSERT#p")] == [["INSERT#p1", "INSERT#p2", *tail], *[tail] * 4]
 
 
-def test_exhausted_retries_are_told(stack: LocalStack) -> None:
-    """What stays undone without a destination is told on the terminal, and what comes behind it is delivered."""
-    put(stack, item("INSERT#told", wish="fail"))
-    assert eventually(lambda: delivered(stack, "INSERT#told"))
+def test_exhausted_retries_are_printed(stack: LocalStack) -> None:
+    """A record that is given up without a destination is printed, and later records are delivered."""
+    put(stack, item("INSERT#given-up", command="fail"))
+    assert eventually(lambda: delivered(stack, "INSERT#given-up"))
     put(stack, item("INSERT#behind"))
 
     assert eventually(lambda: delivered(stack, "INSERT#behind"))
-    said = next(line for line in stack.printed().splitlines() if "Inserts: gave up 1 record of LedgerTable" in line)
-    assert "after 4 calls (RetryAttemptsExhausted)" in said
-    assert said.endswith("not sent: there is no on-failure destination")
+    line = next(line for line in stack.printed().splitlines() if "Inserts: gave up 1 record of LedgerTable" in line)
+    assert "after 4 calls (RetryAttemptsExhausted)" in line
+    assert line.endswith("not sent: there is no on-failure destination")
 
 
 def test_bisection_isolates(stack: LocalStack) -> None:
-    """A record that fails its batch ends alone in the on-failure queue, and all others are delivered in order."""
+    """With bisection only the failing record gets into the on-failure queue; all others are delivered in order."""
     names = [f"BISECT#alone-{letter}" for letter in "abcdefg"]
     bad = names[3]
-    put(stack, *(item(name, wish="raise" if name == bad else "") for name in names))
+    put(stack, *(item(name, command="raise" if name == bad else "") for name in names))
 
     def good() -> list[str]:
         return [key for call in calls(stack, "BISECT#alone-") if bad not in keys(call) for key in keys(call)]
@@ -162,25 +162,25 @@ def test_bisection_isolates(stack: LocalStack) -> None:
     sequence = alone["records"][0]["dynamodb"]["SequenceNumber"]
     assert again["records"] == alone["records"]
     bodies = (json.loads(message["Body"]) for message in peek_at(stack.endpoint, "GivenUpQueue"))
-    (told,) = (body for body in bodies if body["DDBStreamBatchInfo"]["startSequenceNumber"] == sequence)
-    assert told["requestContext"]["condition"] == "RetryAttemptsExhausted"
-    assert told["responseContext"]["functionError"] == "Unhandled"
-    batch = told["DDBStreamBatchInfo"]
+    (sent,) = (body for body in bodies if body["DDBStreamBatchInfo"]["startSequenceNumber"] == sequence)
+    assert sent["requestContext"]["condition"] == "RetryAttemptsExhausted"
+    assert sent["responseContext"]["functionError"] == "Unhandled"
+    batch = sent["DDBStreamBatchInfo"]
     assert (batch["endSequenceNumber"], batch["batchSize"]) == (sequence, 1)
 
 
 def test_order_per_item_in_parallel(stack: LocalStack) -> None:
-    """With several batches of a shard at a time, the changes of one item still come in order."""
+    """With several concurrent batches of a shard, the changes of an item are still delivered in order."""
     client = dynamodb(stack.endpoint)
     for change in range(6):
         for name in "abcdef":
-            client.put_item(TableName="LedgerTable", Item=item(f"PARALLEL#{name}", wish=f"sleep 0.0{change + 1}"))
+            client.put_item(TableName="LedgerTable", Item=item(f"PARALLEL#{name}", command=f"sleep 0.0{change + 1}"))
 
     assert eventually(lambda: len(delivered(stack, "PARALLEL#")) == 36)
     found = calls(stack, "PARALLEL#")
     for name in "abcdef":
         images = [
-            record["dynamodb"]["NewImage"]["wish"]["S"]
+            record["dynamodb"]["NewImage"]["command"]["S"]
             for call in found
             for record in call["records"]
             if record["dynamodb"]["Keys"]["pk"]["S"] == f"PARALLEL#{name}"
@@ -195,12 +195,12 @@ def stop(stack: LocalStack) -> None:
 
 
 def test_restart_continues(project: Path, tmp_path: Path) -> None:
-    """A run leaves nothing running; the next delivers what was under way and what was unread, not what was done."""
+    """After a stop no process is left; the next run delivers records in flight and unread ones, not done ones."""
     template, build, state = project / "template.yaml", tmp_path / "build", tmp_path / "state"
     with running(state, template=template, build=build) as stack:
         put(stack, item("PLAIN#done"))
         assert eventually(lambda: delivered(stack, "PLAIN#done"))
-        put(stack, item("PLAIN#under-way", wish="sleep 1.5"))
+        put(stack, item("PLAIN#under-way", command="sleep 1.5"))
         assert eventually(lambda: delivered(stack, "PLAIN#under-way"))
         put(stack, item("PLAIN#unread"))
         (process,) = {call["process"] for call in calls(stack, "PLAIN#")}
@@ -214,8 +214,8 @@ def test_restart_continues(project: Path, tmp_path: Path) -> None:
         assert delivered(stack, "PLAIN#") == ["PLAIN#under-way", "PLAIN#unread"]
 
 
-def test_reload_goes_on(project: Path, tmp_path: Path) -> None:
-    """While code and template change each record is delivered, by the new ones when they are there."""
+def test_delivery_during_a_reload(project: Path, tmp_path: Path) -> None:
+    """While code and template change all records are delivered, and soon by the new code and template."""
     template = project / "template.yaml"
     with running(tmp_path / "state", template=template, build=tmp_path / "build") as stack:
         app = project / "functions" / "stream" / "app.py"

@@ -1,4 +1,4 @@
-"""The benchmarks' model of DynamoDB, and that the benchmarks run."""
+"""The benchmarks' model of DynamoDB, and a run of a benchmark."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def put(name: str) -> dict[str, Any]:
 
 
 def use(send: Send) -> list[object]:
-    """Do with a shop whatever there is, and say what it came to."""
+    """Run every operation of a shop, and return the results."""
     shop = Shop(send)
     shop.open()
     placed = [shop.place(f"{number}", lines=1 + number).order_id for number in range(5)]
@@ -41,8 +41,8 @@ def use(send: Send) -> list[object]:
     ]
 
 
-def test_model_answers_as_another_one(services: Services) -> None:
-    """On the benchmarks' model orders are placed, replayed, settled and listed as they are on moto."""
+def test_model_behaves_like_dynamodb(services: Services) -> None:
+    """Orders are placed, replayed, settled and listed on the benchmarks' model as on moto."""
     assert use(services.send) == use(Service())
 
 
@@ -53,8 +53,8 @@ def test_model_answers_as_another_one(services: Services) -> None:
         ("TransactWriteItems", {"TransactItems": [{"Put": put("a")}]}, "TransactionCanceledException"),
     ],
 )
-def test_model_refuses_what_is_in_a_transaction(operation: str, request_: dict[str, Any], code: str) -> None:
-    """While an item is in a transaction, the model refuses a plain write to it and another transaction on it."""
+def test_model_refuses_conflicting_writes(operation: str, request_: dict[str, Any], code: str) -> None:
+    """While a transaction on an item is in flight, the model refuses other writes and transactions on it."""
     service = Service(Latencies(read=0, write=0, transaction=0.2))
     thread = threading.Thread(target=service, args=("TransactWriteItems", {"TransactItems": [{"Put": put("a")}]}))
     thread.start()
@@ -69,7 +69,7 @@ def test_model_refuses_what_is_in_a_transaction(operation: str, request_: dict[s
 
 
 def test_model_pages_queries() -> None:
-    """A query of the model stops at 1 MB and is charged for what it went over."""
+    """A query of the model ends at 1 MB, and its cost is that of the items that it read."""
     table = Table(Service(), ORDERS)
     table.put_all({"pk": "a", "sk": f"{number:02}", "text": "x" * 300_000} for number in range(10))
     table.usage.take()
@@ -81,7 +81,7 @@ def test_model_pages_queries() -> None:
 
 
 def test_model_charges_writes() -> None:
-    """The model charges a write by the larger of what was there and what is, and a transaction twice that."""
+    """The model charges a write by the larger of the old and the new item, and a transaction twice that."""
     table = Table(Service(), ORDERS)
     table.put(Put({"pk": "a", "sk": "-", "text": "x" * 3_000}))
     table.put(Put({"pk": "a", "sk": "-"}))
@@ -93,7 +93,7 @@ def test_model_charges_writes() -> None:
 
 
 def test_trips(tmp_path: Path) -> None:
-    """The benchmark of round trips runs, finds what is promised, and writes its page."""
+    """The benchmark of round trips runs, confirms the documented numbers, and writes its page."""
     command = [sys.executable, "-m", "benchmarks", "trips", "--to", str(tmp_path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 

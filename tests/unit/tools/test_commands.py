@@ -1,4 +1,4 @@
-"""What operators do with tokens and partners, seen by the authorizer."""
+"""`ordering token` and `partner`, and their effect on the authorizer's decisions."""
 
 from __future__ import annotations
 
@@ -17,8 +17,7 @@ from ordering.identity.tokens import KeyRing, TokenRefused, Verifier
 from ordering.principal import DealTerms, Principal
 from ordering_tools.demo import deals as demo_deals
 from ordering_tools.installation import Installation
-from ordering_tools.operations import partners
-from ordering_tools.operations import tokens as issuing
+from ordering_tools.operations import partners, tokens
 from ordering_tools.operations.partners import NoSuchPartner
 from ordering_tools.operations.signing import development_key
 from ordering_tools.operations.tokens import NotIssued
@@ -39,13 +38,13 @@ class Site:
     authorizer: Handler
 
     def context_of(self, token: str) -> dict[str, Any]:
-        """Return what the authorizer says of a call with a token."""
+        """The context of the authorizer's decision about a call with a token."""
         event = {"methodArn": ARN, "headers": {"Authorization": f"Bearer {token}"}}
         context: dict[str, Any] = self.authorizer(event, LambdaContext())["context"]
         return context
 
     def token(self, *, reference: bool = False) -> str:
-        token, expires = issuing.issue(self.installation, demo_deals.ACCOUNT, None, None, DAY)
+        token, expires = tokens.issue(self.installation, demo_deals.ACCOUNT, None, None, DAY)
         return ReferenceTokens(self.installation.accounts).issue(token, expires) if reference else token
 
 
@@ -65,7 +64,7 @@ def site(tmp_path: Path) -> Site:
 
 @pytest.mark.parametrize("reference", [False, True])
 def test_issued_tokens_are_accepted(site: Site, *, reference: bool) -> None:
-    """A token that was issued says whose it is, whether as a JWT or as what stands for one."""
+    """An issued token identifies its partner, as a JWT and as a reference token."""
     context = site.context_of(site.token(reference=reference))
 
     assert Principal.from_text(context["principal"]).partner == demo_deals.ACCOUNT
@@ -73,31 +72,31 @@ def test_issued_tokens_are_accepted(site: Site, *, reference: bool) -> None:
 
 @pytest.mark.parametrize("reference", [False, True])
 def test_revoked_tokens_are_refused(site: Site, *, reference: bool) -> None:
-    """A token that was revoked is refused from then on, and another one of the same partner is not."""
+    """A revoked token is refused, and another token of the same partner is not."""
     revoked, kept = site.token(reference=reference), site.token(reference=reference)
-    issuing.revoke(site.installation, revoked)
+    tokens.revoke(site.installation, revoked)
 
     assert site.context_of(revoked) == {"refusal": "unauthorized"}
     assert "principal" in site.context_of(kept)
 
 
-def test_revoking_what_stands_for_a_token_revokes_the_token(site: Site) -> None:
-    """Who revokes the 64 characters also ends the JWT behind them."""
-    jwt, expires = issuing.issue(site.installation, demo_deals.ACCOUNT, None, None, DAY)
-    issuing.revoke(site.installation, ReferenceTokens(site.installation.accounts).issue(jwt, expires))
+def test_revoking_a_reference_token_revokes_the_jwt(site: Site) -> None:
+    """Revoking a reference token also revokes its JWT."""
+    jwt, expires = tokens.issue(site.installation, demo_deals.ACCOUNT, None, None, DAY)
+    tokens.revoke(site.installation, ReferenceTokens(site.installation.accounts).issue(jwt, expires))
 
     assert site.context_of(jwt) == {"refusal": "unauthorized"}
 
 
 @pytest.mark.parametrize("token", ["garbage", "0" * 64])
 def test_only_tokens_can_be_revoked(site: Site, token: str) -> None:
-    """What is no token of the installation is refused as that."""
+    """A text that is not a token of the installation cannot be revoked."""
     with pytest.raises(TokenRefused):
-        issuing.revoke(site.installation, token)
+        tokens.revoke(site.installation, token)
 
 
-def test_terms_change_while_a_token_lives(site: Site) -> None:
-    """Plan and switch are changed one at a time, and the next call of a token that is in use has them."""
+def test_terms_change_for_existing_tokens(site: Site) -> None:
+    """Plan and switch can be changed separately, and apply to the next call with an existing token."""
     token = site.token(reference=True)
     partners.set_deal_terms(site.installation, demo_deals.ACCOUNT, None, "disabled")
     disabled = Principal.from_text(site.context_of(token)["principal"]).deals
@@ -109,8 +108,8 @@ def test_terms_change_while_a_token_lives(site: Site) -> None:
 
 
 def test_unknown_partners(site: Site) -> None:
-    """Neither a token nor terms can be given to a partner that there is not."""
+    """Issuing a token for an unknown partner, and changing its terms, are errors."""
     with pytest.raises(NoSuchPartner):
         partners.set_deal_terms(site.installation, "nobody", "basic", None)
     with pytest.raises(NotIssued):
-        issuing.issue(site.installation, "nobody", None, None, DAY)
+        tokens.issue(site.installation, "nobody", None, None, DAY)

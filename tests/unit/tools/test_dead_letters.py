@@ -32,7 +32,7 @@ class Site:
         self.messages: dict[str, list[dict[str, Any]]] = {"Work": [], "Dead": [], "Given": []}
         self.stream: list[dict[str, Any]] = []
         self.first = 0
-        """How many records have left the stream."""
+        """How many records of the stream have expired."""
         self.log: list[str] = []
         self.events: list[list[str]] = []
         self.answer: Callable[[], bytes] = lambda: b"{}"
@@ -129,8 +129,8 @@ def site() -> Site:
     return site
 
 
-def test_what_is_dead(site: Site) -> None:
-    """The queues that others give their dead to are read oldest first, each message with its reason."""
+def test_messages_with_their_reason(site: Site) -> None:
+    """The messages of all dead-letter queues are read oldest first, each with its reason, without calls of SQS."""
     late = site.put("Dead", "{}", source="Work", sent=20)
     early = site.put("Dead", "text", sent=10)
     site.give_up(2, 3)
@@ -148,12 +148,12 @@ def test_what_is_dead(site: Site) -> None:
 
 @pytest.mark.parametrize("body", ["", "1", "[]", '{"requestContext": 1, "DDBStreamBatchInfo": {}}', "{}"])
 def test_other_messages_name_no_records(body: str) -> None:
-    """A message that is not an event source's names no records, whatever it is."""
+    """A body that is not an event source's message about a failed batch is not read as one."""
     assert FailedBatch.read(body) is None
 
 
-def test_put_back_before_it_is_removed(site: Site) -> None:
-    """A message is on its queue again before it leaves the dead one, and what lies before it stays there, visible."""
+def test_sent_before_it_is_deleted(site: Site) -> None:
+    """A replay sends a message to its queue before it deletes it; other messages stay in place and visible."""
     first = site.put("Dead", "first", source="Work")
     site.put("Dead", "second", source="Work")
     letters = site.letters()
@@ -166,8 +166,8 @@ def test_put_back_before_it_is_removed(site: Site) -> None:
 
 
 @pytest.mark.parametrize("source", [None, "Work"])
-def test_not_put_back_not_removed(site: Site, source: str | None) -> None:
-    """What cannot be put back stays dead, visible, and the reason is said."""
+def test_not_sent_not_deleted(site: Site, source: str | None) -> None:
+    """A message that cannot be sent stays in the dead-letter queue, visible, and the error has the reason."""
     site.put("Dead", "body", source=source)
     site.refuse = {"SendMessage"}
     letters = site.letters()
@@ -180,7 +180,7 @@ def test_not_put_back_not_removed(site: Site, source: str | None) -> None:
 
 
 def test_replayed_by_one_at_a_time(site: Site) -> None:
-    """A message that somebody else is putting back is left to them."""
+    """A message that another replay has received is not replayed a second time."""
     site.hidden = {site.put("Dead", "body", source="Work")}
     letters = site.letters()
 
@@ -190,7 +190,7 @@ def test_replayed_by_one_at_a_time(site: Site) -> None:
 
 
 def test_unreachable_engine(site: Site) -> None:
-    """When the engine refuses or is gone that is said, as an error of the command."""
+    """A failed request to the engine is an error of the command."""
     site.put("Dead", "body", source="Work")
     site.refuse = {"ReceiveMessage"}
     letters = site.letters()
@@ -200,7 +200,7 @@ def test_unreachable_engine(site: Site) -> None:
 
 
 def test_records_of_a_batch(site: Site) -> None:
-    """The records of a batch are those from its first to its last that its event source wants."""
+    """The records of a batch are those between its first and its last that its event source selects."""
     site.give_up(2, 4)
     wanting = replace(SOURCE, patterns=({"eventName": ["INSERT"]},))
     letters = site.letters(replace(SOURCE, on_failure="Dead"), wanting)
@@ -211,8 +211,8 @@ def test_records_of_a_batch(site: Site) -> None:
     assert site.log[-2:] == ["Invoke", "DeleteMessage"]
 
 
-def test_lanes_are_kept_apart(site: Site) -> None:
-    """Of a shard that is read in parallel, only the records of the worker that failed are replayed."""
+def test_records_of_one_worker(site: Site) -> None:
+    """If several workers process a shard, only the records of the worker that failed are replayed."""
     for number, record in enumerate(site.stream):
         record["dynamodb"]["Keys"]["pk"]["S"] = "ab"[number % 2]
     site.give_up(1, 3, 5)
@@ -222,8 +222,8 @@ def test_lanes_are_kept_apart(site: Site) -> None:
     assert [record["dynamodb"]["SequenceNumber"] for record in letters.records(message)] == ["1", "3", "5"]
 
 
-def test_records_that_have_left_the_stream(site: Site) -> None:
-    """A batch that the stream no longer has whole is shown as far as it is there, and not replayed."""
+def test_expired_records(site: Site) -> None:
+    """A batch of which some records have expired is shown without them, and cannot be replayed."""
     site.give_up(2, 3, 4)
     site.first = 4
     letters = site.letters()
@@ -237,7 +237,7 @@ def test_records_that_have_left_the_stream(site: Site) -> None:
 
 
 @pytest.mark.parametrize(
-    ("result", "said"),
+    ("result", "text"),
     [
         (b'{"batchItemFailures": [{"itemIdentifier": "3"}]}', "F failed again, from record 2"),
         (
@@ -246,20 +246,20 @@ def test_records_that_have_left_the_stream(site: Site) -> None:
         ),
     ],
 )
-def test_records_that_fail_again(site: Site, result: bytes, said: str) -> None:
-    """A batch of which the function reports a failure stays dead."""
+def test_records_that_fail_again(site: Site, result: bytes, text: str) -> None:
+    """A batch that fails again stays in the dead-letter queue."""
     site.give_up(2, 3)
     site.answer = lambda: result
     letters = site.letters()
 
-    with pytest.raises(NotReplayedError, match=said):
+    with pytest.raises(NotReplayedError, match=text):
         letters.replay(letters.messages("Given")[0])
     assert len(site.messages["Given"]) == 1
     assert not site.hidden
 
 
 def test_messages_by_the_start_of_their_id(site: Site) -> None:
-    """A message is named by as much of its id as no other one has."""
+    """A message can be named by the start of its id if that is unique."""
     for number in range(2):
         site.put("Dead", str(number))
     letters = site.letters()
@@ -274,14 +274,14 @@ def test_messages_by_the_start_of_their_id(site: Site) -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "said"), [(-5, "0 s"), (59, "59 s"), (60, "1 min"), (3599, "59 min"), (7300, "2 h"), (200000, "2 d")]
+    ("seconds", "text"), [(-5, "0 s"), (59, "59 s"), (60, "1 min"), (3599, "59 min"), (7300, "2 h"), (200000, "2 d")]
 )
-def test_ages(seconds: int, said: str) -> None:
-    """An age is told in the largest unit of which there is one."""
-    assert age(NOW - timedelta(seconds=seconds), NOW) == said
+def test_ages(seconds: int, text: str) -> None:
+    """An age is given in the largest unit that gives one or more."""
+    assert age(NOW - timedelta(seconds=seconds), NOW) == text
 
 
-def test_nothing_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_not_running(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Without a local run the command says what starts it."""
     assert cli.main(["dead", "list", "--state", str(tmp_path)]) == 1
     assert capsys.readouterr().err == "the local run is not running; start it with `make serve`\n"

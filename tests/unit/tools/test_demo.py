@@ -1,4 +1,4 @@
-"""The demo data of the local run: the published reference's samples, found again."""
+"""The demo data of the local run, which contain the samples of the published reference."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from ordering_tools import installation
 from ordering_tools.demo import ecards as demo_ecards
 from ordering_tools.demo import training as demo
 from ordering_tools.installation import Installation, open_at
-from ordering_tools.operations import signing_keys as keys
+from ordering_tools.operations import signing_keys
 from ordering_tools.operations.signing import development_key
 from support.aws.kms import MemoryKms
 from support.aws.memory import Memory
@@ -47,7 +47,7 @@ ECARDS_ARN = "arn:aws:execute-api:eu-west-1:123456789012:abcdef1234/live/GET/v1/
 
 @dataclass(frozen=True)
 class Endpoints:
-    """An engine that is never called."""
+    """Endpoints that are never called."""
 
     endpoint: str = ENDPOINT
     services: str = ENDPOINT
@@ -66,7 +66,7 @@ class Demo:
         return self.state / demo.FILE
 
     @property
-    def told(self) -> dict[str, Any]:
+    def document(self) -> dict[str, Any]:
         content: dict[str, Any] = json.loads(self.file.read_text())
         return content
 
@@ -86,37 +86,37 @@ class Demo:
         )
 
     def client(self, token: str) -> Client:
-        """Make the caller that a demo token stands for."""
+        """A client of the API with a demo token."""
         answer = self.ask(token)
         return Client(self.services, Principal.from_text(answer["context"]["principal"]))
 
     def secret(self, name: str) -> tuple[str, str]:
-        """Return a client's id and secret."""
-        client = self.told["clients"][name]
+        """The id and the secret of a client."""
+        client = self.document["clients"][name]
         return client["clientId"], client["clientSecret"]
 
     def token_of(self, name: str, secret: str | None = None) -> Reply:
-        """Ask the token endpoint for a client's token, with its secret or another one."""
+        """Request a client's token from the token endpoint, with its secret or another one."""
         services = replace(self.services, kms=self.installation.kms, issuer=self.installation.issuer,
                            audience=self.installation.audience)  # fmt: skip
-        client_id, told = self.secret(name)
-        return ask(services, credentials(client_id, secret or told))
+        client_id, current = self.secret(name)
+        return ask(services, credentials(client_id, secret or current))
 
     def company(self, name: str) -> Rewards:
-        """Make the caller that a client's token stands for."""
+        """The company that calls with a client's token."""
         token = self.token_of(name).json["access_token"]
         event = {"methodArn": ECARDS_ARN, "headers": {"Authorization": f"Bearer {token}"}}
         context = self.authorizer(event, LambdaContext())["context"]
         return Rewards(self.services, Principal.from_text(context["principal"]))
 
     def ask(self, token: str) -> dict[str, Any]:
-        headers = {"Authorization": f"Bearer {self.told['tokens'][token]}"}
+        headers = {"Authorization": f"Bearer {self.document['tokens'][token]}"}
         return self.authorizer({"methodArn": ARN, "headers": headers}, LambdaContext())
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
-    """The demo data, written once and only read."""
+    """The demo data, written once for all tests, which do not change them."""
     state = tmp_path_factory.mktemp("state")
     memory, secrets_of_kms = Memory(), MemoryKms()
     with pytest.MonkeyPatch.context() as patch:
@@ -140,7 +140,7 @@ def test_products_are_the_published_page(made: Demo) -> None:
 
 
 def test_products_can_be_paged_through(made: Demo) -> None:
-    """The 29 pages hold 287 different products, by code, then name."""
+    """The 29 pages have 287 different products, sorted by code, then name."""
     client = made.client("trainingSingleUnit")
     products = [
         product for page in range(1, 30) for product in client.get(f"/api/v2/products?_page={page}").json["items"]
@@ -151,7 +151,7 @@ def test_products_can_be_paged_through(made: Demo) -> None:
 
 
 def test_feature_set_is_the_published_one(made: Demo) -> None:
-    """AZ-300 has the published feature set, and no other."""
+    """AZ-300 has only the published feature set."""
     path = f"/api/v2/products/{demo.AZ_300.id}/feature_sets"
 
     assert sample("feature_sets") == made.client("trainingSingleUnit").get(path).json
@@ -168,7 +168,7 @@ def test_every_product_can_be_ordered(made: Demo) -> None:
 
 
 def test_first_order_is_the_published_one(made: Demo) -> None:
-    """Order 1 is the published order field for field, by itself and as the first of the list."""
+    """Order 1 has all fields of the published order, as a single order and as the first of the list."""
     client = made.client("trainingSingleUnit")
 
     assert sample("order") == client.get("/api/v2/orders/1").json
@@ -176,7 +176,7 @@ def test_first_order_is_the_published_one(made: Demo) -> None:
 
 
 def test_first_order_s_item_is_the_published_one(made: Demo) -> None:
-    """Order 1 has the published item, but for the feature set, which the reference gives to two products."""
+    """Order 1 has the published item, except for the feature set, which in the reference belongs to two products."""
     published = sample("order_items")
     answer = made.client("trainingSingleUnit").get("/api/v2/orders/1/items").json
     published["items"][0]["featureSetId"] = answer["items"][0]["featureSetId"]
@@ -185,9 +185,9 @@ def test_first_order_s_item_is_the_published_one(made: Demo) -> None:
 
 
 def test_orders_to_page_through(made: Demo) -> None:
-    """There are some dozens of orders, oldest first, some of them cancelled, over both units."""
+    """Both units have orders, oldest first, dozens in all, and some of them are cancelled."""
     client = made.client("training")
-    units = made.told["businessUnitId"], made.told["secondBusinessUnitId"]
+    units = made.document["businessUnitId"], made.document["secondBusinessUnitId"]
     uk, ireland = (client.get(f"/api/v2/orders?_pageSize=500&businessUnitId={unit}").json["items"] for unit in units)
 
     assert 36 <= len(uk) <= 99
@@ -200,13 +200,14 @@ def test_orders_to_page_through(made: Demo) -> None:
 
 
 def test_training_token(made: Demo) -> None:
-    """The token for training covers both of the partner's units; the other covers one."""
-    units = made.told["businessUnitId"], made.told["secondBusinessUnitId"]
+    """One token covers both of the partner's units, another one covers only one."""
+    units = made.document["businessUnitId"], made.document["secondBusinessUnitId"]
 
     assert units == tuple(unit.id for unit in made.client("training").caller.business_units)
     assert units[:1] == tuple(unit.id for unit in made.client("trainingSingleUnit").caller.business_units)
     assert (
-        made.client("training").get(f"/api/v2/orders?businessUnitId={made.told['foreignBusinessUnitId']}").status == 404
+        made.client("training").get(f"/api/v2/orders?businessUnitId={made.document['foreignBusinessUnitId']}").status
+        == 404
     )
 
 
@@ -215,15 +216,15 @@ def test_training_token(made: Demo) -> None:
     [("training", 409, "keys-not-issued"), ("trainingWithoutKeys", 403, "keys-not-granted")],
 )
 def test_tokens_for_access_keys(made: Demo, token: str, status: int, kind: str) -> None:
-    """The token for training covers access keys, which fulfilment has yet to issue; one that is narrower does not."""
-    reply = made.client(token).get(f"/api/v2/orders/2/keys?businessUnitId={made.told['businessUnitId']}")
+    """The token for training covers access keys, which are not issued yet; a narrower token is refused."""
+    reply = made.client(token).get(f"/api/v2/orders/2/keys?businessUnitId={made.document['businessUnitId']}")
 
     assert (reply.status, reply.json["type"].rpartition("/")[2]) == (status, kind)
 
 
 def test_foreign_unit_has_content(made: Demo) -> None:
-    """The foreign unit exists and has a catalogue and orders, so that a 404 for it means something."""
-    foreign = BusinessUnit(made.told["foreignBusinessUnitId"], "")
+    """The foreign unit has a catalogue and orders, so that a 404 for it proves that partners are separated."""
+    foreign = BusinessUnit(made.document["foreignBusinessUnitId"], "")
     deadline = Deadline.after(60)
 
     assert made.services.catalogue(foreign, deadline).products(0, 1).total
@@ -231,68 +232,68 @@ def test_foreign_unit_has_content(made: Demo) -> None:
 
 
 def test_card_token(made: Demo) -> None:
-    """The token of the partner with card terms is let in and then refused by the contract."""
+    """The token of the partner that pays by card passes the authorizer and is refused by the contract."""
     reply = made.client("cardTerms").get("/api/v2/products")
 
     assert (reply.status, reply.json["type"].rpartition("/")[2]) == (403, "card-payment-terms")
 
 
 def test_expired_token(made: Demo) -> None:
-    """The expired token is refused by the verifier, for that reason."""
+    """The expired token is refused by the verifier because it has expired."""
     with pytest.raises(TokenRefused, match="expired"):
-        made.verifier.verify(made.told["tokens"]["expired"])
+        made.verifier.verify(made.document["tokens"]["expired"])
 
 
 def test_revoked_token(made: Demo) -> None:
-    """The revoked token verifies, and is refused for the partner's record."""
-    assert made.verifier.verify(made.told["tokens"]["revoked"]).partner == "northwind"
+    """The revoked token has a valid signature, and is refused because the partner's record lists it."""
+    assert made.verifier.verify(made.document["tokens"]["revoked"]).partner == "northwind"
     with pytest.raises(GatewayUnauthorized):
         made.ask("revoked")
 
 
 def test_every_token_is_there(made: Demo) -> None:
-    """`demo.json` holds one token for each thing worth trying."""
+    """`demo.json` has one token for each case that can be tried."""
     training = {"training", "trainingSingleUnit", "trainingWithoutKeys", "cardTerms", "expired", "revoked"}
     deals = {"deals", "dealsBasicPlan", "dealsChangesDisabled"}
 
-    assert training | deals == made.told["tokens"].keys()
-    assert all(re.fullmatch("[0-9a-f]{64}", made.told["tokens"][name]) for name in deals)
-    assert made.told["baseUrl"] == BASE
+    assert training | deals == made.document["tokens"].keys()
+    assert all(re.fullmatch("[0-9a-f]{64}", made.document["tokens"][name]) for name in deals)
+    assert made.document["baseUrl"] == BASE
 
 
 @pytest.mark.parametrize("name", [demo.FILE, demo.SHELL_FILE, "signing-key.pem"])
 def test_secrets_are_their_owner_s(made: Demo, name: str) -> None:
-    """Tokens and key are readable by their owner only."""
+    """Only the owner can read the files with tokens and key."""
     assert stat.S_IMODE((made.state / name).stat().st_mode) == 0o600
 
 
 def test_greeting_can_be_pasted(made: Demo) -> None:
-    """What the run says names the token, the unit, and addresses that work."""
-    assert f"TOKEN={made.told['tokens']['training']}\n" in made.greeting
-    assert f"URL={BASE} UNIT={made.told['businessUnitId']}\n" in made.greeting
+    """The greeting has the token, the unit, and URLs that work."""
+    assert f"TOKEN={made.document['tokens']['training']}\n" in made.greeting
+    assert f"URL={BASE} UNIT={made.document['businessUnitId']}\n" in made.greeting
     assert '"$URL/api/v2/orders?businessUnitId=$UNIT"' in made.greeting
     assert str(made.file) in made.greeting
 
 
 def test_second_run_keeps_what_there_is(made: Demo) -> None:
-    """Preparing again writes no data twice, keeps what was ordered since, and issues tokens that work."""
+    """A second start writes no data twice, keeps new orders, and issues valid tokens."""
     client = made.client("trainingSingleUnit")
     item = new_item(featureSetId=demo.AZ_300_STANDARD.id)
     ordered = client.post("/api/v2/orders", new_order(orderItems=[item])).json["id"]
     path = "/api/v2/orders?_pageSize=500"
     orders, products = client.get(path).text, client.get("/api/v2/products").text
-    before = made.told["tokens"]
+    before = made.document["tokens"]
 
     demo.prepare(Endpoints(), made.state, BASE)
 
     again = made.client("trainingSingleUnit")
-    assert before != made.told["tokens"]
+    assert before != made.document["tokens"]
     assert (orders, products) == (again.get(path).text, again.get("/api/v2/products").text)
     assert ordered in [order["id"] for order in again.get(path).json["items"]]
 
 
 def test_seeding_that_was_cut_short_is_begun_again(made: Demo) -> None:
-    """Seeding once more, as after a crash, makes no second order."""
+    """Seeding again, as after a crash, does not place orders twice."""
     client = made.client("trainingSingleUnit")
     before = client.get("/api/v2/orders?_pageSize=500").json["items"]
 
@@ -304,24 +305,24 @@ def test_seeding_that_was_cut_short_is_begun_again(made: Demo) -> None:
 
 @pytest.mark.parametrize(("name", "company"), [("ecards", "granite-rewards"), ("ecardsPoor", "gravel-rewards")])
 def test_clients(made: Demo, name: str, company: str) -> None:
-    """Each client of `demo.json` gets a token that the authorizer takes for its company, granted e-card orders."""
+    """Each client of `demo.json` gets a token for its company with a grant for e-card orders."""
     reply = made.token_of(name)
     caller = made.company(name).caller
 
-    assert list(made.told["clients"][name]) == ["clientId", "clientSecret"]
+    assert list(made.document["clients"][name]) == ["clientId", "clientSecret"]
     assert (reply.status, reply.json["scope"], reply.json["expires_in"]) == (200, "ecards", 3600)
     assert (caller.partner, caller.grants) == (company, ("ecards",))
 
 
 def test_every_client_is_there(made: Demo) -> None:
-    """`demo.json` holds a client with money and one with little."""
-    assert list(made.told["clients"]) == ["ecards", "ecardsPoor"]
+    """`demo.json` has a client with a high balance and one with a low balance."""
+    assert list(made.document["clients"]) == ["ecards", "ecardsPoor"]
     assert Decimal(made.company("ecards").balance) > 10_000
     assert 0 < Decimal(made.company("ecardsPoor").balance) < 1_100
 
 
 def test_client_in_the_shell(made: Demo) -> None:
-    """The file for the shell and the greeting name the client with money, and how it gets a token."""
+    """The shell script and the greeting have the client with the high balance, and the request for its token."""
     client_id, secret = made.secret("ecards")
     shell = (made.state / demo.SHELL_FILE).read_text()
 
@@ -331,7 +332,7 @@ def test_client_in_the_shell(made: Demo) -> None:
 
 
 def test_ecard_orders_to_page_through(made: Demo) -> None:
-    """There are some pages of e-card orders, newest first, all of them paid or cancelled."""
+    """There are several pages of e-card orders, newest first, all of them paid or cancelled."""
     company = made.company("ecards")
     pages = [company.read(f"/v1/orders?page={page}") for page in (1, 2, 3)]
     shown = [one for page in pages for one in page["data"]]
@@ -343,7 +344,7 @@ def test_ecard_orders_to_page_through(made: Demo) -> None:
 
 
 def test_an_order_of_each_status_is_what_it_says(made: Demo) -> None:
-    """The status of a listed order is the one that its details and its history end with."""
+    """An order has the same status in the list, in its details and at the end of its history."""
     company = made.company("ecards")
     first_of_each = {one["status"]: one for one in company.read("/v1/orders?page=2")["data"]}
 
@@ -354,7 +355,7 @@ def test_an_order_of_each_status_is_what_it_says(made: Demo) -> None:
 
 
 def test_cards_of_the_demo(made: Demo) -> None:
-    """Both companies can order the same cards, of both units; one value costs more than it says."""
+    """Both companies can order the same cards; one face value costs more than its nominal value."""
     shown = made.company("ecards").read("/v1/ecards")
     prices = {(one["id"], value["name"]): value["price"] for one in shown for value in one["faceValues"]}
 
@@ -364,7 +365,7 @@ def test_cards_of_the_demo(made: Demo) -> None:
 
 
 def test_where_ecard_orders_come_to(tmp_path: Path) -> None:
-    """Carried on as fulfilment does, orders get certificates but for one stock; of every other one some are left."""
+    """Fulfilment finds certificates for all orders except those of one stock; each other stock has some left."""
     fresh = Installation(Memory(), MemoryKms(), development_key(tmp_path), "issuer", "audience")
     demo_ecards.seed(fresh)
     orders = EcardOrders(fresh.orders, demo_ecards.COMPANY)
@@ -377,15 +378,15 @@ def test_where_ecard_orders_come_to(tmp_path: Path) -> None:
 
 
 def test_what_the_demo_can_order(made: Demo) -> None:
-    """Who has money can order and pay; what the other orders waits for money if it costs more than there is."""
+    """The company with the high balance pays its order at once; the other one's order waits for a payment."""
     rich, poor = made.company("ecards"), made.company("ecardsPoor")
 
     assert rich.place(901, card(1, "100 ₽", 2))["status"] == "Payed"
     assert poor.place(902, card(1, "1000 ₽", 1))["status"] == "Created"
 
 
-def test_secrets_are_good_once_more(made: Demo) -> None:
-    """Preparing again tells new secrets; those told before are good once more, and not after another time."""
+def test_previous_secret_stays_valid(made: Demo) -> None:
+    """Each start creates new client secrets; the secrets of the previous start stay valid, older ones do not."""
     secrets = []
     for _ in range(3):
         secrets.append(made.secret("ecards")[1])
@@ -396,28 +397,28 @@ def test_secrets_are_good_once_more(made: Demo) -> None:
 
 
 def test_a_second_run_keeps_ecard_orders(made: Demo) -> None:
-    """Preparing and seeding again place no order, pay nothing in and load nothing twice, and the key signs on."""
+    """A second start does not repeat orders, payments or loads, and keeps the signing key."""
     company = made.company("ecards")
     kept = made.installation.accounts.get(("SIGNER", "-"))
 
-    def all_there_is() -> list[Any]:
+    def snapshot() -> list[Any]:
         stocks = [Stock(one.id, value.name) for one in demo_ecards.CARDS for value in one.face_values]
         levels = read_stock_levels(made.installation.orders, stocks)
         pages = [company.get(f"/v1/orders?page={page}").text for page in (1, 2, 3)]
         return [*pages, company.balance, *(levels[stock].count for stock in stocks)]
 
-    before = all_there_is()
+    before = snapshot()
     demo.prepare(Endpoints(), made.state, BASE)
     demo_ecards.seed(made.installation)
 
-    assert all_there_is() == before
+    assert snapshot() == before
     assert made.installation.accounts.get(("SIGNER", "-")) == kept
 
 
 def test_a_rotation_outlives_a_restart(made: Demo) -> None:
-    """A key that was made the signer still is after the next start."""
-    key_id = keys.add(made.installation, "alias/SigningKeyB")
-    keys.use(made.installation, key_id, wait=False)
+    """A signing key that was replaced stays replaced after the next start."""
+    key_id = signing_keys.add(made.installation, "alias/SigningKeyB")
+    signing_keys.use(made.installation, key_id, wait=False)
 
     demo.prepare(Endpoints(), made.state, BASE)
 

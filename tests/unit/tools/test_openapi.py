@@ -1,4 +1,4 @@
-"""The OpenAPI document: valid, current, and true to the published reference."""
+"""The OpenAPI document is valid, up to date, and consistent with the published reference."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ SHAPES = {
 
 
 def test_current() -> None:
-    """The committed document is what the functions' routes and models make today."""
+    """The committed document is the one that is generated from the functions' routes and models."""
     assert openapi.to_text(openapi.document()) == openapi.DOCUMENT.read_text()
 
 
@@ -47,7 +47,7 @@ def test_valid() -> None:
 
 
 def test_paths_are_the_templates() -> None:
-    """The document describes the paths that the template routes, and no other."""
+    """The document describes exactly the paths of the template."""
     template = Template.load(ROOT / "template.yaml")
     events = [
         event["Properties"]["Path"]
@@ -60,8 +60,8 @@ def test_paths_are_the_templates() -> None:
     assert set(DOCUMENT["paths"]) == {path for path in events if path not in {"/v1", "/v2"} and "{proxy+}" not in path}
 
 
-def test_every_operation_tells_its_errors() -> None:
-    """Each operation has an id of its own, a description, security, and the errors that any call can get."""
+def test_every_operation_has_its_errors() -> None:
+    """Each operation has a unique id, a description, security, and the errors of every call."""
     operations = [operation for path in DOCUMENT["paths"].values() for operation in path.values()]
 
     assert len({operation["operationId"] for operation in operations}) == len(operations)
@@ -73,8 +73,8 @@ def test_every_operation_tells_its_errors() -> None:
         assert of_callers | {"500", "503"} <= set(operation["responses"])
 
 
-def test_bounds_are_told() -> None:
-    """The document tells the bounds of page, page size and quantity."""
+def test_bounds() -> None:
+    """The document has the bounds of page, page size and quantity."""
     parameters = {part["name"]: part["schema"] for part in DOCUMENT["paths"]["/api/v2/orders"]["get"]["parameters"]}
     quantity = DOCUMENT["components"]["schemas"]["NewOrderItem"]["properties"]["quantity"]
 
@@ -84,17 +84,17 @@ def test_bounds_are_told() -> None:
 
 
 def test_nothing_of_powertools_own_validation() -> None:
-    """No schema of Powertools' own validation is left in the document."""
+    """The document has no schema of Powertools' own validation."""
     assert not [name for name in DOCUMENT["components"]["schemas"] if re.search("Validation", name)]
 
 
 @pytest.mark.parametrize("sample", sorted(SHAPES))
 def test_published_samples_validate(sample: str) -> None:
-    """Every example of the published reference is valid by the schema of its shape."""
+    """Every example of the published reference matches the schema of its shape."""
     body = json.loads((SAMPLES / f"{sample}.json").read_text())
     schema = {"$ref": f"#/components/schemas/{SHAPES[sample]}", "components": DOCUMENT["components"]}
     if sample == "create_order":
-        # The published request shows words where values go.
+        # The published request has descriptions in place of values.
         body["contactEmail"] = "johnsmith@example.com"
         body["orderItems"][0] |= {
             "featureSetId": "a6c1cb36-43b3-4969-a8a0-48e4915e6df0",
@@ -105,7 +105,7 @@ def test_published_samples_validate(sample: str) -> None:
 
 
 def test_messages_are_the_events() -> None:
-    """What webhooks get is described for each type of event that goes out, by the schema that is committed for it."""
+    """The document has the message for each published event type, with the committed schema of the type."""
     messages = DOCUMENT["webhooks"]
     ids = [operation["operationId"] for path in DOCUMENT["paths"].values() for operation in path.values()]
 
@@ -124,24 +124,24 @@ def test_messages_are_the_events() -> None:
 
 
 def test_messages_have_the_headers_that_are_sent() -> None:
-    """The headers of a message are those that sign it, each of which is always there."""
+    """The documented headers of a message are exactly those that are sent, and all are required."""
     sent = signed([b"key"], "an-id", datetime(2026, 1, 1, tzinfo=UTC), b"{}")
 
     for path in DOCUMENT["webhooks"].values():
-        told = {one["name"]: (one["in"], one["required"]) for one in path["post"]["parameters"]}
-        assert told == dict.fromkeys(sent, ("header", True))
+        found = {one["name"]: (one["in"], one["required"]) for one in path["post"]["parameters"]}
+        assert found == dict.fromkeys(sent, ("header", True))
 
 
-def test_conflicts_are_told_where_they_can_be() -> None:
-    """Only the operations on webhooks that can be refused with 409 tell so."""
-    told = {
+def test_conflicts_of_webhooks() -> None:
+    """Of the operations on webhooks, exactly those that can be refused with 409 document it."""
+    found = {
         operation["operationId"]
         for path, methods in DOCUMENT["paths"].items()
         for operation in methods.values()
         if path.startswith("/webhooks") and "409" in operation["responses"]
     }
 
-    assert told == {
+    assert found == {
         "create_webhook",
         "change_webhook",
         "replace_webhook_secret",

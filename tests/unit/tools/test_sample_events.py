@@ -1,4 +1,4 @@
-"""The committed events: current, and what the functions they are for understand."""
+"""The committed sample events are up to date, and their functions accept them."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ def committed(name: str) -> dict[str, Any]:
 
 
 def test_one_for_each_function() -> None:
-    """Every function has its event, and there is no other."""
+    """Each function has exactly one event."""
     assert (
         sorted(str(path.relative_to(ROOT / "events").with_suffix("")) for path in ROOT.glob("events/*/*")) == FUNCTIONS
     )
 
 
 def test_current() -> None:
-    """The committed events are what the gateway would make of the same requests today."""
+    """The committed events are those that the gateway creates for the same requests."""
     assert {name: committed(name) for name, _ in sample_events.events()} == dict(sample_events.events())
 
 
-def test_understood(tmp_path: Path) -> None:
-    """With the demo data in the tables and fulfilled, each event gets the answer that its request is for."""
+def test_accepted(tmp_path: Path) -> None:
+    """With the demo data in the tables, the function of each request responds with success."""
     services = Services(Memory(), "OrdersTable", "CatalogueTable", "AccountsTable", kms=MemoryKms())
     demo.seed(Installation(services.send, MemoryKms(), development_key(tmp_path), "issuer", "audience"))
     deadline = Deadline.after(60)
@@ -60,9 +60,9 @@ def test_understood(tmp_path: Path) -> None:
 
 
 def test_authorizer_refuses_its_own(services: Services) -> None:
-    """The authorizer's event carries no real token, so it is refused as any bad one."""
+    """The event of the authorizer has no real token, so the authorizer refuses it."""
     verifier = Verifier(KeyRing(dict), "issuer", "audience")
-    doorkeeper = Authorizer(verifier, services.accounts, services.reference_tokens, own_errors())
+    authorizer = Authorizer(verifier, services.accounts, services.reference_tokens, own_errors())
 
     with pytest.raises(GatewayUnauthorized):
-        make_handler(doorkeeper)(committed("identity/authorizer"), LambdaContext())
+        make_handler(authorizer)(committed("identity/authorizer"), LambdaContext())

@@ -1,4 +1,4 @@
-"""`ordering key`: a signing key is replaced without an outage, and never too early."""
+"""`ordering key`: a signing key is replaced without an outage, and no step is possible too early."""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ class Site:
 
     @property
     def published(self) -> set[str]:
-        return set(self.desk().keys())
+        return set(self.endpoint().keys())
 
-    def desk(self, at: datetime | None = None, cache: KeyCache | None = None) -> TokenEndpoint:
-        """Make the endpoint of a process, a new one unless told what it remembers."""
+    def endpoint(self, at: datetime | None = None, cache: KeyCache | None = None) -> TokenEndpoint:
+        """The token endpoint of a process: a new one, or one with the key that it has cached."""
         return TokenEndpoint(
             self.accounts,
             Clients(self.installation.accounts),
@@ -60,7 +60,7 @@ class Site:
         )
 
     def token(self, at: datetime | None = None) -> str:
-        return self.desk(at).issue(GRANITE, GRANITE.scope)
+        return self.endpoint(at).issue(GRANITE, GRANITE.scope)
 
     def accepts(self, token: str) -> bool:
         try:
@@ -72,7 +72,7 @@ class Site:
 
 @pytest.fixture
 def site(tmp_path: Path) -> Site:
-    """An installation whose development key is accepted, as `make serve` leaves it."""
+    """An installation that accepts its development key, like that of `make serve`."""
     installation = Installation(Memory(), MemoryKms(), development_key(tmp_path), ISSUER, AUDIENCE)
     Accounts(installation.accounts).save_signing_key(installation.key.key_id, installation.key.public_jwk)
     return Site(installation)
@@ -84,14 +84,14 @@ def kid(token: str) -> str:
 
 
 def signing(site: Site, name: str = "alias/A", at: datetime = NOW) -> str:
-    """Have a key sign, and return its id."""
+    """Add a key and make it the signing key; returns its id."""
     key_id = add(site.installation, name, now=at)
     use(site.installation, key_id, wait=False, now=at)
     return key_id
 
 
 def test_without_an_outage(site: Site) -> None:
-    """While one key replaces another each token is accepted until it ends, and each step that is too early refused."""
+    """During a replacement each token is accepted until it expires, and a step that is too early is refused."""
     began = NOW - timedelta(minutes=40)
     old = signing(site, at=began)
     first = site.token(began)
@@ -115,8 +115,8 @@ def test_without_an_outage(site: Site) -> None:
     assert site.published == {site.installation.key.key_id, new}
 
 
-def test_retired_when_the_last_token_has_ended(site: Site) -> None:
-    """The old key is retired no earlier than the last token can end that a warm process signed with it."""
+def test_retired_after_the_last_token_has_expired(site: Site) -> None:
+    """The old key can be retired only after the last token has expired that a warm process signed with it."""
     old = signing(site, at=NOW - timedelta(hours=3))
     new = add(site.installation, "alias/B", now=NOW - timedelta(hours=3))
     changed = NOW - timedelta(hours=2)
@@ -130,8 +130,8 @@ def test_retired_when_the_last_token_has_ended(site: Site) -> None:
     assert old not in site.published
 
 
-def test_used_when_nobody_can_keep_the_old_keys(site: Site) -> None:
-    """A key signs no earlier than everybody knows it who was told the old keys, also by a process that kept them."""
+def test_not_used_while_old_keys_may_be_cached(site: Site) -> None:
+    """A key cannot become the signing key while a caller or a warm process may have cached the old keys."""
     signing(site, at=NOW)
     new = add(site.installation, "alias/B", now=NOW)
 
@@ -140,7 +140,7 @@ def test_used_when_nobody_can_keep_the_old_keys(site: Site) -> None:
 
 
 def test_used_after_a_while(site: Site) -> None:
-    """A key that has been published long enough signs from then on."""
+    """A key can become the signing key once it has been published for long enough."""
     signing(site, at=NOW)
     new = add(site.installation, "alias/B", now=NOW)
     use(site.installation, new, now=NOW + KEYS_KEPT + LAG)
@@ -148,8 +148,8 @@ def test_used_after_a_while(site: Site) -> None:
     assert kid(site.token()) == new
 
 
-def test_too_early_says_until_when(site: Site) -> None:
-    """Who comes too early is told until when, and what to say to come all the same."""
+def test_too_early_has_the_time(site: Site) -> None:
+    """The error about a step that is too early has the time to wait until, and the option to skip the wait."""
     new = add(site.installation, "alias/B", now=NOW)
     with pytest.raises(TooEarly, match=r"until \d\d:\d\d:\d\dZ; wait, or use --now"):
         use(site.installation, new, now=NOW)
@@ -158,7 +158,7 @@ def test_too_early_says_until_when(site: Site) -> None:
 
 
 def test_at_once(site: Site) -> None:
-    """Who says so need not wait: a key that got out is replaced and refused at once."""
+    """Without waiting a leaked key is replaced, and its tokens are refused, at once."""
     old = signing(site)
     token = site.token()
     new = add(site.installation, "alias/B")
@@ -170,8 +170,8 @@ def test_at_once(site: Site) -> None:
 
 
 @pytest.mark.parametrize("wait", [True, False])
-def test_the_signer_is_never_retired(site: Site, *, wait: bool) -> None:
-    """The key that signs cannot be retired, not even at once: nothing would be accepted."""
+def test_the_signing_key_cannot_be_retired(site: Site, *, wait: bool) -> None:
+    """The signing key cannot be retired, not even with --now, because then no token would be accepted."""
     key = signing(site)
     with pytest.raises(TooEarly, match="is the signing key; first make another key the signing key"):
         retire(site.installation, key, wait=wait, now=NOW + timedelta(days=9))
@@ -180,7 +180,7 @@ def test_the_signer_is_never_retired(site: Site, *, wait: bool) -> None:
 
 
 def test_back_again(site: Site) -> None:
-    """A key that signs again cannot be retired, nor, after that, before what it signed since has ended."""
+    """A key that became the signing key again can be retired only after its last tokens have expired."""
     first = signing(site, at=NOW - timedelta(days=1))
     second = add(site.installation, "alias/B", now=NOW - timedelta(days=1))
     use(site.installation, second, now=NOW - timedelta(hours=20))
@@ -196,7 +196,7 @@ def test_back_again(site: Site) -> None:
 
 
 def test_used_twice(site: Site) -> None:
-    """Making the signer the signer changes nothing."""
+    """Making the signing key the signing key again changes nothing."""
     key = signing(site)
     use(site.installation, key, now=NOW + timedelta(hours=1))
 
@@ -205,7 +205,7 @@ def test_used_twice(site: Site) -> None:
 
 
 def test_a_key_that_never_signed(site: Site) -> None:
-    """A key that never signed may be retired at any time."""
+    """A key that never signed can be retired at any time."""
     key = add(site.installation, "alias/B", now=NOW)
     retire(site.installation, key, now=NOW)
 
@@ -213,7 +213,7 @@ def test_a_key_that_never_signed(site: Site) -> None:
 
 
 def test_added_twice(site: Site) -> None:
-    """Adding a key again changes nothing, neither since when it is published nor whether it signs."""
+    """Adding a key again does not change its date, nor whether it is the signing key."""
     key = signing(site, at=NOW - timedelta(days=1))
     before = site.accounts.signing_key_records()
 
@@ -222,7 +222,7 @@ def test_added_twice(site: Site) -> None:
 
 
 def test_public_parts_only(site: Site) -> None:
-    """What is published of a key is its public part, by its thumbprint."""
+    """Only the public part of a key is published, under its thumbprint."""
     key = add(site.installation, "alias/A")
     jwk = site.accounts.signing_keys()[key]
 
@@ -230,8 +230,8 @@ def test_public_parts_only(site: Site) -> None:
     assert (len(key), jwk["crv"]) == (64, "P-256")
 
 
-def test_no_p_256(site: Site) -> None:
-    """A key of another kind is not added."""
+def test_other_kinds_of_keys(site: Site) -> None:
+    """A key that is not a P-256 key is refused."""
     public = rsa.generate_private_key(65_537, 2_048).public_key()
     der = public.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
     odd = Installation(Memory(), lambda *_: {"PublicKey": der}, site.installation.key, ISSUER, AUDIENCE)
@@ -244,14 +244,14 @@ def test_no_p_256(site: Site) -> None:
 @pytest.mark.parametrize("step", [use, retire])
 @pytest.mark.parametrize("wait", [True, False])
 def test_unknown_keys(site: Site, step: Callable[..., None], *, wait: bool) -> None:
-    """A key that was not added can neither sign nor be retired."""
+    """A key that was not added cannot become the signing key, nor be retired."""
     with pytest.raises(NoSuchKey, match="there is no key nothing"):
         step(site.installation, "nothing", wait=wait)
 
 
 @pytest.mark.parametrize("wait", [True, False])
 def test_the_development_key_is_kept(site: Site, *, wait: bool) -> None:
-    """The development key never signs clients' tokens, and a rotation leaves it and what it signed as they were."""
+    """The development key cannot become the signing key, and a replacement does not affect it or its tokens."""
     development = site.installation.key.key_id
     claims = Claims("token-1", "northwind", "user-1", NOW + timedelta(days=30), None)
     token = site.installation.signer.issue(claims)
@@ -271,7 +271,7 @@ def test_the_development_key_is_kept(site: Site, *, wait: bool) -> None:
 
 @pytest.fixture
 def run(site: Site, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
-    """Runs `ordering key`; returns the exit code and what it wrote."""
+    """Runs `ordering key`; returns the exit code, the output and the errors."""
     monkeypatch.setattr(commands, "reopen", lambda _: site.installation)
 
     def key(*arguments: str) -> tuple[int, str, str]:
@@ -282,9 +282,9 @@ def run(site: Site, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtu
 
 
 def test_the_commands(site: Site, run: Any) -> None:
-    """A key is added, made the signer, shown as that, and retired by its id."""
-    code, told, _ = run("add", "--kms", "alias/A")
-    key = told.strip()
+    """A key is added, made the signing key, listed as such, and retired by its id."""
+    code, output, _ = run("add", "--kms", "alias/A")
+    key = output.strip()
 
     assert (code, key in site.published) == (0, True)
     assert run("use", key, "--now") == (0, "", "")
@@ -297,7 +297,7 @@ def test_the_commands(site: Site, run: Any) -> None:
 
 
 def test_the_commands_refuse(run: Any) -> None:
-    """What is refused is said on the error stream, with exit code 1."""
+    """Errors are printed to stderr, and the exit code is 1."""
     key = run("add", "--kms", "alias/A")[1].strip()
 
     assert [run(*arguments)[:2] for arguments in (("use", key), ("use", "x"), ("retire", "x"))] == [(1, "")] * 3
@@ -306,7 +306,7 @@ def test_the_commands_refuse(run: Any) -> None:
 
 @pytest.mark.parametrize("error", [NoInstallation("start it with `make serve`"), Unavailable()])
 def test_not_running(run: Any, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
-    """Where nothing runs, the commands say how to start it."""
+    """If the local run is not running, every command explains how to start it."""
 
     def reopen(_: Path) -> Installation:
         raise error
@@ -314,5 +314,5 @@ def test_not_running(run: Any, monkeypatch: pytest.MonkeyPatch, error: Exception
     monkeypatch.setattr(commands, "reopen", reopen)
 
     for arguments in (("list",), ("add", "--kms", "x"), ("use", "x"), ("retire", "x")):
-        code, told, wrong = run(*arguments)
-        assert (code, told, "make serve" in wrong) == (1, "", True)
+        code, output, errors = run(*arguments)
+        assert (code, output, "make serve" in errors) == (1, "", True)
