@@ -187,7 +187,7 @@ def test_not_found(crm: OfficialClient, method: str, arguments: list[object], ki
     assert refusal.logref == refusal.headers["X-Request-Id"]
 
 
-def test_rest_of_the_crm(crm: OfficialClient) -> None:
+def test_unsupported_service(crm: OfficialClient) -> None:
     """A service of the client that this API lacks raises a RequestError with 404."""
     refusal = crm.refusal("contacts.list")
 
@@ -232,7 +232,7 @@ def test_destroy(crm: OfficialClient, order: int, product: int) -> None:
         assert crm.refusal(method, *arguments).http_status == 404
 
 
-def test_update_with_what_was_read(crm: OfficialClient) -> None:
+def test_update_with_an_order_as_read(crm: OfficialClient) -> None:
     """An order that was read can be sent back with a change, and keeps its deal."""
     made = crm.call("orders.create", deal_id=a_deal(), discount="4.5")
     changed = crm.call("orders.update", made["id"], {**made, "discount": 12.25, "deal_id": a_deal()})

@@ -135,7 +135,7 @@ def test_published_keys(real: RealStack, rich: Company) -> None:
     assert not any("d" in key for key in published.values())
 
 
-def test_tokens_cover_what_is_granted(real: RealStack) -> None:
+def test_tokens_cover_the_grants(real: RealStack) -> None:
     """A token covers all of the client's grants, or those it asked for, and no others."""
     both: Partner = replace(
         demo_deals.partners()[0], id=f"both-{secrets.token_hex(4)}", grants=frozenset({"deals", "ecards"}), company="b"
@@ -259,7 +259,7 @@ def test_another_order_under_the_same_id(company: Company) -> None:
     assert (made["status"], company.balance) == ("Created", "1000")
 
 
-def test_what_can_be_ordered(rich: Company) -> None:
+def test_catalogue(rich: Company) -> None:
     """The company's cards are an array, each with its face values and prices."""
     assert rich.read("/v1/ecards") == [
         {
@@ -516,7 +516,7 @@ def test_invalid_order(rich: Company) -> None:
     assert faults["Participant.Email"] == ["The Email field is required."]
 
 
-def test_not_on_offer(rich: Company, company: Company) -> None:
+def test_not_offered(rich: Company, company: Company) -> None:
     """A card or face value that only another company can order is refused by its path."""
     body = rich.body(rich.card(), company.card(), {**rich.card(), "faceValue": MONTH})
 

@@ -325,7 +325,7 @@ def test_webhook_is_notified(notified: Notified) -> None:
     assert [event["data"]["order"]["status"] for event in events] == ["Payed", "ReadyForDelivery", "Delivered"]
 
 
-def test_webhook_that_is_gone(notified: Notified) -> None:
+def test_webhook_that_answers_410(notified: Notified) -> None:
     """A webhook that answers 410 gets nothing more until it is enabled, and then what it missed."""
     notified.gone.events(1)
     assert eventually(lambda: not notified.gone.shown()["enabled"])
@@ -497,7 +497,7 @@ def test_killed_in_the_middle(training_partner: TrainingPartner) -> None:
     assert KEY.findall(mail.text) == keys
 
 
-def test_webhook_that_is_slow(notified: Notified) -> None:
+def test_webhook_that_fails_once(notified: Notified) -> None:
     """A failed message is retried after a pause, with the same body and a new signature."""
     events = notified.slow.events(2, notified.seats)
     first, again = (message for message in notified.slow.received if message.headers["webhook-id"] == events[0]["id"])

@@ -75,7 +75,7 @@ def test_every_call_is_answered(stocked: Crm, method: str, path: str, body: Any)
     ],
     ids=repr,
 )
-def test_who_may_call(
+def test_callers_without_access(
     stocked: Crm, recorder: Recorder, terms: DealTerms | None, grants: tuple[str, ...], code: str
 ) -> None:
     """A caller without the grant for deal orders, or on another plan, gets 403 for every call, without a read."""
@@ -119,7 +119,7 @@ def test_another_accounts_ids(stocked: Crm, stranger: Crm, path: str) -> None:
     assert stocked.get(path).status == 200
 
 
-def test_lists_show_ones_own(stocked: Crm, stranger: Crm) -> None:
+def test_lists_of_another_account(stocked: Crm, stranger: Crm) -> None:
     """No list, filtered or not, has anything of another account."""
     for query in ("", "?ids=1", "?sort_by=created_at", "?sort_by=id:desc"):
         assert [stranger.ids("/v2/orders" + query), stranger.ids("/v2/products" + query)] == [[], []]
@@ -159,7 +159,9 @@ REFUSED: dict[str, tuple[dict[str, Any] | None, int, str]] = {
 
 
 @pytest.mark.parametrize(("authorizer", "status", "code"), REFUSED.values(), ids=REFUSED.keys())
-def test_refused_in_its_own_words(stocked: Crm, recorder: Recorder, authorizer: Any, status: int, code: str) -> None:
+def test_refused_by_the_function_itself(
+    stocked: Crm, recorder: Recorder, authorizer: Any, status: int, code: str
+) -> None:
     """A caller whom the authorizer passed on to be refused is refused on every path before anything is read."""
     recorder.calls.clear()
 
@@ -169,7 +171,7 @@ def test_refused_in_its_own_words(stocked: Crm, recorder: Recorder, authorizer: 
     assert recorder.calls == []
 
 
-def test_words_for_401(stocked: Crm) -> None:
+def test_text_of_401(stocked: Crm) -> None:
     """A 401 has the published text and names the scheme."""
     reply = pass_on(stocked, "GET", "/v2/orders", {})
 
@@ -179,7 +181,7 @@ def test_words_for_401(stocked: Crm) -> None:
     assert reply.headers["WWW-Authenticate"] == "Bearer"
 
 
-def test_429_says_when(stocked: Crm) -> None:
+def test_429_has_retry_after(stocked: Crm) -> None:
     """A 429 has `Retry-After`."""
     reply = pass_on(stocked, "GET", "/v2/orders", {"refusal": "too-many-requests"})
 
@@ -373,7 +375,7 @@ def test_500(method: str, path: str, body: Any) -> None:
     assert "secret" not in reply.text
 
 
-def test_every_status_and_code_has_words() -> None:
+def test_every_status_and_code_has_a_text() -> None:
     """Statuses have the contract's texts, and every code has a message."""
     assert REASONS == deal_errors.STATUSES
     assert all(message.strip() for message in deal_errors.MESSAGES.values())

@@ -95,7 +95,7 @@ def test_value(shop: Crm, currency: str, variation: Any, value: str) -> None:
     assert (value, str(variation)) == (line["value"], line["variation"])
 
 
-def test_quantity_does_not_touch_the_value(shop: Crm) -> None:
+def test_value_does_not_depend_on_the_quantity(shop: Crm) -> None:
     """The value does not depend on the quantity."""
     assert shop.line(1, 1, "PLN", quantity=1_000)["value"] == "1599.90"
 
@@ -172,7 +172,7 @@ def test_a_line_item_cannot_be_changed(shop: Crm, method: str) -> None:
     assert shop.pages(PATH) == [line]
 
 
-def test_a_copy_stays_as_it_was(shop: Crm) -> None:
+def test_line_items_keep_their_copy(shop: Crm) -> None:
     """Changing or deleting a product leaves its line items unchanged."""
     line = shop.line(1, 1, "PLN")
 
@@ -340,7 +340,7 @@ def test_zero_has_no_sign(shop: Crm, zero: str) -> None:
 
 
 @pytest.mark.parametrize("zero", ["0e-300000", "0e-7"])
-def test_zero_has_no_endless_places(shop: Crm, zero: str) -> None:
+def test_decimals_of_zero_are_limited(shop: Crm, zero: str) -> None:
     """A zero has the same limit of decimals as any other variation."""
     reply = shop.send_json("POST", PATH, f'{{"data": {{"product_id": 1, "currency": "PLN", "variation": {zero}}}}}')
 

@@ -112,7 +112,7 @@ def test_faults_of_a_create(crm: Crm, attributes: dict[str, Any], expected: list
     assert crm.ids("/v2/orders") == []
 
 
-def test_words_for_a_missing_attribute(crm: Crm) -> None:
+def test_text_for_a_missing_attribute(crm: Crm) -> None:
     """A missing attribute is reported in the published words."""
     (error,) = crm.post("/v2/orders", {"data": {}}).json["errors"]
 
@@ -208,7 +208,7 @@ def test_update_ignores_the_deal(crm: Crm, deal_id: Any) -> None:
     assert [crm.ids("/v2/orders?deal_id=12"), crm.ids("/v2/orders?deal_id=13")] == [[1], [2]]
 
 
-def test_update_of_nothing(crm: Crm) -> None:
+def test_update_without_attributes(crm: Crm) -> None:
     """An update without attributes changes nothing."""
     before = crm.order(12, discount=5)
 
@@ -217,7 +217,7 @@ def test_update_of_nothing(crm: Crm) -> None:
     assert (200, before) == (reply.status, reply.json["data"])
 
 
-def test_update_with_what_was_read(crm: Crm) -> None:
+def test_update_with_an_order_as_read(crm: Crm) -> None:
     """Sending back an order as it was read changes nothing."""
     crm.order(12, discount=5)
     read = crm.get("/v2/orders/1").json
@@ -244,7 +244,7 @@ def test_faults_of_an_update(crm: Crm, attributes: dict[str, Any], code: str, fi
     assert crm.get("/v2/orders/1").json["data"] == before
 
 
-def test_delete_takes_the_line_items_along(crm: Crm) -> None:
+def test_delete_removes_the_line_items(crm: Crm) -> None:
     """After an order's deletion every call for its line items is 404."""
     crm.product(prices=[price("10")])
     crm.order(12)

@@ -70,7 +70,7 @@ def test_ids_rise(crm: Crm, stranger: Crm) -> None:
     assert [crm.product()["id"], crm.product()["id"], stranger.product()["id"]] == [1, 2, 1]
 
 
-def test_decimals_to_the_byte(crm: Crm) -> None:
+def test_decimals_are_kept(crm: Crm) -> None:
     """Amounts are text with the decimals that were sent, never with an exponent."""
     sent = {
         "AAA": '"1599.90"',
@@ -113,7 +113,7 @@ def test_limits_are_json_numbers(crm: Crm) -> None:
     assert '"max_discount":4.5,"max_markup":1000,' in text
 
 
-def test_prices_stand_by_currency(crm: Crm) -> None:
+def test_prices_are_sorted_by_currency(crm: Crm) -> None:
     """Prices are sorted by currency."""
     prices = [price("3", "USD"), price("1", "EUR"), price("2", "PLN")]
 
@@ -158,7 +158,7 @@ def test_update_of_one_attribute(crm: Crm, watch: Watch, name: str, value: Any) 
     assert reply.text == crm.get("/v2/products/1").text
 
 
-def test_update_of_nothing_and_of_what_was_read(crm: Crm) -> None:
+def test_update_without_attributes_or_with_those_read(crm: Crm) -> None:
     """An update without attributes, or with those that were read, changes nothing."""
     crm.product(**EVERYTHING)
     read = crm.get("/v2/products/1").json

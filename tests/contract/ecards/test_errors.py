@@ -66,7 +66,7 @@ REFUSED: dict[str, tuple[dict[str, Any] | None, int]] = {
 
 
 @pytest.mark.parametrize(("authorizer", "status"), REFUSED.values(), ids=REFUSED.keys())
-def test_refused_in_its_own_words(stocked: Rewards, recorder: Recorder, authorizer: Any, status: int) -> None:
+def test_refused_by_the_function_itself(stocked: Rewards, recorder: Recorder, authorizer: Any, status: int) -> None:
     """A caller whom the authorizer passed on to be refused is refused on every path before anything is read."""
     recorder.calls.clear()
 
@@ -76,7 +76,7 @@ def test_refused_in_its_own_words(stocked: Rewards, recorder: Recorder, authoriz
     assert recorder.calls == []
 
 
-def test_401_says_how(stocked: Rewards) -> None:
+def test_401_names_the_scheme(stocked: Rewards) -> None:
     """A 401 names the scheme and where to get a token."""
     reply = pass_on(stocked, "GET", "/v1/orders", {})
 
@@ -85,7 +85,7 @@ def test_401_says_how(stocked: Rewards) -> None:
 
 
 @pytest.mark.parametrize("refusal", ["too-many-requests", "unavailable"])
-def test_when_to_try_again(stocked: Rewards, refusal: str) -> None:
+def test_retry_after(stocked: Rewards, refusal: str) -> None:
     """A 429 and a 503 have `Retry-After`."""
     assert pass_on(stocked, "GET", "/v1/orders", {"refusal": refusal}).headers["Retry-After"] == "1"
 
@@ -116,7 +116,7 @@ def test_another_company_s_order(stocked: Rewards, stranger: Rewards, path: str)
 
 
 @pytest.mark.parametrize("name", ["x", "1", "orders", order_id(1) + "0", order_id(1).replace("-", ""), "{id}", "~"])
-def test_ids_that_are_none(stocked: Rewards, recorder: Recorder, name: str) -> None:
+def test_malformed_ids(stocked: Rewards, recorder: Recorder, name: str) -> None:
     """A malformed order id is 404, without a read."""
     recorder.calls.clear()
 
@@ -190,7 +190,7 @@ def test_500(method: str, path: str, body: Any) -> None:
     assert "secret" not in reply.text
 
 
-def test_a_create_that_was_cut_short(company: Rewards, services: Services, watch: Watch) -> None:
+def test_retry_of_a_create_after_503(company: Rewards, services: Services, watch: Watch) -> None:
     """After a 503 the same create can be retried, and the order is listed once."""
     cut = Rewards(replace(services, send=failing(NoAnswer("cut"), services.send, "TransactWriteItems")), COMPANY)
     reply = cut.post("/v1/orders", new_order(), context=LambdaContext(int(MARGIN * 1_000) + 30))
@@ -201,7 +201,7 @@ def test_a_create_that_was_cut_short(company: Rewards, services: Services, watch
     assert [one["id"] for one in company.read("/v1/orders")["data"]] == [order_id(1)]
 
 
-def test_errors_come_one_at_a_time(stocked: Rewards) -> None:
+def test_precedence_of_errors(stocked: Rewards) -> None:
     """A 403 takes precedence over a 400, and a 400 over a 409."""
     refused_caller = Rewards(stocked.services, replace(COMPANY, grants=()))
 

@@ -40,7 +40,7 @@ def test_paid_if_covered(company: Rewards, balance: str, status: str, left: str)
     assert [company.status(), company.read(ORDER)["status"], *company.statuses()] == [status] * 3
 
 
-def test_what_costs_nothing_is_paid(company: Rewards) -> None:
+def test_free_orders_are_paid(company: Rewards) -> None:
     """An order that costs nothing is Payed without a balance."""
     assert company.place(1, card(3, "gift", 5))["status"] == "Payed"
 
@@ -56,7 +56,7 @@ def test_a_top_up_pays_the_oldest_first(company: Rewards, watch: Watch) -> None:
     assert history(company) == [("Created", "2015-07-06T16:32:56.000000"), ("Payed", "2015-07-06T16:33:56.000000")]
 
 
-def test_one_that_is_too_dear_waits(company: Rewards) -> None:
+def test_an_uncovered_order_does_not_block_others(company: Rewards) -> None:
     """An order that a top-up does not cover waits, and later ones are still paid."""
     company.place(1, card(quantity=5))
     company.place(2, card(quantity=3))
@@ -78,7 +78,7 @@ def test_a_top_up_is_made_once(company: Rewards) -> None:
     assert (company.statuses(), company.balance) == (["Payed", "Created"], "0")
 
 
-def test_money_is_each_company_s(company: Rewards, stranger: Rewards) -> None:
+def test_balances_of_companies_are_separate(company: Rewards, stranger: Rewards) -> None:
     """One company's top-up does not pay another's orders."""
     stranger.place()
     company.top_up(1_000)
@@ -114,7 +114,7 @@ def test_to_the_participant(company: Rewards, watch: Watch) -> None:
     ]
 
 
-def test_stock_that_is_there(company: Rewards) -> None:
+def test_stock_in_advance(company: Rewards) -> None:
     """A paid order is ready without waiting if there is stock."""
     company.load(2)
     company.top_up(100)

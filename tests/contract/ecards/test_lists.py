@@ -36,7 +36,7 @@ def test_pages(full: Rewards) -> None:
     ]  # fmt: skip
 
 
-def test_dates_fall(full: Rewards) -> None:
+def test_dates_descend(full: Rewards) -> None:
     """Dates descend through the list."""
     dates = [one["createdDate"] for one in full.read("/v1/orders")["data"]]
 
@@ -124,7 +124,7 @@ def test_created_date(company: Rewards, watch: Watch, at: str, shown: str) -> No
     assert [one["createdDate"] for one in (created, listed, details)] == [shown] * 3
 
 
-def test_numbers_are_each_company_s(company: Rewards, stranger: Rewards) -> None:
+def test_numbers_of_companies_are_separate(company: Rewards, stranger: Rewards) -> None:
     """Each company's numbers rise by one, and two companies may use the same order id."""
     numbers = [one.place(number)["number"] for number in (1, 2, 3) for one in (company, stranger)]
 

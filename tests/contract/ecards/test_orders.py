@@ -47,7 +47,7 @@ def test_the_same_order_again(company: Rewards, recorder: Recorder) -> None:
     assert (recorder.writes, company.balance, len(company.read("/v1/orders")["data"])) == ([], "800", 1)
 
 
-def test_the_same_order_in_other_words(company: Rewards) -> None:
+def test_the_same_order_in_another_notation(company: Rewards) -> None:
     """A create is a duplicate despite another field order, ignored fields, or card ids written as text."""
     first = company.place(1, card(2, "500 ₽"))
     body = new_order(1, {"faceValue": "500 ₽", "more": 1, "id": "2", "quantity": 1}, comment="again")
@@ -65,7 +65,7 @@ def test_the_same_order_later(company: Rewards, watch: Watch) -> None:
     assert company.place() == {**first, "status": "Payed"}
 
 
-def test_the_same_order_when_nothing_is_on_offer(company: Rewards) -> None:
+def test_the_same_order_after_the_catalogue_changed(company: Rewards) -> None:
     """A duplicate create returns the order even if its cards are no longer offered."""
     first = company.place()
     company.publish([])
@@ -185,7 +185,7 @@ def test_a_face_value_by_its_name(company: Rewards) -> None:
     assert company.place(1, card(1, "1000 ₽"))["total"] == 1100
 
 
-def test_a_card_that_is_not_on_offer(company: Rewards, stranger: Rewards) -> None:
+def test_a_card_that_is_not_offered(company: Rewards, stranger: Rewards) -> None:
     """Each card or face value that is not offered is reported, and nothing is created."""
     stranger.publish([CARDS[1]])
     errors = invalid(stranger.post("/v1/orders", new_order(1, card(1), card(2, "500 ₽"), card(2, "1 ₽"), card(99))))
@@ -233,7 +233,7 @@ def test_text_is_kept_as_it_is(company: Rewards) -> None:
     assert company.read(f"/v1/orders/{order_id(1)}")["participant"] == participant
 
 
-def test_what_can_be_ordered(company: Rewards) -> None:
+def test_catalogue(company: Rewards) -> None:
     """Cards are shown as published, with their fields and face values in order."""
     shown = company.read("/v1/ecards")
 
@@ -248,7 +248,7 @@ def test_what_can_be_ordered(company: Rewards) -> None:
     }
 
 
-def test_nothing_can_be_ordered(services: Services) -> None:
+def test_empty_catalogue(services: Services) -> None:
     """A company without a catalogue gets an empty array."""
     newcomer = Rewards(services, COMPANY)
 

@@ -206,7 +206,7 @@ def test_claims_of_a_token(endpoint: Endpoint) -> None:
     }
 
 
-def test_each_token_is_another(endpoint: Endpoint) -> None:
+def test_tokens_are_unique(endpoint: Endpoint) -> None:
     """Each token has its own id, so that one can be revoked without the other."""
     first, second = endpoint.token(), endpoint.token()
     claims = [jwt.decode(token, options={"verify_signature": False})["jti"] for token in (first, second)]
@@ -231,7 +231,7 @@ def test_a_token_opens_every_contract(endpoint: Endpoint) -> None:
 
 
 @pytest.mark.parametrize("scope", ["ecards", "training", "deals", "deals training", "ecards deals training"])
-def test_a_token_covers_what_was_asked_for(endpoint: Endpoint, scope: str) -> None:
+def test_a_token_covers_the_requested_scope(endpoint: Endpoint, scope: str) -> None:
     """A token for some of the grants names them and is good for those only."""
     reply = endpoint.ask(endpoint.good(scope=scope))
     principal = endpoint.principal(reply.json["access_token"])
@@ -602,7 +602,7 @@ def test_guesses_are_limited(endpoint: Endpoint) -> None:
     assert endpoint.hashed == []
 
 
-def test_nine_failures_are_forgiven(endpoint: Endpoint) -> None:
+def test_nine_failures_do_not_lock_out(endpoint: Endpoint) -> None:
     """After nine failures the right secret is accepted repeatedly, and the tenth failure locks the address out."""
     for _ in range(9):
         endpoint.guess(address=HOME)
@@ -612,7 +612,7 @@ def test_nine_failures_are_forgiven(endpoint: Endpoint) -> None:
     assert error(endpoint.ask(address=HOME)) == "invalid_client"
 
 
-def test_success_does_not_begin_the_count_again(endpoint: Endpoint) -> None:
+def test_success_does_not_reset_the_count(endpoint: Endpoint) -> None:
     """A success does not reset the count of failures."""
     for _ in range(5):
         endpoint.guess(address=HOME)
@@ -672,7 +672,7 @@ def test_unknown_clients_are_counted_too(endpoint: Endpoint) -> None:
     assert endpoint.hashed == []
 
 
-def test_counts_do_not_stay(make: Callable[..., Endpoint], watch: Watch) -> None:
+def test_counts_expire(make: Callable[..., Endpoint], watch: Watch) -> None:
     """A count expires after two windows."""
     memory = Memory()
     make(memory, now=watch).guess()
@@ -730,7 +730,7 @@ def test_a_burst_of_good_attempts(endpoint: Endpoint) -> None:
     assert endpoint.ask(address=HOME).status == 200
 
 
-def test_form_faults_are_no_guesses(endpoint: Endpoint) -> None:
+def test_malformed_requests_do_not_count(endpoint: Endpoint) -> None:
     """A malformed request does not count as a failure."""
     for _ in range(12):
         endpoint.ask(endpoint.good() | {"grant_type": "password"})
@@ -739,7 +739,7 @@ def test_form_faults_are_no_guesses(endpoint: Endpoint) -> None:
     assert endpoint.ask().status == 200
 
 
-def test_a_scope_that_is_refused_is_no_guess(endpoint: Endpoint) -> None:
+def test_refused_scopes_do_not_count(endpoint: Endpoint) -> None:
     """A refused scope with the right secret does not count as a failure."""
     for _ in range(12):
         endpoint.ask(endpoint.good(scope="admin"))
@@ -758,7 +758,7 @@ def test_no_kms(endpoint: Endpoint) -> None:
     assert reply.headers["Retry-After"] == "1"
 
 
-def test_no_kms_is_no_guess(endpoint: Endpoint) -> None:
+def test_failures_of_kms_do_not_count(endpoint: Endpoint) -> None:
     """Requests that fail because of KMS do not count as failures."""
     for _ in range(12):
         ask(endpoint.restarted(kms=unavailable), endpoint.good())

@@ -186,7 +186,7 @@ def test_422(client: Client) -> None:
 
 
 @pytest.mark.parametrize("path", ALL_PATHS)
-def test_500_tells_nothing(services: Services, caplog: pytest.LogCaptureFixture, path: str) -> None:
+def test_500_reveals_nothing(services: Services, caplog: pytest.LogCaptureFixture, path: str) -> None:
     """A 500 reveals nothing of the failure, which is logged."""
     client = broken(services, failing(RuntimeError("the secret text"), services.send))
 

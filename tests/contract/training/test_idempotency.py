@@ -63,7 +63,7 @@ def test_header_name_without_case(client: Client, key: str) -> None:
     assert first.text == client.post(target("orders"), new_order(), headers={"IDEMPOTENCY-KEY": key}).text
 
 
-def test_replay_of_what_means_the_same(client: Client, key: str) -> None:
+def test_replay_of_an_equivalent_body(client: Client, key: str) -> None:
     """A body with other whitespace or field order is the same body."""
     first = create(client, key)
     body = dict(reversed(new_order().items()))
@@ -105,7 +105,7 @@ def test_same_body_for_another_unit_is_422(client: Client, key: str) -> None:
     assert total(client, IRELAND) == 0
 
 
-def test_keys_are_a_partner_s_own(client: Client, stranger: Client, key: str) -> None:
+def test_keys_of_partners_are_separate(client: Client, stranger: Client, key: str) -> None:
     """The same key of two partners makes two orders."""
     first = create(client, key)
 
@@ -179,7 +179,7 @@ def test_key_limits_refused(client: Client, watched: Recorder, text: str) -> Non
     assert watched.writes == []
 
 
-def test_long_keys_are_told_apart(client: Client) -> None:
+def test_long_keys_are_distinguished(client: Client) -> None:
     """Keys that differ only in their last character or in case are different."""
     ids = {create(client, text).json["id"] for text in ("k" * 254 + "a", "k" * 254 + "b", "k" * 254 + "A", "k" * 254)}
 
@@ -198,7 +198,7 @@ def test_keys_are_kept_for_24_hours(services: Services, key: str) -> None:
     assert total(client, unit) == 1
 
 
-def test_expired_keys_can_be_used_anew(services: Services, key: str) -> None:
+def test_expired_keys_can_be_reused(services: Services, key: str) -> None:
     """An expired key can be used for a new request, even before its record is deleted."""
     began = datetime(2024, 5, 1, 12, tzinfo=UTC)
     client, unit = client_of_new_unit(at(services, began))
@@ -213,7 +213,7 @@ def test_expired_keys_can_be_used_anew(services: Services, key: str) -> None:
     assert total(client, unit) == 2
 
 
-def test_expired_keys_do_not_bring_back_what_is_not_offered(services: Services, key: str) -> None:
+def test_expired_keys_do_not_revive_withdrawn_feature_sets(services: Services, key: str) -> None:
     """An expired key does not make a withdrawn feature set available again."""
     began = datetime(2024, 5, 1, 12, tzinfo=UTC)
     client, unit = client_of_new_unit(at(services, began))

@@ -63,7 +63,7 @@ def test_problems(staged: Client) -> None:
     assert staged.get(target("orders/x")).json["instance"] == "/live/api/v2/orders/x"
 
 
-def test_a_stage_that_is_called_as_a_path_begins(services: Services) -> None:
+def test_a_stage_named_like_a_path(services: Services) -> None:
     """A stage with the name of a path's first segment is recognised."""
     client = Client(services, CALLER, stage="api")
 

@@ -241,7 +241,7 @@ def test_orders_come_oldest_first(lists: Lists) -> None:
     assert sorted(item["created"] for item in items) == [item["created"] for item in items]
 
 
-def test_read_pages_do_not_change_when_orders_are_added(services: Services) -> None:
+def test_full_pages_do_not_change(services: Services) -> None:
     """New orders do not change a page that is full."""
     client, _ = client_of_new_unit(services)
     for _ in range(3):

@@ -106,7 +106,7 @@ def test_foreign_units_are_not_created_in(client: Client, stranger: Client) -> N
     assert before == stranger.get("/api/v2/orders").json["_pageInfo"]["totalItemCount"]
 
 
-def test_lists_hold_the_unit_s_own(client: Client, stranger: Client, foreign_order: int) -> None:
+def test_lists_of_another_partner(client: Client, stranger: Client, foreign_order: int) -> None:
     """No list has orders of another partner."""
     mine = client.post(target("orders"), new_order()).json["id"]
 

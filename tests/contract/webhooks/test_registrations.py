@@ -157,7 +157,7 @@ def test_partners_of_all_contracts(site: Site, caller: Principal) -> None:
 
 
 @pytest.mark.parametrize(("method", "path"), [("GET", "/webhooks"), ("POST", "/webhooks"), ("DELETE", "/webhooks/x")])
-def test_tokens_for_a_part(site: Site, method: str, path: str) -> None:
+def test_narrowed_tokens(site: Site, method: str, path: str) -> None:
     """A token that covers only part of a partner's orders cannot use webhooks."""
     narrow = Client(site.services, replace(CALLER, narrowed=True))
     body = {"url": URL} if method == "POST" else None
@@ -361,7 +361,7 @@ def test_enabled_again(site: Site) -> None:
     assert [Message.from_text(body).order for body in site.queue] == ["training#7"]
 
 
-def test_enabled_that_was_not_disabled(site: Site) -> None:
+def test_enabling_an_enabled_webhook(site: Site) -> None:
     """Enabling an enabled webhook changes nothing."""
     webhook = site.register()
     reply = site.client.post(f"{webhook['_links']['self']}/enable", None)
@@ -554,7 +554,7 @@ def test_paths(site: Site) -> None:
 
 
 @pytest.mark.parametrize(("method", "rest", "body"), [("GET", None, None), ("POST", None, {"url": URL}), *CALLS])
-def test_out_of_reach(site: Site, method: str, rest: str | None, body: Any) -> None:
+def test_tables_out_of_reach(site: Site, method: str, rest: str | None, body: Any) -> None:
     """If the tables do not answer in time, every call is 503 with `Retry-After` and advice to read the list first."""
     path = "/webhooks" if rest is None else f"{site.register()['_links']['self']}{rest}"
     send = failing(NoAnswer("cut"), site.faulty)
@@ -584,7 +584,7 @@ def test_without_kms_or_queue(site: Site) -> None:
     assert verifies(webhook["secret"], site.sign(webhook["id"]), b"x")
 
 
-def test_a_fault_of_ours(site: Site) -> None:
+def test_500(site: Site) -> None:
     """A 500 reveals nothing of the failure."""
     client = Client(replace(site.services, send=failing(RuntimeError("inner"), site.faulty)), CALLER)
     reply = client.get("/webhooks")
@@ -667,7 +667,7 @@ def test_no_secret_in_logs_or_tables(site: Site, caplog: pytest.LogCaptureFixtur
     assert webhook["secret"][6:] not in repr([*memory.scan("AccountsTable")])
 
 
-def test_a_table_in_between(site: Site) -> None:
+def test_the_counter_is_no_webhook(site: Site) -> None:
     """The item that counts a partner's webhooks is not listed as a webhook."""
     site.register()
     accounts = Table(site.faulty, "AccountsTable")

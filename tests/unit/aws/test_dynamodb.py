@@ -103,7 +103,7 @@ def test_transient_errors_are_retried(clock: Clock, operation: str, error: Excep
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
-def test_what_does_not_pass_is_unavailable(clock: Clock, operation: str) -> None:
+def test_lasting_errors_raise_unavailable(clock: Clock, operation: str) -> None:
     """Errors that last until the deadline raise Unavailable, and no pause goes past it."""
     act, _ = OPERATIONS[operation]
     send = Script([NoAnswer("cut")])
@@ -128,7 +128,7 @@ def test_pauses_double_up_to_a_second(clock: Clock) -> None:
     assert {0} == {low for low, _ in clock.asked}
 
 
-def test_no_deadline_is_patience(clock: Clock) -> None:
+def test_without_a_deadline(clock: Clock) -> None:
     """Without a deadline retries last for the table's patience, counted from the first failure."""
     began = clock.now
 
@@ -138,7 +138,7 @@ def test_no_deadline_is_patience(clock: Clock) -> None:
     assert 2 <= clock.now - began < 3
 
 
-def test_past_the_deadline_there_is_one_try(clock: Clock) -> None:
+def test_one_try_after_the_deadline(clock: Clock) -> None:
     """After the deadline a call is still tried once."""
     send = Script([NoAnswer("cut")])
 
@@ -216,7 +216,7 @@ def test_transaction_refused_carries_reasons() -> None:
     assert len(send.calls) == 1
 
 
-def test_batch_get_takes_up_unprocessed_keys(clock: Clock) -> None:
+def test_batch_get_retries_unprocessed_keys(clock: Clock) -> None:
     """Unprocessed keys are requested again after a pause."""
     other = {**ITEM, "sk": {"S": "t"}}
     left = {"Responses": {"T": [ITEM]}, "UnprocessedKeys": {"T": {"Keys": [{"pk": {"S": "p"}, "sk": {"S": "t"}}]}}}
@@ -229,7 +229,7 @@ def test_batch_get_takes_up_unprocessed_keys(clock: Clock) -> None:
     assert len(clock.pauses) == 1
 
 
-def test_batch_get_that_gets_nowhere(clock: Clock) -> None:
+def test_batch_get_until_the_deadline(clock: Clock) -> None:
     """Keys that stay unprocessed until the deadline raise Unavailable."""
     keys = {"T": {"Keys": [{"pk": {"S": "p"}, "sk": {"S": "s"}}]}}
     send = Script([{"Responses": {}, "UnprocessedKeys": keys}])
@@ -303,7 +303,7 @@ def test_put_all_of_nothing() -> None:
     assert send.calls == []
 
 
-def test_query_reads_on() -> None:
+def test_query_reads_all_pages() -> None:
     """A query continues over all pages, and reads the next page only when it is needed."""
     resume = {"pk": {"S": "p"}, "sk": {"S": "s"}}
     send = Script(
@@ -430,7 +430,7 @@ def test_operations_of_a_connection(services: Services, operation: str) -> None:
     act(Table(services.send, "OrdersTable"))
 
 
-def test_update_returns_what_changed(services: Services) -> None:
+def test_update_returns_changed_attributes(services: Services) -> None:
     """An update returns the changed attributes with their new values."""
     table = Table(services.send, "OrdersTable")
     count = Update(("p", "s"), "ADD #count :one", names={"#count": "count"}, values={":one": 1})

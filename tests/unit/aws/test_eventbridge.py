@@ -180,7 +180,7 @@ def test_an_unreachable_service() -> None:
     assert len(script.requests) > 1
 
 
-def test_hopeless_entries() -> None:
+def test_entries_that_cannot_succeed() -> None:
     """An entry that is malformed or too large fails its own group at once, and no other."""
     script = Script(refused={1}, code="MalformedDetail")
     with pytest.raises(Unpublished) as failure:

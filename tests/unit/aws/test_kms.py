@@ -44,7 +44,7 @@ def token(kms: MemoryKms, kms_id: str = "alias/A", key_id: str = "a") -> str:
 # Signing ------------------------------------------------------------------------------------------------------------
 
 
-def test_what_is_signed_is_a_jws() -> None:
+def test_tokens_are_verified_by_pyjwt() -> None:
     """PyJWT verifies tokens that KMS signed, by the public key, fifty times over."""
     kms = MemoryKms()
 
@@ -53,7 +53,7 @@ def test_what_is_signed_is_a_jws() -> None:
         assert claims["client_id"] == "granite"
 
 
-def test_our_verifier_takes_it() -> None:
+def test_tokens_are_verified_by_our_verifier() -> None:
     """The authorizer's verifier accepts them by the published key."""
     kms = MemoryKms()
     key_id, jwk = jwk_of(public(kms, "alias/A"))
@@ -77,7 +77,7 @@ def test_signatures_are_raw() -> None:
     assert {len(KmsKey(kms, "a", "alias/A").sign(b"message")) for _ in range(50)} == {64}
 
 
-def test_what_is_asked_of_kms() -> None:
+def test_request_to_sign() -> None:
     """A token takes one `Sign` call, with the raw message."""
     kms = MemoryKms()
     message = token(kms).rpartition(".")[0]

@@ -44,7 +44,7 @@ def at(answers: list[Answer], send: Callable[[Ses], str]) -> str:
         return send(Ses(call, SENDER, "mails"))
 
 
-def test_what_is_sent() -> None:
+def test_request() -> None:
     """A mail has its sender, one recipient, both forms, the configuration set and its tags."""
     script = Script([{"MessageId": "m1"}])
 

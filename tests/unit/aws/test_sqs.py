@@ -12,7 +12,7 @@ from ordering.errors import Unavailable
 from ordering.mail.mailing import OutOfTime
 
 
-def test_what_is_asked_of_sqs() -> None:
+def test_request() -> None:
     """A message is sent to the queue's URL with its delay."""
     calls: list[tuple[str, dict[str, Any]]] = []
 

@@ -168,7 +168,7 @@ def test_remove_never_takes_the_next_order_along(setting: Setting) -> None:
     assert (setting.deals(), setting.order_of(12)) == ([(2, 12)], [2])
 
 
-def test_remove_of_what_was_just_placed(setting: Setting) -> None:
+def test_remove_behind_an_open_ticket(setting: Setting) -> None:
     """An order can be removed right away, even behind an open ticket."""
     setting.faulty.meet("TransactWriteItems", refused(Crash()))
     with pytest.raises(Crash):
@@ -329,7 +329,7 @@ def test_no_such_line(ordered: Setting, line_id: int) -> None:
             act(line_id)
 
 
-def test_accounts_are_apart(ordered: Setting) -> None:
+def test_accounts_are_separate(ordered: Setting) -> None:
     """The same ids in another account are other orders and line items."""
     other = DealOrders(Table(ordered.memory, TABLE), "crm2", ordered.watch)
     other.place(12, Decimal(1))
@@ -356,7 +356,7 @@ def test_sweep_leaves_nothing(ordered: Setting) -> None:
 
 
 @pytest.mark.parametrize("after", range(3))
-def test_sweep_is_taken_up_again(ordered: Setting, after: int) -> None:
+def test_sweep_after_a_crash(ordered: Setting, after: int) -> None:
     """A sweep that crashed can be repeated."""
     lines = ordered.fast.lines(1)
     for _ in range(30):

@@ -179,7 +179,7 @@ def test_an_order_waits_for_the_first_short_stock(shop: Shop) -> None:
     assert shop.assignment.assign("acme", "a") == before
 
 
-def test_stock_moves_waiting_orders_on(shop: Shop) -> None:
+def test_new_stock_goes_to_waiting_orders(shop: Shop) -> None:
     """New stock goes to waiting orders, oldest first across all companies."""
     for order_id, company in (("c", "other"), ("b", "acme"), ("a", "other")):
         shop.park(order_id, (A, 2), company=company)
@@ -202,7 +202,7 @@ def test_a_larger_order_does_not_block_smaller_ones(shop: Shop) -> None:
     assert (shop.parked(A), shop.free(A)) == (["a"], ((2, 2),))
 
 
-def test_an_order_goes_on_to_wait_elsewhere(shop: Shop) -> None:
+def test_an_order_waits_for_the_next_short_stock(shop: Shop) -> None:
     """An order that gets its first stock but lacks another waits for that one, without a status change."""
     shop.park("a", (A, 1), (B, 1))
     shop.load(A, 1)
@@ -330,7 +330,7 @@ def test_short_at_the_second_step(shop: Shop) -> None:
     assert shop.order("a").status is EcardStatus.READY
 
 
-def test_what_was_held_between_the_steps_returns(shop: Shop) -> None:
+def test_cancelled_between_the_steps(shop: Shop) -> None:
     """Cancelling an order between its two transactions returns what it held to stock."""
     stocked(shop)
     shop.place("a", *[(stock, 1) for stock in MANY])
@@ -344,7 +344,7 @@ def test_what_was_held_between_the_steps_returns(shop: Shop) -> None:
 # Returning -----------------------------------------------------------------------------------------------------------
 
 
-def test_a_cancelled_order_waits_no_more(shop: Shop) -> None:
+def test_cancelled_while_waiting_for_stock(shop: Shop) -> None:
     """An order cancelled while it waits for stock gets none when stock arrives."""
     shop.park("a", (A, 1))
     shop.company().cancel("a")
@@ -380,7 +380,7 @@ def test_returned_once(shop: Shop) -> None:
     assert (order.returning, shop.free(A), shop.free(B)) == ((), ((1, 2),), ((1, 2),))
 
 
-def test_only_what_is_returned_is_taken_back(shop: Shop) -> None:
+def test_nothing_to_take_back(shop: Shop) -> None:
     """Taking back from an order that has nothing to return changes nothing."""
     shop.load(A, 2)
     shop.place("a", (A, 2))

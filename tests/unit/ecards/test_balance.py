@@ -27,7 +27,7 @@ def balance(table: Table) -> Balance:
     return Balance(table, "acme")
 
 
-def test_there_is_nothing_at_first(balance: Balance) -> None:
+def test_an_empty_balance(balance: Balance) -> None:
     """A company without a top-up has a balance of 0 and an empty ledger."""
     assert (balance.amount(), [*balance.entries()]) == (Decimal(0), [])
 
@@ -62,7 +62,7 @@ def test_a_top_up_whose_answer_is_lost(table: Table) -> None:
     assert (balance.amount(), faulty.calls.count("TransactWriteItems")) == (Decimal(100), 2)
 
 
-def test_an_operation_is_one_amount(balance: Balance) -> None:
+def test_a_top_up_repeated_with_another_amount(balance: Balance) -> None:
     """A top-up repeated with another amount raises KeyReused and changes nothing."""
     balance.top_up("t1", Decimal(100), AT)
 
@@ -122,7 +122,7 @@ def test_the_balance_is_never_negative(table: Table, balance: Balance, topped_up
     table.transact(granted)
 
 
-def test_without_a_balance_everything_is_too_much(table: Table, balance: Balance) -> None:
+def test_debit_without_a_balance(table: Table, balance: Balance) -> None:
     """Without a balance item a debit is refused, and `insufficient` holds."""
     with pytest.raises(TransactionRefused):
         table.transact(balance.debit("a", Decimal("0.01"), AT))
@@ -130,7 +130,7 @@ def test_without_a_balance_everything_is_too_much(table: Table, balance: Balance
     table.transact([Put({"pk": "MARK", "sk": "-"}), balance.insufficient(Decimal("0.01"))])
 
 
-def test_nothing_needs_no_entry(balance: Balance) -> None:
+def test_amounts_of_zero(balance: Balance) -> None:
     """A debit or refund of 0 makes no writes."""
     assert (balance.debit("a", Decimal(0), AT), balance.refund("a", Decimal("0.00"), AT)) == ([], [])
 
@@ -153,6 +153,6 @@ def test_units(amount: str, hundredths: int, text: str) -> None:
     assert str(from_hundredths(hundredths)) == text
 
 
-def test_whose_balance_a_partition_holds(balance: Balance) -> None:
+def test_company_of_a_partition(balance: Balance) -> None:
     """The company is read from the partition of a balance; other partitions give None."""
     assert (company_of(balance.key[0]), company_of("LEDGER#acme")) == ("acme", None)

@@ -51,12 +51,12 @@ def priced(price: str) -> Ecard:
     return replace(FILMS, face_values=(FaceValue("3", Decimal(price)),))
 
 
-def test_nothing_before_a_first_publication(catalogue: EcardCatalogue) -> None:
+def test_no_catalogue(catalogue: EcardCatalogue) -> None:
     """A company without a catalogue can order nothing."""
     assert catalogue.ecards() == ()
 
 
-def test_what_is_published_is_read(catalogue: EcardCatalogue) -> None:
+def test_published_cards_are_read(catalogue: EcardCatalogue) -> None:
     """Published cards are read in their order, with the decimals of their prices."""
     catalogue.publish([FILMS, BOOKS])
 

@@ -141,7 +141,7 @@ def test_an_unknown_stock(table: Table) -> None:
     assert level(table) == StockLevel(HUNDRED)
 
 
-def test_what_is_loaded_is_free(table: Table, certificates: Certificates) -> None:
+def test_loaded_certificates_are_free(table: Table, certificates: Certificates) -> None:
     """Loaded certificates are free, each load behind the one before, for each stock separately."""
     certificates.load(HUNDRED, "l1", ["a", "b"])
     certificates.load(FIFTY, "l1", ["c"])
@@ -161,7 +161,7 @@ def test_certificates_are_opened_in_order(certificates: Certificates) -> None:
     assert certificates.open(HUNDRED, ()) == []
 
 
-def test_codes_are_in_no_item_and_in_no_text(memory: Memory, certificates: Certificates) -> None:
+def test_codes_are_not_stored_in_clear(memory: Memory, certificates: Certificates) -> None:
     """Neither the table nor a certificate's repr contains the code."""
     certificates.load(HUNDRED, "l1", ["open sesame"])
     (certificate,) = certificates.open(HUNDRED, ((1, 1),))
@@ -170,7 +170,7 @@ def test_codes_are_in_no_item_and_in_no_text(memory: Memory, certificates: Certi
     assert "sesame" not in repr(certificate) + str(certificate) + repr([*memory.scan("OrdersTable")])
 
 
-def test_a_code_opens_in_its_place_only(memory: Memory, table: Table, certificates: Certificates) -> None:
+def test_a_moved_code_cannot_be_decrypted(memory: Memory, table: Table, certificates: Certificates) -> None:
     """An encrypted code that is moved to another position cannot be decrypted."""
     certificates.load(HUNDRED, "l1", ["a", "b"])
     items = {key: item for key, item in memory.scan("OrdersTable") if key[0].startswith("CERTIFICATES")}
@@ -261,7 +261,7 @@ def test_taking_is_conditional(table: Table, certificates: Certificates) -> None
     table.transact([Put({"pk": "MARK", "sk": "-"}), level(table).unchanged()])
 
 
-def test_what_is_put_back_is_free_again(table: Table, certificates: Certificates) -> None:
+def test_positions_put_back_are_free(table: Table, certificates: Certificates) -> None:
     """Positions that are put back are free and merge with their neighbours."""
     certificates.load(HUNDRED, "l1", ["a", "b", "c"])
     taken, update = level(table).take(2)
@@ -286,14 +286,14 @@ def test_taking_costs_the_same(table: Table) -> None:
     assert (level(table).free, level(table, FIFTY).free) == (((101, 900),), ((901, 901),))
 
 
-def test_stocks_are_known_by_their_partition() -> None:
+def test_stock_of_a_partition() -> None:
     """A stock is read from its partition, whatever its face value; other partitions give None."""
     odd = Stock(12, "a#b #1 ₽")
 
     assert (stock_of(odd.key[0]), stock_of(f"LOADS#{odd}")) == (odd, None)
 
 
-def test_a_certificate_knows_where_it_belongs(certificates: Certificates) -> None:
+def test_fields_of_a_certificate(certificates: Certificates) -> None:
     """An opened certificate has its stock, position and code."""
     certificates.load(HUNDRED, "l1", ["a", "b"])
 

@@ -85,7 +85,7 @@ def test_no_order(post: Post, order: str) -> None:
     assert post.ses.taken == []
 
 
-def test_no_name(post: Post) -> None:
+def test_malformed_names(post: Post) -> None:
     """A name that no e-card order can have raises."""
     with pytest.raises(ValueError, match="'ecards' does not name an e-card order"):
         post.deliver("ecards")

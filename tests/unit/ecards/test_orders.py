@@ -158,7 +158,7 @@ def test_an_order_for_nothing_is_paid(company: Company) -> None:
     assert [*company.orders.balance.entries()] == []
 
 
-def test_a_new_order_passes_one_that_waits(company: Company) -> None:
+def test_a_new_order_does_not_queue(company: Company) -> None:
     """A covered order is paid at once, even if older orders wait for money."""
     company.place(FIRST, 10)
     company.top_up(110)
@@ -187,7 +187,7 @@ def test_creating_takes_three_round_trips(company: Company) -> None:
     assert company.recorder.operations == ["BatchGetItem", "UpdateItem", "TransactWriteItems"]
 
 
-def test_what_is_not_on_offer_creates_nothing(company: Company) -> None:
+def test_cards_that_are_not_offered(company: Company) -> None:
     """An order for cards that are not offered is refused and leaves no trace."""
     with pytest.raises(NotOnOffer) as raised:
         company.place_cards(FIRST, RequestedCard(1, "100 ₽", 1), RequestedCard(1, "3", 1), RequestedCard(9, "100 ₽", 1))
@@ -260,7 +260,7 @@ def test_a_top_up_as_an_order_is_created(company: Company) -> None:
 
 
 @pytest.mark.parametrize("fault", [answer_lost, conflict])
-def test_a_create_whose_first_try_came_to_nothing(company: Company, fault: Any) -> None:
+def test_a_create_that_is_retried(company: Company, fault: Any) -> None:
     """A create whose answer is lost, or that conflicts with another transaction, makes one order, debited once."""
     company.top_up(250)
     company.faulty.meet("TransactWriteItems", fault)
@@ -307,7 +307,7 @@ def test_lists_are_newest_first(company: Company) -> None:
     assert [*company.orders.page(3, 2).items] == []
 
 
-def test_what_is_stored_is_read(company: Company) -> None:
+def test_stored_orders_are_read(company: Company) -> None:
     """An order is read as it was written, in every status."""
     ready = company.ready()
     handed = company.orders.hand_over(ready, 1)
@@ -317,7 +317,7 @@ def test_what_is_stored_is_read(company: Company) -> None:
     assert company.orders.order(FIRST) == cancelled
 
 
-def test_orders_are_known_by_their_partition(company: Company) -> None:
+def test_order_of_a_partition(company: Company) -> None:
     """Company and order id are read from an order's partition; other partitions give None."""
     company.place()
 
@@ -329,7 +329,7 @@ def test_orders_are_known_by_their_partition(company: Company) -> None:
 # Paying --------------------------------------------------------------------------------------------------------------
 
 
-def test_a_top_up_pays_what_waits(company: Company) -> None:
+def test_a_top_up_pays_a_waiting_order(company: Company) -> None:
     """A top-up pays a waiting order that it covers, and the history has the time."""
     company.place()
     at = later(company, 5)
@@ -354,7 +354,7 @@ def test_oldest_first(company: Company) -> None:
     assert company.amount == Decimal(0)
 
 
-def test_a_repeated_top_up_pays_what_a_crash_left(company: Company) -> None:
+def test_paying_after_a_crash(company: Company) -> None:
     """After a crash before its payments, repeating the top-up or `pay_waiting` pays the waiting orders."""
     for order_id in (FIRST, SECOND):
         company.place(order_id)
@@ -372,7 +372,7 @@ def test_a_repeated_top_up_pays_what_a_crash_left(company: Company) -> None:
     assert (company.statuses(), company.amount) == (["Payed", "Payed"], Decimal(0))
 
 
-def test_paying_finds_the_balance_spent(company: Company) -> None:
+def test_balance_spent_while_paying(company: Company) -> None:
     """If a new order takes the money first, the waiting order keeps waiting, and a later covered one is paid."""
     for order_id, quantity in ((FIRST, 2), (SECOND, 1)):
         company.place(order_id, quantity)
@@ -422,7 +422,7 @@ def test_all_at_once(company: Company) -> None:
 
 
 @pytest.mark.parametrize("count", [0, -1])
-def test_nothing_is_no_hand_over(company: Company, count: int) -> None:
+def test_hand_over_of_no_certificates(company: Company, count: int) -> None:
     """Handing over fewer than one certificate raises ValueError."""
     with pytest.raises(ValueError, match="certificates"):
         company.orders.hand_over(company.ready(), count)
@@ -438,7 +438,7 @@ def test_more_than_there_are(company: Company) -> None:
 
 
 @pytest.mark.parametrize("prepare", [lambda _: None, lambda company: company.top_up(110)])
-def test_what_is_not_ready_is_not_handed_over(company: Company, prepare: Callable[[Company], object]) -> None:
+def test_hand_over_before_the_order_is_ready(company: Company, prepare: Callable[[Company], object]) -> None:
     """Handing over certificates of an order that has none yet raises Conflict."""
     prepare(company)
 
@@ -520,7 +520,7 @@ def test_nothing_else_while_some_are_in_transit(company: Company, count: int) ->
     assert company.orders.order(FIRST) == order
 
 
-def test_what_cannot_be_in_transit(company: Company) -> None:
+def test_invalid_hand_overs(company: Company) -> None:
     """A hand-over cannot begin with no certificates, with more than are left, or before the order is ready."""
     order = company.ready()
 
@@ -532,7 +532,7 @@ def test_what_cannot_be_in_transit(company: Company) -> None:
         company.orders.begin_hand_over(company.place(SECOND), 1)
 
 
-def test_in_transit_they_do_not_return(company: Company) -> None:
+def test_cancelled_with_certificates_in_transit(company: Company) -> None:
     """A cancellation returns only certificates that are not in transit; those that then arrive count as delivered."""
     in_transit(company)
     order = company.orders.cancel(FIRST)
@@ -575,7 +575,7 @@ def test_not_taken_back_once_they_may_be_sent(company: Company, cancelled: bool)
     assert company.orders.order(FIRST) == order
 
 
-def test_as_it_was_read(company: Company) -> None:
+def test_unchanged(company: Company) -> None:
     """A transaction that requires an order as it was read is refused once the order has changed."""
     order = in_transit(company)
     check = company.orders.unchanged(order)
@@ -586,7 +586,7 @@ def test_as_it_was_read(company: Company) -> None:
         company.table.transact([check, Put({"pk": "X", "sk": "2"})])
 
 
-def test_written_before_certificates_were_mailed(company: Company) -> None:
+def test_older_orders_have_none_in_transit(company: Company) -> None:
     """An older order without the attribute for certificates in transit has none in transit."""
     order = company.ready()
     (item,) = company.partition(f"ORDER#ecards#acme#{FIRST}")
@@ -633,7 +633,7 @@ def test_undelivered_certificates_return(company: Company) -> None:
 
 
 @pytest.mark.parametrize("end", ["deliver", "cancel"])
-def test_what_is_final_is_not_cancelled(company: Company, end: str) -> None:
+def test_cancelling_a_final_order(company: Company, end: str) -> None:
     """Cancelling a delivered or cancelled order raises Conflict and refunds nothing."""
     order = company.ready()
     if end == "deliver":

@@ -6,7 +6,7 @@ from ordering.entry.api import wanted_by
 from support.gateway import Client
 
 
-def test_what_is_not_found_leaves_nothing_behind(client: Client) -> None:
+def test_cache_is_bounded(client: Client) -> None:
     """The adapter's cache stays bounded, however many requests match no route."""
     for _ in range(100):
         client.request("DELETE", "/api/v2/orders")

@@ -127,7 +127,7 @@ def test_loads(function: str) -> None:
     assert ("ordering.webhooks.post" in modules) == (function == "webhooks/delivery")
 
 
-def test_initialising_loads_what_requests_use() -> None:
+def test_imports_during_initialisation() -> None:
     """During Lambda's initialisation the access key function also imports its sealer and botocore."""
     modules, _ = imported("training/order_keys", AWS_LAMBDA_RUNTIME_API="127.0.0.1:1")
 
@@ -143,7 +143,7 @@ def test_contexts_apart() -> None:
 
 
 @pytest.mark.parametrize("function", LOADS)
-def test_lines_of_calls_are_logged(function: str) -> None:
+def test_functions_log_at_info(function: str) -> None:
     """Every function logs at INFO."""
     _, logs = imported(function)
 

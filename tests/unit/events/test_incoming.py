@@ -1,4 +1,4 @@
-"""The shapes of inbound events, beside their published schemas: what is accepted, and how a misfit is named."""
+"""The shapes of incoming events and their published schemas: what is accepted, and how a misfit is named."""
 
 from __future__ import annotations
 
@@ -50,14 +50,14 @@ def event(kind: str, data: Mapping[str, Any], **changes: Any) -> dict[str, Any]:
 
 
 def paths(value: Any) -> list[tuple[Any, ...]]:
-    """Return the paths to all parts of a value."""
+    """The paths to all parts of a value."""
     inner = value.items() if isinstance(value, dict) else ()
     return [(), *[(name, *path) for name, part in inner for path in paths(part)]]
 
 
 @st.composite
 def nearly_events(draw: st.DrawFn) -> tuple[str, Any]:
-    """Draw an event with one part changed, added or missing."""
+    """Valid events, each with one part changed, added or missing."""
     kind = draw(st.sampled_from(sorted(EXAMPLES)))
     made: Any = copy.deepcopy(event(kind, draw(st.sampled_from(EXAMPLES[kind]))))
     path = draw(st.sampled_from(paths(made)))
@@ -74,13 +74,13 @@ def nearly_events(draw: st.DrawFn) -> tuple[str, Any]:
 
 
 def test_every_type_has_an_example() -> None:
-    """The examples of this module cover every type of inbound events."""
+    """This module has an example of every type of incoming event."""
     assert EXAMPLES.keys() == envelopes().keys()
 
 
 @given(nearly_events())
-def test_schemas_state_what_is_accepted(made: tuple[str, Any]) -> None:
-    """An event is accepted if and only if it fits the published schema of its type."""
+def test_schemas_match_the_validation(made: tuple[str, Any]) -> None:
+    """An event is accepted exactly if it fits the published schema of its type."""
     kind, value = made
 
     assert (misfits(envelopes()[kind], value) == []) == Draft202012Validator(schema(kind)).is_valid(value)
@@ -138,12 +138,12 @@ def test_places_are_named_and_values_are_not() -> None:
     ],
 )
 def test_places_in_a_union(order: Any, places: list[str]) -> None:
-    """An order is compared with the shape of its kind only, and its places have no name of that shape in them."""
+    """An order is validated only against the shape of its kind, and places do not contain the shape's name."""
     assert misfits(envelopes()[CANCELLATION], event(CANCELLATION, {"order": order})) == places
 
 
 def test_errors_do_not_carry_values() -> None:
-    """Neither the message nor a chained error has anything of the value, and ten places are named."""
+    """Neither the message nor a chained error contains a value, and at most ten places are named."""
     with pytest.raises(MalformedEvent) as raised:
         validate(TypeAdapter(list[Annotated[str, Field(max_length=1)]]), ["SECRET"] * 11, "a list")
     error = raised.value

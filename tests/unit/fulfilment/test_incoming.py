@@ -536,7 +536,7 @@ def of_mail(kind: str = "Email Delivered", event_type: str = "Delivery", **chang
 
 
 def test_mails(site: Site) -> None:
-    """What happened to a mail is reported, and of an event that changes no mail nothing is."""
+    """An event that changes a mail is reported, and any other is not."""
     site.incoming.handle(of_mail())
     site.incoming.handle(of_mail("Email Opened", "Open"))
 

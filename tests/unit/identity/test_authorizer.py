@@ -467,7 +467,7 @@ def test_good_tokens_have_a_principal(own: OwnErrors) -> None:
     assert principal(decision) == principal(own.decide())
 
 
-def test_switched_off_in_its_own_words(own: OwnErrors) -> None:
+def test_switched_off_partners_are_passed_on(own: OwnErrors) -> None:
     """A partner that is switched off is passed on to be refused; on other contracts it is denied."""
     own.accounts.save_partner(replace(PARTNER, active=False, usage_key="plan-key"))
 
@@ -519,7 +519,7 @@ def test_a_reference_token_counts_as_its_jwt(own: OwnErrors) -> None:
         assert_let_through(own.call(token), "too-many-requests", "northwind")
 
 
-def test_counts_are_forgotten(own: OwnErrors) -> None:
+def test_counts_expire(own: OwnErrors) -> None:
     """A count expires a minute after its second."""
     own.call(own.token())
 

@@ -76,7 +76,7 @@ def test_secrets_are_random(clients: Clients) -> None:
     assert all(secret.replace("-", "").replace("_", "").isalnum() for secret in made)
 
 
-def test_a_secret_of_ones_own(clients: Clients) -> None:
+def test_a_chosen_secret(clients: Clients) -> None:
     """A client can be registered with a chosen secret."""
     assert clients.add(GRANITE, "chosen") == "chosen"
     assert not fails(clients, secret="chosen")
@@ -146,7 +146,7 @@ def test_ids(text: str, *, is_one: bool) -> None:
     assert is_client_id(text) is is_one
 
 
-def test_an_id_that_is_none_costs_nothing(clients: Clients, table: Table) -> None:
+def test_malformed_ids_cost_no_call(clients: Clients, table: Table) -> None:
     """A malformed client id is refused without a call to the table."""
     assert fails(clients, "a#b")
     assert isinstance(table.send, Recorder)

@@ -51,7 +51,7 @@ def test_shape(tokens: ReferenceTokens) -> None:
     assert len(set(issued)) == 20
 
 
-def test_stands_for_its_jwt(tokens: ReferenceTokens) -> None:
+def test_resolves_to_its_jwt(tokens: ReferenceTokens) -> None:
     """A token resolves to the JWT it was issued for."""
     first, second = tokens.issue(JWT, EXPIRES), tokens.issue(JWT + "2", EXPIRES)
 
@@ -113,7 +113,7 @@ def test_revoked(tokens: ReferenceTokens) -> None:
     assert tokens.resolve(second) == JWT
 
 
-def test_revoking_what_there_is_not(tokens: ReferenceTokens) -> None:
+def test_revoking_an_unknown_token(tokens: ReferenceTokens) -> None:
     """Revoking an unknown token succeeds."""
     tokens.revoke("0" * 64)
 

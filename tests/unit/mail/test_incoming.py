@@ -27,7 +27,7 @@ AT, LATER = datetime(2026, 1, 1, 12, tzinfo=UTC), datetime(2026, 1, 1, 12, 0, 2,
 
 
 def body(detail_type: str, detail: Any, **changes: Any) -> str:
-    """Write an event as EventBridge delivers it to a queue."""
+    """An event as EventBridge delivers it to a queue."""
     event = {
         "version": "0",
         "id": "7d3c2d4e-0000-4000-8000-000000000000",
@@ -39,8 +39,8 @@ def body(detail_type: str, detail: Any, **changes: Any) -> str:
     return json.dumps({**event, **changes})
 
 
-def of_mail(detail_type: str, name: str, part: str, told: Any, tags: Any = TAGS, **changes: Any) -> str:
-    detail = {"eventType": name, "mail": {**SENT, "messageId": "0100", "tags": tags}, part: told}
+def of_mail(detail_type: str, name: str, part: str, content: Any, tags: Any = TAGS, **changes: Any) -> str:
+    detail = {"eventType": name, "mail": {**SENT, "messageId": "0100", "tags": tags}, part: content}
     return body(detail_type, detail, **changes)
 
 
@@ -112,24 +112,24 @@ EVENTS: list[Row] = [
 
 
 @pytest.mark.parametrize(
-    ("detail_type", "name", "part", "told", "happened", "reason", "at"), EVENTS, ids=[row[0] for row in EVENTS]
+    ("detail_type", "name", "part", "content", "happened", "reason", "at"), EVENTS, ids=[row[0] for row in EVENTS]
 )
 def test_events(
     detail_type: str,
     name: str,
     part: str,
-    told: Any,
+    content: Any,
     happened: MailEventType | None,
     reason: str | None,
     at: datetime,
 ) -> None:
-    """A notice has the mail's tags, what happened, a reason in our words and the time; no address and no text of SES's.
+    """A notice has the mail's tags, the type of event, a reason in our words and the time, and nothing else of SES's.
 
-    Of events that change no mail nothing is recorded.
+    Events that do not change a mail give no notice.
     """
     expected = Notice(TAGS, happened, reason, at) if happened else None
 
-    assert read(of_mail(detail_type, name, part, told)) == expected
+    assert read(of_mail(detail_type, name, part, content)) == expected
 
 
 def test_every_type_is_tested() -> None:
@@ -139,7 +139,7 @@ def test_every_type_is_tested() -> None:
 
 @pytest.mark.parametrize("term", ["john@example.com", "550 5.1.1 unknown", "x" * 41, "", 5, None, ["Permanent"]])
 def test_only_terms_are_repeated(term: Any) -> None:
-    """A value that is no term of SES's is not in the reason."""
+    """A value that does not look like a term of SES's is left out of the reason."""
     notice = read(of_mail("Email Bounced", "Bounce", "bounce", {"bounceType": term, "bounceSubType": "General"}))
 
     assert notice
@@ -147,21 +147,21 @@ def test_only_terms_are_repeated(term: Any) -> None:
 
 
 def test_mails_without_tags() -> None:
-    """The notice about a mail without tags, which another sender of the account sent, has none."""
+    """The notice about a mail without tags, which another program of the account sent, has no tags."""
     detail = {"eventType": "Delivery", "mail": SENT, "delivery": {}}
 
     assert read(body("Email Delivered", detail)) == Notice({}, MailEventType.DELIVERED, None, AT)
 
 
 def test_events_without_their_part() -> None:
-    """An event without the member that describes what happened has the time of EventBridge's event, and no terms."""
+    """An event without the member for its type has the time of EventBridge's event, and no terms in its reason."""
     detail = {"eventType": "Bounce", "mail": SENT}
 
     assert read(body("Email Bounced", detail)) == Notice({}, MailEventType.BOUNCED, "it cannot be delivered", AT)
 
 
 @pytest.mark.parametrize("time", ["2026-01-01T12:00:02", "soon", 5, None, "0001-01-01T00:00:00+23:59"])
-def test_no_times(time: Any) -> None:
+def test_malformed_times(time: Any) -> None:
     """If SES's own time is malformed, the notice has the time of EventBridge's event."""
     notice = read(of_mail("Email Delivered", "Delivery", "delivery", {"timestamp": time}))
 
@@ -191,6 +191,6 @@ MALFORMED = [
 
 @pytest.mark.parametrize("text", MALFORMED)
 def test_malformed_events(text: str) -> None:
-    """An event that differs from SES's shapes, or whose type is unknown, is malformed, even if nothing is recorded."""
+    """An event of another shape or an unknown type raises MalformedEvent, even if its type gives no notice."""
     with pytest.raises(MalformedEvent):
         read(text)

@@ -212,7 +212,7 @@ def test_not_repeated_while_unsure(office: Office, taken: bool) -> None:  # noqa
         MailEventType.DELAYED,
     ],
 )
-def test_events_decide(office: Office, event_type: MailEventType) -> None:
+def test_events_settle_an_unknown_outcome(office: Office, event_type: MailEventType) -> None:
     """If the answer was lost, an event of SES's that shows the mail went out marks it as sent, without a retry."""
     unsure(office, taken=True)
     office.report(event_type)
@@ -248,7 +248,7 @@ def test_killed_before_it_was_sent(office: Office) -> None:
     assert len(office.ses.taken) == 1
 
 
-def test_what_cannot_be_composed_is_not_claimed(office: Office) -> None:
+def test_a_letter_that_cannot_be_composed(office: Office) -> None:
     """If the letter cannot be composed now, the mail is not claimed, and a retry sends it."""
 
     def fail() -> Letter:
@@ -376,7 +376,7 @@ def test_refused_after_one_that_may_be_out(office: Office) -> None:
     assert office.mail().state is MailState.SENT
 
 
-def test_a_request_forgets_nothing(office: Office) -> None:
+def test_a_request_keeps_earlier_attempts(office: Office) -> None:
     """After an operator's request, a mail that may have been sent still counts as such."""
     office.send()
     office.outbox.again(ORDER, 1, force=True)
@@ -468,7 +468,7 @@ def test_events_about_an_unknown_mail(office: Office) -> None:
     assert (office.outbox.mails("training#1"), office.counted) == ([], [])
 
 
-def test_histories_end(office: Office) -> None:
+def test_histories_are_bounded(office: Office) -> None:
     """A mail keeps a bounded number of its latest events, with reasons cut to 200 characters."""
     office.send()
     for number in range(EVENTS_AT_MOST + 10):

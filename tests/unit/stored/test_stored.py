@@ -100,7 +100,7 @@ class Stored:
         del (found["M"] if way else found)[last]
 
     def extend(self) -> None:
-        """Add an attribute to every map of every item, as if a later release had written them."""
+        """Add an attribute to every map of every item, as a later release might."""
         for table in ("orders", "catalogue", "accounts"):
             for _, item in self.memory.scan(table):
                 _extend(item)
@@ -393,7 +393,7 @@ def test_stored_items_are_read(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", READS)
 def test_items_of_a_later_release(kind: str) -> None:
-    """An attribute that only a later release knows is ignored, wherever in an item it is."""
+    """Attributes that a later release added are ignored at every level of an item."""
     read, expected = READS[kind]
     stored = Stored()
     stored.extend()
@@ -506,7 +506,7 @@ def test_attributes_an_older_item_lacks(
     assert read(stored) == expected
 
 
-def test_an_older_order_gives_nothing_back() -> None:
+def test_an_older_order_returns_no_certificates() -> None:
     """An older order without the `returning` attribute asks for no certificates to be returned."""
     stored = Stored()
     stored.drop("orders", ecard_key(DELIVERED), "returning")
@@ -544,7 +544,7 @@ def test_a_principal_of_an_older_authorizer() -> None:
 
 
 def test_a_principal_of_a_later_authorizer() -> None:
-    """A caller that an authorizer of a later release wrote is read, without what only that release knows."""
+    """A principal that a later authorizer wrote is read, without the fields that were added."""
     caller = replace(CALLER, deals=DealTerms("basic"))
     written = json.loads(caller.to_text())
     units = written["business_units"]
@@ -555,7 +555,7 @@ def test_a_principal_of_a_later_authorizer() -> None:
 
 
 def test_a_message_of_a_later_release() -> None:
-    """A message that a later release put onto the webhooks' queue is read, without what only that release knows."""
+    """A webhook message that a later release queued is read, without the fields that were added."""
     message = Message("northwind", HOOK, "training#1", index=2)
 
     assert Message.from_text(json.dumps({**json.loads(message.to_text()), "later": "x"})) == message

@@ -121,7 +121,7 @@ def test_every_access_is_allowed(function: str, steps: list[Step]) -> None:
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
-def test_no_action_is_allowed_that_nothing_needs(function: str, steps: list[Step]) -> None:
+def test_every_allowed_action_is_used(function: str, steps: list[Step]) -> None:
     """Every action a function may do is done on the simulated day, or listed as an exception."""
     services = {"dynamodb", "kms", "sqs", "events", "ses"}
     done = {
@@ -292,7 +292,7 @@ def test_metrics_have_their_names(capsys: pytest.CaptureFixture[str], monkeypatc
     assert {"MailsRefused", "MailsBounced"} <= alarms
 
 
-def test_what_comes_in_by_rules() -> None:
+def test_senders_of_the_incoming_queue() -> None:
     """The incoming queue accepts messages only from the two rules."""
     policy = RESOURCES["IncomingQueuePolicy"]["Properties"]
     (statement,) = policy["PolicyDocument"]["Statement"]

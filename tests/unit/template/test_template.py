@@ -184,7 +184,7 @@ def test_every_status_of_the_gateway_has_a_response() -> None:
     assert {"DEFAULT_4XX", "DEFAULT_5XX", "UNAUTHORIZED", "ACCESS_DENIED", "THROTTLED"} <= RESPONSES.keys()
 
 
-def test_retryable_answers_say_when() -> None:
+def test_headers_of_gateway_responses() -> None:
     """Errors that can be retried have `Retry-After`, and a 401 has `WWW-Authenticate`."""
     for response in RESPONSES.values():
         headers = response["ResponseParameters"]["Headers"]
@@ -243,7 +243,7 @@ def test_every_route_is_authorized() -> None:
 
 
 @pytest.mark.parametrize("function", RESOURCE_FUNCTIONS)
-def test_every_handler_asks_who_calls(function: str) -> None:
+def test_every_handler_requires_a_call(function: str) -> None:
     """Every handler that is not public requires a `Call`, which has a principal."""
     app = load(folder(function))
     asked_for = [wanted_by(route.func).get("call") for route in [*app._static_routes, *app._dynamic_routes]]
@@ -291,7 +291,7 @@ REQUESTS: dict[str, list[str]] = {
 
 
 @pytest.mark.parametrize("function", REQUESTS)
-def test_functions_may_do_what_they_do(client: Client, recorder: Recorder, function: str) -> None:
+def test_policies_of_training_functions(client: Client, recorder: Recorder, function: str) -> None:
     """A function's policy allows every call it makes, at tables its environment names."""
     recorder.calls.clear()
     client.services = Services(recorder, "OrdersTable", "CatalogueTable", "AccountsTable")
@@ -330,7 +330,7 @@ ECARD_REQUESTS: dict[str, list[tuple[str, str, Any]]] = {
 
 
 @pytest.mark.parametrize("function", ECARD_REQUESTS)
-def test_ecard_functions_may_do_what_they_do_and_no_more(function: str) -> None:
+def test_policies_of_ecard_functions(function: str) -> None:
     """An e-card function's policy allows exactly the calls it makes."""
     recorder = Recorder(Memory())
     services = Services(recorder, "OrdersTable", "CatalogueTable", "AccountsTable", grace=timedelta(0))
@@ -351,7 +351,7 @@ def test_ecard_functions_may_do_what_they_do_and_no_more(function: str) -> None:
     assert {TABLES[name] for name in declared if name in TABLES} == {table for _, table in asked(recorder)}
 
 
-def test_token_function_may_do_what_it_does_and_no_more() -> None:
+def test_policy_of_the_token_function() -> None:
     """The token function may read clients and keys, count failures and sign with the two keys, and no more."""
     recorder, kms = Recorder(Memory()), MemoryKms()
     endpoint = Services(recorder, "OrdersTable", "CatalogueTable", "AccountsTable", kms=kms).token_endpoint(
@@ -404,7 +404,7 @@ DEAL_REQUESTS: dict[str, list[tuple[str, str, Any]]] = {
 
 
 @pytest.mark.parametrize("function", DEAL_REQUESTS)
-def test_deal_functions_may_do_what_they_do_and_no_more(function: str) -> None:
+def test_policies_of_deal_functions(function: str) -> None:
     """A deal function's policy allows exactly the calls it makes, those for voided tickets included."""
     recorder = Recorder(Memory())
     services = Services(recorder, "OrdersTable", "CatalogueTable", "AccountsTable", grace=timedelta(0))
@@ -428,7 +428,7 @@ def _book_of_lines(services: Services) -> OrderBook:
     return services.deal_orders(DEALS_CALLER.partner, Deadline.after(60)).lines(1)._book
 
 
-def test_fulfilment_may_settle_and_sweep(client: Client, recorder: Recorder) -> None:
+def test_policy_of_the_stream_consumer(client: Client, recorder: Recorder) -> None:
     """The stream's consumer may void the tickets of crashed writers and sweep line items."""
     services = Services(recorder, "OrdersTable", "CatalogueTable", "AccountsTable", grace=timedelta(0))
     book = services.book(f"training#{UK.id}", Deadline.after(60))
@@ -441,7 +441,7 @@ def test_fulfilment_may_settle_and_sweep(client: Client, recorder: Recorder) -> 
     assert {("PutItem", "OrdersTable")} <= asked(recorder) <= allowed("StreamFunction")
 
 
-def test_webhooks_may_do_what_it_does_and_no_more() -> None:
+def test_policy_of_the_webhook_endpoints() -> None:
     """The webhook endpoints may encrypt secrets but not decrypt them, and use no other items of an account."""
     recorder, kms = Recorder(Memory()), MemoryKms()
     queued: list[str] = []
@@ -497,7 +497,7 @@ def test_webhooks_may_do_what_it_does_and_no_more() -> None:
     assert [json.loads(body)["again"] for body in queued] == [False, True]
 
 
-def test_order_keys_may_do_what_it_does_and_no_more() -> None:
+def test_policy_of_the_access_key_endpoint() -> None:
     """The access key endpoint may only read training orders and their keys, and decrypt with one key."""
     recorder = Recorder(Memory())
     school = School(recorder)
@@ -526,7 +526,7 @@ def test_order_keys_may_do_what_it_does_and_no_more() -> None:
     assert {operation for operation, _ in school.kms.calls} == {"Decrypt"}
 
 
-def test_access_keys_are_sealed_by_one_and_opened_by_others() -> None:
+def test_functions_that_use_the_access_keys_key() -> None:
     """Only the functions that issue, show and mail access keys may use their encryption key."""
     assert {name for name in FUNCTIONS if any(key == "AccessKeysKey" for _, key in used_keys(name))} == {
         "StreamFunction",
@@ -535,7 +535,7 @@ def test_access_keys_are_sealed_by_one_and_opened_by_others() -> None:
     }
 
 
-def test_fulfilment_is_fed_what_makes_tasks() -> None:
+def test_filters_of_the_stream() -> None:
     """The stream's filters pass only entries of books, orders, balances and stocks."""
     (stream,) = (
         event["Properties"] for event in FUNCTIONS["StreamFunction"]["Events"].values() if event["Type"] == "DynamoDB"
@@ -551,7 +551,7 @@ def test_fulfilment_is_fed_what_makes_tasks() -> None:
     assert rises["dynamodb"] == {"Keys": {"pk": {"S": [{"prefix": "BALANCE#"}, {"prefix": "STOCK#"}]}}}
 
 
-def test_authorizer_may_do_what_it_does(recorder: Recorder) -> None:
+def test_policy_of_the_authorizer(recorder: Recorder) -> None:
     """The authorizer's policy allows exactly the calls it makes."""
     recorder.calls.clear()
     services = Services(recorder, "OrdersTable", "CatalogueTable", "AccountsTable")
@@ -565,7 +565,7 @@ def test_authorizer_may_do_what_it_does(recorder: Recorder) -> None:
     assert asked(recorder) == allowed("AuthorizerFunction")
 
 
-def test_environment_that_wiring_reads() -> None:
+def test_declared_settings_are_those_read() -> None:
     """The template declares exactly the settings that the code reads.
 
     Settings of `sam local` and of Powertools are excluded.
@@ -597,7 +597,7 @@ def test_no_wildcards(function: str) -> None:
     assert all(isinstance(policy, dict) for policy in FUNCTIONS[function]["Policies"])
 
 
-def test_who_writes_what() -> None:
+def test_functions_that_write() -> None:
     """Only functions that create, change or settle may write, and accounts only under certain keys."""
     writing = {
         (function, table)

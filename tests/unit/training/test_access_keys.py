@@ -102,7 +102,7 @@ def test_keys_are_different(school: School) -> None:
     assert max(counts.values()) < 1.2 * min(counts.values())
 
 
-def test_keys_are_in_no_item_and_in_no_text(memory: Memory, school: School) -> None:
+def test_keys_are_not_stored_in_clear(memory: Memory, school: School) -> None:
     """Neither the table nor a key's repr contains the key."""
     order = school.place(3)
     school.issue(order)
@@ -115,7 +115,7 @@ def test_keys_are_in_no_item_and_in_no_text(memory: Memory, school: School) -> N
         assert key.replace("-", "") not in stored
 
 
-def test_a_pack_opens_in_its_place_only(memory: Memory, school: School) -> None:
+def test_a_moved_pack_cannot_be_decrypted(memory: Memory, school: School) -> None:
     """Keys moved to another pack or another order cannot be decrypted."""
     order, other = school.place(2 * PACK_SIZE), school.place(PACK_SIZE)
     for one in (order, other):
@@ -183,7 +183,7 @@ def test_pages(school: School, size: int) -> None:
         (10**9, 1, []),
     ],
 )
-def test_a_page_reads_what_it_needs(school: School, first: int, count: int, wanted: list[int]) -> None:
+def test_a_page_reads_only_its_packs(school: School, first: int, count: int, wanted: list[int]) -> None:
     """A page reads the order once and exactly the packs that contain its keys."""
     order = school.place(300, 200)
     school.issue(order)
@@ -306,7 +306,7 @@ def test_a_crash_anywhere(memory: Memory, school: School, calls: int, fault: Cal
     assert [(line, seat) for line, seat, _ in school.keys(order)] == seats(STEP + 1)
 
 
-def test_the_largest_order_goes_on_where_it_stood(memory: Memory) -> None:
+def test_the_largest_order_continues(memory: Memory) -> None:
     """The next step of the largest order finds where to continue in a logarithmic number of reads."""
     pack_count, there = 50_000, 31_234
     for pack in range(there):
@@ -320,7 +320,7 @@ def test_the_largest_order_goes_on_where_it_stood(memory: Memory) -> None:
     assert Counter(recorder.operations)["GetItem"] <= math.ceil(math.log2(pack_count))
 
 
-def test_a_throttled_step_counts(school: School) -> None:
+def test_a_throttled_step_with_progress(school: School) -> None:
     """A step that is throttled after some progress stores it and does not raise."""
     order = school.place(4 * STEP)
     faulty = Faulty(school.send)
@@ -332,7 +332,7 @@ def test_a_throttled_step_counts(school: School) -> None:
     assert school.issue(order)
 
 
-def test_a_step_that_only_waited_does_not_count(memory: Memory, school: School) -> None:
+def test_a_throttled_step_without_progress(memory: Memory, school: School) -> None:
     """A step that is throttled before any progress raises Unavailable within its time."""
     order = school.place(4 * STEP)
     school.issue(order, Steps(1))
@@ -393,7 +393,7 @@ def test_a_completed_order_cannot_be_cancelled(school: School) -> None:
 
 
 @pytest.mark.parametrize("steps", [None, 1])
-def test_keys_are_shown_when_all_are_there(school: School, steps: int | None) -> None:
+def test_keys_are_shown_once_all_are_issued(school: School, steps: int | None) -> None:
     """Reading keys raises KeysNotIssued until the order is Completed."""
     order = school.place(2 * STEP)
     if steps:

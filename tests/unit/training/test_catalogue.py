@@ -64,7 +64,7 @@ def test_nothing_published(catalogue: Catalogue) -> None:
         catalogue.feature_set(AZ_300.id, STANDARD.id)
 
 
-def test_what_is_published_is_read(catalogue: Catalogue) -> None:
+def test_published_products_are_read(catalogue: Catalogue) -> None:
     """Products and feature sets are read as published, with the decimals of their prices."""
     offered = replace(STANDARD, prices=(Money("GBP", parse_amount("48.0000")), Money("EUR", parse_amount("0.10"))))
     catalogue.publish([(LINUX, [ON_LINUX]), (AZ_300, [offered])])
@@ -180,7 +180,7 @@ def test_any_page_costs_the_same(services: Services) -> None:
         assert recorder.operations == ["GetItem", "Query"]
 
 
-def test_other_units_have_their_own(table: Table, catalogue: Catalogue) -> None:
+def test_units_are_separate(table: Table, catalogue: Catalogue) -> None:
     """Products and feature sets of another unit are not found, by any read."""
     catalogue.publish(OLD)
     other = Catalogue(table, FOREIGN.id)
@@ -199,7 +199,7 @@ def test_other_units_have_their_own(table: Table, catalogue: Catalogue) -> None:
             ask()
 
 
-def test_not_found_says_which(catalogue: Catalogue) -> None:
+def test_not_found_names_the_kind(catalogue: Catalogue) -> None:
     """NotFound names the product if the product is unknown, and otherwise the feature set."""
     catalogue.publish([*OLD, *NEW])
 

@@ -87,7 +87,7 @@ def test_keys_not_to_be_mailed(post: Post) -> None:
     assert post.ses.taken == []
 
 
-def test_too_many_keys_are_not_opened(post: Post, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_many_keys_are_not_decrypted(post: Post, monkeypatch: pytest.MonkeyPatch) -> None:
     """If an order has more keys than fit, none is decrypted, and the mail has the endpoint to read them."""
     monkeypatch.setattr(mailing, "KEYS_AT_MOST", 2)
     order = post.place(3)
@@ -113,7 +113,7 @@ def test_refused_keys(post: Post) -> None:
     assert post.counted == ["MailsRefused", "MailsSent"]
 
 
-def test_keys_that_cannot_be_opened_now(post: Post) -> None:
+def test_kms_unavailable(post: Post) -> None:
     """If KMS does not answer, the message fails for a retry, and the mail is not claimed."""
     order = post.place(1)
 

@@ -41,7 +41,7 @@ TABLE = ErrorTable(
 )
 
 
-def test_words_are_of_the_error() -> None:
+def test_placeholders_are_filled_in() -> None:
     """The detail and headers are filled in from the exception."""
     late = Unavailable()
     late.retry_after = 7
@@ -50,7 +50,7 @@ def test_words_are_of_the_error() -> None:
     assert TABLE.answer(late).headers == {"Retry-After": "7"}
 
 
-def test_braces_in_an_error_s_words_are_left_alone() -> None:
+def test_braces_in_a_message_are_kept() -> None:
     """Braces in an exception's message are not treated as a template."""
     assert TABLE.answer(Conflict("{error} {0.__class__}")).detail == "{error} {0.__class__} Look."
 
@@ -64,7 +64,7 @@ def test_nearest_class() -> None:
 
 
 @EACH_CONTRACT
-def test_what_is_not_in_the_table_is_500(contract: Contract) -> None:
+def test_unknown_errors_are_500(contract: Contract) -> None:
     """An unknown error is answered with 500, without its message."""
     request = Request("GET", "/", "", "id", {}, {}, None, is_base64=False)
 
@@ -85,7 +85,7 @@ def test_one_row_for_each_status_and_exception(contract: Contract) -> None:
 
 
 @EACH_CONTRACT
-def test_document_tells_what_functions_answer(contract: Contract) -> None:
+def test_every_status_is_described(contract: Contract) -> None:
     """Each status has a description, and 429 and 503 have `Retry-After`."""
     for one in contract.errors.statuses:
         assert one.description.strip()
