@@ -52,7 +52,7 @@ _Amount = Annotated[
 
 
 class PaymentReceived(TypedDict):
-    """A company has paid in. The same operation again changes nothing; with another amount it is refused."""
+    """A payment into a company's balance. A repeated operation has no effect, and with another amount it is refused."""
 
     company: _Company
     operation: Annotated[Label, Field(description="The payer's own name for this payment.")]
@@ -60,16 +60,16 @@ class PaymentReceived(TypedDict):
 
 
 class StockLoaded(TypedDict):
-    """Certificates have arrived. The same batch again changes nothing; with other codes it is refused."""
+    """Certificates for stock. A repeated batch has no effect, and with other codes it is refused."""
 
     cardId: Number
-    faceValue: Annotated[Label, Field(description="Its name, for instance 100 ₽.")]
+    faceValue: Annotated[Label, Field(description="The name of the face value, for instance 100 ₽.")]
     batch: Annotated[Label, Field(description="The producer's own name for these certificates.")]
     codes: Annotated[
         str,
         Field(
             pattern="^[A-Za-z0-9+/]+={0,2}$",
-            description="A JSON list of different texts, sealed as docs/events.md says.",
+            description="A JSON list of distinct strings, encrypted as docs/events.md describes.",
             json_schema_extra={"contentEncoding": "base64"},
         ),
     ]
@@ -122,8 +122,8 @@ class EcardEvents:
         """Add a payment to a company's balance, and pay for its orders that wait for money.
 
         Raises:
-            EventRefused: The operation stands for another amount.
-            NotFound: There is no such company.
+            EventRefused: The operation was made with another amount.
+            NotFound: The company does not exist, or orders no e-cards.
             Unavailable: The deadline passed. A retry is safe.
         """
         orders = self._orders_of(data["company"])
@@ -136,8 +136,8 @@ class EcardEvents:
         """Load a batch of certificates, and assign certificates to orders that wait for them.
 
         Raises:
-            MalformedEvent: The codes were sealed for another card or batch, or are not a list of texts.
-            EventRefused: The batch stands for other codes, or a code is a duplicate.
+            MalformedEvent: The codes were sealed for another card or batch, or are not a list of strings.
+            EventRefused: The batch was loaded with other codes, or a code is repeated.
             Unavailable: The deadline passed. A retry is safe.
         """
         stock, batch = Stock(data["cardId"], data["faceValue"]), data["batch"]
@@ -153,7 +153,7 @@ class EcardEvents:
 
         Raises:
             EventRefused: It can no longer be cancelled.
-            NotFound: There is no such company or order, or not yet.
+            NotFound: The company or the order does not exist, or not yet.
             Conflict: It changed concurrently. A retry is safe.
             Unavailable: The deadline passed. A retry is safe.
         """
@@ -175,7 +175,7 @@ class EcardEvents:
         except (ValueError, BrokenSeal):
             raise MalformedEvent(f"{STOCK}: its codes were not sealed for its card and batch") from None
         codes: Any = read_json(plain)
-        return validate(_CODES, codes, f"{STOCK}: what is sealed")
+        return validate(_CODES, codes, f"{STOCK}: the list of codes")
 
 
 def receiver(connections: Connections, deadline: Deadline) -> Receiver:

@@ -29,7 +29,7 @@ def incoming(connections: Connections, deadline: Deadline, count: Count) -> Inco
 def incoming_from_environment() -> Handler:
     """Return the handler of the queue that the event buses fill."""
     connections = wiring.open_connections()
-    # This imports the contexts: now, while the function initialises, and not in its first batch.
+    # Imports the contexts now, while the function initialises, and not in its first batch.
     envelopes()
 
     def handle(event: Mapping[str, Any], context: Context) -> dict[str, Any]:

@@ -1,21 +1,21 @@
 """Inbound events: their envelope, how an event is validated, and how it can fail.
 
-EventBridge puts inbound events onto a queue, which delivers each at least once, in any order, and to several consumers
-at a time. So a context carries out an event idempotently, by the name of what the event asks for: a payment's
-operation, a batch of certificates, an order. The key is never the event's own id, because a producer that lost the
-response may send the same payment under another id.
+EventBridge puts inbound events on a queue, which delivers each at least once, in any order, and to several consumers
+at a time. So a context carries out an event idempotently, by a key in its data: a payment's operation, a batch of
+certificates, an order. The key is never the event's own id, because a producer that lost the response may send the
+same payment under another id.
 
 A delivery ends in one of four ways:
 
     no error         it is carried out, now or by an earlier delivery
-    MalformedEvent   no delivery can carry it out: after some retries it is in the queue's dead letters
-    EventRefused     it is well formed, but what it asks for can never be done: it is logged, counted and not retried
+    MalformedEvent   no delivery can carry it out: after some retries it becomes a dead letter
+    EventRefused     it is well formed, but can never be carried out: it is logged, counted and not retried
     any other error  it came too early (`NotFound`), met a concurrent change (`Conflict`) or a service was unavailable:
                      the queue delivers it again
 
-Patterns state every rule of a text, so that the schemas in docs/events, which are made from these shapes, accept what
-is accepted here. Members that a shape does not name are ignored. pydantic reads a JSON number as it is written: 1.0 is
-no integer.
+Patterns state every rule of a string, so that the schemas in docs/events, which are made from these shapes, accept
+exactly what this module accepts. Members that a shape does not name are ignored. pydantic keeps the type of a JSON
+number: 1.0 is not an integer.
 """
 
 from __future__ import annotations
@@ -62,11 +62,11 @@ class MalformedEvent(OrderingError):
 
 
 class EventRefused(Exception):
-    """What an event asks for can never be done.
+    """An event is well formed, but can never be carried out.
 
     Args:
         metric: The metric that counts it.
-        reason: Why, without codes or addresses.
+        reason: The reason, without codes or addresses.
     """
 
     def __init__(self, metric: str, reason: object) -> None:
@@ -100,7 +100,7 @@ _Version = Annotated[int, Field(ge=VERSION, le=VERSION), WithJsonSchema({"type":
 
 
 class InboundEvent(TypedDict, Generic[Name, Data]):
-    """An event that comes in. It may come more than once, in any order with others."""
+    """An inbound event. It may be delivered more than once, and in any order with others."""
 
     id: Uuid
     type: Name
@@ -110,7 +110,7 @@ class InboundEvent(TypedDict, Generic[Name, Data]):
 
 
 class CancellationRequested(TypedDict, Generic[Order]):
-    """An order is to be cancelled. One that is cancelled already stays so; one that cannot be any more is refused."""
+    """A request to cancel an order. For a cancelled order it has no effect; one that cannot be cancelled is refused."""
 
     order: Order
 
@@ -144,10 +144,10 @@ def cancellation_of(orders: Any) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Receiver:
-    """How one context carries out inbound events, for one invocation."""
+    """The handlers of one context's inbound events, for one invocation."""
 
     kind: str
-    """Its kind of orders in cancellations."""
+    """The context's kind of orders in cancellations."""
     cancel: Handle
     """Cancels an order, given `order` of a cancellation's data."""
     handlers: Mapping[str, Handle] = field(default_factory=dict)
@@ -190,17 +190,17 @@ def read_delivered(body: str) -> Delivered:
 
 
 def read_json(text: str | bytes) -> Any:
-    """Read JSON whose texts are Unicode.
+    """Parse JSON whose strings are valid Unicode.
 
     Raises:
-        MalformedEvent: It is malformed.
+        MalformedEvent: The text is not such JSON.
     """
     try:
         value = json.loads(text)
         json.dumps(value, ensure_ascii=False).encode()  # JSON can hold half a surrogate pair, DynamoDB cannot
     except (ValueError, RecursionError):
         # Not chained: a parser's error carries the whole text, which may hold codes.
-        raise MalformedEvent("what should be JSON is none") from None
+        raise MalformedEvent("it is not valid JSON") from None
     return value
 
 
@@ -208,10 +208,10 @@ def validate(shape: TypeAdapter[_Value], value: Any, what: str) -> _Value:
     """Return a value of a shape, without the members that the shape does not name.
 
     Args:
-        what: What the value is, for the error.
+        what: The name of the value in the error's message.
 
     Raises:
-        MalformedEvent: It does not fit the shape; the message has the first ten places.
+        MalformedEvent: The value does not fit the shape; the message lists the first ten places.
     """
     try:
         return shape.validate_python(value, strict=True)

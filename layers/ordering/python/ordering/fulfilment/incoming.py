@@ -68,8 +68,8 @@ class Incoming:
         try:
             self._handlers()[kind](event["data"])
         except EventRefused as refusal:
-            told = {"event": event["id"], "type": kind, "reason": str(refusal)[:_REASON_AT_MOST]}
-            _log.warning("event refused", extra=told)
+            details = {"event": event["id"], "type": kind, "reason": str(refusal)[:_REASON_AT_MOST]}
+            _log.warning("event refused", extra=details)
             self.count(refusal.metric)
 
     def _handlers(self) -> dict[str, Handle]:

@@ -1,4 +1,4 @@
-"""SES's events about mails, in SES's words: the only module that knows them.
+"""SES's events about mails. No other module knows their format.
 
 https://docs.aws.amazon.com/ses/latest/dg/monitoring-eventbridge.html
 """
@@ -18,7 +18,7 @@ from ordering.events.incoming import Delivered, MalformedEvent, validate
 from ordering.mail.outbox import MailEventType
 
 SOURCE = "aws.ses"
-"""The source of SES's events. A bus takes events of this source from no other sender."""
+"""The source of SES's events. EventBridge accepts events with this source from AWS only."""
 
 _TERM = re.compile(r"[A-Za-z-]{1,40}")
 
@@ -34,9 +34,9 @@ class SesEventType:
     happened: MailEventType | None = None
     """What happened to the mail; None if it is not recorded."""
     reason: str | None = None
-    """Why, in our words."""
+    """The reason, in our words."""
     terms: tuple[str, ...] = ()
-    """The members of that part that have SES's terms for the reason."""
+    """The members of `part` with SES's terms for the reason."""
 
 
 EVENT_TYPES: Mapping[str, SesEventType] = {
@@ -83,7 +83,7 @@ _PART = TypeAdapter(dict[str, Any])
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """Something that happened to a mail, as SES reports it. It may come more than once, and in any order."""
+    """Something that happened to a mail, as SES reports it. Notices can be duplicated and arrive in any order."""
 
     tags: Mapping[str, Sequence[str]]
     """The tags of the mail; none if it is not one of ours."""
@@ -94,17 +94,17 @@ class Notice:
 
 
 def read_notice(event: Delivered) -> Notice | None:
-    """Read an event of SES's; None if nothing is recorded of its type.
+    """Convert an event of SES's; None if events of its type are not recorded.
 
     Raises:
-        MalformedEvent: It is malformed, or its type is unknown.
+        MalformedEvent: The event is malformed, or its type is unknown.
     """
     detail_type = event["detail-type"]
     known = EVENT_TYPES.get(detail_type)
     if known is None:
         raise MalformedEvent(f"unknown type of SES's events: {detail_type!r}")
-    told = validate(_SES_EVENT, event["detail"], detail_type)
-    if told["eventType"] != known.name:
+    detail = validate(_SES_EVENT, event["detail"], detail_type)
+    if detail["eventType"] != known.name:
         raise MalformedEvent(f"{detail_type} does not fit its schema at eventType")
     part = validate(_PART, event["detail"].get(known.part, {}), f"{detail_type}: {known.part}")
     at = _instant(part.get("timestamp")) or _instant(event["time"])
@@ -112,11 +112,11 @@ def read_notice(event: Delivered) -> Notice | None:
         raise MalformedEvent(f"{detail_type} has no time")
     if known.happened is None:
         return None
-    return Notice(told["mail"].get("tags", {}), known.happened, _reason(known, part), at)
+    return Notice(detail["mail"].get("tags", {}), known.happened, _reason(known, part), at)
 
 
 def _reason(known: SesEventType, part: Mapping[str, Any]) -> str | None:
-    """Return the reason with nothing of SES's but its terms: texts of mail servers contain addresses."""
+    """Return the reason with SES's terms, but without other texts of SES: those of mail servers contain addresses."""
     terms = [term for term in map(part.get, known.terms) if isinstance(term, str) and _TERM.fullmatch(term)]
     return f"{known.reason} ({', '.join(terms)})" if terms else known.reason
 

@@ -47,7 +47,7 @@ class TrainingEvents:
 
         Raises:
             EventRefused: It can no longer be cancelled.
-            NotFound: There is no such order, or not yet.
+            NotFound: The order does not exist, or not yet.
             Conflict: It changed concurrently. A retry is safe.
             Unavailable: The deadline passed. A retry is safe.
         """
