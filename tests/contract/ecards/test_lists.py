@@ -53,7 +53,7 @@ def test_the_first_page_by_default(full: Rewards) -> None:
 
 @pytest.mark.parametrize("page", [4, 5, 1_000_000, 2**31 - 1])
 def test_a_page_past_the_end(full: Rewards, page: int) -> None:
-    """A page past the end is 200 and empty, with the total."""
+    """A page past the end is 200 and empty, with the number of pages."""
     reply = full.read(f"/v1/orders?page={page}")
 
     assert reply == {"data": [], "totalPages": 3, "currentPage": page, "pageSize": 20}

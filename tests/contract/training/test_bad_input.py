@@ -290,7 +290,7 @@ def test_duplicated_names_the_last_counts(client: Client, watched: Recorder) -> 
     ],
 )
 def test_queries(client: Client, path: str, query: str, faults: list[tuple[str, str]]) -> None:
-    """A query parameter that is repeated or misspelt is refused."""
+    """A query parameter that is repeated, misspelt or malformed is refused."""
     unit = "" if "businessunitid" in query.lower() else f"&businessUnitId={UK.id}"
 
     reply = client.get(f"/api/v2/{path}?{query}{unit}")
@@ -299,7 +299,7 @@ def test_queries(client: Client, path: str, query: str, faults: list[tuple[str, 
 
 
 def test_repeated_unit_creates_nothing(client: Client, watched: Recorder) -> None:
-    """A create with two business units is refused for both."""
+    """A create with a repeated business unit is refused, and nothing is written."""
     reply = client.post(f"/api/v2/orders?businessUnitId={UK.id}&businessUnitId={UK.id}", new_order())
 
     assert_untouched(watched, reply, 400)
