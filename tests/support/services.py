@@ -13,8 +13,7 @@ from ordering.aws.connections import Connections
 from ordering.aws.dynamodb import Send, Table, Usage
 from ordering.aws.kms import Kms
 from ordering.aws.sealer import EnvelopeSealer
-from ordering.aws.sqs import Send as Enqueue
-from ordering.aws.sqs import no_queue
+from ordering.aws.sqs import Enqueue, no_queue
 from ordering.book.orderbook import GRACE, OrderBook
 from ordering.clock import Clock, Deadline, system_clock
 from ordering.deals.orders import DealOrders

@@ -9,7 +9,7 @@ from ordering.aws import kms
 from ordering.aws import sqs as queues
 from ordering.aws.dynamodb import Send, Table, connect_tables
 from ordering.aws.kms import Kms
-from ordering.aws.sqs import Send as Enqueue
+from ordering.aws.sqs import Enqueue
 from ordering.identity.tokens import PrivateKey, Signer
 from ordering_tools.local.engine.aws_account import CREDENTIALS, REGION, queue_url
 from ordering_tools.local.engine.state import find

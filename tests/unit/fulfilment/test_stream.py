@@ -14,7 +14,7 @@ import pytest
 from ordering.aws.calls import unavailable
 from ordering.aws.dynamodb import Item, Key, Put, Table, plain_item
 from ordering.aws.sealer import EnvelopeSealer
-from ordering.aws.sqs import Send, no_queue
+from ordering.aws.sqs import Enqueue, no_queue
 from ordering.book.changes import MAIL, PUBLISH, SETTLE, Change, Do, Follower, Subject, Task, each
 from ordering.book.orderbook import Draft
 from ordering.clock import Deadline
@@ -361,7 +361,7 @@ class Wired:
 
     def do(self, part: str, *subjects: Subject) -> Collection[Subject]:
         deadline = Deadline.after(30)
-        mail: Send = lambda body, _: self.mailed.append(body)  # noqa: E731
+        mail: Enqueue = lambda body, _: self.mailed.append(body)  # noqa: E731
         consumer = stream_consumer(self.services.connections, deadline, no_queue, mail, self._bus, "bus")
         return dict(consumer._in_order())[part](subjects)
 

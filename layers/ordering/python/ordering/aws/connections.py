@@ -8,8 +8,7 @@ from datetime import timedelta
 
 from ordering.aws.calls import Call, unavailable
 from ordering.aws.dynamodb import Send, Table, Usage
-from ordering.aws.sqs import Send as Enqueue
-from ordering.aws.sqs import connect_queue
+from ordering.aws.sqs import Enqueue, connect_queue
 from ordering.clock import Clock, Deadline, system_clock
 
 

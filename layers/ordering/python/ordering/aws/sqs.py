@@ -15,7 +15,7 @@ LONGEST_DELAY = 900
 
 _log = logging.getLogger("ordering")
 
-Send = Callable[[str, int], None]
+Enqueue = Callable[[str, int], None]
 """Puts a message on the queue, to be delivered after a number of seconds, up to `LONGEST_DELAY`.
 
 Raises:
@@ -23,8 +23,8 @@ Raises:
 """
 
 
-def sender(call: Call, url: str) -> Send:
-    """Return a `Send` for the queue with a URL."""
+def sender(call: Call, url: str) -> Enqueue:
+    """Return an `Enqueue` for the queue with a URL."""
 
     def send(body: str, delay_seconds: int) -> None:
         call("SendMessage", {"QueueUrl": url, "MessageBody": body, "DelaySeconds": delay_seconds})
@@ -32,8 +32,8 @@ def sender(call: Call, url: str) -> Send:
     return send
 
 
-def connect_queue(url: str, **settings: Any) -> Send:
-    """Return a `Send` for the queue with a URL; it connects when it sends the first message.
+def connect_queue(url: str, **settings: Any) -> Enqueue:
+    """Return an `Enqueue` for the queue with a URL; it connects when it sends the first message.
 
     Args:
         settings: As `calls.connect`.

@@ -15,8 +15,7 @@ from ordering.contexts import mailers
 from ordering.entry import wiring
 from ordering.entry.batches import Count, Handler, count_metric, failures
 from ordering.mail.mailing import Mailing
-from ordering.mail.outbox import Outbox
-from ordering.mail.outbox import Send as SendMail
+from ordering.mail.outbox import Outbox, SendMail
 
 
 def mailing_for(connections: Connections, deadline: Deadline, send: SendMail, count: Count) -> Mailing:

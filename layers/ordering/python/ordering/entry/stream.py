@@ -9,7 +9,7 @@ from ordering.aws.calls import connect
 from ordering.aws.connections import Connections
 from ordering.aws.eventbridge import Bus, EventBus
 from ordering.aws.invocation import Context, deadline_of
-from ordering.aws.sqs import Send
+from ordering.aws.sqs import Enqueue
 from ordering.book.changes import MAIL, PUBLISH, SETTLE, Subject, each
 from ordering.book.orderbook import OrderBook
 from ordering.clock import Deadline
@@ -29,7 +29,7 @@ PUBLISHED_WITHIN = 5.0
 
 
 def stream_consumer(  # noqa: PLR0913, PLR0917 - what it needs is handed in
-    connections: Connections, deadline: Deadline, defer: Send, mail: Send, bus: Bus, bus_name: str
+    connections: Connections, deadline: Deadline, defer: Enqueue, mail: Enqueue, bus: Bus, bus_name: str
 ) -> StreamConsumer:
     """Return the consumer of the orders table's stream, for one invocation."""
     webhooks = WebhookServices(connections)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ordering.aws.dynamodb import Key, Table, plain_item
-from ordering.aws.sqs import Send, handle_each
+from ordering.aws.sqs import Enqueue, handle_each
 from ordering.book.changes import SETTLE, Change, Do, Follower, Task
 from ordering.book.orderbook import book_of
 
@@ -44,7 +44,7 @@ class StreamConsumer:
     table: Table
     followers: Sequence[Follower]
     handlers: Mapping[str, Do]
-    defer: Send
+    defer: Enqueue
 
     def follow(self, records: Iterable[Record]) -> list[str]:
         """Carry out the tasks that follow the changes in records of the stream.

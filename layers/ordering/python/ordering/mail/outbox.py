@@ -50,7 +50,7 @@ _LAST = "\U0010ffff"
 
 _log = logging.getLogger("ordering")
 
-Send = Callable[[Letter, Mapping[str, str]], str]
+SendMail = Callable[[Letter, Mapping[str, str]], str]
 """Sends a letter with tags and returns SES's id for it; see `ses.Ses.send`."""
 
 
@@ -206,7 +206,7 @@ class Outbox:
     """
 
     table: Table
-    post: Send = Ses(unavailable, sender="").send
+    post: SendMail = Ses(unavailable, sender="").send
     count: Callable[[str], None] = uncounted
     now: Clock = clock.system_clock
 

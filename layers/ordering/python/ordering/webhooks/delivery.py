@@ -34,7 +34,7 @@ from itertools import islice
 
 from ordering import clock, stored
 from ordering.aws.dynamodb import ABSENT, ConditionFailed, Item, Put, Table
-from ordering.aws.sqs import LONGEST_DELAY, Send
+from ordering.aws.sqs import LONGEST_DELAY, Enqueue
 from ordering.clock import Clock, Deadline
 from ordering.contexts import read_history
 from ordering.errors import NotFound
@@ -125,7 +125,7 @@ class Deliverer:
     accounts: Table
     webhooks: Webhooks
     post: Post
-    send: Send
+    send: Enqueue
     deadline: Deadline | None = None
     now: Clock = clock.system_clock
     spread: Callable[[], float] = random.random
