@@ -150,7 +150,7 @@ class Mail:
         before = self
         if self.claimed and self.state is MailState.CLAIMED:
             before = self.with_event(
-                MailEvent(MailEventType.UNSURE, self.claimed, self.attempts[-1], "No answer, and no event.")
+                MailEvent(MailEventType.UNSURE, self.claimed, self.attempts[-1], "No response, and no event.")
             )
         attempts = (*self.attempts, attempt)
         return replace(before, state=MailState.CLAIMED, claimed=at, attempts=attempts, contents=contents)
