@@ -6,6 +6,7 @@ import argparse
 import importlib
 import sys
 from collections.abc import Callable
+from typing import Any
 
 from ordering_tools.local import serve
 from ordering_tools.operations import dead_letters, ecards, incoming, mail, partners, signing_keys, tokens, webhooks
@@ -19,9 +20,24 @@ _WRITERS = {
 """The commands that generate files from the code: the module of each, and the files that it writes."""
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser whose commands are described in their own `--help` as in the list of commands."""
+
+    def add_subparsers(self, **options: Any) -> Any:
+        commands: Any = super().add_subparsers(**options)
+        add_parser = commands.add_parser
+
+        def add_described(name: str, *, help: str) -> argparse.ArgumentParser:  # noqa: A002 - argparse's name
+            parser: argparse.ArgumentParser = add_parser(name, help=help, description=f"{help[0].upper()}{help[1:]}.")
+            return parser
+
+        commands.add_parser = add_described
+        return commands
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the command in `arguments`, by default those of the process, and return its exit code."""
-    parser = argparse.ArgumentParser(prog="ordering", description="Run and operate the order API.")
+    parser = _Parser(prog="ordering", description="Run and operate the order API.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     serving = commands.add_parser("serve", help="run the API on this machine, with demo data")

@@ -13,7 +13,7 @@ from ordering_tools.local.engine.aws_account import queue_url
 from ordering_tools.local.engine.engine import connect, dynamodb
 from ordering_tools.local.engine.json_client import JsonClient
 from ordering_tools.local.engine.state import find
-from ordering_tools.local.sources.dead_letters import DeadLetters, DeadMessage, NotReplayedError, invoke_at
+from ordering_tools.local.sources.dead_letters import DeadLetter, DeadLetters, NotReplayedError, invoke_at
 from ordering_tools.operations.dead_letters import open_dead_letters
 from support.local_stack import LocalStack
 
@@ -26,7 +26,7 @@ def letters(stack: LocalStack) -> Iterator[DeadLetters]:
         yield letters
 
 
-def dead_messages(letters: DeadLetters, queue: str, text: str = "") -> list[DeadMessage]:
+def dead_messages(letters: DeadLetters, queue: str, text: str = "") -> list[DeadLetter]:
     return [message for message in letters.messages(queue) if text in message.body]
 
 
@@ -40,13 +40,13 @@ def send(stack: LocalStack, queue: str, **message: Any) -> str:
     return found
 
 
-def fail_message(stack: LocalStack, letters: DeadLetters, **more: Any) -> DeadMessage:
+def fail_message(stack: LocalStack, letters: DeadLetters, **more: Any) -> DeadLetter:
     """Send a message that fails at once at each attempt, and wait until it is in the dead-letter queue."""
     name = uuid.uuid4().hex
     body = json.dumps({"name": name, "command": "hurry 0"})
     send(stack, "WorkQueue", MessageBody=body, **more)
     (message,) = eventually(lambda: dead_messages(letters, "WorkDeadQueue", name))
-    assert isinstance(message, DeadMessage)
+    assert isinstance(message, DeadLetter)
     return message
 
 
@@ -98,7 +98,7 @@ def test_records_are_delivered_again(
     writes = [{"Put": {"TableName": "LedgerTable", "Item": each}} for each in (others[0], item, others[1])]
     dynamodb(stack.endpoint).transact_write_items(TransactItems=writes)  # type: ignore[arg-type] # plain data
 
-    def ours() -> list[DeadMessage]:
+    def ours() -> list[DeadLetter]:
         found = letters.messages("GivenUpQueue")
         return [message for message in found if key in json.dumps(letters.records(message))]
 

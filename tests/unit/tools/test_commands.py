@@ -15,6 +15,7 @@ from ordering.identity.authorizer import Authorizer, Handler, make_handler
 from ordering.identity.reference_tokens import ReferenceTokens
 from ordering.identity.tokens import KeyRing, TokenRefused, Verifier
 from ordering.principal import DealTerms, Principal
+from ordering_tools import cli
 from ordering_tools.demo import deals as demo_deals
 from ordering_tools.installation import Installation
 from ordering_tools.operations import partners, tokens
@@ -113,3 +114,19 @@ def test_unknown_partners(site: Site) -> None:
         partners.set_deal_terms(site.installation, "nobody", "basic", None)
     with pytest.raises(NotIssued):
         tokens.issue(site.installation, "nobody", None, None, DAY)
+
+
+@pytest.mark.parametrize(
+    ("command", "description"),
+    [
+        (["dead", "replay"], "Send a message back to its queue"),
+        (["webhook"], "Manage partners' webhooks"),
+        (["openapi"], "Write docs/openapi.json"),
+    ],
+)
+def test_help_has_a_description(capsys: pytest.CaptureFixture[str], command: list[str], description: str) -> None:
+    """The help of each command has the description that is in the list of commands."""
+    with pytest.raises(SystemExit, match="0"):
+        cli.main([*command, "--help"])
+
+    assert description in capsys.readouterr().out

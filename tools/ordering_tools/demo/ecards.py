@@ -98,15 +98,15 @@ def seed(installation: Installation) -> None:
 def clients(installation: Installation) -> dict[str, dict[str, str]]:
     """The clients with new secrets; the secrets of the previous start stay valid until the next one."""
     known = Clients(installation.accounts)
-    told = {}
+    credentials = {}
     for name, company in CLIENTS.items():
         client = Client(f"{company}-client", company, _ROBOT.id, frozenset({"ecards"}))
         try:
             secret = known.add(client)
         except ConditionFailed:
             secret = known.replace_secret(client.id)
-        told[name] = {"clientId": client.id, "clientSecret": secret}
-    return told
+        credentials[name] = {"clientId": client.id, "clientSecret": secret}
+    return credentials
 
 
 def _place(installation: Installation, partner: Partner, number: int) -> EcardOrder:

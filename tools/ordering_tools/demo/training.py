@@ -122,7 +122,7 @@ def prepare(engine: Engine, state: Path, base_url: str) -> str:
     """Write the missing demo data, issue tokens, and write `demo.json`.
 
     Returns:
-        What to tell the person who started the run.
+        The text to print when the local run is ready.
     """
     installation = open_at(engine.endpoint, engine.services, state)
     accounts = Accounts(installation.accounts)

@@ -16,7 +16,7 @@ from ordering_tools.local.engine.json_client import JsonClient, ServiceError
 from ordering_tools.local.engine.queues import declared_queues
 from ordering_tools.local.engine.references import References
 from ordering_tools.local.engine.state import find
-from ordering_tools.local.sources.dead_letters import DeadLetters, DeadMessage, NotReplayedError, invoke_at, peek_at
+from ordering_tools.local.sources.dead_letters import DeadLetter, DeadLetters, NotReplayedError, invoke_at, peek_at
 from ordering_tools.local.sources.event_sources import declared_event_sources
 from ordering_tools.operations.commands import set_action
 from ordering_tools.template import Template
@@ -46,7 +46,7 @@ def add_arguments(commands: Any) -> None:
 
 @contextmanager
 def open_dead_letters(state: Path) -> Iterator[DeadLetters]:
-    """The dead-letter queues of the local run that keeps its data in `state`.
+    """The dead-letter queues of the local run that uses the folder `state`.
 
     Raises:
         NoInstallation: It is not running.
@@ -69,12 +69,12 @@ def open_dead_letters(state: Path) -> Iterator[DeadLetters]:
 
 def run_list(_: Installation, arguments: argparse.Namespace) -> None:
     """Print the messages of the dead-letter queues, a line each."""
-    with open_dead_letters(arguments.state) as dead:
-        names = _names(dead, arguments.queue)
+    with open_dead_letters(arguments.state) as letters:
+        names = _names(letters, arguments.queue)
         if not names:
             print("the template has no dead-letter queue")
         for name in names:
-            messages = dead.messages(name)
+            messages = letters.messages(name)
             print(name if messages else f"{name}: empty")
             for message in messages:
                 print(f"  {message.id}  {age(message.sent, datetime.now(UTC)):>6}  {message.reason}")
@@ -82,9 +82,9 @@ def run_list(_: Installation, arguments: argparse.Namespace) -> None:
 
 def run_show(_: Installation, arguments: argparse.Namespace) -> None:
     """Print a message of a dead-letter queue, with the stream records that it names."""
-    with open_dead_letters(arguments.state) as dead, _reachable():
-        message = find_message(dead, arguments.message, arguments.queue)
-        records = dead.records(message)
+    with open_dead_letters(arguments.state) as letters, _reachable():
+        message = find_message(letters, arguments.message, arguments.queue)
+        records = letters.records(message)
     print(f"{message.queue} {message.id}, sent {message.sent:%Y-%m-%d %H:%M:%SZ}: {message.reason}")
     print(_pretty(message.body))
     if message.batch:
@@ -95,16 +95,16 @@ def run_show(_: Installation, arguments: argparse.Namespace) -> None:
 
 def run_replay(_: Installation, arguments: argparse.Namespace) -> None:
     """Replay a message, or all, and print the outcome of each."""
-    with open_dead_letters(arguments.state) as dead:
+    with open_dead_letters(arguments.state) as letters:
         if not arguments.all:
-            message = find_message(dead, arguments.message, arguments.queue)
-            print(f"{message.id}: {replay(dead, message)}")
+            message = find_message(letters, arguments.message, arguments.queue)
+            print(f"{message.id}: {replay(letters, message)}")
             return
-        messages = [message for name in _names(dead, arguments.queue) for message in dead.messages(name)]
+        messages = [message for name in _names(letters, arguments.queue) for message in letters.messages(name)]
         failed = 0
         for message in messages:
             try:
-                print(f"{message.id}: {replay(dead, message)}")
+                print(f"{message.id}: {replay(letters, message)}")
             except NotDone as error:
                 failed += 1
                 print(error)
@@ -112,7 +112,7 @@ def run_replay(_: Installation, arguments: argparse.Namespace) -> None:
         raise NotDone(f"{failed} of {len(messages)} messages could not be replayed")
 
 
-def replay(dead: DeadLetters, message: DeadMessage) -> str:
+def replay(letters: DeadLetters, message: DeadLetter) -> str:
     """Replay a message and return a sentence about the outcome.
 
     Raises:
@@ -120,18 +120,18 @@ def replay(dead: DeadLetters, message: DeadMessage) -> str:
     """
     with _reachable():
         try:
-            return dead.replay(message)
+            return letters.replay(message)
         except NotReplayedError as error:
             raise NotDone(str(error)) from error
 
 
-def find_message(dead: DeadLetters, start: str, queue: str | None) -> DeadMessage:
+def find_message(letters: DeadLetters, start: str, queue: str | None) -> DeadLetter:
     """The one message whose id starts with `start`, in `queue` or in all dead-letter queues.
 
     Raises:
         NotDone: There is no such message or queue, or more than one message.
     """
-    messages = [message for name in _names(dead, queue) for message in dead.messages(name)]
+    messages = [message for name in _names(letters, queue) for message in letters.messages(name)]
     found = [message for message in messages if message.id.startswith(start)]
     match found:
         case [message]:
@@ -151,11 +151,11 @@ def age(since: datetime, now: datetime) -> str:
     return f"{seconds} s"
 
 
-def _names(dead: DeadLetters, queue: str | None) -> list[str]:
+def _names(letters: DeadLetters, queue: str | None) -> list[str]:
     if queue is None:
-        return dead.names
-    if queue not in dead.names:
-        raise NotDone(f"'{queue}' is not a dead-letter queue; there are: {', '.join(dead.names) or 'none'}")
+        return letters.names
+    if queue not in letters.names:
+        raise NotDone(f"'{queue}' is not a dead-letter queue; there are: {', '.join(letters.names) or 'none'}")
     return [queue]
 
 

@@ -52,7 +52,10 @@ def add_arguments(commands: Any) -> None:
     move.add_argument("order", help="the order's id, a UUID")
     move.add_argument("--to", required=True, choices=[str(target) for target in TARGETS], help="the new status")
     move.add_argument(
-        "--count", type=int, default=1, help="certificates handed over now, for PartiallyDelivered (%(default)s)"
+        "--count",
+        type=int,
+        default=1,
+        help="certificates handed over now, for PartiallyDelivered (default: %(default)s)",
     )
     set_action(move, run_move)
 
@@ -72,7 +75,9 @@ def add_arguments(commands: Any) -> None:
     load = stocks.add_parser("load", help="add certificates; they are assigned to waiting orders, oldest first")
     load.add_argument("codes", type=Path, help="a file with a code on each line")
     load.add_argument("--batch", required=True, help="your id for the load; the same id again does not add them twice")
-    load.add_argument("--kms", default="alias/CertificatesKey", help="the key that encrypts the codes (%(default)s)")
+    load.add_argument(
+        "--kms", default="alias/CertificatesKey", help="the key that encrypts the codes (default: %(default)s)"
+    )
     count = stocks.add_parser("show", help="show how many certificates are free")
     for parser in (load, count):
         parser.add_argument("--card", type=int, required=True, help="the id of the e-card")
@@ -86,8 +91,10 @@ def add_arguments(commands: Any) -> None:
     )
     add.add_argument("client", help="the id of the new client")
     add.add_argument("--partner", required=True, help="the partner's id")
-    add.add_argument("--user", help="the id of the partner's user; may be left out if there is only one")
-    add.add_argument("--scope", action="append", help="a grant of its tokens, repeatable; default: all of the partner")
+    add.add_argument("--user", help="the id of the partner's user; required if there are several")
+    add.add_argument(
+        "--scope", action="append", help="a grant of its tokens, repeatable; default: all grants of the partner"
+    )
     set_action(add, run_client)
     secret = clients.add_parser("secret", help="print a new secret; the previous one stays valid")
     secret.add_argument("client", help="the client's id")

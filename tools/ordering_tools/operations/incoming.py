@@ -43,7 +43,9 @@ def add_arguments(commands: Any) -> None:
     stock.add_argument("--card", type=int, required=True, help="the id of the e-card")
     stock.add_argument("--face-value", required=True, help='for instance "100 ₽"')
     stock.add_argument("--batch", required=True, help="the batch's id; the same id again does not add them twice")
-    stock.add_argument("--kms", default="alias/CertificatesKey", help="the key that encrypts the codes (%(default)s)")
+    stock.add_argument(
+        "--kms", default="alias/CertificatesKey", help="the key that encrypts the codes (default: %(default)s)"
+    )
     set_action(stock, run_stock)
 
     cancel = commands.add_parser("cancel", help="send an event: an order is to be cancelled")
@@ -105,7 +107,7 @@ def run_bounce(installation: Installation, arguments: argparse.Namespace) -> Non
 
 
 def put(state: Path, event_type: str, data: Mapping[str, Any]) -> None:
-    """Put an event on the bus of the local run that keeps its data in `state`, and print the event.
+    """Put an event on the bus of the local run that uses the folder `state`, and print the event.
 
     Raises:
         NotDone: The event does not match its schema or is too large, or the bus refused it.

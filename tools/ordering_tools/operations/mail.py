@@ -28,7 +28,7 @@ def add_arguments(commands: Any) -> None:
     show = commands.add_parser("show", help="show a mail as it was sent")
     show.add_argument("number", nargs="?", type=int, help="its number in the list (default: the last)")
     set_action(show, run_show)
-    again = commands.add_parser("again", help="send a mail of an order again that SES refused")
+    again = commands.add_parser("again", help="put a mail that SES refused on the queue again")
     again.add_argument("order", nargs="+", help=ORDER)
     again.add_argument("--mail", type=int, help="its number among the order's mails (default: the last)")
     again.add_argument("--force", action="store_true", help="even if it was sent, for instance if it bounced")

@@ -36,13 +36,15 @@ def add_arguments(commands: Any) -> None:
     """Declare the commands and their arguments."""
     listing = commands.add_parser("list", help="list the accepted keys, and which of them is the signing key")
     adding = commands.add_parser("add", help="publish and accept a key in KMS; prints its id")
-    adding.add_argument("--kms", required=True, help="its id, ARN or alias, for instance alias/SigningKeyB")
+    adding.add_argument(
+        "--kms", required=True, help="the id, ARN or alias of the key in KMS, for instance alias/SigningKeyB"
+    )
     using = commands.add_parser("use", help="make a key the signing key")
     retiring = commands.add_parser("retire", help="stop accepting a key")
     for parser in (using, retiring):
-        parser.add_argument("key", help="the key's id, as `list` shows it")
-    using.add_argument("--now", action="store_true", help="even if callers may have cached the keys without it")
-    retiring.add_argument("--now", action="store_true", help="even if tokens that it signed are still valid")
+        parser.add_argument("key", help="the key's id, as in `ordering key list`")
+    using.add_argument("--now", action="store_true", help="do not wait until caches of the published keys contain it")
+    retiring.add_argument("--now", action="store_true", help="do not wait until the tokens that it signed have expired")
     for parser, action in ((listing, run_list), (adding, run_add), (using, run_use), (retiring, run_retire)):
         set_action(parser, action)
 

@@ -21,12 +21,12 @@ class NotIssued(NotDone):
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("--partner", required=True, help="the partner's id, for instance northwind in the demo data")
-    parser.add_argument("--user", help="the id of the partner's user; may be left out if there is only one")
+    parser.add_argument("--user", help="the id of the partner's user; required if there are several")
     parser.add_argument(
         "--unit",
         action="append",
         metavar="ID",
-        help="a business unit of the token, repeatable; default: all of the partner",
+        help="a business unit of the token, repeatable; default: all units of the partner",
     )
     parser.add_argument(
         "--reference",

@@ -42,7 +42,8 @@ def add_arguments(commands: Any) -> None:
         action="append",
         default=[],
         choices=sorted(event_types()),
-        help="a type of events to send, repeatable; default: all",
+        metavar="TYPE",
+        help="a type of events to send, for instance ordering.training_order.new; repeatable; default: all types",
     )
     which = replay.add_mutually_exclusive_group(required=True)
     which.add_argument("event", nargs="?", help="the event's id")

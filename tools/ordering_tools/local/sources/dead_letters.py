@@ -78,7 +78,7 @@ class FailedBatch:
 
 
 @dataclass(frozen=True)
-class DeadMessage:
+class DeadLetter:
     """A message in a dead-letter queue."""
 
     id: str
@@ -131,7 +131,7 @@ class DeadLetters:
         dead = {queue.dead_letters for queue in self._queues.values()} | {each.on_failure for each in self._sources}
         return [name for name in self._queues if name in dead]
 
-    def messages(self, queue: str) -> list[DeadMessage]:
+    def messages(self, queue: str) -> list[DeadLetter]:
         """The messages of a dead-letter queue, oldest first; reading does not change them.
 
         Raises:
@@ -140,7 +140,7 @@ class DeadLetters:
         found = [self._message(queue, message) for message in self._peek(queue)]
         return sorted(found, key=lambda message: message.sent)
 
-    def records(self, message: DeadMessage) -> list[dict[str, Any]]:
+    def records(self, message: DeadLetter) -> list[dict[str, Any]]:
         """The records that a message names, as far as the stream still has them.
 
         Raises:
@@ -152,7 +152,7 @@ class DeadLetters:
         chosen: list[list[dict[str, Any]]] = [_share(source, events) for source in self._sources_of(message)]
         return next((each for each in chosen if len(each) == message.batch.size), max(chosen, key=len, default=[]))
 
-    def replay(self, message: DeadMessage) -> str:
+    def replay(self, message: DeadLetter) -> str:
         """Send a message back to its queue, or call the function with its records, and then delete the message.
 
         Returns a description of the outcome.
@@ -166,12 +166,12 @@ class DeadLetters:
             self._sqs.call("DeleteMessage", QueueUrl=self._url(message.queue), ReceiptHandle=held["ReceiptHandle"])
         return done
 
-    def _message(self, queue: str, found: Mapping[str, Any]) -> DeadMessage:
+    def _message(self, queue: str, found: Mapping[str, Any]) -> DeadLetter:
         attributes = found["Attributes"]
         arn = attributes.get("DeadLetterQueueSourceArn")
         source = arn.rpartition(":")[2] if arn else None
         known = self._queues.get(source or "")
-        return DeadMessage(
+        return DeadLetter(
             id=found["MessageId"],
             queue=queue,
             sent=datetime.fromtimestamp(int(attributes["SentTimestamp"]) / 1000, UTC),
@@ -183,7 +183,7 @@ class DeadLetters:
         )
 
     @contextmanager
-    def _held(self, message: DeadMessage) -> Iterator[Mapping[str, Any]]:
+    def _held(self, message: DeadLetter) -> Iterator[Mapping[str, Any]]:
         """Receive a message, so that no other replay has it; messages received on the way to it are released."""
         taken: list[Mapping[str, Any]] = []
         url = self._url(message.queue)
@@ -209,7 +209,7 @@ class DeadLetters:
                 ]
                 self._sqs.call("ChangeMessageVisibilityBatch", QueueUrl=url, Entries=entries)
 
-    def _send_back(self, message: DeadMessage, held: Mapping[str, Any]) -> str:
+    def _send_back(self, message: DeadLetter, held: Mapping[str, Any]) -> str:
         if not message.source:
             raise NotReplayedError(f"message {message.id} is of unknown origin and cannot be sent back")
         arguments = {"QueueUrl": self._url(message.source), "MessageBody": held["Body"]}
@@ -221,7 +221,7 @@ class DeadLetters:
             raise NotReplayedError(f"message {message.id} cannot be sent to {message.source}: {error}") from error
         return f"sent back to {message.source}"
 
-    def _call_again(self, message: DeadMessage) -> str:
+    def _call_again(self, message: DeadLetter) -> str:
         batch = message.batch
         if batch is None:
             raise ValueError(f"message {message.id} names no records")
@@ -240,7 +240,7 @@ class DeadLetters:
             raise NotReplayedError(f"message {message.id}: {batch.function} failed again, from record {failed + 1}")
         return f"{batch.function} has processed {_count(batch.size, 'record')}"
 
-    def _sources_of(self, message: DeadMessage) -> list[EventSource]:
+    def _sources_of(self, message: DeadLetter) -> list[EventSource]:
         """The event sources that may have sent a message."""
         batch = message.batch
         return [
