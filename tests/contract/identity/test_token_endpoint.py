@@ -24,7 +24,7 @@ from ordering.identity.contract import LARGEST_FORM
 from ordering.identity.tokens import KeyRing, Verifier
 from ordering.principal import DealTerms, Principal
 from ordering_tools.installation import Installation
-from ordering_tools.operations import signing_keys as keys
+from ordering_tools.operations import signing_keys
 from ordering_tools.operations.signing import SigningKey
 from support.aws.fake_connections import Recorder, failing
 from support.aws.kms import MemoryKms
@@ -62,8 +62,8 @@ class Endpoint:
         self.services = services_over(self.send, self.now, self.kms)
         self.installation = Installation(self.send, self.kms, cast("SigningKey", None), ISSUER, AUDIENCE)
         self.accounts.save_partner(GRANITE)
-        self.key_id = keys.add(self.installation, "alias/A")
-        keys.use(self.installation, self.key_id, wait=False)
+        self.key_id = signing_keys.add(self.installation, "alias/A")
+        signing_keys.use(self.installation, self.key_id, wait=False)
         for client_id, scope in ((ID, GRANTS), (OTHER_ID, GRANTS), (NARROW_ID, frozenset({"ecards"}))):
             self.secrets[client_id] = self.clients.add(Client(client_id, GRANITE.id, JOHN.id, scope))
         self.hashed.clear()
@@ -807,7 +807,7 @@ GET_KEYS: dict[str, Any] = {"method": "GET", "path": JWKS, "content_type": None}
 
 def test_the_keys(endpoint: Endpoint) -> None:
     """All live keys are published, with their public parts only, and may be cached for five minutes."""
-    second = keys.add(endpoint.installation, "alias/B")
+    second = signing_keys.add(endpoint.installation, "alias/B")
     reply = ask(endpoint.restarted(), "", **GET_KEYS)
     published = reply.json["keys"]
 
@@ -830,8 +830,8 @@ def test_the_keys_verify(endpoint: Endpoint) -> None:
 
 def test_no_key_that_was_retired(endpoint: Endpoint) -> None:
     """A retired key is not published."""
-    second = keys.add(endpoint.installation, "alias/B")
-    keys.retire(endpoint.installation, second)
+    second = signing_keys.add(endpoint.installation, "alias/B")
+    signing_keys.retire(endpoint.installation, second)
 
     assert [one["kid"] for one in ask(endpoint.restarted(), "", **GET_KEYS).json["keys"]] == [endpoint.key_id]
 
