@@ -14,7 +14,7 @@ from typing import Any
 
 from ordering.errors import Unavailable
 
-Call = Callable[[str, dict[str, Any]], dict[str, Any]]
+ServiceCall = Callable[[str, dict[str, Any]], dict[str, Any]]
 """Carries out one operation of a service, by its name in the API, and returns the response."""
 
 CONNECTED_WITHIN = 1.0
@@ -37,7 +37,7 @@ class CallRefused(Exception):
         self.code = code
 
 
-def connect(service: str, *, answered_within: float = ANSWERED_WITHIN, **settings: Any) -> Call:
+def connect(service: str, *, answered_within: float = ANSWERED_WITHIN, **settings: Any) -> ServiceCall:
     """Return a connection that is opened by the first call: many functions never call the service.
 
     It uses botocore's own credentials, region and endpoint resolution, and raises the module's errors.
@@ -46,7 +46,7 @@ def connect(service: str, *, answered_within: float = ANSWERED_WITHIN, **setting
         answered_within: Seconds until a call times out.
         settings: Further arguments of botocore's `create_client`, for instance `endpoint_url`.
     """
-    made: list[Call] = []
+    made: list[ServiceCall] = []
 
     def call(operation: str, request: dict[str, Any]) -> dict[str, Any]:
         if not made:
@@ -56,7 +56,7 @@ def connect(service: str, *, answered_within: float = ANSWERED_WITHIN, **setting
     return call
 
 
-def unavailable(operation: str, request: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG001 - the signature of `Call`
+def unavailable(operation: str, request: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG001 - the signature of `ServiceCall`
     """Stand in for a service that a process is not connected to.
 
     Raises:
@@ -65,7 +65,7 @@ def unavailable(operation: str, request: dict[str, Any]) -> dict[str, Any]:  # n
     raise NotExecuted
 
 
-def _connection(service: str, answered_within: float, settings: Mapping[str, Any]) -> Call:
+def _connection(service: str, answered_within: float, settings: Mapping[str, Any]) -> ServiceCall:
     # Imported here so that a process that never connects does not load botocore.
     from botocore import xform_name  # noqa: PLC0415
     from botocore.config import Config  # noqa: PLC0415

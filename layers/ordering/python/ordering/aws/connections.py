@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from ordering.aws.calls import Call, unavailable
+from ordering.aws.calls import ServiceCall, unavailable
 from ordering.aws.dynamodb import Send, Table, Usage
 from ordering.aws.sqs import Enqueue, connect_queue
 from ordering.clock import Clock, Deadline, system_clock
@@ -23,7 +23,7 @@ class Connections:
 
     settings: Mapping[str, str]
     send: Send
-    kms: Call = unavailable
+    kms: ServiceCall = unavailable
     open_queue: Callable[[str], Enqueue] = connect_queue
     """Opens a queue by its URL."""
     now: Clock = system_clock

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from ordering.aws.calls import Call
+from ordering.aws.calls import ServiceCall
 from ordering.clock import Deadline
 from ordering.errors import Unavailable
 
-Bus = Call
+Bus = ServiceCall
 """Carries out one operation of EventBridge and returns the response."""
 
 ENTRIES_AT_MOST = 10

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from ordering.aws import calls
-from ordering.aws.calls import Call, CallRefused
+from ordering.aws.calls import CallRefused, ServiceCall
 from ordering.errors import Unavailable
 from ordering.sealing import BrokenSeal
 
-Kms = Call
+Kms = ServiceCall
 """Carries out one operation of KMS and returns the response."""
 
 
@@ -25,7 +25,7 @@ def connect_kms(**settings: Any) -> Kms:
     return _retried_once(calls.connect("kms", **settings))
 
 
-def _retried_once(call: Call) -> Kms:
+def _retried_once(call: ServiceCall) -> Kms:
     """Retry once after a transient error: all operations of KMS that are used here can be repeated."""
 
     def once(operation: str, request: dict[str, Any]) -> dict[str, Any]:

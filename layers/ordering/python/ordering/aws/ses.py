@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ordering.aws import calls as aws
-from ordering.aws.calls import Call, CallRefused, NotExecuted
+from ordering.aws.calls import CallRefused, NotExecuted, ServiceCall
 from ordering.errors import OrderingError, Unavailable
 
 ANSWERED_WITHIN = 10.0
@@ -89,7 +89,7 @@ class Ses:
         configuration_set: The name of the configuration set whose event destinations get SES's events; none if empty.
     """
 
-    call: Call
+    call: ServiceCall
     sender: str
     configuration_set: str = ""
 

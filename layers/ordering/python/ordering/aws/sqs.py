@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from ordering.aws import calls as aws
-from ordering.aws.calls import Call
+from ordering.aws.calls import ServiceCall
 from ordering.errors import Unavailable
 
 LONGEST_DELAY = 900
@@ -23,7 +23,7 @@ Raises:
 """
 
 
-def sender(call: Call, url: str) -> Enqueue:
+def sender(call: ServiceCall, url: str) -> Enqueue:
     """Return an `Enqueue` for the queue with a URL."""
 
     def send(body: str, delay_seconds: int) -> None:
