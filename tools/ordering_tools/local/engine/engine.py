@@ -76,7 +76,7 @@ class Engine:
     """MiniStack on a free port, with its state in `folder`."""
 
     def __init__(self, python: Path, folder: Path, *, descriptors: tuple[int, ...] = ()) -> None:
-        """Start it.
+        """Start the engine.
 
         Raises:
             EngineError: Its environment is missing.

@@ -1,4 +1,4 @@
-"""The queues of the template, made in the engine."""
+"""Creates the queues of the template in the engine."""
 
 from __future__ import annotations
 

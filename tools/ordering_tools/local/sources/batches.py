@@ -110,7 +110,7 @@ class Progress:
         self._done: set[str] = set()
 
     def __len__(self) -> int:
-        """How many records have been read that are behind the checkpoint."""
+        """How many of the records that were read come after the checkpoint."""
         return len(self._open)
 
     def read(self, sequences: Iterable[str]) -> None:
