@@ -117,6 +117,22 @@ def test_token_refused(real: RealStack, rich: Company, changes: dict[str, str], 
     assert "access_token" not in answer.text
 
 
+def test_token_by_basic(real: RealStack, rich: Company) -> None:
+    """The metadata leads to a token endpoint that accepts HTTP Basic, with 401 for a wrong secret, and to the keys."""
+    found = httpx.get(f"{real.stack.base_url}/.well-known/oauth-authorization-server", timeout=30).json()
+    form = {"grant_type": "client_credentials"}
+    answers = [
+        httpx.post(found["token_endpoint"], data=form, auth=(rich.id, secret), timeout=30)
+        for secret in (rich.secret, "wrong")
+    ]
+
+    assert found["issuer"] == real.installation.issuer
+    assert httpx.get(found["jwks_uri"], timeout=30).json()["keys"]
+    assert [answer.status_code for answer in answers] == [200, 401]
+    assert answers[0].json()["scope"] == "ecards"
+    assert answers[1].json()["error"] == "invalid_client"
+
+
 def test_published_keys(real: RealStack, rich: Company) -> None:
     """The published keys verify a token and have no private part."""
     answer = httpx.get(f"{real.stack.base_url}/.well-known/jwks.json", timeout=30)

@@ -164,9 +164,12 @@ def ask(
     content_type: str | None = URLENCODED,
     address: str = "192.0.2.1",
     in_base64: bool = False,
+    authorization: str | None = None,
 ) -> Reply:
     """Call the token function as somebody whom no authorizer knows; bytes are handed on in base64."""
     headers = {} if content_type is None else {"Content-Type": content_type}
+    if authorization is not None:
+        headers["Authorization"] = authorization
     encoded = in_base64 or isinstance(form, bytes)
     raw = form if isinstance(form, bytes | str) else urlencode(form)
     body = base64.b64encode(raw if isinstance(raw, bytes) else raw.encode()).decode() if encoded else raw

@@ -292,7 +292,7 @@ WRITES: list[tuple[str, Callable[[ThreeTables], object], list[str]]] = [
     (
         "a wrong secret",
         refuse_a_client,
-        ["accounts GUESSES#c1 1963632#all", "accounts GUESSES#c1 1963632#ba9cd56359633b42f4527cf457f9ba87"],
+        ["accounts GUESSES#@37fcff24bf62035b2b08020afc08b4fe 1963632#all", "accounts GUESSES#c1 1963632#all"],
     ),
     (
         "a reference token",

@@ -49,6 +49,7 @@ from support.partners import AZ_300, CALLER, JOHN, SOURCE, STANDARD, UK
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 HOOK = "56eef92c24f51358"
+SECRETS = ["a newer secret", "a client's secret"]
 
 
 class Stored:
@@ -372,6 +373,14 @@ READS: dict[str, tuple[Callable[[Stored], Any], Any]] = {
         lambda one: Clients(one.accounts, one.now).authenticate("c1", "a client's secret", "192.0.2.1"),
         Client("c1", "granite", "u1", frozenset({"ecards"})),
     ),
+    "client with a replaced secret": (
+        lambda one: [Clients(one.accounts, one.now).authenticate("c2", text, "192.0.2.1") for text in SECRETS],
+        [Client("c2", "granite", "u1", frozenset({"ecards"}))] * 2,
+    ),
+    "end of a client's tokens": (
+        lambda one: Clients(one.accounts, one.now).authenticate("c2", SECRETS[0], "192.0.2.1").tokens_not_before,
+        NOW,
+    ),
     "reference token": (lambda one: ReferenceTokens(one.accounts).resolve("5e" * 32), "a JWT"),
     "webhook": (lambda one: replace(one.webhooks.get("northwind", HOOK), secrets=()), WEBHOOK),
     "webhook's secrets": (
@@ -480,6 +489,14 @@ LACKING: list[tuple[str, Key, tuple[str | int, ...], str, Any]] = [
     *(
         ("accounts", WEBHOOK_KEY, (name,), "webhook", changed(WEBHOOK, name, default))
         for name, default in [("types", NONE), ("disabled", None), ("epoch", 1)]
+    ),
+    ("accounts", ("CLIENT#c2", "CLIENT"), ("tokensNotBefore",), "end of a client's tokens", None),
+    (
+        "accounts",
+        ("CLIENT#c2", "CLIENT"),
+        ("secrets", 0, "until"),
+        "client with a replaced secret",
+        READS["client with a replaced secret"][1],
     ),
     (
         "catalogue",

@@ -280,6 +280,13 @@ def test_metrics_have_their_names(capsys: pytest.CaptureFixture[str], monkeypatc
         for alarm in RESOURCES.values()
         if alarm["Type"] == "AWS::CloudWatch::Alarm" and alarm["Properties"]["Namespace"] == {"Ref": "AWS::StackName"}
     }
+    filtered = {
+        metric["MetricName"]
+        for one in RESOURCES.values()
+        if one["Type"] == "AWS::Logs::MetricFilter"
+        for metric in one["Properties"]["MetricTransformations"]
+        if metric["MetricNamespace"] == {"Ref": "AWS::StackName"}
+    }
     spaces = [
         RESOURCES[FUNCTIONS[function]]["Properties"]["Environment"]["Variables"]["POWERTOOLS_METRICS_NAMESPACE"]
         for function in ("fulfilment/mails", "fulfilment/incoming")
@@ -288,7 +295,7 @@ def test_metrics_have_their_names(capsys: pytest.CaptureFixture[str], monkeypatc
     assert metrics["_aws"]["CloudWatchMetrics"][0]["Namespace"] == "a-stack"
     assert metrics["MailsBounced"] == [1.0]
     assert spaces == [{"Ref": "AWS::StackName"}] * 2
-    assert alarms <= {*METRICS.values(), CANCELLATIONS_REFUSED, EVENTS_REFUSED}
+    assert alarms <= {*METRICS.values(), CANCELLATIONS_REFUSED, EVENTS_REFUSED, *filtered}
     assert {"MailsRefused", "MailsBounced"} <= alarms
 
 

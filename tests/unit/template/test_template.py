@@ -23,6 +23,7 @@ from ordering.ecards.catalogue import Ecard, FaceValue
 from ordering.entry.api import wanted_by
 from ordering.errors import Invalid, KeyReused, NotFound, Unavailable
 from ordering.identity.clients import Client as OauthClient
+from ordering.identity.clients import ClientRefused
 from ordering.identity.tokens import TokenRefused
 from ordering.principal import DealTerms
 from ordering.training import contract as training
@@ -54,7 +55,7 @@ RESOURCE_FUNCTIONS = {
 TABLES = {"ORDERS_TABLE": "OrdersTable", "CATALOGUE_TABLE": "CatalogueTable", "ACCOUNTS_TABLE": "AccountsTable"}
 DEALS_CALLER = replace(CALLER, partner="adventure-works", grants=("deals",), deals=DealTerms("enterprise"))
 CATCH_ALL = {"DealOrdersFunction": {"/v2", "/v2/{proxy+}"}, "EcardOrdersFunction": {"/v1", "/v1/{proxy+}"}}
-PUBLIC = {"/connect/token", "/.well-known/jwks.json"}
+PUBLIC = {"/connect/token", "/.well-known/jwks.json", "/.well-known/oauth-authorization-server"}
 """Paths without authorization."""
 
 
@@ -351,8 +352,8 @@ def test_policies_of_ecard_functions(function: str) -> None:
     assert {TABLES[name] for name in declared if name in TABLES} == {table for _, table in asked(recorder)}
 
 
-def test_policy_of_the_token_function() -> None:
-    """The token function may read clients and keys, count failures and sign with the two keys, and no more."""
+def test_token_function_may_do_what_it_does_and_no_more() -> None:
+    """The token function may read clients and keys, count wrong secrets, replace hashes and sign with two keys only."""
     recorder, kms = Recorder(Memory()), MemoryKms()
     endpoint = Services(recorder, "OrdersTable", "CatalogueTable", "AccountsTable", kms=kms).token_endpoint(
         Deadline.after(60)
@@ -360,6 +361,8 @@ def test_policy_of_the_token_function() -> None:
     endpoint.clients.add(OauthClient("a-client", "granite", "a-user", frozenset({"ecards"})), "a secret")
     endpoint.accounts.set_signer("a-key", "alias/SigningKeyA")
     recorder.calls.clear()
+    with pytest.raises(ClientRefused):
+        endpoint.authenticate("a-client", "wrong", "192.0.2.7")
     client = endpoint.authenticate("a-client", "a secret", "192.0.2.7")
     endpoint.issue(client, client.scope)
     endpoint.keys()
@@ -626,7 +629,7 @@ def test_functions_that_write() -> None:
         ("WebhooksFunction", "AccountsTable"),
         ("WebhookDeliveryFunction", "AccountsTable"),
     }
-    assert counting == {"AuthorizerFunction": ["RATE#*"], "TokenFunction": ["GUESSES#*"]}
+    assert counting == {"AuthorizerFunction": ["RATE#*"], "TokenFunction": ["CLIENT#*", "GUESSES#*"]}
 
 
 def test_issuer_and_audience_are_parameters() -> None:

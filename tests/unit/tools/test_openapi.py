@@ -13,7 +13,11 @@ from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
 
 from ordering.contexts import event_types
+from ordering.deals import contract as deals
+from ordering.ecards import contract as ecards
 from ordering.events.types import VERSION
+from ordering.principal import GRANTS
+from ordering.training import contract as training
 from ordering.webhooks.registrations import signed
 from ordering_tools.documents import openapi
 from ordering_tools.template import Template
@@ -60,12 +64,35 @@ def test_paths_are_the_templates() -> None:
     assert set(DOCUMENT["paths"]) == {path for path in events if path not in {"/v1", "/v2"} and "{proxy+}" not in path}
 
 
-def test_every_operation_has_its_errors() -> None:
-    """Each operation has a unique id, a description, security, and the errors of every call."""
+def test_tokens_by_client_credentials() -> None:
+    """The document says where a client gets a token, with each grant as a scope, and one media type to send."""
+    flow = DOCUMENT["components"]["securitySchemes"]["oauth2"]["flows"]["clientCredentials"]
+    operation = DOCUMENT["paths"][flow["tokenUrl"]]["post"]
+
+    assert flow["scopes"] == GRANTS
+    assert list(operation["requestBody"]["content"]) == ["application/x-www-form-urlencoded"]
+    assert "multipart/form-data" in operation["description"]
+    assert "401" in operation["responses"]
+
+
+def test_every_grant_is_a_scope() -> None:
+    """Each grant that a contract asks for is described in `GRANTS`, and so a scope in the document and the metadata."""
+    asked = {
+        value
+        for contract in (training, deals, ecards)
+        for name, value in vars(contract).items()
+        if name == "NAME" or name.endswith("_GRANT")
+    }
+
+    assert {"training", "training-keys", "deals", "ecards"} <= asked <= GRANTS.keys()
+
+
+def test_every_operation_tells_its_errors() -> None:
+    """Each operation has an id of its own, a description, security, and the errors that any call can get."""
     operations = [operation for path in DOCUMENT["paths"].values() for operation in path.values()]
 
     assert len({operation["operationId"] for operation in operations}) == len(operations)
-    assert DOCUMENT["security"] == [{"bearer": []}]
+    assert DOCUMENT["security"] == [{"bearer": []}, {"oauth2": []}]
     assert {tag for operation in operations for tag in operation["tags"]} <= {tag["name"] for tag in DOCUMENT["tags"]}
     for operation in operations:
         assert operation["description"]

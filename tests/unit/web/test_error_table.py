@@ -76,11 +76,15 @@ def test_unknown_errors_are_500(contract: Contract) -> None:
 
 @EACH_CONTRACT
 def test_one_row_for_each_status_and_exception(contract: Contract) -> None:
-    """Each status and each exception is in a table once."""
-    statuses = Counter(one.status for one in contract.errors.statuses)
+    """Each status is in a table once for an operation, or once for all, and each exception once."""
+    statuses = Counter(
+        (one.status, operation) for one in contract.errors.statuses for operation in one.operations or {"all"}
+    )
+    split = {one.status for one in contract.errors.statuses if one.operations}
     causes = Counter(kind for one in contract.errors.statuses for kind in one.causes)
 
     assert set(statuses.values()) == {1}
+    assert not any((status, "all") in statuses for status in split)
     assert set(causes.values()) == {1}
 
 

@@ -24,7 +24,7 @@ from pydantic import BaseModel, TypeAdapter
 
 from ordering.contexts import event_types
 from ordering.entry.api import OWNERS, Api, wanted_by
-from ordering.web.documents import BEARER
+from ordering.web.documents import ACCESS_TOKEN
 from ordering.web.error_table import ErrorStatus
 from ordering.web.http import Answer, Contract
 from ordering_tools.documents import event_schemas
@@ -188,8 +188,9 @@ def _complete(schema: dict[str, Any], contracts: Mapping[str, Contract]) -> dict
     components["responses"] = {}
     components["securitySchemes"] = {}
     for contract in contracts.values():
-        shape = TypeAdapter(contract.errors.shape).json_schema(ref_template="#/components/schemas/{model}")
-        components["schemas"] |= {**shape.pop("$defs", {}), contract.errors.shape.__name__: shape}
+        for kind in {contract.errors.shape, *(one.shape for one in _shown(contract) if one.shape)}:
+            shape = TypeAdapter(kind).json_schema(ref_template="#/components/schemas/{model}")
+            components["schemas"] |= {**shape.pop("$defs", {}), kind.__name__: shape}
         components["responses"] |= {one.name: _error_response(contract, one) for one in _shown(contract)}
         components["securitySchemes"] |= contract.document.security
     components["schemas"] |= {name: event_schemas.schema(name) for name in event_types()}
@@ -203,7 +204,7 @@ def _complete(schema: dict[str, Any], contracts: Mapping[str, Contract]) -> dict
     schema["info"]["description"] = "\n\n".join([*documents, DESCRIPTION])
     return {
         **schema,
-        "security": [{scheme: [] for scheme in BEARER}],
+        "security": [{scheme: []} for scheme in ACCESS_TOKEN],
         "tags": [{"name": name, "description": text} for name, text in tags.items()],
         "paths": _tidy(dict(sorted(schema["paths"].items()))),
         "webhooks": {name: {"post": _message(name)} for name in sorted(event_types())},
@@ -215,7 +216,7 @@ def _complete_operation(operation: dict[str, Any], contract: Contract) -> None:
     name = operation["operationId"]
     if name in contract.document.bodies:
         operation["requestBody"] = contract.document.bodies[name]
-    if contract.document.security != BEARER:
+    if contract.document.security != ACCESS_TOKEN:
         operation["security"] = [{scheme: []} for scheme in contract.document.security]
     for parameter in operation.get("parameters", ()):
         if parameter["in"] == "header":
@@ -269,5 +270,8 @@ def _shown(contract: Contract) -> list[ErrorStatus]:
 
 
 def _error_response(contract: Contract, error: ErrorStatus) -> dict[str, Any]:
-    schema = {"$ref": f"#/components/schemas/{contract.errors.shape.__name__}"}
-    return {"description": error.description, "content": {contract.errors.media_type: {"schema": schema}}}
+    schema = {"$ref": f"#/components/schemas/{(error.shape or contract.errors.shape).__name__}"}
+    return {
+        "description": error.description,
+        "content": {error.media_type or contract.errors.media_type: {"schema": schema}},
+    }

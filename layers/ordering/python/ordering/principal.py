@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from types import MappingProxyType
 from typing import Any, Literal
 
 from ordering import stored
 
 PaymentTerms = Literal["invoice", "card"]
 Plan = Literal["basic", "enterprise"]
+
+GRANTS: Mapping[str, str] = MappingProxyType(
+    {
+        "training": "Order training, and read products and orders.",
+        "training-keys": "Read the access keys of training orders.",
+        "deals": "Keep the orders, line items and products of deals.",
+        "ecards": "Order e-cards, and read orders and the balance.",
+        "ecard-certificates": "Read the certificates of e-card orders.",
+    }
+)
+"""The grants that a partner, and the scope of a token, can have, with a description each."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,32 +1,43 @@
-"""The token endpoint, `/connect/token`, and the public keys that verify its tokens, `/.well-known/jwks.json`.
+"""The token endpoint, `/connect/token`, and the two public documents of its issuer under `/.well-known`.
 
-Client credentials are exchanged for a JWT (RFC 6749, 4.4). An invalid request gets 400 with a code of section 5.2.
+Client credentials are exchanged for a JWT (RFC 6749, 4.4). They are sent in the form or by HTTP Basic, not both. An
+invalid request gets 400 with a code of section 5.2; if Basic was wrong, 401.
 """
 
 from __future__ import annotations
 
-import email.policy
-import re
+import base64
+import logging
 from collections.abc import Mapping
-from email.parser import BytesParser
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, Literal
-from urllib.parse import parse_qsl
+from urllib.parse import unquote_plus
 
 from pydantic import BaseModel
 from typing_extensions import TypedDict  # pydantic reads the standard library's only from Python 3.12 on
 
-from ordering.identity.errors import ERRORS, OauthError, Refused
+from ordering.identity.clients import ClientRefused
+from ordering.identity.errors import ERRORS, PROBLEMS, BasicRefused, OauthError, Refused
 from ordering.identity.token_endpoint import KEYS_KEPT, VALID
+from ordering.identity.tokens import ALGORITHMS
+from ordering.principal import GRANTS
 from ordering.web.documents import ContractDocument
+from ordering.web.forms import URLENCODED, MalformedForm, read_form
 from ordering.web.http import Answer, Call, M, NoQuery, Request, raw_body, read_body
+from ordering.web.problems import Problem, problem
 
 NAME = "oauth"
 
-LARGEST_FORM = 16_384
+TOKEN_PATH = "/connect/token"  # noqa: S105 - a path
+KEYS_PATH = "/.well-known/jwks.json"
+METADATA_PATH = "/.well-known/oauth-authorization-server"
+
 _NEVER_KEPT = MappingProxyType({"Cache-Control": "no-store", "Pragma": "no-cache"})
-_URLENCODED = "application/x-www-form-urlencoded"
-_MULTIPART = "multipart/form-data"
+_PUBLIC = MappingProxyType({"Cache-Control": f"public, max-age={KEYS_KEPT.total_seconds():.0f}"})
+_LENGTH_OF_A_SECRET = 43
+
+_log = logging.getLogger("ordering")
 
 
 class Credentials(TypedDict):
@@ -52,14 +63,35 @@ class KeySet(TypedDict):
     keys: list[dict[str, Any]]
 
 
+class OauthMetadata(TypedDict):
+    """What a client's library asks of an authorization server before its first request (RFC 8414)."""
+
+    issuer: str
+    token_endpoint: str
+    jwks_uri: str
+    scopes_supported: list[str]
+    response_types_supported: list[str]
+    grant_types_supported: list[str]
+    token_endpoint_auth_methods_supported: list[str]
+
+
 def credentials(request: Request) -> Credentials:
-    """Read a form, urlencoded or multipart.
+    """Read a request for a token: its form, and the client's id and secret from there or from HTTP Basic.
 
     Raises:
-        Refused: The form is malformed, a parameter is missing or repeated, or the grant type is not supported.
+        Refused: The form is malformed, a parameter is missing or repeated, the grant type is not supported, or the form
+            and HTTP Basic both authenticate the client.
+        ClientRefused: HTTP Basic is malformed.
     """
     fields = _fields(request)
-    missing = [name for name in ("grant_type", "client_id", "client_secret") if not fields.get(name)]
+    basic = _basic(request)
+    if basic:
+        # The id may be repeated in the form (RFC 6749, 3.2.1).
+        if "client_secret" in fields or fields.get("client_id", basic[0]) != basic[0]:
+            raise Refused("invalid_request", "Send the client's id and secret in the form or by HTTP Basic, not both.")
+        fields |= dict(zip(("client_id", "client_secret"), basic, strict=True))
+    required = ["grant_type"] if basic else ["grant_type", "client_id", "client_secret"]
+    missing = [name for name in required if not fields.get(name)]
     if missing:
         raise Refused("invalid_request", f"'{missing[0]}' is required.")
     if fields["grant_type"] != "client_credentials":
@@ -73,51 +105,26 @@ def credentials(request: Request) -> Credentials:
 
 
 def _fields(request: Request) -> dict[str, str]:
-    raw = raw_body(request)
-    if len(raw) > LARGEST_FORM:
-        raise Refused("invalid_request", f"The form is larger than {LARGEST_FORM:,} bytes.")
-    declared = request.headers.get("content-type", "")
-    kind = declared.partition(";")[0].strip().lower()
-    if kind == _URLENCODED:
-        pairs = _urlencoded(raw)
-    elif kind == _MULTIPART:
-        pairs = _multipart(declared, raw)
-    else:
-        raise Refused("invalid_request", f"Send the form as '{_URLENCODED}' or '{_MULTIPART}'.")
-    if len({name for name, _ in pairs}) < len(pairs):
-        raise Refused("invalid_request", "A form parameter is repeated. Send each one once.")
-    return dict(pairs)
-
-
-def _urlencoded(raw: bytes) -> list[tuple[str, str]]:
     try:
-        return parse_qsl(_decoded(raw), keep_blank_values=True, errors="strict", max_num_fields=20)
+        return read_form(request.headers.get("content-type", ""), raw_body(request))
+    except MalformedForm as malformed:
+        raise Refused("invalid_request", str(malformed)) from None
+
+
+def _basic(request: Request) -> tuple[str, str] | None:
+    """Read a client's id and secret from HTTP Basic, each urlencoded (RFC 6749, 2.3.1); None if it is not used."""
+    if not _uses_basic(request):
+        return None
+    encoded = request.headers["authorization"].strip()[len("basic") :].strip()
+    try:
+        client_id, secret = base64.b64decode(encoded, validate=True).decode().split(":", 1)
+        return unquote_plus(client_id, errors="strict"), unquote_plus(secret, errors="strict")
     except ValueError:
-        raise Refused("invalid_request", "The form could not be parsed.") from None
+        raise ClientRefused("malformed HTTP Basic") from None
 
 
-def _decoded(raw: bytes) -> str:
-    try:
-        return raw.decode()
-    except UnicodeDecodeError:
-        raise Refused("invalid_request", "The form could not be parsed.") from None
-
-
-def _multipart(declared: str, raw: bytes) -> list[tuple[str, str]]:
-    if re.search(r"[\r\n]", declared):
-        raise Refused("invalid_request", "The form could not be parsed.")
-    head = f"Content-Type: {declared}\r\n\r\n".encode("utf-8", "replace")
-    message = BytesParser(policy=email.policy.HTTP).parsebytes(head + raw)
-    pairs = []
-    for part in message.iter_parts() if message.is_multipart() else ():
-        name = part.get_param("name", header="content-disposition")
-        content = part.get_payload(decode=True)
-        if not isinstance(name, str) or not isinstance(content, bytes):
-            raise Refused("invalid_request", "The form could not be parsed.")
-        pairs.append((name, _decoded(content)))
-    if not pairs or message.defects:
-        raise Refused("invalid_request", "The form could not be parsed.")
-    return pairs
+def _uses_basic(request: Request) -> bool:
+    return request.headers.get("authorization", "").strip().partition(" ")[0].lower() == "basic"
 
 
 def covered(wanted: frozenset[str] | None, allowed: frozenset[str]) -> frozenset[str]:
@@ -131,7 +138,9 @@ def covered(wanted: frozenset[str] | None, allowed: frozenset[str]) -> frozenset
     if not wanted:
         raise Refused("invalid_scope", "The scope contains no grants.")
     if beyond := sorted(wanted - allowed):
-        raise Refused("invalid_scope", f"The client does not have the grant '{beyond[0]}'.")
+        # Only names that are known: RFC 6749, 5.2 limits the characters of a description.
+        named = f"the grant '{beyond[0]}'" if beyond[0] in GRANTS else "a requested grant"
+        raise Refused("invalid_scope", f"The client does not have {named}.")
     return wanted
 
 
@@ -148,18 +157,40 @@ def token(access_token: str, scope: frozenset[str]) -> Answer[Token]:
 
 def key_set(keys: Mapping[str, Mapping[str, Any]]) -> Answer[KeySet]:
     """Show the keys; caches may store them for as long as a new key is published before it signs."""
-    shown = [{**jwk, "kid": key_id, "use": "sig"} for key_id, jwk in sorted(keys.items())]
-    return Answer(200, {"keys": shown}, {"Cache-Control": f"public, max-age={KEYS_KEPT.total_seconds():.0f}"})
+    shown = [
+        {**jwk, "kid": key_id, "use": "sig", "alg": ALGORITHMS[jwk["kty"]]}
+        for key_id, jwk in sorted(keys.items())
+        if jwk["kty"] in ALGORITHMS  # the others verify no token
+    ]
+    return Answer(200, {"keys": shown}, _PUBLIC)
+
+
+def metadata(request: Request, issuer: str) -> Answer[OauthMetadata]:
+    """Show the issuer's metadata, with the addresses by which the caller reaches this API."""
+    base = request.origin + request.base
+    shown: OauthMetadata = {
+        "issuer": issuer,
+        "token_endpoint": base + TOKEN_PATH,
+        "jwks_uri": base + KEYS_PATH,
+        "scopes_supported": sorted(GRANTS),
+        "response_types_supported": [],
+        "grant_types_supported": ["client_credentials"],
+        "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],
+    }
+    return Answer(200, shown, _PUBLIC)
 
 
 _FORM: Mapping[str, Any] = {
     "schema": {
         "type": "object",
-        "required": ["grant_type", "client_id", "client_secret"],
+        "required": ["grant_type"],
         "properties": {
             "grant_type": {"type": "string", "const": "client_credentials"},
-            "client_id": {"type": "string"},
-            "client_secret": {"type": "string"},
+            "client_id": {"type": "string", "description": "The client's id, unless it is sent by HTTP Basic."},
+            "client_secret": {
+                "type": "string",
+                "description": "The client's secret, unless it is sent by HTTP Basic.",
+            },
             "scope": {
                 "type": "string",
                 "description": "The grants that the token is for, separated by spaces; by default all of the client's.",
@@ -167,7 +198,8 @@ _FORM: Mapping[str, Any] = {
         },
     }
 }
-_TOKEN_REQUEST: Mapping[str, Any] = {"required": True, "content": {_URLENCODED: _FORM, _MULTIPART: _FORM}}
+# With two media types for a body some generators make code that cannot be imported: multipart is in the prose only.
+_TOKEN_REQUEST: Mapping[str, Any] = {"required": True, "content": {URLENCODED: _FORM}}
 
 
 class _Oauth:
@@ -196,11 +228,29 @@ class _Oauth:
     def owner(self, call: Call, query: Any) -> None:
         """Return nothing: a token is about no unit."""
 
-    def refuse(self, error: Exception, request: Request) -> Answer[OauthError]:  # noqa: ARG002 - the same signature in every contract
-        """Convert an error to an error response of RFC 6749, 5.2."""
+    def refuse(self, error: Exception, request: Request) -> Answer[OauthError] | Answer[Problem]:
+        """Convert an error to an error response of RFC 6749, 5.2, or for the documents to a problem (RFC 9457)."""
+        if isinstance(error, ClientRefused):
+            _report(error, request)
+            if _uses_basic(request):
+                error = BasicRefused(str(error))
         found = ERRORS.answer(error)
+        if request.path.startswith("/.well-known/"):
+            shown = problem(request, replace(found, code=PROBLEMS[found.status]))
+            return replace(shown, headers={**_NEVER_KEPT, **shown.headers})
         body: OauthError = {"error": found.code, "error_description": found.detail}
         return Answer(found.status, body, {**_NEVER_KEPT, **found.headers})
+
+
+def _report(refused: ClientRefused, request: Request) -> None:
+    """Write one line for each refused client, so that attempts to break in can be found and counted."""
+    client_id = refused.client_id
+    if client_id is not None and len(client_id) == _LENGTH_OF_A_SECRET:
+        client_id = "(as long as a secret)"  # which is sometimes sent in the wrong field
+    _log.warning(
+        "client refused",
+        extra={"request": request.id, "address": request.address, "client": client_id, "reason": str(refused)},
+    )
 
 
 CONTRACT = _Oauth()

@@ -10,6 +10,7 @@ from ordering.errors import OrderingError, Unavailable
 from ordering.identity.clients import ClientRefused
 from ordering.web.error_table import ALLOW, RETRY_AFTER, ErrorCause, ErrorStatus, ErrorTable
 from ordering.web.http import MethodNotAllowed, NoSuchPath
+from ordering.web.problems import MEDIA_TYPE, Problem
 
 FormFault = Literal["invalid_request", "invalid_client", "unsupported_grant_type", "invalid_scope"]
 
@@ -23,12 +24,27 @@ class Refused(OrderingError):
         self.fault = fault
 
 
+class BasicRefused(ClientRefused):
+    """A client that used HTTP Basic was not authenticated."""
+
+
 class OauthError(TypedDict):
     """The reason why no token was issued (RFC 6749, 5.2)."""
 
     error: str
     error_description: str
 
+
+_TOKENS = frozenset({"issue_token"})
+_DOCUMENTS = frozenset({"get_keys", "get_metadata"})
+
+PROBLEMS = {
+    404: "not-found",
+    405: "method-not-allowed",
+    500: "internal-server-error",
+    503: "service-unavailable",
+}
+"""The problems of the two documents, which are none of RFC 6749's endpoints, by status."""
 
 ERRORS = ErrorTable(
     OauthError,
@@ -45,6 +61,19 @@ ERRORS = ErrorTable(
             only_with_body=True,
         ),
         ErrorStatus(
+            401,
+            "OauthInvalidClient",
+            "No token was issued: the client's id or secret, sent by HTTP Basic, is wrong.",
+            {
+                BasicRefused: ErrorCause(
+                    "invalid_client",
+                    "The client is unknown, or the secret is wrong.",
+                    {"WWW-Authenticate": 'Basic realm="token", charset="UTF-8"'},
+                )
+            },
+            only_with_body=True,
+        ),
+        ErrorStatus(
             404,
             "",
             "The path does not exist.",
@@ -55,12 +84,22 @@ ERRORS = ErrorTable(
             "OauthMethodNotAllowed",
             "The path does not support the method. `Allow` lists the methods that it supports.",
             {MethodNotAllowed: ErrorCause("invalid_request", "{error}", ALLOW)},
+            operations=_TOKENS,
         ),
         ErrorStatus(
             500,
             "OauthServerError",
             "Something went wrong on our side.",
             {Exception: ErrorCause("server_error", "Something went wrong on our side. Try again.")},
+            operations=_TOKENS,
+        ),
+        ErrorStatus(
+            500,
+            "DocumentServerError",
+            "Something went wrong on our side.",
+            operations=_DOCUMENTS,
+            shape=Problem,
+            media_type=MEDIA_TYPE,
         ),
         ErrorStatus(
             503,
@@ -68,9 +107,18 @@ ERRORS = ErrorTable(
             "The request could not be completed in time. Retry after the number of seconds in `Retry-After`.",
             {
                 Unavailable: ErrorCause(
-                    "temporarily_unavailable", "The token could not be issued in time. Try again.", RETRY_AFTER
+                    "temporarily_unavailable", "The request could not be completed in time. Try again.", RETRY_AFTER
                 )
             },
+            operations=_TOKENS,
+        ),
+        ErrorStatus(
+            503,
+            "DocumentUnavailable",
+            "The request could not be completed in time. Retry after the number of seconds in `Retry-After`.",
+            operations=_DOCUMENTS,
+            shape=Problem,
+            media_type=MEDIA_TYPE,
         ),
     ],
 )

@@ -64,13 +64,15 @@ class TokenEndpoint:
         """Return the client of that id and secret.
 
         Raises:
-            ClientRefused: There is none, or it was guessed at too often.
+            ClientRefused: The client is unknown or the secret is wrong.
             Unavailable: The deadline passed.
         """
         return self.clients.authenticate(client_id, secret, address)
 
     def issue(self, client: Client, scope: frozenset[str]) -> str:
         """Return a token for a client, valid for `VALID`.
+
+        It is not issued before the client's `tokens_not_before`, which can be the next second.
 
         Raises:
             NoSigner: No key signs.
@@ -80,8 +82,9 @@ class TokenEndpoint:
         if signer is None:
             raise NoSigner
         key_id, kms_id = signer
-        claims = Claims(secrets.token_urlsafe(16), client.partner, client.user, self.now() + VALID, None, scope)
-        return Signer(KmsKey(self.kms, key_id, kms_id), self.issuer, self.audience, self.now).issue(claims)
+        now = max(self.now(), client.tokens_not_before or self.now())
+        claims = Claims(secrets.token_urlsafe(16), client.partner, client.user, now + VALID, None, scope)
+        return Signer(KmsKey(self.kms, key_id, kms_id), self.issuer, self.audience, lambda: now).issue(claims)
 
     def keys(self) -> dict[str, dict[str, Any]]:
         """Return the public keys that verify, by key id."""

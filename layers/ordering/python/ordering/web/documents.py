@@ -6,15 +6,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-BEARER = {
+from ordering.principal import GRANTS
+
+ACCESS_TOKEN: Mapping[str, Any] = {
     "bearer": {
         "type": "http",
         "scheme": "bearer",
         "description": "Contact our support to receive a token: a JWT, or a reference token of 64 hexadecimal "
         "characters. It has many privileges, so keep it safe.",
-    }
+    },
+    "oauth2": {
+        "type": "oauth2",
+        "description": "A client's id and secret get a token for an hour.",
+        "flows": {"clientCredentials": {"tokenUrl": "/connect/token", "scopes": dict(GRANTS)}},
+    },
 }
-"""The security scheme of all APIs that need an access token."""
+"""The security schemes of all APIs that need an access token: two ways to the same token."""
 
 LOCATION = {"description": "A relative link to the new resource.", "schema": {"type": "string"}, "required": True}
 """The header field `Location` of responses with 201."""
@@ -28,7 +35,7 @@ class ContractDocument:
     """A paragraph of Markdown."""
     tags: Mapping[str, str]
     """The tags of its operations, with a description each."""
-    security: Mapping[str, Any] = field(default_factory=lambda: BEARER)
+    security: Mapping[str, Any] = field(default_factory=lambda: ACCESS_TOKEN)
     """The security schemes by name; a call needs one of them."""
     created: Mapping[str, Any] = field(default_factory=dict)
     """The header fields of answers with 201."""

@@ -33,6 +33,10 @@ class ErrorStatus:
     """Whether only requests with a body get it."""
     operations: frozenset[str] = frozenset()
     """The ids of the operations that get it; empty for all."""
+    shape: Any = None
+    """The type of the body if it is not that of the table."""
+    media_type: str = ""
+    """What the body is declared as if it is not declared as the table's."""
 
 
 @dataclass(frozen=True, slots=True)
