@@ -9,7 +9,17 @@ from collections.abc import Callable
 from typing import Any
 
 from ordering_tools.local import serve
-from ordering_tools.operations import dead_letters, ecards, incoming, mail, partners, signing_keys, tokens, webhooks
+from ordering_tools.operations import (
+    clients,
+    dead_letters,
+    ecards,
+    incoming,
+    mail,
+    partners,
+    signing_keys,
+    tokens,
+    webhooks,
+)
 
 _WRITERS = {
     "openapi": ("ordering_tools.documents.openapi", "docs/openapi.json from the functions' routes and models"),
@@ -60,6 +70,11 @@ def main(arguments: list[str] | None = None) -> int:
     partners.add_deals_arguments(deals)
 
     ecards.add_arguments(commands)
+    clients.add_arguments(
+        commands.add_parser("client", help="manage clients of the token endpoint").add_subparsers(
+            required=True, metavar="COMMAND"
+        )
+    )
     signing_keys.add_arguments(
         commands.add_parser("key", help="list, add and retire the keys that sign tokens").add_subparsers(
             required=True, metavar="COMMAND"

@@ -1,4 +1,4 @@
-"""Support's commands for companies that order e-cards: `ordering order`, `mail`, `balance`, `stock` and `client`."""
+"""Support's commands for companies that order e-cards: `ordering order`, `mail`, `balance` and `stock`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,6 @@ from ordering.ecards.orders import EcardOrders
 from ordering.ecards.statuses import EcardStatus
 from ordering.errors import NotFound, Unavailable
 from ordering.identity.accounts import Accounts
-from ordering.identity.clients import ClientRefused, Clients
 from ordering.mail.mailing import Mailing, from_message
 from ordering.mail.outbox import Outbox
 from ordering.principal import User
@@ -35,7 +34,7 @@ from support.aws.kms import MemoryKms
 from support.aws.memory import Memory
 from support.aws.ses import MemorySes
 from support.ecards import AUDIENCE, CARDS, COMPANY, ISSUER, Rewards, card, order_id, services_over
-from support.partners import JOHN, PARTNER
+from support.partners import PARTNER
 from support.training import School
 
 START = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -591,64 +590,6 @@ def test_the_oldest_get_what_is_loaded(company: Rewards, run: Run, codes: Callab
     assert company.statuses() == ["ReadyForDelivery", "ReadyForDelivery", "AwaitingCertificateAssignment"]
 
 
-# Clients ------------------------------------------------------------------------------------------------------------
-
-
-def proven(installation: Installation, client_id: str, secret: str) -> Any:
-    try:
-        return Clients(installation.accounts).authenticate(client_id, secret, "192.0.2.1")
-    except ClientRefused:
-        return None
-
-
-def test_a_client(run: Run, installation: Installation) -> None:
-    """A client is registered for its partner's only user and all its grants; adding it again is refused."""
-    secret = run("client", "add", "c1", "--partner", "granite").output.strip()
-    client = proven(installation, "c1", secret)
-
-    assert (client.partner, client.user, client.scope) == ("granite", JOHN.id, frozenset({"ecards", "deals"}))
-    assert run("client", "add", "c1", "--partner", "granite").error == (
-        "client 'c1' exists already; for a new secret use `ordering client secret`"
-    )
-    assert proven(installation, "c1", secret) == client
-
-
-def test_a_client_with_less(run: Run, installation: Installation) -> None:
-    """A client can be for one of several users, and have fewer grants than its partner."""
-    words = ("client", "add", "c1", "--partner", "two", "--user", ROBOT.id, "--scope", "ecards")
-    client = proven(installation, "c1", run(*words).output.strip())
-
-    assert (client.partner, client.user, client.scope) == ("two", ROBOT.id, frozenset({"ecards"}))
-
-
-@pytest.mark.parametrize(
-    ("words", "error"),
-    [
-        (("c1", "--partner", "nobody"), "there is no partner 'nobody'"),
-        (
-            ("c1", "--partner", "granite", "--scope", "training", "--scope", "ecards"),
-            "granite has no grant for training",
-        ),
-        (("c1", "--partner", "granite", "--user", "x"), f"name one of granite's users with --user: {JOHN.id}"),
-        (("c1", "--partner", "two"), f"name one of two's users with --user: {JOHN.id}, {ROBOT.id}"),
-        (("a b", "--partner", "granite"), "a client's id has 1 to 64 letters, digits, '.', '-' and '_'"),
-        (("x" * 65, "--partner", "granite"), "a client's id has 1 to 64 letters, digits, '.', '-' and '_'"),
-    ],
-)
-def test_no_client(run: Run, words: tuple[str, ...], error: str) -> None:
-    """An invalid client id, and an unknown partner, user or grant, are errors; no client is registered."""
-    assert run("client", "add", *words).error == error
-    assert run("client", "secret", "c1").error == "there is no client 'c1'"
-
-
-def test_a_new_secret(run: Run, installation: Installation) -> None:
-    """The two newest secrets of a client are valid, an older one is not."""
-    secrets = [run("client", "add", "c1", "--partner", "granite").output.strip()]
-    secrets += [run("client", "secret", "c1").output.strip() for _ in range(2)]
-
-    assert [proven(installation, "c1", secret) is not None for secret in secrets] == [False, True, True]
-
-
 # Without a local run ------------------------------------------------------------------------------------------------
 
 
@@ -667,7 +608,5 @@ def test_not_running(run: Run, monkeypatch: pytest.MonkeyPatch, error: Exception
         run("balance", "show", "granite"),
         load(run, "codes.txt"),
         run("stock", "show", "--card", "1", "--face-value", "x"),
-        run("client", "add", "c1", "--partner", "granite"),
-        run("client", "secret", "c1"),
     ):
         assert "make serve" in done.error

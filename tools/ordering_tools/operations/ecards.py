@@ -1,4 +1,4 @@
-"""`ordering order`, `balance`, `stock` and `client`: support's commands, most of them for orders of e-cards."""
+"""`ordering order`, `balance` and `stock`: support's commands, most of them for orders of e-cards."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any, assert_never
 
-from ordering.aws.dynamodb import ConditionFailed
 from ordering.aws.sealer import EnvelopeSealer
 from ordering.book.names import key_of
 from ordering.contexts import read_history
@@ -18,13 +17,11 @@ from ordering.ecards.orders import EcardOrders
 from ordering.ecards.records import EcardOrder, order_of, read_order
 from ordering.ecards.statuses import ECARDS, EcardStatus
 from ordering.identifiers import canonical_uuid
-from ordering.identity.accounts import Accounts, Partner
-from ordering.identity.clients import Client, Clients, is_client_id
 from ordering.mail.outbox import Mail, MailEvent, Outbox
 from ordering_tools.installation import Installation, NotDone
 from ordering_tools.operations.commands import set_action
 from ordering_tools.operations.mail import ORDER, order_named
-from ordering_tools.operations.tokens import user_of
+from ordering_tools.operations.tokens import partner_of
 
 TARGETS = (
     EcardStatus.READY,
@@ -85,21 +82,6 @@ def add_arguments(commands: Any) -> None:
     set_action(load, run_load)
     set_action(count, run_stock)
 
-    clients = _group(commands, "client", "register clients of the token endpoint")
-    add = clients.add_parser(
-        "add", help="register a client; prints its secret, which is not stored and is shown only once"
-    )
-    add.add_argument("client", help="the id of the new client")
-    add.add_argument("--partner", required=True, help="the partner's id")
-    add.add_argument("--user", help="the id of the partner's user; required if there are several")
-    add.add_argument(
-        "--scope", action="append", help="a grant of its tokens, repeatable; default: all grants of the partner"
-    )
-    set_action(add, run_client)
-    secret = clients.add_parser("secret", help="print a new secret; the previous one stays valid")
-    secret.add_argument("client", help="the client's id")
-    set_action(secret, run_secret)
-
 
 def _group(commands: Any, name: str, text: str) -> Any:
     return commands.add_parser(name, help=text).add_subparsers(required=True, metavar="COMMAND")
@@ -136,7 +118,7 @@ def run_move(installation: Installation, arguments: argparse.Namespace) -> None:
 
 def run_top_up(installation: Installation, arguments: argparse.Namespace) -> None:
     """Book a payment and print the balance."""
-    _known(installation, arguments.company)
+    partner_of(installation, arguments.company)
     if not arguments.amount.is_finite() or abs(arguments.amount) > LARGEST_PAYMENT:
         raise NotDone(f"{arguments.amount} cannot be booked: the limit is {LARGEST_PAYMENT:,}")
     orders = EcardOrders(installation.orders, arguments.company)
@@ -146,7 +128,7 @@ def run_top_up(installation: Installation, arguments: argparse.Namespace) -> Non
 
 def run_balance(installation: Installation, arguments: argparse.Namespace) -> None:
     """Print a balance with its ledger."""
-    _known(installation, arguments.company)
+    partner_of(installation, arguments.company)
     balance = EcardOrders(installation.orders, arguments.company).balance
     for entry in balance.entries():
         print(f"{entry.at:%Y-%m-%d %H:%M:%SZ} {entry.amount:>12} {entry.purpose}")
@@ -165,19 +147,6 @@ def run_stock(installation: Installation, arguments: argparse.Namespace) -> None
     """Print how many certificates are free."""
     stock = Stock(arguments.card, arguments.face_value)
     print(f"{read_stock_levels(installation.orders, [stock])[stock].count} free")
-
-
-def run_client(installation: Installation, arguments: argparse.Namespace) -> None:
-    """Register a client and print its secret."""
-    print(add_client(installation, arguments.client, arguments.partner, arguments.user, arguments.scope))
-
-
-def run_secret(installation: Installation, arguments: argparse.Namespace) -> None:
-    """Print a client's new secret."""
-    try:
-        print(Clients(installation.accounts).replace_secret(arguments.client))
-    except LookupError:
-        raise NotDone(f"there is no client '{arguments.client}'") from None
 
 
 def move(installation: Installation, company: str, order_id: str, target: EcardStatus, count: int = 1) -> EcardOrder:
@@ -253,31 +222,3 @@ def load(installation: Installation, stock: Stock, batch: str, codes: Sequence[s
         lines = ", ".join(str(index + 1) for index in duplicates.indexes)
         raise NotDone(f"duplicate codes in the file, by number: {lines}") from None
     Assignment(installation.orders).assign_parked(stock)
-
-
-def add_client(
-    installation: Installation, client_id: str, partner_id: str, user: str | None, scope: Sequence[str] | None
-) -> str:
-    """Register a client and return its secret.
-
-    Raises:
-        NotDone: There is no such partner or grant, or the client exists already.
-        NotIssued: There is no such user, or `user` is None and the partner has more than one.
-    """
-    partner = _known(installation, partner_id)
-    wanted = frozenset(scope or partner.grants)
-    if beyond := sorted(wanted - partner.grants):
-        raise NotDone(f"{partner_id} has no grant for {', '.join(beyond)}")
-    if not is_client_id(client_id):
-        raise NotDone("a client's id has 1 to 64 letters, digits, '.', '-' and '_'")
-    try:
-        return Clients(installation.accounts).add(Client(client_id, partner_id, user_of(partner, user), wanted))
-    except ConditionFailed:
-        raise NotDone(f"client '{client_id}' exists already; for a new secret use `ordering client secret`") from None
-
-
-def _known(installation: Installation, partner_id: str) -> Partner:
-    partner = Accounts(installation.accounts).partner(partner_id)
-    if partner is None:
-        raise NotDone(f"there is no partner '{partner_id}'")
-    return partner

@@ -52,9 +52,7 @@ def issue(
     Raises:
         NotIssued: There is no such partner, user or business unit.
     """
-    partner = Accounts(installation.accounts).partner(partner_id)
-    if partner is None:
-        raise NotIssued(f"there is no partner '{partner_id}'")
+    partner = partner_of(installation, partner_id)
     if unknown := set(units or ()) - {unit.id for unit in partner.business_units}:
         raise NotIssued(f"{partner_id} has no business unit {', '.join(sorted(unknown))}")
     claims = Claims(
@@ -91,6 +89,18 @@ def revoke(installation: Installation, token: str) -> None:
     jwt = ReferenceTokens(installation.accounts).resolve(token) if is_reference(token) else token
     claims = Verifier(KeyRing(accounts.signing_keys), installation.issuer, installation.audience).verify(jwt)
     accounts.revoke(claims.partner, claims.token_id)
+
+
+def partner_of(installation: Installation, partner_id: str) -> Partner:
+    """Read the record of a partner.
+
+    Raises:
+        NotIssued: There is no such partner.
+    """
+    partner = Accounts(installation.accounts).partner(partner_id)
+    if partner is None:
+        raise NotIssued(f"there is no partner '{partner_id}'")
+    return partner
 
 
 def user_of(partner: Partner, user: str | None) -> str:
