@@ -178,7 +178,7 @@ def test_text_of_401(stocked: Crm) -> None:
     assert reply.json["errors"][0]["error"]["details"] == (
         "Required access token is missing, malformed, expired, or invalid."
     )
-    assert reply.headers["WWW-Authenticate"] == "Bearer"
+    assert reply.headers["WWW-Authenticate"] == 'Bearer realm="orders"'
 
 
 def test_429_has_retry_after(stocked: Crm) -> None:

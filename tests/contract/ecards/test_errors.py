@@ -80,7 +80,7 @@ def test_401_names_the_scheme(stocked: Rewards) -> None:
     """A 401 names the scheme and where to get a token."""
     reply = pass_on(stocked, "GET", "/v1/orders", {})
 
-    assert reply.headers["WWW-Authenticate"] == "Bearer"
+    assert reply.headers["WWW-Authenticate"] == 'Bearer realm="orders"'
     assert "/connect/token" in reply.json["message"]
 
 

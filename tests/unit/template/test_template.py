@@ -28,6 +28,7 @@ from ordering.identity.tokens import TokenRefused
 from ordering.principal import DealTerms
 from ordering.training import contract as training
 from ordering.web import http, problems
+from ordering.web.error_table import CHALLENGE
 from ordering.web.http import Call, PublicCall, Request
 from ordering_tools.template import Template
 from support.aws.fake_connections import Recorder
@@ -190,7 +191,7 @@ def test_headers_of_gateway_responses() -> None:
     for response in RESPONSES.values():
         headers = response["ResponseParameters"]["Headers"]
         assert ("Retry-After" in headers) == (response["StatusCode"] in {429, 503})
-        assert headers.get("WWW-Authenticate") == ("'Bearer'" if response["StatusCode"] == 401 else None)
+        assert headers.get("WWW-Authenticate") == (f"'{CHALLENGE}'" if response["StatusCode"] == 401 else None)
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)

@@ -2,8 +2,10 @@
 
 OrderingError
 ├── Invalid           the request breaks rules; all faults are listed
-├── Unauthorized      the caller could not be authenticated
+├── Unauthorized      the request has no access token
+│   └── InvalidToken  the access token is not accepted
 ├── Forbidden         the caller may not do this, whatever the request says
+│   └── InsufficientScope  the caller, or its token, does not have a grant that this needs
 ├── TooManyRequests   the caller exceeds its rate of requests
 ├── NotFound          the resource does not exist, or belongs to another partner
 ├── Conflict          the request conflicts with the current state of the resource
@@ -49,7 +51,11 @@ class Invalid(OrderingError):
 
 
 class Unauthorized(OrderingError):
-    """The caller could not be authenticated."""
+    """The caller could not be authenticated: the request has no access token."""
+
+
+class InvalidToken(Unauthorized):
+    """The access token is malformed, expired, revoked or not ours."""
 
 
 class TooManyRequests(OrderingError):
@@ -77,6 +83,10 @@ class Forbidden(OrderingError):
         super().__init__(detail)
         self.code = code
         self.detail = detail
+
+
+class InsufficientScope(Forbidden):
+    """The caller, or its token, does not have a grant that the call needs."""
 
 
 class Conflict(OrderingError):

@@ -33,7 +33,7 @@ from ordering.deals import products as deal_products
 from ordering.deals.errors import ERRORS, MESSAGES, STATUSES, ErrorData, Errors, ErrorsMeta, OneError
 from ordering.deals.orders import DealOrder, DealTaken, LineItem, NewLine
 from ordering.deals.products import DealProduct, NewProduct
-from ordering.errors import Fault, Forbidden, Invalid, NotFound
+from ordering.errors import Fault, Forbidden, InsufficientScope, Invalid, NotFound
 from ordering.identifiers import LARGEST_NUMBER, LARGEST_SAFE_NUMBER, canonical_number
 from ordering.money import Money
 from ordering.web.documents import ContractDocument
@@ -640,7 +640,7 @@ class _Deals:
         """Admit accounts on the Enterprise plan; if changes are disabled, only GET and HEAD."""
         terms = call.caller.deals
         if NAME not in call.caller.grants or terms is None:
-            raise Forbidden(
+            raise InsufficientScope(
                 "insufficient_scope", "This account does not have the grant for deal orders. Ask support for it."
             )
         if terms.plan != "enterprise":

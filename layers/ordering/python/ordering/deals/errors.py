@@ -7,8 +7,8 @@ from typing import Literal
 from typing_extensions import TypedDict  # pydantic reads the standard library's only from Python 3.12 on
 
 from ordering.deals.orders import DealTaken, OrderFull
-from ordering.errors import Forbidden, NotFound, TooManyRequests, Unauthorized, Unavailable
-from ordering.web.error_table import RETRY_AFTER, ErrorCause, ErrorStatus, ErrorTable
+from ordering.errors import NotFound, TooManyRequests, Unavailable
+from ordering.web.error_table import RETRY_AFTER, ErrorCause, ErrorStatus, ErrorTable, forbidden, unauthorized
 from ordering.web.http import ContentTooLarge, MethodNotAllowed, NoSuchPath, NotAcceptable, UnsupportedMediaType
 
 
@@ -110,20 +110,14 @@ ERRORS = ErrorTable(
             401,
             "DealUnauthorized",
             "The access token is missing, malformed, expired, or invalid.",
-            {
-                Unauthorized: ErrorCause(
-                    "unauthorized",
-                    "Required access token is missing, malformed, expired, or invalid.",
-                    {"WWW-Authenticate": "Bearer"},
-                )
-            },
+            unauthorized("unauthorized", "Required access token is missing, malformed, expired, or invalid."),
         ),
         ErrorStatus(
             403,
             "DealForbidden",
             "The account does not have the grant, is not on the Enterprise plan, or its administrator disabled "
             "changes.",
-            {Forbidden: ErrorCause("{error.code}", "{error.detail}")},
+            forbidden(),
         ),
         ErrorStatus(
             404,

@@ -26,7 +26,7 @@ from ordering.ecards.records import EcardOrder, EcardSummary
 from ordering.ecards.records import EcardParticipant as Recipient
 from ordering.errors import (
     Fault,
-    Forbidden,
+    InsufficientScope,
     Invalid,
     NotFound,
 )
@@ -331,7 +331,7 @@ class _Ecards:
     def admit(self, call: Call) -> None:
         """Admit companies with the grant."""
         if NAME not in call.caller.grants or call.caller.company is None:
-            raise Forbidden(
+            raise InsufficientScope(
                 "not-granted", "This company does not have the grant for e-card orders. Ask support for it."
             )
 

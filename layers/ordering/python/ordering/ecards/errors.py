@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing_extensions import TypedDict  # pydantic reads the standard library's only from Python 3.12 on
 
-from ordering.errors import Conflict, Forbidden, KeyReused, NotFound, TooManyRequests, Unauthorized, Unavailable
-from ordering.web.error_table import ALLOW, RETRY_AFTER, ErrorCause, ErrorStatus, ErrorTable
+from ordering.errors import Conflict, KeyReused, NotFound, TooManyRequests, Unavailable
+from ordering.web.error_table import ALLOW, RETRY_AFTER, ErrorCause, ErrorStatus, ErrorTable, forbidden, unauthorized
 from ordering.web.http import ContentTooLarge, MethodNotAllowed, NoSuchPath, UnsupportedMediaType
 
 
@@ -31,18 +31,15 @@ ERRORS = ErrorTable(
             401,
             "EcardUnauthorized",
             "The access token is missing, malformed, expired or revoked.",
-            {
-                Unauthorized: _cause(
-                    "The access token is missing, malformed, expired or revoked. Get a new token at /connect/token.",
-                    {"WWW-Authenticate": "Bearer"},
-                )
-            },
+            unauthorized(
+                "", "The access token is missing, malformed, expired or revoked. Get a new token at /connect/token."
+            ),
         ),
         ErrorStatus(
             403,
             "EcardForbidden",
             "The company does not have the grant for e-card orders, or is switched off.",
-            {Forbidden: _cause("{error.detail}")},
+            forbidden(""),
         ),
         ErrorStatus(
             404,

@@ -27,7 +27,16 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from ordering.aws.connections import Connections
 from ordering.aws.invocation import deadline_of
 from ordering.entry import wiring
-from ordering.errors import Fault, Forbidden, Invalid, OrderingError, TooManyRequests, Unauthorized, Unavailable
+from ordering.errors import (
+    Fault,
+    Forbidden,
+    Invalid,
+    InvalidToken,
+    OrderingError,
+    TooManyRequests,
+    Unauthorized,
+    Unavailable,
+)
 from ordering.principal import Principal
 from ordering.web.http import (
     Answer,
@@ -134,7 +143,9 @@ class Api(APIGatewayRestResolver, Generic[S]):
     def _caller(self) -> Principal:
         decision = self.current_event.raw_event["requestContext"].get("authorizer") or {}
         if "principal" not in decision:
-            refuse = _REFUSALS.get(decision.get("refusal", ""), Unauthorized)
+            headers = Request.of(self.current_event.raw_event).headers
+            sent = headers.get("authorization", "").lstrip().lower().startswith("bearer ")
+            refuse = _REFUSALS.get(decision.get("refusal", ""), InvalidToken if sent else Unauthorized)
             raise refuse()
         return Principal.from_text(decision["principal"])
 

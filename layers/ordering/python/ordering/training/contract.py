@@ -30,7 +30,7 @@ from typing_extensions import TypedDict  # pydantic reads the standard library's
 
 from ordering.book.idempotency import CreateResult, IdempotencyKey
 from ordering.book.listing import Listing
-from ordering.errors import Fault, Forbidden, Invalid, NotFound
+from ordering.errors import Fault, Forbidden, InsufficientScope, Invalid, NotFound
 from ordering.identifiers import canonical_number, canonical_uuid
 from ordering.principal import BusinessUnit
 from ordering.training import access_keys, catalogue
@@ -616,7 +616,7 @@ class _Training:
     def admit(self, call: Call) -> None:
         """Admit partners with the grant, unless they pay by card (a rule of the reference)."""
         if NAME not in call.caller.grants:
-            raise Forbidden(
+            raise InsufficientScope(
                 "not-granted", "This partner does not have the grant for training orders. Ask support for it."
             )
         if call.caller.payment_terms == "card":
@@ -662,7 +662,7 @@ class _AccessKeys(_Training):
         super().admit(call)
         if KEYS_GRANT not in call.caller.grants:
             detail = "This token does not include the grant for access keys. Ask support for it."
-            raise Forbidden("keys-not-granted", detail)
+            raise InsufficientScope("keys-not-granted", detail)
 
 
 CONTRACT = _Training()

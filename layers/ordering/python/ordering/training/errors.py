@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from ordering.errors import Forbidden, KeyReused, NotFound, Unavailable
+from ordering.errors import KeyReused, NotFound, TooManyRequests, Unavailable
 from ordering.training.orders import KeysNeverIssued, KeysNotIssued
-from ordering.web.error_table import ALLOW, RETRY_AFTER, ErrorCause, ErrorStatus, ErrorTable
+from ordering.web.error_table import ALLOW, RETRY_AFTER, ErrorCause, ErrorStatus, ErrorTable, forbidden, unauthorized
 from ordering.web.http import ContentTooLarge, MethodNotAllowed, NoSuchPath, UnsupportedMediaType
-from ordering.web.problems import MEDIA_TYPE, Problem
+from ordering.web.problems import MEDIA_TYPE, TOO_MANY_REQUESTS, UNAUTHORIZED, Problem
 
 ERRORS = ErrorTable(
     Problem,
     MEDIA_TYPE,
     [
         ErrorStatus(400, "InvalidRequest", "The request is invalid. `errors` lists every error in it."),
-        ErrorStatus(401, "Unauthorized", "The access token is missing, malformed, expired or revoked."),
+        ErrorStatus(
+            401,
+            "Unauthorized",
+            "The access token is missing, malformed, expired or revoked.",
+            unauthorized("unauthorized", UNAUTHORIZED),
+        ),
         ErrorStatus(
             403,
             "Forbidden",
             "The partner may not use this API: it does not have the grant, pays by card, or is switched off.",
-            {Forbidden: ErrorCause("{error.code}", "{error.detail}")},
+            forbidden(),
         ),
         ErrorStatus(
             404,
@@ -65,6 +70,7 @@ ERRORS = ErrorTable(
             429,
             "TooManyRequests",
             "Too many requests. Retry after the number of seconds in `Retry-After`.",
+            {TooManyRequests: ErrorCause("too-many-requests", TOO_MANY_REQUESTS, RETRY_AFTER)},
         ),
         ErrorStatus(
             500,

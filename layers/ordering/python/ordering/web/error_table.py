@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ordering.errors import Forbidden, InsufficientScope, InvalidToken, Unauthorized
+
 
 @dataclass(frozen=True, slots=True)
 class ErrorCause:
@@ -81,3 +83,26 @@ class ErrorTable:
 
 RETRY_AFTER = {"Retry-After": "{error.retry_after}"}
 ALLOW = {"Allow": "{error.allow}"}
+
+CHALLENGE = 'Bearer realm="orders"'
+"""The challenge to a request without a token (RFC 6750, 3). It has no `error`: there is no token to find fault with."""
+
+
+def unauthorized(code: str, detail: str) -> Mapping[type[Exception], ErrorCause]:
+    """Return the causes of 401, whose challenge tells a refused token from a missing one."""
+    return {
+        Unauthorized: ErrorCause(code, detail, _challenge(CHALLENGE)),
+        InvalidToken: ErrorCause(code, detail, _challenge(f'{CHALLENGE}, error="invalid_token"')),
+    }
+
+
+def forbidden(code: str = "{error.code}", detail: str = "{error.detail}") -> Mapping[type[Exception], ErrorCause]:
+    """Return the causes of 403, with a challenge where a token with more grants would be admitted."""
+    return {
+        Forbidden: ErrorCause(code, detail),
+        InsufficientScope: ErrorCause(code, detail, _challenge(f'{CHALLENGE}, error="insufficient_scope"')),
+    }
+
+
+def _challenge(value: str) -> Mapping[str, str]:
+    return {"WWW-Authenticate": value}

@@ -20,8 +20,17 @@ TYPES = "https://ordering.example.com/problems/"
 MOST_FAULTS = 1_000
 """The most faults in one response: a function's response is limited to 6 MB."""
 
+UNAUTHORIZED = (
+    "The access token is missing, malformed, expired or revoked. Send a valid one as 'Authorization: Bearer <token>'."
+)
+"""The `detail` of 401."""
+
+TOO_MANY_REQUESTS = "Too many requests. Retry after the number of seconds in Retry-After."
+"""The `detail` of 429."""
+
 TITLES = {
     400: "Bad Request",
+    401: "Unauthorized",
     403: "Forbidden",
     404: "Not Found",
     405: "Method Not Allowed",
@@ -29,6 +38,7 @@ TITLES = {
     413: "Content Too Large",
     415: "Unsupported Media Type",
     422: "Unprocessable Content",
+    429: "Too Many Requests",
     500: "Internal Server Error",
     503: "Service Unavailable",
 }

@@ -15,7 +15,7 @@ from typing_extensions import TypedDict  # pydantic reads the standard library's
 
 from ordering import clock
 from ordering.contexts import event_types
-from ordering.errors import Forbidden, Invalid, NotFound
+from ordering.errors import InsufficientScope, Invalid, NotFound
 from ordering.identifiers import canonical_uuid
 from ordering.web.documents import LOCATION, ContractDocument
 from ordering.web.http import (
@@ -231,10 +231,10 @@ class _Webhooks:
         A webhook receives the events of all of a partner's orders, so a token for only some orders cannot use them.
 
         Raises:
-            Forbidden: The token is narrowed.
+            InsufficientScope: The token is narrowed.
         """
         if call.caller.narrowed:
-            raise Forbidden(
+            raise InsufficientScope(
                 "narrowed-token",
                 "Webhooks receive the events of all of a partner's orders, but this token covers only some "
                 "orders. Use a token that covers all of them.",

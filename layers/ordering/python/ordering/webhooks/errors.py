@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from ordering.errors import Forbidden, NotFound, Unavailable
-from ordering.web.error_table import ALLOW, RETRY_AFTER, ErrorCause, ErrorStatus, ErrorTable
+from ordering.errors import NotFound, TooManyRequests, Unavailable
+from ordering.web.error_table import ALLOW, RETRY_AFTER, ErrorCause, ErrorStatus, ErrorTable, forbidden, unauthorized
 from ordering.web.http import ContentTooLarge, MethodNotAllowed, NoSuchPath, UnsupportedMediaType
-from ordering.web.problems import MEDIA_TYPE, Problem
+from ordering.web.problems import MEDIA_TYPE, TOO_MANY_REQUESTS, UNAUTHORIZED, Problem
 from ordering.webhooks.registrations import ChangedMeanwhile, Disabled, TooMany
 
 _READ_FIRST = (
@@ -17,12 +17,17 @@ ERRORS = ErrorTable(
     MEDIA_TYPE,
     [
         ErrorStatus(400, "WebhookInvalidRequest", "The request is invalid. `errors` lists every error in it."),
-        ErrorStatus(401, "WebhookUnauthorized", "The access token is missing, malformed, expired or revoked."),
+        ErrorStatus(
+            401,
+            "WebhookUnauthorized",
+            "The access token is missing, malformed, expired or revoked.",
+            unauthorized("unauthorized", UNAUTHORIZED),
+        ),
         ErrorStatus(
             403,
             "WebhookForbidden",
             "The token does not cover all of the partner's orders, or the partner is switched off.",
-            {Forbidden: ErrorCause("{error.code}", "{error.detail}")},
+            forbidden(),
         ),
         ErrorStatus(
             404,
@@ -75,6 +80,7 @@ ERRORS = ErrorTable(
             429,
             "WebhookTooManyRequests",
             "Too many requests. Retry after the number of seconds in `Retry-After`.",
+            {TooManyRequests: ErrorCause("too-many-requests", TOO_MANY_REQUESTS, RETRY_AFTER)},
         ),
         ErrorStatus(
             500,
