@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -698,6 +699,32 @@ def test_faults_of_the_form_beside_basic(endpoint: Endpoint) -> None:
     assert error(endpoint.ask("", authorization=authorization)) == "invalid_request"
     assert error(endpoint.ask({"grant_type": "password"}, authorization=authorization)) == "unsupported_grant_type"
     assert error(endpoint.ask({**GRANT, "scope": "admin"}, authorization=authorization)) == "invalid_scope"
+
+
+SCHEMES = st.sampled_from(["Basic ", "basic ", "Basic", "Bearer ", "", " "])
+ENCODED = (st.binary(max_size=12) | PIECES.map(str.encode)).map(base64.b64encode).map(bytes.decode)
+
+
+@FEW
+@given(scheme=SCHEMES, encoded=ENCODED | PIECES, body=PIECES | st.just("grant_type=client_credentials"))
+def test_any_authorization_is_read_or_refused(endpoint: Endpoint, scheme: str, encoded: str, body: str) -> None:
+    """Any `Authorization` beside any form is 400 or 401, and never a failure on our side."""
+    reply = endpoint.ask(body.encode("utf-8", "surrogatepass"), authorization=scheme + encoded)
+
+    assert error(reply, reply.status) in {"invalid_request", "invalid_client"}
+    assert reply.status in {400, 401}
+
+
+@pytest.mark.parametrize(
+    "text", ["A" * 10_000, "=" * 10_000, "Og" * 5_000, "JQ==" * 2_500, " " * 10_000, "OiU=" * 2_500]
+)
+def test_time_for_an_authorization(endpoint: Endpoint, text: str) -> None:
+    """The longest `Authorization` that API Gateway accepts takes at most 50 milliseconds of the processor."""
+    began = time.process_time()
+    reply = endpoint.ask(GRANT, authorization=f"Basic {text}")
+
+    assert error(reply, 401) == "invalid_client"
+    assert time.process_time() - began < 0.05
 
 
 # The count of wrong secrets -----------------------------------------------------------------------------------------
