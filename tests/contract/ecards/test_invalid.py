@@ -84,7 +84,7 @@ def test_invalid_order_ids(company: Rewards, order_id: Any) -> None:
 @pytest.mark.parametrize(
     "email",
     ["x", "x@", "@x.com", "x@x", "x x@x.com", "x@x..com", "x@-x.com", "x@x.com\n", "x@x.com, y@y.com", 1, [],
-     "é@x.com", "x@" + "y" * 64 + ".com", "x" * 65 + "@x.com"],
+     "é@x.com", "a..b@x.com", ".a@x.com", "a.@x.com", "x@" + "y" * 64 + ".com", "x" * 65 + "@x.com"],
     ids=lambda email: str(email)[:12],
 )  # fmt: skip
 def test_invalid_email_addresses(company: Rewards, email: Any) -> None:

@@ -75,7 +75,10 @@ def test_every_field(client: Client, services: Services) -> None:
         pytest.param(item_with(feedbackLinkUri="http://example.com"), id="http"),
         pytest.param(item_with(feedbackLinkUri="HTTPS://EXAMPLE.COM/ü"), id="scheme in upper case"),
         pytest.param(item_with(featureSetId=STANDARD.id.upper()), id="feature set in upper case"),
-        pytest.param(item_with(**dict.fromkeys(OPTIONAL_TEXTS, "")), id="optional texts may be empty"),
+        pytest.param(
+            item_with(**dict.fromkeys([*OPTIONAL_TEXTS, "feedbackLinkUri"], "")), id="optional texts may be empty"
+        ),
+        pytest.param(item_with(feedbackLinkUri="https://[2001:db8::1]:8080?a[]=100%"), id="link to an IPv6 host"),
         pytest.param(body_with(orderItems=[new_item(), new_item()]), id="the same feature set twice"),
         pytest.param(body_with(contactEmail="a@b.example", emailKeys=True), id="keys mailed"),
     ],
@@ -140,7 +143,30 @@ REFUSED: dict[str, tuple[Any, tuple[str, str]]] = {
     },
     **{
         f"feedbackLinkUri {uri!r}": (item_with(feedbackLinkUri=uri), (ITEM + "feedbackLinkUri", "invalid_format"))
-        for uri in ("", "example.com", "/feedback", "ftp://example.com", "javascript:alert(1)", "http://", "http://a b")
+        for uri in (
+            "example.com",
+            "/feedback",
+            "ftp://example.com",
+            "javascript:alert(1)",
+            "http://",
+            "http://a b",
+            "http:example.com",
+            "http:/example.com",
+            "https:///example.com",
+            "https://\\example.com",
+            "https:\\\\example.com",
+            "https://example.com\\@a",
+            "https://a@example.com",
+            "https://example.com:0",
+            "https://example.com:65536",
+            "https://-a.example",
+            "https://a..example",
+            "https://?a",
+            "https://a/<b>",
+            "https://a/\u2028b",
+            "https://[::1",
+            "Your feedback link uri",
+        )
     },
 }
 
@@ -188,6 +214,12 @@ def test_null_means_left_out(client: Client, services: Services, value: object) 
         "a@example.com\n",
         "a@" + "x" * 250 + ".example",
         "x" * 65 + "@example.com",
+        "a..b@example.com",
+        ".a@example.com",
+        "a.@example.com",
+        ".@example.com",
+        '"a"@example.com',
+        "a@example.com.",
     ],
 )
 def test_contact_email_must_be_an_address(client: Client, watched: Recorder, address: str) -> None:

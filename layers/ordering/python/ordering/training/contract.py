@@ -20,7 +20,6 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    HttpUrl,
     ValidationInfo,
     WithJsonSchema,
     field_validator,
@@ -28,6 +27,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 from typing_extensions import TypedDict  # pydantic reads the standard library's only from Python 3.12 on
 
+from ordering.addresses import link_uri
 from ordering.book.idempotency import CreateResult, IdempotencyKey
 from ordering.book.listing import Listing
 from ordering.errors import Fault, Forbidden, InsufficientScope, Invalid, NotFound
@@ -114,12 +114,11 @@ class CreateHeaders(BaseModel):
 
 
 def _http_address(text: str) -> str:
-    try:
-        HttpUrl(text)
-    except ValueError:
-        raise PydanticCustomError("invalid_format", "Must be an http or https URL") from None
-    if " " in text:
-        raise PydanticCustomError("invalid_format", "Must be an http or https URL without spaces")
+    # Empty as the other optional texts may be: no link.
+    if text and link_uri(text) is None:
+        raise PydanticCustomError(
+            "invalid_format", "Must be an http or https URL with a host, such as https://example.com/feedback"
+        )
     return text
 
 
@@ -132,7 +131,9 @@ class NewOrderItem(BaseModel):
     quantity: int = Field(ge=1, le=10_000, description="Number of seats.")
     sourceReference: Annotated[Text, Field(max_length=255)] | None = Field(None, description="Your own reference.")
     feedbackLinkUri: Annotated[Text, Field(max_length=2_048), AfterValidator(_http_address)] | None = Field(
-        None, description="Where learners can leave feedback: an http or https URL."
+        None,
+        description="Where learners can leave feedback: an http or https URL with a host, without a user, blanks or "
+        "backslashes. Empty means no link.",
     )
     feedbackLinkText: Annotated[Text, Field(max_length=255)] | None = Field(
         None, description="The text of the feedback link."

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from ordering.addresses import link_uri
 from ordering.aws.dynamodb import Table
 from ordering.aws.ses import Letter
 from ordering.clock import Deadline
@@ -99,4 +100,6 @@ def _line_blocks(line: OrderLine, keys: Sequence[str]) -> Iterator[Block]:
     if keys:
         yield Codes(keys)
     if line.enable_feedback_link and line.feedback_link_uri:
-        yield Link(one_line(line.feedback_link_text or "") or _FEEDBACK, one_line(line.feedback_link_uri))
+        # Orders of earlier releases have texts that are no links.
+        uri = link_uri(line.feedback_link_uri) or one_line(line.feedback_link_uri)
+        yield Link(one_line(line.feedback_link_text or "") or _FEEDBACK, uri)

@@ -25,6 +25,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ValidationError
 from pydantic_core import PydanticCustomError, from_json
 from typing_extensions import TypedDict  # pydantic reads the standard library's only from Python 3.12 on
 
+from ordering.addresses import is_email_address
 from ordering.clock import Deadline
 from ordering.errors import Fault, Invalid, OrderingError, Part
 from ordering.identifiers import canonical_uuid
@@ -383,14 +384,10 @@ Uuid = Annotated[str, AfterValidator(_uuid), WithJsonSchema({"type": "string", "
 
 
 def _email_address(text: str) -> str:
-    if len(text) > 254 or not _EMAIL.fullmatch(text):
+    if not is_email_address(text):
         raise PydanticCustomError("invalid_format", "Must be an email address")
     return text
 
 
-_LABEL = "[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?"
-# The "valid e-mail address" of HTML, with at least one dot in the domain.
-_EMAIL = re.compile(rf"[a-zA-Z0-9.!#$%&'*+/=?^_`{{|}}~-]{{1,64}}@{_LABEL}(?:\.{_LABEL})+")
-
 EmailAddress = Annotated[str, AfterValidator(_email_address), WithJsonSchema({"type": "string", "format": "email"})]
-"""An email address, ASCII only."""
+"""An email address, ASCII only; see `is_email_address`."""

@@ -1,0 +1,49 @@
+"""The forms of email addresses and of links that contracts and commands accept, and that mails can carry."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import quote
+
+_ATOM = r"[a-zA-Z0-9!#$%&'*+/=?^_`{|}~-]+"
+_LABEL = "[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?"
+_EMAIL = re.compile(rf"(?=[^@]{{1,64}}@){_ATOM}(?:\.{_ATOM})*@{_LABEL}(?:\.{_LABEL})+")
+_LONGEST_EMAIL = 254
+
+_HOST_LABEL = r"[\w](?:[\w-]{0,61}[\w])?"
+_LINK = re.compile(
+    rf"(?P<scheme>https?)://(?P<host>(?=[^/?#:]{{1,253}}(?:[/?#:]|$)){_HOST_LABEL}(?:\.{_HOST_LABEL})*\.?|"
+    r"\[[0-9a-f:.]*:[0-9a-f:.]*\])"
+    r"(?::(?P<port>[0-9]{1,5}))?(?P<rest>(?:[/?#].*)?)",
+    re.IGNORECASE,
+)
+# Backslashes, quotes and angle brackets: readers of URLs disagree about the first, readers of text about the others.
+_NEVER_IN_LINKS = re.compile(r"[\s\\<>\"\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_KEPT = "!#$%&'()*+,-./:;=?@_~"
+_LONE_PERCENT = re.compile("%(?![0-9A-Fa-f]{2})")
+_LARGEST_PORT = 65_535
+
+
+def is_email_address(text: str) -> bool:
+    """Return whether a text is an email address that mail servers accept.
+
+    The part before the @ is RFC 5321's `Dot-string`: 1 to 64 ASCII characters, atoms with single dots between them.
+    The domain has at least two labels. Quoted local parts and addresses in brackets are refused: partners' systems and
+    SES treat them differently.
+    """
+    return len(text) <= _LONGEST_EMAIL and _EMAIL.fullmatch(text) is not None
+
+
+def link_uri(text: str) -> str | None:
+    """Return the URI (RFC 3986) of an http or https link, for a mail; None if the text is no such link.
+
+    A link has `//` and a host behind its scheme, no user, and no blank, control character, backslash, quote or angle
+    bracket. Other characters that a URI cannot hold are percent-encoded. A host outside ASCII stays as it is: mail
+    programs and browsers know its encoding.
+    """
+    found = _LINK.fullmatch(text)
+    if found is None or _NEVER_IN_LINKS.search(text) or int(found["port"] or 1) not in range(1, _LARGEST_PORT + 1):
+        return None
+    rest = quote(_LONE_PERCENT.sub("%25", found["rest"]), safe=_KEPT)
+    port = f":{found['port']}" if found["port"] else ""
+    return f"{found['scheme'].lower()}://{found['host'].lower()}{port}{rest}"
