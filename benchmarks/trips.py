@@ -75,7 +75,7 @@ def count() -> dict[str, Trips]:
     # Its clock stands still, so that it never reads the pointer again, however slow the machine is.
     warm = Shop(service, ids=range(3 * HELD, HELD, -1), seconds=float)
     warm.open()
-    *_, order = (warm.place(f"order {number}").order_id for number in range(HELD))
+    *_, order = (warm.place(f"order {number}").resource_id for number in range(HELD))
     warm.orders.settle()
     cursors = "cursors from page 1, COUNT", _by_cursors(service)
     first, again = _by_library()

@@ -66,11 +66,11 @@ class Crm(Client):
         target: str,
         *,
         body: Any = None,
-        headers: Mapping[str, str] | None = None,
+        headers: Mapping[str, str | list[str]] | None = None,
         base64: bool = False,
         context: LambdaContext | None = None,
     ) -> Reply:
-        named = {"Host": HOST, **(headers or {})}
+        named: dict[str, str | list[str]] = {"Host": HOST, **(headers or {})}
         return super().request(method, target, body=body, headers=named, base64=base64, context=context)
 
     def send_json(self, method: str, target: str, text: str) -> Reply:

@@ -93,14 +93,18 @@ class Client:
         target: str,
         *,
         body: Any = None,
-        headers: Mapping[str, str] | None = None,
+        headers: Mapping[str, str | list[str]] | None = None,
         base64: bool = False,
         context: LambdaContext | None = None,
     ) -> Reply:
-        """Send a request; a body that is no text is written as JSON and declared so, unless headers say otherwise."""
+        """Send a request; a body that is no text is written as JSON and declared so, unless headers say otherwise.
+
+        A header with a list has a line for each value.
+        """
         path, _, query = target.partition("?")
-        sent = {} if body is None else {"Content-Type": "application/json"}
-        sent = {**sent, **(headers or {})}
+        sent: dict[str, str | list[str]] = dict(headers or {})
+        if body is not None and "content-type" not in {name.lower() for name in sent}:
+            sent["Content-Type"] = "application/json"
         event = self.event(method, path, query, sent, body, base64=base64)
         self.sent.append(event)
         function, resource = _route(path)
@@ -110,17 +114,18 @@ class Client:
         return _reply(app.handle(event, context or LambdaContext()))  # type: ignore[arg-type] # all that is used of it
 
     def event(
-        self, method: str, path: str, query: str, headers: Mapping[str, str], body: Any, *, base64: bool
+        self, method: str, path: str, query: str, headers: Mapping[str, str | list[str]], body: Any, *, base64: bool
     ) -> dict[str, Any]:
         pairs = parse_qsl(query, keep_blank_values=True)
         several: dict[str, list[str]] = {}
         for name, value in pairs:
             several.setdefault(name, []).append(value)
+        lines = {name: [value] if isinstance(value, str) else value for name, value in headers.items()}
         return {
             "httpMethod": method,
             "path": path,
-            "headers": dict(headers) or None,
-            "multiValueHeaders": {name: [value] for name, value in headers.items()} or None,
+            "headers": {name: values[-1] for name, values in lines.items()} or None,
+            "multiValueHeaders": lines or None,
             "queryStringParameters": dict(pairs) or None,
             "multiValueQueryStringParameters": several or None,
             "pathParameters": None,

@@ -5,6 +5,7 @@ from ordering.principal import BusinessUnit
 from ordering.training import contract as training
 from ordering.training.services import TrainingServices
 from ordering.web.http import Answer, Call, encode
+from ordering.web.idempotent_creates import CreateHeaders
 
 app = Api(training.CONTRACT, TrainingServices)
 
@@ -25,7 +26,7 @@ def get_order(call: Call, unit: BusinessUnit, orderId: str) -> training.Order:
 
 @app.post("/api/v2/orders", summary="Create an order", tags=["Orders"], status_code=201)
 def create_order(
-    call: Call, unit: BusinessUnit, headers: training.CreateHeaders, body: training.NewOrder
+    call: Call, unit: BusinessUnit, headers: CreateHeaders, body: training.NewOrder
 ) -> Answer[training.CreatedOrder]:
     """Order feature sets for the business unit.
 

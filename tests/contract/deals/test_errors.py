@@ -253,6 +253,50 @@ def test_accepted(stocked: Crm, accept: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("lines", "status"),
+    [
+        (["application/json", "text/html"], 200),
+        (["text/html", "application/json"], 200),
+        (["*/*", "text/plain;q=0.5"], 200),
+        (["text/html", "text/plain"], 406),
+        (["*/*", "application/json;q=0"], 406),
+    ],
+)
+def test_accept_in_several_lines(stocked: Crm, lines: list[str], status: int) -> None:
+    """The lines of a repeated `Accept` are one list."""
+    assert stocked.get("/v2/orders", headers={"Accept": lines}).status == status
+
+
+def test_content_type_in_several_lines(stocked: Crm, recorder: Recorder) -> None:
+    """Lines of `Content-Type` that differ are 400 `invalid_header`; equal ones are one value."""
+    recorder.calls.clear()
+    for method, path in WITH_BODY:
+        headers = {"Content-Type": ["text/plain", "application/json"]}
+        assert fault(stocked.request(method, path, body='{"data": {}}', headers=headers), 400) == ("invalid_header",)
+    assert recorder.writes == []
+
+    equal = {"Content-Type": ["application/json"] * 2}
+    assert stocked.request("PUT", "/v2/orders/1", body='{"data": {}}', headers=equal).status == 200
+
+
+@pytest.mark.parametrize(
+    "path", ["/v2/orders/%31", "/v2/%6Frders/1", "/v2/orders/%31/", "/v2/orders%2F1", "/v2/orders/1%20"]
+)
+def test_percent_encoded_paths(stocked: Crm, path: str) -> None:
+    """A percent-encoded unreserved character of a path is the character; any other stays encoded."""
+    reply = stocked.get(path)
+
+    assert reply.status == (404 if "%2" in path else 200)
+
+
+def test_links_of_percent_encoded_paths(stocked: Crm) -> None:
+    """Links have the characters of the path that they are equivalent to."""
+    links = stocked.get("/v2/%6Frders").json["meta"]["links"]
+
+    assert "/v2/orders?" in links["self"]
+
+
+@pytest.mark.parametrize(
     "content_type",
     [
         "",

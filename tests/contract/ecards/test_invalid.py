@@ -236,6 +236,15 @@ def test_content_types_accepted(company: Rewards, content_type: str) -> None:
     assert company.request("POST", "/v1/orders", body=sent, headers={"Content-Type": content_type}).status == 200
 
 
+def test_content_type_in_several_lines(company: Rewards) -> None:
+    """Lines of `Content-Type` that differ are 400."""
+    lines = {"Content-Type": ["application/json", "text/plain"]}
+
+    reply = company.request("POST", "/v1/orders", body=json.dumps(new_order()), headers=lines)
+
+    assert (reply.status, list(reply.json["errors"])) == (400, ["Content-Type"])
+
+
 def test_413(company: Rewards) -> None:
     """A body of more than 1 MiB is 413; one of exactly 1 MiB is accepted."""
     body = json.dumps(new_order(more=""))

@@ -147,6 +147,25 @@ def test_content_type_absent(client: Client, watched: Recorder) -> None:
     assert_untouched(watched, client_answer(client, event), 415)
 
 
+def test_content_type_in_several_lines(client: Client, watched: Recorder) -> None:
+    """Lines of `Content-Type` that differ are 400; equal ones are one value."""
+    other = client.post(target("orders"), GOOD, headers={"Content-Type": ["application/json", "text/plain"]})
+
+    assert_untouched(watched, other, 400)
+    assert other.faults == [("Content-Type", "repeated")]
+    assert client.post(target("orders"), GOOD, headers={"Content-Type": ["application/json"] * 2}).status == 201
+
+
+def test_percent_encoded_path(client: Client) -> None:
+    """A percent-encoded unreserved character of a path is the character."""
+    created = client.post(target("orders"), GOOD).json
+    encoded = "".join(f"%{ord(digit):x}" for digit in str(created["id"]))
+
+    one = client.get(target(f"orders/{encoded}"))
+
+    assert (one.status, one.json["id"]) == (200, created["id"])
+
+
 def client_answer(client: Client, event: dict[str, Any]) -> Reply:
     app = load("training/orders")
     app.services = client.services
@@ -161,6 +180,8 @@ def client_answer(client: Client, event: dict[str, Any]) -> Reply:
         "application/json; charset=utf-8",
         'application/json;charset="UTF-8"',
         "application/merge-patch+json",
+        "application/json; profile=x",
+        'application/json;a="b;c"; charset=us-ascii',
     ],
 )
 def test_content_types_accepted(client: Client, content_type: str) -> None:

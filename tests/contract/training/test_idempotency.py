@@ -56,6 +56,32 @@ def test_replay_is_the_first_answer_byte_for_byte(client: Client, key: str) -> N
     assert before + 1 == total(client)
 
 
+def test_key_in_several_lines(client: Client, watched: Recorder, key: str) -> None:
+    """Lines with different keys are 400, and lines with the same key are one."""
+    twice = {"Idempotency-Key": [key, "other"]}
+    refused = client.post(target("orders"), new_order(), headers=twice)
+    named_twice = client.post(
+        target("orders"), new_order(), headers={"Idempotency-Key": key, "idempotency-key": "other"}
+    )
+
+    assert (refused.status, refused.faults) == (400, [("Idempotency-Key", "repeated")])
+    assert (named_twice.status, named_twice.faults) == (400, refused.faults)
+    assert watched.writes == []
+    first = client.post(target("orders"), new_order(), headers={"Idempotency-Key": [key, key]})
+    assert first.text == create(client, key).text
+
+
+@pytest.mark.parametrize("text", ["k-{}", 'a"{}', "\\{}"])
+def test_quoted_key(client: Client, key: str, text: str) -> None:
+    """A key and the same key as a quoted string, as the draft of the header writes it, are one key."""
+    plain = text.format(key)
+    quoted = '"' + plain.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+    first, again = create(client, plain), create(client, quoted)
+
+    assert (201, first.text, "true") == (again.status, again.text, again.headers["Idempotent-Replayed"])
+
+
 def test_header_name_without_case(client: Client, key: str) -> None:
     """The header's name is case-insensitive."""
     first = client.post(target("orders"), new_order(), headers={"idempotency-key": key})
@@ -170,7 +196,7 @@ def test_key_limits_accepted(client: Client, text: str) -> None:
     assert (201, first.text) == (first.status, again.text)
 
 
-@pytest.mark.parametrize("text", ["", "x" * 256, "ü", "a\tb", "a\x00", "\x7f"])
+@pytest.mark.parametrize("text", ["", "x" * 256, "ü", "a\tb", "a\x00", "\x7f", '""', '"' + "x" * 256 + '"', '"ü"'])
 def test_key_limits_refused(client: Client, watched: Recorder, text: str) -> None:
     """Any other key is refused by the header's name."""
     refused = create(client, text)

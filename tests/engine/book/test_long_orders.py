@@ -67,7 +67,7 @@ def test_five_hundred_items(engine: Engine, wish: RequestedLine) -> None:
     """500 items go in one transaction of at most 100 writes and 4 MB, and all of them come back in their order."""
     send = Recorder(engine.send)
     orders, placed = place(send, wish)
-    lines = orders.lines(placed.order_id, 0, ITEMS)
+    lines = orders.lines(placed.resource_id, 0, ITEMS)
 
     (fill,) = fills(send)
     assert len(fill["TransactItems"]) <= MOST_WRITES
@@ -78,7 +78,7 @@ def test_five_hundred_items(engine: Engine, wish: RequestedLine) -> None:
         for line in lines.items
     }
     assert lines.total == ITEMS
-    assert [order.id for order in orders.page(0, 10).items] == [placed.order_id]
+    assert [order.id for order in orders.page(0, 10).items] == [placed.resource_id]
 
 
 WIDE = "\N{BOOKS}"
@@ -100,7 +100,7 @@ def test_largest_body(wish: RequestedLine, items: int) -> None:
     assert len(writes) <= MOST_WRITES
     assert sum(writes) <= MOST_BYTES
     assert max(writes) <= MOST_BYTES_OF_AN_ITEM
-    assert orders.lines(placed.order_id, 0, ITEMS).total == items
+    assert orders.lines(placed.resource_id, 0, ITEMS).total == items
 
 
 def written(fill: dict[str, Any]) -> list[dict[str, Any]]:

@@ -26,7 +26,7 @@ def use(send: Send) -> list[object]:
     """Run every operation of a shop, and return the results."""
     shop = Shop(send)
     shop.open()
-    placed = [shop.place(f"{number}", lines=1 + number).order_id for number in range(5)]
+    placed = [shop.place(f"{number}", lines=1 + number).resource_id for number in range(5)]
     again = shop.place("2", lines=3)
     before = shop.page(1, 3)
     settled = shop.orders.settle()

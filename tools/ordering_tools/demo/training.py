@@ -227,7 +227,7 @@ def place_orders(installation: Installation, partner: Partner, unit: BusinessUni
         )
         if number % 12 == 0:
             with suppress(Conflict):  # cancelled by an interrupted seeding, or its keys are issued
-                orders.cancel(placed.order_id)
+                orders.cancel(placed.resource_id)
     TrainingOrders(installation.orders, unit, sequence=sequence).settle()
 
 

@@ -1,17 +1,26 @@
 """Idempotency keys: a create's own transaction stores its response, and retries with the same key get it again.
 
+A record costs its part of the transaction, and nothing is read for a create that is made: a retry is recognised by the
+record that refuses its write. A create that is refused for another reason reads the record, since the reason may be
+newer than the create.
+
 Key of the table: `ONCE#<partner>#<hash of the key>`.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Generic, Protocol, TypeVar
 
 from ordering.aws.dynamodb import ABSENT, Item, Key, Put, Table
+from ordering.book.orderbook import Collision
 from ordering.clock import Clock
-from ordering.errors import KeyReused
+from ordering.errors import KeyReused, OrderingError, Unavailable
+
+R = TypeVar("R", bound="Created")
 
 KEY_KEPT = timedelta(hours=48)
 """How long an idempotency key is remembered; the contracts promise 24 hours."""
@@ -29,25 +38,80 @@ class IdempotencyKey:
 class CreateResult:
     """Result of a create; `replayed` if an earlier request with the same key produced it."""
 
-    order_id: int
+    resource_id: int
     answer: bytes
     replayed: bool
 
 
-class IdempotencyRecords:
-    """The records of one partner's idempotency keys."""
+class Created(Protocol):
+    """A new resource, with an id."""
 
-    def __init__(self, table: Table, partner: str, now: Clock) -> None:
+    @property
+    def id(self) -> int:
+        """Its id."""
+
+
+@dataclass(frozen=True, slots=True)
+class Create(Generic[R]):
+    """The response to a create, and the idempotency key that it was sent with, if any."""
+
+    answer: Callable[[R], bytes]
+    once: IdempotencyKey | None = None
+
+
+class IdempotencyRecords:
+    """The records of one partner's idempotency keys for one kind of resource."""
+
+    def __init__(self, table: Table, partner: str, now: Clock, kind: str = "") -> None:
+        """Set up the access to the table.
+
+        Args:
+            kind: The kind of resource, for which the keys are separate from those of others. Stored format; empty for
+                training orders.
+        """
         self._table = table
         self._partner = partner
         self._now = now
+        self._kind = kind
 
     def key(self, once: IdempotencyKey) -> Key:
         """Return the key of a record. A create whose record exists already is a retry, or reuses the key."""
-        # Hashed, since the caller chose the text, and so that its length is known.
-        return f"ONCE#{self._partner}#{hashlib.sha256(once.key.encode()).hexdigest()}", "-"
+        # Hashed, since the caller chose the text, and so that its length is known. No key of a caller has a line break.
+        name = f"{self._kind}\n{once.key}" if self._kind else once.key
+        return f"ONCE#{self._partner}#{hashlib.sha256(name.encode()).hexdigest()}", "-"
 
-    def put(self, once: IdempotencyKey, order_id: int, answer: bytes) -> Put:
+    def create(self, create: Create[R], place: Callable[[Callable[[R], Sequence[Put]]], R]) -> CreateResult:
+        """Create a resource, or return the result of the create that used the key.
+
+        Args:
+            place: Creates it, in one transaction with the writes that its argument returns for it. It raises
+                `Collision` if one of them was refused.
+
+        Raises:
+            KeyReused: The key was used for another request.
+            OrderingError: The create is refused.
+            Unavailable: The deadline passed. The same call with the same key is safe.
+        """
+        once = create.once
+        if once is None:
+            made = place(lambda _: ())
+            return CreateResult(made.id, create.answer(made), replayed=False)
+        try:
+            made = place(lambda made: [self.put(once, made.id, create.answer(made))])
+        except Collision as collision:
+            if record := collision.items.get(self.key(once)):
+                return replay(record, once)
+            raise
+        except Unavailable:
+            raise
+        except OrderingError:
+            # It may be a retry of a create that was made before the reason for the refusal.
+            if earlier := self.find(once):
+                return earlier
+            raise
+        return CreateResult(made.id, create.answer(made), replayed=False)
+
+    def put(self, once: IdempotencyKey, resource_id: int, answer: bytes) -> Put:
         """Return the write that keeps a create's response, for the create's transaction."""
         partition, sort = self.key(once)
         now = self._now()
@@ -55,7 +119,7 @@ class IdempotencyRecords:
             "pk": partition,
             "sk": sort,
             "fingerprint": once.fingerprint,
-            "orderId": order_id,
+            "orderId": resource_id,
             "answer": answer,
             "expires": int((now + KEY_KEPT).timestamp()),
         }

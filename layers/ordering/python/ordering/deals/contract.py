@@ -37,6 +37,7 @@ from ordering.errors import Fault, Forbidden, InsufficientScope, Invalid, NotFou
 from ordering.identifiers import LARGEST_NUMBER, LARGEST_SAFE_NUMBER, canonical_number
 from ordering.money import Money
 from ordering.web.documents import ContractDocument
+from ordering.web.header_fields import accepts_json
 from ordering.web.http import (
     Answer,
     Call,
@@ -45,7 +46,6 @@ from ordering.web.http import (
     Request,
     Text,
     WholeNumber,
-    accepts_json,
     read_exact_body,
 )
 from ordering.web.problems import MOST_FAULTS, TYPES, pointer
@@ -680,7 +680,8 @@ def _invalid(request: Request, faults: Sequence[Fault]) -> Answer[Errors]:
     """Report faults outside the body; if there are none, the body's as a whole; else those of its attributes."""
     outside = [fault for fault in faults if fault.part != "body"]
     if outside:
-        return _errors(request, 400, [_error("invalid_param", _of_parameter(fault)) for fault in outside])
+        codes = {"query": "invalid_param", "header": "invalid_header"}
+        return _errors(request, 400, [_error(codes[fault.part], _of_parameter(fault)) for fault in outside])
     whole = [fault for fault in faults if len(fault.place) < 2 or fault.place[0] != "data"]
     if any(fault.code in {"malformed_json", "required"} and not fault.place for fault in whole):
         return _refused(request, 400, "invalid_payload", f'{whole[0].detail} Send {{"data": {{…}}}}.')

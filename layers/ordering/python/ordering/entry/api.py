@@ -47,6 +47,7 @@ from ordering.web.http import (
     PublicCall,
     Request,
     encode,
+    normal_path,
     read_headers,
     read_query,
 )
@@ -115,7 +116,7 @@ class Api(APIGatewayRestResolver, Generic[S]):
         """Handle one event of API Gateway's Lambda proxy integration, and return its response."""
         began = time.perf_counter()
         head = event["httpMethod"].upper() == "HEAD"
-        answer = self.resolve({**event, "httpMethod": "GET"} if head else event, context)
+        answer = self.resolve(_normal(event, "GET" if head else event["httpMethod"]), context)
         answer["multiValueHeaders"] |= {name: [value] for name, value in self.contract.headers.items()}
         answer["multiValueHeaders"]["X-Request-Id"] = [event["requestContext"]["requestId"]]
         if head:
@@ -197,6 +198,14 @@ class Api(APIGatewayRestResolver, Generic[S]):
                 "writes": usage.writes if usage else 0,
             },
         )
+
+
+def _normal(event: Mapping[str, Any], method: str) -> dict[str, Any]:
+    """Return an event with another method, and with normal paths: the router compares paths character by character."""
+    context = event["requestContext"]
+    full = {"path": normal_path(context["path"])} if context.get("path") else {}
+    path = normal_path(event["path"])
+    return {**event, "httpMethod": method, "path": path, "requestContext": {**context, **full}}
 
 
 def _bind(app: Api[Any], next_middleware: Callable[[Api[Any]], Response[Any]]) -> Response[Any]:

@@ -6,8 +6,6 @@ state is this API's own; the description of its field or operation documents it.
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -53,6 +51,7 @@ from ordering.web.http import (
     WholeNumber,
     read_body,
 )
+from ordering.web.idempotent_creates import REPLAYED, CreateHeaders, fingerprint, replayed_header
 from ordering.web.problems import Problem, invalid_request, problem
 
 NAME = "training"
@@ -88,29 +87,6 @@ class ListQuery(UnitQuery):
     def first(self) -> int:
         """Rank of the page's first entry, from 0."""
         return (self.page - 1) * self.page_size
-
-
-def _key(text: str) -> str:
-    if not _KEY.fullmatch(text):
-        raise PydanticCustomError("invalid_format", "Must be 1 to 255 printable ASCII characters")
-    return text
-
-
-_KEY = re.compile(r"[\x20-\x7e]{1,255}")
-
-
-class CreateHeaders(BaseModel):
-    """Header fields of a create."""
-
-    idempotency_key: (
-        Annotated[str, AfterValidator(_key), Field(json_schema_extra={"minLength": 1, "maxLength": 255})] | None
-    ) = Field(
-        None,
-        alias="Idempotency-Key",
-        description="A key of your choice, 1 to 255 printable ASCII characters. The same key with the same body gets "
-        "the first response again, with `Idempotent-Replayed: true`. The same key with another body gets 422. Keys are "
-        "kept for at least 24 hours.",
-    )
 
 
 def _http_address(text: str) -> str:
@@ -180,13 +156,8 @@ class NewOrder(BaseModel):
         return training_orders.TrainingRequest(self.purchaseOrderReference, self.emailKeys, self.contactEmail, lines)
 
     def fingerprint(self, unit: BusinessUnit) -> str:
-        """Return a hash of the request's contents; the spacing and the order of fields in its JSON do not change it.
-
-        Stored format: retries are compared with it as long as their idempotency key is remembered. A field added later
-        must have a default, so that earlier requests keep their fingerprints.
-        """
-        meaning = f"{unit.id} {self.model_dump_json(exclude_defaults=True)}"
-        return hashlib.sha256(meaning.encode()).hexdigest()
+        """Return a hash of the request's contents for a unit. Stored format."""
+        return fingerprint(unit.id, self)
 
 
 # Responses.
@@ -497,9 +468,7 @@ def _shown(shape: type[S], call: Call, one: TrainingOrder, *, created: str) -> S
 
 def created(call: Call, placed: CreateResult) -> Answer[CreatedOrder]:
     """Build the response to a create, or to its replay."""
-    headers = {"Location": _order_link(call, placed.order_id)}
-    if placed.replayed:
-        headers["Idempotent-Replayed"] = "true"
+    headers = {"Location": _order_link(call, placed.resource_id), **replayed_header(replayed=placed.replayed)}
     return Answer(201, placed.answer, headers)
 
 
@@ -604,13 +573,7 @@ class _Training:
             "Order items": "The items of a training order.",
             "Access keys": "The access keys of an order, one for each seat.",
         },
-        created={
-            "Location": LOCATION,
-            "Idempotent-Replayed": {
-                "description": "`true` if this is the stored response to an earlier request with the same key.",
-                "schema": {"type": "string", "const": "true"},
-            },
-        },
+        created={"Location": LOCATION, **REPLAYED},
     )
     body = staticmethod(read_body)
 

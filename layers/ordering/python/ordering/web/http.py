@@ -32,6 +32,7 @@ from ordering.identifiers import canonical_uuid
 from ordering.principal import Principal
 from ordering.web.documents import ContractDocument
 from ordering.web.error_table import ErrorTable
+from ordering.web.header_fields import combined, is_json_type
 
 T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
@@ -53,7 +54,7 @@ class Request:
     """The prefix of the contract's paths: the stage's name, or empty under a custom domain."""
     id: str
     headers: Mapping[str, str]
-    """By name in lower case; for a repeated header, the last value."""
+    """By name in lower case; different lines of a field are one list, separated by commas."""
     query: Mapping[str, list[str]]
     body: str | None
     is_base64: bool
@@ -61,6 +62,8 @@ class Request:
     """The host name of the API Gateway endpoint."""
     address: str = ""
     """The caller's IP address."""
+    repeated: frozenset[str] = frozenset()
+    """The names of header fields with several, different lines, in lower case."""
 
     @classmethod
     def of(cls, event: Mapping[str, Any]) -> Request:
@@ -68,18 +71,31 @@ class Request:
         context = event["requestContext"]
         path = event["path"]
         full = context.get("path") or path
+        lines = event.get("multiValueHeaders") or {name: [one] for name, one in (event.get("headers") or {}).items()}
+        headers, repeated = combined(lines)
         return cls(
             method=event["httpMethod"].upper(),
             path=path,
             base=full.removesuffix(path) if full.endswith(path) else "",
             id=context["requestId"],
-            headers={name.lower(): value for name, value in (event.get("headers") or {}).items()},
+            headers=headers,
             query=event.get("multiValueQueryStringParameters") or {},
             body=event.get("body"),
             is_base64=bool(event.get("isBase64Encoded")),
             host=context.get("domainName") or "",
             address=(context.get("identity") or {}).get("sourceIp") or "",
+            repeated=repeated,
         )
+
+    def single(self, name: str) -> str | None:
+        """Return a header field that has one value; None without the field.
+
+        Raises:
+            Invalid: The field has several lines that differ.
+        """
+        if name.lower() in self.repeated:
+            raise Invalid([Fault("header", (name,), "repeated", f"'{name}' must be sent only once.")])
+        return self.headers.get(name.lower())
 
     def link(self, path: str) -> str:
         """Return a link to a path of the contract."""
@@ -88,7 +104,9 @@ class Request:
     @property
     def origin(self) -> str:
         """The scheme and host of the caller's request, for absolute links."""
-        return f"{self.headers.get('x-forwarded-proto', 'https')}://{self.headers.get('host', self.host)}"
+        # The last line is the endpoint's own.
+        scheme = self.headers.get("x-forwarded-proto", "https").rpartition(",")[2].strip()
+        return f"{scheme}://{self.headers.get('host', self.host)}"
 
     def link_with(self, **changes: object) -> str:
         """Return a link to this request with some query parameters changed or appended."""
@@ -201,6 +219,23 @@ class UnsupportedMediaType(Refusal):
     status = 415
 
 
+def normal_path(path: str) -> str:
+    """Return a path whose unreserved characters are not percent-encoded, which is equivalent (RFC 3986, 6.2.2.2).
+
+    Other encoded characters stay encoded: `%2F` is not a separator of the path.
+    """
+    return _ENCODED.sub(_unreserved, path)
+
+
+_ENCODED = re.compile("%[0-9A-Fa-f]{2}")
+_UNRESERVED = re.compile("[A-Za-z0-9._~-]")
+
+
+def _unreserved(encoded: re.Match[str]) -> str:
+    character = chr(int(encoded[0][1:], 16))
+    return character if _UNRESERVED.fullmatch(character) else encoded[0]
+
+
 def read_query(model: type[M], request: Request) -> M:
     """Validate query parameters against a model. Unknown ones are ignored unless the model forbids them.
 
@@ -219,14 +254,21 @@ def read_query(model: type[M], request: Request) -> M:
 
 
 def read_headers(model: type[M], request: Request) -> M:
-    """Validate header fields against a model. Unknown ones are ignored.
+    """Validate header fields against a model, each of which has a single value. Unknown ones are ignored.
 
     Raises:
-        Invalid: At least one is invalid.
+        Invalid: At least one is invalid, or has several lines that differ.
     """
-    names = [info.alias or name for name, info in model.model_fields.items()]
-    sent = {name: request.headers[name.lower()] for name in names if name.lower() in request.headers}
-    return _check(model, sent, "header", [])
+    sent: dict[str, str] = {}
+    repeated: list[Fault] = []
+    for name in (info.alias or name for name, info in model.model_fields.items()):
+        try:
+            value = request.single(name)
+        except Invalid as invalid:
+            repeated += invalid.faults
+        else:
+            sent |= {} if value is None else {name: value}
+    return _check(model, sent, "header", repeated)
 
 
 def _check(model: type[M], sent: Mapping[str, str], part: Part, faults: list[Fault]) -> M:
@@ -243,7 +285,8 @@ def read_body(model: type[M], request: Request) -> M:
     """Validate the body against a model, as strict JSON.
 
     Raises:
-        Invalid: The body is missing, is not valid JSON, or breaks a rule of the model.
+        Invalid: The body is missing, is not valid JSON, or breaks a rule of the model; or `Content-Type` has several
+            lines that differ.
         UnsupportedMediaType: The body is not declared as JSON.
         ContentTooLarge: The body is larger than 1 MiB.
     """
@@ -281,27 +324,11 @@ def json_body(request: Request) -> bytes:
     raw = raw_body(request)
     if not raw:
         raise Invalid([Fault("body", (), "required", "Send a JSON object as the body.")])
-    if not _JSON_TYPE.fullmatch(request.headers.get("content-type", "").strip()):
+    if not is_json_type(request.single("Content-Type") or ""):
         raise UnsupportedMediaType("Send the body as 'Content-Type: application/json'.")
     if len(raw) > LARGEST_BODY:
         raise ContentTooLarge(f"The body is larger than {LARGEST_BODY:,} bytes.")
     return raw
-
-
-def accepts_json(accept: str | None) -> bool:
-    """Return whether an `Accept` header admits JSON (RFC 9110, 12.5.1); without the header, everything is admitted."""
-    if not (accept or "").strip():
-        return True
-    quality = {}
-    for media_range in (accept or "").split(","):
-        name, *parameters = (part.strip().lower() for part in media_range.split(";"))
-        weights = [parameter.removeprefix("q=") for parameter in parameters if parameter.startswith("q=")]
-        quality[name] = weights[-1] if weights else "1"
-    found = next((quality[name] for name in ("application/json", "application/*", "*/*") if name in quality), "0")
-    return re.fullmatch(r"0(\.0*)?", found) is None
-
-
-_JSON_TYPE = re.compile(r'application/(json|[\w.+-]+\+json)\s*(;\s*charset="?utf-8"?\s*)?', re.IGNORECASE)
 
 
 def raw_body(request: Request) -> bytes:
