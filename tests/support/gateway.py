@@ -111,7 +111,8 @@ class Client:
         event["resource"] = resource
         app = load(function)
         app.connections, app.services = self.services.connections, self.services.of(app.build)
-        return _reply(app.handle(event, context or LambdaContext()))  # type: ignore[arg-type] # all that is used of it
+        with self.services.settings.seen_by(_declared(function)):
+            return _reply(app.handle(event, context or LambdaContext()))  # type: ignore[arg-type] # all that is used of it
 
     def event(
         self, method: str, path: str, query: str, headers: Mapping[str, str | list[str]], body: Any, *, base64: bool
@@ -153,6 +154,19 @@ def _route(path: str) -> tuple[str, str]:
     if not above:
         raise LookupError(path)
     return _route(above)
+
+
+@cache
+def _declared(function: str) -> frozenset[str]:
+    """Return the names of the environment variables that the template declares for a function."""
+    resources = Template.load(ROOT / "template.yaml").document["Resources"].values()
+    (properties,) = (
+        resource["Properties"]
+        for resource in resources
+        if resource["Type"] == "AWS::Serverless::Function"
+        and resource["Properties"]["CodeUri"] == f"functions/{function}"
+    )
+    return frozenset(properties["Environment"]["Variables"])
 
 
 @cache

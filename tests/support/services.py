@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cached_property
@@ -36,6 +37,30 @@ from ordering.webhooks.services import WebhookServices
 from ordering.webhooks.transport import Post, not_posted
 
 
+class Settings(dict[str, str]):
+    """The environment variables of a function: while one is called, those that the template declares for it."""
+
+    declared: Collection[str] | None = None
+    """The names that are visible; all of them if None."""
+
+    def __getitem__(self, name: str) -> str:
+        if self.declared is not None and name not in self.declared:
+            raise KeyError(name)
+        return super().__getitem__(name)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        return self[name] if name in self and (self.declared is None or name in self.declared) else default
+
+    @contextmanager
+    def seen_by(self, declared: Collection[str]) -> Iterator[None]:
+        """Show only the settings that a function declares, and those of `sam local`."""
+        self.declared = {*declared, "AWS_SAM_LOCAL"}
+        try:
+            yield
+        finally:
+            self.declared = None
+
+
 @dataclass(frozen=True)
 class Services:
     """What functions use, by the names that tests know it by."""
@@ -60,6 +85,11 @@ class Services:
     @cached_property
     def connections(self) -> Connections:
         """The connections of a process whose environment names the tables so."""
+        return Connections(self.settings, self.send, self.kms, lambda _: self.webhook_queue, self.now, self.usage)
+
+    @cached_property
+    def settings(self) -> Settings:
+        """The settings of all functions."""
         settings = {
             "ORDERS_TABLE": self.orders_table,
             "CATALOGUE_TABLE": self.catalogue_table,
@@ -73,7 +103,7 @@ class Services:
             "WEBHOOK_QUEUE": "WebhookQueue",
             **({"AWS_SAM_LOCAL": "true"} if self.local else {}),
         }
-        return Connections(settings, self.send, self.kms, lambda _: self.webhook_queue, self.now, self.usage)
+        return Settings(settings)
 
     def of(self, build: Callable[[Connections], Any]) -> Any:
         """Return the services that an app is built with."""
