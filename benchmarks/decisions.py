@@ -35,7 +35,7 @@ REPETITIONS = 400
 PROMISED = {"JWT on /v2": (2, 1, 1), "64 characters on /v2": (3, 2, 1), "JWT on /api/v2, when not cached": (1, 1, 0)}
 """Calls, read units and write units of each."""
 
-_ARN = "arn:aws:execute-api:eu-west-1:123456789012:abcdef1234/live/GET"
+_STAGE_ARN = "arn:aws:execute-api:eu-west-1:123456789012:abcdef1234/live"
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +126,13 @@ def _open(services: IdentityServices) -> tuple[str, str, Handler]:
 
 
 def _spend(usage: Usage, authorizer: Handler, path: str, token: str) -> Spent:
-    event: Mapping[str, Any] = {"methodArn": _ARN + path, "headers": {"Authorization": f"Bearer {token}"}}
+    event: Mapping[str, Any] = {
+        "methodArn": f"{_STAGE_ARN}/GET{path}",
+        "resource": path,
+        "httpMethod": "GET",
+        "multiValueHeaders": {"Authorization": [f"Bearer {token}"]},
+        "requestContext": {"requestId": "a-request", "identity": {"sourceIp": "203.0.113.7"}},
+    }
     authorizer(event, _Invocation())
     usage.take()
     times = []

@@ -29,6 +29,7 @@ from ordering.web.forms import LARGEST_FORM
 from ordering_tools.installation import Installation
 from ordering_tools.operations import signing_keys
 from ordering_tools.operations.signing import SigningKey
+from support.authorizer import bearer_event
 from support.aws.fake_connections import Recorder, failing
 from support.aws.kms import MemoryKms
 from support.aws.memory import Memory
@@ -44,7 +45,6 @@ GRANITE = replace(PARTNER, id="granite", grants=ALLOWED, deals=DealTerms("enterp
 ID, OTHER_ID, NARROW_ID = "granite-client", "other-client", "narrow-client"
 JWKS = "/.well-known/jwks.json"
 METADATA = "/.well-known/oauth-authorization-server"
-STAGE_ARN = "arn:aws:execute-api:eu-west-1:123456789012:abcdef1234/live"
 BOUNDARY = "0123456789abcdef"
 MULTIPART = f"multipart/form-data; boundary={BOUNDARY}"
 HOME, ELSEWHERE = "192.0.2.1", "198.51.100.7"
@@ -102,8 +102,7 @@ class Endpoint:
         handler = make_handler(
             Authorizer(verifier, self.services.accounts, self.services.reference_tokens, own_errors())
         )
-        event = {"methodArn": f"{STAGE_ARN}/GET/{path}", "headers": {"Authorization": f"Bearer {token}"}}
-        return handler(event, LambdaContext())
+        return handler(bearer_event(token, f"/{path}"), LambdaContext())
 
     def principal(self, token: str) -> Principal:
         return Principal.from_text(self.decision(token)["context"]["principal"])

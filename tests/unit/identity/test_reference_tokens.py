@@ -135,10 +135,10 @@ def test_a_tampered_seal(tokens: ReferenceTokens, memory: Memory) -> None:
     for place in (0, 20, len(seal) // 2, len(seal) - 6):
         changed = seal[:place] + (b"A" if seal[place : place + 1] != b"A" else b"B") + seal[place + 1 :]
         memory.load(TABLE, {**item, "jwt": {"B": changed}})
-        assert refused(tokens, token) == "the JWT behind the token is broken"
+        assert refused(tokens, token) == "the JWT behind the reference token cannot be decrypted"
     for nonsense in (b"", JWT.encode()):
         memory.load(TABLE, {**item, "jwt": {"B": nonsense}})
-        assert refused(tokens, token) == "the JWT behind the token is broken"
+        assert refused(tokens, token) == "the JWT behind the reference token cannot be decrypted"
 
 
 def test_another_hash(tokens: ReferenceTokens, memory: Memory) -> None:
@@ -162,7 +162,7 @@ def test_another_tokens_item(tokens: ReferenceTokens, memory: Memory) -> None:
     memory.load(TABLE, {**other, "pk": own["pk"], "sk": own["sk"]})
     assert refused(tokens, token) == "unknown reference token"
     memory.load(TABLE, {**own, "jwt": other["jwt"]})
-    assert refused(tokens, token) == "the JWT behind the token is broken"
+    assert refused(tokens, token) == "the JWT behind the reference token cannot be decrypted"
 
 
 @pytest.mark.parametrize(

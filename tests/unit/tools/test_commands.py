@@ -22,12 +22,12 @@ from ordering_tools.operations import partners, tokens
 from ordering_tools.operations.partners import NoSuchPartner
 from ordering_tools.operations.signing import development_key
 from ordering_tools.operations.tokens import NotIssued
+from support.authorizer import bearer_event
 from support.aws.kms import MemoryKms
 from support.aws.memory import Memory
 from support.gateway import LambdaContext
 from support.services import Services
 
-ARN = "arn:aws:execute-api:eu-west-1:123456789012:abcdef1234/live/GET/v2/orders"
 DAY = timedelta(days=1)
 
 
@@ -40,7 +40,7 @@ class Site:
 
     def context_of(self, token: str) -> dict[str, Any]:
         """The context of the authorizer's decision about a call with a token."""
-        event = {"methodArn": ARN, "headers": {"Authorization": f"Bearer {token}"}}
+        event = bearer_event(token, "/v2/orders")
         context: dict[str, Any] = self.authorizer(event, LambdaContext())["context"]
         return context
 

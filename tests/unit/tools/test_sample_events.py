@@ -6,11 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from ordering.clock import Deadline
 from ordering.contexts import own_errors
-from ordering.identity.authorizer import Authorizer, GatewayUnauthorized, make_handler
+from ordering.identity.authorizer import Authorizer, make_handler
 from ordering.identity.tokens import KeyRing, Verifier
 from ordering_tools.demo import training as demo
 from ordering_tools.documents import sample_events
@@ -64,5 +62,6 @@ def test_authorizer_refuses_its_own(services: Services) -> None:
     verifier = Verifier(KeyRing(dict), "issuer", "audience")
     authorizer = Authorizer(verifier, services.accounts, services.reference_tokens, own_errors())
 
-    with pytest.raises(GatewayUnauthorized):
-        make_handler(authorizer)(committed("identity/authorizer"), LambdaContext())
+    decision = make_handler(authorizer)(committed("identity/authorizer"), LambdaContext())
+
+    assert decision["context"] == {"refusal": "unauthorized"}

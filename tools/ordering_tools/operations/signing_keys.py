@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from ordering import clock
 from ordering.identity.accounts import Accounts, SigningKeyRecord
 from ordering.identity.token_endpoint import KEYS_KEPT, LOOKED_UP_EVERY, VALID
-from ordering.identity.tokens import LEEWAY
+from ordering.identity.tokens import KEYS_READ_EVERY, LEEWAY
 from ordering_tools.installation import Installation, NotDone
 from ordering_tools.operations.commands import set_action
 from ordering_tools.operations.signing import jwk_of
@@ -71,6 +71,8 @@ def run_use(installation: Installation, arguments: argparse.Namespace) -> None:
 def run_retire(installation: Installation, arguments: argparse.Namespace) -> None:
     """Retire a key."""
     retire(installation, arguments.key, wait=not arguments.now)
+    print(f"{arguments.key} is retired; its tokens are refused within {KEYS_READ_EVERY:.0f} seconds, and where decisions "
+          "are cached a minute later")  # fmt: skip
 
 
 def add(installation: Installation, kms_id: str, now: datetime | None = None) -> str:

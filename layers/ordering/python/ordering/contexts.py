@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def own_errors() -> Mapping[str, OwnErrors]:
-    """Return the contracts that refuse callers themselves, by the first part of their paths."""
+    """Return the contracts whose authorizer's decisions are not cached, by the first part of their paths."""
     from ordering.identity.authorizer import OwnErrors
 
     return {"/v1": OwnErrors(), "/v2": OwnErrors(requests_a_second=10)}

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from typing import Any, TypeGuard
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _NUMBER = re.compile(r"[1-9][0-9]{0,17}")
+_PLAIN = re.compile(r"[A-Za-z0-9._~-]{1,128}")
 
 LARGEST_NUMBER = 2**31 - 1
 """The largest signed number of 32 bits."""
@@ -28,3 +30,8 @@ def canonical_number(text: str, largest: int = LARGEST_NUMBER) -> int | None:
         return None
     number = int(text)
     return number if number <= largest else None
+
+
+def is_plain_id(value: Any) -> TypeGuard[str]:
+    """Return whether a value is an id of 1 to 128 letters, digits, dots, hyphens, underscores and tildes."""
+    return isinstance(value, str) and _PLAIN.fullmatch(value) is not None

@@ -61,7 +61,7 @@ _REFUSALS: Mapping[str, Callable[[], OrderingError]] = {
     "too-many-requests": TooManyRequests,
     "unavailable": Unavailable,
 }
-"""The errors for the authorizer's reasons for refusals. Any other reason, or none, is `Unauthorized`."""
+"""The errors of the authorizer's reasons; any other reason, and none, is `Unauthorized`."""
 
 
 OWNERS = frozenset({"unit", "company", "owner"})

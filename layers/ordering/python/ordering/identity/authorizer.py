@@ -4,14 +4,15 @@ API Gateway caches a decision for every method and path of the stage, so the pol
 what a caller may do with a resource. The decision rests on the token and the partner's record together, so revoking a
 token or changing a partner needs no new token.
 
-API Gateway has one answer to a refused caller, whatever the path. On the paths of contracts with error shapes of their
-own, the authorizer therefore lets the call through without a principal, and with the reason for the refusal. The
-function answers it in its contract's shape (docs/decisions/0006). Such decisions are never cached.
+The authorizer refuses no caller itself: API Gateway would answer in one shape for all contracts, and an authorizer that
+raises counts as a failed function. It lets the call through without a principal, and with the reason for the refusal,
+which the function answers in its contract's shape (docs/decisions/0006).
 """
 
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -22,31 +23,27 @@ from ordering.clock import Deadline
 from ordering.errors import Unavailable
 from ordering.identity.accounts import Accounts, Partner
 from ordering.identity.reference_tokens import ReferenceTokens, is_reference
-from ordering.identity.tokens import Claims, TokenRefused, Verifier
+from ordering.identity.tokens import Claims, Reason, TokenRefused, Verifier
 from ordering.principal import Principal
 
 _log = logging.getLogger("ordering")
 
 
-Effect = Literal["Allow", "Deny"]
-
 Refusal = Literal["unauthorized", "switched-off", "too-many-requests", "unavailable"]
 """Why the function is to refuse a call that is let through without a principal."""
+
+_BEARER = re.compile(r" *bearer +([A-Za-z0-9._~+/=-]+) *", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class OwnErrors:
-    """What the authorizer knows of a contract whose functions refuse callers themselves, in the contract's shape."""
+    """What the authorizer knows of a contract whose decisions API Gateway does not cache.
+
+    Refusals that pass within a second, `too-many-requests` and `unavailable`, are for such contracts only.
+    """
 
     requests_a_second: int | None = None
     """How many requests a token may make; None where the contract sets no limit."""
-
-
-class GatewayUnauthorized(Exception):
-    """The caller could not be authenticated. API Gateway answers 401 to exactly this message."""
-
-    def __init__(self) -> None:
-        super().__init__("Unauthorized")
 
 
 Handler = Callable[[Mapping[str, Any], Context], dict[str, Any]]
@@ -90,56 +87,67 @@ class Authorizer:
 
 
 def make_handler(authorizer: Authorizer) -> Handler:
-    """Make the Lambda handler: it returns a policy, or raises `GatewayUnauthorized`."""
+    """Make the Lambda handler, which returns a policy.
+
+    Raises:
+        Unavailable: The tables do not answer, and API Gateway would cache a refusal.
+    """
 
     def handle(event: Mapping[str, Any], context: Context) -> dict[str, Any]:
         began = time.perf_counter()
         deadline = deadline_of(context)
-        first = first_part(event["methodArn"])
+        first = first_part(event["resource"])
         prefix = first if first in authorizer.own_errors else None
         try:
             claims, partner = authorizer.identify(event, deadline)
             too_fast = prefix is not None and authorizer.too_fast(claims, prefix, deadline)
         except TokenRefused as refusal:
-            _log.info("refused", extra={"reason": str(refusal), "ms": _since(began)})
-            if prefix:
-                return refused(event["methodArn"], "unauthorized")
-            raise GatewayUnauthorized from None
+            _log.info("refused", extra={"reason": str(refusal.reason), **_request_of(event), "ms": _since(began)})
+            return refused(event["methodArn"], "unauthorized")
         except Unavailable:
             if prefix:
                 return refused(event["methodArn"], "unavailable")
             raise
         _log.info(
             "authorized",
-            extra={"partner": partner.id, "active": partner.active, "tooFast": too_fast, "ms": _since(began)},
+            extra={
+                "request": event["requestContext"]["requestId"],
+                "partner": partner.id,
+                "active": partner.active,
+                "tooFast": too_fast,
+                "ms": _since(began),
+            },
         )
         if too_fast:
             return refused(event["methodArn"], "too-many-requests", partner)
-        if prefix and not partner.active:
+        if not partner.active:
             return refused(event["methodArn"], "switched-off", partner)
         return decision(event["methodArn"], claims, partner)
 
     return handle
 
 
-def first_part(method_arn: str) -> str:
-    """Return the first part of a method's path, as `/v2`."""
-    _, _, _, path = method_arn.split("/", 3)
-    return f"/{path.partition('/')[0]}"
+def first_part(resource: str) -> str:
+    """Return the first part of a resource's path, as `/v2` of `/v2/orders/{id}`."""
+    return f"/{resource.split('/', 2)[1]}"
 
 
 def bearer_token(event: Mapping[str, Any]) -> str:
-    """Return the token of a request; the case of its scheme does not matter.
+    """Return the token of a request; the case of the header's name and of the scheme does not matter.
+
+    API Gateway does not say which of several headers its cached decision stands for, so there must be exactly one.
 
     Raises:
-        TokenRefused: The request has no bearer token.
+        TokenRefused: The request has no bearer token, or more than one `Authorization` header.
     """
-    for name, value in (event.get("headers") or {}).items():
-        if name.lower() == "authorization":
-            scheme, _, token = str(value).strip().partition(" ")
-            if scheme.lower() == "bearer" and token.strip():
-                return token.strip()
-    raise TokenRefused("no bearer token")
+    headers: Mapping[str, list[str]] = event.get("multiValueHeaders") or {}
+    values = [value for name, several in headers.items() if name.lower() == "authorization" for value in several]
+    if len(values) > 1:
+        raise TokenRefused(Reason.SEVERAL_HEADERS)
+    found = _BEARER.fullmatch(values[0]) if values else None
+    if found is None:
+        raise TokenRefused(Reason.NO_TOKEN)
+    return found[1]
 
 
 def partner_of(claims: Claims, accounts: Accounts) -> Partner:
@@ -150,11 +158,11 @@ def partner_of(claims: Claims, accounts: Accounts) -> Partner:
     """
     partner = accounts.partner(claims.partner)
     if partner is None:
-        raise TokenRefused("unknown partner")
+        raise TokenRefused(Reason.UNKNOWN_PARTNER)
     if claims.user not in partner.users:
-        raise TokenRefused("unknown user")
+        raise TokenRefused(Reason.UNKNOWN_USER)
     if claims.token_id in partner.revoked_tokens:
-        raise TokenRefused("revoked")
+        raise TokenRefused(Reason.REVOKED)
     return partner
 
 
@@ -177,27 +185,33 @@ def principal_of(claims: Claims, partner: Partner) -> Principal:
 
 
 def decision(method_arn: str, claims: Claims, partner: Partner) -> dict[str, Any]:
-    """Write the policy: all of the stage, allowed unless the partner is switched off."""
-    api, stage, *_ = method_arn.split("/")
-    effect: Effect = "Allow" if partner.active else "Deny"
-    answer = {
-        **_policy(partner.id, effect, f"{api}/{stage}/*"),
-        "context": {"principal": principal_of(claims, partner).to_text()},
-    }
+    """Write the policy that allows all of the stage."""
+    answer = {**_policy(partner.id, method_arn), "context": {"principal": principal_of(claims, partner).to_text()}}
     if partner.usage_key:
         answer["usageIdentifierKey"] = partner.usage_key
     return answer
 
 
 def refused(method_arn: str, refusal: Refusal, partner: Partner | None = None) -> dict[str, Any]:
-    """Let one call through to a function that refuses it: there is no principal, only the reason."""
-    caller = partner.id if partner else "nobody"
-    return {**_policy(caller, "Allow", method_arn), "context": {"refusal": refusal}}
+    """Let a call through to a function that refuses it: there is no principal, only the reason."""
+    return {**_policy(partner.id if partner else "nobody", method_arn), "context": {"refusal": refusal}}
 
 
-def _policy(caller: str, effect: Effect, resource: str) -> dict[str, Any]:
-    statement = {"Action": "execute-api:Invoke", "Effect": effect, "Resource": resource}
+def _policy(caller: str, method_arn: str) -> dict[str, Any]:
+    # The whole stage even for a refusal: a policy with the caller's path would be as long as the caller likes.
+    api, stage, *_ = method_arn.split("/")
+    statement = {"Action": "execute-api:Invoke", "Effect": "Allow", "Resource": f"{api}/{stage}/*"}
     return {"principalId": caller, "policyDocument": {"Version": "2012-10-17", "Statement": [statement]}}
+
+
+def _request_of(event: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the log tells of a request; `request` is the id in the caller's `X-Request-Id`."""
+    context = event["requestContext"]
+    return {
+        "request": context["requestId"],
+        "address": context["identity"]["sourceIp"],
+        "route": f"{event['httpMethod']} {event['resource']}",
+    }
 
 
 def _since(began: float) -> float:

@@ -2,6 +2,9 @@
 
 A token is refused unless it has our `typ`, a known `kid`, one of two asymmetric algorithms, no `crit`, and `iss`,
 `aud`, `exp`, `nbf`, `iat`, `jti`, `sub` and `client_id` that are as they must be.
+
+A token of the token endpoint has the client's id in `client_id` (RFC 9068, 2.2) and the partner's in `partner`. A token
+without `partner` was issued to the partner itself, by an operator or an older release: its `client_id` is the partner.
 """
 
 from __future__ import annotations
@@ -9,15 +12,18 @@ from __future__ import annotations
 import base64
 import json
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from typing import Any, Protocol
 
 import jwt
 
 from ordering.cache import Cache
 from ordering.clock import Clock, system_clock
+from ordering.identifiers import is_plain_id
 
 TYPE = "at+jwt"
 ALGORITHMS = {"EC": "ES256", "RSA": "RS256"}
@@ -31,14 +37,59 @@ LONGEST = 8_192
 
 REQUIRED = ("iss", "aud", "exp", "nbf", "iat", "jti", "sub", "client_id")
 
-_FORGET_AFTER = 300.0
+KEYS_READ_EVERY = 30.0
+"""Seconds for which a verifier goes on with the keys that it read: how long a retired key is still accepted at most."""
+
 _LOOK_AGAIN_AFTER = 5.0
 
 Keys = Mapping[str, Mapping[str, Any]]
 
 
+class Reason(StrEnum):
+    """Why a token is not accepted. These words are all of a token that reaches the log."""
+
+    NO_TOKEN = "no bearer token"  # noqa: S105 - a reason
+    SEVERAL_HEADERS = "more than one Authorization header"
+    UNKNOWN_REFERENCE = "unknown reference token"
+    BROKEN_REFERENCE = "the JWT behind the reference token cannot be decrypted"
+    TOO_LONG = "too long"
+    MALFORMED = "malformed"
+    CRITICAL_EXTENSION = "critical extension"
+    OTHER_TYPE = "not an access token"
+    NO_KEY_ID = "no key id"
+    UNKNOWN_KEY = "unknown key"
+    OTHER_ALGORITHM = "the algorithm is not the key's"
+    WRONG_SIGNATURE = "wrong signature"
+    CLAIM_MISSING = "a claim is missing"
+    CLAIM_MALFORMED = "a claim is malformed"
+    EXPIRED = "expired"
+    NOT_YET_VALID = "not valid yet"
+    OTHER_ISSUER = "another issuer"
+    OTHER_AUDIENCE = "another audience"
+    UNKNOWN_PARTNER = "unknown partner"
+    UNKNOWN_USER = "unknown user"
+    REVOKED = "revoked"
+    UNKNOWN_CLIENT = "unknown client"
+    ENDED_BY_CLIENT = "issued before the client's tokens were ended"
+
+
 class TokenRefused(Exception):
     """A token is not accepted. The reason is for the log, not for the caller."""
+
+    def __init__(self, reason: Reason) -> None:
+        super().__init__(str(reason))
+        self.reason = reason
+
+
+_REASONS: Sequence[tuple[type[Exception], Reason]] = (
+    (jwt.ExpiredSignatureError, Reason.EXPIRED),
+    (jwt.ImmatureSignatureError, Reason.NOT_YET_VALID),
+    (jwt.InvalidIssuerError, Reason.OTHER_ISSUER),
+    (jwt.InvalidAudienceError, Reason.OTHER_AUDIENCE),
+    (jwt.MissingRequiredClaimError, Reason.CLAIM_MISSING),
+    (jwt.InvalidSignatureError, Reason.WRONG_SIGNATURE),
+)
+"""Reasons for PyJWT's errors; its messages repeat parts of the token."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,17 +104,21 @@ class Claims:
     """The business units that the token covers; None for all of the partner's."""
     scope: frozenset[str] | None = None
     """The grants that the token covers (RFC 9068, 2.2.3); None for all of the partner's."""
+    client: str | None = None
+    """The client of the token endpoint that the token was issued to; None if it was issued to the partner itself."""
+    issued: datetime | None = field(default=None, compare=False)
+    """When the token was issued, to the second; None before it is."""
 
 
 class KeyRing:
-    """The public keys as last read: good for five minutes.
+    """The public keys as last read: good for `KEYS_READ_EVERY`.
 
     An unknown key id has them read anew, but not more often than every five seconds.
     """
 
     def __init__(self, read: Callable[[], Keys], seconds: Callable[[], float] = time.monotonic) -> None:
         self._read = read
-        self._cache: Cache[None, Keys] = Cache(_FORGET_AFTER, 1, seconds=seconds)
+        self._cache: Cache[None, Keys] = Cache(KEYS_READ_EVERY, 1, seconds=seconds)
 
     def find(self, key_id: str) -> Mapping[str, Any]:
         """Return the key of that id.
@@ -75,7 +130,7 @@ class KeyRing:
         if key_id not in keys:
             keys = self._cache.read(None, self._read, ttl=_LOOK_AGAIN_AFTER)
         if key_id not in keys:
-            raise TokenRefused("unknown key")
+            raise TokenRefused(Reason.UNKNOWN_KEY)
         return keys[key_id]
 
 
@@ -94,13 +149,14 @@ class Verifier:
             TokenRefused: It cannot.
         """
         if len(token) > LONGEST:
-            raise TokenRefused("too long")
-        try:
+            raise TokenRefused(Reason.TOO_LONG)
+        with _refusing():
             header = jwt.get_unverified_header(token)
-            jwk = self.keys.find(_key_id(header))
-            algorithm = ALGORITHMS.get(jwk["kty"], "")
-            if header.get("alg") != algorithm:
-                raise TokenRefused("the algorithm is not the key's")
+        jwk = self.keys.find(_key_id(header))
+        algorithm = ALGORITHMS.get(jwk["kty"], "")
+        if header.get("alg") != algorithm:
+            raise TokenRefused(Reason.OTHER_ALGORITHM)
+        with _refusing():
             payload = jwt.decode(
                 token,
                 jwt.PyJWK.from_dict(dict(jwk), algorithm=algorithm),
@@ -110,45 +166,56 @@ class Verifier:
                 leeway=LEEWAY,
                 options={"require": list(REQUIRED), "strict_aud": True},
             )
-        except jwt.PyJWTError as error:
-            raise TokenRefused(str(error)) from error
         return _claims(payload)
+
+
+@contextmanager
+def _refusing() -> Iterator[None]:
+    """Refuse a token for whatever reading it raises, whether PyJWT has an error for it or lets Python's through."""
+    try:
+        yield
+    except (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError) as error:
+        reasons = (reason for kind, reason in _REASONS if isinstance(error, kind))
+        raise TokenRefused(next(reasons, Reason.MALFORMED)) from error
 
 
 def _key_id(header: Mapping[str, Any]) -> str:
     if "crit" in header:
-        raise TokenRefused("critical extensions are not understood")
+        raise TokenRefused(Reason.CRITICAL_EXTENSION)
     if str(header.get("typ", "")).lower().removeprefix("application/") != TYPE:
-        raise TokenRefused("not an access token")
+        raise TokenRefused(Reason.OTHER_TYPE)
     key_id = header.get("kid")
     if not isinstance(key_id, str):
-        raise TokenRefused("no key id")
+        raise TokenRefused(Reason.NO_KEY_ID)
     return key_id
 
 
 def _claims(payload: Mapping[str, Any]) -> Claims:
     units = payload.get("business_units", [])
-    if not isinstance(units, list):
-        raise TokenRefused("the business units are no list")
     scope = payload.get("scope", "")
-    if not isinstance(scope, str):
-        raise TokenRefused("the scope is not text")
-    if not all(
-        isinstance(text, str) and text for text in [payload["jti"], payload["client_id"], payload["sub"], *units]
-    ):
-        raise TokenRefused("a claim is not text")
-    try:
-        expires = datetime.fromtimestamp(payload["exp"], tz=UTC)
-    except (TypeError, ValueError, OverflowError, OSError):
-        raise TokenRefused("the expiry is no time") from None
+    client = payload["client_id"] if "partner" in payload else None
+    ids = [payload["jti"], payload["sub"], payload["client_id"], payload.get("partner", payload["client_id"])]
+    # Ids become keys of the table, which refuses what is too long or no Unicode.
+    if not isinstance(units, list) or not isinstance(scope, str) or not all(map(is_plain_id, [*ids, *units])):
+        raise TokenRefused(Reason.CLAIM_MALFORMED)
+    token_id, user, _, partner = ids
     return Claims(
-        token_id=payload["jti"],
-        partner=payload["client_id"],
-        user=payload["sub"],
-        expires=expires,
+        token_id=token_id,
+        partner=partner,
+        user=user,
+        expires=_moment(payload["exp"]),
         business_units=frozenset(units) if "business_units" in payload else None,
         scope=frozenset(scope.split()) if "scope" in payload else None,
+        client=client,
+        issued=_moment(payload["iat"]),
     )
+
+
+def _moment(seconds: Any) -> datetime:
+    try:
+        return datetime.fromtimestamp(seconds, tz=UTC)
+    except (TypeError, ValueError, OverflowError, OSError):
+        raise TokenRefused(Reason.CLAIM_MALFORMED) from None
 
 
 class SigningKey(Protocol):
@@ -200,8 +267,10 @@ class Signer:
             "iat": _seconds(min(now, claims.expires)),
             "jti": claims.token_id,
             "sub": claims.user,
-            "client_id": claims.partner,
+            "client_id": claims.client or claims.partner,
         }
+        if claims.client:
+            payload["partner"] = claims.partner
         if claims.business_units is not None:
             payload["business_units"] = sorted(claims.business_units)
         if claims.scope is not None:
