@@ -71,8 +71,10 @@ def run_use(installation: Installation, arguments: argparse.Namespace) -> None:
 def run_retire(installation: Installation, arguments: argparse.Namespace) -> None:
     """Retire a key."""
     retire(installation, arguments.key, wait=not arguments.now)
-    print(f"{arguments.key} is retired; its tokens are refused within {KEYS_READ_EVERY:.0f} seconds, and where decisions "
-          "are cached a minute later")  # fmt: skip
+    print(
+        f"{arguments.key} is retired. Its tokens are refused within {KEYS_READ_EVERY:.0f} seconds, on /api/v2 and "
+        "/webhooks once the gateway's cached decisions end."
+    )
 
 
 def add(installation: Installation, kms_id: str, now: datetime | None = None) -> str:
