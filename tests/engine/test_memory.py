@@ -40,6 +40,7 @@ CONDITIONS: list[tuple[str | None, dict[str, str], dict[str, Any]]] = [
     ("n >= :bound", {}, {":bound": 2}),
     ("n = :bound", {}, {":bound": 1}),
     ("attribute_not_exists(n)", {}, {}),
+    ("attribute_not_exists(n) OR n <> :bound", {}, {":bound": 2}),
     (f"{ABSENT} OR n < :bound", {}, {":bound": 2}),
     ("(attribute_exists(n) OR attribute_exists(#void)) AND n <= :bound", {"#void": "void"}, {":bound": 2}),
     ("#order.#status = :from", {"#order": "order", "#status": "status"}, {":from": "New"}),
@@ -49,6 +50,7 @@ EXPRESSIONS: list[tuple[str, dict[str, str], dict[str, Any]]] = [
     ("ADD n :one SET #at = :now", {"#at": "at"}, {":one": 1, ":now": "noon"}),
     ("SET n = :to ADD voids0 :one, voids1 :two", {}, {":to": 2, ":one": 1, ":two": 2}),
     ("ADD positions :voids", {}, {":voids": {3, 11}}),
+    ("SET n = :to REMOVE #void, #text", {"#void": "void", "#text": "text"}, {":to": 2}),
     ("ADD positions :voids", {}, {":voids": {2}}),
 ]
 STATUS = ("SET #order.#status = :to", {"#order": "order", "#status": "status"}, {":to": "Cancelled"})
@@ -191,7 +193,7 @@ def test_what_is_not_known_is_refused() -> None:
     table = Table(Memory(), "T")
 
     for update in (
-        Update(("p", "s"), "REMOVE n", values={":n": 1}),
+        Update(("p", "s"), "DELETE n :n", values={":n": 1}),
         Update(("p", "s"), "SET n = n + :n", values={":n": 1}),
         Update(("p", "s"), "SET n = :n", "begins_with(n, :n)", values={":n": 1}),
     ):

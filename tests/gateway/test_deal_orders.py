@@ -157,7 +157,7 @@ def test_revoked_token(deals: Deals, http: httpx.Client, account: str) -> None:
     both = [jwt, deals.reference_tokens.issue(jwt, claims.expires)]
     before = [http.get("/v2/orders", headers=bearer(token)).status_code for token in [dropped, *both]]
     deals.reference_tokens.revoke(dropped)
-    deals.accounts.revoke(account, claims.token_id)
+    deals.accounts.revoke(account, claims.token_id, claims.expires)
 
     assert before == [200, 200, 200]
     for token in [dropped, *both]:

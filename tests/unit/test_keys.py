@@ -265,6 +265,11 @@ WRITES: list[tuple[str, Callable[[ThreeTables], object], list[str]]] = [
         ["accounts PARTNER#northwind PARTNER"],
     ),
     (
+        "a revoked token",
+        lambda one: Accounts(one.accounts).revoke("northwind", "token-id", NOW),
+        ["accounts REVOKED#northwind token-id"],
+    ),
+    (
         "a contact",
         lambda one: Accounts(one.accounts).save_contact(UK.id, "Ann@example.com", ANN),
         ["accounts CONTACTS#0bb7a818-cecb-4c5a-9822-22e62f85589a ann@example.com"],

@@ -23,6 +23,7 @@ from ordering.contexts import own_errors
 from ordering.identity.accounts import Accounts
 from ordering.identity.authorizer import Authorizer, make_handler
 from ordering.identity.clients import Client, Clients
+from ordering.identity.token_endpoint import VALID
 from ordering.identity.tokens import KeyRing, Verifier
 from ordering.principal import GRANTS, DealTerms, Principal
 from ordering.web.forms import LARGEST_FORM
@@ -172,11 +173,12 @@ def test_claims_of_a_token(endpoint: Endpoint) -> None:
 
     assert jwt.get_unverified_header(token) == {"typ": "at+jwt", "alg": "ES256", "kid": endpoint.key_id}
     assert (claims["exp"] - claims["iat"], claims["nbf"] - claims["iat"]) == (3600, 0)
-    assert {name: claims[name] for name in ("iss", "aud", "sub", "client_id", "scope")} == {
+    assert {name: claims[name] for name in ("iss", "aud", "sub", "client_id", "partner", "scope")} == {
         "iss": ISSUER,
         "aud": AUDIENCE,
         "sub": JOHN.id,
-        "client_id": "granite",
+        "client_id": ID,
+        "partner": "granite",
         "scope": "deals ecards training",
     }
 
@@ -185,7 +187,7 @@ def test_tokens_are_unique(endpoint: Endpoint) -> None:
     """Each token has its own id, so that one can be revoked without the other."""
     first, second = endpoint.token(), endpoint.token()
     claims = [jwt.decode(token, options={"verify_signature": False})["jti"] for token in (first, second)]
-    endpoint.accounts.revoke("granite", claims[0])
+    endpoint.accounts.revoke("granite", claims[0], system_clock() + VALID)
 
     assert len(set(claims)) == 2
     assert endpoint.decision(first)["context"] == {"refusal": "unauthorized"}
@@ -848,7 +850,7 @@ def test_the_keys_verify(endpoint: Endpoint) -> None:
     key = published[jwt.get_unverified_header(token)["kid"]]
 
     claims = jwt.decode(token, key, algorithms=[key.algorithm_name], audience=AUDIENCE, issuer=ISSUER)
-    assert claims["client_id"] == "granite"
+    assert (claims["client_id"], claims["partner"]) == (ID, "granite")
 
 
 def test_keys_of_a_later_release(endpoint: Endpoint) -> None:

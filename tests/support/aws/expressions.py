@@ -1,4 +1,4 @@
-"""The part of DynamoDB's expressions that the product uses: conditions, and SET and ADD of attributes or map entries.
+"""The part of DynamoDB's expressions that the product uses: conditions, and SET, ADD or REMOVE of attributes.
 
 Anything else raises NotImplementedError, so that a test never passes on a wrong answer. An expression is parsed once.
 """
@@ -39,7 +39,11 @@ def update(request: Mapping[str, Any], item: Wire) -> Wire:
     """Apply the update expression of a request; the given item stays as it is."""
     values = request["ExpressionAttributeValues"]
     for clause, operand, value in _assignments(request["UpdateExpression"]):
-        item = _assign(item, clause, _path(operand, request), values[value])
+        path = _path(operand, request)
+        if clause == "REMOVE":
+            item = {name: kept for name, kept in item.items() if [name] != [*path]}
+        else:
+            item = _assign(item, clause, path, values[value])
     return item
 
 
@@ -65,13 +69,15 @@ def _condition(expression: str) -> Condition:
 
 @lru_cache(maxsize=1_000)
 def _assignments(expression: str) -> Sequence[tuple[str, str, str]]:
-    """Parse an update expression into clauses (SET or ADD), paths and names of values."""
+    """Parse an update expression into clauses (SET, ADD or REMOVE), paths and names of values, empty for REMOVE."""
     tokens, clause = _tokens(expression), ""
     found: list[tuple[str, str, str]] = []
     while tokens:
         token = tokens.pop(0)
-        if token in {"SET", "ADD"}:
+        if token in {"SET", "ADD", "REMOVE"}:
             clause = token
+        elif clause == "REMOVE" and token != "," and "." not in token:
+            found.append((clause, token, ""))
         elif token != ",":
             if clause == "SET" and tokens.pop(0) != "=":
                 raise NotImplementedError(expression)
@@ -119,7 +125,7 @@ class _Parser:
             wanted = token == "attribute_exists"
             return lambda item, request: (operand(item, request) is not None) is wanted
         operator, right = self._left.pop(0), self._left.pop(0)
-        if operator != "=" and operator not in _COMPARISONS:
+        if operator not in {"=", "<>", *_COMPARISONS}:
             raise NotImplementedError(self._expression)
         return _comparison(_operand(token), operator, _operand(right))
 
@@ -150,8 +156,8 @@ def _comparison(left: Operand, operator: str, right: Operand) -> Condition:
         one, other = left(item, request), right(item, request)
         if one is None or other is None:
             return False
-        if operator == "=":
-            return one == other
+        if operator in {"=", "<>"}:
+            return (one == other) is (operator == "=")
         # Values of different types are not comparable, and neither are those without an order.
         if one.keys() != other.keys() or one.keys() not in ({"N"}, {"S"}):
             return False

@@ -10,15 +10,18 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import jwt
 import pytest
 
-from ordering.aws.dynamodb import ConditionFailed, NoAnswer
+from ordering import clock
+from ordering.aws.dynamodb import ConditionFailed, NoAnswer, Put, Table
 from ordering.aws.invocation import MARGIN
 from ordering.clock import Deadline
 from ordering.contexts import own_errors
 from ordering.errors import Unavailable
 from ordering.identity.accounts import Accounts, Partner
 from ordering.identity.authorizer import Authorizer, Handler, first_part, make_handler
+from ordering.identity.clients import Client, Clients
 from ordering.identity.reference_tokens import ReferenceTokens
 from ordering.identity.tokens import Claims, KeyRing, PrivateKey, Reason, Signer, Verifier
 from ordering.principal import DealTerms, Principal, User
@@ -28,13 +31,14 @@ from support.aws.fake_connections import failing
 from support.aws.memory import Memory
 from support.deals import Watch, services_over
 from support.gateway import REQUEST_ID, LambdaContext
-from support.partners import IRELAND, JOHN, PARTNER, UK
+from support.partners import CALLER, IRELAND, JOHN, PARTNER, UK
 from support.services import Services
 
 ISSUER, AUDIENCE = "https://issuer.example", "https://api.example"
 TRAINING = "/api/v2/orders/{orderId}"
 DEALS = "/v2/orders/{id}"
 CONTEXT = LambdaContext()
+LATER = datetime.now(UTC) + timedelta(hours=1)
 
 
 @pytest.fixture(scope="module")
@@ -172,7 +176,7 @@ def test_revoked(gate: Gate) -> None:
     """A token is unauthorized as soon as it is revoked; the partner's other tokens are not."""
     assert effect(gate.decide(token_id="stolen")) == "Allow"
 
-    gate.accounts.revoke("northwind", "stolen")
+    gate.accounts.revoke("northwind", "stolen", LATER)
 
     assert_unauthorized(gate, f"Bearer {gate.token(token_id='stolen')}")
     assert effect(gate.decide()) == "Allow"
@@ -210,7 +214,7 @@ def test_principal_is_the_partner_s_record(gate: Gate) -> None:
 
     caller = principal(gate.decide(terms))
 
-    assert Principal("northwind", JOHN, (UK, IRELAND), PARTNER.order_source, "card", ("deals", "training")) == caller
+    assert caller == replace(CALLER, payment_terms="card", grants=("deals", "training"), token_id="token-1")
     assert caller == Principal.from_text(caller.to_text())
 
 
@@ -276,7 +280,7 @@ def test_nothing_of_the_token_is_logged(gate: Gate, caplog: pytest.LogCaptureFix
     """The log records each decision, and nothing of the token or the user."""
     caplog.set_level(logging.DEBUG)
     token, revoked = gate.token(), gate.token(token_id="secret-id")
-    gate.accounts.revoke("northwind", "secret-id")
+    gate.accounts.revoke("northwind", "secret-id", LATER)
 
     gate.ask(f"Bearer {token}")
     tampered = token[:-8] + "AAAAAAAA"
@@ -290,6 +294,57 @@ def test_nothing_of_the_token_is_logged(gate: Gate, caplog: pytest.LogCaptureFix
     assert not [part for part in parts if part in logged]
     assert JOHN.user_name not in logged
     assert JOHN.id not in logged
+
+
+@pytest.fixture
+def client(services: Services) -> Table:
+    """The accounts table, with a client of the token endpoint."""
+    table = services.connections.accounts(Deadline.after(60))
+    Clients(table).add(Client("a-client", "northwind", JOHN.id, frozenset({"training"})), "a secret")
+    return table
+
+
+def test_a_client_s_token(gate: Gate, client: Table) -> None:
+    """A token of the token endpoint has its client's id, and is its partner's."""
+    assert client
+    token = gate.token(client="a-client")
+    claims = jwt.decode(token, options={"verify_signature": False})
+
+    assert (claims["client_id"], claims["partner"]) == ("a-client", "northwind")
+    assert principal(gate.ask(f"Bearer {token}")).partner == "northwind"
+
+
+def test_a_token_without_a_client(gate: Gate) -> None:
+    """A token that an operator or an older release issued has the partner as its client_id, and no client."""
+    claims = jwt.decode(gate.token(), options={"verify_signature": False})
+
+    assert claims["client_id"] == "northwind"
+    assert "partner" not in claims
+    assert principal(gate.decide()).partner == "northwind"
+
+
+def test_a_removed_client_s_token(gate: Gate, client: Table) -> None:
+    """Tokens of a client end with it; others of the partner do not."""
+    client.delete_all([("CLIENT#a-client", "CLIENT")])
+
+    assert_refused(gate.decide(client="a-client"))
+    assert effect(gate.decide()) == "Allow"
+
+
+@pytest.mark.parametrize(("seconds", "accepted"), [(-3_600, True), (-1, True), (0, False), (1, False)])
+def test_ended_tokens_of_a_client(gate: Gate, client: Table, seconds: int, *, accepted: bool) -> None:
+    """Tokens that were issued before a client's tokens were ended are refused, those issued since are not."""
+    issued = datetime.now(UTC).replace(microsecond=0)
+    ended = issued + timedelta(seconds=seconds, microseconds=1)
+    item = client.get(("CLIENT#a-client", "CLIENT"))
+    assert item
+    client.put(Put({**item, "tokensNotBefore": clock.to_text(ended)}))
+    signer = replace(gate.signer, now=lambda: issued)
+    token = signer.issue(Claims("token-1", "northwind", JOHN.id, LATER, None, client="a-client"))
+    context = gate.ask(f"Bearer {token}")["context"]
+
+    assert ("principal" in context) is accepted
+    assert effect(gate.decide()) == "Allow"
 
 
 def refusals(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
@@ -512,7 +567,7 @@ def test_requests_without_headers_are_passed_on(own: OwnErrors, headers: Any) ->
 )
 def test_bad_tokens_are_passed_on_as_unauthorized(own: OwnErrors, changes: dict[str, Any]) -> None:
     """A bad token, JWT or reference token, is unauthorized on every contract and is not counted."""
-    own.accounts.revoke("northwind", "stolen")
+    own.accounts.revoke("northwind", "stolen", LATER)
 
     for token in (own.token(**changes), own.reference(**changes)):
         assert_refused(own.call(token), "unauthorized")

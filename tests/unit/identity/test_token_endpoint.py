@@ -80,9 +80,10 @@ def test_issued(endpoint: TokenEndpoint) -> None:
     claims = jwt.decode(token, options={"verify_signature": False})
 
     assert signer_of(token) == "A"
-    assert [claims[name] for name in ("iss", "aud", "client_id", "sub", "scope")] == [
+    assert [claims[name] for name in ("iss", "aud", "client_id", "partner", "sub", "scope")] == [
         ISSUER,
         AUDIENCE,
+        "granite",
         "granite-rewards",
         "user-1",
         "ecards",
@@ -110,7 +111,8 @@ def test_verified(endpoint: TokenEndpoint) -> None:
     endpoint.accounts.set_signer(key_id, "alias/A")
     claims = Verifier(KeyRing(endpoint.keys), ISSUER, AUDIENCE).verify(endpoint.issue(GRANITE, GRANITE.scope))
 
-    assert (claims.partner, claims.user, claims.scope, claims.business_units) == (
+    assert (claims.client, claims.partner, claims.user, claims.scope, claims.business_units) == (
+        "granite",
         "granite-rewards",
         "user-1",
         GRANITE.scope,

@@ -31,7 +31,7 @@ from ordering.ecards.certificates import Certificates, Stock, StockLevel, read_s
 from ordering.ecards.orders import EcardOrders
 from ordering.ecards.records import EcardOrder, EcardParticipant, EcardSummary, HeldCertificates, gives_back
 from ordering.ecards.statuses import EcardStatus
-from ordering.identity.accounts import Accounts, Contact, Partner, SigningKeyRecord
+from ordering.identity.accounts import Accounts, Contact, Partner, SigningKeyRecord, Standing
 from ordering.identity.clients import Client, Clients
 from ordering.identity.reference_tokens import ReferenceTokens
 from ordering.mail.outbox import Mail, MailEvent, MailEventType, MailState, Outbox
@@ -274,7 +274,6 @@ PARTNER = Partner(
     order_source=SOURCE,
     business_units=(UK,),
     users={JOHN.id: JOHN},
-    revoked_tokens=frozenset({"t-1"}),
     usage_key="u-1",
     deals=DealTerms("enterprise", changes_disabled=True),
     company="Granite",
@@ -356,6 +355,9 @@ READS: dict[str, tuple[Callable[[Stored], Any], Any]] = {
     "feature set": (lambda one: one.units_catalogue.find_feature_sets([STANDARD.id]), {STANDARD.id: STANDARD}),
     "e-card catalogue": (lambda one: EcardCatalogue(one.catalogue, "granite").ecards(), CARDS),
     "partner": (lambda one: one.partners.partner("granite"), PARTNER),
+    "token revoked by an older release": (lambda one: one.partners.standing("granite", "t-1", None).revoked, True),
+    "revoked token": (lambda one: one.partners.standing("granite", "t-2", None).revoked, True),
+    "token of a client": (lambda one: one.partners.standing("granite", "t-3", "c1"), Standing(PARTNER, revoked=False)),
     "contact": (lambda one: one.partners.contact(UK.id, "ann@example.com"), Contact("Ann", "Smith")),
     "signing keys": (
         lambda one: one.partners.signing_keys(),
@@ -479,7 +481,6 @@ LACKING: list[tuple[str, Key, tuple[str | int, ...], str, Any]] = [
     *(
         ("accounts", PARTNER_KEY, (attribute,), "partner", changed(PARTNER, name, default))
         for attribute, name, default in [
-            ("revokedTokens", "revoked_tokens", NONE),
             ("usageKey", "usage_key", None),
             ("deals", "deals", None),
             ("company", "company", None),
@@ -554,7 +555,7 @@ def test_an_event_of_older_lines() -> None:
 def test_a_principal_of_an_older_authorizer() -> None:
     """A principal written by an older authorizer is read, with the most restrictive value for each missing field."""
     written = json.loads(replace(CALLER, deals=DealTerms("basic"), company="Granite", narrowed=False).to_text())
-    for name in ("deals", "company", "narrowed"):
+    for name in ("deals", "company", "narrowed", "token_id"):
         del written[name]
 
     assert Principal.from_text(json.dumps(written)) == replace(CALLER, narrowed=True)

@@ -92,6 +92,15 @@ def allowed(function: str) -> set[tuple[str, str]]:
     }
 
 
+def leading_keys(function: str) -> dict[str, list[str]]:
+    """The partitions to which a function's DynamoDB operations are restricted."""
+    return {
+        action.removeprefix("dynamodb:"): statement["Condition"]["ForAllValues:StringLike"]["dynamodb:LeadingKeys"]
+        for statement in statements(function)
+        for action in statement["Action"]
+    }
+
+
 def used_keys(function: str) -> set[tuple[str, str]]:
     """The KMS operations that a function may do, with their keys."""
     return {
@@ -360,6 +369,7 @@ def test_token_function_may_do_what_it_does_and_no_more() -> None:
         Deadline.after(60)
     )
     endpoint.clients.add(OauthClient("a-client", "granite", "a-user", frozenset({"ecards"})), "a secret")
+    endpoint.accounts.save_signing_key("a-key", {"kty": "EC"})
     endpoint.accounts.set_signer("a-key", "alias/SigningKeyA")
     recorder.calls.clear()
     with pytest.raises(ClientRefused):
@@ -561,12 +571,28 @@ def test_policy_of_the_authorizer(recorder: Recorder) -> None:
     services = Services(recorder, "OrdersTable", "CatalogueTable", "AccountsTable")
     accounts = services.accounts(Deadline.after(60))
     accounts.signing_keys()
-    accounts.partner("northwind")
+    accounts.standing("northwind", "a-token", "a-client")
     accounts.count_request("a-token", 1)
     with pytest.raises(TokenRefused):
         services.reference_tokens(Deadline.after(60)).resolve("0" * 64)
 
     assert asked(recorder) == allowed("AuthorizerFunction")
+    assert leading_keys("AuthorizerFunction") == {
+        "GetItem": ["TOKEN#*"],
+        "BatchGetItem": ["PARTNER#*", "REVOKED#*", "CLIENT#*"],
+        "Query": ["SIGNING_KEYS"],
+        "UpdateItem": ["RATE#*"],
+    }
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_accounts_are_read_by_partition(function: str) -> None:
+    """A policy for the accounts table names the partitions, so that no function can read or write all of it."""
+    assert all(
+        statement["Condition"]["ForAllValues:StringLike"]["dynamodb:LeadingKeys"]
+        for statement in statements(function)
+        if statement["Resource"] == {"Fn::GetAtt": ["AccountsTable", "Arn"]}
+    )
 
 
 def test_declared_settings_are_those_read() -> None:

@@ -187,7 +187,6 @@ def partners() -> list[Partner]:
         order_source=SOURCE,
         business_units=(UK, IRELAND),
         users={JOHN.id: JOHN},
-        revoked_tokens=frozenset({_REVOKED}),
     )
     astrid = User("f2b7c1de-7d0a-4c38-a5a4-0f3b1f6f7c55", "Astrid", "Lind", "astrid.lind@example.net")
     mallory = User("d40c2c3a-2f65-4d0e-8b0b-6a9f0b6f2a77", "Mallory", "Cards", "mallory@example.org")
@@ -240,6 +239,7 @@ def tokens(installation: Installation) -> dict[str, str]:
         return installation.signer.issue(replace(claims, **changes))
 
     user = {partner.id: next(iter(partner.users)) for partner in partners()}
+    Accounts(installation.accounts).revoke("northwind", _REVOKED, now + VALID)
     return {
         "training": token("northwind", user["northwind"]),
         "trainingSingleUnit": token("northwind", user["northwind"], business_units=frozenset({UK.id})),

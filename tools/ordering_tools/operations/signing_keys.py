@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from ordering import clock
+from ordering.errors import Conflict
 from ordering.identity.accounts import Accounts, SigningKeyRecord
 from ordering.identity.token_endpoint import KEYS_KEPT, LOOKED_UP_EVERY, VALID
 from ordering.identity.tokens import KEYS_READ_EVERY, LEEWAY
@@ -112,7 +113,10 @@ def use(installation: Installation, key_id: str, *, wait: bool = True, now: date
     before = accounts.signer()
     if before and before[0] != key_id:
         accounts.note_last_signature(before[0], now + _LAG)
-    accounts.set_signer(key_id, record.kms_id)
+    try:
+        accounts.set_signer(key_id, record.kms_id)
+    except LookupError:
+        raise NoSuchKey(f"{key_id} was retired meanwhile; see `ordering key list`") from None
 
 
 def retire(installation: Installation, key_id: str, *, wait: bool = True, now: datetime | None = None) -> None:
@@ -130,7 +134,10 @@ def retire(installation: Installation, key_id: str, *, wait: bool = True, now: d
     now = now or clock.system_clock()
     if wait and record.signed_until and now < (end := record.signed_until + VALID + LEEWAY):
         raise TooEarly(f"tokens that it signed are valid until {end:%H:%M:%SZ}; wait, or use --now")
-    accounts.retire_signing_key(key_id)
+    try:
+        accounts.retire_signing_key(key_id)
+    except Conflict:
+        raise TooEarly(f"{key_id} has just become the signing key") from None
 
 
 def _find(accounts: Accounts, key_id: str) -> SigningKeyRecord:

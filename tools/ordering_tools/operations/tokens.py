@@ -88,7 +88,7 @@ def revoke(installation: Installation, token: str) -> None:
     accounts = Accounts(installation.accounts)
     jwt = ReferenceTokens(installation.accounts).resolve(token) if is_reference(token) else token
     claims = Verifier(KeyRing(accounts.signing_keys), installation.issuer, installation.audience).verify(jwt)
-    accounts.revoke(claims.partner, claims.token_id)
+    accounts.revoke(claims.partner, claims.token_id, claims.expires)
 
 
 def partner_of(installation: Installation, partner_id: str) -> Partner:

@@ -89,6 +89,8 @@ class Principal:
     """The company's name; None if the partner orders no e-cards."""
     narrowed: bool = False
     """Whether the token covers less than the partner may do."""
+    token_id: str = ""
+    """The token's `jti`."""
 
     def unit(self, identifier: str) -> BusinessUnit | None:
         """Return the business unit with this id; None if the token does not cover it."""
@@ -112,4 +114,5 @@ class Principal:
             deals=stored.read(DealTerms, deals) if (deals := raw.get("deals")) else None,
             company=raw.get("company"),
             narrowed=raw.get("narrowed", True),
+            token_id=raw.get("token_id", ""),
         )

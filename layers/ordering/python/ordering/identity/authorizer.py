@@ -151,18 +151,24 @@ def bearer_token(event: Mapping[str, Any]) -> str:
 
 
 def partner_of(claims: Claims, accounts: Accounts) -> Partner:
-    """Return the partner that a token was issued to.
+    """Return the partner that a token was issued to. One call to DynamoDB.
 
     Raises:
-        TokenRefused: There is no such partner or user any more, or the token was revoked.
+        TokenRefused: The partner, user or client does not exist any more, or the token, or all of the client's, were
+            revoked.
     """
-    partner = accounts.partner(claims.partner)
+    standing = accounts.standing(claims.partner, claims.token_id, claims.client)
+    partner = standing.partner
     if partner is None:
         raise TokenRefused(Reason.UNKNOWN_PARTNER)
     if claims.user not in partner.users:
         raise TokenRefused(Reason.UNKNOWN_USER)
-    if claims.token_id in partner.revoked_tokens:
+    if standing.revoked:
         raise TokenRefused(Reason.REVOKED)
+    if standing.client_gone:
+        raise TokenRefused(Reason.UNKNOWN_CLIENT)
+    if standing.ended and (claims.issued is None or claims.issued < standing.ended):
+        raise TokenRefused(Reason.ENDED_BY_CLIENT)
     return partner
 
 
@@ -181,6 +187,7 @@ def principal_of(claims: Claims, partner: Partner) -> Principal:
         deals=partner.deals,
         company=partner.company,
         narrowed=units != partner.business_units or grants != partner.grants,
+        token_id=claims.token_id,
     )
 
 

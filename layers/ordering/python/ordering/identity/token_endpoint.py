@@ -83,7 +83,9 @@ class TokenEndpoint:
             raise NoSigner
         key_id, kms_id = signer
         now = max(self.now(), client.tokens_not_before or self.now())
-        claims = Claims(secrets.token_urlsafe(16), client.partner, client.user, now + VALID, None, scope)
+        claims = Claims(
+            secrets.token_urlsafe(16), client.partner, client.user, now + VALID, None, scope, client=client.id
+        )
         return Signer(KmsKey(self.kms, key_id, kms_id), self.issuer, self.audience, lambda: now).issue(claims)
 
     def keys(self) -> dict[str, dict[str, Any]]:
