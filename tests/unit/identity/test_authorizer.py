@@ -304,9 +304,9 @@ def client(services: Services) -> Table:
     return table
 
 
-def test_a_client_s_token(gate: Gate, client: Table) -> None:
+@pytest.mark.usefixtures("client")
+def test_a_client_s_token(gate: Gate) -> None:
     """A token of the token endpoint has its client's id, and is its partner's."""
-    assert client
     token = gate.token(client="a-client")
     claims = jwt.decode(token, options={"verify_signature": False})
 
