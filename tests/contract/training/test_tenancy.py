@@ -7,9 +7,10 @@ from dataclasses import replace
 
 import pytest
 
+from support.aws.fake_connections import Recorder
 from support.gateway import Client
 from support.orders import new_item, new_order, target
-from support.partners import AZ_300, FOREIGN, FOREIGN_ONLY, IRELAND, LINUX, STANDARD, UK
+from support.partners import AZ_300, CALLER, FOREIGN, FOREIGN_ONLY, IRELAND, LINUX, STANDARD, UK
 from support.services import Services
 
 UNKNOWN = "99999999-0000-4000-8000-000000000009"
@@ -39,6 +40,25 @@ def test_foreign_orders(client: Client, stranger: Client, foreign_order: int, pa
     """Another partner's order is indistinguishable from an unknown one."""
     assert stranger.get(f"/api/v2/{path.format(foreign_order)}").status == 200
     same_but_for_the_id(client, path, foreign_order, NO_ORDER)
+
+
+@pytest.mark.parametrize(
+    "caller", [CALLER, replace(CALLER, grants=("training", "training-keys"))], ids=["items", "keys"]
+)
+def test_time_tells_nothing_of_foreign_orders(
+    services: Services, stranger: Client, watched: Recorder, caller: Principal
+) -> None:
+    """For another unit's order of many lines the same is read as for an unknown one: the order's own item."""
+    lines = [new_item(featureSetId=FOREIGN_ONLY.id, sourceReference="r" * 255) for _ in range(500)]
+    theirs = stranger.post("/api/v2/orders", new_order(orderItems=lines)).json["id"]
+    client = Client(services, replace(CALLER, grants=("training", "training-keys")))
+    read = []
+    for number in (theirs, NO_ORDER):
+        watched.calls.clear()
+        assert client.get(target(f"orders/{number}/{rest}")).status == 404
+        read.append([(operation, request.get("Key", {}).get("sk")) for operation, request in watched.calls])
+
+    assert read == [[("GetItem", {"S": "ORDER"})]] * 2
 
 
 @pytest.mark.parametrize("path", ["products/{}", "products/{}/feature_sets"])

@@ -528,6 +528,7 @@ def test_policy_of_the_access_key_endpoint() -> None:
         for key in [
             *[values["S"] for name, values in request.get("ExpressionAttributeValues", {}).items() if name == ":pk"],
             *[key["pk"]["S"] for tables in request.get("RequestItems", {}).values() for key in tables["Keys"]],
+            *([request["Key"]["pk"]["S"]] if "Key" in request else []),
         ]
     }
 

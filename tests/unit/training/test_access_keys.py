@@ -184,7 +184,7 @@ def test_pages(school: School, size: int) -> None:
     ],
 )
 def test_a_page_reads_only_its_packs(school: School, first: int, count: int, wanted: list[int]) -> None:
-    """A page reads the order once and exactly the packs that contain its keys."""
+    """A page reads the order's item, then its lines, then exactly the packs that contain its keys."""
     order = school.place(300, 200)
     school.issue(order)
     recorder = Recorder(school.send)
@@ -197,7 +197,7 @@ def test_a_page_reads_only_its_packs(school: School, first: int, count: int, wan
     ]
 
     assert read == wanted
-    assert recorder.operations == ["Query", "BatchGetItem"][: 1 + bool(wanted)]
+    assert recorder.operations == ["GetItem", "Query", "BatchGetItem"][: 2 + bool(wanted)]
 
 
 # Issuing -------------------------------------------------------------------------------------------------------------

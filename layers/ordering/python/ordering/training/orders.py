@@ -7,7 +7,7 @@ the last order id that was reserved; `ONCE#<partner>#…` the idempotency record
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
@@ -40,6 +40,7 @@ KIND = "training"
 
 _PARTITION = f"ORDER#{KIND}#"
 _ORDER = "ORDER"
+_LAST_LINE = "LINE#\U0010ffff"
 _SEQUENCE = ("SEQUENCE#training", "-")
 _BLOCK = 10
 _LARGEST_ID = 2**31 - 1
@@ -229,15 +230,16 @@ class TrainingOrders:
         Raises:
             NotFound: The unit has no order with this id.
         """
-        return _read(self._mine(order_id, self._table.get(_order_key(order_id)))["order"])
+        return _read(self._item(order_id)["order"])
 
     def lines(self, order_id: int, first: int, count: int) -> Listing[OrderLine]:
-        """List up to `count` lines of an order from rank `first` (from 0), by number.
+        """List up to `count` lines of an order from rank `first` (from 0), by number. Two calls to DynamoDB.
 
         Raises:
             NotFound: The unit has no order with this id.
         """
-        _, lines = self._whole(order_id)
+        self._item(order_id)
+        lines = self._lines(order_id)
         return Listing(lines[first : first + count], len(lines))
 
     def cancel(self, order_id: int) -> TrainingOrder:
@@ -285,8 +287,7 @@ class TrainingOrders:
             KeysNotIssued: The keys are not all issued yet.
             KeysNeverIssued: The order was cancelled.
         """
-        item, lines = self._whole(order_id)
-        match _read(item["order"]).status:
+        match self.order(order_id).status:
             case TrainingStatus.NEW:
                 raise KeysNotIssued(f"The access keys of order {order_id} are not issued yet.")
             case TrainingStatus.CANCELLED:
@@ -295,7 +296,7 @@ class TrainingOrders:
                 pass
             case unknown:
                 assert_never(unknown)
-        keys = self._keys(order_id, lines, sealer)
+        keys = self._keys(order_id, self._lines(order_id), sealer)
         return Listing(keys.page(first, count), keys.seats)
 
     def _keys(self, order_id: int, lines: Sequence[OrderLine], sealer: Sealer) -> AccessKeys:
@@ -355,6 +356,18 @@ class TrainingOrders:
         if item is None or item["order"]["unit"]["id"] != self._unit.id:
             raise NotFound("order", str(order_id))
         return item
+
+    def _item(self, order_id: int) -> Item:
+        return self._mine(order_id, self._table.get(_order_key(order_id)))
+
+    def _lines(self, order_id: int) -> list[OrderLine]:
+        """Read the lines of an order of the unit's.
+
+        Callers first check by the order's own item that it is the unit's. With item and lines in one call, the response
+        to another unit's order would take the longer, the more lines it has.
+        """
+        partition, _ = _order_key(order_id)
+        return _read_lines(self._table.query(partition, "LINE#", _LAST_LINE))
 
     def _whole(self, order_id: int) -> tuple[Item, list[OrderLine]]:
         """Read an order's item and its lines."""
@@ -433,8 +446,11 @@ def _read_whole(table: Table, order_id: int) -> tuple[Item | None, list[OrderLin
     """Read an order's item, None if it does not exist, and its lines."""
     partition, last = _order_key(order_id)
     found = [*table.query(partition, "LINE#", last)]
-    lines = [stored.read(OrderLine, line) for pack in found[:-1] for line in pack["lines"]]
-    return (found[-1] if found else None), lines
+    return (found[-1] if found else None), _read_lines(found[:-1])
+
+
+def _read_lines(packs: Iterable[Item]) -> list[OrderLine]:
+    return [stored.read(OrderLine, line) for pack in packs for line in pack["lines"]]
 
 
 def _as_read(order: TrainingOrder) -> tuple[str, dict[str, str], dict[str, int]]:
