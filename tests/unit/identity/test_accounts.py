@@ -49,7 +49,9 @@ def test_standing_is_one_call(accounts: Accounts, table: Table, recorder: Record
     add_client(table)
     recorder.calls.clear()
 
-    assert accounts.standing(PARTNER.id, "t-1", "a-client") == Standing(PARTNER, revoked=False)
+    standing = accounts.standing(PARTNER.id, "t-1", "a-client")
+
+    assert replace(standing, ended=None) == Standing(PARTNER, revoked=False)
     assert [operation for operation, _ in recorder.calls] == ["BatchGetItem"]
 
 
