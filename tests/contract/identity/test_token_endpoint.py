@@ -20,13 +20,16 @@ from ordering.aws.calls import unavailable
 from ordering.aws.dynamodb import NoAnswer
 from ordering.clock import Clock, Deadline, system_clock
 from ordering.contexts import own_errors
+from ordering.identity import contract as oauth
 from ordering.identity.accounts import Accounts
 from ordering.identity.authorizer import Authorizer, make_handler
 from ordering.identity.clients import Client, Clients
+from ordering.identity.errors import Refused
 from ordering.identity.token_endpoint import VALID
 from ordering.identity.tokens import KeyRing, Verifier
 from ordering.principal import GRANTS, DealTerms, Principal
 from ordering.web.forms import LARGEST_FORM
+from ordering.web.http import Request
 from ordering_tools.installation import Installation
 from ordering_tools.operations import signing_keys
 from ordering_tools.operations.signing import SigningKey
@@ -691,6 +694,24 @@ def test_other_schemes(endpoint: Endpoint, authorization: str) -> None:
     """Any other scheme is ignored: some programs send their last token with every request."""
     assert endpoint.ask(authorization=authorization).status == 200
     assert error(endpoint.ask(GRANT, authorization=authorization)) == "invalid_request"
+
+
+def test_two_authorizations() -> None:
+    """A request with two different `Authorization` lines is `invalid_request`: none of them is chosen."""
+    headers = {"Content-Type": [URLENCODED], "Authorization": [basic(ID, "x")], "authorization": ["Bearer y"]}
+    request = Request.of(
+        {
+            "httpMethod": "POST",
+            "path": "/connect/token",
+            "requestContext": {"requestId": "r"},
+            "multiValueHeaders": headers,
+            "body": "grant_type=client_credentials",
+        }
+    )
+
+    with pytest.raises(Refused, match="'Authorization' must be sent only once") as refused:
+        oauth.credentials(request)
+    assert refused.value.fault == "invalid_request"
 
 
 def test_faults_of_the_form_beside_basic(endpoint: Endpoint) -> None:

@@ -113,6 +113,8 @@ def _fields(request: Request) -> dict[str, str]:
 
 def _basic(request: Request) -> tuple[str, str] | None:
     """Read a client's id and secret from HTTP Basic, each urlencoded (RFC 6749, 2.3.1); None if it is not used."""
+    if "authorization" in request.repeated:
+        raise Refused("invalid_request", "'Authorization' must be sent only once.")
     if not _uses_basic(request):
         return None
     encoded = request.headers["authorization"].strip()[len("basic") :].strip()
