@@ -20,6 +20,7 @@ from ordering_tools.operations import (
     tokens,
     webhooks,
 )
+from ordering_tools.output import make_lenient
 
 _WRITERS = {
     "openapi": ("ordering_tools.documents.openapi", "docs/openapi.json from the functions' routes and models"),
@@ -47,6 +48,8 @@ class _Parser(argparse.ArgumentParser):
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command in `arguments`, by default those of the process, and return its exit code."""
+    if arguments is None:
+        make_lenient()
     parser = _Parser(prog="ordering", description="Run and operate the order API.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 

@@ -137,7 +137,7 @@ def run_balance(installation: Installation, arguments: argparse.Namespace) -> No
 
 def run_load(installation: Installation, arguments: argparse.Namespace) -> None:
     """Load certificates, assign them to waiting orders, and print how many are left."""
-    codes = [line.strip() for line in arguments.codes.read_text().splitlines() if line.strip()]
+    codes = [line.strip() for line in arguments.codes.read_text(encoding="utf-8").splitlines() if line.strip()]
     stock = Stock(arguments.card, arguments.face_value)
     load(installation, stock, arguments.batch, codes, arguments.kms)
     run_stock(installation, arguments)
