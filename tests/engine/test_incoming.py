@@ -518,7 +518,11 @@ def test_through_the_bus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         create_keys(connect("kms", engine.endpoint), {"CertificatesKey": {}})
         with JsonClient(engine.endpoint, "sqs") as queues, JsonClient(engine.endpoint, "events") as buses:
             create_queues(queues, engine.endpoint, [Queue("IncomingQueue", {})])
-            rule = {"EventPattern": json.dumps({"detail-type": sorted(envelopes())})}
+            rule = {
+                "EventPattern": json.dumps(
+                    {"source": sorted(incoming_commands.SOURCES.values()), "detail-type": sorted(envelopes())}
+                )
+            }
             target = {"Id": "queue", "Arn": queue_arn("IncomingQueue")}
             create_buses(buses, [incoming_commands.BUS], [Rule("Incoming", incoming_commands.BUS, rule, [target])])
         installation = open_at(engine.endpoint, engine.services, tmp_path)

@@ -100,9 +100,9 @@ class Template:
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """The defaults of the parameters that have one."""
+        """The defaults of the parameters that have one; those of lists as lists."""
         declared: dict[str, dict[str, Any]] = self.document.get("Parameters", {})
-        return {name: parameter["Default"] for name, parameter in declared.items() if "Default" in parameter}
+        return {name: _default(parameter) for name, parameter in declared.items() if "Default" in parameter}
 
     @property
     def tables(self) -> list[TableDefinition]:
@@ -160,6 +160,11 @@ def table_definitions(path: Path) -> list[TableDefinition]:
         TemplateError: The template cannot be read.
     """
     return Template.load(path).tables
+
+
+def _default(parameter: dict[str, Any]) -> Any:
+    default = parameter["Default"]
+    return [one.strip() for one in default.split(",")] if parameter["Type"] == "CommaDelimitedList" else default
 
 
 def _table(name: str, properties: dict[str, Any]) -> TableDefinition:

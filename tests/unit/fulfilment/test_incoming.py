@@ -241,10 +241,11 @@ def test_malformed_values_are_rejected_first(site: Site, kind: str, data: Mappin
         body(PAYMENT, detail(PAYMENT, payment(), time="yesterday")),
         body(PAYMENT, detail(PAYMENT, payment(operation="\ud800"))),
         body(PAYMENT, {**payment()}),
+        body(PAYMENT, detail(PAYMENT, payment()), source="ordering"),
     ],
 )
 def test_malformed_events(site: Site, text: str) -> None:
-    """Text that is not JSON, and events of an unknown or wrong type, version or shape, are rejected without a call."""
+    """Text that is no JSON, and events of a wrong type, version, shape or source, are rejected without a call."""
     with pytest.raises(MalformedEvent):
         site.incoming.handle(text)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from fnmatch import fnmatchcase
@@ -12,19 +13,26 @@ from typing import Any
 import pytest
 
 from ordering.clock import Deadline
+from ordering.ecards.incoming import PAYMENT, STOCK
 from ordering.entry import wiring
 from ordering.entry.batches import count_metric
 from ordering.errors import Invalid
-from ordering.events.incoming import CANCELLATIONS_REFUSED, EVENTS_REFUSED
+from ordering.events.incoming import CANCELLATION, CANCELLATIONS_REFUSED, EVENTS_REFUSED
+from ordering.fulfilment.incoming import envelopes
 from ordering.mail.outbox import METRICS
 from ordering.webhooks.services import WebhookServices
+from ordering_tools.local.engine.references import References
+from ordering_tools.local.sources.event_patterns import matches
+from ordering_tools.operations.incoming import SOURCES
 from ordering_tools.template import Template
 from support.aws.simulated_aws import Step
 from support.ecards import card, order_id
 from support.gateway import ROOT
 from support.scenarios import Day
 
-RESOURCES: dict[str, dict[str, Any]] = Template.load(ROOT / "template.yaml").document["Resources"]
+TEMPLATE = Template.load(ROOT / "template.yaml")
+RESOURCES: dict[str, dict[str, Any]] = TEMPLATE.document["Resources"]
+REFERENCES = References(TEMPLATE, "http://services")
 FUNCTIONS = {
     "fulfilment/stream": "StreamFunction",
     "fulfilment/mails": "MailsFunction",
@@ -300,7 +308,7 @@ def test_metrics_have_their_names(capsys: pytest.CaptureFixture[str], monkeypatc
 
 
 def test_senders_of_the_incoming_queue() -> None:
-    """The incoming queue accepts messages only from the two rules."""
+    """The incoming queue accepts messages only from the template's rules."""
     policy = RESOURCES["IncomingQueuePolicy"]["Properties"]
     (statement,) = policy["PolicyDocument"]["Statement"]
     rules = {name for name, one in RESOURCES.items() if one["Type"] == "AWS::Events::Rule"}
@@ -312,3 +320,62 @@ def test_senders_of_the_incoming_queue() -> None:
         assert [one["Arn"] for one in RESOURCES[rule]["Properties"]["Targets"]] == [
             {"Fn::GetAtt": ["IncomingQueue", "Arn"]}
         ]
+
+
+def event_of(kind: str, source: str, **detail: Any) -> dict[str, Any]:
+    return {"source": source, "detail-type": kind, "detail": detail}
+
+
+@pytest.mark.parametrize(
+    ("rule", "kind", "parameter"),
+    [
+        ("PaymentRule", PAYMENT, "PaymentSources"),
+        ("StockRule", STOCK, "StockSources"),
+        ("CancellationRule", CANCELLATION, "CancellationSources"),
+    ],
+)
+def test_rules_take_their_producers_events_only(rule: str, kind: str, parameter: str) -> None:
+    """A rule passes its one type on, from the sources of its parameter, and from no other source of an event."""
+    sources = TEMPLATE.parameters[parameter]
+    pattern = REFERENCES.resources[rule]["Properties"]["EventPattern"]
+    others = {"ordering", "aws.ses", "x", *SOURCES.values()} - {*sources}
+
+    assert SOURCES[kind] in sources
+    assert RESOURCES[rule]["Properties"]["EventPattern"]["source"] == {"Ref": parameter}
+    assert [one for one in SOURCES if matches(pattern, event_of(one, sources[0]))] == [kind]
+    assert [source for source in others if matches(pattern, event_of(kind, source))] == []
+
+
+def test_the_mail_rule_takes_our_mails_events_of_ses_only() -> None:
+    """SES's rule passes events of SES on about mails with our configuration set, whatever other sources put."""
+    pattern = REFERENCES.resources["MailRule"]["Properties"]["EventPattern"]
+    ours = {"mail": {"tags": {"ses:configuration-set": ["MailConfigurationSet"]}}}
+    theirs = {"mail": {"tags": {"ses:configuration-set": ["x"]}}}
+
+    assert matches(pattern, event_of("Email Bounced", "aws.ses", **ours))
+    assert not matches(pattern, event_of("Email Bounced", "aws.ses", **theirs))
+    assert not matches(pattern, event_of("Email Bounced", "payments", **ours))
+
+
+def test_every_incoming_type_has_one_rule() -> None:
+    """Each type of inbound event is passed on by exactly one rule, and has a source that the commands use."""
+    patterns = [one["Properties"]["EventPattern"] for one in RESOURCES.values() if one["Type"] == "AWS::Events::Rule"]
+    named = [kind for pattern in patterns for kind in pattern.get("detail-type", ())]
+
+    assert sorted(named) == sorted(envelopes()) == sorted(SOURCES)
+
+
+@pytest.mark.parametrize("parameter", ["PaymentSources", "StockSources", "CancellationSources"])
+def test_our_own_source_is_no_producers(parameter: str) -> None:
+    """Neither the source of our own events nor one of AWS can be set as a producer's source."""
+    pattern = re.compile(TEMPLATE.document["Parameters"][parameter]["AllowedPattern"])
+    sources = ["payments", "com.example.payments", "ordering-desk", "ordering", "aws.ses", ""]
+
+    assert [source for source in sources if pattern.fullmatch(source)] == sources[:3]
+
+
+def test_fulfilment_puts_its_own_events_only() -> None:
+    """The only statement that allows events onto the bus requires the source that no incoming rule accepts."""
+    found = [one for function in FUNCTIONS for one in statements(function) if "events:PutEvents" in one["Action"]]
+
+    assert [one["Condition"] for one in found] == [{"StringEquals": {"events:source": "ordering"}}]

@@ -100,7 +100,7 @@ def only_event(bus: Bus) -> dict[str, Any]:
     event: dict[str, Any] = json.loads(entry["Detail"])
     assert {name: entry[name] for name in ("EventBusName", "Source", "DetailType")} == {
         "EventBusName": "OrderEvents",
-        "Source": "ordering.command",
+        "Source": incoming.SOURCES[event["type"]],
         "DetailType": event["type"],
     }
     assert misfits(envelopes()[event["type"]], event) == []

@@ -25,7 +25,8 @@ from ordering_tools.operations.commands import set_action
 from ordering_tools.operations.mail import ORDER, order_named
 
 BUS = "OrderEvents"
-SOURCE = "ordering.command"
+SOURCES = {PAYMENT: "payments", STOCK: "stock", CANCELLATION: "support"}
+"""The source of each type of event: the one that the template's rules accept unless a parameter names others."""
 
 
 def add_arguments(commands: Any) -> None:
@@ -66,7 +67,7 @@ def run_payment(_: Installation, arguments: argparse.Namespace) -> None:
 
 def run_stock(installation: Installation, arguments: argparse.Namespace) -> None:
     """Send the event of a batch of certificates."""
-    codes = [line.strip() for line in arguments.codes.read_text().splitlines() if line.strip()]
+    codes = [line.strip() for line in arguments.codes.read_text(encoding="utf-8").splitlines() if line.strip()]
     if not codes:
         raise NotDone(f"there are no codes in {arguments.codes}")
     context = sealing_context(arguments.card, arguments.face_value, arguments.batch)
@@ -117,13 +118,14 @@ def put(state: Path, event_type: str, data: Mapping[str, Any]) -> None:
     if places := misfits(envelopes()[event_type], event):
         raise NotDone(f"the event does not match its schema: {', '.join(places)}")
     detail = json.dumps(event, ensure_ascii=False)
-    size = Entry(event_type, SOURCE, event_type, now, detail).size
+    source = SOURCES[event_type]
+    size = Entry(event_type, source, event_type, now, detail).size
     if size > BYTES_AT_MOST:
         raise NotDone(f"the event has {size:,} bytes, the limit is {BYTES_AT_MOST:,}; send fewer codes at once")
     running = find(state)
     if running is None:
         raise NoInstallation("the local run is not running; start it with `make serve`")
-    entry = {"EventBusName": BUS, "Source": SOURCE, "DetailType": event_type}
+    entry = {"EventBusName": BUS, "Source": source, "DetailType": event_type}
     try:
         with JsonClient(running.services, "events") as client:
             (result,) = client.call("PutEvents", Entries=[{**entry, "Detail": detail}])["Entries"]

@@ -16,6 +16,7 @@ from pydantic import TypeAdapter
 from ordering.contexts import inbound_shapes
 from ordering.events import incoming
 from ordering.events.incoming import CANCELLATION, EventRefused, Handle, MalformedEvent, Receiver
+from ordering.events.types import SOURCE as OWN_SOURCE
 from ordering.mail.incoming import SOURCE, Notice, read_notice
 
 _REASON_AT_MOST = 300
@@ -50,7 +51,7 @@ class Incoming:
             body: The event as EventBridge delivers it to a queue.
 
         Raises:
-            MalformedEvent: It is malformed, or its type or version is unknown.
+            MalformedEvent: It is malformed, its type or version is unknown, or its source is that of our own events.
             NotFound: Its company or order does not exist, or not yet.
             Conflict: Its order changed concurrently. A retry is safe.
             Unavailable: The deadline passed. A retry is safe.
@@ -61,6 +62,9 @@ class Incoming:
             if notice:
                 self.report(notice)
             return
+        if delivered["source"] == OWN_SOURCE:
+            # No rule lets it pass. Our own functions may put events on the bus, and must not be able to book payments.
+            raise MalformedEvent(f"an event with the source {OWN_SOURCE} is not a producer's")
         kind = delivered["detail-type"]
         if kind not in envelopes():
             raise MalformedEvent(f"unknown type of events: {kind!r}")
