@@ -548,6 +548,37 @@ def test_a_removed_client(endpoint: Endpoint) -> None:
     assert endpoint.ask(endpoint.good(OTHER_ID)).status == 200
 
 
+def accepted(endpoint: Endpoint, *tokens: str) -> list[bool]:
+    return ["principal" in endpoint.decision(token)["context"] for token in tokens]
+
+
+def test_tokens_that_end(watch: Watch) -> None:
+    """The tokens of a client are refused once they are ended or the client is removed; those of others stay valid."""
+    watch.time = datetime.now(UTC) - timedelta(minutes=1)
+    endpoint = Endpoint(Memory(), now=watch)
+    other, first = endpoint.token(OTHER_ID), endpoint.token()
+    before = accepted(endpoint, other, first)
+    watch.pass_(2)
+    endpoint.clients.end_tokens(ID)
+    second = endpoint.token()
+
+    assert (before, accepted(endpoint, other, first, second)) == ([True, True], [True, False, True])
+    endpoint.clients.remove(ID)
+    assert accepted(endpoint, other, first, second) == [True, False, False]
+
+
+def test_tokens_of_a_removed_client_of_the_same_id(watch: Watch) -> None:
+    """A client that is registered under the id of a removed one does not make that one's tokens valid again."""
+    watch.time = datetime.now(UTC) - timedelta(minutes=1)
+    endpoint = Endpoint(Memory(), now=watch)
+    first = endpoint.token()
+    endpoint.clients.remove(ID)
+    watch.pass_(2)
+    endpoint.secrets[ID] = endpoint.clients.add(Client(ID, GRANITE.id, JOHN.id, ALLOWED))
+
+    assert accepted(endpoint, first, endpoint.token()) == [False, True]
+
+
 def test_tokens_issued_after_others_were_ended(watch: Watch) -> None:
     """A token that is issued in the second in which others were ended is not issued before the end, and is valid."""
     watch.time = datetime.now(UTC).replace(microsecond=400_000)
