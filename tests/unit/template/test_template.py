@@ -17,19 +17,13 @@ from ordering.aws.dynamodb import Put, Table
 from ordering.book.orderbook import OrderBook
 from ordering.clock import Deadline
 from ordering.contexts import own_errors
-from ordering.deals import contract as deals
-from ordering.deals import errors as deal_errors
 from ordering.ecards.catalogue import Ecard, FaceValue
 from ordering.entry.api import wanted_by
-from ordering.errors import Invalid, KeyReused, NotFound, Unavailable
 from ordering.identity.clients import Client as OauthClient
 from ordering.identity.clients import ClientRefused
 from ordering.identity.tokens import TokenRefused
 from ordering.principal import DealTerms
-from ordering.training import contract as training
-from ordering.web import http, problems
-from ordering.web.error_table import CHALLENGE
-from ordering.web.http import Call, PublicCall, Request
+from ordering.web.http import Call, PublicCall
 from ordering_tools.template import Template
 from support.aws.fake_connections import Recorder
 from support.aws.kms import MemoryKms
@@ -42,7 +36,6 @@ from support.training import School
 
 TEMPLATE = Template.load(ROOT / "template.yaml")
 RESOURCES: dict[str, dict[str, Any]] = TEMPLATE.document["Resources"]
-RESPONSES: dict[str, dict[str, Any]] = RESOURCES["Api"]["Properties"]["GatewayResponses"]
 FUNCTIONS = {
     name: resource["Properties"]
     for name, resource in RESOURCES.items()
@@ -112,97 +105,6 @@ def used_keys(function: str) -> set[tuple[str, str]]:
     }
 
 
-def problem(response: dict[str, Any]) -> dict[str, Any]:
-    """A gateway response's body with all its variables filled in."""
-    text = response["ResponseTemplates"]["application/json"]
-    body: dict[str, Any] = json.loads(re.sub(r"\$context\.[A-Za-z.]+", "filled-in", text))
-    return body
-
-
-def types_of_contract() -> dict[int, str]:
-    """The `type` of every status for which the contract has exactly one."""
-    request = Request("GET", "/", "", "id", {}, {}, None, is_base64=False)
-    errors = [
-        Invalid([]),
-        NotFound("order", "1"),
-        http.MethodNotAllowed([]),
-        http.ContentTooLarge(),
-        http.UnsupportedMediaType(),
-        KeyReused(),
-        RuntimeError(),
-        Unavailable(),
-    ]
-    answers = [training.CONTRACT.refuse(error, request) for error in errors]
-    # A 400 of the gateway lists no faults.
-    return {answer.status: answer.body["type"] for answer in answers if isinstance(answer.body, dict)} | {
-        400: f"{problems.TYPES}bad-request"
-    }
-
-
-@pytest.mark.parametrize("name", RESPONSES)
-def test_gateway_responses_are_problems(name: str) -> None:
-    """Each of the gateway's own errors is a problem document whose status is the answer's."""
-    response = RESPONSES[name]
-    body = problem(response)
-    headers = response["ResponseParameters"]["Headers"]
-
-    assert list(body)[:6] == ["type", "title", "status", "detail", "instance", "requestId"]
-    assert response["StatusCode"] == body["status"]
-    assert body["type"].startswith(problems.TYPES)
-    assert headers["Content-Type"] == "'application/problem+json'"
-    assert headers["X-Request-Id"] == "context.requestId"
-    assert list(response["ResponseTemplates"]) == ["application/json"]
-    assert (body["instance"], body["requestId"]) == ("filled-in", "filled-in")
-    assert all(body[field].strip() for field in ("title", "detail"))
-
-
-@pytest.mark.parametrize("name", RESPONSES)
-def test_gateway_responses_are_errors_of_every_contract(name: str) -> None:
-    """The same body is a deal orders error envelope too, and has the `message` of e-card orders."""
-    response = RESPONSES[name]
-    body = problem(response)
-    (error,) = body["errors"]
-    headers = response["ResponseParameters"]["Headers"]
-
-    assert set(body) - {"type", "title", "detail", "instance", "requestId"} == {"status", "message", "errors", "meta"}
-    assert error["error"] == {
-        "code": error["error"]["code"],
-        "message": deal_errors.MESSAGES[error["error"]["code"]],
-        "details": body["detail"],
-    }
-    assert error["meta"]["links"] == body["meta"]["links"] == {"more_info": deals.more_info(error["error"]["code"])}
-    assert (error["meta"]["type"], body["meta"]["type"]) == ("error", "errors")
-    assert body["meta"]["http_status"] == {**deal_errors.STATUSES, 415: "415 Unsupported Media Type"}[body["status"]]
-    assert (body["meta"]["logref"], body["message"]) == ("filled-in", body["detail"])
-    assert (headers["Content-Language"], headers["Vary"]) == ("'en'", "'Content-Language'")
-
-
-@pytest.mark.parametrize("name", RESPONSES)
-def test_gateway_responses_have_the_contract_s_types(name: str) -> None:
-    """The gateway's errors have the same `type` and title as the functions' for the same status."""
-    body = problem(RESPONSES[name])
-    expected = types_of_contract().get(body["status"], body["type"])
-
-    assert expected == body["type"]
-    assert problems.TITLES.get(body["status"], body["title"]) == body["title"]
-
-
-def test_every_status_of_the_gateway_has_a_response() -> None:
-    """The gateway's own 401, 403, 404, 413, 429 and 5xx have responses in the template."""
-    statuses = {response["StatusCode"] for response in RESPONSES.values()}
-
-    assert {401, 403, 404, 413, 429, 500, 503} <= statuses
-    assert {"DEFAULT_4XX", "DEFAULT_5XX", "UNAUTHORIZED", "ACCESS_DENIED", "THROTTLED"} <= RESPONSES.keys()
-
-
-def test_headers_of_gateway_responses() -> None:
-    """Errors that can be retried have `Retry-After`, and a 401 has `WWW-Authenticate`."""
-    for response in RESPONSES.values():
-        headers = response["ResponseParameters"]["Headers"]
-        assert ("Retry-After" in headers) == (response["StatusCode"] in {429, 503})
-        assert headers.get("WWW-Authenticate") == (f"'{CHALLENGE}'" if response["StatusCode"] == 401 else None)
-
-
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_functions_have_a_log_group_with_retention(function: str) -> None:
     """Each function logs to a group of its own, which has a retention time."""
@@ -220,7 +122,11 @@ def test_routes_are_the_app_s(function: str) -> None:
     """The template routes to a function exactly the paths of its app, with any method."""
     events = FUNCTIONS[function]["Events"].values()
 
-    assert registered(function) == set(routes(function)) - CATCH_ALL.get(function, set())
+    def unnamed(paths: set[str]) -> set[str]:
+        # The template names a variable as its siblings do, and the app as the reference.
+        return {re.sub(r"\{\w+\}", "{}", path) for path in paths}
+
+    assert unnamed(registered(function)) == unnamed(set(routes(function)) - CATCH_ALL.get(function, set()))
     assert len(routes(function)) == len(set(routes(function)))
     assert {"ANY"} == {event["Properties"]["Method"] for event in events}
     assert {"Api"} == {event["Properties"]["RestApiId"]["Ref"] for event in events}
@@ -235,6 +141,16 @@ def test_every_function_is_in_the_template() -> None:
 
     assert folders == sorted(folder(function) for function in FUNCTIONS)
     assert len(paths) == len(set(paths))
+
+
+def test_variables_of_a_path_have_one_name() -> None:
+    """Where paths differ only in a variable's name, or a variable has a sibling, API Gateway cannot create the API."""
+    names: dict[str, set[str]] = {}
+    for path in (path for function in RESOURCE_FUNCTIONS for path in routes(function)):
+        for variable in re.finditer(r"\{[^}]+\}", path):
+            names.setdefault(re.sub(r"\{[^}]+\}", "{}", path[: variable.start()]), set()).add(variable[0])
+
+    assert {above: found for above, found in names.items() if len(found) > 1} == {}
 
 
 def test_every_route_is_authorized() -> None:

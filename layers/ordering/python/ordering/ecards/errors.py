@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Annotated, Any
+
+from pydantic import Field
 from typing_extensions import TypedDict  # pydantic reads the standard library's only from Python 3.12 on
 
 from ordering.errors import Conflict, KeyReused, NotFound, TooManyRequests, Unavailable
@@ -15,6 +18,20 @@ class InvalidRequest(TypedDict):
     message: str
     status: int
     errors: dict[str, list[str]]
+
+
+class RefusedRequest(TypedDict):
+    """An error of the whole request. `errors` lists nothing about it."""
+
+    message: str
+    status: int
+    errors: Annotated[
+        Any,
+        Field(
+            description="An empty object. From the gateway in front of the API, for instance with 429, a list that "
+            "repeats the message for other APIs. Do not rely on its contents."
+        ),
+    ]
 
 
 def _cause(message: str, headers: dict[str, str] | None = None) -> ErrorCause:
@@ -40,6 +57,7 @@ ERRORS = ErrorTable(
             "EcardForbidden",
             "The company does not have the grant for e-card orders, or is switched off.",
             forbidden(""),
+            shape=RefusedRequest,
         ),
         ErrorStatus(
             404,
@@ -72,6 +90,7 @@ ERRORS = ErrorTable(
             "The body is larger than 1 MiB.",
             {ContentTooLarge: _cause("{error}")},
             only_with_body=True,
+            shape=RefusedRequest,
         ),
         ErrorStatus(
             415,
@@ -79,6 +98,7 @@ ERRORS = ErrorTable(
             "The body is not declared as JSON.",
             {UnsupportedMediaType: _cause("{error}")},
             only_with_body=True,
+            shape=RefusedRequest,
         ),
         ErrorStatus(
             429,
@@ -89,6 +109,7 @@ ERRORS = ErrorTable(
                     "Too many requests. Retry after the number of seconds in Retry-After.", RETRY_AFTER
                 )
             },
+            shape=RefusedRequest,
         ),
         ErrorStatus(
             500,
@@ -100,6 +121,7 @@ ERRORS = ErrorTable(
                     "same orderId."
                 )
             },
+            shape=RefusedRequest,
         ),
         ErrorStatus(
             503,
@@ -112,6 +134,7 @@ ERRORS = ErrorTable(
                     RETRY_AFTER,
                 )
             },
+            shape=RefusedRequest,
         ),
     ],
 )

@@ -327,7 +327,7 @@ def json_body(request: Request) -> bytes:
     if not is_json_type(request.single("Content-Type") or ""):
         raise UnsupportedMediaType("Send the body as 'Content-Type: application/json'.")
     if len(raw) > LARGEST_BODY:
-        raise ContentTooLarge(f"The body is larger than {LARGEST_BODY:,} bytes.")
+        raise ContentTooLarge(f"The body is larger than {LARGEST_BODY:,} bytes. Send less in one request.")
     return raw
 
 

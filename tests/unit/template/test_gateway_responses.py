@@ -1,0 +1,193 @@
+"""The gateway's own responses: errors of every contract that can meet them, in the words of its functions."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from ordering.deals import contract as deals
+from ordering.deals import errors as deal_errors
+from ordering.ecards import contract as ecards
+from ordering.errors import Forbidden, OrderingError, TooManyRequests, Unauthorized
+from ordering.identity import contract as identity
+from ordering.training import contract as training
+from ordering.web import problems
+from ordering.web.error_table import CHALLENGE
+from ordering.web.http import LARGEST_BODY, Answer, Contract, NoSuchPath, Request, json_body
+from ordering.webhooks import contract as webhooks
+from ordering_tools.template import Template
+from support.gateway import ROOT
+
+RESPONSES: dict[str, dict[str, Any]] = Template.load(ROOT / "template.yaml").document["Resources"]["Api"]["Properties"][
+    "GatewayResponses"
+]
+DOCUMENT: dict[str, Any] = json.loads((ROOT / "docs/openapi.json").read_text(encoding="utf-8"))
+PROBLEMS = {"UNAUTHORIZED", "ACCESS_DENIED", "MISSING_AUTHENTICATION_TOKEN", "RESOURCE_NOT_FOUND"}
+"""Those that only /api/v2, /webhooks and paths of no contract can meet: on the other paths functions refuse callers."""
+
+CONTRACTS: dict[str, Contract] = {
+    "/api/v2": training.CONTRACT,
+    "/webhooks": webhooks.CONTRACT,
+    "/v1": ecards.CONTRACT,
+    "/v2": deals.CONTRACT,
+    "/connect": identity.CONTRACT,
+    "/.well-known": identity.CONTRACT,
+}
+REQUEST = Request("GET", "/a/path", "", "an-id", {}, {}, None, is_base64=False)
+WORDS = {"path": REQUEST.path, "requestId": REQUEST.id}
+
+
+def body_of(name: str) -> dict[str, Any]:
+    """A gateway response's body with all its variables filled in."""
+    text = RESPONSES[name]["ResponseTemplates"]["application/json"]
+    body: dict[str, Any] = json.loads(re.sub(r"\$context\.([A-Za-z.]+)", lambda found: WORDS[found[1]], text))
+    return body
+
+
+def headers_of(name: str) -> dict[str, str]:
+    """The headers with a fixed value."""
+    headers = RESPONSES[name]["ResponseParameters"]["Headers"]
+    return {
+        header: value[1:-1] for header, value in headers.items() if isinstance(value, str) and value.startswith("'")
+    }
+
+
+def met_by(name: str) -> dict[str, Contract]:
+    """The contracts that can meet a gateway response, by the prefix of their paths."""
+    return {
+        prefix: one for prefix, one in CONTRACTS.items() if name not in PROBLEMS or prefix in {"/api/v2", "/webhooks"}
+    }
+
+
+def documented(prefix: str, status: int) -> Iterator[str]:
+    """The names of the schemas that the document has for a status under a prefix; of any error if it has none."""
+    schemas: dict[str, set[str]] = {}
+    for path, methods in DOCUMENT["paths"].items():
+        if path.startswith(f"{prefix}/") or path == prefix:
+            for operation in methods.values():
+                for code, response in operation["responses"].items():
+                    if "$ref" in response:
+                        found = DOCUMENT["components"]["responses"][response["$ref"].rpartition("/")[2]]
+                        (content,) = found["content"].values()
+                        schemas.setdefault(code, set()).add(content["schema"]["$ref"])
+    yield from schemas.get(str(status)) or schemas["500"]
+
+
+@pytest.mark.parametrize("name", RESPONSES)
+def test_gateway_responses_fit_every_documented_schema(name: str) -> None:
+    """A gateway response fits the error that the document promises to each contract that can meet it."""
+    status = RESPONSES[name]["StatusCode"]
+    for prefix in met_by(name):
+        # The gateway refuses no request with 400 after it has found its path: the template has no models.
+        if (name, prefix) != ("DEFAULT_4XX", "/v1"):
+            for schema in documented(prefix, status):
+                validator = Draft202012Validator({**DOCUMENT, "$ref": schema})
+                assert [error.message for error in validator.iter_errors(body_of(name))] == []
+
+
+@pytest.mark.parametrize("name", RESPONSES)
+def test_gateway_responses_are_problems(name: str) -> None:
+    """Each gateway response is a problem document, and nothing else if only contracts with problems can meet it."""
+    body = body_of(name)
+    fields = ["type", "title", "status", "detail", "instance", "requestId"]
+
+    assert list(body)[:6] == fields
+    assert (list(body) == fields) == (name in PROBLEMS)
+    assert RESPONSES[name]["StatusCode"] == body["status"]
+    assert body["type"].startswith(problems.TYPES)
+    assert problems.TITLES[body["status"]] == body["title"]
+    assert headers_of(name)["Content-Type"] == problems.MEDIA_TYPE
+    assert RESPONSES[name]["ResponseParameters"]["Headers"]["X-Request-Id"] == "context.requestId"
+    assert list(RESPONSES[name]["ResponseTemplates"]) == ["application/json"]
+    assert (body["instance"], body["requestId"]) == (REQUEST.path, REQUEST.id)
+
+
+@pytest.mark.parametrize("name", sorted(RESPONSES.keys() - PROBLEMS))
+def test_gateway_responses_of_all_contracts(name: str) -> None:
+    """What every contract can meet has the members of each, and the same words in all of them."""
+    body = body_of(name)
+    (error,) = body["errors"]
+    code = error["error"]["code"]
+    links = {"links": {"more_info": deals.more_info(code)}}
+
+    assert error == {
+        "code": body["type"].removeprefix(problems.TYPES),
+        "detail": body["detail"],
+        "error": {"code": code, "message": deal_errors.MESSAGES[code], "details": body["detail"]},
+        "meta": {"type": "error", **links},
+    }
+    assert body["meta"] == {
+        "type": "errors",
+        "http_status": {**deal_errors.STATUSES, 415: "415 Unsupported Media Type"}[body["status"]],
+        "logref": REQUEST.id,
+        **links,
+    }
+    assert {body["message"], body["error_description"]} == {body["detail"]}
+
+
+@pytest.mark.parametrize("name", RESPONSES)
+def test_headers_of_gateway_responses(name: str) -> None:
+    """Gateway responses have the headers of each contract, errors that pass `Retry-After`, and a 401 its challenge."""
+    headers = headers_of(name)
+    status = RESPONSES[name]["StatusCode"]
+
+    for contract in met_by(name).values():
+        assert contract.headers.items() <= headers.items()
+    assert ("Retry-After" in headers) == (status in {429, 503})
+    assert headers.get("WWW-Authenticate") == (CHALLENGE if status == 401 else None)
+
+
+def too_large() -> OrderingError:
+    request = Request(
+        "POST", "/", "", "id", {"content-type": "application/json"}, {}, " " * (LARGEST_BODY + 1), is_base64=False
+    )
+    with pytest.raises(OrderingError) as raised:
+        json_body(request)
+    return raised.value
+
+
+FUNCTIONS_ERRORS: dict[str, OrderingError] = {
+    "UNAUTHORIZED": Unauthorized(),
+    "ACCESS_DENIED": Forbidden(
+        "switched-off", "This partner's access is switched off. Ask support to switch it on again."
+    ),
+    "MISSING_AUTHENTICATION_TOKEN": NoSuchPath("This path does not exist. Check it against the API reference."),
+    "RESOURCE_NOT_FOUND": NoSuchPath("This path does not exist. Check it against the API reference."),
+    "REQUEST_TOO_LARGE": too_large(),
+    "THROTTLED": TooManyRequests(),
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS_ERRORS)
+@pytest.mark.parametrize("contract", [training.CONTRACT, webhooks.CONTRACT], ids=["training", "webhooks"])
+def test_gateway_responses_have_the_functions_words(name: str, contract: Contract) -> None:
+    """The gateway and a function refuse the same request with the same problem."""
+    answer: Answer[Any] = contract.refuse(FUNCTIONS_ERRORS[name], REQUEST)
+    body = body_of(name)
+
+    assert answer.status == RESPONSES[name]["StatusCode"]
+    assert answer.body == {field: body[field] for field in answer.body}
+
+
+@pytest.mark.parametrize("name", RESPONSES)
+def test_types_are_those_of_functions(name: str) -> None:
+    """A status that the functions answer too has one `type` in both."""
+    body = body_of(name)
+    known = {
+        status: {cause.code for cause in one.causes.values() if "{" not in cause.code}
+        for one in training.CONTRACT.errors.statuses
+        if (status := one.status) not in {400, 403}
+    }
+
+    assert body["type"].removeprefix(problems.TYPES) in known.get(body["status"], {body["type"].rpartition("/")[2]})
+
+
+def test_every_status_of_the_gateway_has_a_response() -> None:
+    """The gateway's own 401, 403, 404, 413, 415, 429 and 5xx have responses in the template."""
+    assert {response["StatusCode"] for response in RESPONSES.values()} >= {401, 403, 404, 413, 415, 429, 500, 503}
+    assert {"DEFAULT_4XX", "DEFAULT_5XX", *PROBLEMS} <= RESPONSES.keys()
