@@ -51,7 +51,11 @@ def test_valid() -> None:
 
 
 def test_paths_are_the_templates() -> None:
-    """The document describes exactly the paths of the template."""
+    """The document describes exactly the paths of the template, whatever either calls their variables."""
+
+    def unnamed(path: str) -> str:
+        return re.sub(r"\{\w+\}", "{}", path)
+
     template = Template.load(ROOT / "template.yaml")
     events = [
         event["Properties"]["Path"]
@@ -61,7 +65,9 @@ def test_paths_are_the_templates() -> None:
     ]
 
     # What answers every other path with an error is no part of the reference.
-    assert set(DOCUMENT["paths"]) == {path for path in events if path not in {"/v1", "/v2"} and "{proxy+}" not in path}
+    assert {unnamed(path) for path in DOCUMENT["paths"]} == {
+        unnamed(path) for path in events if path not in {"/v1", "/v2"} and "{proxy+}" not in path
+    }
 
 
 def test_tokens_by_client_credentials() -> None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import Field
 from typing_extensions import TypedDict  # pydantic reads the standard library's only from Python 3.12 on
 
 from ordering.errors import Conflict, KeyReused, NotFound, TooManyRequests, Unavailable
@@ -21,17 +20,11 @@ class InvalidRequest(TypedDict):
 
 
 class RefusedRequest(TypedDict):
-    """An error of the whole request. `errors` lists nothing about it."""
+    """An error of the whole request. `errors` is empty, or, from the gateway, a list that repeats the message."""
 
     message: str
     status: int
-    errors: Annotated[
-        Any,
-        Field(
-            description="An empty object. From the gateway in front of the API, for instance with 429, a list that "
-            "repeats the message for other APIs. Do not rely on its contents."
-        ),
-    ]
+    errors: Any
 
 
 def _cause(message: str, headers: dict[str, str] | None = None) -> ErrorCause:
