@@ -43,6 +43,7 @@ from ordering.ecards.incoming import PAYMENT, STOCK, EcardEvents, sealing_contex
 from ordering.ecards.orders import EcardOrders, EcardRequest
 from ordering.ecards.records import EcardParticipant
 from ordering.ecards.statuses import EcardStatus
+from ordering.ecards.stock.upkeep import StockUpkeep
 from ordering.errors import Conflict, KeyReused, NotFound
 from ordering.events.incoming import CANCELLATION, CANCELLATIONS_REFUSED, EVENTS_REFUSED, EventRefused
 from ordering.fulfilment.incoming import Incoming, envelopes
@@ -81,6 +82,13 @@ def partners() -> Accounts:
     return accounts
 
 
+def catalogues(company: str = COMPANY, cards: Sequence[Ecard] = test_ecards.CARDS) -> Table:
+    """What can be ordered; reading it is no step, because nobody changes it."""
+    table = Table(Memory(), "CatalogueTable")
+    EcardCatalogue(table, company).publish(cards)
+    return table
+
+
 # What clients do -----------------------------------------------------------------------------------------------------
 
 
@@ -91,7 +99,14 @@ class Till(Shop):
         super().__init__(table, now)
         self.counted: list[str] = []
         self.courses = TrainingOrders(table, UK, sequence=OrderIds(), now=now)
-        ecards = EcardEvents(table, partners(), Labels(), lambda company: EcardOrders(table, company, now=now), now=now)
+        ecards = EcardEvents(
+            table,
+            partners(),
+            Labels(),
+            lambda company: EcardOrders(table, company, now=now),
+            catalogues(),
+            now=now,
+        )
         training = TrainingEvents(table, lambda unit: TrainingOrders(table, unit, sequence=OrderIds(), now=now))
         receivers = [ecards.receiver(), training.receiver()]
         self.incoming = Incoming(receivers, report=lambda _: None, count=self.counted.append)
@@ -427,10 +442,14 @@ class Office:
         self.sealer: sealing.Sealer = Labels()
         self.counted: list[str] = []
 
+    @property
+    def cards(self) -> tuple[Ecard, ...]:
+        return (Ecard(self.stock.card_id, "Books", "", "ruble", (FaceValue(self.stock.face_value, Decimal(100)),)),)
+
     def place(self) -> None:
-        cards = (Ecard(self.stock.card_id, "Books", "", "ruble", (FaceValue(self.stock.face_value, Decimal(100)),)),)
+        StockUpkeep(self.table, self.sealer).index(catalogues(self.company, self.cards))
         cache = EcardCache()
-        cache.put(self.company, cards)
+        cache.put(self.company, self.cards)
         request = EcardRequest(
             A,
             EcardParticipant("j@example.com", "J", "1"),
@@ -444,7 +463,8 @@ class Office:
             case "payment":
                 return Told(PAYMENT, {**payment("p", 250).data, "company": self.company})
             case "stock":
-                sealed = Labels().seal(b'["x", "y"]', sealing_context(self.stock.card_id, self.stock.face_value, "b"))
+                codes = json.dumps([f"{self.stock.card_id}-x", f"{self.stock.card_id}-y"]).encode()
+                sealed = Labels().seal(codes, sealing_context(self.stock.card_id, self.stock.face_value, "b"))
                 data = {"cardId": self.stock.card_id, "codes": base64.b64encode(sealed).decode()}
                 return Told(STOCK, {**stock("b").data, **data})
         order = {**cancellation(A).data["order"], "company": self.company}
@@ -456,7 +476,13 @@ class Office:
 
     def take(self, body: str) -> None:
         """Handle a message as often as it takes, as a queue has it."""
-        ecards = EcardEvents(self.table, self.accounts, self.sealer, lambda company: EcardOrders(self.table, company))
+        ecards = EcardEvents(
+            self.table,
+            self.accounts,
+            self.sealer,
+            lambda company: EcardOrders(self.table, company),
+            catalogues(self.company, self.cards),
+        )
         training = TrainingEvents(self.table, lambda unit: TrainingOrders(self.table, unit, sequence=OrderIds()))
         receivers = [ecards.receiver(), training.receiver()]
         consumer = Incoming(receivers, report=lambda _: None, count=self.counted.append)

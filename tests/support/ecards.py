@@ -18,6 +18,7 @@ from ordering.ecards.assignment import Assignment
 from ordering.ecards.catalogue import Ecard, FaceValue
 from ordering.ecards.certificates import Certificates, Stock
 from ordering.ecards.orders import EcardOrders
+from ordering.ecards.stock.upkeep import StockUpkeep
 from ordering.principal import User
 from support.aws.kms import MemoryKms
 from support.gateway import REQUEST_ID, Client, LambdaContext, Reply, _reply, load
@@ -82,6 +83,11 @@ class Rewards(Client):
 
     def top_up(self, amount: str | int, operation: str = "t1") -> None:
         self.orders.top_up(operation, Decimal(amount))
+
+    def index(self) -> None:
+        """Complete the register of codes, so that stock can be loaded by events."""
+        orders, catalogue = (Table(self.services.send, f"{name}Table") for name in ("Orders", "Catalogue"))
+        StockUpkeep(orders, EnvelopeSealer(self.services.kms, "alias/CertificatesKey")).index(catalogue)
 
     def load(self, count: int, stock: Stock = HUNDRED, batch: str = "b1") -> None:
         """Add certificates, and move on the orders that wait for them."""

@@ -63,6 +63,7 @@ class Day:
         self.plain = self.school.place(2)
         self.mailed = self._place_mailed()
         self.rewards.publish()
+        self.rewards.index()
         self.rewards.load(10, HUNDRED, "b1")
         self.rewards.top_up(1_200)
         self.rewards.place(1, card(quantity=2))

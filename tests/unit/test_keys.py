@@ -44,6 +44,7 @@ from support.partners import AZ_300, CALLER, PARTNER, STANDARD, UK
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 LETTER = Letter("ann@example.com", "Hello", "Good morning")
 DRAWN = re.compile(r"\b[0-9a-f]{16}\b")
+DIGEST = re.compile(r"(?<=CODE#)[0-9a-f]{64}\b")
 TOKEN = "5e" * 32
 SECRET = "a client's secret"
 
@@ -75,9 +76,9 @@ class ThreeTables:
         return NOW
 
     def keys(self) -> set[str]:
-        """The keys of all items, each after its table's name, with random ids replaced by `<id>`."""
+        """The keys of all items, each after its table's name, with random ids and digests replaced by names."""
         found = [(table, *key) for table in ("orders", "catalogue", "accounts") for key, _ in self.memory.scan(table)]
-        return {DRAWN.sub("<id>", " ".join(one)) for one in found}
+        return {DIGEST.sub("<digest>", DRAWN.sub("<id>", " ".join(one))) for one in found}
 
     def place_training(self) -> None:
         lines = [RequestedLine(feature_set_id=STANDARD.id, quantity=2, source_reference="r" * 255)]
@@ -174,7 +175,14 @@ WRITES: list[tuple[str, Callable[[ThreeTables], object], list[str]]] = [
     (
         "e-cards",
         lambda one: EcardCatalogue(one.catalogue, "granite").publish(CARDS),
-        ["catalogue ECARDS#granite -"],
+        [
+            "catalogue ECARDS#granite -",
+            "catalogue OFFERED#1#100 ₽ granite",
+            "catalogue OFFERED#1#1000 ₽ granite",
+            "catalogue OFFERED#2#500 ₽ granite",
+            "catalogue OFFERED#3#1 month granite",
+            "catalogue OFFERED#3#gift granite",
+        ],
     ),
     (
         "an order that waits for money",
@@ -211,6 +219,8 @@ WRITES: list[tuple[str, Callable[[ThreeTables], object], list[str]]] = [
         [
             "orders CERTIFICATES#1#100 ₽ 0000000001",
             "orders CERTIFICATES#1#100 ₽ 0000000002",
+            "orders CODE#<digest> -",
+            "orders DIGEST_KEY -",
             "orders LOADS#1#100 ₽ b1",
             "orders STOCK#1#100 ₽ -",
         ],

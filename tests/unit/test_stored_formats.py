@@ -166,7 +166,16 @@ def register_a_webhook(table: Table, sealer: PlainSealer) -> None:
     ("act", "contexts"),
     [
         (issue_keys, ["KEYS#training#7/000000", "KEYS#training#7/000001"]),
-        (load_certificates, ["LOADS#1#100 ₽/b1", "LOADS#1#100 ₽/b1", "CERTIFICATES#1#100 ₽/0000000001"]),
+        (
+            load_certificates,
+            [
+                "DIGEST_KEY/-",
+                "DIGEST_KEY/-",
+                "LOADS#1#100 ₽/b1",
+                "LOADS#1#100 ₽/b1",
+                "CERTIFICATES#1#100 ₽/0000000001",
+            ],
+        ),
         (open_certificates, ["CERTIFICATES#1#100 ₽/0000000001"]),
         (register_a_webhook, ["WEBHOOKS#northwind/<id>"]),
     ],

@@ -17,6 +17,7 @@ from ordering_tools.operations import (
     mail,
     partners,
     signing_keys,
+    stock,
     tokens,
     webhooks,
 )
@@ -75,6 +76,11 @@ def main(arguments: list[str] | None = None) -> int:
     ecards.add_arguments(commands)
     clients.add_arguments(
         commands.add_parser("client", help="manage clients of the token endpoint").add_subparsers(
+            required=True, metavar="COMMAND"
+        )
+    )
+    stock.add_arguments(
+        commands.add_parser("stock", help="load, count, move and unload certificates").add_subparsers(
             required=True, metavar="COMMAND"
         )
     )

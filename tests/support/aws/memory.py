@@ -54,6 +54,7 @@ class Memory:
         "GetItem": "_get_item",
         "BatchGetItem": "_batch_get_item",
         "Query": "_query",
+        "Scan": "_scan",
         "PutItem": "_put_item",
         "UpdateItem": "_update_item",
         "TransactWriteItems": "_transact_write_items",
@@ -168,6 +169,13 @@ class Memory:
             **({} if request.get("Select") == "COUNT" else {"Items": items}),
             **({"LastEvaluatedKey": {key: items[-1][key] for key in _KEY_NAMES}} if more else {}),
         }
+
+    def _scan(self, request: Wire) -> Wire:
+        """Scan a table for the beginning of partition keys, as `Table.scan` does, in one page."""
+        if request["FilterExpression"] != "begins_with(pk, :prefix)":
+            raise NotImplementedError(request["FilterExpression"])
+        prefix = request["ExpressionAttributeValues"][":prefix"]["S"]
+        return {"Items": [item for (pk, _), item in self.scan(request["TableName"]) if pk.startswith(prefix)]}
 
     def _page_end(self, partition: tuple[str, str], sorts: Sequence[str], start: int, end: int) -> int:  # noqa: ARG002 - for subclasses
         """Where one answer to a query ends that begins at the sort key of index `start`."""

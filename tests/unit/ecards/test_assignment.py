@@ -69,7 +69,8 @@ class Shop:
         assert self.assignment.assign(company, order_id).status is EcardStatus.AWAITING
 
     def load(self, stock: Stock, count: int, batch: str = "l1") -> None:
-        Certificates(self.table, Labels()).load(stock, batch, [f"{batch}-{number}" for number in range(count)])
+        codes = [f"{stock}-{batch}-{number}" for number in range(count)]
+        Certificates(self.table, Labels()).load(stock, batch, codes)
 
     def order(self, order_id: str, company: str = "acme") -> EcardOrder:
         return self.company(company).order(order_id)

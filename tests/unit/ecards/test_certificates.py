@@ -213,9 +213,9 @@ def test_duplicates(table: Table, certificates: Certificates) -> None:
     assert level(table) == StockLevel(HUNDRED)
 
 
-@pytest.mark.parametrize(("batch", "codes"), [("l1", []), ("l1", ["a", ""]), ("", ["a"]), ("x" * 201, ["a"])])
+@pytest.mark.parametrize(("batch", "codes"), [("l1", []), ("", ["a"]), (" \u00a0", ["a"]), ("x" * 201, ["a"])])
 def test_invalid_loads(certificates: Certificates, batch: str, codes: list[str]) -> None:
-    """A load needs a name and codes that are not empty."""
+    """A load needs codes, and a name of 1 to 200 characters that is not blank."""
     with pytest.raises(ValueError, match="a load needs"):
         certificates.load(HUNDRED, batch, codes)
 
@@ -237,11 +237,11 @@ def test_a_load_that_crashed_is_repeated(table: Table, calls: int, fault: type) 
     assert sorted(opened(certificates, level(table).free)) == sorted([*codes, "other"])
 
 
-@pytest.mark.parametrize("operation", ["TransactWriteItems", "BatchWriteItem"])
-def test_two_loads_at_once(table: Table, certificates: Certificates, operation: str) -> None:
+@pytest.mark.parametrize("calls", range(8))
+def test_two_loads_at_once(table: Table, certificates: Certificates, calls: int) -> None:
     """Two concurrent loads get different positions."""
     faulty = Faulty(table.send)
-    faulty.meet(operation, interrupted(lambda: certificates.load(HUNDRED, "l2", ["c"])))
+    faulty.meet(None, interrupted(lambda: certificates.load(HUNDRED, "l2", ["c"])), after=calls)
     Certificates(replace(table, send=faulty), SEALER).load(HUNDRED, "l1", ["a", "b"])
 
     assert sorted(opened(certificates, level(table).free)) == ["a", "b", "c"]
@@ -277,7 +277,7 @@ def test_taking_costs_the_same(table: Table) -> None:
     counted = replace(table, send=recorder)
     lengths = set()
     for stock, loaded, count in ((HUNDRED, 900, 100), (FIFTY, 901, 900)):
-        Certificates(table, SEALER).load(stock, "l1", [f"{number}" for number in range(loaded)])
+        Certificates(table, SEALER).load(stock, "l1", [f"{stock}-{number}" for number in range(loaded)])
         recorder.calls.clear()
         counted.transact([level(counted, stock).take(count)[1]])
         lengths.add((len(recorder.calls), len(recorder.calls[-1][1]["TransactItems"])))

@@ -30,6 +30,7 @@ LOADS = {
     "deals/products": (DEALS, WEB),
     "ecards/balance": (ECARDS, WEB),
     "ecards/catalogue": (ECARDS, WEB),
+    "ecards/certificates": (ECARDS, WEB),
     "ecards/orders": (ECARDS, WEB),
     "fulfilment/incoming": (
         EVERY_ORDER | {"contexts", "fulfilment"},
@@ -127,9 +128,10 @@ def test_loads(function: str) -> None:
     assert ("ordering.webhooks.post" in modules) == (function == "webhooks/delivery")
 
 
-def test_imports_during_initialisation() -> None:
-    """During Lambda's initialisation the access key function also imports its sealer and botocore."""
-    modules, _ = imported("training/order_keys", AWS_LAMBDA_RUNTIME_API="127.0.0.1:1")
+@pytest.mark.parametrize("function", ["ecards/certificates", "training/order_keys"])
+def test_imports_during_initialisation(function: str) -> None:
+    """During Lambda's initialisation, functions that show secrets also import their sealer and botocore."""
+    modules, _ = imported(function, AWS_LAMBDA_RUNTIME_API="127.0.0.1:1")
 
     assert {"botocore.client", "ordering.aws.sealer"} <= modules
 

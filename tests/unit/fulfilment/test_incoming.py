@@ -15,9 +15,11 @@ import pytest
 
 from ordering.aws.dynamodb import Table
 from ordering.aws.sealer import EnvelopeSealer
-from ordering.ecards.certificates import Certificates, read_stock_levels
+from ordering.ecards.certificates import Certificates, Stock, read_stock_levels
 from ordering.ecards.incoming import PAYMENT, STOCK, EcardEvents, sealing_context
 from ordering.ecards.orders import EcardOrders
+from ordering.ecards.stock.codes import DIGEST_KEY
+from ordering.ecards.stock.loading import NotIndexed
 from ordering.errors import Conflict, NotFound, Unavailable
 from ordering.events.incoming import CANCELLATION, CANCELLATIONS_REFUSED, EVENTS_REFUSED, MalformedEvent
 from ordering.fulfilment.incoming import Incoming
@@ -88,6 +90,7 @@ class Site:
         accounts.save_partner(replace(PARTNER, id=GRANITE, company="company"))
         self.company = Rewards(services_over(self.memory, kms=self.kms), COMPANY)
         self.company.publish(CARDS)
+        self.company.index()
         self.school = School(self.memory, self.kms)
 
     @property
@@ -98,6 +101,7 @@ class Site:
             Accounts(replace(self.table, name="AccountsTable")),
             EnvelopeSealer(self.kms, "alias/CertificatesKey"),
             lambda company: EcardOrders(self.table, company),
+            replace(self.table, name="CatalogueTable"),
         )
         training = TrainingEvents(self.table, lambda unit: TrainingOrders(self.table, unit, sequence=OrderIds()))
         receivers = [ecards.receiver(), training.receiver()]
@@ -333,6 +337,73 @@ def test_stock_with_other_codes(site: Site, codes: list[str], caplog: pytest.Log
 
     assert (site.free(), site.counted, len(warnings(caplog))) == (2, [EVENTS_REFUSED], 1)
     assert not any(code in logged for code in [*codes, *CODES])
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["SECRET\ufeff", "SECRET\u200b", "SECRET \u202e", " SECRET", "SECRET ", "SEC  RET", "SEC\u00a0RET", "S\tECRET"],
+)
+def test_stock_with_an_invalid_code(site: Site, code: str, caplog: pytest.LogCaptureFixture) -> None:
+    """A batch with a code that would not arrive as it is is refused as a whole, by index, and no code is logged."""
+    site.receive(STOCK, site.stock(["GOOD", code]))
+
+    assert (site.free(), site.counted) == (0, [EVENTS_REFUSED])
+    (warning,) = warnings(caplog)
+    assert vars(warning)["reason"].startswith("invalid codes, by index: 1 has ")
+    assert "SECRET" not in str(vars(warning))
+
+
+@pytest.mark.parametrize("batch", ["b1", "b2", " b1", "b1\u00a0"])
+def test_known_codes_are_not_loaded_again(site: Site, batch: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Of a batch with known codes, whatever its name, the others are loaded; the event counts as refused."""
+    site.company.load(2, Stock(HUNDRED.card_id, "1000 ₽"), "b1")
+    site.receive(STOCK, site.stock(["NEW", "b1-1", "b1-0"], batch))
+
+    assert (site.free(), site.codes(1, 1), site.counted) == (1, ["NEW"], [EVENTS_REFUSED])
+    assert [vars(one)["reason"] for one in warnings(caplog)] == [
+        "2 of 3 codes were in stock before and are not loaded again, by index: [1, 2]"
+    ]
+
+
+def test_codes_of_another_card_are_refused(site: Site) -> None:
+    """A batch with a code that another card has is refused as a whole, unless the event forces it."""
+    site.company.load(1, Stock(2, "500 ₽"), "b1")
+    site.receive(STOCK, site.stock(["NEW", "b1-0"]))
+
+    assert (site.free(), site.counted) == (0, [EVENTS_REFUSED])
+    site.receive(STOCK, {**site.stock(["NEW", "b1-0"]), "force": True})
+    assert (site.free(), site.counted) == (2, [EVENTS_REFUSED])
+
+
+def test_stock_that_no_catalogue_has(site: Site) -> None:
+    """Stock of a face value that is in no company's catalogue is refused, unless the event forces it."""
+    site.company.publish(CARDS[1:])
+    site.receive(STOCK, site.stock())
+
+    assert (site.free(), site.counted) == (0, [EVENTS_REFUSED])
+    site.receive(STOCK, {**site.stock(), "force": True})
+    assert (site.free(), site.counted) == (2, [EVENTS_REFUSED])
+
+
+def test_a_blank_name_of_a_batch(site: Site) -> None:
+    """A batch whose name has nothing but blanks is refused."""
+    site.receive(STOCK, site.stock(batch=" \u00a0"))
+
+    assert (site.free(), site.counted) == (0, [EVENTS_REFUSED])
+
+
+def test_stock_before_the_register_is_complete(site: Site) -> None:
+    """Until the codes of earlier releases are registered, stock is retried and not loaded."""
+    site.memory.load("OrdersTable", {**_without_index(site), "pk": {"S": "DIGEST_KEY"}, "sk": {"S": "-"}})
+    with pytest.raises(NotIndexed, match="ordering stock index"):
+        site.receive(STOCK, site.stock())
+
+    assert (site.free(), site.counted) == (0, [])
+
+
+def _without_index(site: Site) -> dict[str, Any]:
+    found = {key: item for key, item in site.memory.scan("OrdersTable") if key == DIGEST_KEY}
+    return {name: value for name, value in found[DIGEST_KEY].items() if name != "registered"}
 
 
 def test_reason_for_many_duplicate_codes_is_short(site: Site, caplog: pytest.LogCaptureFixture) -> None:

@@ -39,7 +39,7 @@ FUNCTIONS = {
     "webhooks/delivery": "WebhookDeliveryFunction",
     "fulfilment/incoming": "IncomingFunction",
 }
-TABLES = {"OrdersTable": "ORDERS_TABLE", "AccountsTable": "ACCOUNTS_TABLE"}
+TABLES = {"OrdersTable": "ORDERS_TABLE", "CatalogueTable": "CATALOGUE_TABLE", "AccountsTable": "ACCOUNTS_TABLE"}
 KEYS = {
     ("fulfilment/stream", "GenerateDataKey"): {"AccessKeysKey"},
     ("fulfilment/mails", "Decrypt"): {"AccessKeysKey", "CertificatesKey"},

@@ -28,6 +28,7 @@ from ordering_tools.template import Template
 from support.aws.fake_connections import Recorder
 from support.aws.kms import MemoryKms
 from support.aws.memory import Memory
+from support.ecards import COMPANY, Rewards, order_id, services_over
 from support.gateway import ROOT, Client, load
 from support.orders import new_order, target
 from support.partners import AZ_300, CALLER, PARTNER, STANDARD, UK
@@ -455,6 +456,40 @@ def test_policy_of_the_access_key_endpoint() -> None:
     }
     assert used_keys("TrainingOrderKeysFunction") == {("Decrypt", "AccessKeysKey")}
     assert {operation for operation, _ in school.kms.calls} == {"Decrypt"}
+
+
+def test_certificates_may_do_what_it_does_and_no_more() -> None:
+    """What shows certificates reads e-card orders and certificates, and decrypts with one key in KMS."""
+    recorder, kms = Recorder(Memory()), MemoryKms()
+    rewards = Rewards(services_over(recorder, kms=kms), replace(COMPANY, grants=("ecards", "ecard-certificates")))
+    rewards.publish()
+    rewards.top_up(100)
+    rewards.load(1)
+    rewards.place()
+    rewards.orders.hand_over(rewards.orders.advance(order_id(1)), 1)
+    recorder.calls.clear()
+    kms.calls.clear()
+    replies = [rewards.get(f"/v1/orders/{order_id(number)}/certificates").status for number in (1, 2)]
+    conditions = {
+        tuple(statement["Condition"]["ForAllValues:StringLike"]["dynamodb:LeadingKeys"])
+        for statement in statements("EcardCertificatesFunction")
+        if "Condition" in statement
+    }
+
+    assert replies == [200, 404]
+    assert asked(recorder) == allowed("EcardCertificatesFunction")
+    assert conditions == {("ORDER#ecards#*",), ("CERTIFICATES#*",)}
+    assert used_keys("EcardCertificatesFunction") == {("Decrypt", "CertificatesKey")}
+    assert {operation for operation, _ in kms.calls} == {"Decrypt"}
+
+
+def test_certificates_are_decrypted_by_few() -> None:
+    """Only functions that load, show or mail certificates may do anything with the key that encrypts them."""
+    assert {name for name in FUNCTIONS if any(key == "CertificatesKey" for _, key in used_keys(name))} == {
+        "IncomingFunction",
+        "MailsFunction",
+        "EcardCertificatesFunction",
+    }
 
 
 def test_functions_that_use_the_access_keys_key() -> None:

@@ -307,8 +307,8 @@ def test_clients(made: Demo, name: str, company: str) -> None:
     caller = made.company(name).caller
 
     assert list(made.document["clients"][name]) == ["clientId", "clientSecret"]
-    assert (reply.status, reply.json["scope"], reply.json["expires_in"]) == (200, "ecards", 3600)
-    assert (caller.partner, caller.grants) == (company, ("ecards",))
+    assert (reply.status, reply.json["scope"], reply.json["expires_in"]) == (200, "ecard-certificates ecards", 3600)
+    assert (caller.partner, caller.grants) == (company, ("ecard-certificates", "ecards"))
 
 
 def test_every_client_is_there(made: Demo) -> None:

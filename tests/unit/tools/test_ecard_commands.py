@@ -17,6 +17,7 @@ from ordering.aws.calls import CallRefused, NotExecuted
 from ordering.aws.sealer import EnvelopeSealer
 from ordering.clock import Deadline
 from ordering.contexts import mailers
+from ordering.ecards.certificates import Certificates
 from ordering.ecards.orders import EcardOrders
 from ordering.ecards.statuses import EcardStatus
 from ordering.errors import NotFound, Unavailable
@@ -33,7 +34,7 @@ from ordering_tools.operations.signing import SigningKey
 from support.aws.kms import MemoryKms
 from support.aws.memory import Memory
 from support.aws.ses import MemorySes
-from support.ecards import AUDIENCE, CARDS, COMPANY, ISSUER, Rewards, card, order_id, services_over
+from support.ecards import AUDIENCE, CARDS, COMPANY, HUNDRED, ISSUER, Rewards, card, order_id, services_over
 from support.partners import PARTNER
 from support.training import School
 
@@ -210,7 +211,7 @@ def test_short_stock(company: Rewards, run: Run, codes: Callable[..., str]) -> N
 
     assert first == again == "order 1 waits for certificates of 1#100 ₽; add some with `ordering stock load`"
     assert company.status() == "AwaitingCertificateAssignment"
-    assert load(run, codes("a", "b")).output == "0 free\n"
+    assert load(run, codes("a", "b")).output == "2 new, 0 known\n0 free\n"
     assert company.status() == "ReadyForDelivery"
 
 
@@ -539,7 +540,7 @@ def test_loaded(run: Run, codes: Callable[..., str]) -> None:
     """Each line that is not blank is a code, without leading and trailing spaces."""
     path = codes("AAAA", "", "  BBBB  ", "   ", "CCCC")
 
-    assert load(run, path).output == "3 free\n"
+    assert load(run, path).output == "3 new, 0 known\n3 free\n"
     assert run("stock", "show", "--card", "1", "--face-value", "100 ₽").output == "3 free\n"
     assert run("stock", "show", "--card", "1", "--face-value", "1000 ₽").output == "0 free\n"
 
@@ -548,22 +549,25 @@ def test_loaded_once(run: Run, codes: Callable[..., str]) -> None:
     """A batch is loaded only once; the same batch with other codes is refused, another batch is added."""
     printed = [load(run, codes("A", "B")).output for _ in range(2)]
 
-    assert printed == ["2 free\n"] * 2
+    assert printed == [
+        "2 new, 0 known\n2 free\n",
+        "batch 'b1' was loaded before: nothing was changed\n2 new, 0 known\n2 free\n",
+    ]
     assert "loaded with other codes" in load(run, codes("A", "C")).error
-    assert load(run, codes("C"), "b2").output == "3 free\n"
+    assert load(run, codes("C"), "b2").output == "1 new, 0 known\n3 free\n"
 
 
 def test_duplicates(run: Run, codes: Callable[..., str]) -> None:
-    """Duplicate codes are named by their number and are not printed; nothing is loaded."""
-    refused = load(run, codes("SECRET", "B", "SECRET", "C", "B")).error
+    """Duplicate codes are named by their lines and are not printed; nothing is loaded."""
+    refused = load(run, codes("SECRET", "", "B", "SECRET", "C", "B")).error
 
-    assert refused == "duplicate codes in the file, by number: 3, 5"
+    assert refused == "nothing was loaded: duplicate codes in the file: lines 4, 6"
     assert run("stock", "show", "--card", "1", "--face-value", "100 ₽").output == "0 free\n"
 
 
 def test_nothing_to_load(run: Run, codes: Callable[..., str], tmp_path: Path) -> None:
     """An empty or missing file is an error."""
-    assert "a load needs" in load(run, codes("", " ")).error
+    assert "there are no codes in" in load(run, codes("", " ")).error
     assert "No such file" in load(run, str(tmp_path / "nothing.txt")).error
 
 
@@ -586,8 +590,104 @@ def test_the_oldest_get_what_is_loaded(company: Rewards, run: Run, codes: Callab
         company.place(number, card(quantity=quantity))
         company.orders.advance(order_id(number))
 
-    assert load(run, codes("a", "b", "c")).output == "0 free\n"
+    assert load(run, codes("a", "b", "c")).output == "3 new, 0 known\n0 free\n"
     assert company.statuses() == ["ReadyForDelivery", "ReadyForDelivery", "AwaitingCertificateAssignment"]
+
+
+def test_a_byte_order_mark_is_no_part_of_a_code(run: Run, tmp_path: Path, installation: Installation) -> None:
+    """A byte order mark at a file's start and line ends of Windows are dropped."""
+    path = tmp_path / "windows.txt"
+    path.write_bytes(b"\xef\xbb\xbfBOM-0001\r\nBOM-0002\r\n")
+    load(run, str(path))
+    sealer = EnvelopeSealer(installation.kms)
+    opened = Certificates(installation.orders, sealer).open(HUNDRED, ((1, 2),))
+
+    assert [one.code for one in opened] == ["BOM-0001", "BOM-0002"]
+
+
+def test_invalid_codes(run: Run, codes: Callable[..., str]) -> None:
+    """Codes that would not arrive as they are are named by line with the reason; nothing is loaded."""
+    refused = load(run, codes("GOOD", "", "ZERO\u200bWIDTH", "TWO  BLANKS", "\N{NO-BREAK SPACE}X")).error
+
+    assert refused == (
+        "nothing was loaded: invalid codes, by line: 3 has a character that is not shown, U+200B, 4 has a blank at an "
+        "end, or two in a row, 5 has a blank other than a space, U+00A0"
+    )
+    assert run("stock", "show", "--card", "1", "--face-value", "100 ₽").output == "0 free\n"
+
+
+def test_a_file_that_is_not_utf_8(run: Run, tmp_path: Path) -> None:
+    """A file in another encoding is refused."""
+    path = tmp_path / "utf16.txt"
+    path.write_bytes("CODE".encode("utf-16"))
+
+    assert load(run, str(path)).error == f"{path} is not in UTF-8"
+
+
+def test_known_codes(run: Run, codes: Callable[..., str]) -> None:
+    """Codes that the card has already, also at another face value, are named by line and not loaded again."""
+    load(run, codes("A", "B"))
+
+    assert load(run, codes("C", "", "A"), "b1 \t", face_value="1000 ₽").output == "1 new, 1 known: lines 3\n1 free\n"
+    assert load(run, codes("B", "D"), "b2").output == "1 new, 1 known: lines 1\n3 free\n"
+
+
+def test_codes_of_another_card(run: Run, codes: Callable[..., str]) -> None:
+    """Codes that another card has are refused by line, unless forced."""
+    load(run, codes("A", "B"))
+    other = ("--card", "2", "--face-value", "500 ₽")
+    path = codes("C", "B")
+    refused = run("stock", "load", path, "--batch", "b", *other).error
+
+    assert refused == (
+        "nothing was loaded: another card has codes of the file, by line: 2 (card 1); with --force they are loaded"
+    )
+    assert run("stock", "load", path, "--batch", "b", *other, "--force").output == "2 new, 0 known\n2 free\n"
+
+
+@pytest.mark.parametrize(("card_id", "face_value"), [("1", "100\u00a0₽"), ("9", "100 ₽"), ("3", "13 months")])
+def test_stock_that_no_catalogue_has(run: Run, codes: Callable[..., str], card_id: str, face_value: str) -> None:
+    """A card or face value that no company's catalogue has is refused, unless forced."""
+    stock = ("--card", card_id, "--face-value", face_value)
+    refused = run("stock", "load", codes("A"), "--batch", "b", *stock).error
+
+    assert refused == (
+        f"nothing was loaded: no catalogue has card {card_id} with the face value {face_value!r}; with --force it is "
+        "loaded nevertheless"
+    )
+    assert run("stock", "load", codes("A"), "--batch", "b", *stock, "--force").code == 0
+
+
+def test_stock_is_moved(company: Rewards, run: Run, codes: Callable[..., str]) -> None:
+    """Free certificates move to another face value, where waiting orders get them, and can be chosen by batch."""
+    company.top_up(1_100)
+    company.place(1, card(face_value="1000 ₽"))
+    company.orders.advance(order_id(1))
+    load(run, codes("A", "B"))
+    load(run, codes("C"), "b2")
+    source = ("--card", "1", "--face-value", "100 ₽")
+
+    assert run("stock", "move", *source, "--to-face-value", "1000 ₽", "--batch", "b1", "--count", "1").output == (
+        "1 moved to 1#1000 ₽, 2 free in 1#100 ₽\n"
+    )
+    assert company.status() == "ReadyForDelivery"
+    assert "in this stock already" in run("stock", "move", *source).error
+    assert "with --force" in run("stock", "move", *source, "--to-face-value", "1 ₽").error
+    assert "load" in run("stock", "move", *source, "--to-card", "2", "--to-face-value", "500 ₽", "--batch", "x").error
+
+
+def test_stock_is_unloaded(run: Run, codes: Callable[..., str]) -> None:
+    """Unloaded codes can be loaded again, under another batch."""
+    load(run, codes("A", "B"))
+    stock = ("--card", "1", "--face-value", "100 ₽")
+
+    assert run("stock", "unload", *stock).output == "2 removed\n0 free\n"
+    assert load(run, codes("A", "B"), "b2").output == "2 new, 0 known\n2 free\n"
+
+
+def test_nothing_of_earlier_releases(run: Run) -> None:
+    """Where no earlier release loaded anything, there are no codes to register."""
+    assert run("stock", "index").output == "0 codes of earlier loads registered\n"
 
 
 # Without a local run ------------------------------------------------------------------------------------------------

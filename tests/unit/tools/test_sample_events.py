@@ -10,6 +10,7 @@ from ordering.clock import Deadline
 from ordering.contexts import own_errors
 from ordering.identity.authorizer import Authorizer, make_handler
 from ordering.identity.tokens import KeyRing, Verifier
+from ordering_tools.demo import ecards as demo_ecards
 from ordering_tools.demo import training as demo
 from ordering_tools.documents import sample_events
 from ordering_tools.installation import Installation
@@ -41,11 +42,14 @@ def test_current() -> None:
 
 
 def test_accepted(tmp_path: Path) -> None:
-    """With the demo data in the tables, the function of each request responds with success."""
-    services = Services(Memory(), "OrdersTable", "CatalogueTable", "AccountsTable", kms=MemoryKms())
-    demo.seed(Installation(services.send, MemoryKms(), development_key(tmp_path), "issuer", "audience"))
+    """With the demo data in the tables and fulfilled, the function of each request responds with success."""
+    kms = MemoryKms()
+    services = Services(Memory(), "OrdersTable", "CatalogueTable", "AccountsTable", kms=kms)
+    demo.seed(Installation(services.send, kms, development_key(tmp_path), "issuer", "audience"))
     deadline = Deadline.after(60)
     services.training_orders(demo.UK, deadline).issue_keys(2, services.access_keys_sealer(), deadline)
+    ecards = services.ecard_orders(demo_ecards.COMPANY, deadline)
+    ecards.hand_over(ecards.advance(demo_ecards.FIRST_ORDER), 1)
     answers = {}
     for name in FUNCTIONS:
         if name != "identity/authorizer" and "Records" not in committed(name):

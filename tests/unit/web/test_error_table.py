@@ -20,6 +20,7 @@ CONTRACTS: list[Contract] = [
     training.ACCESS_KEYS,
     deals.CONTRACT,
     ecards.CONTRACT,
+    ecards.CERTIFICATES,
     oauth.CONTRACT,
     webhooks.CONTRACT,
 ]

@@ -14,6 +14,7 @@ from ordering.ecards.catalogue import Ecard, EcardCatalogue, FaceValue, Requeste
 from ordering.ecards.certificates import Certificates, Stock
 from ordering.ecards.orders import EcardOrders, EcardRequest
 from ordering.ecards.records import EcardOrder, EcardParticipant
+from ordering.ecards.stock.upkeep import StockUpkeep
 from ordering.errors import Conflict
 from ordering.identity.accounts import Accounts, Partner
 from ordering.identity.clients import Client, Clients
@@ -25,12 +26,16 @@ POOR = "gravel-rewards"
 CLIENTS = {"ecards": COMPANY, "ecardsPoor": POOR}
 """The company of each client, by the client's name in `demo.json`."""
 
+GRANTS = ("ecards", "ecard-certificates")
 CERTIFICATES_KEY = "alias/CertificatesKey"
 
 _ROBOT = User("0c6f4d0a-35a1-4c58-9c37-7f3a4be2d5c8", "Granite", "Robot", "robot@example.com")
 _SOURCE = OrderSource("1b9d6a72-7a6b-4a2e-8f7d-90a0c7f5e3b4", "Rewards", invoiceable=True)
 _BEGAN = datetime(2020, 1, 11, 15, 58, 5, 816375, tzinfo=UTC)
 _NAMES = uuid.UUID("9d2f3c44-0c43-4a8f-a0c9-5a9f7c1f2b6e")
+FIRST_ORDER = str(uuid.uuid5(_NAMES, f"{COMPANY}/0"))
+"""The id of the first company's first order."""
+
 _PAID_IN = {COMPANY: Decimal(160_000), POOR: Decimal(500)}
 _ORDERS = 45
 
@@ -68,7 +73,7 @@ def partners() -> list[Partner]:
             id=company,
             active=True,
             payment_terms="invoice",
-            grants=frozenset({"ecards"}),
+            grants=frozenset(GRANTS),
             order_source=_SOURCE,
             business_units=(),
             users={_ROBOT.id: _ROBOT},
@@ -80,7 +85,9 @@ def partners() -> list[Partner]:
 
 def seed(installation: Installation) -> None:
     """Write companies, cards, stock, balances and orders; data of an earlier attempt stay as they are."""
-    certificates = Certificates(installation.orders, EnvelopeSealer(installation.kms, CERTIFICATES_KEY))
+    sealer = EnvelopeSealer(installation.kms, CERTIFICATES_KEY)
+    certificates = Certificates(installation.orders, sealer)
+    StockUpkeep(installation.orders, sealer).index(installation.catalogue)
     for card in CARDS:
         for value in card.face_values:
             if (stock := Stock(card.id, value.name)) != SHORT:
@@ -100,7 +107,7 @@ def clients(installation: Installation) -> dict[str, dict[str, str]]:
     known = Clients(installation.accounts)
     credentials = {}
     for name, company in CLIENTS.items():
-        client = Client(f"{company}-client", company, _ROBOT.id, frozenset({"ecards"}))
+        client = Client(f"{company}-client", company, _ROBOT.id, frozenset(GRANTS))
         try:
             secret = known.add(client)
         except ConditionFailed:

@@ -89,6 +89,15 @@ def events() -> Iterator[tuple[str, dict[str, Any]]]:
     yield "deals/line_items", _event("POST", "/v2/orders/1/line_items", resource, {"order_id": "1"}, _LINE_ITEM)
     yield "deals/products", _event("GET", "/v2/products", "/v2/products")
     yield "ecards/orders", _event("POST", "/v1/orders", "/v1/orders", body=_ECARD_ORDER)
+    yield (
+        "ecards/certificates",
+        _event(
+            "GET",
+            f"/v1/orders/{demo_ecards.FIRST_ORDER}/certificates",
+            "/v1/orders/{order_id}/certificates",
+            {"order_id": demo_ecards.FIRST_ORDER},
+        ),
+    )
     yield "ecards/catalogue", _event("GET", "/v1/ecards", "/v1/ecards")
     yield "ecards/balance", _event("GET", "/v1/balance", "/v1/balance")
     yield "identity/token", function_event(_request("GET", "/.well-known/jwks.json", "/.well-known/jwks.json"), None)

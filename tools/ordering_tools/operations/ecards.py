@@ -1,18 +1,13 @@
-"""`ordering order`, `balance` and `stock`: support's commands, most of them for orders of e-cards."""
+"""`ordering order` and `balance`: support's commands, most of them for orders of e-cards."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from decimal import Decimal, InvalidOperation
-from pathlib import Path
 from typing import Any, assert_never
 
-from ordering.aws.sealer import EnvelopeSealer
 from ordering.book.names import key_of
 from ordering.contexts import read_history
-from ordering.ecards.assignment import Assignment
-from ordering.ecards.certificates import Certificates, Duplicates, Stock, read_stock_levels
 from ordering.ecards.orders import EcardOrders
 from ordering.ecards.records import EcardOrder, order_of, read_order
 from ordering.ecards.statuses import ECARDS, EcardStatus
@@ -68,20 +63,6 @@ def add_arguments(commands: Any) -> None:
     show.add_argument("company", help="the company's id")
     set_action(show, run_balance)
 
-    stocks = _group(commands, "stock", "load and count certificates")
-    load = stocks.add_parser("load", help="add certificates; they are assigned to waiting orders, oldest first")
-    load.add_argument("codes", type=Path, help="a file with a code on each line")
-    load.add_argument("--batch", required=True, help="your id for the load; the same id again does not add them twice")
-    load.add_argument(
-        "--kms", default="alias/CertificatesKey", help="the key that encrypts the codes (default: %(default)s)"
-    )
-    count = stocks.add_parser("show", help="show how many certificates are free")
-    for parser in (load, count):
-        parser.add_argument("--card", type=int, required=True, help="the id of the e-card")
-        parser.add_argument("--face-value", required=True, help='for instance "100 ₽"')
-    set_action(load, run_load)
-    set_action(count, run_stock)
-
 
 def _group(commands: Any, name: str, text: str) -> Any:
     return commands.add_parser(name, help=text).add_subparsers(required=True, metavar="COMMAND")
@@ -133,20 +114,6 @@ def run_balance(installation: Installation, arguments: argparse.Namespace) -> No
     for entry in balance.entries():
         print(f"{entry.at:%Y-%m-%d %H:%M:%SZ} {entry.amount:>12} {entry.purpose}")
     print(balance.amount())
-
-
-def run_load(installation: Installation, arguments: argparse.Namespace) -> None:
-    """Load certificates, assign them to waiting orders, and print how many are left."""
-    codes = [line.strip() for line in arguments.codes.read_text(encoding="utf-8").splitlines() if line.strip()]
-    stock = Stock(arguments.card, arguments.face_value)
-    load(installation, stock, arguments.batch, codes, arguments.kms)
-    run_stock(installation, arguments)
-
-
-def run_stock(installation: Installation, arguments: argparse.Namespace) -> None:
-    """Print how many certificates are free."""
-    stock = Stock(arguments.card, arguments.face_value)
-    print(f"{read_stock_levels(installation.orders, [stock])[stock].count} free")
 
 
 def move(installation: Installation, company: str, order_id: str, target: EcardStatus, count: int = 1) -> EcardOrder:
@@ -208,17 +175,3 @@ def _ready(orders: EcardOrders, order: EcardOrder) -> EcardOrder:
     if after.status is not EcardStatus.READY or order.status is EcardStatus.READY:
         raise NotDone(f"order {order.number} was not moved: it is {after.status}")
     return after
-
-
-def load(installation: Installation, stock: Stock, batch: str, codes: Sequence[str], kms_id: str) -> None:
-    """Add certificates to a stock, and assign them to the orders that wait for them.
-
-    Raises:
-        NotDone: `codes` contains duplicates.
-    """
-    try:
-        Certificates(installation.orders, EnvelopeSealer(installation.kms, kms_id)).load(stock, batch, codes)
-    except Duplicates as duplicates:
-        lines = ", ".join(str(index + 1) for index in duplicates.indexes)
-        raise NotDone(f"duplicate codes in the file, by number: {lines}") from None
-    Assignment(installation.orders).assign_parked(stock)

@@ -23,6 +23,7 @@ from ordering_tools.local.engine.json_client import JsonClient, ServiceError
 from ordering_tools.local.engine.state import find
 from ordering_tools.operations.commands import set_action
 from ordering_tools.operations.mail import ORDER, order_named
+from ordering_tools.operations.stock import read_codes
 
 BUS = "OrderEvents"
 SOURCES = {PAYMENT: "payments", STOCK: "stock", CANCELLATION: "support"}
@@ -40,12 +41,17 @@ def add_arguments(commands: Any) -> None:
     set_action(payment, run_payment)
 
     stock = commands.add_parser("stock", help="send an event: certificates have arrived; their codes are encrypted")
-    stock.add_argument("codes", type=Path, help="a file with a code on each line")
+    stock.add_argument("codes", type=Path, help="a file with a code on each line, in UTF-8")
     stock.add_argument("--card", type=int, required=True, help="the id of the e-card")
     stock.add_argument("--face-value", required=True, help='for instance "100 ₽"')
     stock.add_argument("--batch", required=True, help="the batch's id; the same id again does not add them twice")
     stock.add_argument(
         "--kms", default="alias/CertificatesKey", help="the key that encrypts the codes (default: %(default)s)"
+    )
+    stock.add_argument(
+        "--force",
+        action="store_true",
+        help="ask to load codes that another card has, and a card or face value that no catalogue has",
     )
     set_action(stock, run_stock)
 
@@ -67,12 +73,12 @@ def run_payment(_: Installation, arguments: argparse.Namespace) -> None:
 
 def run_stock(installation: Installation, arguments: argparse.Namespace) -> None:
     """Send the event of a batch of certificates."""
-    codes = [line.strip() for line in arguments.codes.read_text(encoding="utf-8").splitlines() if line.strip()]
-    if not codes:
-        raise NotDone(f"there are no codes in {arguments.codes}")
+    _, codes = read_codes(arguments.codes)
     context = sealing_context(arguments.card, arguments.face_value, arguments.batch)
     sealed = EnvelopeSealer(installation.kms, arguments.kms).seal(json.dumps(codes).encode(), context)
-    data = {"cardId": arguments.card, "faceValue": arguments.face_value, "batch": arguments.batch}
+    data: dict[str, Any] = {"cardId": arguments.card, "faceValue": arguments.face_value, "batch": arguments.batch}
+    if arguments.force:
+        data["force"] = True
     put(arguments.state, STOCK, {**data, "codes": base64.b64encode(sealed).decode()})
 
 

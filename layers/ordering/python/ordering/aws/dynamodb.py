@@ -231,6 +231,24 @@ class Table:
                 return
             request = {**request, "ExclusiveStartKey": resume}
 
+    def scan(self, prefix: str) -> Iterator[Item]:
+        """Read the whole table, and yield the items whose partition keys begin with `prefix`, in no order.
+
+        For commands of operators only: it consumes a read unit for every 4 KB of the table, whatever it yields.
+        """
+        request: dict[str, Any] = {
+            "TableName": self.name,
+            "FilterExpression": "begins_with(pk, :prefix)",
+            "ExpressionAttributeValues": _item({":prefix": prefix}),
+            "ConsistentRead": True,
+        }
+        while True:
+            answer = self._call("Scan", request)
+            yield from map(plain_item, answer["Items"])
+            if not (resume := answer.get("LastEvaluatedKey")):
+                return
+            request = {**request, "ExclusiveStartKey": resume}
+
     def put(self, write: Put) -> None:
         """Write one item.
 
@@ -312,7 +330,7 @@ class Table:
         consumed = answer.get("ConsumedCapacity") or []
         units = sum(part["CapacityUnits"] for part in ([consumed] if isinstance(consumed, dict) else consumed))
         self.usage.calls += 1
-        if operation in {"GetItem", "BatchGetItem", "Query"}:
+        if operation in {"GetItem", "BatchGetItem", "Query", "Scan"}:
             self.usage.reads += units
         else:
             self.usage.writes += units
@@ -367,6 +385,7 @@ _METHODS = (
     "get_item",
     "batch_get_item",
     "query",
+    "scan",
     "put_item",
     "batch_write_item",
     "update_item",

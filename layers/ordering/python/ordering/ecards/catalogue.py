@@ -142,13 +142,47 @@ class EcardCatalogue:
         size = len(json.dumps(written, ensure_ascii=False).encode())
         if size > _LARGEST_ITEM:
             raise ValueError(f"the catalogue has {size:,} bytes; at most {_LARGEST_ITEM:,} fit one item")
+        self.offer(cards)
         partition, sort = self._key
         self._table.put(Put({"pk": partition, "sk": sort, "cards": written}))
         self._cache.drop(self._company)
 
+    def offer(self, cards: Sequence[Ecard]) -> None:
+        """Record at each face value that the company's catalogue may have it, for `is_offered`.
+
+        One write for each face value, in calls of 25.
+        """
+        self._table.put_all(
+            {"pk": f"OFFERED#{card.id}#{value.name}", "sk": self._company}
+            for card in cards
+            for value in card.face_values
+        )
+
     @property
     def _key(self) -> Key:
         return f"ECARDS#{self._company}", "-"
+
+
+def is_offered(table: Table, card_id: int, face_value: str) -> bool:
+    """Return whether any company's catalogue has a face value of a card.
+
+    One query, and one read of a catalogue for each company that has or had the face value, until one has it.
+
+    Args:
+        table: The catalogue table.
+    """
+    offered = table.query(f"OFFERED#{card_id}#{face_value}", " ", "\U0010ffff")
+    return any(
+        card.id == card_id and any(value.name == face_value for value in card.face_values)
+        for found in offered
+        for card in EcardCatalogue(table, found["sk"]).ecards()
+    )
+
+
+def all_catalogues(table: Table) -> Iterator[EcardCatalogue]:
+    """Yield the catalogues of all companies, for commands of operators: it reads the whole table."""
+    for item in table.scan("ECARDS#"):
+        yield EcardCatalogue(table, item["pk"].removeprefix("ECARDS#"))
 
 
 def _faults(cards: Sequence[Ecard]) -> Iterator[str]:

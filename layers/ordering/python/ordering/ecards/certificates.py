@@ -4,8 +4,13 @@ A certificate has a position, from 1, in the stock of one card and face value. T
 as ranges, so taking 1,000 certificates costs the same as taking one, whatever the size of the stock. The item has a
 version. Every write that takes or returns positions requires the version that was read.
 
-A load reserves positions of its own, writes its certificates there, then makes them free in one transaction. Its record
-shows how far it got, so that a retry after a crash completes it and never loads a code twice.
+A load reserves positions of its own, writes its certificates there, then makes them free in one transaction. Each
+certificate is written together with the record of its code (`stock.codes`), and with the load's own record, which shows
+how far it got. So a retry after a crash completes a load, and a code that the card has already is not loaded again,
+whatever the load is called and whichever face value it has.
+
+For each code a load takes one read unit, and four write units if the code is new; in calls, one for every 100 codes and
+one for every 49 new ones.
 
 Keys of the table: `STOCK#<card>#<face value>` the free ranges; `CERTIFICATES#<card>#<face value>` the certificates by
 position; `LOADS#<card>#<face value>` the loads by the operator's name for each.
@@ -15,9 +20,20 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from ordering.aws.dynamodb import ABSENT, Check, Item, Key, Put, Table, TransactionRefused, Update
+from ordering.aws.dynamodb import ABSENT, Check, Item, Key, Put, Table, TransactionRefused, Update, Write
+from ordering.ecards.stock.codes import (
+    DIGEST_KEY,
+    LONGEST_BATCH,
+    CodeRecord,
+    CodeRegister,
+    KnownElsewhere,
+    Place,
+    canonical_batch,
+    check_codes,
+    same_code,
+)
 from ordering.errors import KeyReused, OrderingError
 from ordering.sealing import Sealer
 
@@ -26,7 +42,8 @@ _ONLY = "-"
 _DIGITS = 10
 """Stored format: positions in keys are padded to so many digits."""
 
-_LONGEST_ID = 200
+_AT_ONCE = 49
+"""Certificates in one transaction of a load, which may have 100 writes: each has two, and the load's record one."""
 
 Range = tuple[int, int]
 """First and last position."""
@@ -42,6 +59,20 @@ class Duplicates(OrderingError):
         """Take the indexes, from 0, of the repeated codes. Codes themselves are never shown."""
         super().__init__(f"repeated codes in one load, by index: {list(indexes)}")
         self.indexes = tuple(indexes)
+
+
+@dataclass(frozen=True, slots=True)
+class LoadResult:
+    """What became of the codes of a load; indexes count from 0."""
+
+    new: int
+    """Codes that the load added."""
+    known: tuple[int, ...] = ()
+    """Indexes of codes that the card had already; they were not loaded again."""
+    elsewhere: tuple[int, ...] = ()
+    """Indexes of codes that a concurrent load brought to another card; they were not loaded."""
+    repeated: bool = False
+    """Whether the batch was complete before this call, which then changed nothing."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -67,6 +98,11 @@ class Certificate:
     stock: Stock
     position: int
     code: str = field(repr=False)
+
+    @property
+    def key(self) -> Key:
+        """The key of its item."""
+        return _certificate_key(self.stock, self.position)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +142,23 @@ class StockLevel:
         """Return the write that makes loaded positions free for the first time."""
         return self._change(merge(self.free, (added,)), size((added,)))
 
+    def withdraw(self, ranges: Ranges) -> Update:
+        """Return the write that removes free positions from the stock for good."""
+        return self._change(without(self.free, ranges), -size(ranges))
+
+    def receive(self, count: int) -> tuple[Range, Update]:
+        """Return new positions of the stock, and the write that reserves them and makes them free."""
+        added = self.reserved + 1, self.reserved + count
+        update = self._change(merge(self.free, (added,)), count)
+        condition = "reserved = :before" if self.reserved else "attribute_not_exists(reserved)"
+        before = {":before": self.reserved} if self.reserved else {}
+        return added, replace(
+            update,
+            expression=update.expression.replace("SET ", "SET reserved = :last, ", 1),
+            condition=f"{update.condition} AND {condition}",
+            values={**update.values, ":last": added[1], **before},
+        )
+
     def _change(self, free: Ranges, loaded: int = 0) -> Update:
         condition, values = self._as_read()
         new = {":free": [[first, last] for first, last in free], ":next": self.version + 1, ":loaded": loaded}
@@ -130,6 +183,67 @@ def _read_level(stock: Stock, item: Item) -> StockLevel:
     return StockLevel(stock, free, item.get("version", 0), item.get("reserved", 0))
 
 
+@dataclass(slots=True)
+class _Load:
+    """A load, with the records of its codes as they were last read or written."""
+
+    stock: Stock
+    batch: str
+    codes: Sequence[str]
+    register: CodeRegister
+    records: list[CodeRecord]
+    force: bool
+
+    @property
+    def key(self) -> Key:
+        """The key of the load's record."""
+        return _load_key(self.stock, self.batch)
+
+    def refuse_others(self) -> None:
+        """Refuse codes that only other cards have, unless forced.
+
+        Raises:
+            KnownElsewhere: There are such codes.
+        """
+        card = self.stock.card_id
+        unknown = [(index, one) for index, one in enumerate(self.records) if one.cards and not one.place(card)]
+        if unknown and not self.force:
+            raise KnownElsewhere({index: one.others(card) for index, one in unknown})
+
+    def next_new(self, first: int) -> tuple[int, list[int]]:
+        """Choose the next new codes from index `first`, as many as one transaction writes.
+
+        Returns:
+            The index behind the codes that were looked at, and the indexes of the new ones.
+        """
+        chosen: list[int] = []
+        for index in range(first, len(self.records)):
+            if len(chosen) == _AT_ONCE:
+                return index, chosen
+            record = self.records[index]
+            if not record.cards or (self.force and not record.place(self.stock.card_id)):
+                chosen.append(index)
+        return len(self.records), chosen
+
+    def read_again(self, first: int, end: int) -> None:
+        """Read the records of codes from index `first` to before `end` again."""
+        self.records[first:end] = self.register.read(self.codes[first:end])
+
+    def result(self, *, repeated: bool) -> LoadResult:
+        """Return what became of the codes."""
+        if not all(record.place(self.stock.card_id) for record in self.records):
+            self.read_again(0, len(self.codes))  # another process may have written a part of this load
+        places = [record.place(self.stock.card_id) for record in self.records]
+        loaded = (self.stock.face_value, self.batch)
+        ours = [place is not None and (place.face_value, place.batch) == loaded for place in places]
+        return LoadResult(
+            new=sum(ours),
+            known=tuple(index for index, place in enumerate(places) if place and not ours[index]),
+            elsewhere=tuple(index for index, place in enumerate(places) if place is None),
+            repeated=repeated,
+        )
+
+
 class Certificates:
     """Loads certificates, and opens them for functions that may see their codes."""
 
@@ -137,49 +251,78 @@ class Certificates:
         self._table = table
         self._sealer = sealer
 
-    def load(self, stock: Stock, batch: str, codes: Sequence[str]) -> None:
+    def load(self, stock: Stock, batch: str, codes: Sequence[str], *, force: bool = False) -> LoadResult:
         """Add certificates to a stock, once per batch however often the call is repeated.
 
+        Codes that the card has already, at whatever face value, are left out and reported. If a code cannot be
+        accepted, nothing of the load is.
+
         Args:
-            batch: The operator's name for this load, 1 to 200 characters.
+            batch: The operator's name for this load, 1 to 200 characters; see `canonical_batch`.
+            force: Whether to load codes that another card has.
 
         Raises:
-            ValueError: There are no codes, a code is empty, or the batch's name is empty or too long.
+            ValueError: There are no codes, or the batch's name is empty or too long.
+            InvalidCodes: A code would not reach a participant as it is; see `check_codes`.
             Duplicates: A code is repeated.
+            KnownElsewhere: Another card has a code, and `force` is false.
             KeyReused: The batch was loaded with other codes.
             Unavailable: The deadline passed. The same call again is safe.
         """
-        if not codes or not all(codes) or not 0 < len(batch) <= _LONGEST_ID:
-            raise ValueError(f"a load needs a name of 1 to {_LONGEST_ID} characters, and codes that are not empty")
+        name = canonical_batch(batch)
+        if not codes or not 0 < len(name) <= LONGEST_BATCH:
+            raise ValueError(f"a load needs codes, and a name of 1 to {LONGEST_BATCH} characters")
+        check_codes(codes)
         if repeated := _repeated(codes):
             raise Duplicates(repeated)
-        record = self._reserve(stock, batch, codes)
-        if not record.get("published"):
-            self._table.put_all(
-                self._sealed(_certificate_key(stock, position), code)
-                for position, code in enumerate(codes, record["first"])
-            )
-            self._publish(stock, batch)
+        found = self._table.batch_get([DIGEST_KEY, _load_key(stock, name)])
+        register = CodeRegister.open(self._table, self._sealer, found.get(DIGEST_KEY))
+        load = _Load(stock, name, codes, register, register.read(codes), force)
+        record = found.get(load.key)
+        if record is None:
+            load.refuse_others()
+        record = self._reserve(load, record)
+        done = bool(record.get("published"))
+        if not done:
+            self._write(load, record)
+            self._publish(load)
+        return load.result(repeated=done)
 
     def open(self, stock: Stock, ranges: Ranges) -> list[Certificate]:
         """Read and decrypt certificates, in the order of their positions."""
-        keys = [_certificate_key(stock, n) for first, last in ranges for n in range(first, last + 1)]
-        found = self._table.batch_get(keys) if keys else {}
+        return self.open_all([(stock, ranges)])
+
+    def open_stored(self, stock: Stock, ranges: Ranges) -> list[Certificate]:
+        """Read and decrypt the certificates that there are at positions; duplicates and unloaded ones are gone."""
+        keys = {_certificate_key(stock, n): n for first, last in ranges for n in range(first, last + 1)}
+        found = self._table.batch_get([*keys]) if keys else {}
         return [
-            Certificate(stock, int(sort), self._open(found[partition, sort], "code").decode())
-            for partition, sort in keys
+            Certificate(stock, position, self._open(found[key], "code").decode())
+            for key, position in keys.items()
+            if key in found
         ]
 
-    def _reserve(self, stock: Stock, batch: str, codes: Sequence[str]) -> Item:
+    def open_all(self, held: Iterable[tuple[Stock, Ranges]]) -> list[Certificate]:
+        """Read and decrypt certificates of several stocks, in their order: one call for every 100 of them."""
+        wanted = [(stock, n) for stock, ranges in held for first, last in ranges for n in range(first, last + 1)]
+        keys = [_certificate_key(stock, position) for stock, position in wanted]
+        found = self._table.batch_get(keys) if keys else {}
+        return [
+            Certificate(stock, position, self._open(found[key], "code").decode())
+            for (stock, position), key in zip(wanted, keys, strict=True)
+        ]
+
+    def _reserve(self, load: _Load, record: Item | None) -> Item:
         """Return the record of a load; reserves positions for it first if it has none yet."""
-        partition, sort = key = _load_key(stock, batch)
+        stock, codes = load.stock, load.codes
+        partition, sort = key = load.key
         # The digest is sealed: short codes could be found from a plain one by trying them all.
         digest = hashlib.sha256(b"".join(hashlib.sha256(code.encode()).digest() for code in codes)).digest()
         pauses = self._table.pauses()
-        while (record := self._table.get(key)) is None:
+        while record is None:
             level = read_stock_levels(self._table, [stock])[stock]
             first, last = level.reserved + 1, level.reserved + len(codes)
-            new = {"pk": partition, "sk": sort, "first": first, "last": last, "digest": self._seal(key, digest)}
+            new: Item = {"pk": partition, "sk": sort, "first": first, "last": last, "digest": self._seal(key, digest)}
             condition = "reserved = :before" if level.reserved else "attribute_not_exists(reserved)"
             values = {":last": last, **({":before": level.reserved} if level.reserved else {})}
             move = Update(stock.key, "SET reserved = :last", condition, values=values)
@@ -187,12 +330,40 @@ class Certificates:
                 self._table.transact([Put(new, ABSENT), move])
             except TransactionRefused:
                 next(pauses)
+                record = self._table.get(key)
+            else:
+                record = new
         if self._open(record, "digest") != digest:
-            raise KeyReused(f"The batch {batch!r} was loaded with other codes.")
+            raise KeyReused(f"The batch {load.batch!r} was loaded with other codes.")
         return record
 
-    def _publish(self, stock: Stock, batch: str) -> None:
-        key = _load_key(stock, batch)
+    def _write(self, load: _Load, record: Item) -> None:
+        """Write the certificates of a load's new codes, with the records of these codes."""
+        pauses = self._table.pauses()
+        while (done := record.get("done", 0)) < len(load.codes):
+            used = record.get("used", 0)
+            end, chosen = load.next_new(done)
+            progress = {"done": end, "used": used + len(chosen)}
+            writes: list[Write] = [_progress(record, progress)]
+            written: dict[int, CodeRecord] = {}
+            for position, index in enumerate(chosen, record["first"] + used):
+                place = Place(load.stock.face_value, position, load.batch)
+                written[index], write = load.records[index].put(load.stock.card_id, place)
+                writes += [write, self.put(Certificate(load.stock, position, load.codes[index]))]
+            try:
+                self._table.transact(writes)
+            except TransactionRefused:
+                next(pauses)
+                # Another process or an earlier attempt wrote a part of this load, or another load has a code now.
+                record = self._table.get(load.key) or record
+                load.read_again(done, end)
+            else:
+                record = {**record, **progress}
+                for index, after in written.items():
+                    load.records[index] = after
+
+    def _publish(self, load: _Load) -> None:
+        key, stock = load.key, load.stock
         done = Update(key, "SET published = :yes", "attribute_not_exists(published)", values={":yes": True})
         pauses = self._table.pauses()
         while True:
@@ -201,14 +372,18 @@ class Certificates:
             record = self._table.get(key)
             if record is None or record.get("published"):
                 return  # by an earlier attempt, or by a concurrent retry of the same load
+            added = [level.publish((record["first"], record["first"] + record["used"] - 1))] if record["used"] else []
             try:
-                self._table.transact([done, level.publish((record["first"], record["last"]))])
+                self._table.transact([done, *added])
             except TransactionRefused:
                 next(pauses)
+            else:
+                return
 
-    def _sealed(self, key: Key, code: str) -> Item:
-        partition, sort = key
-        return {"pk": partition, "sk": sort, "code": self._seal(key, code.encode())}
+    def put(self, one: Certificate) -> Put:
+        """Return the write of a certificate at its position, encrypted."""
+        partition, sort = one.key
+        return Put({"pk": partition, "sk": sort, "code": self._seal(one.key, one.code.encode())})
 
     def _seal(self, key: Key, plain: bytes) -> bytes:
         return self._sealer.seal(plain, _context(key))
@@ -273,6 +448,28 @@ def skip(ranges: Ranges, count: int) -> Ranges:
     return tuple(left)
 
 
+def without(ranges: Ranges, gone: Ranges) -> Ranges:
+    """Return ranges without the positions of other ranges, all of which they contain.
+
+    Raises:
+        ValueError: A position of `gone` is in none of the ranges.
+    """
+    left: list[Range] = [*ranges]
+    for first, last in gone:
+        found = next((one for one in left if one[0] <= first and last <= one[1]), None)
+        if found is None:
+            raise ValueError(f"positions {first} to {last} are not in the ranges")
+        left.remove(found)
+        left += [one for one in ((found[0], first - 1), (last + 1, found[1])) if one[0] <= one[1]]
+    return tuple(sorted(left))
+
+
+def common(ranges: Ranges, within: Range) -> Ranges:
+    """Return the positions of ranges that lie within another range."""
+    cut = ((max(first, within[0]), min(last, within[1])) for first, last in ranges)
+    return tuple((first, last) for first, last in cut if first <= last)
+
+
 def read_ranges(stored: Iterable[Sequence[int]]) -> Ranges:
     """Convert ranges from the lists that an item stores."""
     return tuple((first, last) for first, last in stored)
@@ -295,10 +492,18 @@ def _repeated(codes: Sequence[str]) -> list[int]:
     seen: set[str] = set()
     repeated = []
     for index, code in enumerate(codes):
-        if code in seen:
+        if same_code(code) in seen:
             repeated.append(index)
-        seen.add(code)
+        seen.add(same_code(code))
     return repeated
+
+
+def _progress(record: Item, progress: Item) -> Update:
+    """Return the write that records how many codes of a load are done, and how many positions they use."""
+    condition = "done = :before" if "done" in record else "attribute_not_exists(done)"
+    before = {":before": record["done"]} if "done" in record else {}
+    values = {":done": progress["done"], ":used": progress["used"], **before}
+    return Update((record["pk"], record["sk"]), "SET done = :done, used = :used", condition, values=values)
 
 
 def _context(key: Key) -> bytes:

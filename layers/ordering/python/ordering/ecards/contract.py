@@ -20,8 +20,8 @@ from typing_extensions import TypedDict  # pydantic reads the standard library's
 from ordering.book.listing import Listing
 from ordering.ecards import catalogue as ecard_catalogue
 from ordering.ecards.catalogue import Ecard, NotOnOffer, RequestedCard
-from ordering.ecards.errors import ERRORS, InvalidRequest
-from ordering.ecards.orders import EcardRequest
+from ordering.ecards.errors import CERTIFICATE_ERRORS, ERRORS, InvalidRequest
+from ordering.ecards.orders import EcardRequest, HandedCertificate
 from ordering.ecards.records import EcardOrder, EcardSummary
 from ordering.ecards.records import EcardParticipant as Recipient
 from ordering.errors import (
@@ -46,7 +46,10 @@ from ordering.web.http import (
 )
 
 NAME = "ecards"
+CERTIFICATES_GRANT = "ecard-certificates"
 PAGE_SIZE = 20
+CERTIFICATES_PAGE_SIZE = 100
+"""Certificates on a page: one read of the table, and with the longest names and codes far from a response's 6 MB."""
 
 
 # Requests. Unknown fields are ignored, as in the service that the reference describes.
@@ -61,6 +64,17 @@ class PageQuery(BaseModel):
     def first(self) -> int:
         """Rank of the page's first order, from 0."""
         return (self.page - 1) * PAGE_SIZE
+
+
+class CertificatePageQuery(BaseModel):
+    """The page of an order's certificates."""
+
+    page: WholeNumber = Field(1, ge=1, le=LARGEST_NUMBER, description="The page to retrieve, 100 certificates each.")
+
+    @property
+    def first(self) -> int:
+        """Rank of the page's first certificate, from 0."""
+        return (self.page - 1) * CERTIFICATES_PAGE_SIZE
 
 
 def _filled(value: object) -> object:
@@ -195,6 +209,24 @@ class OrderStatus(TypedDict):
     status: EcardOrderStatus
 
 
+class ShownCertificate(TypedDict):
+    """A certificate: its card and face value as ordered, and the code that its participant redeems."""
+
+    cardId: int
+    name: str
+    faceValue: str
+    code: str
+
+
+class CertificateList(TypedDict):
+    """A page of the certificates that were handed over, in that order. More may follow while the order is delivered."""
+
+    data: list[ShownCertificate]
+    totalPages: int
+    currentPage: int
+    pageSize: int
+
+
 class ShownFaceValue(TypedDict):
     """A face value of a card, and its price, which may differ from the face value."""
 
@@ -278,6 +310,19 @@ def status(one: EcardOrder) -> OrderStatus:
     return {"status": one.status.value}
 
 
+def certificate_list(query: CertificatePageQuery, listing: Listing[HandedCertificate]) -> CertificateList:
+    """Show a page of the certificates that were handed over."""
+    return {
+        "data": [
+            {"cardId": one.card_id, "name": one.name, "faceValue": one.face_value, "code": one.code}
+            for one in listing.items
+        ],
+        "totalPages": -(-listing.total // CERTIFICATES_PAGE_SIZE),
+        "currentPage": query.page,
+        "pageSize": CERTIFICATES_PAGE_SIZE,
+    }
+
+
 def ecards(cards: Iterable[Ecard]) -> list[ShownEcard]:
     """Show the cards of a catalogue."""
     return [
@@ -346,11 +391,28 @@ class _Ecards:
                 return _invalid(error.faults)
             case NotOnOffer():
                 return _invalid([_not_on_offer(*one) for one in error.missing])
-        found = ERRORS.answer(error)
+        found = self.errors.answer(error)
         return Answer(found.status, {"message": found.detail, "status": found.status, "errors": {}}, found.headers)
 
 
+class _Certificates(_Ecards):
+    """The contract's part for certificates: it needs a grant of its own, and no cache may store its responses."""
+
+    headers: Mapping[str, str] = MappingProxyType({"Cache-Control": "no-store"})
+    errors = CERTIFICATE_ERRORS
+
+    def admit(self, call: Call) -> None:
+        """Admit companies that also have the grant for certificates."""
+        super().admit(call)
+        if CERTIFICATES_GRANT not in call.caller.grants:
+            raise InsufficientScope(
+                "certificates-not-granted",
+                "This token does not include the grant for certificates. Ask support for it.",
+            )
+
+
 CONTRACT = _Ecards()
+CERTIFICATES = _Certificates()
 
 
 def _invalid(faults: Sequence[Fault]) -> Answer[InvalidRequest]:

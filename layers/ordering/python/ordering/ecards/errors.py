@@ -6,6 +6,7 @@ from typing import Any
 
 from typing_extensions import TypedDict  # pydantic reads the standard library's only from Python 3.12 on
 
+from ordering.ecards.orders import NeverHandedOver, NotHandedOver
 from ordering.errors import Conflict, KeyReused, NotFound, TooManyRequests, Unavailable
 from ordering.web.error_table import ALLOW, RETRY_AFTER, ErrorCause, ErrorStatus, ErrorTable, forbidden, unauthorized
 from ordering.web.http import ContentTooLarge, MethodNotAllowed, NoSuchPath, UnsupportedMediaType
@@ -128,6 +129,25 @@ ERRORS = ErrorTable(
                 )
             },
             shape=RefusedRequest,
+        ),
+    ],
+)
+
+CERTIFICATE_ERRORS = ErrorTable(
+    InvalidRequest,
+    "application/json",
+    [
+        *(one for one in ERRORS.statuses if not one.only_with_body),
+        ErrorStatus(
+            409,
+            "EcardNotHandedOver",
+            "No certificate of the order was handed over yet, or it was cancelled before any was.",
+            {
+                NotHandedOver: _cause(
+                    "{error} Send the request again when its status is PartiallyDelivered or Delivered."
+                ),
+                NeverHandedOver: _cause("{error}"),
+            },
         ),
     ],
 )

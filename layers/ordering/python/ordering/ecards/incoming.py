@@ -5,21 +5,27 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import (
+    Annotated,
+    Any,
+    Literal,
+    NotRequired,  # pydantic reads the standard library's only from Python 3.12 on
+)
 
 from pydantic import Field, TypeAdapter
-from typing_extensions import TypedDict  # pydantic reads the standard library's only from Python 3.12 on
+from typing_extensions import TypedDict
 
 from ordering.aws.connections import Connections
 from ordering.aws.dynamodb import Table
 from ordering.aws.sealer import EnvelopeSealer
 from ordering.clock import Clock, Deadline, system_clock
-from ordering.ecards.assignment import Assignment
-from ordering.ecards.certificates import Certificates, Duplicates, Stock
+from ordering.ecards.certificates import Duplicates, LoadResult, Stock
 from ordering.ecards.orders import EcardOrders
 from ordering.ecards.records import KIND
 from ordering.ecards.services import EcardServices
 from ordering.ecards.statuses import ECARDS, EcardStatus
+from ordering.ecards.stock.codes import InvalidCodes, KnownElsewhere
+from ordering.ecards.stock.loading import StockLoader, UnknownStock
 from ordering.errors import KeyReused, NotFound
 from ordering.events.incoming import (
     EVENTS_REFUSED,
@@ -60,7 +66,10 @@ class PaymentReceived(TypedDict):
 
 
 class StockLoaded(TypedDict):
-    """Certificates for stock. A repeated batch has no effect, and with other codes it is refused."""
+    """Certificates for stock. A repeated batch has no effect, and with other codes it is refused.
+
+    A code that the card has already is not loaded again, whatever its batch and face value.
+    """
 
     cardId: Number
     faceValue: Annotated[Label, Field(description="The name of the face value, for instance 100 ₽.")]
@@ -72,6 +81,12 @@ class StockLoaded(TypedDict):
             description="A JSON list of distinct strings, encrypted as docs/events.md describes.",
             json_schema_extra={"contentEncoding": "base64"},
         ),
+    ]
+    force: NotRequired[
+        Annotated[
+            bool,
+            Field(description="Whether to load codes that another card has, and a face value that no catalogue has."),
+        ]
     ]
 
 
@@ -106,12 +121,14 @@ class EcardEvents:
         table: The orders table.
         sealer: Decrypts the codes of producers, and encrypts them for the table.
         open_orders: Opens the orders of a company.
+        catalogue: The catalogue table.
     """
 
     table: Table
     accounts: Accounts
     sealer: Sealer
     open_orders: Callable[[str], EcardOrders]
+    catalogue: Table
     now: Clock = system_clock
 
     def receiver(self) -> Receiver:
@@ -137,16 +154,21 @@ class EcardEvents:
 
         Raises:
             MalformedEvent: The codes were sealed for another card or batch, or are not a list of strings.
-            EventRefused: The batch was loaded with other codes, or a code is repeated.
+            EventRefused: Nothing was loaded: the batch was loaded with other codes, its name is blank, no catalogue
+                has the card and face value, or a code is repeated, invalid, or known under another card. Or all codes
+                were loaded but those that the card has already.
+            NotIndexed: The register of codes is not complete. A retry is safe.
             Unavailable: The deadline passed. A retry is safe.
         """
         stock, batch = Stock(data["cardId"], data["faceValue"]), data["batch"]
         codes = self._unsealed(data["codes"], sealing_context(stock.card_id, stock.face_value, batch))
+        loader = StockLoader(self.table, self.catalogue, self.sealer, self.now)
         try:
-            Certificates(self.table, self.sealer).load(stock, batch, codes)
-        except (KeyReused, Duplicates) as refusal:
+            result = loader.load(stock, batch, codes, force=data.get("force", False))
+        except (KeyReused, Duplicates, InvalidCodes, KnownElsewhere, UnknownStock, ValueError) as refusal:
             raise EventRefused(EVENTS_REFUSED, refusal) from refusal
-        Assignment(self.table, now=self.now).assign_parked(stock)
+        if result.known or result.elsewhere:
+            raise EventRefused(EVENTS_REFUSED, _not_loaded(result, len(codes)))
 
     def cancel(self, order: EcardOrderNamed) -> None:
         """Cancel an order and refund it.
@@ -178,6 +200,12 @@ class EcardEvents:
         return validate(_CODES, codes, f"{STOCK}: the list of codes")
 
 
+def _not_loaded(result: LoadResult, count: int) -> str:
+    """Return which codes of a batch were not loaded, by index."""
+    known = sorted([*result.known, *result.elsewhere])
+    return f"{len(known)} of {count} codes were in stock before and are not loaded again, by index: {known}"
+
+
 def receiver(connections: Connections, deadline: Deadline) -> Receiver:
     """Return the handlers of inbound events of e-card orders, for one invocation."""
     services = EcardServices(connections)
@@ -186,5 +214,6 @@ def receiver(connections: Connections, deadline: Deadline) -> Receiver:
         Accounts(connections.accounts(deadline)),
         EnvelopeSealer(connections.kms, connections.settings["CERTIFICATES_KEY"]),
         lambda company: services.orders(company, deadline),
+        connections.catalogue(deadline),
         connections.now,
     ).receiver()

@@ -129,12 +129,8 @@ class EcardMailer:
     def _send(self, mail: Mail, order: EcardOrder, count: int, allowed: Check | None = None) -> None:
         def compose() -> Letter:
             leave_time(self.deadline)
-            certificates = Certificates(self.table, self.sealer)
-            opened = [
-                certificate
-                for held in order.certificates(mail.number - 1, count)
-                for certificate in certificates.open(held.stock, held.ranges)
-            ]
+            held = order.certificates(mail.number - 1, count)
+            opened = Certificates(self.table, self.sealer).open_all((one.stock, one.ranges) for one in held)
             return certificates_letter(order, mail.number, opened)
 
         self.outbox.send(mail, count, compose, allowed)

@@ -14,7 +14,7 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import timedelta
 from decimal import Decimal
 from functools import partial
@@ -29,7 +29,7 @@ from ordering.clock import Clock
 from ordering.ecards.assignment import Assignment, unpark
 from ordering.ecards.balance import Balance, hundredths_of, to_hundredths
 from ordering.ecards.catalogue import EcardCatalogue, PricedLine, RequestedCard
-from ordering.ecards.certificates import Ranges, Stock, merge
+from ordering.ecards.certificates import Certificates, Ranges, Stock, merge
 from ordering.ecards.records import (
     EcardOrder,
     EcardParticipant,
@@ -42,6 +42,7 @@ from ordering.ecards.records import (
 )
 from ordering.ecards.statuses import ECARDS, EcardStatus
 from ordering.errors import Conflict, KeyReused, Unavailable
+from ordering.sealing import Sealer
 
 _DIGITS = 10
 """Stored format: orders' numbers in keys are padded to so many digits."""
@@ -66,6 +67,24 @@ class EcardRequest:
         known = [*_meaning(self.participant, "email", "name", "phone"), cards]
         added = _meaning(self, "order_id", "participant", "cards")[3:]
         return hashlib.sha256(json.dumps([*known, *added], default=str).encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class HandedCertificate:
+    """A certificate that was handed over: of which card and face value, and its code. `repr` leaves the code out."""
+
+    card_id: int
+    name: str
+    face_value: str
+    code: str = field(repr=False)
+
+
+class NotHandedOver(Conflict):
+    """No certificate of an order was handed over yet."""
+
+
+class NeverHandedOver(Conflict):
+    """An order was cancelled before any of its certificates was handed over."""
 
 
 class EcardOrders:
@@ -119,6 +138,31 @@ class EcardOrders:
             NotFound: The company has no order with this id.
         """
         return self._records.read(order_id)
+
+    def certificates(self, order_id: str, first: int, count: int, sealer: Sealer) -> Listing[HandedCertificate]:
+        """List up to `count` certificates that were handed over, from rank `first` (from 0), in that order.
+
+        Certificates in transit are not listed: their mail may not have been sent. It takes one read of the order, one
+        read for every 100 certificates, and one `Decrypt` of KMS for each load that they come from.
+
+        Raises:
+            NotFound: The company has no order with this id.
+            NotHandedOver: No certificate of the order was handed over yet.
+            NeverHandedOver: The order was cancelled before any certificate was handed over.
+            Unavailable: The deadline passed.
+        """
+        order = self.order(order_id)
+        if not order.delivered and order.status is EcardStatus.CANCELLED:
+            raise NeverHandedOver(f"Order {order.id} was cancelled before any of its certificates was handed over.")
+        if not order.delivered:
+            raise NotHandedOver(f"No certificate of order {order.id} was handed over yet: it is {order.status}.")
+        names = {Stock(line.card_id, line.face_value): line.name for line in order.lines}
+        held = order.certificates(first, max(0, min(count, order.delivered - first)))
+        opened = Certificates(self._table, sealer).open_all((one.stock, one.ranges) for one in held)
+        shown = [
+            HandedCertificate(one.stock.card_id, names[one.stock], one.stock.face_value, one.code) for one in opened
+        ]
+        return Listing(shown, order.delivered)
 
     def top_up(self, operation: str, amount: Decimal) -> None:
         """Raise the balance, once per operation, and pay for waiting orders; see `Balance.top_up`.

@@ -11,6 +11,7 @@ from ordering.ecards.catalogue import COMPANIES_REMEMBERED, FRESH_FOR, EcardCach
 
 if TYPE_CHECKING:
     from ordering.ecards.orders import EcardOrders
+    from ordering.sealing import Sealer
 
 
 class EcardServices:
@@ -34,3 +35,9 @@ class EcardServices:
     def catalogue(self, company: str, deadline: Deadline) -> EcardCatalogue:
         """Return the e-cards that a company can order."""
         return EcardCatalogue(self._connections.catalogue(deadline), company, self._cache)
+
+    def sealer(self) -> Sealer:
+        """Return the sealer of certificates."""
+        from ordering.aws.sealer import EnvelopeSealer
+
+        return EnvelopeSealer(self._connections.kms, self._connections.settings.get("CERTIFICATES_KEY", ""))
