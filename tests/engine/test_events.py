@@ -33,7 +33,7 @@ from ordering.events.publisher import Publisher
 from ordering.webhooks import delivery as webhook_delivery
 from ordering.webhooks.delivery import Deliverer, Message
 from ordering.webhooks.registrations import SealedSecret, Webhook, Webhooks, _write, announcer
-from ordering.webhooks.transport import NotPosted
+from ordering.webhooks.transport import NotPosted, Response
 from support import scheduler
 from support.aws.memory import Memory
 from support.partners import JOHN, SOURCE, UK
@@ -145,12 +145,12 @@ class World:
     def _send(self, body: str, delay_seconds: int) -> None:
         self.call("SendMessage", {"MessageBody": body, "DelaySeconds": delay_seconds})
 
-    def _post(self, url: str, headers: Mapping[str, str], body: bytes, /) -> int:
+    def _post(self, url: str, headers: Mapping[str, str], body: bytes, /) -> Response:
         try:
             status: int = self.call("Post", {"Url": url, "Id": headers["webhook-id"], "Body": body.decode()})["Status"]
         except Unavailable as error:
             raise NotPosted("lost") from error
-        return status
+        return Response(status)
 
     def publish(self, *orders: int) -> int:
         failed = self.publisher.publish([f"training#{order}" for order in orders])

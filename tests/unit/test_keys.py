@@ -36,6 +36,7 @@ from ordering.training.catalogue import Catalogue
 from ordering.training.orders import OrderIds, RequestedLine, TrainingOrders, TrainingRequest
 from ordering.webhooks.delivery import TRIES, Deliverer, Message
 from ordering.webhooks.registrations import Webhooks
+from ordering.webhooks.transport import Response
 from support.aws.kms import MemoryKms
 from support.aws.memory import Memory
 from support.ecards import CARDS, HUNDRED, order_id
@@ -68,7 +69,7 @@ class ThreeTables:
         self.webhooks = Webhooks(self.accounts, self.sealer, now=self.now)
         self.outbox = Outbox(self.orders, lambda *_: "message-id", now=self.now)
         self.deliverer = Deliverer(
-            self.orders, self.accounts, self.webhooks, lambda *_: 500, lambda *_: None, now=self.now
+            self.orders, self.accounts, self.webhooks, lambda *_: Response(500), lambda *_: None, now=self.now
         )
 
     @staticmethod

@@ -21,6 +21,7 @@ from ordering.events.history import event_id
 from ordering.principal import DealTerms, Principal
 from ordering.webhooks.delivery import PARKED_KEPT, TRIES, Message
 from ordering.webhooks.registrations import SECRET_OVERLAP, WEBHOOKS_AT_MOST
+from ordering.webhooks.transport import Response
 from ordering_tools.documents import openapi
 from support.aws.fake_connections import failing
 from support.aws.faults import Faulty, answer_lost, interrupted
@@ -88,7 +89,7 @@ class Site:
             self._handle(Message.from_text(body))
 
     def _handle(self, message: Message) -> None:
-        self.services.deliverer(Deadline.after(60), lambda *_: self.status).handle(message.to_text())
+        self.services.deliverer(Deadline.after(60), lambda *_: Response(self.status)).handle(message.to_text())
 
     def _order(self, order: int) -> None:
         raw = {

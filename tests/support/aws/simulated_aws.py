@@ -29,6 +29,7 @@ from ordering.clock import Deadline
 from ordering.entry.inbound import incoming
 from ordering.entry.mails import mailing_for
 from ordering.entry.stream import stream_consumer
+from ordering.webhooks.transport import Response
 from ordering_tools.local.sources.event_patterns import Pattern, matches, read_pattern
 from ordering_tools.template import Template
 from support.aws.faults import Crash
@@ -377,13 +378,13 @@ class SimulatedAws:
     def _count(self, metric: str) -> None:
         self.counted[metric] += 1
 
-    def _post(self, url: str, headers: Mapping[str, str], body: bytes) -> int:
+    def _post(self, url: str, headers: Mapping[str, str], body: bytes) -> Response:
         def take() -> dict[str, Any]:
             self.posted.append((url, headers, body))
             return {"status": 200}
 
         status: int = self._step("webhook", "POST", {"url": url}, take)["status"]
-        return status
+        return Response(status)
 
 
 def killed(number: int, *, after: bool) -> Mishap:

@@ -42,6 +42,7 @@ from ordering.training.orders import OrderIds, OrderLine, RequestedLine, Trainin
 from ordering.training.statuses import TrainingStatus
 from ordering.webhooks.delivery import Deliverer, Message, Parked
 from ordering.webhooks.registrations import Webhook, Webhooks
+from ordering.webhooks.transport import Response
 from support.aws.kms import MemoryKms
 from support.aws.memory import Memory
 from support.ecards import CARDS, HUNDRED, order_id
@@ -86,10 +87,10 @@ class Stored:
     def now() -> datetime:
         return NOW
 
-    def _post(self, url: str, headers: object, body: bytes) -> int:  # noqa: ARG002 - as every `Post`
+    def _post(self, url: str, headers: object, body: bytes) -> Response:  # noqa: ARG002 - as every `Post`
         assert len(self.posted) < 9
         self.posted.append(body)
-        return 200
+        return Response(200)
 
     def drop(self, table: str, key: Key, *path: str | int) -> None:
         """Remove an attribute from an item, as if an earlier release had written it without."""

@@ -18,6 +18,7 @@ from ordering.identity.accounts import Accounts
 from ordering.webhooks.delivery import TRIES, Deliverer, Message
 from ordering.webhooks.post import Poster
 from ordering.webhooks.registrations import WEBHOOKS_AT_MOST, secret_text, signed
+from ordering.webhooks.transport import Response
 from ordering_tools import cli
 from ordering_tools.installation import Installation
 from ordering_tools.operations import commands, webhook_receiver
@@ -68,7 +69,7 @@ class Site:
 
     def deliver(self, status: int) -> None:
         """Process all messages of the queue; every endpoint responds with that status."""
-        deliverer: Deliverer = replace(deliverer_of(self.installation), post=lambda *_: status)
+        deliverer: Deliverer = replace(deliverer_of(self.installation), post=lambda *_: Response(status))
         for body in self.queue[:]:
             self.queue.remove(body)
             deliverer.handle(body)
@@ -221,7 +222,7 @@ def send(listener: Listener, key: bytes = KEY, *, at: datetime | None = None, bo
     text = EVENT.to_text().encode()
     headers = signed([key], EVENT.id, at or datetime.now(UTC), text)
     poster = Poster(anywhere=True, resolve=lambda *_: ["127.0.0.1"])
-    return poster.post(listener.url, headers, text if body is None else body)
+    return poster.post(listener.url, headers, text if body is None else body).status
 
 
 def test_verified(capsys: pytest.CaptureFixture[str]) -> None:
@@ -254,7 +255,7 @@ def test_malformed_signatures(signature: str, capsys: pytest.CaptureFixture[str]
     """A malformed signature is refused like a wrong one."""
     with listening_with(secret_text(KEY)) as listener:
         headers = {**signed([KEY], "m", datetime.now(UTC), b"{}"), "webhook-signature": signature}
-        assert Poster(anywhere=True).post(listener.url, headers, b"{}") == 401
+        assert Poster(anywhere=True).post(listener.url, headers, b"{}").status == 401
 
     assert "refused: " in capsys.readouterr().out
 

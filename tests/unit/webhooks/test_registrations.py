@@ -42,7 +42,7 @@ from ordering.webhooks.registrations import (
     secret_text,
     signed,
 )
-from ordering.webhooks.transport import NotPosted
+from ordering.webhooks.transport import NotPosted, Response
 from support.aws.faults import Crash, Faulty, answer_lost, interrupted, refused
 from support.aws.kms import MemoryKms
 from support.aws.memory import Memory
@@ -164,7 +164,7 @@ HERE = Poster(anywhere=True, trust=TRUST, within=2.0)
 
 
 def post(receiver: Receiver, poster: Poster = HERE) -> int:
-    return poster.post(receiver.url, {"X-Test": "1"}, b"body")
+    return poster.post(receiver.url, {"X-Test": "1"}, b"body").status
 
 
 @pytest.mark.parametrize("code", [200, 204, 299, 301, 307, 404, 410, 429, 500, 503])
@@ -192,6 +192,8 @@ def test_statuses(code: int) -> None:
         (raw(b"HTTP/1.1 abc\r\n\r\n"), "not valid HTTP"),
         (endlessly(b"HTTP/1.1 200 OK\r\n", b"X: y\r\n" * 1000), "not valid HTTP"),
         (endlessly(b"", b"HTTP/1.1 100 Continue\r\n\r\n"), "not valid HTTP"),
+        (endlessly(b"", b"HTTP/1.1 103 Early Hints\r\n\r\n"), "not valid HTTP"),
+        (raw(b"HTTP/1.1 103 Early Hints\r\n\r\n"), r"not valid HTTP|failed"),
         (endlessly(b"", b"x" * 1000), "not valid HTTP"),
     ],
 )
@@ -199,6 +201,59 @@ def test_malformed_answers(answer: Answer, why: str) -> None:
     """An answer that is not HTTP, or whose head never ends, counts as not posted."""
     with Receiver([answer]) as receiver, pytest.raises(NotPosted, match=why):
         post(receiver)
+
+
+EARLY = b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>; rel=preload\r\n\r\n"
+
+
+@pytest.mark.parametrize("interim", [b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 102 P\r\n\r\n", EARLY, EARLY * 2])
+@pytest.mark.parametrize("code", [200, 204, 410, 503])
+def test_interim_responses(interim: bytes, code: int) -> None:
+    """Interim responses (1xx) are skipped: the status and the fields of the final response count."""
+    final = f"HTTP/1.1 {code} Whatever\r\nRetry-After: 7\r\nContent-Length: 2\r\n\r\nok".encode()
+    with Receiver([raw(interim + final)]) as receiver:
+        assert HERE.post(receiver.url, {}, b"") == Response(code, 7.0)
+
+
+def test_switching_protocols() -> None:
+    """101 is the final status of a response: no HTTP follows it."""
+    with Receiver([raw(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\nHTTP/1.1 200 OK\r\n\r\n")]) as receiver:
+        assert post(receiver) == 101
+
+
+def test_an_interim_response_does_not_extend_the_time() -> None:
+    """The time limit covers the interim responses and the final one together."""
+    with Receiver([slowly(EARLY * 5, 0.02)]) as receiver, pytest.raises(NotPosted, match="too long"):
+        post(receiver, replace(HERE, within=0.3))
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("0", 0.0),
+        ("120", 120.0),
+        ("999999999", 999_999_999.0),
+        ("Thu, 01 Jan 2026 12:02:00 GMT", 120.0),
+        ("Thursday, 01-Jan-26 12:02:00 GMT", 120.0),
+        ("Thu Jan  1 12:02:00 2026", 120.0),
+        ("Thu, 01 Jan 2026 11:00:00 GMT", 0.0),
+        ("", None),
+        ("-1", None),
+        ("1.5", None),
+        ("1e3", None),
+        ("٣", None),
+        ("9" * 5000, None),
+        ("soon", None),
+        ("Thu, 99 Jan 2026 12:02:00 GMT", None),
+        ("Thu, 01 Jan 2026 12:02:00 +9999999", None),
+        ("5\r\nRetry-After: 6", None),
+    ],
+)
+def test_retry_after(text: str, seconds: float | None) -> None:
+    """`Retry-After` is a number of seconds or a date, never negative; a malformed or repeated one is ignored."""
+    head = f"HTTP/1.1 503 Busy\r\nRetry-After: {text}\r\nContent-Length: 0\r\n\r\n"
+    with Receiver([raw(head.encode())]) as receiver:
+        assert replace(HERE, now=lambda: START).post(receiver.url, {}, b"") == Response(503, seconds)
 
 
 @pytest.mark.parametrize(
@@ -249,7 +304,7 @@ def test_the_next_address() -> None:
     """If one address of a host refuses the connection, the next one is tried."""
     with Receiver() as receiver:
         poster = replace(HERE, resolve=lambda *_: ["::1", "127.0.0.1"])
-        assert poster.post(f"http://host.example:{receiver.port}/", {}, b"") == 204
+        assert poster.post(f"http://host.example:{receiver.port}/", {}, b"").status == 204
     assert receiver.received[0].headers["host"] == f"host.example:{receiver.port}"
 
 
@@ -377,7 +432,7 @@ def test_tls(secure: Receiver, certificate: Path) -> None:
     trust = ssl.create_default_context(cafile=str(certificate))
     poster = replace(HERE, trust=trust, resolve=lambda *_: ["127.0.0.1"])
 
-    assert poster.post(f"https://hook.example:{secure.port}/x", {}, b"{}") == 204
+    assert poster.post(f"https://hook.example:{secure.port}/x", {}, b"{}").status == 204
     assert secure.names == ["hook.example"]
     assert secure.received[0].headers["host"] == f"hook.example:{secure.port}"
 
@@ -697,10 +752,10 @@ def test_the_schedule(installation: Installation, spread: float) -> None:
     installation.spread = spread
     tries: list[datetime] = []
 
-    def fail(_: str, headers: Mapping[str, str], __: bytes, /) -> int:
+    def fail(_: str, headers: Mapping[str, str], __: bytes, /) -> Response:
         assert headers["webhook-id"] == FIRST
         tries.append(installation.now)
-        return 500
+        return Response(500)
 
     installation.deliverer = replace(installation.deliverer, post=fail)
     installation.announce = announcer(installation.webhooks, installation.deliverer.signal)

@@ -11,6 +11,7 @@ from ordering.aws.dynamodb import Table
 from ordering.aws.sealer import EnvelopeSealer
 from ordering.webhooks.delivery import Deliverer, Message
 from ordering.webhooks.registrations import Webhook, Webhooks, announcer
+from ordering.webhooks.transport import Response
 from support.aws.kms import MemoryKms
 from support.aws.memory import Memory
 from support.partners import CALLER
@@ -26,6 +27,7 @@ class Receiver:
     """A webhook of a partner that has an order, and the queue of its messages."""
 
     status: int = 500
+    retry_after: float | None = None
     spread: float = 0.5
     now: datetime = START
     posted: list[datetime] = field(default_factory=list)
@@ -46,9 +48,9 @@ class Receiver:
             spread=lambda: self.spread,
         )
 
-    def _post(self, *_: object) -> int:
+    def _post(self, *_: object) -> Response:
         self.posted.append(self.now)
-        return self.status
+        return Response(self.status, self.retry_after)
 
     def register(self, *types: str) -> Webhook:
         return self.webhooks.register(PARTNER, "https://example.com/hook", types)[0]
@@ -139,3 +141,38 @@ def test_pauses_are_shorter_or_longer(receiver: Receiver, spread: float, first: 
     assert len(receiver.posted) == 10
     assert (receiver.posted[1] - START).total_seconds() == pytest.approx(first, abs=0.001)
     assert (receiver.posted[-1] - START).total_seconds() == pytest.approx(last.total_seconds(), abs=1)
+
+
+@pytest.mark.parametrize(
+    ("status", "asked", "pause"),
+    [
+        (503, 120.0, 126.0),
+        (429, 120.0, 126.0),
+        (429, 3.0, 8.0),
+        (503, 10**9, 3780.0),
+        (503, None, 8.0),
+        (500, 120.0, 8.0),
+        (301, 120.0, 8.0),
+    ],
+)
+def test_retry_after_is_respected(receiver: Receiver, status: int, asked: float | None, pause: float) -> None:
+    """`Retry-After` of 429 and 503 puts the retry off, up to an hour, and never brings it forward."""
+    receiver.status, receiver.retry_after = status, asked
+    webhook = receiver.register()
+    receiver.deliverer.signal(PARTNER, webhook.id, receiver.order)
+    receiver.run()
+
+    assert len(receiver.posted) == 10
+    assert (receiver.posted[1] - receiver.posted[0]).total_seconds() == pytest.approx(pause, abs=0.001)
+
+
+def test_a_replay_respects_retry_after(receiver: Receiver) -> None:
+    """The retries of a replayed event respect `Retry-After`, and are as many as without it."""
+    webhook = receiver.register()
+    event = receiver.park(webhook)
+    receiver.status, receiver.retry_after = 429, 600.0
+    receiver.deliverer.replay(PARTNER, webhook.id, event)
+    receiver.run()
+
+    assert len(receiver.posted) == 10
+    assert (receiver.posted[1] - receiver.posted[0]).total_seconds() == pytest.approx(630, abs=0.001)

@@ -50,11 +50,16 @@ TRIES = 10
 JITTER = 0.1
 """The share by which a pause is longer or shorter, at random."""
 
+LONGEST_RETRY_AFTER = 3600.0
+"""Most seconds by which an endpoint's `Retry-After` can put off a retry. It never brings one forward."""
+
 POSITIONS_KEPT = timedelta(days=365)
 PARKED_KEPT = timedelta(days=30)
 MISSED_KEPT = timedelta(days=30)
 
 _GONE = 410
+_BUSY = frozenset({429, 503})
+"""The statuses whose `Retry-After` counts."""
 _SLACK = 5.0
 """Seconds that sending one event takes at most, in addition to the post itself."""
 
@@ -87,6 +92,14 @@ class Message:
     def from_text(cls, text: str) -> Message:
         """Convert back from `to_text`."""
         return stored.read(cls, json.loads(text))
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """A try that failed: the status or the reason for no response, and the seconds until a retry is welcome."""
+
+    reason: str | int
+    wait: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,15 +241,15 @@ class Deliverer:
             # A retry ahead of the position comes from a process that has not moved the position yet, or has crashed.
             tried = 1 + max(at.tries if index == at.done else 0, message.tries if index == message.index else 0)
             failure = self._attempt(webhook, event, tried)
-            if failure == _GONE:
+            if failure and failure.reason == _GONE:
                 self.webhooks.disable(webhook, _failure_text(_GONE))
                 self._record_missed(webhook, message.order)
                 return
-            if failure is not None and tried < TRIES:
-                self._queue(replace(message, index=index, tries=tried, due=self._due(tried)))
+            if failure and tried < TRIES:
+                self._queue(replace(message, index=index, tries=tried, due=self._due(tried, failure)))
                 self._move(webhook, message.order, at, index, tried)
                 return
-            if failure is not None:
+            if failure:
                 self._park(webhook, event, index, failure)
             self._move(webhook, message.order, at, index + 1)
 
@@ -270,28 +283,30 @@ class Deliverer:
         failure = self._attempt(webhook, event, tried)
         if failure is None:
             self.accounts.delete_all([(_partition(webhook.partner, webhook.id), f"PARKED#{event.id}")])
-        elif failure == _GONE:
+        elif failure.reason == _GONE:
             self.webhooks.disable(webhook, _failure_text(_GONE))
         elif tried < TRIES:
-            self._queue(replace(message, tries=tried, due=self._due(tried)))
+            self._queue(replace(message, tries=tried, due=self._due(tried, failure)))
         else:
             self._park(webhook, event, message.index, failure)
 
-    def _attempt(self, webhook: Webhook, event: Event, tried: int) -> str | int | None:
-        """Send an event once; returns the status or the reason of the failure, None if the endpoint accepted it."""
+    def _attempt(self, webhook: Webhook, event: Event, tried: int) -> _Failure | None:
+        """Send an event once; returns the failure, None if the endpoint accepted it."""
         body = event.to_text().encode()
         headers = {
             "Content-Type": "application/json",
             "User-Agent": "ordering-webhooks",
             **self.webhooks.sign(webhook, event.id, self.now(), body),
         }
-        failure: str | int | None
+        failure: _Failure | None
         try:
-            status = self.post(webhook.url, headers, body)
-            failure = None if 200 <= status < 300 else status
+            response = self.post(webhook.url, headers, body)
+            wait = response.retry_after if response.status in _BUSY else None
+            failure = None if 200 <= response.status < 300 else _Failure(response.status, wait or 0.0)
         except NotPosted as error:
-            failure = str(error)
-        details = {"webhook": webhook.id, "event": event.id, "try": tried, "failure": failure}
+            failure = _Failure(str(error))
+        reason = failure.reason if failure else None
+        details = {"webhook": webhook.id, "event": event.id, "try": tried, "failure": reason}
         _log.info("event not accepted" if failure else "event accepted", extra=details)
         return failure
 
@@ -299,9 +314,13 @@ class Deliverer:
         """Return whether too little time is left to send an event."""
         return self.deadline is not None and self.deadline.remaining() < WITHIN + _SLACK
 
-    def _due(self, tried: int) -> float:
+    def _due(self, tried: int, failure: _Failure) -> float:
+        """Return when the next try is due (Unix time): by the schedule, or later if the endpoint asks for it."""
         pause: float = FIRST_PAUSE * FACTOR ** (tried - 1)
-        return self.now().timestamp() + pause * (1 + JITTER * (2 * self.spread() - 1))
+        jitter = 1 + JITTER * (2 * self.spread() - 1)
+        # Never before the time that the endpoint asks for, and not all of its events at that time.
+        asked = min(failure.wait, LONGEST_RETRY_AFTER) * (1 + JITTER * self.spread())
+        return self.now().timestamp() + max(pause * jitter, asked)
 
     def _queue(self, message: Message) -> None:
         """Put a message on the queue. If it is due after the queue's longest delay, `handle` queues it again."""
@@ -331,14 +350,14 @@ class Deliverer:
         except ConditionFailed:
             _log.info("position moved by another process", extra={"webhook": webhook.id, "order": order})
 
-    def _park(self, webhook: Webhook, event: Event, index: int, failure: str | int) -> None:
+    def _park(self, webhook: Webhook, event: Event, index: int, failure: _Failure) -> None:
         item = self._kept(webhook, f"PARKED#{event.id}", PARKED_KEPT)
         item |= {
             "type": event.type,
             "order": event.order,
             "index": index,
             "at": clock.to_text(self.now()),
-            "why": _failure_text(failure),
+            "why": _failure_text(failure.reason),
         }
         self.accounts.put(Put(item))
         _log.warning("event parked", extra={"webhook": webhook.id, "event": event.id})
@@ -362,11 +381,11 @@ def _next_event(history: OrderHistory, webhook: Webhook, first: int) -> int:
     return max(len(history), first)
 
 
-def _failure_text(failure: str | int) -> str:
+def _failure_text(reason: str | int) -> str:
     """Return a failure in the words that partners read: of a status, or of the reason for no response."""
-    if isinstance(failure, int):
-        return f"The endpoint responded with status {failure}."
-    return f"There was no response: {failure}."
+    if isinstance(reason, int):
+        return f"The endpoint responded with status {reason}."
+    return f"There was no response: {reason}."
 
 
 def _partition(partner: str, webhook_id: str) -> str:

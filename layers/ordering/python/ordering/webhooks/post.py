@@ -1,25 +1,29 @@
 """Posts to the URLs that partners registered. No other module sends HTTP requests to addresses from outside.
 
 The host is looked up once. All of its addresses must be public, and the connection is made to one of the checked
-addresses, so that a later change of the DNS entry cannot lead it elsewhere. Only the status of the response is used,
-and a failure is described in fixed words, without any text from outside.
+addresses, so that a later change of the DNS entry cannot lead it elsewhere. Only the status and `Retry-After` of the
+response are used, and a failure is described in fixed words, without any text from outside.
 """
 
 from __future__ import annotations
 
 import io
+import re
 import socket
 import ssl
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
 from http.client import HTTPException, HTTPResponse
 from typing import Any
 
-from ordering.clock import Deadline
+from ordering.clock import Clock, Deadline, system_clock
 from ordering.webhooks.addresses import WebAddress, is_public, read_address
-from ordering.webhooks.transport import WITHIN, NotPosted
+from ordering.webhooks.transport import WITHIN, NotPosted, Response
 
 ANSWER_AT_MOST = 64 * 1024
 """Most bytes that are read of a response, its head included."""
@@ -52,9 +56,10 @@ class Poster:
     trust: ssl.SSLContext = field(default_factory=ssl.create_default_context, repr=False)
     resolve: Resolve = field(default=resolve, repr=False)
     within: float = WITHIN
+    now: Clock = system_clock
 
-    def post(self, url: str, headers: Mapping[str, str], body: bytes) -> int:
-        """Post a body and return the status of the response. Redirects are not followed.
+    def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Response:
+        """Post a body and return the final response: interim ones (1xx) are skipped. Redirects are not followed.
 
         Raises:
             NotPosted: The URL is not allowed, no response arrived in time, or it is not valid HTTP.
@@ -67,7 +72,8 @@ class Poster:
         try:
             connection = self._connect(address, self._addresses(address, deadline), deadline)
             with connection:
-                return _exchange(_Bounded(connection, deadline), _request(address, headers, body))
+                answer = _exchange(_Bounded(connection, deadline), _request(address, headers, body))
+                return Response(answer.status, _retry_after(answer.getheader("Retry-After"), self.now()))
         except TimeoutError as error:
             raise NotPosted("it took too long") from error
         except ssl.SSLError as error:
@@ -125,6 +131,7 @@ class _Bounded(io.RawIOBase):
         self._connection = connection
         self._deadline = deadline
         self._left = ANSWER_AT_MOST
+        self._reader = _Reader(self)
 
     def readable(self) -> bool:
         return True
@@ -145,7 +152,14 @@ class _Bounded(io.RawIOBase):
             left = left[self._connection.send(left) :]
 
     def makefile(self, *_: Any) -> io.BufferedReader:
-        return io.BufferedReader(self)
+        return self._reader
+
+
+class _Reader(io.BufferedReader):
+    """Reads one response after another: it stays open when a response that was read from it is closed."""
+
+    def close(self) -> None:
+        pass
 
 
 def _first_of(addresses: Sequence[str], port: int, deadline: Deadline) -> socket.socket:
@@ -170,12 +184,39 @@ def _request(address: WebAddress, headers: Mapping[str, str], body: bytes) -> by
     return "\r\n".join(lines).encode("ascii") + body
 
 
-def _exchange(connection: _Bounded, request: bytes) -> int:
+def _exchange(connection: _Bounded, request: bytes) -> HTTPResponse:
     connection.send(request)
-    response = HTTPResponse(connection, method="POST")  # type: ignore[arg-type] # all that is used of a socket
-    response.begin()
+    response = _next_response(connection)
+    # Any number of interim responses may come first (RFC 9110, 15.2); the deadline and the bound on bytes end them.
+    while response.status < 200 and response.status != HTTPStatus.SWITCHING_PROTOCOLS:
+        response = _next_response(connection)
     # The status has arrived, so errors in the rest of the response do not matter, unless it takes too long.
     with suppress(_Enough, HTTPException, ValueError, ConnectionError):
         while response.read(8192):
             pass
-    return response.status
+    return response
+
+
+def _next_response(connection: _Bounded) -> HTTPResponse:
+    response = HTTPResponse(connection, method="POST")  # type: ignore[arg-type] # all that is used of a socket
+    response.begin()
+    return response
+
+
+def _retry_after(text: str | None, now: datetime) -> float | None:
+    """Return the seconds that a `Retry-After` asks for, from a number or from a date of HTTP (RFC 9110, 10.2.3).
+
+    It may not be negative; None if there is none, or if it is malformed, also because the response has several.
+    """
+    text = (text or "").strip(" \t")
+    if re.fullmatch("[0-9]{1,9}", text):
+        return float(text)
+    if not re.fullmatch("[A-Z][a-z]{2}.{20,40}", text, re.ASCII):
+        return None
+    try:
+        until = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    # The oldest of the three forms of a date names no zone: all of them are in GMT.
+    until = until.replace(tzinfo=until.tzinfo or UTC)
+    return max((until - now).total_seconds(), 0.0)

@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
 WITHIN = 5.0
 """Seconds that a post may take, from looking up the host to the end of the response."""
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """What counts of an endpoint's final response."""
+
+    status: int
+    retry_after: float | None = None
+    """Seconds that its `Retry-After` asks for; None if it has none that is valid. Any size: its user bounds it."""
 
 
 class NotPosted(Exception):
@@ -16,11 +26,11 @@ class NotPosted(Exception):
 class Post(Protocol):
     """Posts a body to a URL."""
 
-    def __call__(self, url: str, headers: Mapping[str, str], body: bytes, /) -> int:
-        """Return the status of the response, or raise `NotPosted`."""
+    def __call__(self, url: str, headers: Mapping[str, str], body: bytes, /) -> Response:
+        """Return the final response, or raise `NotPosted`."""
 
 
-def not_posted(url: str, headers: Mapping[str, str], body: bytes, /) -> int:  # noqa: ARG001 - the signature of `Post`
+def not_posted(url: str, headers: Mapping[str, str], body: bytes, /) -> Response:  # noqa: ARG001 - the signature of `Post`
     """Stand in for a `Post` in a process that does not deliver events.
 
     Raises:
