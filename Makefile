@@ -7,7 +7,7 @@ PORT ?= 3000
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check bench format build lock openapi clean
+.PHONY: help serve test check bench format build artefacts lock openapi clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,10 +38,15 @@ format: ## format the code
 	@$(PYTHON) tools/environments.py development
 	@$(BIN)/ruff check --fix-only --quiet . && $(BIN)/ruff format .
 
-build: ## build the deployable artefacts in .aws-sam/build
+build: ## build the deployable artefacts in .aws-sam/build, with bytecode (needs Python 3.13: the functions' runtime)
 	@$(PYTHON) tools/environments.py development sam
 	@$(BIN)/python tools/check.py template
-	@SAM_CLI_TELEMETRY=0 PYTHON=$(CURDIR)/$(BIN)/python .venvs/sam/bin/sam build
+	@$(MAKE) --no-print-directory artefacts
+
+artefacts:
+	@$(BIN)/python tools/package.py --stage .build/package
+	@SAM_CLI_TELEMETRY=0 PYTHON="$(CURDIR)/$(BIN)/python" PACKAGE="$(CURDIR)/tools/package.py" \
+	  .venvs/sam/bin/sam build --template-file .build/package/template.yaml --build-dir .aws-sam/build
 
 openapi: ## write docs/openapi.json
 	@$(PYTHON) tools/environments.py development

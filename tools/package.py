@@ -1,0 +1,117 @@
+"""Prepares what `sam build` packages: the template, the functions and the layers, compiled for the functions' runtime.
+
+In Lambda the code's folders are read-only, so that a function without bytecode compiles every module that it imports at
+every cold start. The bytecode has unchecked hashes: Lambda need not look at the sources, whose times packaging changes.
+Only an interpreter of the runtime's own version can make it.
+
+    package.py --stage FOLDER            copy the project to FOLDER, with its bytecode
+    package.py --compile FOLDER MOUNT    compile FOLDER, which Lambda mounts at MOUNT
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+RUNTIME = "3.13"
+"""The version of the functions' `Runtime` in the template."""
+
+_IGNORED = shutil.ignore_patterns("__pycache__")
+
+
+class PackageError(Exception):
+    """The artefacts cannot be made here; the message says what is missing."""
+
+
+def interpreters() -> Iterator[str | Path]:
+    """Yield the commands that may be an interpreter of the runtime's version, the likeliest first."""
+    yield from filter(None, [os.environ.get("RUNTIME_PYTHON")])
+    yield f"python{RUNTIME}"
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+    yield from sorted(pyenv.glob(f"versions/{RUNTIME}.*/bin/python{RUNTIME}"), reverse=True)
+    for uv in (shutil.which("uv"), ROOT / ".venvs" / "uv" / "bin" / "uv"):
+        if uv and Path(uv).exists():
+            found = subprocess.run(  # noqa: S603 - uv says where its interpreters are
+                [uv, "python", "find", RUNTIME], capture_output=True, text=True, check=False
+            )
+            yield from found.stdout.split()
+
+
+def find_runtime() -> str | Path:
+    """Return an interpreter of the runtime's version.
+
+    Raises:
+        PackageError: There is none on this machine.
+    """
+    ask = "import sys; print('%d.%d' % sys.version_info[:2])"
+    for command in interpreters():
+        try:
+            done = subprocess.run(  # noqa: S603 - the candidates are this module's own
+                [command, "-c", ask], capture_output=True, text=True, check=False
+            )
+        except OSError:
+            continue
+        if done.stdout.strip() == RUNTIME:
+            return command
+    raise PackageError(
+        f"The functions run on Python {RUNTIME}, and only Python {RUNTIME} can compile them. Install it "
+        f"(`uv python install {RUNTIME}`, `pyenv install {RUNTIME}` or your system's package), or name it: "
+        f"`make build RUNTIME_PYTHON=/path/to/python{RUNTIME}`."
+    )
+
+
+def compile_folder(folder: Path, mounted: str, runtime: str | Path) -> None:
+    """Compile a folder's modules in place; the bytecode names them where Lambda mounts the folder.
+
+    Raises:
+        PackageError: A module cannot be compiled.
+    """
+    options: list[str | Path] = ["-q", "--invalidation-mode", "unchecked-hash", "-s", folder, "-p", mounted]
+    done = subprocess.run(  # noqa: S603 - compileall of the interpreter that was found
+        [runtime, "-m", "compileall", *options, folder], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise PackageError(f"{folder} cannot be compiled:\n{done.stdout}{done.stderr}".rstrip())
+
+
+def stage(target: Path, runtime: str | Path) -> None:
+    """Copy the template, the functions and the layers to a folder, and compile what is the project's own.
+
+    `sam build` then calls the Makefile of the dependencies layer, which compiles the packages that it installs.
+
+    Raises:
+        PackageError: A module cannot be compiled.
+    """
+    shutil.rmtree(target, ignore_errors=True)
+    for name in ("functions", "layers"):
+        shutil.copytree(ROOT / name, target / name, ignore=_IGNORED)
+    shutil.copy(ROOT / "template.yaml", target)
+    for module in target.glob("functions/*/*/app.py"):
+        compile_folder(module.parent, "/var/task", runtime)
+    compile_folder(target / "layers" / "ordering", "/opt", runtime)
+
+
+def main(arguments: list[str]) -> int:
+    """Run the command; returns the exit code."""
+    try:
+        match arguments:
+            case ["--stage", folder]:
+                stage(Path(folder), find_runtime())
+            case ["--compile", folder, mounted]:
+                compile_folder(Path(folder), mounted, find_runtime())
+            case _:
+                print(__doc__, file=sys.stderr)
+                return 2
+    except PackageError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
