@@ -32,10 +32,12 @@ from engine.engines import Engine, in_threads
 from ordering.aws import dynamodb as tables
 from ordering.aws.dynamodb import Delete, Item, Put, Table, TransactionRefused, Write, plain_item
 from ordering.book import orderbook, sorted_lists
+from ordering.book.idempotency import Create, CreateResult, IdempotencyKey, IdempotencyRecords
 from ordering.book.orderbook import Draft, Ticket
 from ordering.book.sorted_lists import NEWEST_FIRST, OLDEST_FIRST, ListRequest
 from ordering.clock import Clock, Deadline
 from ordering.deals.orders import (
+    LINE_KIND,
     LINES,
     DealOrder,
     DealOrders,
@@ -95,6 +97,28 @@ def new_line(quantity: int) -> NewLine:
 def creates(discount: int, deal: int = DEAL) -> Act:
     """Each create has a discount of its own, by which its order is known."""
     return acts(("create", (deal, discount), lambda orders: orders.place(deal, Decimal(discount)).id))
+
+
+def creates_once(key: str, discount: int, deal: int = DEAL) -> Act:
+    """A create under an idempotency key."""
+    create: Create[DealOrder] = Create(lambda order: b"%d" % order.id, IdempotencyKey(key, f"{deal} {discount}"))
+    return acts(
+        (
+            "create once",
+            (key, deal, discount),
+            lambda orders: int(orders.create(deal, Decimal(discount), create).answer),
+        )
+    )
+
+
+def adds_once(key: str, order_id: int, quantity: int) -> Act:
+    """An added line item under an idempotency key."""
+    create: Create[LineItem] = Create(lambda line: b"%d" % line.id, IdempotencyKey(key, f"{order_id} {quantity}"))
+
+    def act(orders: DealOrders) -> int:
+        return int(orders.lines(order_id).create(lambda: new_line(quantity), create).answer)
+
+    return acts(("add once", (key, order_id, quantity), act))
 
 
 def removes(order_id: int) -> Act:
@@ -342,28 +366,38 @@ class DealsJudge:
         match event:
             case Event(_, _, "Unavailable"):
                 pass
-            case Event("create", (deal, _), int(order_id)):
+            case Event("create", (deal, _), int(order_id)) | Event("create once", (_, deal, _), int(order_id)):
                 if order_id not in view.gone and view.orders.get(order_id, {}).get("deal") != deal:
                     yield f"{event}: {view.orders}"
-            case Event("create", (deal, discount), "DealTaken"):
+            case Event("create", (deal, discount), "DealTaken") | Event(
+                "create once", (_, deal, discount), "DealTaken"
+            ):
                 if not any(of == deal and other != discount for seen in witnessed for _, of, other in seen.orders):
                     yield f"{event}: by none, there was {witnessed}"
             case Event("remove", order_id, None):
                 if order_id not in view.gone:
                     yield f"{event}: {view.orders}"
-            case Event("remove" | "list lines", order_id, "NotFound") | Event(
-                "change" | "add", (order_id, _), "NotFound"
+            case (
+                Event("remove" | "list lines", order_id, "NotFound")
+                | Event("change" | "add", (order_id, _), "NotFound")
+                | Event("add once", (_, order_id, _), "NotFound")
             ):
                 if all(seen.has(order_id) for seen in witnessed):
                     yield f"{event}: it was there all the time"
             case Event("change", (order_id, discount), told):
                 if told != discount or not any((order_id, DEAL, discount) in seen.orders for seen in witnessed):
                     yield f"{event}: there was {witnessed}"
-            case Event("add", (order_id, quantity), int(line_id)):
+            case Event("add", (order_id, quantity), int(line_id)) | Event(
+                "add once", (_, order_id, quantity), int(line_id)
+            ):
                 position = line_id - order_id * LINES
                 if order_id in view.orders and view.lines[order_id].get(position, 0) not in {quantity, None}:
                     yield f"{event}: {view.lines}"
-                if not any((order_id, position, quantity) in seen.lines for seen in witnessed):
+                there = [(of, at) for seen in witnessed for of, at, _ in seen.lines]
+                known = (order_id, position) in there or event.kind == "add once"  # a retry may be told of what is gone
+                if not known or (
+                    event.kind == "add" and not any((order_id, position, quantity) in seen.lines for seen in witnessed)
+                ):
                     yield f"{event}: was never there: {witnessed}"
             case Event("remove line", (order_id, position), None):
                 if view.lines.get(order_id, {}).get(position) is not None:
@@ -392,6 +426,13 @@ class DealsJudge:
         if any(event.value == "Unavailable" for event in events):
             return
         placed = Counter(began.orders.keys())
+        once = [event for event in events if event.kind.endswith(" once")]
+        keyed = {(event.kind, event.detail[0]): event.value for event in once}
+        if any(event.value != keyed[event.kind, event.detail[0]] for event in once):
+            yield f"clients with one key were told {events}"
+        for (kind, _), told in keyed.items():
+            if kind == "create once" and isinstance(told, int) and told not in began.orders:
+                placed[told] += 1
         for event in events:
             match event:
                 case Event("create", _, int(order_id)):
@@ -489,6 +530,15 @@ CASES = {
     "two creates for one deal, and a reader": Case([creates(1), creates(2), looks_up()], mishaps=2),
     "two creates for one deal, and time": Case([creates(1), creates(2)], passes=1),
     "three creates for one deal": Case([creates(1), creates(2), creates(3)]),
+    "two creates under one key": Case([creates_once("a", 1), creates_once("a", 1)], mishaps=2),
+    "two creates under one key, and a removal": Case(
+        [creates_once("a", 1), creates_once("a", 1), removes(1)], [creates_once("a", 1)]
+    ),
+    "creates under two keys for one deal": Case([creates_once("a", 1), creates_once("b", 2)], mishaps=2),
+    "two line items under one key": Case([adds_once("a", 1, 10), adds_once("a", 1, 10)], ONE, mishaps=2),
+    "two line items under one key, and a removal": Case(
+        [adds_once("a", 1, 10), adds_once("a", 1, 10), removes_and_sweeps(1)], ONE, mishaps=0
+    ),
     "a create and the removal of the deal's order": Case([creates(2), removes(1)], ONE, mishaps=2),
     "a create and the removal of what is not settled": Case([creates(2), removes(1)], [creates(1)], passes=1),
     "two creates and a removal": Case([creates(2), creates(3), removes(1)], ONE),
@@ -562,6 +612,19 @@ class TakesItsOwnForAnothers(DealOrders):
         super().__init__(*orders)
         void = self.book._void
         self.book._void = lambda position: {**void(position), "writer": "?"}  # type: ignore[method-assign] # a mistake
+
+
+class KeepsTheKeyAfterwards(Lines):
+    """Adds the line item first and keeps its idempotency key then."""
+
+    def create(self, new: Callable[[], NewLine], create: Create[LineItem]) -> CreateResult:
+        assert create.once
+        records = IdempotencyRecords(self.orders.table, self.orders.account, self.orders.now, LINE_KIND)
+        if earlier := records.find(create.once):
+            return earlier
+        line = self.add(new())
+        self.orders.table.put(records.put(create.once, line.id, create.answer(line)))
+        return CreateResult(line.id, create.answer(line), replayed=False)
 
 
 class KeepsTheClaim(DealOrders):
@@ -681,6 +744,7 @@ MUTANTS: dict[type[DealOrders | Lines], Case] = {
     ClaimsAfterwards: CASES["two creates for one deal"],
     ClaimsWhatIsClaimed: CASES["two creates for one deal"],
     TakesItsOwnForAnothers: Case([creates(1)]),
+    KeepsTheKeyAfterwards: CASES["two line items under one key"],
     KeepsTheClaim: CASES["a create and the removal of the deal's order"],
     ReleasesAfterwards: CASES["a create and the removal of the deal's order"],
     ReleasesFirst: CASES["a create and the removal of the deal's order"],

@@ -5,10 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
+import pytest
+from pydantic import BaseModel
+
+from ordering.deals.contract import Envelope, NewDealOrder, NewLineItem, NewProductAttributes
 from ordering.ecards.catalogue import RequestedCard
 from ordering.ecards.orders import EcardRequest
 from ordering.ecards.records import EcardParticipant
 from ordering.training.contract import NewOrder, NewOrderItem
+from ordering.web.idempotent_creates import fingerprint
 from support.partners import IRELAND, STANDARD, UK
 
 ORDER_ID = "00000000-0000-0000-0000-000000000001"
@@ -127,3 +132,31 @@ def test_new_fields_of_a_training_order_leave_its_fingerprint() -> None:
     assert LaterOrder.model_validate(ORDER).fingerprint(UK) == TRAINING
     assert LaterOrder.model_validate({**ORDER, "expedite": True}).fingerprint(UK) != TRAINING
     assert LaterOrder.model_validate(used).fingerprint(UK) != TRAINING
+
+
+DEALS: dict[str, tuple[type[BaseModel], dict[str, Any], str]] = {
+    "/v2/orders": (
+        NewDealOrder,
+        {"deal_id": 12, "discount": 50},
+        "6ca0fcbd1612c60ea63cf0b7055edf8f75121a1379a62a9a01d376b22bf161b4",
+    ),
+    "/v2/orders/1/line_items": (
+        NewLineItem,
+        {"product_id": 1, "currency": "EUR", "quantity": "2"},
+        "60ad5ac0c0198541a8848a4e15179e78459d0712dc65500b1aa0c25ade25eb85",
+    ),
+    "/v2/products": (
+        NewProductAttributes,
+        {"name": "x", "prices": [{"amount": "10.50", "currency": "EUR"}]},
+        "e7918298f97cbe7c4555a6db5066133fc3c08678f62c965bcc716b9cbd806a41",
+    ),
+}
+
+
+@pytest.mark.parametrize("path", DEALS)
+def test_fingerprints_of_deal_creates_stay(path: str) -> None:
+    """The fingerprint of each `/v2` create equals the one that earlier releases stored with idempotency keys."""
+    model, attributes, expected = DEALS[path]
+    body = Envelope[model].model_validate({"data": attributes})  # type: ignore[valid-type] # one of the three
+
+    assert fingerprint(path, body) == expected

@@ -15,7 +15,7 @@ from ordering.aws.dynamodb import Table
 from ordering.aws.eventbridge import EventBus
 from ordering.aws.sealer import EnvelopeSealer
 from ordering.aws.ses import Letter
-from ordering.book.idempotency import IdempotencyKey
+from ordering.book.idempotency import Create, IdempotencyKey
 from ordering.book.sorted_lists import ListRequest, SortKey
 from ordering.clock import Deadline
 from ordering.contexts import read_history
@@ -128,6 +128,8 @@ def refuse_a_client(one: ThreeTables) -> None:
 
 
 ANN = Contact("Ann", "Smith")
+
+UNDER_A_KEY: Create[Any] = Create(lambda made: f"answer of {made.id}".encode(), IdempotencyKey("key", "fingerprint"))
 
 
 WRITES: list[tuple[str, Callable[[ThreeTables], object], list[str]]] = [
@@ -259,6 +261,34 @@ WRITES: list[tuple[str, Callable[[ThreeTables], object], list[str]]] = [
         "a removed order",
         lambda one: one.deals.remove(1),
         ["orders HEAD#deals#crm -", "orders VOIDS#deals#crm 0000000000"],
+    ),
+    (
+        "a deal's order under an idempotency key",
+        lambda one: one.deals.create(14, Decimal(5), UNDER_A_KEY),
+        [
+            "orders BOOK#deals#crm 0000000003",
+            "orders DEAL#crm#14 -",
+            "orders ONCE#crm#e685a5ec62c9c4af3ed4b74ec477dea592b899f7581f31b77beb09d6591daf1e -",
+        ],
+    ),
+    (
+        "a product under an idempotency key",
+        lambda one: one.products.create(NewProduct(name="Support"), UNDER_A_KEY),
+        [
+            "catalogue BOOK#deal-products#crm 0000000002",
+            "catalogue ONCE#crm#3c0ff132a0f92e1730a8b6d15b755e8439b2cc5ced6b9c4cbe3be61103a1c78c -",
+        ],
+    ),
+    (
+        "a line item under an idempotency key",
+        lambda one: one.deals.lines(2).create(
+            lambda: NewLine(one.products.product(1), Decimal(10), "EUR", Decimal(0), 1), UNDER_A_KEY
+        ),
+        [
+            "orders BOOK#deal-lines#crm#2 0000000001",
+            "orders ONCE#crm#92d3659a2ba2858182c95e14606ccd87b39d76b98a46ba0b6cea163e225f52e1 -",
+            "orders TICKETS#deal-lines#crm#2 -",
+        ],
     ),
     (
         "a mail",

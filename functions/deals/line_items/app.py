@@ -4,6 +4,7 @@ from ordering.deals import contract as deals
 from ordering.deals.services import DealServices
 from ordering.entry.api import Api
 from ordering.web.http import Answer, Call
+from ordering.web.idempotent_creates import CreateHeaders
 
 app = Api(deals.CONTRACT, DealServices)
 
@@ -17,12 +18,13 @@ def list_deal_line_items(call: Call, owner: str, order_id: str, query: deals.Lin
 
 @app.post("/v2/orders/<order_id>/line_items", summary="Create a line item", tags=["Deal line items"])
 def create_deal_line_item(
-    call: Call, owner: str, order_id: str, body: deals.Envelope[deals.NewLineItem]
-) -> deals.OneLineItem:
+    call: Call, owner: str, order_id: str, headers: CreateHeaders, body: deals.Envelope[deals.NewLineItem]
+) -> Answer[deals.OneLineItem]:
     """Add a product to an order, with a copy of the product's current name and price."""
+    create = deals.creation(call, headers, body, deals.line_item_envelope)
     lines = app.services.orders(owner, call.deadline).lines(deals.id_in_path("order", order_id))
-    product = app.services.products(owner, call.deadline).find(body.data.product_id)
-    return deals.line_item_envelope(lines.add(deals.new_line(body.data, product)))
+    products = app.services.products(owner, call.deadline)
+    return deals.created(lines.create(lambda: deals.new_line(body.data, products.find(body.data.product_id)), create))
 
 
 @app.get("/v2/orders/<order_id>/line_items/<id>", summary="Retrieve a single line item", tags=["Deal line items"])

@@ -4,6 +4,7 @@ from ordering.deals import contract as deals
 from ordering.deals.services import DealServices
 from ordering.entry.api import Api
 from ordering.web.http import Answer, Call
+from ordering.web.idempotent_creates import CreateHeaders
 
 app = Api(deals.CONTRACT, DealServices)
 
@@ -16,10 +17,13 @@ def list_deal_orders(call: Call, owner: str, query: deals.OrderQuery) -> deals.O
 
 
 @app.post("/v2/orders", summary="Create an order", tags=["Deal orders"])
-def create_deal_order(call: Call, owner: str, body: deals.Envelope[deals.NewDealOrder]) -> deals.OneOrder:
+def create_deal_order(
+    call: Call, owner: str, headers: CreateHeaders, body: deals.Envelope[deals.NewDealOrder]
+) -> Answer[deals.OneOrder]:
     """Create the order of a deal. A deal can have only one order."""
-    new = body.data
-    return deals.order_envelope(app.services.orders(owner, call.deadline).place(new.deal_id, new.discount))
+    create = deals.creation(call, headers, body, deals.order_envelope)
+    orders = app.services.orders(owner, call.deadline)
+    return deals.created(orders.create(body.data.deal_id, body.data.discount, create))
 
 
 @app.get("/v2/orders/<id>", summary="Retrieve a single order", tags=["Deal orders"])

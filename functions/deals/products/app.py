@@ -5,6 +5,7 @@ from ordering.deals.products import NewProduct
 from ordering.deals.services import DealServices
 from ordering.entry.api import Api
 from ordering.web.http import Answer, Call
+from ordering.web.idempotent_creates import CreateHeaders
 
 app = Api(deals.CONTRACT, DealServices)
 
@@ -17,10 +18,13 @@ def list_deal_products(call: Call, owner: str, query: deals.ProductQuery) -> dea
 
 
 @app.post("/v2/products", summary="Create a product", tags=["Deal products"])
-def create_deal_product(call: Call, owner: str, body: deals.Envelope[deals.NewProductAttributes]) -> deals.OneProduct:
+def create_deal_product(
+    call: Call, owner: str, headers: CreateHeaders, body: deals.Envelope[deals.NewProductAttributes]
+) -> Answer[deals.OneProduct]:
     """Add a product."""
-    new = NewProduct(**body.data.given())
-    return deals.product_envelope(app.services.products(owner, call.deadline).add(new))
+    create = deals.creation(call, headers, body, deals.product_envelope)
+    products = app.services.products(owner, call.deadline)
+    return deals.created(products.create(NewProduct(**body.data.given()), create))
 
 
 @app.get("/v2/products/<id>", summary="Retrieve a single product", tags=["Deal products"])

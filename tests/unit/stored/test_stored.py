@@ -18,12 +18,12 @@ import pytest
 
 from ordering.aws.dynamodb import Key, Table
 from ordering.aws.sealer import EnvelopeSealer
-from ordering.book.idempotency import CreateResult, IdempotencyKey
+from ordering.book.idempotency import Create, CreateResult, IdempotencyKey
 from ordering.book.lifecycle import State, StatusChange
 from ordering.book.sorted_lists import ListRequest, SortKey
 from ordering.contexts import read_history
-from ordering.deals.orders import DealOrder, DealOrders, LineItem
-from ordering.deals.products import DealProduct, DealProducts
+from ordering.deals.orders import DealOrder, DealOrders, LineItem, NewLine
+from ordering.deals.products import DealProduct, DealProducts, NewProduct
 from ordering.ecards.assignment import Assignment
 from ordering.ecards.balance import Balance, LedgerEntry
 from ordering.ecards.catalogue import EcardCatalogue, PricedLine
@@ -31,6 +31,7 @@ from ordering.ecards.certificates import Certificates, Stock, StockLevel, read_s
 from ordering.ecards.orders import EcardOrders
 from ordering.ecards.records import EcardOrder, EcardParticipant, EcardSummary, HeldCertificates, gives_back
 from ordering.ecards.statuses import EcardStatus
+from ordering.errors import NotFound
 from ordering.identity.accounts import Accounts, Contact, Partner, SigningKeyRecord, Standing
 from ordering.identity.clients import Client, Clients
 from ordering.identity.reference_tokens import ReferenceTokens
@@ -117,6 +118,13 @@ class Stored:
             catalogue=self.units_catalogue,
             accounts=self.partners,
         )
+
+    @staticmethod
+    def no_line() -> NewLine:
+        raise NotFound("product", "1")
+
+
+UNDER_A_KEY: Create[Any] = Create(lambda _: b"another", IdempotencyKey("key", "fingerprint"))
 
 
 def _binary(value: dict[str, Any]) -> dict[str, Any]:
@@ -338,6 +346,18 @@ READS: dict[str, tuple[Callable[[Stored], Any], Any]] = {
         ["code-1", "code-2"],
     ),
     "parked order": (assign, EcardStatus.READY),
+    "idempotency key of a deal order": (
+        lambda one: one.deals.create(12, Decimal(50), UNDER_A_KEY),
+        CreateResult(1, b'{"data":{"id":1}}', replayed=True),
+    ),
+    "idempotency key of a line item": (
+        lambda one: one.deals.lines(1).create(one.no_line, UNDER_A_KEY),
+        CreateResult(1_000_001, b'{"data":{"id":1000001}}', replayed=True),
+    ),
+    "idempotency key of a deal product": (
+        lambda one: one.products.create(NewProduct(name="Licence"), UNDER_A_KEY),
+        CreateResult(2, b'{"data":{"id":2}}', replayed=True),
+    ),
     "deal order": (lambda one: one.deals.order(1), DEAL_ORDER),
     "deal orders, one removed": (lambda one: one.deals.part(ListRequest(0, 9), "reader").items, [DEAL_ORDER]),
     "order of a deal": (lambda one: one.deals.part(ListRequest(0, 9), "reader", 12).items, [DEAL_ORDER]),

@@ -27,6 +27,7 @@ from ordering.entry.api import OWNERS, Api, wanted_by
 from ordering.web.documents import ACCESS_TOKEN
 from ordering.web.error_table import ErrorStatus
 from ordering.web.http import Answer, Contract
+from ordering.web.idempotent_creates import REPLAYED
 from ordering_tools.documents import event_schemas
 from ordering_tools.installation import ROOT
 
@@ -224,8 +225,11 @@ def _complete_operation(operation: dict[str, Any], contract: Contract) -> None:
             parameter["name"] = parameter["name"].title()
     for status in _EMPTY:
         operation["responses"].get(status, {}).pop("content", None)
-    if "201" in operation["responses"]:
-        operation["responses"]["201"]["headers"] = contract.document.created
+    created = contract.document.created if "201" in operation["responses"] else {}
+    if any(parameter["name"] == "Idempotency-Key" for parameter in operation.get("parameters", ())):
+        created = {**created, **REPLAYED}
+    if created:
+        operation["responses"]["201" if "201" in operation["responses"] else "200"]["headers"] = created
     for error in _shown(contract):
         if ("requestBody" in operation or not error.only_with_body) and name in (error.operations or {name}):
             operation["responses"][str(error.status)] = {"$ref": f"#/components/responses/{error.name}"}

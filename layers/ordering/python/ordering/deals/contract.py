@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar
@@ -27,6 +27,7 @@ from pydantic_core import PydanticCustomError
 from typing_extensions import TypedDict  # pydantic reads the standard library's only from Python 3.12 on
 
 from ordering import money
+from ordering.book.idempotency import Create, CreateResult, IdempotencyKey
 from ordering.book.sorted_lists import ListPart, ListRequest, SortKey
 from ordering.deals import orders as deal_orders
 from ordering.deals import products as deal_products
@@ -46,8 +47,10 @@ from ordering.web.http import (
     Request,
     Text,
     WholeNumber,
+    encode,
     read_exact_body,
 )
+from ordering.web.idempotent_creates import CreateHeaders, fingerprint, replayed_header
 from ordering.web.problems import MOST_FAULTS, TYPES, pointer
 
 NAME = "deals"
@@ -56,6 +59,7 @@ MOST_IDS = 500
 """The most ids that one list request can name: as many as the largest page."""
 
 T = TypeVar("T")
+R = TypeVar("R", DealOrder, LineItem, DealProduct)
 
 
 # Requests: query parameters.
@@ -489,6 +493,24 @@ def line_item_id_in_path(text: str) -> int:
 def reader_of(call: Call) -> str:
     """Return the user whose later pages continue the sort order of the first page."""
     return call.caller.user.id
+
+
+def creation(
+    call: Call, headers: CreateHeaders, body: BaseModel, show: Callable[[R], OneOrder | OneLineItem | OneProduct]
+) -> Create[R]:
+    """Return how a create is answered, and its idempotency key.
+
+    Args:
+        show: Converts the new resource to its envelope.
+    """
+    key = headers.idempotency_key
+    once = IdempotencyKey(key, fingerprint(call.request.path.rstrip("/"), body)) if key is not None else None
+    return Create(lambda made: encode(show(made)), once)
+
+
+def created(placed: CreateResult) -> Answer[Any]:
+    """Build the response to a create, or to its replay."""
+    return Answer(200, placed.answer, replayed_header(replayed=placed.replayed))
 
 
 def order_envelope(one: DealOrder) -> OneOrder:

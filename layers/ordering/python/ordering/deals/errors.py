@@ -7,7 +7,7 @@ from typing import Literal
 from typing_extensions import TypedDict  # pydantic reads the standard library's only from Python 3.12 on
 
 from ordering.deals.orders import DealTaken, OrderFull
-from ordering.errors import NotFound, TooManyRequests, Unavailable
+from ordering.errors import KeyReused, NotFound, TooManyRequests, Unavailable
 from ordering.web.error_table import RETRY_AFTER, ErrorCause, ErrorStatus, ErrorTable, forbidden, unauthorized
 from ordering.web.http import ContentTooLarge, MethodNotAllowed, NoSuchPath, NotAcceptable, UnsupportedMediaType
 
@@ -76,6 +76,7 @@ MESSAGES = {
     "blank": "attribute is blank",
     "changes_disabled": "changes are disabled",
     "content_too_large": "request's body is too large",
+    "idempotency_key_reused": "idempotency key was used for another request",
     "incorrect_path": "incorrect path",
     "incorrect_payload": "incorrect payload",
     "incorrect_value": "attribute has an incorrect value",
@@ -148,13 +149,18 @@ ERRORS = ErrorTable(
         ErrorStatus(
             422,
             "DealUnprocessable",
-            "Attributes are invalid. `errors` lists every one of them.",
+            "Attributes are invalid: `errors` lists every one of them. Or the `Idempotency-Key` was already used for a "
+            "different request.",
             {
                 DealTaken: ErrorCause(
                     "already_exists",
                     "The deal already has an order. Update that order, or delete it first.",
                 ),
                 OrderFull: ErrorCause("incorrect_payload", "{error} Use another order."),
+                KeyReused: ErrorCause(
+                    "idempotency_key_reused",
+                    "The Idempotency-Key was already used for a different request. Send this request with a new key.",
+                ),
             },
             only_with_body=True,
         ),

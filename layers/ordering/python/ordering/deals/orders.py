@@ -9,19 +9,21 @@ the order first, and a line item is added in a transaction that checks that the 
 items afterwards.
 
 Keys of the table, beside those of the books `deals#<account>` and `deal-lines#…`: `DEAL#<account>#<deal>` the id of a
-deal's order.
+deal's order; `ONCE#<account>#…` the idempotency records (see `book.idempotency`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 from ordering import clock, money
 from ordering.aws.dynamodb import ABSENT, Check, ConditionFailed, Delete, Item, Key, Put, Table, Update
+from ordering.book.idempotency import Create, CreateResult, IdempotencyRecords
 from ordering.book.orderbook import GRACE, Collision, Draft, OrderBook, Ticket
 from ordering.book.sorted_lists import ListPart, ListRequest, SortedList
 from ordering.clock import Clock
@@ -35,6 +37,10 @@ _EXISTS = "attribute_exists(#order)"
 """Holds while an order exists: the entry of a removed order has no such attribute."""
 _NAMES = {"#order": _ORDER}
 """`order` is a reserved word of DynamoDB."""
+
+KIND = "deal-order"
+LINE_KIND = "deal-line"
+"""The kinds of resources in idempotency records. Stored format."""
 
 LINES = 1_000_000
 """An order has fewer line items than this, removed ones included.
@@ -136,16 +142,33 @@ class DealOrders:
             DealTaken: The deal already has an order.
             Unavailable: The deadline passed. The order may still have been placed.
         """
-
-        def compose(ticket: Ticket) -> Draft:
-            partition, sort = self._deal_key(deal_id)
-            claim = Put({"pk": partition, "sk": sort, _ORDER: ticket.position}, ABSENT)
-            return Draft({_ORDER: _write(_made(deal_id, discount, ticket))}, [claim])
-
         try:
-            return _made(deal_id, discount, self.book.place(compose))
+            return self._place(deal_id, discount, lambda _: ())
         except Collision as collision:
             raise DealTaken(f"Deal {deal_id} has an order.") from collision
+
+    def create(self, deal_id: int, discount: Decimal, create: Create[DealOrder]) -> CreateResult:
+        """Place an order for a deal; a retry with the same idempotency key gets the first response.
+
+        Raises:
+            DealTaken: The deal already has an order.
+            KeyReused: The key was used for another request.
+            Unavailable: The deadline passed. The same call with the same key is safe.
+        """
+        records = IdempotencyRecords(self.table, self.account, self.now, KIND)
+        try:
+            return records.create(create, partial(self._place, deal_id, discount))
+        except Collision as collision:
+            raise DealTaken(f"Deal {deal_id} has an order.") from collision
+
+    def _place(self, deal_id: int, discount: Decimal, more: Callable[[DealOrder], Sequence[Put]]) -> DealOrder:
+        def compose(ticket: Ticket) -> Draft:
+            order = _made(deal_id, discount, ticket)
+            partition, sort = self._deal_key(deal_id)
+            claim = Put({"pk": partition, "sk": sort, _ORDER: ticket.position}, ABSENT)
+            return Draft({_ORDER: _write(order)}, [claim, *more(order)])
+
+        return _made(deal_id, discount, self.book.place(compose))
 
     def part(self, wanted: ListRequest, reader: str, deal_id: int | None = None) -> ListPart[DealOrder]:
         """Read a part of the list; with `deal_id`, only the order of that deal is in the list.
@@ -232,19 +255,43 @@ class Lines:
             OrderFull: The order has reached its limit of line items.
             Unavailable: The deadline passed. The item may still have been added.
         """
+        try:
+            return self._add(lambda: new, lambda _: ())
+        except Collision as collision:
+            raise NotFound(_ORDER, str(self.order_id)) from collision
+
+    def create(self, new: Callable[[], NewLine], create: Create[LineItem]) -> CreateResult:
+        """Add a line item; a retry with the same idempotency key gets the first response.
+
+        Args:
+            new: Returns the line item, or raises the reason against it. A retry gets the first response even so: the
+                product may have changed since.
+
+        Raises:
+            NotFound: The account has no order with this id.
+            OrderFull: The order has reached its limit of line items.
+            KeyReused: The key was used for another request.
+            Unavailable: The deadline passed. The same call with the same key is safe.
+        """
+        orders = self.orders
+        records = IdempotencyRecords(orders.table, orders.account, orders.now, LINE_KIND)
+        try:
+            return records.create(create, partial(self._add, new))
+        except Collision as collision:
+            raise NotFound(_ORDER, str(self.order_id)) from collision
+
+    def _add(self, new: Callable[[], NewLine], more: Callable[[LineItem], Sequence[Put]]) -> LineItem:
+        wanted = new()
         self.orders.order(self.order_id)
         order_key = self.orders.book.entry_key(self.order_id)
 
         def compose(ticket: Ticket) -> Draft:
             if ticket.position >= LINES:
                 raise OrderFull(f"Order {self.order_id} has reached its limit of line items.")
-            line = _made_line(self.order_id, new, ticket)
-            return Draft({_LINE: _write_line(line)}, [Check(order_key, _EXISTS, _NAMES)])
+            line = _made_line(self.order_id, wanted, ticket)
+            return Draft({_LINE: _write_line(line)}, [Check(order_key, _EXISTS, _NAMES), *more(line)])
 
-        try:
-            return _made_line(self.order_id, new, self._book.place(compose))
-        except Collision as collision:
-            raise NotFound(_ORDER, str(self.order_id)) from collision
+        return _made_line(self.order_id, wanted, self._book.place(compose))
 
     def part(self, wanted: ListRequest, reader: str) -> ListPart[LineItem]:
         """Read a part of the list. `wanted.only` contains ids of line items, not positions.

@@ -3,18 +3,22 @@
 Products are stored in a book, as orders are: a product's id is its position, so ids ascend and every page of a list
 costs the same. The book `deal-products#<account>` is in the catalogue table. That table has no stream whose consumer
 would settle the book, so readers settle it.
+
+Key of the table, beside those of the book: `ONCE#<account>#…` the idempotency records (see `book.idempotency`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 from ordering import clock, money, stored
-from ordering.aws.dynamodb import ConditionFailed, Item, Table, Update
+from ordering.aws.dynamodb import ConditionFailed, Item, Put, Table, Update
+from ordering.book.idempotency import Create, CreateResult, IdempotencyRecords
 from ordering.book.orderbook import GRACE, Draft, OrderBook, Ticket
 from ordering.book.sorted_lists import ListPart, ListRequest, SortedList
 from ordering.clock import Clock
@@ -22,6 +26,9 @@ from ordering.errors import NotFound
 from ordering.money import Money
 
 _PRODUCT = "product"
+
+KIND = "deal-product"
+"""The kind of resource in idempotency records. Stored format."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,8 +95,24 @@ class DealProducts:
         Raises:
             Unavailable: The deadline passed. The product may still have been added.
         """
-        written = self._book.place(lambda ticket: Draft({_PRODUCT: _write(_made(new, ticket))}, []))
-        return _made(new, written)
+        return self._add(new, lambda _: ())
+
+    def create(self, new: NewProduct, create: Create[DealProduct]) -> CreateResult:
+        """Add a product; a retry with the same idempotency key gets the first response.
+
+        Raises:
+            KeyReused: The key was used for another request.
+            Unavailable: The deadline passed. The same call with the same key is safe.
+        """
+        records = IdempotencyRecords(self.table, self.account, self.now, KIND)
+        return records.create(create, partial(self._add, new))
+
+    def _add(self, new: NewProduct, more: Callable[[DealProduct], Sequence[Put]]) -> DealProduct:
+        def compose(ticket: Ticket) -> Draft:
+            product = _made(new, ticket)
+            return Draft({_PRODUCT: _write(product)}, more(product))
+
+        return _made(new, self._book.place(compose))
 
     def part(self, wanted: ListRequest, reader: str) -> ListPart[DealProduct]:
         """Read a part of the list.

@@ -51,7 +51,7 @@ from ordering.web.http import (
     WholeNumber,
     read_body,
 )
-from ordering.web.idempotent_creates import REPLAYED, CreateHeaders, fingerprint, replayed_header
+from ordering.web.idempotent_creates import CreateHeaders, fingerprint, replayed_header
 from ordering.web.problems import Problem, invalid_request, problem
 
 NAME = "training"
@@ -573,7 +573,7 @@ class _Training:
             "Order items": "The items of a training order.",
             "Access keys": "The access keys of an order, one for each seat.",
         },
-        created={"Location": LOCATION, **REPLAYED},
+        created={"Location": LOCATION},
     )
     body = staticmethod(read_body)
 
