@@ -393,11 +393,8 @@ class DealsJudge:
                 position = line_id - order_id * LINES
                 if order_id in view.orders and view.lines[order_id].get(position, 0) not in {quantity, None}:
                     yield f"{event}: {view.lines}"
-                there = [(of, at) for seen in witnessed for of, at, _ in seen.lines]
-                known = (order_id, position) in there or event.kind == "add once"  # a retry may be told of what is gone
-                if not known or (
-                    event.kind == "add" and not any((order_id, position, quantity) in seen.lines for seen in witnessed)
-                ):
+                added = any((order_id, position, quantity) in seen.lines for seen in witnessed)
+                if event.kind == "add" and not added:  # a retry may also be answered with an item that is gone
                     yield f"{event}: was never there: {witnessed}"
             case Event("remove line", (order_id, position), None):
                 if view.lines.get(order_id, {}).get(position) is not None:

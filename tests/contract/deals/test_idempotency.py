@@ -55,7 +55,7 @@ def stocked(crm: Crm) -> Crm:
     return crm
 
 
-@pytest.fixture(params=KINDS.values(), ids=KINDS.keys())
+@pytest.fixture(params=list(KINDS.values()), ids=list(KINDS))
 def kind(request: pytest.FixtureRequest) -> Kind:
     """Each create."""
     found: Kind = request.param
