@@ -1001,6 +1001,23 @@ def test_the_metadata(endpoint: Endpoint) -> None:
     }
 
 
+def test_the_metadata_below_a_stage() -> None:
+    """The addresses in the metadata are those by which the caller reaches the API, with the stage's name if any."""
+    request = Request.of(
+        {
+            "httpMethod": "GET",
+            "path": METADATA,
+            "requestContext": {"requestId": "r", "path": f"/live{METADATA}"},
+            "multiValueHeaders": {"Host": ["api.example"], "X-Forwarded-Proto": ["https"]},
+        }
+    )
+    shown = oauth.metadata(request, ISSUER).body
+
+    assert isinstance(shown, dict)
+    assert shown["token_endpoint"] == "https://api.example/live/connect/token"
+    assert shown["jwks_uri"] == f"https://api.example/live{JWKS}"
+
+
 def test_the_metadata_reads_nothing() -> None:
     """The metadata costs no call to the tables or to KMS."""
     recorder = Recorder(Memory())

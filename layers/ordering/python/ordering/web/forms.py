@@ -109,10 +109,10 @@ def _multipart(boundary: bytes, raw: bytes) -> list[tuple[str, str]]:
 def _part(part: bytes) -> tuple[str, str]:
     """Read one part: a line end, its header lines, an empty line, and the value."""
     head, empty, value = part.partition(b"\r\n\r\n")
-    first, *lines = head.split(b"\r\n", _MOST_LINES + 1)
+    _, *lines = head.split(b"\r\n", _MOST_LINES + 1)
     names = [match for line in lines if (match := _NAME.fullmatch(line))]
     readable = all(len(line) <= _LONGEST_LINE and (_NAME.fullmatch(line) or _IGNORED.fullmatch(line)) for line in lines)
-    if first or not empty or not readable or len(lines) > _MOST_LINES or len(names) != 1:
+    if not empty or not readable or len(lines) > _MOST_LINES or len(names) != 1:
         raise MalformedForm(
             "A part of the form could not be read. Send each parameter as a part with its name, as in "
             "'Content-Disposition: form-data; name=scope', and its value as text."
