@@ -216,6 +216,20 @@ def test_an_answer_lost_while_a_client_is_added(clients: Clients, table: Table, 
     assert not fails(clients, secret=secret)
 
 
+def test_shown(clients: Clients, table: Table, watch: Watch) -> None:
+    """A client is shown with the ends of its valid secrets, newest first, whichever way they are stored."""
+    stored_by_an_earlier_release(table, "old")
+    clients.replace_secret("granite")
+    end = watch.time + REPLACED_SECRET_VALID
+    shown = clients.show("granite")
+    watch.time = end
+
+    assert shown == (GRANITE, [None, end])
+    assert clients.show("granite") == (GRANITE, [None])
+    with pytest.raises(UnknownClient):
+        clients.show("nobody")
+
+
 def test_removed(clients: Clients) -> None:
     """The secrets of a removed client end at once; removing it again is an error."""
     secrets = [clients.add(GRANITE), clients.replace_secret("granite")]

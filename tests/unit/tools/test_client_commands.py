@@ -157,6 +157,24 @@ def test_the_end_of_tokens(run: Run, installation: Installation) -> None:
     assert done.output == f"tokens of c1 that were issued before {moment:%Y-%m-%d %H:%M:%SZ} are refused\n"
 
 
+def test_a_client_is_shown(run: Run, installation: Installation) -> None:
+    """A client is shown with its grants, and when its secrets and tokens end, but without any secret."""
+    secrets = [added(run), run("client", "secret", "c1").output.strip()]
+    client, (newest, older) = Clients(installation.accounts).show("c1")
+    assert older is not None
+    assert client.tokens_not_before is not None
+    shown = run("client", "show", "c1").output
+
+    assert newest is None
+    assert shown.splitlines() == [
+        f"c1 of granite, for user {JOHN.id}, with the grants deals, ecards",
+        "secret 1 is valid",
+        f"secret 2 ends at {older:%Y-%m-%d %H:%M:%SZ}",
+        f"tokens that were issued before {client.tokens_not_before:%Y-%m-%d %H:%M:%SZ} are refused",
+    ]
+    assert not any(secret in shown for secret in secrets)
+
+
 def test_a_removed_client(run: Run, installation: Installation) -> None:
     """A removed client's secret is refused, and its id can be registered again."""
     secret = added(run)
@@ -167,7 +185,7 @@ def test_a_removed_client(run: Run, installation: Installation) -> None:
     assert proven(installation, "c1", added(run))
 
 
-@pytest.mark.parametrize("words", [("secret",), ("secret", "--now"), ("end-tokens",), ("remove",)])
+@pytest.mark.parametrize("words", [("show",), ("secret",), ("secret", "--now"), ("end-tokens",), ("remove",)])
 def test_unknown_clients(run: Run, words: tuple[str, ...]) -> None:
     """Every command names a client that does not exist."""
     assert run("client", *words, "c1").error == "there is no client 'c1'"
@@ -192,5 +210,5 @@ def test_not_running(run: Run, monkeypatch: pytest.MonkeyPatch, error: Exception
         raise error
 
     monkeypatch.setattr(commands, "reopen", reopen)
-    for words in (("add", "--partner", "granite"), ("secret",), ("end-tokens",), ("remove",)):
+    for words in (("add", "--partner", "granite"), ("show",), ("secret",), ("end-tokens",), ("remove",)):
         assert "make serve" in run("client", *words, "c1").error

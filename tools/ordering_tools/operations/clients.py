@@ -14,6 +14,7 @@ from ordering_tools.installation import Installation, NotDone
 from ordering_tools.operations.commands import set_action
 from ordering_tools.operations.tokens import partner_of, user_of
 
+_MOMENT = "%Y-%m-%d %H:%M:%SZ"
 _HOURS = int(REPLACED_SECRET_VALID.total_seconds()) // 3_600
 
 
@@ -27,6 +28,8 @@ def add_arguments(commands: Any) -> None:
     add.add_argument("--user", help="the id of the partner's user; may be left out if there is only one")
     add.add_argument("--scope", action="append", help="a grant of its tokens, repeatable; default: all of the partner")
     set_action(add, _run_add)
+    shown = commands.add_parser("show", help="show a client, and when its secrets and tokens end")
+    _of_client(shown, _run_show)
     secret = commands.add_parser("secret", help=f"print a new secret; the previous one ends after {_HOURS} hours")
     secret.add_argument("--now", action="store_true", help="end the previous secrets at once, as after a leak")
     _of_client(secret, _run_secret)
@@ -45,6 +48,16 @@ def _run_add(installation: Installation, arguments: argparse.Namespace) -> None:
     print(add_client(installation, arguments.client, arguments.partner, arguments.user, arguments.scope))
 
 
+def _run_show(installation: Installation, arguments: argparse.Namespace) -> None:
+    with _known(arguments.client):
+        client, ends = Clients(installation.accounts).show(arguments.client)
+    print(f"{client.id} of {client.partner}, for user {client.user}, with the grants {', '.join(sorted(client.scope))}")
+    for number, until in enumerate(ends, 1):
+        print(f"secret {number} {f'ends at {until:{_MOMENT}}' if until else 'is valid'}")
+    if client.tokens_not_before:
+        print(f"tokens that were issued before {client.tokens_not_before:{_MOMENT}} are refused")
+
+
 def _run_secret(installation: Installation, arguments: argparse.Namespace) -> None:
     with _known(arguments.client):
         print(Clients(installation.accounts).replace_secret(arguments.client, at_once=arguments.now))
@@ -59,7 +72,7 @@ def _run_secret(installation: Installation, arguments: argparse.Namespace) -> No
 def _run_end_tokens(installation: Installation, arguments: argparse.Namespace) -> None:
     with _known(arguments.client):
         moment = Clients(installation.accounts).end_tokens(arguments.client)
-    print(f"tokens of {arguments.client} that were issued before {moment:%Y-%m-%d %H:%M:%SZ} are refused")
+    print(f"tokens of {arguments.client} that were issued before {moment:{_MOMENT}} are refused")
 
 
 def _run_remove(installation: Installation, arguments: argparse.Namespace) -> None:

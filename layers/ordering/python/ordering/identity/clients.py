@@ -150,6 +150,18 @@ class Clients:
                 raise
         return secret
 
+    def show(self, client_id: str) -> tuple[Client, list[datetime | None]]:
+        """Read a client, and when each of its valid secrets ends, newest first; None for a secret without an end.
+
+        Raises:
+            UnknownClient: There is no such client.
+        """
+        item = self._table.get(_key(client_id))
+        if item is None:
+            raise UnknownClient(client_id)
+        ends = [one.get("until") for one in item["secrets"] if _valid(one, self._now())]
+        return _client(client_id, item), [clock.from_text(until) if until else None for until in ends]
+
     def replace_secret(self, client_id: str, *, at_once: bool = False) -> str:
         """Give a client a new secret and return it. Older secrets than the previous one end at once.
 
