@@ -1,9 +1,15 @@
 """Responses of a running stack: those of functions, and the gateway responses of the template."""
 
+import gzip
+import socket
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
+
+from ordering_tools.local.engine.state import find
+from support.local_stack import LocalStack
 
 pytestmark = pytest.mark.gateway
 
@@ -123,3 +129,94 @@ def test_large_bodies_pass(client: httpx.Client) -> None:
     response = client.post("/echo", headers=ALLOW, content=body)
 
     assert body == response.json()["event"]["body"]
+
+
+@pytest.mark.parametrize("path", ["//echo", "///echo", "/echo//"])
+def test_slashes_are_part_of_a_path(client: httpx.Client, path: str) -> None:
+    """A path with further slashes is another path, as in API Gateway."""
+    with socket.create_connection((client.base_url.host, client.base_url.port or 80)) as raw:
+        raw.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer allow\r\n\r\n".encode())
+
+        assert raw.recv(12) == b"HTTP/1.1 404"
+
+
+def test_chunks_with_extensions_and_trailers(client: httpx.Client) -> None:
+    """A chunked body with extensions and trailers is received."""
+    with socket.create_connection((client.base_url.host, client.base_url.port or 80)) as raw:
+        raw.sendall(
+            b"POST /echo HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer allow\r\n"
+            b"Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n4;a=b\r\nfour\r\n0\r\nDigest: x\r\n\r\n"
+        )
+        response = b"".join(iter(lambda: raw.recv(4_096), b""))
+
+    assert response.startswith(b"HTTP/1.1 200")
+    assert b'"four"' in response
+
+
+def test_compressed_responses(client: httpx.Client) -> None:
+    """A response of 1,024 bytes or more is compressed for a client that accepts it, and its HEAD is not."""
+    result = {"statusCode": 200, "headers": {"Content-Type": "text/plain"}, "body": "x" * 1_024}
+    short = {**result, "body": "x" * 1_023}
+
+    answers = [
+        client.post("/behave", json={"return": each}, headers={"Accept-Encoding": accepted})
+        for each, accepted in [(result, "gzip"), (result, "identity"), (short, "gzip")]
+    ]
+
+    assert [answer.headers.get("Content-Encoding") for answer in answers] == ["gzip", None, None]
+    assert int(answers[0].headers["Content-Length"]) < 100
+    assert answers[0].text == answers[1].text == result["body"]
+
+
+def test_compressed_requests(client: httpx.Client) -> None:
+    """A compressed body reaches the function decoded, and one in another coding is UNSUPPORTED_MEDIA_TYPE."""
+    body = gzip.compress(b"four")
+    answers = [
+        client.post("/echo", content=body, headers={**ALLOW, "Content-Encoding": coding}) for coding in ("gzip", "br")
+    ]
+
+    assert answers[0].json()["event"]["body"] == "four"
+    assert (answers[1].status_code, answers[1].json()) == (415, {"title": "Unknown encoding"})
+
+
+def test_events_have_lambda_s_limit(client: httpx.Client) -> None:
+    """A body that the gateway takes but Lambda does not is REQUEST_TOO_LARGE."""
+    response = client.post("/echo", headers=ALLOW, content=b"x" * 6_291_456)
+
+    assert (response.status_code, response.json()) == (413, {"title": "Too large"})
+
+
+def test_results_have_lambda_s_limit(client: httpx.Client, stack: LocalStack) -> None:
+    """A response that is too large for Lambda is an INTEGRATION_FAILURE, and the reason is printed."""
+    # In the echoed event, each of these characters takes six bytes.
+    response = client.post("/echo", headers=ALLOW, content="\x01" * 1_000_000)
+
+    assert (response.status_code, response.json()) == (502, {"title": "It failed"})
+    assert "Response payload size exceeded maximum allowed payload size (6291556 bytes)." in stack.printed()
+
+
+def test_foreign_hosts_are_refused(client: httpx.Client, stack: LocalStack) -> None:
+    """The gateway, the functions and the engine refuse a request under another host's name, with 421 and the reason."""
+    running = find(stack.state)
+    assert running
+    endpoints = [f"{stack.base_url}/echo", f"{running.functions}/2015-03-31/functions/EchoFunction/invocations"]
+    for url in [*endpoints, running.endpoint]:
+        answer = client.post(url, json={}, headers={**ALLOW, "Host": f"evil.example:{urlsplit(url).port}"})
+        assert (answer.status_code, "127.0.0.1" in answer.text) == (421, True)
+
+
+def test_web_pages_reach_only_the_gateway(client: httpx.Client, stack: LocalStack) -> None:
+    """A request of a web page of another origin is refused by the functions and the engine, also its preflight."""
+    running = find(stack.state)
+    assert running
+    page = {"Origin": "http://evil.example", "Content-Type": "text/plain"}
+    invocation = f"{running.functions}/2015-03-31/functions/EchoFunction/invocations"
+    scan = {"X-Amz-Target": "DynamoDB_20120810.ListTables"}
+    answers = [
+        client.post(invocation, content=b"{}", headers=page),
+        client.post(running.endpoint, content=b"{}", headers=page | scan),
+        client.options(running.endpoint, headers=page | {"Access-Control-Request-Method": "POST"}),
+    ]
+
+    assert [answer.status_code for answer in answers] == [421] * 3
+    assert not any("Access-Control-Allow-Origin" in answer.headers for answer in answers)

@@ -67,6 +67,8 @@ class Options:
     fresh: bool = False
     debug: bool = False
     verbose: bool = False
+    hosts: tuple[str, ...] = ()
+    """The names besides 127.0.0.1 and localhost that requests to the gateway may have in their `Host`."""
 
     @property
     def runtime(self) -> Path | None:
@@ -168,6 +170,7 @@ class LocalRun:
             log=self._state.log,
             streams=self._state.streams,
             runtime=runtime,
+            hosts=self._options.hosts,
             layers=layers,
         )
         self._children.callback(gateway.stop)
@@ -353,6 +356,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--state", type=Path, default=default.state, help="the folder for the data (default: %(default)s)"
     )
+    parser.add_argument(
+        "--host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a name besides 127.0.0.1 and localhost under which callers may reach the gateway, as through a tunnel; "
+        "repeatable",
+    )
     parser.add_argument("--template", type=Path, default=default.template, help=argparse.SUPPRESS)
     parser.add_argument("--build", type=Path, default=default.target, help=argparse.SUPPRESS)
 
@@ -367,6 +378,7 @@ def run(namespace: argparse.Namespace) -> int:
         fresh=namespace.fresh,
         debug=namespace.debug,
         verbose=namespace.verbose,
+        hosts=tuple(name.lower() for name in namespace.host),
     )
     return serve(options, None if namespace.bare else _demo())
 

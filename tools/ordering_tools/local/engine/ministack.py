@@ -9,8 +9,10 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from ministack.app import main  # type: ignore[import-not-found] # in MiniStack's environment
+from ministack import app  # type: ignore[import-not-found] # in MiniStack's environment
 from ministack.services import dynamodb, ses, sqs  # type: ignore[import-not-found] # as above
+
+from ordering_tools.local.hosts import is_local, is_own_origin, refusal
 
 _QUEUES_PORT = "4566"
 
@@ -36,8 +38,25 @@ def use_stable_queue_urls() -> None:
     sqs._CANONICAL_NETLOC = f"{sqs.DEFAULT_HOST}:{_QUEUES_PORT}"  # noqa: SLF001 - it has no setting for this
 
 
+def refuse_web_pages() -> None:
+    """Refuse requests of web pages with 421. By default any page that the browser shows can read and write all data."""
+    respond = app.app
+
+    async def respond_to_programs(scope: dict[str, Any], receive: Any, send: Any) -> None:
+        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope.get("headers", ())}
+        host = headers.get("host")
+        if scope["type"] == "lifespan" or (is_local(host) and is_own_origin(headers.get("origin"), host)):
+            await respond(scope, receive, send)
+        elif scope["type"] == "http":
+            await send({"type": "http.response.start", "status": 421, "headers": [(b"content-type", b"text/plain")]})
+            await send({"type": "http.response.body", "body": refusal(host).encode()})
+
+    app.app = respond_to_programs
+
+
 if __name__ == "__main__":
     keep(dynamodb, "_stream_records", "_stream_trimmed")
     keep(ses, "_sent_emails")
     use_stable_queue_urls()
-    main()
+    refuse_web_pages()
+    app.main()

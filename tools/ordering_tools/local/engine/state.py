@@ -46,6 +46,8 @@ class State:
         if fresh and folder.exists() and any(folder.iterdir()) and not lock.exists():
             raise StateError(f"{folder} was not created by a local run, so --fresh does not empty it")
         folder.mkdir(parents=True, exist_ok=True)
+        # It contains keys and the contents of mails. A folder of an earlier release may be open to others.
+        folder.chmod(0o700)
         self.lock = os.open(lock, os.O_RDWR | os.O_CREAT, 0o600)
         self._take()
         if fresh:

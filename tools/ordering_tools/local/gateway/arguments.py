@@ -23,6 +23,8 @@ class GatewayArguments:
     """The folder for the checkpoints of the tables' streams."""
     invocations: int
     """The descriptor of the listening socket for Lambda's Invoke."""
+    hosts: list[str]
+    """The names besides this machine's that requests may have in their `Host`."""
     runtime: str | None
     """The interpreter with the runtime client, or None to run functions in this process."""
 

@@ -6,7 +6,8 @@ function that raised, crashed or returned a malformed result is an INTEGRATION_F
 INTEGRATION_TIMEOUT. An authorizer that raised is an AUTHORIZER_FAILURE, one with a malformed result an
 AUTHORIZER_CONFIGURATION_ERROR.
 
-Not supported, because the template does not use them: CORS by the gateway, binary media types, stage variables, models.
+Not supported, because the template does not use them: CORS by the gateway (the functions answer preflights), binary
+media types, stage variables, models.
 """
 
 from __future__ import annotations
@@ -30,7 +31,13 @@ from ordering_tools.local.gateway.events import (
     request_authorizer_event,
     token_authorizer_event,
 )
-from ordering_tools.local.runtime.functions import FunctionError, FunctionSettings, FunctionTimeoutError, Runner
+from ordering_tools.local.runtime.functions import (
+    EventTooLargeError,
+    FunctionError,
+    FunctionSettings,
+    FunctionTimeoutError,
+    Runner,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -95,6 +102,8 @@ class Description:
 
     routes: list[Route]
     stage: str
+    minimum_compression: int | None
+    """The size in bytes from which responses are compressed; None if none is."""
     functions: Mapping[str, FunctionSettings]
     responses: GatewayResponses
     event_sources: tuple[EventSource, ...]
@@ -106,6 +115,7 @@ class Gateway:
 
     def __init__(self, description: Description, runner: Runner) -> None:
         self.stage = description.stage
+        self.minimum_compression = description.minimum_compression
         self._runner = runner
         self._responses = description.responses
         self._routes = {(method, route.resource): route for route in description.routes for method in route.methods}
@@ -137,6 +147,8 @@ class Gateway:
         event = function_event(request, decision.context if decision else None)
         try:
             return read_answer(self._invoke(route.function, event))
+        except EventTooLargeError as error:
+            raise RefusedError("REQUEST_TOO_LARGE") from error
         except FunctionTimeoutError as error:
             _report(route.function, error)
             raise RefusedError("INTEGRATION_TIMEOUT") from error
@@ -145,6 +157,9 @@ class Gateway:
             raise RefusedError("INTEGRATION_FAILURE") from error
 
     def _match(self, request: GatewayRequest) -> tuple[Route, GatewayRequest]:
+        # werkzeug drops further slashes in front.
+        if request.path.startswith("//"):
+            raise RefusedError("MISSING_AUTHENTICATION_TOKEN")
         try:
             resource, parameters = self._urls.match(request.path, method=request.method)
         except HTTPException as error:

@@ -13,7 +13,8 @@ from socketserver import ThreadingMixIn
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-from ordering_tools.local.runtime.functions import FunctionError
+from ordering_tools.local.hosts import is_local, is_own_origin, refusal
+from ordering_tools.local.runtime.functions import EventTooLargeError, FunctionError
 
 if TYPE_CHECKING:
     from ordering_tools.local.runtime.functions import Runner
@@ -42,6 +43,12 @@ class _Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
 
     def do_POST(self) -> None:
+        host, origin = self.headers.get("Host"), self.headers.get("Origin")
+        # A function believes the principal in its event, so a web page that reaches this could act as any partner.
+        if not is_local(host) or not is_own_origin(origin, host):
+            self.close_connection = True
+            self._answer(421, {"message": refusal(host)}, "AccessDeniedException")
+            return
         event = self.rfile.read(int(self.headers.get("Content-Length") or 0)) or b"null"
         match urlsplit(self.path).path.strip("/").split("/"):
             case [version, kind, function, "invocations"] if (version, kind) == _PATH:
@@ -63,6 +70,8 @@ class _Handler(BaseHTTPRequestHandler):
             return
         try:
             self._send(200, self.server.runner.invoke(function, event), {"X-Amz-Executed-Version": "$LATEST"})
+        except EventTooLargeError as error:
+            self._answer(413, {"message": str(error)}, error.kind)
         except FunctionError as error:
             report = {"errorType": error.kind, "errorMessage": str(error)}
             self._send(200, json.dumps(report).encode(), {"X-Amz-Function-Error": "Unhandled"})

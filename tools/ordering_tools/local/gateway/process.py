@@ -40,6 +40,7 @@ class GatewayProcess:
         log: Path,
         streams: Path,
         runtime: Path | None,
+        hosts: Sequence[str] = (),
         layers: Sequence[Path] = (),
     ) -> None:
         """Start it; without a `runtime` the process runs the functions itself, with `layers` first on its path."""
@@ -57,6 +58,7 @@ class GatewayProcess:
                 log=str(log),
                 streams=str(streams),
                 invocations=invocations.fileno(),
+                hosts=[*hosts],
                 runtime=str(runtime) if runtime else None,
             )
             self._child = Child(

@@ -58,11 +58,16 @@ def describe(template: Path, services: str = "") -> Description:
     return Description(
         routes=[_route(route, authorizers) for route in api.routes],
         stage=api.stage_name,
+        minimum_compression=_whole(apis[0].get("MinimumCompressionSize")),
         functions=declared_functions(resources),
         responses=GatewayResponses(apis[0].get("GatewayResponses", {})),
         event_sources=declared_event_sources(resources),
         queue_sources=declared_queue_sources(resources),
     )
+
+
+def _whole(value: Any) -> int | None:
+    return None if value is None else int(value)
 
 
 def _route(route: Any, authorizers: Mapping[str, Any]) -> Route:

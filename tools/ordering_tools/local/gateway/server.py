@@ -11,28 +11,28 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Collection
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from socketserver import ThreadingMixIn
-from typing import IO, TYPE_CHECKING, Any, cast
+from typing import IO, Any, cast
 from urllib.parse import quote
 
-from werkzeug.serving import DechunkedInput
-
 from ordering_tools.local.gateway.arguments import GatewayArguments
+from ordering_tools.local.gateway.chunks import ChunkedBody
+from ordering_tools.local.gateway.encodings import DecodedTooLargeError, EncodingError, compress, decode
 from ordering_tools.local.gateway.events import GatewayRequest
 from ordering_tools.local.gateway.gateway import Gateway
 from ordering_tools.local.gateway.invocations import Invocations
+from ordering_tools.local.gateway.responses import Answer
 from ordering_tools.local.gateway.sam import describe
+from ordering_tools.local.hosts import is_local, refusal
 from ordering_tools.local.runtime.functions import Deployment, SettingsError
 from ordering_tools.local.runtime.inprocess import InProcessRunner
 from ordering_tools.local.runtime.runtime import ProcessRunner
 from ordering_tools.local.sources.pollers import Queues
 from ordering_tools.local.sources.streams import Streams
 from ordering_tools.template import TemplateError
-
-if TYPE_CHECKING:
-    from ordering_tools.local.gateway.responses import Answer
 
 BODY_LIMIT = 10 * 1024 * 1024
 """Bytes; API Gateway's quota, which cannot be raised."""
@@ -52,11 +52,12 @@ class Server(ThreadingMixIn, HTTPServer):
     daemon_threads = True
     block_on_close = False
 
-    def __init__(self, listener: socket.socket, gateway: Gateway) -> None:
+    def __init__(self, listener: socket.socket, gateway: Gateway, hosts: Collection[str] = ()) -> None:
         super().__init__(listener.getsockname(), Handler, bind_and_activate=False)
         self.socket.close()
         self.socket = listener
         self.gateway = gateway
+        self.hosts = hosts
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Print an exception, unless the client has closed the connection."""
@@ -78,6 +79,14 @@ class Handler(BaseHTTPRequestHandler):
             return self._respond
         raise AttributeError(name)
 
+    def parse_request(self) -> bool:
+        """Read the request line and headers, and keep the path as it was sent."""
+        parsed = super().parse_request()
+        if parsed and len(words := self.requestline.split()) > 1:
+            # The base class merges slashes at its start, which would make `//v2/orders` a path of the API.
+            self.path = words[1]
+        return parsed
+
     def handle_expect_100(self) -> bool:
         """Send `100 Continue` at once to a client that waits for it."""
         continues = super().handle_expect_100()
@@ -98,15 +107,30 @@ class Handler(BaseHTTPRequestHandler):
     def _respond(self) -> None:
         headers = [(name, value.replace("\r\n", "")) for name, value in self.headers.items()]
         gateway = self.server.gateway
+        host = self.headers.get("Host")
+        if not is_local(host, self.server.hosts):
+            self.close_connection = True
+            answer = Answer(421, [("Content-Type", "text/plain; charset=utf-8")], refusal(host).encode())
+            self._send(self._request(headers, b""), answer)
+            return
         try:
-            request = self._request(headers, self._body())
-        except BodyTooLargeError:
-            request = self._request(headers, b"")
-            self._send(request, gateway.refuse("REQUEST_TOO_LARGE", request))
+            body = decode(self._body(), self.headers.get("Content-Encoding"), BODY_LIMIT)
+        except (BodyTooLargeError, DecodedTooLargeError):
+            self._refuse("REQUEST_TOO_LARGE", headers)
+        except EncodingError:
+            self._refuse("UNSUPPORTED_MEDIA_TYPE", headers)
         except (ValueError, OSError):
             self.send_error(400)
         else:
-            self._send(request, gateway.answer(request))
+            request = self._request(headers, body)
+            answer = gateway.answer(request)
+            if self.command != "HEAD":
+                answer = compress(answer, self.headers.get("Accept-Encoding"), gateway.minimum_compression)
+            self._send(request, answer)
+
+    def _refuse(self, kind: str, headers: list[tuple[str, str]]) -> None:
+        request = self._request(headers, b"")
+        self._send(request, self.server.gateway.refuse(kind, request))
 
     def _request(self, headers: list[tuple[str, str]], body: bytes) -> GatewayRequest:
         path, _, query = quote(self.path, safe=_URL_CHARACTERS, encoding="latin-1").partition("?")
@@ -130,7 +154,7 @@ class Handler(BaseHTTPRequestHandler):
             ValueError: Its Content-Length is invalid.
         """
         if "chunked" in self.headers.get("Transfer-Encoding", "").lower():
-            return self._read(DechunkedInput(cast("IO[bytes]", self.rfile)), _DRAIN_LIMIT)
+            return self._read(ChunkedBody(cast("IO[bytes]", self.rfile)), _DRAIN_LIMIT)
         length = int(self.headers.get("Content-Length") or 0)
         if length < 0:
             raise ValueError(f"a body cannot have {length} bytes")
@@ -180,7 +204,7 @@ def main(arguments: GatewayArguments) -> int:
                 if arguments.runtime
                 else InProcessRunner(description.functions, deployment)
             )
-            server = Server(listener, Gateway(description, runner))
+            server = Server(listener, Gateway(description, runner), arguments.hosts)
             invocations = Invocations(socket.socket(fileno=arguments.invocations), description.functions, runner)
         except (SettingsError, TemplateError) as error:
             control.sendall(f"{error}\n".encode())

@@ -1,7 +1,8 @@
 """The functions of a template, and the errors of their calls.
 
 FunctionError: the function did not return: an exception, a crash, a failed init.
-└── FunctionTimeoutError: the call exceeded the function's timeout.
+├── FunctionTimeoutError: the call exceeded the function's timeout.
+└── EventTooLargeError: the event exceeds Lambda's quota, so that the function is not called.
 """
 
 from __future__ import annotations
@@ -14,7 +15,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 from ordering_tools.local.engine.aws_account import CREDENTIALS, REGION, key_alias
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+
+REQUEST_LIMIT = 6_291_456
+"""The most bytes of an event: Lambda's quota for synchronous calls."""
+RESPONSE_LIMIT = 6_291_556
+"""The most bytes of a result: Lambda's quota, which is a little larger."""
 
 FUNCTION_TYPE = "AWS::Serverless::Function"
 _KEY_TYPE = "AWS::KMS::Key"
@@ -34,6 +40,32 @@ class FunctionError(Exception):
 
 class FunctionTimeoutError(FunctionError):
     """A call exceeded the timeout in the template."""
+
+
+class EventTooLargeError(FunctionError):
+    """An event has more than `REQUEST_LIMIT` bytes."""
+
+    def __init__(self) -> None:
+        message = f"Request must be smaller than {REQUEST_LIMIT} bytes for the InvokeFunction operation"
+        super().__init__("RequestTooLargeException", message)
+
+
+def call_within_quotas(call: Callable[[bytes], bytes], event: bytes) -> bytes:
+    """Call a function as Lambda does, which limits events and results.
+
+    Raises:
+        EventTooLargeError: The event is too large.
+        FunctionError: The result is too large.
+    """
+    if len(event) > REQUEST_LIMIT:
+        raise EventTooLargeError
+    result = call(event)
+    if len(result) > RESPONSE_LIMIT:
+        raise FunctionError(
+            "Function.ResponseSizeTooLarge",
+            f"Response payload size exceeded maximum allowed payload size ({RESPONSE_LIMIT} bytes).",
+        )
+    return result
 
 
 class Runner(Protocol):

@@ -17,10 +17,17 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from ordering_tools.local.engine.aws_account import function_arn
-from ordering_tools.local.runtime.functions import Deployment, FunctionError, FunctionSettings, process_environment
+from ordering_tools.local.runtime.functions import (
+    Deployment,
+    FunctionError,
+    FunctionSettings,
+    call_within_quotas,
+    process_environment,
+)
 
 Handler = Callable[[Any, Any], Any]
 
@@ -60,6 +67,12 @@ class InProcessRunner:
         Raises:
             FunctionError: The function raised an exception.
         """
+        return call_within_quotas(partial(self._invoke, name), event)
+
+    def stop(self) -> None:
+        """Do nothing: there are no other processes."""
+
+    def _invoke(self, name: str, event: bytes) -> bytes:
         settings = self._functions[name]
         with self._turn, _environment(process_environment(settings, self._deployment)):
             try:
@@ -68,9 +81,6 @@ class InProcessRunner:
             except (Exception, SystemExit) as error:
                 traceback.print_exc()
                 raise FunctionError(type(error).__name__, str(error)) from error
-
-    def stop(self) -> None:
-        """Do nothing: there are no other processes."""
 
     def _load(self, settings: FunctionSettings) -> Handler:
         """Import a function's module under a unique name, because all of them are called `app`."""

@@ -19,6 +19,7 @@ from ordering_tools.local.runtime.functions import (
     FunctionError,
     FunctionSettings,
     FunctionTimeoutError,
+    call_within_quotas,
     process_environment,
 )
 from ordering_tools.local.runtime.processes import Child
@@ -190,7 +191,7 @@ class ProcessRunner:
         Raises:
             FunctionError: The function did not return a result.
         """
-        return self._pools[name].invoke(event)
+        return call_within_quotas(self._pools[name].invoke, event)
 
     def switch(self, deployment: Deployment) -> None:
         """Run the functions of another build from now on."""

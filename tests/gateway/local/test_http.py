@@ -1,0 +1,192 @@
+"""Hosts, chunks, content codings and quotas of the local run, without a running stack."""
+
+import gzip
+import io
+import zlib
+from pathlib import Path
+
+import pytest
+
+from ordering_tools.local.engine.state import State
+from ordering_tools.local.gateway.chunks import ChunkedBody
+from ordering_tools.local.gateway.encodings import DecodedTooLargeError, EncodingError, compress, decode
+from ordering_tools.local.gateway.responses import Answer
+from ordering_tools.local.hosts import is_local, is_own_origin, refusal
+from ordering_tools.local.runtime.functions import (
+    REQUEST_LIMIT,
+    RESPONSE_LIMIT,
+    EventTooLargeError,
+    FunctionError,
+    call_within_quotas,
+)
+
+LONG = Answer(200, [("Content-Type", "application/json")], b"[%s]" % (b"1," * 2_000))
+
+
+@pytest.mark.parametrize(
+    ("host", "local"),
+    [
+        *((host, True) for host in ("127.0.0.1", "127.0.0.1:3000", "localhost:3000", "LocalHost", "[::1]:3000", None)),
+        *(
+            (host, False)
+            for host in ("", "evil.example", "127.0.0.1.evil.example:3000", "localhost.", "10.0.0.1", "[", "a@b")
+        ),
+        ("tunnel.example:443", True),
+    ],
+)
+def test_hosts(host: str | None, *, local: bool) -> None:
+    """Only the names of this machine, and those that the engineer adds, are accepted as `Host`."""
+    assert is_local(host, {"tunnel.example"}) is local
+    assert not is_local("tunnel.example")
+    assert str(host) in refusal(host)
+
+
+@pytest.mark.parametrize(
+    ("origin", "own"),
+    [
+        (None, True),
+        ("http://127.0.0.1:3000", True),
+        ("http://127.0.0.1:3001", False),
+        ("https://evil.example", False),
+        ("null", False),
+    ],
+)
+def test_origins(origin: str | None, *, own: bool) -> None:
+    """A web page is accepted only if the server itself has sent it."""
+    assert is_own_origin(origin, "127.0.0.1:3000") is own
+
+
+def read_all(text: bytes, size: int = 3) -> bytes:
+    body = ChunkedBody(io.BytesIO(text))
+    return b"".join(iter(lambda: body.read(size), b""))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"4\r\nabcd\r\n3\r\nefg\r\n0\r\n\r\n",
+        b'4;name=value;other="a;b"\r\nabcd\r\n003 ; x\r\nefg\r\n0;last\r\nDigest: x\r\nExpires: y\r\n\r\n',
+        b"4\nabcd\n3\nefg\n0\n\n",
+    ],
+)
+def test_chunks(text: bytes) -> None:
+    """Chunks are joined; their extensions and the trailers are dropped."""
+    assert read_all(text) == b"abcdefg"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        b"4\r\nabc",
+        b"4\r\nabcde\r\n0\r\n\r\n",
+        b"-4\r\nabcd\r\n0\r\n\r\n",
+        b"0x4\r\nabcd\r\n0\r\n\r\n",
+        b"\r\nabcd\r\n0\r\n\r\n",
+        b"4\r\nabcd\r\n0\r\n",
+        b"1;" + b"x" * 9_000 + b"\r\na\r\n0\r\n\r\n",
+        b"0\r\n" + b"A: b\r\n" * 101 + b"\r\n",
+    ],
+)
+def test_malformed_chunks(text: bytes) -> None:
+    """Chunks that end too early, have no size or too many trailers are refused."""
+    with pytest.raises(ValueError, match=r"chunk|trailers"):
+        read_all(text)
+
+
+@pytest.mark.parametrize(
+    ("coding", "body"),
+    [
+        (None, b"text"),
+        ("identity", b"text"),
+        ("gzip", gzip.compress(b"text")),
+        (" GZip ", gzip.compress(b"text")),
+        ("deflate", zlib.compress(b"text")),
+    ],
+)
+def test_bodies_are_decoded(coding: str | None, body: bytes) -> None:
+    """A function gets a compressed body decoded, as in API Gateway."""
+    assert decode(body, coding, 4) == b"text"
+    assert decode(b"", coding, 4) == b""
+
+
+@pytest.mark.parametrize(
+    ("coding", "body"),
+    [
+        ("br", b"text"),
+        ("gzip, gzip", gzip.compress(gzip.compress(b"text"))),
+        ("gzip", b"text"),
+        ("gzip", gzip.compress(b"text")[:-1]),
+        ("gzip", gzip.compress(b"text") + b"more"),
+    ],
+)
+def test_bodies_that_cannot_be_decoded(coding: str, body: bytes) -> None:
+    """An unknown coding, and a body that does not have the coding it is declared with, are refused."""
+    with pytest.raises(EncodingError):
+        decode(body, coding, 100)
+
+
+def test_decoded_bodies_have_a_limit() -> None:
+    """The limit of a body applies to its decoded content, and no more than that is decoded."""
+    with pytest.raises(DecodedTooLargeError):
+        decode(gzip.compress(b"x" * 10_000_000), "gzip", 1_000)
+
+
+@pytest.mark.parametrize(
+    ("accepted", "coding"),
+    [
+        ("gzip", "gzip"),
+        ("deflate, gzip;q=0.5", "deflate"),
+        ("br, GZIP", "gzip"),
+        ("gzip;q=0", None),
+        ("*", None),
+        ("identity", None),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_responses_are_compressed(accepted: str | None, coding: str | None) -> None:
+    """A long response is compressed for a client that names gzip or deflate."""
+    answer = compress(LONG, accepted, 1_024)
+    decoded = decode(answer.body, coding, 10_000)
+
+    assert decoded == LONG.body
+    assert (("Content-Encoding", coding) in answer.headers) == (coding is not None)
+    assert (len(answer.body) < len(LONG.body)) == (coding is not None)
+
+
+@pytest.mark.parametrize(
+    ("answer", "minimum"),
+    [
+        (LONG, None),
+        (LONG, len(LONG.body) + 1),
+        (Answer(204), 0),
+        (Answer(304, [], b"x"), 0),
+        (Answer(200), 0),
+        (Answer(200, [("content-encoding", "br")], b"x"), 0),
+    ],
+)
+def test_responses_that_are_not_compressed(answer: Answer, minimum: int | None) -> None:
+    """A short response, one without a body and one that is encoded already are sent as they are."""
+    assert compress(answer, "gzip", minimum) is answer
+
+
+def test_quotas_of_calls() -> None:
+    """An event and a result may have as many bytes as in Lambda, and not one more."""
+    assert call_within_quotas(lambda event: event, b"x" * REQUEST_LIMIT) == b"x" * REQUEST_LIMIT
+    assert len(call_within_quotas(lambda _: b"x" * RESPONSE_LIMIT, b"")) == RESPONSE_LIMIT
+
+    with pytest.raises(EventTooLargeError):
+        call_within_quotas(lambda event: event, b"x" * (REQUEST_LIMIT + 1))
+    with pytest.raises(FunctionError) as failed:
+        call_within_quotas(lambda _: b"x" * (RESPONSE_LIMIT + 1), b"")
+    assert (failed.value.kind, "6291556 bytes" in str(failed.value)) == ("Function.ResponseSizeTooLarge", True)
+
+
+def test_only_the_owner_can_read_the_state(tmp_path: Path) -> None:
+    """The state folder is closed to other users of the machine, also one that an earlier release has created."""
+    folder = tmp_path / "state"
+    folder.mkdir(mode=0o755)
+    State(folder).release()
+
+    assert folder.stat().st_mode & 0o777 == 0o700
