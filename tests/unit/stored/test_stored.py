@@ -26,11 +26,13 @@ from ordering.deals.orders import DealOrder, DealOrders, LineItem, NewLine
 from ordering.deals.products import DealProduct, DealProducts, NewProduct
 from ordering.ecards.assignment import Assignment
 from ordering.ecards.balance import Balance, LedgerEntry
-from ordering.ecards.catalogue import EcardCatalogue, PricedLine
-from ordering.ecards.certificates import Certificates, Stock, StockLevel, read_stock_levels
+from ordering.ecards.catalogue import EcardCatalogue, PricedLine, is_offered
+from ordering.ecards.certificates import Certificates, LoadResult, Stock, StockLevel, read_stock_levels
 from ordering.ecards.orders import EcardOrders
 from ordering.ecards.records import EcardOrder, EcardParticipant, EcardSummary, HeldCertificates, gives_back
 from ordering.ecards.statuses import EcardStatus
+from ordering.ecards.stock.loading import is_indexed
+from ordering.ecards.stock.upkeep import IndexReport, StockUpkeep
 from ordering.errors import NotFound
 from ordering.identity.accounts import Accounts, Contact, Partner, SigningKeyRecord, Standing
 from ordering.identity.clients import Client, Clients
@@ -311,6 +313,16 @@ def load_again(one: Stored) -> StockLevel:
     return read_stock_levels(one.orders, [FIVE_HUNDRED])[FIVE_HUNDRED]
 
 
+def load_known(one: Stored) -> LoadResult:
+    return Certificates(one.orders, one.sealer).load(Stock(3, "12 months"), "b3", ["code-8", "code-9"])
+
+
+def index(one: Stored) -> tuple[IndexReport, LoadResult]:
+    """The register of the codes of earlier releases, and what a load of one of them does after it."""
+    report = StockUpkeep(one.orders, one.sealer).index(one.catalogue)
+    return report, Certificates(one.orders, one.sealer).load(HUNDRED, "b3", ["code-1"])
+
+
 def deliver(one: Stored) -> list[int]:
     """The sequence numbers that are posted after the webhook is enabled."""
     one.deliverer.enable("northwind", HOOK)
@@ -341,6 +353,10 @@ READS: dict[str, tuple[Callable[[Stored], Any], Any]] = {
         StockLevel(FIVE_HUNDRED, ((1, 2),), 1, 2),
     ),
     "load": (load_again, StockLevel(FIVE_HUNDRED, ((1, 2),), 1, 2)),
+    "codes": (load_known, LoadResult(1, known=(0,))),
+    "unfinished register of codes": (index, (IndexReport(4), LoadResult(0, known=(0,)))),
+    "register of codes": (lambda one: is_indexed(one.orders), True),
+    "face value of a catalogue": (lambda one: is_offered(one.catalogue, 1, "100 ₽"), True),
     "certificates": (
         lambda one: [opened.code for opened in Certificates(one.orders, one.sealer).open(HUNDRED, ((1, 2),))],
         ["code-1", "code-2"],

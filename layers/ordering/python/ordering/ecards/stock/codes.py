@@ -85,7 +85,7 @@ class CodeRecord:
 
     def others(self, card: int) -> tuple[int, ...]:
         """Return the ids of the other cards that have such a code."""
-        return tuple(sorted(int(other) for other in self.cards if other != str(card)))
+        return tuple(sorted(int(other) for other in self.cards if other.isdecimal() and other != str(card)))
 
     def put(self, card: int, place: Place) -> tuple[CodeRecord, Put]:
         """Return the record with the code's place under a card, and the write of it."""
