@@ -214,7 +214,7 @@ def test_earlier_codes_of_two_cards_stay(table: Table, catalogue: Table, upkeep:
 @pytest.mark.parametrize("fault", [refused, lost])
 @pytest.mark.parametrize("calls", range(12))
 def test_a_crash_while_codes_are_registered(
-    table: Table, catalogue: Table, upkeep: StockUpkeep, calls: int, fault: Callable[[Exception], Any]
+    table: Table, catalogue: Table, upkeep: StockUpkeep, calls: int, fault: Callable[[BaseException], Any]
 ) -> None:
     """After a crash before or after any call, the next run registers the rest and withdraws each duplicate once."""
     load_as_before(table, HUNDRED, "l1", "a", "b", "c")
@@ -327,9 +327,9 @@ def test_unloading(table: Table, indexed: StockUpkeep) -> None:
 def test_stock_of_earlier_releases_waits_for_the_register(table: Table, upkeep: StockUpkeep) -> None:
     """Before the register is complete nothing is moved or unloaded."""
     load_as_before(table, HUNDRED, "l1", "a")
-    for act in (lambda: upkeep.move(HUNDRED, THOUSAND), lambda: upkeep.unload(HUNDRED)):
+    for act in (moves, unloads):
         with pytest.raises(NotIndexed):
-            act()
+            act(upkeep)
 
     assert free(table, HUNDRED) == ["a"]
 
@@ -351,7 +351,7 @@ def test_a_crash_while_stock_is_moved_or_unloaded(
     act: Callable[[StockUpkeep], object],
     left: int,
     calls: int,
-    fault: Callable[[Exception], Any],
+    fault: Callable[[BaseException], Any],
 ) -> None:
     """After a crash at any call no code is lost or in two stocks, and the same call again does the rest."""
     codes = [f"{number}" for number in range(70)]
