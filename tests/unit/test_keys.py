@@ -127,6 +127,12 @@ def refuse_a_client(one: ThreeTables) -> None:
         Clients(one.accounts, one.now).authenticate("c1", "wrong", "192.0.2.1")
 
 
+def register_under_a_key(one: ThreeTables) -> None:
+    """Register a webhook under an idempotency key."""
+    once = IdempotencyKey("key", "fingerprint")
+    one.webhooks.create("northwind", "https://example.com/", (), lambda *_: b"answer", once)
+
+
 ANN = Contact("Ann", "Smith")
 
 UNDER_A_KEY: Create[Any] = Create(lambda made: f"answer of {made.id}".encode(), IdempotencyKey("key", "fingerprint"))
@@ -362,6 +368,13 @@ WRITES: list[tuple[str, Callable[[ThreeTables], object], list[str]]] = [
         "an event that is missed",
         ThreeTables.miss_an_event,
         ["accounts DELIVERIES#northwind#<id> MISSED#training#1"],
+    ),
+    (
+        "a webhook under an idempotency key",
+        register_under_a_key,
+        [
+            "accounts ONCE#northwind#fe33d223651b714b8cd07843e97689110f78f14cc98d5c9e07c87065cbcf1b09 -",
+        ],
     ),
 ]
 

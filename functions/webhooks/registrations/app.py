@@ -2,6 +2,7 @@
 
 from ordering.entry.api import Api
 from ordering.web.http import Answer, Call
+from ordering.web.idempotent_creates import CreateHeaders
 from ordering.webhooks import contract as webhooks
 from ordering.webhooks.services import WebhookServices
 
@@ -15,13 +16,16 @@ def list_webhooks(call: Call, owner: str) -> webhooks.WebhookList:
 
 
 @app.post("/webhooks", summary="Register a webhook", tags=["Webhooks"], status_code=201)
-def create_webhook(call: Call, owner: str, body: webhooks.NewWebhook) -> Answer[webhooks.WebhookWithSecret]:
+def create_webhook(
+    call: Call, owner: str, headers: CreateHeaders, body: webhooks.NewWebhook
+) -> Answer[webhooks.WebhookWithSecret]:
     """Register a URL that receives the events of your training and e-card orders from now on.
 
     Store the secret in the response, which verifies messages: no other response shows it. A partner can have ten
     webhooks. Deal orders have no events.
     """
-    return webhooks.registered(call, *app.services.registrations(call.deadline).register(owner, body.url, body.types))
+    once = webhooks.once_of(headers, body)
+    return webhooks.registered(call, app.services.registrations(call.deadline), owner, body, once)
 
 
 @app.get("/webhooks/<webhookId>", summary="Get a webhook", tags=["Webhooks"])

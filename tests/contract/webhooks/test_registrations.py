@@ -13,7 +13,8 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from ordering.aws.calls import unavailable
-from ordering.aws.dynamodb import NoAnswer, Table
+from ordering.aws.dynamodb import NoAnswer, Put, Table
+from ordering.book.idempotency import IdempotencyKey, IdempotencyRecords
 from ordering.clock import Deadline
 from ordering.contexts import event_types
 from ordering.errors import Unavailable
@@ -605,6 +606,105 @@ def test_answers_that_get_lost(site: Site) -> None:
 
     assert site.client.post("/webhooks", {"url": URL}).status == 409
     assert len(site.client.get("/webhooks").json["items"]) == WEBHOOKS_AT_MOST
+
+
+# Idempotency ----------------------------------------------------------------------------------------------------------
+
+KEYED = {"Idempotency-Key": "key-1"}
+
+
+def test_replay_is_the_first_answer_byte_for_byte(site: Site) -> None:
+    """A retry with the same key and body gets the first answer, its secret included, and registers nothing."""
+    first = site.client.post("/webhooks", {"url": URL, "types": [NEW]}, headers=KEYED)
+    site.now += timedelta(hours=24)
+
+    again = site.client.post("/webhooks", {"types": [NEW], "url": URL}, headers={"Idempotency-Key": '"key-1"'})
+
+    assert (first.status, "Idempotent-Replayed" in first.headers) == (201, False)
+    assert (again.status, again.text) == (201, first.text)
+    assert again.headers == {**first.headers, "Idempotent-Replayed": "true"}
+    assert verifies(again.json["secret"], site.sign(first.json["id"]), b"x")
+    assert len(site.client.get("/webhooks").json["items"]) == 1
+
+
+def test_replay_at_the_limit_and_after_a_removal(site: Site) -> None:
+    """A retry gets the first answer even if the partner has the most webhooks, or its webhook was removed."""
+    first = site.client.post("/webhooks", {"url": URL}, headers=KEYED)
+    made = [site.register()["id"] for _ in range(WEBHOOKS_AT_MOST - 1)]
+
+    assert site.client.post("/webhooks", {"url": URL}, headers=KEYED).text == first.text
+    assert kind(site.client.post("/webhooks", {"url": URL}, headers={"Idempotency-Key": "key-2"}))[0] == 409
+    site.client.delete(first.json["_links"]["self"])
+    assert site.client.post("/webhooks", {"url": URL}, headers=KEYED).text == first.text
+    assert [one["id"] for one in site.client.get("/webhooks").json["items"]] == sorted(made)
+
+
+def test_key_of_another_request(site: Site) -> None:
+    """The same key with another body is 422, registers nothing, and the first still works."""
+    first = site.client.post("/webhooks", {"url": URL}, headers=KEYED)
+
+    refused = site.client.post("/webhooks", {"url": URL, "types": [NEW]}, headers=KEYED)
+
+    assert kind(refused) == (422, "idempotency-key-reused")
+    assert site.client.post("/webhooks", {"url": URL}, headers=KEYED).text == first.text
+    assert len(site.client.get("/webhooks").json["items"]) == 1
+
+
+def test_keys_are_a_partner_s_own(site: Site) -> None:
+    """The same key of two partners registers two webhooks."""
+    first = site.client.post("/webhooks", {"url": URL}, headers=KEYED).json
+    other = site.stranger.post("/webhooks", {"url": URL}, headers=KEYED)
+
+    assert "Idempotent-Replayed" not in other.headers
+    assert first["id"] != other.json["id"]
+
+
+def test_nothing_is_kept_for_a_refused_registration(site: Site) -> None:
+    """A key whose body was refused can be used for the corrected body, and an expired key for another."""
+    assert site.client.post("/webhooks", {"url": "http://example.com/"}, headers=KEYED).status == 400
+    first = site.client.post("/webhooks", {"url": URL}, headers=KEYED)
+    site.now += timedelta(days=8)
+    anew = site.client.post("/webhooks", {"url": URL, "types": [NEW]}, headers=KEYED)
+
+    assert [(reply.status, "Idempotent-Replayed" in reply.headers) for reply in (first, anew)] == [(201, False)] * 2
+
+
+@pytest.mark.parametrize("key", [["a", "b"], ["", ""], ["ü"]], ids=["two", "empty", "not ASCII"])
+def test_invalid_keys(site: Site, key: list[str]) -> None:
+    """An invalid key is 400 with the header's name."""
+    reply = site.client.post("/webhooks", {"url": URL}, headers={"Idempotency-Key": key})
+
+    assert (reply.status, [place for place, _ in reply.faults]) == (400, ["Idempotency-Key"])
+    assert site.client.get("/webhooks").json == {"items": []}
+
+
+def test_keyed_answers_that_get_lost(site: Site) -> None:
+    """A registration whose answer from the table is lost takes effect once, and a retry gets the answer."""
+    site.faulty.meet("TransactWriteItems", answer_lost)
+    first = site.client.post("/webhooks", {"url": URL}, headers=KEYED)
+
+    assert first.status == 201
+    assert site.client.post("/webhooks", {"url": URL}, headers=KEYED).text == first.text
+    assert len(site.client.get("/webhooks").json["items"]) == 1
+
+
+def test_stored_answers_are_sealed(site: Site) -> None:
+    """The table holds no secret of a webhook in plain text, and each sealed answer opens for its own key only."""
+    secret = site.client.post("/webhooks", {"url": URL}, headers=KEYED).json["secret"]
+    site.client.post("/webhooks", {"url": URL}, headers={"Idempotency-Key": "key-2"})
+    table = Table(site.faulty, "AccountsTable")
+    first, second = (
+        IdempotencyRecords(table, CALLER.partner, lambda: site.now, "webhook").key(IdempotencyKey(key, ""))
+        for key in ("key-1", "key-2")
+    )
+    stored, other = table.get(first), table.get(second)
+
+    assert stored
+    assert other
+    assert secret.encode() not in stored["answer"]
+    assert b"whsec_" not in stored["answer"]
+    table.put(Put({**stored, "answer": other["answer"]}))
+    assert site.client.post("/webhooks", {"url": URL}, headers=KEYED).status == 500
 
 
 # Answers --------------------------------------------------------------------------------------------------------------

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 from dataclasses import dataclass, field
 from typing import Any
 
+from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from ordering.sealing import BrokenSeal
+
 _NONCE = 12
+
+
+def _context(request: dict[str, Any]) -> bytes | None:
+    context = request.get("EncryptionContext")
+    return json.dumps(context, sort_keys=True).encode() if context else None
 
 
 @dataclass
@@ -35,11 +44,14 @@ class MemoryKms:
             case "GenerateDataKey":
                 plain = AESGCM.generate_key(256)
                 nonce = secrets.token_bytes(_NONCE)
-                sealed = nonce + AESGCM(self._sealing).encrypt(nonce, plain, None)
+                sealed = nonce + AESGCM(self._sealing).encrypt(nonce, plain, _context(request))
                 return {"Plaintext": plain, "CiphertextBlob": sealed}
             case "Decrypt":
                 blob = request["CiphertextBlob"]
-                return {"Plaintext": AESGCM(self._sealing).decrypt(blob[:_NONCE], blob[_NONCE:], None)}
+                try:
+                    return {"Plaintext": AESGCM(self._sealing).decrypt(blob[:_NONCE], blob[_NONCE:], _context(request))}
+                except InvalidTag as error:
+                    raise BrokenSeal from error
         raise NotImplementedError(operation)
 
     def _key(self, key_id: str) -> ec.EllipticCurvePrivateKey:

@@ -44,7 +44,7 @@ from ordering.training.catalogue import Catalogue
 from ordering.training.orders import OrderIds, OrderLine, RequestedLine, TrainingOrder, TrainingOrders, TrainingRequest
 from ordering.training.statuses import TrainingStatus
 from ordering.webhooks.delivery import Deliverer, Message, Parked
-from ordering.webhooks.registrations import Webhook, Webhooks
+from ordering.webhooks.registrations import RESPONSES, Webhook, Webhooks
 from ordering.webhooks.transport import Response
 from support.aws.kms import MemoryKms
 from support.aws.memory import Memory
@@ -67,14 +67,17 @@ class Stored:
         self.orders, self.catalogue, self.accounts = (
             Table(self.memory, name) for name in ("orders", "catalogue", "accounts")
         )
-        self.sealer = EnvelopeSealer(MemoryKms(_sealing=bytes(32)), "alias/Key")
+        kms = MemoryKms(_sealing=bytes(32))
+        self.sealer = EnvelopeSealer(kms, "alias/Key")
         self.training = TrainingOrders(self.orders, UK, sequence=OrderIds(), now=self.now)
         self.ecards = EcardOrders(self.orders, "granite", now=self.now)
         self.deals = DealOrders(self.orders, "crm", self.now)
         self.products = DealProducts(self.catalogue, "crm", self.now)
         self.units_catalogue = Catalogue(self.catalogue, UK.id)
         self.partners = Accounts(self.accounts)
-        self.webhooks = Webhooks(self.accounts, self.sealer, now=self.now)
+        self.webhooks = Webhooks(
+            self.accounts, self.sealer, responses=EnvelopeSealer(kms, "alias/Key", RESPONSES), now=self.now
+        )
         self.posted: list[bytes] = []
         self.queued: list[str] = []
         self.deliverer = Deliverer(
@@ -421,6 +424,12 @@ READS: dict[str, tuple[Callable[[Stored], Any], Any]] = {
         NOW,
     ),
     "reference token": (lambda one: ReferenceTokens(one.accounts).resolve("5e" * 32), "a JWT"),
+    "idempotency key of a webhook": (
+        lambda one: one.webhooks.create(
+            "northwind", "https://example.com/", (), lambda *_: b"another", IdempotencyKey("key", "fingerprint")
+        ),
+        CreateResult(0, b'{"id":"0123456789abcdef"}', replayed=True),
+    ),
     "webhook": (lambda one: replace(one.webhooks.get("northwind", HOOK), secrets=()), WEBHOOK),
     "webhook's secrets": (
         lambda one: one.webhooks.sign(one.webhooks.get("northwind", HOOK), "m", NOW, b"x")["webhook-signature"],

@@ -24,6 +24,7 @@ from ordering.identity.clients import ClientRefused
 from ordering.identity.tokens import TokenRefused
 from ordering.principal import DealTerms
 from ordering.web.http import Call, PublicCall
+from ordering.webhooks.registrations import RESPONSES
 from ordering_tools.template import Template
 from support.aws.fake_connections import Recorder
 from support.aws.kms import MemoryKms
@@ -347,7 +348,8 @@ def test_policies_of_deal_functions(function: str) -> None:
         book._take_ticket()
     recorder.calls.clear()
     for method, path, body in DEAL_REQUESTS[function]:
-        assert client.request(method, path, body=body).status in {200, 204, 422}
+        for headers in [None] if method != "POST" else [None, {"Idempotency-Key": "k"}, {"Idempotency-Key": "k"}]:
+            assert client.request(method, path, body=body, headers=headers).status in {200, 204, 422}
     declared = FUNCTIONS[function]["Environment"]["Variables"]
 
     assert asked(recorder) == allowed(function)
@@ -373,7 +375,7 @@ def test_policy_of_the_stream_consumer(client: Client, recorder: Recorder) -> No
 
 
 def test_policy_of_the_webhook_endpoints() -> None:
-    """The webhook endpoints may encrypt secrets but not decrypt them, and use no other items of an account."""
+    """The webhook endpoints may encrypt secrets and decrypt stored responses only, and use no other items."""
     recorder, kms = Recorder(Memory()), MemoryKms()
     queued: list[str] = []
     services = Services(
@@ -414,6 +416,10 @@ def test_policy_of_the_webhook_endpoints() -> None:
         ("DELETE", f"/webhooks/{made}", None, 204),
     ]
     answers = [client.request(method, path, body=body).status for method, path, body, _ in requests]
+    for _ in range(2):  # a create and its retry, in another process
+        client.services = replace(services)
+        keyed = client.post("/webhooks", {"url": "https://example.net/"}, headers={"Idempotency-Key": "k"})
+        assert keyed.status == 201
     conditions = {
         tuple(statement["Condition"]["ForAllValues:StringLike"]["dynamodb:LeadingKeys"])
         for statement in statements("WebhooksFunction")
@@ -422,9 +428,13 @@ def test_policy_of_the_webhook_endpoints() -> None:
 
     assert answers == [status for *_, status in requests]
     assert asked(recorder) == allowed("WebhooksFunction")
-    assert conditions == {("WEBHOOKS#*", "DELIVERIES#*"), ("WEBHOOKS#*",)}
-    assert {operation for operation, _ in kms.calls} == {"GenerateDataKey"}
-    assert used_keys("WebhooksFunction") == {("GenerateDataKey", "WebhookSecretsKey")}
+    assert conditions == {("WEBHOOKS#*", "DELIVERIES#*"), ("WEBHOOKS#*",), ("ONCE#*",)}
+    assert {operation for operation, _ in kms.calls} == {"GenerateDataKey", "Decrypt"}
+    assert used_keys("WebhooksFunction") == {("GenerateDataKey", "WebhookSecretsKey"), ("Decrypt", "WebhookSecretsKey")}
+    (limit,) = (one["Condition"] for one in statements("WebhooksFunction") if one["Action"] == ["kms:Decrypt"])
+    assert limit == {"StringEquals": {"kms:EncryptionContext:purpose": RESPONSES}}
+    decrypted = [request for operation, request in kms.calls if operation == "Decrypt"]
+    assert [request["EncryptionContext"] for request in decrypted] == [{"purpose": RESPONSES}]
     assert [json.loads(body)["again"] for body in queued] == [False, True]
 
 

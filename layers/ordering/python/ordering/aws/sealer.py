@@ -25,10 +25,13 @@ class EnvelopeSealer:
 
     Args:
         kms_id: The key's id, ARN or alias; not needed to open.
+        purpose: Part of KMS's encryption context, by which a policy can limit the right to open. Empty for none. Stored
+            format: opening takes the purpose of sealing.
     """
 
     kms: Kms
     kms_id: str = ""
+    purpose: str = ""
     _data_key: tuple[bytes, bytes] | None = None
     _opened: dict[bytes, bytes] = field(default_factory=dict)
 
@@ -39,7 +42,7 @@ class EnvelopeSealer:
             Unavailable: KMS did not respond.
         """
         if self._data_key is None:
-            made = self.kms("GenerateDataKey", {"KeyId": self.kms_id, "KeySpec": "AES_256"})
+            made = self.kms("GenerateDataKey", {"KeyId": self.kms_id, "KeySpec": "AES_256", **self._context})
             self._data_key = made["Plaintext"], made["CiphertextBlob"]
         key, sealed_key = self._data_key
         nonce = secrets.token_bytes(_NONCE)
@@ -59,9 +62,13 @@ class EnvelopeSealer:
         except (InvalidTag, struct.error, ValueError) as error:
             raise BrokenSeal from error
 
+    @property
+    def _context(self) -> dict[str, dict[str, str]]:
+        return {"EncryptionContext": {"purpose": self.purpose}} if self.purpose else {}
+
     def _key(self, sealed_key: bytes) -> bytes:
         if sealed_key not in self._opened:
             if len(self._opened) >= _DATA_KEYS:
                 self._opened.clear()
-            self._opened[sealed_key] = self.kms("Decrypt", {"CiphertextBlob": sealed_key})["Plaintext"]
+            self._opened[sealed_key] = self.kms("Decrypt", {"CiphertextBlob": sealed_key, **self._context})["Plaintext"]
         return self._opened[sealed_key]

@@ -11,9 +11,11 @@ from types import MappingProxyType
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic_core import from_json
 from typing_extensions import TypedDict  # pydantic reads the standard library's only from Python 3.12 on
 
 from ordering import clock
+from ordering.book.idempotency import IdempotencyKey
 from ordering.contexts import event_types
 from ordering.errors import InsufficientScope, Invalid, NotFound
 from ordering.identifiers import canonical_uuid
@@ -26,13 +28,15 @@ from ordering.web.http import (
     SelfLink,
     Uuid,
     WholeNumber,
+    encode,
     read_body,
 )
+from ordering.web.idempotent_creates import CreateHeaders, fingerprint, replayed_header
 from ordering.web.problems import Problem, invalid_request, problem
 from ordering.webhooks.addresses import LONGEST
 from ordering.webhooks.delivery import Parked
 from ordering.webhooks.errors import ERRORS
-from ordering.webhooks.registrations import Webhook, is_webhook_id
+from ordering.webhooks.registrations import Webhook, Webhooks, is_webhook_id
 
 NAME = "webhooks"
 
@@ -180,9 +184,27 @@ def with_secret(call: Call, one: Webhook, secret: str) -> WebhookWithSecret:
     return {**webhook(call, one), "secret": secret}
 
 
-def registered(call: Call, one: Webhook, secret: str) -> Answer[WebhookWithSecret]:
-    """Build the response to a registration."""
-    return Answer(201, with_secret(call, one, secret), {"Location": _link(call, one)})
+def once_of(headers: CreateHeaders, body: NewWebhook) -> IdempotencyKey | None:
+    """Return the idempotency key of a registration; None if the caller sent none."""
+    key = headers.idempotency_key
+    return IdempotencyKey(key, fingerprint(NAME, body)) if key is not None else None
+
+
+def registered(
+    call: Call, webhooks: Webhooks, owner: str, body: NewWebhook, once: IdempotencyKey | None
+) -> Answer[WebhookWithSecret]:
+    """Register a webhook, or find the one that was registered under the key, and build the response."""
+
+    def show(one: Webhook, secret: str) -> bytes:
+        return encode(with_secret(call, one, secret))
+
+    if once is None:
+        answer, replayed = show(*webhooks.register(owner, body.url, body.types)), False
+    else:
+        created = webhooks.create(owner, body.url, body.types, show, once)
+        answer, replayed = created.answer, created.replayed
+    location: str = from_json(answer)["_links"]["self"]
+    return Answer(201, answer, {"Location": location, **replayed_header(replayed=replayed)})
 
 
 def parked_event_list(call: Call, query: ParkedQuery, found: Sequence[Parked]) -> ParkedEventList:

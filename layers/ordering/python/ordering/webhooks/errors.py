@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from ordering.errors import NotFound, TooManyRequests, Unavailable
+from ordering.errors import KeyReused, NotFound, TooManyRequests, Unavailable
 from ordering.web.error_table import ALLOW, RETRY_AFTER, ErrorCause, ErrorStatus, ErrorTable, forbidden, unauthorized
 from ordering.web.http import ContentTooLarge, MethodNotAllowed, NoSuchPath, UnsupportedMediaType
 from ordering.web.problems import MEDIA_TYPE, TOO_MANY_REQUESTS, UNAUTHORIZED, Problem
 from ordering.webhooks.registrations import ChangedMeanwhile, Disabled, TooMany
 
 _READ_FIRST = (
-    "It may have succeeded even so: read the list of webhooks before you register one or replace a secret again."
+    "It may have succeeded even so: send a registration again with the same Idempotency-Key, and read the list of "
+    "webhooks before you register one without a key or replace a secret again."
 )
 
 ERRORS = ErrorTable(
@@ -75,6 +76,18 @@ ERRORS = ErrorTable(
             "The body is not declared as JSON.",
             {UnsupportedMediaType: ErrorCause("unsupported-media-type", "{error}")},
             only_with_body=True,
+        ),
+        ErrorStatus(
+            422,
+            "WebhookIdempotencyKeyReused",
+            "The `Idempotency-Key` was already used for a different request.",
+            {
+                KeyReused: ErrorCause(
+                    "idempotency-key-reused",
+                    "The Idempotency-Key was already used for a different request. Send this request with a new key.",
+                )
+            },
+            operations=frozenset({"create_webhook"}),
         ),
         ErrorStatus(
             429,

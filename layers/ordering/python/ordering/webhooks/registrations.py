@@ -4,7 +4,8 @@ Messages are signed with symmetric signatures of Standard Webhooks (https://www.
 secret is replaced, the old one signs beside the new one. Secrets are sealed in the table, so a function that only reads
 the list of webhooks cannot open them.
 
-Keys of the accounts table: `WEBHOOKS#<partner>` the partner's webhooks by their ids, and under `-` their number.
+Keys of the accounts table: `WEBHOOKS#<partner>` the partner's webhooks by their ids, and under `-` their number;
+`ONCE#<partner>#…` the idempotency records (see `book.idempotency`), whose responses are sealed.
 
     Conflict
     ├── TooMany            the partner has reached the limit of webhooks
@@ -26,6 +27,7 @@ from datetime import datetime, timedelta
 
 from ordering import clock
 from ordering.aws.dynamodb import ABSENT, ConditionFailed, Delete, Item, Key, Put, Table, TransactionRefused, Update
+from ordering.book.idempotency import CreateResult, IdempotencyKey, IdempotencyRecords, replay
 from ordering.clock import Clock
 from ordering.contexts import event_types
 from ordering.errors import Conflict, Fault, Invalid, NotFound
@@ -37,6 +39,12 @@ SECRET_OVERLAP = timedelta(hours=24)
 
 WEBHOOKS_AT_MOST = 10
 """Most webhooks of a partner."""
+
+KIND = "webhook"
+"""The kind of resource in idempotency records. Stored format."""
+
+RESPONSES = "idempotent-response"
+"""The purpose of the data keys that seal stored responses. Stored format, and a condition in the template."""
 
 _SECRET_BYTES = 32
 _PREFIX = "whsec_"
@@ -105,16 +113,24 @@ class Webhooks:
     """The webhooks in the accounts table."""
 
     def __init__(
-        self, table: Table, sealer: Sealer, *, anywhere: bool = False, now: Clock = clock.system_clock
+        self,
+        table: Table,
+        sealer: Sealer,
+        *,
+        responses: Sealer | None = None,
+        anywhere: bool = False,
+        now: Clock = clock.system_clock,
     ) -> None:
         """Set up the access to the table.
 
         Args:
             sealer: Seals and opens secrets.
+            responses: Seals and opens stored responses, which contain secrets; by default `sealer`.
             anywhere: Whether URLs may lead to private addresses, to any port and without TLS: for a local run.
         """
         self._table = table
         self._sealer = sealer
+        self._responses = responses or sealer
         self._anywhere = anywhere
         self._now = now
 
@@ -129,20 +145,59 @@ class Webhooks:
             TooMany: The partner has reached the limit of webhooks.
             Unavailable: The deadline passed. It may have been registered.
         """
+        webhook, text = self._new(partner, url, types)
+        self._insert(webhook)
+        return webhook, text
+
+    def create(
+        self, partner: str, url: str, types: Sequence[str], show: Callable[[Webhook, str], bytes], once: IdempotencyKey
+    ) -> CreateResult:
+        """Register an endpoint; a retry with the same idempotency key gets the first response, its secret included.
+
+        The response is sealed in the key's record, which the registration's own transaction writes.
+
+        Args:
+            show: Writes the response, from the webhook and its secret.
+
+        Raises:
+            As `register`; after `Unavailable`, the same call with the same key is safe.
+            KeyReused: The key was used for another request.
+        """
+        records = IdempotencyRecords(self._table, partner, self._now, KIND)
+        webhook, text = self._new(partner, url, types)
+        answer = show(webhook, text)
+        record = records.put(once, 0, self._responses.seal(answer, _response_context(records, once)))
+        earlier = self._insert(webhook, record)
+        if earlier is None:
+            return CreateResult(0, answer, replayed=False)
+        found = replay(earlier, once)
+        return replace(found, answer=self._responses.open(found.answer, _response_context(records, once)))
+
+    def _new(self, partner: str, url: str, types: Sequence[str]) -> tuple[Webhook, str]:
         self._check(url, types)
         webhook_id = secrets.token_hex(8)
         key, text = self._new_secret(partner, webhook_id)
-        webhook = Webhook(webhook_id, partner, url, frozenset(types), self._now(), (key,))
+        return Webhook(webhook_id, partner, url, frozenset(types), self._now(), (key,)), text
+
+    def _insert(self, webhook: Webhook, *records: Put) -> Item | None:
+        """Write a new webhook with an idempotency record; returns the record that an earlier request wrote.
+
+        Raises:
+            TooMany: The partner has reached the limit of webhooks.
+        """
         room = "attribute_not_exists(pk) OR webhooks < :most"
+        count = _count(webhook.partner, 1, room, {":most": WEBHOOKS_AT_MOST})
         try:
-            self._table.transact(
-                [Put(_write(webhook), ABSENT), _count(partner, 1, room, {":most": WEBHOOKS_AT_MOST})],
-            )
+            self._table.transact([Put(_write(webhook), ABSENT), count, *records])
         except TransactionRefused as refusal:
             # If the webhook exists, an earlier attempt took effect and only its response was lost: ids are random.
-            if refusal.reasons[0] is None:
+            own, _, *others = refusal.reasons
+            if own is None:
+                for other in others:
+                    if other and other.item:
+                        return other.item
                 raise TooMany from refusal
-        return webhook, text
+        return None
 
     def all(self, partner: str) -> list[Webhook]:
         """Read all webhooks of a partner, in the order of their ids."""
@@ -325,6 +380,11 @@ def _context(partner: str, webhook_id: str) -> bytes:
     Stored format.
     """
     return "/".join(_key(partner, webhook_id)).encode()
+
+
+def _response_context(records: IdempotencyRecords, once: IdempotencyKey) -> bytes:
+    """Return the context that binds a sealed response to its record. Stored format."""
+    return "/".join(records.key(once)).encode()
 
 
 def _write(webhook: Webhook) -> Item:

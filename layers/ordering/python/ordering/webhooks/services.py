@@ -6,7 +6,7 @@ from ordering.aws.connections import Connections
 from ordering.aws.sealer import EnvelopeSealer
 from ordering.clock import Deadline
 from ordering.webhooks.delivery import Deliverer
-from ordering.webhooks.registrations import Webhooks
+from ordering.webhooks.registrations import RESPONSES, Webhooks
 from ordering.webhooks.transport import Post, not_posted
 
 
@@ -20,8 +20,14 @@ class WebhookServices:
     def registrations(self, deadline: Deadline) -> Webhooks:
         """Return the webhooks of all partners. Without a key for secrets they are read-only."""
         connections = self._connections
-        sealer = EnvelopeSealer(connections.kms, connections.settings.get("WEBHOOK_SECRETS_KEY", ""))
-        return Webhooks(connections.accounts(deadline), sealer, anywhere=connections.local, now=connections.now)
+        key = connections.settings.get("WEBHOOK_SECRETS_KEY", "")
+        return Webhooks(
+            connections.accounts(deadline),
+            EnvelopeSealer(connections.kms, key),
+            responses=EnvelopeSealer(connections.kms, key, RESPONSES),
+            anywhere=connections.local,
+            now=connections.now,
+        )
 
     def deliverer(self, deadline: Deadline, post: Post = not_posted) -> Deliverer:
         """Return the deliverer of events; without `post` it can only put messages on the queue."""
