@@ -237,11 +237,11 @@ def tells(number: int = 1, *kinds: str) -> Act:
     return acts(*[("tell", kind, partial(World.tell, number=f"{number:04}", kind=kind)) for kind in kinds or ("Send",)])
 
 
-def wishes(order: str = ECARDS, *, force: bool = False) -> Act:
+def wishes(order: str = ECARDS, *, to: str | None = None, force: bool = False) -> Act:
     """Wish for a mail once more, and then deliver what the wish's message says."""
 
     def wish(world: World) -> str:
-        return str(world.outbox.again(order, 1, force=force).state)
+        return str(world.outbox.again(order, 1, to=to, force=force).state)
 
     return acts(("wish", None, wish), ("deliver", order, lambda world: world.deliver(order)))
 
@@ -499,6 +499,8 @@ class MailsJudge:
                 return True
             case Event("tell", _, bool()) | Event("hand over", _, int()) | Event("wish", _, "Open" | "Claimed"):
                 return True
+            case Event("wish", _, "Sent"):  # its response was lost, and the mail was sent before the retry
+                return any(one.type is MailEventType.AGAIN for mail in view.mails.values() for one in mail.events)
         return event.value in TOLD
 
 
@@ -583,6 +585,9 @@ CASES = {
     "keys, one message twice, and time passes": Case([delivers(TRAINING), delivers(TRAINING)], school, passes=1),
     "keys, SES's events": Case([delivers(TRAINING, 2), tells(1, "Send", "Bounce")], school),
     "keys, a refusal and a resend": Case([delivers(TRAINING), wishes(TRAINING)], partial(school, REFUSES)),
+    "keys, a refusal and a corrected address": Case(
+        [delivers(TRAINING), wishes(TRAINING, to="new@example.com")], partial(school, REFUSES)
+    ),
     "keys, a forced resend": Case([wishes(TRAINING, force=True), delivers(TRAINING)], partial(school, handed=True)),
 }
 

@@ -302,6 +302,11 @@ WRITES: list[tuple[str, Callable[[ThreeTables], object], list[str]]] = [
         ["orders MAIL#training#1 0000000001"],
     ),
     (
+        "a mail's corrected address",
+        lambda one: one.outbox.again("training#1", 1, to="ann@example.org", force=True),
+        ["orders MAILTO#training#1 -"],
+    ),
+    (
         "published events",
         ThreeTables.publish_events,
         ["orders EVENTS#training#1 -"],

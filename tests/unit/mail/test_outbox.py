@@ -497,7 +497,7 @@ def test_again_by_force(office: Office) -> None:
     """A mail that was sent is sent again by force only."""
     office.send()
     office.report(MailEventType.BOUNCED)
-    with pytest.raises(Conflict, match="only by force"):
+    with pytest.raises(Conflict, match="was sent and bounced"):
         office.outbox.again(ORDER, 1)
     office.outbox.again(ORDER, 1, force=True)
     office.send()
@@ -563,6 +563,148 @@ def test_again_for_a_mail_reported_as_sent(office: Office) -> None:
         office.outbox.again(ORDER, 1)
 
     assert office.mail().state is MailState.SENT
+
+
+# A corrected address -------------------------------------------------------------------------------------------------
+
+CORRECTED = "ann@example.org"
+
+
+def bounced(office: Office) -> None:
+    """Send a mail that bounces."""
+    office.send()
+    office.report(MailEventType.BOUNCED, "it cannot be delivered")
+
+
+def refused_by_ses(office: Office) -> None:
+    """Send a mail that SES refuses."""
+    office.ses.meet(CallRefused("SendEmail", "MessageRejected"))
+    with pytest.raises(MailRefused):
+        office.send()
+
+
+@pytest.mark.parametrize("failed", [bounced, refused_by_ses])
+def test_again_to_a_corrected_address(office: Office, failed: Callable[[Office], None]) -> None:
+    """A mail that bounced or was refused is sent to a corrected address without force."""
+    failed(office)
+    office.outbox.again(ORDER, 1, to=CORRECTED, reason="ticket 17")
+    office.send()
+
+    assert office.ses.letters[-1] == replace(LETTER, to=CORRECTED)
+    assert office.outbox.corrected_address(ORDER) == CORRECTED
+    request, sent = office.mail().events[-2:]
+    assert (request.type, request.reason, request.to) == (MailEventType.AGAIN, "ticket 17", CORRECTED)
+    assert (sent.type, sent.to) == (MailEventType.SENT, CORRECTED)
+    assert [event.to for event in office.mail().events[:-2]] == [""] * len(office.mail().events[:-2])
+
+
+def test_later_mails_go_to_the_corrected_address(office: Office) -> None:
+    """All later mails of the order, and requests without an address, go to the corrected address."""
+    bounced(office)
+    office.outbox.again(ORDER, 1, to=CORRECTED)
+    office.send()
+    office.send(2)
+    request = office.outbox.again(ORDER, 1, force=True).events[-1]
+
+    assert [letter.to for letter in office.ses.letters] == [LETTER.to, CORRECTED, CORRECTED]
+    assert request.to == CORRECTED
+
+
+def test_another_orders_mails_keep_their_address(office: Office) -> None:
+    """A corrected address is that of one order only."""
+    bounced(office)
+    office.outbox.again(ORDER, 1, to=CORRECTED)
+    office.outbox.send(office.outbox.mail("training#1", 1), 3, lambda: LETTER)
+
+    assert office.ses.letters[-1] == LETTER
+
+
+def test_a_late_bounce_names_the_address_that_it_is_about(office: Office) -> None:
+    """An event about an attempt names the address of that attempt, also after a later one went elsewhere."""
+    bounced(office)
+    office.outbox.again(ORDER, 1, to=CORRECTED)
+    office.send()
+    office.report(MailEventType.COMPLAINED, attempt=0)
+    office.report(MailEventType.DELIVERED)
+
+    assert [(str(event.type), event.to) for event in office.mail().events[-2:]] == [
+        ("complained", ""),
+        ("delivered", CORRECTED),
+    ]
+
+
+@pytest.mark.parametrize("happened", [None, MailEventType.DELIVERED, MailEventType.COMPLAINED])
+def test_a_mail_that_did_not_bounce_is_corrected_by_force_only(office: Office, happened: MailEventType | None) -> None:
+    """A mail that was sent, even to a recipient who complained, is sent to another address by force only."""
+    office.send()
+    if happened:
+        office.report(happened)
+    with pytest.raises(Conflict, match=r"was sent\.$"):
+        office.outbox.again(ORDER, 1, to=CORRECTED)
+    assert office.outbox.corrected_address(ORDER) == ""
+
+    office.outbox.again(ORDER, 1, to=CORRECTED, force=True)
+    office.send()
+    assert [letter.to for letter in office.ses.letters] == [LETTER.to, CORRECTED]
+
+
+@pytest.mark.parametrize("to", ["", "ann", "ann@example", "a b@example.org", "ann@example.org\nBcc: eve@example.org"])
+def test_malformed_addresses(office: Office, to: str) -> None:
+    """A malformed address is refused before anything is written."""
+    bounced(office)
+    before = office.mail()
+    with pytest.raises(ValueError, match="is not a valid email address"):
+        office.outbox.again(ORDER, 1, to=to)
+
+    assert (office.mail(), office.outbox.corrected_address(ORDER)) == (before, "")
+
+
+def test_no_correction_while_in_flight(office: Office) -> None:
+    """An address cannot be corrected while an attempt is in flight; once that is given up, it can."""
+    unsure(office, taken=False)
+    with pytest.raises(Conflict, match="in flight"):
+        office.outbox.again(ORDER, 1, to=CORRECTED, force=True)
+    office.later(UNSURE)
+    office.outbox.again(ORDER, 1, to=CORRECTED)
+    assert (office.mail().unsent, office.happened()) == (False, ["unsure", "again"])
+    office.send()
+
+    assert office.ses.letters == [replace(LETTER, to=CORRECTED)]
+
+
+def test_no_attempt_to_the_old_address_after_the_correction(office: Office) -> None:
+    """An attempt that read the old address before the correction cannot claim the mail after it."""
+    refused_by_ses(office)
+    office.outbox.again(ORDER, 1)
+    correct = interrupted(lambda: office.outbox.again(ORDER, 1, to=CORRECTED))
+    office.faulty.meet("TransactWriteItems", correct)
+    with pytest.raises(Conflict):
+        office.send()
+    office.send()
+
+    assert [letter.to for letter in office.ses.letters] == [CORRECTED]
+
+
+def test_a_correction_whose_answer_is_lost(office: Office) -> None:
+    """A correction takes effect once, and wholly, if a response is lost or the mail changes at the same time."""
+    bounced(office)
+    office.faulty.meet("TransactWriteItems", interrupted(lambda: office.report(MailEventType.DELAYED)))
+    office.faulty.meet("TransactWriteItems", answer_lost)
+    office.outbox.again(ORDER, 1, to=CORRECTED)
+
+    assert office.happened() == ["sent", "bounced", "delayed", "again"]
+    assert office.outbox.corrected_address(ORDER) == CORRECTED
+
+
+def test_a_correction_that_crashes(office: Office) -> None:
+    """A crash before the correction was written leaves both the mail and the address as they were."""
+    bounced(office)
+    before = office.mail()
+    office.faulty.meet("TransactWriteItems", refused(Crash()))
+    with pytest.raises(Crash):
+        office.outbox.again(ORDER, 1, to=CORRECTED)
+
+    assert (office.mail(), office.outbox.corrected_address(ORDER)) == (before, "")
 
 
 def test_no_personal_data_is_stored(office: Office) -> None:

@@ -280,6 +280,23 @@ MAIL = Mail(
     ),
     version=3,
 )
+CORRECTED_MAIL = Mail(
+    order="training#2",
+    number=1,
+    contents=3,
+    state=MailState.SENT,
+    claimed=NOW,
+    attempts=("b45c3b0a8f2d6e17",),
+    out=True,
+    corrected=(("b45c3b0a8f2d6e17", "ann@example.org"),),
+    message_id="message-id",
+    events=(
+        MailEvent(MailEventType.BOUNCED, NOW, "969c5c2a0387adec", "it cannot be delivered"),
+        MailEvent(MailEventType.AGAIN, NOW, "0c1d2e3f4a5b6c7d", "ticket 17", "ann@example.org"),
+        MailEvent(MailEventType.SENT, NOW, "b45c3b0a8f2d6e17", "", "ann@example.org"),
+    ),
+    version=6,
+)
 PARTNER = Partner(
     id="granite",
     active=True,
@@ -387,6 +404,8 @@ READS: dict[str, tuple[Callable[[Stored], Any], Any]] = {
     "line item": (lambda one: one.deals.lines(1).line(1_000_001), LINE_ITEM),
     "deal product": (lambda one: one.products.product(2), PRODUCT),
     "mail": (lambda one: Outbox(one.orders).mail("training#1", 1), MAIL),
+    "mail to a corrected address": (lambda one: Outbox(one.orders).mail("training#2", 1), CORRECTED_MAIL),
+    "corrected address": (lambda one: Outbox(one.orders).corrected_address("training#2"), "ann@example.org"),
     "training catalogue": (
         lambda one: (one.units_catalogue.products(0, 9).items, one.units_catalogue.feature_sets(AZ_300.id, 0, 9).items),
         ([AZ_300], [STANDARD]),

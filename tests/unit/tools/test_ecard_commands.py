@@ -23,7 +23,7 @@ from ordering.ecards.statuses import EcardStatus
 from ordering.errors import NotFound, Unavailable
 from ordering.identity.accounts import Accounts
 from ordering.mail.mailing import Mailing, from_message
-from ordering.mail.outbox import Outbox
+from ordering.mail.outbox import MailEventType, Outbox
 from ordering.principal import User
 from ordering_tools import cli
 from ordering_tools.installation import Installation, NoInstallation, NotDone
@@ -442,7 +442,7 @@ def test_again_by_force(company: Rewards, run: Run, mailroom: Mailroom) -> None:
     mailroom.deliver(CARDS_ORDER)
 
     assert run("mail", "again", "granite", order_id(1)).error == (
-        f"Mail 1 of {CARDS_ORDER} was sent; only by force is it sent again."
+        f"Mail 1 of {CARDS_ORDER} was sent. To send it again, use --force."
     )
     assert run("mail", "again", "granite", order_id(1), "--mail", "2").error == (
         f"{CARDS_ORDER} has no mail 2; it has 1"
@@ -450,6 +450,34 @@ def test_again_by_force(company: Rewards, run: Run, mailroom: Mailroom) -> None:
     assert run("mail", "again", "granite", order_id(1), "--mail", "1", "--force").code == 0
     mailroom.work()
     assert [letter.text for letter in mailroom.ses.letters] == [mailroom.ses.letters[0].text] * 2
+
+
+def test_again_to_a_corrected_address(company: Rewards, run: Run, mailroom: Mailroom) -> None:
+    """A mail that bounced is sent to the address in --to, and `order show` lists the correction and its reason."""
+    ready(company)
+    mailroom.deliver(CARDS_ORDER)
+    mailroom.outbox.report(mailroom.ses.taken[0].told, MailEventType.BOUNCED, "it cannot be delivered", mailroom.tick())
+    words = ["mail", "again", "granite", order_id(1)]
+
+    assert run(*words).error == (
+        f"Mail 1 of {CARDS_ORDER} was sent and bounced. "
+        "To send it again, use --to for a corrected address, or --force for the same one."
+    )
+    assert run(*words, "--to", "x").error == "'x' is not a valid email address"
+    assert run(*words, "--to", "").error == "'' is not a valid email address"
+    assert run(*words, "--to", "new@example.com", "--reason", "ticket 17").output == (
+        f"mail 1 of {CARDS_ORDER} is on the queue, to new@example.com\n"
+    )
+    mailroom.work()
+    assert mailroom.ses.letters[1] == replace(mailroom.ses.letters[0], to="new@example.com")
+    shown = run("order", "show", "granite", order_id(1)).output.splitlines()
+    assert "mails go to new@example.com, the corrected address" in shown
+    assert {line.partition("Z  ")[2] for line in shown} >= {
+        "mail 1 sent",
+        "mail 1 bounced: it cannot be delivered",
+        "mail 1 again to new@example.com: ticket 17",
+        "mail 1 sent to new@example.com",
+    }
 
 
 def test_not_again(company: Rewards, run: Run, mailroom: Mailroom) -> None:

@@ -81,12 +81,15 @@ def run_show(installation: Installation, arguments: argparse.Namespace) -> None:
     history = read_history(installation.orders, name)
     if history is None:
         raise NotDone(f"there is no order {' '.join(arguments.order)}")
-    mails = Outbox(installation.orders).mails(name)
+    outbox = Outbox(installation.orders)
+    mails = outbox.mails(name)
     moments = [(moment.at, str(moment.status)) for moment in history.moments]
     moments += [(event.at, _described(mail, event)) for mail in mails for event in mail.events]
     print(f"{name} of {history.partner} is {history.moments[-1].status}{_handed(installation, name)}")
     for mail in mails:
         print(f"mail {mail.number}, with {mail.contents:,} codes, is {mail.state}")
+    if corrected := outbox.corrected_address(name):
+        print(f"mails go to {corrected}, the corrected address")
     for at, text in sorted(moments, key=lambda moment: moment[0]):
         print(f"{at:%Y-%m-%d %H:%M:%SZ}  {text}")
 
@@ -153,7 +156,8 @@ def _hand_over(orders: EcardOrders, order: EcardOrder, target: EcardStatus, coun
 
 
 def _described(mail: Mail, event: MailEvent) -> str:
-    return f"mail {mail.number} {event.type}{f': {event.reason}' if event.reason else ''}"
+    to = f" to {event.to}" if event.to else ""
+    return f"mail {mail.number} {event.type}{to}{f': {event.reason}' if event.reason else ''}"
 
 
 def _handed(installation: Installation, name: str) -> str:

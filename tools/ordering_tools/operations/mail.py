@@ -9,10 +9,11 @@ from typing import Any
 from ordering.book.names import key_of
 from ordering.ecards.records import order_of, read_order
 from ordering.ecards.statuses import EcardStatus
+from ordering.errors import Conflict
 from ordering.identifiers import canonical_uuid
 from ordering.mail.mailing import to_message
 from ordering.mail.outbox import Mail as OrderMail
-from ordering.mail.outbox import Outbox
+from ordering.mail.outbox import MailState, Outbox
 from ordering_tools.installation import Installation, NoInstallation, NotDone
 from ordering_tools.local.engine.mails import Mail, sent_mails
 from ordering_tools.local.engine.state import find
@@ -28,10 +29,14 @@ def add_arguments(commands: Any) -> None:
     show = commands.add_parser("show", help="show a mail as it was sent")
     show.add_argument("number", nargs="?", type=int, help="its number in the list (default: the last)")
     set_action(show, run_show)
-    again = commands.add_parser("again", help="put a mail that SES refused on the queue again")
+    again = commands.add_parser("again", help="send a mail again that SES refused, or that bounced")
     again.add_argument("order", nargs="+", help=ORDER)
     again.add_argument("--mail", type=int, help="its number among the order's mails (default: the last)")
-    again.add_argument("--force", action="store_true", help="even if it was sent, for instance if it bounced")
+    again.add_argument(
+        "--to", metavar="ADDRESS", help="the corrected address; later mails of the order go there as well"
+    )
+    again.add_argument("--reason", default="", help="kept in the order's history, for instance a ticket's number")
+    again.add_argument("--force", action="store_true", help="even if it was sent, to the same address or another")
     set_action(again, run_again)
 
 
@@ -54,16 +59,32 @@ def run_show(_: Installation, arguments: argparse.Namespace) -> None:
 
 def run_again(installation: Installation, arguments: argparse.Namespace) -> None:
     """Put a mail of an order on the queue again, and print which."""
-    mail = again(installation, order_named(arguments.order), arguments.mail, force=arguments.force)
-    print(f"mail {mail.number} of {mail.order} is on the queue")
+    mail = again(
+        installation,
+        order_named(arguments.order),
+        arguments.mail,
+        to=arguments.to,
+        reason=arguments.reason,
+        force=arguments.force,
+    )
+    print(f"mail {mail.number} of {mail.order} is on the queue{f', to {arguments.to}' if arguments.to else ''}")
 
 
-def again(installation: Installation, name: str, number: int | None = None, *, force: bool = False) -> OrderMail:
-    """Put a mail of an order on the queue again; `number` is None for its last mail.
+def again(  # noqa: PLR0913 - the command's arguments
+    installation: Installation,
+    name: str,
+    number: int | None = None,
+    *,
+    to: str | None = None,
+    reason: str = "",
+    force: bool = False,
+) -> OrderMail:
+    """Put a mail of an order on the queue again; see `Outbox.again`. `number` is None for its last mail.
 
     Raises:
-        NotDone: The order has no such mail, or its certificates are not to be sent by this mail any more.
-        Conflict: The mail was sent, and `force` is not set.
+        NotDone: The order has no such mail, its certificates are not to be sent by this mail any more, or it was sent.
+        Conflict: The mail is in flight.
+        ValueError: `to` is malformed.
     """
     outbox = Outbox(installation.orders)
     mails = outbox.mails(name)
@@ -71,7 +92,14 @@ def again(installation: Installation, name: str, number: int | None = None, *, f
     if not wanted:
         raise NotDone(f"{name} has no mail{'' if number is None else f' {number}'}; it has {len(mails)}")
     _check_certificates(installation, wanted[-1])
-    mail = outbox.again(name, wanted[-1].number, force=force)
+    try:
+        mail = outbox.again(name, wanted[-1].number, to=to, reason=reason, force=force)
+    except Conflict as conflict:
+        mail = outbox.mail(name, wanted[-1].number)
+        if mail.state is not MailState.SENT:
+            raise
+        advice = "use --to for a corrected address, or --force for the same one" if mail.bounced else "use --force"
+        raise NotDone(f"{conflict} To send it again, {advice}.") from conflict
     installation.mail_queue(to_message(name), 0)
     return mail
 

@@ -13,7 +13,13 @@ of four ways:
 
 An attempt stays recorded for as long as it may have been sent, so that its keys or certificates are never given away.
 
-Key of the orders table: `MAIL#<order's name>` the mails of an order, by their numbers.
+An order's mails go to the address in the order until an operator corrects it (`again`). The corrected address is stored
+in the same transaction as the request, and each attempt reads it after the mail whose version its claim requires. So no
+attempt that is claimed after a request goes to an address from before it. Reading it costs an attempt one strongly
+consistent GetItem (half a unit to one).
+
+Keys of the orders table: `MAIL#<order's name>` the mails of an order, by their numbers; `MAILTO#<order's name>` the
+corrected address of its mails.
 """
 
 from __future__ import annotations
@@ -29,8 +35,9 @@ from enum import StrEnum
 from typing import Any, assert_never
 
 from ordering import clock
+from ordering.addresses import is_email_address
 from ordering.aws.calls import unavailable
-from ordering.aws.dynamodb import ABSENT, Check, ConditionFailed, Item, Key, Put, Table, TransactionRefused
+from ordering.aws.dynamodb import ABSENT, Check, ConditionFailed, Item, Key, Put, Table, TransactionRefused, Write
 from ordering.aws.ses import Letter, MailRefused, Misconfigured, NotSent, Ses
 from ordering.clock import Clock
 from ordering.errors import Conflict, NotFound, Unavailable
@@ -96,13 +103,15 @@ class MailInFlight(Unavailable):
 
 @dataclass(frozen=True, slots=True)
 class MailEvent:
-    """Something that happened to a mail. `reason` never contains an address."""
+    """Something that happened to a mail. `reason` is an operator's, or ours without addresses."""
 
     type: MailEventType
     at: datetime
     attempt: str
     """The token of the attempt, or of the operator's request."""
     reason: str = ""
+    to: str = ""
+    """The corrected address of the attempt, or of the request; empty for the address in the order."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,6 +129,8 @@ class Mail:
     """The attempts since the operator's last request that are in flight or may have been sent."""
     out: bool = False
     """Whether an attempt before that request may have been sent."""
+    corrected: tuple[tuple[str, str], ...] = ()
+    """The attempts that went to a corrected address, each with the address; all others went to that of the order."""
     message_id: str = ""
     events: tuple[MailEvent, ...] = ()
     version: int = 0
@@ -140,20 +151,31 @@ class Mail:
         """Why it was refused; empty if it was not."""
         return next((event.reason for event in reversed(self.events) if event.type is MailEventType.REFUSED), "")
 
+    @property
+    def bounced(self) -> bool:
+        """Whether an attempt since the operator's last request bounced."""
+        return any(event.type is MailEventType.BOUNCED and event.attempt in self.attempts for event in self.events)
+
     def tags(self) -> dict[str, str]:
         """Return the tags by which SES's events identify the mail and its last attempt."""
         name = base64.urlsafe_b64encode(self.order.encode()).decode().rstrip("=")
         return {"order": name, "mail": str(self.number), "attempt": self.attempts[-1]}
 
-    def begun(self, attempt: str, contents: int, at: datetime) -> Mail:
-        """Return the mail with a new attempt that claims it."""
-        before = self
-        if self.claimed and self.state is MailState.CLAIMED:
-            before = self.with_event(
-                MailEvent(MailEventType.UNSURE, self.claimed, self.attempts[-1], "No response, and no event.")
-            )
-        attempts = (*self.attempts, attempt)
-        return replace(before, state=MailState.CLAIMED, claimed=at, attempts=attempts, contents=contents)
+    def begun(self, attempt: str, contents: int, at: datetime, to: str = "") -> Mail:
+        """Return the mail with a new attempt that claims it.
+
+        Args:
+            to: The corrected address; empty if it goes to the address in the order.
+        """
+        corrected = (*self.corrected, (attempt, to))[-EVENTS_AT_MOST:] if to else self.corrected
+        return replace(
+            self._unclaimed(),
+            state=MailState.CLAIMED,
+            claimed=at,
+            attempts=(*self.attempts, attempt),
+            contents=contents,
+            corrected=corrected,
+        )
 
     def accepted(self, attempt: str, message_id: str, at: datetime) -> Mail:
         """Return the mail after SES accepted an attempt."""
@@ -165,6 +187,7 @@ class Mail:
         if attempt not in self.attempts:
             return changed
         attempts = tuple(one for one in self.attempts if one != attempt)
+        changed = replace(changed, corrected=tuple(one for one in self.corrected if one[0] != attempt))
         if attempt != self.attempts[-1] or (self.state is MailState.SENT and attempts):
             return replace(changed, attempts=attempts)  # another attempt decides
         return replace(changed, attempts=attempts, state=MailState.REFUSED if refusal else MailState.OPEN)
@@ -177,18 +200,30 @@ class Mail:
         return replace(changed, state=MailState.SENT) if event.attempt in self.attempts else changed
 
     def requested(self, request: MailEvent) -> Mail:
-        """Return the mail, to be sent again, after an operator's request; a mail that is not done is unchanged."""
-        if request in self.events or not self.done:
+        """Return the mail, to be sent again, after an operator's request.
+
+        A mail that is not done is unchanged, unless the request has a corrected address.
+        """
+        if request in self.events or not (self.done or request.to):
             return self
         out = self.out or bool(self.attempts)
-        return replace(self.with_event(request), state=MailState.OPEN, attempts=(), out=out)
+        return replace(self._unclaimed().with_event(request), state=MailState.OPEN, attempts=(), out=out)
 
     def with_event(self, event: MailEvent) -> Mail:
         """Return the mail with one more event, unless the event is a duplicate."""
         known = {(one.type, one.attempt, one.reason) for one in self.events}
         if (event.type, event.attempt, event.reason) in known:
             return self
+        event = replace(event, to=event.to or dict(self.corrected).get(event.attempt, ""))
         return replace(self, events=(*self.events, event)[-EVENTS_AT_MOST:])
+
+    def _unclaimed(self) -> Mail:
+        """Return the mail after its claim, if it has one, has ended without a known outcome."""
+        if not self.claimed or self.state is not MailState.CLAIMED:
+            return self
+        return self.with_event(
+            MailEvent(MailEventType.UNSURE, self.claimed, self.attempts[-1], "No response, and no event.")
+        )
 
 
 def uncounted(name: str) -> None:
@@ -227,6 +262,15 @@ class Outbox:
         """
         return [_read(item) for item in self.table.query(_partition(order), " ", _LAST)]
 
+    def corrected_address(self, order: str) -> str:
+        """Return the address that an operator set for an order's mails; empty if it is the one in the order.
+
+        Raises:
+            Unavailable: The deadline passed.
+        """
+        item = self.table.get(_address_key(order))
+        return item["to"] if item else ""
+
     def as_read(self, mail: Mail) -> Check:
         """Return the check that a mail has not changed since it was read."""
         condition, values = _unchanged(mail)
@@ -258,7 +302,9 @@ class Outbox:
         if (left := self.remaining_wait(mail)) > timedelta():
             raise MailInFlight(left.total_seconds())
         letter = compose()
-        claimed = self._claim(mail, contents, allowed)
+        to = self.corrected_address(mail.order)
+        letter = replace(letter, to=to or letter.to)
+        claimed = self._claim(mail.begun(secrets.token_hex(8), contents, self.now(), to), mail, allowed)
         attempt = claimed.attempts[-1]
         try:
             message_id = self.post(letter, claimed.tags())
@@ -283,25 +329,42 @@ class Outbox:
             return timedelta()
         return mail.claimed + UNSURE - self.now()
 
-    def again(self, order: str, number: int, *, force: bool = False) -> Mail:
-        """Request that a mail is sent again that was refused, or with `force` one that was sent.
+    def again(self, order: str, number: int, *, to: str | None = None, reason: str = "", force: bool = False) -> Mail:
+        """Request that a mail is sent again.
 
-        A mail that is open or in flight is unchanged.
+        A mail that was refused can always be sent again; one that bounced only to a corrected address, or with `force`;
+        one that was sent only with `force`. Without `to`, a mail that is open or in flight is unchanged.
+
+        Args:
+            to: The corrected address, from now on that of all mails of the order; None if it stays as it is.
+            reason: An operator's words; kept in the mail's history, at most 200 characters of them.
 
         Raises:
+            ValueError: `to` is malformed.
             NotFound: The order has no such mail.
-            Conflict: It was sent, and `force` is not set.
+            Conflict: It was sent; or an attempt is in flight, so that its address cannot be corrected yet.
             Unavailable: The deadline passed. A retry is safe.
         """
+        if to is not None and not is_email_address(to):
+            raise ValueError(f"'{to}' is not a valid email address")
         mail = self.mail(order, number)
         if not mail.version:
             raise NotFound("mail", f"{order} {number}")
-        request = MailEvent(MailEventType.AGAIN, self.now(), secrets.token_hex(8))
-        mail = self._change(
-            mail, lambda now: now if now.state is MailState.SENT and not force else now.requested(request)
-        )
-        if mail.state is MailState.SENT:
-            raise Conflict(f"Mail {number} of {order} was sent; only by force is it sent again.")
+        token, goes_to = secrets.token_hex(8), to or self.corrected_address(order)
+        request = MailEvent(MailEventType.AGAIN, self.now(), token, reason[:_LONGEST_REASON], goes_to)
+
+        def change(now: Mail) -> Mail:
+            may = force or (to and now.bounced) or now.state is not MailState.SENT
+            if not may or self.remaining_wait(now) > timedelta() or not (to or now.done):
+                return now
+            return now.requested(request)
+
+        mail = self._change(mail, change, [_put_address(order, request)] if to else [])
+        if request not in mail.events:
+            if mail.state is MailState.SENT:
+                raise Conflict(f"Mail {number} of {order} was sent{' and bounced' if mail.bounced else ''}.")
+            if to:
+                raise Conflict(f"Mail {number} of {order} is in flight. Retry in a quarter of an hour.")
         return mail
 
     def report(
@@ -327,10 +390,9 @@ class Outbox:
         event = MailEvent(event_type, at, attempt, (reason or "")[:_LONGEST_REASON])
         self._change(mail, lambda now: now.recorded(event))
 
-    def _claim(self, mail: Mail, contents: int, allowed: Check | None) -> Mail:
-        attempt = secrets.token_hex(8)
-        after = mail.begun(attempt, contents, self.now())
-        after = replace(after, version=mail.version + 1)
+    def _claim(self, begun: Mail, mail: Mail, allowed: Check | None) -> Mail:
+        attempt = begun.attempts[-1]
+        after = replace(begun, version=mail.version + 1)
         try:
             self.table.transact([_put(mail, after, attempt), *([allowed] if allowed else [])])
         except TransactionRefused as refusal:
@@ -340,22 +402,38 @@ class Outbox:
             raise Conflict(f"Mail {mail.number} of {mail.order}, or its order, has changed.") from refusal
         return after
 
-    def _change(self, mail: Mail, change: Callable[[Mail], Mail]) -> Mail:
-        """Apply a change to the mail as it is now, even if it has changed since it was read, and return the result."""
+    def _change(self, mail: Mail, change: Callable[[Mail], Mail], also: Sequence[Write] = ()) -> Mail:
+        """Apply a change to the mail as it is now, even if it has changed since it was read, and return the result.
+
+        Args:
+            also: Further writes, made with the change or not at all.
+        """
         writer = secrets.token_hex(8)
         pauses = self.table.pauses()
         while (after := change(mail)) != mail:
             after = replace(after, version=mail.version + 1)
-            try:
-                self.table.put(_put(mail, after, writer))
-            except ConditionFailed as failure:
-                if failure.item is None or failure.item["writer"] != writer:
-                    next(pauses)
-                    mail = self.mail(mail.order, mail.number)
-                    continue
+            if not self._write(_put(mail, after, writer), also):
+                next(pauses)
+                mail = self.mail(mail.order, mail.number)
+                continue
             self._count(mail, after)
             return after
         return mail
+
+    def _write(self, put: Put, also: Sequence[Write]) -> bool:
+        """Write a mail's item with further writes; returns whether they took effect, now or by an earlier try."""
+        try:
+            if also:
+                self.table.transact([put, *also])
+            else:
+                self.table.put(put)
+        except ConditionFailed as failure:
+            met = failure.item
+        except TransactionRefused as refusal:
+            met = refusal.reasons[0].item if refusal.reasons[0] else None
+        else:
+            return True
+        return met is not None and met["writer"] == put.item["writer"]
 
     def _count(self, before: Mail, after: Mail) -> None:
         for event in after.events:
@@ -389,6 +467,15 @@ def _key(order: str, number: int) -> Key:
     return _partition(order), f"{number:0{_DIGITS}}"
 
 
+def _address_key(order: str) -> Key:
+    return f"MAILTO#{order}", "-"
+
+
+def _put_address(order: str, request: MailEvent) -> Put:
+    partition, sort = _address_key(order)
+    return Put({"pk": partition, "sk": sort, "to": request.to, "at": clock.to_text(request.at)})
+
+
 def _unchanged(mail: Mail) -> tuple[str, dict[str, int]]:
     return ("version = :read", {":read": mail.version}) if mail.version else (ABSENT, {})
 
@@ -400,6 +487,7 @@ def _put(before: Mail, after: Mail, writer: str) -> Put:
 
 def _write(mail: Mail) -> Item:
     partition, sort = _key(mail.order, mail.number)
+    corrected = {"corrected": [{"attempt": one, "to": to} for one, to in mail.corrected]} if mail.corrected else {}
     return {
         "pk": partition,
         "sk": sort,
@@ -411,6 +499,7 @@ def _write(mail: Mail) -> Item:
         "messageId": mail.message_id,
         "moments": [_write_event(event) for event in mail.events],
         "version": mail.version,
+        **corrected,
     }
 
 
@@ -423,6 +512,7 @@ def _read(item: Item) -> Mail:
         claimed=clock.from_text(claimed) if (claimed := item.get("claimed")) else None,
         attempts=tuple(item.get("attempts", ())),
         out=item.get("out", False),
+        corrected=tuple((one["attempt"], one["to"]) for one in item.get("corrected", ())),
         message_id=item.get("messageId", ""),
         events=tuple(_read_event(event) for event in item.get("moments", ())),
         version=item["version"],
@@ -435,8 +525,15 @@ def _write_event(event: MailEvent) -> Item:
         "at": clock.to_text(event.at),
         "attempt": event.attempt,
         "why": event.reason,
+        **({"to": event.to} if event.to else {}),
     }
 
 
 def _read_event(item: Item) -> MailEvent:
-    return MailEvent(MailEventType(item["what"]), clock.from_text(item["at"]), item["attempt"], item.get("why", ""))
+    return MailEvent(
+        MailEventType(item["what"]),
+        clock.from_text(item["at"]),
+        item["attempt"],
+        item.get("why", ""),
+        item.get("to", ""),
+    )
