@@ -146,7 +146,7 @@ def add_company(real: RealStack, closing: ExitStack, paid_in: int = 0) -> Compan
     )
     EcardCatalogue(real.installation.catalogue, company).publish(cards)
     (user,) = demo_ecards.partners()[0].users
-    secret = Clients(real.installation.accounts).add(Client(company, company, user, frozenset({"ecards"})))
+    secret = Clients(real.installation.accounts).add(Client(company, company, user, frozenset(demo_ecards.GRANTS)))
     token = token_of(real, company, secret)
     http = closing.enter_context(httpx.Client(base_url=real.stack.base_url, headers=bearer(token), timeout=30))
     made = Company(real, company, secret, http, cards)

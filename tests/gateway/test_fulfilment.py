@@ -268,7 +268,7 @@ def test_keys_are_mailed(training_partner: TrainingPartner) -> None:
 
 
 def test_certificates_are_mailed(companies: Callable[[int], Company]) -> None:
-    """Participants are mailed their certificates, each once, after payment and stock arrive; the accounts add up."""
+    """Participants are mailed their certificates, each once; the company reads the same ones; the accounts add up."""
     company = companies(0)
     people = [participant(), participant()]
     first = company.made(company.card(quantity=3), company.card(MONTH, 2), participant=people[0])
@@ -282,7 +282,9 @@ def test_certificates_are_mailed(companies: Callable[[int], Company]) -> None:
     company.wait(first, "Delivered")
     mails = [mail for person in people for mail in company.real.mails_to(person["email"])]
     shown = [shown_in(mail, codes) for mail in mails]
+    read = company.read(f"/v1/orders/{first['id']}/certificates")["data"]
 
+    assert sorted(one["code"] for one in read) == sorted(shown[0])
     assert company.history(first) == ["Created", "Payed", WAITING, "ReadyForDelivery", "Delivered"]
     assert company.history(second) == ["Payed", "ReadyForDelivery", "Delivered"]
     assert [(mail.recipients, len(found)) for mail, found in zip(mails, shown, strict=True)] == [

@@ -25,7 +25,7 @@ from ordering.ecards.certificates import (
 )
 from ordering.ecards.stock.codes import CodeRegister, Place
 from ordering.ecards.stock.loading import NotIndexed, StockLoader, UnknownStock, is_indexed
-from ordering.ecards.stock.upkeep import IndexReport, StockUpkeep
+from ordering.ecards.stock.upkeep import IndexReport, StockUpkeep, unfinished_loads
 from ordering.errors import NotFound
 from support.aws.faults import Crash, Faulty, interrupted, lost, refused
 from support.aws.kms import MemoryKms
@@ -388,3 +388,25 @@ def test_an_order_takes_what_is_about_to_move(table: Table, act: Callable[[Stock
 def _take_one(table: Table) -> None:
     if read_stock_levels(table, [HUNDRED])[HUNDRED].count:
         take(table, HUNDRED)
+
+
+def test_loads_that_are_not_complete(table: Table) -> None:
+    """A load that crashed is listed until it is completed."""
+    load(table, HUNDRED, "l0", "x")
+    faulty = Faulty(table.send)
+    faulty.meet("TransactWriteItems", refused(Crash()), after=1)
+    with pytest.raises(Crash):
+        Certificates(replace(table, send=faulty), SEALER).load(HUNDRED, "l1", ["a"])
+
+    assert unfinished_loads(table, HUNDRED) == ["l1"]
+    load(table, HUNDRED, "l1", "a")
+    assert unfinished_loads(table, HUNDRED) == []
+
+
+def test_earlier_codes_that_are_invalid(table: Table, catalogue: Table, upkeep: StockUpkeep) -> None:
+    """Codes of earlier releases that no load would accept now are reported by position, without the code."""
+    load_as_before(table, HUNDRED, "l1", "a", "\ufeffSECRET")
+    report = upkeep.index(catalogue)
+
+    assert (report.codes, report.invalid) == (2, [(HUNDRED, 2, "has a character that is not shown, U+FEFF")])
+    assert free(table, HUNDRED) == ["a", "\ufeffSECRET"]

@@ -14,10 +14,11 @@ import pytest
 
 from ordering.aws import sqs as queues
 from ordering.aws.calls import CallRefused, NotExecuted
+from ordering.aws.dynamodb import Put, Update
 from ordering.aws.sealer import EnvelopeSealer
 from ordering.clock import Deadline
 from ordering.contexts import mailers
-from ordering.ecards.certificates import Certificates
+from ordering.ecards.certificates import Certificate, Certificates
 from ordering.ecards.orders import EcardOrders
 from ordering.ecards.statuses import EcardStatus
 from ordering.errors import NotFound, Unavailable
@@ -711,6 +712,35 @@ def test_stock_is_unloaded(run: Run, codes: Callable[..., str]) -> None:
 
     assert run("stock", "unload", *stock).output == "2 removed\n0 free\n"
     assert load(run, codes("A", "B"), "b2").output == "2 new, 0 known\n2 free\n"
+
+
+def test_earlier_loads_are_registered(run: Run, codes: Callable[..., str], installation: Installation) -> None:
+    """The first load registers the codes of earlier releases, and prints what is wrong with them by position."""
+    certificates = Certificates(installation.orders, EnvelopeSealer(installation.kms, "alias/CertificatesKey"))
+    for number, code in ((1, "A"), (2, "B"), (3, "A"), (4, "\ufeffC")):
+        installation.orders.put(certificates.put(Certificate(HUNDRED, number, code)))
+    for batch, first in (("l1", 1), ("l2", 3)):
+        load_record = {"pk": f"LOADS#{HUNDRED}", "sk": batch, "first": first, "last": first + 1, "published": True}
+        installation.orders.put(Put(load_record))
+    installation.orders.put(
+        Put({"pk": HUNDRED.key[0], "sk": "-", "reserved": 4, "unassigned": [[1, 4]], "loaded": 4, "version": 2})
+    )
+
+    assert load(run, codes("D", "B"), "l3").output.splitlines() == [
+        "withdrawn from 1#100 ₽: certificate 3, whose code the card has twice",
+        "certificate 4 of 1#100 ₽ has a code that cannot be one: has a character that is not shown, U+FEFF; replace it",
+        "1 new, 1 known: lines 2",
+        "4 free",
+    ]
+
+
+def test_unfinished_loads_are_shown(run: Run, codes: Callable[..., str], installation: Installation) -> None:
+    """A load that crashed is named with the number of free certificates, until it is run again."""
+    load(run, codes("A"))
+    installation.orders.update(Update((f"LOADS#{HUNDRED}", "b1"), "SET published = :no", values={":no": False}))
+    shown = run("stock", "show", "--card", "1", "--face-value", "100 ₽").output
+
+    assert shown == "batch 'b1' is not complete: load the same file again\n1 free\n"
 
 
 def test_nothing_of_earlier_releases(run: Run) -> None:

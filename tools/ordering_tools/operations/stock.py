@@ -13,7 +13,7 @@ from ordering.ecards.catalogue import is_offered
 from ordering.ecards.certificates import Duplicates, Stock, read_stock_levels
 from ordering.ecards.stock.codes import InvalidCodes, KnownElsewhere, listed
 from ordering.ecards.stock.loading import StockLoader, UnknownStock, is_indexed
-from ordering.ecards.stock.upkeep import IndexReport, StockUpkeep
+from ordering.ecards.stock.upkeep import IndexReport, StockUpkeep, unfinished_loads
 from ordering_tools.installation import Installation, NotDone
 from ordering_tools.operations.commands import set_action
 
@@ -91,6 +91,8 @@ def _print(report: IndexReport) -> None:
         print(f"withdrawn from {stock}: certificate {position}, whose code the card has twice")
     for stock, position in report.assigned_twice:
         print(f"assigned twice: certificate {position} of {stock}, whose code another order has; replace it")
+    for stock, position, reason in report.invalid:
+        print(f"certificate {position} of {stock} has a code that cannot be one: {reason}; replace it")
 
 
 def run_move_stock(installation: Installation, arguments: argparse.Namespace) -> None:
@@ -144,8 +146,10 @@ def read_codes(path: Path) -> tuple[list[int], list[str]]:
 
 
 def run_stock(installation: Installation, arguments: argparse.Namespace) -> None:
-    """Print how many certificates are free."""
+    """Print how many certificates are free, and which loads are unfinished."""
     stock = Stock(arguments.card, arguments.face_value)
+    for batch in unfinished_loads(installation.orders, stock):
+        print(f"batch '{batch}' is not complete: load the same file again")
     print(f"{read_stock_levels(installation.orders, [stock])[stock].count} free")
 
 

@@ -168,13 +168,13 @@ def check_codes(codes: Sequence[str]) -> None:
         InvalidCodes: A code is empty or too long, has a blank at an end or two in a row, or has a character that is
             not shown: a control character, a byte order mark, a zero-width character, a change of direction.
     """
-    reasons = {index: reason for index, code in enumerate(codes) if (reason := _reason(code))}
+    reasons = {index: reason for index, code in enumerate(codes) if (reason := why_invalid(code))}
     if reasons:
         raise InvalidCodes(reasons)
 
 
-def _reason(code: str) -> str | None:
-    """Return why a text cannot be a code; None if it can."""
+def why_invalid(code: str) -> str | None:
+    """Return why a text cannot be a code, without any part of it; None if it can."""
     if not 0 < len(code) <= LONGEST_CODE:
         return f"has {len(code)} characters: 1 to {LONGEST_CODE} are allowed"
     if code != code.strip(" ") or "  " in code:

@@ -30,7 +30,7 @@ from ordering.ecards.certificates import (
     take,
     without,
 )
-from ordering.ecards.stock.codes import DIGEST_KEY, CodeRecord, CodeRegister, Place, canonical_batch
+from ordering.ecards.stock.codes import DIGEST_KEY, CodeRecord, CodeRegister, Place, canonical_batch, why_invalid
 from ordering.ecards.stock.loading import require_index
 from ordering.errors import NotFound
 from ordering.sealing import Sealer
@@ -55,6 +55,8 @@ class IndexReport:
     """Free certificates whose code another position of the card has; they are out of stock now."""
     assigned_twice: list[tuple[Stock, int]] = field(default_factory=list)
     """Certificates of orders whose code another order's certificate of the card has as well."""
+    invalid: list[tuple[Stock, int, str]] = field(default_factory=list)
+    """Certificates whose code no load would accept now, with the reason; they are registered, and stay in stock."""
 
 
 class StockUpkeep:
@@ -243,6 +245,8 @@ class StockUpkeep:
                 except TransactionRefused:
                     next(pauses)
             for one, record in zip(found, records, strict=True):
+                if reason := why_invalid(one.code):
+                    report.invalid.append((stock, one.position, reason))
                 if record.place(stock.card_id) != Place(stock.face_value, one.position, batch):
                     self._one_of_a_kind(one, batch, register, report)
         self._table.update(Update((load["pk"], load["sk"]), "SET registered = :yes", values={":yes": True}))
@@ -273,6 +277,15 @@ class StockUpkeep:
             else:
                 report.withdrawn.append((gone.stock, gone.position))
                 return
+
+
+def unfinished_loads(orders: Table, stock: Stock) -> list[str]:
+    """Return the names of a stock's loads that are not complete: one query.
+
+    A load is unfinished while it runs, and after a crash until the same load is run again.
+    """
+    loads = orders.query(f"LOADS#{stock}", "\x00", "\U0010ffff")
+    return [load["sk"] for load in loads if not load.get("published")]
 
 
 def _choose(level: StockLevel, within: Range | None, staying: Ranges, count: int) -> Ranges:
