@@ -14,6 +14,7 @@ from ordering.aws.dynamodb import Item, Key, Send, Table
 from ordering.book.idempotency import CreateResult, IdempotencyKey
 from ordering.book.listing import Listing
 from ordering.clock import Deadline
+from ordering.identity.accounts import Partner
 from ordering.money import Money, parse_amount
 from ordering.principal import BusinessUnit, OrderSource, Principal, User
 from ordering.training.catalogue import CatalogueCache, TrainingFeatureSet, TrainingProduct
@@ -30,7 +31,16 @@ BOOK = f"training#{UNIT.id}"
 
 _USER = User("8ed28eef-a8a6-4f29-8723-6d759746b141", "John", "Smith", "johnsmith@example.com")
 _SOURCE = OrderSource("41ff59ab-a364-4c01-a92f-2271d709a1f1", "go deploy", invoiceable=True)
-_CALLER = Principal("northwind", _USER, (UNIT,), _SOURCE, "invoice", ("training",))
+_CALLER = Principal("northwind", _USER, (UNIT.id,), _SOURCE, "invoice", ("training",))
+_PARTNER = Partner(
+    id="northwind",
+    active=True,
+    payment_terms="invoice",
+    grants=frozenset({"training"}),
+    order_source=_SOURCE,
+    business_units=(UNIT,),
+    users={_USER.id: _USER},
+)
 _PRODUCT = TrainingProduct("7c237dbf-c10c-466a-b867-f23fe48bf5cf", "M10999A", "M10999A - SQL Server on Linux")
 _OFFER = TrainingFeatureSet(
     id="a6c1cb36-43b3-4969-a8a0-48e4915e6df0",
@@ -96,11 +106,12 @@ class Shop:
     @property
     def orders(self) -> TrainingOrders:
         """The unit's orders, for one request."""
-        return self.services.orders(UNIT, Deadline.after(PATIENCE))
+        return self.services.orders(UNIT.id, Deadline.after(PATIENCE))
 
     def open(self) -> None:
-        """Publish the catalogue."""
-        self.services.catalogue(UNIT, Deadline.after(PATIENCE)).publish([(_PRODUCT, [_OFFER])])
+        """Write the partner, and publish the catalogue."""
+        self.services.accounts(Deadline.after(PATIENCE)).save_partner(_PARTNER)
+        self.services.catalogue(UNIT.id, Deadline.after(PATIENCE)).publish([(_PRODUCT, [_OFFER])])
 
     def place(self, key: str, lines: int = 1, contact: str | None = None) -> CreateResult:
         """Place an order of so many lines under an idempotency key."""
@@ -114,7 +125,8 @@ class Shop:
             TrainingRequest(f"PO-{key}", email_keys=False, contact_email=contact, lines=requested),
             answer=_answer,
             once=IdempotencyKey(key, f"{lines} lines"),
-            catalogue=self.services.catalogue(UNIT, deadline),
+            catalogue=self.services.catalogue(UNIT.id, deadline),
+            unit_name=self.services.unit_name(_PARTNER.id, UNIT.id, deadline),
             accounts=self.services.accounts(deadline),
         )
 

@@ -64,8 +64,8 @@ _TITLE = "Calls of DynamoDB, one after the other"
 _COLUMNS = ("<request", "warm", "cold", "<reference", "its trips", "warm ÷ its")
 _EXPLANATION = f"""
 Every call of DynamoDB that a request waits for. *Cold* is a process's first request: a create then also reads the
-catalogue's pointer and the feature set, and reserves ten order ids. A warm process reads the pointer again after two
-seconds, and reserves ids at every tenth create. The page is page {PAGE}, of {pages.SIZE} orders.
+unit's name, the catalogue's pointer and the feature set, and reserves ten order ids. A warm process reads the pointer
+again after two seconds and the name after a minute, and reserves ids at every tenth create. The page is page {PAGE}, of {pages.SIZE} orders.
 """
 
 

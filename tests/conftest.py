@@ -19,7 +19,7 @@ from ordering.clock import Deadline
 from ordering_tools.template import table_definitions
 from support.gateway import Client
 from support.local_stack import running
-from support.partners import AZ_300, CALLER, FOREIGN, FOREIGN_ONLY, IRELAND, LINUX, ON_LINUX, STANDARD, UK
+from support.partners import AZ_300, CALLER, FOREIGN, FOREIGN_ONLY, IRELAND, LINUX, ON_LINUX, PARTNER, STANDARD, UK
 from support.real_stack import RealStack
 from support.services import Services
 
@@ -57,6 +57,7 @@ def client(services: Services) -> Client:
     for unit in (UK, IRELAND):
         services.catalogue(unit, deadline).publish([(AZ_300, [STANDARD]), (LINUX, [ON_LINUX])])
     services.catalogue(FOREIGN, deadline).publish([(LINUX, [FOREIGN_ONLY])])
+    services.accounts(deadline).save_partner(PARTNER)
     return Client(services, CALLER)
 
 

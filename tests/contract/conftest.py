@@ -11,6 +11,7 @@ from botocore.session import get_session
 from moto import mock_aws
 
 from ordering.aws.dynamodb import connect_tables
+from ordering.clock import Deadline
 from ordering_tools.template import table_definitions
 from support.aws.fake_connections import Recorder
 from support.gateway import Client
@@ -24,7 +25,9 @@ from support.partners import (
     LINUX,
     ON_LINUX,
     OTHER_PARTNER,
+    PARTNER,
     STANDARD,
+    TAILSPIN,
     UK,
 )
 from support.services import Services
@@ -44,6 +47,8 @@ def recorder() -> Iterator[Recorder]:
         for unit in (UK, IRELAND):
             publish(services, unit, [(AZ_300, [STANDARD]), (LINUX, [ON_LINUX])])
         publish(services, FOREIGN, [(LINUX, [FOREIGN_ONLY])])
+        for partner in (PARTNER, TAILSPIN):
+            services.accounts(Deadline.after(60)).save_partner(partner)
         yield recorder
 
 

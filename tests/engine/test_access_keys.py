@@ -64,7 +64,7 @@ class Desk:
     """What a client has in its hands: the orders of the unit, and the one that all is about."""
 
     def __init__(self, table: Table, now: Clock) -> None:
-        self.orders = TrainingOrders(table, UK, sequence=OrderIds(), now=now)
+        self.orders = TrainingOrders(table, UK.id, sequence=OrderIds(), now=now)
 
     def issue(self, steps: int) -> bool:
         return self.orders.issue_keys(ORDER, Labels(), Steps(steps))

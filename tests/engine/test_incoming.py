@@ -98,7 +98,7 @@ class Till(Shop):
     def __init__(self, table: Table, now: Clock) -> None:
         super().__init__(table, now)
         self.counted: list[str] = []
-        self.courses = TrainingOrders(table, UK, sequence=OrderIds(), now=now)
+        self.courses = TrainingOrders(table, UK.id, sequence=OrderIds(), now=now)
         ecards = EcardEvents(
             table,
             partners(),

@@ -70,7 +70,7 @@ from ordering_tools.local.engine.mails import create_senders, sent_mails
 from support import scheduler
 from support.aws.memory import Memory
 from support.orders import new_item, new_order, publish, target
-from support.partners import AZ_300, STANDARD, UK
+from support.partners import AZ_300, PARTNER, STANDARD, UK
 from support.scheduler import START, TABLE, TICK, Client, Event, Explored, Explorer, Log, Setting, Violation
 from support.training import School
 
@@ -278,6 +278,7 @@ def school(*codes: str, handed: bool = False) -> Broker:
     memory = Memory()
     place = School(memory, now=lambda: START)
     publish(place.services, UK, [(AZ_300, [STANDARD])])
+    place.services.accounts(Deadline.after(60)).save_partner(PARTNER)
     body = new_order(
         orderItems=[new_item(quantity=2), new_item(quantity=1)], emailKeys=True, contactEmail="a@b.example"
     )

@@ -12,7 +12,7 @@ from ordering.clock import Deadline
 from ordering.principal import BusinessUnit
 from ordering.training.catalogue import TrainingFeatureSet, TrainingProduct
 from support.gateway import Client
-from support.partners import AZ_300, CALLER, LINUX, ON_LINUX, STANDARD, UK
+from support.partners import AZ_300, CALLER, LINUX, ON_LINUX, PARTNER, STANDARD, UK
 from support.services import Services
 
 Offer = Iterable[tuple[TrainingProduct, Sequence[TrainingFeatureSet]]]
@@ -42,4 +42,6 @@ def client_of_new_unit(
     """Make a caller of a business unit that nothing else uses; its token covers that unit only."""
     unit = BusinessUnit(str(uuid.uuid4()), "Alone")
     publish(services, unit, offer)
-    return Client(services, replace(CALLER, business_units=(unit,))), unit
+    partner = replace(PARTNER, id=f"partner-of-{unit.id}", business_units=(unit,))
+    services.accounts(Deadline.after(60)).save_partner(partner)
+    return Client(services, replace(CALLER, partner=partner.id, business_units=(unit.id,))), unit

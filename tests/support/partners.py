@@ -17,9 +17,9 @@ FOREIGN = BusinessUnit("22222222-0000-4000-8000-000000000002", "Nordics")
 JOHN = User("8ed28eef-a8a6-4f29-8723-6d759746b141", "John", "Smith", "johnsmith@example.com")
 SOURCE = OrderSource("41ff59ab-a364-4c01-a92f-2271d709a1f1", "go deploy", invoiceable=True)
 
-CALLER = Principal("northwind", JOHN, (UK, IRELAND), SOURCE, "invoice", ("training",))
-SINGLE_UNIT = replace(CALLER, business_units=(UK,))
-OTHER_PARTNER = replace(CALLER, partner="tailspin", business_units=(FOREIGN,))
+CALLER = Principal("northwind", JOHN, (UK.id, IRELAND.id), SOURCE, "invoice", ("training",))
+SINGLE_UNIT = replace(CALLER, business_units=(UK.id,))
+OTHER_PARTNER = replace(CALLER, partner="tailspin", business_units=(FOREIGN.id,))
 
 PARTNER = Partner(
     id="northwind",
@@ -30,6 +30,8 @@ PARTNER = Partner(
     business_units=(UK, IRELAND),
     users={JOHN.id: JOHN},
 )
+
+TAILSPIN = replace(PARTNER, id="tailspin", business_units=(FOREIGN,))
 
 AZ_300 = TrainingProduct("6b126cae-c10c-466a-b867-f23fe48bf5cf", "AZ-300", "AZ-300 (Packaged Set) - (Azure Pass)")
 LINUX = TrainingProduct(

@@ -132,7 +132,7 @@ class Services:
         return IdentityServices(self.connections)
 
     def training_orders(self, unit: BusinessUnit, deadline: Deadline) -> TrainingOrders:
-        return self.training.orders(unit, deadline)
+        return self.training.orders(unit.id, deadline)
 
     def deal_orders(self, account: str, deadline: Deadline) -> DealOrders:
         return DealServices(self.connections).orders(account, deadline)
@@ -150,7 +150,7 @@ class Services:
         return OrderBook(self.orders(deadline), name, now=self.now, grace=self.grace)
 
     def catalogue(self, unit: BusinessUnit, deadline: Deadline) -> Catalogue:
-        return self.training.catalogue(unit, deadline)
+        return self.training.catalogue(unit.id, deadline)
 
     def accounts(self, deadline: Deadline) -> Accounts:
         return self.identity.accounts(deadline)

@@ -7,14 +7,13 @@ from dataclasses import dataclass, field, replace
 from ordering.aws.dynamodb import Send
 from ordering.aws.sealer import EnvelopeSealer
 from ordering.clock import Clock, Deadline, system_clock
-from ordering.principal import BusinessUnit
 from ordering.training import contract as training
 from ordering.training.orders import TrainingOrders
 from support.aws.kms import MemoryKms
 from support.aws.memory import Memory
 from support.gateway import Client
 from support.orders import new_item, new_order, publish, target
-from support.partners import AZ_300, CALLER, STANDARD, UK
+from support.partners import AZ_300, CALLER, PARTNER, STANDARD, UK
 from support.services import Services
 
 READER = replace(CALLER, grants=(training.NAME, training.KEYS_GRANT))
@@ -66,12 +65,13 @@ class School:
     def client(self) -> Client:
         return Client(self.services, READER)
 
-    def orders(self, unit: BusinessUnit = UK) -> TrainingOrders:
-        return self.services.training_orders(unit, Deadline.after(60))
+    def orders(self, unit: str = UK.id) -> TrainingOrders:
+        return self.services.training.orders(unit, Deadline.after(60))
 
     def place(self, *quantities: int) -> int:
         """Place an order with so many seats on each line."""
         publish(self.services, UK, [(AZ_300, [STANDARD])])
+        self.services.accounts(Deadline.after(60)).save_partner(PARTNER)
         items = [new_item(quantity=quantity) for quantity in quantities]
         order_id: int = self.client.post(target("orders"), new_order(orderItems=items)).json["id"]
         return order_id

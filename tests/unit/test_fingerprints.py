@@ -121,17 +121,17 @@ ORDER: dict[str, Any] = {
 
 def test_fingerprint_of_a_training_order_stays() -> None:
     """The fingerprint of a training request equals the one that earlier releases stored with idempotency keys."""
-    assert NewOrder.model_validate(ORDER).fingerprint(UK) == TRAINING
-    assert NewOrder.model_validate(ORDER).fingerprint(IRELAND) != TRAINING
+    assert NewOrder.model_validate(ORDER).fingerprint(UK.id) == TRAINING
+    assert NewOrder.model_validate(ORDER).fingerprint(IRELAND.id) != TRAINING
 
 
 def test_new_fields_of_a_training_order_leave_its_fingerprint() -> None:
     """A field added anywhere in a training request changes the fingerprint only if it is used."""
     used = {**ORDER, "orderItems": [{**item, "language": "ru"} for item in ORDER["orderItems"]]}
 
-    assert LaterOrder.model_validate(ORDER).fingerprint(UK) == TRAINING
-    assert LaterOrder.model_validate({**ORDER, "expedite": True}).fingerprint(UK) != TRAINING
-    assert LaterOrder.model_validate(used).fingerprint(UK) != TRAINING
+    assert LaterOrder.model_validate(ORDER).fingerprint(UK.id) == TRAINING
+    assert LaterOrder.model_validate({**ORDER, "expedite": True}).fingerprint(UK.id) != TRAINING
+    assert LaterOrder.model_validate(used).fingerprint(UK.id) != TRAINING
 
 
 DEALS: dict[str, tuple[type[BaseModel], dict[str, Any], str]] = {

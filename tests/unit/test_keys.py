@@ -62,7 +62,7 @@ class ThreeTables:
             Table(self.memory, name) for name in ("orders", "catalogue", "accounts")
         )
         self.sealer = EnvelopeSealer(self.kms, "alias/Key")
-        self.training = TrainingOrders(self.orders, UK, sequence=OrderIds(), now=self.now)
+        self.training = TrainingOrders(self.orders, UK.id, sequence=OrderIds(), now=self.now)
         self.ecards = EcardOrders(self.orders, "granite", now=self.now)
         self.deals = DealOrders(self.orders, "crm", self.now)
         self.products = DealProducts(self.catalogue, "crm", self.now)
@@ -89,6 +89,7 @@ class ThreeTables:
             answer=lambda order: f"answer of {order.id}".encode(),
             once=IdempotencyKey("key", "fingerprint"),
             catalogue=Catalogue(self.catalogue, UK.id),
+            unit_name=UK.name,
             accounts=Accounts(self.accounts),
         )
 

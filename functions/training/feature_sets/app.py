@@ -1,7 +1,6 @@
 """Feature sets: the variants of a product that can be ordered, with prices."""
 
 from ordering.entry.api import Api
-from ordering.principal import BusinessUnit
 from ordering.training import contract as training
 from ordering.training.services import TrainingServices
 from ordering.web.http import Call
@@ -12,9 +11,7 @@ app = Api(training.CONTRACT, TrainingServices)
 @app.get(
     "/api/v2/products/<productId>/feature_sets", summary="Get all feature sets for a product", tags=["Feature sets"]
 )
-def list_feature_sets(
-    call: Call, unit: BusinessUnit, productId: str, query: training.ListQuery
-) -> training.FeatureSetList:
+def list_feature_sets(call: Call, unit: str, productId: str, query: training.ListQuery) -> training.FeatureSetList:
     """List a product's feature sets, a page at a time, sorted by name."""
     product_id = training.uuid_in_path("product", productId)
     catalogue = app.services.catalogue(unit, call.deadline)
@@ -26,7 +23,7 @@ def list_feature_sets(
     summary="Get a specific feature set for a product",
     tags=["Feature sets"],
 )
-def get_feature_set(call: Call, unit: BusinessUnit, productId: str, featureSetId: str) -> training.FeatureSet:
+def get_feature_set(call: Call, unit: str, productId: str, featureSetId: str) -> training.FeatureSet:
     """Get one feature set of a product."""
     product_id = training.uuid_in_path("product", productId)
     feature_set_id = training.uuid_in_path("feature set", featureSetId)

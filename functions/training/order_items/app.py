@@ -1,7 +1,6 @@
 """Items of a training order."""
 
 from ordering.entry.api import Api
-from ordering.principal import BusinessUnit
 from ordering.training import contract as training
 from ordering.training.services import TrainingServices
 from ordering.web.http import Call
@@ -10,7 +9,7 @@ app = Api(training.CONTRACT, TrainingServices)
 
 
 @app.get("/api/v2/orders/<orderId>/items", summary="Get all order items for an order", tags=["Order items"])
-def list_order_items(call: Call, unit: BusinessUnit, orderId: str, query: training.ListQuery) -> training.OrderItemList:
+def list_order_items(call: Call, unit: str, orderId: str, query: training.ListQuery) -> training.OrderItemList:
     """List an order's items, a page at a time, sorted by id."""
     order_id = training.order_id_in_path(orderId)
     lines = app.services.orders(unit, call.deadline).lines(order_id, query.first, query.page_size)

@@ -1,7 +1,6 @@
 """Access keys of a training order."""
 
 from ordering.entry.api import Api
-from ordering.principal import BusinessUnit
 from ordering.training import contract as training
 from ordering.training.services import TrainingServices
 from ordering.web.http import Call
@@ -10,7 +9,7 @@ app = Api(training.ACCESS_KEYS, TrainingServices)
 
 
 @app.get("/api/v2/orders/<orderId>/keys", summary="Get all access keys of an order", tags=["Access keys"])
-def list_access_keys(call: Call, unit: BusinessUnit, orderId: str, query: training.ListQuery) -> training.AccessKeyList:
+def list_access_keys(call: Call, unit: str, orderId: str, query: training.ListQuery) -> training.AccessKeyList:
     """List an order's access keys, a page at a time, one for each seat, sorted by item and seat.
 
     Until the order is `Completed`, the response is 409 with `Retry-After`. The token needs the grant `training-keys`.

@@ -1,7 +1,6 @@
 """Training orders of a business unit."""
 
 from ordering.entry.api import Api
-from ordering.principal import BusinessUnit
 from ordering.training import contract as training
 from ordering.training.services import TrainingServices
 from ordering.web.http import Answer, Call, encode
@@ -11,14 +10,14 @@ app = Api(training.CONTRACT, TrainingServices)
 
 
 @app.get("/api/v2/orders", summary="Get all orders", tags=["Orders"])
-def list_orders(call: Call, unit: BusinessUnit, query: training.ListQuery) -> training.OrderList:
+def list_orders(call: Call, unit: str, query: training.ListQuery) -> training.OrderList:
     """List the business unit's orders, a page at a time, oldest first."""
     listing = app.services.orders(unit, call.deadline).page(query.first, query.page_size)
     return training.order_list(call, query, listing)
 
 
 @app.get("/api/v2/orders/<orderId>", summary="Get a specific order", tags=["Orders"])
-def get_order(call: Call, unit: BusinessUnit, orderId: str) -> training.Order:
+def get_order(call: Call, unit: str, orderId: str) -> training.Order:
     """Get one order of the business unit."""
     order_id = training.order_id_in_path(orderId)
     return training.order(call, app.services.orders(unit, call.deadline).order(order_id))
@@ -26,7 +25,7 @@ def get_order(call: Call, unit: BusinessUnit, orderId: str) -> training.Order:
 
 @app.post("/api/v2/orders", summary="Create an order", tags=["Orders"], status_code=201)
 def create_order(
-    call: Call, unit: BusinessUnit, headers: CreateHeaders, body: training.NewOrder
+    call: Call, unit: str, headers: CreateHeaders, body: training.NewOrder
 ) -> Answer[training.CreatedOrder]:
     """Order feature sets for the business unit.
 
@@ -35,6 +34,7 @@ def create_order(
     placed = app.services.orders(unit, call.deadline).place(
         call.caller,
         body.to_request(),
+        unit_name=app.services.unit_name(call.caller.partner, unit, call.deadline),
         answer=lambda order: encode(training.created_order(call, order)),
         once=training.once_of(headers, body, unit),
         catalogue=app.services.catalogue(unit, call.deadline),

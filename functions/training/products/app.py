@@ -1,7 +1,6 @@
 """Products of a business unit's catalogue."""
 
 from ordering.entry.api import Api
-from ordering.principal import BusinessUnit
 from ordering.training import contract as training
 from ordering.training.services import TrainingServices
 from ordering.web.http import Call
@@ -10,14 +9,14 @@ app = Api(training.CONTRACT, TrainingServices)
 
 
 @app.get("/api/v2/products", summary="Get all products", tags=["Products"])
-def list_products(call: Call, unit: BusinessUnit, query: training.ListQuery) -> training.ProductList:
+def list_products(call: Call, unit: str, query: training.ListQuery) -> training.ProductList:
     """List the business unit's products, a page at a time, sorted by code, then name."""
     listing = app.services.catalogue(unit, call.deadline).products(query.first, query.page_size)
     return training.product_list(call, query, listing)
 
 
 @app.get("/api/v2/products/<productId>", summary="Get a specific product", tags=["Products"])
-def get_product(call: Call, unit: BusinessUnit, productId: str) -> training.Product:
+def get_product(call: Call, unit: str, productId: str) -> training.Product:
     """Get one product of the business unit's catalogue."""
     product_id = training.uuid_in_path("product", productId)
     return training.product(call, app.services.catalogue(unit, call.deadline).product(product_id))

@@ -107,7 +107,7 @@ def test_orders_of_the_partner_s_other_unit(client: Client, rest: str) -> None:
 def test_narrowed_tokens_see_their_units_only(services: Services, client: Client) -> None:
     """A token for one unit cannot use the partner's other units."""
     created = client.post(target("orders", IRELAND), new_order()).json["id"]
-    narrowed = Client(services, replace(client.caller, business_units=(UK,)))
+    narrowed = Client(services, replace(client.caller, business_units=(UK.id,)))
 
     assert narrowed.get(target(f"orders/{created}", IRELAND)).status == 404
     assert narrowed.get(f"/api/v2/orders/{created}").status == 404

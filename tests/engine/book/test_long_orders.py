@@ -38,6 +38,7 @@ def place(send: Recorder, wish: RequestedLine, items: int = ITEMS) -> tuple[Trai
         answer=lambda order: b"x" * len(json.dumps({"id": order.id, "reference": order.reference})),
         once=IdempotencyKey(f"key of {unit.id}", "fingerprint"),
         catalogue=services.catalogue(unit, deadline),
+        unit_name=unit.name,
         accounts=services.accounts(deadline),
     )
     return orders, placed

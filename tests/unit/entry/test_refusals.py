@@ -87,7 +87,8 @@ def test_problem_of_a_refused_token(function: str) -> None:
 
 @pytest.mark.parametrize("function", FUNCTIONS)
 @pytest.mark.parametrize(
-    ("refusal", "status"), [("switched-off", 403), ("too-many-requests", 429), ("unavailable", 503)]
+    ("refusal", "status"),
+    [("switched-off", 403), ("too-many-units", 403), ("too-many-requests", 429), ("unavailable", 503)],
 )
 def test_other_refusals(function: str, refusal: str, status: int) -> None:
     """Each reason of the authorizer has its status in every contract, and none but a token's fault has a challenge."""

@@ -28,7 +28,6 @@ from ordering.ecards.statuses import EcardStatus
 from ordering.entry.stream import stream_consumer
 from ordering.errors import Unavailable
 from ordering.fulfilment.stream import StreamConsumer
-from ordering.principal import BusinessUnit
 from ordering.sealing import Sealer
 from ordering.training import follow as training
 from ordering.training.follow import ISSUE
@@ -59,7 +58,7 @@ TRAINING_KEY: Key = ("ORDER#training#7", "ORDER")
 ECARD_KEY: Key = ("ORDER#ecards#a#b#11", "ORDER")
 PUBLISH_TRAINING = (PUBLISH, ("training#7",))
 PUBLISH_ECARDS = (PUBLISH, ("ecards#a#b#11",))
-ISSUE_KEYS = (ISSUE, ("7", "u", "UK"))
+ISSUE_KEYS = (ISSUE, ("7", "u"))
 MAIL_TRAINING = (MAIL, ("training#7",))
 MAIL_ECARDS = (MAIL, ("ecards#a#b#11",))
 ADVANCE_ORDER = (ADVANCE, ("a#b", "11"))
@@ -434,7 +433,7 @@ def issue(
 
 
 def issued(school: School, *orders: int, deadline: Deadline | None = None) -> list[Subject]:
-    subjects = [(str(order), UK.id, UK.name) for order in orders]
+    subjects = [(str(order), UK.id) for order in orders]
     return issue(subjects, school.orders, school.sealer, deadline or Deadline.after(60))
 
 
@@ -451,15 +450,15 @@ def test_keys_are_issued() -> None:
 def test_the_unit_is_the_order_s() -> None:
     """Keys are issued under the business unit that placed the order."""
     school = School()
-    opened: list[BusinessUnit] = []
+    opened: list[str] = []
 
-    def open_orders(unit: BusinessUnit) -> TrainingOrders:
+    def open_orders(unit: str) -> TrainingOrders:
         opened.append(unit)
         return school.orders(unit)
 
-    issue([(str(school.place(1)), UK.id, UK.name)], open_orders, school.sealer, Deadline.after(60))
+    issue([(str(school.place(1)), UK.id)], open_orders, school.sealer, Deadline.after(60))
 
-    assert opened == [UK]
+    assert opened == [UK.id]
 
 
 def image_of(school: School, order_id: int) -> Item:
@@ -472,7 +471,7 @@ def test_a_large_order_takes_several_rounds() -> None:
     """An order whose keys take too long changes its item, and this change asks for the rest."""
     school = School()
     order = school.place(10_000, 10_000)
-    wanted: Iterator[Subject] | list[Subject] = [(str(order), UK.id, UK.name)]
+    wanted: Iterator[Subject] | list[Subject] = [(str(order), UK.id)]
     rounds = 0
 
     class Share(TrainingOrders):
@@ -481,7 +480,7 @@ def test_a_large_order_takes_several_rounds() -> None:
 
     while wanted:
         rounds += 1
-        orders = Share(Table(school.send, TABLE), UK, sequence=school.services.sequence)
+        orders = Share(Table(school.send, TABLE), UK.id, sequence=school.services.sequence)
         before = image_of(school, order)
         # Time for the step that finds where to continue, and for three more.
         left = issue([*wanted], lambda _, orders=orders: orders, school.sealer, Steps(10**9))  # type: ignore[misc] # bound now
@@ -504,8 +503,8 @@ def test_the_time_is_shared() -> None:
             return False
 
     school = School()
-    orders = Slow(Table(school.send, TABLE), UK, sequence=school.services.sequence)
-    subjects = [(str(number), UK.id, UK.name) for number in (1, 2, 3, 4)]
+    orders = Slow(Table(school.send, TABLE), UK.id, sequence=school.services.sequence)
+    subjects = [(str(number), UK.id) for number in (1, 2, 3, 4)]
 
     assert issue(subjects, lambda _: orders, school.sealer, Deadline.after(40)) == []
     assert [round(seconds / 40, 2) for seconds in given] == [0.25, 0.33, 0.5, 1.0]
@@ -516,7 +515,7 @@ def test_without_time_orders_fail() -> None:
     school = School()
     orders = [school.place(1), school.place(1)]
 
-    assert issued(school, *orders, deadline=Deadline.after(-1)) == [(str(one), UK.id, UK.name) for one in orders]
+    assert issued(school, *orders, deadline=Deadline.after(-1)) == [(str(one), UK.id) for one in orders]
     assert {school.orders().order(order).status for order in orders} == {TrainingStatus.NEW}
 
 
@@ -525,7 +524,7 @@ def test_one_order_whose_keys_are_not_issued() -> None:
     school = School()
     broken, other = school.place(1), school.place(1)
     school.orders().issue_keys(other, school.sealer, Deadline.after(60))
-    subjects = [(str(order), UK.id, UK.name) for order in (broken, other)]
+    subjects = [(str(order), UK.id) for order in (broken, other)]
 
     assert issue(subjects, school.orders, EnvelopeSealer(unavailable), Deadline.after(60)) == subjects[:1]
     assert school.orders().order(other).status is TrainingStatus.COMPLETED
@@ -535,7 +534,7 @@ def test_keys_are_in_no_log(caplog: pytest.LogCaptureFixture) -> None:
     """No key is logged, whether issuing succeeds or fails."""
     school = School()
     order = school.place(2)
-    issue([(str(order), UK.id, UK.name)], school.orders, EnvelopeSealer(unavailable), Deadline.after(60))
+    issue([(str(order), UK.id)], school.orders, EnvelopeSealer(unavailable), Deadline.after(60))
     issued(school, order)
     logged = caplog.text + repr([vars(one) for one in caplog.records])
 

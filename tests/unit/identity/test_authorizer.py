@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import logging
+import uuid
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -24,7 +25,7 @@ from ordering.identity.authorizer import Authorizer, Handler, first_part, make_h
 from ordering.identity.clients import Client, Clients
 from ordering.identity.reference_tokens import ReferenceTokens
 from ordering.identity.tokens import Claims, KeyRing, PrivateKey, Reason, Signer, Verifier
-from ordering.principal import DealTerms, Principal, User
+from ordering.principal import BusinessUnit, DealTerms, Principal, User
 from ordering_tools.operations.signing import SigningKey, development_key
 from support.authorizer import ADDRESS, STAGE_ARN, authorizer_event, bearer_event
 from support.aws.fake_connections import failing
@@ -246,7 +247,7 @@ def test_token_narrowed_to_units(gate: Gate, units: frozenset[str] | None, expec
     """A token covers the business units it names, as far as its partner has them."""
     caller = principal(gate.decide(business_units=units))
 
-    assert expected == caller.business_units
+    assert tuple(unit.id for unit in expected) == caller.business_units
     assert caller.narrowed == (expected != (UK, IRELAND))
 
 
@@ -266,7 +267,34 @@ def test_units_taken_from_the_partner_end(gate: Gate) -> None:
     """A business unit that the partner no longer has is not covered, even if the token names it."""
     changed = replace(PARTNER, business_units=(IRELAND,))
 
-    assert principal(gate.decide(changed, business_units=frozenset({UK.id, IRELAND.id}))).business_units == (IRELAND,)
+    assert principal(gate.decide(changed, business_units=frozenset({UK.id, IRELAND.id}))).business_units == (
+        IRELAND.id,
+    )
+
+
+def units(count: int) -> tuple[BusinessUnit, ...]:
+    return tuple(BusinessUnit(str(uuid.UUID(int=number)), "A business unit" * 5) for number in range(count))
+
+
+def test_only_ids_of_units_travel(gate: Gate) -> None:
+    """A unit adds its id to the decision, and neither its name nor what the token does not cover."""
+    some = units(150)
+    decision = gate.decide(replace(PARTNER, business_units=some))
+    narrow = gate.decide(replace(PARTNER, business_units=some), business_units=frozenset({some[7].id}))
+
+    assert principal(decision).business_units == tuple(unit.id for unit in some)
+    assert len(json.dumps(decision)) < 8_192
+    assert principal(narrow).business_units == (some[7].id,)
+    assert "A business unit" not in json.dumps(decision)
+    assert some[8].id not in json.dumps(narrow)
+
+
+def test_more_units_than_api_gateway_takes(gate: Gate) -> None:
+    """A token for more units than the gateway takes is passed on to be refused; one for some of them is accepted."""
+    many = replace(PARTNER, business_units=units(250))
+
+    assert_refused(gate.decide(many), "too-many-units", "northwind")
+    assert principal(gate.decide(many, business_units=frozenset({many.business_units[0].id}))).business_units
 
 
 def test_usage_plan(gate: Gate) -> None:
@@ -694,7 +722,7 @@ def test_reference_tokens_everywhere(own: OwnErrors, resource: str) -> None:
     token = own.reference(**narrow)
 
     assert own.call(own.token(**narrow), resource) == own.call(token, resource) == own.call(token.upper(), resource)
-    assert principal(own.call(token, resource)).business_units == (UK,)
+    assert principal(own.call(token, resource)).business_units == (UK.id,)
 
 
 def test_a_revoked_reference_token(own: OwnErrors) -> None:

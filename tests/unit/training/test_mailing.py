@@ -17,7 +17,7 @@ from ordering.training.mailing import TrainingMailer
 from ordering.training.orders import KIND
 from support.mailing import Mailroom
 from support.orders import new_item, new_order, publish, target
-from support.partners import AZ_300, STANDARD, UK
+from support.partners import AZ_300, PARTNER, STANDARD, UK
 from support.training import School
 
 
@@ -36,6 +36,7 @@ class Post(Mailroom):
     def place(self, *quantities: int, email_keys: bool = True, issue: bool = True) -> str:
         """Place an order whose keys are to be mailed; returns its name."""
         publish(self.school.services, UK, [(AZ_300, [STANDARD])])
+        self.school.services.accounts(Deadline.after(60)).save_partner(PARTNER)
         items = [new_item(quantity=quantity) for quantity in quantities]
         body = new_order(orderItems=items, emailKeys=email_keys, contactEmail="ann@example.com")
         number: int = self.school.client.post(target("orders"), body).json["id"]

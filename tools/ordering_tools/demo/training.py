@@ -212,13 +212,14 @@ def catalogues() -> dict[str, list[tuple[TrainingProduct, Sequence[TrainingFeatu
 def place_orders(installation: Installation, partner: Partner, unit: BusinessUnit, sequence: OrderIds) -> None:
     """Place the orders of one unit; the UK's first order is that of the reference, with its id, date and status."""
     user = next(iter(partner.users.values()))
-    caller = Principal(partner.id, user, partner.business_units, partner.order_source, "invoice", ("training",))
+    caller = Principal(partner.id, user, (unit.id,), partner.order_source, "invoice", ("training",))
     catalogue = Catalogue(installation.catalogue, unit.id)
     for number, (created, request) in enumerate(_requests(unit, catalogue)):
-        orders = TrainingOrders(installation.orders, unit, sequence=sequence, now=partial(_same, created))
+        orders = TrainingOrders(installation.orders, unit.id, sequence=sequence, now=partial(_same, created))
         placed = orders.place(
             caller,
             request,
+            unit_name=unit.name,
             answer=lambda order: str(order.id).encode(),
             once=IdempotencyKey(f"demo-{unit.id}-{number}", request.reference),
             catalogue=catalogue,
@@ -227,7 +228,7 @@ def place_orders(installation: Installation, partner: Partner, unit: BusinessUni
         if number % 12 == 0:
             with suppress(Conflict):  # cancelled by an interrupted seeding, or its keys are issued
                 orders.cancel(placed.resource_id)
-    TrainingOrders(installation.orders, unit, sequence=sequence).settle()
+    TrainingOrders(installation.orders, unit.id, sequence=sequence).settle()
 
 
 def tokens(installation: Installation) -> dict[str, str]:

@@ -79,7 +79,8 @@ class Principal:
 
     partner: str
     user: User
-    business_units: tuple[BusinessUnit, ...]
+    business_units: tuple[str, ...]
+    """The ids of the business units that the token covers."""
     order_source: OrderSource
     payment_terms: PaymentTerms
     grants: tuple[str, ...]
@@ -92,10 +93,6 @@ class Principal:
     token_id: str = ""
     """The token's `jti`."""
 
-    def unit(self, identifier: str) -> BusinessUnit | None:
-        """Return the business unit with this id; None if the token does not cover it."""
-        return next((unit for unit in self.business_units if unit.id == identifier), None)
-
     def to_text(self) -> str:
         """Convert it for the authorizer's context, whose values can only be text."""
         return json.dumps(asdict(self), separators=(",", ":"))
@@ -107,7 +104,8 @@ class Principal:
         return cls(
             partner=raw["partner"],
             user=stored.read(User, raw["user"]),
-            business_units=tuple(stored.read(BusinessUnit, unit) for unit in raw["business_units"]),
+            # An authorizer of an older release writes each unit with its name.
+            business_units=tuple(unit if isinstance(unit, str) else unit["id"] for unit in raw["business_units"]),
             order_source=stored.read(OrderSource, raw["order_source"]),
             payment_terms=raw["payment_terms"],
             grants=tuple(raw["grants"]),

@@ -58,6 +58,11 @@ _REFUSALS: Mapping[str, Callable[[], OrderingError]] = {
     "switched-off": partial(
         Forbidden, "switched-off", "This partner's access is switched off. Ask support to switch it on again."
     ),
+    "too-many-units": partial(
+        Forbidden,
+        "too-many-units",
+        "This token covers more business units than a request can have, about 180. Use tokens for some of them each.",
+    ),
     "too-many-requests": TooManyRequests,
     "unavailable": Unavailable,
 }

@@ -179,6 +179,12 @@ class Accounts:
         partition, sort = _revoked_key(partner_id, token_id)
         self._table.put(Put({"pk": partition, "sk": sort, "expires": int(expires.timestamp()) + _REVOKED_AFTER}))
 
+    def unit_name(self, partner_id: str, unit: str) -> str | None:
+        """Read the name of a partner's business unit; None if the partner does not have it."""
+        partner = self.partner(partner_id)
+        units = partner.business_units if partner else ()
+        return next((one.name for one in units if one.id == unit), None)
+
     def contact(self, unit: str, email: str) -> Contact | None:
         """Look up a contact of a business unit by e-mail address; the case does not matter."""
         item = self._table.get((f"CONTACTS#{unit}", email.lower()))

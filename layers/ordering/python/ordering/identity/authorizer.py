@@ -11,6 +11,7 @@ which the function answers in its contract's shape (docs/decisions/0006).
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 import time
@@ -29,8 +30,11 @@ from ordering.principal import Principal
 _log = logging.getLogger("ordering")
 
 
-Refusal = Literal["unauthorized", "switched-off", "too-many-requests", "unavailable"]
+Refusal = Literal["unauthorized", "switched-off", "too-many-units", "too-many-requests", "unavailable"]
 """Why the function is to refuse a call that is let through without a principal."""
+
+LARGEST_ANSWER = 8 * 1024
+"""Bytes of an authorizer's answer that API Gateway takes at most."""
 
 _BEARER = re.compile(r" *bearer +([A-Za-z0-9._~+/=-]+) *", re.IGNORECASE)
 
@@ -122,7 +126,10 @@ def make_handler(authorizer: Authorizer) -> Handler:
             return refused(event["methodArn"], "too-many-requests", partner)
         if not partner.active:
             return refused(event["methodArn"], "switched-off", partner)
-        return decision(event["methodArn"], claims, partner)
+        answer = decision(event["methodArn"], claims, partner)
+        if len(json.dumps(answer)) > LARGEST_ANSWER:
+            return refused(event["methodArn"], "too-many-units", partner)
+        return answer
 
     return handle
 
@@ -175,7 +182,8 @@ def partner_of(claims: Claims, accounts: Accounts) -> Partner:
 def principal_of(claims: Claims, partner: Partner) -> Principal:
     """Return the principal: the partner's record, narrowed to what the token covers."""
     covered = claims.business_units
-    units = tuple(unit for unit in partner.business_units if covered is None or unit.id in covered)
+    every = tuple(unit.id for unit in partner.business_units)
+    units = tuple(unit for unit in every if covered is None or unit in covered)
     grants = partner.grants if claims.scope is None else partner.grants & claims.scope
     return Principal(
         partner=partner.id,
@@ -186,13 +194,13 @@ def principal_of(claims: Claims, partner: Partner) -> Principal:
         grants=tuple(sorted(grants)),
         deals=partner.deals,
         company=partner.company,
-        narrowed=units != partner.business_units or grants != partner.grants,
+        narrowed=units != every or grants != partner.grants,
         token_id=claims.token_id,
     )
 
 
 def decision(method_arn: str, claims: Claims, partner: Partner) -> dict[str, Any]:
-    """Write the policy that allows all of the stage."""
+    """Write the policy that allows all of the stage. It has 39 bytes for each business unit that the token covers."""
     answer = {**_policy(partner.id, method_arn), "context": {"principal": principal_of(claims, partner).to_text()}}
     if partner.usage_key:
         answer["usageIdentifierKey"] = partner.usage_key

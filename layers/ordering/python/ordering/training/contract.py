@@ -30,7 +30,6 @@ from ordering.book.idempotency import CreateResult, IdempotencyKey
 from ordering.book.listing import Listing
 from ordering.errors import Fault, Forbidden, InsufficientScope, Invalid, NotFound
 from ordering.identifiers import canonical_number, canonical_uuid
-from ordering.principal import BusinessUnit
 from ordering.training import access_keys, catalogue
 from ordering.training import orders as training_orders
 from ordering.training.errors import ACCESS_KEY_ERRORS, ERRORS
@@ -155,9 +154,9 @@ class NewOrder(BaseModel):
         ]
         return training_orders.TrainingRequest(self.purchaseOrderReference, self.emailKeys, self.contactEmail, lines)
 
-    def fingerprint(self, unit: BusinessUnit) -> str:
+    def fingerprint(self, unit: str) -> str:
         """Return a hash of the request's contents for a unit. Stored format."""
-        return fingerprint(unit.id, self)
+        return fingerprint(unit, self)
 
 
 # Responses.
@@ -472,7 +471,7 @@ def created(call: Call, placed: CreateResult) -> Answer[CreatedOrder]:
     return Answer(201, placed.answer, headers)
 
 
-def once_of(headers: CreateHeaders, body: NewOrder, unit: BusinessUnit) -> IdempotencyKey | None:
+def once_of(headers: CreateHeaders, body: NewOrder, unit: str) -> IdempotencyKey | None:
     """Return the idempotency key of a create; None if the caller sent none."""
     if headers.idempotency_key is None:
         return None
@@ -587,8 +586,8 @@ class _Training:
             detail = "Clients with Card payment terms can not use this API. Ask support to change the payment terms."
             raise Forbidden("card-payment-terms", detail)
 
-    def owner(self, call: Call, query: UnitQuery) -> BusinessUnit:
-        """Return the business unit of a call.
+    def owner(self, call: Call, query: UnitQuery) -> str:
+        """Return the id of the business unit of a call.
 
         Raises:
             Invalid: The parameter is missing, and the token does not cover exactly one unit.
@@ -600,10 +599,9 @@ class _Training:
                 detail = f"'businessUnitId' is required: the token covers {len(units)} business units."
                 raise Invalid([Fault("query", ("businessUnitId",), "required", detail)])
             return units[0]
-        unit = call.caller.unit(query.business_unit_id)
-        if unit is None:
+        if query.business_unit_id not in units:
             raise NotFound("business unit", query.business_unit_id)
-        return unit
+        return query.business_unit_id
 
     def refuse(self, error: Exception, request: Request) -> Answer[Problem]:
         """Convert an error to a problem document (RFC 9457)."""

@@ -10,19 +10,18 @@ from ordering.aws.connections import Connections
 from ordering.book.changes import MAIL, PUBLISH, Change, Follower, Subject, Task, reached
 from ordering.book.names import name_of
 from ordering.clock import Deadline
-from ordering.principal import BusinessUnit
 from ordering.sealing import Sealer
 from ordering.training.orders import KIND, TrainingOrders, emails_keys, id_of, status_of, unit_of
 from ordering.training.services import TrainingServices
 from ordering.training.statuses import TrainingStatus
 
 ISSUE = "issue"
-"""Issue an order's access keys. The subject is the order's id, and the id and the name of its business unit."""
+"""Issue an order's access keys. The subject is the order's id, and the id of its business unit."""
 
 _log = logging.getLogger("ordering")
 
-OpenOrders = Callable[[BusinessUnit], TrainingOrders]
-"""Opens the orders of a business unit."""
+OpenOrders = Callable[[str], TrainingOrders]
+"""Opens the orders of a business unit, by its id."""
 
 
 def follower(connections: Connections, deadline: Deadline) -> Follower:
@@ -48,8 +47,7 @@ def tasks_of(change: Change) -> Iterator[Task]:
         return
     yield PUBLISH, (name,)
     if status_of(change.after) == TrainingStatus.NEW:
-        unit = unit_of(change.after)
-        yield ISSUE, (str(id_of(name)), unit.id, unit.name)
+        yield ISSUE, (str(id_of(name)), unit_of(change.after))
     if emails_keys(change.after) and reached(change, TrainingStatus.COMPLETED, status_of):
         yield MAIL, (name,)
 
@@ -66,9 +64,9 @@ def issue_keys(
     """
     failed = []
     for waiting, subject in zip(range(len(subjects), 0, -1), subjects, strict=True):
-        order_id, *unit = subject
+        order_id, unit = subject
         try:
-            orders = open_orders(BusinessUnit(*unit))
+            orders = open_orders(unit)
             orders.issue_keys(int(order_id), sealer, Deadline.after(deadline.remaining() / waiting))
         except Exception:  # noqa: BLE001 - a failed order must not keep the others from getting their keys
             _log.exception("access keys not issued", extra={"order": order_id})

@@ -13,7 +13,6 @@ from ordering.aws.dynamodb import Table
 from ordering.clock import Deadline
 from ordering.errors import NotFound
 from ordering.events.incoming import Number, Receiver, cancel_once
-from ordering.principal import BusinessUnit
 from ordering.training.orders import KIND, TrainingOrders, find_order
 from ordering.training.services import TrainingServices
 from ordering.training.statuses import TRAINING, TrainingStatus
@@ -32,11 +31,11 @@ class TrainingEvents:
 
     Args:
         table: The orders table.
-        open_orders: Opens the orders of a business unit.
+        open_orders: Opens the orders of a business unit, by its id.
     """
 
     table: Table
-    open_orders: Callable[[BusinessUnit], TrainingOrders]
+    open_orders: Callable[[str], TrainingOrders]
 
     def receiver(self) -> Receiver:
         """Return the handlers of all types."""
@@ -57,12 +56,12 @@ class TrainingEvents:
             lambda: orders.cancel(number), lambda: orders.order(number).status, TRAINING, TrainingStatus.CANCELLED
         )
 
-    def _unit_of(self, number: int) -> BusinessUnit:
+    def _unit_of(self, number: int) -> str:
         found = find_order(self.table, number)
         if found is None:
             raise NotFound("order", str(number))
         order, _ = found
-        return order.business_unit
+        return order.business_unit.id
 
 
 def receiver(connections: Connections, deadline: Deadline) -> Receiver:

@@ -159,7 +159,7 @@ class TrainingOrders:
     def __init__(
         self,
         table: Table,
-        unit: BusinessUnit,
+        unit: str,
         *,
         sequence: OrderIds,
         now: Clock = clock.system_clock,
@@ -169,13 +169,14 @@ class TrainingOrders:
         self._unit = unit
         self._sequence = sequence
         self._now = now
-        self._book = OrderBook(table, f"training#{unit.id}", now=now, grace=grace)
+        self._book = OrderBook(table, f"training#{unit}", now=now, grace=grace)
 
     def place(  # noqa: PLR0913 - what it needs is handed in
         self,
         caller: Principal,
         request: TrainingRequest,
         *,
+        unit_name: str,
         answer: Callable[[TrainingOrder], bytes],
         once: IdempotencyKey | None,
         catalogue: Catalogue,
@@ -184,6 +185,7 @@ class TrainingOrders:
         """Place an order. A retry with the same key returns the result of the first create.
 
         Args:
+            unit_name: The name of the business unit, as the order shows it.
             answer: Writes the response to the create, which retries with the same key get again.
             once: The caller's idempotency key; without one, every call creates an order.
 
@@ -204,7 +206,7 @@ class TrainingOrders:
         order_id = self._sequence.next(self._table)
 
         def compose(ticket: Ticket) -> Draft:
-            order = self._order(order_id, ticket, caller, request, contact)
+            order = self._order(order_id, ticket, caller, request, unit_name=unit_name, contact=contact)
             writes = [_order_put(order), *_line_puts(order_id, request.lines, offered)]
             if once:
                 writes.append(records.put(once, order_id, answer(order)))
@@ -216,7 +218,7 @@ class TrainingOrders:
             if once and (record := collision.items.get(records.key(once))):
                 return replay(record, once)
             raise
-        order = self._order(order_id, ticket, caller, request, contact)
+        order = self._order(order_id, ticket, caller, request, unit_name=unit_name, contact=contact)
         return CreateResult(order_id, answer(order), replayed=False)
 
     def page(self, first: int, count: int) -> Listing[TrainingOrder]:
@@ -353,7 +355,7 @@ class TrainingOrders:
         return self._book.settle()
 
     def _mine(self, order_id: int, item: Item | None) -> Item:
-        if item is None or item["order"]["unit"]["id"] != self._unit.id:
+        if item is None or item["order"]["unit"]["id"] != self._unit:
             raise NotFound("order", str(order_id))
         return item
 
@@ -378,17 +380,24 @@ class TrainingOrders:
         email = request.contact_email or caller.user.user_name
         if email.lower() == caller.user.user_name.lower():
             return email, Contact(caller.user.forename, caller.user.surname)
-        return email, accounts.contact(self._unit.id, email) or Contact("", "")
+        return email, accounts.contact(self._unit, email) or Contact("", "")
 
-    def _order(
-        self, order_id: int, ticket: Ticket, caller: Principal, request: TrainingRequest, contact: tuple[str, Contact]
+    def _order(  # noqa: PLR0913 - all parts of an order
+        self,
+        order_id: int,
+        ticket: Ticket,
+        caller: Principal,
+        request: TrainingRequest,
+        *,
+        unit_name: str,
+        contact: tuple[str, Contact],
     ) -> TrainingOrder:
         email, person = contact
         return TrainingOrder(
             id=order_id,
             position=ticket.position,
             partner=caller.partner,
-            business_unit=self._unit,
+            business_unit=BusinessUnit(self._unit, unit_name),
             created_by=caller.user,
             order_source=caller.order_source,
             reference=request.reference,
@@ -416,9 +425,10 @@ def status_of(item: Item) -> str:
     return status
 
 
-def unit_of(item: Item) -> BusinessUnit:
-    """Return the business unit in an order's item."""
-    return stored.read(BusinessUnit, item["order"]["unit"])
+def unit_of(item: Item) -> str:
+    """Return the id of the business unit in an order's item."""
+    unit: str = item["order"]["unit"]["id"]
+    return unit
 
 
 def emails_keys(item: Item) -> bool:
