@@ -65,7 +65,8 @@ _COLUMNS = ("<request", "warm", "cold", "<reference", "its trips", "warm ÷ its"
 _EXPLANATION = f"""
 Every call of DynamoDB that a request waits for. *Cold* is a process's first request: a create then also reads the
 unit's name, the catalogue's pointer and the feature set, and reserves ten order ids. A warm process reads the pointer
-again after two seconds and the name after a minute, and reserves ids at every tenth create. The page is page {PAGE}, of {pages.SIZE} orders.
+again after two seconds and the name after a minute, and reserves ids at every tenth create. The
+page is page {PAGE}, of {pages.SIZE} orders.
 """
 
 
