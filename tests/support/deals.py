@@ -116,7 +116,7 @@ def price(amount: str, currency: str = "EUR") -> dict[str, str]:
 
 
 def faults(reply: Reply, status: int) -> list[tuple[str, ...]]:
-    """Check all that errors have in common; return each one's code, with resource and field if it has them."""
+    """Check all that errors have in common; return each one's code, with resource and field if it has both."""
     errors, meta = reply.json["errors"], reply.json["meta"]
 
     assert (status, JSON) == (reply.status, reply.headers["Content-Type"])
@@ -128,9 +128,10 @@ def faults(reply: Reply, status: int) -> list[tuple[str, ...]]:
     found: list[tuple[str, ...]] = []
     for one in errors:
         error = one["error"]
-        attribute = ["resource", "field"] if "resource" in error else []
+        attribute = ["resource", "field"] if "field" in error else []
+        kind = ["resource"] if error["code"] == "not_found" else []
         assert list(one) == ["error", "meta"]
-        assert [*attribute, "code", "message", "details"] == list(error)
+        assert [*(attribute or kind), "code", "message", "details"] == list(error)
         assert all(text.strip() for text in error.values())
         assert {"type": "error", "links": {"more_info": _more_info(error["code"])}} == one["meta"]
         found.append((error["code"], *(error[name] for name in attribute)))

@@ -21,8 +21,8 @@ FIELDS = [
     "variation",
     "value",
     "quantity",
-    "created_at",
     "updated_at",
+    "created_at",
 ]
 PATH = "/v2/orders/1/line_items"
 

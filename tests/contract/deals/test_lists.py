@@ -37,6 +37,16 @@ def test_envelope(stocked: Crm, kind: str, path: str) -> None:
 
 
 @EACH_LIST
+def test_order_of_members(stocked: Crm, path: str) -> None:
+    """As in the reference, an item of a list ends with `created_at`, `updated_at`, a single answer the other way."""
+    listed = stocked.get(path).json["items"][0]["data"]
+    alone = stocked.get(f"{path}/{listed['id']}").json["data"]
+
+    assert list(listed)[-2:] == ["created_at", "updated_at"]
+    assert list(alone) == [*list(listed)[:-2], "updated_at", "created_at"]
+
+
+@EACH_LIST
 def test_empty(crm: Crm, path: str) -> None:
     """An empty list is a page without items."""
     crm.order(1)

@@ -20,8 +20,8 @@ FIELDS = [
     "cost",
     "cost_currency",
     "prices",
-    "created_at",
     "updated_at",
+    "created_at",
 ]
 NOTHING: dict[str, Any] = {
     "description": None,

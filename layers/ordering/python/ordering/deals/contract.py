@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from types import MappingProxyType
-from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar, cast
 from urllib.parse import urlencode
 
 from pydantic import (
@@ -31,7 +31,17 @@ from ordering.book.idempotency import Create, CreateResult, IdempotencyKey
 from ordering.book.sorted_lists import ListPart, ListRequest, SortKey
 from ordering.deals import orders as deal_orders
 from ordering.deals import products as deal_products
-from ordering.deals.errors import ERRORS, MESSAGES, STATUSES, ErrorData, Errors, ErrorsMeta, OneError
+from ordering.deals.errors import (
+    ERRORS,
+    MESSAGES,
+    RESOURCES,
+    STATUSES,
+    ErrorData,
+    Errors,
+    ErrorsMeta,
+    OneError,
+    Resource,
+)
 from ordering.deals.orders import DealOrder, DealTaken, LineItem, NewLine
 from ordering.deals.products import DealProduct, NewProduct
 from ordering.errors import Fault, Forbidden, InsufficientScope, Invalid, NotFound
@@ -42,7 +52,9 @@ from ordering.web.header_fields import accepts_json
 from ordering.web.http import (
     Answer,
     Call,
+    MethodNotAllowed,
     NoQuery,
+    NoSuchPath,
     NotAcceptable,
     Request,
     Text,
@@ -356,6 +368,13 @@ class Meta(TypedDict):
     type: Literal["order", "line_item", "product"]
 
 
+class Times(TypedDict):
+    """When a resource was created and last changed, in UTC."""
+
+    created_at: str
+    updated_at: str
+
+
 class OrderData(TypedDict):
     """An order; `discount` is a percentage, times are UTC."""
 
@@ -513,22 +532,21 @@ def created(placed: CreateResult) -> Answer[Any]:
     return Answer(200, placed.answer, replayed_header(replayed=placed.replayed))
 
 
-def order_envelope(one: DealOrder) -> OneOrder:
-    """Show an order."""
+def order_envelope(one: DealOrder, *, listed: bool = False) -> OneOrder:
+    """Show an order, alone or in a list."""
     return {
         "data": {
             "id": one.id,
             "deal_id": one.deal_id,
             "discount": one.discount,
-            "created_at": _instant(one.created),
-            "updated_at": _instant(one.updated),
+            **_times(one, listed=listed),
         },
         "meta": {"type": "order"},
     }
 
 
-def line_item_envelope(one: LineItem) -> OneLineItem:
-    """Show a line item."""
+def line_item_envelope(one: LineItem, *, listed: bool = False) -> OneLineItem:
+    """Show a line item, alone or in a list."""
     return {
         "data": {
             "id": one.id,
@@ -540,15 +558,14 @@ def line_item_envelope(one: LineItem) -> OneLineItem:
             "variation": money.format_amount(one.variation),
             "value": money.format_amount(one.value),
             "quantity": one.quantity,
-            "created_at": _instant(one.created),
-            "updated_at": _instant(one.updated),
+            **_times(one, listed=listed),
         },
         "meta": {"type": "line_item"},
     }
 
 
-def product_envelope(one: DealProduct) -> OneProduct:
-    """Show a product."""
+def product_envelope(one: DealProduct, *, listed: bool = False) -> OneProduct:
+    """Show a product, alone or in a list."""
     return {
         "data": {
             "id": one.id,
@@ -563,8 +580,7 @@ def product_envelope(one: DealProduct) -> OneProduct:
             "prices": [
                 {"amount": money.format_amount(price.value), "currency": price.currency} for price in one.prices
             ],
-            "created_at": _instant(one.created),
-            "updated_at": _instant(one.updated),
+            **_times(one, listed=listed),
         },
         "meta": {"type": "product"},
     }
@@ -572,17 +588,20 @@ def product_envelope(one: DealProduct) -> OneProduct:
 
 def orders(call: Call, query: OrderQuery, part: ListPart[DealOrder]) -> OrderCollection:
     """Show a page of orders."""
-    return {"items": [order_envelope(one) for one in part.items], "meta": _collection(call, query, part)}
+    return {"items": [order_envelope(one, listed=True) for one in part.items], "meta": _collection(call, query, part)}
 
 
 def line_items(call: Call, query: LineItemQuery, part: ListPart[LineItem]) -> LineItemCollection:
     """Show a page of an order's line items."""
-    return {"items": [line_item_envelope(one) for one in part.items], "meta": _collection(call, query, part)}
+    return {
+        "items": [line_item_envelope(one, listed=True) for one in part.items],
+        "meta": _collection(call, query, part),
+    }
 
 
 def products(call: Call, query: ProductQuery, part: ListPart[DealProduct]) -> ProductCollection:
     """Show a page of products."""
-    return {"items": [product_envelope(one) for one in part.items], "meta": _collection(call, query, part)}
+    return {"items": [product_envelope(one, listed=True) for one in part.items], "meta": _collection(call, query, part)}
 
 
 def new_line(body: NewLineItem, found: DealProduct | None) -> NewLine:
@@ -616,6 +635,14 @@ def _beyond_limits(variation: Decimal, found: DealProduct) -> Iterator[Fault]:
 
 def _fault(name: str, code: str, detail: str) -> Fault:
     return Fault("body", ("data", name), code, detail)
+
+
+def _times(one: DealOrder | LineItem | DealProduct, *, listed: bool) -> Times:
+    """Show the times in the reference's order, which is another in lists."""
+    created, updated = _instant(one.created), _instant(one.updated)
+    if listed:
+        return {"created_at": created, "updated_at": updated}
+    return {"updated_at": updated, "created_at": created}
 
 
 def _instant(instant: Any) -> str:
@@ -688,6 +715,12 @@ class _Deals:
         if isinstance(error, Invalid):
             return _invalid(request, error.faults)
         found = ERRORS.answer(error)
+        if isinstance(error, NotFound) and error.kind in RESOURCES:
+            kind = cast("Resource", error.kind)
+            return _errors(request, found.status, [_error(found.code, found.detail, kind)], found.headers)
+        if isinstance(error, (NoSuchPath, MethodNotAllowed)):
+            detail = f"Requested path at '{request.path}' was not found using the HTTP method '{request.method}'."
+            return _refused(request, found.status, found.code, detail, found.headers)
         if isinstance(error, DealTaken):
             return _resource_errors(request, found.status, [(_fault("deal_id", "", found.detail), found.code)])
         # `switched-off`, for instance, is not a code of this contract.
@@ -743,7 +776,7 @@ def _resource_errors(request: Request, status: int, faults: Iterable[tuple[Fault
     return _errors(request, status, errors)
 
 
-def resource_of(path: str) -> Literal["order", "line_item", "product"]:
+def resource_of(path: str) -> Resource:
     """Return the type of resource at a path."""
     match path.split("/")[2:]:
         case ["products", *_]:
@@ -762,10 +795,12 @@ def _refused(
 def _error(
     code: str,
     details: str,
-    resource: Literal["order", "line_item", "product"] | None = None,
+    resource: Resource | None = None,
     field: str | None = None,
 ) -> OneError:
-    place: ErrorData = {"resource": resource, "field": field} if resource and field else {}
+    place: ErrorData = {"resource": resource} if resource else {}
+    if field is not None:
+        place["field"] = field
     return {
         "error": {**place, "code": code, "message": MESSAGES[code], "details": details},
         "meta": {"type": "error", "links": {"more_info": more_info(code)}},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 from typing_extensions import TypedDict  # pydantic reads the standard library's only from Python 3.12 on
 
@@ -10,6 +10,11 @@ from ordering.deals.orders import DealTaken, OrderFull
 from ordering.errors import KeyReused, NotFound, TooManyRequests, Unavailable
 from ordering.web.error_table import RETRY_AFTER, ErrorCause, ErrorStatus, ErrorTable, forbidden, unauthorized
 from ordering.web.http import ContentTooLarge, MethodNotAllowed, NoSuchPath, NotAcceptable, UnsupportedMediaType
+
+Resource = Literal["order", "line_item", "product"]
+"""A type of resource."""
+
+RESOURCES = frozenset(get_args(Resource))
 
 
 class ErrorLinks(TypedDict):
@@ -26,9 +31,9 @@ class ErrorMeta(TypedDict):
 
 
 class ErrorData(TypedDict, total=False):
-    """One error. `resource` and `field` (a JSON Pointer) are present only if an attribute is invalid."""
+    """One error. `resource` is present if it is about a resource, `field` (a JSON Pointer) if about its attribute."""
 
-    resource: Literal["order", "line_item", "product"]
+    resource: Resource
     field: str
     code: str
     message: str
@@ -77,7 +82,7 @@ MESSAGES = {
     "changes_disabled": "changes are disabled",
     "content_too_large": "request's body is too large",
     "idempotency_key_reused": "idempotency key was used for another request",
-    "incorrect_path": "incorrect path",
+    "incorrect_path": "path was not found",
     "incorrect_payload": "incorrect payload",
     "incorrect_value": "attribute has an incorrect value",
     "insufficient_scope": "insufficient scope",
@@ -87,7 +92,7 @@ MESSAGES = {
     "invalid_type": "attribute has an invalid type",
     "missing": "attribute is missing",
     "not_acceptable": "not acceptable",
-    "not_found": "resource not found",
+    "not_found": "resource you are looking for was not found",
     "plan_required": "plan required",
     "rate_limit_exceeded": "rate limit exceeded",
     "server_error": "server error",

@@ -104,10 +104,14 @@ SORTABLE: dict[str, Callable[[DealOrder], Any]] = {
     "id": lambda one: one.id,
     "deal_id": lambda one: one.deal_id,
     "discount": lambda one: one.discount,
+    "value": lambda one: None,  # noqa: ARG005 - every field is a function of an order
     "created_at": lambda one: one.created,
     "updated_at": lambda one: one.updated,
 }
-"""The values by which orders are sorted, by the contract's names of the fields."""
+"""The values by which orders are sorted, by the contract's names of the fields.
+
+`value` is in the reference's example, `sort_by=value:desc`. Orders have none, so the next field or the id decides.
+"""
 
 SORTABLE_LINES: dict[str, Callable[[LineItem], Any]] = {
     "id": lambda one: one.id,
