@@ -1,57 +1,59 @@
-"""Every order of the steps of publishers, movers and deliverers of events, with mishaps and with deaths anywhere.
+"""Published events: every interleaving of publishers, order moves and deliverers, with lost responses and crashes.
 
-Steps, mishaps and crashes are those of `support/scheduler.py`; requests to the bus, messages to the queue and posts to
-a webhook are steps as well. At every state, what consumers have seen must be the beginning of each order's history, and
-when everybody died there, another look at the orders and the queue's messages coming again must lead to their having
-seen all of it. `ORDERING_EXPLORE=deep` takes more mishaps.
+Requests to the bus, messages to the queue and posts to a webhook are steps as well. In every state the consumers have
+seen a beginning of each order's history. After a crash of all clients in any state, another look at the orders and the
+redelivery of the queue's messages must lead to consumers that have seen all of it. `ORDERING_EXPLORE=deep` loses more
+responses.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-import os
-import time
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
-from types import SimpleNamespace
 from typing import Any, ClassVar
-from unittest import mock
 
 import pytest
 
 from engine.engines import Engine
-from ordering.aws.dynamodb import ConditionFailed, Item, NoAnswer, Put, Table, Update, _item, plain_item
+from engine.explored import Case, Mutant, ReadableSealer, TableAndServices, every_interleaving, every_mutant, service
+from ordering.aws.dynamodb import ConditionFailed, Item, Put, Table, Update, _item, plain_item
 from ordering.aws.eventbridge import EventBus
-from ordering.clock import Clock, to_text
+from ordering.clock import to_text
 from ordering.contexts import read_history
 from ordering.errors import Unavailable
 from ordering.events.history import OrderHistory
 from ordering.events.publisher import Publisher
 from ordering.webhooks import delivery as webhook_delivery
 from ordering.webhooks.delivery import Deliverer, Message
-from ordering.webhooks.registrations import SealedSecret, Webhook, Webhooks, _write, announcer
+from ordering.webhooks.registrations import SealedSecret, Webhook, Webhooks, _context, _write, announcer
 from ordering.webhooks.transport import NotPosted, Response
-from support import scheduler
 from support.aws.memory import Memory
 from support.partners import JOHN, SOURCE, UK
-from support.scheduler import START, TABLE, Client, Event, Explored, Explorer, Log, Setting, Violation
+from support.scheduler import START, TABLE, Checker, Result, Script, Setup, operations
 
-DEEP = os.environ.get("ORDERING_EXPLORE") == "deep"
 MOMENTS = ("New", "Completed", "Cancelled")
-"""No real order has all of them; two moves are needed for one to overtake another."""
+"""No real order has all of them; one move can overtake another only if there are two."""
 
-HOOK = Webhook("hook", "northwind", "https://example.com/", frozenset(), START, (SealedSecret(b"key"),))
-Act = Callable[["World", Log], None]
+SEALER = ReadableSealer()
+HOOK = Webhook(
+    "hook",
+    "northwind",
+    "https://example.com/",
+    frozenset(),
+    START,
+    (SealedSecret(SEALER.seal(b"key", _context("northwind", "hook"))),),
+)
 
 
-# The world: a table, a bus, a queue and a receiver, all in one memory ------------------------------------------------
+# The table, the bus, the queue and the receiver, in one memory -------------------------------------------------------
 
 
-class Broker(Memory):
-    """A table, and what else is called: what each consumer sees of an order, and the messages of a queue."""
+class SimulatedServices(TableAndServices):
+    """The table, the events of an order that each consumer has seen, and the messages of a queue."""
 
     extra: ClassVar[Mapping[str, str]] = {
         "PutEvents": "_put_events",
@@ -62,25 +64,18 @@ class Broker(Memory):
     }
     operations: ClassVar[Mapping[str, str]] = {**Memory.operations, **extra}
 
-    def found(self, partition: str, sort: str) -> Item:
-        raw = self._find((TABLE, partition, sort))
-        return plain_item(raw) if raw else {}
-
-    def keep(self, partition: str, sort: str, **more: Any) -> None:
-        self.load(TABLE, _item({"pk": partition, "sk": sort, **more}))
-
     def _see(self, consumer: str, text: str) -> None:
-        """Drop what was seen, as consumers do."""
+        """Note an event that was not seen before; consumers drop duplicates."""
         event = json.loads(text)
         order = f"training#{event['data']['order']['id']}"
-        seen = self.found(consumer, order).get("seen", [])
+        seen = self.read(consumer, order).get("seen", [])
         if event["sequence"] not in seen:
-            self.keep(consumer, order, seen=[*seen, event["sequence"]])
+            self.write(consumer, order, seen=[*seen, event["sequence"]])
 
-    def _fails(self, what: str) -> bool:
-        left: int = self.found("FAILS", what).get("left", 0)
+    def _fails(self, service: str) -> bool:
+        left: int = self.read("FAILS", service).get("left", 0)
         if left:
-            self.keep("FAILS", what, left=left - 1)
+            self.write("FAILS", service, left=left - 1)
         return left > 0
 
     def _put_events(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -99,13 +94,13 @@ class Broker(Memory):
         return {"Status": 200}
 
     def _send_message(self, request: dict[str, Any]) -> dict[str, Any]:
-        copy = self.found("COPIES", request["MessageBody"]).get("count", 0)
-        self.keep("COPIES", request["MessageBody"], count=copy + 1)
-        self.keep("QUEUE", f"{copy}#{request['MessageBody']}")
+        copy = self.read("COPIES", request["MessageBody"]).get("count", 0)
+        self.write("COPIES", request["MessageBody"], count=copy + 1)
+        self.write("QUEUE", f"{copy}#{request['MessageBody']}")
         return {}
 
     def _receive_message(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Hand out one message; nothing keeps another client from getting the same."""
+        """Deliver one message; another client can receive the same."""
         names = sorted(sort for (partition, sort), _ in self.scan(TABLE) if partition == "QUEUE")
         return {"Message": names[request["Which"]]} if names else {}
 
@@ -114,33 +109,18 @@ class Broker(Memory):
         return {}
 
 
-class Labels:
-    """A sealer that hides nothing."""
-
-    def seal(self, plain: bytes, context: bytes) -> bytes:  # noqa: ARG002 - as every sealer
-        return plain
-
-    def open(self, sealed: bytes, context: bytes) -> bytes:  # noqa: ARG002 - as every sealer
-        return sealed
-
-
-class World:
-    """What a client has in its hands."""
+class EventServices:
+    """The code of events and webhooks, as one process has it."""
 
     def __init__(self, table: Table) -> None:
         self.table = table
-        webhooks = Webhooks(table, Labels(), now=lambda: START)
+        self.call = service(table)
+        webhooks = Webhooks(table, SEALER, now=lambda: START)
         self.deliverer = Deliverer(
             table, table, webhooks, self._post, self._send, now=lambda: START, spread=lambda: 0.5
         )
         announce = announcer(webhooks, self.deliverer.signal)
         self.publisher = Publisher(table, EventBus(self.call, "bus", table.pauses), announce, read_history)
-
-    def call(self, operation: str, request: dict[str, Any]) -> dict[str, Any]:
-        try:
-            return self.table.send(operation, request)
-        except NoAnswer as error:
-            raise Unavailable from error
 
     def _send(self, body: str, delay_seconds: int) -> None:
         self.call("SendMessage", {"MessageBody": body, "DelaySeconds": delay_seconds})
@@ -167,14 +147,10 @@ class World:
         return bool(message)
 
 
-class EventsSetting(Setting):
-    """Gives scripts a world in place of a book."""
-
-    def book(self, table: Table, now: Clock) -> Any:  # noqa: ARG002 - as it is called
-        return World(table)
+SETUP = Setup(lambda table, _: EventServices(table), 30)
 
 
-# What clients do -----------------------------------------------------------------------------------------------------
+# Operations ----------------------------------------------------------------------------------------------------------
 
 
 def order_item(order: int, moments: int) -> Item:
@@ -200,45 +176,40 @@ def order_item(order: int, moments: int) -> Item:
     }
 
 
-def acts(*steps: tuple[str, Callable[[World], Any]]) -> Act:
-    def script(world: Any, log: Log) -> None:
-        for kind, act in steps:
-            with log.operation(kind) as told:
-                told(act(world))
-
-    return script
+def publishes(*orders: int) -> Script:
+    return operations(("publish", None, lambda events: events.publish(*orders)))
 
 
-def publishes(*orders: int) -> Act:
-    return acts(("publish", lambda world: world.publish(*orders)))
+Step = tuple[str, Any, Callable[[EventServices], Any]]
 
 
-def moves(order: int, moments: int) -> tuple[str, Callable[[World], Any]]:
-    def move(world: World) -> None:
-        condition = Put(
-            order_item(order, moments), "#order.version = :read", {"#order": "order"}, {":read": moments - 1}
-        )
-        with suppress(ConditionFailed):  # an earlier try has done it
-            world.table.put(condition)
+def move(order: int, moments: int) -> Step:
+    """Give an order its next status, unless an earlier try has done it."""
 
-    return "move", move
+    def act(events: EventServices) -> None:
+        names, values = {"#order": "order"}, {":read": moments - 1}
+        with suppress(ConditionFailed):
+            events.table.put(Put(order_item(order, moments), "#order.version = :read", names, values))
 
-
-def moves_and_publishes(order: int, *moments: int) -> Act:
-    publish = ("publish", lambda world: world.publish(order))
-    return acts(*[step for count in moments for step in (moves(order, count), publish)])
+    return "move", None, act
 
 
-def moves_and_signals(order: int, moments: int) -> Act:
+def moves_and_publishes(order: int, *moments: int) -> Script:
+    publish: Step = ("publish", None, lambda events: events.publish(order))
+    return operations(*[step for count in moments for step in (move(order, count), publish)])
+
+
+def moves_and_signals(order: int, moments: int) -> Script:
     name = f"training#{order}"
-    return acts(moves(order, moments), ("signal", lambda world: world.deliverer.signal(HOOK.partner, HOOK.id, name)))
+    signal: Step = ("signal", None, lambda events: events.deliverer.signal(HOOK.partner, HOOK.id, name))
+    return operations(move(order, moments), signal)
 
 
-def works(which: int, times: int = 1) -> Act:
-    return acts(*[("work", lambda world: world.work(which))] * times)
+def works(which: int, times: int = 1) -> Script:
+    return operations(*[("work", None, lambda events: events.work(which))] * times)
 
 
-def broker(
+def services(
     orders: Mapping[int, int],
     *,
     hook: bool = False,
@@ -246,29 +217,29 @@ def broker(
     hook_fails: int = 0,
     published: bool = False,
     signals: int = 0,
-) -> Broker:
-    """A world in which orders have come so far."""
-    found = Broker()
+) -> SimulatedServices:
+    """Orders with so many moments each, and services that fail so often."""
+    found = SimulatedServices()
     for order, moments in orders.items():
         found.load(TABLE, _item(order_item(order, moments)))
         if published:
-            found.keep(f"EVENTS#training#{order}", "-", published=moments)
-            found.keep("BUS", f"training#{order}", seen=list(range(1, moments + 1)))
+            found.write(f"EVENTS#training#{order}", "-", published=moments)
+            found.write("BUS", f"training#{order}", seen=list(range(1, moments + 1)))
         for _ in range(signals):
             found("SendMessage", {"MessageBody": Message("northwind", "hook", f"training#{order}").to_text()})
     if hook:
         found.load(TABLE, _item(_write(HOOK)))
-    found.keep("FAILS", "bus", left=bus_fails)
-    found.keep("FAILS", "hook", left=hook_fails)
+    found.write("FAILS", "bus", left=bus_fails)
+    found.write("FAILS", "hook", left=hook_fails)
     return found
 
 
-# What must hold ------------------------------------------------------------------------------------------------------
+# Promises ------------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What a world shows: by order, how far it has come, its cursor, and what was seen of it."""
+class EventContents:
+    """By order: its moments, its cursors, and the events that consumers have seen."""
 
     moments: dict[str, int] = field(default_factory=dict)
     cursors: dict[str, int] = field(default_factory=dict)
@@ -279,7 +250,7 @@ class Seen:
     hooked: bool = False
 
     @classmethod
-    def of(cls, memory: Memory) -> Seen:
+    def of(cls, memory: Memory) -> EventContents:
         seen, hooked = cls(), False
         for (partition, sort), raw in memory.scan(TABLE):
             item, (kind, _, name) = plain_item(raw), partition.partition("#")
@@ -300,11 +271,10 @@ class Seen:
                     seen.parked.setdefault(item["order"], set()).add(item["index"] + 1)
         return replace(seen, hooked=hooked)
 
-    def wrongs(self) -> Iterator[str]:
-        """Tell what no moment of any history may show."""
+    def violations(self) -> Iterator[str]:
         for consumer, all_seen in (("bus", self.bus), ("hook", self.hook)):
             for order, numbers in all_seen.items():
-                # What was given up can come any time.
+                # A parked event can be delivered at any time.
                 seen = [one for one in numbers if consumer == "bus" or one not in self.parked.get(order, set())]
                 if seen != sorted(seen) or (seen and seen[-1] > self.moments[order]):
                     yield f"{consumer} saw {seen} of {order}"
@@ -326,22 +296,14 @@ class Seen:
                 yield f"the webhook saw {self.hook.get(order)} of {order}, parked are {self.parked.get(order)}"
 
 
-class EventsJudge:
-    """What is promised of events."""
+class EventChecker(Checker[EventContents]):
+    def view(self, memory: Memory) -> EventContents:
+        return EventContents.of(memory)
 
-    def reads(self, running: tuple[str, Any]) -> bool:  # noqa: ARG002 - as it is called
-        return False
+    def state(self, view: EventContents) -> Iterator[str]:
+        return view.violations()
 
-    def view(self, memory: Memory) -> Seen:
-        return Seen.of(memory)
-
-    def summary(self, view: Seen) -> Hashable:  # noqa: ARG002 - as it is called
-        return None
-
-    def contents(self, view: Seen) -> Iterator[str]:
-        yield from view.wrongs()
-
-    def step(self, before: Seen, after: Seen) -> Iterator[str]:
+    def step(self, before: EventContents, after: EventContents) -> Iterator[str]:
         for kind, then, now in (
             ("cursor", before.cursors, after.cursors),
             ("position", before.positions, after.positions),
@@ -350,98 +312,71 @@ class EventsJudge:
                 if now.get(order, 0) < count:
                     yield f"the {kind} of {order} went from {count} to {now.get(order)}"
 
-    def future(self, memory: Memory, setting: Setting) -> Iterator[str]:  # noqa: ARG002 - as it is called
-        """When everybody died, the stream's records and the queue's messages come again."""
+    def recovery(self, memory: Memory, setup: Setup) -> Iterator[str]:
+        """After a look at all orders, and the redelivery of the queue's messages, consumers have seen everything."""
         later = memory.fork()
-        world = World(Table(later, TABLE, first_pause=0.0))
-        world.publisher.publish(Seen.of(later).moments)
+        events: EventServices = setup.over(later)
+        events.publisher.publish(self.view(later).moments)
         for _ in range(30):
-            if not world.work(0):
+            if not events.work(0):
                 break
         else:
             yield "the queue never gets empty"
-        finished = Seen.of(later)
-        for wrong in (*finished.wrongs(), *finished.unfinished()):
-            yield f"after everything came again: {wrong}"
+        after = self.view(later)
+        for violation in (*after.violations(), *after.unfinished()):
+            yield f"after recovery: {violation}"
 
-    def told(
-        self,
-        event: Event,
-        earlier: Sequence[Event],  # noqa: ARG002 - as it is called
-        witnessed: Sequence[Any],  # noqa: ARG002 - as it is called
-        view: Seen,  # noqa: ARG002 - as it is called
-    ) -> Iterator[str]:
-        if isinstance(event.value, str) and event.value != "Unavailable":
-            yield f"{event}"
+    def accepts(self, result: Result, view: EventContents) -> bool:  # noqa: ARG002 - as it is called
+        return not isinstance(result.value, str) or result.value == "Unavailable"
 
 
 @pytest.fixture(autouse=True)
-def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No pauses between tries, and nothing is logged, which takes longer than all the rest."""
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No pauses between retries, and no logs, which would take most of the time."""
     monkeypatch.setattr(webhook_delivery, "FIRST_PAUSE", 0.0)
     monkeypatch.setattr(logging.getLogger("ordering"), "disabled", True)
-    monkeypatch.setattr(scheduler, "json", SimpleNamespace(dumps=partial(json.dumps, default=repr)))
 
 
-@dataclass(frozen=True)
-class Case:
-    """Clients, what they find, and what may happen to them."""
-
-    scripts: Sequence[Act]
-    start: Callable[[], Broker]
-    mishaps: int = 1
-    tries: int = 2
-
-    def explore(self, mishaps: int | None = None) -> Explored:
-        with mock.patch.object(webhook_delivery, "TRIES", self.tries):
-            return self._explorer(self.mishaps if mishaps is None else mishaps).run()
-
-    def _explorer(self, mishaps: int) -> Explorer[Seen]:
-        return Explorer(
-            [Client(f"client {number}", script) for number, script in enumerate(self.scripts, 1)],  # type: ignore[arg-type] # the setting gives it a world
-            EventsJudge(),
-            start=self.start(),
-            setting=EventsSetting(retries=30),
-            mishaps=mishaps,
-        )
+def case(clients: Sequence[Script], start: Callable[[], Memory], lost: int = 1, tries: int = 2) -> Case:
+    return Case(clients, start, SETUP, EventChecker(), lost, patches=[(webhook_delivery, "TRIES", tries)])
 
 
-hooked = partial(broker, hook=True, published=True)
+hooked = partial(services, hook=True, published=True)
 CASES = {
-    "two publishers": Case([publishes(1), publishes(1)], partial(broker, {1: 2}), 2),
-    "two publishers, two orders, refused entries": Case(
-        [publishes(1, 2), publishes(2, 1)], partial(broker, {1: 2, 2: 1}, bus_fails=2), 0
+    "two publishers": case([publishes(1), publishes(1)], partial(services, {1: 2}), 2),
+    "two publishers, two orders, refused entries": case(
+        [publishes(1, 2), publishes(2, 1)], partial(services, {1: 2, 2: 1}, bus_fails=2), 0
     ),
-    "a publisher while the order moves on": Case([publishes(1), moves_and_publishes(1, 2, 3)], partial(broker, {1: 1})),
-    "three publishers": Case([publishes(1)] * 3, partial(broker, {1: 2}), 0),
-    "two publishers and a webhook": Case([publishes(1), publishes(1)], partial(broker, {1: 2}, hook=True)),
-    "one message twice": Case([works(0), works(-1)], partial(hooked, {1: 2}, signals=2)),
-    "one message twice, failing": Case(
+    "a publisher while the order moves on": case(
+        [publishes(1), moves_and_publishes(1, 2, 3)], partial(services, {1: 1})
+    ),
+    "three publishers": case([publishes(1)] * 3, partial(services, {1: 2}), 0),
+    "two publishers and a webhook": case([publishes(1), publishes(1)], partial(services, {1: 2}, hook=True)),
+    "one message twice": case([works(0), works(-1)], partial(hooked, {1: 2}, signals=2)),
+    "one message twice, failing": case(
         [works(0, 2), works(-1, 2)], partial(hooked, {1: 2}, signals=2, hook_fails=2), 0, tries=3
     ),
-    "failing while the order moves on": Case(
+    "failing while the order moves on": case(
         [works(0, 2), moves_and_signals(1, 2), works(-1)],
         partial(hooked, {1: 1}, signals=1, hook_fails=1),
         0,
     ),
-    "parked while the order moves on": Case(
+    "parked while the order moves on": case(
         [works(0, 2), moves_and_signals(1, 2)], partial(hooked, {1: 1}, signals=1, hook_fails=2)
     ),
-    "a delivery whose responses are lost": Case([works(0, 3)], partial(hooked, {1: 2}, signals=1, hook_fails=1)),
+    "a delivery whose responses are lost": case([works(0, 3)], partial(hooked, {1: 2}, signals=1, hook_fails=1)),
 }
 
 
-@pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
-def test_every_interleaving(case: Case, report: Callable[[str], None], request: pytest.FixtureRequest) -> None:
-    """Whatever the order of steps, and wherever clients die, each consumer sees every event, in its order's order."""
-    began = time.monotonic()
-    explored = case.explore(case.mishaps + 1 if DEEP else None)
-
-    report(f"events, {request.node.callspec.id}: {explored} in {time.monotonic() - began:.1f} s")
-    assert explored.histories > 5
+test_every_interleaving = every_interleaving(
+    "events",
+    CASES,
+    "In every interleaving, with crashes anywhere, each consumer sees each event of an order, in the order's order.",
+    at_least=5,
+)
 
 
-# The checker can fail: what has one thing wrong each.
+# Mutants -------------------------------------------------------------------------------------------------------------
 
 
 def moves_first(
@@ -462,11 +397,11 @@ def overlooks_refusals(self: EventBus, batch: Sequence[Any], send: Any = EventBu
 
 
 def announces_nothing(self: Publisher, story: OrderHistory, first: int) -> None:
-    """Leave it to the order's next move."""
+    """Leave the event to the order's next move."""
 
 
 class Stop(Exception):
-    """The mutant looks no further."""
+    """The mutant stops here."""
 
 
 def looks_once(
@@ -500,56 +435,51 @@ def delivers_anyhow(
     move(self, webhook, order, replace(at, written=False), index, tries)
 
 
-MUTANTS: dict[str, tuple[str, list[tuple[Any, str, Any]]]] = {
-    "the cursor moves first": ("two publishers", [(Publisher, "_put", moves_first)]),
-    "the cursor moves anyhow": ("a publisher while the order moves on", [(Publisher, "_move", moves_anyhow)]),
-    "refused entries are overlooked": (
-        "two publishers, two orders, refused entries",
-        [(EventBus, "_send", overlooks_refusals)],
+MUTANTS = {
+    "the cursor moves first": Mutant(CASES["two publishers"], [(Publisher, "_put", moves_first)]),
+    "the cursor moves anyhow": Mutant(
+        CASES["a publisher while the order moves on"], [(Publisher, "_move", moves_anyhow)]
     ),
-    "the queue does not know": ("two publishers and a webhook", [(Publisher, "_announce", announces_nothing)]),
-    "no second look": (
-        "failing while the order moves on",
+    "refused entries are overlooked": Mutant(
+        CASES["two publishers, two orders, refused entries"], [(EventBus, "_send", overlooks_refusals)]
+    ),
+    "no signal to the queue": Mutant(
+        CASES["two publishers and a webhook"], [(Publisher, "_announce", announces_nothing)]
+    ),
+    "no second check": Mutant(
+        CASES["failing while the order moves on"],
         [(Deliverer, "_deliver", looks_once), (Deliverer, "_move", stops_after)],
     ),
-    "no next try": ("a delivery whose responses are lost", [(Deliverer, "_queue", forgets_the_next_try)]),
-    "the position moves anyhow": ("one message twice", [(Deliverer, "_move", delivers_anyhow)]),
+    "no next try": Mutant(CASES["a delivery whose responses are lost"], [(Deliverer, "_queue", forgets_the_next_try)]),
+    "the position moves anyhow": Mutant(CASES["one message twice"], [(Deliverer, "_move", delivers_anyhow)]),
 }
 
-
-@pytest.mark.parametrize(("case", "changes"), MUTANTS.values(), ids=MUTANTS.keys())
-def test_the_checker_can_fail(case: str, changes: list[tuple[Any, str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Code with one thing wrong breaks a promise somewhere."""
-    for owner, name, mutant in changes:
-        monkeypatch.setattr(owner, name, mutant)
-
-    with pytest.raises((Violation, AssertionError)):
-        CASES[case].explore()
+test_every_mutant_is_found = every_mutant(MUTANTS, CASES)
 
 
-# A real engine takes what is written --------------------------------------------------------------------------------
+# On every engine -----------------------------------------------------------------------------------------------------
 
 
 def test_on_every_engine(engine: Engine) -> None:
-    """From placing to the second move, cursor and position are kept as every engine understands it."""
-    side = Broker()
-    side.keep("FAILS", "hook", left=1)
+    """From placing to the second move, every engine keeps cursor and position."""
+    side = SimulatedServices()
+    side.write("FAILS", "hook", left=1)
 
     def send(operation: str, request: dict[str, Any]) -> dict[str, Any]:
         return (side if operation in side.extra else engine.send)(operation, request)
 
-    world = World(Table(send, engine.table))
-    world.table.put(Put(_write(HOOK)))
+    events = EventServices(Table(send, engine.table))
+    events.table.put(Put(_write(HOOK)))
     for order, moments in ((7001, 1), (7001, 2), (7002, 1)):
-        world.table.put(Put(order_item(order, moments)))
-        world.publish(order)
-        world.publish(order)
-    while world.work(0):
+        events.table.put(Put(order_item(order, moments)))
+        events.publish(order)
+        events.publish(order)
+    while events.work(0):
         pass
-    seen = Seen.of(side)
+    seen = EventContents.of(side)
 
     assert seen.bus == seen.hook == {"training#7001": [1, 2], "training#7002": [1]}
-    assert world.table.get(("EVENTS#training#7001", "-")) == {
+    assert events.table.get(("EVENTS#training#7001", "-")) == {
         "pk": "EVENTS#training#7001",
         "sk": "-",
         "published": 2,

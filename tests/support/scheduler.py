@@ -2,31 +2,31 @@
 
 The clients are the real code. There are no threads: a client is a function from the answers it got so far to the call
 that it makes next, found by running it from its start with the recorded answers until it asks for one more. So a state
-is a value: what the engine holds, the time, and for each client its answers. Two orders of steps that lead to the same
+is a value: what the tables hold, the time, and for each client its answers. Two orders of steps that lead to the same
 value have the same future, and all of them are explored by visiting each value once.
 
 Beside the clients' calls the steps are: time passes (by more than the grace time); a client reads the clock before or
-after that; a call's answer is lost, after which its client goes on as its code has it, and the call itself takes effect
-at once, at any later step, or never. A crash before a call is a client that takes no further step, and a crash after it
-is one whose answer nobody sees: every state is judged as though each client that has not ended died there.
+after that; a response is lost, after which its client goes on as its code does, and the call itself takes effect at
+once, at any later step, or never. A client that takes no further step is one that crashed before its call; one whose
+response was lost, and that takes no further step, crashed after it. Every state is checked for both: the check of
+recovery assumes that each client that has not ended crashed in that state.
 """
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from types import SimpleNamespace
-from typing import Any, Generic, Protocol, TypeVar
-from unittest import mock
+from types import ModuleType, SimpleNamespace
+from typing import Any, Generic, TypeVar
 
 from ordering.aws.dynamodb import NoAnswer, ServiceFault, Table, TableError
 from ordering.book import orderbook
-from ordering.book.orderbook import OrderBook
-from ordering.clock import Deadline
+from ordering.clock import Clock, Deadline
 from ordering.errors import OrderingError
 from support.aws.memory import Memory
 
@@ -35,51 +35,61 @@ TICK = timedelta(seconds=3)
 """How much time passes in one step: more than the grace time."""
 
 TABLE = "OrdersTable"
-BOOK = "test#1"
 
 View = TypeVar("View")
 
 Call = tuple[str, dict[str, Any]]
-Script = Callable[[OrderBook, "Log"], None]
-"""What a client does, and tells its log."""
+Script = Callable[[Any, "Log"], None]
+"""What a client does with the code under test; it logs its operations and their results."""
 
 
 @dataclass(frozen=True)
-class Event:
-    """Something that a client was told by the book, or None as its `value` where it was told nothing."""
+class Result:
+    """The value of a completed operation, or the name of the error that it raised."""
 
-    kind: str
-    detail: Any
+    operation: str
+    argument: Any
     value: Any
 
 
 @dataclass
 class Log:
-    """What a client began and what it was told."""
+    """The operation that a client is in, and the results of those before it."""
 
-    events: list[Event] = field(default_factory=list)
+    results: list[Result] = field(default_factory=list)
     running: tuple[str, Any] | None = None
     calls: int = 0
 
     @contextmanager
-    def operation(self, kind: str, detail: Any = None) -> Iterator[Callable[[Any], None]]:
-        """Begin an operation; what it yields takes the result."""
-        self.running, self.calls = (kind, detail), 0
+    def operation(self, name: str, argument: Any = None) -> Iterator[Callable[[Any], None]]:
+        """Begin an operation; yields a function that records its result."""
+        self.running, self.calls = (name, argument), 0
 
-        def told(value: Any) -> None:
-            self.events.append(Event(kind, detail, value))
+        def record(value: Any) -> None:
+            self.results.append(Result(name, argument, value))
 
         try:
-            yield told
+            yield record
         except (OrderingError, TableError) as error:
-            self.events.append(Event(kind, detail, type(error).__name__))
-            raise _GaveUp from error
+            self.results.append(Result(name, argument, type(error).__name__))
+            raise _OperationFailed from error
         self.running = None
+
+
+def operations(*steps: tuple[str, Any, Callable[[Any], Any]]) -> Script:
+    """A script of operations, one after another, each with its name, its argument and its function."""
+
+    def script(code: Any, log: Log) -> None:
+        for name, argument, act in steps:
+            with log.operation(name, argument) as record:
+                record(act(code))
+
+    return script
 
 
 @dataclass(frozen=True)
 class Client:
-    """A script with a name that is its own."""
+    """A script with a unique name."""
 
     name: str
     script: Script
@@ -87,7 +97,7 @@ class Client:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a call: an answer, an error of the service, or nothing."""
+    """The outcome of a call: an answer, an error of the service, or no response."""
 
     answer: dict[str, Any] | None = None
     fault: tuple[str, Any, Any] | None = None
@@ -106,26 +116,30 @@ LOST = Outcome()
 
 @dataclass(frozen=True)
 class Point:
-    """Where a client stands: what it was told, and whether it waits for a call, for the time, or for nothing more."""
+    """Where a client stands: its results, and whether it waits for a call, for the clock, or has ended."""
 
-    events: tuple[Event, ...]
+    results: tuple[Result, ...]
     running: tuple[str, Any] | None
     call: Call | None
-    wants_time: bool
+    reads_clock: bool
     begins: bool
     """Whether the call is the first of an operation."""
 
+    @property
+    def ended(self) -> bool:
+        return self.call is None and not self.reads_clock
+
 
 class _Waits(BaseException):
-    """The client wants something that is not recorded yet."""
+    """The client needs an answer that is not recorded yet."""
 
 
-class _GaveUp(BaseException):
-    """An operation of the client's failed; a client ends there."""
+class _OperationFailed(BaseException):
+    """An operation of the client failed; the client ends there."""
 
 
-class _Patience(Deadline):
-    """A deadline that counts the retries instead of the seconds."""
+class _RetryLimit(Deadline):
+    """A deadline that counts retries instead of seconds."""
 
     __slots__ = ("left",)
 
@@ -140,20 +154,21 @@ class _Patience(Deadline):
 
 
 @dataclass(frozen=True)
-class Setting:
-    """How the clients' books are made."""
+class Setup:
+    """How the code under test is built for each client."""
 
-    make_book: Callable[..., OrderBook] = OrderBook
-    settle_after: int = 1
+    build: Callable[[Table, Clock], Any]
     retries: int = 3
-    removals: bool = False
+    modules: Sequence[ModuleType] = ()
+    """Modules beside `orderbook` whose `secrets` are replaced, so that each replay draws the same values."""
 
-    def book(self, table: Table, now: Callable[[], datetime]) -> OrderBook:
-        return self.make_book(table, BOOK, now=now, settle_after=self.settle_after, removals=self.removals)
+    def over(self, memory: Memory, now: Clock = lambda: START) -> Any:
+        """Build it over a table that answers at once."""
+        return self.build(Table(memory, TABLE, first_pause=0.0), now)
 
 
-def replay(client: Client, history: Sequence[Outcome | int], setting: Setting) -> Point:
-    """Run a client with recorded answers and times until it wants one more."""
+def replay(client: Client, history: Sequence[Outcome | int], setup: Setup) -> Point:
+    """Run a client with recorded answers and times until it needs one more."""
     recorded = iter(history)
     log = Log()
     wanted: list[Call | None] = []
@@ -175,22 +190,78 @@ def replay(client: Client, history: Sequence[Outcome | int], setting: Setting) -
         assert isinstance(time, int)
         return START + time * TICK
 
-    numbers = itertools.count(1)
-    tokens = SimpleNamespace(token_hex=lambda _: f"{client.name}/{next(numbers)}")
-    table = Table(send, TABLE, deadline=_Patience(setting.retries), first_pause=0.0)
-    with mock.patch.object(orderbook, "secrets", tokens):
+    table = Table(send, TABLE, deadline=_RetryLimit(setup.retries), first_pause=0.0)
+    with _drawing(client.name, setup):
         try:
-            client.script(setting.book(table, now), log)
+            client.script(setup.build(table, now), log)
         except _Waits:
             (want,) = wanted
-            return Point(tuple(log.events), log.running, want, want is None, log.calls == 0)
-        except _GaveUp:
+            return Point(tuple(log.results), log.running, want, want is None, log.calls == 0)
+        except _OperationFailed:
             pass
-    return Point(tuple(log.events), None, None, wants_time=False, begins=False)
+    return Point(tuple(log.results), None, None, reads_clock=False, begins=False)
+
+
+@contextmanager
+def _drawing(name: str, setup: Setup) -> Iterator[None]:
+    """Replace random values by numbered ones, which each replay draws again, and no other client."""
+    numbers = itertools.count(1)
+
+    def token_hex(_: int | None = None) -> str:
+        return f"{name}/{next(numbers)}"
+
+    def token_bytes(count: int) -> bytes:
+        return hashlib.shake_128(token_hex().encode()).digest(count)
+
+    tokens = SimpleNamespace(token_hex=token_hex, token_bytes=token_bytes)
+    kept = [(module, vars(module)["secrets"]) for module in (orderbook, *setup.modules)]
+    for module, _ in kept:
+        vars(module)["secrets"] = tokens
+    try:
+        yield
+    finally:
+        for module, real in kept:
+            vars(module)["secrets"] = real
+
+
+def complete(memory: Memory, setup: Setup, *scripts: Script, apart: timedelta = timedelta()) -> Memory:
+    """Run scripts to their ends, one after another and with random values, and return the memory.
+
+    Args:
+        apart: How much time passes after each of them; after the last one it is `START`.
+    """
+    for number, script in enumerate(scripts):
+        now, log = START - (len(scripts) - number) * apart, Log()
+        script(setup.over(memory, lambda now=now: now), log)  # type: ignore[misc] # a clock
+        assert log.running is None
+    return memory
+
+
+class Running:
+    """A client in the middle of its script, whose steps a test takes one by one."""
+
+    def __init__(self, client: Client, setup: Setup) -> None:
+        self._client = client
+        self._setup = setup
+        self._history: list[Outcome | int] = []
+        self.witnessed: list[Any] = []
+        """Summaries of the contents since its operation began."""
+        self.point: Point = replay(client, (), setup)
+
+    def proceed(self, answer: Outcome | int) -> None:
+        """Give it an outcome, or the time that it reads."""
+        self._history.append(answer)
+        self.point = replay(self._client, self._history, self._setup)
+
+    def next_call(self, time: int = 0) -> Call | None:
+        """Let it read the clock as often as it does, and return its next call; None if it has ended."""
+        while self.point.reads_clock:
+            self.proceed(time)
+        return self.point.call
 
 
 def carry_out(memory: Memory, call: Call) -> Outcome:
-    """Carry out a call and keep what came of it."""
+    """Carry out a call and keep its outcome."""
     try:
         return Outcome(memory(*call))
     except ServiceFault as fault:
@@ -198,37 +269,53 @@ def carry_out(memory: Memory, call: Call) -> Outcome:
 
 
 class Violation(AssertionError):
-    """A promise was broken; the message says which, and by which history."""
+    """A promise was broken; the message names it, and the history that broke it."""
 
 
-class Judge(Protocol[View]):
-    """Says what must hold. A view is what it sees of the contents of an engine."""
+class Checker(Generic[View]):
+    """What must hold. Each method yields what is wrong. A view is the contents of the tables as plain values."""
 
     def view(self, memory: Memory) -> View:
-        """Look at the contents of an engine."""
+        """Read the contents."""
+        raise NotImplementedError
 
-    def summary(self, view: View) -> Hashable:
-        """What readers of these contents are measured against."""
-
-    def contents(self, view: View) -> Iterator[str]:
-        """What is wrong with contents."""
-
-    def future(self, memory: Memory, setting: Setting) -> Iterator[str]:
-        """What is wrong with what comes of contents when nobody does anything more."""
+    def state(self, view: View) -> Iterator[str]:
+        """Check the contents, which any moment may show."""
+        raise NotImplementedError
 
     def step(self, before: View, after: View) -> Iterator[str]:
-        """What is wrong with a change of contents."""
+        """Check a change of contents by one call."""
+        raise NotImplementedError
 
-    def told(self, event: Event, earlier: Sequence[Event], witnessed: Sequence[Any], view: View) -> Iterator[str]:
-        """What is wrong with what a client was told; `witnessed` are the summaries since the operation began."""
+    def recovery(self, memory: Memory, setup: Setup) -> Iterator[str]:
+        """Check how contents develop after every client has crashed: retries and consumers run, on a fork."""
+        raise NotImplementedError
 
-    def reads(self, running: tuple[str, Any]) -> bool:
-        """Whether the operation's result is measured against what it witnessed."""
+    def result(self, result: Result, earlier: Sequence[Result], witnessed: Sequence[Any], view: View) -> Iterator[str]:  # noqa: ARG002 - for subclasses
+        """Check a result; `earlier` are the client's results before, `witnessed` the summaries since it began."""
+        if not self.accepts(result, view):
+            yield f"{result}: there is {view}"
+
+    def accepts(self, result: Result, view: View) -> bool:
+        """Whether a result fits the contents at the moment of the operation's last call."""
+        raise NotImplementedError
+
+    def witnesses(self, operation: str) -> bool:  # noqa: ARG002 - for subclasses
+        """Whether the results of an operation are compared with all contents since it began."""
+        return False
+
+    def summary(self, view: View) -> Hashable:  # noqa: ARG002 - for subclasses
+        """The part of the contents that results are compared with."""
+        return None
+
+    def end(self, began: View, view: View, results: Sequence[Result]) -> Iterator[str]:  # noqa: ARG002 - for subclasses
+        """Check the contents after every client has come to its end, and the sum of their results."""
+        return iter(())
 
 
 @dataclass(frozen=True)
 class Explored:
-    """How much was explored."""
+    """The extent of an exploration."""
 
     states: int
     histories: int
@@ -238,33 +325,33 @@ class Explored:
         return f"{self.states:,} states, {self.steps:,} steps, {self.histories:,} interleavings"
 
 
-_Key = tuple[int, int, tuple[int, ...], tuple[tuple[int, ...], ...], int, tuple[int, ...]]
+_State = tuple[int, int, tuple[int, ...], tuple[tuple[int, ...], ...], int, tuple[int, ...]]
 
 
 class Explorer(Generic[View]):
     """All orders of the steps of some clients.
 
     Args:
-        passes: How often time passes.
-        mishaps: How many answers are lost in one history.
+        ticks: How often time passes.
+        lost: How many responses are lost in one history.
     """
 
     def __init__(
         self,
         clients: Sequence[Client],
-        judge: Judge[View],
+        checker: Checker[View],
         *,
+        setup: Setup,
         start: Memory | None = None,
-        setting: Setting | None = None,
-        passes: int = 0,
-        mishaps: int = 0,
+        ticks: int = 0,
+        lost: int = 0,
         most_states: int = 5_000_000,
     ) -> None:
         self._clients = clients
-        self._judge = judge
-        self._setting = setting or Setting()
-        self._passes = passes
-        self._mishaps = mishaps
+        self._checker = checker
+        self._setup = setup
+        self._ticks = ticks
+        self._lost = lost
         self._most_states = most_states
         self._stores: list[Memory] = []
         self._views: list[View] = []
@@ -293,15 +380,15 @@ class Explorer(Generic[View]):
             return known
         number = self._store_ids[key] = len(self._stores)
         self._stores.append(memory)
-        view = self._judge.view(memory)
+        view = self._checker.view(memory)
         self._views.append(view)
-        summary = self._judge.summary(view)
+        summary = self._checker.summary(view)
         if summary not in self._summary_ids:
             self._summary_ids[summary] = len(self._summary_values)
             self._summary_values.append(summary)
         self._summaries.append(self._summary_ids[summary])
-        self._complain(self._judge.contents(view))
-        self._complain(self._judge.future(memory, self._setting))
+        self._fail_if(self._checker.state(view))
+        self._fail_if(self._checker.recovery(memory, self._setup))
         return number
 
     def _call(self, call: Call) -> int:
@@ -324,12 +411,12 @@ class Explorer(Generic[View]):
         memory = self._stores[store].fork()
         outcome = self._outcome(carry_out(memory, self._calls[call]))
         after = self._store(memory)
-        self._complain(self._judge.step(self._views[store], self._views[after]))
+        self._fail_if(self._checker.step(self._views[store], self._views[after]))
         self._effects[store, call] = after, outcome
         return after, outcome
 
     def _node(self, client: int, history: tuple[Outcome | int, ...]) -> int:
-        point = replay(self._clients[client], history, self._setting)
+        point = replay(self._clients[client], history, self._setup)
         self._points.append(point)
         self._point_calls.append(self._call(point.call) if point.call else None)
         self._histories.append((client, history))
@@ -343,7 +430,7 @@ class Explorer(Generic[View]):
         return self._children[key]
 
     def _timed(self, node: int, time: int) -> int:
-        while self._points[node].wants_time:
+        while self._points[node].reads_clock:
             key = (node, "time", time)
             if key not in self._children:
                 client, history = self._histories[node]
@@ -354,16 +441,16 @@ class Explorer(Generic[View]):
     # The exploration itself.
 
     def run(self) -> Explored:
-        """Explore, and say how much there was.
+        """Explore, and count.
 
         Raises:
             Violation: A promise is broken.
         """
         nodes = tuple(self._node(client, ()) for client in range(len(self._clients)))
-        first: _Key = (self._begin, 0, nodes, ((),) * len(nodes), self._mishaps, ())
-        seen: dict[_Key, int] = {}
-        # Depth first without recursion: each entry is a state, its steps that are left, and the histories through it.
-        stack: list[tuple[_Key, Iterator[tuple[str, _Key]], list[int]]] = [(first, self._moves(first), [0, 0])]
+        first: _State = (self._begin, 0, nodes, ((),) * len(nodes), self._lost, ())
+        seen: dict[_State, int] = {}
+        # Depth first without recursion: each entry is a state, its remaining steps, and the histories through it.
+        stack: list[tuple[_State, Iterator[tuple[str, _State]], list[int]]] = [(first, self._moves(first), [0, 0])]
         while stack:
             state, moves, counted = stack[-1]
             move = next(moves, None)
@@ -386,11 +473,12 @@ class Explorer(Generic[View]):
             stack.append((following, self._moves(following), [0, 0]))
         return Explored(len(seen), seen[first], self._steps)
 
-    def _moves(self, state: _Key) -> Iterator[tuple[str, _Key]]:
-        store, time, nodes, witnessed, mishaps, flying = state
-        for client, stands in enumerate(nodes):
-            node = self._timed(stands, time)
-            self._judge_after_the_clock(stands, node, witnessed[client], store)
+    def _moves(self, state: _State) -> Iterator[tuple[str, _State]]:
+        store, time, nodes, witnessed, lost, in_flight = state
+        current = [self._timed(node, time) for node in nodes]
+        self._check_end(current, store)
+        for client, (stands, node) in enumerate(zip(nodes, current, strict=True)):
+            self._check_results(stands, node, witnessed[client], store)
             call = self._point_calls[node]
             if call is None:
                 continue
@@ -398,78 +486,74 @@ class Explorer(Generic[View]):
             label = f"{self._clients[client].name}: {self._calls[call][0]}"
             self._path.append(label)
             after, outcome = self._effect(store, call)
-            yield self._popped(
-                label, self._advance((after, time, nodes, begun, mishaps, flying), client, node, outcome)
-            )
-            if mishaps:
-                lost = f"{label}, answer lost"
-                self._path.append(lost)
-                up = (*flying, call) if after != store else flying
-                following = (store, time, nodes, begun, mishaps - 1, tuple(sorted(up)))
-                yield self._popped(lost, self._advance(following, client, node, 0))
-        for index, call in enumerate(flying):
-            label = f"{self._calls[call][0]} of before takes effect"
+            following = (after, time, nodes, begun, lost, in_flight)
+            yield self._popped(label, self._advance(following, client, node, outcome))
+            if lost:
+                label = f"{label}, response lost"
+                self._path.append(label)
+                late = (*in_flight, call) if after != store else in_flight
+                following = (store, time, nodes, begun, lost - 1, tuple(sorted(late)))
+                yield self._popped(label, self._advance(following, client, node, 0))
+        for index, call in enumerate(in_flight):
+            label = f"{self._calls[call][0]}, whose response was lost, takes effect"
             self._path.append(label)
             after, _ = self._effect(store, call)
-            landed = (
-                after,
-                time,
-                nodes,
-                self._witness(witnessed, after),
-                mishaps,
-                flying[:index] + flying[index + 1 :],
-            )
-            yield self._popped(label, landed)
-        if time < self._passes:
+            left = in_flight[:index] + in_flight[index + 1 :]
+            yield self._popped(label, (after, time, nodes, self._witness(witnessed, after), lost, left))
+        if time < self._ticks:
             yield from self._time_passes(state)
 
-    def _judge_after_the_clock(self, stands: int, node: int, witnessed: Any, store: int) -> None:
-        """Judge what a client was told right after it read the clock, without a call in between."""
-        told, events = len(self._points[stands].events), self._points[node].events
-        seen = [self._summary_values[summary] for summary in witnessed]
-        for index in range(told, len(events)):
-            self._complain(self._judge.told(events[index], events[:index], seen, self._views[store]))
+    def _check_end(self, nodes: Sequence[int], store: int) -> None:
+        points = [self._points[node] for node in nodes]
+        if all(point.call is None for point in points):
+            results = [result for point in points for result in point.results]
+            self._fail_if(self._checker.end(self._views[self._begin], self._views[store], results))
 
-    def _popped(self, label: str, following: _Key) -> tuple[str, _Key]:
-        """The path grows again when the state is entered."""
+    def _check_results(self, before: int, after: int, witnessed: Sequence[int], store: int) -> bool:
+        """Check the results of a client between two of its points; returns whether there were any."""
+        first, results = len(self._points[before].results), self._points[after].results
+        if first < len(results):
+            seen = [self._summary_values[summary] for summary in witnessed]
+            for index in range(first, len(results)):
+                self._fail_if(self._checker.result(results[index], results[:index], seen, self._views[store]))
+        return first < len(results)
+
+    def _popped(self, label: str, following: _State) -> tuple[str, _State]:
+        # The path grows again when the state is entered.
         self._path.pop()
         return label, following
 
-    def _time_passes(self, state: _Key) -> Iterator[tuple[str, _Key]]:
-        store, time, nodes, witnessed, mishaps, flying = state
-        asking = [client for client, node in enumerate(nodes) if self._points[node].wants_time]
+    def _time_passes(self, state: _State) -> Iterator[tuple[str, _State]]:
+        store, time, nodes, witnessed, lost, in_flight = state
+        asking = [client for client, node in enumerate(nodes) if self._points[node].reads_clock]
         for asked in itertools.chain.from_iterable(itertools.combinations(asking, n) for n in range(len(asking) + 1)):
             read = tuple(self._timed(node, time) if client in asked else node for client, node in enumerate(nodes))
-            yield "time passes", (store, time + 1, read, witnessed, mishaps, flying)
+            yield "time passes", (store, time + 1, read, witnessed, lost, in_flight)
 
     def _begin_witness(
         self, node: int, client: int, witnessed: tuple[tuple[int, ...], ...], store: int
     ) -> tuple[tuple[int, ...], ...]:
         point = self._points[node]
-        if not (point.begins and point.running and self._judge.reads(point.running)):
+        if not (point.begins and point.running and self._checker.witnesses(point.running[0])):
             return witnessed
         return (*witnessed[:client], (self._summaries[store],), *witnessed[client + 1 :])
 
     def _witness(self, witnessed: tuple[tuple[int, ...], ...], store: int) -> tuple[tuple[int, ...], ...]:
         summary = self._summaries[store]
-        # What came first is kept first: it is what stood when the operation began.
+        # The first summary stays first: it is the one of the operation's beginning.
         return tuple(
             seen if not seen or summary in seen else (seen[0], *sorted((*seen[1:], summary))) for seen in witnessed
         )
 
-    def _advance(self, state: _Key, client: int, node: int, outcome: int) -> _Key:
-        store, time, nodes, witnessed, mishaps, flying = state
+    def _advance(self, state: _State, client: int, node: int, outcome: int) -> _State:
+        store, time, nodes, witnessed, lost, in_flight = state
         witnessed = self._witness(witnessed, store)
         after = self._answered(node, outcome)
-        before_events, events = self._points[node].events, self._points[after].events
-        if len(events) > len(before_events):
-            seen = [self._summary_values[summary] for summary in witnessed[client]]
-            for index in range(len(before_events), len(events)):
-                self._complain(self._judge.told(events[index], events[:index], seen, self._views[store]))
+        if self._check_results(node, after, witnessed[client], store):
             witnessed = (*witnessed[:client], (), *witnessed[client + 1 :])
-        return store, time, (*nodes[:client], after, *nodes[client + 1 :]), witnessed, mishaps, flying
+        return store, time, (*nodes[:client], after, *nodes[client + 1 :]), witnessed, lost, in_flight
 
-    def _complain(self, wrongs: Iterator[str]) -> None:
-        if wrong := next(wrongs, None):
+    def _fail_if(self, violations: Iterator[str]) -> None:
+        if violation := next(violations, None):
             steps = "".join(f"\n  {number}. {label}" for number, label in enumerate(self._path, 1))
-            raise Violation(f"{wrong}{steps}")
+            raise Violation(f"{violation}{steps}")

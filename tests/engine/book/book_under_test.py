@@ -1,4 +1,4 @@
-"""A book of its own on an engine that several tests share, and what is there to check of it."""
+"""A new book on an engine that several tests share, with all that a test reads of it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 
-from engine.book.oracle import LINES, Contents, burial, once_key, place
+from engine.book.oracle import LINES, BookContents, once_key, place, removal
 from engine.engines import Engine
 from ordering.aws.dynamodb import Item, Key, Send, Table
 from ordering.book.orderbook import OrderBook
@@ -16,7 +16,7 @@ from support.scheduler import START
 
 
 class Time:
-    """A clock that stands still until it is moved."""
+    """A clock that stands still until a test moves it."""
 
     def __init__(self) -> None:
         self.now = START
@@ -28,8 +28,8 @@ class Time:
         self.now += timedelta(seconds=3)
 
 
-class Shelf:
-    """One new book, its clock, and every name and key that was ever used in it."""
+class BookUnderTest:
+    """One new book, its clock, and every name and key that a test used in it."""
 
     def __init__(self, engine: Engine, *, now: Callable[[], datetime] | None = None) -> None:
         self.engine = engine
@@ -62,18 +62,19 @@ class Shelf:
         return place(book or self.book(), self.new_name(), key)
 
     def remove(self, name: str, position: int, book: OrderBook | None = None) -> bool:
-        return (book or self.book()).remove(position, burial(name))
+        return (book or self.book()).remove(position, removal(name))
 
-    def die(self) -> None:
+    def crash(self) -> None:
+        """Take a ticket and place no order, as a client that crashed in between."""
         self.book()._take_ticket()
 
     def listed(self, first: int = 0, count: int = 10_000) -> tuple[list[str], int]:
         page = self.book().page(first, count)
         return [entry["order"] for entry in page.entries], page.total
 
-    def contents(self) -> Contents:
+    def contents(self) -> BookContents:
         """Everything of this book that the engine holds."""
-        return Contents.of(self._items(), self.name)
+        return BookContents.of(self._items(), self.name)
 
     def _items(self) -> Iterator[Item]:
         table = self.table()
@@ -81,12 +82,12 @@ class Shelf:
         yield from table.query(f"VOIDS#{self.name}", "0", "9" * 10)
         keys: list[Key] = [(f"{kind}#{self.name}", "-") for kind in ("HEAD", "TICKETS")]
         for name in self.names:
-            keys += [(f"ORDER#{name}", "ORDER"), (f"GRAVE#{name}", "-")]
+            keys += [(f"ORDER#{name}", "ORDER"), (f"TOMBSTONE#{name}", "-")]
             keys += [(f"ORDER#{name}", f"LINE#{number}") for number in range(1, LINES + 1)]
         keys += [once_key(key) for key in self.keys]
         yield from table.batch_get(keys).values()
 
 
-def system_shelf(engine: Engine) -> Shelf:
-    """A book whose time is the machine's."""
-    return Shelf(engine, now=system_clock)
+def book_on_system_time(engine: Engine) -> BookUnderTest:
+    """A new book on the system clock."""
+    return BookUnderTest(engine, now=system_clock)

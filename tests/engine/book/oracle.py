@@ -1,7 +1,7 @@
-"""The book as it must be: a plain list, and what follows from it for everything that is stored and told.
+"""The promises of an order book, checked against a plain list of its orders.
 
-An order is known here by a name. Beside its entry it writes its own item, two lines, and what an idempotency key
-stands for; a removal takes the order and its lines away and leaves a gravestone, so that nothing can come back unseen.
+An order has a name here. Beside its entry it writes its own item, two lines, and the record of its idempotency key, if
+it has one. A removal deletes the order and its lines and leaves a tombstone, so that a reappearing order is detected.
 """
 
 from __future__ import annotations
@@ -10,25 +10,45 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
+from engine.explored import Case, Mutant
 from ordering.aws.dynamodb import ABSENT, Delete, Item, Key, Put, Table, Write, plain_item
 from ordering.book import orderbook
 from ordering.book.orderbook import Collision, Draft, OrderBook, Ticket
+from ordering.clock import Clock
 from support.aws.memory import Memory
-from support.scheduler import BOOK, START, TABLE, TICK, Event, Log, Script, Setting
+from support.scheduler import START, TABLE, TICK, Checker, Log, Result, Script, Setup, operations
 
+BOOK = "test#1"
 LINES = 2
 VOID = None
 OPEN = "(open)"
 Slots = tuple[str | None, ...]
-"""What each position that was given out holds: an order's name, VOID, or OPEN."""
+"""The content of each position that a ticket was issued for: an order's name, VOID, or OPEN."""
 
 LONG_AFTER = START + 1_000 * TICK
 
 
-# What clients do -----------------------------------------------------------------------------------------------------
+def build_book(
+    table: Table,
+    now: Clock,
+    *,
+    make_book: Callable[..., OrderBook] = OrderBook,
+    settle_after: int = 1,
+    removals: bool = False,
+) -> OrderBook:
+    return make_book(table, BOOK, now=now, settle_after=settle_after, removals=removals)
+
+
+def planted(case: Case, fault: type[OrderBook]) -> Mutant:
+    """A mutant that is a book with a fault, made as the case makes its books."""
+    build: Callable[..., OrderBook] = case.setup.build
+    return Mutant(case, build=partial(build, make_book=fault))
+
+
+# Operations ----------------------------------------------------------------------------------------------------------
 
 
 def once_key(key: str) -> Key:
@@ -36,7 +56,7 @@ def once_key(key: str) -> Key:
 
 
 def draft(name: str, key: str | None = None) -> Callable[[Ticket], Draft]:
-    """Compose an order with everything that is atomic with it."""
+    """Compose an order with all items that are written atomically with it."""
 
     def compose(ticket: Ticket) -> Draft:
         order = f"ORDER#{name}"
@@ -51,7 +71,7 @@ def draft(name: str, key: str | None = None) -> Callable[[Ticket], Draft]:
 
 
 def place(book: OrderBook, name: str, key: str | None = None) -> tuple[str, int]:
-    """Place an order, or find what its key stands for; returns name and position."""
+    """Place an order, or find the order of its key; returns name and position."""
     try:
         return name, book.place(draft(name, key)).position
     except Collision as collision:
@@ -60,81 +80,67 @@ def place(book: OrderBook, name: str, key: str | None = None) -> tuple[str, int]
         return record["order"], record["position"]
 
 
-def burial(name: str) -> list[Write]:
-    """Write what a removal writes beside the entry."""
+def removal(name: str) -> list[Write]:
+    """The writes of a removal beside the entry."""
     order = f"ORDER#{name}"
     lines = [Delete((order, f"LINE#{number}")) for number in range(1, LINES + 1)]
-    return [Delete((order, "ORDER")), *lines, Put({"pk": f"GRAVE#{name}", "sk": "-"}, ABSENT)]
+    return [Delete((order, "ORDER")), *lines, Put({"pk": f"TOMBSTONE#{name}", "sk": "-"}, ABSENT)]
 
 
 def creates(name: str, key: str | None = None) -> Script:
-    def script(book: OrderBook, log: Log) -> None:
-        with log.operation("create", (name, key)) as told:
-            told(place(book, name, key))
+    return operations(("create", (name, key), lambda book: place(book, name, key)))
 
-    return script
+
+def _page(book: OrderBook, first: int, count: int) -> tuple[tuple[str, ...], int]:
+    page = book.page(first, count)
+    return tuple(entry["order"] for entry in page.entries), page.total
 
 
 def reads(*pages: tuple[int, int]) -> Script:
-    def script(book: OrderBook, log: Log) -> None:
-        for first, count in pages:
-            with log.operation("page", (first, count)) as told:
-                page = book.page(first, count)
-                told((tuple(entry["order"] for entry in page.entries), page.total))
-
-    return script
+    return operations(*[("page", page, lambda book, page=page: _page(book, *page)) for page in pages])
 
 
 def reads_forward(pages: int, count: int = 1) -> Script:
-    """Page forward: each page begins where the ones before it ended."""
+    """Page forward: each page begins where the one before it ended."""
 
     def script(book: OrderBook, log: Log) -> None:
         first = 0
         for _ in range(pages):
-            with log.operation("page", (first, count)) as told:
-                page = book.page(first, count)
-                told((tuple(entry["order"] for entry in page.entries), page.total))
-            first += len(page.entries)
+            with log.operation("page", (first, count)) as record:
+                names, total = _page(book, first, count)
+                record((names, total))
+            first += len(names)
 
     return script
 
 
 def settles(times: int = 1) -> Script:
-    def script(book: OrderBook, log: Log) -> None:
-        for _ in range(times):
-            with log.operation("settle") as told:
-                told(book.settle())
-
-    return script
+    return operations(*[("settle", None, OrderBook.settle)] * times)
 
 
 def removes(name: str, position: int) -> Script:
-    def script(book: OrderBook, log: Log) -> None:
-        with log.operation("remove", (name, position)) as told:
-            told(book.remove(position, burial(name)))
-
-    return script
+    return operations(("remove", (name, position), lambda book: book.remove(position, removal(name))))
 
 
 def removes_what_it_sees(rank: int = 0) -> Script:
-    """Look the order up in the list first, as its id is known to nobody before."""
+    """Read the order's position in the list first, and remove it then."""
 
     def script(book: OrderBook, log: Log) -> None:
         entries = book.page(rank, 1).entries
         for entry in entries:
-            with log.operation("remove", (entry["order"], int(entry["sk"]))) as told:
-                told(book.remove(int(entry["sk"]), burial(entry["order"])))
+            with log.operation("remove", (entry["order"], int(entry["sk"]))) as record:
+                record(book.remove(int(entry["sk"]), removal(entry["order"])))
 
     return script
 
 
-def prepared(*steps: str, query_page: int | None = None, batch_page: int | None = None) -> Memory:
-    """An engine on which some steps were taken: `die`, `settle`, or the name of an order to place."""
+def contents(*steps: str, query_page: int | None = None, batch_page: int | None = None) -> Memory:
+    """A table after some steps: `crash` with a ticket, `settle`, or the name of an order to place."""
     memory = Memory(query_page=query_page, batch_page=batch_page)
     table = Table(memory, TABLE, first_pause=0.0)
     for step in steps:
         book = OrderBook(table, BOOK, now=lambda: START)
-        if step == "die":
+        if step == "crash":
             book._take_ticket()
         elif step == "settle":
             OrderBook(table, BOOK, now=lambda: START + TICK).settle()
@@ -143,12 +149,12 @@ def prepared(*steps: str, query_page: int | None = None, batch_page: int | None 
     return memory
 
 
-# What must hold ------------------------------------------------------------------------------------------------------
+# Promises ------------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class Contents:
-    """What an engine holds of one book, as plain values."""
+class BookContents:
+    """One book as it is stored, as plain values."""
 
     issued: int
     settled: int
@@ -160,10 +166,10 @@ class Contents:
     """The idempotency key of each order that was placed with one."""
     lines: Counter[str]
     once: dict[str, Item]
-    graves: set[str]
+    tombstones: set[str]
 
     @classmethod
-    def of(cls, items: Iterator[Item], book: str = BOOK) -> Contents:  # noqa: C901 - one case for each kind of item
+    def of(cls, items: Iterator[Item], book: str = BOOK) -> BookContents:  # noqa: C901 - one case for each kind of item
         contents = cls(0, 0, {}, {}, {}, {}, {}, Counter(), {}, set())
         issued = settled = 0
         counts: dict[int, int] = {}
@@ -189,12 +195,12 @@ class Contents:
                     contents.lines[name] += 1
                 case "ONCE":
                     contents.once[name] = item
-                case "GRAVE":
-                    contents.graves.add(name)
+                case "TOMBSTONE":
+                    contents.tombstones.add(name)
         return replace(contents, issued=issued, settled=settled, counts=counts)
 
     @classmethod
-    def of_memory(cls, memory: Memory) -> Contents:
+    def of_memory(cls, memory: Memory) -> BookContents:
         return cls.of(plain_item(item) for _, item in memory.scan(TABLE))
 
     @cached_property
@@ -208,8 +214,7 @@ class Contents:
     def live(self) -> list[str]:
         return [name for name in self.slots if name is not VOID and name != OPEN]
 
-    def wrongs(self) -> Iterator[str]:
-        """Tell what no moment of any history may show."""
+    def violations(self) -> Iterator[str]:
         live = {name: position for position, name in enumerate(self.slots, 1) if name not in {VOID, OPEN}}
         if len(live) != len(self.live):
             yield f"an order stands at two positions: {self.slots}"
@@ -217,17 +222,18 @@ class Contents:
             yield f"entries {sorted(self.entries)} with {self.issued} tickets issued"
         if live != self.orders or Counter(dict.fromkeys(live, LINES)) != self.lines:
             yield f"half an order: entries {live}, orders {self.orders}, lines {dict(self.lines)}"
-        if back := self.graves & set(live):
+        if back := self.tombstones & set(live):
             yield f"removed and there again: {back}"
         for key, record in self.once.items():
-            if record["order"] not in self.graves and live.get(record["order"]) != record["position"]:
+            if record["order"] not in self.tombstones and live.get(record["order"]) != record["position"]:
                 yield f"key {key} stands for {record['order']}, which is not at {record['position']}: {self.slots}"
         for order, key in self.keys.items():
             if key not in self.once or self.once[key]["order"] != order:
                 yield f"{order} was placed with key {key}, which stands for {self.once.get(key)}"
-        yield from self._settled_wrongly()
+        yield from self.settling_violations()
 
-    def _settled_wrongly(self) -> Iterator[str]:
+    def settling_violations(self) -> Iterator[str]:
+        """Yield where head and segments disagree with the entries."""
         settled = self.slots[: self.settled]
         if self.settled > self.issued or OPEN in settled:
             yield f"settled up to {self.settled} over something open: {self.slots}"
@@ -241,96 +247,91 @@ class Contents:
             yield f"the head counts {self.counts}, void and settled are {voids}"
 
 
-def changes_wrongly(before: Contents, after: Contents) -> Iterator[str]:
-    """Tell what no step may do."""
-    if after.settled < before.settled or after.issued < before.issued:
-        yield f"moved back: {before.settled, before.issued} to {after.settled, after.issued}"
-    for position, entry in before.entries.items():
-        now = after.entries.get(position)
-        removed = now is not None and "remover" in now and "void" not in entry
-        if entry != now and not removed:
-            yield f"position {position} held {entry}, now {now}"
-        if entry != now and position > before.settled:
-            yield f"position {position} was removed before it was settled"
-
-
-class BookJudge:
-    """What is promised of a book.
+class BookChecker(Checker[BookContents]):
+    """The promises of a book.
 
     Args:
-        removals: Whether orders are removed, so that pages may shift and a key's order may be gone.
+        removals: Whether orders are removed, so that pages may shift and the order of a key may be gone.
     """
 
     def __init__(self, *, removals: bool = False) -> None:
         self._removals = removals
 
-    def reads(self, running: tuple[str, Any]) -> bool:
-        return running[0] == "page"
+    def view(self, memory: Memory) -> BookContents:
+        return BookContents.of_memory(memory)
 
-    def view(self, memory: Memory) -> Contents:
-        return Contents.of_memory(memory)
+    def state(self, view: BookContents) -> Iterator[str]:
+        return view.violations()
 
-    def summary(self, view: Contents) -> Slots:
+    def step(self, before: BookContents, after: BookContents) -> Iterator[str]:
+        if after.settled < before.settled or after.issued < before.issued:
+            yield f"moved back: {before.settled, before.issued} to {after.settled, after.issued}"
+        for position, entry in before.entries.items():
+            now = after.entries.get(position)
+            removed = now is not None and "remover" in now and "void" not in entry
+            if entry != now and not removed:
+                yield f"position {position} held {entry}, now {now}"
+            if entry != now and position > before.settled:
+                yield f"position {position} was removed before it was settled"
+
+    def witnesses(self, operation: str) -> bool:
+        return operation == "page"
+
+    def summary(self, view: BookContents) -> Slots:
         return view.slots
 
-    def contents(self, view: Contents) -> Iterator[str]:
-        yield from view.wrongs()
-
-    def step(self, before: Contents, after: Contents) -> Iterator[str]:
-        yield from changes_wrongly(before, after)
-
-    def future(self, memory: Memory, setting: Setting) -> Iterator[str]:
-        """When everybody died and the grace time is over, everything that is there is listed."""
-        expected = Contents.of_memory(memory).live
+    def recovery(self, memory: Memory, setup: Setup) -> Iterator[str]:
+        """After the grace time every stored order is listed."""
+        expected = BookContents.of_memory(memory).live
         later = memory.fork()
-        book = setting.book(Table(later, TABLE, first_pause=0.0), lambda: LONG_AFTER)
+        book: OrderBook = setup.over(later, lambda: LONG_AFTER)
         for attempt in ("at first", "settled"):
             page = book.page(0, 1_000)
             listed = [entry["order"] for entry in page.entries]
             if (listed, page.total) != (expected, len(expected)):
                 yield f"after the grace time, {attempt}, listed {listed} of {page.total}, there are {expected}"
             book.settle()
-            yield from Contents.of_memory(later).wrongs()
+            yield from BookContents.of_memory(later).violations()
 
-    def told(  # noqa: C901 - one case for each kind of event
-        self, event: Event, earlier: Sequence[Event], witnessed: Sequence[Any], view: Contents
+    def result(  # noqa: C901 - one case for each operation
+        self, result: Result, earlier: Sequence[Result], witnessed: Sequence[Any], view: BookContents
     ) -> Iterator[str]:
-        match event:
-            case Event(_, _, "Unavailable"):
+        match result:
+            case Result(_, _, "Unavailable"):
                 pass
-            case Event("create", (name, key), (placed, position)):
-                if view.slots[position - 1] != placed and placed not in view.graves:
-                    yield f"{name} was told {placed} at {position}: {view.slots}"
+            case Result("create", (name, key), (placed, position)):
+                if view.slots[position - 1] != placed and placed not in view.tombstones:
+                    yield f"{name} was placed as {placed} at {position}: {view.slots}"
                 if key is None and name != placed:
-                    yield f"{name} was told {placed}"
-            case Event("remove", (name, position), bool(removed)):
+                    yield f"{name} was placed as {placed}"
+            case Result("remove", (name, position), bool(removed)):
                 if removed and view.slots[position - 1] is not VOID:
                     yield f"{name} was removed: {view.slots}"
-            case Event("settle", _, int()):
+            case Result("settle", _, int()):
                 pass
-            case Event("page", (first, count), (listed, total)):
+            case Result("page", (first, count), (listed, total)):
                 if not self._fits(witnessed, view.slots, (first, count), (listed, total)):
                     yield f"page {first, count} is {listed} of {total}; there was {witnessed}"
                 if not self._removals:
-                    yield from self._forward([*earlier, event], view)
+                    yield from self._forward([*earlier, result], view)
             case _:
-                yield f"unexpected: {event}"
+                yield f"unexpected: {result}"
 
-    def _forward(self, events: Sequence[Event], view: Contents) -> Iterator[str]:
-        """A reader that goes forward has seen exactly the beginning of the list."""
+    def _forward(self, results: Sequence[Result], view: BookContents) -> Iterator[str]:
+        """A reader that pages forward has seen exactly the beginning of the list."""
         seen: list[str] = []
-        for event in events:
-            match event:
-                case Event("page", (first, _), (listed, _)) if first == len(seen):
+        for result in results:
+            match result:
+                case Result("page", (first, _), (listed, _)) if first == len(seen):
                     seen += listed
         if seen != view.live[: len(seen)]:
             yield f"a reader going forward saw {seen} of {view.live}"
 
-    def _fits(self, witnessed: Sequence[Slots], ended: Slots, part: tuple[int, int], told: tuple[Any, int]) -> bool:
-        """Whether a page is one of the list as it stood at one instant, up to some position.
+    def _fits(self, witnessed: Sequence[Slots], ended: Slots, part: tuple[int, int], page: tuple[Any, int]) -> bool:
+        """Whether a page shows the list as it was at one instant, up to some position.
 
-        Up to which one is the reader's choice, as what comes later is being placed while it reads; but what could be
-        seen when it began must be in it. When an open position became void does not matter.
+        The position is the reader's choice, since later orders are being placed while it reads, but it includes every
+        order that was visible when the reader began. It does not matter when an open position became void.
         """
         began = witnessed[0]
         least = began.index(OPEN) if OPEN in began else len(began)
@@ -338,11 +339,11 @@ class BookJudge:
             tuple(VOID if name == OPEN and last is VOID else name for name, last in zip(slots, ended, strict=False))
             for slots in witnessed
         ]
-        return any(_shows(slots, least, part, told) for slots in views)
+        return any(_shows(slots, least, part, page) for slots in views)
 
 
-def _shows(slots: Slots, least: int, part: tuple[int, int], told: tuple[Any, int]) -> bool:
-    (first, count), (listed, total) = part, told
+def _shows(slots: Slots, least: int, part: tuple[int, int], page: tuple[Any, int]) -> bool:
+    (first, count), (listed, total) = part, page
     live: list[str] = []
     for upto, name in enumerate((*slots, OPEN)):
         if upto >= least and (live[first : first + count], len(live)) == ([*listed], total):

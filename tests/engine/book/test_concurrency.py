@@ -14,7 +14,7 @@ from datetime import timedelta
 
 import pytest
 
-from engine.book.book_under_test import Shelf, system_shelf
+from engine.book.book_under_test import BookUnderTest, book_on_system_time
 from engine.engines import Engine, in_threads
 from ordering.book.orderbook import OrderBook
 from ordering.errors import Unavailable
@@ -31,9 +31,9 @@ pytestmark = pytest.mark.engine
 Books = Callable[[], OrderBook]
 
 
-def creator(shelf: Shelf, books: Books, started: threading.Barrier) -> list[tuple[str, int]]:
+def creator(subject: BookUnderTest, books: Books, started: threading.Barrier) -> list[tuple[str, int]]:
     started.wait()
-    return [shelf.place(books()) for _ in range(EACH)]
+    return [subject.place(books()) for _ in range(EACH)]
 
 
 def read_forward(books: Books, over: threading.Event) -> list[str]:
@@ -60,26 +60,26 @@ def settle(books: Books, over: threading.Event) -> None:
         books().settle()
 
 
-def check(shelf: Shelf, acknowledged: list[tuple[str, int]], removed: set[str]) -> None:
+def check(subject: BookUnderTest, acknowledged: list[tuple[str, int]], removed: set[str]) -> None:
     """Everything acknowledged is there exactly once, at its position, and nothing else is."""
     time.sleep(GRACE)  # for tickets whose answer was lost
-    listed, total = shelf.listed()
-    shelf.book().settle()
-    contents = shelf.contents()
+    listed, total = subject.listed()
+    subject.book().settle()
+    contents = subject.contents()
 
-    assert [*contents.wrongs()] == []
-    assert (listed, total) == shelf.listed()
+    assert [*contents.violations()] == []
+    assert (listed, total) == subject.listed()
     assert total == len(listed) == len(set(listed))
     assert len({position for _, position in acknowledged}) == len({name for name, _ in acknowledged})
     assert [name for name, _ in sorted(acknowledged, key=lambda order: order[1]) if name not in removed] == listed
-    assert removed <= contents.graves
+    assert removed <= contents.tombstones
 
 
-def books_of(shelf: Shelf, faults: float) -> Books:
+def books_of(subject: BookUnderTest, faults: float) -> Books:
     if not faults:
-        return lambda: shelf.book(seconds=SECONDS)
-    send = unreliable(shelf.engine.send, faults, [conflict, throttled, answer_lost], seed=7)
-    return lambda: shelf.book(send, seconds=SECONDS)
+        return lambda: subject.book(seconds=SECONDS)
+    send = unreliable(subject.engine.send, faults, [conflict, throttled, answer_lost], seed=7)
+    return lambda: subject.book(send, seconds=SECONDS)
 
 
 @pytest.mark.parametrize("faults", [0.0, 0.2], ids=["without faults", "with 20 % faults"])
@@ -87,10 +87,10 @@ def test_creates_while_others_read_forward(
     concurrent_engine: Engine, faults: float, report: Callable[[str], None]
 ) -> None:
     """While 32 threads create, forward readers miss nothing and see nothing twice, and every total is exact."""
-    shelf = system_shelf(concurrent_engine)
-    books = books_of(shelf, faults)
+    subject = book_on_system_time(concurrent_engine)
+    books = books_of(subject, faults)
     started, over = threading.Barrier(THREADS), threading.Event()
-    creating = [lambda: creator(shelf, books, started) for _ in range(THREADS)]
+    creating = [lambda: creator(subject, books, started) for _ in range(THREADS)]
 
     def create_all() -> list[tuple[str, int]]:
         try:
@@ -105,23 +105,23 @@ def test_creates_while_others_read_forward(
     took = time.monotonic() - began - GRACE
 
     assert len(acknowledged) == THREADS * EACH
-    assert [shelf.listed()[0]] * 2 == seen
-    check(shelf, acknowledged, set())
+    assert [subject.listed()[0]] * 2 == seen
+    check(subject, acknowledged, set())
     report(f"{concurrent_engine.name}, {faults:.0%} faults: {len(acknowledged) / took:,.0f} creates/s, 2 readers")
 
 
 @pytest.mark.parametrize("faults", [0.0, 0.2], ids=["without faults", "with 20 % faults"])
 def test_creates_while_others_remove(concurrent_engine: Engine, faults: float) -> None:
     """While threads create and others remove what they see, what was acknowledged is there exactly once or removed."""
-    shelf = system_shelf(concurrent_engine)
-    books = books_of(shelf, faults)
+    subject = book_on_system_time(concurrent_engine)
+    books = books_of(subject, faults)
     creators = THREADS // 4
     started, over = threading.Barrier(creators), threading.Event()
     removed: list[str] = []
 
     def create_all() -> list[tuple[str, int]]:
         try:
-            works = [lambda: creator(shelf, books, started) for _ in range(creators)]
+            works = [lambda: creator(subject, books, started) for _ in range(creators)]
             return [order for orders in in_threads(works) for order in orders]
         finally:
             over.set()
@@ -130,34 +130,34 @@ def test_creates_while_others_remove(concurrent_engine: Engine, faults: float) -
         draw = random.Random(seed)
         while not over.is_set():
             page = books().page(draw.randrange(30), 5)
-            if page.entries and shelf.remove(page.entries[0]["order"], int(page.entries[0]["sk"]), books()):
+            if page.entries and subject.remove(page.entries[0]["order"], int(page.entries[0]["sk"]), books()):
                 removed.append(page.entries[0]["order"])
 
     acknowledged, *_ = in_threads([create_all, lambda: remove_some(1), lambda: remove_some(2)])
 
     assert removed
     assert len(removed) == len(set(removed)), "an order was removed twice"
-    check(shelf, acknowledged, set(removed))
+    check(subject, acknowledged, set(removed))
 
 
 def test_one_key_in_many_threads(concurrent_engine: Engine) -> None:
     """Of 32 creates with one key, one places the order and all are told the same one."""
-    shelf = system_shelf(concurrent_engine)
-    books = books_of(shelf, 0.2)
-    key = shelf.new_key()
+    subject = book_on_system_time(concurrent_engine)
+    books = books_of(subject, 0.2)
+    key = subject.new_key()
 
-    told = in_threads([lambda: shelf.place(books(), key)] * THREADS)
+    told = in_threads([lambda: subject.place(books(), key)] * THREADS)
 
     assert len(set(told)) == 1
     time.sleep(GRACE)
-    assert shelf.listed() == ([told[0][0]], 1)
-    shelf.book().settle()
-    assert [*shelf.contents().wrongs()] == []
+    assert subject.listed() == ([told[0][0]], 1)
+    subject.book().settle()
+    assert [*subject.contents().violations()] == []
 
 
 def test_engine_that_goes_away(concurrent_engine: Engine) -> None:
     """When every call fails from some moment on, creates end at their deadline, and none is there by half."""
-    shelf = system_shelf(concurrent_engine)
+    subject = book_on_system_time(concurrent_engine)
     gone = threading.Event()
     slow = unreliable(concurrent_engine.send, 1.0, [conflict, throttled], seed=3)
     acknowledged: list[tuple[str, int]] = []
@@ -170,7 +170,7 @@ def test_engine_that_goes_away(concurrent_engine: Engine) -> None:
         while True:
             began = time.monotonic()
             try:
-                acknowledged.append(shelf.place(shelf.book(send, seconds=0.5)))
+                acknowledged.append(subject.place(subject.book(send, seconds=0.5)))
             except Unavailable:
                 overdue.append(time.monotonic() - began)
                 return
@@ -180,4 +180,4 @@ def test_engine_that_goes_away(concurrent_engine: Engine) -> None:
 
     assert len(overdue) == 8
     assert max(overdue) < 0.5 + timedelta(seconds=1).total_seconds()
-    check(shelf, acknowledged, set())
+    check(subject, acknowledged, set())

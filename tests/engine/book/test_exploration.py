@@ -1,37 +1,37 @@
-"""Every order of the steps of a few clients of the real order book, with mishaps, judged at every state.
+"""The order book: every interleaving of a few clients, with lost responses and crashes anywhere.
 
-See `support/scheduler.py` for what a step is and `oracle.py` for what must hold. `ORDERING_EXPLORE=deep` explores more
-clients, time and mishaps (minutes instead of seconds). How much was explored stands at the end of pytest's output.
+`support/scheduler.py` describes the steps, and `oracle.py` the promises. `ORDERING_EXPLORE=deep` explores more clients,
+time and lost responses (minutes instead of seconds). The counts are printed at the end of pytest's output.
 """
 
 from __future__ import annotations
 
-import os
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from engine.book.oracle import (
-    BookJudge,
+    BookChecker,
+    build_book,
+    contents,
     creates,
-    prepared,
+    planted,
     reads,
     reads_forward,
     removes,
     removes_what_it_sees,
     settles,
 )
+from engine.explored import Case, every_interleaving, every_mutant
 from ordering.aws.dynamodb import ConditionFailed, Item, Put, Update, Write
 from ordering.book import orderbook
 from ordering.book.orderbook import Draft, OrderBook, Ticket
-from support.scheduler import Client, Explored, Explorer, Script, Setting, Violation
-
-DEEP = os.environ.get("ORDERING_EXPLORE") == "deep"
+from support.scheduler import Script, Setup
 
 
 @pytest.fixture(autouse=True)
@@ -40,98 +40,83 @@ def small_segments(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(orderbook, "SEGMENT", 2)
 
 
-@dataclass(frozen=True)
-class Case:
-    """Clients, what they find, and what may happen to them."""
-
-    scripts: Sequence[Script]
-    found: Sequence[str] = ()
-    passes: int = 1
-    mishaps: int = 0
-    removals: bool = False
-    torn: bool = False
-    settle_after: int = 1
-    retries: int = 3
-    more: dict[str, Any] = field(default_factory=dict)
-    """What else is so where more is to be explored."""
-
-    def explore(self, make_book: Callable[..., OrderBook] = OrderBook) -> Explored:
-        clients = [Client(f"client {number}", script) for number, script in enumerate(self.scripts, 1)]
-        pages = {"query_page": 1, "batch_page": 1} if self.torn else {}
-        return Explorer(
-            clients,
-            BookJudge(removals=self.removals),
-            start=prepared(*self.found, **pages),
-            setting=Setting(make_book, self.settle_after, self.retries, self.removals),
-            passes=self.passes,
-            mishaps=self.mishaps,
-        ).run()
+def case(
+    clients: Sequence[Script],
+    before: Sequence[str] = (),
+    *,
+    lost: int = 0,
+    ticks: int = 1,
+    removals: bool = False,
+    torn: bool = False,
+    settle_after: int = 1,
+    deep: Mapping[str, Any] | None = None,
+) -> Case:
+    """A case of a book after some steps; `torn` makes each item of a read a call of its own."""
+    pages = {"query_page": 1, "batch_page": 1} if torn else {}
+    setup = Setup(partial(build_book, settle_after=settle_after, removals=removals))
+    checker = BookChecker(removals=removals)
+    return Case(clients, partial(contents, *before, **pages), setup, checker, lost, ticks, deep=deep or {})
 
 
 CASES = {
-    "two creates": Case([creates("a"), creates("b")], mishaps=2, more={"mishaps": 3, "passes": 2}),
-    "three creates": Case([creates("a"), creates("b"), creates("c")], mishaps=1, more={"mishaps": 2}),
-    "one key twice": Case([creates("a", "k"), creates("b", "k")], mishaps=2, more={"mishaps": 3}),
-    "one key twice, and a reader": Case(
-        [creates("a", "k"), creates("b", "k"), reads_forward(2)], more={"mishaps": 1, "passes": 2}
+    "two creates": case([creates("a"), creates("b")], lost=2, deep={"lost": 3, "ticks": 2}),
+    "three creates": case([creates("a"), creates("b"), creates("c")], lost=1, deep={"lost": 2}),
+    "one key twice": case([creates("a", "k"), creates("b", "k")], lost=2, deep={"lost": 3}),
+    "one key twice, and a reader": case(
+        [creates("a", "k"), creates("b", "k"), reads_forward(2)], deep={"lost": 1, "ticks": 2}
     ),
-    "two creates and a forward reader": Case(
-        [creates("a"), creates("b"), reads_forward(2)], more={"mishaps": 1, "passes": 2}
+    "two creates and a forward reader": case(
+        [creates("a"), creates("b"), reads_forward(2)], deep={"lost": 1, "ticks": 2}
     ),
-    "two creates and a page, with a mishap": Case([creates("a"), creates("b"), reads((0, 2))], mishaps=1),
-    "a create, a forward reader and a settler": Case(
-        [creates("a"), reads_forward(2), settles()], ["x", "die"], more={"mishaps": 1, "passes": 2}
+    "two creates and a page, with a lost response": case([creates("a"), creates("b"), reads((0, 2))], lost=1),
+    "a create, a forward reader and a settler": case(
+        [creates("a"), reads_forward(2), settles()], ["x", "crash"], deep={"lost": 1, "ticks": 2}
     ),
-    "a create, a page and a settler, with a mishap": Case(
-        [creates("a"), reads((0, 2)), settles()], ["x", "die"], mishaps=1
+    "a create, a page and a settler, with a lost response": case(
+        [creates("a"), reads((0, 2)), settles()], ["x", "crash"], lost=1
     ),
-    "readers that never settle": Case(
-        [creates("a"), creates("b"), reads((0, 2), (1, 2))], ["die"], settle_after=99, more={"mishaps": 1}
+    "readers that never settle": case(
+        [creates("a"), creates("b"), reads((0, 2), (1, 2))], ["crash"], settle_after=99, deep={"lost": 1}
     ),
-    "torn reads": Case(
-        [creates("a"), reads((0, 2)), settles()], ["x", "die"], torn=True, more={"mishaps": 1, "passes": 2}
+    "torn reads": case(
+        [creates("a"), reads((0, 2)), settles()], ["x", "crash"], torn=True, deep={"lost": 1, "ticks": 2}
     ),
-    "two settlers and a reader": Case(
-        [settles(2), settles(), reads((0, 2))], ["x", "die", "y"], mishaps=1, more={"mishaps": 2}
+    "two settlers and a reader": case(
+        [settles(2), settles(), reads((0, 2))], ["x", "crash", "y"], lost=1, deep={"lost": 2}
     ),
-    "two removals of one order": Case(
-        [removes("x", 1), removes("x", 1), reads((0, 2))], ["x", "y", "settle"], mishaps=2, removals=True
+    "two removals of one order": case(
+        [removes("x", 1), removes("x", 1), reads((0, 2))], ["x", "y", "settle"], lost=2, removals=True
     ),
-    "two removals and a reader": Case(
+    "two removals and a reader": case(
         [removes("x", 1), removes("y", 2), reads((0, 1), (1, 1))],
         ["x", "y", "z", "settle"],
-        mishaps=2,
+        lost=2,
         removals=True,
     ),
-    "removals around a void": Case(
+    "removals around a void": case(
         [removes("x", 1), removes("z", 4), reads((1, 1))],
-        ["x", "die", "y", "z", "settle"],
-        mishaps=1,
+        ["x", "crash", "y", "z", "settle"],
+        lost=1,
         removals=True,
     ),
-    "a removal before the head, and a settler": Case(
-        [removes("x", 1), settles(), reads((0, 2))], ["x", "die", "y"], removals=True, more={"mishaps": 1}
+    "a removal before the head, and a settler": case(
+        [removes("x", 1), settles(), reads((0, 2))], ["x", "crash", "y"], removals=True, deep={"lost": 1}
     ),
-    "a removal, a create and a reader": Case(
-        [removes("x", 1), creates("a"), reads((0, 1), (1, 1))], ["x", "settle"], mishaps=1, removals=True
+    "a removal, a create and a reader": case(
+        [removes("x", 1), creates("a"), reads((0, 1), (1, 1))], ["x", "settle"], lost=1, removals=True
     ),
-    "a removal of what was just created": Case(
-        [creates("a"), removes_what_it_sees(), reads((0, 2))], mishaps=1, removals=True, more={"passes": 2}
+    "a removal of what was just created": case(
+        [creates("a"), removes_what_it_sees(), reads((0, 2))], lost=1, removals=True, deep={"ticks": 2}
     ),
 }
 
 
-@pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
-def test_every_interleaving(case: Case, report: Callable[[str], None], request: pytest.FixtureRequest) -> None:
-    """Whatever the order of steps, no promise is broken at any moment."""
-    began = time.monotonic()
-    explored = (replace(case, **case.more) if DEEP else case).explore()
-
-    report(f"{request.node.callspec.id}: {explored} in {time.monotonic() - began:.1f} s")
-    assert explored.histories > 100
+test_every_interleaving = every_interleaving(
+    "book", CASES, "In every interleaving no promise of the order book is broken at any moment.", at_least=100
+)
 
 
-# The checker can fail: the protocol with one thing wrong each.
+# Mutants -------------------------------------------------------------------------------------------------------------
 
 
 class SegmentsNotCompared(OrderBook):
@@ -325,33 +310,35 @@ def _with(table: Any, **methods: Any) -> Any:
     return SimpleNamespace(**{**kept, **methods})
 
 
-MUTANTS: dict[type[OrderBook], Case] = {
-    SegmentsNotCompared: CASES["removals around a void"],
-    SegmentsBeforeHead: Case([settles(), reads((2, 1))], ["x", "y", "die", "z"], settle_after=99),
-    ShowsBehindOpenPositions: CASES["two creates and a forward reader"],
-    SettlesOverOpenPositions: CASES["a create, a forward reader and a settler"],
-    SettlesUnconditionally: Case([settles(), settles(), creates("a")], ["x"]),
-    SettlesInTwoSteps: Case([settles()], ["x", "die", "y"]),
-    CountsVoidsOfTheTail: Case([creates("a"), reads((0, 9))], ["die"]),
-    VoidsUnconditionally: Case([creates("a"), creates("b"), reads((0, 9))]),
-    FillsUnconditionally: Case([creates("a"), reads((0, 9))]),
-    FillsInTwoSteps: Case([creates("a")]),
-    IdempotencyApart: Case([creates("a", "k"), creates("b", "k")]),
-    ForgetsWhatItWrote: Case([creates("a")], mishaps=1),
-    HeadNotConfirmed: Case([removes("x", 1), creates("a"), reads((1, 1))], ["x", "settle"], removals=True),
-    RemovesTheWriter: Case([creates("a"), removes_what_it_sees()], passes=0, mishaps=1, removals=True),
-    RemovesUncounted: Case([removes("x", 1)], ["x", "settle"], removals=True),
-    RemovesUnmarked: Case([removes("x", 1)], ["x", "settle"], removals=True),
-    RemovesUnsettled: Case([removes("x", 1), settles()], ["x"], removals=True),
-    RemovesTwice: Case([removes("x", 1), removes("x", 1)], ["x", "settle"], removals=True),
+MUTANTS = {
+    SegmentsNotCompared.__name__: planted(CASES["removals around a void"], SegmentsNotCompared),
+    SegmentsBeforeHead.__name__: planted(
+        case([settles(), reads((2, 1))], ["x", "y", "crash", "z"], settle_after=99), SegmentsBeforeHead
+    ),
+    ShowsBehindOpenPositions.__name__: planted(CASES["two creates and a forward reader"], ShowsBehindOpenPositions),
+    SettlesOverOpenPositions.__name__: planted(
+        CASES["a create, a forward reader and a settler"], SettlesOverOpenPositions
+    ),
+    SettlesUnconditionally.__name__: planted(case([settles(), settles(), creates("a")], ["x"]), SettlesUnconditionally),
+    SettlesInTwoSteps.__name__: planted(case([settles()], ["x", "crash", "y"]), SettlesInTwoSteps),
+    CountsVoidsOfTheTail.__name__: planted(case([creates("a"), reads((0, 9))], ["crash"]), CountsVoidsOfTheTail),
+    VoidsUnconditionally.__name__: planted(case([creates("a"), creates("b"), reads((0, 9))]), VoidsUnconditionally),
+    FillsUnconditionally.__name__: planted(case([creates("a"), reads((0, 9))]), FillsUnconditionally),
+    FillsInTwoSteps.__name__: planted(case([creates("a")]), FillsInTwoSteps),
+    IdempotencyApart.__name__: planted(case([creates("a", "k"), creates("b", "k")]), IdempotencyApart),
+    ForgetsWhatItWrote.__name__: planted(case([creates("a")], lost=1), ForgetsWhatItWrote),
+    HeadNotConfirmed.__name__: planted(
+        case([removes("x", 1), creates("a"), reads((1, 1))], ["x", "settle"], removals=True), HeadNotConfirmed
+    ),
+    RemovesTheWriter.__name__: planted(
+        case([creates("a"), removes_what_it_sees()], ticks=0, lost=1, removals=True), RemovesTheWriter
+    ),
+    RemovesUncounted.__name__: planted(case([removes("x", 1)], ["x", "settle"], removals=True), RemovesUncounted),
+    RemovesUnmarked.__name__: planted(case([removes("x", 1)], ["x", "settle"], removals=True), RemovesUnmarked),
+    RemovesUnsettled.__name__: planted(case([removes("x", 1), settles()], ["x"], removals=True), RemovesUnsettled),
+    RemovesTwice.__name__: planted(
+        case([removes("x", 1), removes("x", 1)], ["x", "settle"], removals=True), RemovesTwice
+    ),
 }
 
-
-@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.__name__)
-def test_mistakes_are_found(mutant: type[OrderBook]) -> None:
-    """The checker finds what is wrong with a protocol that has one mistake, and nothing in the same case without it."""
-    case = MUTANTS[mutant]
-    case.explore()
-
-    with pytest.raises(Violation):
-        case.explore(mutant)
+test_every_mutant_is_found = every_mutant(MUTANTS, CASES)

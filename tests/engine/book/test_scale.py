@@ -14,11 +14,12 @@ from collections.abc import Callable
 
 import pytest
 
+from engine.book.oracle import BOOK
 from ordering.aws.dynamodb import Table, _item
 from ordering.book.orderbook import Draft, OrderBook
 from ordering.clock import to_text
 from support.aws.memory import Memory
-from support.scheduler import BOOK, START, TABLE
+from support.scheduler import START, TABLE
 
 ORDERS = 1_000_000 if os.environ.get("ORDERING_EXPLORE") == "deep" else 100_000
 REMOVED = ORDERS // 10
