@@ -21,7 +21,7 @@ def list_ecard_certificates(
     found = ecards.ecard_order_id_in_path(order_id)
     services = app.services
     orders = services.orders(company.id, call.deadline)
-    listing = orders.certificates(found, query.first, ecards.CERTIFICATES_PAGE_SIZE, services.sealer())
+    listing = orders.certificates(found, query.first, ecards.CERTIFICATES_PAGE_SIZE, services.sealer(call.deadline))
     return ecards.certificate_list(query, listing)
 
 

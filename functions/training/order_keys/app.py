@@ -16,7 +16,7 @@ def list_access_keys(call: Call, unit: str, orderId: str, query: training.ListQu
     """
     order_id = training.order_id_in_path(orderId)
     orders = app.services.orders(unit, call.deadline)
-    keys = orders.keys(order_id, query.first, query.page_size, app.services.sealer())
+    keys = orders.keys(order_id, query.first, query.page_size, app.services.sealer(call.deadline))
     return training.access_key_list(call, query, order_id, keys)
 
 

@@ -55,3 +55,7 @@ class Deadline:
     def remaining(self) -> float:
         """Return the seconds that are left; negative after the deadline."""
         return self.at - time.monotonic()
+
+    def passed(self) -> bool:
+        """Whether no time is left."""
+        return self.remaining() <= 0

@@ -10,8 +10,10 @@ The errors of a call:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
+from ordering.clock import Deadline
 from ordering.errors import Unavailable
 
 ServiceCall = Callable[[str, dict[str, Any]], dict[str, Any]]
@@ -19,6 +21,11 @@ ServiceCall = Callable[[str, dict[str, Any]], dict[str, Any]]
 
 CONNECTED_WITHIN = 1.0
 ANSWERED_WITHIN = 2.0
+LONGEST_CALL = CONNECTED_WITHIN + ANSWERED_WITHIN
+"""Seconds until a call to a service times out; SES has a longer limit of its own."""
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 _THROTTLED = frozenset({"RequestThrottled", "Throttling", "ThrottlingException"})
 _FAULTS = frozenset({"InternalException", "InternalFailure"})
@@ -54,6 +61,21 @@ def connect(service: str, *, answered_within: float = ANSWERED_WITHIN, **setting
         return made[0](operation, request)
 
     return call
+
+
+def until(call: Callable[P, R], deadline: Deadline) -> Callable[P, R]:
+    """Return a call that is not begun after a deadline, so that the function that makes it ends before its timeout.
+
+    After the deadline it raises `NotExecuted`.
+    """
+
+    @wraps(call)
+    def limited(*args: P.args, **kwargs: P.kwargs) -> R:
+        if deadline.passed():
+            raise NotExecuted
+        return call(*args, **kwargs)
+
+    return limited
 
 
 def unavailable(operation: str, request: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG001 - the signature of `ServiceCall`

@@ -6,8 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from ordering.aws.calls import ServiceCall, unavailable
+from ordering.aws import kms
+from ordering.aws.calls import unavailable
 from ordering.aws.dynamodb import Send, Table, Usage
+from ordering.aws.kms import Kms
 from ordering.aws.sqs import Enqueue, connect_queue
 from ordering.clock import Clock, Deadline, system_clock
 
@@ -23,7 +25,7 @@ class Connections:
 
     settings: Mapping[str, str]
     send: Send
-    kms: ServiceCall = unavailable
+    kms: Kms = unavailable
     open_queue: Callable[[str], Enqueue] = connect_queue
     """Opens a queue by its URL."""
     now: Clock = system_clock
@@ -41,6 +43,10 @@ class Connections:
     def accounts(self, deadline: Deadline) -> Table:
         """Return the accounts table, for one request."""
         return self._table("ACCOUNTS_TABLE", deadline)
+
+    def kms_until(self, deadline: Deadline) -> Kms:
+        """Return the connection to KMS, for one request."""
+        return kms.until(self.kms, deadline)
 
     def queue(self, setting: str) -> Enqueue:
         """Return the queue whose URL a setting holds."""

@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from ordering.aws.calls import ANSWERED_WITHIN, CONNECTED_WITHIN
 from ordering.clock import Deadline
 from ordering.errors import Unavailable
 
@@ -35,11 +36,6 @@ Key = tuple[str, str]
 
 Send = Callable[[str, dict[str, Any]], dict[str, Any]]
 """Carries out one operation of the service, by its name in the API, and returns the raw response."""
-
-CONNECTED_WITHIN = 1.0
-ANSWERED_WITHIN = 2.0
-LONGEST_CALL = CONNECTED_WITHIN + ANSWERED_WITHIN
-"""Seconds until a call to the service times out."""
 
 _BATCH_LIMIT = 100
 """Most keys in one BatchGetItem: a limit of the service."""
@@ -297,6 +293,8 @@ class Table:
         self._call("TransactWriteItems", {"TransactItems": requests, "ClientRequestToken": secrets.token_hex(16)})
 
     def _call(self, operation: str, request: dict[str, Any]) -> dict[str, Any]:
+        if self.deadline and self.deadline.passed():
+            raise Unavailable
         pauses = self.pauses()
         while True:
             try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from ordering.aws.dynamodb import LONGEST_CALL
+from ordering.aws.calls import LONGEST_CALL
 from ordering.clock import Deadline
 
 MARGIN = LONGEST_CALL + 0.2

@@ -5,9 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from ordering.aws import calls
-from ordering.aws.calls import CallRefused, ServiceCall
+from ordering.aws.calls import LONGEST_CALL, CallRefused, ServiceCall
+from ordering.clock import Deadline
 from ordering.errors import Unavailable
 from ordering.sealing import BrokenSeal
+
+LONGEST_CHAIN = 2 * LONGEST_CALL
+"""Seconds that an operation takes at most, with its retry."""
 
 Kms = ServiceCall
 """Carries out one operation of KMS and returns the response."""
@@ -23,6 +27,11 @@ def connect_kms(**settings: Any) -> Kms:
         settings: As `calls.connect`.
     """
     return _retried_once(calls.connect("kms", **settings))
+
+
+def until(kms: Kms, deadline: Deadline) -> Kms:
+    """Return a connection that begins no operation whose retry would begin after a deadline; see `calls.until`."""
+    return calls.until(kms, Deadline(deadline.at - (LONGEST_CHAIN - LONGEST_CALL)))
 
 
 def _retried_once(call: ServiceCall) -> Kms:

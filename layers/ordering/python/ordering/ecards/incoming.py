@@ -212,7 +212,7 @@ def receiver(connections: Connections, deadline: Deadline) -> Receiver:
     return EcardEvents(
         connections.orders(deadline),
         Accounts(connections.accounts(deadline)),
-        EnvelopeSealer(connections.kms, connections.settings["CERTIFICATES_KEY"]),
+        EnvelopeSealer(connections.kms_until(deadline), connections.settings["CERTIFICATES_KEY"]),
         lambda company: services.orders(company, deadline),
         connections.catalogue(deadline),
         connections.now,

@@ -36,8 +36,10 @@ class EcardServices:
         """Return the e-cards that a company can order."""
         return EcardCatalogue(self._connections.catalogue(deadline), company, self._cache)
 
-    def sealer(self) -> Sealer:
+    def sealer(self, deadline: Deadline) -> Sealer:
         """Return the sealer of certificates."""
         from ordering.aws.sealer import EnvelopeSealer
 
-        return EnvelopeSealer(self._connections.kms, self._connections.settings.get("CERTIFICATES_KEY", ""))
+        return EnvelopeSealer(
+            self._connections.kms_until(deadline), self._connections.settings.get("CERTIFICATES_KEY", "")
+        )

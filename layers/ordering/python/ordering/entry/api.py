@@ -26,6 +26,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from ordering.aws.connections import Connections
 from ordering.aws.invocation import deadline_of
+from ordering.clock import Deadline
 from ordering.entry import wiring
 from ordering.errors import (
     Fault,
@@ -102,7 +103,9 @@ class Api(APIGatewayRestResolver, Generic[S]):
         """The services that the handlers use, built once in a process."""
         return self.build(self.connections)
 
-    def ready(self, *uses: Callable[[S], object]) -> Callable[[dict[str, Any], LambdaContext], dict[str, Any]]:
+    def ready(
+        self, *uses: Callable[[S, Deadline], object]
+    ) -> Callable[[dict[str, Any], LambdaContext], dict[str, Any]]:
         """Return the Lambda handler, connected while the function initialises.
 
         Outside Lambda, as in a build or a test, it connects at its first use.
@@ -114,7 +117,7 @@ class Api(APIGatewayRestResolver, Generic[S]):
         if "AWS_LAMBDA_RUNTIME_API" in os.environ:
             services = self.services
             for use in uses:
-                use(services)
+                use(services, Deadline.after(0.0))
         return self.handle
 
     def handle(self, event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:

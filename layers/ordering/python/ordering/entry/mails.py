@@ -21,7 +21,7 @@ from ordering.mail.outbox import Outbox, SendMail
 def mailing_for(connections: Connections, deadline: Deadline, send: SendMail, count: Count) -> Mailing:
     """Return the sender of the mails of all orders, for one invocation."""
     table, now = connections.orders(deadline), connections.now
-    sealer = EnvelopeSealer(connections.kms)  # opening needs no key id
+    sealer = EnvelopeSealer(connections.kms_until(deadline))  # opening needs no key id
     return Mailing(mailers(table, Outbox(table, send, count, now), sealer, deadline, now))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ordering.aws.calls import connect
+from ordering.aws.calls import connect, until
 from ordering.aws.connections import Connections
 from ordering.aws.eventbridge import Bus, EventBus
 from ordering.aws.invocation import Context, deadline_of
@@ -28,17 +28,24 @@ PUBLISHED_WITHIN = 5.0
 """Seconds that putting a batch's events on the bus may take, so that a slow bus leaves time for other tasks."""
 
 
+DEFERRED_WITHIN = 3.0
+"""Seconds that are left, when the tasks must have ended, to defer the items whose tasks failed."""
+
+
 def stream_consumer(  # noqa: PLR0913, PLR0917 - what it needs is handed in
     connections: Connections, deadline: Deadline, defer: Enqueue, mail: Enqueue, bus: Bus, bus_name: str
 ) -> StreamConsumer:
     """Return the consumer of the orders table's stream, for one invocation."""
     webhooks = WebhookServices(connections)
+    defer = until(defer, deadline)
+    deadline = Deadline(deadline.at - DEFERRED_WITHIN)
+    mail = until(mail, deadline)
     table = connections.orders(deadline)
 
     def publish(subjects: Sequence[Subject]) -> set[Subject]:
-        until = Deadline.after(min(deadline.remaining(), PUBLISHED_WITHIN))
+        end = Deadline.after(min(deadline.remaining(), PUBLISHED_WITHIN))
         announce = announcer(webhooks.registrations(deadline), webhooks.deliverer(deadline).signal)
-        events = EventBus(bus, bus_name, connections.orders(until).pauses, until)
+        events = EventBus(bus, bus_name, connections.orders(end).pauses, end)
         publisher = Publisher(table, events, announce, read_history)
         return {(name,) for name in publisher.publish(name for (name,) in subjects)}
 

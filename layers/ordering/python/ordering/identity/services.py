@@ -51,5 +51,11 @@ class IdentityServices:
         connections = self._connections
         clients = Clients(connections.accounts(deadline), connections.now)
         return TokenEndpoint(
-            self.accounts(deadline), clients, connections.kms, self.issuer, self.audience, self._cache, connections.now
+            self.accounts(deadline),
+            clients,
+            connections.kms_until(deadline),
+            self.issuer,
+            self.audience,
+            self._cache,
+            connections.now,
         )

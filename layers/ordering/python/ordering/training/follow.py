@@ -30,7 +30,7 @@ def follower(connections: Connections, deadline: Deadline) -> Follower:
     issue = partial(
         issue_keys,
         open_orders=lambda unit: services.orders(unit, deadline),
-        sealer=services.sealer(),
+        sealer=services.sealer(deadline),
         deadline=deadline,
     )
     return Follower(tasks_of, handlers={}, slow_handlers={ISSUE: issue})

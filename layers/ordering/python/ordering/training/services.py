@@ -64,8 +64,10 @@ class TrainingServices:
         """Return the accounts, for the names and contacts of business units."""
         return Accounts(self._connections.accounts(deadline))
 
-    def sealer(self) -> Sealer:
+    def sealer(self, deadline: Deadline) -> Sealer:
         """Return the sealer of access keys."""
         from ordering.aws.sealer import EnvelopeSealer
 
-        return EnvelopeSealer(self._connections.kms, self._connections.settings.get("ACCESS_KEYS_KEY", ""))
+        return EnvelopeSealer(
+            self._connections.kms_until(deadline), self._connections.settings.get("ACCESS_KEYS_KEY", "")
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ordering.aws.calls import until
 from ordering.aws.connections import Connections
 from ordering.aws.sealer import EnvelopeSealer
 from ordering.clock import Deadline
@@ -20,11 +21,11 @@ class WebhookServices:
     def registrations(self, deadline: Deadline) -> Webhooks:
         """Return the webhooks of all partners. Without a key for secrets they are read-only."""
         connections = self._connections
-        key = connections.settings.get("WEBHOOK_SECRETS_KEY", "")
+        kms, key = connections.kms_until(deadline), connections.settings.get("WEBHOOK_SECRETS_KEY", "")
         return Webhooks(
             connections.accounts(deadline),
-            EnvelopeSealer(connections.kms, key),
-            responses=EnvelopeSealer(connections.kms, key, RESPONSES),
+            EnvelopeSealer(kms, key),
+            responses=EnvelopeSealer(kms, key, RESPONSES),
             anywhere=connections.local,
             now=connections.now,
         )
@@ -37,7 +38,7 @@ class WebhookServices:
             connections.accounts(deadline),
             self.registrations(deadline),
             post,
-            self._queue,
+            until(self._queue, deadline),
             deadline,
             connections.now,
         )
