@@ -90,7 +90,7 @@ def own_error(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
 
 
 def check_headers(answer: httpx.Response) -> None:
-    assert (answer.headers["Content-Language"], answer.headers["Vary"]) == ("en", "Content-Language")
+    assert (answer.headers["Content-Language"], answer.headers["Vary"]) == ("en", "Content-Language, Accept-Encoding")
     assert str(uuid.UUID(answer.headers["X-Request-Id"])) == answer.headers["X-Request-Id"]
 
 

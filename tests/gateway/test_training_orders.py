@@ -241,9 +241,9 @@ def test_unknown_path_and_method(partner: httpx.Client) -> None:
 
 
 def test_head_and_options(partner: httpx.Client) -> None:
-    """HEAD is GET without its body, and OPTIONS lists the methods."""
+    """HEAD is GET without its body, and OPTIONS lists the methods, also for a caller without a token."""
     head = partner.head("/api/v2/products")
-    options = partner.options("/api/v2/products")
+    options = partner.options("/api/v2/products", headers={"Authorization": ""})
 
     assert (head.status_code, head.content) == (200, b"")
     assert (options.status_code, options.headers["Allow"]) == (204, "GET, HEAD, OPTIONS")

@@ -32,7 +32,7 @@ REASONS = {
     500: "500 Internal Server Error",
     503: "503 Service Unavailable",
 }
-ALWAYS = {"Content-Language": "en", "Vary": "Content-Language", "X-Request-Id": REQUEST_ID}
+ALWAYS = {"Content-Language": "en", "Vary": "Content-Language, Accept-Encoding", "X-Request-Id": REQUEST_ID}
 JSON = "application/json; charset=utf-8"
 
 

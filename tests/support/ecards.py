@@ -35,7 +35,7 @@ CARDS = (
 )
 HUNDRED = Stock(1, "100 ₽")
 ORDER_FIELDS = ["id", "number", "createdDate", "status", "participantLogin", "total"]
-ALWAYS = {"X-Request-Id": REQUEST_ID}
+ALWAYS = {"Vary": "Accept-Encoding", "X-Request-Id": REQUEST_ID}
 JSON = "application/json"
 
 ISSUER, AUDIENCE = "https://issuer.example", "https://api.example"

@@ -57,6 +57,9 @@ class LayerDefinition:
     """Whether a build command creates the layer, so that its folder is not the layer itself."""
 
 
+_NO_VALUE = "AWS::NoValue"
+
+
 class _Loader(yaml.SafeLoader):
     """Loads YAML with CloudFormation's short tags."""
 
@@ -136,14 +139,32 @@ class Template:
         ]
 
     def resolve(self, value: Any) -> Any:
-        """A value with each `Ref` replaced by the parameter's default, or by the name itself."""
+        """A value whose `If`s are decided, and each `Ref` replaced by the parameter's default or by the name itself.
+
+        Raises:
+            TemplateError: The condition of an `If` cannot be evaluated.
+        """
         if isinstance(value, list):
-            return [self.resolve(part) for part in value]
+            return [part for part in map(self.resolve, value) if part != _NO_VALUE]
         if not isinstance(value, dict):
             return value
         if value.keys() == {"Ref"}:
             return self.parameters.get(value["Ref"], value["Ref"])
-        return {key: self.resolve(part) for key, part in value.items()}
+        if value.keys() == {"Fn::If"}:
+            name, yes, no = value["Fn::If"]
+            return self.resolve(yes if self._holds({"Condition": name}) else no)
+        return {key: found for key, part in value.items() if (found := self.resolve(part)) != _NO_VALUE}
+
+    def _holds(self, condition: dict[str, Any]) -> bool:
+        match condition:
+            case {"Condition": str(name)} if name in (declared := self.document.get("Conditions", {})):
+                return self._holds(declared[name])
+            case {"Fn::Equals": [one, other]}:
+                return bool(self.resolve(one) == self.resolve(other))
+            case {"Fn::Not": [negated]}:
+                return not self._holds(negated)
+            case _:
+                raise TemplateError(f"the condition {condition} cannot be evaluated")
 
     def _resources(self, kind: str) -> list[tuple[str, dict[str, Any]]]:
         return [

@@ -195,6 +195,14 @@ def test_results_have_lambda_s_limit(client: httpx.Client, stack: LocalStack) ->
     assert "Response payload size exceeded maximum allowed payload size (6291556 bytes)." in stack.printed()
 
 
+def test_options_without_an_authorizer(client: httpx.Client) -> None:
+    """A method with an event of its own has that event's authorizer, the others keep the path's."""
+    preflight = client.options("/echo", headers={"Origin": "https://docs.example.com"})
+
+    assert (preflight.status_code, client.get("/echo").status_code) == (200, 401)
+    assert preflight.json()["event"]["requestContext"].get("authorizer") is None
+
+
 def test_foreign_hosts_are_refused(client: httpx.Client, stack: LocalStack) -> None:
     """The gateway, the functions and the engine refuse a request under another host's name, with 421 and the reason."""
     running = find(stack.state)

@@ -36,7 +36,7 @@ def described() -> dict[str, Any]:
 
 def test_routes_with_their_methods(described: dict[str, Any]) -> None:
     """`ApiProvider` has the path, methods and function of each event; ANY is expanded."""
-    routes = {route["resource"]: route for route in described["routes"]}
+    routes = {route["resource"]: route for route in described["routes"] if route["methods"] != ["OPTIONS"]}
 
     assert {path: route["function"] for path, route in routes.items()} == {
         "/echo": "EchoFunction",
@@ -49,6 +49,16 @@ def test_routes_with_their_methods(described: dict[str, Any]) -> None:
     assert sorted(routes["/echo"]["methods"]) == ["DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"]
 
 
+def test_preflights(described: dict[str, Any]) -> None:
+    """An event with OPTIONS is a route of its own, without the authorizer of its path, and the last of the path's."""
+    routes = [route for route in described["routes"] if route["resource"] == "/echo"]
+
+    assert [(route["methods"] == ["OPTIONS"], route["authorizer"] is None) for route in routes] == [
+        (False, False),
+        (True, True),
+    ]
+
+
 def test_paths_as_rules(described: dict[str, Any]) -> None:
     """`PathConverter` converts a template's path to a rule of werkzeug."""
     rules = {route["resource"]: route["rule"] for route in described["routes"]}
@@ -58,7 +68,9 @@ def test_paths_as_rules(described: dict[str, Any]) -> None:
 
 def test_authorizers(described: dict[str, Any]) -> None:
     """A route's authorizer has its function, type, identity sources and cache time; a route can have none."""
-    authorizers = {route["resource"]: route["authorizer"] for route in described["routes"]}
+    authorizers = {
+        route["resource"]: route["authorizer"] for route in described["routes"] if route["methods"] != ["OPTIONS"]
+    }
 
     assert authorizers["/echo"] == {
         "name": "CallerAuthorizer",

@@ -23,9 +23,8 @@ from ordering.webhooks import contract as webhooks
 from ordering_tools.template import Template
 from support.gateway import ROOT
 
-RESPONSES: dict[str, dict[str, Any]] = Template.load(ROOT / "template.yaml").document["Resources"]["Api"]["Properties"][
-    "GatewayResponses"
-]
+TEMPLATE = Template.load(ROOT / "template.yaml")
+RESPONSES: dict[str, dict[str, Any]] = TEMPLATE.document["Resources"]["Api"]["Properties"]["GatewayResponses"]
 DOCUMENT: dict[str, Any] = json.loads((ROOT / "docs/openapi.json").read_text(encoding="utf-8"))
 PROBLEMS = {"UNAUTHORIZED", "ACCESS_DENIED", "MISSING_AUTHENTICATION_TOKEN", "RESOURCE_NOT_FOUND"}
 """Those that only /api/v2, /webhooks and paths of no contract can meet: on the other paths functions refuse callers."""
@@ -140,6 +139,21 @@ def test_headers_of_gateway_responses(name: str) -> None:
         assert contract.headers.items() <= headers.items()
     assert ("Retry-After" in headers) == (status in {429, 503})
     assert headers.get("WWW-Authenticate") == (CHALLENGE if status == 401 else None)
+
+
+@pytest.mark.parametrize("name", RESPONSES)
+def test_pages_can_read_gateway_responses(name: str) -> None:
+    """A web page can read the gateway's own errors where the API allows pages at all, and not otherwise.
+
+    A gateway response cannot compare the request's origin with a list. It contains nothing but the error.
+    """
+    allowing = Template(
+        {**TEMPLATE.document, "Parameters": {"AllowedOrigins": {"Type": "String", "Default": "https://a"}}}
+    )
+    headers = [template.resolve(RESPONSES[name])["ResponseParameters"]["Headers"] for template in (TEMPLATE, allowing)]
+
+    assert not any(header.startswith("Access-Control-") for header in headers[0])
+    assert headers[1]["Access-Control-Allow-Origin"] == headers[1]["Access-Control-Expose-Headers"] == "'*'"
 
 
 def too_large() -> OrderingError:

@@ -60,7 +60,12 @@ def folder(function: str) -> str:
 
 
 def routes(function: str) -> list[str]:
-    return [event["Properties"]["Path"] for event in FUNCTIONS[function]["Events"].values()]
+    """The paths that a function gets with any method."""
+    return [one["Path"] for one in api_events(function) if one["Method"] == "ANY"]
+
+
+def api_events(function: str) -> list[dict[str, Any]]:
+    return [event["Properties"] for event in FUNCTIONS[function]["Events"].values() if event["Type"] == "Api"]
 
 
 def registered(function: str) -> set[str]:
@@ -122,7 +127,6 @@ def test_functions_have_a_log_group_with_retention(function: str) -> None:
 @pytest.mark.parametrize("function", RESOURCE_FUNCTIONS)
 def test_routes_are_the_app_s(function: str) -> None:
     """The template routes to a function exactly the paths of its app, with any method."""
-    events = FUNCTIONS[function]["Events"].values()
 
     def unnamed(paths: set[str]) -> set[str]:
         # The template names a variable as its siblings do, and the app as the reference.
@@ -130,8 +134,49 @@ def test_routes_are_the_app_s(function: str) -> None:
 
     assert unnamed(registered(function)) == unnamed(set(routes(function)) - CATCH_ALL.get(function, set()))
     assert len(routes(function)) == len(set(routes(function)))
-    assert {"ANY"} == {event["Properties"]["Method"] for event in events}
-    assert {"Api"} == {event["Properties"]["RestApiId"]["Ref"] for event in events}
+    assert {"Api"} == {event["RestApiId"]["Ref"] for event in api_events(function)}
+
+
+@pytest.mark.parametrize("function", RESOURCE_FUNCTIONS)
+def test_preflights_need_no_token(function: str) -> None:
+    """Each documented path takes OPTIONS without a token, which a browser does not send with a preflight.
+
+    The events stand before those for any method: of two events of a path, SAM CLI keeps the last one's authorizer.
+    """
+    events = api_events(function)
+    preflights = [one["Path"] for one in events if one["Method"] == "OPTIONS"]
+    any_method = [one for one in events if one["Method"] == "ANY"]
+    protected = [one["Path"] for one in any_method if one["Path"] not in PUBLIC | CATCH_ALL.get(function, set())]
+
+    assert preflights == protected
+    assert {"ANY", "OPTIONS"} >= {one["Method"] for one in events}
+    assert all(one["Auth"] == {"Authorizer": "NONE"} for one in events if one["Method"] == "OPTIONS")
+    paths = [one["Path"] for one in events]
+    assert all(events[paths.index(path)]["Method"] == "OPTIONS" for path in preflights)
+    assert FUNCTIONS[function]["Environment"]["Variables"]["ALLOWED_ORIGINS"] == {"Ref": "AllowedOrigins"}
+
+
+def test_no_page_may_call_by_default() -> None:
+    """No origin is allowed unless the operator names one, and the parameter takes nothing but origins."""
+    parameter = TEMPLATE.document["Parameters"]["AllowedOrigins"]
+    fits = re.compile(parameter["AllowedPattern"])
+
+    assert parameter["Default"] == ""
+    assert all(
+        fits.fullmatch(text)
+        for text in ("", "https://docs.example.com", "http://localhost:8080,https://a.example.com:8443")
+    )
+    assert not any(
+        fits.fullmatch(text)
+        for text in (
+            "*",
+            "null",
+            "docs.example.com",
+            "https://a.example.com/",
+            "https://a.b, https://c.d",
+            "https://A.b",
+        )
+    )
 
 
 def test_every_function_is_in_the_template() -> None:
@@ -159,9 +204,10 @@ def test_every_route_is_authorized() -> None:
     """Every path but the public ones has its authorizer, uncached where functions refuse callers themselves."""
     auth = RESOURCES["Api"]["Properties"]["Auth"]
     asked = {
-        event["Properties"]["Path"]: event["Properties"].get("Auth", {"Authorizer": auth["DefaultAuthorizer"]})
-        for function in RESOURCE_FUNCTIONS.values()
-        for event in function["Events"].values()
+        one["Path"]: one.get("Auth", {"Authorizer": auth["DefaultAuthorizer"]})
+        for function in RESOURCE_FUNCTIONS
+        for one in api_events(function)
+        if one["Method"] == "ANY"
     }
 
     assert {one["FunctionArn"]["Fn::GetAtt"][0] for one in auth["Authorizers"].values()} == {"AuthorizerFunction"}

@@ -35,7 +35,11 @@ DOCUMENT = ROOT / "docs" / "openapi.json"
 
 OPENAPI = "3.1.0"
 VERSION = "1.0.0"
-DESCRIPTION = "Rules that the published references do not state are this API's own. They are documented here."
+DESCRIPTION = """\
+Rules that the published references do not state are this API's own. They are documented here.
+
+A response of 1,024 bytes or more is compressed if `Accept-Encoding` names `gzip` or `deflate`; a body may be sent with
+`Content-Encoding: gzip`. Web pages can call the API from the origins that support has allowed, and from no others."""
 
 _PARAMETERS: dict[str, type[Query | Header]] = {"query": Query, "headers": Header}
 

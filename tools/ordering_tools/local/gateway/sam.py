@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ordering_tools.local.engine.references import References
 from ordering_tools.local.gateway.gateway import Authorizer, Description, IdentitySource, Route
 from ordering_tools.local.gateway.responses import GatewayResponses
-from ordering_tools.local.runtime.functions import SettingsError, declared_functions
+from ordering_tools.local.runtime.functions import FUNCTION_TYPE, SettingsError, declared_functions
 from ordering_tools.local.sources.event_sources import declared_event_sources
 from ordering_tools.local.sources.queue_sources import declared_queue_sources
 from ordering_tools.template import Template
@@ -41,10 +41,12 @@ def describe(template: Path, services: str = "") -> Description:
         SettingsError: The template uses something that the local run does not support.
         TemplateError: It cannot be read.
     """
-    attributes = References(Template.load(template), services).attributes
+    parsed = Template.load(template)
+    attributes = References(parsed, services).attributes
     # SAM CLI prints a warning about its own authorizers.
     with redirect_stderr(io.StringIO()):
         stacks, _ = SamLocalStackProvider.get_stacks(str(template), parameter_overrides=attributes)
+        preflights = _take_preflights(stacks[0].resources)
         api = ApiProvider(stacks).api
     # SAM CLI replaces the names of these resources as well, by the value of their Ref.
     names = {found["Ref"]: name for name, found in attributes.items()}
@@ -56,14 +58,33 @@ def describe(template: Path, services: str = "") -> Description:
         raise SettingsError("the local run does not support binary media types")
     authorizers = apis[0].get("Auth", {}).get("Authorizers", {})
     return Description(
-        routes=[_route(route, authorizers) for route in api.routes],
+        # The gateway takes the last route of a method.
+        routes=[*(_route(route, authorizers) for route in api.routes), *preflights],
         stage=api.stage_name,
         minimum_compression=_whole(apis[0].get("MinimumCompressionSize")),
         functions=declared_functions(resources),
-        responses=GatewayResponses(apis[0].get("GatewayResponses", {})),
+        # SAM CLI does not resolve their conditions.
+        responses=GatewayResponses(parsed.resolve(apis[0].get("GatewayResponses", {}))),
         event_sources=declared_event_sources(resources),
         queue_sources=declared_queue_sources(resources),
     )
+
+
+def _take_preflights(resources: Mapping[str, Any]) -> list[Route]:
+    """Take the events with the method OPTIONS out of a template, and return their routes.
+
+    SAM CLI would merge such an event with the one for all methods of its path, and keep only one of their authorizers.
+    """
+    routes = []
+    for name, resource in resources.items():
+        events = resource["Properties"].get("Events", {}) if resource["Type"] == FUNCTION_TYPE else {}
+        for event in [key for key, one in events.items() if one["Properties"].get("Method") == "OPTIONS"]:
+            properties = events.pop(event)["Properties"]
+            if properties.get("Auth") != {"Authorizer": "NONE"}:
+                raise SettingsError(f"{name}: the local run supports the method OPTIONS only without an authorizer")
+            path = properties["Path"]
+            routes.append(Route(path, PathConverter.convert_path_to_flask(path), ("OPTIONS",), name, None))
+    return routes
 
 
 def _whole(value: Any) -> int | None:

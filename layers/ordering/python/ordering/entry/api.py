@@ -39,6 +39,7 @@ from ordering.errors import (
     Unavailable,
 )
 from ordering.principal import Principal
+from ordering.web.browsers import cors_headers, vary
 from ordering.web.http import (
     Answer,
     Call,
@@ -125,12 +126,25 @@ class Api(APIGatewayRestResolver, Generic[S]):
         began = time.perf_counter()
         head = event["httpMethod"].upper() == "HEAD"
         answer = self.resolve(_normal(event, "GET" if head else event["httpMethod"]), context)
-        answer["multiValueHeaders"] |= {name: [value] for name, value in self.contract.headers.items()}
-        answer["multiValueHeaders"]["X-Request-Id"] = [event["requestContext"]["requestId"]]
+        headers = answer["multiValueHeaders"]
+        headers |= {name: [value] for name, value in self.contract.headers.items()}
+        headers["X-Request-Id"] = [event["requestContext"]["requestId"]]
+        self._describe_to_browsers(event, headers)
         if head:
             answer["body"] = ""
         self._report(event, answer["statusCode"], time.perf_counter() - began)
         return answer
+
+    def _describe_to_browsers(self, event: Mapping[str, Any], headers: dict[str, list[str]]) -> None:
+        """Add the CORS header fields, on errors too: a page must be able to read why its call failed."""
+        allowed = wiring.allowed_origins()
+        request = Request.of(event)
+        methods = None
+        if request.method == "OPTIONS" and "access-control-request-method" in request.headers:
+            methods = headers.get("Allow", [])
+        cors = cors_headers(request.headers.get("origin"), allowed, methods)
+        headers |= {name: [value] for name, value in cors.items()}
+        headers["Vary"] = [vary(headers.get("Vary", []), allowed)]
 
     def call(self) -> Call:
         """Return the current call, after the contract has admitted its caller.
@@ -173,19 +187,22 @@ class Api(APIGatewayRestResolver, Generic[S]):
         return self.respond(answer)
 
     def _not_found(self, _: NotFoundError) -> Response[str]:
-        """Handle requests without a route: OPTIONS, a method that the path does not support, or an unknown path."""
-        if not self._public:
-            self._caller()
+        """Handle requests without a route: OPTIONS, a method that the path does not support, or an unknown path.
+
+        OPTIONS needs no token, because a browser sends none with a preflight. It tells what the API reference does.
+        """
         request = Request.of(self.current_event.raw_event)
         # The router has no public way to list the methods of a path.
         known = {
             route.method for route in [*self._static_routes, *self._dynamic_routes] if route.rule.match(request.path)
         }
+        allowed = sorted({*known, "HEAD", "OPTIONS"} if "GET" in known else {*known, "OPTIONS"})
+        if known and request.method == "OPTIONS":
+            return self.respond(Answer(204, headers={"Allow": ", ".join(allowed)}))
+        if not self._public:
+            self._caller()
         if not known:
             raise NoSuchPath("This path does not exist. Check it against the API reference.")
-        allowed = sorted({*known, "HEAD", "OPTIONS"} if "GET" in known else {*known, "OPTIONS"})
-        if request.method == "OPTIONS":
-            return self.respond(Answer(204, headers={"Allow": ", ".join(allowed)}))
         raise MethodNotAllowed(allowed)
 
     def _report(self, event: Mapping[str, Any], status: int, seconds: float) -> None:

@@ -13,6 +13,12 @@ from ordering.aws.kms import connect_kms
 logging.getLogger("ordering").setLevel(logging.INFO)
 
 
+def allowed_origins() -> frozenset[str]:
+    """Return the origins of web pages that may call the API; the environment separates them by commas."""
+    settings = os.environ
+    return frozenset(settings.get("ALLOWED_ORIGINS", "").split(",")) - {""}
+
+
 def open_connections() -> Connections:
     """Return the connections that the environment names. Only the tables are connected before their first use."""
     return Connections(os.environ, connect_tables(), connect_kms())
