@@ -434,7 +434,7 @@ CASES = {
     "a hand-over and a cancellation": case([hands_over("a", 2), cancels("a")], READY),
     "one load twice": case([loads(HUNDRED, "l1", 1), loads(HUNDRED, "l1", 1)], PARKED, lost=0),
     "two loads": case([loads(HUNDRED, "l1", 1), loads(HUNDRED, "l2", 1)], BOTH_PAID, lost=0),
-    "one code in two loads": case([loads_codes(HUNDRED, "l1", "x", "y"), loads_codes(HUNDRED, "l2", "z", "x")]),
+    "one code in two loads": case([loads_codes(HUNDRED, "l1", "x", "y"), loads_codes(HUNDRED, "l2", "z", "x")], lost=0),
     "one code at two face values": case([loads_codes(HUNDRED, "l1", "x"), loads_codes(FIFTY, "l1", "x")], PARKED),
     "a load whose responses are lost": case([loads(HUNDRED, "l1", 1)], PARKED, lost=2),
 }

@@ -23,8 +23,8 @@ from ordering.ecards.certificates import (
     size,
     without,
 )
-from ordering.ecards.stock.codes import CodeRegister, Place
-from ordering.ecards.stock.loading import NotIndexed, StockLoader, UnknownStock, is_indexed
+from ordering.ecards.stock.codes import CodeRegister, NotIndexed, Place
+from ordering.ecards.stock.loading import StockLoader, UnknownStock, is_indexed
 from ordering.ecards.stock.upkeep import IndexReport, StockUpkeep, unfinished_loads
 from ordering.errors import NotFound
 from support.aws.faults import Crash, Faulty, interrupted, lost, refused

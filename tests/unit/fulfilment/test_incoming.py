@@ -18,8 +18,7 @@ from ordering.aws.sealer import EnvelopeSealer
 from ordering.ecards.certificates import Certificates, Stock, read_stock_levels
 from ordering.ecards.incoming import PAYMENT, STOCK, EcardEvents, sealing_context
 from ordering.ecards.orders import EcardOrders
-from ordering.ecards.stock.codes import DIGEST_KEY
-from ordering.ecards.stock.loading import NotIndexed
+from ordering.ecards.stock.codes import DIGEST_KEY, NotIndexed
 from ordering.errors import Conflict, NotFound, Unavailable
 from ordering.events.incoming import CANCELLATION, CANCELLATIONS_REFUSED, EVENTS_REFUSED, MalformedEvent
 from ordering.fulfilment.incoming import Incoming

@@ -29,9 +29,11 @@ from ordering.ecards.stock.codes import (
     CodeRecord,
     CodeRegister,
     KnownElsewhere,
+    NotIndexed,
     Place,
     canonical_batch,
     check_codes,
+    is_complete,
     same_code,
 )
 from ordering.errors import KeyReused, OrderingError
@@ -251,7 +253,9 @@ class Certificates:
         self._table = table
         self._sealer = sealer
 
-    def load(self, stock: Stock, batch: str, codes: Sequence[str], *, force: bool = False) -> LoadResult:
+    def load(
+        self, stock: Stock, batch: str, codes: Sequence[str], *, force: bool = False, indexed: bool = False
+    ) -> LoadResult:
         """Add certificates to a stock, once per batch however often the call is repeated.
 
         Codes that the card has already, at whatever face value, are left out and reported. If a code cannot be
@@ -260,12 +264,14 @@ class Certificates:
         Args:
             batch: The operator's name for this load, 1 to 200 characters; see `canonical_batch`.
             force: Whether to load codes that another card has.
+            indexed: Whether to load only if the codes of earlier releases are registered.
 
         Raises:
             ValueError: There are no codes, or the batch's name is empty or too long.
             InvalidCodes: A code would not reach a participant as it is; see `check_codes`.
             Duplicates: A code is repeated.
             KnownElsewhere: Another card has a code, and `force` is false.
+            NotIndexed: `indexed` is true, and the codes of earlier releases are not registered yet.
             KeyReused: The batch was loaded with other codes.
             Unavailable: The deadline passed. The same call again is safe.
         """
@@ -276,6 +282,8 @@ class Certificates:
         if repeated := _repeated(codes):
             raise Duplicates(repeated)
         found = self._table.batch_get([DIGEST_KEY, _load_key(stock, name)])
+        if indexed and not is_complete(found.get(DIGEST_KEY)):
+            raise NotIndexed
         register = CodeRegister.open(self._table, self._sealer, found.get(DIGEST_KEY))
         load = _Load(stock, name, codes, register, register.read(codes), force)
         record = found.get(load.key)
@@ -356,7 +364,8 @@ class Certificates:
                 next(pauses)
                 # Another process or an earlier attempt wrote a part of this load, or another load has a code now.
                 record = self._table.get(load.key) or record
-                load.read_again(done, end)
+                if record.get("done", 0) < end:
+                    load.read_again(done, end)
             else:
                 record = {**record, **progress}
                 for index, after in written.items():

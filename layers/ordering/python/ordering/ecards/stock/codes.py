@@ -61,6 +61,13 @@ class KnownElsewhere(OrderingError):
         self.cards = dict(cards)
 
 
+class NotIndexed(OrderingError):
+    """The register of codes is not complete: an operator must run `ordering stock index` once."""
+
+    def __init__(self) -> None:
+        super().__init__("the codes that are in stock already are not registered; run `ordering stock index` once")
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """Where the code of a card is: the stock's face value, the position in it, and the load that brought it."""
@@ -149,6 +156,11 @@ class CodeRegister:
 
     def _key_of(self, code: str) -> Key:
         return f"CODE#{hmac.new(self._key, same_code(code).encode(), hashlib.sha256).hexdigest()}", "-"
+
+
+def is_complete(found: Item | None) -> bool:
+    """Return whether the register has the codes of earlier releases, by the item at `DIGEST_KEY`."""
+    return "registered" in (found or {})
 
 
 def same_code(code: str) -> str:

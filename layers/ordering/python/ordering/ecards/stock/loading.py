@@ -15,16 +15,9 @@ from ordering.clock import Clock
 from ordering.ecards.assignment import Assignment
 from ordering.ecards.catalogue import is_offered
 from ordering.ecards.certificates import Certificates, LoadResult, Stock
-from ordering.ecards.stock.codes import DIGEST_KEY
+from ordering.ecards.stock.codes import DIGEST_KEY, NotIndexed, is_complete
 from ordering.errors import OrderingError
 from ordering.sealing import Sealer
-
-
-class NotIndexed(OrderingError):
-    """The register of codes is not complete: an operator must run `ordering stock index` once."""
-
-    def __init__(self) -> None:
-        super().__init__("the codes that are in stock already are not registered; run `ordering stock index` once")
 
 
 class UnknownStock(OrderingError):
@@ -53,7 +46,7 @@ class StockLoader:
     def load(self, stock: Stock, batch: str, codes: Sequence[str], *, force: bool = False) -> LoadResult:
         """Load certificates; see `Certificates.load`.
 
-        Besides the load itself it takes one read, one query of the catalogue table, and a read of one catalogue.
+        Besides the load itself it takes one query of the catalogue table, and a read of one catalogue.
 
         Args:
             force: Whether to load stock that no catalogue has, and codes that another card has.
@@ -64,10 +57,10 @@ class StockLoader:
             ValueError, InvalidCodes, Duplicates, KnownElsewhere, KeyReused: As in `Certificates.load`.
             Unavailable: The deadline passed. The same call again is safe.
         """
-        require_index(self.orders)
         if not force and not is_offered(self.catalogue, stock.card_id, stock.face_value):
+            require_index(self.orders)  # which also records what the catalogues of earlier releases have
             raise UnknownStock(stock)
-        result = Certificates(self.orders, self.sealer).load(stock, batch, codes, force=force)
+        result = Certificates(self.orders, self.sealer).load(stock, batch, codes, force=force, indexed=True)
         Assignment(self.orders, now=self.now).assign_parked(stock)
         return result
 
@@ -84,4 +77,4 @@ def require_index(orders: Table) -> None:
 
 def is_indexed(orders: Table) -> bool:
     """Return whether the register of codes is complete."""
-    return "registered" in (orders.get(DIGEST_KEY) or {})
+    return is_complete(orders.get(DIGEST_KEY))
