@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -298,6 +299,125 @@ def test_filters_of_others(stocked: Crm) -> None:
 
     assert [of_first[0], of_first[3]] == stocked.ids(f"/v2/orders/1/line_items?ids={asked}")
     assert stocked.ids("/v2/products?ids=4,2,99") == [2, 4]
+
+
+PRODUCTS: list[dict[str, Any]] = [
+    {"name": "Licence", "sku": "L-1"},
+    {"name": "Licence", "sku": "L-2", "active": False},
+    {"name": "licence"},
+    {"name": "Licence & Support: 100 %", "sku": ""},
+    {"name": "Licence", "sku": "L-1", "prices": [price("10")]},
+]
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("name=Licence", [1, 2, 5]),
+        ("name=licence", [3]),
+        ("name=Lic", []),
+        ("name=", []),
+        ("name=Licence+%26+Support%3A+100+%25", [4]),
+        ("sku=L-1", [1, 5]),
+        ("sku=", [4]),
+        ("active=true", [1, 3, 4, 5]),
+        ("active=True", [1, 3, 4, 5]),
+        ("active=1", [1, 3, 4, 5]),
+        ("active=false", [2]),
+        ("active=0", [2]),
+        ("name=Licence&active=true&sku=L-1", [1, 5]),
+        ("name=Licence&ids=2,3,5", [2, 5]),
+        ("name=Licence&sort_by=id:desc", [5, 2, 1]),
+        ("name=Licence&sort_by=sku:desc,id:desc", [2, 5, 1]),
+        ("name=Licence&per_page=2", [1, 2]),
+        ("name=Licence&per_page=2&page=2", [5]),
+        ("name=Licence&per_page=2&page=3", []),
+    ],
+)
+def test_filters_of_products(crm: Crm, query: str, expected: list[int]) -> None:
+    """Products can be filtered by exact name, SKU and whether they are active, then sorted and paged."""
+    for product in PRODUCTS:
+        crm.product(**product)
+
+    assert crm.ids(f"/v2/products?{query}") == expected
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("quantity=2", [2, 3]),
+        ("quantity=9", []),
+        ("value=10", [1, 2]),
+        ("value=10.00", [1, 2]),
+        ("value=11.5", [3]),
+        ("value=11.51", []),
+        ("value=10&quantity=2", [2]),
+        ("quantity=2&sort_by=value:desc", [3, 2]),
+        ("quantity=2&per_page=1&page=2", [3]),
+        ("value=10&ids=1000002,1000003", [2]),
+    ],
+)
+def test_filters_of_line_items(crm: Crm, query: str, expected: list[int]) -> None:
+    """Line items can be filtered by quantity and by value, whatever its decimals."""
+    crm.order(12)
+    crm.product(prices=[price("10")])
+    for quantity, variation in ((1, 0), (2, 0), (2, 15)):
+        crm.line(1, 1, quantity=quantity, variation=variation)
+
+    assert [number - 1_000_000 for number in crm.ids(f"/v2/orders/1/line_items?{query}")] == expected
+
+
+def test_pages_of_a_filter(crm: Crm, recorder: Recorder) -> None:
+    """A filtered list is read once, in its links and pages, while products are added and changed."""
+    for number in range(1, 10):
+        crm.product(name=f"P{number % 2}")
+
+    first = crm.get("/v2/products?name=P1&per_page=2").json
+    crm.product(name="P1")
+    crm.put("/v2/products/5", {"data": {"name": "P0"}})
+    recorder.calls.clear()
+    second = crm.get(first["meta"]["links"]["next_page"].removeprefix(ORIGIN)).json
+
+    assert "name=P1" in first["meta"]["links"]["next_page"]
+    assert [one["data"]["id"] for one in first["items"]] == [1, 3]
+    assert [one["data"]["id"] for one in second["items"]] == [7]
+    assert [call for call, _ in recorder.calls] == ["BatchGetItem", "BatchGetItem"]
+    assert [one["id"] for one in crm.pages("/v2/products?name=P1&per_page=2")] == [1, 3, 7, 9, 10]
+
+
+def test_sequences_of_filters_are_separate(crm: Crm) -> None:
+    """Two filters of one list do not disturb each other's pages."""
+    for number in range(1, 9):
+        crm.product(name=f"P{number % 2}")
+    for name in ("P0", "P1"):
+        crm.get(f"/v2/products?name={name}&per_page=2")
+
+    assert [crm.ids(f"/v2/products?name={name}&per_page=2&page=2") for name in ("P0", "P1")] == [[6, 8], [5, 7]]
+
+
+@pytest.mark.parametrize(
+    ("path", "query"),
+    [
+        ("/v2/products", "active="),
+        ("/v2/products", "active=yes"),
+        ("/v2/products", "name=a&name=b"),
+        ("/v2/products", "name=a%00b"),
+        ("/v2/products", "description=x"),
+        ("/v2/products", "quantity=1"),
+        ("/v2/orders", "name=x"),
+        ("/v2/orders", "value=1"),
+        ("/v2/orders/1/line_items", "name=x"),
+        ("/v2/orders/1/line_items", "quantity=0"),
+        ("/v2/orders/1/line_items", "quantity=1.0"),
+        ("/v2/orders/1/line_items", "value="),
+        ("/v2/orders/1/line_items", "value=1e2"),
+        ("/v2/orders/1/line_items", "value=1,5"),
+        ("/v2/orders/1/line_items", "value=0.1234567"),
+    ],
+)
+def test_bad_filters(stocked: Crm, path: str, query: str) -> None:
+    """A filter of another resource, or one with an invalid value, is 400 `invalid_param`."""
+    assert fault(stocked.get(f"{path}?{query}"), 400) == ("invalid_param",)
 
 
 @pytest.mark.parametrize(

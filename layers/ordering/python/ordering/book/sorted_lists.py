@@ -2,13 +2,15 @@
 
 Oldest first, the book's own order, costs the same for every page. So does newest first: its first page remembers where
 the book ended, so that orders placed later do not shift the further pages. In any other order the first page reads the
-whole book, sorts it, and remembers the sequence for a minute; a further page reads only the part that it shows.
+whole book, sorts it, and remembers the sequence for a minute; a further page reads only the part that it shows. The
+items that have some values in their fields are listed in the same way, and at the same cost: the first page reads the
+whole book, 100 read units for 1,000 entries of 400 bytes.
 
 A reader that requests each page within that minute misses nothing and sees nothing twice: items added after the first
 page are not shown, removed items are left out. A later request finds no sequence, and sorts the book again. (Sorted by
 id in either direction, a removed item moves the items behind it up, as in any list by page numbers.)
 
-Keys of the table: `SORTED#<book>#<hash of reader and order>` the sequence, in parts of 1,000 positions.
+Keys of the table: `SORTED#<book>#<hash of reader, order and values>` the sequence, in parts of 1,000 positions.
 """
 
 from __future__ import annotations
@@ -56,6 +58,8 @@ class ListRequest:
     order: tuple[SortKey, ...] = OLDEST_FIRST
     only: frozenset[int] | None = None
     """The ids to choose from; None for all."""
+    where: tuple[tuple[str, Any], ...] = ()
+    """Fields and the values that items have in them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +99,8 @@ class SortedList(Generic[T]):
         order = decisive(wanted.order)
         if wanted.only is not None:
             return self._chosen(wanted, order, wanted.only)
+        if wanted.where:
+            return self._sorted(wanted, order)
         if order == OLDEST_FIRST:
             page = self.book.page(wanted.first, wanted.count)
             return ListPart(self._all(page.entries), more=page.total > wanted.first + wanted.count)
@@ -104,7 +110,7 @@ class SortedList(Generic[T]):
 
     def _chosen(self, wanted: ListRequest, order: Sequence[SortKey], only: Iterable[int]) -> ListPart[T]:
         positions = sorted(position for one in only if (position := self.position(one)))
-        chosen = self._sort(self._all(self.book.find(positions).values()), order)
+        chosen = self._sort(self._matching(self.book.find(positions).values(), wanted), order)
         return _slice(chosen, wanted)
 
     def _newest(self, wanted: ListRequest) -> ListPart[T]:
@@ -119,12 +125,12 @@ class SortedList(Generic[T]):
         return ListPart(items, more)
 
     def _sorted(self, wanted: ListRequest, order: Sequence[SortKey]) -> ListPart[T]:
-        memory = self._memory(order)
+        memory = self._memory(order, wanted.where)
         if wanted.first and (recalled := memory.recall(wanted.first, wanted.count)):
             found = self.book.find(recalled.positions)
-            items = self._all(found[position] for position in recalled.positions if position in found)
+            items = self._matching((found[position] for position in recalled.positions if position in found), wanted)
             return ListPart(items, more=recalled.total > wanted.first + wanted.count)
-        everything = self._sort(self._all(self.book.walk()), order)
+        everything = self._sort(self._matching(self.book.walk(), wanted), order)
         part = _slice(everything, wanted)
         if not wanted.first or part.more:
             memory.keep([self._position(item) for item in everything] if part.more else [])
@@ -140,11 +146,17 @@ class SortedList(Generic[T]):
     def _all(self, entries: Iterable[Item]) -> list[T]:
         return [self.read(entry) for entry in entries]
 
+    def _matching(self, entries: Iterable[Item], wanted: ListRequest) -> list[T]:
+        """Read the items that have the wanted values now; after the first page an item may have been changed."""
+        items = self._all(entries)
+        return [item for item in items if all(self.fields[name](item) == value for name, value in wanted.where)]
+
     def _position(self, item: T) -> int:
         return self.position(self.fields["id"](item))
 
-    def _memory(self, order: Sequence[SortKey]) -> _Memory:
-        shape = " ".join([self.reader, *(f"{by.field}:{by.descending}" for by in order)])
+    def _memory(self, order: Sequence[SortKey], where: Sequence[tuple[str, Any]] = ()) -> _Memory:
+        values = [f"{name}={value!r}" for name, value in where]
+        shape = " ".join([self.reader, *(f"{by.field}:{by.descending}" for by in order), *values])
         return _Memory(self.table, f"SORTED#{self.name}#{hashlib.sha256(shape.encode()).hexdigest()[:32]}", self.now)
 
 

@@ -74,6 +74,31 @@ T = TypeVar("T")
 R = TypeVar("R", DealOrder, LineItem, DealProduct)
 
 
+# Requests: numbers, which may be numeric strings, as in the reference.
+
+
+def _number(value: object) -> object:
+    """Accept a number or a numeric string, but no boolean, and at most as many digits as money has."""
+    if isinstance(value, str) and _DECIMAL.fullmatch(value):
+        value = Decimal(value)
+    if isinstance(value, bool) or not isinstance(value, (int, Decimal)):
+        raise PydanticCustomError("invalid_type", "Must be a number or a numeric string")
+    exact = Decimal(value)
+    places = -int(exact.as_tuple().exponent)
+    if not exact:
+        return exact.copy_abs() if 0 <= places <= _PLACES else Decimal(0)
+    if exact.adjusted() >= _WHOLE_DIGITS or places > _PLACES:
+        raise PydanticCustomError(
+            "out_of_range", f"Must have at most {_WHOLE_DIGITS} digits before the decimal point and {_PLACES} after it"
+        )
+    return exact
+
+
+_WHOLE_DIGITS = 16
+_PLACES = 6
+_DECIMAL = re.compile(r"-?[0-9]{1,20}(\.[0-9]{1,20})?")
+
+
 # Requests: query parameters.
 
 
@@ -111,6 +136,7 @@ class SortedListQuery(StrictQuery):
     """The page and the order of a list."""
 
     sortable: ClassVar[Iterable[str]] = ()
+    filters: ClassVar[Iterable[str]] = ()
 
     page: WholeNumber = Field(1, ge=1, le=LARGEST_NUMBER, description="The page to return; the first is 1.")
     per_page: WholeNumber = Field(25, ge=1, le=500, description="The number of items on a page.")
@@ -143,7 +169,18 @@ class SortedListQuery(StrictQuery):
     @property
     def wanted(self) -> ListRequest:
         """The requested part of the list, for the domain."""
-        return ListRequest((self.page - 1) * self.per_page, self.per_page, self.sort_by, self.ids)
+        where = tuple((name, value) for name in self.filters if (value := getattr(self, name)) is not None)
+        return ListRequest((self.page - 1) * self.per_page, self.per_page, self.sort_by, self.ids, where)
+
+
+def _switch(text: object) -> object:
+    if not isinstance(text, str):
+        return text
+    # Clients write booleans as their languages do: Python's `True`, Java's `true`, PHP's `1`.
+    found = {"true": True, "1": True, "false": False, "0": False}.get(text.lower())
+    if found is None:
+        raise PydanticCustomError("invalid_format", "Must be true or false")
+    return found
 
 
 class OrderQuery(SortedListQuery):
@@ -160,15 +197,33 @@ class LineItemQuery(SortedListQuery):
     """Query parameters of a list of line items."""
 
     sortable: ClassVar[Iterable[str]] = deal_orders.SORTABLE_LINES
+    filters: ClassVar[Iterable[str]] = ("quantity", "value")
+
+    quantity: Annotated[WholeNumber, Field(ge=1, le=LARGEST_NUMBER)] | None = Field(
+        None, description="Return only line items with this quantity."
+    )
+    value: (
+        Annotated[
+            Decimal, BeforeValidator(_number), WithJsonSchema({"type": "string", "pattern": "^-?[0-9]+(\\.[0-9]+)?$"})
+        ]
+        | None
+    ) = Field(None, description="Return only line items with this value, however many decimals it is written with.")
 
 
 class ProductQuery(SortedListQuery):
     """Query parameters of a list of products."""
 
     sortable: ClassVar[Iterable[str]] = deal_products.SORTABLE
+    filters: ClassVar[Iterable[str]] = ("name", "sku", "active")
+
+    name: Text | None = Field(None, description="Return only products with exactly this name.")
+    sku: Text | None = Field(None, description="Return only products with exactly this SKU.")
+    active: Annotated[bool, BeforeValidator(_switch), WithJsonSchema({"type": "boolean"})] | None = Field(
+        None, description="Return only products that are active, or only those that are not: `true` or `false`."
+    )
 
 
-# Requests: bodies. Numbers may be numeric strings, as in the reference.
+# Requests: bodies.
 
 
 def _not_null(value: object) -> object:
@@ -177,33 +232,11 @@ def _not_null(value: object) -> object:
     return value
 
 
-def _number(value: object) -> object:
-    """Accept a number or a numeric string, but no boolean, and at most as many digits as money has."""
-    if isinstance(value, str) and _DECIMAL.fullmatch(value):
-        value = Decimal(value)
-    if isinstance(value, bool) or not isinstance(value, (int, Decimal)):
-        raise PydanticCustomError("invalid_type", "Must be a number or a numeric string")
-    exact = Decimal(value)
-    places = -int(exact.as_tuple().exponent)
-    if not exact:
-        return exact.copy_abs() if 0 <= places <= _PLACES else Decimal(0)
-    if exact.adjusted() >= _WHOLE_DIGITS or places > _PLACES:
-        raise PydanticCustomError(
-            "out_of_range", f"Must have at most {_WHOLE_DIGITS} digits before the decimal point and {_PLACES} after it"
-        )
-    return exact
-
-
 def _whole(value: object) -> object:
     number = _number(value)
     if not isinstance(number, Decimal) or number != int(number):
         raise PydanticCustomError("invalid_type", "Must be a whole number")
     return int(number)
-
-
-_WHOLE_DIGITS = 16
-_PLACES = 6
-_DECIMAL = re.compile(r"-?[0-9]{1,20}(\.[0-9]{1,20})?")
 
 
 def _not_blank(value: object) -> object:
