@@ -200,6 +200,21 @@ def test_unauthorized(demo_file: Mapping[str, Any], token: str | None) -> None:
     assert answer.headers["X-Request-Id"] == answer.json()["requestId"]
 
 
+@pytest.mark.parametrize("good_first", [True, False])
+@pytest.mark.parametrize("name", ["Authorization", "authorization"])
+def test_two_authorization_headers(demo_file: Mapping[str, Any], name: str, *, good_first: bool) -> None:
+    """A request with a valid and an invalid token is 401, and makes the invalid one no better for the next request."""
+    good, bad = f"Bearer {demo_file['tokens']['trainingSingleUnit']}", f"Bearer nonsense-{name}-{good_first}"
+    headers = [("Authorization", good), (name, bad)]
+    url = f"{demo_file['baseUrl']}/webhooks"
+    answers = [
+        httpx.get(url, headers=headers if good_first else headers[::-1]),
+        httpx.get(url, headers={"Authorization": bad}),
+    ]
+
+    assert [answer.status_code for answer in answers] == [401, 401]
+
+
 def test_card_terms(demo_file: Mapping[str, Any]) -> None:
     """A partner with card payment terms gets an error that names them."""
     headers = {"Authorization": f"bearer {demo_file['tokens']['cardTerms']}"}

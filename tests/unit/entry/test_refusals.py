@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -27,7 +27,10 @@ REALM = 'Bearer realm="orders"'
 
 
 def answer(
-    function: str, authorizer: Mapping[str, str] | None, headers: Mapping[str, str] | None = None
+    function: str,
+    authorizer: Mapping[str, str] | None,
+    headers: Mapping[str, str] | None = None,
+    several: Mapping[str, Sequence[str]] | None = None,
 ) -> dict[str, Any]:
     """The response to a GET, for a decision of the authorizer."""
     path = FUNCTIONS[function]
@@ -37,6 +40,7 @@ def answer(
         "path": path,
         "resource": path,
         "headers": dict(headers or {}),
+        "multiValueHeaders": several,
         "body": None,
         "requestContext": context if authorizer is None else {**context, "authorizer": dict(authorizer)},
     }
@@ -46,6 +50,18 @@ def answer(
 def challenge(response: Mapping[str, Any]) -> str | None:
     values = response["multiValueHeaders"].get("WWW-Authenticate")
     return values[0] if values else None
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+@pytest.mark.parametrize("name", ["Authorization", "authorization"])
+def test_two_tokens_under_a_cached_decision(function: str, name: str) -> None:
+    """A request with two different Authorization values is 401, even if a cached decision lets it in."""
+    granted = replace(CALLER, grants=("training", "training-keys", "deals", "ecards")).to_text()
+    headers = {"Authorization": ["Bearer a.b.c"]}
+    headers[name] = [*headers.get(name, ()), "Bearer d.e.f"]
+    response = answer(function, {"principal": granted}, several=headers)
+
+    assert (response["statusCode"], challenge(response)) == (401, f'{REALM}, error="invalid_token"')
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)

@@ -317,7 +317,7 @@ def test_nothing_of_the_token_is_logged(gate: Gate, caplog: pytest.LogCaptureFix
 
     records = [record for record in caplog.records if record.name == "ordering"]
     logged = " ".join(repr(vars(record)) for record in records)
-    assert ["authorized", *["refused"] * 4] == [record.getMessage() for record in records]
+    assert ["authorized", *["token refused"] * 4] == [record.getMessage() for record in records]
     parts = [*token.split("."), *revoked.split("."), "garbage-token", "cGFzc3dvcmQ=", "secret-id"]
     assert not [part for part in parts if part in logged]
     assert JOHN.user_name not in logged
@@ -376,7 +376,7 @@ def test_ended_tokens_of_a_client(gate: Gate, client: Table, seconds: int, *, ac
 
 
 def refusals(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
-    return [vars(record) for record in caplog.records if record.getMessage() == "refused"]
+    return [vars(record) for record in caplog.records if record.getMessage() == "token refused"]
 
 
 def test_a_refusal_can_be_found_in_the_log(gate: Gate, caplog: pytest.LogCaptureFixture) -> None:
@@ -753,6 +753,6 @@ def test_nothing_of_a_reference_token_is_logged(own: OwnErrors, caplog: pytest.L
 
     records = [record for record in caplog.records if record.name == "ordering"]
     logged = " ".join(repr(vars(record)) for record in records)
-    assert [*["authorized"] * 11, "refused"] == [record.getMessage() for record in records]
+    assert [*["authorized"] * 11, "token refused"] == [record.getMessage() for record in records]
     assert [vars(record)["tooFast"] for record in records[:11]] == [False] * 10 + [True]
     assert not [part for part in (token, token[:32], other, other[:32]) if part in logged]

@@ -165,9 +165,12 @@ class Api(APIGatewayRestResolver, Generic[S]):
 
     def _caller(self) -> Principal:
         decision = self.current_event.raw_event["requestContext"].get("authorizer") or {}
+        request = Request.of(self.current_event.raw_event)
+        if "authorization" in request.repeated:
+            # The authorizer refuses such requests, but a cached decision of one of the tokens lets them in unasked.
+            raise InvalidToken
         if "principal" not in decision:
-            headers = Request.of(self.current_event.raw_event).headers
-            sent = headers.get("authorization", "").lstrip().lower().startswith("bearer ")
+            sent = request.headers.get("authorization", "").lstrip().lower().startswith("bearer ")
             refuse = _REFUSALS.get(decision.get("refusal", ""), InvalidToken if sent else Unauthorized)
             raise refuse()
         return Principal.from_text(decision["principal"])

@@ -106,7 +106,7 @@ def make_handler(authorizer: Authorizer) -> Handler:
             claims, partner = authorizer.identify(event, deadline)
             too_fast = prefix is not None and authorizer.too_fast(claims, prefix, deadline)
         except TokenRefused as refusal:
-            _log.info("refused", extra={"reason": str(refusal.reason), **_request_of(event), "ms": _since(began)})
+            _log.info("token refused", extra={"reason": str(refusal.reason), **_request_of(event), "ms": _since(began)})
             return refused(event["methodArn"], "unauthorized")
         except Unavailable:
             if prefix:
