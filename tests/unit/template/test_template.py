@@ -217,6 +217,14 @@ def test_every_route_is_authorized() -> None:
         assert authorizer == {"Authorizer": "NONE" if path in PUBLIC else own}
 
 
+def test_readers_are_deployed_before_writers() -> None:
+    """The functions are updated before the authorizer, whose principals they read, and it before the token endpoint."""
+    order = {name: RESOURCES[name].get("DependsOn", []) for name in ("AuthorizerFunction", "TokenFunction")}
+
+    assert order["AuthorizerFunction"] == [name for name in RESOURCE_FUNCTIONS if name != "TokenFunction"]
+    assert order["TokenFunction"] == "AuthorizerFunction"
+
+
 @pytest.mark.parametrize("function", RESOURCE_FUNCTIONS)
 def test_every_handler_requires_a_call(function: str) -> None:
     """Every handler that is not public requires a `Call`, which has a principal."""
