@@ -303,6 +303,23 @@ def test_put_all_of_nothing() -> None:
     assert send.calls == []
 
 
+def test_scan_reads_all_pages() -> None:
+    """A scan continues over all pages, also empty ones, and asks for partition keys that begin with a prefix."""
+    resume = {"pk": {"S": "p"}, "sk": {"S": "1"}}
+    send = Script(
+        [
+            {"Items": [ITEM], "LastEvaluatedKey": resume},
+            {"Items": [], "LastEvaluatedKey": resume},
+            {"Items": [ITEM]},
+        ]
+    )
+    items = [*Table(send, "T").scan("STOCK#")]
+
+    assert len(items) == 2
+    assert [request.get("ExclusiveStartKey") for _, request in send.calls] == [None, resume, resume]
+    assert {request["ExpressionAttributeValues"][":prefix"]["S"] for _, request in send.calls} == {"STOCK#"}
+
+
 def test_query_reads_all_pages() -> None:
     """A query continues over all pages, and reads the next page only when it is needed."""
     resume = {"pk": {"S": "p"}, "sk": {"S": "s"}}

@@ -134,6 +134,24 @@ def test_stock(run: Run, bus: Bus, kms: MemoryKms, tmp_path: Path) -> None:
     assert "SECRET" not in printed
 
 
+def test_stock_that_would_be_refused(run: Run, bus: Bus, tmp_path: Path) -> None:
+    """A file with an invalid code is refused by line, without the code, and no event is sent."""
+    (tmp_path / "codes").write_text("SECRET-1\n\nSECRET\u200b-2\n", encoding="utf-8")
+    code, _, errors = run("stock", str(tmp_path / "codes"), "--card", "1", "--face-value", "100 ₽", "--batch", "b")
+
+    assert (code, bus.taken) == (1, [])
+    assert errors == "nothing was loaded: invalid codes, by line: 3 has a character that is not shown, U+200B\n"
+
+
+def test_stock_by_force(run: Run, bus: Bus, tmp_path: Path) -> None:
+    """With --force the event asks for codes of another card and unknown face values; a byte order mark is dropped."""
+    (tmp_path / "codes").write_bytes(b"\xef\xbb\xbfSECRET-1\r\n")
+    stock = ("--card", "1", "--face-value", "100 ₽", "--batch", "b")
+    run("stock", str(tmp_path / "codes"), *stock, "--force")
+
+    assert only_event(bus)["data"]["force"] is True
+
+
 @pytest.mark.parametrize(
     ("words", "order"),
     [
@@ -168,7 +186,13 @@ def test_no_events(run: Run, bus: Bus, words: list[str], error: str) -> None:
     assert bus.taken == []
 
 
-@pytest.mark.parametrize(("codes", "error"), [("\n", "there are no codes in"), ("x" * 200_000, "the event has 2")])
+@pytest.mark.parametrize(
+    ("codes", "error"),
+    [
+        ("\n", "there are no codes in"),
+        ("\n".join(f"{number:0400}" for number in range(500)), "the event has 2"),
+    ],
+)
 def test_too_few_and_too_many_codes(run: Run, bus: Bus, tmp_path: Path, codes: str, error: str) -> None:
     """No event is sent without codes, or with more codes than fit into an event of EventBridge."""
     (tmp_path / "codes").write_text(codes)

@@ -14,6 +14,7 @@ from ordering import clock
 from ordering.aws.eventbridge import BYTES_AT_MOST, Entry
 from ordering.aws.sealer import EnvelopeSealer
 from ordering.ecards.incoming import PAYMENT, STOCK, sealing_context
+from ordering.ecards.stock.codes import check_codes
 from ordering.events.incoming import CANCELLATION, VERSION, misfits
 from ordering.fulfilment.incoming import envelopes
 from ordering.mail import incoming as ses
@@ -23,7 +24,7 @@ from ordering_tools.local.engine.json_client import JsonClient, ServiceError
 from ordering_tools.local.engine.state import find
 from ordering_tools.operations.commands import set_action
 from ordering_tools.operations.mail import ORDER, order_named
-from ordering_tools.operations.stock import read_codes
+from ordering_tools.operations.stock import read_codes, refusals
 
 BUS = "OrderEvents"
 SOURCES = {PAYMENT: "payments", STOCK: "stock", CANCELLATION: "support"}
@@ -73,7 +74,9 @@ def run_payment(_: Installation, arguments: argparse.Namespace) -> None:
 
 def run_stock(installation: Installation, arguments: argparse.Namespace) -> None:
     """Send the event of a batch of certificates."""
-    _, codes = read_codes(arguments.codes)
+    numbers, codes = read_codes(arguments.codes)
+    with refusals(numbers):
+        check_codes(codes)
     context = sealing_context(arguments.card, arguments.face_value, arguments.batch)
     sealed = EnvelopeSealer(installation.kms, arguments.kms).seal(json.dumps(codes).encode(), context)
     data: dict[str, Any] = {"cardId": arguments.card, "faceValue": arguments.face_value, "batch": arguments.batch}

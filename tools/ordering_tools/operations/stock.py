@@ -155,7 +155,7 @@ def run_stock(installation: Installation, arguments: argparse.Namespace) -> None
 
 @contextmanager
 def refusals(numbers: Sequence[int]) -> Iterator[None]:
-    """Say in the command's words why a load is refused.
+    """Say in the commands' words why a load is refused.
 
     Args:
         numbers: The number of each code's line.
