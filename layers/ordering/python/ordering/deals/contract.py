@@ -245,6 +245,15 @@ def _not_blank(value: object) -> object:
     return value
 
 
+def _no_control_characters_but_breaks(text: str) -> str:
+    if _CONTROL_BUT_BREAKS.search(text):
+        raise PydanticCustomError("control_character", "Must not contain control characters but tabs and line breaks")
+    return text
+
+
+_CONTROL_BUT_BREAKS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+
+
 def _currency(text: str) -> str:
     if not re.fullmatch("[A-Z]{3}", text):
         raise PydanticCustomError("invalid_format", "Must be three capital letters (ISO 4217)")
@@ -268,7 +277,12 @@ Currency = Annotated[
     AfterValidator(_currency),
     WithJsonSchema({"type": "string", "pattern": "^[A-Z]{3}$", "description": "ISO 4217, three capital letters."}),
 ]
-LongText = Annotated[str, Field(max_length=10_000)]
+LongText = Annotated[str, AfterValidator(_no_control_characters_but_breaks), Field(max_length=2_000)]
+"""Text of several lines. 500 resources on a page must fit Lambda's response, where a character can take 4 bytes."""
+
+MOST_PRICES = 30
+"""The most prices of a product, for the same reason."""
+
 Ignored = Annotated[Any, Field(description="Read-only. Accepted and ignored, as clients send back what they read.")]
 
 
@@ -341,7 +355,9 @@ def _once_each(prices: list[NewPrice]) -> list[NewPrice]:
     return prices
 
 
-Prices = Annotated[list[NewPrice], BeforeValidator(_not_null), Field(max_length=200), AfterValidator(_once_each)]
+Prices = Annotated[
+    list[NewPrice], BeforeValidator(_not_null), Field(max_length=MOST_PRICES), AfterValidator(_once_each)
+]
 
 
 class ProductAttributes(Attributes):
@@ -374,13 +390,13 @@ class ProductAttributes(Attributes):
 class NewProductAttributes(ProductAttributes):
     """A product to be created."""
 
-    name: Annotated[Name, Field(max_length=1_000)]
+    name: Annotated[Name, Field(max_length=255)]
 
 
 class ProductChanges(ProductAttributes):
     """Changes to a product. Attributes that are not sent stay the same."""
 
-    name: Annotated[Name, Field(max_length=1_000)] = ""
+    name: Annotated[Name, Field(max_length=255)] = ""
 
 
 class Envelope(BaseModel, Generic[T]):

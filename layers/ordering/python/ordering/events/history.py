@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 from ordering import clock
 from ordering.book.lifecycle import StatusChange
 from ordering.events.types import SOURCE, VERSION, type_of
+from ordering.sizes import bytes_within_json
 
 NAMESPACE = uuid.UUID("0b9d1d94-5a57-5d9c-8f8e-3f2d4c1a7e60")
 """Namespace of the events' ids (UUIDv5). Stored format: consumers drop duplicates by these ids, so it never changes."""
@@ -93,8 +94,7 @@ def lines_that_fit(lines: Sequence[L]) -> list[L]:
     """Return the first of an order's lines that fit into one event."""
     shown, size = [], 0
     for line in lines:
-        # Encoded twice, as within `Detail`, where every quotation mark takes two bytes.
-        size += len(json.dumps(json.dumps(line, ensure_ascii=False), ensure_ascii=False).encode())
+        size += bytes_within_json(line)
         if size > LINES_AT_MOST:
             break
         shown.append(line)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -22,6 +22,7 @@ from ordering.book.listing import Listing
 from ordering.cache import Cache
 from ordering.errors import NotFound
 from ordering.money import Money
+from ordering.sizes import bytes_within_json
 
 T = TypeVar("T")
 
@@ -34,6 +35,9 @@ _DIGITS = 6
 """Stored format: positions in keys are padded to so many digits."""
 
 _REMEMBERED = 10_000
+
+LARGEST_ENTRY = 10_000
+"""Bytes of a product or a feature set as JSON within JSON: 500 on a page, with their links, fit Lambda's response."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,14 +143,20 @@ class Catalogue:
         """Write a new version of the unit's catalogue, then move the pointer to it; returns the version's name.
 
         After a crash before the end, readers still get the old version.
+
+        Raises:
+            ValueError: A product or a feature set is larger than `LARGEST_ENTRY`. The message lists all of them.
         """
         version = f"CATALOGUE#{secrets.token_hex(8)}"
         ordered = sorted(products, key=_by_code_and_name)
-        self._table.put_all(
-            item
-            for position, (product, offered) in enumerate(ordered, 1)
-            for item in _items_of(version, position, product, offered)
-        )
+
+        def items() -> Iterator[Item]:
+            for position, (product, offered) in enumerate(ordered, 1):
+                yield from _items_of(version, position, product, offered)
+
+        if too_large := sorted({item["id"] for item in items() if bytes_within_json(item) > LARGEST_ENTRY}):
+            raise ValueError(f"larger than {LARGEST_ENTRY:,} bytes: {', '.join(too_large)}")
+        self._table.put_all(items())
         self._table.put(
             Put({"pk": f"UNIT#{self._unit}", "sk": _POINTER, "version": version, "products": len(ordered)}),
         )
