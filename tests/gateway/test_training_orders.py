@@ -192,7 +192,7 @@ def test_same_key_at_once(partner: httpx.Client) -> None:
 def test_unauthorized(demo_file: Mapping[str, Any], token: str | None) -> None:
     """An expired, revoked or missing token is 401 with a problem document."""
     headers = {"Authorization": f"Bearer {demo_file['tokens'][token]}"} if token else {}
-    answer = httpx.get(f"{demo_file['baseUrl']}/api/v2/orders", headers=headers)
+    answer = httpx.get(f"{demo_file['baseUrl']}/api/v2/orders", headers=headers, timeout=30)
 
     assert (answer.status_code, answer.json()["status"]) == (401, 401)
     assert answer.headers["Content-Type"] == "application/problem+json"
