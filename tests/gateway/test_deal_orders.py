@@ -117,7 +117,7 @@ def test_no_token(http: httpx.Client, method: str, path: str) -> None:
     answer = http.request(method, path)
 
     own_error(answer, 401, "unauthorized")
-    assert answer.headers["WWW-Authenticate"] == 'Bearer realm="orders"'
+    assert answer.headers["x-amzn-Remapped-WWW-Authenticate"] == 'Bearer realm="orders"'
 
 
 @pytest.mark.parametrize(

@@ -187,7 +187,7 @@ def test_unauthorized(real: RealStack, path: str, header: str | None) -> None:
     answer = httpx.get(f"{real.stack.base_url}{path}", headers=headers, timeout=30)
 
     error(answer, 401)
-    assert answer.headers["WWW-Authenticate"].startswith('Bearer realm="orders"')
+    assert answer.headers["x-amzn-Remapped-WWW-Authenticate"].startswith('Bearer realm="orders"')
 
 
 @pytest.mark.parametrize("name", ["training", "deals"])

@@ -37,6 +37,21 @@ def test_status_headers_and_body(client: httpx.Client) -> None:
     assert response.headers["Content-Type"] == "text/plain; charset=utf-8"
 
 
+def test_renamed_headers(client: httpx.Client) -> None:
+    """A function's challenge, date and server arrive under other names, as in API Gateway."""
+    result = {"statusCode": 401, "headers": {"www-authenticate": "Bearer", "Date": "today", "Server": "mine"}}
+
+    headers = returned(client, result).headers
+
+    assert [headers[f"x-amzn-Remapped-{name}"] for name in ("WWW-Authenticate", "Date", "Server")] == [
+        "Bearer",
+        "today",
+        "mine",
+    ]
+    assert "WWW-Authenticate" not in headers
+    assert headers["Date"] != "today"
+
+
 def test_content_type_is_json_by_default(client: httpx.Client) -> None:
     """A body without a content type gets that of JSON, as in API Gateway."""
     response = returned(client, {"statusCode": 200, "body": "{}"})

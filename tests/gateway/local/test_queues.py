@@ -558,3 +558,17 @@ def test_stop_keeps_messages(tmp_path: Path) -> None:
     assert later in left["WorkQueue"]
     assert dead in left["WorkDeadQueue"]
     assert mails == ["kept"]
+
+
+@pytest.mark.gateway
+def test_buses_have_a_limit(stack: LocalStack) -> None:
+    """EventBridge takes events of 1 MiB in one call, and refuses more."""
+    entry = {"Source": "test", "DetailType": "limit", "Detail": '{"text": "%s"}'}
+    rest = len("".join(entry.values())) - len("%s")
+
+    with JsonClient(stack.endpoint, "events") as client:
+        put = client.call("PutEvents", Entries=[entry | {"Detail": entry["Detail"] % ("x" * (2**20 - rest))}])
+        with pytest.raises(ServiceError, match="over the limit"):
+            client.call("PutEvents", Entries=[entry | {"Detail": entry["Detail"] % ("x" * (2**20 - rest + 1))}])
+
+    assert put["FailedEntryCount"] == 0

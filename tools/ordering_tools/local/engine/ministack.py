@@ -10,10 +10,12 @@ import copy
 from typing import Any
 
 from ministack import app  # type: ignore[import-not-found] # in MiniStack's environment
-from ministack.services import dynamodb, ses, sqs  # type: ignore[import-not-found] # as above
+from ministack.services import dynamodb, eventbridge, ses, sqs  # type: ignore[import-not-found] # as above
 
 from ordering_tools.local.hosts import is_local, is_own_origin, refusal
 
+_EVENTS_LIMIT = 2**20
+"""The most bytes of all events of one call, as EventBridge counts them."""
 _QUEUES_PORT = "4566"
 
 
@@ -38,6 +40,24 @@ def use_stable_queue_urls() -> None:
     sqs._CANONICAL_NETLOC = f"{sqs.DEFAULT_HOST}:{_QUEUES_PORT}"  # noqa: SLF001 - it has no setting for this
 
 
+def limit_events() -> None:
+    """Refuse events that are too large for EventBridge. By default MiniStack takes any."""
+    put = eventbridge._put_events  # noqa: SLF001 - it has no setting for this
+
+    def put_events(data: dict[str, Any], **more: Any) -> Any:
+        texts = [
+            text
+            for entry in data.get("Entries", [])
+            for text in (*(entry.get(name) for name in ("Source", "DetailType", "Detail")), *entry.get("Resources", []))
+        ]
+        if sum(len(text.encode()) for text in texts if isinstance(text, str)) > _EVENTS_LIMIT:
+            message = "Total size of the entries in the request is over the limit."
+            return eventbridge.error_response_json("ValidationException", message, 400)
+        return put(data, **more)
+
+    eventbridge._put_events = put_events  # noqa: SLF001 - as above
+
+
 def refuse_web_pages() -> None:
     """Refuse requests of web pages with 421. By default any page that the browser shows can read and write all data."""
     respond = app.app
@@ -58,5 +78,6 @@ if __name__ == "__main__":
     keep(dynamodb, "_stream_records", "_stream_trimmed")
     keep(ses, "_sent_emails")
     use_stable_queue_urls()
+    limit_events()
     refuse_web_pages()
     app.main()

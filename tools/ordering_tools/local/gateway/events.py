@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 _RESULT_KEYS = {"statusCode", "headers", "multiValueHeaders", "body", "isBase64Encoded"}
 # The headers of the connection, which a function cannot set.
 _HOP_HEADERS = {"connection", "content-length", "transfer-encoding", "keep-alive", "upgrade", "trailer", "te"}
+# Headers of a function that API Gateway sends under another name.
+_REMAPPED = {"www-authenticate", "date", "server"}
 
 
 class MalformedResultError(Exception):
@@ -203,10 +205,14 @@ def _answer_headers(single: Any, multiple: Any) -> list[tuple[str, str]]:
         if not isinstance(value, (str, bool, int, float)) or any(mark in f"{name}{value}" for mark in "\r\n"):
             raise MalformedResultError(f"the header {name!r} cannot be sent")
     return [
-        (name, value if isinstance(value, str) else json.dumps(value))
+        (_sent_as(name), value if isinstance(value, str) else json.dumps(value))
         for name, value in pairs
         if name.lower() not in _HOP_HEADERS
     ]
+
+
+def _sent_as(name: str) -> str:
+    return f"x-amzn-Remapped-{name}" if name.lower() in _REMAPPED else name
 
 
 def _answer_body(answer: Mapping[str, Any]) -> bytes:

@@ -11,8 +11,11 @@ from collections.abc import Collection, Iterable, Mapping
 REQUEST_HEADERS = "Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match"
 """The header fields that a page may send."""
 
-RESPONSE_HEADERS = "Allow, ETag, Idempotent-Replayed, Location, Retry-After, WWW-Authenticate, X-Request-Id"
-"""The header fields that a page may read, besides those that every page may."""
+RESPONSE_HEADERS = (
+    "Allow, ETag, Idempotent-Replayed, Location, Retry-After, WWW-Authenticate, x-amzn-Remapped-WWW-Authenticate, "
+    "X-Request-Id"
+)
+"""The header fields that a page may read, besides those that every page may. API Gateway renames a challenge."""
 
 PREFLIGHT_SECONDS = 7_200
 """How long a browser may cache the response to a preflight; none caches it longer than this."""
