@@ -7,6 +7,7 @@ import hashlib
 import hmac
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache, partial
@@ -16,8 +17,11 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
+from ordering.identifiers import is_plain_id
 from ordering.identity.tokens import LONGEST, REQUIRED, Claims, KeyRing, PrivateKey, Signer, TokenRefused, Verifier
 
 ISSUER, AUDIENCE = "https://issuer.example", "https://api.example"
@@ -271,6 +275,39 @@ def test_refused(make: Callable[[], str]) -> None:
     """A malformed or unsuitable token is refused."""
     with pytest.raises(TokenRefused):
         verifier().verify(make())
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(name=st.sampled_from([*REQUIRED, "partner", "business_units", "scope"]), value=ANYTHING)
+def test_any_claim_is_accepted_or_refused(name: str, value: Any) -> None:
+    """Whatever a signed token claims, it is accepted with plain ids, or refused: nothing else is raised."""
+    with suppress(TokenRefused):
+        claims = verifier().verify(token(payload(**{name: value})))
+        ids = [claims.token_id, claims.partner, claims.user, *(claims.business_units or ())]
+        assert all(map(is_plain_id, ids))
+
+
+@settings(max_examples=150, deadline=None)
+@given(name=st.sampled_from(["typ", "kid", "alg", "crit", "b64", "zip", "enc"]), value=ANYTHING)
+def test_any_header_is_accepted_or_refused(name: str, value: Any) -> None:
+    """Whatever a token's header contains, the token is accepted or refused: nothing else is raised."""
+    with suppress(TokenRefused):
+        verifier().verify(token(**{name: value}))
+
+
+@settings(max_examples=150, deadline=None)
+@given(header=st.binary(max_size=60), rest=st.text(alphabet="ab.=-_", max_size=12))
+def test_any_text_is_refused(header: bytes, rest: str) -> None:
+    """Whatever text is sent as a token, it is refused: nothing else is raised."""
+    with pytest.raises(TokenRefused):
+        verifier().verify(f"{_base64(header)}.{rest}")
 
 
 def test_too_long_is_refused_unread() -> None:
