@@ -128,6 +128,13 @@ def refuse_a_client(one: ThreeTables) -> None:
         Clients(one.accounts, one.now).authenticate("c1", "wrong", "192.0.2.1")
 
 
+def replace_a_secret_under_a_key(one: ThreeTables) -> None:
+    """Replace a webhook's secret under an idempotency key."""
+    webhook, *_ = one.webhooks.all("northwind")
+    once = IdempotencyKey("key", "fingerprint")
+    one.webhooks.replace_secret_once("northwind", webhook.id, lambda *_: b"answer", once)
+
+
 def register_under_a_key(one: ThreeTables) -> None:
     """Register a webhook under an idempotency key."""
     once = IdempotencyKey("key", "fingerprint")
@@ -381,6 +388,11 @@ WRITES: list[tuple[str, Callable[[ThreeTables], object], list[str]]] = [
         [
             "accounts ONCE#northwind#fe33d223651b714b8cd07843e97689110f78f14cc98d5c9e07c87065cbcf1b09 -",
         ],
+    ),
+    (
+        "a secret replaced under an idempotency key",
+        replace_a_secret_under_a_key,
+        ["accounts ONCE#northwind#49fdfe53681fa9359c70d1c3f4f375167dbdc5e62a1c75f94a57d0da2ed63f0a -"],
     ),
 ]
 

@@ -24,8 +24,7 @@ def create_webhook(
     Store the secret in the response, which verifies messages: no other response shows it. A partner can have ten
     webhooks. Deal orders have no events.
     """
-    once = webhooks.once_of(headers, body)
-    return webhooks.registered(call, app.services.registrations(call.deadline), owner, body, once)
+    return webhooks.registered(call, app.services.registrations(call.deadline), owner, headers, body)
 
 
 @app.get("/webhooks/<webhookId>", summary="Get a webhook", tags=["Webhooks"])
@@ -55,13 +54,15 @@ def delete_webhook(call: Call, owner: str, webhookId: str) -> Answer[None]:
 
 
 @app.post("/webhooks/<webhookId>/secret", summary="Replace the secret", tags=["Webhooks"])
-def replace_webhook_secret(call: Call, owner: str, webhookId: str) -> webhooks.WebhookWithSecret:
+def replace_webhook_secret(
+    call: Call, owner: str, webhookId: str, headers: CreateHeaders
+) -> Answer[webhooks.WebhookWithSecret]:
     """Replace the secret. Only this response shows the new one.
 
     For 24 hours every message is signed with both the new and the previous secret. Older secrets stop signing at once.
     """
     webhook_id = webhooks.webhook_id_in_path(webhookId)
-    return webhooks.with_secret(call, *app.services.registrations(call.deadline).replace_secret(owner, webhook_id))
+    return webhooks.secret_replaced(call, app.services.registrations(call.deadline), owner, webhook_id, headers)
 
 
 @app.post("/webhooks/<webhookId>/enable", summary="Enable a webhook", tags=["Webhooks"])

@@ -688,6 +688,78 @@ def test_keyed_answers_that_get_lost(site: Site) -> None:
     assert len(site.client.get("/webhooks").json["items"]) == 1
 
 
+def test_two_at_once_under_one_key(site: Site) -> None:
+    """Of two registrations under one key at the same time, one is made, and both get its answer."""
+    at_once: list[Reply] = []
+
+    def meanwhile() -> None:
+        at_once.append(site.client.post("/webhooks", {"url": URL}, headers=KEYED))
+
+    site.faulty.meet("TransactWriteItems", interrupted(meanwhile))
+    second = site.client.post("/webhooks", {"url": URL}, headers=KEYED)
+
+    assert second.text == at_once[0].text
+    assert second.headers["Idempotent-Replayed"] == "true"
+    assert len(site.client.get("/webhooks").json["items"]) == 1
+
+
+def test_secret_replaced_under_a_key(site: Site) -> None:
+    """A retry gets the same new secret, and the secret that receivers know still signs beside it."""
+    known = site.register()
+    path = f"{known['_links']['self']}/secret"
+    first = site.client.request("POST", path, headers=KEYED)
+    again = site.client.request("POST", path, headers=KEYED)
+
+    assert (again.status, again.text) == (200, first.text)
+    assert again.headers == {**first.headers, "Idempotent-Replayed": "true"}
+    for secret in (known["secret"], first.json["secret"]):
+        assert verifies(secret, site.sign(known["id"]), b"x")
+    assert site.client.request("POST", path, headers={"Idempotency-Key": "key-2"}).text != first.text
+
+
+def test_secrets_of_two_webhooks_under_one_key(site: Site) -> None:
+    """The same key for another webhook's secret is 422 and changes nothing; a registration may have it too."""
+    one, other = site.register(), site.register()
+    site.client.request("POST", f"{one['_links']['self']}/secret", headers=KEYED)
+    before = site.sign(other["id"])
+
+    assert kind(site.client.request("POST", f"{other['_links']['self']}/secret", headers=KEYED)) == (
+        422,
+        "idempotency-key-reused",
+    )
+    assert site.sign(other["id"]) == before
+    assert site.client.post("/webhooks", {"url": URL}, headers=KEYED).status == 201
+
+
+def test_keyed_secrets_whose_answer_gets_lost_or_late(site: Site) -> None:
+    """A lost answer of the table is one new secret; two requests under one key at once get the same."""
+    known = site.register()
+    path = f"{known['_links']['self']}/secret"
+    site.faulty.meet("TransactWriteItems", answer_lost)
+    first = site.client.request("POST", path, headers=KEYED)
+    at_once: list[Reply] = []
+    site.faulty.meet(
+        "TransactWriteItems",
+        interrupted(lambda: at_once.append(site.client.request("POST", path, headers={"Idempotency-Key": "key-2"}))),
+    )
+    second = site.client.request("POST", path, headers={"Idempotency-Key": "key-2"})
+
+    assert "Idempotent-Replayed" not in first.headers
+    assert site.client.request("POST", path, headers=KEYED).text == first.text
+    assert (second.status, second.text) == (200, at_once[0].text)
+
+
+def test_keyed_secret_of_a_changed_webhook(site: Site) -> None:
+    """A webhook that another request changes at the same time is 409, and the key can be used again."""
+    link = site.register()["_links"]["self"]
+    site.faulty.meet(
+        "TransactWriteItems", interrupted(lambda: site.client.request("PATCH", link, body={"types": [NEW]}))
+    )
+
+    assert kind(site.client.request("POST", f"{link}/secret", headers=KEYED)) == (409, "changed-meanwhile")
+    assert site.client.request("POST", f"{link}/secret", headers=KEYED).status == 200
+
+
 def test_stored_answers_are_sealed(site: Site) -> None:
     """The table holds no secret of a webhook in plain text, and each sealed answer opens for its own key only."""
     secret = site.client.post("/webhooks", {"url": URL}, headers=KEYED).json["secret"]

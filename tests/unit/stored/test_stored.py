@@ -450,6 +450,12 @@ READS: dict[str, tuple[Callable[[Stored], Any], Any]] = {
         ),
         CreateResult(0, b'{"id":"0123456789abcdef"}', replayed=True),
     ),
+    "idempotency key of a replaced secret": (
+        lambda one: one.webhooks.replace_secret_once(
+            "northwind", HOOK, lambda *_: b"another", IdempotencyKey("key", "fingerprint")
+        ),
+        CreateResult(0, b'{"id":"0123456789abcdef","secret":"whsec_"}', replayed=True),
+    ),
     "webhook": (lambda one: replace(one.webhooks.get("northwind", HOOK), secrets=()), WEBHOOK),
     "webhook's secrets": (
         lambda one: one.webhooks.sign(one.webhooks.get("northwind", HOOK), "m", NOW, b"x")["webhook-signature"],

@@ -188,7 +188,8 @@ ERRORS = ErrorTable(
             {
                 Exception: ErrorCause(
                     "server_error",
-                    "Something went wrong on our side. Try again. If the error persists, send the logref to support.",
+                    "Something went wrong on our side. Send the request again, a create with the same Idempotency-Key. "
+                    "If the error persists, send the logref to support.",
                 )
             },
         ),
@@ -199,7 +200,8 @@ ERRORS = ErrorTable(
             {
                 Unavailable: ErrorCause(
                     "temporarily_unavailable",
-                    "The request could not be completed in time. Check whether it succeeded before retrying.",
+                    "The request could not be completed in time. Send a create again with the same Idempotency-Key; "
+                    "without a key, check first whether it succeeded.",
                     RETRY_AFTER,
                 )
             },

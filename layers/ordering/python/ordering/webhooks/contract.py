@@ -7,6 +7,7 @@ of every other contract use it with the tokens that they have. docs/webhooks.md 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from types import MappingProxyType
 from typing import Annotated, Any
 
@@ -15,7 +16,7 @@ from pydantic_core import from_json
 from typing_extensions import TypedDict  # pydantic reads the standard library's only from Python 3.12 on
 
 from ordering import clock
-from ordering.book.idempotency import IdempotencyKey
+from ordering.book.idempotency import CreateResult, IdempotencyKey
 from ordering.contexts import event_types
 from ordering.errors import InsufficientScope, Invalid, NotFound
 from ordering.identifiers import canonical_uuid
@@ -184,27 +185,42 @@ def with_secret(call: Call, one: Webhook, secret: str) -> WebhookWithSecret:
     return {**webhook(call, one), "secret": secret}
 
 
-def once_of(headers: CreateHeaders, body: NewWebhook) -> IdempotencyKey | None:
-    """Return the idempotency key of a registration; None if the caller sent none."""
-    key = headers.idempotency_key
-    return IdempotencyKey(key, fingerprint(NAME, body)) if key is not None else None
-
-
 def registered(
-    call: Call, webhooks: Webhooks, owner: str, body: NewWebhook, once: IdempotencyKey | None
+    call: Call, webhooks: Webhooks, owner: str, headers: CreateHeaders, body: NewWebhook
 ) -> Answer[WebhookWithSecret]:
-    """Register a webhook, or find the one that was registered under the key, and build the response."""
-
-    def show(one: Webhook, secret: str) -> bytes:
-        return encode(with_secret(call, one, secret))
-
+    """Register a webhook, or find the one that was registered under the idempotency key, and build the response."""
+    once = _once(headers, NAME, body)
     if once is None:
-        answer, replayed = show(*webhooks.register(owner, body.url, body.types)), False
+        placed = _unkeyed(call, *webhooks.register(owner, body.url, body.types))
     else:
-        created = webhooks.create(owner, body.url, body.types, show, once)
-        answer, replayed = created.answer, created.replayed
-    location: str = from_json(answer)["_links"]["self"]
-    return Answer(201, answer, {"Location": location, **replayed_header(replayed=replayed)})
+        placed = webhooks.create(owner, body.url, body.types, partial(_show, call), once)
+    location: str = from_json(placed.answer)["_links"]["self"]
+    return Answer(201, placed.answer, {"Location": location, **replayed_header(replayed=placed.replayed)})
+
+
+def secret_replaced(
+    call: Call, webhooks: Webhooks, owner: str, webhook_id: str, headers: CreateHeaders
+) -> Answer[WebhookWithSecret]:
+    """Replace a webhook's secret, or find the one of the idempotency key, and build the response."""
+    once = _once(headers, webhook_id, NoQuery())
+    if once is None:
+        placed = _unkeyed(call, *webhooks.replace_secret(owner, webhook_id))
+    else:
+        placed = webhooks.replace_secret_once(owner, webhook_id, partial(_show, call), once)
+    return Answer(200, placed.answer, replayed_header(replayed=placed.replayed))
+
+
+def _once(headers: CreateHeaders, target: str, body: BaseModel) -> IdempotencyKey | None:
+    key = headers.idempotency_key
+    return IdempotencyKey(key, fingerprint(target, body)) if key is not None else None
+
+
+def _unkeyed(call: Call, one: Webhook, secret: str) -> CreateResult:
+    return CreateResult(0, _show(call, one, secret), replayed=False)
+
+
+def _show(call: Call, one: Webhook, secret: str) -> bytes:
+    return encode(with_secret(call, one, secret))
 
 
 def parked_event_list(call: Call, query: ParkedQuery, found: Sequence[Parked]) -> ParkedEventList:

@@ -9,8 +9,8 @@ from ordering.web.problems import MEDIA_TYPE, TOO_MANY_REQUESTS, UNAUTHORIZED, P
 from ordering.webhooks.registrations import ChangedMeanwhile, Disabled, TooMany
 
 _READ_FIRST = (
-    "It may have succeeded even so: send a registration again with the same Idempotency-Key, and read the list of "
-    "webhooks before you register one without a key or replace a secret again."
+    "It may have succeeded even so: send it again with the same Idempotency-Key. Without a key, read the list of "
+    "webhooks before you register one or replace a secret again."
 )
 
 ERRORS = ErrorTable(
@@ -87,7 +87,7 @@ ERRORS = ErrorTable(
                     "The Idempotency-Key was already used for a different request. Send this request with a new key.",
                 )
             },
-            operations=frozenset({"create_webhook"}),
+            operations=frozenset({"create_webhook", "replace_webhook_secret"}),
         ),
         ErrorStatus(
             429,

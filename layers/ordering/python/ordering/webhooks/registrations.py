@@ -41,7 +41,8 @@ WEBHOOKS_AT_MOST = 10
 """Most webhooks of a partner."""
 
 KIND = "webhook"
-"""The kind of resource in idempotency records. Stored format."""
+REPLACEMENT_KIND = "webhook-secret"
+"""The kinds of resources in idempotency records. Stored format."""
 
 RESPONSES = "idempotent-response"
 """The purpose of the data keys that seal stored responses. Stored format, and a condition in the template."""
@@ -166,8 +167,15 @@ class Webhooks:
         records = IdempotencyRecords(self._table, partner, self._now, KIND)
         webhook, text = self._new(partner, url, types)
         answer = show(webhook, text)
-        record = records.put(once, 0, self._responses.seal(answer, _response_context(records, once)))
-        earlier = self._insert(webhook, record)
+        return self._result(records, once, answer, self._insert(webhook, self._record(records, once, answer)))
+
+    def _record(self, records: IdempotencyRecords, once: IdempotencyKey, answer: bytes) -> Put:
+        return records.put(once, 0, self._responses.seal(answer, _response_context(records, once)))
+
+    def _result(
+        self, records: IdempotencyRecords, once: IdempotencyKey, answer: bytes, earlier: Item | None
+    ) -> CreateResult:
+        """Return the response, or the one in the record that an earlier request wrote."""
         if earlier is None:
             return CreateResult(0, answer, replayed=False)
         found = replay(earlier, once)
@@ -251,10 +259,33 @@ class Webhooks:
             NotFound: The partner has no webhook with this id.
             ChangedMeanwhile: Another request changed it at the same time.
         """
+        webhook, text = self._with_new_secret(partner, webhook_id)
+        return self._save(webhook), text
+
+    def replace_secret_once(
+        self, partner: str, webhook_id: str, show: Callable[[Webhook, str], bytes], once: IdempotencyKey
+    ) -> CreateResult:
+        """Give a webhook a new secret; a retry with the same idempotency key gets the first response with that secret.
+
+        Without a key, a retry replaces the secret again, and the one that receivers know stops signing at once.
+
+        Args:
+            show: Writes the response, from the webhook and its new secret.
+
+        Raises:
+            As `replace_secret`; after `Unavailable`, the same call with the same key is safe.
+            KeyReused: The key was used for another request.
+        """
+        records = IdempotencyRecords(self._table, partner, self._now, REPLACEMENT_KIND)
+        webhook, text = self._with_new_secret(partner, webhook_id)
+        answer = show(webhook, text)
+        return self._result(records, once, answer, self._save_with(webhook, self._record(records, once, answer)))
+
+    def _with_new_secret(self, partner: str, webhook_id: str) -> tuple[Webhook, str]:
         webhook = self.get(partner, webhook_id)
         key, text = self._new_secret(partner, webhook_id)
         before = replace(webhook.secrets[0], until=self._now() + SECRET_OVERLAP)
-        return self._save(replace(webhook, secrets=(key, before))), text
+        return replace(webhook, secrets=(key, before)), text
 
     def disable(self, webhook: Webhook, why: str) -> Webhook:
         """Stop sending events to a webhook, for a reason that partners read.
@@ -322,6 +353,20 @@ class Webhooks:
             if failure.item is None or _read(failure.item) != after:
                 raise ChangedMeanwhile(webhook.id) from failure
         return after
+
+    def _save_with(self, webhook: Webhook, record: Put) -> Item | None:
+        """Save a webhook with an idempotency record; returns the record that an earlier request wrote."""
+        after = replace(webhook, version=webhook.version + 1)
+        try:
+            self._table.transact([Put(_write(after), "version = :read", values={":read": webhook.version}), record])
+        except TransactionRefused as refusal:
+            own, other = refusal.reasons
+            if own and own.item and _read(own.item) == after:
+                return None  # an earlier attempt took effect; only its response was lost
+            if other and other.item:
+                return other.item
+            raise ChangedMeanwhile(webhook.id) from refusal
+        return None
 
 
 def is_webhook_id(text: str) -> bool:
