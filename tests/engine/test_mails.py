@@ -749,7 +749,8 @@ def stocked(engine: Engine, company: str, certificates: int) -> EcardOrders:
     cache = EcardCache()
     cache.put(company, (card,))
     catalogue = EcardCatalogue(table, company, cache)
-    Certificates(table, SEALER).load(Stock(1, company), "l0", [f"l0-{number}" for number in range(certificates)])
+    codes = [f"{company} l0-{number}" for number in range(certificates)]
+    Certificates(table, SEALER).load(Stock(1, company), "l0", codes)
     orders = EcardOrders(table, company, now=lambda: START)
     orders.top_up("t0", Decimal(certificates))
     request = EcardRequest(
