@@ -51,7 +51,7 @@ def main(arguments: list[str]) -> int:
 
 
 def machine() -> str:
-    """Tell what the numbers depend on."""
+    """The machine that the numbers depend on."""
     return f"{os.cpu_count()} cores, {platform.machine()}, {platform.system()}, Python {platform.python_version()}"
 
 

@@ -54,8 +54,8 @@ AT = 16
 """Writers at which those two are asked for."""
 
 AWAY = 0.002
-"""Seconds on average between a writer's answer and its next order. Without any, whoever has just had the counter takes
-it again before anybody else wakes, and the others starve for as long as one measures."""
+"""Seconds on average between a writer's answer and its next order. Without any, the writer that has
+just had the counter takes it again before another one wakes, and the others starve during the whole measurement."""
 
 RETRY_FIRST, RETRY_LONGEST = 0.005, 0.05
 """The counter's backoff in seconds: at 16 writers the best, in rate and p99, of seven that were tried; the longest of

@@ -127,7 +127,7 @@ def _skip_and_read(calls: Counted, skipped: int) -> None:
 
 
 def _walk_by_page(service: Service) -> Costs:
-    """Walk once, and tell what it had cost at each page."""
+    """Walk once; returns the cost up to each page."""
     calls = Counted(service)
     walk = enumerate(follow_cursors(calls), 1)
     return {page: replace(calls.cost) for page, _ in itertools.islice(walk, max(PAGES)) if page in PAGES}

@@ -136,7 +136,7 @@ class Shop:
 
 
 def written_items(lines: int) -> list[Item]:
-    """Tell what the real code writes for an order, as plain items: entry, order, lines and idempotency record."""
+    """The items that the real code writes for an order: entry, order, lines and idempotency record."""
     service = Service()
     keys: list[Key] = []
 

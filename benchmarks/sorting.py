@@ -85,7 +85,7 @@ class Till:
         return answer
 
     def price(self, action: Callable[[], object]) -> Price:
-        """Repeat an action, and tell what one takes."""
+        """Repeat an action; returns the price of one."""
         action()
         self._counted = [0.0, 0.0, 0.0]
         seconds = []
@@ -194,7 +194,7 @@ def _its(service: Service, sort: str, size: int, page: int) -> Price:
     till = Till(service)
     first = (page - 1) * size
     if sort.startswith("id:"):
-        # One more than the page, to tell whether there is another one.
+        # One more than the page, which shows whether there is another one.
         return till.price(lambda: _decoded(_walk(till, first + size + 1)[first : first + size]))
     return till.price(lambda: _decoded(_walk_and_sort(till)[first : first + size]))
 

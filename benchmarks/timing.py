@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def no_collection() -> Iterator[None]:
-    """Let no garbage be collected meanwhile: it is mostly the model's, whose items are many, and stops all threads."""
+    """Collect no garbage inside the context: it is mostly the model's, whose items are many, and stops all threads."""
     gc.collect()
     gc.disable()
     try:

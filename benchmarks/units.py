@@ -49,7 +49,7 @@ lines into items of up to 64 KB, since writes are billed per started kilobyte.
 
 
 def ours(send: Send) -> dict[int, Cost]:
-    """Place an order of each size and tell what it cost, by its lines."""
+    """Place an order of each size; returns the costs by its number of lines."""
     shop = Shop(send, ids=range(len(LINES) + 1, 0, -1))
     shop.open()
     shop.place("first")
@@ -62,7 +62,7 @@ def ours(send: Send) -> dict[int, Cost]:
 
 
 def one_put_a_line(send: Send, lines: int) -> float:
-    """Put an order and its lines one by one and tell what it cost."""
+    """Put an order and its lines one by one; returns the write units."""
     _, order, *packs, _ = written_items(lines)
     table = Table(send, ORDERS)
     partition = f"NAIVE#{lines}"

@@ -1,4 +1,4 @@
-"""What the engine tests share: the engines themselves, and a place for what they have to report."""
+"""What the engine tests share: the engines themselves, and the lines that they report."""
 
 from __future__ import annotations
 
@@ -10,35 +10,35 @@ import pytest
 from engine.engines import GIVEN, NAMES, Engine, running
 from ordering_tools.local.engine.engine import ENDPOINT_VARIABLE
 
-_TOLD = "told at the end"
+_REPORTED = "reported at the end"
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     reports = [report for reports in terminalreporter.stats.values() for report in reports]
-    told = [
+    lines = [
         line
         for report in reports
         if isinstance(report, pytest.TestReport) and report.when == "call"
         for name, line in report.user_properties
-        if name == _TOLD
+        if name == _REPORTED
     ]
-    if told:
-        terminalreporter.section("order book: what was explored and measured")
-        for line in told:
+    if lines:
+        terminalreporter.section("explored and measured")
+        for line in lines:
             terminalreporter.line(str(line))
         if not GIVEN:
-            terminalreporter.line(f"on {', '.join(NAMES)}; {ENDPOINT_VARIABLE} adds an endpoint of your own")
+            terminalreporter.line(f"on {', '.join(NAMES)}; {ENDPOINT_VARIABLE} adds your own endpoint")
 
 
 @pytest.fixture
 def report(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
-    """Say something at the end of the run, wherever the test runs."""
-    return lambda line: record_property(_TOLD, line)
+    """Print a line at the end of the run, wherever the test runs."""
+    return lambda line: record_property(_REPORTED, line)
 
 
 @pytest.fixture(scope="session")
 def _engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Engine]]:
-    """Each engine once a session, started when a test first wants it."""
+    """Each engine once a session, started when a test first uses it."""
     with ExitStack() as stack:
         started: dict[str, Engine] = {}
 

@@ -1,4 +1,4 @@
-"""Everything behind the API at once, on a bad day: what dies, is down, is slow or answers nonsense, and what is left.
+"""Everything behind the API at once, with one kind of fault: crashes, outages, slow or invalid responses.
 
 Each case runs the same day: training orders, one of them with its keys by mail; e-card orders, of which one waits for
 money, one for stock and one for nothing any more, since it is cancelled; money, stock and cancellation come in as
@@ -37,7 +37,7 @@ from support.training import School
 HOUR = timedelta(hours=1)
 
 
-# What can go wrong.
+# Faults.
 
 Fits = Callable[[Step], bool]
 
@@ -62,7 +62,7 @@ def raising(error: Exception) -> Mishap:
 
 
 def unheard(error: Exception) -> Mishap:
-    """The call takes effect, and its answer is lost."""
+    """The call takes effect, and its response is lost."""
 
     def mishap(_: Step, do: Do) -> dict[str, Any]:
         do()
@@ -72,7 +72,7 @@ def unheard(error: Exception) -> Mishap:
 
 
 def answering(*answers: dict[str, Any]) -> Mishap:
-    """The call does not take effect, and its answers make no sense."""
+    """The call does not take effect, and its responses are invalid."""
     following = itertools.cycle(answers)
     return lambda _, __: next(following)
 
@@ -82,7 +82,7 @@ def over_dynamodb(fault: faults.Fault) -> Mishap:
 
 
 def one_in(share: int, *mishaps: Mishap) -> Mishap:
-    """Meet one step in so many, drawn at random, with one of some mishaps."""
+    """Give one random step in so many one of some faults."""
     draw = random.Random(share)
 
     def mishap(step: Step, do: Do) -> dict[str, Any]:
@@ -91,33 +91,33 @@ def one_in(share: int, *mishaps: Mishap) -> Mishap:
     return mishap
 
 
-def dies_before(_: Step, __: Do) -> dict[str, Any]:
+def crashes_before(_: Step, __: Do) -> dict[str, Any]:
     raise faults.Crash
 
 
-def dies_after(_: Step, do: Do) -> dict[str, Any]:
+def crashes_after(_: Step, do: Do) -> dict[str, Any]:
     do()
     raise faults.Crash
 
 
 @dataclass(frozen=True)
 class Case:
-    """A bad day: which steps meet with what, how long, and what may come twice of it."""
+    """A kind of fault: the steps that it affects, for how long, and the duplicates that it may cause."""
 
     name: str
     fits: Fits
     mishap: Mishap
     lasting: timedelta = HOUR
     twice: frozenset[str] = frozenset()
-    """What may come more than once: mails, events on the bus, messages to webhooks."""
+    """Kinds of possible duplicates: mails, events on the bus, messages to webhooks."""
     world: Mapping[str, Any] = field(default_factory=dict)
     replayed: bool = False
-    """Whether it goes on for so long that something is dead, and an operator has to replay it."""
+    """Whether it lasts so long that there are dead letters, which an operator has to replay."""
     seconds: float = 0
-    """How much longer each of those steps takes."""
+    """How much longer each of these steps takes."""
 
     def meet(self, world: SimulatedAws) -> list[Step]:
-        """Let steps meet with it, and return those that have when it is over."""
+        """Apply the fault; returns a list that gets the affected steps."""
         met: list[Step] = []
 
         def mishap(step: Step, do: Do) -> dict[str, Any]:
@@ -137,12 +137,12 @@ def none(_: Step, do: Do) -> dict[str, Any]:
 
 
 MAILS, EVENTS, MESSAGES = "mails", "events", "messages"
-NOBODY = Unavailable("nobody answers")
+NO_RESPONSE = Unavailable("no response")
 
 
 @pytest.fixture(autouse=True)
 def _quiet() -> Iterator[None]:
-    """Log nothing: on a bad day there is much to tell."""
+    """Log nothing: faults cause many log records."""
     logging.disable(logging.CRITICAL)
     yield
     logging.disable(logging.NOTSET)
@@ -152,12 +152,12 @@ CASES = [
     Case("nothing", nothing, none),
     Case("every batch and every message is delivered twice", nothing, none, world={"twice": True}),
     Case("one record at a time", nothing, none, world={"batch": 1}),
-    Case("EventBridge is down", to("events"), raising(NOBODY)),
+    Case("EventBridge is down", to("events"), raising(NO_RESPONSE)),
     Case("EventBridge is slow", to("events"), none, seconds=1.9),
     Case(
         "EventBridge accepts entries, and its responses are lost",
         to("events"),
-        unheard(NOBODY),
+        unheard(NO_RESPONSE),
         twice=frozenset({EVENTS}),
     ),
     Case("EventBridge refuses every other entry", nothing, none, world={"picky": True}),
@@ -167,11 +167,11 @@ CASES = [
     Case("SES is slow", to("ses"), none, seconds=9),
     Case("SES throttles", to("ses"), raising(CallRefused("SendEmail", "TooManyRequestsException"))),
     Case("SES is not set up", to("ses"), raising(CallRefused("SendEmail", "NotFoundException"))),
-    Case("SES accepts mails, and its responses are lost", to("ses"), unheard(NOBODY)),
+    Case("SES accepts mails, and its responses are lost", to("ses"), unheard(NO_RESPONSE)),
     Case(
         "SES accepts mails, and its responses and events are lost",
         to("ses"),
-        unheard(NOBODY),
+        unheard(NO_RESPONSE),
         timedelta(minutes=10),
         frozenset({MAILS}),
         {"feedback": False},
@@ -186,25 +186,25 @@ CASES = [
         unheard(NotPosted("it took too long")),
         twice=frozenset({MESSAGES}),
     ),
-    Case("KMS is down", to("kms"), raising(NOBODY)),
-    Case("the queue of mails cannot be written to", to("sqs", "MailQueue"), raising(NOBODY)),
+    Case("KMS is down", to("kms"), raising(NO_RESPONSE)),
+    Case("the queue of mails cannot be written to", to("sqs", "MailQueue"), raising(NO_RESPONSE)),
     Case(
         "the queue of webhooks cannot be written to",
         to("sqs", "WebhookQueue"),
-        raising(NOBODY),
+        raising(NO_RESPONSE),
         twice=frozenset({EVENTS}),
     ),
     Case(
         "queues accept messages, and their responses are lost",
         to("sqs"),
-        unheard(NOBODY),
+        unheard(NO_RESPONSE),
         twice=frozenset({EVENTS, MESSAGES}),
         replayed=True,
     ),
     Case(
         "no queue can be written to, and EventBridge is down",
         lambda step: step.service in {"sqs", "events"},
-        raising(NOBODY),
+        raising(NO_RESPONSE),
         replayed=True,
     ),
     Case("DynamoDB is down", to("dynamodb"), over_dynamodb(faults.cut), HOUR),
@@ -219,13 +219,13 @@ CASES = [
     Case(
         "one call in ten fails, whatever the service",
         anything,
-        one_in(10, raising(NOBODY)),
+        one_in(10, raising(NO_RESPONSE)),
         twice=frozenset({EVENTS, MESSAGES}),
     ),
     Case(
         "one call in twenty crashes its function",
         anything,
-        one_in(20, dies_before, dies_after),
+        one_in(20, crashes_before, crashes_after),
         twice=frozenset({MAILS, EVENTS, MESSAGES}),
     ),
 ]
@@ -233,7 +233,7 @@ CASES = [
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_bad_days(case: Case, report: Callable[[str], None]) -> None:
-    """Whatever goes wrong, in the evening everything is where it belongs, and nothing came twice that need not."""
+    """After a fault, all work is complete, and there are only the duplicates that the fault explains."""
     day = Day(**case.world)
     day.begin()
     met = case.meet(day.world)
@@ -261,15 +261,15 @@ READS = frozenset({"GetItem", "BatchGetItem", "Query", "Decrypt", "GenerateDataK
 
 
 def test_killed_anywhere(report: Callable[[str], None]) -> None:
-    """A function that dies before or after any of its calls leaves nothing lost, nothing half done, no mail twice."""
+    """After a crash of a function before or after a call, no work is lost or incomplete, and no mail is sent twice."""
     day = Day()
     day.begin()
     day.world.run()
-    # After what changes nothing is before what comes next.
-    deaths = [(step.number, False) for step in day.world.steps]
-    deaths += [(step.number, True) for step in day.world.steps if step.operation not in READS]
+    # A crash after a read equals one before the next call.
+    crash_points = [(step.number, False) for step in day.world.steps]
+    crash_points += [(step.number, True) for step in day.world.steps if step.operation not in READS]
     doubles, crashes = Counter[str](), 0
-    for number, after in deaths:
+    for number, after in crash_points:
         day = Day()
         day.begin()
         day.world.mishap = killed(number, after=after)
@@ -279,7 +279,7 @@ def test_killed_anywhere(report: Callable[[str], None]) -> None:
         doubles.update(dict(zip((MAILS, EVENTS, MESSAGES), day.doubles, strict=True)))
         assert (day.dead, day.doubles[0]) == (0, 0), f"killed {'after' if after else 'before'} step {number}"
 
-    assert crashes == len(deaths)
+    assert crashes == len(crash_points)
     name = f"a function crashes once, before or after any one call: {crashes} days, duplicates of all"
     report(row(name, 1, day, doubles))
 
@@ -292,7 +292,7 @@ def test_the_page_has_every_day() -> None:
 
 
 def test_unreadable_items(report: Callable[[str], None]) -> None:
-    """What nobody can read holds nothing up, is kept in the end, and can be replayed once somebody can."""
+    """Unreadable records delay no other, become dead letters, and can be replayed once they are readable."""
     day = Day()
     table = Table(day.world.tables, "OrdersTable")
     unreadable = [{"pk": f"ORDER#training#{number}", "sk": "ORDER", "order": "nonsense"} for number in (7_001, 7_002)]
@@ -300,19 +300,19 @@ def test_unreadable_items(report: Callable[[str], None]) -> None:
     day.begin()
     table.put(Put(unreadable[1]))
     day.world.run()
-    told = max(step.at for step in day.world.steps if step.service in {"events", "ses", "webhook"})
+    last_published = max(step.at for step in day.world.steps if step.service in {"events", "ses", "webhook"})
     dead = {name: len(messages) for name, messages in day.world.dead.items() if messages}
     day.judge()
     table.delete_all([(str(item["pk"]), str(item["sk"])) for item in unreadable])
     day.world.replay()
 
-    assert told - START < timedelta(seconds=1)
+    assert last_published - START < timedelta(seconds=1)
     assert (dead, day.dead) == ({"LaterQueue": 2}, 0)
     report(row("two records cannot be read", 2, day, dict.fromkeys((MAILS, EVENTS, MESSAGES), 0), 2))
 
 
 def test_ten_thousand_records_at_once(report: Callable[[str], None]) -> None:
-    """Orders that came in while nothing followed the table are all done with, once each, and nothing is put aside."""
+    """Orders placed while no consumer followed the table are all completed, once each, without dead letters."""
     world = SimulatedAws()
     school = School(world.tables, world.kms, now=lambda: world.now)
     orders = [school.place(1) for _ in range(5_000)]

@@ -526,8 +526,8 @@ class ClaimsWhatIsClaimed(DealOrders):
         return super().place(deal_id, discount)
 
 
-class TakesItsOwnForAnothers(DealOrders):
-    """Tells that the deal has an order already when it is the one that an earlier try placed."""
+class ForgetsItsOwnPlace(DealOrders):
+    """Refuses with DealTaken a deal whose order an earlier try of the same create has placed."""
 
     def __init__(self, *orders: Any) -> None:
         super().__init__(*orders)
@@ -663,7 +663,7 @@ def transoperations(orders: DealOrders, change: Callable[[Sequence[Write]], Sequ
 MUTANTS = {
     ClaimsAfterwards.__name__: planted(CASES["two creates for one deal"], ClaimsAfterwards),
     ClaimsWhatIsClaimed.__name__: planted(CASES["two creates for one deal"], ClaimsWhatIsClaimed),
-    TakesItsOwnForAnothers.__name__: planted(case([creates(1)]), TakesItsOwnForAnothers),
+    ForgetsItsOwnPlace.__name__: planted(case([creates(1)]), ForgetsItsOwnPlace),
     KeepsTheKeyAfterwards.__name__: planted(CASES["two line items under one key"], KeepsTheKeyAfterwards),
     KeepsTheClaim.__name__: planted(CASES["a create and the removal of the deal's order"], KeepsTheClaim),
     ReleasesAfterwards.__name__: planted(CASES["a create and the removal of the deal's order"], ReleasesAfterwards),
@@ -721,28 +721,28 @@ class Office:
 
 @pytest.mark.engine
 def test_many_creates_for_a_few_deals(concurrent_engine: Engine) -> None:
-    """Of all that create an order for a deal at once one does so, and the others are told that it has one."""
+    """Of concurrent creates for one deal, one places its order, and the others raise DealTaken."""
     office = Office(concurrent_engine)
     tries = [deal for deal in range(1, DEALS + 1) for _ in range(TRIES)]
     started = threading.Barrier(THREADS)
 
     def create(deals: Sequence[int]) -> list[tuple[int, int | None]]:
         started.wait()
-        told: list[tuple[int, int | None]] = []
+        placed_or_taken: list[tuple[int, int | None]] = []
         for deal in deals:
             try:
-                told.append((deal, office.orders.place(deal, Decimal(0)).id))
+                placed_or_taken.append((deal, office.orders.place(deal, Decimal(0)).id))
             except DealTaken:
-                told.append((deal, None))
-        return told
+                placed_or_taken.append((deal, None))
+        return placed_or_taken
 
     # Neighbours in the list are tried by different threads at about the same time.
     works = [partial(create, tries[number::THREADS]) for number in range(THREADS)]
-    told = [one for each in in_threads(works) for one in each]
-    placed = {deal: order_id for deal, order_id in told if order_id is not None}
+    placed_or_taken = [one for each in in_threads(works) for one in each]
+    placed = {deal: order_id for deal, order_id in placed_or_taken if order_id is not None}
 
-    assert len(told) == DEALS * TRIES
-    assert len([order_id for _, order_id in told if order_id is not None]) == len(placed) == DEALS
+    assert len(placed_or_taken) == DEALS * TRIES
+    assert len([order_id for _, order_id in placed_or_taken if order_id is not None]) == len(placed) == DEALS
     listed = office.orders.part(ListRequest(0, 1_000), "reader").items
     assert {order.deal_id: order.id for order in listed} == placed
     assert len(listed) == DEALS

@@ -813,7 +813,7 @@ def test_cancelled_in_a_crowd(concurrent_engine: Engine) -> None:
         box = Postbox(answers=[TURNS_AWAY, REFUSES][: attempt % 3])
         orders = stocked(concurrent_engine, company, 6)
         in_threads([*postmen(concurrent_engine, box, company, 3), partial(cancel_after, orders, 0.01 * attempt)])
-        # A message comes again where its consumers were done before the cancellation.
+        # The message is redelivered, in case its consumers had finished before the cancellation.
         postmen(concurrent_engine, box, company, 1)[0]()
         order, free = orders.order("a"), free_codes(concurrent_engine, company)
 

@@ -1,7 +1,7 @@
 """What the service says on the wire, in its own bytes, and what a connection makes of it.
 
 A server on this machine answers with what DynamoDB answers with. What it says was taken from the service's API
-reference: the type of an error is qualified, and what is told of a transaction stands beside its message.
+reference: the type of an error is qualified, and the reasons of a transaction stand beside its message.
 """
 
 from __future__ import annotations
@@ -177,7 +177,7 @@ WHOLE = {"Content-Length": str(len(FOUND_BYTES)), "x-amz-crc32": str(zlib.crc32(
     ],
 )
 def test_half_an_answer_is_none(reply: Reply) -> None:
-    """An answer that did not arrive whole is no answer, never one in which there is nothing."""
+    """A truncated response counts as no response, never as an empty one."""
     with serving(reply, FOUND) as (_, table):
         assert table.get(("p", "s")) == PLAIN
 
@@ -205,7 +205,7 @@ def test_cancelled_transaction_is_tried_again(codes: tuple[str, ...]) -> None:
 
 
 def test_refused_transaction() -> None:
-    """A refused transaction tells the reason of each write, with the item that was in the way."""
+    """A refused transaction gives the reason of each write, with the item that its condition refused."""
     reply = cancelled(
         {"Code": "None"},
         {"Code": "ConditionalCheckFailed", "Message": "The conditional request failed", "Item": ITEM},
@@ -222,7 +222,7 @@ def test_refused_transaction() -> None:
 
 
 def test_condition_failed() -> None:
-    """A refused write tells what was there."""
+    """A refused write gives the item that its condition refused."""
     kind = f"{MODEL}ConditionalCheckFailedException"
     reply = Reply.error(kind, message="The conditional request failed", Item=ITEM)
     with serving(reply) as (server, table), pytest.raises(ConditionFailed) as raised:

@@ -172,7 +172,7 @@ def ask(
     in_base64: bool = False,
     authorization: str | None = None,
 ) -> Reply:
-    """Call the token function as somebody whom no authorizer knows; bytes are handed on in base64."""
+    """Call the token function without an authorizer; a body of bytes is passed in base64."""
     headers = {} if content_type is None else {"Content-Type": content_type}
     if authorization is not None:
         headers["Authorization"] = authorization

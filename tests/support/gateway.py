@@ -97,7 +97,7 @@ class Client:
         base64: bool = False,
         context: LambdaContext | None = None,
     ) -> Reply:
-        """Send a request; a body that is no text is written as JSON and declared so, unless headers say otherwise.
+        """Send a request; a body other than text is written as JSON and declared so, unless headers say otherwise.
 
         A header with a list has a line for each value.
         """
@@ -143,7 +143,7 @@ class Client:
 
 
 def _route(path: str) -> tuple[str, str]:
-    """Tell which function serves a path, and under which resource, as the template's routes do.
+    """The function that serves a path, and its resource, as the template's routes do.
 
     A path that none serves goes to the function of the nearest path above it, to see how that refuses it.
     """

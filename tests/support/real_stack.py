@@ -89,7 +89,7 @@ class RealStack:
         return [mail for mail in sent_mails(self.services) if address in mail.recipients]
 
     def queued(self, queue: str, text: str) -> list[Mapping[str, Any]]:
-        """Return the messages of a queue that have a text in their bodies, also those that nobody can receive now."""
+        """Return the messages of a queue that have a text in their bodies, also those that cannot be received now."""
         return [message for message in peek_at(self.services, queue) if text in message["Body"]]
 
     @contextmanager
@@ -106,6 +106,6 @@ class RealStack:
 
     @property
     def logs(self) -> str:
-        """What the functions logged and the run said, without what it tells those who try it."""
+        """The logs of the functions and the output of the run, without its instructions to users."""
         log = (self.stack.state / "functions.log").read_text(encoding="utf-8", errors="replace")
         return log + self.stack.printed().split("serving", 1)[0]

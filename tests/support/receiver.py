@@ -73,7 +73,7 @@ class Received:
 
 @dataclass
 class Receiver:
-    """A server that answers one request after another as it is told, the last way again and again."""
+    """A server with a given response for each of its requests in turn; the last one repeats."""
 
     answers: list[Answer] = field(default_factory=lambda: [status(204)])
     tls: ssl.SSLContext | None = None

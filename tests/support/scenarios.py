@@ -71,7 +71,7 @@ class Day:
         self.rewards.place(5, card(3, "1 month"))
         self.rewards.place(3, card(quantity=4))
         self.rewards.place(4, card(quantity=1))
-        self.tell_all()
+        self.send_events()
 
     def _place_mailed(self) -> int:
         items = [new_item(quantity=quantity) for quantity in SEATS]
@@ -79,8 +79,8 @@ class Day:
         made: int = self.school.client.post(target("orders"), body).json["id"]
         return made
 
-    def tell_all(self) -> None:
-        """Put onto the bus what others tell of money, stock and an order that nobody wants any more."""
+    def send_events(self) -> None:
+        """Put the inbound events onto the bus: a payment, stock, and a cancellation."""
         self._tell(PAYMENT, {"company": COMPANY.partner, "operation": "invoice-1", "amount": "300.00"})
         sealer = EnvelopeSealer(self.world.kms, CERTIFICATES_KEY)
         codes = json.dumps([f"b2-{number}" for number in range(3)]).encode()
@@ -91,7 +91,7 @@ class Day:
 
     def _tell(self, kind: str, data: Mapping[str, Any]) -> None:
         envelope = {"id": str(uuid.uuid4()), "type": kind, "version": 1, "time": "2026-01-01T12:00:00Z", "data": data}
-        self.world.tell(kind, envelope)
+        self.world.put_event(kind, envelope)
 
     # What people outside see in the evening.
 

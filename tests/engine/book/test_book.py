@@ -1,4 +1,4 @@
-"""The order book on every engine, one step at a time: the normal ways, and what comes of each fault and crash."""
+"""The order book on every engine, one step at a time: normal operations, and the effects of each fault and crash."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_placed_orders_are_listed(subject: BookUnderTest) -> None:
 
 
 def test_replay(subject: BookUnderTest) -> None:
-    """A key that comes again is answered with the order it stands for, and places nothing."""
+    """A create with a used key returns the order of that key, and places none."""
     key = subject.new_key()
     first = subject.place(key=key)
     again = subject.place(key=key)
@@ -181,15 +181,15 @@ def test_newest_first(subject: BookUnderTest, monkeypatch: pytest.MonkeyPatch) -
     for first, count, up_to in pages:
         names = [name for name, position in left if position <= (up_to or last)][::-1]
         expected.append((names[first : first + count], len(names)))
-    told = [newest(subject, *page) for page in pages]
+    pages_back = [newest(subject, *page) for page in pages]
     subject.book().settle()
 
-    assert expected == told
+    assert expected == pages_back
     assert expected == [newest(subject, *page) for page in pages]
 
 
 def test_going_back_while_others_go_on(subject: BookUnderTest) -> None:
-    """Whoever counts from the first page's newest order sees nothing of what is placed and removed behind it."""
+    """Pages counted from the first page's newest order ignore orders that are placed and removed after it."""
     for _ in range(5):
         subject.place()
     subject.book().settle()
@@ -311,7 +311,7 @@ def test_destroy(subject: BookUnderTest) -> None:
 
 
 def test_check(engine: Engine) -> None:
-    """A transaction takes place only if what it checks holds, and tells which check did not."""
+    """A transaction takes effect only if its checks hold, and its error names the check that failed."""
     table = BookUnderTest(engine).table()
     name = secrets.token_hex(6)
     there, written = (f"THERE#{name}", "-"), {"pk": f"WRITTEN#{name}", "sk": "-"}

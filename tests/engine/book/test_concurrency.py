@@ -141,16 +141,16 @@ def test_creates_while_others_remove(concurrent_engine: Engine, faults: float) -
 
 
 def test_one_key_in_many_threads(concurrent_engine: Engine) -> None:
-    """Of 32 creates with one key, one places the order and all are told the same one."""
+    """Of 32 creates with one key, one places the order, and all return it."""
     subject = book_on_system_time(concurrent_engine)
     books = books_of(subject, 0.2)
     key = subject.new_key()
 
-    told = in_threads([lambda: subject.place(books(), key)] * THREADS)
+    returned = in_threads([lambda: subject.place(books(), key)] * THREADS)
 
-    assert len(set(told)) == 1
+    assert len(set(returned)) == 1
     time.sleep(GRACE)
-    assert subject.listed() == ([told[0][0]], 1)
+    assert subject.listed() == ([returned[0][0]], 1)
     subject.book().settle()
     assert [*subject.contents().violations()] == []
 

@@ -25,7 +25,7 @@ MOST_BYTES = 4 * 1024 * 1024
 MOST_BYTES_OF_AN_ITEM = 400 * 1024
 
 
-def place(send: Recorder, wish: RequestedLine, items: int = ITEMS) -> tuple[TrainingOrders, CreateResult]:
+def place(send: Recorder, line: RequestedLine, items: int = ITEMS) -> tuple[TrainingOrders, CreateResult]:
     """Place an order of so many items, with an idempotency key."""
     services = Services(send, "OrdersTable", "CatalogueTable", "AccountsTable")
     named = replace(AZ_300, name="N" * 255)
@@ -34,7 +34,7 @@ def place(send: Recorder, wish: RequestedLine, items: int = ITEMS) -> tuple[Trai
     orders = services.training_orders(unit, deadline)
     placed = orders.place(
         CALLER,
-        TrainingRequest("PO-1", email_keys=False, contact_email=None, lines=[wish] * items),
+        TrainingRequest("PO-1", email_keys=False, contact_email=None, lines=[line] * items),
         answer=lambda order: b"x" * len(json.dumps({"id": order.id, "reference": order.reference})),
         once=IdempotencyKey(f"key of {unit.id}", "fingerprint"),
         catalogue=services.catalogue(unit, deadline),
@@ -48,7 +48,7 @@ def fills(send: Recorder) -> list[dict[str, Any]]:
     return [request for operation, request in send.calls if operation == "TransactWriteItems"]
 
 
-def wish_of(letter: str) -> RequestedLine:
+def line_of(letter: str) -> RequestedLine:
     """The longest item that the contract allows, of one letter."""
     return RequestedLine(
         feature_set_id=STANDARD.id,
@@ -62,19 +62,19 @@ def wish_of(letter: str) -> RequestedLine:
 
 
 @pytest.mark.parametrize(
-    "wish", [RequestedLine(feature_set_id=STANDARD.id, quantity=1), wish_of("a")], ids=["shortest", "longest"]
+    "line", [RequestedLine(feature_set_id=STANDARD.id, quantity=1), line_of("a")], ids=["shortest", "longest"]
 )
-def test_five_hundred_items(engine: Engine, wish: RequestedLine) -> None:
+def test_five_hundred_items(engine: Engine, line: RequestedLine) -> None:
     """500 items go in one transaction of at most 100 writes and 4 MB, and all of them come back in their order."""
     send = Recorder(engine.send)
-    orders, placed = place(send, wish)
+    orders, placed = place(send, line)
     lines = orders.lines(placed.resource_id, 0, ITEMS)
 
     (fill,) = fills(send)
     assert len(fill["TransactItems"]) <= MOST_WRITES
     assert len(json.dumps(fill, ensure_ascii=False, default=str).encode()) <= MOST_BYTES
     assert [*range(1, ITEMS + 1)] == [line.number for line in lines.items]
-    assert {wish} == {
+    assert {line} == {
         RequestedLine(**{name: getattr(line, name) for name in RequestedLine.__dataclass_fields__})
         for line in lines.items
     }
@@ -88,13 +88,13 @@ SHORT = RequestedLine(
 )
 
 
-@pytest.mark.parametrize(("wish", "items"), [(SHORT, 500), (wish_of(WIDE), 95)], ids=["many items", "long items"])
-def test_largest_body(wish: RequestedLine, items: int) -> None:
+@pytest.mark.parametrize(("line", "items"), [(SHORT, 500), (line_of(WIDE), 95)], ids=["many items", "long items"])
+def test_largest_body(line: RequestedLine, items: int) -> None:
     """The largest body that the contract takes goes in one transaction, whatever its letters are."""
-    texts = [wish.source_reference, wish.feedback_link_uri, wish.feedback_link_text, wish.achievement_code]
+    texts = [line.source_reference, line.feedback_link_uri, line.feedback_link_text, line.achievement_code]
     assert items * sum(len((text or "").encode()) for text in texts) >= LARGEST_BODY * 0.95
     send = Recorder(Memory())
-    orders, placed = place(send, wish, items)
+    orders, placed = place(send, line, items)
 
     (fill,) = fills(send)
     writes = [len(json.dumps(write, ensure_ascii=False).encode()) for write in written(fill)]

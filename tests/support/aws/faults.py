@@ -1,6 +1,6 @@
 """The seam for faults: what can go wrong with a call, put between a table and its connection.
 
-A `Fault` carries out one call in its own way. `Faulty` is a `Send` that meets the calls it is told to with faults and
+A `Fault` carries out one call in its own way. `Faulty` is a `Send` that gives faults to chosen calls and
 passes the others on; `unreliable` meets a share of all calls. The product knows nothing of either.
 """
 
@@ -22,7 +22,7 @@ WRITES = frozenset({"PutItem", "UpdateItem", "TransactWriteItems", "BatchWriteIt
 
 
 class Crash(BaseException):
-    """The process died. Nothing that runs in it can catch that."""
+    """The process crashed. Code that runs in it cannot catch that."""
 
 
 def refused(error: BaseException) -> Fault:
@@ -56,11 +56,11 @@ def late(seconds: float) -> Fault:
     return fault
 
 
-def interrupted(meanwhile: Callable[[], object]) -> Fault:
+def interrupted(action: Callable[[], object]) -> Fault:
     """Something else happens between the call's being made and its taking effect."""
 
     def fault(send: Send, operation: str, request: dict[str, Any]) -> dict[str, Any]:
-        meanwhile()
+        action()
         return send(operation, request)
 
     return fault
@@ -77,7 +77,7 @@ class Pause:
     def __call__(self, send: Send, operation: str, request: dict[str, Any]) -> dict[str, Any]:
         self._waiting.set()
         if not self._released.wait(self._patience):
-            raise TimeoutError(f"nobody released {operation}")
+            raise TimeoutError(f"{operation} was not released")
         return send(operation, request)
 
     def reached(self) -> None:

@@ -1,4 +1,4 @@
-"""SES in memory: takes mails as the service does, and fails as it is told to."""
+"""SES in memory: accepts mails as the service does, and raises chosen errors."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _TAG = re.compile(r"[A-Za-z0-9_-]{1,256}")
 
 @dataclass(frozen=True)
 class Taken:
-    """A mail that was taken, by which nobody is written to."""
+    """A mail that was accepted; it is sent to no address."""
 
     id: str
     letter: Letter

@@ -160,7 +160,7 @@ class SimulatedAws:
     mails: list[Mapping[str, Any]] = field(default_factory=list)
     """What SES took."""
     feedback: bool = True
-    """Whether SES tells of what it took."""
+    """Whether SES sends events about the mails that it accepted."""
     counted: Counter[str] = field(default_factory=Counter)
     picky: bool = False
     """Whether the bus refuses every other entry."""
@@ -223,8 +223,8 @@ class SimulatedAws:
         }
         return lambda batch: handle_each(batch, handlers[name]())
 
-    def tell(self, detail_type: str, detail: Mapping[str, Any], source: str = "payments") -> None:
-        """Put an event onto the buses whose rules lead to the queue of what comes in."""
+    def put_event(self, detail_type: str, detail: Mapping[str, Any], source: str = "payments") -> None:
+        """Put an inbound event onto a bus whose rule leads to the queue of inbound events."""
         event = {
             "version": "0",
             "id": str(uuid.uuid4()),
@@ -292,7 +292,7 @@ class SimulatedAws:
         return True
 
     def replay(self) -> None:
-        """Bring back to life what is dead, as `ordering dead replay --all` does."""
+        """Replay the dead letters, as `ordering dead replay --all` does."""
         records, self.given_up = self.given_up, []
         while records:
             batch, records = records[: self.batch], records[self.batch :]
@@ -327,7 +327,7 @@ class SimulatedAws:
         return False
 
     def _invoke(self, name: str, batch: list[dict[str, Any]]) -> list[str] | None:
-        """Invoke a function; None if it died."""
+        """Invoke a function; returns None if it crashed."""
         # As JSON, as Lambda does.
         self.invocations += 1
         event = json.loads(json.dumps(batch, default=lambda data: data.hex()))
@@ -372,7 +372,7 @@ class SimulatedAws:
         if self.feedback:
             tags = {tag["Name"]: [tag["Value"]] for tag in request["EmailTags"]}
             sent = {"eventType": "Send", "mail": {"messageId": "1", "tags": tags}, "send": {}}
-            self.tell("Email Sent", sent, source="aws.ses")
+            self.put_event("Email Sent", sent, source="aws.ses")
         return {"MessageId": f"message-{len(self.mails)}"}
 
     def _count(self, metric: str) -> None:
@@ -388,7 +388,7 @@ class SimulatedAws:
 
 
 def killed(number: int, *, after: bool) -> Mishap:
-    """Let whoever makes the step of that number die, before or after it took effect."""
+    """Crash the function that makes the step of that number, before or after it takes effect."""
 
     def mishap(step: Step, do: Do) -> dict[str, Any]:
         if step.number != number:
