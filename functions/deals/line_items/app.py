@@ -24,7 +24,9 @@ def create_deal_line_item(
     create = deals.creation(call, headers, body, deals.line_item_envelope)
     lines = app.services.orders(owner, call.deadline).lines(deals.id_in_path("order", order_id))
     products = app.services.products(owner, call.deadline)
-    return deals.created(lines.create(lambda: deals.new_line(body.data, products.find(body.data.product_id)), create))
+    return deals.created_envelope(
+        lines.create(lambda: deals.new_line(body.data, products.find(body.data.product_id)), create)
+    )
 
 
 @app.get("/v2/orders/<order_id>/line_items/<id>", summary="Retrieve a single line item", tags=["Deal line items"])

@@ -23,7 +23,7 @@ def create_deal_order(
     """Create the order of a deal. A deal can have only one order."""
     create = deals.creation(call, headers, body, deals.order_envelope)
     orders = app.services.orders(owner, call.deadline)
-    return deals.created(orders.create(body.data.deal_id, body.data.discount, create))
+    return deals.created_envelope(orders.create(body.data.deal_id, body.data.discount, create))
 
 
 @app.get("/v2/orders/<id>", summary="Retrieve a single order", tags=["Deal orders"])

@@ -24,7 +24,7 @@ def create_deal_product(
     """Add a product."""
     create = deals.creation(call, headers, body, deals.product_envelope)
     products = app.services.products(owner, call.deadline)
-    return deals.created(products.create(NewProduct(**body.data.given()), create))
+    return deals.created_envelope(products.create(NewProduct(**body.data.given()), create))
 
 
 @app.get("/v2/products/<id>", summary="Retrieve a single product", tags=["Deal products"])

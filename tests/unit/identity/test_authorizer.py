@@ -24,7 +24,7 @@ from ordering.identity.accounts import Accounts, Partner
 from ordering.identity.authorizer import Authorizer, Handler, first_part, make_handler
 from ordering.identity.clients import Client, Clients
 from ordering.identity.reference_tokens import ReferenceTokens
-from ordering.identity.tokens import Claims, KeyRing, PrivateKey, Reason, Signer, Verifier
+from ordering.identity.tokens import Claims, KeyRing, PrivateKey, RefusalReason, Signer, Verifier
 from ordering.principal import BusinessUnit, DealTerms, Principal, User
 from ordering_tools.operations.signing import SigningKey, development_key
 from support.authorizer import ADDRESS, STAGE_ARN, authorizer_event, bearer_event
@@ -394,7 +394,7 @@ def test_a_refusal_can_be_found_in_the_log(gate: Gate, caplog: pytest.LogCapture
 
 
 def test_nothing_of_a_refused_token_is_its_reason(gate: Gate, caplog: pytest.LogCaptureFixture) -> None:
-    """The logged reason of a refusal is one of `Reason`, whatever the token contains."""
+    """The logged reason of a refusal is one of `RefusalReason`, whatever the token contains."""
     caplog.set_level(logging.INFO)
     for header in ({"crit": ["ANY TEXT"]}, {"kid": "ANY TEXT"}, {"typ": "ANY TEXT"}, {"alg": "ANY TEXT"}, {}):
         text = base64.urlsafe_b64encode(json.dumps({"typ": "at+jwt", "kid": "x", "alg": "ES256", **header}).encode())
@@ -404,7 +404,7 @@ def test_nothing_of_a_refused_token_is_its_reason(gate: Gate, caplog: pytest.Log
 
     lines = refusals(caplog)
     assert len(lines) == 8
-    assert {line["reason"] for line in lines} <= {str(reason) for reason in Reason}
+    assert {line["reason"] for line in lines} <= {str(reason) for reason in RefusalReason}
     assert "ANY TEXT" not in repr(lines)
 
 

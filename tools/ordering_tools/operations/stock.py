@@ -11,7 +11,7 @@ from typing import Any
 from ordering.aws.sealer import EnvelopeSealer
 from ordering.ecards.catalogue import is_offered
 from ordering.ecards.certificates import Duplicates, Stock, read_stock_levels
-from ordering.ecards.stock.codes import InvalidCodes, KnownElsewhere, listed
+from ordering.ecards.stock.codes import InvalidCodes, KnownElsewhere, reasons_by_index
 from ordering.ecards.stock.loading import StockLoader, UnknownStock, is_indexed
 from ordering.ecards.stock.upkeep import IndexReport, StockUpkeep, unfinished_loads
 from ordering_tools.installation import Installation, NotDone
@@ -169,10 +169,10 @@ def refusals(numbers: Sequence[int]) -> Iterator[None]:
     except Duplicates as duplicates:
         raise NotDone(f"nothing was loaded: duplicate codes in the file{_lines(duplicates.indexes, numbers)}") from None
     except InvalidCodes as invalid:
-        reasons = listed({numbers[index]: reason for index, reason in invalid.reasons.items()})
+        reasons = reasons_by_index({numbers[index]: reason for index, reason in invalid.reasons.items()})
         raise NotDone(f"nothing was loaded: invalid codes, by line: {reasons}") from None
     except KnownElsewhere as known:
-        reasons = listed({numbers[index]: f"(card {cards[0]})" for index, cards in known.cards.items()})
+        reasons = reasons_by_index({numbers[index]: f"(card {cards[0]})" for index, cards in known.cards.items()})
         raise NotDone(
             f"nothing was loaded: another card has codes of the file, by line: {reasons}; with --force they are loaded"
         ) from None

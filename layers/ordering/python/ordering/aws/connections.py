@@ -46,7 +46,7 @@ class Connections:
 
     def kms_until(self, deadline: Deadline) -> Kms:
         """Return the connection to KMS, for one request."""
-        return kms.until(self.kms, deadline)
+        return kms.retried_until(self.kms, deadline)
 
     def queue(self, setting: str) -> Enqueue:
         """Return the queue whose URL a setting holds."""

@@ -29,7 +29,7 @@ def connect_kms(**settings: Any) -> Kms:
     return _retried_once(calls.connect("kms", **settings))
 
 
-def until(kms: Kms, deadline: Deadline) -> Kms:
+def retried_until(kms: Kms, deadline: Deadline) -> Kms:
     """Return a connection that begins no operation whose retry would begin after a deadline; see `calls.until`."""
     return calls.until(kms, Deadline(deadline.at - (LONGEST_CHAIN - LONGEST_CALL)))
 

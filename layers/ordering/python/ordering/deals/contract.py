@@ -576,7 +576,7 @@ def creation(
     return Create(lambda made: encode(show(made)), once)
 
 
-def created(placed: CreateResult) -> Answer[Any]:
+def created_envelope(placed: CreateResult) -> Answer[Any]:
     """Build the response to a create, or to its replay."""
     return Answer(200, placed.answer, replayed_header(replayed=placed.replayed))
 

@@ -24,7 +24,7 @@ from ordering.clock import Deadline
 from ordering.errors import Unavailable
 from ordering.identity.accounts import Accounts, Partner
 from ordering.identity.reference_tokens import ReferenceTokens, is_reference
-from ordering.identity.tokens import Claims, Reason, TokenRefused, Verifier
+from ordering.identity.tokens import Claims, RefusalReason, TokenRefused, Verifier
 from ordering.principal import Principal
 
 _log = logging.getLogger("ordering")
@@ -150,10 +150,10 @@ def bearer_token(event: Mapping[str, Any]) -> str:
     headers: Mapping[str, list[str]] = event.get("multiValueHeaders") or {}
     values = [value for name, several in headers.items() if name.lower() == "authorization" for value in several]
     if len(values) > 1:
-        raise TokenRefused(Reason.SEVERAL_HEADERS)
+        raise TokenRefused(RefusalReason.SEVERAL_HEADERS)
     found = _BEARER.fullmatch(values[0]) if values else None
     if found is None:
-        raise TokenRefused(Reason.NO_TOKEN)
+        raise TokenRefused(RefusalReason.NO_TOKEN)
     return found[1]
 
 
@@ -167,15 +167,15 @@ def partner_of(claims: Claims, accounts: Accounts) -> Partner:
     standing = accounts.standing(claims.partner, claims.token_id, claims.client)
     partner = standing.partner
     if partner is None:
-        raise TokenRefused(Reason.UNKNOWN_PARTNER)
+        raise TokenRefused(RefusalReason.UNKNOWN_PARTNER)
     if claims.user not in partner.users:
-        raise TokenRefused(Reason.UNKNOWN_USER)
+        raise TokenRefused(RefusalReason.UNKNOWN_USER)
     if standing.revoked:
-        raise TokenRefused(Reason.REVOKED)
+        raise TokenRefused(RefusalReason.REVOKED)
     if standing.client_gone:
-        raise TokenRefused(Reason.UNKNOWN_CLIENT)
+        raise TokenRefused(RefusalReason.UNKNOWN_CLIENT)
     if standing.ended and (claims.issued is None or claims.issued < standing.ended):
-        raise TokenRefused(Reason.ENDED_BY_CLIENT)
+        raise TokenRefused(RefusalReason.ENDED_BY_CLIENT)
     return partner
 
 

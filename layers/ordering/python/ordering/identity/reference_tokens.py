@@ -19,7 +19,7 @@ from datetime import datetime
 from cryptography.fernet import Fernet, InvalidToken
 
 from ordering.aws.dynamodb import Key, Put, Table
-from ordering.identity.tokens import Reason, TokenRefused
+from ordering.identity.tokens import RefusalReason, TokenRefused
 
 _TOKEN = re.compile(r"[0-9a-fA-F]{64}")
 _BYTES = 32
@@ -60,11 +60,11 @@ class ReferenceTokens:
         """
         item = self._table.get(_key(token))
         if item is None or not hmac.compare_digest(item["sha256"], _digest(token)):
-            raise TokenRefused(Reason.UNKNOWN_REFERENCE)
+            raise TokenRefused(RefusalReason.UNKNOWN_REFERENCE)
         try:
             return _seal_of(token).decrypt(item["jwt"]).decode()
         except InvalidToken:
-            raise TokenRefused(Reason.BROKEN_REFERENCE) from None
+            raise TokenRefused(RefusalReason.BROKEN_REFERENCE) from None
 
     def revoke(self, token: str) -> None:
         """Delete a token; the JWT that it stood for stays valid."""

@@ -45,7 +45,7 @@ _LOOK_AGAIN_AFTER = 5.0
 Keys = Mapping[str, Mapping[str, Any]]
 
 
-class Reason(StrEnum):
+class RefusalReason(StrEnum):
     """Why a token is not accepted. These words are all of a token that reaches the log."""
 
     NO_TOKEN = "no bearer token"  # noqa: S105 - a reason
@@ -76,18 +76,18 @@ class Reason(StrEnum):
 class TokenRefused(Exception):
     """A token is not accepted. The reason is for the log, not for the caller."""
 
-    def __init__(self, reason: Reason) -> None:
+    def __init__(self, reason: RefusalReason) -> None:
         super().__init__(str(reason))
         self.reason = reason
 
 
-_REASONS: Sequence[tuple[type[Exception], Reason]] = (
-    (jwt.ExpiredSignatureError, Reason.EXPIRED),
-    (jwt.ImmatureSignatureError, Reason.NOT_YET_VALID),
-    (jwt.InvalidIssuerError, Reason.OTHER_ISSUER),
-    (jwt.InvalidAudienceError, Reason.OTHER_AUDIENCE),
-    (jwt.MissingRequiredClaimError, Reason.CLAIM_MISSING),
-    (jwt.InvalidSignatureError, Reason.WRONG_SIGNATURE),
+_REASONS: Sequence[tuple[type[Exception], RefusalReason]] = (
+    (jwt.ExpiredSignatureError, RefusalReason.EXPIRED),
+    (jwt.ImmatureSignatureError, RefusalReason.NOT_YET_VALID),
+    (jwt.InvalidIssuerError, RefusalReason.OTHER_ISSUER),
+    (jwt.InvalidAudienceError, RefusalReason.OTHER_AUDIENCE),
+    (jwt.MissingRequiredClaimError, RefusalReason.CLAIM_MISSING),
+    (jwt.InvalidSignatureError, RefusalReason.WRONG_SIGNATURE),
 )
 """Reasons for PyJWT's errors; its messages repeat parts of the token."""
 
@@ -130,7 +130,7 @@ class KeyRing:
         if key_id not in keys:
             keys = self._cache.read(None, self._read, ttl=_LOOK_AGAIN_AFTER)
         if key_id not in keys:
-            raise TokenRefused(Reason.UNKNOWN_KEY)
+            raise TokenRefused(RefusalReason.UNKNOWN_KEY)
         return keys[key_id]
 
 
@@ -149,13 +149,13 @@ class Verifier:
             TokenRefused: It cannot.
         """
         if len(token) > LONGEST:
-            raise TokenRefused(Reason.TOO_LONG)
+            raise TokenRefused(RefusalReason.TOO_LONG)
         with _refusing():
             header = jwt.get_unverified_header(token)
         jwk = self.keys.find(_key_id(header))
         algorithm = ALGORITHMS.get(jwk["kty"], "")
         if header.get("alg") != algorithm:
-            raise TokenRefused(Reason.OTHER_ALGORITHM)
+            raise TokenRefused(RefusalReason.OTHER_ALGORITHM)
         with _refusing():
             payload = jwt.decode(
                 token,
@@ -176,17 +176,17 @@ def _refusing() -> Iterator[None]:
         yield
     except (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError) as error:
         reasons = (reason for kind, reason in _REASONS if isinstance(error, kind))
-        raise TokenRefused(next(reasons, Reason.MALFORMED)) from error
+        raise TokenRefused(next(reasons, RefusalReason.MALFORMED)) from error
 
 
 def _key_id(header: Mapping[str, Any]) -> str:
     if "crit" in header:
-        raise TokenRefused(Reason.CRITICAL_EXTENSION)
+        raise TokenRefused(RefusalReason.CRITICAL_EXTENSION)
     if str(header.get("typ", "")).lower().removeprefix("application/") != TYPE:
-        raise TokenRefused(Reason.OTHER_TYPE)
+        raise TokenRefused(RefusalReason.OTHER_TYPE)
     key_id = header.get("kid")
     if not isinstance(key_id, str):
-        raise TokenRefused(Reason.NO_KEY_ID)
+        raise TokenRefused(RefusalReason.NO_KEY_ID)
     return key_id
 
 
@@ -197,7 +197,7 @@ def _claims(payload: Mapping[str, Any]) -> Claims:
     ids = [payload["jti"], payload["sub"], payload["client_id"], payload.get("partner", payload["client_id"])]
     # Ids become keys of the table, which refuses what is too long or no Unicode.
     if not isinstance(units, list) or not isinstance(scope, str) or not all(map(is_plain_id, [*ids, *units])):
-        raise TokenRefused(Reason.CLAIM_MALFORMED)
+        raise TokenRefused(RefusalReason.CLAIM_MALFORMED)
     token_id, user, _, partner = ids
     return Claims(
         token_id=token_id,
@@ -215,7 +215,7 @@ def _moment(seconds: Any) -> datetime:
     try:
         return datetime.fromtimestamp(seconds, tz=UTC)
     except (TypeError, ValueError, OverflowError, OSError):
-        raise TokenRefused(Reason.CLAIM_MALFORMED) from None
+        raise TokenRefused(RefusalReason.CLAIM_MALFORMED) from None
 
 
 class SigningKey(Protocol):

@@ -47,7 +47,7 @@ class InvalidCodes(OrderingError):
 
     def __init__(self, reasons: Mapping[int, str]) -> None:
         """Take the reasons by index, from 0. Codes themselves are never shown."""
-        super().__init__(f"invalid codes, by index: {listed(reasons)}")
+        super().__init__(f"invalid codes, by index: {reasons_by_index(reasons)}")
         self.reasons = dict(reasons)
 
 
@@ -57,7 +57,7 @@ class KnownElsewhere(OrderingError):
     def __init__(self, cards: Mapping[int, Sequence[int]]) -> None:
         """Take the ids of the other cards by the code's index, from 0."""
         reasons = {index: f"of card {', '.join(map(str, ids))}" for index, ids in cards.items()}
-        super().__init__(f"codes of another card, by index: {listed(reasons)}")
+        super().__init__(f"codes of another card, by index: {reasons_by_index(reasons)}")
         self.cards = dict(cards)
 
 
@@ -208,7 +208,7 @@ def _fault(character: str) -> str | None:
     return None
 
 
-def listed(reasons: Mapping[int, str], offset: int = 0, most: int = 20) -> str:
+def reasons_by_index(reasons: Mapping[int, str], offset: int = 0, most: int = 20) -> str:
     """List reasons by index, at most 20 of them; without any part of a code.
 
     Args:
