@@ -1,17 +1,20 @@
 """Hosts, chunks, content codings and quotas of the local run, without a running stack."""
 
+import argparse
 import gzip
 import io
 import zlib
 from pathlib import Path
 
+import httpx
 import pytest
 
+from ordering_tools.local import serve
 from ordering_tools.local.engine.state import State
 from ordering_tools.local.gateway.chunks import ChunkedBody
 from ordering_tools.local.gateway.encodings import DecodedTooLargeError, EncodingError, compress, decode
 from ordering_tools.local.gateway.responses import Answer
-from ordering_tools.local.hosts import is_local, is_own_origin, refusal
+from ordering_tools.local.hosts import is_local, is_local_program, refusal
 from ordering_tools.local.runtime.functions import (
     REQUEST_LIMIT,
     RESPONSE_LIMIT,
@@ -19,6 +22,8 @@ from ordering_tools.local.runtime.functions import (
     FunctionError,
     call_within_quotas,
 )
+from ordering_tools.local.runtime.runtime_api import Call, RuntimeApi
+from ordering_tools.local.serve import Options
 
 LONG = Answer(200, [("Content-Type", "application/json")], b"[%s]" % (b"1," * 2_000))
 
@@ -53,7 +58,8 @@ def test_hosts(host: str | None, *, local: bool) -> None:
 )
 def test_origins(origin: str | None, *, own: bool) -> None:
     """A web page is accepted only if the server itself has sent it."""
-    assert is_own_origin(origin, "127.0.0.1:3000") is own
+    assert is_local_program("127.0.0.1:3000", origin) is own
+    assert not is_local_program("evil.example", origin)
 
 
 def read_all(text: bytes, size: int = 3) -> bytes:
@@ -181,6 +187,40 @@ def test_quotas_of_calls() -> None:
     with pytest.raises(FunctionError) as failed:
         call_within_quotas(lambda _: b"x" * (RESPONSE_LIMIT + 1), b"")
     assert (failed.value.kind, "6291556 bytes" in str(failed.value)) == ("Function.ResponseSizeTooLarge", True)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{"Host": "evil.example"}, {"Origin": "https://evil.example"}, {"Host": "evil.example:80", "Origin": "null"}],
+)
+def test_functions_get_their_calls_alone(headers: dict[str, str]) -> None:
+    """A web page gets no call of a function from the Runtime API, and takes none away."""
+    api = RuntimeApi()
+    call = Call("one", "arn", b"{}", 1.0)
+    api.put(call)
+    url = f"http://{api.address}/2018-06-01/runtime/invocation/next"
+
+    refused, given = httpx.get(url, headers=headers), httpx.get(url)
+    api.close()
+
+    assert (refused.status_code, given.status_code) == (421, 200)
+    assert given.headers["Lambda-Runtime-Aws-Request-Id"] == "one"
+
+
+def test_further_hosts_are_an_option(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`ordering serve --host` can be repeated; its names are compared in lower case, as those of requests."""
+    given: list[Options] = []
+
+    def serve_nothing(options: Options, _: object) -> int:
+        given.append(options)
+        return 0
+
+    monkeypatch.setattr(serve, "serve", serve_nothing)
+    parser = argparse.ArgumentParser()
+    serve.add_arguments(parser)
+
+    assert serve.run(parser.parse_args(["--bare", "--host", "A.example", "--host", "b.example"])) == 0
+    assert [options.hosts for options in given] == [("a.example", "b.example")]
 
 
 def test_only_the_owner_can_read_the_state(tmp_path: Path) -> None:

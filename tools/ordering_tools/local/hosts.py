@@ -23,9 +23,9 @@ def is_local(host: str | None, more: Collection[str] = ()) -> bool:
     return name in _LOOPBACK or name in more
 
 
-def is_own_origin(origin: str | None, host: str | None) -> bool:
-    """Whether a request comes from no web page, or from one of the server itself."""
-    return origin is None or origin == f"http://{host}"
+def is_local_program(host: str | None, origin: str | None) -> bool:
+    """Whether a request is for this machine, and from no web page, unless the server itself has sent that page."""
+    return is_local(host) and (origin is None or origin == f"http://{host}")
 
 
 def refusal(host: str | None) -> str:

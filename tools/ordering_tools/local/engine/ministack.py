@@ -12,7 +12,7 @@ from typing import Any
 from ministack import app  # type: ignore[import-not-found] # in MiniStack's environment
 from ministack.services import dynamodb, eventbridge, ses, sqs  # type: ignore[import-not-found] # as above
 
-from ordering_tools.local.hosts import is_local, is_own_origin, refusal
+from ordering_tools.local.hosts import is_local_program, refusal
 
 _EVENTS_LIMIT = 2**20
 """The most bytes of all events of one call, as EventBridge counts them."""
@@ -65,7 +65,7 @@ def refuse_web_pages() -> None:
     async def respond_to_programs(scope: dict[str, Any], receive: Any, send: Any) -> None:
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope.get("headers", ())}
         host = headers.get("host")
-        if scope["type"] == "lifespan" or (is_local(host) and is_own_origin(headers.get("origin"), host)):
+        if scope["type"] == "lifespan" or is_local_program(host, headers.get("origin")):
             await respond(scope, receive, send)
         elif scope["type"] == "http":
             await send({"type": "http.response.start", "status": 421, "headers": [(b"content-type", b"text/plain")]})

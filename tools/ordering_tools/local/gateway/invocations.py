@@ -13,7 +13,7 @@ from socketserver import ThreadingMixIn
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-from ordering_tools.local.hosts import is_local, is_own_origin, refusal
+from ordering_tools.local.hosts import is_local_program, refusal
 from ordering_tools.local.runtime.functions import EventTooLargeError, FunctionError
 
 if TYPE_CHECKING:
@@ -43,9 +43,9 @@ class _Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
 
     def do_POST(self) -> None:
-        host, origin = self.headers.get("Host"), self.headers.get("Origin")
+        host = self.headers.get("Host")
         # A function believes the principal in its event, so a web page that reaches this could act as any partner.
-        if not is_local(host) or not is_own_origin(origin, host):
+        if not is_local_program(host, self.headers.get("Origin")):
             self.close_connection = True
             self._answer(421, {"message": refusal(host)}, "AccessDeniedException")
             return

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 
+from ordering_tools.local.hosts import is_local_program
 from ordering_tools.local.runtime.functions import FunctionError
 
 _PREFIX = "/2018-06-01/runtime/"
@@ -112,6 +113,15 @@ class _Handler(BaseHTTPRequestHandler):
     def __init__(self, connection: socket.socket, address: Any, api: RuntimeApi) -> None:
         self._api = api
         super().__init__(connection, address, api)  # type: ignore[arg-type] # only handed back as self.server
+
+    def parse_request(self) -> bool:
+        """Read the request line and headers; refuse a web page, which could take the function's events."""
+        parsed = super().parse_request()
+        if parsed and not is_local_program(self.headers.get("Host"), self.headers.get("Origin")):
+            self.close_connection = True
+            self._answer(421)
+            return False
+        return parsed
 
     def do_GET(self) -> None:
         if self.path != _PREFIX + "invocation/next":
