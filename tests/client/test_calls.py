@@ -355,10 +355,16 @@ def test_filters(demo_crm: OfficialClient, query: dict[str, object], deal_number
 
 
 def test_filters_of_the_other_lists(crm: OfficialClient, order: int, product: int) -> None:
-    """Products and line items can be filtered by ids too."""
+    """Products and line items can be filtered by ids and by the values that the client offers."""
     lines = [crm.call("line_items.create", order, product_id=product, currency="USD")["id"] for _ in range(3)]
     other = crm.call("products.create", PRODUCT)["id"]
     listed = crm.call("line_items.list", order, ids=f"{lines[2]},{lines[0]}")
 
     assert [line["id"] for line in listed] == [lines[0], lines[2]]
     assert [one["id"] for one in crm.call("products.list", ids=str(other))] == [other]
+    for wanted in ({"name": PRODUCT["name"]}, {"active": True}, {"name": PRODUCT["name"], "active": True}):
+        assert other in [one["id"] for one in crm.call("products.list", per_page=100, sort_by="id:desc", **wanted)]
+    assert crm.call("products.list", name="no such name") == []
+    assert [one["id"] for one in crm.call("line_items.list", order, quantity=1)] == lines
+    assert [one["id"] for one in crm.call("line_items.list", order, value=float(listed[0]["value"]))] == lines
+    assert crm.call("line_items.list", order, quantity=2) == []

@@ -224,6 +224,31 @@ def test_terms_take_effect_at_once(deals: Deals, http: httpx.Client) -> None:
     assert len(read().json()["items"]) == 2
 
 
+def test_creates_under_one_key(deals: Deals, http: httpx.Client, account: str) -> None:
+    """Of eight products created at once under one key, one is made, and all get its answer."""
+    headers = [{**bearer(deals.jwt(account)), "Idempotency-Key": key} for key in ["at-once", '"at-once"'] * 4]
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda one: http.post("/v2/products", headers=one, json=data(name="Once")), headers))
+    found = http.get("/v2/products", headers=bearer(deals.jwt(account)), params={"name": "Once", "active": True})
+
+    assert [answer.status_code for answer in answers] == [200] * 8
+    assert len({answer.text for answer in answers}) == 1
+    assert sum(1 for answer in answers if "Idempotent-Replayed" not in answer.headers) == 1
+    assert [item["data"]["id"] for item in found.json()["items"]] == [answers[0].json()["data"]["id"]]
+
+
+def test_repeated_headers_and_encoded_paths(deals: Deals, http: httpx.Client, account: str) -> None:
+    """The gateway passes all lines of a header and the path as sent; the function reads them by the standards."""
+    caller = bearer(deals.jwt(account))
+    order = http.post("/v2/orders", headers=caller, json=data(deal_id=a_deal())).json()["data"]["id"]
+    encoded = "".join(f"%{ord(digit):x}" for digit in str(order))
+    accepts = [*caller.items(), ("Accept", "application/json"), ("Accept", "text/html")]
+    keys = [*caller.items(), ("Idempotency-Key", "a"), ("idempotency-key", "b")]
+
+    assert http.get(f"/v2/orders/{encoded}", headers=accepts).json()["data"]["id"] == order
+    own_error(http.post("/v2/products", headers=keys, json=data(name="Two keys")), 400, "invalid_header")
+
+
 # Refusals before a handler.
 
 

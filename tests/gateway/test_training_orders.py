@@ -220,6 +220,18 @@ def test_two_authorization_headers(real: RealStack, name: str, *, good_first: bo
     assert [answer.status_code for answer in answers] == [401, 401]
 
 
+def test_webhook_registered_under_a_key(real: RealStack) -> None:
+    """A retried registration gets the first answer, which KMS decrypts with its secret."""
+    token, _ = tokens.issue(real.installation, "northwind", demo.JOHN.id, None, timedelta(hours=1))
+    headers = {"Authorization": f"Bearer {token}", "Idempotency-Key": "one-webhook"}
+    url = f"{real.stack.base_url}/webhooks"
+    first, again = (httpx.post(url, headers=headers, json={"url": "http://127.0.0.1:9/"}) for _ in range(2))
+    httpx.delete(f"{url}/{first.json()['id']}", headers=headers)
+
+    assert (first.status_code, again.status_code) == (201, 201)
+    assert (again.text, again.headers["Idempotent-Replayed"]) == (first.text, "true")
+
+
 def test_card_terms(demo_file: Mapping[str, Any]) -> None:
     """A partner with card payment terms gets an error that names them."""
     headers = {"Authorization": f"bearer {demo_file['tokens']['cardTerms']}"}

@@ -103,6 +103,22 @@ def test_feedback_links(changes: dict[str, Any], link: str | None) -> None:
         assert text.index(f"{link}: https://f.example/?a=1&b=2") < text.index("Course 2 (Standard): 1 access key")
 
 
+@pytest.mark.parametrize(
+    ("text", "uri"),
+    [
+        ("HTTPS://F.example/ü?q[]=100%", "https://f.example/%C3%BC?q%5B%5D=100%25"),
+        ("http:f.example", "http:f.example"),
+    ],
+    ids=["an accepted link", "a text of an earlier release"],
+)
+def test_feedback_link_is_mailed_as_parsed(text: str, uri: str) -> None:
+    """A feedback link is mailed as the URI that was parsed; what an earlier release accepted is mailed as it is."""
+    letter = keys(line(1, enable_feedback_link=True, feedback_link_uri=text))
+
+    assert Page(letter.html).links == [("Leave feedback", uri)]
+    assert f"Leave feedback: {uri}" in letter.text
+
+
 def test_hostile_keys() -> None:
     """Partners' text appears as plain text on one line, and cannot start a header or tag."""
     uri = 'https://f.example/"><script>x</script>'
