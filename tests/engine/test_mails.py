@@ -13,6 +13,7 @@ import itertools
 import logging
 import re
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -64,7 +65,9 @@ from ordering.ecards.orders import EcardOrders, EcardRequest
 from ordering.ecards.records import EcardOrder, EcardParticipant
 from ordering.ecards.statuses import EcardStatus
 from ordering.errors import Conflict, Unavailable
+from ordering.events.types import MailMomentType
 from ordering.mail import outbox as mails
+from ordering.mail.history import MailMoment, read_moment
 from ordering.mail.mailing import Mailing
 from ordering.mail.outbox import Mail, MailEventType, MailState, Outbox, _read
 from ordering.training.mailing import KEYS_AT_MOST
@@ -301,16 +304,21 @@ class MailContents:
     """The texts that SES accepted and did not reject, by mail."""
     ever_accepted: frozenset[int]
     """The mails that it accepted, those among them that it rejected later."""
+    moments: tuple[MailMoment, ...] = ()
+    """The history of the order's mails."""
 
     @classmethod
     def of(cls, memory: Memory) -> MailContents:
         mails, accepted, ever_accepted, packs = dict[int, Mail](), dict[int, list[str]](), set[int](), list[str]()
+        moments: list[MailMoment] = []
         training = TRAINING in _orders(memory)
         for (partition, sort), raw in memory.scan(TABLE):
             item, (kind, _, _) = plain_item(raw), partition.partition("#")
             match kind:
                 case "MAIL":
                     mails[int(sort)] = _read(item)
+                case "MAILHISTORY":
+                    moments.append(read_moment(item))
                 case "ACCEPTED":
                     ever_accepted.add(int(sort))
                     if item["texts"]:
@@ -320,7 +328,8 @@ class MailContents:
         contents = EcardContents() if training else EcardContents.of(memory)
         text = "".join(packs)
         keys = tuple(text[at : at + 25] for at in range(0, len(text), 25))
-        return cls(contents, contents.orders.get("a"), keys, mails, accepted, frozenset(ever_accepted))
+        order = contents.orders.get("a")
+        return cls(contents, order, keys, mails, accepted, frozenset(ever_accepted), tuple(moments))
 
     @property
     def mailed(self) -> dict[int, set[str]]:
@@ -343,9 +352,24 @@ class MailContents:
                 yield f"mail {number} is sent, and SES never accepted it"
             if mail.unsent and number in self.accepted:
                 yield f"mail {number} is recorded as certainly not sent, and SES accepted it"
+        yield from self._moment_violations()
         yield from self._key_violations()
         if self.order:
             yield from self._certificate_violations(self.order)
+
+    def _moment_violations(self) -> Iterator[str]:
+        recorded = Counter((moment.mail, moment.type) for moment in self.moments)
+        happened = Counter[tuple[int, MailMomentType]]()
+        for number, mail in self.mails.items():
+            attempts = {(event.type, event.attempt) for event in mail.events}
+            for kind, _ in attempts:
+                if kind in {MailEventType.BOUNCED, MailEventType.REFUSED}:
+                    happened[number, MailMomentType[kind.name]] += 1
+            if mail.resent:
+                accepted = {attempt for kind, attempt in attempts if kind is not MailEventType.UNSURE}
+                happened[number, MailMomentType.SENT_AGAIN] = len(accepted & {*mail.attempts})
+        if +recorded != +happened:
+            yield f"the partner learns of {recorded}, and {happened} happened"
 
     def _key_violations(self) -> Iterator[str]:
         for text in itertools.chain.from_iterable(self.accepted.values()) if self.keys else ():

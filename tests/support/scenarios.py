@@ -19,6 +19,8 @@ from ordering.ecards.incoming import PAYMENT, STOCK, sealing_context
 from ordering.ecards.statuses import EcardStatus
 from ordering.events.incoming import CANCELLATION
 from ordering.identity.accounts import Partner
+from ordering.mail.mailing import to_message
+from ordering.mail.outbox import Outbox
 from ordering.training.statuses import TrainingStatus
 from support.aws.simulated_aws import CERTIFICATES_KEY, SimulatedAws
 from support.ecards import COMPANY, Rewards, card, order_id
@@ -93,6 +95,21 @@ class Day:
         envelope = {"id": str(uuid.uuid4()), "type": kind, "version": 1, "time": "2026-01-01T12:00:00Z", "data": data}
         self.world.put_event(kind, envelope)
 
+    def bounce_and_resend(self) -> str:
+        """Let the training order's mail bounce, and send it again to a corrected address; returns the order's name."""
+        name, table = f"training#{self.mailed}", self.world.services.orders(Deadline.after(60))
+        outbox = Outbox(table, now=lambda: self.world.now)
+        mail = outbox.mail(name, 1)
+        tags = {tag: [value] for tag, value in mail.tags().items()}
+        bounce = {"bounceType": "Permanent", "bounceSubType": "General"}
+        detail = {"eventType": "Bounce", "mail": {"messageId": "1", "tags": tags}, "bounce": bounce}
+        self.world.put_event("Email Bounced", detail, source="aws.ses")
+        self.world.run()
+        outbox.again(name, 1, to="ann@example.org")
+        self.world.sender("MailQueue")(to_message(name), 0)
+        self.world.run()
+        return name
+
     # What people outside see in the evening.
 
     def judge(self) -> None:
@@ -106,6 +123,12 @@ class Day:
         self._judge_events(self._seen_on_the_bus(), [*training, *ecards])
         self._judge_events(self._seen_by_webhook(CALLER.partner), training)
         self._judge_events(self._seen_by_webhook(COMPANY.partner), ecards)
+
+    def seen_of_mails(self, partner: str) -> tuple[list[Mapping[str, Any]], list[Mapping[str, Any]]]:
+        """Return the events about mails on the bus, and those that a partner's webhook received."""
+        seen = self._seen_on_the_bus(), self._seen_by_webhook(partner)
+        on_bus, posted = ([event for event in events if ".mail_" in event["type"]] for events in seen)
+        return on_bus, posted
 
     def _judge_training(self) -> None:
         plain, mailed = ([key for *_, key in self.school.keys(order)] for order in (self.plain, self.mailed))

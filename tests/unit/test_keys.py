@@ -27,9 +27,11 @@ from ordering.ecards.certificates import Certificates
 from ordering.ecards.orders import EcardOrders, EcardRequest
 from ordering.ecards.records import EcardParticipant
 from ordering.events.publisher import Publisher
+from ordering.events.types import MailMomentType
 from ordering.identity.accounts import Accounts, Contact
 from ordering.identity.clients import Client, ClientRefused, Clients
 from ordering.identity.reference_tokens import ReferenceTokens
+from ordering.mail.history import MailMoment, next_moments
 from ordering.mail.outbox import Mail, Outbox
 from ordering.money import Money
 from ordering.training.catalogue import Catalogue
@@ -43,6 +45,7 @@ from support.ecards import CARDS, HUNDRED, order_id
 from support.partners import AZ_300, CALLER, PARTNER, STANDARD, UK
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
+BOUNCE = MailMoment(MailMomentType.BOUNCED, NOW, mail=1)
 LETTER = Letter("ann@example.com", "Hello", "Good morning")
 DRAWN = re.compile(r"\b[0-9a-f]{16}\b")
 DIGEST = re.compile(r"(?<=CODE#)[0-9a-f]{64}\b")
@@ -313,6 +316,11 @@ WRITES: list[tuple[str, Callable[[ThreeTables], object], list[str]]] = [
         "a mail's corrected address",
         lambda one: one.outbox.again("training#1", 1, to="ann@example.org", force=True),
         ["orders MAILTO#training#1 -"],
+    ),
+    (
+        "a mail history",
+        lambda one: one.orders.transact(next_moments(one.orders, "training#1", [BOUNCE])),
+        ["orders MAILHISTORY#training#1 0000000001"],
     ),
     (
         "published events",

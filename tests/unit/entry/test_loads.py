@@ -49,7 +49,7 @@ LOADS = {
     "training/orders": (TRAINING, WEB),
     "training/products": (TRAINING, WEB),
     "webhooks/delivery": (
-        (EVERY_ORDER - {"mail"}) | {"contexts", "webhooks"},
+        EVERY_ORDER | {"contexts", "webhooks"},
         {"aws_lambda_powertools", "cryptography"},
     ),
     "webhooks/registrations": (

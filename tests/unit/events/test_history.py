@@ -32,9 +32,10 @@ from ordering.ecards.statuses import EcardStatus
 from ordering.errors import Unavailable
 from ordering.events.history import Event, OrderHistory, event_id
 from ordering.events.publisher import Publisher
-from ordering.events.types import type_of
+from ordering.events.types import MailMomentType, type_of
 from ordering.fulfilment.incoming import envelopes
 from ordering.mail import incoming as ses
+from ordering.mail.history import MailMoment, name_of_mails, next_moments
 from ordering.training.statuses import TrainingStatus
 from ordering_tools.documents.event_schemas import schema, stale, write
 from ordering_tools.local.sources.event_patterns import matches, read_pattern
@@ -190,8 +191,9 @@ def test_stale_schemas_are_found(tmp_path: Path) -> None:
 
 
 def test_types() -> None:
-    """Every status of training and e-card orders has an event type named after it."""
-    assert len(event_types()) == len(TrainingStatus) + len(EcardStatus)
+    """Every status of training and e-card orders, and every moment of their mails, has a type named after it."""
+    assert len(event_types()) == len(TrainingStatus) + len(EcardStatus) + 2 * len(MailMomentType)
+    assert type_of("ecard_order", MailMomentType.SENT_AGAIN) == "ordering.ecard_order.mail_sent_again"
     assert type_of("ecard_order", EcardStatus.READY) == "ordering.ecard_order.ready_for_delivery"
     assert type_of("training_order", TrainingStatus.COMPLETED) == "ordering.training_order.completed"
     assert event_types()["ordering.ecard_order.payed"] is EcardStatus.PAYED
@@ -210,6 +212,58 @@ def test_ids() -> None:
     assert event_id("training#7", 0) == "e0ce3e10-c594-5e6f-8a2c-f3607774bc68"
     assert len({event_id(order, index) for order, index in product(["training#1", "training#11"], range(12))}) == 24
     assert uuid.UUID(event_id(ECARDS, 1)).version == 5
+
+
+def test_ids_of_mails() -> None:
+    """The ids of an order's mails' events are those of a history of their own, and never change."""
+    assert name_of_mails("training#7") == "mails#training#7"
+    assert event_id("mails#training#7", 0) == "283640fd-71f5-50bf-967f-0ce947624213"
+
+
+@pytest.mark.parametrize(("order", "email"), [(TRAINING, "john@example.com"), (ECARDS, "j@example.com")])
+def test_events_of_mails(table: Table, order: str, email: str) -> None:
+    """What happened to the mails of an order makes valid events, in sequence and apart from the order's own."""
+    put_training(table, "New")
+    put_ecards(table, EcardStatus.PAYED)
+    moments = [
+        MailMoment(MailMomentType.BOUNCED, START, 1, "", "it cannot be delivered (Permanent, General)"),
+        MailMoment(MailMomentType.SENT_AGAIN, START, 1, "new@example.com"),
+        MailMoment(MailMomentType.REFUSED, START, 501, "new@example.com", "SES found the mail invalid."),
+    ]
+    for moment in moments:
+        for put in next_moments(table, order, [moment]):
+            table.put(put)
+    mails, own = history(table, name_of_mails(order)), history(table, order)
+    events = [valid(mails.event(index).to_text()) for index in range(len(mails))]
+    data = valid(own.event(0).to_text())["data"]
+
+    kind = events[0]["type"].rpartition(".")[0]
+    assert own.event(0).type.startswith(kind)
+    assert [event["type"] for event in events] == [
+        f"{kind}.{name}" for name in ("mail_bounced", "mail_sent_again", "mail_refused")
+    ]
+    assert [event["sequence"] for event in events] == [1, 2, 3]
+    assert [event["data"]["mail"] for event in events] == [
+        {"number": 1, "to": email, "reason": "it cannot be delivered (Permanent, General)"},
+        {"number": 1, "to": "new@example.com", "reason": None},
+        {"number": 501, "to": "new@example.com", "reason": "SES found the mail invalid."},
+    ]
+    for event in events:
+        assert event["data"]["partner"] == mails.partner == data["partner"]
+        assert event["data"]["order"].items() <= data["order"].items()
+    assert {event["id"] for event in events}.isdisjoint(own.event(index).id for index in range(len(own)))
+
+
+def test_no_mails(table: Table) -> None:
+    """An order whose mails all arrived has an empty history of mails; an order that does not exist has none."""
+    put_training(table, "New")
+
+    mails = read_history(table, name_of_mails(TRAINING))
+
+    assert mails is not None
+    assert len(mails) == 0
+    unknown = [ECARDS, "training#8", "deals#1", "mails#training#7", ""]
+    assert [read_history(table, name_of_mails(order)) for order in unknown] == [None] * 5
 
 
 def test_training_orders_events(table: Table) -> None:
@@ -349,6 +403,22 @@ def test_each_event_once(table: Table, setting: Setting) -> None:
         ("northwind", TRAINING, ["ordering.training_order.completed"]),
     ]
     assert setting.published(TRAINING) == 2
+
+
+def test_events_of_mails_are_passed_on(table: Table, setting: Setting) -> None:
+    """The publisher passes on the events of an order's mails once, whatever was passed on of the order."""
+    put_training(table, "New", "Completed")
+    assert setting.publisher.publish([TRAINING]) == frozenset()
+    for number in (1, 2):
+        moment = MailMoment(MailMomentType.BOUNCED, START, 1, "", f"reason {number}")
+        table.transact(next_moments(table, TRAINING, [moment]))
+        assert setting.publisher.publish([name_of_mails(TRAINING)] * 2) == frozenset()
+
+    assert (setting.published(TRAINING), setting.published(name_of_mails(TRAINING))) == (2, 2)
+    assert setting.bus.taken[2:] == [event_id(name_of_mails(TRAINING), index) for index in range(2)]
+    assert (
+        setting.announced[1:] == [("northwind", name_of_mails(TRAINING), ["ordering.training_order.mail_bounced"])] * 2
+    )
 
 
 @pytest.mark.parametrize("fault", [refused, lost], ids=["before", "after"])

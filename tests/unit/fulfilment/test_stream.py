@@ -28,6 +28,7 @@ from ordering.ecards.statuses import EcardStatus
 from ordering.entry.stream import stream_consumer
 from ordering.errors import Unavailable
 from ordering.fulfilment.stream import StreamConsumer
+from ordering.mail import history as mails
 from ordering.sealing import Sealer
 from ordering.training import follow as training
 from ordering.training.follow import ISSUE
@@ -57,6 +58,7 @@ ENTRY: Key = ("BOOK#deals#crm", "0000000007")
 TRAINING_KEY: Key = ("ORDER#training#7", "ORDER")
 ECARD_KEY: Key = ("ORDER#ecards#a#b#11", "ORDER")
 PUBLISH_TRAINING = (PUBLISH, ("training#7",))
+MAILS_KEY: Key = ("MAILHISTORY#ecards#a#b", "0000000001")
 PUBLISH_ECARDS = (PUBLISH, ("ecards#a#b#11",))
 ISSUE_KEYS = (ISSUE, ("7", "u"))
 MAIL_TRAINING = (MAIL, ("training#7",))
@@ -106,6 +108,9 @@ def ecards_item(status: EcardStatus, *, returning: bool = False) -> Item:
         pytest.param(
             TRAINING_KEY, training_item(), training_item(status="Cancelled"), {PUBLISH_TRAINING}, id="cancelled"
         ),
+        pytest.param(MAILS_KEY, None, {"mail": 1}, {(PUBLISH, ("mails#ecards#a#b",))}, id="a mail bounced"),
+        pytest.param(("MAIL#ecards#a#b", "0000000001"), None, {"state": "Sent"}, set(), id="mail"),
+        pytest.param(("MAILTO#ecards#a#b", "-"), None, {"to": "a@example.com"}, set(), id="corrected address"),
         pytest.param(("ORDER#training#7", "LINE#0001"), None, {"lines": []}, set(), id="lines"),
         pytest.param(("KEYS#training#7", "000000"), None, {"keys": b""}, set(), id="keys"),
         pytest.param(ECARD_KEY, None, ecards_item(EcardStatus.CREATED), {PUBLISH_ECARDS}, id="unpaid"),
@@ -203,6 +208,7 @@ class Desk:
             Follower(deals.tasks_of, parts(SWEEP)),
             Follower(ecards.tasks_of, parts(ADVANCE, PAY, STOCK)),
             Follower(training.tasks_of, {}, parts(ISSUE)),
+            mails.follower(),
         ]
         return StreamConsumer(Table(self.send, TABLE), followers, parts(SETTLE, MAIL, PUBLISH), self._later)
 

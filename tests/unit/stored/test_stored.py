@@ -34,9 +34,11 @@ from ordering.ecards.statuses import EcardStatus
 from ordering.ecards.stock.loading import is_indexed
 from ordering.ecards.stock.upkeep import IndexReport, StockUpkeep
 from ordering.errors import NotFound
+from ordering.events.types import MailMomentType
 from ordering.identity.accounts import Accounts, Contact, Partner, SigningKeyRecord, Standing
 from ordering.identity.clients import Client, Clients
 from ordering.identity.reference_tokens import ReferenceTokens
+from ordering.mail.history import MailMoment, read_moments
 from ordering.mail.outbox import Mail, MailEvent, MailEventType, MailState, Outbox
 from ordering.money import Money
 from ordering.principal import DealTerms, Principal
@@ -406,6 +408,14 @@ READS: dict[str, tuple[Callable[[Stored], Any], Any]] = {
     "deal product": (lambda one: one.products.product(2), PRODUCT),
     "mail": (lambda one: Outbox(one.orders).mail("training#1", 1), MAIL),
     "mail to a corrected address": (lambda one: Outbox(one.orders).mail("training#2", 1), CORRECTED_MAIL),
+    "mail history": (
+        lambda one: read_moments(one.orders, "training#2"),
+        [
+            MailMoment(MailMomentType.BOUNCED, NOW, 1, "", "it cannot be delivered"),
+            MailMoment(MailMomentType.SENT_AGAIN, NOW, 1, "ann@example.org", ""),
+        ],
+    ),
+    "mail that was sent again": (lambda one: Outbox(one.orders).mail("training#2", 2).resent, True),
     "corrected address": (lambda one: Outbox(one.orders).corrected_address("training#2"), "ann@example.org"),
     "training catalogue": (
         lambda one: (one.units_catalogue.products(0, 9).items, one.units_catalogue.feature_sets(AZ_300.id, 0, 9).items),

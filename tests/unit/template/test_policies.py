@@ -64,7 +64,10 @@ NOT_ON_THAT_DAY = {
 
 @pytest.fixture(scope="module")
 def steps() -> list[Step]:
-    """All calls of a simulated day with every kind of order, one of them cancelled while it waits for stock."""
+    """All calls of a simulated day with every kind of order.
+
+    One is cancelled while it waits for stock, and one has a mail that bounces and is sent again.
+    """
     day = Day()
     day.begin()
     day.rewards.top_up(10_000, "t2")
@@ -72,6 +75,7 @@ def steps() -> list[Step]:
     day.world.run()
     day.rewards.orders.cancel(order_id(6))
     day.world.run()
+    day.bounce_and_resend()
     return day.world.steps
 
 

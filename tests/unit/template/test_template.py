@@ -566,14 +566,15 @@ def test_functions_that_use_the_access_keys_key() -> None:
 
 
 def test_filters_of_the_stream() -> None:
-    """The stream's filters pass only entries of books, orders, balances and stocks."""
+    """The stream's filters pass only entries of books, moments of mails, orders, balances and stocks."""
     (stream,) = (
         event["Properties"] for event in FUNCTIONS["StreamFunction"]["Events"].values() if event["Type"] == "DynamoDB"
     )
     placed, removed, orders, rises = (json.loads(one["Pattern"]) for one in stream["FilterCriteria"]["Filters"])
     both = ["INSERT", "MODIFY"]
 
-    assert placed == {"eventName": ["INSERT"], "dynamodb": {"Keys": {"pk": {"S": [{"prefix": "BOOK#"}]}}}}
+    assert placed["eventName"] == ["INSERT"]
+    assert placed["dynamodb"] == {"Keys": {"pk": {"S": [{"prefix": "BOOK#"}, {"prefix": "MAILHISTORY#"}]}}}
     assert (removed["eventName"], removed["dynamodb"]["NewImage"]) == (["MODIFY"], {"void": {"BOOL": [True]}})
     assert removed["dynamodb"]["Keys"] == {"pk": {"S": [{"prefix": "BOOK#deals#"}]}}
     assert (orders["eventName"], rises["eventName"]) == (both, both)

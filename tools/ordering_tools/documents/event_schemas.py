@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter
 
-from ordering.contexts import event_shapes, event_types
+from ordering.contexts import event_shapes, event_types, mail_event_types
 from ordering.events import incoming
 from ordering.events.shapes import EventEnvelope
 from ordering.events.types import VERSION
@@ -43,8 +43,9 @@ def schema(event_type: str) -> dict[str, Any]:
     else:
         shape: Any = EventEnvelope[Literal[event_type], event_shapes()[event_type]]  # type: ignore[valid-type, misc] # known at run time only
         whole = _schema_of(TypeAdapter(shape))
-        order = whole["properties"]["data"]["properties"]["order"]
-        order["properties"]["status"] = {"const": str(event_types()[event_type])}
+        if event_type not in mail_event_types():
+            order = whole["properties"]["data"]["properties"]["order"]
+            order["properties"]["status"] = {"const": str(event_types()[event_type])}
     return {"$schema": _DIALECT, "title": event_type, **whole}
 
 

@@ -14,6 +14,7 @@ import inspect
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from enum import StrEnum
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from aws_lambda_powertools.event_handler import APIGatewayRestResolver
@@ -24,6 +25,7 @@ from pydantic import BaseModel, TypeAdapter
 
 from ordering.contexts import event_types
 from ordering.entry.api import OWNERS, Api, wanted_by
+from ordering.events.types import MailMomentType
 from ordering.web.documents import ACCESS_TOKEN
 from ordering.web.error_table import ErrorStatus
 from ordering.web.http import Answer, Contract
@@ -47,6 +49,13 @@ _PARAMETERS: dict[str, type[Query | Header]] = {"query": Query, "headers": Heade
 _DESCRIPTIONS = {200: "OK", 201: "Created", 202: "Accepted", 204: "No Content"}
 _EMPTY = ("202", "204")
 """The statuses of responses without a body."""
+
+_SUMMARIES: Mapping[StrEnum, str] = {
+    MailMomentType.BOUNCED: "A mail of an order bounced",
+    MailMomentType.REFUSED: "A mail of an order was refused and not sent",
+    MailMomentType.SENT_AGAIN: "Support has sent a mail of an order again",
+}
+"""The summaries of messages that are not about a status of an order."""
 
 _MESSAGE_TAG = {"Messages": "The messages that webhooks receive."}
 _MESSAGE_HEADERS = {
@@ -245,7 +254,7 @@ def _message(event_type: str) -> dict[str, Any]:
     schema = {"$ref": f"#/components/schemas/{event_type}"}
     return {
         "operationId": event_type,
-        "summary": f"An order is {event_types()[event_type]}",
+        "summary": _SUMMARIES.get(event_types()[event_type], f"An order is {event_types()[event_type]}"),
         "description": "Sent to each webhook that selects this type. The events of one order are sent in sequence.",
         "tags": [*_MESSAGE_TAG],
         "security": [],

@@ -32,52 +32,96 @@ def own_errors() -> Mapping[str, OwnErrors]:
 
 
 def event_types() -> Mapping[str, StrEnum]:
-    """Return the types of all events that are published, with the status that each is about."""
+    """Return the types of all events that are published, with the status or the moment of a mail that each is about."""
     from ordering.ecards.statuses import EVENT_TYPES as ECARDS
     from ordering.training.statuses import EVENT_TYPES as TRAINING
 
-    return {**TRAINING, **ECARDS}
+    return {**TRAINING, **ECARDS, **mail_event_types()}
+
+
+def mail_event_types() -> Mapping[str, StrEnum]:
+    """Return the types of the events about orders' mails, with the moment that each is about."""
+    from ordering.ecards.statuses import EVENT_KIND as ECARDS
+    from ordering.events.types import MailMomentType, types_of
+    from ordering.training.statuses import EVENT_KIND as TRAINING
+
+    return {**types_of(TRAINING, MailMomentType), **types_of(ECARDS, MailMomentType)}
 
 
 def event_shapes() -> Mapping[str, type]:
     """Return the shape of the data in each type of event, for documents."""
-    from ordering.ecards.event_shapes import EcardData
-    from ordering.ecards.statuses import EVENT_TYPES as ECARDS
-    from ordering.training.event_shapes import TrainingData
-    from ordering.training.statuses import EVENT_TYPES as TRAINING
+    from ordering.ecards.event_shapes import EcardData, EcardMailData
+    from ordering.ecards.statuses import EVENT_KIND as ECARDS
+    from ordering.ecards.statuses import EcardStatus
+    from ordering.events.types import MailMomentType, types_of
+    from ordering.training.event_shapes import TrainingData, TrainingMailData
+    from ordering.training.statuses import EVENT_KIND as TRAINING
+    from ordering.training.statuses import TrainingStatus
 
-    return {**dict.fromkeys(TRAINING, TrainingData), **dict.fromkeys(ECARDS, EcardData)}
+    return {
+        **dict.fromkeys(types_of(TRAINING, TrainingStatus), TrainingData),
+        **dict.fromkeys(types_of(TRAINING, MailMomentType), TrainingMailData),
+        **dict.fromkeys(types_of(ECARDS, EcardStatus), EcardData),
+        **dict.fromkeys(types_of(ECARDS, MailMomentType), EcardMailData),
+    }
 
 
 def history_readers() -> Mapping[str, ReadHistory]:
-    """Return the readers of orders' histories, by kind of order; kinds without events are absent."""
+    """Return the readers of histories, by the kind that a history's name begins with: of orders, and of their mails.
+
+    Kinds of orders without events are absent.
+    """
     from ordering.ecards import events as ecards
     from ordering.ecards.records import KIND as ECARDS
+    from ordering.mail.history import MAILS
     from ordering.training import events as training
     from ordering.training.orders import KIND as TRAINING
 
-    return {TRAINING: training.read_history, ECARDS: ecards.read_history}
+    return {TRAINING: training.read_history, ECARDS: ecards.read_history, MAILS: read_mail_history}
 
 
-def read_history(table: Table, order: str) -> OrderHistory | None:
-    """Read the history of an order, by its name; None if the order does not exist or its kind has no events.
+def read_history(table: Table, name: str) -> OrderHistory | None:
+    """Read a history, by its name: an order's name, or `mails#` and the order's name for that of its mails.
+
+    Returns:
+        None if the order does not exist or its kind has no events.
 
     Raises:
         Unavailable: The deadline passed.
     """
     from ordering.book.names import kind_of
 
-    read = history_readers().get(kind_of(order))
+    read = history_readers().get(kind_of(name))
+    return read(table, name) if read else None
+
+
+def read_mail_history(table: Table, name: str) -> OrderHistory | None:
+    """Read a mail history, by its name; None if the order does not exist or its kind has no mails.
+
+    Raises:
+        Unavailable: The deadline passed.
+    """
+    from ordering.book.names import kind_of
+    from ordering.ecards import events as ecards
+    from ordering.ecards.records import KIND as ECARDS
+    from ordering.mail.history import order_of_mails
+    from ordering.training import events as training
+    from ordering.training.orders import KIND as TRAINING
+
+    order = order_of_mails(name)
+    readers = {TRAINING: training.read_mails, ECARDS: ecards.read_mails}
+    read = readers.get(kind_of(order))
     return read(table, order) if read else None
 
 
 def followers(connections: Connections, deadline: Deadline) -> list[Follower]:
-    """Return the followers of all contexts, for one invocation."""
+    """Return the followers of all contexts and of mails, for one invocation."""
     from ordering.deals import follow as deals
     from ordering.ecards import follow as ecards
+    from ordering.mail import history as mails
     from ordering.training import follow as training
 
-    return [context.follower(connections, deadline) for context in (deals, ecards, training)]
+    return [*(context.follower(connections, deadline) for context in (deals, ecards, training)), mails.follower()]
 
 
 def inbound_shapes() -> Mapping[str, Any]:

@@ -1,4 +1,4 @@
-"""The shape of an e-card order in events.
+"""The shapes of an e-card order and of its mails in events.
 
 The schemas in docs/events are made of it. They leave room for more properties.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing_extensions import TypedDict  # pydantic reads the standard library's only from Python 3.12 on
 
 from ordering.ecards.statuses import EcardStatus
-from ordering.events.shapes import Amount, Count, Instant, Uuid
+from ordering.events.shapes import Amount, Count, Instant, MailData, Uuid
 
 
 class EcardMoment(TypedDict):
@@ -57,3 +57,18 @@ class EcardData(TypedDict):
 
     partner: str
     order: Ecards
+
+
+class MailedEcards(TypedDict):
+    """The order that a mail belongs to."""
+
+    id: Uuid
+    number: Count
+
+
+class EcardMailData(TypedDict):
+    """The partner, the order, and a mail with certificates of it."""
+
+    partner: str
+    order: MailedEcards
+    mail: MailData

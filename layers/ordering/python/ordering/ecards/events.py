@@ -1,4 +1,4 @@
-"""The history of an e-card order, and the `data` of its events."""
+"""The histories of an e-card order and of its mails, and the `data` of their events."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from ordering.book.names import key_of
 from ordering.ecards.records import EcardOrder, read_order
 from ordering.ecards.statuses import EVENT_KIND, EcardStatus
 from ordering.events.history import OrderHistory
+from ordering.mail.history import mail_history, read_moments
 
 if TYPE_CHECKING:
-    from ordering.ecards.event_shapes import EcardData, EcardLine, EcardMoment
+    from ordering.ecards.event_shapes import EcardData, EcardLine, EcardMailData, EcardMoment
+    from ordering.events.shapes import MailData
 
 
 def read_history(table: Table, order: str) -> OrderHistory | None:
@@ -25,6 +27,27 @@ def read_history(table: Table, order: str) -> OrderHistory | None:
     """
     item = table.get(key_of(order))
     return _history(order, read_order(item)) if item else None
+
+
+def read_mails(table: Table, order: str) -> OrderHistory | None:
+    """Read the history of an order's mails, by the order's name; None if the order does not exist.
+
+    Raises:
+        Unavailable: The deadline passed.
+    """
+    item = table.get(key_of(order))
+    if item is None:
+        return None
+    placed = read_order(item)
+
+    def data(mail: MailData) -> EcardMailData:
+        return {
+            "partner": placed.company,
+            "order": {"id": placed.id, "number": placed.number},
+            "mail": {**mail, "to": mail["to"] or placed.participant.email},
+        }
+
+    return mail_history(order, EVENT_KIND, placed.company, read_moments(table, order), data)
 
 
 def _history(name: str, order: EcardOrder) -> OrderHistory:

@@ -3,6 +3,9 @@
 An order's history has an entry for each status that the order reached, and each entry is one event. The event's id is
 derived from the order's name and the entry's index, its content from the order as it was at that moment. Both are the
 same whenever, and however often, the event is made. So only the number of published events is stored.
+
+An order with mails has a second history, of what its partner learns about them (`ordering.mail.history`). It has the
+same form, and a name of its own instead of the order's. So its events have ids and a sequence of their own.
 """
 
 from __future__ import annotations
@@ -31,7 +34,7 @@ L = TypeVar("L", bound=Mapping[str, Any])
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One move of one order; `order` is the order's name, `sequence` counts its moves from 1."""
+    """One moment of a history; `order` is the history's name, `sequence` counts its moments from 1."""
 
     id: str
     type: str
@@ -59,6 +62,7 @@ class OrderHistory:
     """The history of an order. `event` makes an event by its index, from 0; `len` is the number of events."""
 
     order: str
+    """The history's name: the order's, or that of its mail history."""
     kind: str
     """The kind of order in the types of its events."""
     partner: str

@@ -5,7 +5,8 @@ that lies beyond the order's cursor. Events are put on the bus first, then the w
 cursor moves. So after a crash the next attempt starts at the cursor, with the same events under the same ids. A
 consumer that drops duplicates sees each event once, and the events of an order in sequence.
 
-Key of the orders table: `EVENTS#<order's name>` the cursor: how many events of an order were passed on.
+Key of the orders table: `EVENTS#<history's name>` the cursor: how many events of a history were passed on. The name is
+the order's, or that of its mail history.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The envelope of all events, and the texts and numbers in it."""
+"""The envelope of all events, the texts and numbers in it, and the shape of a mail."""
 
 from __future__ import annotations
 
@@ -31,5 +31,15 @@ class EventEnvelope(TypedDict, Generic[Name, Data]):
     version: Annotated[int, Field(json_schema_extra={"const": VERSION})]
     time: Instant
     source: Annotated[str, Field(json_schema_extra={"const": SOURCE})]
-    sequence: Annotated[Count, Field(description="Its place in the order's history, from 1 without gaps.")]
+    sequence: Annotated[
+        Count, Field(description="Its place in the history of the order, or of the order's mails, from 1 without gaps.")
+    ]
     data: Data
+
+
+class MailData(TypedDict):
+    """A mail of the order. Its number is the rank of its first certificate within the order, and 1 if it has keys."""
+
+    number: Count
+    to: Annotated[str, Field(description="The address that this attempt went to.")]
+    reason: Annotated[str | None, Field(description="Why it bounced or was refused; null if it was sent.")]

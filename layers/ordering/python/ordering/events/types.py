@@ -1,4 +1,4 @@
-"""Types of events: one for each status that an order can reach."""
+"""Types of events: one for each status that an order can reach, and for each kind of moment of its mails."""
 
 from __future__ import annotations
 
@@ -12,8 +12,18 @@ VERSION = 1
 SOURCE = "ordering"
 
 
+class MailMomentType(StrEnum):
+    """What an event about a mail of an order is about."""
+
+    BOUNCED = "MailBounced"
+    REFUSED = "MailRefused"
+    SENT_AGAIN = "MailSentAgain"
+
+
 def type_of(kind: str, status: StrEnum) -> str:
     """Return the type of the event that an order reached a status: `ordering.ecard_order.ready_for_delivery`.
+
+    Likewise of a moment of its mails: `ordering.ecard_order.mail_bounced`.
 
     Args:
         kind: The kind of order in events, for instance `ecard_order`.

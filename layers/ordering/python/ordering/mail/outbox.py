@@ -18,6 +18,8 @@ in the same transaction as the request, and each attempt reads it after the mail
 attempt that is claimed after a request goes to an address from before it. Reading it costs an attempt one strongly
 consistent GetItem (half a unit to one).
 
+What partners learn of a mail is added to its order's mail history (`mail.history`) with the change of the mail.
+
 Keys of the orders table: `MAIL#<order's name>` the mails of an order, by their numbers; `MAILTO#<order's name>` the
 corrected address of its mails.
 """
@@ -41,6 +43,8 @@ from ordering.aws.dynamodb import ABSENT, Check, ConditionFailed, Item, Key, Put
 from ordering.aws.ses import Letter, MailRefused, Misconfigured, NotSent, Ses
 from ordering.clock import Clock
 from ordering.errors import Conflict, NotFound, Unavailable
+from ordering.events.types import MailMomentType
+from ordering.mail.history import MailMoment, next_moments
 
 UNSURE = timedelta(minutes=15)
 """How long an attempt without a known outcome is not repeated. SES's events arrive within seconds; no function runs
@@ -92,6 +96,20 @@ METRICS = {
 """The metrics of events that are counted."""
 
 
+_ACCEPTED = frozenset(
+    {
+        MailEventType.SENT,
+        MailEventType.DELIVERED,
+        MailEventType.DELAYED,
+        MailEventType.BOUNCED,
+        MailEventType.COMPLAINED,
+    }
+)
+"""Events of an attempt that SES accepted. SES's own can arrive before its response is recorded."""
+
+_MOMENTS = {MailEventType.BOUNCED: MailMomentType.BOUNCED, MailEventType.REFUSED: MailMomentType.REFUSED}
+
+
 class MailInFlight(Unavailable):
     """Another attempt at the mail is in flight, or its process crashed. Retry after `retry_after` seconds."""
 
@@ -131,6 +149,8 @@ class Mail:
     """Whether an attempt before that request may have been sent."""
     corrected: tuple[tuple[str, str], ...] = ()
     """The attempts that went to a corrected address, each with the address; all others went to that of the order."""
+    resent: bool = False
+    """Whether an operator has requested it again."""
     message_id: str = ""
     events: tuple[MailEvent, ...] = ()
     version: int = 0
@@ -207,7 +227,7 @@ class Mail:
         if request in self.events or not (self.done or request.to):
             return self
         out = self.out or bool(self.attempts)
-        return replace(self._unclaimed().with_event(request), state=MailState.OPEN, attempts=(), out=out)
+        return replace(self._unclaimed().with_event(request), state=MailState.OPEN, attempts=(), out=out, resent=True)
 
     def with_event(self, event: MailEvent) -> Mail:
         """Return the mail with one more event, unless the event is a duplicate."""
@@ -216,6 +236,21 @@ class Mail:
             return self
         event = replace(event, to=event.to or dict(self.corrected).get(event.attempt, ""))
         return replace(self, events=(*self.events, event)[-EVENTS_AT_MOST:])
+
+    def moments_since(self, before: Mail) -> list[MailMoment]:
+        """Return what the partner learns of the changes since an earlier version: bounces, refusals, and resends."""
+        known = {(event.type, event.attempt) for event in before.events}
+        accepted = {attempt for kind, attempt in known if kind in _ACCEPTED}
+        moments = []
+        for event in self.events:
+            if (event.type, event.attempt) in known:
+                continue
+            if self.resent and event.type in _ACCEPTED and event.attempt in {*self.attempts} - accepted:
+                accepted.add(event.attempt)
+                moments.append(MailMoment(MailMomentType.SENT_AGAIN, event.at, self.number, event.to))
+            if kind := _MOMENTS.get(event.type):
+                moments.append(MailMoment(kind, event.at, self.number, event.to, event.reason))
+        return moments
 
     def _unclaimed(self) -> Mail:
         """Return the mail after its claim, if it has one, has ended without a known outcome."""
@@ -407,12 +442,15 @@ class Outbox:
 
         Args:
             also: Further writes, made with the change or not at all.
+
+        The moments that the change adds to the order's mail history are such writes as well.
         """
         writer = secrets.token_hex(8)
         pauses = self.table.pauses()
         while (after := change(mail)) != mail:
             after = replace(after, version=mail.version + 1)
-            if not self._write(_put(mail, after, writer), also):
+            moments = next_moments(self.table, mail.order, after.moments_since(mail))
+            if not self._write(_put(mail, after, writer), [*also, *moments]):
                 next(pauses)
                 mail = self.mail(mail.order, mail.number)
                 continue
@@ -488,6 +526,7 @@ def _put(before: Mail, after: Mail, writer: str) -> Put:
 def _write(mail: Mail) -> Item:
     partition, sort = _key(mail.order, mail.number)
     corrected = {"corrected": [{"attempt": one, "to": to} for one, to in mail.corrected]} if mail.corrected else {}
+    resent = {"resent": True} if mail.resent else {}
     return {
         "pk": partition,
         "sk": sort,
@@ -500,6 +539,7 @@ def _write(mail: Mail) -> Item:
         "moments": [_write_event(event) for event in mail.events],
         "version": mail.version,
         **corrected,
+        **resent,
     }
 
 
@@ -513,6 +553,7 @@ def _read(item: Item) -> Mail:
         attempts=tuple(item.get("attempts", ())),
         out=item.get("out", False),
         corrected=tuple((one["attempt"], one["to"]) for one in item.get("corrected", ())),
+        resent=item.get("resent", False),
         message_id=item.get("messageId", ""),
         events=tuple(_read_event(event) for event in item.get("moments", ())),
         version=item["version"],

@@ -1,4 +1,4 @@
-"""The shape of a training order in events.
+"""The shapes of a training order and of its mails in events.
 
 The schemas in docs/events are made of it. They leave room for more properties.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing_extensions import TypedDict  # pydantic reads the standard library's only from Python 3.12 on
 
-from ordering.events.shapes import Count, Instant
+from ordering.events.shapes import Count, Instant, MailData
 from ordering.training.statuses import TrainingStatus
 
 
@@ -66,3 +66,19 @@ class TrainingData(TypedDict):
 
     partner: str
     order: Training
+
+
+class MailedTraining(TypedDict):
+    """The order that a mail belongs to."""
+
+    id: Count
+    businessUnit: Unit
+    purchasingOrderReference: str
+
+
+class TrainingMailData(TypedDict):
+    """The partner, the order, and the mail with its access keys."""
+
+    partner: str
+    order: MailedTraining
+    mail: MailData

@@ -1,4 +1,4 @@
-"""The history of a training order, and the `data` of its events."""
+"""The histories of a training order and of its mails, and the `data` of their events."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from ordering.aws.dynamodb import Item, Table
 from ordering.book.lifecycle import StatusChange
 from ordering.book.names import key_of
 from ordering.events.history import OrderHistory, lines_that_fit
+from ordering.mail.history import mail_history, read_moments
 from ordering.training.statuses import EVENT_KIND, TRAINING, TrainingStatus
 
 if TYPE_CHECKING:
-    from ordering.training.event_shapes import TrainingData, TrainingLine, TrainingMoment
+    from ordering.events.shapes import MailData
+    from ordering.training.event_shapes import TrainingData, TrainingLine, TrainingMailData, TrainingMoment
 
 _LINES = "LINE#"
 
@@ -30,6 +32,31 @@ def read_history(table: Table, order: str) -> OrderHistory | None:
         return None
     lines = [line for key, pack in items.items() if key.startswith(_LINES) for line in pack["lines"]]
     return _history(order, items[sort]["order"], lines)
+
+
+def read_mails(table: Table, order: str) -> OrderHistory | None:
+    """Read the history of an order's mails, by the order's name; None if the order does not exist.
+
+    Raises:
+        Unavailable: The deadline passed.
+    """
+    item = table.get(key_of(order))
+    if item is None:
+        return None
+    placed = item["order"]
+
+    def data(mail: MailData) -> TrainingMailData:
+        return {
+            "partner": placed["partner"],
+            "order": {
+                "id": placed["id"],
+                "businessUnit": {"id": placed["unit"]["id"], "name": placed["unit"]["name"]},
+                "purchasingOrderReference": placed["reference"],
+            },
+            "mail": {**mail, "to": mail["to"] or placed["contact"]["email"]},
+        }
+
+    return mail_history(order, EVENT_KIND, placed["partner"], read_moments(table, order), data)
 
 
 def _history(name: str, order: Item, lines: Sequence[Item]) -> OrderHistory:

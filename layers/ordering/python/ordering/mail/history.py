@@ -1,0 +1,143 @@
+"""The mail history of an order: what its partner learns about its mails, as events.
+
+It has a moment for each attempt that bounced or that SES refused, and for each mail that was sent again. A moment is
+written in one transaction with the change of the mail that it is about, as an item of its own under the next number.
+So the moments of all mails of an order have one order, and none changes, is lost or is made twice.
+
+The events of a mail history are passed on exactly as those of an order's statuses, under a name of their own:
+`mails#<order's name>`. So they have ids, a sequence, a cursor and positions of webhooks of their own.
+
+Most orders have none: a mail that is sent and delivered costs nothing here. A moment costs a Query, and two writes more
+in a transaction with the mail's own.
+
+Key of the orders table: `MAILHISTORY#<order's name>` the moments, by their numbers from 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from ordering import clock
+from ordering.aws.dynamodb import ABSENT, Item, Put, Table
+from ordering.book.changes import PUBLISH, Change, Follower, Task
+from ordering.book.lifecycle import StatusChange
+from ordering.events.history import OrderHistory
+from ordering.events.types import MailMomentType
+
+if TYPE_CHECKING:
+    from ordering.events.shapes import MailData
+
+MAILS = "mails"
+"""The kind of history that the names of mail histories begin with. Stored format: events' ids are derived from it."""
+
+_PREFIX = "MAILHISTORY#"
+_DIGITS = 10
+"""Stored format: moments' numbers in keys are padded to so many digits."""
+
+_LAST = "\U0010ffff"
+
+
+@dataclass(frozen=True, slots=True)
+class MailMoment:
+    """One entry of a mail history."""
+
+    type: MailMomentType
+    at: datetime
+    mail: int
+    """The mail's number within its order."""
+    to: str = ""
+    """The corrected address of the attempt; empty for the address in the order."""
+    reason: str = ""
+    """Why it bounced or was refused, without addresses; empty if it was sent."""
+
+
+def name_of_mails(order: str) -> str:
+    """Return the name of the mail history of an order, by the order's name."""
+    return f"{MAILS}#{order}"
+
+
+def order_of_mails(name: str) -> str:
+    """Return the name of the order whose mail history has a name."""
+    return name.removeprefix(f"{MAILS}#")
+
+
+def read_moments(table: Table, order: str) -> list[MailMoment]:
+    """Read the moments of an order, by its name, from the first on.
+
+    Raises:
+        Unavailable: The deadline passed.
+    """
+    return [read_moment(item) for item in table.query(f"{_PREFIX}{order}", " ", _LAST)]
+
+
+def read_moment(item: Item) -> MailMoment:
+    """Convert a moment from its stored form."""
+    return MailMoment(
+        MailMomentType(item["what"]),
+        clock.from_text(item["at"]),
+        item["mail"],
+        item.get("to", ""),
+        item.get("why", ""),
+    )
+
+
+def next_moments(table: Table, order: str, moments: Sequence[MailMoment]) -> list[Put]:
+    """Return the writes that add moments to an order's mail history.
+
+    They fail if the history has changed in between. Then read it again.
+
+    Raises:
+        Unavailable: The deadline passed.
+    """
+    if not moments:
+        return []
+    first = len(read_moments(table, order)) + 1
+    return [
+        Put(
+            {
+                "pk": f"{_PREFIX}{order}",
+                "sk": f"{number:0{_DIGITS}}",
+                "what": str(moment.type),
+                "at": clock.to_text(moment.at),
+                "mail": moment.mail,
+                "to": moment.to,
+                "why": moment.reason,
+            },
+            ABSENT,
+        )
+        for number, moment in enumerate(moments, first)
+    ]
+
+
+def mail_history(
+    order: str, kind: str, partner: str, moments: Sequence[MailMoment], data: Callable[[MailData], Mapping[str, Any]]
+) -> OrderHistory:
+    """Return the mail history of an order.
+
+    Args:
+        order: The order's name.
+        kind: The kind of order in the types of its events.
+        data: Returns an event's data, given what it has about the mail; its `to` is empty for the address in the order.
+    """
+
+    def made(index: int) -> Mapping[str, Any]:
+        moment = moments[index]
+        return data({"number": moment.mail, "to": moment.to, "reason": moment.reason or None})
+
+    changes = [StatusChange(moment.type, moment.at) for moment in moments]
+    return OrderHistory(name_of_mails(order), kind, partner, changes, made)
+
+
+def follower() -> Follower:
+    """Return the follower of mail histories."""
+    return Follower(tasks_of, {})
+
+
+def tasks_of(change: Change) -> Iterator[Task]:
+    """Yield the tasks that follow a change: to publish the events of a mail history that has a new moment."""
+    partition, _ = change.key
+    if partition.startswith(_PREFIX):
+        yield PUBLISH, (name_of_mails(partition.removeprefix(_PREFIX)),)
