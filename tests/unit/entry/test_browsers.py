@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
-from ordering.web.browsers import PREFLIGHT_SECONDS, cors_headers, vary
-from support.gateway import REQUEST_ID, LambdaContext, load
+from ordering.web.browsers import PREFLIGHT_SECONDS, REQUEST_HEADERS, RESPONSE_HEADERS, cors_headers, vary
+from support.gateway import REQUEST_ID, ROOT, LambdaContext, load
 
 PAGE = "https://docs.example.com"
 OTHER = "https://docs.example.com:8443"
@@ -117,6 +118,21 @@ def test_responses_vary_by_coding(function: str) -> None:
     own = ["Content-Language"] if function.startswith("deals") else []
 
     assert shown(answer(function, "PATCH", {}))["Vary"].split(", ") == [*own, "Accept-Encoding"]
+
+
+def test_documented_headers() -> None:
+    """A page may send and read every header field that the document describes."""
+    document = json.loads((ROOT / "docs/openapi.json").read_text(encoding="utf-8"))
+    operations = [operation for methods in document["paths"].values() for operation in methods.values()]
+    sent = {one["name"] for operation in operations for one in operation.get("parameters", ()) if one["in"] == "header"}
+    responses = [
+        *document["components"]["responses"].values(),
+        *(response for operation in operations for response in operation["responses"].values()),
+    ]
+    read = {name for response in responses for name in response.get("headers", ())}
+
+    assert sent <= {*REQUEST_HEADERS.split(", ")}
+    assert read - {"Content-Type", "Content-Language", "Cache-Control", "Vary"} <= {*RESPONSE_HEADERS.split(", ")}
 
 
 def test_parts() -> None:
