@@ -504,9 +504,8 @@ class Explorer(Generic[View]):
             yield from self._time_passes(state)
 
     def _check_end(self, nodes: Sequence[int], store: int) -> None:
-        points = [self._points[node] for node in nodes]
-        if all(point.call is None for point in points):
-            results = [result for point in points for result in point.results]
+        if all(self._point_calls[node] is None for node in nodes):
+            results = [result for node in nodes for result in self._points[node].results]
             self._fail_if(self._checker.end(self._views[self._begin], self._views[store], results))
 
     def _check_results(self, before: int, after: int, witnessed: Sequence[int], store: int) -> bool:
