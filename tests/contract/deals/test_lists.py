@@ -232,6 +232,17 @@ def test_every_bad_parameter_is_reported(stocked: Crm) -> None:
     assert all(name in detail for name, detail in zip(("page", "per_page", "foo"), details, strict=True))
 
 
+def test_unknown_parameters_name_the_nearest(stocked: Crm) -> None:
+    """The error of an unknown parameter names the nearest known one, or says that the call takes none."""
+    replies = [stocked.get("/v2/products?sku_=1&perPage=2"), stocked.get("/v2/orders/1?fields=id")]
+
+    assert [one["error"]["details"] for reply in replies for one in reply.json["errors"]] == [
+        "Unknown parameter 'sku_'. Did you mean 'sku'?",
+        "Unknown parameter 'perPage'. Did you mean 'per_page'?",
+        "Unknown parameter 'fields'. This call takes no query parameters.",
+    ]
+
+
 @pytest.mark.parametrize(
     ("method", "path"),
     [

@@ -305,8 +305,8 @@ def test_duplicated_names_the_last_counts(client: Client, watched: Recorder) -> 
         ("orders", "_page=0&_page=2&_pageSize=x", [("_page", "repeated"), ("_pageSize", "invalid_type")]),
         ("orders", f"businessUnitId={UK.id}&businessUnitId={UK.id}", [("businessUnitId", "repeated")]),
         ("products/x", f"businessUnitId={UK.id}&businessUnitId={UK.id}", [("businessUnitId", "repeated")]),
-        ("orders", "businessUnitId[]=1", [("businessUnitId", "required")]),
-        ("orders", f"businessunitid={UK.id}", [("businessUnitId", "required")]),
+        ("orders", "businessUnitId[]=1", [("businessUnitId[]", "unknown_parameter")]),
+        ("orders", f"businessunitid={UK.id}", [("businessunitid", "unknown_parameter")]),
         ("orders", "businessUnitId=%00", [("businessUnitId", "invalid_format")]),
     ],
 )
@@ -332,12 +332,50 @@ def test_reads_do_not_look_at_a_body(client: Client) -> None:
     assert client.request("GET", target("orders"), body="{", headers={"Content-Type": "text/plain"}).status == 200
 
 
-def test_very_long_query(client: Client) -> None:
-    """Unknown parameters of any length are ignored and repeated in `next`."""
-    reply = client.get(target("products", _pageSize=1, trace="x" * 7_000))
+@pytest.mark.parametrize(
+    ("method", "path", "known"),
+    [
+        ("GET", "orders?pageSize=2", "Did you mean '_pageSize'?"),
+        ("GET", "orders?page=3", "Did you mean '_page'?"),
+        ("GET", "orders?_PageSize=2", "Did you mean '_pageSize'?"),
+        ("GET", "orders?business_unit_id=x", "Did you mean 'businessUnitId'?"),
+        ("GET", "orders/1/items?sort=id", "This call takes 'businessUnitId', '_page', '_pageSize'."),
+        ("GET", "orders/1?_page=1", "This call takes 'businessUnitId'."),
+        ("GET", "products?=1", "This call takes 'businessUnitId', '_page', '_pageSize'."),
+        ("HEAD", "products?_size=1", None),
+        ("POST", "orders?dryRun=true", "This call takes 'businessUnitId'."),
+    ],
+)
+def test_unknown_parameters(client: Client, watched: Recorder, method: str, path: str, known: str | None) -> None:
+    """An unknown query parameter is 400, and the error names the nearest known one, or else all of them."""
+    path, _, query = path.partition("?")
+    reply = client.request(method, f"{target(path)}&{query}", body=new_order() if method == "POST" else None)
 
-    assert reply.status == 200
-    assert "x" * 7_000 in reply.json["_links"]["next"]
+    assert_untouched(watched, reply, 400)
+    if known:
+        name = query.partition("=")[0]
+        assert reply.faults == [(name, "unknown_parameter")]
+        assert reply.json["errors"][0]["detail"] == f"Unknown parameter '{name}'. {known}"
+
+
+def test_unknown_parameters_beside_others(client: Client) -> None:
+    """Unknown parameters are reported with the other faults of the query, each by name."""
+    reply = client.get(f"{target('orders')}&_page=0&_pageSize=1&_pageSize=2&foo=1&bar=2")
+
+    assert reply.faults == [
+        ("_pageSize", "repeated"),
+        ("_page", "out_of_range"),
+        ("foo", "unknown_parameter"),
+        ("bar", "unknown_parameter"),
+    ]
+
+
+def test_very_long_names(client: Client) -> None:
+    """The error of an unknown parameter with a very long name shows the beginning of the name."""
+    reply = client.get(f"{target('orders')}&{'x' * 7_000}=1")
+
+    assert reply.status == 400
+    assert reply.json["errors"][0]["detail"].startswith(f"Unknown parameter '{'x' * 64}…'. This call takes ")
 
 
 JSON = st.recursive(

@@ -23,20 +23,20 @@ def staged(services: Services) -> Client:
 
 def test_every_link_of_a_read(staged: Client, client: Client) -> None:
     """`self` and `next` begin with the stage and are otherwise unchanged."""
-    for path in (
-        "products",
-        f"products/{AZ_300.id}",
-        f"products/{AZ_300.id}/feature_sets",
-        f"products/{AZ_300.id}/feature_sets/{STANDARD.id}",
-        "orders",
-        "orders/1/items",
+    for sent in (
+        target("products", _pageSize=1),
+        target(f"products/{AZ_300.id}"),
+        target(f"products/{AZ_300.id}/feature_sets", _pageSize=1),
+        target(f"products/{AZ_300.id}/feature_sets/{STANDARD.id}"),
+        target("orders", _pageSize=1),
+        target("orders/1/items", _pageSize=1),
     ):
-        text = staged.get(target(path, _pageSize=1)).text
+        text = staged.get(sent).text
         links = re.findall(r'"(?:self|next)":"([^"]+)"', text)
 
         assert links
         assert all(link.startswith("/live/api/v2/") for link in links)
-        assert client.get(target(path, _pageSize=1)).text == text.replace('"/live/api', '"/api')
+        assert client.get(sent).text == text.replace('"/live/api', '"/api')
 
 
 def test_next_can_be_followed(staged: Client) -> None:

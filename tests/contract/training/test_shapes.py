@@ -76,7 +76,9 @@ def _same(moment: datetime) -> datetime:
 )
 def test_fields_are_the_reference_s_in_its_order(client: Client, name: str, path: str) -> None:
     """An answer has exactly the published fields, in order, with the published types."""
-    assert shape(sample(name)) == shape(client.get(target(path, _pageSize=1)).json)
+    sent = target(path, _pageSize=1) if name.endswith("s") else target(path)
+
+    assert shape(sample(name)) == shape(client.get(sent).json)
 
 
 @pytest.mark.parametrize(

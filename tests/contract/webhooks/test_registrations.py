@@ -423,6 +423,7 @@ def test_parts_of_the_list(site: Site) -> None:
         ("_pageSize=501", ("_pageSize", "out_of_range")),
         ("_pageSize=x", ("_pageSize", "invalid_type")),
         ("_pageSize=1&_pageSize=2", ("_pageSize", "repeated")),
+        ("pageSize=1", ("pageSize", "unknown_parameter")),
         ("_after=x", ("_after", "invalid_format")),
         (f"_after={NO_EVENT}%23", ("_after", "invalid_format")),
     ],

@@ -40,6 +40,9 @@ VERSION = "1.0.0"
 DESCRIPTION = """\
 Rules that the published references do not state are this API's own. They are documented here.
 
+An unknown query parameter is an error, so that a misspelt one is never ignored. Only `/connect/token` and the documents
+below `/.well-known/` ignore them.
+
 A response of 1,024 bytes or more is compressed if `Accept-Encoding` names `gzip` or `deflate`; a body may be sent with
 `Content-Encoding: gzip`. Web pages can call the API from the origins that support has allowed, and from no others."""
 

@@ -102,12 +102,6 @@ _DECIMAL = re.compile(r"-?[0-9]{1,20}(\.[0-9]{1,20})?")
 # Requests: query parameters.
 
 
-class StrictQuery(NoQuery):
-    """Query parameters of a call. An unknown one is an error."""
-
-    model_config = ConfigDict(extra="forbid")
-
-
 def _ids(text: object) -> object:
     if not isinstance(text, str):
         return text
@@ -132,7 +126,7 @@ def _order(text: object) -> object:
 _BY = re.compile(r"([a-z_]+)(:asc|:desc)?")
 
 
-class SortedListQuery(StrictQuery):
+class SortedListQuery(NoQuery):
     """The page and the order of a list."""
 
     sortable: ClassVar[Iterable[str]] = ()
@@ -720,7 +714,7 @@ class _Deals:
     """The contract, for the adapter."""
 
     name = NAME
-    query: type[BaseModel] = StrictQuery
+    query: type[BaseModel] = NoQuery
     headers: Mapping[str, str] = MappingProxyType({"Content-Language": "en", "Vary": "Content-Language"})
     content_type = "application/json; charset=utf-8"
     errors = ERRORS
@@ -799,8 +793,8 @@ def _invalid(request: Request, faults: Sequence[Fault]) -> Answer[Errors]:
 
 
 def _of_parameter(fault: Fault) -> str:
-    if fault.code == "unknown_field":
-        return f"Unknown parameter '{fault.place[0]}'."
+    if fault.code == "unknown_parameter":
+        return fault.detail
     return f"'{fault.place[0]}': {fault.detail}"
 
 

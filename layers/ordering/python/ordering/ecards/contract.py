@@ -444,6 +444,8 @@ def _message(fault: Fault) -> str:
     field = _pascal(str(fault.place[-1])) if isinstance(fault.place[-1], str) else path_of(fault.place)
     if fault.code == "required":
         return f"The {field} field is required."
+    if fault.code == "unknown_parameter":
+        return fault.detail
     return f"The {field} field is invalid. {fault.detail}"
 
 

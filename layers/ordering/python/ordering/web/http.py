@@ -14,9 +14,10 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from difflib import get_close_matches
 from typing import Annotated, Any, Generic, Protocol, TypeVar
 from urllib.parse import urlencode
 
@@ -237,20 +238,44 @@ def _unreserved(encoded: re.Match[str]) -> str:
 
 
 def read_query(model: type[M], request: Request) -> M:
-    """Validate query parameters against a model. Unknown ones are ignored unless the model forbids them.
+    """Validate query parameters against a model.
+
+    An unknown parameter is refused: a misspelt page or filter would otherwise return the wrong part of a list.
 
     Raises:
-        Invalid: At least one is invalid or repeated.
+        Invalid: At least one is invalid, repeated or unknown.
     """
-    known = {info.alias or name for name, info in model.model_fields.items()}
-    strict = model.model_config.get("extra") == "forbid"
-    sent = {name: values for name, values in request.query.items() if strict or name in known}
+    known = [info.alias or name for name, info in model.model_fields.items()]
     repeated = [
         Fault("query", (name,), "repeated", f"'{name}' must be sent only once.")
-        for name, values in sent.items()
-        if len(values) > 1
+        for name in known
+        if len(request.query.get(name, ())) > 1
     ]
-    return _check(model, {name: values[-1] for name, values in sent.items()}, "query", repeated)
+    sent = {name: request.query[name][-1] for name in known if name in request.query}
+    unknown = [
+        Fault("query", (name,), "unknown_parameter", _instead(name, known))
+        for name in request.query
+        if name not in sent
+    ]
+    return _check(model, sent, "query", repeated, unknown)
+
+
+def _instead(name: str, known: Sequence[str]) -> str:
+    """Explain that a parameter is unknown, and name the nearest one that the call takes, or else all of them."""
+    shown = name if len(name) <= _LONGEST_SHOWN else f"{name[:_LONGEST_SHOWN]}…"
+    detail = f"Unknown parameter '{shown}'."
+    plain = {one.lower().replace("_", ""): one for one in known}
+    nearest = get_close_matches(shown.lower().replace("_", ""), plain, 1) if shown == name else []
+    if nearest:
+        return f"{detail} Did you mean '{plain[nearest[0]]}'?"
+    if not known:
+        return f"{detail} This call takes no query parameters."
+    every = "', '".join(known)
+    return f"{detail} This call takes '{every}'."
+
+
+_LONGEST_SHOWN = 64
+"""The most characters of an unknown parameter's name in a response."""
 
 
 def read_headers(model: type[M], request: Request) -> M:
@@ -271,13 +296,16 @@ def read_headers(model: type[M], request: Request) -> M:
     return _check(model, sent, "header", repeated)
 
 
-def _check(model: type[M], sent: Mapping[str, str], part: Part, faults: list[Fault]) -> M:
+def _check(
+    model: type[M], sent: Mapping[str, str], part: Part, before: Sequence[Fault], after: Sequence[Fault] = ()
+) -> M:
+    """Validate values, and report the faults found before among those of the values."""
     try:
         checked = model.model_validate(sent)
     except ValidationError as error:
-        raise Invalid([*faults, *faults_of(error, part)]) from None
-    if faults:
-        raise Invalid(faults)
+        raise Invalid([*before, *faults_of(error, part), *after]) from None
+    if before or after:
+        raise Invalid([*before, *after])
     return checked
 
 
