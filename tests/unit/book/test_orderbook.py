@@ -344,6 +344,24 @@ def test_lost_answer(book: OrderBook, wire: Wire, time: Time, lost: str) -> None
     assert names(book) == ["a"]
 
 
+def test_a_refused_void_without_the_entry(book: OrderBook, table: Table, wire: Wire, time: Time) -> None:
+    """If the refusal of a void does not say what is at the position, no order is counted as a void."""
+    abandon(table)
+    time.pass_by(3)
+    partition, sort = book.entry_key(1)
+
+    def refuse() -> None:
+        table.put(Put({"pk": partition, "sk": sort, "order": "late", "at": "2026-01-01T12:00:00.000000Z"}))
+        raise ServiceFault("ConditionalCheckFailedException")
+
+    wire.before["PutItem"] = refuse
+
+    with pytest.raises(Unavailable):
+        names(book)
+
+    assert names(book) == ["late"]
+
+
 def test_lost_answer_of_a_void(book: OrderBook, table: Table, wire: Wire, time: Time) -> None:
     """If the answer to a void is lost, the position counts as void."""
     abandon(table)

@@ -393,7 +393,10 @@ class OrderBook:
         try:
             self._table.put(Put(void, ABSENT))
         except ConditionFailed as failure:
-            return failure.item or void
+            if failure.item is None:
+                # The position is filled or void, but with what is unknown: an order must not be counted as a void.
+                raise Unavailable from failure
+            return failure.item
         return void
 
     def _settled_entries(self, head: _Head, first: int, last: int, *, confirm: bool) -> list[Item] | None:
