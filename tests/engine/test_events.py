@@ -27,12 +27,13 @@ from ordering.contexts import read_history
 from ordering.errors import Unavailable
 from ordering.events.history import OrderHistory
 from ordering.events.publisher import Publisher
+from ordering.identity.accounts import Accounts
 from ordering.webhooks import delivery as webhook_delivery
 from ordering.webhooks.delivery import Deliverer, Message
 from ordering.webhooks.registrations import SealedSecret, Webhook, Webhooks, _context, _write, announcer
 from ordering.webhooks.transport import NotPosted, Response
 from support.aws.memory import Memory
-from support.partners import JOHN, SOURCE, UK
+from support.partners import JOHN, PARTNER, SOURCE, UK
 from support.scheduler import START, TABLE, Checker, Result, Script, Setup, operations
 
 MOMENTS = ("New", "Completed", "Cancelled")
@@ -205,6 +206,15 @@ def moves_and_signals(order: int, moments: int) -> Script:
     return operations(move(order, moments), signal)
 
 
+def switches(*states: str) -> Script:
+    """Switch the partner on or off, one after another."""
+
+    def switch(state: str) -> Step:
+        return "switch", None, lambda events: Accounts(events.table).set_active(HOOK.partner, active=state == "on")
+
+    return operations(*[switch(state) for state in states])
+
+
 def works(which: int, times: int = 1) -> Script:
     return operations(*[("work", None, lambda events: events.work(which))] * times)
 
@@ -217,6 +227,7 @@ def services(
     hook_fails: int = 0,
     published: bool = False,
     signals: int = 0,
+    off: bool = False,
 ) -> SimulatedServices:
     """Orders with so many moments each, and services that fail so often."""
     found = SimulatedServices()
@@ -229,6 +240,7 @@ def services(
             found("SendMessage", {"MessageBody": Message("northwind", "hook", f"training#{order}").to_text()})
     if hook:
         found.load(TABLE, _item(_write(HOOK)))
+        Accounts(Table(found, TABLE)).save_partner(replace(PARTNER, active=not off))
     found.write("FAILS", "bus", left=bus_fails)
     found.write("FAILS", "hook", left=hook_fails)
     return found
@@ -267,7 +279,7 @@ class EventContents:
                     hooked = True
                 case "DELIVERIES" if sort.startswith("AT#"):
                     seen.positions[sort[3:]] = item["delivered"]
-                case "DELIVERIES":
+                case "DELIVERIES" if sort.startswith("PARKED#"):
                     seen.parked.setdefault(item["order"], set()).add(item["index"] + 1)
         return replace(seen, hooked=hooked)
 
@@ -316,6 +328,9 @@ class EventChecker(Checker[EventContents]):
         """After a look at all orders, and the redelivery of the queue's messages, consumers have seen everything."""
         later = memory.fork()
         events: EventServices = setup.over(later)
+        # The partner is on in the end, by its record alone: a look must find the events that it missed.
+        with suppress(ConditionFailed):
+            Accounts(events.table).set_active(HOOK.partner, active=True)
         events.publisher.publish(self.view(later).moments)
         for _ in range(30):
             if not events.work(0):
@@ -334,6 +349,7 @@ class EventChecker(Checker[EventContents]):
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """No pauses between retries, and no logs, which would take most of the time."""
     monkeypatch.setattr(webhook_delivery, "FIRST_PAUSE", 0.0)
+    monkeypatch.setattr(webhook_delivery, "LOOK_AGAIN", 0)
     monkeypatch.setattr(logging.getLogger("ordering"), "disabled", True)
 
 
@@ -363,6 +379,16 @@ CASES = {
     ),
     "parked while the order moves on": case(
         [works(0, 2), moves_and_signals(1, 2)], partial(hooked, {1: 1}, signals=1, hook_fails=2)
+    ),
+    "a partner that is switched on": case([works(0, 2), switches("on")], partial(hooked, {1: 2}, signals=1, off=True)),
+    "a partner that is switched on, and two messages": case(
+        [works(0), works(-1), switches("on")], partial(hooked, {1: 1}, signals=2, off=True)
+    ),
+    "a partner that is switched off and on": case(
+        [works(0, 3), switches("off", "on")], partial(hooked, {1: 2}, signals=1)
+    ),
+    "a partner that is switched off and on, failing": case(
+        [works(0, 3), switches("off", "on")], partial(hooked, {1: 1}, signals=1, hook_fails=1), 0, tries=3
     ),
     "a delivery whose responses are lost": case([works(0, 3)], partial(hooked, {1: 2}, signals=1, hook_fails=1)),
 }
@@ -435,6 +461,14 @@ def delivers_anyhow(
     move(self, webhook, order, replace(at, written=False), index, tries)
 
 
+def looks_no_more(self: Deliverer, webhook: Webhook) -> None:
+    """Rely on the command that switches the partner on."""
+
+
+def forgets_the_lost_retry(self: Deliverer, webhook: Webhook, order: str) -> None:
+    self.signal(webhook.partner, webhook.id, order)
+
+
 MUTANTS = {
     "the cursor moves first": Mutant(CASES["two publishers"], [(Publisher, "_put", moves_first)]),
     "the cursor moves anyhow": Mutant(
@@ -451,6 +485,10 @@ MUTANTS = {
         [(Deliverer, "_deliver", looks_once), (Deliverer, "_move", stops_after)],
     ),
     "no next try": Mutant(CASES["a delivery whose responses are lost"], [(Deliverer, "_queue", forgets_the_next_try)]),
+    "no look is queued": Mutant(CASES["a partner that is switched on"], [(Deliverer, "_look_later", looks_no_more)]),
+    "a resumed order waits for a retry that is gone": Mutant(
+        CASES["a partner that is switched off and on, failing"], [(Deliverer, "_resume", forgets_the_lost_retry)]
+    ),
     "the position moves anyhow": Mutant(CASES["one message twice"], [(Deliverer, "_move", delivers_anyhow)]),
 }
 
@@ -470,6 +508,7 @@ def test_on_every_engine(engine: Engine) -> None:
 
     events = EventServices(Table(send, engine.table))
     events.table.put(Put(_write(HOOK)))
+    Accounts(events.table).save_partner(PARTNER)
     for order, moments in ((7001, 1), (7001, 2), (7002, 1)):
         events.table.put(Put(order_item(order, moments)))
         events.publish(order)

@@ -25,7 +25,7 @@ from ordering.training.statuses import TrainingStatus
 from support.aws.simulated_aws import CERTIFICATES_KEY, SimulatedAws
 from support.ecards import COMPANY, Rewards, card, order_id
 from support.orders import new_item, new_order, target
-from support.partners import CALLER
+from support.partners import CALLER, PARTNER
 from support.training import School
 
 SEATS = (3, 120)
@@ -50,6 +50,7 @@ class Day:
         services = self.world.services
         for partner in (CALLER.partner, COMPANY.partner):
             services.webhooks(Deadline.after(60)).register(partner, f"https://{partner}.example.com/")
+        services.accounts(Deadline.after(60)).save_partner(PARTNER)
         services.accounts(Deadline.after(60)).save_partner(
             Partner(
                 id=COMPANY.partner,

@@ -121,6 +121,12 @@ class ThreeTables:
         self.webhooks.disable(webhook, "It answered 410.")
         self.deliverer.handle(Message("northwind", webhook.id, "training#1").to_text())
 
+    def miss_an_event_while_off(self) -> None:
+        (webhook,) = self.webhooks.all("northwind")
+        self.webhooks.enable("northwind", webhook.id)
+        Accounts(self.accounts).set_active("northwind", active=False)
+        self.deliverer.handle(Message("northwind", webhook.id, "training#2").to_text())
+
 
 def taking_all(_: str, request: dict[str, Any]) -> dict[str, Any]:
     return {"FailedEntryCount": 0, "Entries": [{"EventId": "1"} for _ in request["Entries"]]}
@@ -389,6 +395,14 @@ WRITES: list[tuple[str, Callable[[ThreeTables], object], list[str]]] = [
         "an event that is missed",
         ThreeTables.miss_an_event,
         ["accounts DELIVERIES#northwind#<id> MISSED#training#1"],
+    ),
+    (
+        "an event that a partner misses while it is off",
+        ThreeTables.miss_an_event_while_off,
+        [
+            "accounts DELIVERIES#northwind#<id> MISSED#training#2",
+            "accounts WEBHOOKS#northwind -HEALTH#<id>",
+        ],
     ),
     (
         "a webhook under an idempotency key",

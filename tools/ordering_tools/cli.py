@@ -72,6 +72,10 @@ def main(arguments: list[str] | None = None) -> int:
     )
     deals = partner.add_parser("deals", help="the plan of a CRM account, and whether its data can be changed")
     partners.add_deals_arguments(deals)
+    off = partner.add_parser("off", help="refuse a partner's tokens, and hold back the events of its webhooks")
+    partners.add_switch_arguments(off, active=False)
+    on = partner.add_parser("on", help="accept a partner's tokens again, and send the events that its webhooks missed")
+    partners.add_switch_arguments(on, active=True)
 
     ecards.add_arguments(commands)
     clients.add_arguments(

@@ -29,7 +29,7 @@ from support.aws.faults import Faulty, answer_lost, interrupted
 from support.aws.kms import MemoryKms
 from support.aws.memory import Memory
 from support.gateway import Client, LambdaContext, Reply
-from support.partners import CALLER, JOHN, OTHER_PARTNER, SOURCE, UK
+from support.partners import CALLER, JOHN, OTHER_PARTNER, PARTNER, SOURCE, UK
 from support.receiver import verifies
 from support.services import Services
 
@@ -60,6 +60,7 @@ class Site:
             webhook_queue=lambda body, _: self.queue.append(body),
             now=lambda: self.now,
         )
+        self.services.accounts(Deadline.after(60)).save_partner(PARTNER)
         self.client = Client(self.services, CALLER)
         self.stranger = Client(self.services, OTHER_PARTNER)
 

@@ -38,7 +38,7 @@ LOADS = {
     ),
     "fulfilment/mails": (EVERY_ORDER | {"contexts"}, {"aws_lambda_powertools", "cryptography"}),
     "fulfilment/stream": (
-        EVERY_ORDER | {"contexts", "deals", "fulfilment", "webhooks"},
+        EVERY_ORDER | {"contexts", "deals", "fulfilment", "identity", "webhooks"},
         {"aws_lambda_powertools", "cryptography"},
     ),
     "identity/authorizer": ({"aws", "contexts", "entry", "identity"}, {"cryptography", "jwt"}),
@@ -49,11 +49,11 @@ LOADS = {
     "training/orders": (TRAINING, WEB),
     "training/products": (TRAINING, WEB),
     "webhooks/delivery": (
-        EVERY_ORDER | {"contexts", "webhooks"},
+        EVERY_ORDER | {"contexts", "identity", "webhooks"},
         {"aws_lambda_powertools", "cryptography"},
     ),
     "webhooks/registrations": (
-        {"aws", "book", "contexts", "ecards", "entry", "events", "training", "web", "webhooks"},
+        {"aws", "book", "contexts", "ecards", "entry", "events", "identity", "training", "web", "webhooks"},
         {*WEB, "cryptography"},
     ),
 }

@@ -46,6 +46,7 @@ from ordering.training.catalogue import Catalogue
 from ordering.training.orders import OrderIds, OrderLine, RequestedLine, TrainingOrder, TrainingOrders, TrainingRequest
 from ordering.training.statuses import TrainingStatus
 from ordering.webhooks.delivery import Deliverer, Message, Parked
+from ordering.webhooks.health import Health
 from ordering.webhooks.registrations import RESPONSES, Webhook, Webhooks
 from ordering.webhooks.transport import Response
 from support.aws.kms import MemoryKms
@@ -99,6 +100,11 @@ class Stored:
         assert len(self.posted) < 9
         self.posted.append(body)
         return Response(200)
+
+    def health(self) -> Health:
+        recipient = self.webhooks.recipient("northwind", HOOK)
+        assert recipient
+        return recipient.health
 
     def drop(self, table: str, key: Key, *path: str | int) -> None:
         """Remove an attribute from an item, as if an earlier release had written it without."""
@@ -472,7 +478,8 @@ READS: dict[str, tuple[Callable[[Stored], Any], Any]] = {
         SIGNATURES,
     ),
     "parked event": (lambda one: one.deliverer.parked("northwind", HOOK, 9), [PARKED_EVENT]),
-    "position and missed order": (deliver, [2]),
+    "position and missed orders": (deliver, [2]),
+    "health of a webhook": (lambda one: one.health(), Health(look=1_767_272_400)),
 }
 
 
@@ -506,6 +513,7 @@ def changed(value: Any, name: str, default: Any) -> Any:
 LINES_KEY, MAIL_KEY = ("ORDER#training#1", "LINE#0001"), ("MAIL#training#1", "0000000001")
 PRODUCT_KEY, LINE_ITEM_KEY = ("BOOK#deal-products#crm", "0000000002"), ("BOOK#deal-lines#crm#1", "0000000001")
 PARTNER_KEY, WEBHOOK_KEY = ("PARTNER#granite", "PARTNER"), ("WEBHOOKS#northwind", HOOK)
+HEALTH_KEY = ("WEBHOOKS#northwind", f"-HEALTH#{HOOK}")
 
 NONE = frozenset[str]()
 OPTIONAL: dict[str, Any] = {
@@ -573,6 +581,7 @@ LACKING: list[tuple[str, Key, tuple[str | int, ...], str, Any]] = [
         ("accounts", WEBHOOK_KEY, (name,), "webhook", changed(WEBHOOK, name, default))
         for name, default in [("types", NONE), ("disabled", None), ("epoch", 1)]
     ),
+    ("accounts", HEALTH_KEY, ("look",), "health of a webhook", Health()),
     ("accounts", ("CLIENT#c2", "CLIENT"), ("tokensNotBefore",), "end of a client's tokens", None),
     (
         "accounts",

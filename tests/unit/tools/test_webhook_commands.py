@@ -156,6 +156,28 @@ def test_disabled_and_enabled(site: Site) -> None:
     assert [Message.from_text(body).order for body in site.queue] == ["training#7"]
 
 
+def test_a_partner_that_is_off(site: Site) -> None:
+    """A partner that is switched off gets no events; switched on again, it gets at once those that it missed."""
+    webhook, _ = site.add()
+    site.place(7)
+    assert cli.main(["partner", "off", PARTNER.id]) == 0
+    deliverer_of(site.installation).signal(PARTNER.id, webhook, "training#7")
+    site.deliver(204)
+    site.queue.clear()
+    assert cli.main(["partner", "on", PARTNER.id]) == 0
+    assert site.read_output()[0].splitlines() == ["northwind: off", "northwind: on"]
+    site.deliver(204)
+
+    assert [Message.from_text(body).order for body in site.queue] == ["training#7"]
+
+
+def test_an_unknown_partner(site: Site) -> None:
+    """A partner that does not exist cannot be switched off or on, and no record is made of it."""
+    assert [cli.main(["partner", word, "nobody"]) for word in ("off", "on")] == [1, 1]
+    assert "there is no partner 'nobody'" in site.read_output()[1]
+    assert Accounts(site.installation.accounts).partner("nobody") is None
+
+
 def test_a_new_secret(site: Site) -> None:
     """A new secret differs from the old one, and is printed without other text, so that it can be piped."""
     webhook, first = site.add()

@@ -27,6 +27,7 @@ from ordering.aws.sealer import EnvelopeSealer
 from ordering.clock import Deadline, to_text
 from ordering.errors import Invalid, NotFound
 from ordering.events.history import event_id
+from ordering.identity.accounts import Accounts
 from ordering.webhooks.addresses import is_public, read_address
 from ordering.webhooks.delivery import MISSED_KEPT, PARKED_KEPT, TRIES, Deliverer, Message, Parked
 from ordering.webhooks.post import ANSWER_AT_MOST, Poster, resolve
@@ -47,6 +48,7 @@ from support.aws.faults import Crash, Faulty, answer_lost, interrupted, refused
 from support.aws.kms import MemoryKms
 from support.aws.memory import Memory
 from support.partners import JOHN, SOURCE, UK
+from support.partners import PARTNER as PARTNERS_RECORD
 from support.receiver import Answer, Receiver, endlessly, raw, silence, slowly, status, verifies
 
 START = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
@@ -510,6 +512,8 @@ class Installation:
             spread=lambda: self.spread,
         )
         self.announce = announcer(self.webhooks, self.deliverer.signal)
+        self.partners = Accounts(self.table)
+        self.partners.save_partner(PARTNERS_RECORD)
 
     def _send(self, body: str, delay: int) -> None:
         assert isinstance(delay, int)
@@ -854,14 +858,17 @@ def test_enabled_while_a_missed_order_is_stored(installation: Installation) -> N
             installation.deliverer.enable(PARTNER, webhook.id)
             installation.run()
 
-        installation.faulty.meet("PutItem", interrupted(enabled))
+        installation.faulty.meet("UpdateItem", interrupted(enabled))
         installation.deliverer.handle(body)
         installation.run()
 
     assert ids(receiver) == [FIRST]
 
 
-@pytest.mark.parametrize(("operation", "after"), [("PutItem", 0), ("PutItem", 1), ("GetItem", 0), ("GetItem", 2)])
+@pytest.mark.parametrize(
+    ("operation", "after"),
+    [("PutItem", 0), ("UpdateItem", 0), ("GetItem", 0), ("BatchGetItem", 0), ("BatchGetItem", 1)],
+)
 def test_crashes_after_410(installation: Installation, operation: str, after: int) -> None:
     """After a crash during the handling of a 410, the retried message and enabling the webhook lose no event."""
     with Receiver([status(410), status(200)]) as receiver:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ordering.events.history import OrderHistory
     from ordering.events.incoming import Receiver
     from ordering.events.publisher import ReadHistory
+    from ordering.identity.accounts import Partner
     from ordering.identity.authorizer import OwnErrors
     from ordering.mail.mailing import Mailer
     from ordering.mail.outbox import Outbox
@@ -112,6 +113,25 @@ def read_mail_history(table: Table, name: str) -> OrderHistory | None:
     readers = {TRAINING: training.read_mails, ECARDS: ecards.read_mails}
     read = readers.get(kind_of(order))
     return read(table, order) if read else None
+
+
+def may_see(partner: Partner, history: str) -> bool:
+    """Return whether a partner may read a history: it is active, and the contract of the order admits it by its record.
+
+    Args:
+        history: An order's name, or that of the history of its mails. Every active partner may read kinds of orders
+            without events.
+    """
+    from ordering.book.names import kind_of
+    from ordering.ecards import events as ecards
+    from ordering.ecards.records import KIND as ECARDS
+    from ordering.mail.history import MAILS
+    from ordering.training import events as training
+    from ordering.training.orders import KIND as TRAINING
+
+    order = history.removeprefix(f"{MAILS}#")
+    admits = {TRAINING: training.admits, ECARDS: ecards.admits}.get(kind_of(order))
+    return partner.active and (admits is None or admits(partner))
 
 
 def followers(connections: Connections, deadline: Deadline) -> list[Follower]:

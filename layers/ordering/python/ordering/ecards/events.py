@@ -12,11 +12,17 @@ from ordering.book.names import key_of
 from ordering.ecards.records import EcardOrder, read_order
 from ordering.ecards.statuses import EVENT_KIND, EcardStatus
 from ordering.events.history import OrderHistory
+from ordering.identity.accounts import Partner
 from ordering.mail.history import mail_history, read_moments
 
 if TYPE_CHECKING:
     from ordering.ecards.event_shapes import EcardData, EcardLine, EcardMailData, EcardMoment
     from ordering.events.shapes import MailData
+
+
+def admits(partner: Partner) -> bool:
+    """Return whether the contract of e-card orders admits a partner, so that it may receive their events."""
+    return "ecards" in partner.grants and partner.company is not None
 
 
 def read_history(table: Table, order: str) -> OrderHistory | None:

@@ -97,8 +97,8 @@ class Accounts:
 
     def partner(self, partner_id: str) -> Partner | None:
         """Read a partner's record; None if the partner does not exist."""
-        item = self._table.get(_partner_key(partner_id))
-        return _read_partner(item) if item else None
+        item = self._table.get(partner_key(partner_id))
+        return read_partner(item) if item else None
 
     def standing(self, partner_id: str, token_id: str, client_id: str | None) -> Standing:
         """Read what a decision about a token needs, in one call: 2 read units, 3 with a client.
@@ -106,13 +106,13 @@ class Accounts:
         Args:
             client_id: The client that the token was issued to, if it was issued to one.
         """
-        partner_key, revoked_key = _partner_key(partner_id), _revoked_key(partner_id, token_id)
+        own_key, revoked_key = partner_key(partner_id), _revoked_key(partner_id, token_id)
         client_key = _client_key(client_id) if client_id else None
-        found = self._table.batch_get([partner_key, revoked_key, *([client_key] if client_key else [])])
-        item, client = found.get(partner_key), found.get(client_key, {}) if client_key else {}
+        found = self._table.batch_get([own_key, revoked_key, *([client_key] if client_key else [])])
+        item, client = found.get(own_key), found.get(client_key, {}) if client_key else {}
         ended = client.get("tokensNotBefore")
         return Standing(
-            partner=_read_partner(item) if item else None,
+            partner=read_partner(item) if item else None,
             # Releases before REVOKED# items kept a set in the partner's record.
             revoked=revoked_key in found or (item is not None and token_id in item.get("revokedTokens", ())),
             client_gone=client_key is not None and client.get("partner") != partner_id,
@@ -140,11 +140,22 @@ class Accounts:
         # An update and no put: a put would drop the `revokedTokens` of older releases.
         self._table.update(
             Update(
-                _partner_key(partner.id),
+                partner_key(partner.id),
                 expression,
                 names={f"#{name}": name for name in values},
                 values={f":{name}": value for name, value in kept.items()},
             )
+        )
+
+    def set_active(self, partner_id: str, *, active: bool) -> None:
+        """Switch a partner on or off. It applies from the gateway's next decision on.
+
+        Raises:
+            ConditionFailed: The partner does not exist.
+        """
+        values = {":active": active}
+        self._table.update(
+            Update(partner_key(partner_id), "SET active = :active", "attribute_exists(pk)", values=values)
         )
 
     def set_deal_terms(self, partner_id: str, terms: DealTerms) -> None:
@@ -154,9 +165,7 @@ class Accounts:
             ConditionFailed: The partner does not exist.
         """
         values = {":terms": _write_deal_terms(terms)}
-        self._table.update(
-            Update(_partner_key(partner_id), "SET deals = :terms", "attribute_exists(pk)", values=values)
-        )
+        self._table.update(Update(partner_key(partner_id), "SET deals = :terms", "attribute_exists(pk)", values=values))
 
     def count_request(self, token_id: str, second: int) -> int:
         """Count a request made with a token in a second of Unix time; returns the count so far."""
@@ -264,7 +273,8 @@ class Accounts:
             )
 
 
-def _partner_key(partner_id: str) -> Key:
+def partner_key(partner_id: str) -> Key:
+    """Return the key of a partner's record, for a caller that reads it together with other items."""
     return f"PARTNER#{partner_id}", _RECORD
 
 
@@ -277,7 +287,8 @@ def _client_key(client_id: str) -> Key:
     return f"CLIENT#{client_id}", "CLIENT"
 
 
-def _read_partner(item: Item) -> Partner:
+def read_partner(item: Item) -> Partner:
+    """Convert the item of a partner's record."""
     return Partner(
         id=item["pk"].removeprefix("PARTNER#"),
         active=item["active"],

@@ -10,6 +10,7 @@ from ordering.aws.dynamodb import Item, Table
 from ordering.book.lifecycle import StatusChange
 from ordering.book.names import key_of
 from ordering.events.history import OrderHistory, lines_that_fit
+from ordering.identity.accounts import Partner
 from ordering.mail.history import mail_history, read_moments
 from ordering.training.statuses import EVENT_KIND, TRAINING, TrainingStatus
 
@@ -18,6 +19,11 @@ if TYPE_CHECKING:
     from ordering.training.event_shapes import TrainingData, TrainingLine, TrainingMailData, TrainingMoment
 
 _LINES = "LINE#"
+
+
+def admits(partner: Partner) -> bool:
+    """Return whether the contract of training orders admits a partner, so that it may receive their events."""
+    return "training" in partner.grants and partner.payment_terms != "card"
 
 
 def read_history(table: Table, order: str) -> OrderHistory | None:

@@ -12,10 +12,18 @@ event whose message was dropped is still sent.
 An event that is replayed arrives after later events of its order. So can an event whose every response came too late:
 it is parked here, while the endpoint may still be processing it. No other event arrives out of order.
 
-While a webhook is disabled, the orders with new events are recorded as missed. Enabling the webhook puts a message on
-the queue that leads to those orders, so that missed events are sent even if nothing more happens to the orders. The
-order is recorded first, then `disabled` is checked again; enabling clears `disabled` first, then reads the records.
-Whichever of the two is second sees the other.
+While a webhook is disabled, or while its partner may not see an order (it is switched off, or lost the grant), the
+orders with new events are recorded as missed. A look at the recorded orders puts a message on the queue for each order
+that may be sent by then, so that missed events are sent even if nothing more happens to the orders. Enabling a webhook
+queues a look. So does switching a partner on, and because a partner's record can change in other ways too, a look
+every hour is queued for as long as orders are recorded that may not be sent. The order is recorded first, then webhook
+and partner are read again; the look comes after the change, and then reads the records. Whichever of the two is second
+sees the other.
+
+A message costs 3 read units for the webhook, its partner and its health, in one call. An event costs another read of
+its order's history and of the position, one call of KMS, and 1 write unit for the position. An order that is recorded
+as missed costs 4 read and 2 write units, and the hourly look at a webhook 4 read and 2 write units, more with more than
+30 recorded orders.
 
 Keys of the accounts table: `DELIVERIES#<partner>#<webhook>` with `AT#<order>` the position in an order's history,
 `PARKED#<event>` an event that was given up, and `MISSED#<order>` an order with events that may have been missed.
@@ -33,13 +41,14 @@ from datetime import datetime, timedelta
 from itertools import islice
 
 from ordering import clock, stored
-from ordering.aws.dynamodb import ABSENT, ConditionFailed, Item, Put, Table
+from ordering.aws.dynamodb import ABSENT, ConditionFailed, Item, Put, Table, Update
 from ordering.aws.sqs import LONGEST_DELAY, Enqueue
 from ordering.clock import Clock, Deadline
 from ordering.contexts import read_history
 from ordering.errors import NotFound
 from ordering.events.history import Event, OrderHistory
-from ordering.webhooks.registrations import Disabled, Webhook, Webhooks
+from ordering.webhooks.health import HEALTH_KEPT, health_key
+from ordering.webhooks.registrations import Disabled, Recipient, Webhook, Webhooks
 from ordering.webhooks.transport import WITHIN, NotPosted, Post
 
 FIRST_PAUSE = 8.0
@@ -57,6 +66,12 @@ POSITIONS_KEPT = timedelta(days=365)
 PARKED_KEPT = timedelta(days=30)
 MISSED_KEPT = timedelta(days=30)
 
+LOOK_AGAIN = 3600
+"""Seconds between two looks at the missed events of a webhook whose partner may not see all of their orders."""
+
+_LOOK_LOST = 6 * 3600
+"""Seconds after which a look that was due must be among the dead letters, so that another one is queued."""
+
 _GONE = 410
 _BUSY = frozenset({429, 503})
 """The statuses whose `Retry-After` counts."""
@@ -71,8 +86,8 @@ class Message:
     """A message of the queue: a webhook may have undelivered events of an order. Not handled before `due` (Unix time).
 
     With `tries`, it is the retry of the event with this index, after so many tries. With `again`, it is the replay of
-    that event, whatever the position is. With `missed`, the webhook was enabled, and orders whose names sort after
-    `order` may have missed events.
+    that event, whatever the position is. With `missed`, it is a look at the orders whose names sort after `order` and
+    whose events may have been missed. With `resumed`, the order was among them, so the recorded retry may be lost.
     """
 
     partner: str
@@ -83,6 +98,7 @@ class Message:
     due: float = 0.0
     again: bool = False
     missed: bool = False
+    resumed: bool = False
 
     def to_text(self) -> str:
         """Convert it to the body of a queue's message."""
@@ -158,18 +174,20 @@ class Deliverer:
         if message.due > self.now().timestamp():
             self._queue(message)
             return
-        webhook = self.webhooks.find(message.partner, message.webhook)
-        if webhook is None or (webhook.disabled and (message.again or message.missed)):
-            # A parked event stays parked, and enabling the webhook again finds the orders with missed events.
-            _log.info("webhook message dropped", extra={"webhook": message.webhook, "order": message.order})
-        elif webhook.disabled:
-            self._record_missed(webhook, message.order)
+        recipient = self.webhooks.recipient(message.partner, message.webhook)
+        if recipient is None:
+            self._drop(message)
         elif message.missed:
-            self._signal_missed(webhook, message)
+            self._look(recipient, message)
+        elif recipient.webhook.disabled or not recipient.may_receive(message.order):
+            if message.again:
+                self._drop(message)  # the event stays parked
+            else:
+                self._record_missed(recipient.webhook, message.order)
         elif message.again:
-            self._replay(webhook, message)
+            self._replay(recipient.webhook, message)
         else:
-            self._deliver(webhook, message)
+            self._deliver(recipient.webhook, message)
 
     def enable(self, partner: str, webhook_id: str) -> Webhook:
         """Enable a webhook and queue the delivery of the events that it missed. For an enabled one it does no harm.
@@ -183,6 +201,17 @@ class Deliverer:
         webhook = self.webhooks.enable(partner, webhook_id)
         self._queue(Message(partner, webhook_id, order="", missed=True))
         return webhook
+
+    def resume(self, partner: str) -> None:
+        """Queue the delivery of the events that a partner's webhooks missed while it was off or lacked a grant.
+
+        Without it, they are sent within `LOOK_AGAIN`.
+
+        Raises:
+            Unavailable: The deadline passed. Call again.
+        """
+        for webhook in self.webhooks.all(partner):
+            self._queue(Message(partner, webhook.id, order="", missed=True))
 
     def parked(self, partner: str, webhook_id: str, count: int, after: str = "") -> list[Parked]:
         """List up to `count` parked events of a webhook, sorted by id, from the first id after `after` on.
@@ -223,7 +252,7 @@ class Deliverer:
         """Send the undelivered events of an order, until a try fails."""
         while True:
             at = self._position(webhook, message.order)
-            if at.tries and (message.index, message.tries) < (at.done, at.tries):
+            if at.tries and not message.resumed and (message.index, message.tries) < (at.done, at.tries):
                 return  # the recorded retry is on the queue
             history = read_history(self.orders, message.order)
             if history is None:
@@ -246,31 +275,85 @@ class Deliverer:
                 self._record_missed(webhook, message.order)
                 return
             if failure and tried < TRIES:
-                self._queue(replace(message, index=index, tries=tried, due=self._due(tried, failure)))
+                retry = Message(webhook.partner, webhook.id, message.order, index, tried, self._due(tried, failure))
+                self._queue(retry)
                 self._move(webhook, message.order, at, index, tried)
                 return
             if failure:
                 self._park(webhook, event, index, failure)
             self._move(webhook, message.order, at, index + 1)
 
-    def _record_missed(self, webhook: Webhook, order: str) -> None:
-        """Record an order whose events a disabled webhook misses."""
-        self.accounts.put(Put(self._kept(webhook, f"MISSED#{order}", MISSED_KEPT)))
-        after = self.webhooks.find(webhook.partner, webhook.id)
-        if after and not after.disabled:
-            # The request that enabled it may have read the records before this one was written.
-            self.signal(webhook.partner, webhook.id, order)
+    def _drop(self, message: Message) -> None:
+        _log.info("webhook message dropped", extra={"webhook": message.webhook, "order": message.order})
 
-    def _signal_missed(self, webhook: Webhook, message: Message) -> None:
-        """Queue the delivery of all orders that were recorded as missed. One without missed events does no harm."""
-        last = message.order
+    def _record_missed(self, webhook: Webhook, order: str) -> None:
+        """Record an order whose events a webhook misses, because it is disabled or its partner may not see the order.
+
+        The record counts how often the order was recorded, so that a look settles only what it has read.
+        """
+        values = {":one": 1, ":expires": int((self.now() + MISSED_KEPT).timestamp())}
+        key = (_partition(webhook.partner, webhook.id), f"MISSED#{order}")
+        self.accounts.update(Update(key, "ADD recorded :one SET expires = :expires", values=values))
+        after = self.webhooks.recipient(webhook.partner, webhook.id)
+        if after is None or after.webhook.disabled:
+            return  # enabling it queues a look
+        if after.may_receive(order):
+            # The look that followed the change may have read the records before this one was written.
+            self._resume(after.webhook, order)
+        elif after.health.look + _LOOK_LOST < self.now().timestamp():
+            self._look_later(after.webhook)
+
+    def _look(self, recipient: Recipient, message: Message) -> None:
+        """Look at the orders that were recorded as missed, and queue the delivery of those that may be sent."""
+        webhook = recipient.webhook
+        if message.due:
+            if recipient.health.look > message.due:
+                return  # two looks were queued at the same time; the later one goes on
+            # Cleared before the records are read: an order recorded afterwards queues another look.
+            self._note_look(webhook, 0)
+        if webhook.disabled:
+            self._drop(message)  # enabling it queues a look
+            return
+        if self._signal_missed(recipient, message):
+            self._look_later(webhook)
+
+    def _signal_missed(self, recipient: Recipient, message: Message) -> bool:
+        """Queue the delivery of recorded orders; returns whether there are some that may not be sent.
+
+        An order without missed events, or one that is queued twice, does no harm.
+        """
+        webhook, last, held = recipient.webhook, message.order, False
         partition = _partition(webhook.partner, webhook.id)
         for item in self.accounts.query(partition, f"MISSED#{last} ", "MISSED$"):
             if self._is_late():
-                self._queue(replace(message, order=last))
-                return
+                self._queue(replace(message, order=last, due=0.0))
+                break
             last = item["sk"].partition("#")[2]
-            self.signal(webhook.partner, webhook.id, last)
+            # Releases before the two counts recorded an order once, and never settled the record.
+            recorded = item.get("recorded", 0)
+            if recorded <= item.get("settled", -1) or not self._is_kept(item):
+                continue
+            if not recipient.may_receive(last):
+                held = True
+                continue
+            self._resume(webhook, last)
+            key = (partition, item["sk"])
+            self.accounts.update(Update(key, "SET settled = :recorded", values={":recorded": recorded}))
+        return held
+
+    def _resume(self, webhook: Webhook, order: str) -> None:
+        self._queue(Message(webhook.partner, webhook.id, order, resumed=True))
+
+    def _look_later(self, webhook: Webhook) -> None:
+        """Queue a look at the missed events. It is noted afterwards: after a crash, two looks may be queued."""
+        due = int(self.now().timestamp()) + LOOK_AGAIN
+        self._queue(Message(webhook.partner, webhook.id, order="", due=due, missed=True))
+        self._note_look(webhook, due)
+
+    def _note_look(self, webhook: Webhook, due: int) -> None:
+        values = {":due": due, ":expires": int((self.now() + HEALTH_KEPT).timestamp())}
+        key = health_key(webhook.partner, webhook.id)
+        self.accounts.update(Update(key, "SET look = :due, expires = :expires", values=values))
 
     def _replay(self, webhook: Webhook, message: Message) -> None:
         if self._is_late():

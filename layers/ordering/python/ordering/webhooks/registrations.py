@@ -4,8 +4,9 @@ Messages are signed with symmetric signatures of Standard Webhooks (https://www.
 secret is replaced, the old one signs beside the new one. Secrets are sealed in the table, so a function that only reads
 the list of webhooks cannot open them.
 
-Keys of the accounts table: `WEBHOOKS#<partner>` the partner's webhooks by their ids, and under `-` their number;
-`ONCE#<partner>#…` the idempotency records (see `book.idempotency`), whose responses are sealed.
+Keys of the accounts table: `WEBHOOKS#<partner>` the partner's webhooks by their ids, under `-` their number, and under
+`-HEALTH#<webhook>` what the delivery notes about a webhook (`health`); `ONCE#<partner>#…` the idempotency records (see
+`book.idempotency`), whose responses are sealed.
 
     Conflict
     ├── TooMany            the partner has reached the limit of webhooks
@@ -29,10 +30,12 @@ from ordering import clock
 from ordering.aws.dynamodb import ABSENT, ConditionFailed, Delete, Item, Key, Put, Table, TransactionRefused, Update
 from ordering.book.idempotency import CreateResult, IdempotencyKey, IdempotencyRecords, replay
 from ordering.clock import Clock
-from ordering.contexts import event_types
+from ordering.contexts import event_types, may_see
 from ordering.errors import Conflict, Fault, Invalid, NotFound
+from ordering.identity.accounts import Partner, partner_key, read_partner
 from ordering.sealing import Sealer
 from ordering.webhooks.addresses import read_address
+from ordering.webhooks.health import Health, health_key, read_health
 
 SECRET_OVERLAP = timedelta(hours=24)
 """How long a replaced secret still signs."""
@@ -108,6 +111,19 @@ class Webhook:
     def receives(self, event_type: str, at: datetime) -> bool:
         """Return whether it receives an event of this type and time."""
         return at >= self.since and (not self.types or event_type in self.types)
+
+
+@dataclass(frozen=True, slots=True)
+class Recipient:
+    """What a delivery needs to know: the webhook, its partner, and its health, as they were read together."""
+
+    webhook: Webhook
+    partner: Partner | None
+    health: Health
+
+    def may_receive(self, order: str) -> bool:
+        """Return whether events of an order may leave us: the partner is active, and the order's contract admits it."""
+        return self.partner is not None and may_see(self.partner, order)
 
 
 class Webhooks:
@@ -216,6 +232,18 @@ class Webhooks:
         """Read a webhook; None if the partner has no webhook with this id."""
         item = self._table.get(_key(partner, webhook_id))
         return _read(item) if item else None
+
+    def recipient(self, partner: str, webhook_id: str) -> Recipient | None:
+        """Read a webhook with its partner and its health, in one call: 3 read units with records of up to 4 KB.
+
+        Returns None if the partner has no webhook with this id.
+        """
+        keys = _key(partner, webhook_id), partner_key(partner), health_key(partner, webhook_id)
+        found = self._table.batch_get(keys)
+        webhook, owner, health = (found.get(key) for key in keys)
+        if webhook is None:
+            return None
+        return Recipient(_read(webhook), read_partner(owner) if owner else None, read_health(health))
 
     def get(self, partner: str, webhook_id: str) -> Webhook:
         """Read a webhook.
