@@ -15,8 +15,8 @@ An attempt stays recorded for as long as it may have been sent, so that its keys
 
 An order's mails go to the address in the order until an operator corrects it (`again`). The corrected address is stored
 in the same transaction as the request, and each attempt reads it after the mail whose version its claim requires. So no
-attempt that is claimed after a request goes to an address from before it. Reading it costs an attempt one strongly
-consistent GetItem (half a unit to one).
+attempt at that mail that is claimed after the request goes to an address from before it. Reading it costs an attempt
+one strongly consistent GetItem.
 
 What partners learn of a mail is added to its order's mail history (`mail.history`) with the change of the mail.
 
