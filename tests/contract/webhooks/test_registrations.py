@@ -37,7 +37,7 @@ URL = "https://example.com/hook?from=ordering"
 NEW, COMPLETED = "ordering.training_order.new", "ordering.training_order.completed"
 NO_WEBHOOK, NO_EVENT = "0123456789abcdef", "99999999-0000-4000-8000-000000000009"
 START = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
-FIELDS = ["id", "url", "types", "created", "enabled", "disabledReason", "_links"]
+FIELDS = ["id", "url", "types", "created", "enabled", "disabledReason", "createdBy", "_links"]
 DEALS = replace(CALLER, partner="adventure", grants=("deals",), deals=DealTerms("basic"), payment_terms="card")
 ECARDS = replace(CALLER, partner="granite", grants=("ecards",), company="granite", business_units=())
 
@@ -61,7 +61,7 @@ class Site:
             now=lambda: self.now,
         )
         self.services.accounts(Deadline.after(60)).save_partner(PARTNER)
-        self.client = Client(self.services, CALLER)
+        self.client = Client(self.services, replace(CALLER, token_id="token-1"))
         self.stranger = Client(self.services, OTHER_PARTNER)
 
     def register(self, client: Client | None = None, **more: Any) -> dict[str, Any]:
@@ -142,12 +142,20 @@ def test_registered(site: Site) -> None:
         "created": "2026-01-01T12:00:00.000000Z",
         "enabled": True,
         "disabledReason": None,
+        "createdBy": {"userId": JOHN.id, "tokenId": "token-1"},
         "_links": {"self": f"/webhooks/{created['id']}"},
     }
     assert list(created) == FIELDS
     assert verifies(secret, site.sign(created["id"]), b"x")
     assert site.client.get(created["_links"]["self"]).json == created
     assert site.client.get("/webhooks").json == {"items": [created]}
+
+
+def test_registered_by_an_operator(site: Site) -> None:
+    """A webhook that support registered, or that was registered before this was noted, names no user and no token."""
+    one, _ = site.services.webhooks(Deadline.after(60)).register(CALLER.partner, URL)
+
+    assert site.client.get(f"/webhooks/{one.id}").json["createdBy"] is None
 
 
 @pytest.mark.parametrize("caller", [CALLER, DEALS, ECARDS], ids=["training", "deals", "e-cards"])

@@ -47,7 +47,7 @@ from ordering.training.orders import OrderIds, OrderLine, RequestedLine, Trainin
 from ordering.training.statuses import TrainingStatus
 from ordering.webhooks.delivery import Deliverer, Message, Parked
 from ordering.webhooks.health import Health
-from ordering.webhooks.registrations import RESPONSES, Webhook, Webhooks
+from ordering.webhooks.registrations import RESPONSES, Registrant, Webhook, Webhooks
 from ordering.webhooks.transport import Response
 from support.aws.kms import MemoryKms
 from support.aws.memory import Memory
@@ -473,6 +473,10 @@ READS: dict[str, tuple[Callable[[Stored], Any], Any]] = {
         CreateResult(0, b'{"id":"0123456789abcdef","secret":"whsec_"}', replayed=True),
     ),
     "webhook": (lambda one: replace(one.webhooks.get("northwind", HOOK), secrets=()), WEBHOOK),
+    "who registered a webhook": (
+        lambda one: one.webhooks.get("northwind", "66eef92c24f51358").by,
+        Registrant("u1", "t1"),
+    ),
     "webhook's secrets": (
         lambda one: one.webhooks.sign(one.webhooks.get("northwind", HOOK), "m", NOW, b"x")["webhook-signature"],
         SIGNATURES,
@@ -581,6 +585,7 @@ LACKING: list[tuple[str, Key, tuple[str | int, ...], str, Any]] = [
         ("accounts", WEBHOOK_KEY, (name,), "webhook", changed(WEBHOOK, name, default))
         for name, default in [("types", NONE), ("disabled", None), ("epoch", 1)]
     ),
+    ("accounts", ("WEBHOOKS#northwind", "66eef92c24f51358"), ("createdBy",), "who registered a webhook", None),
     ("accounts", HEALTH_KEY, ("look",), "health of a webhook", Health()),
     ("accounts", ("CLIENT#c2", "CLIENT"), ("tokensNotBefore",), "end of a client's tokens", None),
     (

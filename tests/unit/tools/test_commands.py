@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -15,6 +16,7 @@ from ordering.identity.authorizer import Authorizer, Handler, make_handler
 from ordering.identity.reference_tokens import ReferenceTokens
 from ordering.identity.tokens import KeyRing, TokenRefused, Verifier
 from ordering.principal import DealTerms, Principal
+from ordering.webhooks.registrations import Registrant
 from ordering_tools import cli
 from ordering_tools.demo import deals as demo_deals
 from ordering_tools.installation import Installation
@@ -22,6 +24,7 @@ from ordering_tools.operations import partners, tokens
 from ordering_tools.operations.partners import NoSuchPartner
 from ordering_tools.operations.signing import development_key
 from ordering_tools.operations.tokens import NotIssued
+from ordering_tools.operations.webhooks import webhooks_of
 from support.authorizer import bearer_event
 from support.aws.kms import MemoryKms
 from support.aws.memory import Memory
@@ -43,6 +46,9 @@ class Site:
         event = bearer_event(token, "/v2/orders")
         context: dict[str, Any] = self.authorizer(event, LambdaContext())["context"]
         return context
+
+    def principal(self, token: str) -> Principal:
+        return Principal.from_text(self.context_of(token)["principal"])
 
     def token(self, *, reference: bool = False) -> str:
         token, expires = tokens.issue(self.installation, demo_deals.ACCOUNT, None, None, DAY)
@@ -79,6 +85,22 @@ def test_revoked_tokens_are_refused(site: Site, *, reference: bool) -> None:
 
     assert site.context_of(revoked) == {"refusal": "unauthorized"}
     assert "principal" in site.context_of(kept)
+
+
+def test_revoking_names_the_webhooks(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    """Revoking a token names the webhooks that were registered with it, by commands that remove them, and no others."""
+    token, other = site.token(), site.token()
+    made = [
+        webhooks_of(site.installation).register(
+            demo_deals.ACCOUNT, "https://example.com/", (), Registrant("u", site.principal(one).token_id)
+        )[0]
+        for one in (token, other)
+    ]
+    tokens.run_revoking(site.installation, argparse.Namespace(token=token))
+    printed = capsys.readouterr().out
+
+    assert f"ordering webhook remove {demo_deals.ACCOUNT} {made[0].id}" in printed
+    assert made[1].id not in printed
 
 
 def test_revoking_a_reference_token_revokes_the_jwt(site: Site) -> None:

@@ -10,8 +10,10 @@ from ordering.clock import system_clock
 from ordering.identity.accounts import Accounts, Partner
 from ordering.identity.reference_tokens import ReferenceTokens, is_reference
 from ordering.identity.tokens import Claims, KeyRing, TokenRefused, Verifier
+from ordering.webhooks.registrations import Webhook
 from ordering_tools.installation import Installation, NotDone
 from ordering_tools.operations.commands import set_action
+from ordering_tools.operations.webhooks import webhooks_of
 
 
 class NotIssued(NotDone):
@@ -72,15 +74,17 @@ def add_revoking_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run_revoking(installation: Installation, arguments: argparse.Namespace) -> None:
-    """Revoke a token."""
+    """Revoke a token, and print the webhooks that were registered with it: they stay."""
     try:
-        revoke(installation, arguments.token)
+        registered = revoke(installation, arguments.token)
     except TokenRefused as refusal:
         raise NotIssued(f"this is not a valid token: {refusal}") from None
+    for webhook in registered:
+        print(f"registered with it: ordering webhook remove {webhook.partner} {webhook.id}  # {webhook.url}")
 
 
-def revoke(installation: Installation, token: str) -> None:
-    """Revoke a token and its reference tokens.
+def revoke(installation: Installation, token: str) -> list[Webhook]:
+    """Revoke a token and its reference tokens; returns the webhooks that were registered with it.
 
     Raises:
         TokenRefused: The token is not valid.
@@ -89,6 +93,8 @@ def revoke(installation: Installation, token: str) -> None:
     jwt = ReferenceTokens(installation.accounts).resolve(token) if is_reference(token) else token
     claims = Verifier(KeyRing(accounts.signing_keys), installation.issuer, installation.audience).verify(jwt)
     accounts.revoke(claims.partner, claims.token_id, claims.expires)
+    webhooks = webhooks_of(installation).all(claims.partner)
+    return [one for one in webhooks if one.by and one.by.token == claims.token_id]
 
 
 def partner_of(installation: Installation, partner_id: str) -> Partner:

@@ -62,19 +62,19 @@ def run_add(installation: Installation, arguments: argparse.Namespace) -> None:
     """Register a webhook and print its id and secret."""
     if Accounts(installation.accounts).partner(arguments.partner) is None:
         raise NotDone(f"there is no partner '{arguments.partner}'")
-    webhook, secret = _webhooks(installation).register(arguments.partner, arguments.url, arguments.type)
+    webhook, secret = webhooks_of(installation).register(arguments.partner, arguments.url, arguments.type)
     print(webhook.id, secret)
 
 
 def run_list(installation: Installation, arguments: argparse.Namespace) -> None:
     """Print a partner's webhooks, a line each."""
-    for webhook in sorted(_webhooks(installation).all(arguments.partner), key=lambda one: one.since):
+    for webhook in sorted(webhooks_of(installation).all(arguments.partner), key=lambda one: one.since):
         print(_line(webhook))
 
 
 def run_remove(installation: Installation, arguments: argparse.Namespace) -> None:
     """Delete a webhook."""
-    _webhooks(installation).remove(arguments.partner, arguments.webhook)
+    webhooks_of(installation).remove(arguments.partner, arguments.webhook)
 
 
 def run_enable(installation: Installation, arguments: argparse.Namespace) -> None:
@@ -84,7 +84,7 @@ def run_enable(installation: Installation, arguments: argparse.Namespace) -> Non
 
 def run_secret(installation: Installation, arguments: argparse.Namespace) -> None:
     """Print a new secret."""
-    _, secret = _webhooks(installation).replace_secret(arguments.partner, arguments.webhook)
+    _, secret = webhooks_of(installation).replace_secret(arguments.partner, arguments.webhook)
     print(secret)
 
 
@@ -108,11 +108,12 @@ def run_replay(installation: Installation, arguments: argparse.Namespace) -> Non
 def deliverer_of(installation: Installation) -> Deliverer:
     """A deliverer that puts messages on the queue, and sends none itself."""
     return Deliverer(
-        installation.orders, installation.accounts, _webhooks(installation), not_posted, installation.webhook_queue
+        installation.orders, installation.accounts, webhooks_of(installation), not_posted, installation.webhook_queue
     )
 
 
-def _webhooks(installation: Installation) -> Webhooks:
+def webhooks_of(installation: Installation) -> Webhooks:
+    """The webhooks of all partners."""
     return Webhooks(installation.accounts, EnvelopeSealer(installation.kms, KEY), anywhere=True)
 
 
@@ -133,4 +134,9 @@ def _parked(installation: Installation, arguments: argparse.Namespace) -> Iterat
 def _line(webhook: Webhook) -> str:
     types = ", ".join(sorted(webhook.types)) or "all types"
     state = f"disabled: {webhook.disabled}" if webhook.disabled else "enabled"
-    return f"{webhook.id}  {webhook.since:%Y-%m-%d %H:%M:%SZ}  {state}  {webhook.url}  {types}"
+    by = (
+        f"by user {webhook.by.user}, token {webhook.by.token}"
+        if webhook.by
+        else "by an operator or before this was noted"
+    )
+    return f"{webhook.id}  {webhook.since:%Y-%m-%d %H:%M:%SZ}  {state}  {webhook.url}  {types}  {by}"

@@ -37,7 +37,7 @@ from ordering.web.problems import Problem, invalid_request, problem
 from ordering.webhooks.addresses import LONGEST
 from ordering.webhooks.delivery import Parked
 from ordering.webhooks.errors import ERRORS
-from ordering.webhooks.registrations import Webhook, Webhooks, is_webhook_id
+from ordering.webhooks.registrations import Registrant, Webhook, Webhooks, is_webhook_id
 
 NAME = "webhooks"
 
@@ -95,6 +95,13 @@ class NextPartLink(TypedDict, total=False):
     next: str
 
 
+class ShownRegistrant(TypedDict):
+    """The user who registered a webhook, and the id (`jti`) of the token that it was done with."""
+
+    userId: str
+    tokenId: str
+
+
 class ShownWebhook(TypedDict):
     """A webhook. While `enabled` is false, no events are sent to it, and `disabledReason` gives the reason."""
 
@@ -104,6 +111,10 @@ class ShownWebhook(TypedDict):
     created: Annotated[str, WithJsonSchema({"type": "string", "format": "date-time"})]
     enabled: bool
     disabledReason: str | None
+    createdBy: Annotated[
+        ShownRegistrant | None,
+        Field(description="Who registered it; null if support did, or if it was before this was noted."),
+    ]
     _links: SelfLink
 
 
@@ -171,6 +182,7 @@ def webhook(call: Call, one: Webhook) -> ShownWebhook:
         "created": clock.to_text(one.since),
         "enabled": one.disabled is None,
         "disabledReason": one.disabled,
+        "createdBy": {"userId": one.by.user, "tokenId": one.by.token} if one.by else None,
         "_links": {"self": _link(call, one)},
     }
 
@@ -189,11 +201,11 @@ def registered(
     call: Call, webhooks: Webhooks, owner: str, headers: CreateHeaders, body: NewWebhook
 ) -> Answer[WebhookWithSecret]:
     """Register a webhook, or find the one that was registered under the idempotency key, and build the response."""
-    once = _once(headers, NAME, body)
+    once, by = _once(headers, NAME, body), Registrant(call.caller.user.id, call.caller.token_id)
     if once is None:
-        placed = _unkeyed(call, *webhooks.register(owner, body.url, body.types))
+        placed = _unkeyed(call, *webhooks.register(owner, body.url, body.types, by))
     else:
-        placed = webhooks.create(owner, body.url, body.types, partial(_show, call), once)
+        placed = webhooks.create(owner, body.url, body.types, partial(_show, call), once, by=by)
     location: str = from_json(placed.answer)["_links"]["self"]
     return Answer(201, placed.answer, {"Location": location, **replayed_header(replayed=placed.replayed)})
 

@@ -23,10 +23,10 @@ import re
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 
-from ordering import clock
+from ordering import clock, stored
 from ordering.aws.dynamodb import ABSENT, ConditionFailed, Delete, Item, Key, Put, Table, TransactionRefused, Update
 from ordering.book.idempotency import CreateResult, IdempotencyKey, IdempotencyRecords, replay
 from ordering.clock import Clock
@@ -91,6 +91,14 @@ class SealedSecret:
 
 
 @dataclass(frozen=True, slots=True)
+class Registrant:
+    """The user who registered a webhook, and the id (`jti`) of the token that it was done with."""
+
+    user: str
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
 class Webhook:
     """A partner's registered endpoint."""
 
@@ -107,6 +115,8 @@ class Webhook:
     epoch: int = 1
     """Rises whenever it is enabled again; retries of an earlier epoch are dropped."""
     version: int = 1
+    by: Registrant | None = None
+    """None if an operator registered it, or a release that did not note it."""
 
     def receives(self, event_type: str, at: datetime) -> bool:
         """Return whether it receives an event of this type and time."""
@@ -151,7 +161,9 @@ class Webhooks:
         self._anywhere = anywhere
         self._now = now
 
-    def register(self, partner: str, url: str, types: Sequence[str] = ()) -> tuple[Webhook, str]:
+    def register(
+        self, partner: str, url: str, types: Sequence[str] = (), by: Registrant | None = None
+    ) -> tuple[Webhook, str]:
         """Register an endpoint; returns the webhook and its secret, which cannot be read again.
 
         Args:
@@ -162,12 +174,19 @@ class Webhooks:
             TooMany: The partner has reached the limit of webhooks.
             Unavailable: The deadline passed. It may have been registered.
         """
-        webhook, text = self._new(partner, url, types)
+        webhook, text = self._new(partner, url, types, by)
         self._insert(webhook)
         return webhook, text
 
-    def create(
-        self, partner: str, url: str, types: Sequence[str], show: Callable[[Webhook, str], bytes], once: IdempotencyKey
+    def create(  # noqa: PLR0913 - what a registration needs, and what its retry needs
+        self,
+        partner: str,
+        url: str,
+        types: Sequence[str],
+        show: Callable[[Webhook, str], bytes],
+        once: IdempotencyKey,
+        *,
+        by: Registrant | None = None,
     ) -> CreateResult:
         """Register an endpoint; a retry with the same idempotency key gets the first response, its secret included.
 
@@ -181,7 +200,7 @@ class Webhooks:
             KeyReused: The key was used for another request.
         """
         records = IdempotencyRecords(self._table, partner, self._now, KIND)
-        webhook, text = self._new(partner, url, types)
+        webhook, text = self._new(partner, url, types, by)
         answer = show(webhook, text)
         return self._result(records, once, answer, self._insert(webhook, self._record(records, once, answer)))
 
@@ -197,11 +216,11 @@ class Webhooks:
         found = replay(earlier, once)
         return replace(found, answer=self._responses.open(found.answer, _response_context(records, once)))
 
-    def _new(self, partner: str, url: str, types: Sequence[str]) -> tuple[Webhook, str]:
+    def _new(self, partner: str, url: str, types: Sequence[str], by: Registrant | None) -> tuple[Webhook, str]:
         self._check(url, types)
         webhook_id = secrets.token_hex(8)
         key, text = self._new_secret(partner, webhook_id)
-        return Webhook(webhook_id, partner, url, frozenset(types), self._now(), (key,)), text
+        return Webhook(webhook_id, partner, url, frozenset(types), self._now(), (key,), by=by), text
 
     def _insert(self, webhook: Webhook, *records: Put) -> Item | None:
         """Write a new webhook with an idempotency record; returns the record that an earlier request wrote.
@@ -475,6 +494,7 @@ def _write(webhook: Webhook) -> Item:
         "disabled": webhook.disabled,
         "epoch": webhook.epoch,
         "version": webhook.version,
+        "createdBy": asdict(webhook.by) if webhook.by else None,
     }
 
 
@@ -492,4 +512,5 @@ def _read(item: Item) -> Webhook:
         disabled=item.get("disabled"),
         epoch=item.get("epoch", 1),
         version=item["version"],
+        by=stored.read(Registrant, by) if (by := item.get("createdBy")) else None,
     )
