@@ -17,14 +17,14 @@ from ordering.events.history import Event
 from ordering.identity.accounts import Accounts
 from ordering.webhooks.delivery import TRIES, Deliverer, Message
 from ordering.webhooks.post import Poster
-from ordering.webhooks.registrations import WEBHOOKS_AT_MOST, secret_text, signed
+from ordering.webhooks.registrations import WEBHOOKS_AT_MOST, Registrant, secret_text, signed
 from ordering.webhooks.transport import Response
 from ordering_tools import cli
 from ordering_tools.installation import Installation
 from ordering_tools.operations import commands, webhook_receiver
 from ordering_tools.operations.signing import SigningKey
 from ordering_tools.operations.webhook_receiver import Listener
-from ordering_tools.operations.webhooks import deliverer_of
+from ordering_tools.operations.webhooks import deliverer_of, webhooks_of
 from support.aws.kms import MemoryKms
 from support.aws.memory import Memory
 from support.partners import JOHN, PARTNER, SOURCE, UK
@@ -154,6 +154,13 @@ def test_disabled_and_enabled(site: Site) -> None:
     site.deliver(204)
 
     assert [Message.from_text(body).order for body in site.queue] == ["training#7"]
+
+
+def test_listed_with_the_user_who_registered_it(site: Site) -> None:
+    """A webhook that a partner registered is listed with the user and the token."""
+    webhooks_of(site.installation).register(PARTNER.id, URL, (), Registrant("u1", "t1"))
+
+    assert site.run("list", PARTNER.id).endswith("all types  by user u1, token t1")
 
 
 def test_a_partner_that_is_off(site: Site) -> None:

@@ -134,9 +134,5 @@ def _parked(installation: Installation, arguments: argparse.Namespace) -> Iterat
 def _line(webhook: Webhook) -> str:
     types = ", ".join(sorted(webhook.types)) or "all types"
     state = f"disabled: {webhook.disabled}" if webhook.disabled else "enabled"
-    by = (
-        f"by user {webhook.by.user}, token {webhook.by.token}"
-        if webhook.by
-        else "by an operator or before this was noted"
-    )
-    return f"{webhook.id}  {webhook.since:%Y-%m-%d %H:%M:%SZ}  {state}  {webhook.url}  {types}  {by}"
+    by = f"  by user {webhook.by.user}, token {webhook.by.token}" if webhook.by else ""
+    return f"{webhook.id}  {webhook.since:%Y-%m-%d %H:%M:%SZ}  {state}  {webhook.url}  {types}{by}"
