@@ -6,6 +6,8 @@ from datetime import timedelta
 
 import pytest
 
+from ordering.events.types import MailMomentType
+from ordering.mail.history import MailMoment, name_of_mails, next_moments
 from ordering.webhooks.delivery import Message
 from ordering.webhooks.registrations import announcer
 from support.endpoint import START, Endpoint
@@ -116,3 +118,44 @@ def test_a_replay_respects_retry_after(endpoint: Endpoint) -> None:
 
     assert len(endpoint.posted) == 10
     assert (endpoint.posted[1] - endpoint.posted[0]).total_seconds() == pytest.approx(630, abs=0.001)
+
+
+def record_bounce(endpoint: Endpoint, reason: str) -> str:
+    """Record that a mail of the endpoint's order bounced; returns the name of the history of its mails."""
+    moment = MailMoment(MailMomentType.BOUNCED, endpoint.now, 1, "", reason)
+    endpoint.deliverer.orders.transact(next_moments(endpoint.deliverer.orders, endpoint.order, [moment]))
+    return name_of_mails(endpoint.order)
+
+
+def test_mails_do_not_hold_up_their_order(endpoint: Endpoint) -> None:
+    """An order's events are sent while one of its mails is retried, and the other way around."""
+    webhook = endpoint.register()
+    mails = record_bounce(endpoint, "one")
+    endpoint.signal(webhook, mails)
+    endpoint.run(timedelta(seconds=1))
+    endpoint.status = 200
+    endpoint.signal(webhook)
+    endpoint.run(timedelta(seconds=1))
+    assert (len(endpoint.posted), endpoint.received) == (2, [endpoint.order])
+    endpoint.run()
+
+    assert (len(endpoint.posted), endpoint.received) == (3, [endpoint.order] * 2)
+
+
+def test_a_parked_mails_event_is_replayed(endpoint: Endpoint) -> None:
+    """An event about a mail is parked after ten tries, replayed, and does not keep the next one from being sent."""
+    webhook = endpoint.register()
+    mails = record_bounce(endpoint, "one")
+    endpoint.signal(webhook, mails)
+    endpoint.run()
+    (parked,) = endpoint.deliverer.parked(PARTNER.id, webhook.id, 10)
+    endpoint.status = 200
+    record_bounce(endpoint, "two")
+    endpoint.signal(webhook, mails)
+    endpoint.run()
+    endpoint.deliverer.replay(PARTNER.id, webhook.id, parked.event)
+    endpoint.run()
+
+    assert (parked.type, parked.order) == ("ordering.training_order.mail_bounced", mails)
+    assert (len(endpoint.posted), endpoint.received) == (12, [endpoint.order] * 2)
+    assert endpoint.deliverer.parked(PARTNER.id, webhook.id, 10) == []

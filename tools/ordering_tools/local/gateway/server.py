@@ -32,6 +32,7 @@ from ordering_tools.local.runtime.inprocess import InProcessRunner
 from ordering_tools.local.runtime.runtime import ProcessRunner
 from ordering_tools.local.sources.pollers import Queues
 from ordering_tools.local.sources.streams import Streams
+from ordering_tools.output import make_lenient
 from ordering_tools.template import TemplateError
 
 BODY_LIMIT = 10 * 1024 * 1024
@@ -248,6 +249,7 @@ def _shut_down(server: Server) -> None:
 
 
 if __name__ == "__main__":
+    make_lenient()  # paths of requests are printed
     code = main(GatewayArguments.load(sys.argv[1]))
     sys.stdout.flush()
     # A handler may wait at a debugger's prompt in a thread; a normal exit would wait for that thread.
