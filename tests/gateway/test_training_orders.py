@@ -274,10 +274,14 @@ def test_unknown_path_and_method(partner: httpx.Client) -> None:
 
 def test_head_and_options(partner: httpx.Client) -> None:
     """HEAD is GET without its body, and OPTIONS lists the methods, also for a caller without a token."""
+    read = partner.get("/api/v2/products")
     head = partner.head("/api/v2/products")
+    current = partner.get("/api/v2/products", headers={"If-None-Match": read.headers["ETag"]})
     options = partner.options("/api/v2/products", headers={"Authorization": ""})
 
     assert (head.status_code, head.content) == (200, b"")
+    assert head.headers["Content-Length"] == read.headers["Content-Length"]
+    assert (current.status_code, current.content) == (304, b"")
     assert (options.status_code, options.headers["Allow"]) == (204, "GET, HEAD, OPTIONS")
 
 

@@ -171,11 +171,14 @@ def ask(
     address: str = "192.0.2.1",
     in_base64: bool = False,
     authorization: str | None = None,
+    if_none_match: str | None = None,
 ) -> Reply:
     """Call the token function without an authorizer; a body of bytes is passed in base64."""
     headers = {} if content_type is None else {"Content-Type": content_type}
     if authorization is not None:
         headers["Authorization"] = authorization
+    if if_none_match is not None:
+        headers["If-None-Match"] = if_none_match
     encoded = in_base64 or isinstance(form, bytes)
     raw = form if isinstance(form, bytes | str) else urlencode(form)
     body = base64.b64encode(raw if isinstance(raw, bytes) else raw.encode()).decode() if encoded else raw

@@ -112,7 +112,8 @@ class Client:
         app = load(function)
         app.connections, app.services = self.services.connections, self.services.of(app.build)
         with self.services.settings.seen_by(_declared(function)):
-            return _reply(app.handle(event, context or LambdaContext()))  # type: ignore[arg-type] # all that is used of it
+            answer = app.handle(event, context or LambdaContext())  # type: ignore[arg-type] # all that is used of it
+        return _reply(answer, method)
 
     def event(
         self, method: str, path: str, query: str, headers: Mapping[str, str | list[str]], body: Any, *, base64: bool
@@ -187,6 +188,6 @@ def _routes() -> list[tuple[re.Pattern[str], str, str]]:
     ]
 
 
-def _reply(answer: Mapping[str, Any]) -> Reply:
+def _reply(answer: Mapping[str, Any], method: str = "GET") -> Reply:
     headers = {name: values[-1] for name, values in answer["multiValueHeaders"].items()}
-    return Reply(answer["statusCode"], headers, answer["body"])
+    return Reply(answer["statusCode"], headers, "" if method == "HEAD" else answer["body"])

@@ -6,7 +6,7 @@ from ordering.entry.api import Api
 from ordering.principal import Company
 from ordering.web.http import Call
 
-app = Api(ecards.CONTRACT, EcardServices)
+app = Api(ecards.CONTRACT, EcardServices, revalidated=True)
 
 
 @app.get("/v1/ecards", summary="Get e-cards", tags=["E-cards"])

@@ -5,7 +5,7 @@ from ordering.identity import contract as oauth
 from ordering.identity.services import IdentityServices
 from ordering.web.http import Answer, PublicCall
 
-app = Api(oauth.CONTRACT, IdentityServices, public=True)
+app = Api(oauth.CONTRACT, IdentityServices, public=True, revalidated=True)
 
 
 @app.post(oauth.TOKEN_PATH, summary="Get a token", tags=["Tokens"])

@@ -5,7 +5,7 @@ from ordering.training import contract as training
 from ordering.training.services import TrainingServices
 from ordering.web.http import Call
 
-app = Api(training.CONTRACT, TrainingServices)
+app = Api(training.CONTRACT, TrainingServices, revalidated=True)
 
 
 @app.get(

@@ -40,7 +40,7 @@ def create_order(
         catalogue=app.services.catalogue(unit, call.deadline),
         accounts=app.services.accounts(call.deadline),
     )
-    return training.created(call, placed)
+    return training.created(call, unit, placed)
 
 
 handler = app.ready()

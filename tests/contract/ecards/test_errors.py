@@ -37,7 +37,16 @@ def test_every_call_is_answered(stocked: Rewards, method: str, path: str, body: 
     """Each call succeeds with 200 and JSON."""
     reply = stocked.request(method, path, body=body)
 
-    assert (reply.status, reply.headers) == (200, {**ALWAYS, "Content-Type": JSON})
+    tag = {"ETag": reply.headers["ETag"]} if path == "/v1/ecards" else {}
+    assert (reply.status, reply.headers) == (200, {**ALWAYS, **tag, "Content-Type": JSON})
+
+
+def test_a_current_copy_of_the_cards(stocked: Rewards) -> None:
+    """A read of the cards that names the response's `ETag` is 304 without a body."""
+    first = stocked.get("/v1/ecards")
+    again = stocked.request("GET", "/v1/ecards", headers={"If-None-Match": first.headers["ETag"]})
+
+    assert (again.status, again.text, again.headers["ETag"]) == (304, "", first.headers["ETag"])
 
 
 def pass_on(company: Rewards, method: str, path: str, authorizer: dict[str, Any] | None) -> Reply:

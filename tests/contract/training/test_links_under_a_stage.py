@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 
 from support.gateway import Client
 from support.orders import new_order, target
-from support.partners import AZ_300, CALLER, STANDARD
+from support.partners import AZ_300, CALLER, IRELAND, STANDARD, UK
 from support.services import Services
 
 
@@ -55,7 +56,18 @@ def test_location(staged: Client) -> None:
         created = staged.post(target("orders"), new_order(), headers={"Idempotency-Key": "staged"})
         link = f"/live/api/v2/orders/{created.json['id']}"
 
-        assert (link, link) == (created.headers["Location"], created.json["_links"]["self"])
+        assert created.json["_links"]["self"] == link
+        assert created.headers["Location"] == f"{link}?businessUnitId={UK.id}"
+
+
+def test_location_can_be_followed(services: Services) -> None:
+    """`Location` names the business unit only for a token that covers several, and can be followed as it is."""
+    for units, query in (((UK.id, IRELAND.id), f"?businessUnitId={UK.id}"), ((UK.id,), "")):
+        client = Client(services, replace(CALLER, business_units=units))
+        created = client.post(target("orders"), new_order())
+
+        assert created.headers["Location"] == f"/api/v2/orders/{created.json['id']}{query}"
+        assert client.get(created.headers["Location"]).json["id"] == created.json["id"]
 
 
 def test_problems(staged: Client) -> None:

@@ -169,7 +169,7 @@ def test_chunks_with_extensions_and_trailers(client: httpx.Client) -> None:
 
 
 def test_compressed_responses(client: httpx.Client) -> None:
-    """A response of 1,024 bytes or more is compressed for a client that accepts it, and its HEAD is not."""
+    """A response of 1,024 bytes or more is compressed for a client that accepts it."""
     result = {"statusCode": 200, "headers": {"Content-Type": "text/plain"}, "body": "x" * 1_024}
     short = {**result, "body": "x" * 1_023}
 

@@ -13,7 +13,7 @@ import importlib.util
 import inspect
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from enum import StrEnum
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
@@ -111,11 +111,13 @@ def document() -> dict[str, Any]:
     """Build the document."""
     merge = OpenAPIMerge(title="Order API", version=VERSION, openapi_version=OPENAPI, on_conflict="error")
     contracts: dict[str, Contract] = {}
+    revalidated: set[str] = set()
     for app in apps():
+        revalidated |= {route.func.__name__ for route in _routes(app) if app.revalidated and route.method == "GET"}
         contracts |= {route.func.__name__: app.contract for route in _routes(app)}
         schema = documenting(app).get_openapi_schema(openapi_version=OPENAPI)
         merge.add_schema(schema.model_dump(by_alias=True, exclude_none=True, mode="json"))
-    return _complete(merge.get_openapi_schema(), contracts)
+    return _complete(merge.get_openapi_schema(), contracts, revalidated)
 
 
 def apps() -> Iterator[Api[Any]]:
@@ -197,7 +199,9 @@ def _given(annotation: Any) -> Any:
     return given[0] if type(None) in get_args(annotation) else annotation
 
 
-def _complete(schema: dict[str, Any], contracts: Mapping[str, Contract]) -> dict[str, Any]:
+def _complete(
+    schema: dict[str, Any], contracts: Mapping[str, Contract], revalidated: Collection[str]
+) -> dict[str, Any]:
     """Add the parts of the contracts: errors, security and tags, each to its operations."""
     components = schema["components"]
     for unused in _POWERTOOLS_OWN:
@@ -216,6 +220,8 @@ def _complete(schema: dict[str, Any], contracts: Mapping[str, Contract]) -> dict
     for methods in schema["paths"].values():
         for operation in methods.values():
             _complete_operation(operation, contracts[operation["operationId"]])
+            if operation["operationId"] in revalidated:
+                _complete_revalidated(operation)
     documents = {contract.document.description: contract.document for contract in contracts.values()}
     tags = {name: text for one in documents.values() for name, text in one.tags.items()} | _MESSAGE_TAG
     schema["info"]["description"] = "\n\n".join([*documents, DESCRIPTION])
@@ -249,6 +255,26 @@ def _complete_operation(operation: dict[str, Any], contract: Contract) -> None:
     for error in _shown(contract):
         if ("requestBody" in operation or not error.only_with_body) and name in (error.operations or {name}):
             operation["responses"][str(error.status)] = {"$ref": f"#/components/responses/{error.name}"}
+    operation["responses"] = dict(sorted(operation["responses"].items()))
+
+
+def _complete_revalidated(operation: dict[str, Any]) -> None:
+    """Add the entity tag of a response, and the request that has it compared."""
+    headers = {"ETag": {"description": "Names this state of the response.", "schema": {"type": "string"}}}
+    operation.setdefault("parameters", []).append(
+        {
+            "name": "If-None-Match",
+            "in": "header",
+            "required": False,
+            "description": "The `ETag` of an earlier response, to get 304 without a body if that is current.",
+            "schema": {"type": "string"},
+        }
+    )
+    operation["responses"]["200"]["headers"] = headers
+    operation["responses"]["304"] = {
+        "description": "The response that `If-None-Match` names is current.",
+        "headers": headers,
+    }
     operation["responses"] = dict(sorted(operation["responses"].items()))
 
 

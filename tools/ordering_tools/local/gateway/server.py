@@ -124,10 +124,8 @@ class Handler(BaseHTTPRequestHandler):
             self.send_error(400)
         else:
             request = self._request(headers, body)
-            answer = gateway.answer(request)
-            if self.command != "HEAD":
-                answer = compress(answer, self.headers.get("Accept-Encoding"), gateway.minimum_compression)
-            self._send(request, answer)
+            accepted = self.headers.get("Accept-Encoding")
+            self._send(request, compress(gateway.answer(request), accepted, gateway.minimum_compression))
 
     def _refuse(self, kind: str, headers: list[tuple[str, str]]) -> None:
         request = self._request(headers, b"")

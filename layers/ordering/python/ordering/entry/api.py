@@ -40,6 +40,7 @@ from ordering.errors import (
 )
 from ordering.principal import Principal
 from ordering.web.browsers import cors_headers, vary
+from ordering.web.header_fields import entity_tag, names_tag
 from ordering.web.http import (
     Answer,
     Call,
@@ -83,11 +84,20 @@ class Api(APIGatewayRestResolver, Generic[S]):
     Args:
         build: Builds the services that the handlers use, from the connections of the process.
         public: Whether callers need no token, so that the function has no authorizer.
+        revalidated: Whether responses to GET carry an `ETag`, so that a caller can ask whether its copy is current.
     """
 
-    def __init__(self, contract: Contract, build: Callable[[Connections], S], *, public: bool = False) -> None:
+    def __init__(
+        self,
+        contract: Contract,
+        build: Callable[[Connections], S],
+        *,
+        public: bool = False,
+        revalidated: bool = False,
+    ) -> None:
         super().__init__()
         self.contract = contract
+        self.revalidated = revalidated
         self._public = public
         self.build = build
         self.use(middlewares=[_bind])
@@ -124,14 +134,15 @@ class Api(APIGatewayRestResolver, Generic[S]):
     def handle(self, event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         """Handle one event of API Gateway's Lambda proxy integration, and return its response."""
         began = time.perf_counter()
-        head = event["httpMethod"].upper() == "HEAD"
-        answer = self.resolve(_normal(event, "GET" if head else event["httpMethod"]), context)
+        method = event["httpMethod"].upper()
+        # HEAD returns GET's body, because API Gateway derives Content-Length from it before it drops the body.
+        answer = self.resolve(_normal(event, "GET" if method == "HEAD" else event["httpMethod"]), context)
         headers = answer["multiValueHeaders"]
         headers |= {name: [value] for name, value in self.contract.headers.items()}
         headers["X-Request-Id"] = [event["requestContext"]["requestId"]]
+        if self.revalidated and method in {"GET", "HEAD"} and answer["statusCode"] == 200:
+            _revalidate(Request.of(event), answer)
         self._describe_to_browsers(event, headers)
-        if head:
-            answer["body"] = ""
         self._report(event, answer["statusCode"], time.perf_counter() - began)
         return answer
 
@@ -226,6 +237,16 @@ class Api(APIGatewayRestResolver, Generic[S]):
                 "writes": usage.writes if usage else 0,
             },
         )
+
+
+def _revalidate(request: Request, answer: dict[str, Any]) -> None:
+    """Add the `ETag` of a response, and send only that to a caller whose copy is current (RFC 9110, 13.1.2)."""
+    tag = entity_tag(answer["body"])
+    headers = answer["multiValueHeaders"]
+    headers["ETag"] = [tag]
+    if names_tag(request.headers.get("if-none-match"), tag):
+        answer |= {"statusCode": 304, "body": ""}
+        headers.pop("Content-Type", None)
 
 
 def _normal(event: Mapping[str, Any], method: str) -> dict[str, Any]:

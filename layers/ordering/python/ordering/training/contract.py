@@ -465,10 +465,13 @@ def _shown(shape: type[S], call: Call, one: TrainingOrder, *, created: str) -> S
     return cast("S", {name: fields[name] for name in shape.__annotations__})
 
 
-def created(call: Call, placed: CreateResult) -> Answer[CreatedOrder]:
-    """Build the response to a create, or to its replay."""
-    headers = {"Location": _order_link(call, placed.resource_id), **replayed_header(replayed=placed.replayed)}
-    return Answer(201, placed.answer, headers)
+def created(call: Call, unit: str, placed: CreateResult) -> Answer[CreatedOrder]:
+    """Build the response to a create for a business unit, or to its replay."""
+    location = _order_link(call, placed.resource_id)
+    if len(call.caller.business_units) > 1:
+        # Without the unit the order cannot be read. A create that reached this point has named one of the token's.
+        location += f"?businessUnitId={unit}"
+    return Answer(201, placed.answer, {"Location": location, **replayed_header(replayed=placed.replayed)})
 
 
 def once_of(headers: CreateHeaders, body: NewOrder, unit: str) -> IdempotencyKey | None:

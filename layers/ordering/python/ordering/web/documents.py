@@ -23,7 +23,11 @@ ACCESS_TOKEN: Mapping[str, Any] = {
 }
 """The security schemes of all APIs that need an access token: two ways to the same token."""
 
-LOCATION = {"description": "A relative link to the new resource.", "schema": {"type": "string"}, "required": True}
+LOCATION = {
+    "description": "A relative link to the new resource, with the query that is needed to follow it.",
+    "schema": {"type": "string"},
+    "required": True,
+}
 """The header field `Location` of responses with 201."""
 
 

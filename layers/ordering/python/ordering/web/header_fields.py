@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+from base64 import urlsafe_b64encode
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from hashlib import sha256
 
+_ENTITY_TAG = re.compile(r'(?:W/)?("[\x21\x23-\x7e\x80-\U0010ffff]*")')
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _QUOTED = re.compile(r'"((?:[\t\x20\x21\x23-\x5b\x5d-\x7e\x80-\U0010ffff]|\\[\t\x20-\x7e\x80-\U0010ffff])*)"')
 _ESCAPED = re.compile(r"\\(.)")
@@ -98,3 +101,21 @@ def accepts_json(accept: str | None) -> bool:
 
 _RANGES = {"*": "*/*"}
 """A range outside the grammar that Java's HTTP client sends."""
+
+
+def entity_tag(body: str) -> str:
+    """Return the `ETag` of a body: a digest of it.
+
+    It is weak, because API Gateway compresses responses: a strong tag would be of one coding only (RFC 9110, 8.8.1).
+    """
+    return f'W/"{urlsafe_b64encode(sha256(body.encode()).digest()[:15]).decode()}"'
+
+
+def names_tag(field: str | None, tag: str) -> bool:
+    """Return whether `If-None-Match` names an entity tag, by the weak comparison (RFC 9110, 8.8.3.2), or is `*`.
+
+    Members outside the grammar name no tag.
+    """
+    members = [_ENTITY_TAG.fullmatch(member) for member in split_unquoted(field or "", ",")]
+    named = {member[1] for member in members if member}
+    return (field or "").strip(_SPACE) == "*" or tag.removeprefix("W/") in named
