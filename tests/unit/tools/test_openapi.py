@@ -116,6 +116,24 @@ def test_bounds() -> None:
     assert (quantity["minimum"], quantity["maximum"]) == (1, 10_000)
 
 
+def test_ids_in_paths_have_types() -> None:
+    """Each id in a path has a description and the type of the ids in responses."""
+    ids = {
+        (path.split("/")[1], one["name"]): (
+            one["schema"].get("format", one["schema"]["type"]),
+            bool(one["description"]),
+        )
+        for path, methods in openapi.document()["paths"].items()
+        for operation in methods.values()
+        for one in operation.get("parameters", ())
+        if one["in"] == "path"
+    }
+
+    assert ids["api", "orderId"] == ids["v2", "id"] == ids["v2", "order_id"] == ("integer", True)
+    assert ids["api", "productId"] == ids["api", "featureSetId"] == ids["v1", "order_id"] == ("uuid", True)
+    assert all(described for _, described in ids.values())
+
+
 def test_nothing_of_powertools_own_validation() -> None:
     """The document has no schema of Powertools' own validation."""
     assert not [name for name in DOCUMENT["components"]["schemas"] if re.search("Validation", name)]

@@ -242,9 +242,7 @@ def _complete_operation(operation: dict[str, Any], contract: Contract) -> None:
     if contract.document.security != ACCESS_TOKEN:
         operation["security"] = [{scheme: []} for scheme in contract.document.security]
     for parameter in operation.get("parameters", ()):
-        if parameter["in"] == "header":
-            # Powertools writes them in lower case, which is correct but unusual.
-            parameter["name"] = parameter["name"].title()
+        _complete_parameter(parameter, contract)
     for status in _EMPTY:
         operation["responses"].get(status, {}).pop("content", None)
     created = contract.document.created if "201" in operation["responses"] else {}
@@ -256,6 +254,14 @@ def _complete_operation(operation: dict[str, Any], contract: Contract) -> None:
         if ("requestBody" in operation or not error.only_with_body) and name in (error.operations or {name}):
             operation["responses"][str(error.status)] = {"$ref": f"#/components/responses/{error.name}"}
     operation["responses"] = dict(sorted(operation["responses"].items()))
+
+
+def _complete_parameter(parameter: dict[str, Any], contract: Contract) -> None:
+    if parameter["in"] == "header":
+        # Powertools writes them in lower case, which is correct but unusual.
+        parameter["name"] = parameter["name"].title()
+    elif parameter["in"] == "path":
+        parameter["schema"], parameter["description"] = contract.document.ids[parameter["name"]]
 
 
 def _complete_revalidated(operation: dict[str, Any]) -> None:

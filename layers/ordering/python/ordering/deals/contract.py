@@ -47,7 +47,7 @@ from ordering.deals.products import DealProduct, NewProduct
 from ordering.errors import Fault, Forbidden, InsufficientScope, Invalid, NotFound
 from ordering.identifiers import LARGEST_NUMBER, LARGEST_SAFE_NUMBER, canonical_number
 from ordering.money import Money
-from ordering.web.documents import ContractDocument
+from ordering.web.documents import A_NUMBER, ContractDocument
 from ordering.web.header_fields import accepts_json
 from ordering.web.http import (
     Answer,
@@ -724,6 +724,13 @@ class _Deals:
             "Deal orders": "Orders of a CRM account, at most one for each deal.",
             "Deal line items": "The products of an order, with quantities and prices.",
             "Deal products": "The products that line items refer to.",
+        },
+        ids={
+            "order_id": (A_NUMBER, "The `id` of an order of the account."),
+            "id": (
+                A_NUMBER,
+                "The `id` of the resource: an order or product of the account, or a line item of the order.",
+            ),
         },
     )
     body = staticmethod(read_exact_body)

@@ -32,7 +32,7 @@ from ordering.errors import (
 )
 from ordering.identifiers import LARGEST_NUMBER, canonical_uuid
 from ordering.principal import Company
-from ordering.web.documents import ContractDocument
+from ordering.web.documents import A_UUID, ContractDocument
 from ordering.web.http import (
     Answer,
     Call,
@@ -370,6 +370,7 @@ class _Ecards:
             "E-card orders": "A company's orders of e-cards.",
             "Balance": "A company's balance, which pays for its orders.",
         },
+        ids={"order_id": (A_UUID, "The `orderId` that the company sent to create the order.")},
     )
     body = staticmethod(read_body)
 

@@ -38,7 +38,7 @@ from ordering.training.orders import (
     RequestedLine,
     TrainingOrder,
 )
-from ordering.web.documents import LOCATION, ContractDocument
+from ordering.web.documents import A_NUMBER, A_UUID, LOCATION, ContractDocument
 from ordering.web.http import (
     Answer,
     Call,
@@ -576,6 +576,11 @@ class _Training:
             "Access keys": "The access keys of an order, one for each seat.",
         },
         created={"Location": LOCATION},
+        ids={
+            "orderId": (A_NUMBER, "The `id` of an order of the business unit."),
+            "productId": (A_UUID, "The `id` of a product of the business unit's catalogue."),
+            "featureSetId": (A_UUID, "The `id` of a feature set of the product."),
+        },
     )
     body = staticmethod(read_body)
 

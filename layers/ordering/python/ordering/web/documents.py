@@ -31,6 +31,11 @@ LOCATION = {
 """The header field `Location` of responses with 201."""
 
 
+A_NUMBER: Mapping[str, Any] = {"type": "integer", "minimum": 1}
+A_UUID: Mapping[str, Any] = {"type": "string", "format": "uuid"}
+"""Schemas of ids in paths."""
+
+
 @dataclass(frozen=True, slots=True)
 class ContractDocument:
     """A contract's part of the OpenAPI document, beside its routes, models and errors."""
@@ -43,5 +48,7 @@ class ContractDocument:
     """The security schemes by name; a call needs one of them."""
     created: Mapping[str, Any] = field(default_factory=dict)
     """The header fields of answers with 201."""
+    ids: Mapping[str, tuple[Mapping[str, Any], str]] = field(default_factory=dict)
+    """The ids in paths by parameter: the schema of those that exist, and a description."""
     bodies: Mapping[str, Any] = field(default_factory=dict)
     """The request bodies that have no model, by operation id."""

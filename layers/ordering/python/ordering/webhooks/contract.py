@@ -20,7 +20,7 @@ from ordering.book.idempotency import CreateResult, IdempotencyKey
 from ordering.contexts import event_types
 from ordering.errors import InsufficientScope, Invalid, NotFound
 from ordering.identifiers import canonical_uuid
-from ordering.web.documents import LOCATION, ContractDocument
+from ordering.web.documents import A_UUID, LOCATION, ContractDocument
 from ordering.web.http import (
     Answer,
     Call,
@@ -272,6 +272,10 @@ class _Webhooks:
         "**Webhooks**, `/webhooks`: URLs of yours that receive the events of your training and e-card orders.",
         {"Webhooks": "URLs that receive events, and the events that could not be delivered."},
         created={"Location": LOCATION},
+        ids={
+            "webhookId": ({"type": "string"}, "The `id` of a webhook of the partner."),
+            "eventId": (A_UUID, "The `eventId` of a parked event."),
+        },
     )
     body = staticmethod(read_body)
 
