@@ -389,6 +389,7 @@ WRITES: list[tuple[str, Callable[[ThreeTables], object], list[str]]] = [
         [
             "accounts DELIVERIES#northwind#<id> AT#training#1",
             "accounts DELIVERIES#northwind#<id> PARKED#ab84b0a3-5947-57a9-96f1-0be7055e8e03",
+            "accounts WEBHOOKS#northwind -HEALTH#<id>",
         ],
     ),
     (
@@ -401,7 +402,6 @@ WRITES: list[tuple[str, Callable[[ThreeTables], object], list[str]]] = [
         ThreeTables.miss_an_event_while_off,
         [
             "accounts DELIVERIES#northwind#<id> MISSED#training#2",
-            "accounts WEBHOOKS#northwind -HEALTH#<id>",
         ],
     ),
     (

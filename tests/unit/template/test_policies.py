@@ -54,9 +54,8 @@ NOT_ON_THAT_DAY = {
     ("fulfilment/stream", "dynamodb:BatchWriteItem"),
     # Returning certificates whose mail was refused and whose order was cancelled.
     ("fulfilment/mails", "dynamodb:DeleteItem"),
-    # A webhook that continues after it was disabled or its partner was off, and retries.
+    # A webhook that continues after it was disabled, and retries.
     ("webhooks/delivery", "dynamodb:BatchWriteItem"),
-    ("webhooks/delivery", "dynamodb:UpdateItem"),
     ("webhooks/delivery", "sqs:SendMessage"),
     # Only orders that wait for stock again are parked on a condition.
     ("fulfilment/incoming", "dynamodb:ConditionCheckItem"),

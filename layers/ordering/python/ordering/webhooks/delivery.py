@@ -20,7 +20,13 @@ every hour is queued for as long as orders are recorded that may not be sent. Th
 and partner are read again; the look comes after the change, and then reads the records. Whichever of the two is second
 sees the other.
 
-A message costs 3 read units for the webhook, its partner and its health, in one call. An event costs another read of
+Of one webhook, `SLOTS` messages are handled at a time, so that an endpoint that responds slowly or not at all cannot
+take up the function's concurrency and hold up the events of other webhooks. A message takes one of the slots, for
+`LEASE` at most, so that a crash frees it too. A message that finds none free is put back on the queue as a new message,
+with a delay that grows: it is never redelivered, so it cannot end among the dead letters.
+
+A message costs 3 read units for the webhook, its partner and its health, in one call, and 2 write units for the slot,
+in two calls. An event costs another read of
 its order's history and of the position, one call of KMS, and 1 write unit for the position. An order that is recorded
 as missed costs 4 read and 2 write units, and the hourly look at a webhook 4 read and 2 write units, more with more than
 30 recorded orders.
@@ -36,6 +42,7 @@ import logging
 import math
 import random
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from itertools import islice
@@ -45,7 +52,7 @@ from ordering.aws.dynamodb import ABSENT, ConditionFailed, Item, Put, Table, Upd
 from ordering.aws.sqs import LONGEST_DELAY, Enqueue
 from ordering.clock import Clock, Deadline
 from ordering.contexts import read_history
-from ordering.errors import NotFound
+from ordering.errors import NotFound, Unavailable
 from ordering.events.history import Event, OrderHistory
 from ordering.webhooks.health import HEALTH_KEPT, health_key
 from ordering.webhooks.registrations import Disabled, Recipient, Webhook, Webhooks
@@ -65,6 +72,12 @@ LONGEST_RETRY_AFTER = 3600.0
 POSITIONS_KEPT = timedelta(days=365)
 PARKED_KEPT = timedelta(days=30)
 MISSED_KEPT = timedelta(days=30)
+
+SLOTS = 5
+"""Most messages of one webhook that are handled at a time: a tenth of the function's concurrency."""
+
+LEASE = 60.0
+"""Seconds after which a slot is free again if its holder crashed: more than the function's timeout."""
 
 LOOK_AGAIN = 3600
 """Seconds between two looks at the missed events of a webhook whose partner may not see all of their orders."""
@@ -88,6 +101,7 @@ class Message:
     With `tries`, it is the retry of the event with this index, after so many tries. With `again`, it is the replay of
     that event, whatever the position is. With `missed`, it is a look at the orders whose names sort after `order` and
     whose events may have been missed. With `resumed`, the order was among them, so the recorded retry may be lost.
+    `waits` counts how often it found all slots of the webhook taken.
     """
 
     partner: str
@@ -99,6 +113,7 @@ class Message:
     again: bool = False
     missed: bool = False
     resumed: bool = False
+    waits: int = 0
 
     def to_text(self) -> str:
         """Convert it to the body of a queue's message."""
@@ -184,10 +199,8 @@ class Deliverer:
                 self._drop(message)  # the event stays parked
             else:
                 self._record_missed(recipient.webhook, message.order)
-        elif message.again:
-            self._replay(recipient.webhook, message)
         else:
-            self._deliver(recipient.webhook, message)
+            self._in_slot(recipient, message)
 
     def enable(self, partner: str, webhook_id: str) -> Webhook:
         """Enable a webhook and queue the delivery of the events that it missed. For an enabled one it does no harm.
@@ -247,6 +260,50 @@ class Deliverer:
         if item is None or not self._is_kept(item):
             raise NotFound("parked event", event)
         self._queue(Message(partner, webhook_id, item["order"], item["index"], again=True))
+
+    def _in_slot(self, recipient: Recipient, message: Message) -> None:
+        """Deliver or replay in a slot of the webhook, or put the message back on the queue if none is free."""
+        webhook = recipient.webhook
+        slot = self._take_slot(recipient)
+        if slot is None:
+            pause = min(2.0 ** min(message.waits, 10), LONGEST_DELAY) * (0.5 + self.spread())
+            due = self.now().timestamp() + pause
+            self._queue(replace(message, due=due, waits=message.waits + 1))
+            return
+        try:
+            (self._replay if message.again else self._deliver)(webhook, replace(message, waits=0))
+        except Exception:
+            self._free_slot(webhook, slot)
+            raise
+        self._free_slot(webhook, slot)
+
+    def _take_slot(self, recipient: Recipient) -> tuple[str, int] | None:
+        """Take a free slot of a webhook; returns its name and the end of the lease, None if all are taken."""
+        now = int(self.now().timestamp() * 1000)
+        until, expires = now + int(LEASE * 1000), int((self.now() + HEALTH_KEPT).timestamp())
+        key = health_key(recipient.webhook.partner, recipient.webhook.id)
+        values = {":until": until, ":now": now, ":expires": expires}
+        first = int(self.spread() * SLOTS)  # at random, so that few processes try to take the same one
+        for slot in (f"slot{(first + count) % SLOTS}" for count in range(SLOTS)):
+            if recipient.health.slots.get(slot, 0) >= now:
+                continue
+            expression, free = "SET #slot = :until, expires = :expires", "attribute_not_exists(#slot) OR #slot < :now"
+            try:
+                self.accounts.update(Update(key, expression, free, {"#slot": slot}, values))
+            except ConditionFailed as failure:
+                if failure.item and failure.item.get(slot) == until:
+                    return slot, until  # an earlier attempt took it, and only its response was lost
+                continue
+            return slot, until
+        return None
+
+    def _free_slot(self, webhook: Webhook, slot: tuple[str, int]) -> None:
+        """Free a slot, unless its lease has ended and another process took it."""
+        name, until = slot
+        key = health_key(webhook.partner, webhook.id)
+        # Without a response, the slot is free when the lease ends.
+        with suppress(ConditionFailed, Unavailable):
+            self.accounts.update(Update(key, "REMOVE #slot", "#slot = :until", {"#slot": name}, {":until": until}))
 
     def _deliver(self, webhook: Webhook, message: Message) -> None:
         """Send the undelivered events of an order, until a try fails."""

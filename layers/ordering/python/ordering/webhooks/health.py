@@ -8,7 +8,7 @@ Key of the accounts table: `WEBHOOKS#<partner>` with `-HEALTH#<webhook>`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
@@ -24,6 +24,8 @@ class Health:
 
     look: int = 0
     """When the queued look at its missed events is due (Unix time); 0 if none is queued."""
+    slots: Mapping[str, int] = field(default_factory=dict)
+    """The slots that are taken, by name, each with the end of its lease in milliseconds of Unix time."""
 
 
 def health_key(partner: str, webhook_id: str) -> Key:
@@ -33,4 +35,6 @@ def health_key(partner: str, webhook_id: str) -> Key:
 
 def read_health(item: Mapping[str, Any] | None) -> Health:
     """Convert an item; what it does not have is as if nothing had ever been noted."""
-    return Health(look=item.get("look", 0)) if item else Health()
+    if item is None:
+        return Health()
+    return Health(item.get("look", 0), {name: until for name, until in item.items() if name.startswith("slot")})
