@@ -110,7 +110,7 @@ def read_mail_history(table: Table, name: str) -> OrderHistory | None:
     from ordering.training.orders import KIND as TRAINING
 
     order = order_of_mails(name)
-    readers = {TRAINING: training.read_mails, ECARDS: ecards.read_mails}
+    readers = {TRAINING: training.read_training_mails, ECARDS: ecards.read_ecard_mails}
     read = readers.get(kind_of(order))
     return read(table, order) if read else None
 
@@ -130,7 +130,7 @@ def may_see(partner: Partner, history: str) -> bool:
     from ordering.training.orders import KIND as TRAINING
 
     order = history.removeprefix(f"{MAILS}#")
-    admits = {TRAINING: training.admits, ECARDS: ecards.admits}.get(kind_of(order))
+    admits = {TRAINING: training.admits_training, ECARDS: ecards.admits_ecards}.get(kind_of(order))
     return partner.active and (admits is None or admits(partner))
 
 

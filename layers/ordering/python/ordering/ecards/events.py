@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ordering.events.shapes import MailData
 
 
-def admits(partner: Partner) -> bool:
+def admits_ecards(partner: Partner) -> bool:
     """Return whether the contract of e-card orders admits a partner, so that it may receive their events."""
     return "ecards" in partner.grants and partner.company is not None
 
@@ -35,7 +35,7 @@ def read_history(table: Table, order: str) -> OrderHistory | None:
     return _history(order, read_order(item)) if item else None
 
 
-def read_mails(table: Table, order: str) -> OrderHistory | None:
+def read_ecard_mails(table: Table, order: str) -> OrderHistory | None:
     """Read the history of an order's mails, by the order's name; None if the order does not exist.
 
     Raises:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _LINES = "LINE#"
 
 
-def admits(partner: Partner) -> bool:
+def admits_training(partner: Partner) -> bool:
     """Return whether the contract of training orders admits a partner, so that it may receive their events."""
     return "training" in partner.grants and partner.payment_terms != "card"
 
@@ -40,7 +40,7 @@ def read_history(table: Table, order: str) -> OrderHistory | None:
     return _history(order, items[sort]["order"], lines)
 
 
-def read_mails(table: Table, order: str) -> OrderHistory | None:
+def read_training_mails(table: Table, order: str) -> OrderHistory | None:
     """Read the history of an order's mails, by the order's name; None if the order does not exist.
 
     Raises:
