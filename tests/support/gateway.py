@@ -16,6 +16,7 @@ from urllib.parse import parse_qsl
 from ordering.entry.api import Api
 from ordering.principal import Principal
 from ordering_tools.template import Template
+from support.documented import check_refusal
 from support.services import Services
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -113,7 +114,10 @@ class Client:
         app.connections, app.services = self.services.connections, self.services.of(app.build)
         with self.services.settings.seen_by(_declared(function)):
             answer = app.handle(event, context or LambdaContext())  # type: ignore[arg-type] # all that is used of it
-        return _reply(answer, method)
+        reply = _reply(answer, method)
+        if reply.status >= 400 and method.upper() != "HEAD":
+            check_refusal(method.upper(), resource, reply.status, reply.headers["Content-Type"], reply.text)
+        return reply
 
     def event(
         self, method: str, path: str, query: str, headers: Mapping[str, str | list[str]], body: Any, *, base64: bool

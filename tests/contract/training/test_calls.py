@@ -49,8 +49,8 @@ def test_create_is_answered_with_201_and_location(client: Client) -> None:
     created = client.post(target("orders"), new_order())
 
     assert created.status == 201
-    assert f"/api/v2/orders/{created.json['id']}" == created.headers["Location"]
-    assert created.json["id"] == client.get(created.headers["Location"] + f"?businessUnitId={UK.id}").json["id"]
+    assert f"/api/v2/orders/{created.json['id']}?businessUnitId={UK.id}" == created.headers["Location"]
+    assert created.json["id"] == client.get(created.headers["Location"]).json["id"]
 
 
 def test_only_unit_may_be_left_out(services: Services, paths: list[str]) -> None:
