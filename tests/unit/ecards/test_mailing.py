@@ -283,7 +283,9 @@ def test_cancelled_and_refused(post: Post) -> None:
     """Certificates of a refused mail return to stock if the order is cancelled at the same time."""
     post.ready(3)
     post.refuse()
-    post.faulty.meet("PutItem", interrupted(lambda: post.rewards.orders.cancel(order_id(1))))
+    # The third transaction records the refusal, after those that begin the hand-over and claim the mail.
+    cancel = interrupted(lambda: post.rewards.orders.cancel(order_id(1)))
+    post.faulty.meet("TransactWriteItems", cancel, after=2)
     post.deliver(ECARDS)
 
     assert (post.free, post.progress, post.mail().state) == (3, ("Cancelled", 0, 0), MailState.REFUSED)
