@@ -148,9 +148,9 @@ def answer(crm: Crm, event: dict[str, Any]) -> Reply:
 
 
 REFUSED: dict[str, tuple[dict[str, Any] | None, int, str]] = {
-    "unauthorized": ({"principalId": "nobody", "refusal": "unauthorized"}, 401, "unauthorized"),
-    "unknown reason": ({"principalId": "nobody", "refusal": "who knows"}, 401, "unauthorized"),
-    "no reason": ({"principalId": "nobody"}, 401, "unauthorized"),
+    "unauthorized": ({"principalId": "unauthenticated", "refusal": "unauthorized"}, 401, "unauthorized"),
+    "unknown reason": ({"principalId": "unauthenticated", "refusal": "who knows"}, 401, "unauthorized"),
+    "no reason": ({"principalId": "unauthenticated"}, 401, "unauthorized"),
     "nothing": ({}, 401, "unauthorized"),
     "no authorizer": (None, 401, "unauthorized"),
     "switched off": ({"principalId": "northwind", "refusal": "switched-off"}, 403, "insufficient_scope"),

@@ -63,14 +63,14 @@ def pass_on(company: Rewards, method: str, path: str, authorizer: dict[str, Any]
 
 
 REFUSED: dict[str, tuple[dict[str, Any] | None, int]] = {
-    "unauthorized": ({"principalId": "nobody", "refusal": "unauthorized"}, 401),
-    "unknown reason": ({"principalId": "nobody", "refusal": "who knows"}, 401),
-    "no reason": ({"principalId": "nobody"}, 401),
+    "unauthorized": ({"principalId": "unauthenticated", "refusal": "unauthorized"}, 401),
+    "unknown reason": ({"principalId": "unauthenticated", "refusal": "who knows"}, 401),
+    "no reason": ({"principalId": "unauthenticated"}, 401),
     "nothing": ({}, 401),
     "no authorizer": (None, 401),
     "switched off": ({"principalId": "granite", "refusal": "switched-off"}, 403),
     "too fast": ({"principalId": "granite", "refusal": "too-many-requests"}, 429),
-    "not reached": ({"principalId": "nobody", "refusal": "unavailable"}, 503),
+    "not reached": ({"principalId": "unauthenticated", "refusal": "unavailable"}, 503),
 }
 
 

@@ -95,7 +95,7 @@ def effect(decision: dict[str, Any]) -> str:
     return text
 
 
-def assert_refused(decision: dict[str, Any], refusal: str = "unauthorized", caller: str = "nobody") -> None:
+def assert_refused(decision: dict[str, Any], refusal: str = "unauthorized", caller: str = "unauthenticated") -> None:
     """Check that the policy has no principal but the reason to refuse the call."""
     assert decision == {
         "principalId": caller,

@@ -35,7 +35,7 @@ def is_email_address(text: str) -> bool:
 
 
 def link_uri(text: str) -> str | None:
-    """Return the URI (RFC 3986) of an http or https link, for a mail; None if the text is no such link.
+    """Return the URI (RFC 3986) of an http or https link, for a mail; None if the text is not such a link.
 
     A link has `//` and a host behind its scheme, no user, and no blank, control character, backslash, quote or angle
     bracket. Other characters that a URI cannot hold are percent-encoded. A host outside ASCII stays as it is: mail

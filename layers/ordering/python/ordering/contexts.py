@@ -125,11 +125,11 @@ def may_see(partner: Partner, history: str) -> bool:
     from ordering.book.names import kind_of
     from ordering.ecards import events as ecards
     from ordering.ecards.records import KIND as ECARDS
-    from ordering.mail.history import MAILS
+    from ordering.mail.history import order_of_mails
     from ordering.training import events as training
     from ordering.training.orders import KIND as TRAINING
 
-    order = history.removeprefix(f"{MAILS}#")
+    order = order_of_mails(history)
     admits = {TRAINING: training.admits_training, ECARDS: ecards.admits_ecards}.get(kind_of(order))
     return partner.active and (admits is None or admits(partner))
 

@@ -485,7 +485,7 @@ def read_ranges(stored: Iterable[Sequence[int]]) -> Ranges:
 
 
 def free_of(item: Item | None) -> int:
-    """Return the number of free certificates in a stock's item; 0 if there is no item."""
+    """Return the number of free certificates in a stock's item; 0 without an item."""
     return size(read_ranges((item or {}).get("unassigned", [])))
 
 

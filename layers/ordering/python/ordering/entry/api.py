@@ -149,12 +149,12 @@ class Api(APIGatewayRestResolver, Generic[S]):
     def _describe_to_browsers(self, event: Mapping[str, Any], headers: dict[str, list[str]]) -> None:
         """Add the CORS header fields, on errors too: a page must be able to read why its call failed."""
         allowed = wiring.allowed_origins()
-        request = Request.of(event)
-        methods = None
-        if request.method == "OPTIONS" and "access-control-request-method" in request.headers:
-            methods = headers.get("Allow", [])
-        cors = cors_headers(request.headers.get("origin"), allowed, methods)
-        headers |= {name: [value] for name, value in cors.items()}
+        if allowed:
+            request = Request.of(event)
+            preflight = request.method == "OPTIONS" and "access-control-request-method" in request.headers
+            methods = headers.get("Allow", []) if preflight else None
+            cors = cors_headers(request.headers.get("origin"), allowed, methods)
+            headers |= {name: [value] for name, value in cors.items()}
         headers["Vary"] = [vary(headers.get("Vary", []), allowed)]
 
     def call(self) -> Call:

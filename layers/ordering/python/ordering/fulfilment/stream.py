@@ -79,7 +79,7 @@ class StreamConsumer:
         item = self.table.get(key)
         if item is None:
             return
-        # The change itself is no longer known. It can have been an insert or any update, so both are followed.
+        # The message has the key only, so the change may have been an insert or an update: both are followed.
         changes = Change(key, None, item), Change(key, {}, item)
         tasks = dict.fromkeys(task for change in changes for task in self.tasks_of(change))
         if failed := self._do(tasks):

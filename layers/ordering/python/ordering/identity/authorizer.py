@@ -208,8 +208,8 @@ def decision(method_arn: str, claims: Claims, partner: Partner) -> dict[str, Any
 
 
 def refused(method_arn: str, refusal: Refusal, partner: Partner | None = None) -> dict[str, Any]:
-    """Let a call through to a function that refuses it: there is no principal, only the reason."""
-    return {**_policy(partner.id if partner else "nobody", method_arn), "context": {"refusal": refusal}}
+    """Return a decision that lets a call through without a principal. The function refuses it, for this reason."""
+    return {**_policy(partner.id if partner else "unauthenticated", method_arn), "context": {"refusal": refusal}}
 
 
 def _policy(caller: str, method_arn: str) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Clients of the token endpoint: their secrets, and how wrong ones are counted.
 
 A secret is drawn here and has 256 random bits. It cannot be guessed, so SHA-256 is enough to store it: a slow hash
-would only be a way to keep the endpoint busy. The right secret is accepted whatever was counted, or strangers could
+would only be a way to keep the endpoint busy. The right secret is accepted whatever was counted, or other callers could
 shut a client out. Wrong ones are counted per address and per client: the log names them, and past the limit they cost
 less.
 
@@ -57,7 +57,7 @@ class ClientRefused(Exception):
 
 
 class UnknownClient(LookupError):
-    """There is no client of an id."""
+    """No client has the id."""
 
 
 class ClientChanged(Exception):
@@ -154,7 +154,7 @@ class Clients:
         """Read a client, and when each of its valid secrets ends, newest first; None for a secret without an end.
 
         Raises:
-            UnknownClient: There is no such client.
+            UnknownClient: No client has the id.
         """
         item = self._table.get(_key(client_id))
         if item is None:
@@ -170,7 +170,7 @@ class Clients:
                 `REPLACED_SECRET_VALID`.
 
         Raises:
-            UnknownClient: There is no such client.
+            UnknownClient: No client has the id.
             ClientChanged: Its secrets were changed at the same time, again and again.
         """
         secret = _new_secret()
@@ -193,7 +193,7 @@ class Clients:
         That is the next whole second, as tokens state their time in seconds. Secrets stay valid.
 
         Raises:
-            UnknownClient: There is no such client.
+            UnknownClient: No client has the id.
         """
         moment = clock.to_text(clock.whole_second(self._now()) + timedelta(seconds=1))
         change = Update(
@@ -209,7 +209,7 @@ class Clients:
         """Remove a client: its secrets end, and tokens that were issued to it are refused.
 
         Raises:
-            UnknownClient: There is no such client.
+            UnknownClient: No client has the id.
         """
         try:
             self._table.transact([Delete(_key(client_id), "attribute_exists(pk)")])

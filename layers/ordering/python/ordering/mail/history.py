@@ -60,7 +60,7 @@ def name_of_mails(order: str) -> str:
 
 
 def order_of_mails(name: str) -> str:
-    """Return the name of the order whose mail history has a name."""
+    """Return the name of the order whose mail history has a name; an order's own name stays as it is."""
     return name.removeprefix(f"{MAILS}#")
 
 
