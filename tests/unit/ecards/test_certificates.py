@@ -54,16 +54,6 @@ SEALER = Gcm()
 
 
 @pytest.fixture
-def memory() -> Memory:
-    return Memory()
-
-
-@pytest.fixture
-def table(memory: Memory) -> Table:
-    return Table(memory, "OrdersTable", first_pause=0.0)
-
-
-@pytest.fixture
 def certificates(table: Table) -> Certificates:
     return Certificates(table, SEALER)
 

@@ -29,16 +29,6 @@ SEALER = EnvelopeSealer(MemoryKms(), "alias/CertificatesKey")
 
 
 @pytest.fixture
-def memory() -> Memory:
-    return Memory()
-
-
-@pytest.fixture
-def table(memory: Memory) -> Table:
-    return Table(memory, "OrdersTable", first_pause=0.0)
-
-
-@pytest.fixture
 def certificates(table: Table) -> Certificates:
     return Certificates(table, SEALER)
 

@@ -37,16 +37,6 @@ SEALER = EnvelopeSealer(MemoryKms(), "alias/CertificatesKey")
 
 
 @pytest.fixture
-def memory() -> Memory:
-    return Memory()
-
-
-@pytest.fixture
-def table(memory: Memory) -> Table:
-    return Table(memory, "OrdersTable", first_pause=0.0)
-
-
-@pytest.fixture
 def catalogue(memory: Memory) -> Table:
     return Table(memory, "CatalogueTable", first_pause=0.0)
 
