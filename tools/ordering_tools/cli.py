@@ -47,6 +47,11 @@ class _Parser(argparse.ArgumentParser):
         return commands
 
 
+def _group(commands: Any, name: str, summary: str) -> Any:
+    """Add a command that has commands of its own, and return what those are added to."""
+    return commands.add_parser(name, help=summary).add_subparsers(required=True, metavar="COMMAND")
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the command in `arguments`, by default those of the process, and return its exit code."""
     if arguments is None:
@@ -58,18 +63,14 @@ def main(arguments: list[str] | None = None) -> int:
     serve.add_arguments(serving)
     serving.set_defaults(run=serve.run)
 
-    token = commands.add_parser("token", help="issue and revoke tokens").add_subparsers(
-        required=True, metavar="COMMAND"
-    )
+    token = _group(commands, "token", "issue and revoke tokens")
     issue = token.add_parser("issue", help="print a new token for a partner")
     tokens.add_arguments(issue)
 
     revoke = token.add_parser("revoke", help="revoke a token")
     tokens.add_revoking_arguments(revoke)
 
-    partner = commands.add_parser("partner", help="show and change the terms of partners").add_subparsers(
-        required=True, metavar="COMMAND"
-    )
+    partner = _group(commands, "partner", "show and change the terms of partners")
     deals = partner.add_parser("deals", help="the plan of a CRM account, and whether its data can be changed")
     partners.add_deals_arguments(deals)
     off = partner.add_parser("off", help="refuse a partner's tokens, and hold back the events of its webhooks")
@@ -78,42 +79,16 @@ def main(arguments: list[str] | None = None) -> int:
     partners.add_switch_arguments(on, active=True)
 
     ecards.add_arguments(commands)
-    clients.add_arguments(
-        commands.add_parser("client", help="manage clients of the token endpoint").add_subparsers(
-            required=True, metavar="COMMAND"
-        )
-    )
-    stock.add_arguments(
-        commands.add_parser("stock", help="load, count, move and unload certificates").add_subparsers(
-            required=True, metavar="COMMAND"
-        )
-    )
-    signing_keys.add_arguments(
-        commands.add_parser("key", help="list, add and retire the keys that sign tokens").add_subparsers(
-            required=True, metavar="COMMAND"
-        )
-    )
+    clients.add_arguments(_group(commands, "client", "manage clients of the token endpoint"))
+    stock.add_arguments(_group(commands, "stock", "load, count, move and unload certificates"))
+    signing_keys.add_arguments(_group(commands, "key", "list, add and retire the keys that sign tokens"))
 
-    dead_letters.add_arguments(
-        commands.add_parser("dead", help="dead-letter queues: list, show and replay messages").add_subparsers(
-            required=True, metavar="COMMAND"
-        )
-    )
-    incoming.add_arguments(
-        commands.add_parser("event", help="send events to the local run, as other systems do").add_subparsers(
-            required=True, metavar="COMMAND"
-        )
-    )
-    mail.add_arguments(
-        commands.add_parser("mail", help="list and show sent mails, and send mails again").add_subparsers(
-            required=True, metavar="COMMAND"
-        )
-    )
+    dead_letters.add_arguments(_group(commands, "dead", "dead-letter queues: list, show and replay messages"))
+    incoming.add_arguments(_group(commands, "event", "send events to the local run, as other systems do"))
+    mail.add_arguments(_group(commands, "mail", "list and show sent mails, and send mails again"))
 
     webhooks.add_arguments(
-        commands.add_parser(
-            "webhook", help="manage partners' webhooks, and receive their events on this machine"
-        ).add_subparsers(required=True, metavar="COMMAND")
+        _group(commands, "webhook", "manage partners' webhooks, and receive their events on this machine")
     )
 
     for name, (module, text) in _WRITERS.items():

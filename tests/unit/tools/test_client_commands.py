@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -20,25 +20,11 @@ from ordering_tools.operations import commands
 from ordering_tools.operations.signing import SigningKey
 from support.aws.kms import MemoryKms
 from support.aws.memory import Memory
+from support.commands import Done
 from support.ecards import AUDIENCE, ISSUER
 from support.partners import JOHN, PARTNER
 
 ROBOT = User("robot", "R", "Obot", "robot@example.com")
-
-
-@dataclass
-class Done:
-    """The exit code of a command, and what it printed."""
-
-    code: int
-    output: str
-    errors: str
-
-    @property
-    def error(self) -> str:
-        assert (self.code, self.output) == (1, "")
-        assert "Traceback" not in self.errors
-        return self.errors.strip()
 
 
 Run = Callable[..., Done]

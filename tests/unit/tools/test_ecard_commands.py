@@ -35,6 +35,7 @@ from ordering_tools.operations.signing import SigningKey
 from support.aws.kms import MemoryKms
 from support.aws.memory import Memory
 from support.aws.ses import MemorySes
+from support.commands import Done
 from support.ecards import AUDIENCE, CARDS, COMPANY, HUNDRED, ISSUER, Rewards, card, order_id, services_over
 from support.partners import PARTNER
 from support.training import School
@@ -42,21 +43,6 @@ from support.training import School
 START = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 ROBOT = User("robot", "R", "Obot", "robot@example.com")
-
-
-@dataclass
-class Done:
-    """The exit code of a command, and what it printed."""
-
-    code: int
-    output: str
-    errors: str
-
-    @property
-    def error(self) -> str:
-        assert (self.code, self.output) == (1, "")
-        assert "Traceback" not in self.errors
-        return self.errors.strip()
 
 
 @dataclass
