@@ -127,7 +127,10 @@ class SimulatedServices(TableAndServices):
         text = request["Content"]["Simple"]["Body"]["Text"]["Data"]
         before = self.read("ACCEPTED", number)
         attempts = [*before.get("attempts", []), tags["attempt"]]
-        self.write("ACCEPTED", number, attempts=attempts, order=tags["order"], texts=[*before.get("texts", []), text])
+        (to,) = request["Destination"]["ToAddresses"]
+        recipients = {**before.get("recipients", {}), tags["attempt"]: to}
+        texts = [*before.get("texts", []), text]
+        self.write("ACCEPTED", number, attempts=attempts, order=tags["order"], texts=texts, recipients=recipients)
         return {"MessageId": f"m{len(attempts)}"}
 
     def _report_event(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -255,6 +258,16 @@ def refused_but_out() -> SimulatedServices:
     return services
 
 
+def bounced() -> SimulatedServices:
+    """An order whose first mail bounced, and whose second and last mail SES has not accepted yet."""
+    services = ecards(3, "", TURNS_AWAY)
+    mailing = SETUP.over(services, lambda: START)
+    with suppress(NotSent):
+        mailing.deliver(ECARDS)
+    assert mailing.report("0001", "Bounce")
+    return services
+
+
 def training(*codes: str, handed: bool = False) -> SimulatedServices:
     """A training order whose keys are issued."""
     memory = Memory()
@@ -306,11 +319,15 @@ class MailContents:
     """The mails that it accepted, those among them that it rejected later."""
     moments: tuple[MailMoment, ...] = ()
     """The history of the order's mails."""
+    address: str = ""
+    """The corrected address of the order's mails, if there is one."""
+    recipients: Mapping[str, str] = field(default_factory=dict)
+    """The addresses to which SES sent the mails that it accepted, by attempt."""
 
     @classmethod
     def of(cls, memory: Memory) -> MailContents:
         mails, accepted, ever_accepted, packs = dict[int, Mail](), dict[int, list[str]](), set[int](), list[str]()
-        moments: list[MailMoment] = []
+        moments, address, recipients = list[MailMoment](), "", dict[str, str]()
         training = TRAINING in _orders(memory)
         for (partition, sort), raw in memory.scan(TABLE):
             item, (kind, _, _) = plain_item(raw), partition.partition("#")
@@ -319,7 +336,10 @@ class MailContents:
                     mails[int(sort)] = _read(item)
                 case "MAILHISTORY":
                     moments.append(read_moment(item))
+                case "MAILTO":
+                    address = item["to"]
                 case "ACCEPTED":
+                    recipients |= item["recipients"]
                     ever_accepted.add(int(sort))
                     if item["texts"]:
                         accepted[int(sort)] = item["texts"]
@@ -329,7 +349,8 @@ class MailContents:
         text = "".join(packs)
         keys = tuple(text[at : at + 25] for at in range(0, len(text), 25))
         order = contents.orders.get("a")
-        return cls(contents, order, keys, mails, accepted, frozenset(ever_accepted), tuple(moments))
+        ever = frozenset(ever_accepted)
+        return cls(contents, order, keys, mails, accepted, ever, tuple(moments), address, recipients)
 
     @property
     def mailed(self) -> dict[int, set[str]]:
@@ -352,6 +373,9 @@ class MailContents:
                 yield f"mail {number} is sent, and SES never accepted it"
             if mail.unsent and number in self.accepted:
                 yield f"mail {number} is recorded as certainly not sent, and SES accepted it"
+            for attempt, to in mail.corrected:
+                if self.recipients.get(attempt, to) != to:
+                    yield f"mail {number} went to {self.recipients[attempt]}, and {to} is recorded"
         yield from self._moment_violations()
         yield from self._key_violations()
         if self.order:
@@ -457,6 +481,12 @@ class MailChecker(Checker[MailContents]):
             now = after.mails[number]
             if now.version < mail.version or now.events[: len(mail.events)] != mail.events:
                 yield f"mail {number} lost events: {mail} became {now}"
+        for number, mail in after.mails.items():
+            known = before.mails[number].attempts if number in before.mails else ()
+            to = dict(mail.corrected)
+            for attempt in {*mail.attempts} - {*known}:
+                if to.get(attempt, "") != before.address:
+                    yield f"mail {number} was claimed for {to.get(attempt)!r}, and the address is {before.address!r}"
 
     def recovery(self, memory: Memory, setup: Setup) -> Iterator[str]:  # noqa: ARG002 - as it is called
         """The messages are redelivered: after SES has reported every mail that it accepted, or after silence."""
@@ -512,6 +542,7 @@ def small_mails(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logging.getLogger("ordering"), "disabled", True)
 
 
+CORRECTED = "new@example.com"
 REFUSES, TURNS_AWAY = "MessageRejected", "TooManyRequestsException"
 
 
@@ -557,6 +588,7 @@ CASES = {
     "a forced resend and a cancellation": case(
         [resends(force=True), delivers(), cancels()], partial(ecards, 2, handed=True), lost=0
     ),
+    "a corrected address while the next mail is sent": case([resends(to=CORRECTED), delivers()], bounced, lost=0),
     "a mailer and a hand-over by hand": case([delivers(), hands_over(1)], by_hand=True),
     "keys, one mailer whose responses are lost": case([delivers(TRAINING)], training, lost=3),
     "keys, one message twice": case([delivers(TRAINING), delivers(TRAINING)], training),
@@ -564,7 +596,7 @@ CASES = {
     "keys, SES's events": case([delivers(TRAINING, 2), reports(1, "Send", "Bounce")], training),
     "keys, a refusal and a resend": case([delivers(TRAINING), resends(TRAINING)], partial(training, REFUSES)),
     "keys, a refusal and a corrected address": case(
-        [delivers(TRAINING), resends(TRAINING, to="new@example.com")], partial(training, REFUSES)
+        [delivers(TRAINING), resends(TRAINING, to=CORRECTED)], partial(training, REFUSES)
     ),
     "keys, a forced resend": case([resends(TRAINING, force=True), delivers(TRAINING)], partial(training, handed=True)),
 }
@@ -605,6 +637,10 @@ def sends_whatever_the_order_is(
 
 def anything(self: Outbox, mail: Mail, as_read: Callable[..., Check] = Outbox.as_read) -> Check:
     return Check(as_read(self, mail).key, ANYHOW)
+
+
+def checks_no_address(order: str, to: str, check: Callable[..., Check] = mails._same_address) -> Check:
+    return Check(check(order, to).key, ANYHOW)
 
 
 def no_silence(self: Outbox, mail: Mail) -> timedelta:  # noqa: ARG001 - that is what is wrong
@@ -670,6 +706,9 @@ MUTANTS = {
     ),
     "takes back from a mail in any state": Mutant(
         CASES["a refusal, a resend and a cancellation"], [(Outbox, "as_read", anything)]
+    ),
+    "claims for an address from before": Mutant(
+        CASES["a corrected address while the next mail is sent"], [(mails, "_same_address", checks_no_address)]
     ),
     "sends again at once": Mutant(CASES["one message twice"], [(Outbox, "remaining_wait", no_silence)]),
     "takes no response for a refusal": Mutant(

@@ -685,6 +685,23 @@ def test_no_attempt_to_the_old_address_after_the_correction(office: Office) -> N
     assert [letter.to for letter in office.ses.letters] == [CORRECTED]
 
 
+@pytest.mark.parametrize("to", ["", "first@example.com"])
+def test_no_other_mail_to_the_old_address_after_the_correction(office: Office, to: str) -> None:
+    """An attempt at another mail that read the address before a correction cannot claim its mail after it."""
+    bounced(office)
+    if to:
+        office.outbox.again(ORDER, 1, to=to)
+        office.send()
+    correct = interrupted(lambda: office.outbox.again(ORDER, 1, to=CORRECTED, force=True))
+    office.faulty.meet("TransactWriteItems", correct)
+    with pytest.raises(Conflict):
+        office.send(2)
+    office.send(2)
+
+    assert office.ses.letters[-1] == replace(LETTER, to=CORRECTED)
+    assert len(office.ses.letters) == (3 if to else 2)
+
+
 def test_a_correction_whose_answer_is_lost(office: Office) -> None:
     """A correction takes effect once, and wholly, if a response is lost or the mail changes at the same time."""
     bounced(office)

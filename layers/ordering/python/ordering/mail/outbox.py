@@ -14,9 +14,9 @@ of four ways:
 An attempt stays recorded for as long as it may have been sent, so that its keys or certificates are never given away.
 
 An order's mails go to the address in the order until an operator corrects it (`again`). The corrected address is stored
-in the same transaction as the request, and each attempt reads it after the mail whose version its claim requires. So no
-attempt at that mail that is claimed after the request goes to an address from before it. Reading it costs an attempt
-one strongly consistent GetItem.
+in the same transaction as the request, and a claim requires that the address is the one that its attempt has read. So
+no attempt at any mail of the order that is claimed after the request goes to an address from before it. That costs an
+attempt one strongly consistent GetItem, and two write units for the check.
 
 What partners learn of a mail is added to its order's mail history (`mail.history`) with the change of the mail.
 
@@ -303,8 +303,7 @@ class Outbox:
         Raises:
             Unavailable: The deadline passed.
         """
-        item = self.table.get(_address_key(order))
-        return item["to"] if item else ""
+        return _address(self.table.get(_address_key(order)))
 
     def as_read(self, mail: Mail) -> Check:
         """Return the check that a mail has not changed since it was read."""
@@ -321,7 +320,8 @@ class Outbox:
 
         Raises:
             MailRefused: SES will never accept it, now or at an earlier attempt.
-            Conflict: The mail has changed since it was read, or `allowed` does not hold. Nothing was sent.
+            Conflict: The mail has changed since it was read, the address was corrected, or `allowed` does not hold.
+                Nothing was sent.
             MailInFlight: An earlier attempt has no known outcome yet. Retry the call later.
             Unavailable: It was not sent (`NotSent`), or may have been. Retry the call.
         """
@@ -339,7 +339,8 @@ class Outbox:
         letter = compose()
         to = self.corrected_address(mail.order)
         letter = replace(letter, to=to or letter.to)
-        claimed = self._claim(mail.begun(secrets.token_hex(8), contents, self.now(), to), mail, allowed)
+        checks = [_same_address(mail.order, to), *([allowed] if allowed else [])]
+        claimed = self._claim(mail.begun(secrets.token_hex(8), contents, self.now(), to), mail, checks)
         attempt = claimed.attempts[-1]
         try:
             message_id = self.post(letter, claimed.tags())
@@ -425,16 +426,16 @@ class Outbox:
         event = MailEvent(event_type, at, attempt, (reason or "")[:_LONGEST_REASON])
         self._change(mail, lambda now: now.recorded(event))
 
-    def _claim(self, begun: Mail, mail: Mail, allowed: Check | None) -> Mail:
+    def _claim(self, begun: Mail, mail: Mail, checks: Sequence[Check]) -> Mail:
         attempt = begun.attempts[-1]
         after = replace(begun, version=mail.version + 1)
         try:
-            self.table.transact([_put(mail, after, attempt), *([allowed] if allowed else [])])
+            self.table.transact([_put(mail, after, attempt), *checks])
         except TransactionRefused as refusal:
             met = refusal.reasons[0]
             if met and met.item and met.item["writer"] == attempt:
                 return after  # an earlier try was applied, and its response was lost
-            raise Conflict(f"Mail {mail.number} of {mail.order}, or its order, has changed.") from refusal
+            raise Conflict(f"Mail {mail.number} of {mail.order}, its order or its address has changed.") from refusal
         return after
 
     def _change(self, mail: Mail, change: Callable[[Mail], Mail], also: Sequence[Write] = ()) -> Mail:
@@ -507,6 +508,18 @@ def _key(order: str, number: int) -> Key:
 
 def _address_key(order: str) -> Key:
     return f"MAILTO#{order}", "-"
+
+
+def _address(item: Item | None) -> str:
+    """Return the address in the item with a corrected address; empty without one."""
+    return item["to"] if item else ""
+
+
+def _same_address(order: str, to: str) -> Check:
+    """Return the check that the corrected address of an order's mails is the one that was read; empty for none."""
+    if not to:
+        return Check(_address_key(order), ABSENT)
+    return Check(_address_key(order), "#to = :read", {"#to": "to"}, {":read": to})
 
 
 def _put_address(order: str, request: MailEvent) -> Put:
