@@ -42,7 +42,7 @@ def update_deal_order(
 ) -> deals.OneOrder:
     """Change an order. Attributes that are not sent stay the same."""
     order_id = deals.id_in_path("order", id)
-    return deals.order_envelope(app.services.orders(owner, call.deadline).change(order_id, body.data.discount))
+    return deals.order_envelope(app.services.orders(owner, call.deadline).change(order_id, body.data.new_discount))
 
 
 @app.delete("/v2/orders/<id>", summary="Delete an order", tags=["Deal orders"], status_code=204)

@@ -35,16 +35,20 @@ def test_ids_rise(crm: Crm, stranger: Crm) -> None:
     assert (crm.order(10)["id"], stranger.order(10)["id"]) == (4, 1)
 
 
+ROUNDED = ["33.333333", "66.666667", "0", "0", "100"]
+
+
 def test_discount_is_a_json_number(crm: Crm) -> None:
-    """The discount is a JSON number without trailing zeros."""
+    """The discount is a JSON number of at most 6 decimals, without trailing zeros."""
     sent = {1: "50", 2: "12.50", 3: "0.00", 4: "100", 5: "33.333333", 6: "5e1", 7: "1E-2", 8: "1.250e1"}
+    sent |= {9: "33.333333333333336", 10: "66.66666666666667", 11: "2.2e-313", 12: "1e-999999", 13: "99.9999999"}
     texts = []
     for deal_id, discount in sent.items():
         reply = crm.send_json("POST", "/v2/orders", f'{{"data": {{"deal_id": {deal_id}, "discount": {discount}}}}}')
         assert reply.text.split(',"updated_at"')[0] == crm.get(f"/v2/orders/{deal_id}").text.split(',"updated_at"')[0]
         texts.append(reply.text.split('"discount":')[1].split(",")[0])
 
-    assert texts == ["50", "12.5", "0", "100", "33.333333", "50", "0.01", "12.5"]
+    assert texts == ["50", "12.5", "0", "100", "33.333333", "50", "0.01", "12.5", *ROUNDED]
 
 
 @pytest.mark.parametrize("deal_id", ["12", 12, "12.0", 12.0], ids=repr)
@@ -93,7 +97,8 @@ def test_deal_ids_at_their_limits(crm: Crm, deal_id: int) -> None:
         ({"deal_id": 1, "discount": False}, [("invalid_type", "/data/discount")]),
         ({"deal_id": 1, "discount": -1}, [("incorrect_value", "/data/discount")]),
         ({"deal_id": 1, "discount": 100.01}, [("incorrect_value", "/data/discount")]),
-        ({"deal_id": 1, "discount": "0.0000001"}, [("incorrect_value", "/data/discount")]),
+        ({"deal_id": 1, "discount": "100.0000001"}, [("incorrect_value", "/data/discount")]),
+        ({"deal_id": 1, "discount": "-0.0000001"}, [("incorrect_value", "/data/discount")]),
         ({"deal_id": 1, "value": 3}, [("unknown", "/data/value")]),
         ({"deal_id": 1, "Discount": 3}, [("unknown", "/data/Discount")]),
         ({"deal_id": 1, "a/b~c": 3}, [("unknown", "/data/a~1b~0c")]),

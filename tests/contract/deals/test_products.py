@@ -218,6 +218,7 @@ FAULTS: list[tuple[dict[str, Any], list[tuple[str, str]]]] = [
     ({"max_discount": 101}, [("incorrect_value", "/data/max_discount")]),
     ({"max_discount": "x"}, [("invalid_type", "/data/max_discount")]),
     ({"max_markup": -1}, [("incorrect_value", "/data/max_markup")]),
+    ({"max_markup": 10**16}, [("incorrect_value", "/data/max_markup")]),
     ({"max_markup": True}, [("invalid_type", "/data/max_markup")]),
     ({"cost": -1}, [("incorrect_value", "/data/cost")]),
     ({"cost": "1,5"}, [("invalid_type", "/data/cost")]),

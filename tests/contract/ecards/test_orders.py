@@ -48,9 +48,9 @@ def test_the_same_order_again(company: Rewards, recorder: Recorder) -> None:
 
 
 def test_the_same_order_in_another_notation(company: Rewards) -> None:
-    """A create is a duplicate despite another field order, ignored fields, or card ids written as text."""
+    """A create is a duplicate despite another field order, ignored fields, or other notations of numbers."""
     first = company.place(1, card(2, "500 ₽"))
-    body = new_order(1, {"faceValue": "500 ₽", "more": 1, "id": "2", "quantity": 1}, comment="again")
+    body = new_order(1, {"faceValue": "500 ₽", "more": 1, "id": "2", "quantity": 1.0}, comment="again")
 
     assert company.post("/v1/orders", dict(reversed(body.items()))).json == first
 
@@ -115,9 +115,9 @@ def test_an_id_of_another_company(company: Rewards, stranger: Rewards) -> None:
     assert stranger.place(1, card(2, "500 ₽"))["total"] == 525
 
 
-@pytest.mark.parametrize("card_id", [1, "1", "01", "0000000001"])
+@pytest.mark.parametrize("card_id", [1, 1.0, "1", "01", "0000000001"], ids=repr)
 def test_ids_as_text(company: Rewards, card_id: Any) -> None:
-    """A card's id may be sent as a number or text, and is shown as a number."""
+    """A card's id may be sent as a number or text, and is shown as an integer."""
     company.place(1, card(card_id))
 
     assert company.read(f"/v1/orders/{order_id(1)}")["ecards"][0]["id"] == 1

@@ -29,7 +29,7 @@ from ordering.events.types import MailMomentType
 from ordering.web.documents import ACCESS_TOKEN
 from ordering.web.error_table import ErrorStatus
 from ordering.web.http import Answer, Contract
-from ordering.web.idempotent_creates import REPLAYED
+from ordering.web.idempotent_creates import REPLAYED, CreateHeaders
 from ordering_tools.documents import event_schemas
 from ordering_tools.installation import ROOT
 
@@ -111,13 +111,20 @@ def document() -> dict[str, Any]:
     """Build the document."""
     merge = OpenAPIMerge(title="Order API", version=VERSION, openapi_version=OPENAPI, on_conflict="error")
     contracts: dict[str, Contract] = {}
+    bounds: dict[str, Mapping[str, Any]] = {}
     revalidated: set[str] = set()
     for app in apps():
+        bounds |= {route.func.__name__: _parameter_schemas(route.func, app.contract.query) for route in _routes(app)}
         revalidated |= {route.func.__name__ for route in _routes(app) if app.revalidated and route.method == "GET"}
         contracts |= {route.func.__name__: app.contract for route in _routes(app)}
         schema = documenting(app).get_openapi_schema(openapi_version=OPENAPI)
         merge.add_schema(schema.model_dump(by_alias=True, exclude_none=True, mode="json"))
-    return _complete(merge.get_openapi_schema(), contracts, revalidated)
+    merged = merge.get_openapi_schema()
+    for methods in merged["paths"].values():
+        for operation in methods.values():
+            for parameter in operation.get("parameters", ()):
+                parameter["schema"] = bounds[operation["operationId"]].get(parameter["name"], parameter["schema"])
+    return _complete(merged, contracts, revalidated)
 
 
 def apps() -> Iterator[Api[Any]]:
@@ -178,7 +185,6 @@ def _parameters(name: str, kind: Any) -> Iterator[inspect.Parameter]:
     if name == "call" or name in OWNERS:
         return
     if name in _PARAMETERS:
-        # Powertools also accepts the whole model, but then omits the bounds of its fields.
         for field, info in kind.model_fields.items():
             default = inspect.Parameter.empty if info.is_required() else info.default
             marker = _PARAMETERS[name](alias=info.alias or field, description=info.description)
@@ -191,6 +197,25 @@ def _parameters(name: str, kind: Any) -> Iterator[inspect.Parameter]:
 
 def _parameter(name: str, annotation: Any, default: Any = inspect.Parameter.empty) -> inspect.Parameter:
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def _parameter_schemas(handler: Callable[..., Any], query: type[BaseModel]) -> dict[str, Any]:
+    """The schemas of a handler's parameters by name, from their models: Powertools omits or misspells some bounds."""
+    models = [kind for name, kind in {"query": query, **wanted_by(handler)}.items() if name in _PARAMETERS]
+    return {
+        # Powertools writes the names of header fields in lower case.
+        name if kind is not CreateHeaders else name.lower(): _parameter_schema(schema)
+        for kind in models
+        for name, schema in kind.model_json_schema().get("properties", {}).items()
+    }
+
+
+def _parameter_schema(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema of a parameter, which can be missing but not null, without what the parameter has itself."""
+    (given,) = [one for one in schema.get("anyOf", [schema]) if one.get("type") != "null"]
+    default = schema.get("default")
+    own = {name: value for name, value in given.items() if name not in {"description", "default"}}
+    return own if default is None else {**own, "default": default}
 
 
 def _given(annotation: Any) -> Any:

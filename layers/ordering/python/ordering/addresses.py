@@ -7,8 +7,21 @@ from urllib.parse import quote
 
 _ATOM = r"[a-zA-Z0-9!#$%&'*+/=?^_`{|}~-]+"
 _LABEL = "[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?"
-_EMAIL = re.compile(rf"(?=[^@]{{1,64}}@){_ATOM}(?:\.{_ATOM})*@{_LABEL}(?:\.{_LABEL})+")
-_LONGEST_EMAIL = 254
+EMAIL = rf"{_ATOM}(?:\.{_ATOM})*@{_LABEL}(?:\.{_LABEL})+"
+"""The form of an email address, for all engines of regular expressions: with any length of the part before the @."""
+
+_EMAIL = re.compile(f"(?=[^@]{{1,64}}@){EMAIL}")
+LONGEST_EMAIL = 254
+"""The most characters of an email address."""
+
+_PORT = "6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[1-5][0-9]{4}|[1-9][0-9]{0,3}"
+_ASCII_LABEL = "[0-9A-Za-z_](?:[0-9A-Za-z_-]{0,61}[0-9A-Za-z_])?"
+_V6 = r"\[[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*\]"
+LINK = (
+    rf"[Hh][Tt][Tt][Pp][Ss]?://(?:{_ASCII_LABEL}(?:\.{_ASCII_LABEL})*\.?|{_V6})(?::(?:{_PORT}))?"
+    r"(?:[/?#][^\s\\<>\"\x00-\x1f\x7f-\x9f]*)?"
+)
+"""The form of links whose host is ASCII, for all engines of regular expressions: with any length of the host."""
 
 _HOST_LABEL = r"[\w](?:[\w-]{0,61}[\w])?"
 _LINK = re.compile(
@@ -31,7 +44,7 @@ def is_email_address(text: str) -> bool:
     The domain has at least two labels. Quoted local parts and addresses in brackets are refused: partners' systems and
     SES treat them differently.
     """
-    return len(text) <= _LONGEST_EMAIL and _EMAIL.fullmatch(text) is not None
+    return len(text) <= LONGEST_EMAIL and _EMAIL.fullmatch(text) is not None
 
 
 def link_uri(text: str) -> str | None:

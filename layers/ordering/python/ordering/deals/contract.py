@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from decimal import Decimal
+from decimal import MAX_EMAX, ROUND_HALF_EVEN, Context, Decimal
 from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar, cast
 from urllib.parse import urlencode
@@ -20,6 +20,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    GetJsonSchemaHandler,
     WithJsonSchema,
     field_validator,
 )
@@ -47,9 +48,18 @@ from ordering.deals.products import DealProduct, NewProduct
 from ordering.errors import Fault, Forbidden, InsufficientScope, Invalid, NotFound
 from ordering.identifiers import LARGEST_NUMBER, LARGEST_SAFE_NUMBER, canonical_number
 from ordering.money import Money
-from ordering.web.documents import A_NUMBER, ContractDocument
+from ordering.web.documents import (
+    A_DECIMAL,
+    A_MOMENT,
+    A_NUMBER,
+    AN_AMOUNT,
+    ContractDocument,
+    Documented,
+    DocumentedAsNumber,
+)
 from ordering.web.header_fields import accepts_json
 from ordering.web.http import (
+    A_FILLED_LINE,
     Answer,
     Call,
     MethodNotAllowed,
@@ -61,6 +71,7 @@ from ordering.web.http import (
     WholeNumber,
     encode,
     read_exact_body,
+    whole_number,
 )
 from ordering.web.idempotent_creates import CreateHeaders, fingerprint, replayed_header
 from ordering.web.problems import MOST_FAULTS, TYPES, pointer
@@ -77,13 +88,9 @@ R = TypeVar("R", DealOrder, LineItem, DealProduct)
 # Requests: numbers, which may be numeric strings, as in the reference.
 
 
-def _number(value: object) -> object:
+def _number(value: object) -> Decimal:
     """Accept a number or a numeric string, but no boolean, and at most as many digits as money has."""
-    if isinstance(value, str) and _DECIMAL.fullmatch(value):
-        value = Decimal(value)
-    if isinstance(value, bool) or not isinstance(value, (int, Decimal)):
-        raise PydanticCustomError("invalid_type", "Must be a number or a numeric string")
-    exact = Decimal(value)
+    exact = _exact(value)
     places = -int(exact.as_tuple().exponent)
     if not exact:
         return exact.copy_abs() if 0 <= places <= _PLACES else Decimal(0)
@@ -94,9 +101,70 @@ def _number(value: object) -> object:
     return exact
 
 
+def _rounded(percent: Decimal) -> Decimal:
+    """Round to 6 decimals, and drop trailing zeros: 50.0 becomes 50.
+
+    Clients compute percentages as floats: a third is 33.333333333333336.
+    """
+    rounded = percent.quantize(_SMALLEST, ROUND_HALF_EVEN, _ROUNDING)
+    return Decimal(f"{rounded.normalize(_ROUNDING):f}") if rounded else Decimal(0)
+
+
+def _exact(value: object) -> Decimal:
+    if value is None:
+        raise PydanticCustomError("blank", "Must not be null")
+    if isinstance(value, str) and _DECIMAL.fullmatch(value):
+        value = Decimal(value)
+    if isinstance(value, bool) or not isinstance(value, (int, Decimal)):
+        raise PydanticCustomError("invalid_type", "Must be a number or a numeric string")
+    return Decimal(value)
+
+
 _WHOLE_DIGITS = 16
 _PLACES = 6
+_SMALLEST = Decimal(1).scaleb(-_PLACES)
+_ROUNDING = Context(prec=2 * _WHOLE_DIGITS, Emin=-MAX_EMAX, Emax=MAX_EMAX)
 _DECIMAL = re.compile(r"-?[0-9]{1,20}(\.[0-9]{1,20})?")
+
+
+_DECIMALS = r"(\.[0-9]{1,6})?"
+_AMOUNT = rf"[0-9]{{1,{_WHOLE_DIGITS}}}{_DECIMALS}"
+_VARIATION = rf"-100(\.0{{1,6}})?|-?[0-9]{{1,2}}{_DECIMALS}|[0-9]{{3,6}}{_DECIMALS}|1000000(\.0{{1,6}})?"
+
+# The document has the type that responses have, so that a client can send back what it has read.
+Discount = Annotated[
+    Decimal, Field(ge=0, le=100), BeforeValidator(_exact), AfterValidator(_rounded), DocumentedAsNumber()
+]
+Markup = Annotated[
+    Decimal,
+    Field(ge=0, lt=10**_WHOLE_DIGITS),
+    BeforeValidator(_exact),
+    AfterValidator(_rounded),
+    DocumentedAsNumber(),
+]
+Amount = Annotated[
+    Decimal,
+    Field(ge=0),
+    BeforeValidator(_number),
+    WithJsonSchema({**AN_AMOUNT, "pattern": f"^{_AMOUNT}$"}),
+]
+Variation = Annotated[
+    Decimal,
+    Field(ge=-100, le=1_000_000),
+    BeforeValidator(_number),
+    WithJsonSchema({**AN_AMOUNT, "pattern": f"^({_VARIATION})$"}),
+]
+
+
+def _whole(value: object) -> int:
+    number = _number(value)
+    if number != int(number):
+        raise PydanticCustomError("invalid_type", "Must be a whole number")
+    return int(number)
+
+
+ResourceId = Annotated[int, Field(ge=1, le=LARGEST_SAFE_NUMBER), BeforeValidator(_whole)]
+Quantity = Annotated[int, Field(ge=1, le=LARGEST_NUMBER), BeforeValidator(_whole)]
 
 
 # Requests: query parameters.
@@ -138,10 +206,12 @@ class SortedListQuery(NoQuery):
         Annotated[
             frozenset[int],
             BeforeValidator(_ids),
-            WithJsonSchema({"type": "string", "pattern": "^[0-9]+(,[0-9]+)*$"}),
+            WithJsonSchema(
+                {"type": "string", "pattern": f"^[1-9][0-9]{{0,14}}(,[1-9][0-9]{{0,14}}){{0,{MOST_IDS - 1}}}$"}
+            ),
         ]
         | None
-    ) = Field(None, description="Return only items with these ids: up to 500, separated by commas.")
+    ) = Field(None, description=f"Return only items with these ids: up to {MOST_IDS}, separated by commas.")
     sort_by: Annotated[
         tuple[SortKey, ...],
         BeforeValidator(_order),
@@ -152,6 +222,14 @@ class SortedListQuery(NoQuery):
         description="Fields to sort by, separated by commas, each with `:asc` (the default) or `:desc`; `id:asc` by "
         "default. Missing values come first, or last if descending. Ties are broken by id.",
     )
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """Return the schema with the grammar of `sort_by` for the fields of this resource."""
+        schema = handler(core)
+        one = f"({'|'.join(cls.sortable)})(:asc|:desc)?"
+        handler.resolve_ref_schema(schema)["properties"]["sort_by"]["pattern"] = f"^{one}(,{one})*$"
+        return schema
 
     @field_validator("sort_by")
     @classmethod
@@ -182,7 +260,7 @@ class OrderQuery(SortedListQuery):
 
     sortable: ClassVar[Iterable[str]] = deal_orders.SORTABLE
 
-    deal_id: Annotated[WholeNumber, Field(ge=1, le=LARGEST_SAFE_NUMBER)] | None = Field(
+    deal_id: Annotated[int, Field(ge=1, le=LARGEST_SAFE_NUMBER), BeforeValidator(whole_number)] | None = Field(
         None, description="Return only the order of this deal."
     )
 
@@ -193,14 +271,11 @@ class LineItemQuery(SortedListQuery):
     sortable: ClassVar[Iterable[str]] = deal_orders.SORTABLE_LINES
     filters: ClassVar[Iterable[str]] = ("quantity", "value")
 
-    quantity: Annotated[WholeNumber, Field(ge=1, le=LARGEST_NUMBER)] | None = Field(
+    quantity: Annotated[int, Field(ge=1, le=LARGEST_NUMBER), BeforeValidator(whole_number)] | None = Field(
         None, description="Return only line items with this quantity."
     )
     value: (
-        Annotated[
-            Decimal, BeforeValidator(_number), WithJsonSchema({"type": "string", "pattern": "^-?[0-9]+(\\.[0-9]+)?$"})
-        ]
-        | None
+        Annotated[Decimal, BeforeValidator(_number), WithJsonSchema({**AN_AMOUNT, "pattern": f"^-?{_AMOUNT}$"})] | None
     ) = Field(None, description="Return only line items with this value, however many decimals it is written with.")
 
 
@@ -226,13 +301,6 @@ def _not_null(value: object) -> object:
     return value
 
 
-def _whole(value: object) -> object:
-    number = _number(value)
-    if not isinstance(number, Decimal) or number != int(number):
-        raise PydanticCustomError("invalid_type", "Must be a whole number")
-    return int(number)
-
-
 def _not_blank(value: object) -> object:
     if value is None or (isinstance(value, str) and not value.strip()):
         raise PydanticCustomError("blank", "Must not be blank")
@@ -245,7 +313,8 @@ def _no_control_characters_but_breaks(text: str) -> str:
     return text
 
 
-_CONTROL_BUT_BREAKS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+_CONTROLS_BUT_BREAKS = r"\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f"
+_CONTROL_BUT_BREAKS = re.compile(f"[{_CONTROLS_BUT_BREAKS}]")
 
 
 def _currency(text: str) -> str:
@@ -254,30 +323,35 @@ def _currency(text: str) -> str:
     return text
 
 
-def _plain(number: Decimal) -> Decimal:
-    """Drop trailing zeros: 50.0 becomes 50."""
-    return Decimal(f"{number.normalize():f}")
-
-
-_AS_NUMBER = WithJsonSchema({"anyOf": [{"type": "number"}, {"type": "string"}]})
-_AS_INTEGER = WithJsonSchema({"anyOf": [{"type": "integer"}, {"type": "string"}]})
-
-Number = Annotated[Decimal, BeforeValidator(_number), BeforeValidator(_not_null), _AS_NUMBER]
-Percent = Annotated[Number, AfterValidator(_plain)]
-Whole = Annotated[int, BeforeValidator(_whole), BeforeValidator(_not_null), _AS_INTEGER]
-Name = Annotated[Text, BeforeValidator(_not_blank)]
+Name = Annotated[Text, Field(max_length=255), BeforeValidator(_not_blank), Documented(A_FILLED_LINE)]
 Currency = Annotated[
     str,
     AfterValidator(_currency),
     WithJsonSchema({"type": "string", "pattern": "^[A-Z]{3}$", "description": "ISO 4217, three capital letters."}),
 ]
-LongText = Annotated[str, AfterValidator(_no_control_characters_but_breaks), Field(max_length=2_000)]
+LongText = Annotated[
+    str,
+    Field(max_length=2_000),
+    AfterValidator(_no_control_characters_but_breaks),
+    Documented({"pattern": f"^[^{_CONTROLS_BUT_BREAKS}]*$"}),
+]
 """Text of several lines. 500 resources on a page must fit Lambda's response, where a character can take 4 bytes."""
 
 MOST_PRICES = 30
 """The most prices of a product, for the same reason."""
 
 Ignored = Annotated[Any, Field(description="Read-only. Accepted and ignored, as clients send back what they read.")]
+
+
+_ROUNDED = "At most 6 decimals are kept. A numeric string is taken as well."
+_TEXT_OR_NUMBER = "A decimal number of up to 16 digits and 6 decimals, as in responses. A JSON number is taken as well."
+_OF_DISCOUNT = f"The discount on the whole order in percent, 0 to 100. {_ROUNDED}"
+
+
+def _without_defaults(schema: dict[str, Any]) -> None:
+    """Remove the defaults of a create: an attribute that a change does not send stays the same."""
+    for attribute in schema["properties"].values():
+        attribute.pop("default", None)
 
 
 class Attributes(BaseModel):
@@ -293,40 +367,35 @@ class Attributes(BaseModel):
 class NewDealOrder(Attributes):
     """An order to be created."""
 
-    deal_id: Annotated[Whole, Field(ge=1, le=LARGEST_SAFE_NUMBER)] = Field(
-        description="The deal of the order. A deal can have only one order."
-    )
-    discount: Annotated[Percent, Field(ge=0, le=100)] = Field(
-        Decimal(0), description="The discount on the whole order in percent, 0 to 100."
-    )
+    deal_id: ResourceId = Field(description="The deal of the order. A deal can have only one order.")
+    discount: Discount = Field(Decimal(0), description=_OF_DISCOUNT, json_schema_extra={"default": 0})
 
 
 class OrderChanges(Attributes):
-    """Changes to an order."""
+    """Changes to an order. Attributes that are not sent stay the same."""
 
     deal_id: Ignored = None
-    discount: Annotated[Percent, Field(ge=0, le=100)] | None = Field(
-        None, description="The discount on the whole order in percent, 0 to 100."
-    )
+    discount: Discount = Field(default_factory=Decimal, description=_OF_DISCOUNT)
 
-    @field_validator("discount", mode="before")
-    @classmethod
-    def _discount_is_given(cls, discount: object) -> object:
-        return _not_null(discount)
+    @property
+    def new_discount(self) -> Decimal | None:
+        """The discount that was sent; None if none was."""
+        return self.discount if "discount" in self.model_fields_set else None
 
 
 class NewLineItem(Attributes):
     """A line item to be added. `value` is computed from price and variation, so it is ignored here."""
 
-    product_id: Annotated[Whole, Field(ge=1)] = Field(description="An active product of the account.")
+    product_id: ResourceId = Field(description="An active product of the account.")
     currency: Annotated[Currency, BeforeValidator(_not_null)] = Field(
         description="The currency of one of the product's prices. The price is copied."
     )
-    variation: Annotated[Number, Field(ge=-100, le=1_000_000)] = Field(
+    variation: Variation = Field(
         Decimal(0),
-        description="A markup on the price in percent, or a discount if negative, within the product's limits.",
+        description="A markup on the price in percent, or a discount if negative, within the product's limits: "
+        f"-100 to 1,000,000. {_TEXT_OR_NUMBER}",
     )
-    quantity: Annotated[Whole, Field(ge=1, le=LARGEST_NUMBER)] = 1
+    quantity: Quantity = 1
     value: Ignored = None
     price: Ignored = None
     name: Ignored = None
@@ -339,7 +408,7 @@ class NewPrice(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    amount: Annotated[Number, Field(ge=0)]
+    amount: Amount = Field(description=_TEXT_OR_NUMBER)
     currency: Annotated[Currency, BeforeValidator(_not_null)]
 
 
@@ -362,13 +431,13 @@ class ProductAttributes(Attributes):
     active: Annotated[bool, BeforeValidator(_not_null)] = Field(
         default=True, description="Whether line items can be added for the product."
     )
-    max_discount: Annotated[Percent, Field(ge=0, le=100)] | None = Field(
-        None, description="The largest discount of a line item, in percent; null for no limit."
+    max_discount: Discount | None = Field(
+        None, description=f"The largest discount of a line item, in percent; null for no limit. {_ROUNDED}"
     )
-    max_markup: Annotated[Percent, Field(ge=0)] | None = Field(
-        None, description="The largest markup of a line item, in percent; null for no limit."
+    max_markup: Markup | None = Field(
+        None, description=f"The largest markup of a line item, in percent; null for no limit. {_ROUNDED}"
     )
-    cost: Annotated[Number, Field(ge=0)] | None = None
+    cost: Amount | None = Field(None, description=_TEXT_OR_NUMBER)
     cost_currency: Currency | None = None
     prices: Prices = Field(default_factory=list, description="One price per currency; a change replaces all prices.")
 
@@ -384,13 +453,15 @@ class ProductAttributes(Attributes):
 class NewProductAttributes(ProductAttributes):
     """A product to be created."""
 
-    name: Annotated[Name, Field(max_length=255)]
+    name: Name
 
 
 class ProductChanges(ProductAttributes):
     """Changes to a product. Attributes that are not sent stay the same."""
 
-    name: Annotated[Name, Field(max_length=255)] = ""
+    model_config = ConfigDict(json_schema_extra=_without_defaults)
+
+    name: Name = ""
 
 
 class Envelope(BaseModel, Generic[T]):
@@ -411,11 +482,14 @@ class Meta(TypedDict):
     type: Literal["order", "line_item", "product"]
 
 
+Moment = Annotated[str, WithJsonSchema({**A_MOMENT})]
+
+
 class Times(TypedDict):
     """When a resource was created and last changed, in UTC."""
 
-    created_at: str
-    updated_at: str
+    created_at: Moment
+    updated_at: Moment
 
 
 class OrderData(TypedDict):
@@ -423,9 +497,12 @@ class OrderData(TypedDict):
 
     id: int
     deal_id: int
-    discount: Annotated[Decimal, WithJsonSchema({"type": "number"})]
-    created_at: str
-    updated_at: str
+    discount: Annotated[Decimal, WithJsonSchema({**A_DECIMAL})]
+    created_at: Moment
+    updated_at: Moment
+
+
+ShownAmount = Annotated[str, WithJsonSchema({**AN_AMOUNT})]
 
 
 class LineItemData(TypedDict):
@@ -435,19 +512,19 @@ class LineItemData(TypedDict):
     name: str
     sku: str | None
     description: str | None
-    price: str
+    price: ShownAmount
     currency: str
-    variation: str
-    value: str
+    variation: ShownAmount
+    value: ShownAmount
     quantity: int
-    created_at: str
-    updated_at: str
+    created_at: Moment
+    updated_at: Moment
 
 
 class ShownPrice(TypedDict):
     """A price of a product in one currency; the amount is a string."""
 
-    amount: str
+    amount: ShownAmount
     currency: str
 
 
@@ -459,13 +536,13 @@ class ProductData(TypedDict):
     description: str | None
     sku: str | None
     active: bool
-    max_discount: Annotated[Decimal, WithJsonSchema({"type": "number"})] | None
-    max_markup: Annotated[Decimal, WithJsonSchema({"type": "number"})] | None
-    cost: str | None
+    max_discount: Annotated[Decimal, WithJsonSchema({**A_DECIMAL})] | None
+    max_markup: Annotated[Decimal, WithJsonSchema({**A_DECIMAL})] | None
+    cost: ShownAmount | None
     cost_currency: str | None
     prices: list[ShownPrice]
-    created_at: str
-    updated_at: str
+    created_at: Moment
+    updated_at: Moment
 
 
 class OneOrder(TypedDict):

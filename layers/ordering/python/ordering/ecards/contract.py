@@ -32,8 +32,10 @@ from ordering.errors import (
 )
 from ordering.identifiers import LARGEST_NUMBER, canonical_uuid
 from ordering.principal import Company
-from ordering.web.documents import A_UUID, ContractDocument
+from ordering.web.documents import A_DECIMAL, A_LOCAL_MOMENT, A_UUID, AN_AMOUNT, ContractDocument, Documented
 from ordering.web.http import (
+    A_FILLED_LINE,
+    INTEGRAL,
     Answer,
     Call,
     EmailAddress,
@@ -91,8 +93,8 @@ class Participant(BaseModel):
     """The person who gets the certificates."""
 
     email: Annotated[EmailAddress, _Filled]
-    name: Annotated[Text, Field(max_length=250), _Filled]
-    phone: Annotated[Text, Field(max_length=32), _Filled]
+    name: Annotated[Text, Field(max_length=250), _Filled, Documented(A_FILLED_LINE)]
+    phone: Annotated[Text, Field(max_length=32), _Filled, Documented(A_FILLED_LINE)]
 
 
 def _number_or_text(value: object) -> object:
@@ -109,12 +111,12 @@ class OrderedCard(BaseModel):
     id: Annotated[
         int,
         Field(ge=1, le=LARGEST_NUMBER),
+        INTEGRAL,
         BeforeValidator(_number_or_text),
         _Filled,
-        WithJsonSchema({"anyOf": [{"type": "integer"}, {"type": "string"}]}),
-    ] = Field(description="The id of a card in the company's catalogue: a number or a numeric string.")
-    quantity: Annotated[int, Field(ge=1, le=1_000), _Filled]
-    faceValue: Annotated[str, Field(max_length=250), _Filled] = Field(
+    ] = Field(description="The id of a card in the company's catalogue. A numeric string is taken as well.")
+    quantity: Annotated[int, Field(ge=1, le=1_000), INTEGRAL, _Filled]
+    faceValue: Annotated[str, Field(max_length=250), _Filled, Documented({"pattern": r"\S", "minLength": 1})] = Field(
         description='The name of one of the card\'s face values, for instance "100 ₽".'
     )
 
@@ -148,7 +150,8 @@ EcardOrderStatus = Literal[
     "Delivered",
     "Cancelled",
 ]
-Amount = Annotated[Decimal, WithJsonSchema({"type": "number"})]
+Amount = Annotated[Decimal, WithJsonSchema({**A_DECIMAL})]
+LocalMoment = Annotated[str, WithJsonSchema({**A_LOCAL_MOMENT})]
 
 
 class ListedEcardOrder(TypedDict):
@@ -156,7 +159,7 @@ class ListedEcardOrder(TypedDict):
 
     id: Uuid
     number: int
-    createdDate: str
+    createdDate: LocalMoment
     status: EcardOrderStatus
     participantLogin: str
     total: Amount
@@ -192,7 +195,7 @@ class Moment(TypedDict):
     """The time at which an order got a status."""
 
     status: EcardOrderStatus
-    at: str
+    at: LocalMoment
 
 
 class EcardOrderDetails(ListedEcardOrder):
@@ -247,7 +250,7 @@ class ShownEcard(TypedDict):
 class ShownBalance(TypedDict):
     """The company's balance: a decimal, as a string."""
 
-    balance: str
+    balance: Annotated[str, WithJsonSchema({**AN_AMOUNT})]
 
 
 # Conversions.

@@ -25,11 +25,11 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 from typing_extensions import TypedDict  # pydantic reads the standard library's only from Python 3.12 on
 
-from ordering.addresses import link_uri
+from ordering.addresses import LINK, link_uri
 from ordering.book.idempotency import CreateResult, IdempotencyKey
 from ordering.book.listing import Listing
 from ordering.errors import Fault, Forbidden, InsufficientScope, Invalid, NotFound
-from ordering.identifiers import canonical_number, canonical_uuid
+from ordering.identifiers import LARGEST_NUMBER, canonical_number, canonical_uuid
 from ordering.training import access_keys, catalogue
 from ordering.training import orders as training_orders
 from ordering.training.errors import ACCESS_KEY_ERRORS, ERRORS
@@ -38,8 +38,18 @@ from ordering.training.orders import (
     RequestedLine,
     TrainingOrder,
 )
-from ordering.web.documents import A_NUMBER, A_UUID, LOCATION, ContractDocument
+from ordering.web.documents import (
+    A_DECIMAL,
+    A_LOCAL_MOMENT,
+    A_MOMENT,
+    A_NUMBER,
+    A_UUID,
+    LOCATION,
+    ContractDocument,
+    Documented,
+)
 from ordering.web.http import (
+    INTEGRAL,
     Answer,
     Call,
     EmailAddress,
@@ -77,7 +87,7 @@ class UnitQuery(BaseModel):
 class ListQuery(UnitQuery):
     """The page of a list."""
 
-    page: WholeNumber = Field(1, alias="_page", ge=1, le=2**31 - 1, description="The page to get the results for.")
+    page: WholeNumber = Field(1, alias="_page", ge=1, le=LARGEST_NUMBER, description="The page to get the results for.")
     page_size: WholeNumber = Field(
         10, alias="_pageSize", ge=1, le=500, description="The number of results to get per page."
     )
@@ -103,12 +113,17 @@ class NewOrderItem(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     featureSetId: Uuid = Field(description="A feature set of the business unit's catalogue.")
-    quantity: int = Field(ge=1, le=10_000, description="Number of seats.")
+    quantity: Annotated[int, Field(ge=1, le=10_000), INTEGRAL] = Field(description="Number of seats.")
     sourceReference: Annotated[Text, Field(max_length=255)] | None = Field(None, description="Your own reference.")
-    feedbackLinkUri: Annotated[Text, Field(max_length=2_048), AfterValidator(_http_address)] | None = Field(
+    feedbackLinkUri: (
+        Annotated[
+            Text, Field(max_length=2_048), AfterValidator(_http_address), Documented({"pattern": f"^(?:{LINK})?$"})
+        ]
+        | None
+    ) = Field(
         None,
-        description="Where learners can leave feedback: an http or https URL with a host, without a user, blanks or "
-        "backslashes. Empty means no link.",
+        description="Where learners can leave feedback: an http or https URL with a host of up to 253 characters, "
+        "without a user, blanks or backslashes. The host may also be an internationalized name. Empty means no link.",
     )
     feedbackLinkText: Annotated[Text, Field(max_length=255)] | None = Field(
         None, description="The text of the feedback link."
@@ -120,7 +135,13 @@ class NewOrderItem(BaseModel):
 class NewOrder(BaseModel):
     """An order to be created. JSON types are strict, and an unknown field is an error."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "if": {"properties": {"emailKeys": {"const": True}}},
+            "then": {"required": ["contactEmail"], "properties": {"contactEmail": {"type": "string"}}},
+        },
+    )
 
     purchaseOrderReference: Text = Field(
         min_length=1, max_length=100, description="Your reference. Responses call it `purchasingOrderReference`."
@@ -205,7 +226,7 @@ class Price(TypedDict):
     """The price of one seat; `value` is a JSON number with exactly four decimals."""
 
     currency: str
-    value: Annotated[Decimal, WithJsonSchema({"type": "number"})]
+    value: Annotated[Decimal, WithJsonSchema({**A_DECIMAL})]
 
 
 class FeatureSet(TypedDict):
@@ -269,7 +290,7 @@ class ListedOrder(TypedDict):
     contactSurname: str
     contactEmail: str
     orderStatus: OrderStatus
-    created: str
+    created: Annotated[str, WithJsonSchema({**A_LOCAL_MOMENT})]
     editable: bool
     cancellable: bool
     _links: SelfLink
@@ -295,7 +316,7 @@ class Order(TypedDict):
     contactSurname: str
     contactEmail: str
     orderStatus: OrderStatus
-    created: str
+    created: Annotated[str, WithJsonSchema({**A_LOCAL_MOMENT})]
     editable: bool
     cancellable: bool
 
@@ -314,7 +335,7 @@ class CreatedOrder(TypedDict):
     contactSurname: str
     contactEmail: str
     orderStatus: OrderStatus
-    created: str
+    created: Annotated[str, WithJsonSchema({**A_MOMENT})]
     editable: bool
     cancellable: bool
     _links: SelfLink

@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from pydantic import GetJsonSchemaHandler
+
+from ordering.identifiers import LARGEST_NUMBER
 from ordering.principal import GRANTS
 
 ACCESS_TOKEN: Mapping[str, Any] = {
@@ -31,9 +34,41 @@ LOCATION = {
 """The header field `Location` of responses with 201."""
 
 
-A_NUMBER: Mapping[str, Any] = {"type": "integer", "minimum": 1}
+A_NUMBER: Mapping[str, Any] = {"type": "integer", "minimum": 1, "maximum": LARGEST_NUMBER}
 A_UUID: Mapping[str, Any] = {"type": "string", "format": "uuid"}
 """Schemas of ids in paths."""
+
+A_MOMENT: Mapping[str, Any] = {"type": "string", "format": "date-time"}
+"""The schema of a time with its zone (RFC 3339)."""
+
+A_LOCAL_MOMENT: Mapping[str, Any] = {"type": "string", "format": "date-time-local"}
+"""The schema of a time in UTC that is shown without a zone, which is no `date-time`."""
+
+AN_AMOUNT: Mapping[str, Any] = {"type": "string", "format": "decimal"}
+"""The schema of a decimal number that is shown as text."""
+
+A_DECIMAL: Mapping[str, Any] = {"type": "number", "format": "decimal"}
+"""The schema of a decimal number: exact, so a reader may need more than a float."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)  # hashed by identity: `Annotated` hashes what it is given
+class Documented:
+    """Adds keywords to the schema of a field in the document: what its validator checks. It validates nothing."""
+
+    keywords: Mapping[str, Any]
+
+    def __get_pydantic_json_schema__(self, core: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """Return pydantic's schema of the field with the keywords."""
+        return {**handler(core), **self.keywords}
+
+
+class DocumentedAsNumber:
+    """Leaves only the number in the schema of a `Decimal`, which pydantic documents as a number or a text."""
+
+    def __get_pydantic_json_schema__(self, core: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """Return pydantic's schema of the number, with its bounds."""
+        (number,) = (one for one in handler(core)["anyOf"] if one["type"] == "number")
+        return {**number, **A_DECIMAL}
 
 
 @dataclass(frozen=True, slots=True)

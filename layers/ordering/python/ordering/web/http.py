@@ -26,12 +26,12 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ValidationError
 from pydantic_core import PydanticCustomError, from_json
 from typing_extensions import TypedDict  # pydantic reads the standard library's only from Python 3.12 on
 
-from ordering.addresses import is_email_address
+from ordering.addresses import EMAIL, LONGEST_EMAIL, is_email_address
 from ordering.clock import Deadline
 from ordering.errors import Fault, Invalid, OrderingError, Part
 from ordering.identifiers import canonical_uuid
 from ordering.principal import Principal
-from ordering.web.documents import ContractDocument
+from ordering.web.documents import A_UUID, ContractDocument, Documented
 from ordering.web.error_table import ErrorTable
 from ordering.web.header_fields import combined, is_json_type
 
@@ -393,6 +393,7 @@ _CODES = {
     "greater_than_equal": "out_of_range",
     "int_from_float": "invalid_type",
     "int_parsing_size": "out_of_range",
+    "less_than": "out_of_range",
     "less_than_equal": "out_of_range",
     "string_pattern_mismatch": "invalid_format",
     "string_too_long": "invalid_length",
@@ -406,7 +407,11 @@ _CODES = {
 }
 
 
-def _whole_number(text: object) -> object:
+def whole_number(text: object) -> object:
+    """Refuse a text of a query parameter that is not a whole number, before pydantic reads it.
+
+    Bounds come before this validator, or else pydantic documents them wrongly.
+    """
     # int() would also take ' 1', '+1', '1_0' and digits of other scripts.
     if isinstance(text, str) and not re.fullmatch(r"-?(0|[1-9][0-9]*)", text, re.ASCII):
         raise PydanticCustomError("invalid_type", "Must be a whole number")
@@ -419,13 +424,29 @@ def _no_control_characters(text: str) -> str:
     return text
 
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_CONTROLS = r"\x00-\x1f\x7f-\x9f"
+_CONTROL = re.compile(f"[{_CONTROLS}]")
 
-WholeNumber = Annotated[int, BeforeValidator(_whole_number)]
+WholeNumber = Annotated[int, BeforeValidator(whole_number)]
 """An integer in a query parameter."""
 
-Text = Annotated[str, AfterValidator(_no_control_characters)]
+A_LINE: Mapping[str, Any] = {"pattern": f"^[^{_CONTROLS}]*$"}
+A_FILLED_LINE: Mapping[str, Any] = {"pattern": rf"^[^{_CONTROLS}]*[^{_CONTROLS}\s][^{_CONTROLS}]*$", "minLength": 1}
+"""What the document has of texts of one line, and of those that must not be blank."""
+
+Text = Annotated[str, AfterValidator(_no_control_characters), Documented(A_LINE)]
 """Text of one line."""
+
+
+def _integral(value: object) -> object:
+    return int(value) if type(value) is float and value.is_integer() else value
+
+
+INTEGRAL = BeforeValidator(_integral)
+"""Lets an integer in a JSON body be written with a decimal point, `1.0`: it is the same number, and JSON Schema agrees.
+
+PHP and pandas write integers like this. Bounds come before the validator, or else pydantic documents them wrongly.
+"""
 
 
 def _uuid(text: str) -> str:
@@ -434,7 +455,7 @@ def _uuid(text: str) -> str:
     return found
 
 
-Uuid = Annotated[str, AfterValidator(_uuid), WithJsonSchema({"type": "string", "format": "uuid"})]
+Uuid = Annotated[str, AfterValidator(_uuid), WithJsonSchema({**A_UUID})]
 """A UUID with hyphens, accepted in upper or lower case, stored in lower case."""
 
 
@@ -444,5 +465,9 @@ def _email_address(text: str) -> str:
     return text
 
 
-EmailAddress = Annotated[str, AfterValidator(_email_address), WithJsonSchema({"type": "string", "format": "email"})]
+EmailAddress = Annotated[
+    str,
+    AfterValidator(_email_address),
+    Documented({"format": "email", "pattern": f"^{EMAIL}$", "maxLength": LONGEST_EMAIL}),
+]
 """An email address, ASCII only; see `is_email_address`."""

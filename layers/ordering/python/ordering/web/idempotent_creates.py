@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, Field
 from pydantic_core import PydanticCustomError
 
+from ordering.web.documents import Documented
 from ordering.web.header_fields import unquoted
 
 REPLAYED: Mapping[str, Any] = {
@@ -36,7 +37,10 @@ class CreateHeaders(BaseModel):
     """Header fields of a create."""
 
     idempotency_key: (
-        Annotated[str, AfterValidator(_key), Field(json_schema_extra={"minLength": 1, "maxLength": 255})] | None
+        Annotated[
+            str, AfterValidator(_key), Documented({"pattern": "^[!#-~][ -~]*$", "minLength": 1, "maxLength": 255})
+        ]
+        | None
     ) = Field(
         None,
         alias="Idempotency-Key",
