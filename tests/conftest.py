@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from moto import mock_aws
 from ordering.aws.dynamodb import connect_tables
 from ordering.clock import Deadline
 from ordering_tools.template import table_definitions
+from support import plans
 from support.gateway import Client
 from support.local_stack import running
 from support.partners import AZ_300, CALLER, FOREIGN, FOREIGN_ONLY, IRELAND, LINUX, ON_LINUX, PARTNER, STANDARD, UK
@@ -38,6 +39,20 @@ os.environ |= {
 
 # Each session of botocore reads the services' definitions anew, which would take most of the time of the tests on moto.
 botocore.session.create_loader = cache(create_loader)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup() -> Generator[None, None, None]:
+    """Begin a test without the plans of the tests before."""
+    plans.begin()
+    yield
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call() -> Generator[None, None, None]:
+    """Fail a test that passed without what it planned."""
+    yield
+    plans.check()
 
 
 @pytest.fixture

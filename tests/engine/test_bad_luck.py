@@ -31,6 +31,7 @@ from ordering.webhooks.transport import NotPosted
 from support.aws import faults
 from support.aws.simulated_aws import START, Do, Mishap, SimulatedAws, Step, killed
 from support.gateway import ROOT
+from support.plans import Plan
 from support.scenarios import Day
 from support.training import School
 
@@ -119,11 +120,14 @@ class Case:
     def meet(self, world: SimulatedAws) -> list[Step]:
         """Apply the fault; returns a list that gets the affected steps."""
         met: list[Step] = []
+        plan = Plan(self.name) if self.fits is not nothing else None
 
         def mishap(step: Step, do: Do) -> dict[str, Any]:
             if step.at >= START + self.lasting or not self.fits(step):
                 return do()
             met.append(step)
+            if plan:
+                plan.close()
             world.wait(self.seconds)
             return self.mishap(step, do)
 

@@ -215,7 +215,7 @@ def notified(
     with ExitStack() as closing:
 
         def register(http: httpx.Client, *answers: int, types: tuple[str, ...] = ()) -> Hook:
-            receiver = closing.enter_context(Receiver([status(code) for code in answers]))
+            receiver = closing.enter_context(Receiver([status(code) for code in answers], shared=True))
             answer = http.post("/webhooks", json={"url": receiver.url, "types": types})
             assert answer.status_code == 201, answer.text
             return Hook(http, receiver, answer.json()["id"], answer.json()["secret"])

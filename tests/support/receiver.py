@@ -5,15 +5,21 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import socket
 import socketserver
 import ssl
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http.client import parse_headers
-from io import BufferedIOBase
+from io import BufferedIOBase, BytesIO
 from types import TracebackType
 from typing import Any, Self
+
+from support.plans import Plan
+
+TLS_HANDSHAKE = b"\x16"
+"""The first byte that a client of TLS sends."""
 
 Answer = Callable[[BufferedIOBase, threading.Event], None]
 """Answers a request; the event says that the receiver closes."""
@@ -73,9 +79,14 @@ class Received:
 
 @dataclass
 class Receiver:
-    """A server with a given response for each of its requests in turn; the last one repeats."""
+    """A server with a given response for each of its requests in turn, 204 by default; the last one repeats.
 
-    answers: list[Answer] = field(default_factory=lambda: [status(204)])
+    A test that ends before the last of the given responses was sent fails.
+    """
+
+    answers: list[Answer] = field(default_factory=list)
+    shared: bool = False
+    """Whether several tests use it, so that no single one has to get the last response."""
     tls: ssl.SSLContext | None = None
     received: list[Received] = field(default_factory=list)
     names: list[str | None] = field(default_factory=list)
@@ -84,6 +95,9 @@ class Receiver:
     def __enter__(self) -> Self:
         receiver = self
         self._closing = threading.Event()
+        text = f"the last of {len(self.answers)} responses of the receiver"
+        last = Plan(text) if self.answers and not self.shared else None
+        answers = self.answers or [status(204)]
 
         class Handler(socketserver.StreamRequestHandler):
             def setup(self) -> None:
@@ -92,12 +106,17 @@ class Receiver:
                 super().setup()
 
             def handle(self) -> None:
-                line = self.rfile.readline().decode().strip()
-                headers = {name.lower(): value for name, value in parse_headers(self.rfile).items()}
+                # A handshake that is not expected has no lines: it counts as an empty request.
+                unexpected = not receiver.tls and self.connection.recv(1, socket.MSG_PEEK) == TLS_HANDSHAKE
+                file = BytesIO(b"\r\n") if unexpected else self.rfile
+                line = file.readline().decode().strip()
+                headers = {name.lower(): value for name, value in parse_headers(file).items()}
                 body = self.rfile.read(int(headers.get("content-length", 0)))
                 receiver.received.append(Received(line, headers, body))
-                number = min(len(receiver.received), len(receiver.answers)) - 1
-                receiver.answers[number](self.wfile, receiver._closing)
+                number = min(len(receiver.received), len(answers)) - 1
+                if last and number == len(answers) - 1:
+                    last.close()
+                answers[number](self.wfile, receiver._closing)
 
             def finish(self) -> None:
                 super().finish()

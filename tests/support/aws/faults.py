@@ -11,9 +11,11 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ordering.aws.dynamodb import NoAnswer, Send, ServiceFault
+from support.plans import Plan
 
 Fault = Callable[[Send, str, dict[str, Any]], dict[str, Any]]
 """Carries out a call: connection, operation, request."""
@@ -121,41 +123,71 @@ def cut(send: Send, operation: str, request: dict[str, Any]) -> dict[str, Any]:
     return refused(NoAnswer("cut"))(send, operation, request)
 
 
+@dataclass(frozen=True)
+class _Planned:
+    """A fault that waits for its call."""
+
+    operation: str | None
+    after: int
+    fault: Fault
+    lasting: bool
+    plan: Plan
+
+
 class Faulty:
-    """A connection that meets chosen calls with faults."""
+    """A connection that meets chosen calls with faults. A test that ends before it met a planned fault fails."""
 
     def __init__(self, send: Send) -> None:
         self._send = send
-        self._planned: list[tuple[str | None, int, Fault]] = []
+        self._planned: list[_Planned] = []
         self.calls: list[str] = []
 
-    def meet(self, operation: str | None, fault: Fault, *, after: int = 0) -> None:
-        """Meet one call with a fault: the next of this operation (or of any), or the one `after` so many more."""
-        self._planned.append((operation, after, fault))
+    def meet(self, operation: str | None, fault: Fault, *, after: int = 0, lasting: bool = False) -> None:
+        """Meet one call with a fault: the next of this operation (or of any), or the one `after` so many more.
+
+        A `lasting` fault meets the calls after that one too.
+        """
+        plan = Plan(f"a fault of {operation or 'a call'}{f' after {after} others' if after else ''}")
+        self._planned.append(_Planned(operation, after, fault, lasting, plan))
+
+    def drop(self) -> None:
+        """Drop the planned faults: the test knows that there may be no more calls to meet."""
+        for planned in self._planned:
+            planned.plan.close()
+        self._planned = []
 
     def __call__(self, operation: str, request: dict[str, Any]) -> dict[str, Any]:
         self.calls.append(operation)
-        meeting: Fault | None = None
-        planned: list[tuple[str | None, int, Fault]] = []
-        for wanted, after, fault in self._planned:
-            if wanted not in {None, operation}:
-                planned.append((wanted, after, fault))
-            elif after or meeting:
-                planned.append((wanted, max(after - 1, 0), fault))
+        meeting: _Planned | None = None
+        left: list[_Planned] = []
+        for planned in self._planned:
+            if planned.operation not in {None, operation}:
+                left.append(planned)
+            elif planned.after or meeting:
+                left.append(replace(planned, after=max(planned.after - 1, 0)))
             else:
-                meeting = fault
-        self._planned = planned
-        return meeting(self._send, operation, request) if meeting else self._send(operation, request)
+                meeting = planned
+                planned.plan.close()
+                if planned.lasting:
+                    left.append(planned)
+        self._planned = left
+        return meeting.fault(self._send, operation, request) if meeting else self._send(operation, request)
 
 
 def unreliable(send: Send, share: float, faults: Sequence[Fault], *, seed: int) -> Send:
-    """Meet a share of all calls with one of the faults each, drawn at random; for any number of threads."""
+    """Meet a share of all calls with one of the faults each, drawn at random; for any number of threads.
+
+    A test that ends before the first fault fails.
+    """
+    plan = Plan(f"a fault of {share:.0%} of all calls")
     draw = random.Random(seed)
     lock = threading.Lock()
 
     def call(operation: str, request: dict[str, Any]) -> dict[str, Any]:
         with lock:
             fault = draw.choice(faults) if draw.random() < share else None
+            if fault:
+                plan.close()
         return fault(send, operation, request) if fault else send(operation, request)
 
     return call

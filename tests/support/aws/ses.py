@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ordering.aws.ses import Letter, Ses
+from support.plans import Plan
 
 SENDER = "Orders <orders@example.com>"
 _TAG = re.compile(r"[A-Za-z0-9_-]{1,256}")
@@ -32,15 +33,19 @@ class MemorySes:
     """The service, with all the mails that it took."""
 
     taken: list[Taken] = field(default_factory=list)
-    _faults: list[tuple[BaseException | None, bool]] = field(default_factory=list)
+    _faults: list[tuple[BaseException | None, bool, Plan]] = field(default_factory=list)
 
     def meet(self, *errors: BaseException | None, taken: bool = False) -> None:
-        """Let the next calls raise these, one each; None is a call that goes well."""
-        self._faults += [(error, taken or error is None) for error in errors]
+        """Let the next calls raise these, one each; None is a call that goes well. A test that ends before fails."""
+        self._faults += [(error, taken or error is None, Plan(f"SES: {error!r}")) for error in errors]
 
     def __call__(self, operation: str, request: dict[str, Any]) -> dict[str, Any]:
         assert operation == "SendEmail"
-        error, has_effect = self._faults.pop(0) if self._faults else (None, True)
+        error: BaseException | None = None
+        has_effect = True
+        if self._faults:
+            error, has_effect, plan = self._faults.pop(0)
+            plan.close()
         if has_effect:
             self.taken.append(_read(request, len(self.taken) + 1))
         if error:

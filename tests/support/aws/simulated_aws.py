@@ -36,6 +36,7 @@ from support.aws.faults import Crash
 from support.aws.kms import MemoryKms
 from support.aws.memory import Memory
 from support.gateway import ROOT
+from support.plans import Plan
 from support.services import Services
 
 START = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
@@ -388,11 +389,16 @@ class SimulatedAws:
 
 
 def killed(number: int, *, after: bool) -> Mishap:
-    """Crash the function that makes the step of that number, before or after it takes effect."""
+    """Crash the function that makes the step of that number, before or after it takes effect.
+
+    A test that ends before that step fails.
+    """
+    plan = Plan(f"a crash at step {number}")
 
     def mishap(step: Step, do: Do) -> dict[str, Any]:
         if step.number != number:
             return do()
+        plan.close()
         if after:
             do()
         raise Crash

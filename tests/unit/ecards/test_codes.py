@@ -167,7 +167,7 @@ def test_where_a_code_is(table: Table, certificates: Certificates) -> None:
 
 
 @pytest.mark.parametrize("stock", [HUNDRED, FIFTY, OTHER])
-@pytest.mark.parametrize("calls", range(12))
+@pytest.mark.parametrize("calls", range(11))
 def test_one_code_in_two_loads_at_once(table: Table, stock: Stock, calls: int) -> None:
     """Of two concurrent loads of one code one gets it, whichever call of the other it comes before."""
     results: list[LoadResult] = []

@@ -453,9 +453,9 @@ def test_tls_that_is_not_trusted(secure: Receiver, certificate: Path, host: str)
 
 
 def test_receivers_without_tls() -> None:
-    """A receiver that does not answer the TLS handshake properly fails within the time limit."""
-    with Receiver([raw(b"nonsense")]) as receiver, pytest.raises(NotPosted, match=r"TLS failed|too long"):
-        replace(HERE, within=0.3).post(receiver.url.replace("http:", "https:"), {}, b"")
+    """A receiver that answers the TLS handshake with something else fails."""
+    with Receiver([raw(b"nonsense")]) as receiver, pytest.raises(NotPosted, match="TLS failed"):
+        HERE.post(receiver.url.replace("http:", "https:"), {}, b"")
 
 
 # Signatures -----------------------------------------------------------------------------------------------------------
