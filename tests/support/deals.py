@@ -26,6 +26,7 @@ REASONS = {
     403: "403 Forbidden",
     404: "404 Not Found",
     406: "406 Not Acceptable",
+    412: "412 Precondition Failed",
     413: "413 Payload Too Large",
     422: "422 Unprocessable Entity",
     429: "429 Too Many Requests",
@@ -129,7 +130,7 @@ def faults(reply: Reply, status: int) -> list[tuple[str, ...]]:
     for one in errors:
         error = one["error"]
         attribute = ["resource", "field"] if "field" in error else []
-        kind = ["resource"] if error["code"] == "not_found" else []
+        kind = ["resource"] if error["code"] in {"not_found", "precondition_failed"} else []
         assert list(one) == ["error", "meta"]
         assert [*(attribute or kind), "code", "message", "details"] == list(error)
         assert all(text.strip() for text in error.values())

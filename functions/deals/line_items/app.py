@@ -3,10 +3,11 @@
 from ordering.deals import contract as deals
 from ordering.deals.services import DealServices
 from ordering.entry.api import Api
-from ordering.web.http import Answer, Call
+from ordering.web.http import Answer, Call, Tagged
 from ordering.web.idempotent_creates import CreateHeaders
+from ordering.web.preconditions import ChangeHeaders
 
-app = Api(deals.CONTRACT, DealServices)
+app = Api(deals.CONTRACT, DealServices, revalidated=True)
 
 
 @app.get("/v2/orders/<order_id>/line_items", summary="Retrieve order's line items", tags=["Deal line items"])
@@ -19,7 +20,7 @@ def list_deal_line_items(call: Call, owner: str, order_id: str, query: deals.Lin
 @app.post("/v2/orders/<order_id>/line_items", summary="Create a line item", tags=["Deal line items"])
 def create_deal_line_item(
     call: Call, owner: str, order_id: str, headers: CreateHeaders, body: deals.Envelope[deals.NewLineItem]
-) -> Answer[deals.OneLineItem]:
+) -> Tagged[deals.OneLineItem]:
     """Add a product to an order, with a copy of the product's current name and price."""
     create = deals.creation(call, headers, body, deals.line_item_envelope)
     lines = app.services.orders(owner, call.deadline).lines(deals.id_in_path("order", order_id))
@@ -30,19 +31,19 @@ def create_deal_line_item(
 
 
 @app.get("/v2/orders/<order_id>/line_items/<id>", summary="Retrieve a single line item", tags=["Deal line items"])
-def get_deal_line_item(call: Call, owner: str, order_id: str, id: str) -> deals.OneLineItem:
+def get_deal_line_item(call: Call, owner: str, order_id: str, id: str) -> Tagged[deals.OneLineItem]:
     """Get one line item of an order."""
     lines = app.services.orders(owner, call.deadline).lines(deals.id_in_path("order", order_id))
-    return deals.line_item_envelope(lines.line(deals.line_item_id_in_path(id)))
+    return deals.one_line_item(lines.line(deals.line_item_id_in_path(id)))
 
 
 @app.delete(
     "/v2/orders/<order_id>/line_items/<id>", summary="Delete a line item", tags=["Deal line items"], status_code=204
 )
-def delete_deal_line_item(call: Call, owner: str, order_id: str, id: str) -> Answer[None]:
+def delete_deal_line_item(call: Call, owner: str, order_id: str, id: str, headers: ChangeHeaders) -> Answer[None]:
     """Delete a line item from its order."""
     lines = app.services.orders(owner, call.deadline).lines(deals.id_in_path("order", order_id))
-    lines.remove(deals.line_item_id_in_path(id))
+    lines.remove(deals.line_item_id_in_path(id), headers.if_match)
     return Answer(204)
 
 

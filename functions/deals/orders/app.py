@@ -3,10 +3,11 @@
 from ordering.deals import contract as deals
 from ordering.deals.services import DealServices
 from ordering.entry.api import Api
-from ordering.web.http import Answer, Call
+from ordering.web.http import Answer, Call, Tagged
 from ordering.web.idempotent_creates import CreateHeaders
+from ordering.web.preconditions import ChangeHeaders
 
-app = Api(deals.CONTRACT, DealServices)
+app = Api(deals.CONTRACT, DealServices, revalidated=True)
 
 
 @app.get("/v2/orders", summary="Retrieve all orders", tags=["Deal orders"])
@@ -19,7 +20,7 @@ def list_deal_orders(call: Call, owner: str, query: deals.OrderQuery) -> deals.O
 @app.post("/v2/orders", summary="Create an order", tags=["Deal orders"])
 def create_deal_order(
     call: Call, owner: str, headers: CreateHeaders, body: deals.Envelope[deals.NewDealOrder]
-) -> Answer[deals.OneOrder]:
+) -> Tagged[deals.OneOrder]:
     """Create the order of a deal. A deal can have only one order."""
     create = deals.creation(call, headers, body, deals.order_envelope)
     orders = app.services.orders(owner, call.deadline)
@@ -27,10 +28,10 @@ def create_deal_order(
 
 
 @app.get("/v2/orders/<id>", summary="Retrieve a single order", tags=["Deal orders"])
-def get_deal_order(call: Call, owner: str, id: str) -> deals.OneOrder:
+def get_deal_order(call: Call, owner: str, id: str) -> Tagged[deals.OneOrder]:
     """Get one order of the account."""
     order_id = deals.id_in_path("order", id)
-    return deals.order_envelope(app.services.orders(owner, call.deadline).order(order_id))
+    return deals.one_order(app.services.orders(owner, call.deadline).order(order_id))
 
 
 @app.put("/v2/orders/<id>", summary="Update an order", tags=["Deal orders"])
@@ -38,17 +39,21 @@ def update_deal_order(
     call: Call,
     owner: str,
     id: str,
+    headers: ChangeHeaders,
     body: deals.Envelope[deals.OrderChanges],
-) -> deals.OneOrder:
+) -> Tagged[deals.OneOrder]:
     """Change an order. Attributes that are not sent stay the same."""
-    order_id = deals.id_in_path("order", id)
-    return deals.order_envelope(app.services.orders(owner, call.deadline).change(order_id, body.data.new_discount))
+    order_id, orders = deals.id_in_path("order", id), app.services.orders(owner, call.deadline)
+    return deals.one_order(orders.change(order_id, body.data.new_discount, headers.if_match))
 
 
 @app.delete("/v2/orders/<id>", summary="Delete an order", tags=["Deal orders"], status_code=204)
-def delete_deal_order(call: Call, owner: str, id: str) -> Answer[None]:
-    """Delete an order and all its line items. Its deal can then have a new order."""
-    app.services.orders(owner, call.deadline).remove(deals.id_in_path("order", id))
+def delete_deal_order(call: Call, owner: str, id: str, headers: ChangeHeaders) -> Answer[None]:
+    """Delete an order and all its line items. Its deal can then have a new order.
+
+    `If-Match` is about the order alone: a change of its line items does not change its `ETag`.
+    """
+    app.services.orders(owner, call.deadline).remove(deals.id_in_path("order", id), headers.if_match)
     return Answer(204)
 
 

@@ -4,10 +4,11 @@ from ordering.deals import contract as deals
 from ordering.deals.products import NewProduct
 from ordering.deals.services import DealServices
 from ordering.entry.api import Api
-from ordering.web.http import Answer, Call
+from ordering.web.http import Answer, Call, Tagged
 from ordering.web.idempotent_creates import CreateHeaders
+from ordering.web.preconditions import ChangeHeaders
 
-app = Api(deals.CONTRACT, DealServices)
+app = Api(deals.CONTRACT, DealServices, revalidated=True)
 
 
 @app.get("/v2/products", summary="Retrieve all products", tags=["Deal products"])
@@ -20,7 +21,7 @@ def list_deal_products(call: Call, owner: str, query: deals.ProductQuery) -> dea
 @app.post("/v2/products", summary="Create a product", tags=["Deal products"])
 def create_deal_product(
     call: Call, owner: str, headers: CreateHeaders, body: deals.Envelope[deals.NewProductAttributes]
-) -> Answer[deals.OneProduct]:
+) -> Tagged[deals.OneProduct]:
     """Add a product."""
     create = deals.creation(call, headers, body, deals.product_envelope)
     products = app.services.products(owner, call.deadline)
@@ -28,10 +29,10 @@ def create_deal_product(
 
 
 @app.get("/v2/products/<id>", summary="Retrieve a single product", tags=["Deal products"])
-def get_deal_product(call: Call, owner: str, id: str) -> deals.OneProduct:
+def get_deal_product(call: Call, owner: str, id: str) -> Tagged[deals.OneProduct]:
     """Get one product of the account."""
     product_id = deals.id_in_path("product", id)
-    return deals.product_envelope(app.services.products(owner, call.deadline).product(product_id))
+    return deals.one_product(app.services.products(owner, call.deadline).product(product_id))
 
 
 @app.put("/v2/products/<id>", summary="Update a product", tags=["Deal products"])
@@ -39,17 +40,18 @@ def update_deal_product(
     call: Call,
     owner: str,
     id: str,
+    headers: ChangeHeaders,
     body: deals.Envelope[deals.ProductChanges],
-) -> deals.OneProduct:
+) -> Tagged[deals.OneProduct]:
     """Change a product. Attributes that are not sent stay the same; `prices` is replaced as a whole."""
-    product_id = deals.id_in_path("product", id)
-    return deals.product_envelope(app.services.products(owner, call.deadline).change(product_id, body.data.given()))
+    product_id, products = deals.id_in_path("product", id), app.services.products(owner, call.deadline)
+    return deals.one_product(products.change(product_id, body.data.given(), headers.if_match))
 
 
 @app.delete("/v2/products/<id>", summary="Delete a product", tags=["Deal products"], status_code=204)
-def delete_deal_product(call: Call, owner: str, id: str) -> Answer[None]:
+def delete_deal_product(call: Call, owner: str, id: str, headers: ChangeHeaders) -> Answer[None]:
     """Delete a product. Existing line items of the product stay the same."""
-    app.services.products(owner, call.deadline).remove(deals.id_in_path("product", id))
+    app.services.products(owner, call.deadline).remove(deals.id_in_path("product", id), headers.if_match)
     return Answer(204)
 
 

@@ -55,11 +55,12 @@ def as_(crm: Crm, caller: Principal) -> Crm:
 
 @EACH_CALL
 def test_every_call_is_answered(stocked: Crm, method: str, path: str, body: Any) -> None:
-    """Each call succeeds with 200, a delete with 204, and has the headers of every answer."""
+    """Each call succeeds with 200 and an `ETag`, a delete with 204, and has the headers of every answer."""
     reply = stocked.request(method, path, body=body)
 
+    of_content = {} if method == "DELETE" else {"Content-Type": JSON, "ETag": reply.headers["ETag"]}
     assert reply.status == (204 if method == "DELETE" else 200)
-    assert {**ALWAYS, **({} if method == "DELETE" else {"Content-Type": JSON})} == reply.headers
+    assert {**ALWAYS, **of_content} == reply.headers
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from ordering.web.header_fields import accepts_json, combined, is_json_type, media_type, split_unquoted, unquoted
+from ordering.web.header_fields import (
+    accepts_json,
+    combined,
+    is_json_type,
+    media_type,
+    split_unquoted,
+    strong_tag,
+    strong_tags,
+    unquoted,
+)
 from ordering.web.http import Request, normal_path
 
 
@@ -117,3 +126,36 @@ def test_not_admitted(accept: str) -> None:
 def test_normal_paths(path: str, normal: str) -> None:
     """Unreserved characters are decoded once, and all others stay encoded."""
     assert normal_path(path) == normal
+
+
+@pytest.mark.parametrize(
+    ("field", "versions"),
+    [
+        ('"1"', {"1"}),
+        (' "1" ,\t"a,b" , , "1"', {"1", "a,b"}),
+        (',"",', {""}),
+        ('"a\\", "b"', {"a\\", "b"}),
+        ('"é*"', {"é*"}),
+        ('W/"1"', set()),
+        ('W/"1","2"', {"2"}),
+        ('""', {""}),
+    ],
+)
+def test_strong_tags(field: str, versions: set[str]) -> None:
+    """A list of entity tags names the versions of its strong ones; a backslash in a tag escapes nothing."""
+    assert strong_tags(field) == versions
+
+
+@pytest.mark.parametrize(
+    "field", ["", " ", ",", "1", '"1', '"1"2', '"1" "2"', 'w/"1"', 'W/ "1"', '"a b"', '"1",*', "'1'", '"1"x, "2"']
+)
+def test_no_entity_tags(field: str) -> None:
+    """A field that breaks the grammar of a list of entity tags is none."""
+    assert strong_tags(field) is None
+
+
+def test_a_long_list_of_tags() -> None:
+    """A field of 10 KB, the most that the gateway passes on, is read in time that grows with its length only."""
+    assert strong_tags('"1"' + " ," * 5_000 + "x") is None
+    assert strong_tags(", " * 5_000) is None
+    assert len(strong_tags(",".join(strong_tag(f"{number}") for number in range(1_500))) or ()) == 1_500

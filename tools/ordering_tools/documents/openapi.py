@@ -28,8 +28,9 @@ from ordering.entry.api import OWNERS, Api, wanted_by
 from ordering.events.types import MailMomentType
 from ordering.web.documents import ACCESS_TOKEN
 from ordering.web.error_table import ErrorStatus
-from ordering.web.http import Answer, Contract
+from ordering.web.http import Answer, Contract, Tagged
 from ordering.web.idempotent_creates import REPLAYED, CreateHeaders
+from ordering.web.preconditions import ETAG
 from ordering_tools.documents import event_schemas
 from ordering_tools.installation import ROOT
 
@@ -113,8 +114,10 @@ def document() -> dict[str, Any]:
     contracts: dict[str, Contract] = {}
     bounds: dict[str, Mapping[str, Any]] = {}
     revalidated: set[str] = set()
+    tagged: set[str] = set()
     for app in apps():
         bounds |= {route.func.__name__: _parameter_schemas(route.func, app.contract.query) for route in _routes(app)}
+        tagged |= {route.func.__name__ for route in _routes(app) if get_origin(_shown_by(route.func)) is Tagged}
         revalidated |= {route.func.__name__ for route in _routes(app) if app.revalidated and route.method == "GET"}
         contracts |= {route.func.__name__: app.contract for route in _routes(app)}
         schema = documenting(app).get_openapi_schema(openapi_version=OPENAPI)
@@ -124,7 +127,7 @@ def document() -> dict[str, Any]:
         for operation in methods.values():
             for parameter in operation.get("parameters", ()):
                 parameter["schema"] = bounds[operation["operationId"]].get(parameter["name"], parameter["schema"])
-    return _complete(merged, contracts, revalidated)
+    return _complete(merged, contracts, revalidated, tagged)
 
 
 def apps() -> Iterator[Api[Any]]:
@@ -167,8 +170,8 @@ def _signed(handler: Callable[..., Any], query: type[BaseModel]) -> Callable[...
     """A function that is never called, with the handler's signature in Powertools' terms."""
     wanted = {"query": query, **wanted_by(handler)}
     parameters = [parameter for name, kind in wanted.items() for parameter in _parameters(name, kind)]
-    shown = get_type_hints(handler)["return"]
-    if get_origin(shown) is Answer:
+    shown = _shown_by(handler)
+    if get_origin(shown) in {Answer, Tagged}:
         (shown,) = get_args(shown)
 
     def stand_in() -> None:
@@ -179,6 +182,10 @@ def _signed(handler: Callable[..., Any], query: type[BaseModel]) -> Callable[...
         return_annotation=shown,
     )
     return stand_in
+
+
+def _shown_by(handler: Callable[..., Any]) -> Any:
+    return get_type_hints(handler)["return"]
 
 
 def _parameters(name: str, kind: Any) -> Iterator[inspect.Parameter]:
@@ -225,7 +232,7 @@ def _given(annotation: Any) -> Any:
 
 
 def _complete(
-    schema: dict[str, Any], contracts: Mapping[str, Contract], revalidated: Collection[str]
+    schema: dict[str, Any], contracts: Mapping[str, Contract], revalidated: Collection[str], tagged: Collection[str]
 ) -> dict[str, Any]:
     """Add the parts of the contracts: errors, security and tags, each to its operations."""
     components = schema["components"]
@@ -245,6 +252,9 @@ def _complete(
     for methods in schema["paths"].values():
         for operation in methods.values():
             _complete_operation(operation, contracts[operation["operationId"]])
+            if operation["operationId"] in tagged:
+                shown = operation["responses"][min(operation["responses"])]
+                shown["headers"] = {**shown.get("headers", {}), **ETAG}
             if operation["operationId"] in revalidated:
                 _complete_revalidated(operation)
     documents = {contract.document.description: contract.document for contract in contracts.values()}
@@ -290,8 +300,9 @@ def _complete_parameter(parameter: dict[str, Any], contract: Contract) -> None:
 
 
 def _complete_revalidated(operation: dict[str, Any]) -> None:
-    """Add the entity tag of a response, and the request that has it compared."""
-    headers = {"ETag": {"description": "Names this state of the response.", "schema": {"type": "string"}}}
+    """Add the entity tag of a response, unless it has one, and the request that has it compared."""
+    of_body = {"ETag": {"description": "Names this state of the response.", "schema": {"type": "string"}}}
+    headers = operation["responses"]["200"].setdefault("headers", of_body)
     operation.setdefault("parameters", []).append(
         {
             "name": "If-None-Match",
@@ -301,7 +312,6 @@ def _complete_revalidated(operation: dict[str, Any]) -> None:
             "schema": {"type": "string"},
         }
     )
-    operation["responses"]["200"]["headers"] = headers
     operation["responses"]["304"] = {
         "description": "The response that `If-None-Match` names is current.",
         "headers": headers,

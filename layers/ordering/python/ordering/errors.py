@@ -9,6 +9,7 @@ OrderingError
 ├── TooManyRequests   the caller exceeds its rate of requests
 ├── NotFound          the resource does not exist, or belongs to another partner
 ├── Conflict          the request conflicts with the current state of the resource
+├── VersionMismatch   the resource is not at a version that the caller expects
 ├── KeyReused         an idempotency key was sent with a request other than its first one
 └── Unavailable       the data could not be reached before the deadline
 """
@@ -91,6 +92,16 @@ class InsufficientScope(Forbidden):
 
 class Conflict(OrderingError):
     """The request conflicts with the current state of the resource."""
+
+
+class VersionMismatch(OrderingError):
+    """The resource is not at a version that the caller expects."""
+
+    def __init__(self, kind: str, identifier: str) -> None:
+        """Keep the kind of resource and its identifier."""
+        super().__init__(f"The {kind.replace('_', ' ')} '{identifier}' is not at a version that If-Match names.")
+        self.kind = kind
+        self.identifier = identifier
 
 
 class KeyReused(OrderingError):

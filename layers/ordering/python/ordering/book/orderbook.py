@@ -34,6 +34,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from ordering import clock
 from ordering.aws.dynamodb import (
@@ -93,6 +94,17 @@ class Draft:
 
     entry: Item
     writes: Sequence[Write]
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """A condition on an entry, as an expression for the write and as a function that raises the caller's error."""
+
+    condition: str
+    names: Mapping[str, str]
+    values: Mapping[str, Any]
+    check: Callable[[Item], None]
+    """Called with an entry that was read. Raises the error that refuses it."""
 
 
 class Collision(TableError):
@@ -279,18 +291,20 @@ class OrderBook:
             with suppress(Unavailable):  # the page has been read; the next reader can settle
                 self._settle(head, tail)
 
-    def remove(self, position: int, writes: Sequence[Write] = ()) -> bool:
+    def remove(self, position: int, writes: Sequence[Write] = (), guard: Guard | None = None) -> bool:
         """Turn a placed order's entry into a void, with everything that must be atomic with it.
 
         An entry that is not settled yet is settled first. This can take the grace time if a writer before it crashed.
 
         Args:
             writes: Further writes of the same transaction. At most 97 of them.
+            guard: A condition on the entry, which the removal's own write checks.
 
         Returns:
             Whether this call removed it; False if it was removed before.
 
         Raises:
+            As `guard.check`; nothing was removed.
             Collision: Another write was refused; nothing was removed.
             Unavailable: The deadline passed. The order may still have been removed.
         """
@@ -302,8 +316,10 @@ class OrderBook:
             entry = self._table.get(self.entry_key(position))
             if entry is None or is_void(entry):
                 return entry is not None and entry.get("remover") == remover
+            if guard:
+                guard.check(entry)
             try:
-                self._table.transact([*self._removal(position, entry, remover), *writes])
+                self._table.transact([*self._removal(position, entry, remover, guard), *writes])
             except TransactionRefused as refusal:
                 if not refusal.reasons[1]:
                     _collide(writes, refusal.reasons[3:])
@@ -312,11 +328,13 @@ class OrderBook:
             else:
                 return True
 
-    def _removal(self, position: int, entry: Item, remover: str) -> list[Write]:
+    def _removal(self, position: int, entry: Item, remover: str, guard: Guard | None) -> list[Write]:
         segment = segment_of(position)
         # Keep `writer`: its create may still be waiting for the response.
         kept = {name: value for name, value in entry.items() if name in {"pk", "sk", "at", "writer"}}
         void = {**kept, "void": True, "remover": remover}
+        placed = "attribute_exists(pk) AND attribute_not_exists(#void)"
+        names, values = (guard.names, guard.values) if guard else ({}, {})
         return [
             Update(
                 self._head_key(),
@@ -324,7 +342,7 @@ class OrderBook:
                 condition="settled >= :position",
                 values={":one": 1, ":position": position},
             ),
-            Put(void, "attribute_exists(pk) AND attribute_not_exists(#void)", names={"#void": "void"}),
+            Put(void, f"{placed} AND {guard.condition}" if guard else placed, {"#void": "void", **names}, values),
             Update(self._segment_key(segment), "ADD positions :voids", values={":voids": {position}}),
         ]
 

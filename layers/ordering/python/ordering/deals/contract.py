@@ -45,7 +45,8 @@ from ordering.deals.errors import (
 )
 from ordering.deals.orders import DealOrder, DealTaken, LineItem, NewLine
 from ordering.deals.products import DealProduct, NewProduct
-from ordering.errors import Fault, Forbidden, InsufficientScope, Invalid, NotFound
+from ordering.deals.revisions import UNCHANGED
+from ordering.errors import Fault, Forbidden, InsufficientScope, Invalid, NotFound, VersionMismatch
 from ordering.identifiers import LARGEST_NUMBER, LARGEST_SAFE_NUMBER, canonical_number
 from ordering.money import Money
 from ordering.web.documents import (
@@ -67,6 +68,7 @@ from ordering.web.http import (
     NoSuchPath,
     NotAcceptable,
     Request,
+    Tagged,
     Text,
     WholeNumber,
     encode,
@@ -74,6 +76,7 @@ from ordering.web.http import (
     whole_number,
 )
 from ordering.web.idempotent_creates import CreateHeaders, fingerprint, replayed_header
+from ordering.web.preconditions import tagged
 from ordering.web.problems import MOST_FAULTS, TYPES, pointer
 
 NAME = "deals"
@@ -647,9 +650,24 @@ def creation(
     return Create(lambda made: encode(show(made)), once)
 
 
-def created_envelope(placed: CreateResult) -> Answer[Any]:
-    """Build the response to a create, or to its replay."""
-    return Answer(200, placed.answer, replayed_header(replayed=placed.replayed))
+def created_envelope(placed: CreateResult) -> Tagged[Any]:
+    """Build the response to a create, or to its replay, which shows the resource as it was when it was created."""
+    return tagged(placed.answer, UNCHANGED, headers=replayed_header(replayed=placed.replayed))
+
+
+def one_order(one: DealOrder) -> Tagged[OneOrder]:
+    """Build the response with one order."""
+    return tagged(order_envelope(one), one.revision)
+
+
+def one_line_item(one: LineItem) -> Tagged[OneLineItem]:
+    """Build the response with one line item, which never changes."""
+    return tagged(line_item_envelope(one), UNCHANGED)
+
+
+def one_product(one: DealProduct) -> Tagged[OneProduct]:
+    """Build the response with one product."""
+    return tagged(product_envelope(one), one.revision)
 
 
 def order_envelope(one: DealOrder, *, listed: bool = False) -> OneOrder:
@@ -842,7 +860,7 @@ class _Deals:
         if isinstance(error, Invalid):
             return _invalid(request, error.faults)
         found = ERRORS.answer(error)
-        if isinstance(error, NotFound) and error.kind in RESOURCES:
+        if isinstance(error, (NotFound, VersionMismatch)) and error.kind in RESOURCES:
             kind = cast("Resource", error.kind)
             return _errors(request, found.status, [_error(found.code, found.detail, kind)], found.headers)
         if isinstance(error, (NoSuchPath, MethodNotAllowed)):

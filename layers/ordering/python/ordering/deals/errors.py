@@ -7,8 +7,16 @@ from typing import Literal, get_args
 from typing_extensions import TypedDict  # pydantic reads the standard library's only from Python 3.12 on
 
 from ordering.deals.orders import DealTaken, OrderFull
-from ordering.errors import KeyReused, NotFound, TooManyRequests, Unavailable
-from ordering.web.error_table import RETRY_AFTER, ErrorCause, ErrorStatus, ErrorTable, forbidden, unauthorized
+from ordering.errors import KeyReused, NotFound, TooManyRequests, Unavailable, VersionMismatch
+from ordering.web.error_table import (
+    PRECONDITION_FAILED,
+    RETRY_AFTER,
+    ErrorCause,
+    ErrorStatus,
+    ErrorTable,
+    forbidden,
+    unauthorized,
+)
 from ordering.web.http import ContentTooLarge, MethodNotAllowed, NoSuchPath, NotAcceptable, UnsupportedMediaType
 
 Resource = Literal["order", "line_item", "product"]
@@ -69,6 +77,7 @@ STATUSES = {
     403: "403 Forbidden",
     404: "404 Not Found",
     406: "406 Not Acceptable",
+    412: "412 Precondition Failed",
     413: "413 Payload Too Large",
     422: "422 Unprocessable Entity",
     429: "429 Too Many Requests",
@@ -94,6 +103,7 @@ MESSAGES = {
     "not_acceptable": "not acceptable",
     "not_found": "resource you are looking for was not found",
     "plan_required": "plan required",
+    "precondition_failed": "precondition failed",
     "rate_limit_exceeded": "rate limit exceeded",
     "server_error": "server error",
     "temporarily_unavailable": "temporarily unavailable",
@@ -143,6 +153,21 @@ ERRORS = ErrorTable(
             "DealNotAcceptable",
             "The caller does not accept JSON.",
             {NotAcceptable: ErrorCause("not_acceptable", "{error}")},
+        ),
+        ErrorStatus(
+            412,
+            "DealPreconditionFailed",
+            "The resource is not at a version that `If-Match` names. Nothing was changed.",
+            {VersionMismatch: ErrorCause("precondition_failed", f"{{error}} {PRECONDITION_FAILED}")},
+            operations=frozenset(
+                {
+                    "update_deal_order",
+                    "delete_deal_order",
+                    "delete_deal_line_item",
+                    "update_deal_product",
+                    "delete_deal_product",
+                }
+            ),
         ),
         ErrorStatus(
             413,

@@ -14,7 +14,7 @@ deal's order; `ONCE#<account>#…` the idempotency records (see `book.idempotenc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -22,13 +22,14 @@ from functools import partial
 from typing import Any
 
 from ordering import clock, money
-from ordering.aws.dynamodb import ABSENT, Check, ConditionFailed, Delete, Item, Key, Put, Table, Update
+from ordering.aws.dynamodb import ABSENT, Check, Delete, Item, Key, Put, Table
 from ordering.book.idempotency import Create, CreateResult, IdempotencyRecords
 from ordering.book.orderbook import GRACE, Collision, Draft, OrderBook, Ticket
 from ordering.book.sorted_lists import ListPart, ListRequest, SortedList
 from ordering.clock import Clock
 from ordering.deals.products import DealProduct
-from ordering.errors import NotFound, OrderingError
+from ordering.deals.revisions import UNCHANGED, Revised
+from ordering.errors import NotFound, OrderingError, VersionMismatch
 
 _ORDER = "order"
 _LINE = "line"
@@ -66,6 +67,7 @@ class DealOrder:
     discount: Decimal
     created: datetime
     updated: datetime
+    revision: str = UNCHANGED
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,42 +200,43 @@ class DealOrders:
             raise NotFound(_ORDER, str(order_id))
         return _read(entry)
 
-    def change(self, order_id: int, discount: Decimal | None) -> DealOrder:
+    def change(self, order_id: int, discount: Decimal | None, expected: Collection[str] | None = None) -> DealOrder:
         """Set an order's discount, unless it is None, and the time of its last change; returns the changed order.
+
+        Args:
+            expected: The revisions that may be changed; None for any.
 
         Raises:
             NotFound: The account has no order with this id.
+            VersionMismatch: The order has another revision.
         """
         changes = {"updated": clock.to_text(clock.whole_second(self.now()))}
         if discount is not None:
             changes["discount"] = money.format_amount(discount)
-        update = Update(
-            self.book.entry_key(order_id),
-            "SET " + ", ".join(f"#order.{name} = :{name}" for name in changes),
-            condition=_EXISTS,
-            names=_NAMES,
-            values={f":{name}": value for name, value in changes.items()},
-        )
-        try:
-            return _read(self.table.update(update))
-        except ConditionFailed as failure:
-            raise NotFound(_ORDER, str(order_id)) from failure
+        return _read(self._revised(order_id).change(self.table, changes, expected))
 
-    def remove(self, order_id: int) -> None:
+    def remove(self, order_id: int, expected: Collection[str] | None = None) -> None:
         """Remove an order with its line items. Its deal can then have another order.
+
+        Args:
+            expected: The revisions that may be removed; None for any.
 
         Raises:
             NotFound: The account has no order with this id.
+            VersionMismatch: The order has another revision.
             Unavailable: The deadline passed. The order may still have been removed.
         """
         order = self.order(order_id)
         release = Delete(self._deal_key(order.deal_id), "#order = :id", _NAMES, {":id": order_id})
-        if not self.book.remove(order_id, [release]):
+        if not self.book.remove(order_id, [release], self._revised(order_id).guard(expected)):
             raise NotFound(_ORDER, str(order_id))
 
     def lines(self, order_id: int) -> Lines:
         """Return the line items of an order, without checking that the order exists."""
         return Lines(self, order_id)
+
+    def _revised(self, order_id: int) -> Revised:
+        return Revised(self.book.entry_key(order_id), _ORDER, order_id)
 
     def _deal_key(self, deal_id: int) -> Key:
         return f"DEAL#{self.account}#{deal_id}", "-"
@@ -326,14 +329,20 @@ class Lines:
             raise NotFound("line_item", str(line_id))
         return self._read(entry)
 
-    def remove(self, line_id: int) -> None:
+    def remove(self, line_id: int, expected: Collection[str] | None = None) -> None:
         """Remove a line item.
+
+        Args:
+            expected: The revisions that may be removed; None for any. A line item never changes, so it has `UNCHANGED`.
 
         Raises:
             NotFound: The account has no such order, or the order has no such line item.
+            VersionMismatch: The line item has another revision.
             Unavailable: The deadline passed. The item may still have been removed.
         """
         self.line(line_id)
+        if expected is not None and UNCHANGED not in expected:
+            raise VersionMismatch("line_item", str(line_id))
         if not self._book.remove(self.position(line_id)):
             raise NotFound("line_item", str(line_id))
 
@@ -378,6 +387,7 @@ def _read(entry: Item) -> DealOrder:
         discount=money.parse_amount(item["discount"]),
         created=clock.from_text(item["created"]),
         updated=clock.from_text(item["updated"]),
+        revision=item.get("revision", UNCHANGED),
     )
 
 

@@ -9,7 +9,7 @@ Key of the table, beside those of the book: `ONCE#<account>#…` the idempotency
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -17,11 +17,12 @@ from functools import partial
 from typing import Any
 
 from ordering import clock, money, stored
-from ordering.aws.dynamodb import ConditionFailed, Item, Put, Table, Update
+from ordering.aws.dynamodb import Item, Put, Table
 from ordering.book.idempotency import Create, CreateResult, IdempotencyRecords
 from ordering.book.orderbook import GRACE, Draft, OrderBook, Ticket
 from ordering.book.sorted_lists import ListPart, ListRequest, SortedList
 from ordering.clock import Clock
+from ordering.deals.revisions import UNCHANGED, Revised
 from ordering.errors import NotFound
 from ordering.money import Money
 
@@ -53,6 +54,7 @@ class DealProduct(NewProduct):
     id: int
     created: datetime
     updated: datetime
+    revision: str = UNCHANGED
 
     def price_in(self, currency: str) -> Decimal | None:
         """Return its price in a currency, None if it has no price in it."""
@@ -138,36 +140,38 @@ class DealProducts:
         entry = self._book.find([product_id]).get(product_id)
         return _read(entry) if entry else None
 
-    def change(self, product_id: int, changes: Mapping[str, Any]) -> DealProduct:
+    def change(
+        self, product_id: int, changes: Mapping[str, Any], expected: Collection[str] | None = None
+    ) -> DealProduct:
         """Change some attributes of a product, by their names in `NewProduct`; returns the changed product.
+
+        Args:
+            expected: The revisions that may be changed; None for any.
 
         Raises:
             NotFound: The account has no product with this id.
+            VersionMismatch: The product has another revision.
         """
         now = clock.whole_second(self.now())
         texts = {name: value for name, value in _attributes(changes).items() if name in changes}
         parts = {**texts, "updated": clock.to_text(now)}
-        names = {f"#p{number}": name for number, name in enumerate(parts)}
-        update = Update(
-            self._book.entry_key(product_id),
-            "SET " + ", ".join(f"{_PRODUCT}.{alias} = :{alias[1:]}" for alias in names),
-            condition=f"attribute_exists({_PRODUCT})",
-            names=names,
-            values={f":{alias[1:]}": parts[name] for alias, name in names.items()},
-        )
-        try:
-            return _read(self.table.update(update))
-        except ConditionFailed as failure:
-            raise NotFound(_PRODUCT, str(product_id)) from failure
+        return _read(self._revised(product_id).change(self.table, parts, expected))
 
-    def remove(self, product_id: int) -> None:
+    def remove(self, product_id: int, expected: Collection[str] | None = None) -> None:
         """Remove a product. Line items that were made from it do not change.
+
+        Args:
+            expected: The revisions that may be removed; None for any.
 
         Raises:
             NotFound: The account has no product with this id.
+            VersionMismatch: The product has another revision.
         """
-        if not self._book.remove(product_id):
+        if not self._book.remove(product_id, guard=self._revised(product_id).guard(expected)):
             raise NotFound(_PRODUCT, str(product_id))
+
+    def _revised(self, product_id: int) -> Revised:
+        return Revised(self._book.entry_key(product_id), _PRODUCT, product_id)
 
 
 def _made(new: NewProduct, ticket: Ticket) -> DealProduct:

@@ -84,7 +84,7 @@ class Api(APIGatewayRestResolver, Generic[S]):
     Args:
         build: Builds the services that the handlers use, from the connections of the process.
         public: Whether callers need no token, so that the function has no authorizer.
-        revalidated: Whether responses to GET carry an `ETag`, so that a caller can ask whether its copy is current.
+        revalidated: Whether all responses to GET carry an `ETag`, so that a caller can ask whether its copy is current.
     """
 
     def __init__(
@@ -240,10 +240,12 @@ class Api(APIGatewayRestResolver, Generic[S]):
 
 
 def _revalidate(request: Request, answer: dict[str, Any]) -> None:
-    """Add the `ETag` of a response, and send only that to a caller whose copy is current (RFC 9110, 13.1.2)."""
-    tag = entity_tag(answer["body"])
+    """Send only the `ETag` to a caller whose copy is current (RFC 9110, 13.1.2).
+
+    A response that does not name the version of its resource gets the tag of its body.
+    """
     headers = answer["multiValueHeaders"]
-    headers["ETag"] = [tag]
+    (tag,) = headers.setdefault("ETag", [entity_tag(answer["body"])])
     if names_tag(request.headers.get("if-none-match"), tag):
         answer |= {"statusCode": 304, "body": ""}
         headers.pop("Content-Type", None)

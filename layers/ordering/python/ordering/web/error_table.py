@@ -84,6 +84,11 @@ class ErrorTable:
 RETRY_AFTER = {"Retry-After": "{error.retry_after}"}
 ALLOW = {"Allow": "{error.allow}"}
 
+PRECONDITION_FAILED = (
+    "Read it again. If your change is still needed, base it on what you read, and send it with the new ETag."
+)
+"""What a caller does about 412. If a response was lost, the change that it finds can be its own."""
+
 CHALLENGE = 'Bearer realm="orders"'
 """The challenge to a request without a token (RFC 6750, 3). It has no `error`: there is no token to find fault with."""
 

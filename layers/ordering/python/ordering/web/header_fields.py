@@ -7,7 +7,9 @@ from base64 import urlsafe_b64encode
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from hashlib import sha256
 
-_ENTITY_TAG = re.compile(r'(?:W/)?("[\x21\x23-\x7e\x80-\U0010ffff]*")')
+_TAG = r'(?:W/)?("[\x21\x23-\x7e\x80-\U0010ffff]*")'
+_ENTITY_TAG = re.compile(_TAG)
+_ENTITY_TAGS = re.compile(rf"[ \t,]*{_TAG}(?:[ \t]*,[ \t,]*{_TAG})*[ \t,]*")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _QUOTED = re.compile(r'"((?:[\t\x20\x21\x23-\x5b\x5d-\x7e\x80-\U0010ffff]|\\[\t\x20-\x7e\x80-\U0010ffff])*)"')
 _ESCAPED = re.compile(r"\\(.)")
@@ -109,6 +111,25 @@ def entity_tag(body: str) -> str:
     It is weak, because API Gateway compresses responses: a strong tag would be of one coding only (RFC 9110, 8.8.1).
     """
     return f'W/"{urlsafe_b64encode(sha256(body.encode()).digest()[:15]).decode()}"'
+
+
+def strong_tag(version: str) -> str:
+    """Return the strong `ETag` of a version, which has no quotes and no spaces. `strong_tags` reads it."""
+    return f'"{version}"'
+
+
+def strong_tags(field: str) -> frozenset[str] | None:
+    """Return the versions that a list of entity tags names by strong ones (RFC 9110, 13.1.1).
+
+    Weak tags are left out, as they are equal to none by the strong comparison.
+
+    Returns:
+        None if the field breaks the grammar.
+    """
+    if not _ENTITY_TAGS.fullmatch(field):
+        return None
+    found = _ENTITY_TAG.finditer(field)
+    return frozenset(match[1].strip('"') for match in found if not match[0].startswith("W/"))
 
 
 def names_tag(field: str | None, tag: str) -> bool:

@@ -141,6 +141,10 @@ class Answer(Generic[T]):
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
+class Tagged(Answer[T]):
+    """A response whose `ETag` names the version of the resource in it; see `web.preconditions`."""
+
+
 class NoQuery(BaseModel):
     """A call without query parameters."""
 
@@ -279,16 +283,19 @@ _LONGEST_SHOWN = 64
 
 
 def read_headers(model: type[M], request: Request) -> M:
-    """Validate header fields against a model, each of which has a single value. Unknown ones are ignored.
+    """Validate header fields against a model. Each has a single value, except those in its `lists`, if it has any.
+
+    Unknown ones are ignored.
 
     Raises:
         Invalid: At least one is invalid, or has several lines that differ.
     """
     sent: dict[str, str] = {}
     repeated: list[Fault] = []
+    lists: frozenset[str] = getattr(model, "lists", frozenset())
     for name in (info.alias or name for name, info in model.model_fields.items()):
         try:
-            value = request.single(name)
+            value = request.headers.get(name.lower()) if name in lists else request.single(name)
         except Invalid as invalid:
             repeated += invalid.faults
         else:
