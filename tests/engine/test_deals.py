@@ -11,7 +11,7 @@ import re
 import secrets
 import threading
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
@@ -31,6 +31,8 @@ from ordering.book.idempotency import Create, CreateResult, IdempotencyKey, Idem
 from ordering.book.orderbook import Draft, Ticket
 from ordering.book.sorted_lists import NEWEST_FIRST, OLDEST_FIRST, ListRequest
 from ordering.clock import Clock, Deadline
+from ordering.deals import orders as deal_orders
+from ordering.deals import revisions
 from ordering.deals.orders import (
     LINE_KIND,
     LINES,
@@ -46,7 +48,8 @@ from ordering.deals.orders import (
 )
 from ordering.deals.orders import _write_line as written_line
 from ordering.deals.products import DealProduct
-from ordering.errors import NotFound
+from ordering.deals.revisions import UNCHANGED, Revised
+from ordering.errors import NotFound, VersionMismatch
 from support.aws.memory import Memory
 from support.scheduler import START, TABLE, TICK, Checker, Log, Result, Script, Setup, complete, operations
 
@@ -59,7 +62,7 @@ DEAL = 7
 
 
 def setup(make_orders: Callable[[Table, str, Clock], DealOrders] = DealOrders) -> Setup:
-    return Setup(lambda table, now: make_orders(table, ACCOUNT, now), modules=[sorted_lists])
+    return Setup(lambda table, now: make_orders(table, ACCOUNT, now), modules=[sorted_lists, revisions])
 
 
 def new_line(quantity: int) -> NewLine:
@@ -124,6 +127,20 @@ def changes(order_id: int, discount: int) -> Script:
         return int(orders.change(order_id, Decimal(discount)).discount)
 
     return operations(("change", (order_id, discount), act))
+
+
+def changes_unchanged(order_id: int, discount: int) -> Script:
+    """A change of an order that its caller has read before any change; a unique discount identifies it."""
+
+    def act(orders: DealOrders) -> int:
+        return int(orders.change(order_id, Decimal(discount), {UNCHANGED}).discount)
+
+    return operations(("change unchanged", (order_id, discount), act))
+
+
+def removes_unchanged(order_id: int) -> Script:
+    """The removal of an order that its caller has read before any change."""
+    return operations(("remove unchanged", order_id, lambda orders: orders.remove(order_id, {UNCHANGED})))
 
 
 def adds(order_id: int, quantity: int) -> Script:
@@ -309,7 +326,7 @@ class DealChecker(Checker[DealContents]):
         if left := [key for key, _ in later.scan(TABLE) if "#deal-lines#" in key[0] or key[0].startswith("DEAL#")]:
             yield f"left when everything was removed: {left}"
 
-    def result(  # noqa: C901, PLR0912 - one case for each operation
+    def result(  # noqa: C901, PLR0912, PLR0915 - one case for each operation
         self,
         result: Result,
         earlier: Sequence[Result],  # noqa: ARG002 - as it is called
@@ -327,17 +344,25 @@ class DealChecker(Checker[DealContents]):
             ):
                 if not any(of == deal and other != discount for seen in witnessed for _, of, other in seen.orders):
                     yield f"{result}: by none, there was {witnessed}"
-            case Result("remove", order_id, None):
+            case Result("remove" | "remove unchanged", order_id, None):
                 if order_id not in view.voids:
                     yield f"{result}: {view.orders}"
             case (
-                Result("remove" | "list lines", order_id, "NotFound")
-                | Result("change" | "add", (order_id, _), "NotFound")
+                Result("remove" | "remove unchanged" | "list lines", order_id, "NotFound")
+                | Result("change" | "change unchanged" | "add", (order_id, _), "NotFound")
                 | Result("add once", (_, order_id, _), "NotFound")
             ):
                 if all(seen.has(order_id) for seen in witnessed):
                     yield f"{result}: it was there all the time"
-            case Result("change", (order_id, discount), changed):
+            case Result("change unchanged", (order_id, discount), "VersionMismatch"):
+                if view.orders.get(order_id, {}).get("discount") == f"{discount}":
+                    yield f"{result}: it took effect"
+                if view.orders.get(order_id, {}).get("revision", UNCHANGED) == UNCHANGED:
+                    yield f"{result}: nothing else has changed it"
+            case Result("remove unchanged", order_id, "VersionMismatch"):
+                if view.orders.get(order_id, {}).get("revision", UNCHANGED) == UNCHANGED:
+                    yield f"{result}: nothing has changed it"
+            case Result("change" | "change unchanged", (order_id, discount), changed):
                 if changed != discount or not any((order_id, DEAL, discount) in seen.orders for seen in witnessed):
                     yield f"{result}: there was {witnessed}"
             case Result("add", (order_id, quantity), int(line_id)) | Result(
@@ -375,6 +400,9 @@ class DealChecker(Checker[DealContents]):
         """If no client was left without a response, the orders are those that were placed and not removed."""
         if any(result.value == "Unavailable" for result in results):
             return
+        bound = [result for result in results if result.operation.endswith(" unchanged")]
+        if len([result for result in bound if not isinstance(result.value, str)]) > 1:
+            yield f"several changes of one revision took effect: {bound}"
         placed = Counter(began.orders.keys())
         once = [result for result in results if result.operation.endswith(" once")]
         by_key = {(result.operation, result.argument[0]): result.value for result in once}
@@ -387,7 +415,7 @@ class DealChecker(Checker[DealContents]):
             match result:
                 case Result("create", _, int(order_id)):
                     placed[order_id] += 1
-                case Result("remove", order_id, None):
+                case Result("remove" | "remove unchanged", order_id, None):
                     placed[order_id] -= 1
         if placed != Counter(view.orders.keys()):
             yield f"the results were {results}, there are {view.orders}"
@@ -470,6 +498,14 @@ CASES = {
     "a removal again and again": case([removes(1), removes(1)], WITH_LINES, lost=2),
     "a change and a removal": case([changes(1, 9), removes(1)], ONE, lost=2),
     "a change, a removal and a create": case([changes(1, 9), removes(1), creates(2)], ONE),
+    "two changes of one revision": case([changes_unchanged(1, 8), changes_unchanged(1, 9)], ONE, lost=2),
+    "two changes of one revision, and a removal": case(
+        [changes_unchanged(1, 8), changes_unchanged(1, 9), removes(1)], ONE
+    ),
+    "a change and a removal of one revision": case([changes_unchanged(1, 9), removes_unchanged(1)], ONE, lost=2),
+    "a change, a change of one revision, and its removal": case(
+        [changes(1, 7), changes_unchanged(1, 8), removes_unchanged(1)], ONE
+    ),
     "a line item and a removal": case([adds(1, 10), removes_and_sweeps(1)], ONE, lost=2),
     "a line item, a removal and who sweeps": case([adds(1, 10), removes(1), sweeps_behind(1)], ONE),
     "two line items and a removal": case([adds(1, 10), adds(1, 20), removes_and_sweeps(1)], ONE),
@@ -551,7 +587,8 @@ class KeepsTheKeyAfterwards(Lines):
 class KeepsTheClaim(DealOrders):
     """Removes an order without releasing its deal."""
 
-    def remove(self, order_id: int) -> None:
+    def remove(self, order_id: int, expected: Collection[str] | None = None) -> None:
+        assert expected is None
         transoperations(self, lambda writes: [write for write in writes if not isinstance(write, Delete)])
         super().remove(order_id)
 
@@ -559,7 +596,8 @@ class KeepsTheClaim(DealOrders):
 class ReleasesAfterwards(DealOrders):
     """Removes the order first and releases its deal then."""
 
-    def remove(self, order_id: int) -> None:
+    def remove(self, order_id: int, expected: Collection[str] | None = None) -> None:
+        assert expected is None
         release = Delete(self._deal_key(int(self.order(order_id).deal_id)))
         if not self.book.remove(order_id):
             raise NotFound("order", str(order_id))
@@ -569,7 +607,8 @@ class ReleasesAfterwards(DealOrders):
 class ReleasesFirst(DealOrders):
     """Releases the deal first and removes its order then."""
 
-    def remove(self, order_id: int) -> None:
+    def remove(self, order_id: int, expected: Collection[str] | None = None) -> None:
+        assert expected is None
         with suppress(TransactionRefused):
             self.table.transact([Delete(self._deal_key(int(self.order(order_id).deal_id)))])
         if not self.book.remove(order_id):
@@ -579,7 +618,8 @@ class ReleasesFirst(DealOrders):
 class PutsBack(DealOrders):
     """Changes an order by reading it and writing it whole."""
 
-    def change(self, order_id: int, discount: Decimal | None) -> DealOrder:
+    def change(self, order_id: int, discount: Decimal | None, expected: Collection[str] | None = None) -> DealOrder:
+        assert expected is None
         entry = self.book.find([order_id]).get(order_id)
         if entry is None:
             raise NotFound("order", str(order_id))
@@ -587,12 +627,40 @@ class PutsBack(DealOrders):
         return replace(self.order(order_id), discount=discount or Decimal(0))
 
 
+class ComparesFirst(DealOrders):
+    """Compares the revision first, and changes or removes the order then, whatever revision it has."""
+
+    def change(self, order_id: int, discount: Decimal | None, expected: Collection[str] | None = None) -> DealOrder:
+        self._compare(order_id, expected)
+        return super().change(order_id, discount)
+
+    def remove(self, order_id: int, expected: Collection[str] | None = None) -> None:
+        self._compare(order_id, expected)
+        super().remove(order_id)
+
+    def _compare(self, order_id: int, expected: Collection[str] | None) -> None:
+        if expected is not None and self.order(order_id).revision not in expected:
+            raise VersionMismatch("order", str(order_id))
+
+
+class ForgetsItsOwnChange(Revised):
+    """Refuses a change that an earlier try of the same change has made."""
+
+    def change(self, table: Table, changes: Mapping[str, Any], expected: Collection[str] | None) -> Item:
+        fresh: list[Item] = []
+        updating = SimpleNamespace(update=lambda write: fresh.append(table.update(write)) or fresh[0])
+        changed = super().change(updating, changes, expected)  # type: ignore[arg-type] # as much as is used
+        if not fresh:
+            raise VersionMismatch(self.kind, str(self.id))
+        return changed
+
+
 class SweepsFirst(DealOrders):
     """Deletes the line items first and removes their order then."""
 
-    def remove(self, order_id: int) -> None:
+    def remove(self, order_id: int, expected: Collection[str] | None = None) -> None:
         self.lines(order_id).sweep()
-        super().remove(order_id)
+        super().remove(order_id, expected)
 
 
 class AddsUnchecked(Lines):
@@ -669,6 +737,11 @@ MUTANTS = {
     ReleasesAfterwards.__name__: planted(CASES["a create and the removal of the deal's order"], ReleasesAfterwards),
     ReleasesFirst.__name__: planted(CASES["a create and the removal of the deal's order"], ReleasesFirst),
     PutsBack.__name__: planted(CASES["a change and a removal"], PutsBack),
+    ComparesFirst.__name__: planted(CASES["two changes of one revision"], ComparesFirst),
+    f"{ComparesFirst.__name__}, and removes": planted(CASES["a change and a removal of one revision"], ComparesFirst),
+    ForgetsItsOwnChange.__name__: Mutant(
+        CASES["two changes of one revision"], [(deal_orders, "Revised", ForgetsItsOwnChange)]
+    ),
     SweepsFirst.__name__: planted(case([removes_and_sweeps(1)], WITH_LINES), SweepsFirst),
     AddsUnchecked.__name__: planted(CASES["a line item and a removal"], AddsUnchecked),
     ReadsUnchecked.__name__: planted(case([removes(1)], WITH_LINES), ReadsUnchecked),
