@@ -29,7 +29,7 @@ from ordering.events.types import MailMomentType
 from ordering.web.documents import ACCESS_TOKEN
 from ordering.web.error_table import ErrorStatus
 from ordering.web.http import Answer, Contract, Tagged
-from ordering.web.idempotent_creates import REPLAYED, CreateHeaders
+from ordering.web.idempotent_creates import REPLAYED
 from ordering.web.preconditions import ETAG
 from ordering_tools.documents import event_schemas
 from ordering_tools.installation import ROOT
@@ -208,11 +208,11 @@ def _parameter(name: str, annotation: Any, default: Any = inspect.Parameter.empt
 
 def _parameter_schemas(handler: Callable[..., Any], query: type[BaseModel]) -> dict[str, Any]:
     """The schemas of a handler's parameters by name, from their models: Powertools omits or misspells some bounds."""
-    models = [kind for name, kind in {"query": query, **wanted_by(handler)}.items() if name in _PARAMETERS]
+    models = {part: kind for part, kind in {"query": query, **wanted_by(handler)}.items() if part in _PARAMETERS}
     return {
         # Powertools writes the names of header fields in lower case.
-        name if kind is not CreateHeaders else name.lower(): _parameter_schema(schema)
-        for kind in models
+        name.lower() if part == "headers" else name: _parameter_schema(schema)
+        for part, kind in models.items()
         for name, schema in kind.model_json_schema().get("properties", {}).items()
     }
 
