@@ -25,7 +25,17 @@ from engine.book import oracle
 from engine.engines import Engine, in_threads
 from engine.explored import Case, Mutant, every_interleaving, every_mutant
 from ordering.aws import dynamodb as tables
-from ordering.aws.dynamodb import Delete, Item, Put, Table, TransactionRefused, Write, plain_item
+from ordering.aws.dynamodb import (
+    ConditionFailed,
+    Delete,
+    Item,
+    Put,
+    Table,
+    TransactionRefused,
+    Update,
+    Write,
+    plain_item,
+)
 from ordering.book import orderbook, sorted_lists
 from ordering.book.idempotency import Create, CreateResult, IdempotencyKey, IdempotencyRecords
 from ordering.book.orderbook import Draft, Ticket
@@ -647,12 +657,15 @@ class ForgetsItsOwnChange(Revised):
     """Refuses a change that an earlier try of the same change has made."""
 
     def change(self, table: Table, changes: Mapping[str, Any], expected: Collection[str] | None) -> Item:
-        fresh: list[Item] = []
-        updating = SimpleNamespace(update=lambda write: fresh.append(table.update(write)) or fresh[0])
-        changed = super().change(updating, changes, expected)  # type: ignore[arg-type] # as much as is used
-        if not fresh:
-            raise VersionMismatch(self.kind, str(self.id))
-        return changed
+        def update(write: Update) -> Item:
+            try:
+                return table.update(write)
+            except ConditionFailed as failure:
+                if self.kind in (failure.item or {}):
+                    raise VersionMismatch(self.kind, str(self.id)) from failure
+                raise
+
+        return super().change(SimpleNamespace(update=update), changes, expected)  # type: ignore[arg-type] # as much as is used
 
 
 class SweepsFirst(DealOrders):

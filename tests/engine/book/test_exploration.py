@@ -30,7 +30,7 @@ from engine.book.oracle import (
 from engine.explored import Case, every_interleaving, every_mutant
 from ordering.aws.dynamodb import ConditionFailed, Item, Put, Update, Write
 from ordering.book import orderbook
-from ordering.book.orderbook import Draft, OrderBook, Ticket
+from ordering.book.orderbook import Draft, Guard, OrderBook, Ticket
 from support.scheduler import Script, Setup
 
 
@@ -157,8 +157,8 @@ class HeadNotConfirmed(OrderBook):
 class RemovesTheWriter(OrderBook):
     """Removes without keeping who wrote the entry."""
 
-    def _removal(self, position: int, entry: Item, remover: str) -> list[Write]:
-        return super()._removal(position, {**entry, "writer": "?"}, remover)
+    def _removal(self, position: int, entry: Item, remover: str, guard: Guard | None) -> list[Write]:
+        return super()._removal(position, {**entry, "writer": "?"}, remover, guard)
 
 
 class ShowsBehindOpenPositions(OrderBook):
@@ -271,8 +271,8 @@ class ForgetsWhatItWrote(OrderBook):
 class RemovesUncounted(OrderBook):
     """Removes without counting in the head."""
 
-    def _removal(self, position: int, entry: Item, remover: str) -> list[Write]:
-        head, *others = super()._removal(position, entry, remover)
+    def _removal(self, position: int, entry: Item, remover: str, guard: Guard | None) -> list[Write]:
+        head, *others = super()._removal(position, entry, remover, guard)
         assert isinstance(head, Update)
         return [replace(head, values={**head.values, ":one": 0}), *others]
 
@@ -280,8 +280,8 @@ class RemovesUncounted(OrderBook):
 class RemovesUnmarked(OrderBook):
     """Removes without marking the void in its segment."""
 
-    def _removal(self, position: int, entry: Item, remover: str) -> list[Write]:
-        head, put, segment = super()._removal(position, entry, remover)
+    def _removal(self, position: int, entry: Item, remover: str, guard: Guard | None) -> list[Write]:
+        head, put, segment = super()._removal(position, entry, remover, guard)
         assert isinstance(segment, Update)
         return [head, put, replace(segment, values={":voids": {999}})]
 
@@ -289,8 +289,8 @@ class RemovesUnmarked(OrderBook):
 class RemovesUnsettled(OrderBook):
     """Removes what is not settled yet."""
 
-    def _removal(self, position: int, entry: Item, remover: str) -> list[Write]:
-        head, *others = super()._removal(position, entry, remover)
+    def _removal(self, position: int, entry: Item, remover: str, guard: Guard | None) -> list[Write]:
+        head, *others = super()._removal(position, entry, remover, guard)
         assert isinstance(head, Update)
         return [replace(head, condition=None, values={":one": 1}), *others]
 
@@ -298,8 +298,8 @@ class RemovesUnsettled(OrderBook):
 class RemovesTwice(OrderBook):
     """Removes what another has removed."""
 
-    def _removal(self, position: int, entry: Item, remover: str) -> list[Write]:
-        head, put, segment = super()._removal(position, entry, remover)
+    def _removal(self, position: int, entry: Item, remover: str, guard: Guard | None) -> list[Write]:
+        head, put, segment = super()._removal(position, entry, remover, guard)
         assert isinstance(put, Put)
         return [head, replace(put, condition="attribute_exists(pk)", names={}), segment]
 
