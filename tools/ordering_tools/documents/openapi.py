@@ -116,10 +116,10 @@ def document() -> dict[str, Any]:
     revalidated: set[str] = set()
     tagged: set[str] = set()
     for app in apps():
-        bounds |= {route.func.__name__: _parameter_schemas(route.func, app.contract.query) for route in _routes(app)}
-        tagged |= {route.func.__name__ for route in _routes(app) if get_origin(_shown_by(route.func)) is Tagged}
-        revalidated |= {route.func.__name__ for route in _routes(app) if app.revalidated and route.method == "GET"}
-        contracts |= {route.func.__name__: app.contract for route in _routes(app)}
+        bounds |= {route.func.__name__: _parameter_schemas(route.func, app.contract.query) for route in routes(app)}
+        tagged |= {route.func.__name__ for route in routes(app) if get_origin(_shown_by(route.func)) is Tagged}
+        revalidated |= {route.func.__name__ for route in routes(app) if app.revalidated and route.method == "GET"}
+        contracts |= {route.func.__name__: app.contract for route in routes(app)}
         schema = documenting(app).get_openapi_schema(openapi_version=OPENAPI)
         merge.add_schema(schema.model_dump(by_alias=True, exclude_none=True, mode="json"))
     merged = merge.get_openapi_schema()
@@ -147,7 +147,7 @@ def apps() -> Iterator[Api[Any]]:
 def documenting(app: Api[Any]) -> APIGatewayRestResolver:
     """A resolver with an app's routes, which creates its part of the document."""
     resolver = APIGatewayRestResolver()
-    for route in _routes(app):
+    for route in routes(app):
         resolver.route(
             route.path,
             route.method,
@@ -161,7 +161,8 @@ def documenting(app: Api[Any]) -> APIGatewayRestResolver:
     return resolver
 
 
-def _routes(app: Api[Any]) -> list[Route]:
+def routes(app: Api[Any]) -> list[Route]:
+    """Return the routes of an app. The function of each has the operation's id as its name."""
     # The router has no public list of its routes.
     return [*app._static_routes, *app._dynamic_routes]  # noqa: SLF001
 

@@ -186,15 +186,25 @@ _FORM: Mapping[str, Any] = {
     "schema": {
         "type": "object",
         "required": ["grant_type"],
+        "dependentRequired": {"client_secret": ["client_id"]},
         "properties": {
             "grant_type": {"type": "string", "const": "client_credentials"},
-            "client_id": {"type": "string", "description": "The client's id, unless it is sent by HTTP Basic."},
+            "client_id": {
+                "type": "string",
+                "minLength": 1,
+                "maxLength": 128,
+                "description": "The client's id, unless it is sent by HTTP Basic.",
+            },
             "client_secret": {
                 "type": "string",
+                "minLength": 1,
+                "maxLength": 128,
                 "description": "The client's secret, unless it is sent by HTTP Basic.",
             },
             "scope": {
                 "type": "string",
+                "maxLength": 255,
+                "pattern": "^([!#-\\[\\]-~]+( [!#-\\[\\]-~]+)*)?$",
                 "description": "The grants that the token is for, separated by spaces; by default all of the client's.",
             },
         },

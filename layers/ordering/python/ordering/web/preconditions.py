@@ -40,6 +40,10 @@ def _tags(text: object) -> object:
     return found
 
 
+_TAG = '(W/)?"[!#-~]*"'
+_PATTERN = rf"^(\*|{_TAG}(, ?{_TAG}){{0,{MOST_TAGS - 1}}})$"
+
+
 class ChangeHeaders(BaseModel):
     """Header fields of a change to one resource."""
 
@@ -47,7 +51,8 @@ class ChangeHeaders(BaseModel):
     """Fields that may have several lines."""
 
     if_match: Annotated[
-        Annotated[frozenset[str], WithJsonSchema({"type": "string"})] | None, BeforeValidator(_tags)
+        Annotated[frozenset[str], WithJsonSchema({"type": "string", "pattern": _PATTERN})] | None,
+        BeforeValidator(_tags),
     ] = Field(
         None,
         alias="If-Match",

@@ -16,6 +16,13 @@ _URL = re.compile(
     r"(?P<target>(?:/[!$-;=@-_a-z~%]*)?(?:\?[!$-;=?@-_a-z~%]*)?)",
     re.ASCII,
 )
+_LABEL = "[0-9A-Za-z_](?:[0-9A-Za-z_-]{0,61}[0-9A-Za-z_])?"
+PATTERN = (
+    rf"^https://(?:(?:{_LABEL}\.)+[A-Za-z](?:[0-9A-Za-z-]{{0,61}}[0-9A-Za-z])?|[0-9]{{1,3}}(?:\.[0-9]{{1,3}}){{3}}|"
+    r"\[[0-9A-Fa-f:.]+\])(?::443)?(?:/[!$-;=@-_a-z~%]*)?(?:\?[!$-;=?@-_a-z~%]*)?$"
+)
+"""The form of a webhook's URL, for all engines of regular expressions: with any length of the host, and any address."""
+
 _NAME = re.compile(r"(?=.{1,253}$)(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.)*[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?")
 """A name's last label begins with a letter: with a digit, it could be an IP address in an unusual notation."""
 

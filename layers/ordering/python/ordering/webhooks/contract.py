@@ -34,7 +34,7 @@ from ordering.web.http import (
 )
 from ordering.web.idempotent_creates import CreateHeaders, fingerprint, replayed_header
 from ordering.web.problems import Problem, invalid_request, problem
-from ordering.webhooks.addresses import LONGEST
+from ordering.webhooks.addresses import LONGEST, PATTERN
 from ordering.webhooks.delivery import Parked
 from ordering.webhooks.errors import ERRORS
 from ordering.webhooks.registrations import Registrant, Webhook, Webhooks, is_webhook_id
@@ -55,12 +55,15 @@ class ParkedQuery(NoQuery):
 Url = Annotated[
     str,
     Field(max_length=LONGEST),
-    WithJsonSchema({"type": "string", "format": "uri", "pattern": "^https://", "maxLength": LONGEST}),
+    WithJsonSchema({"type": "string", "format": "uri", "pattern": PATTERN, "maxLength": LONGEST}),
 ]
 EventType = Annotated[str, Field(max_length=100), WithJsonSchema({"type": "string", "enum": sorted(event_types())})]
 Types = Annotated[list[EventType], Field(max_length=100)]
 
-_OF_URL = "The URL that receives events: https, port 443, a host with public addresses only, no user and no fragment."
+_OF_URL = (
+    "The URL that receives events: https, port 443, a host with public addresses only, by its address or by a name of "
+    "up to 253 characters, no user and no fragment."
+)
 _OF_TYPES = "The event types to send. An empty list selects all types, future ones included."
 
 
@@ -273,7 +276,7 @@ class _Webhooks:
         {"Webhooks": "URLs that receive events, and the events that could not be delivered."},
         created={"Location": LOCATION},
         ids={
-            "webhookId": ({"type": "string"}, "The `id` of a webhook of the partner."),
+            "webhookId": ({"type": "string", "pattern": "^[0-9a-f]{16}$"}, "The `id` of a webhook of the partner."),
             "eventId": (A_UUID, "The `eventId` of a parked event."),
         },
     )
