@@ -30,7 +30,9 @@ from ordering.events.publisher import Publisher
 from ordering.identity.accounts import Accounts
 from ordering.webhooks import delivery as webhook_delivery
 from ordering.webhooks.delivery import Deliverer, Message
+from ordering.webhooks.health import Health
 from ordering.webhooks.registrations import Recipient, SealedSecret, Webhook, Webhooks, _context, _write, announcer
+from ordering.webhooks.slots import Slot
 from ordering.webhooks.transport import NotPosted, Response
 from support.aws.memory import Memory
 from support.partners import JOHN, PARTNER, SOURCE, UK
@@ -364,7 +366,7 @@ def case(
 
 
 def without_slots(self: Deliverer, recipient: Recipient, message: Message) -> None:
-    self._deliver(recipient.webhook, message)
+    self._deliver(recipient.webhook, message, Slot("", 0, Health()))
 
 
 hooked = partial(services, hook=True, published=True)
@@ -442,10 +444,10 @@ class Stop(Exception):
 
 
 def looks_once(
-    self: Deliverer, webhook: Webhook, message: Message, deliver: Callable[..., None] = Deliverer._deliver
+    self: Deliverer, webhook: Webhook, message: Message, slot: Slot, deliver: Callable[..., None] = Deliverer._deliver
 ) -> None:
     with suppress(Stop):
-        deliver(self, webhook, message)
+        deliver(self, webhook, message, slot)
 
 
 def stops_after(self: Deliverer, *arguments: Any, move: Callable[..., None] = Deliverer._move) -> None:
@@ -472,7 +474,7 @@ def delivers_anyhow(
     move(self, webhook, order, replace(at, written=False), index, tries)
 
 
-def looks_no_more(self: Deliverer, webhook: Webhook) -> None:
+def looks_no_more(self: Deliverer, webhook: Webhook, due: int, after: str = "") -> None:
     """Rely on the command that switches the partner on."""
 
 

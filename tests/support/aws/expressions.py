@@ -37,7 +37,7 @@ def holds(request: Mapping[str, Any], item: Wire | None) -> bool:
 
 def update(request: Mapping[str, Any], item: Wire) -> Wire:
     """Apply the update expression of a request; the given item stays as it is."""
-    values = request["ExpressionAttributeValues"]
+    values = request.get("ExpressionAttributeValues", {})
     for clause, operand, value in _assignments(request["UpdateExpression"]):
         path = _path(operand, request)
         if clause == "REMOVE":

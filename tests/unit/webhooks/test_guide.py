@@ -12,8 +12,9 @@ from standardwebhooks.webhooks import Webhook
 from ordering.contexts import event_types
 from ordering.events.types import VERSION
 from ordering.webhooks.addresses import LONGEST
-from ordering.webhooks.delivery import FACTOR, FIRST_PAUSE, JITTER, MISSED_KEPT, PARKED_KEPT, TRIES
+from ordering.webhooks.delivery import FACTOR, FIRST_PAUSE, MISSED_KEPT, PARKED_KEPT, TRIES
 from ordering.webhooks.registrations import SECRET_OVERLAP, WEBHOOKS_AT_MOST, secret_text, signed
+from ordering.webhooks.slots import JITTER
 from ordering.webhooks.transport import WITHIN
 from support.receiver import verifies
 from support.scheduler import START

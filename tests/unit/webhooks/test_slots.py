@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from ordering.errors import Unavailable
-from ordering.webhooks.delivery import LEASE, SLOTS, Message
+from ordering.webhooks.delivery import Message
 from ordering.webhooks.health import health_key
 from ordering.webhooks.registrations import Webhook
+from ordering.webhooks.slots import LEASE, SLOTS
 from ordering.webhooks.transport import Response
 from ordering_tools.template import Template
 from support.aws.faults import Crash, answer_lost, refused

@@ -12,24 +12,30 @@ event whose message was dropped is still sent.
 An event that is replayed arrives after later events of its order. So can an event whose every response came too late:
 it is parked here, while the endpoint may still be processing it. No other event arrives out of order.
 
-While a webhook is disabled, or while its partner may not see an order (it is switched off, or lost the grant), the
-orders with new events are recorded as missed. A look at the recorded orders puts a message on the queue for each order
-that may be sent by then, so that missed events are sent even if nothing more happens to the orders. Enabling a webhook
-queues a look. So does switching a partner on, and because a partner's record can change in other ways too, a look
-every hour is queued for as long as orders are recorded that may not be sent. The order is recorded first, then webhook
-and partner are read again; the look comes after the change, and then reads the records. Whichever of the two is second
-sees the other.
+While a webhook is disabled or paused, or while its partner may not see an order (it is switched off, or lost the
+grant), the orders with new events are recorded as missed. A look at the recorded orders puts a message on the queue for
+each order that may be sent by then, so that missed events are sent even if nothing more happens to the orders. Enabling
+a webhook queues a look. So does switching a partner on, and because a partner's record can change in other ways too, a
+look every hour is queued for as long as orders are recorded that may not be sent. The order is recorded first, then
+webhook and partner are read again; the look comes after the change, and then reads the records. Whichever of the two is
+second sees the other.
 
-Of one webhook, `SLOTS` messages are handled at a time, so that an endpoint that responds slowly or not at all cannot
-take up the function's concurrency and hold up the events of other webhooks. A message takes one of the slots, for
-`LEASE` at most, so that a crash frees it too. A message that finds none free is put back on the queue as a new message,
-with a delay that grows: it is never redelivered, so it cannot end among the dead letters.
+Of one webhook, a few messages are handled at a time, each in a slot (`slots`). A message that finds none free is put
+back on the queue as a new message, with a delay that grows: it is never redelivered, so it cannot end among the dead
+letters.
+
+After failed tries in a row the webhook is paused (`slots`): no retry is made, no event is parked, and each order with
+events is recorded as missed. The look for them is due when the pause ends. It puts `SLOTS` of the recorded orders on
+the queue, each time the next ones, so that an event that the endpoint never accepts does not stand for all. The first
+message that takes the probe sends an event; the others are recorded again. A failed probe is not a try of its event. It
+prolongs the pause, and a look is queued again for as long as orders are recorded. A successful one queues a look at
+all recorded orders. A replay that the partner asked for is sent even so, and ends the pause if it is accepted.
 
 A message costs 3 read units for the webhook, its partner and its health, in one call, and 2 write units for the slot,
-in two calls. An event costs another read of
-its order's history and of the position, one call of KMS, and 1 write unit for the position. An order that is recorded
-as missed costs 4 read and 2 write units, and the hourly look at a webhook 4 read and 2 write units, more with more than
-30 recorded orders.
+in two calls. An event costs another read of its order's history and of the position, one call of KMS, and 1 write unit
+for the position. An order that is recorded as missed costs 4 read and 2 write units, and a look at a webhook 4 read and
+2 write units, more with more than 30 recorded orders. A webhook whose endpoint is down for long has about one probe an
+hour, which costs two looks and up to `SLOTS` messages.
 
 Keys of the accounts table: `DELIVERIES#<partner>#<webhook>` with `AT#<order>` the position in an order's history,
 `PARKED#<event>` an event that was given up, and `MISSED#<order>` an order with events that may have been missed.
@@ -41,8 +47,7 @@ import json
 import logging
 import math
 import random
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from itertools import islice
@@ -52,10 +57,11 @@ from ordering.aws.dynamodb import ABSENT, ConditionFailed, Item, Put, Table, Upd
 from ordering.aws.sqs import LONGEST_DELAY, Enqueue
 from ordering.clock import Clock, Deadline
 from ordering.contexts import read_history
-from ordering.errors import NotFound, Unavailable
+from ordering.errors import Conflict, NotFound
 from ordering.events.history import Event, OrderHistory
-from ordering.webhooks.health import HEALTH_KEPT, health_key
+from ordering.webhooks.health import HEALTH_KEPT, Health, health_key
 from ordering.webhooks.registrations import Disabled, Recipient, Webhook, Webhooks
+from ordering.webhooks.slots import JITTER, LEASE, SLOTS, ProbeTaken, Slot, Slots
 from ordering.webhooks.transport import WITHIN, NotPosted, Post
 
 FIRST_PAUSE = 8.0
@@ -63,21 +69,12 @@ FACTOR = 3.0
 TRIES = 10
 """Ten tries, with pauses of 8 s, 24 s, 72 s, … 14.6 h between them: 20 to 24 hours in all, with the jitter."""
 
-JITTER = 0.1
-"""The share by which a pause is longer or shorter, at random."""
-
 LONGEST_RETRY_AFTER = 3600.0
 """Most seconds by which an endpoint's `Retry-After` can put off a retry. It never brings one forward."""
 
 POSITIONS_KEPT = timedelta(days=365)
 PARKED_KEPT = timedelta(days=30)
 MISSED_KEPT = timedelta(days=30)
-
-SLOTS = 5
-"""Most messages of one webhook that are handled at a time: a tenth of the function's concurrency."""
-
-LEASE = 60.0
-"""Seconds after which a slot is free again if its holder crashed: more than the function's timeout."""
 
 LOOK_AGAIN = 3600
 """Seconds between two looks at the missed events of a webhook whose partner may not see all of their orders."""
@@ -92,6 +89,16 @@ _SLACK = 5.0
 """Seconds that sending one event takes at most, in addition to the post itself."""
 
 _log = logging.getLogger("ordering")
+
+
+class Withheld(Conflict):
+    """The partner is switched off, or lacks the grant for an event's order, so the event is not sent."""
+
+    def __init__(self, event: str) -> None:
+        """Name the event."""
+        super().__init__(
+            f"Event {event} is not sent now: the partner is switched off or lacks the grant for the event's order."
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,11 +206,15 @@ class Deliverer:
                 self._drop(message)  # the event stays parked
             else:
                 self._record_missed(recipient.webhook, message.order)
+        elif recipient.health.is_paused(self.now()) and not message.again:
+            self._record_missed(recipient.webhook, message.order)
         else:
             self._in_slot(recipient, message)
 
     def enable(self, partner: str, webhook_id: str) -> Webhook:
-        """Enable a webhook and queue the delivery of the events that it missed. For an enabled one it does no harm.
+        """Enable a webhook, end its pause, and queue the delivery of the events that it missed.
+
+        For one that is enabled and not paused it does no harm.
 
         Raises:
             NotFound: The partner has no webhook with this id.
@@ -212,8 +223,17 @@ class Deliverer:
                 again.
         """
         webhook = self.webhooks.enable(partner, webhook_id)
-        self._queue(Message(partner, webhook_id, order="", missed=True))
+        self.end_pause(partner, webhook_id)
         return webhook
+
+    def end_pause(self, partner: str, webhook_id: str) -> None:
+        """End the pause of a webhook, and queue the delivery of the events that it missed: 1 write unit, two calls.
+
+        Raises:
+            Unavailable: The deadline passed. Without another call, the pause ends by itself.
+        """
+        self._slots(partner, webhook_id).end_pause()
+        self._look_now(partner, webhook_id)
 
     def resume(self, partner: str) -> None:
         """Queue the delivery of the events that a partner's webhooks missed while it was off or lacked a grant.
@@ -224,7 +244,7 @@ class Deliverer:
             Unavailable: The deadline passed. Call again.
         """
         for webhook in self.webhooks.all(partner):
-            self._queue(Message(partner, webhook.id, order="", missed=True))
+            self._look_now(partner, webhook.id)
 
     def parked(self, partner: str, webhook_id: str, count: int, after: str = "") -> list[Parked]:
         """List up to `count` parked events of a webhook, sorted by id, from the first id after `after` on.
@@ -253,59 +273,50 @@ class Deliverer:
         Raises:
             NotFound: The partner has no webhook with this id, or the webhook has no parked event with this id.
             Disabled: The webhook is disabled.
+            Withheld: The partner is switched off, or lacks the grant for the event's order.
         """
-        if self.webhooks.get(partner, webhook_id).disabled:
+        recipient = self.webhooks.recipient(partner, webhook_id)
+        if recipient is None:
+            raise NotFound("webhook", webhook_id)
+        if recipient.webhook.disabled:
             raise Disabled(webhook_id)
         item = self.accounts.get((_partition(partner, webhook_id), f"PARKED#{event}"))
         if item is None or not self._is_kept(item):
             raise NotFound("parked event", event)
+        if not recipient.may_receive(item["order"]):
+            raise Withheld(event)
         self._queue(Message(partner, webhook_id, item["order"], item["index"], again=True))
 
     def _in_slot(self, recipient: Recipient, message: Message) -> None:
         """Deliver or replay in a slot of the webhook, or put the message back on the queue if none is free."""
         webhook = recipient.webhook
-        slot = self._take_slot(recipient)
+        try:
+            slot = self._slots(webhook.partner, webhook.id).take(recipient.health, despite_pause=message.again)
+        except ProbeTaken:
+            self._record_missed(webhook, message.order)
+            return
         if slot is None:
             pause = min(2.0 ** min(message.waits, 10), LONGEST_DELAY) * (0.5 + self.spread())
             due = self.now().timestamp() + pause
             self._queue(replace(message, due=due, waits=message.waits + 1))
             return
         try:
-            (self._replay if message.again else self._deliver)(webhook, replace(message, waits=0))
+            (self._replay if message.again else self._deliver)(webhook, replace(message, waits=0), slot)
         except Exception:
-            self._free_slot(webhook, slot)
+            self._leave(webhook, slot)
             raise
-        self._free_slot(webhook, slot)
+        self._leave(webhook, slot)
 
-    def _take_slot(self, recipient: Recipient) -> tuple[str, int] | None:
-        """Take a free slot of a webhook; returns its name and the end of the lease, None if all are taken."""
-        now = int(self.now().timestamp() * 1000)
-        until, expires = now + int(LEASE * 1000), int((self.now() + HEALTH_KEPT).timestamp())
-        key = health_key(recipient.webhook.partner, recipient.webhook.id)
-        values = {":until": until, ":now": now, ":expires": expires}
-        first = int(self.spread() * SLOTS)  # at random, so that few processes try to take the same one
-        for slot in (f"slot{(first + count) % SLOTS}" for count in range(SLOTS)):
-            if recipient.health.slots.get(slot, 0) >= now:
-                continue
-            expression, free = "SET #slot = :until, expires = :expires", "attribute_not_exists(#slot) OR #slot < :now"
-            try:
-                self.accounts.update(Update(key, expression, free, {"#slot": slot}, values))
-            except ConditionFailed as failure:
-                if failure.item and failure.item.get(slot) == until:
-                    return slot, until  # an earlier attempt took it, and only its response was lost
-                continue
-            return slot, until
-        return None
+    def _leave(self, webhook: Webhook, slot: Slot) -> None:
+        """Free a slot, and if the pause is over, queue the delivery of the orders that were recorded in it."""
+        if self._slots(webhook.partner, webhook.id).free(slot):
+            # After a crash in between, the look that was queued for them sends them when it is due.
+            self._look_now(webhook.partner, webhook.id)
 
-    def _free_slot(self, webhook: Webhook, slot: tuple[str, int]) -> None:
-        """Free a slot, unless its lease has ended and another process took it."""
-        name, until = slot
-        key = health_key(webhook.partner, webhook.id)
-        # Without a response, the slot is free when the lease ends.
-        with suppress(ConditionFailed, Unavailable):
-            self.accounts.update(Update(key, "REMOVE #slot", "#slot = :until", {"#slot": name}, {":until": until}))
+    def _slots(self, partner: str, webhook_id: str) -> Slots:
+        return Slots(self.accounts, partner, webhook_id, self.now, self.spread)
 
-    def _deliver(self, webhook: Webhook, message: Message) -> None:
+    def _deliver(self, webhook: Webhook, message: Message, slot: Slot) -> None:
         """Send the undelivered events of an order, until a try fails."""
         while True:
             at = self._position(webhook, message.order)
@@ -326,9 +337,8 @@ class Deliverer:
             event = history.event(index)
             # A retry ahead of the position comes from a process that has not moved the position yet, or has crashed.
             tried = 1 + max(at.tries if index == at.done else 0, message.tries if index == message.index else 0)
-            failure = self._attempt(webhook, event, tried)
-            if failure and failure.reason == _GONE:
-                self.webhooks.disable(webhook, _failure_text(_GONE))
+            failure = self._attempt(webhook, event, tried, slot)
+            if failure and (failure.reason == _GONE or slot.is_probing):
                 self._record_missed(webhook, message.order)
                 return
             if failure and tried < TRIES:
@@ -344,7 +354,7 @@ class Deliverer:
         _log.info("webhook message dropped", extra={"webhook": message.webhook, "order": message.order})
 
     def _record_missed(self, webhook: Webhook, order: str) -> None:
-        """Record an order whose events a webhook misses, because it is disabled or its partner may not see the order.
+        """Record an order of which a webhook misses events: it is disabled or paused, or its partner may not see them.
 
         The record counts how often the order was recorded, so that a look settles only what it has read.
         """
@@ -354,57 +364,106 @@ class Deliverer:
         after = self.webhooks.recipient(webhook.partner, webhook.id)
         if after is None or after.webhook.disabled:
             return  # enabling it queues a look
-        if after.may_receive(order):
+        if after.may_receive(order) and not after.health.is_paused(self.now()):
             # The look that followed the change may have read the records before this one was written.
             self._resume(after.webhook, order)
-        elif after.health.look + _LOOK_LOST < self.now().timestamp():
-            self._look_later(after.webhook)
+        else:
+            self._ensure_look(after)
 
     def _look(self, recipient: Recipient, message: Message) -> None:
         """Look at the orders that were recorded as missed, and queue the delivery of those that may be sent."""
-        webhook = recipient.webhook
+        webhook, health = recipient.webhook, recipient.health
+        paused = health.is_paused(self.now()) and not webhook.disabled
         if message.due:
-            if recipient.health.look > message.due:
+            if health.look > message.due:
                 return  # two looks were queued at the same time; the later one goes on
+            if paused:
+                self._look_later(webhook, self._next_look(health), message.order)
+                return
             # Cleared before the records are read: an order recorded afterwards queues another look.
             self._note_look(webhook, 0)
         if webhook.disabled:
             self._drop(message)  # enabling it queues a look
-            return
-        if self._signal_missed(recipient, message):
-            self._look_later(webhook)
+        elif paused:
+            self._ensure_look(recipient)
+        elif health.paused_until:
+            self._signal_a_few(recipient, message)
+        elif self._signal_missed(recipient, message):
+            self._look_later(webhook, self._next_look(health))
 
     def _signal_missed(self, recipient: Recipient, message: Message) -> bool:
         """Queue the delivery of recorded orders; returns whether there are some that may not be sent.
 
         An order without missed events, or one that is queued twice, does no harm.
         """
-        webhook, last, held = recipient.webhook, message.order, False
-        partition = _partition(webhook.partner, webhook.id)
-        for item in self.accounts.query(partition, f"MISSED#{last} ", "MISSED$"):
+        # The look of a pause that has ended meanwhile: the looks before it queued only a few of the orders.
+        held, last = False, "" if message.due else message.order
+        for order, recorded in self._recorded(recipient.webhook, last):
             if self._is_late():
                 self._queue(replace(message, order=last, due=0.0))
                 break
-            last = item["sk"].partition("#")[2]
+            last = order
+            if recipient.may_receive(order):
+                self._send_missed(recipient.webhook, order, recorded)
+            else:
+                held = True
+        return held
+
+    def _signal_a_few(self, recipient: Recipient, message: Message) -> None:
+        """Queue the delivery of a few recorded orders, one of which will take the probe, and the look at the next ones.
+
+        Each look begins one order after the look before it, and goes round: each order is the first one of a look.
+        """
+        webhook, held, found = recipient.webhook, False, list[str]()
+        for order, recorded in self._recorded(webhook, message.order):
+            if recipient.may_receive(order):
+                self._send_missed(webhook, order, recorded)
+                found.append(order)
+            else:
+                held = True
+            if len(found) == SLOTS:
+                break
+        now = int(self.now().timestamp())
+        if found or message.order:
+            self._look_later(webhook, now + int(LEASE), found[0] if len(found) > 1 else "")
+        elif held:
+            self._look_later(webhook, now + LOOK_AGAIN)
+
+    def _recorded(self, webhook: Webhook, after: str) -> Iterator[tuple[str, int]]:
+        """Yield the orders after `after` that may have missed events, each with the number of times it was recorded."""
+        for item in self.accounts.query(_partition(webhook.partner, webhook.id), f"MISSED#{after} ", "MISSED$"):
             # Releases before the two counts recorded an order once, and never settled the record.
             recorded = item.get("recorded", 0)
-            if recorded <= item.get("settled", -1) or not self._is_kept(item):
-                continue
-            if not recipient.may_receive(last):
-                held = True
-                continue
-            self._resume(webhook, last)
-            key = (partition, item["sk"])
-            self.accounts.update(Update(key, "SET settled = :recorded", values={":recorded": recorded}))
-        return held
+            if recorded > item.get("settled", -1) and self._is_kept(item):
+                yield item["sk"].partition("#")[2], recorded
+
+    def _send_missed(self, webhook: Webhook, order: str, recorded: int) -> None:
+        """Queue the delivery of a recorded order, and settle its record unless it is recorded again meanwhile."""
+        self._resume(webhook, order)
+        key = (_partition(webhook.partner, webhook.id), f"MISSED#{order}")
+        self.accounts.update(Update(key, "SET settled = :recorded", values={":recorded": recorded}))
 
     def _resume(self, webhook: Webhook, order: str) -> None:
         self._queue(Message(webhook.partner, webhook.id, order, resumed=True))
 
-    def _look_later(self, webhook: Webhook) -> None:
+    def _look_now(self, partner: str, webhook_id: str) -> None:
+        self._queue(Message(partner, webhook_id, order="", missed=True))
+
+    def _ensure_look(self, recipient: Recipient) -> None:
+        """Queue a look at the missed events, unless one is noted that is not due later, and not lost."""
+        due, noted = self._next_look(recipient.health), recipient.health.look
+        if noted > due or noted + _LOOK_LOST < self.now().timestamp():
+            self._look_later(recipient.webhook, due)
+
+    def _next_look(self, health: Health) -> int:
+        """Return when to look at orders that may not be sent now (Unix time): at the end of the pause or in an hour."""
+        if health.is_paused(self.now()):
+            return -(-health.paused_until // 1000)
+        return int(self.now().timestamp()) + LOOK_AGAIN
+
+    def _look_later(self, webhook: Webhook, due: int, after: str = "") -> None:
         """Queue a look at the missed events. It is noted afterwards: after a crash, two looks may be queued."""
-        due = int(self.now().timestamp()) + LOOK_AGAIN
-        self._queue(Message(webhook.partner, webhook.id, order="", due=due, missed=True))
+        self._queue(Message(webhook.partner, webhook.id, order=after, due=due, missed=True))
         self._note_look(webhook, due)
 
     def _note_look(self, webhook: Webhook, due: int) -> None:
@@ -412,7 +471,7 @@ class Deliverer:
         key = health_key(webhook.partner, webhook.id)
         self.accounts.update(Update(key, "SET look = :due, expires = :expires", values=values))
 
-    def _replay(self, webhook: Webhook, message: Message) -> None:
+    def _replay(self, webhook: Webhook, message: Message, slot: Slot) -> None:
         if self._is_late():
             self._queue(message)
             return
@@ -420,18 +479,22 @@ class Deliverer:
         if history is None:
             return
         event, tried = history.event(message.index), message.tries + 1
-        failure = self._attempt(webhook, event, tried)
+        failure = self._attempt(webhook, event, tried, slot)
         if failure is None:
             self.accounts.delete_all([(_partition(webhook.partner, webhook.id), f"PARKED#{event.id}")])
         elif failure.reason == _GONE:
-            self.webhooks.disable(webhook, _failure_text(_GONE))
+            return
         elif tried < TRIES:
             self._queue(replace(message, tries=tried, due=self._due(tried, failure)))
         else:
             self._park(webhook, event, message.index, failure)
 
-    def _attempt(self, webhook: Webhook, event: Event, tried: int) -> _Failure | None:
-        """Send an event once; returns the failure, None if the endpoint accepted it."""
+    def _attempt(self, webhook: Webhook, event: Event, tried: int, slot: Slot) -> _Failure | None:
+        """Send an event once and note the result; returns the failure, None if the endpoint accepted it.
+
+        Raises:
+            ChangedMeanwhile: The endpoint is gone, and another request changed the webhook at the same time.
+        """
         body = event.to_text().encode()
         headers = {
             "Content-Type": "application/json",
@@ -445,9 +508,15 @@ class Deliverer:
             failure = None if 200 <= response.status < 300 else _Failure(response.status, wait or 0.0)
         except NotPosted as error:
             failure = _Failure(str(error))
+        if failure:
+            slot.note_failed(self._asked(failure))
+        else:
+            slot.note_accepted()
         reason = failure.reason if failure else None
         details = {"webhook": webhook.id, "event": event.id, "try": tried, "failure": reason}
         _log.info("event not accepted" if failure else "event accepted", extra=details)
+        if reason == _GONE:
+            self.webhooks.disable(webhook, _failure_text(_GONE))
         return failure
 
     def _is_late(self) -> bool:
@@ -458,9 +527,11 @@ class Deliverer:
         """Return when the next try is due (Unix time): by the schedule, or later if the endpoint asks for it."""
         pause: float = FIRST_PAUSE * FACTOR ** (tried - 1)
         jitter = 1 + JITTER * (2 * self.spread() - 1)
-        # Never before the time that the endpoint asks for, and not all of its events at that time.
-        asked = min(failure.wait, LONGEST_RETRY_AFTER) * (1 + JITTER * self.spread())
-        return self.now().timestamp() + max(pause * jitter, asked)
+        return self.now().timestamp() + max(pause * jitter, self._asked(failure))
+
+    def _asked(self, failure: _Failure) -> float:
+        """Return the seconds by which the endpoint puts off a retry, longer by jitter, so that not all come at once."""
+        return min(failure.wait, LONGEST_RETRY_AFTER) * (1 + JITTER * self.spread())
 
     def _queue(self, message: Message) -> None:
         """Put a message on the queue. If it is due after the queue's longest delay, `handle` queues it again."""
