@@ -12,7 +12,7 @@ app = Api(webhooks.CONTRACT, WebhookServices)
 @app.get("/webhooks", summary="Get all webhooks", tags=["Webhooks"])
 def list_webhooks(call: Call, owner: str) -> webhooks.WebhookList:
     """List all webhooks of the partner, oldest first."""
-    return webhooks.webhook_list(call, app.services.registrations(call.deadline).all(owner))
+    return webhooks.webhook_list(call, app.services.registrations(call.deadline).all_with_health(owner))
 
 
 @app.post("/webhooks", summary="Register a webhook", tags=["Webhooks"], status_code=201)
@@ -31,7 +31,7 @@ def create_webhook(
 def get_webhook(call: Call, owner: str, webhookId: str) -> webhooks.ShownWebhook:
     """Get one webhook, without its secret."""
     webhook_id = webhooks.webhook_id_in_path(webhookId)
-    return webhooks.webhook(call, app.services.registrations(call.deadline).get(owner, webhook_id))
+    return webhooks.webhook(call, *app.services.registrations(call.deadline).get_with_health(owner, webhook_id))
 
 
 @app.patch("/webhooks/<webhookId>", summary="Change a webhook", tags=["Webhooks"])
@@ -39,10 +39,10 @@ def change_webhook(call: Call, owner: str, webhookId: str, body: webhooks.Webhoo
     """Change the URL or the event types. Fields that are not sent stay the same.
 
     For event types that are added, the webhook also receives earlier events of an order, from its registration on. They
-    are sent before the next event of that order.
+    are sent before the next event of that order. A pause of the delivery ends.
     """
     webhook_id = webhooks.webhook_id_in_path(webhookId)
-    changed = app.services.registrations(call.deadline).change(owner, webhook_id, **body.given())
+    changed = app.services.deliverer(call.deadline).change(owner, webhook_id, **body.given())
     return webhooks.webhook(call, changed)
 
 
@@ -60,14 +60,15 @@ def replace_webhook_secret(
     """Replace the secret. Only this response shows the new one.
 
     For 24 hours every message is signed with both the new and the previous secret. Older secrets stop signing at once.
+    A pause of the delivery ends.
     """
     webhook_id = webhooks.webhook_id_in_path(webhookId)
-    return webhooks.secret_replaced(call, app.services.registrations(call.deadline), owner, webhook_id, headers)
+    return webhooks.secret_replaced(call, app.services.deliverer(call.deadline), owner, webhook_id, headers)
 
 
 @app.post("/webhooks/<webhookId>/enable", summary="Enable a webhook", tags=["Webhooks"])
 def enable_webhook(call: Call, owner: str, webhookId: str) -> webhooks.ShownWebhook:
-    """Enable a webhook that was disabled because it answered 410.
+    """Enable a webhook that was disabled because it answered 410, or end the pause of its delivery.
 
     It first receives the events that it missed in the last 30 days.
     """

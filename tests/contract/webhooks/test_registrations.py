@@ -15,7 +15,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from ordering.aws.calls import unavailable
-from ordering.aws.dynamodb import NoAnswer, Put, Table
+from ordering.aws.dynamodb import NoAnswer, Put, Table, Update
 from ordering.book.idempotency import IdempotencyKey, IdempotencyRecords
 from ordering.clock import Deadline
 from ordering.contexts import event_types
@@ -23,7 +23,9 @@ from ordering.errors import Unavailable
 from ordering.events.history import event_id
 from ordering.principal import DealTerms, Principal
 from ordering.webhooks.delivery import PARKED_KEPT, TRIES, Message
+from ordering.webhooks.health import health_key
 from ordering.webhooks.registrations import SECRET_OVERLAP, WEBHOOKS_AT_MOST
+from ordering.webhooks.slots import FAILURES
 from ordering.webhooks.transport import Response
 from ordering_tools.documents import openapi
 from support.aws.fake_connections import failing
@@ -39,7 +41,7 @@ URL = "https://example.com/hook?from=ordering"
 NEW, COMPLETED = "ordering.training_order.new", "ordering.training_order.completed"
 NO_WEBHOOK, NO_EVENT = "0123456789abcdef", "99999999-0000-4000-8000-000000000009"
 START = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
-FIELDS = ["id", "url", "types", "created", "enabled", "disabledReason", "createdBy", "_links"]
+FIELDS = ["id", "url", "types", "created", "enabled", "disabledReason", "delivery", "createdBy", "_links"]
 DEALS = replace(CALLER, partner="adventure", grants=("deals",), deals=DealTerms("basic"), payment_terms="card")
 ECARDS = replace(CALLER, partner="granite", grants=("ecards",), company="granite", business_units=())
 
@@ -144,6 +146,7 @@ def test_registered(site: Site) -> None:
         "created": "2026-01-01T12:00:00.000000Z",
         "enabled": True,
         "disabledReason": None,
+        "delivery": {"state": "active", "failures": 0, "pausedUntil": None},
         "createdBy": {"userId": JOHN.id, "tokenId": "token-1"},
         "_links": {"self": f"/webhooks/{created['id']}"},
     }
@@ -383,6 +386,66 @@ def test_enabling_an_enabled_webhook(site: Site) -> None:
     assert (reply.status, reply.json) == (200, webhook)
 
 
+def pause(site: Site, webhook_id: str) -> None:
+    """Fail as often as it takes to pause the delivery, with one order."""
+    key, values = health_key(CALLER.partner, webhook_id), {":times": FAILURES - 1}
+    Table(site.faulty, "AccountsTable").update(Update(key, "SET failures = :times", values=values))
+    site._order(7)
+    site.services.deliverer(Deadline.after(60)).signal(CALLER.partner, webhook_id, "training#7")
+    site.run(500)
+
+
+def test_paused(site: Site) -> None:
+    """A webhook whose endpoint fails twenty times in a row is shown as paused, with the time of the next try."""
+    webhook = site.register()
+    pause(site, webhook["id"])
+    shown = site.client.get(webhook["_links"]["self"]).json
+    until = datetime.fromisoformat(shown["delivery"].pop("pausedUntil"))
+
+    assert shown["delivery"] == {"state": "paused", "failures": FAILURES}
+    assert shown["enabled"]
+    assert timedelta(seconds=54) <= until - site.now <= timedelta(seconds=66)
+    (listed,) = site.client.get("/webhooks").json["items"]
+    assert listed["delivery"]["state"] == "paused"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("POST", "/enable", None),
+        ("PATCH", "", {"url": URL}),
+        ("PATCH", "", {"types": [NEW]}),
+        ("POST", "/secret", None),
+    ],
+)
+def test_the_end_of_a_pause(site: Site, method: str, path: str, body: Any) -> None:
+    """Enabling a paused webhook, changing it or replacing its secret ends the pause and sends what it missed."""
+    webhook = site.register()
+    pause(site, webhook["id"])
+    site.queue.clear()
+    link = webhook["_links"]["self"]
+    reply = site.client.request(method, f"{link}{path}", body=body)
+
+    assert reply.status == 200
+    assert reply.json["delivery"] == {"state": "active", "failures": 0, "pausedUntil": None}
+    assert site.client.get(link).json["delivery"] == reply.json["delivery"]
+    assert [Message.from_text(text).missed for text in site.queue] == [True]
+
+
+def test_disabled_while_paused(site: Site) -> None:
+    """A webhook that was disabled while its delivery was paused is shown as disabled."""
+    webhook = site.register()
+    pause(site, webhook["id"])
+    webhooks = site.services.webhooks(Deadline.after(60))
+    webhooks.disable(webhooks.get(CALLER.partner, webhook["id"]), "The endpoint responded with status 410.")
+
+    assert site.client.get(webhook["_links"]["self"]).json["delivery"] == {
+        "state": "disabled",
+        "failures": FAILURES,
+        "pausedUntil": None,
+    }
+
+
 # Parked events --------------------------------------------------------------------------------------------------------
 
 
@@ -470,6 +533,19 @@ def test_replayed_while_disabled(site: Site) -> None:
 
     assert kind(reply) == (409, "webhook-disabled")
     assert "Enable the webhook first" in reply.json["detail"]
+    assert site.queue == []
+
+
+def test_replayed_without_the_grant(site: Site) -> None:
+    """A replay of an event whose order the partner may not see any more is 409 with advice."""
+    webhook = site.register()
+    (event,) = site.park(webhook["id"], 7)
+    partner = replace(PARTNER, grants=frozenset({"ecards"}))
+    site.services.accounts(Deadline.after(60)).save_partner(partner)
+    reply = site.client.post(f"{webhook['_links']['self']}/parked/{event}/replay", None)
+
+    assert kind(reply) == (409, "event-withheld")
+    assert "Ask support" in reply.json["detail"]
     assert site.queue == []
 
 

@@ -55,7 +55,8 @@ from support.ecards import CARDS, HUNDRED, order_id
 from support.partners import AZ_300, CALLER, IRELAND, JOHN, SOURCE, STANDARD, UK
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
-HOOK = "56eef92c24f51358"
+HOOK, PAUSED_HOOK = "56eef92c24f51358", "66eef92c24f51358"
+PAUSED = Health(look=1_767_272_400, failures=22, paused_until=1_767_272_399_123, pauses=3)
 SECRETS = ["a newer secret", "a client's secret"]
 
 
@@ -492,6 +493,7 @@ READS: dict[str, tuple[Callable[[Stored], Any], Any]] = {
     "parked event": (lambda one: one.deliverer.parked("northwind", HOOK, 9), [PARKED_EVENT]),
     "position and missed orders": (deliver, [2]),
     "health of a webhook": (lambda one: one.health(), Health(look=1_767_272_400)),
+    "health of a paused webhook": (lambda one: one.webhooks.get_with_health("northwind", PAUSED_HOOK)[1], PAUSED),
 }
 
 
@@ -525,7 +527,7 @@ def changed(value: Any, name: str, default: Any) -> Any:
 LINES_KEY, MAIL_KEY = ("ORDER#training#1", "LINE#0001"), ("MAIL#training#1", "0000000001")
 PRODUCT_KEY, LINE_ITEM_KEY = ("BOOK#deal-products#crm", "0000000002"), ("BOOK#deal-lines#crm#1", "0000000001")
 PARTNER_KEY, WEBHOOK_KEY = ("PARTNER#granite", "PARTNER"), ("WEBHOOKS#northwind", HOOK)
-HEALTH_KEY = ("WEBHOOKS#northwind", f"-HEALTH#{HOOK}")
+HEALTH_KEY, PAUSED_KEY = (("WEBHOOKS#northwind", f"-HEALTH#{webhook}") for webhook in (HOOK, PAUSED_HOOK))
 
 NONE = frozenset[str]()
 OPTIONAL: dict[str, Any] = {
@@ -609,6 +611,10 @@ LACKING: list[tuple[str, Key, tuple[str | int, ...], str, Any]] = [
     ),
     ("accounts", ("WEBHOOKS#northwind", "66eef92c24f51358"), ("createdBy",), "who registered a webhook", None),
     ("accounts", HEALTH_KEY, ("look",), "health of a webhook", Health()),
+    *(
+        ("accounts", PAUSED_KEY, (attribute,), "health of a paused webhook", changed(PAUSED, name, 0))
+        for attribute, name in [("failures", "failures"), ("pausedUntil", "paused_until"), ("pauses", "pauses")]
+    ),
     ("accounts", ("CLIENT#c2", "CLIENT"), ("tokensNotBefore",), "end of a client's tokens", None),
     (
         "accounts",

@@ -19,6 +19,7 @@ from ordering.clock import Deadline
 from ordering.contexts import own_errors
 from ordering.ecards.catalogue import Ecard, FaceValue
 from ordering.entry.api import wanted_by
+from ordering.identity.accounts import Accounts
 from ordering.identity.clients import Client as OauthClient
 from ordering.identity.clients import ClientRefused
 from ordering.identity.tokens import TokenRefused
@@ -443,6 +444,7 @@ def test_policy_of_the_webhook_endpoints() -> None:
     client = Client(services, CALLER)
     made = client.post("/webhooks", {"url": "https://example.com/"}).json["id"]
     accounts = Table(recorder, "AccountsTable")
+    Accounts(accounts).save_partner(PARTNER)
     accounts.put(
         Put(
             {
@@ -482,14 +484,20 @@ def test_policy_of_the_webhook_endpoints() -> None:
 
     assert answers == [status for *_, status in requests]
     assert asked(recorder) == allowed("WebhooksFunction")
-    assert conditions == {("WEBHOOKS#*", "DELIVERIES#*"), ("WEBHOOKS#*",), ("ONCE#*",)}
+    assert conditions == {
+        ("WEBHOOKS#*", "DELIVERIES#*"),
+        ("WEBHOOKS#*", "PARTNER#*"),
+        ("WEBHOOKS#*",),
+        ("ONCE#*",),
+    }
     assert {operation for operation, _ in kms.calls} == {"GenerateDataKey", "Decrypt"}
     assert used_keys("WebhooksFunction") == {("GenerateDataKey", "WebhookSecretsKey"), ("Decrypt", "WebhookSecretsKey")}
     (limit,) = (one["Condition"] for one in statements("WebhooksFunction") if one["Action"] == ["kms:Decrypt"])
     assert limit == {"StringEquals": {"kms:EncryptionContext:purpose": RESPONSES}}
     decrypted = [request for operation, request in kms.calls if operation == "Decrypt"]
     assert [request["EncryptionContext"] for request in decrypted] == [{"purpose": RESPONSES}]
-    assert [json.loads(body)["again"] for body in queued] == [False, True]
+    # A change, a new secret and enabling send what was missed; then comes the replay.
+    assert [json.loads(body)["again"] for body in queued] == [False, False, False, True]
 
 
 def test_policy_of_the_access_key_endpoint() -> None:

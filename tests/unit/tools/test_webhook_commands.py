@@ -13,11 +13,14 @@ from typing import Any
 
 import pytest
 
+from ordering.aws.dynamodb import Update
 from ordering.events.history import Event
 from ordering.identity.accounts import Accounts
 from ordering.webhooks.delivery import TRIES, Deliverer, Message
+from ordering.webhooks.health import health_key
 from ordering.webhooks.post import Poster
 from ordering.webhooks.registrations import WEBHOOKS_AT_MOST, Registrant, secret_text, signed
+from ordering.webhooks.slots import FAILURES
 from ordering.webhooks.transport import Response
 from ordering_tools import cli
 from ordering_tools.installation import Installation
@@ -211,6 +214,37 @@ def test_parked_and_replayed(site: Site) -> None:
     assert "2 on the queue" in site.run("replay", PARTNER.id, webhook, "--all")
     site.deliver(204)
     assert site.run("parked", PARTNER.id, webhook) == ""
+
+
+def test_replayed_without_some_orders(site: Site) -> None:
+    """A replay of all events leaves out those of orders that the partner may not see; one of them alone is refused."""
+    webhook, _ = site.add()
+    site.park(webhook, 7, 8)
+    Accounts(site.installation.accounts).set_active(PARTNER.id, active=False)
+    event = site.run("parked", PARTNER.id, webhook).split()[0]
+
+    assert "the partner is switched off" in site.refused("replay", PARTNER.id, webhook, event)
+    lines = site.run("replay", PARTNER.id, webhook, "--all").splitlines()
+    assert [line.split(" ")[0] for line in lines] == ["0", "2"]
+    assert site.queue == []
+
+
+@pytest.mark.parametrize("command", ["enable", "secret"])
+def test_paused(site: Site, command: str) -> None:
+    """A paused webhook is listed with the end of the pause; enabling it or replacing its secret ends the pause."""
+    webhook, _ = site.add()
+    values = {":times": FAILURES - 1}
+    update = Update(health_key(PARTNER.id, webhook), "SET failures = :times", values=values)
+    site.installation.accounts.update(update)
+    site.place(7)
+    deliverer_of(site.installation).signal(PARTNER.id, webhook, "training#7")
+    site.deliver(500)
+    assert re.search(
+        r"  paused until \d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ after 20 failures  ", site.run("list", PARTNER.id)
+    )
+    site.run(command, PARTNER.id, webhook)
+
+    assert "  enabled  " in site.run("list", PARTNER.id)
 
 
 def test_long_lists_are_whole(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from ordering.events.types import VERSION
 from ordering.webhooks.addresses import LONGEST
 from ordering.webhooks.delivery import FACTOR, FIRST_PAUSE, MISSED_KEPT, PARKED_KEPT, TRIES
 from ordering.webhooks.registrations import SECRET_OVERLAP, WEBHOOKS_AT_MOST, secret_text, signed
-from ordering.webhooks.slots import JITTER
+from ordering.webhooks.slots import FAILURES, JITTER, LONGEST_PAUSE, SHORTEST_PAUSE
 from ordering.webhooks.transport import WITHIN
 from support.receiver import verifies
 from support.scheduler import START
@@ -79,6 +79,9 @@ def test_numbers() -> None:
     """The numbers in the guide match the code's constants."""
     pauses = [FIRST_PAUSE * FACTOR**number for number in range(TRIES - 1)]
 
+    assert f"After {FAILURES} failed tries in a row" in GUIDE
+    assert "nothing is sent for a minute" in GUIDE
+    assert (SHORTEST_PAUSE, LONGEST_PAUSE) == (60, 3600)
     assert (TRIES, WEBHOOKS_AT_MOST, JITTER, FIRST_PAUSE, FACTOR) == (10, 10, 0.1, 8, 3)
     assert f"up to {pauses[-1] / 3600:.1f} hours" in GUIDE
     assert 20 < sum(pauses) / 3600 < 24

@@ -21,8 +21,10 @@ from ordering.webhooks.health import Health, health_key, read_health
 from ordering.webhooks.registrations import Webhook
 from ordering.webhooks.slots import FAILURES, LEASE, SLOTS
 from ordering.webhooks.transport import Response
+from ordering_tools.template import Template
 from support.aws.faults import Crash, answer_lost, lost, refused
 from support.endpoint import Endpoint
+from support.gateway import ROOT
 from support.partners import PARTNER
 
 SECOND = timedelta(seconds=1)
@@ -174,6 +176,13 @@ def test_pauses_double(endpoint: Endpoint, caplog: pytest.LogCaptureFixture) -> 
     assert len(endpoint.posted) == 10
     warnings = [one.message for one in caplog.records if one.levelno >= logging.WARNING]
     assert warnings == ["webhook paused", "webhook paused for an hour"]
+
+
+def test_the_alarm_counts_the_second_warning() -> None:
+    """The alarm's metric counts the lines of the log that say that a webhook has been paused for an hour."""
+    resources = Template.load(ROOT / "template.yaml").document["Resources"]
+
+    assert resources["WebhooksPaused"]["Properties"]["FilterPattern"] == '{ $.message = "webhook paused for an hour" }'
 
 
 @pytest.mark.parametrize(("spread", "seconds"), [(0.0, 54.0), (1.0, 66.0)])

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 from ordering.aws.sealer import EnvelopeSealer
 from ordering.contexts import event_types
 from ordering.identifiers import canonical_uuid
 from ordering.identity.accounts import Accounts
-from ordering.webhooks.delivery import Deliverer, Parked
+from ordering.webhooks.delivery import Deliverer, Parked, Withheld
+from ordering.webhooks.health import Health
 from ordering.webhooks.registrations import Webhook, Webhooks
 from ordering.webhooks.transport import not_posted
 from ordering_tools.installation import Installation, NotDone
@@ -21,6 +23,7 @@ KEY = "alias/WebhookSecretsKey"
 """The key in KMS that encrypts the secrets."""
 
 _PART = 100
+_WELL = Health()
 
 
 def add_arguments(commands: Any) -> None:
@@ -28,7 +31,9 @@ def add_arguments(commands: Any) -> None:
     add = commands.add_parser("add", help="register a webhook; prints its id and its secret, which is shown only once")
     listing = commands.add_parser("list", help="list the webhooks of a partner")
     remove = commands.add_parser("remove", help="delete a webhook")
-    enable = commands.add_parser("enable", help="enable a webhook again, and send the events that it missed")
+    enable = commands.add_parser(
+        "enable", help="enable a webhook again or end its pause, and send the events that it missed"
+    )
     secret = commands.add_parser("secret", help="print a new secret; the previous one also signs for another day")
     parked = commands.add_parser("parked", help="list the events that could not be delivered")
     replay = commands.add_parser("replay", help="send parked events again")
@@ -68,8 +73,9 @@ def run_add(installation: Installation, arguments: argparse.Namespace) -> None:
 
 def run_list(installation: Installation, arguments: argparse.Namespace) -> None:
     """Print a partner's webhooks, a line each."""
-    for webhook in sorted(webhooks_of(installation).all(arguments.partner), key=lambda one: one.since):
-        print(_line(webhook))
+    found = webhooks_of(installation).all_with_health(arguments.partner)
+    for webhook, health in sorted(found, key=lambda one: one[0].since):
+        print(_line(webhook, health))
 
 
 def run_remove(installation: Installation, arguments: argparse.Namespace) -> None:
@@ -85,6 +91,7 @@ def run_enable(installation: Installation, arguments: argparse.Namespace) -> Non
 def run_secret(installation: Installation, arguments: argparse.Namespace) -> None:
     """Print a new secret."""
     _, secret = webhooks_of(installation).replace_secret(arguments.partner, arguments.webhook)
+    deliverer_of(installation).end_pause_if_possible(arguments.partner, arguments.webhook)
     print(secret)
 
 
@@ -97,12 +104,23 @@ def run_parked(installation: Installation, arguments: argparse.Namespace) -> Non
 
 
 def run_replay(installation: Installation, arguments: argparse.Namespace) -> None:
-    """Put one or all parked events on the queue again, and print how many."""
+    """Put one or all parked events on the queue again, and print how many.
+
+    With `--all`, events of orders that the partner may not see now are left out.
+    """
     events = [one.event for one in _parked(installation, arguments)] if arguments.all else [_event(arguments.event)]
     deliverer = deliverer_of(installation)
+    withheld = 0
     for event in events:
-        deliverer.replay(arguments.partner, arguments.webhook, event)
-    print(f"{len(events)} on the queue; events that fail again stay parked")
+        try:
+            deliverer.replay(arguments.partner, arguments.webhook, event)
+        except Withheld:
+            if not arguments.all:
+                raise
+            withheld += 1
+    print(f"{len(events) - withheld} on the queue; events that fail again stay parked")
+    if withheld:
+        print(f"{withheld} left out: the partner is switched off or lacks the grant for their orders")
 
 
 def deliverer_of(installation: Installation) -> Deliverer:
@@ -131,8 +149,13 @@ def _parked(installation: Installation, arguments: argparse.Namespace) -> Iterat
         last = part[-1].event
 
 
-def _line(webhook: Webhook) -> str:
+def _line(webhook: Webhook, health: Health = _WELL) -> str:
     types = ", ".join(sorted(webhook.types)) or "all types"
-    state = f"disabled: {webhook.disabled}" if webhook.disabled else "enabled"
+    state = "enabled"
+    if webhook.disabled:
+        state = f"disabled: {webhook.disabled}"
+    elif health.paused_until:
+        until = datetime.fromtimestamp(health.paused_until / 1000, UTC)
+        state = f"paused until {until:%Y-%m-%d %H:%M:%SZ} after {health.failures} failures"
     by = f"  by user {webhook.by.user}, token {webhook.by.token}" if webhook.by else ""
     return f"{webhook.id}  {webhook.since:%Y-%m-%d %H:%M:%SZ}  {state}  {webhook.url}  {types}{by}"

@@ -7,9 +7,10 @@ of every other contract use it with the tokens that they have. docs/webhooks.md 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from functools import partial
 from types import MappingProxyType
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 from pydantic_core import from_json
@@ -35,11 +36,14 @@ from ordering.web.http import (
 from ordering.web.idempotent_creates import CreateHeaders, fingerprint, replayed_header
 from ordering.web.problems import Problem, invalid_request, problem
 from ordering.webhooks.addresses import LONGEST, PATTERN
-from ordering.webhooks.delivery import Parked
+from ordering.webhooks.delivery import Deliverer, Parked
 from ordering.webhooks.errors import ERRORS
+from ordering.webhooks.health import Health
 from ordering.webhooks.registrations import Registrant, Webhook, Webhooks, is_webhook_id
 
 NAME = "webhooks"
+
+_WELL = Health()
 
 
 # Requests.
@@ -105,6 +109,23 @@ class ShownRegistrant(TypedDict):
     tokenId: str
 
 
+class ShownDelivery(TypedDict):
+    """How the delivery of events to the endpoint goes."""
+
+    state: Annotated[
+        Literal["active", "paused", "disabled"],
+        Field(
+            description="`paused`: the endpoint failed too often in a row, so events wait until it accepts one again."
+        ),
+    ]
+    failures: Annotated[int, Field(ge=0, description="Failed tries in a row, since the last event that was accepted.")]
+    pausedUntil: Annotated[
+        str | None,
+        WithJsonSchema({"anyOf": [{"type": "string", "format": "date-time"}, {"type": "null"}]}),
+        Field(description="If `paused`: from then on one event is sent, to find out whether the endpoint is back."),
+    ]
+
+
 class ShownWebhook(TypedDict):
     """A webhook. While `enabled` is false, no events are sent to it, and `disabledReason` gives the reason."""
 
@@ -114,6 +135,7 @@ class ShownWebhook(TypedDict):
     created: Annotated[str, WithJsonSchema({"type": "string", "format": "date-time"})]
     enabled: bool
     disabledReason: str | None
+    delivery: ShownDelivery
     createdBy: Annotated[
         ShownRegistrant | None,
         Field(description="Who registered it; null if support did, or if it was before this was noted."),
@@ -176,8 +198,8 @@ def event_id_in_path(text: str) -> str:
     return found
 
 
-def webhook(call: Call, one: Webhook) -> ShownWebhook:
-    """Show a webhook."""
+def webhook(call: Call, one: Webhook, health: Health = _WELL) -> ShownWebhook:
+    """Show a webhook, by default without failures."""
     return {
         "id": one.id,
         "url": one.url,
@@ -185,14 +207,29 @@ def webhook(call: Call, one: Webhook) -> ShownWebhook:
         "created": clock.to_text(one.since),
         "enabled": one.disabled is None,
         "disabledReason": one.disabled,
+        "delivery": _delivery(one, health),
         "createdBy": {"userId": one.by.user, "tokenId": one.by.token} if one.by else None,
         "_links": {"self": _link(call, one)},
     }
 
 
-def webhook_list(call: Call, all_of_them: Iterable[Webhook]) -> WebhookList:
+def _delivery(one: Webhook, health: Health) -> ShownDelivery:
+    paused = bool(health.paused_until) and not one.disabled
+    return {
+        "state": "disabled" if one.disabled else "paused" if paused else "active",
+        "failures": health.failures,
+        "pausedUntil": clock.to_text(datetime.fromtimestamp(health.paused_until / 1000, UTC)) if paused else None,
+    }
+
+
+def webhook_list(call: Call, all_of_them: Iterable[tuple[Webhook, Health]]) -> WebhookList:
     """Show all webhooks of a partner."""
-    return {"items": [webhook(call, one) for one in sorted(all_of_them, key=lambda one: (one.since, one.id))]}
+    return {
+        "items": [
+            webhook(call, one, health)
+            for one, health in sorted(all_of_them, key=lambda pair: (pair[0].since, pair[0].id))
+        ]
+    }
 
 
 def with_secret(call: Call, one: Webhook, secret: str) -> WebhookWithSecret:
@@ -214,14 +251,15 @@ def registered(
 
 
 def secret_replaced(
-    call: Call, webhooks: Webhooks, owner: str, webhook_id: str, headers: CreateHeaders
+    call: Call, deliverer: Deliverer, owner: str, webhook_id: str, headers: CreateHeaders
 ) -> Answer[WebhookWithSecret]:
-    """Replace a webhook's secret, or find the one of the idempotency key, and build the response."""
-    once = _once(headers, webhook_id, NoQuery())
+    """Replace a webhook's secret, or find the one of the idempotency key, end its pause, and build the response."""
+    once, webhooks = _once(headers, webhook_id, NoQuery()), deliverer.webhooks
     if once is None:
         placed = _unkeyed(call, *webhooks.replace_secret(owner, webhook_id))
     else:
         placed = webhooks.replace_secret_once(owner, webhook_id, partial(_show, call), once)
+    deliverer.end_pause_if_possible(owner, webhook_id)
     return Answer(200, placed.answer, replayed_header(replayed=placed.replayed))
 
 

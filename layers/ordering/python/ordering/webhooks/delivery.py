@@ -47,7 +47,8 @@ import json
 import logging
 import math
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from itertools import islice
@@ -57,7 +58,7 @@ from ordering.aws.dynamodb import ABSENT, ConditionFailed, Item, Put, Table, Upd
 from ordering.aws.sqs import LONGEST_DELAY, Enqueue
 from ordering.clock import Clock, Deadline
 from ordering.contexts import read_history
-from ordering.errors import Conflict, NotFound
+from ordering.errors import Conflict, NotFound, Unavailable
 from ordering.events.history import Event, OrderHistory
 from ordering.webhooks.health import HEALTH_KEPT, Health, health_key
 from ordering.webhooks.registrations import Disabled, Recipient, Webhook, Webhooks
@@ -225,6 +226,23 @@ class Deliverer:
         webhook = self.webhooks.enable(partner, webhook_id)
         self.end_pause(partner, webhook_id)
         return webhook
+
+    def change(
+        self, partner: str, webhook_id: str, *, url: str | None = None, types: Sequence[str] | None = None
+    ) -> Webhook:
+        """Change a webhook's URL or types as `Webhooks.change`, and end its pause.
+
+        Raises:
+            As `Webhooks.change`.
+        """
+        webhook = self.webhooks.change(partner, webhook_id, url=url, types=types)
+        self.end_pause_if_possible(partner, webhook_id)
+        return webhook
+
+    def end_pause_if_possible(self, partner: str, webhook_id: str) -> None:
+        """End the pause of a webhook that was changed. If the deadline passes, it ends by itself."""
+        with suppress(Unavailable):
+            self.end_pause(partner, webhook_id)
 
     def end_pause(self, partner: str, webhook_id: str) -> None:
         """End the pause of a webhook, and queue the delivery of the events that it missed: 1 write unit, two calls.

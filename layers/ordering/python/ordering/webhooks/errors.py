@@ -6,6 +6,7 @@ from ordering.errors import KeyReused, NotFound, TooManyRequests, Unavailable
 from ordering.web.error_table import ALLOW, RETRY_AFTER, ErrorCause, ErrorStatus, ErrorTable, forbidden, unauthorized
 from ordering.web.http import ContentTooLarge, MethodNotAllowed, NoSuchPath, UnsupportedMediaType
 from ordering.web.problems import MEDIA_TYPE, TOO_MANY_REQUESTS, UNAUTHORIZED, Problem
+from ordering.webhooks.delivery import Withheld
 from ordering.webhooks.registrations import ChangedMeanwhile, Disabled, TooMany
 
 _READ_FIRST = (
@@ -48,8 +49,8 @@ ERRORS = ErrorTable(
         ErrorStatus(
             409,
             "WebhookConflict",
-            "The partner has ten webhooks already, another request changed the webhook at the same time, or the "
-            "webhook is disabled. See `type`.",
+            "The partner has ten webhooks already, another request changed the webhook at the same time, the webhook "
+            "is disabled, or the partner may not see the event's order. See `type`.",
             {
                 TooMany: ErrorCause(
                     "too-many-webhooks", "{error} Remove a webhook, or add event types to an existing one."
@@ -58,6 +59,9 @@ ERRORS = ErrorTable(
                     "changed-meanwhile", "{error} Read the webhook, then retry if the change is still needed."
                 ),
                 Disabled: ErrorCause("webhook-disabled", "{error} Enable the webhook first."),
+                Withheld: ErrorCause(
+                    "event-withheld", "{error} Ask support for access to the order, then replay the event."
+                ),
             },
             operations=frozenset(
                 {"create_webhook", "change_webhook", "replace_webhook_secret", "enable_webhook", "replay_parked_event"}

@@ -264,6 +264,28 @@ class Webhooks:
             return None
         return Recipient(_read(webhook), read_partner(owner) if owner else None, read_health(health))
 
+    def all_with_health(self, partner: str) -> list[tuple[Webhook, Health]]:
+        """Read all webhooks of a partner, each with its health, in one query, in the order of their ids."""
+        partition, first = health_key(partner, "")
+        items = {item["sk"]: item for item in self._table.query(partition, first, _LAST)}
+        return [
+            (_read(item), read_health(items.get(health_key(partner, sort)[1])))
+            for sort, item in items.items()
+            if not sort.startswith(first)
+        ]
+
+    def get_with_health(self, partner: str, webhook_id: str) -> tuple[Webhook, Health]:
+        """Read a webhook and its health, in one call.
+
+        Raises:
+            NotFound: The partner has no webhook with this id.
+        """
+        keys = _key(partner, webhook_id), health_key(partner, webhook_id)
+        webhook, health = map(self._table.batch_get(keys).get, keys)
+        if webhook is None:
+            raise NotFound("webhook", webhook_id)
+        return _read(webhook), read_health(health)
+
     def get(self, partner: str, webhook_id: str) -> Webhook:
         """Read a webhook.
 
