@@ -32,7 +32,7 @@ def read_units(size: int, *, consistent: bool) -> float:
     return max(1, -(-size // READ_UNIT)) * (1.0 if consistent else 0.5)
 
 
-def _value_bytes(attribute: Raw) -> int:
+def _value_bytes(attribute: Raw) -> int:  # noqa: PLR0911 - one return for each kind of value
     ((kind, value),) = attribute.items()
     match kind:
         case "S":
@@ -41,6 +41,8 @@ def _value_bytes(attribute: Raw) -> int:
             return len(value)
         case "N" | "NS":
             return sum(map(_number_bytes, [value] if kind == "N" else value))
+        case "SS":
+            return sum(len(text.encode()) for text in value)
         case "M":
             return 3 + sum(1 + len(name.encode()) + _value_bytes(part) for name, part in value.items())
         case "L":

@@ -11,7 +11,7 @@ from ordering.aws.dynamodb import Put, Table
 from ordering.errors import Conflict
 from ordering.identity.accounts import Accounts, Standing
 from ordering.identity.clients import Client, Clients
-from ordering.principal import DealTerms
+from ordering.principal import DealTerms, User
 from support.aws.fake_connections import Recorder
 from support.aws.memory import Memory
 from support.partners import JOHN, PARTNER
@@ -114,6 +114,17 @@ def test_an_edit_removes_what_a_partner_no_longer_has(accounts: Accounts) -> Non
     accounts.save_partner(PARTNER)
 
     assert accounts.partner(PARTNER.id) == PARTNER
+
+
+def test_the_largest_partner(accounts: Accounts) -> None:
+    """A partner has as many users as its record can hold; one more is refused, and the record stays as it was."""
+    name = "x" * 1_000
+    users = {str(number): User(str(number), name, name, name) for number in range(134)}
+    accounts.save_partner(replace(PARTNER, users=users))
+    with pytest.raises(ValueError, match="at most 408,576 fit one item"):
+        accounts.save_partner(replace(PARTNER, users={**users, "one": User("one", name, name, name)}))
+
+    assert accounts.partner(PARTNER.id) == replace(PARTNER, users=users)
 
 
 def test_a_client_that_is_gone(accounts: Accounts) -> None:

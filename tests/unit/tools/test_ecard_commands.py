@@ -691,6 +691,33 @@ def test_stock_is_moved(company: Rewards, run: Run, codes: Callable[..., str]) -
     assert "load" in run("stock", "move", *source, "--to-card", "2", "--to-face-value", "500 ₽", "--batch", "x").error
 
 
+def test_stock_is_compacted(run: Run, codes: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Free certificates in many ranges are reported with what to do, and are in few after it."""
+    monkeypatch.setattr("ordering_tools.operations.stock._MANY_RANGES", 2)
+    monkeypatch.setattr("ordering.ecards.stock.upkeep.COMPACT_TO", 1)
+    stock = ("--card", "1", "--face-value", "100 ₽")
+    for batch in "ABC":
+        load(run, codes(batch), batch)
+    run("stock", "unload", *stock, "--batch", "B")
+
+    assert run("stock", "show", *stock).output == (
+        "in 2 separate ranges, which makes orders costly: `ordering stock compact` joins them\n2 free\n"
+    )
+    assert run("stock", "compact", *stock).output == "2 moved within 1#100 ₽, free certificates in 1 range\n"
+    assert run("stock", "show", *stock).output == "2 free\n"
+
+
+def test_a_stock_in_too_many_ranges(run: Run, codes: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A load that a stock cannot take is refused with the command that makes room."""
+    monkeypatch.setattr("ordering.ecards.certificates.MOST_RANGES", 1)
+    load(run, codes("A"), "A")
+
+    assert load(run, codes("B"), "B").error == (
+        "the free certificates of card 1 with the face value '100 ₽' are in too many separate ranges (at most 1); "
+        "run `ordering stock compact` for it, then retry"
+    )
+
+
 def test_stock_is_unloaded(run: Run, codes: Callable[..., str]) -> None:
     """Unloaded codes can be loaded again, under another batch."""
     load(run, codes("A", "B"))

@@ -1,4 +1,4 @@
-"""`ordering stock`: loads, counts, moves and unloads certificates, and registers the codes of earlier releases."""
+"""`ordering stock`: loads, counts, moves, compacts and unloads certificates, and registers the codes of old loads."""
 
 from __future__ import annotations
 
@@ -19,6 +19,9 @@ from ordering_tools.operations.commands import set_action
 
 CERTIFICATES_KEY = "alias/CertificatesKey"
 
+_MANY_RANGES = 1_000
+"""Separate free ranges at which `show` advises to compact a stock: each order then writes 18 KB for it."""
+
 
 def add_arguments(stocks: Any) -> None:
     """Declare the commands and their arguments."""
@@ -36,22 +39,24 @@ def add_arguments(stocks: Any) -> None:
     moving.add_argument("--to-face-value", help="the other face value; by default the same")
     moving.add_argument("--force", action="store_true", help="move them to a stock that no catalogue has")
     unload = stocks.add_parser("unload", help="remove free certificates; their codes can be loaded again")
+    compacting = stocks.add_parser("compact", help="join the free certificates that are in many separate ranges")
     index = stocks.add_parser(
         "index", help="register the codes that earlier releases loaded, once; `load` does it if it was not done"
     )
     for parser in (moving, unload):
         parser.add_argument("--batch", help="only certificates of this load")
         parser.add_argument("--count", type=_count, help="at most so many; by default all that are free")
-    for parser in (load, count, moving, unload):
+    for parser in (load, count, moving, compacting, unload):
         parser.add_argument("--card", type=int, required=True, help="the id of the e-card")
         parser.add_argument("--face-value", required=True, help='for instance "100 ₽"')
-    for parser in (load, moving, unload, index):
+    for parser in (load, moving, compacting, unload, index):
         parser.add_argument(
             "--kms", default=CERTIFICATES_KEY, help="the key that encrypts the codes (default: %(default)s)"
         )
     set_action(load, run_load)
     set_action(count, run_stock)
     set_action(moving, run_move_stock)
+    set_action(compacting, run_compact)
     set_action(unload, run_unload)
     set_action(index, run_index)
 
@@ -108,6 +113,14 @@ def run_move_stock(installation: Installation, arguments: argparse.Namespace) ->
     print(f"{moved} moved to {target}, {left} free in {source}")
 
 
+def run_compact(installation: Installation, arguments: argparse.Namespace) -> None:
+    """Compact a stock, and print how many certificates were moved within it."""
+    stock = Stock(arguments.card, arguments.face_value)
+    moved = _upkeep(installation, arguments).compact(stock)
+    ranges = len(read_stock_levels(installation.orders, [stock])[stock].free)
+    print(f"{moved} moved within {stock}, free certificates in {ranges} range{'' if ranges == 1 else 's'}")
+
+
 def run_unload(installation: Installation, arguments: argparse.Namespace) -> None:
     """Remove free certificates, and print how many."""
     stock = Stock(arguments.card, arguments.face_value)
@@ -150,7 +163,10 @@ def run_stock(installation: Installation, arguments: argparse.Namespace) -> None
     stock = Stock(arguments.card, arguments.face_value)
     for batch in unfinished_loads(installation.orders, stock):
         print(f"batch '{batch}' is not complete: load the same file again")
-    print(f"{read_stock_levels(installation.orders, [stock])[stock].count} free")
+    level = read_stock_levels(installation.orders, [stock])[stock]
+    if len(level.free) >= _MANY_RANGES:
+        print(f"in {len(level.free)} separate ranges, which makes orders costly: `ordering stock compact` joins them")
+    print(f"{level.count} free")
 
 
 @contextmanager

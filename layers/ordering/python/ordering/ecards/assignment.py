@@ -5,28 +5,41 @@ that parks it requires that this stock is unchanged since it was read. So a sear
 load, finds every order that was parked without seeing that load. Every operation here can be repeated at any time, by
 any process, and continues where a crash left it.
 
-An order for more than `STOCKS_AT_ONCE` stocks takes two transactions. All orders take from stocks in the same order,
-so that no two orders can each hold the stock that the other one waits for.
+An order for more than `STOCKS_AT_ONCE` stocks takes two transactions, more of them if the stocks' items are large. All
+orders take from stocks in the same order, so that no two orders can each hold the stock that the other one waits for.
+
+An order whose item could not list all the ranges of its certificates waits for the stock with the most of them, as if
+that were short, until a load or a compaction leaves longer ranges there.
 
 Key of the table: `PARKED#<card>#<face value>` the orders that wait for that stock, oldest first over all companies.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ordering import clock
 from ordering.aws.dynamodb import ABSENT, Delete, Key, Put, Table, Write
 from ordering.book.lifecycle import Actor
 from ordering.clock import Clock
-from ordering.ecards.certificates import Stock, StockLevel, read_stock_levels
-from ordering.ecards.records import EcardOrder, EcardRecords, HeldCertificates
+from ordering.ecards.certificates import RANGE_BYTES, Stock, StockLevel, read_stock_levels
+from ordering.ecards.records import EcardOrder, EcardRecords, HeldCertificates, fits
 from ordering.ecards.statuses import EcardStatus
 from ordering.errors import Conflict
+from ordering.sizes import LARGEST_ITEM, LARGEST_TRANSACTION
 
 STOCKS_AT_ONCE = 90
 """Stocks that one transaction takes from: it may have 100 writes, and some of them are the order's own."""
+
+_STOCK_BYTES = 2 * 1024
+"""Most bytes of a stock's item without its ranges: key and names."""
+
+_ROOM = LARGEST_TRANSACTION - LARGEST_ITEM
+"""Bytes of the stocks' items in one transaction, beside the order."""
+
+_log = logging.getLogger("ordering")
 
 _ASSIGNABLE = frozenset({EcardStatus.PAYED, EcardStatus.AWAITING})
 _LAST = "\U0010ffff"
@@ -91,6 +104,8 @@ class Assignment:
 
         Raises:
             NotFound: The company has no order with this id.
+            Fragmented: A stock has too many separate free ranges. The same call again, after they were compacted,
+                returns the rest.
             Unavailable: The deadline passed. The same call again is safe.
         """
         records = EcardRecords(self._table, company)
@@ -126,24 +141,33 @@ class Assignment:
         if short is None:
             return self._take(order, wanted, levels)
         stock, need = short
-        if order.parked == stock:
-            return None
-        return self._park(order, stock, need, levels[stock])
+        return self._wait(order, stock, need, levels[stock])
 
-    def _take(self, order: EcardOrder, wanted: list[tuple[Stock, int]], levels: dict[Stock, StockLevel]) -> _Step:
-        assigned, effects = [*order.assigned], list[Write]()
-        for stock, need in wanted[:STOCKS_AT_ONCE]:
-            taken, update = levels[stock].take(need)
-            assigned.append(HeldCertificates(stock, taken))
+    def _wait(self, order: EcardOrder, stock: Stock, need: int, level: StockLevel) -> _Step | None:
+        """Return the step that parks an order for a stock; None if it waits for that stock already."""
+        return None if order.parked == stock else self._park(order, stock, need, level)
+
+    def _take(
+        self, order: EcardOrder, wanted: list[tuple[Stock, int]], levels: dict[Stock, StockLevel]
+    ) -> _Step | None:
+        taken, effects = list[HeldCertificates](), list[Write]()
+        now, later = _at_once(wanted, levels)
+        for stock, need in now:
+            ranges, update = levels[stock].take(need)
+            taken.append(HeldCertificates(stock, ranges))
             effects.append(update)
-        later = wanted[STOCKS_AT_ONCE:]
+        assigned = (*order.assigned, *taken)
+        if not fits(replace(order, assigned=assigned)):
+            worst = max(taken, key=lambda held: len(held.ranges))
+            _log.warning("stock too fragmented for an order", extra={"order": order.id, "stock": str(worst.stock)})
+            return self._wait(order, worst.stock, dict(now)[worst.stock], levels[worst.stock])
         if not later:
-            after = order.moved(EcardStatus.READY, Actor.SYSTEM, self._now(), assigned=tuple(assigned), parked=None)
+            after = order.moved(EcardStatus.READY, Actor.SYSTEM, self._now(), assigned=assigned, parked=None)
             return _Step(after, [*effects, *unpark(order)], last=True)
         # An order that was parked stays parked until its last step, so that a retry after a crash finds it.
         stock, need = later[0]
         parked = stock if order.parked else None
-        after = order.changed(assigned=tuple(assigned), parked=parked)
+        after = order.changed(assigned=assigned, parked=parked)
         return _Step(after, [*effects, *_parking(order, parked, need)], last=False)
 
     def _park(self, order: EcardOrder, stock: Stock, need: int, level: StockLevel) -> _Step:
@@ -152,6 +176,19 @@ class Assignment:
             return _Step(order.changed(parked=stock), effects, last=True)
         after = order.moved(EcardStatus.AWAITING, Actor.SYSTEM, self._now(), parked=stock)
         return _Step(after, effects, last=True)
+
+
+def _at_once(
+    wanted: list[tuple[Stock, int]], levels: dict[Stock, StockLevel]
+) -> tuple[list[tuple[Stock, int]], list[tuple[Stock, int]]]:
+    """Split stocks into those that fit the next transaction, at least one, and those for later."""
+    room, count = _ROOM, 0
+    for stock, _ in wanted[:STOCKS_AT_ONCE]:
+        room -= _STOCK_BYTES + RANGE_BYTES * len(levels[stock].free)
+        if count and room < 0:
+            break
+        count += 1
+    return wanted[:count], wanted[count:]
 
 
 def unpark(order: EcardOrder) -> list[Write]:

@@ -31,8 +31,12 @@ COMPANIES_REMEMBERED = 100
 LONGEST_NAME = 250
 """Most characters of a name: an order of 100 lines repeats names, and a face value's name is part of a key."""
 
+LARGEST_NAME = 750
+"""Most bytes of a name in UTF-8: an order's item repeats the names of up to 100 lines, and has 400 KB."""
+
 LARGEST_PRICE = Decimal(10_000_000)
 _LARGEST_ID = 2**31 - 1
+_NAMES = f"1 to {LONGEST_NAME} characters, at most {LARGEST_NAME} bytes in UTF-8"
 _LARGEST_ITEM = 399 * 1024
 """Most bytes of a catalogue: an item may have 400 KB, its key included."""
 
@@ -188,15 +192,12 @@ def all_catalogues(table: Table) -> Iterator[EcardCatalogue]:
 def _faults(cards: Sequence[Ecard]) -> Iterator[str]:
     yield from _repeated("card", [card.id for card in cards])
     for card in cards:
-        if not 0 < card.id <= _LARGEST_ID or not 0 < len(card.name) <= LONGEST_NAME:
-            yield (
-                f"card {card.id} {card.name!r}: the id must be 1 to {_LARGEST_ID}, the name 1 to {LONGEST_NAME} "
-                f"characters"
-            )
+        if not 0 < card.id <= _LARGEST_ID or not _is_name(card.name):
+            yield f"card {card.id} {card.name!r}: the id must be 1 to {_LARGEST_ID}, the name {_NAMES}"
         yield from _repeated(f"card {card.id}: face value", [value.name for value in card.face_values])
         for value in card.face_values:
-            if not 0 < len(value.name) <= LONGEST_NAME:
-                yield f"card {card.id}: face value {value.name!r}: the name must have 1 to {LONGEST_NAME} characters"
+            if not _is_name(value.name):
+                yield f"card {card.id}: face value {value.name!r}: the name must have {_NAMES}"
             if not _is_price(value.price):
                 yield (
                     f"card {card.id}, {value.name!r}: the price must be 0 to {LARGEST_PRICE:,} with at most two "
@@ -206,6 +207,10 @@ def _faults(cards: Sequence[Ecard]) -> Iterator[str]:
 
 def _repeated(what: str, names: Sequence[object]) -> Iterator[str]:
     yield from (f"{what} {name} is repeated" for name, count in Counter(names).items() if count > 1)
+
+
+def _is_name(name: str) -> bool:
+    return 0 < len(name) <= LONGEST_NAME and len(name.encode()) <= LARGEST_NAME
 
 
 def _is_price(price: Decimal) -> bool:

@@ -9,6 +9,10 @@ certificate is written together with the record of its code (`stock.codes`), and
 how far it got. So a retry after a crash completes a load, and a code that the card has already is not loaded again,
 whatever the load is called and whichever face value it has.
 
+The item has at most `MOST_RANGES` free ranges, which fit it. A change that would leave more is refused (`Fragmented`),
+and nothing is lost: a load, a move or a return continues once the stock was compacted (`stock.upkeep`). A load or a
+return adds ranges, as does taking positions out of the middle of one; assigning certificates adds none.
+
 For each code a load takes one read unit, and four write units if the code is new; in calls, one for every 100 codes and
 one for every 49 new ones.
 
@@ -19,6 +23,7 @@ position; `LOADS#<card>#<face value>` the loads by the operator's name for each.
 from __future__ import annotations
 
 import hashlib
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -47,6 +52,15 @@ _DIGITS = 10
 _AT_ONCE = 49
 """Certificates in one transaction of a load, which may have 100 writes: each has two, and the load's record one."""
 
+RANGE_BYTES = 18
+"""Most bytes of a range in an item: two numbers of ten digits in a list."""
+
+MOST_RANGES = 20_000
+"""Free ranges of a stock: its item may have 400 KB."""
+
+CARDS_AT_MOST = 100
+"""Cards that may have one code: the code's item has an entry of up to 2 KB for each."""
+
 Range = tuple[int, int]
 """First and last position."""
 
@@ -61,6 +75,18 @@ class Duplicates(OrderingError):
         """Take the indexes, from 0, of the repeated codes. Codes themselves are never shown."""
         super().__init__(f"repeated codes in one load, by index: {list(indexes)}")
         self.indexes = tuple(indexes)
+
+
+class Fragmented(OrderingError):
+    """A change would leave a stock with more separate free ranges than its item can have."""
+
+    def __init__(self, stock: Stock) -> None:
+        """Take the stock."""
+        super().__init__(
+            f"the free certificates of card {stock.card_id} with the face value {stock.face_value!r} are in too many "
+            f"separate ranges (at most {MOST_RANGES:,}); run `ordering stock compact` for it, then retry"
+        )
+        self.stock = stock
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +135,10 @@ class Certificate:
 
 @dataclass(frozen=True, slots=True)
 class StockLevel:
-    """The free positions of a stock as they were read; makes writes that require that they are unchanged."""
+    """The free positions of a stock as they were read; makes writes that require that they are unchanged.
+
+    A write that would leave too many ranges raises `Fragmented`, unless it leaves fewer than there were.
+    """
 
     stock: Stock
     free: Ranges = ()
@@ -148,10 +177,14 @@ class StockLevel:
         """Return the write that removes free positions from the stock for good."""
         return self._change(without(self.free, ranges), -size(ranges))
 
-    def receive(self, count: int) -> tuple[Range, Update]:
-        """Return new positions of the stock, and the write that reserves them and makes them free."""
+    def receive(self, count: int, gone: Ranges = ()) -> tuple[Range, Update]:
+        """Return new positions of the stock, and the write that reserves them and makes them free.
+
+        Args:
+            gone: Free positions that the same write removes from the stock for good.
+        """
         added = self.reserved + 1, self.reserved + count
-        update = self._change(merge(self.free, (added,)), count)
+        update = self._change(merge(without(self.free, gone), (added,)), count - size(gone))
         condition = "reserved = :before" if self.reserved else "attribute_not_exists(reserved)"
         before = {":before": self.reserved} if self.reserved else {}
         return added, replace(
@@ -162,6 +195,8 @@ class StockLevel:
         )
 
     def _change(self, free: Ranges, loaded: int = 0) -> Update:
+        if len(free) > max(MOST_RANGES, len(self.free)):
+            raise Fragmented(self.stock)
         condition, values = self._as_read()
         new = {":free": [[first, last] for first, last in free], ":next": self.version + 1, ":loaded": loaded}
         change = "SET unassigned = :free, version = :next ADD loaded :loaded"
@@ -202,14 +237,16 @@ class _Load:
         return _load_key(self.stock, self.batch)
 
     def refuse_others(self) -> None:
-        """Refuse codes that only other cards have, unless forced.
+        """Refuse codes that only other cards have; if forced, only those that as many cards have as may have a code.
 
         Raises:
             KnownElsewhere: There are such codes.
         """
-        card = self.stock.card_id
-        unknown = [(index, one) for index, one in enumerate(self.records) if one.cards and not one.place(card)]
-        if unknown and not self.force:
+        card, most = self.stock.card_id, CARDS_AT_MOST - 1 if self.force else 0
+        unknown = [
+            (index, one) for index, one in enumerate(self.records) if len(one.cards) > most and not one.place(card)
+        ]
+        if unknown:
             raise KnownElsewhere({index: one.others(card) for index, one in unknown})
 
     def next_new(self, first: int) -> tuple[int, list[int]]:
@@ -270,8 +307,10 @@ class Certificates:
             ValueError: There are no codes, or the batch's name is empty or too long.
             InvalidCodes: A code would not reach a participant as it is; see `check_codes`.
             Duplicates: A code is repeated.
-            KnownElsewhere: Another card has a code, and `force` is false.
+            KnownElsewhere: Another card has a code and `force` is false, or `CARDS_AT_MOST` cards have it.
             NotIndexed: `indexed` is true, and the codes of earlier releases are not registered yet.
+            Fragmented: The stock has too many separate free ranges. The same call again, after they were compacted,
+                does the rest.
             KeyReused: The batch was loaded with other codes.
             Unavailable: The deadline passed. The same call again is safe.
         """
@@ -329,6 +368,8 @@ class Certificates:
         pauses = self._table.pauses()
         while record is None:
             level = read_stock_levels(self._table, [stock])[stock]
+            if len(level.free) >= MOST_RANGES:
+                raise Fragmented(stock)
             first, last = level.reserved + 1, level.reserved + len(codes)
             new: Item = {"pk": partition, "sk": sort, "first": first, "last": last, "digest": self._seal(key, digest)}
             condition = "reserved = :before" if level.reserved else "attribute_not_exists(reserved)"
@@ -403,7 +444,11 @@ class Certificates:
 
 def size(ranges: Ranges) -> int:
     """Return the number of positions in ranges."""
-    return sum(last - first + 1 for first, last in ranges)
+    return sum(map(_length, ranges))
+
+
+def _length(one: Range) -> int:
+    return one[1] - one[0] + 1
 
 
 def merge(some: Ranges, others: Ranges) -> Ranges:
@@ -435,14 +480,15 @@ def take(ranges: Ranges, count: int) -> tuple[Ranges, Ranges]:
     if size(ranges) < count:
         raise ValueError(f"cannot take {count} positions from {size(ranges)}")
     taken: list[Range] = []
-    left = sorted(ranges, key=lambda one: size((one,)))
+    left = sorted(ranges, key=_length)
     while count:
-        first, last = chosen = next((one for one in left if size((one,)) >= count), left[-1])
+        enough = bisect_left(left, count, key=_length)
+        first, last = left.pop(min(enough, len(left) - 1))
         end = min(last, first + count - 1)
-        left.remove(chosen)
-        left += [(end + 1, last)] if end < last else []
         taken.append((first, end))
-        count -= size(((first, end),))
+        count -= _length((first, end))
+        if end < last:
+            left.append((end + 1, last))  # nothing follows: this range had enough
     return merge((), tuple(taken)), tuple(sorted(left))
 
 

@@ -29,7 +29,7 @@ from ordering.clock import Clock
 from ordering.ecards.assignment import Assignment, unpark
 from ordering.ecards.balance import Balance, hundredths_of, to_hundredths
 from ordering.ecards.catalogue import EcardCatalogue, PricedLine, RequestedCard
-from ordering.ecards.certificates import Certificates, Ranges, Stock, merge
+from ordering.ecards.certificates import Certificates, Fragmented, Ranges, Stock, merge
 from ordering.ecards.records import (
     EcardOrder,
     EcardParticipant,
@@ -275,7 +275,7 @@ class EcardOrders:
         if order.status is EcardStatus.CREATED:
             effects.append(Delete(self._waiting_key(order.number)))
         cancelled = self._records.write(order, after, effects)
-        with suppress(Unavailable):  # it is cancelled; the consumer of the table's stream does the rest
+        with suppress(Unavailable, Fragmented):  # it is cancelled; the consumer of the table's stream does the rest
             cancelled = self._assignment.return_certificates(self._company, order_id)
             self.pay_waiting()
         return cancelled

@@ -24,12 +24,16 @@ from ordering.ecards.catalogue import PricedLine
 from ordering.ecards.certificates import Ranges, Stock, read_ranges, size, skip
 from ordering.ecards.statuses import ECARDS, EcardStatus
 from ordering.errors import Conflict, NotFound
+from ordering.sizes import LARGEST_ITEM, stored_bytes
 
 KIND = "ecards"
 """The kind in the names of e-card orders; see `book.names`."""
 
 _ORDERS = f"ORDER#{KIND}#"
 _ORDER = "ORDER"
+_RESERVED = 8 * 1024
+"""Bytes of an order's item that its certificates leave free: for its key, its history and the stock it waits for."""
+
 _WRITERS = 8
 """Writers that an order remembers: more than write it while one of them retries after a lost response."""
 
@@ -216,6 +220,12 @@ class EcardRecords:
     def _item(self, order: EcardOrder) -> Item:
         partition, sort = self.key(order.id)
         return {"pk": partition, "sk": sort, **write_order(order)}
+
+
+def fits(order: EcardOrder) -> bool:
+    """Return whether an order's item can list its certificates, also if all of them are to be returned to stock."""
+    cancelled = replace(order, returning=order.assigned)
+    return stored_bytes(write_order(cancelled)) <= LARGEST_ITEM - _RESERVED
 
 
 def order_of(partition: str) -> tuple[str, str] | None:

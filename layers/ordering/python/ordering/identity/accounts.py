@@ -27,12 +27,16 @@ from ordering.aws.dynamodb import (
 )
 from ordering.errors import Conflict
 from ordering.principal import BusinessUnit, DealTerms, OrderSource, PaymentTerms, User
+from ordering.sizes import LARGEST_ITEM, stored_bytes
 
 _RECORD = "PARTNER"
 _SIGNING_KEYS = "SIGNING_KEYS"
 _SIGNER = ("SIGNER", "-")
 _LAST = "\U0010ffff"
 _COUNTS_KEPT = 60
+_LARGEST_RECORD = LARGEST_ITEM - 1024
+"""Most bytes of a partner's record, without its key."""
+
 _REVOKED_AFTER = 60
 """Seconds after its expiry for which a token stays revoked: more than clocks may be apart."""
 
@@ -120,7 +124,13 @@ class Accounts:
         )
 
     def save_partner(self, partner: Partner) -> None:
-        """Write a partner's record, new or in place of the one before; its revoked tokens stay revoked."""
+        """Write a partner's record, new or in place of the one before; its revoked tokens stay revoked.
+
+        Every decision about a token reads the record: a read unit for each 4 KB of it.
+
+        Raises:
+            ValueError: The record would not fit one item, because of its business units and users.
+        """
         values: dict[str, Any] = {
             "active": partner.active,
             "paymentTerms": partner.payment_terms,
@@ -133,6 +143,8 @@ class Accounts:
             "company": partner.company,
         }
         kept = {name: value for name, value in values.items() if value is not None}
+        if (size := stored_bytes(kept)) > _LARGEST_RECORD:
+            raise ValueError(f"the partner's record has {size:,} bytes; at most {_LARGEST_RECORD:,} fit one item")
         absent = values.keys() - kept.keys()
         expression = "SET " + ", ".join(f"#{name} = :{name}" for name in kept)
         if absent:

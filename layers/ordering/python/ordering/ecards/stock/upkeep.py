@@ -1,4 +1,4 @@
-"""Upkeep of stock, for operators: registers the codes of earlier releases, moves free certificates, unloads them.
+"""Upkeep of stock, for operators: registers the codes of earlier releases, moves, compacts and unloads certificates.
 
 Every step is one transaction with the stock's item, the certificates and the records of their codes. So a crash leaves
 each certificate in one stock or the other, and the same call again does the rest. Certificates of orders are not
@@ -7,7 +7,7 @@ touched.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from ordering import clock
@@ -40,6 +40,9 @@ _REGISTERED = 90
 
 _MOVED = 32
 """Certificates in one transaction of a move: each has three writes, and the stocks two."""
+
+COMPACT_TO = 100
+"""Free ranges of a stock that compaction leaves at most."""
 
 _UNLOADED = 49
 """Certificates in one transaction that unloads: each has two writes, and the stock one."""
@@ -117,6 +120,7 @@ class StockUpkeep:
             ValueError: The stocks are the same.
             NotIndexed: The register of codes is not complete.
             NotFound: The source has no such load.
+            Fragmented: A stock has too many separate free ranges. Some may have been moved.
             Unavailable: The deadline passed. Some may have been moved; the same call again moves the rest.
         """
         if source == target:
@@ -129,24 +133,43 @@ class StockUpkeep:
             levels = read_stock_levels(self._table, [source, target])
             chosen = _choose(levels[source], within, staying, min(left, _MOVED))
             found = self._certificates.open_stored(source, chosen)
-            records = register.read([one.code for one in found])
-            known = [
-                (one.position, one.position)
-                for one, record in zip(found, records, strict=True)
-                if target.card_id != source.card_id and record.place(target.card_id)
-            ]
-            if known:
-                staying = merge(staying, merge((), tuple(known)))
-                continue
             if not found:
                 break
-            try:
-                self._table.transact([*self._moving(levels, source, target, found, records)])
-            except TransactionRefused:
-                next(pauses)
-            else:
+            records = register.read([one.code for one in found])
+            if target.card_id != source.card_id and (known := _known(target.card_id, found, records)):
+                staying = merge(staying, known)
+            elif self._written(self._moving(levels, source, target, found, records), pauses):
                 moved, left = moved + len(found), left - len(found)
         Assignment(self._table, now=self._now).assign_parked(target)
+        return moved
+
+    def compact(self, stock: Stock) -> int:
+        """Move the free certificates of short ranges to new positions that adjoin, until few ranges are left.
+
+        Then assign certificates to the orders that wait for the stock. Like certificates of another stock, those that
+        were moved are not found by their load's name any more. Each certificate takes two read units and six write
+        units, and every 32 of them two write units for each KB of the stock's item: 18 bytes for each range.
+
+        Returns:
+            The number of certificates that were moved.
+
+        Raises:
+            NotIndexed: The register of codes is not complete.
+            Unavailable: The deadline passed. Some may have been moved; the same call again moves the rest.
+        """
+        register, _, _ = self._begin(stock, None, None)
+        moved, end = 0, read_stock_levels(self._table, [stock])[stock].reserved
+        pauses = self._table.pauses()
+        while True:
+            levels = read_stock_levels(self._table, [stock])
+            short = _shortest(common(levels[stock].free, (1, end)), _MOVED)
+            found = self._certificates.open_stored(stock, short)
+            if len(levels[stock].free) <= COMPACT_TO or not found:
+                break
+            records = register.read([one.code for one in found])
+            if self._written(self._moving(levels, stock, stock, found, records), pauses):
+                moved += len(found)
+        Assignment(self._table, now=self._now).assign_parked(stock)
         return moved
 
     def unload(self, stock: Stock, *, count: int | None = None, batch: str | None = None) -> int:
@@ -165,6 +188,7 @@ class StockUpkeep:
         Raises:
             NotIndexed: The register of codes is not complete.
             NotFound: The stock has no such load.
+            Fragmented: What is left would be in too many separate ranges. Some may have been removed.
             Unavailable: The deadline passed. Some may have been removed; the same call again removes the rest.
         """
         register, within, left = self._begin(stock, count, batch)
@@ -180,13 +204,18 @@ class StockUpkeep:
             writes: list[Write] = [level.withdraw(chosen)]
             for one, record in zip(found, records, strict=True):
                 writes += [Delete(one.key), record.remove(stock.card_id)]
-            try:
-                self._table.transact(writes)
-            except TransactionRefused:
-                next(pauses)
-            else:
+            if self._written(writes, pauses):
                 removed, left = removed + len(found), left - len(found)
         return removed
+
+    def _written(self, writes: Iterable[Write], pauses: Iterator[None]) -> bool:
+        """Write a transaction and return True; wait and return False if another process changed one of its items."""
+        try:
+            self._table.transact([*writes])
+        except TransactionRefused:
+            next(pauses)
+            return False
+        return True
 
     def _begin(self, stock: Stock, count: int | None, batch: str | None) -> tuple[CodeRegister, Range | None, int]:
         """Return the register, the positions to choose from, None for all, and how many to choose at most."""
@@ -210,10 +239,13 @@ class StockUpkeep:
         found: list[Certificate],
         records: list[CodeRecord],
     ) -> Iterator[Write]:
-        """Yield the writes that move certificates."""
-        (first, _), receive = levels[target].receive(len(found))
-        positions = merge((), tuple((one.position, one.position) for one in found))
-        yield levels[source].withdraw(positions)
+        """Yield the writes that move certificates, to another stock or within one."""
+        positions = _ranges(one.position for one in found)
+        if source == target:
+            (first, _), receive = levels[target].receive(len(found), positions)
+        else:
+            (first, _), receive = levels[target].receive(len(found))
+            yield levels[source].withdraw(positions)
         yield receive
         for position, (one, record) in enumerate(zip(found, records, strict=True), first):
             place = record.place(source.card_id)
@@ -293,6 +325,25 @@ def _choose(level: StockLevel, within: Range | None, staying: Ranges, count: int
     free = without(level.free, _still(level.free, staying))
     free = free if within is None else common(free, within)
     return take(free, min(count, size(free)))[0]
+
+
+def _shortest(ranges: Ranges, count: int) -> Ranges:
+    """Choose up to `count` positions, from the shortest ranges first."""
+    chosen: list[Range] = []
+    for first, last in sorted(ranges, key=lambda one: size((one,))):
+        end = min(last, first + count - 1)
+        chosen += [(first, end)] if count else []
+        count -= size(((first, end),))
+    return merge((), tuple(chosen))
+
+
+def _known(card: int, found: Sequence[Certificate], records: Sequence[CodeRecord]) -> Ranges:
+    """Return the positions of certificates whose codes a card has already."""
+    return _ranges(one.position for one, record in zip(found, records, strict=True) if record.place(card))
+
+
+def _ranges(positions: Iterable[int]) -> Ranges:
+    return merge((), tuple((position, position) for position in positions))
 
 
 def _still(free: Ranges, staying: Ranges) -> Ranges:
