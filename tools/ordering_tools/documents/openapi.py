@@ -26,6 +26,7 @@ from pydantic import BaseModel, TypeAdapter
 from ordering.contexts import event_types
 from ordering.entry.api import OWNERS, Api, wanted_by
 from ordering.events.types import MailMomentType
+from ordering.web import problems
 from ordering.web.documents import ACCESS_TOKEN
 from ordering.web.error_table import ErrorStatus
 from ordering.web.http import Answer, Contract, Tagged
@@ -359,7 +360,10 @@ def _shown(contract: Contract) -> list[ErrorStatus]:
 
 def _error_response(contract: Contract, error: ErrorStatus) -> dict[str, Any]:
     schema = {"$ref": f"#/components/schemas/{(error.shape or contract.errors.shape).__name__}"}
+    media_types = [error.media_type or contract.errors.media_type]
+    if error.status in problems.BY_THE_GATEWAY and problems.MEDIA_TYPE not in media_types:
+        media_types.append(problems.MEDIA_TYPE)
     return {
         "description": error.description,
-        "content": {error.media_type or contract.errors.media_type: {"schema": schema}},
+        "content": {media_type: {"schema": schema} for media_type in media_types},
     }

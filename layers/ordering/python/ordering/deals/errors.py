@@ -18,6 +18,7 @@ from ordering.web.error_table import (
     unauthorized,
 )
 from ordering.web.http import ContentTooLarge, MethodNotAllowed, NoSuchPath, NotAcceptable, UnsupportedMediaType
+from ordering.web.problems import MEDIA_TYPE as PROBLEM
 
 Resource = Literal["order", "line_item", "product"]
 """A type of resource."""
@@ -175,6 +176,13 @@ ERRORS = ErrorTable(
             "The body is larger than 1 MiB.",
             {ContentTooLarge: ErrorCause("content_too_large", "{error}")},
             only_with_body=True,
+        ),
+        ErrorStatus(
+            415,
+            "DealUnsupportedEncoding",
+            "The body is not encoded as `Content-Encoding` says, or in an encoding other than gzip.",
+            only_with_body=True,
+            media_type=PROBLEM,
         ),
         ErrorStatus(
             422,

@@ -14,6 +14,12 @@ from ordering.web.http import Answer, Request
 
 MEDIA_TYPE = "application/problem+json"
 
+BY_THE_GATEWAY = frozenset({403, 413, 415, 429, 500, 503})
+"""The statuses that API Gateway answers in place of any function.
+
+Its body has the members of every contract's errors, and is declared as a problem.
+"""
+
 TYPES = "https://ordering.example.com/problems/"
 """The prefix of every problem's `type`: an identifier, not an address."""
 
