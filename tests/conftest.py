@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Generator, Iterator
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import botocore.session
@@ -53,6 +55,14 @@ def pytest_runtest_call() -> Generator[None, None, None]:
     """Fail a test that passed without what it planned."""
     yield
     plans.check()
+
+
+@pytest.fixture
+def retries_without_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let only the pauses between retries take time, and let them pass at once."""
+    clock = SimpleNamespace(now=0.0)
+    monkeypatch.setattr(time, "monotonic", lambda: clock.now)
+    monkeypatch.setattr(time, "sleep", lambda seconds: setattr(clock, "now", clock.now + seconds))
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from ordering.aws.dynamodb import NoAnswer, Send
-from ordering.aws.invocation import MARGIN
 from ordering.book.orderbook import GRACE
 from support.aws.fake_connections import Recorder, failing
 from support.aws.memory import Memory
@@ -180,11 +179,12 @@ def broken(send: Send) -> Rewards:
 
 
 @EACH_CALL
+@pytest.mark.usefixtures("retries_without_waiting")
 def test_503(method: str, path: str, body: Any) -> None:
     """If the tables do not answer in time, every call is 503 with `Retry-After`."""
     company = broken(failing(NoAnswer("cut"), Memory()))
 
-    reply = company.request(method, path, body=body, context=LambdaContext(int(MARGIN * 1_000) + 30))
+    reply = company.request(method, path, body=body)
 
     assert "again" in refused(reply, 503)
     assert reply.headers["Retry-After"] == "1"
@@ -199,10 +199,11 @@ def test_500(method: str, path: str, body: Any) -> None:
     assert "secret" not in reply.text
 
 
+@pytest.mark.usefixtures("retries_without_waiting")
 def test_retry_of_a_create_after_503(company: Rewards, services: Services, watch: Watch) -> None:
     """After a 503 the same create can be retried, and the order is listed once."""
     cut = Rewards(replace(services, send=failing(NoAnswer("cut"), services.send, "TransactWriteItems")), COMPANY)
-    reply = cut.post("/v1/orders", new_order(), context=LambdaContext(int(MARGIN * 1_000) + 30))
+    reply = cut.post("/v1/orders", new_order())
     company.place()
     watch.pass_(GRACE.total_seconds() + 1)
 

@@ -70,11 +70,6 @@ def test_location_can_be_followed(services: Services) -> None:
         assert client.get(created.headers["Location"]).json["id"] == created.json["id"]
 
 
-def test_problems(staged: Client) -> None:
-    """A problem's `instance` begins with the stage."""
-    assert staged.get(target("orders/x")).json["instance"] == "/live/api/v2/orders/x"
-
-
 def test_a_stage_named_like_a_path(services: Services) -> None:
     """A stage with the name of a path's first segment is recognised."""
     client = Client(services, CALLER, stage="api")

@@ -96,7 +96,7 @@ def test_problem_of_a_refused_token(function: str) -> None:
             "The access token is missing, malformed, expired or revoked. Send a valid one as "
             "'Authorization: Bearer <token>'."
         ),
-        "instance": FUNCTIONS[function],
+        "instance": f"urn:uuid:{REQUEST_ID}",
         "requestId": REQUEST_ID,
     }
 

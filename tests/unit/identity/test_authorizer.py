@@ -16,7 +16,6 @@ import pytest
 
 from ordering import clock
 from ordering.aws.dynamodb import ConditionFailed, NoAnswer, Put, Table
-from ordering.aws.invocation import MARGIN
 from ordering.clock import Deadline
 from ordering.contexts import own_errors
 from ordering.errors import Unavailable
@@ -419,6 +418,7 @@ def test_ids_of_a_signed_token_are_plain(own: OwnErrors, name: str, bad: str) ->
     assert own.counted() == {}
 
 
+@pytest.mark.usefixtures("retries_without_waiting")
 def test_tables_that_do_not_answer_are_no_refusal(services: Services, key: SigningKey) -> None:
     """If the tables do not answer, the authorizer raises Unavailable rather than a 401."""
     accounts = services.accounts(Deadline.after(60))
@@ -438,7 +438,7 @@ def test_tables_that_do_not_answer_are_no_refusal(services: Services, key: Signi
     )
 
     with pytest.raises(Unavailable):
-        gate.handler(bearer_event(gate.token()), LambdaContext(int(MARGIN * 1_000) + 50))
+        gate.handler(bearer_event(gate.token()), CONTEXT)
 
 
 # Contracts with error shapes of their own, over a table in memory.

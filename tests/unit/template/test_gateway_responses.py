@@ -49,7 +49,7 @@ CONTRACTS: dict[str, Contract] = {
     "/.well-known": identity.CONTRACT,
 }
 REQUEST = Request("GET", "/a/path", "", "an-id", {}, {}, None, is_base64=False)
-WORDS = {"path": REQUEST.path, "requestId": REQUEST.id}
+WORDS = {"requestId": REQUEST.id}
 
 
 def body_of(name: str) -> dict[str, Any]:
@@ -114,7 +114,7 @@ def test_gateway_responses_are_problems(name: str) -> None:
     assert headers_of(name)["Content-Type"] == problems.MEDIA_TYPE
     assert RESPONSES[name]["ResponseParameters"]["Headers"]["X-Request-Id"] == "context.requestId"
     assert list(RESPONSES[name]["ResponseTemplates"]) == ["application/json"]
-    assert (body["instance"], body["requestId"]) == (REQUEST.path, REQUEST.id)
+    assert (body["instance"], body["requestId"]) == (f"urn:uuid:{REQUEST.id}", REQUEST.id)
 
 
 @pytest.mark.parametrize("name", sorted(RESPONSES.keys() - PROBLEMS))

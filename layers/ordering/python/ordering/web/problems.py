@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import NotRequired, Required
-from urllib.parse import quote
+from typing import Annotated, NotRequired, Required
 
+from pydantic import Field
 from typing_extensions import TypedDict  # pydantic reads the standard library's only from Python 3.12 on
 
 from ordering.errors import Fault
@@ -66,8 +66,10 @@ class Problem(TypedDict):
     title: str
     status: int
     detail: str
-    instance: str
-    requestId: str
+    instance: Annotated[
+        str, Field(description="Identifies this occurrence of the problem: `urn:uuid:` and its `requestId`.")
+    ]
+    requestId: Annotated[str, Field(description="The response's `X-Request-Id`, by which support finds the request.")]
     errors: NotRequired[list[ProblemFault]]
 
 
@@ -95,7 +97,7 @@ def _body(request: Request, status: int, kind: str, detail: str) -> Problem:
         "title": TITLES[status],
         "status": status,
         "detail": detail,
-        "instance": quote(request.base + request.path, safe="/:@!$&'()*+,;=-._~%", errors="replace"),
+        "instance": f"urn:uuid:{request.id}",
         "requestId": request.id,
     }
 
