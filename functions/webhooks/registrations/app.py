@@ -1,8 +1,9 @@
 """Webhooks of a partner."""
 
 from ordering.entry.api import Api
-from ordering.web.http import Answer, Call
+from ordering.web.http import Answer, Call, Tagged
 from ordering.web.idempotent_creates import CreateHeaders
+from ordering.web.preconditions import ChangeHeaders
 from ordering.webhooks import contract as webhooks
 from ordering.webhooks.services import WebhookServices
 
@@ -18,7 +19,7 @@ def list_webhooks(call: Call, owner: str) -> webhooks.WebhookList:
 @app.post("/webhooks", summary="Register a webhook", tags=["Webhooks"], status_code=201)
 def create_webhook(
     call: Call, owner: str, headers: CreateHeaders, body: webhooks.NewWebhook
-) -> Answer[webhooks.WebhookWithSecret]:
+) -> Tagged[webhooks.WebhookWithSecret]:
     """Register a URL that receives the events of your training and e-card orders from now on.
 
     Store the secret in the response, which verifies messages: no other response shows it. A partner can have ten
@@ -28,35 +29,38 @@ def create_webhook(
 
 
 @app.get("/webhooks/<webhookId>", summary="Get a webhook", tags=["Webhooks"])
-def get_webhook(call: Call, owner: str, webhookId: str) -> webhooks.ShownWebhook:
+def get_webhook(call: Call, owner: str, webhookId: str) -> Tagged[webhooks.ShownWebhook]:
     """Get one webhook, without its secret."""
     webhook_id = webhooks.webhook_id_in_path(webhookId)
-    return webhooks.webhook(call, *app.services.registrations(call.deadline).get_with_health(owner, webhook_id))
+    return webhooks.one_webhook(call, *app.services.registrations(call.deadline).get_with_health(owner, webhook_id))
 
 
 @app.patch("/webhooks/<webhookId>", summary="Change a webhook", tags=["Webhooks"])
-def change_webhook(call: Call, owner: str, webhookId: str, body: webhooks.WebhookChanges) -> webhooks.ShownWebhook:
+def change_webhook(
+    call: Call, owner: str, webhookId: str, headers: ChangeHeaders, body: webhooks.WebhookChanges
+) -> Tagged[webhooks.ShownWebhook]:
     """Change the URL or the event types. Fields that are not sent stay the same.
 
     For event types that are added, the webhook also receives earlier events of an order, from its registration on. They
     are sent before the next event of that order. A pause of the delivery ends.
     """
-    webhook_id = webhooks.webhook_id_in_path(webhookId)
-    changed = app.services.deliverer(call.deadline).change(owner, webhook_id, **body.given())
-    return webhooks.webhook(call, changed)
+    webhook_id, bounds = webhooks.webhook_id_in_path(webhookId), webhooks.change_bounds(call, headers)
+    changed = app.services.deliverer(call.deadline).change(owner, webhook_id, **body.given(), **bounds)
+    return webhooks.one_webhook(call, changed)
 
 
 @app.delete("/webhooks/<webhookId>", summary="Remove a webhook", tags=["Webhooks"], status_code=204)
-def delete_webhook(call: Call, owner: str, webhookId: str) -> Answer[None]:
+def delete_webhook(call: Call, owner: str, webhookId: str, headers: ChangeHeaders) -> Answer[None]:
     """Remove a webhook. No more events are sent to it, undelivered ones included."""
-    app.services.registrations(call.deadline).remove(owner, webhooks.webhook_id_in_path(webhookId))
+    webhook_id = webhooks.webhook_id_in_path(webhookId)
+    app.services.registrations(call.deadline).remove(owner, webhook_id, headers.if_match)
     return Answer(204)
 
 
 @app.post("/webhooks/<webhookId>/secret", summary="Replace the secret", tags=["Webhooks"])
 def replace_webhook_secret(
-    call: Call, owner: str, webhookId: str, headers: CreateHeaders
-) -> Answer[webhooks.WebhookWithSecret]:
+    call: Call, owner: str, webhookId: str, headers: webhooks.SecretHeaders
+) -> Tagged[webhooks.WebhookWithSecret]:
     """Replace the secret. Only this response shows the new one.
 
     For 24 hours every message is signed with both the new and the previous secret. Older secrets stop signing at once.
@@ -67,13 +71,14 @@ def replace_webhook_secret(
 
 
 @app.post("/webhooks/<webhookId>/enable", summary="Enable a webhook", tags=["Webhooks"])
-def enable_webhook(call: Call, owner: str, webhookId: str) -> webhooks.ShownWebhook:
+def enable_webhook(call: Call, owner: str, webhookId: str, headers: ChangeHeaders) -> Tagged[webhooks.ShownWebhook]:
     """Enable a webhook that was disabled because it answered 410, or end the pause of its delivery.
 
     It first receives the events that it missed in the last 30 days.
     """
     webhook_id = webhooks.webhook_id_in_path(webhookId)
-    return webhooks.webhook(call, app.services.deliverer(call.deadline).enable(owner, webhook_id))
+    enabled = app.services.deliverer(call.deadline).enable(owner, webhook_id, headers.if_match)
+    return webhooks.one_webhook(call, enabled)
 
 
 @app.get("/webhooks/<webhookId>/parked", summary="Get parked events", tags=["Webhooks"])

@@ -39,7 +39,9 @@ URL = "https://example.com/hook?from=ordering"
 NEW, COMPLETED = "ordering.training_order.new", "ordering.training_order.completed"
 NO_WEBHOOK, NO_EVENT = "0123456789abcdef", "99999999-0000-4000-8000-000000000009"
 START = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
-FIELDS = ["id", "url", "types", "created", "enabled", "disabledReason", "delivery", "createdBy", "_links"]
+FIELDS = ["id", "url", "types", "created", "enabled", "disabledReason", "delivery", "createdBy"]
+FIELDS += ["urlChangedBy", "secretReplacedBy", "_links"]
+BY_JOHN = {"userId": JOHN.id, "tokenId": "token-1"}
 DEALS = replace(CALLER, partner="adventure", grants=("deals",), deals=DealTerms("basic"), payment_terms="card")
 ECARDS = replace(CALLER, partner="granite", grants=("ecards",), company="granite", business_units=())
 
@@ -145,7 +147,9 @@ def test_registered(site: Site) -> None:
         "enabled": True,
         "disabledReason": None,
         "delivery": {"state": "active", "failures": 0, "pausedUntil": None},
-        "createdBy": {"userId": JOHN.id, "tokenId": "token-1"},
+        "createdBy": BY_JOHN,
+        "urlChangedBy": None,
+        "secretReplacedBy": None,
         "_links": {"self": f"/webhooks/{created['id']}"},
     }
     assert list(created) == FIELDS
@@ -306,10 +310,14 @@ def test_bodies_that_are_not_read(site: Site, method: str) -> None:
 @pytest.mark.parametrize(
     ("body", "after"),
     [
-        ({"url": f"{URL}&2"}, {"url": f"{URL}&2"}),
+        ({"url": f"{URL}&2"}, {"url": f"{URL}&2", "urlChangedBy": BY_JOHN}),
+        ({"url": URL}, {}),
         ({"types": [COMPLETED, COMPLETED]}, {"types": [COMPLETED]}),
         ({"types": []}, {"types": []}),
-        ({"url": f"{URL}&2", "types": [COMPLETED]}, {"url": f"{URL}&2", "types": [COMPLETED]}),
+        (
+            {"url": f"{URL}&2", "types": [COMPLETED]},
+            {"url": f"{URL}&2", "types": [COMPLETED], "urlChangedBy": BY_JOHN},
+        ),
         ({}, {}),
     ],
 )
@@ -341,7 +349,7 @@ def test_a_new_secret(site: Site) -> None:
     reply = site.client.post(f"{webhook['_links']['self']}/secret", None)
     first, second = webhook["secret"], reply.json["secret"]
 
-    assert (reply.status, reply.json) == (200, {**webhook, "secret": second})
+    assert (reply.status, reply.json) == (200, {**webhook, "secretReplacedBy": BY_JOHN, "secret": second})
     assert [verifies(one, site.sign(webhook["id"]), b"x") for one in (first, second)] == [True, True]
     site.now += SECRET_OVERLAP
     assert [verifies(one, site.sign(webhook["id"]), b"x") for one in (first, second)] == [False, True]

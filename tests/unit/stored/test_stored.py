@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ from ordering.training.orders import OrderIds, OrderLine, RequestedLine, Trainin
 from ordering.training.statuses import TrainingStatus
 from ordering.webhooks.delivery import Deliverer, Message, Parked
 from ordering.webhooks.health import Health
-from ordering.webhooks.registrations import RESPONSES, Registrant, Webhook, Webhooks
+from ordering.webhooks.registrations import RESPONSES, Actor, Webhook, Webhooks
 from ordering.webhooks.transport import Response
 from support.aws.kms import MemoryKms
 from support.aws.memory import Memory
@@ -484,7 +485,11 @@ READS: dict[str, tuple[Callable[[Stored], Any], Any]] = {
     "webhook": (lambda one: replace(one.webhooks.get("northwind", HOOK), secrets=()), WEBHOOK),
     "who registered a webhook": (
         lambda one: one.webhooks.get("northwind", "66eef92c24f51358").by,
-        Registrant("u1", "t1"),
+        Actor("u1", "t1"),
+    ),
+    "who set the URL and the secret of a webhook": (
+        lambda one: attrgetter("url_by", "secret_by")(one.webhooks.get("tailspin", "76eef92c24f51358")),
+        (Actor("u2", "t2"), Actor("u3", "t3")),
     ),
     "webhook's secrets": (
         lambda one: one.webhooks.sign(one.webhooks.get("northwind", HOOK), "m", NOW, b"x")["webhook-signature"],
@@ -529,6 +534,7 @@ PRODUCT_KEY, LINE_ITEM_KEY = ("BOOK#deal-products#crm", "0000000002"), ("BOOK#de
 PARTNER_KEY, WEBHOOK_KEY = ("PARTNER#granite", "PARTNER"), ("WEBHOOKS#northwind", HOOK)
 HEALTH_KEY, PAUSED_KEY = (("WEBHOOKS#northwind", f"-HEALTH#{webhook}") for webhook in (HOOK, PAUSED_HOOK))
 
+ACTORS = "who set the URL and the secret of a webhook"
 NONE = frozenset[str]()
 OPTIONAL: dict[str, Any] = {
     "source_reference": None,
@@ -610,6 +616,10 @@ LACKING: list[tuple[str, Key, tuple[str | int, ...], str, Any]] = [
         for name, default in [("types", NONE), ("disabled", None), ("epoch", 1)]
     ),
     ("accounts", ("WEBHOOKS#northwind", "66eef92c24f51358"), ("createdBy",), "who registered a webhook", None),
+    *(
+        ("accounts", ("WEBHOOKS#tailspin", "76eef92c24f51358"), (name,), ACTORS, left)
+        for name, left in [("urlBy", (None, Actor("u3", "t3"))), ("secretBy", (Actor("u2", "t2"), None))]
+    ),
     ("accounts", HEALTH_KEY, ("look",), "health of a webhook", Health()),
     *(
         ("accounts", PAUSED_KEY, (attribute,), "health of a paused webhook", changed(PAUSED, name, 0))

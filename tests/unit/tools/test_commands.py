@@ -16,7 +16,7 @@ from ordering.identity.authorizer import Authorizer, Handler, make_handler
 from ordering.identity.reference_tokens import ReferenceTokens
 from ordering.identity.tokens import KeyRing, TokenRefused, Verifier
 from ordering.principal import DealTerms, Principal
-from ordering.webhooks.registrations import Registrant
+from ordering.webhooks.registrations import Actor
 from ordering_tools import cli
 from ordering_tools.demo import deals as demo_deals
 from ordering_tools.installation import Installation
@@ -88,19 +88,24 @@ def test_revoked_tokens_are_refused(site: Site, *, reference: bool) -> None:
 
 
 def test_revoking_names_the_webhooks(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
-    """Revoking a token names the webhooks that were registered with it, by commands that remove them, and no others."""
+    """Revoking a token names the webhooks that it registered, or whose present URL or secret it set, and no others."""
     token, other = site.token(), site.token()
-    made = [
-        webhooks_of(site.installation).register(
-            demo_deals.ACCOUNT, "https://example.com/", (), Registrant("u", site.principal(one).token_id)
-        )[0]
-        for one in (token, other)
-    ]
+    mine, theirs = (Actor("u", site.principal(one).token_id) for one in (token, other))
+    webhooks, account = webhooks_of(site.installation), demo_deals.ACCOUNT
+    made = [webhooks.register(account, "https://example.com/", (), by)[0].id for by in (mine, *[theirs] * 4)]
+    registered, changed, replaced, changed_since, untouched = made
+    for webhook in (changed, changed_since):
+        webhooks.change(account, webhook, url="https://example.com/other", by=mine)
+    webhooks.change(account, changed, types=["ordering.training_order.new"], by=theirs)
+    webhooks.change(account, changed_since, url="https://example.com/", by=theirs)
+    webhooks.replace_secret(account, replaced, by=mine)
     tokens.run_revoking(site.installation, argparse.Namespace(token=token))
     printed = capsys.readouterr().out
 
-    assert f"ordering webhook remove {demo_deals.ACCOUNT} {made[0].id}" in printed
-    assert made[1].id not in printed
+    assert f"registered with it: ordering webhook remove {account} {registered}  # https://example.com/" in printed
+    assert f"URL changed with it: ordering webhook remove {account} {changed}  # https://example.com/other" in printed
+    assert f"secret replaced with it: ordering webhook secret {account} {replaced}  #" in printed
+    assert [webhook in printed for webhook in (changed_since, untouched)] == [False, False]
 
 
 def test_revoking_a_reference_token_revokes_the_jwt(site: Site) -> None:

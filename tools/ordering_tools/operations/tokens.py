@@ -10,7 +10,7 @@ from ordering.clock import system_clock
 from ordering.identity.accounts import Accounts, Partner
 from ordering.identity.reference_tokens import ReferenceTokens, is_reference
 from ordering.identity.tokens import Claims, KeyRing, TokenRefused, Verifier
-from ordering.webhooks.registrations import Webhook
+from ordering.webhooks.registrations import SECRET_REPLACED, Webhook
 from ordering_tools.installation import Installation, NotDone
 from ordering_tools.operations.commands import set_action
 from ordering_tools.operations.webhooks import webhooks_of
@@ -74,17 +74,18 @@ def add_revoking_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run_revoking(installation: Installation, arguments: argparse.Namespace) -> None:
-    """Revoke a token, and print the webhooks that were registered with it: they stay."""
+    """Revoke a token, and print what was done to webhooks with it: they stay as they are."""
     try:
-        registered = revoke(installation, arguments.token)
+        traces = revoke(installation, arguments.token)
     except TokenRefused as refusal:
         raise NotIssued(f"this is not a valid token: {refusal}") from None
-    for webhook in registered:
-        print(f"registered with it: ordering webhook remove {webhook.partner} {webhook.id}  # {webhook.url}")
+    for webhook, act in traces:
+        command = "secret" if act == SECRET_REPLACED else "remove"
+        print(f"{act} with it: ordering webhook {command} {webhook.partner} {webhook.id}  # {webhook.url}")
 
 
-def revoke(installation: Installation, token: str) -> list[Webhook]:
-    """Revoke a token and its reference tokens; returns the webhooks that were registered with it.
+def revoke(installation: Installation, token: str) -> list[tuple[Webhook, str]]:
+    """Revoke a token and its reference tokens; returns the webhooks that it has left traces on, once for each trace.
 
     Raises:
         TokenRefused: The token is not valid.
@@ -94,7 +95,7 @@ def revoke(installation: Installation, token: str) -> list[Webhook]:
     claims = Verifier(KeyRing(accounts.signing_keys), installation.issuer, installation.audience).verify(jwt)
     accounts.revoke(claims.partner, claims.token_id, claims.expires)
     webhooks = webhooks_of(installation).all(claims.partner)
-    return [one for one in webhooks if one.by and one.by.token == claims.token_id]
+    return [(one, act) for one in webhooks for act in one.traces(claims.token_id)]
 
 
 def partner_of(installation: Installation, partner_id: str) -> Partner:

@@ -157,5 +157,6 @@ def _line(webhook: Webhook, health: Health = _WELL) -> str:
     elif health.paused_until:
         until = datetime.fromtimestamp(health.paused_until / 1000, UTC)
         state = f"paused until {until:%Y-%m-%d %H:%M:%SZ} after {health.failures} failures"
-    by = f"  by user {webhook.by.user}, token {webhook.by.token}" if webhook.by else ""
+    actors = {"by": webhook.by, "URL by": webhook.url_by, "secret by": webhook.secret_by}
+    by = "".join(f"  {act} user {one.user}, token {one.token}" for act, one in actors.items() if one)
     return f"{webhook.id}  {webhook.since:%Y-%m-%d %H:%M:%SZ}  {state}  {webhook.url}  {types}{by}"

@@ -28,21 +28,24 @@ from ordering.web.http import (
     NoQuery,
     Request,
     SelfLink,
+    Tagged,
     Uuid,
     WholeNumber,
     encode,
     read_body,
 )
 from ordering.web.idempotent_creates import CreateHeaders, fingerprint, replayed_header
+from ordering.web.preconditions import ChangeHeaders, tagged
 from ordering.web.problems import Problem, invalid_request, problem
 from ordering.webhooks.addresses import LONGEST, PATTERN
 from ordering.webhooks.delivery import Deliverer, Parked
 from ordering.webhooks.errors import ERRORS
 from ordering.webhooks.health import Health
-from ordering.webhooks.registrations import Registrant, Webhook, Webhooks, is_webhook_id
+from ordering.webhooks.registrations import Actor, Webhook, Webhooks, is_webhook_id
 
 NAME = "webhooks"
 
+_FIRST_VERSION = "1"
 _WELL = Health()
 
 
@@ -93,6 +96,10 @@ class WebhookChanges(BaseModel):
         return {name: getattr(self, name) for name in self.model_fields_set}
 
 
+class SecretHeaders(CreateHeaders, ChangeHeaders):
+    """Header fields of the replacement of a secret."""
+
+
 # Responses.
 
 
@@ -102,8 +109,8 @@ class NextPartLink(TypedDict, total=False):
     next: str
 
 
-class ShownRegistrant(TypedDict):
-    """The user who registered a webhook, and the id (`jti`) of the token that it was done with."""
+class ShownActor(TypedDict):
+    """A user, and the id (`jti`) of the token that the user's request had."""
 
     userId: str
     tokenId: str
@@ -137,8 +144,16 @@ class ShownWebhook(TypedDict):
     disabledReason: str | None
     delivery: ShownDelivery
     createdBy: Annotated[
-        ShownRegistrant | None,
+        ShownActor | None,
         Field(description="Who registered it; null if support did, or if it was before this was noted."),
+    ]
+    urlChangedBy: Annotated[
+        ShownActor | None,
+        Field(description="Who set the present URL; null if it is that of the registration."),
+    ]
+    secretReplacedBy: Annotated[
+        ShownActor | None,
+        Field(description="Who replaced the secret; null if it is that of the registration, or if support did."),
     ]
     _links: SelfLink
 
@@ -208,7 +223,9 @@ def webhook(call: Call, one: Webhook, health: Health = _WELL) -> ShownWebhook:
         "enabled": one.disabled is None,
         "disabledReason": one.disabled,
         "delivery": _delivery(one, health),
-        "createdBy": {"userId": one.by.user, "tokenId": one.by.token} if one.by else None,
+        "createdBy": _actor(one.by),
+        "urlChangedBy": _actor(one.url_by),
+        "secretReplacedBy": _actor(one.secret_by),
         "_links": {"self": _link(call, one)},
     }
 
@@ -222,6 +239,16 @@ def _delivery(one: Webhook, health: Health) -> ShownDelivery:
     }
 
 
+def one_webhook(call: Call, one: Webhook, health: Health = _WELL) -> Tagged[ShownWebhook]:
+    """Build the response with one webhook, by default without failures. Its health is no part of its version."""
+    return tagged(webhook(call, one, health), f"{one.version}")
+
+
+def change_bounds(call: Call, headers: ChangeHeaders) -> dict[str, Any]:
+    """Return who changes a webhook, and the versions that may be changed, as arguments of `Webhooks`."""
+    return {"by": actor_of(call), "expected": headers.if_match}
+
+
 def webhook_list(call: Call, all_of_them: Iterable[tuple[Webhook, Health]]) -> WebhookList:
     """Show all webhooks of a partner."""
     return {
@@ -232,6 +259,15 @@ def webhook_list(call: Call, all_of_them: Iterable[tuple[Webhook, Health]]) -> W
     }
 
 
+def _actor(one: Actor | None) -> ShownActor | None:
+    return {"userId": one.user, "tokenId": one.token} if one else None
+
+
+def actor_of(call: Call) -> Actor:
+    """Return the user and the token of a call."""
+    return Actor(call.caller.user.id, call.caller.token_id)
+
+
 def with_secret(call: Call, one: Webhook, secret: str) -> WebhookWithSecret:
     """Show a webhook with its new secret."""
     return {**webhook(call, one), "secret": secret}
@@ -239,28 +275,31 @@ def with_secret(call: Call, one: Webhook, secret: str) -> WebhookWithSecret:
 
 def registered(
     call: Call, webhooks: Webhooks, owner: str, headers: CreateHeaders, body: NewWebhook
-) -> Answer[WebhookWithSecret]:
+) -> Tagged[WebhookWithSecret]:
     """Register a webhook, or find the one that was registered under the idempotency key, and build the response."""
-    once, by = _once(headers, NAME, body), Registrant(call.caller.user.id, call.caller.token_id)
+    once, by = _once(headers, NAME, body), actor_of(call)
     if once is None:
         placed = _unkeyed(call, *webhooks.register(owner, body.url, body.types, by))
     else:
         placed = webhooks.create(owner, body.url, body.types, partial(_show, call), once, by=by)
     location: str = from_json(placed.answer)["_links"]["self"]
-    return Answer(201, placed.answer, {"Location": location, **replayed_header(replayed=placed.replayed)})
+    fields = {"Location": location, **replayed_header(replayed=placed.replayed)}
+    return tagged(placed.answer, _FIRST_VERSION, 201, fields)
 
 
 def secret_replaced(
-    call: Call, deliverer: Deliverer, owner: str, webhook_id: str, headers: CreateHeaders
-) -> Answer[WebhookWithSecret]:
+    call: Call, deliverer: Deliverer, owner: str, webhook_id: str, headers: SecretHeaders
+) -> Tagged[WebhookWithSecret]:
     """Replace a webhook's secret, or find the one of the idempotency key, end its pause, and build the response."""
-    once, webhooks = _once(headers, webhook_id, NoQuery()), deliverer.webhooks
+    once, bounds, webhooks = _once(headers, webhook_id, NoQuery()), change_bounds(call, headers), deliverer.webhooks
     if once is None:
-        placed = _unkeyed(call, *webhooks.replace_secret(owner, webhook_id))
+        placed = _unkeyed(call, *webhooks.replace_secret(owner, webhook_id, **bounds))
     else:
-        placed = webhooks.replace_secret_once(owner, webhook_id, partial(_show, call), once)
+        placed = webhooks.replace_secret_once(owner, webhook_id, partial(_show, call), once, **bounds)
     deliverer.end_pause_if_possible(owner, webhook_id)
-    return Answer(200, placed.answer, replayed_header(replayed=placed.replayed))
+    fields = replayed_header(replayed=placed.replayed)
+    # A record of an earlier release has 0, which is no version: a change that names it is refused.
+    return tagged(placed.answer, f"{placed.resource_id}", 200, fields)
 
 
 def _once(headers: CreateHeaders, target: str, body: BaseModel) -> IdempotencyKey | None:
@@ -269,7 +308,7 @@ def _once(headers: CreateHeaders, target: str, body: BaseModel) -> IdempotencyKe
 
 
 def _unkeyed(call: Call, one: Webhook, secret: str) -> CreateResult:
-    return CreateResult(0, _show(call, one, secret), replayed=False)
+    return CreateResult(one.version, _show(call, one, secret), replayed=False)
 
 
 def _show(call: Call, one: Webhook, secret: str) -> bytes:

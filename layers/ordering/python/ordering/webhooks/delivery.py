@@ -47,7 +47,7 @@ import json
 import logging
 import math
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
@@ -61,7 +61,7 @@ from ordering.contexts import read_history
 from ordering.errors import Conflict, NotFound, Unavailable
 from ordering.events.history import Event, OrderHistory
 from ordering.webhooks.health import HEALTH_KEPT, Health, health_key
-from ordering.webhooks.registrations import Disabled, Recipient, Webhook, Webhooks
+from ordering.webhooks.registrations import Actor, Disabled, Recipient, Webhook, Webhooks
 from ordering.webhooks.slots import JITTER, LEASE, SLOTS, ProbeTaken, Slot, Slots
 from ordering.webhooks.transport import WITHIN, NotPosted, Post
 
@@ -212,30 +212,41 @@ class Deliverer:
         else:
             self._in_slot(recipient, message)
 
-    def enable(self, partner: str, webhook_id: str) -> Webhook:
+    def enable(self, partner: str, webhook_id: str, expected: Collection[str] | None = None) -> Webhook:
         """Enable a webhook, end its pause, and queue the delivery of the events that it missed.
 
         For one that is enabled and not paused it does no harm.
 
+        Args:
+            expected: The versions that may be enabled; None for any.
+
         Raises:
             NotFound: The partner has no webhook with this id.
+            VersionMismatch: It has another version.
             ChangedMeanwhile: Another request changed it at the same time.
             Unavailable: The deadline passed. It may be enabled, but the events that it missed may not be queued: call
                 again.
         """
-        webhook = self.webhooks.enable(partner, webhook_id)
+        webhook = self.webhooks.enable(partner, webhook_id, expected)
         self.end_pause(partner, webhook_id)
         return webhook
 
-    def change(
-        self, partner: str, webhook_id: str, *, url: str | None = None, types: Sequence[str] | None = None
+    def change(  # noqa: PLR0913 - as `Webhooks.change`
+        self,
+        partner: str,
+        webhook_id: str,
+        *,
+        url: str | None = None,
+        types: Sequence[str] | None = None,
+        by: Actor | None = None,
+        expected: Collection[str] | None = None,
     ) -> Webhook:
         """Change a webhook's URL or types as `Webhooks.change`, and end its pause.
 
         Raises:
             As `Webhooks.change`.
         """
-        webhook = self.webhooks.change(partner, webhook_id, url=url, types=types)
+        webhook = self.webhooks.change(partner, webhook_id, url=url, types=types, by=by, expected=expected)
         self.end_pause_if_possible(partner, webhook_id)
         return webhook
 

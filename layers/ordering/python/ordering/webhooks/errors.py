@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
-from ordering.errors import KeyReused, NotFound, TooManyRequests, Unavailable
-from ordering.web.error_table import ALLOW, RETRY_AFTER, ErrorCause, ErrorStatus, ErrorTable, forbidden, unauthorized
+from ordering.errors import KeyReused, NotFound, TooManyRequests, Unavailable, VersionMismatch
+from ordering.web.error_table import (
+    ALLOW,
+    PRECONDITION_FAILED,
+    RETRY_AFTER,
+    ErrorCause,
+    ErrorStatus,
+    ErrorTable,
+    forbidden,
+    unauthorized,
+)
 from ordering.web.http import ContentTooLarge, MethodNotAllowed, NoSuchPath, UnsupportedMediaType
 from ordering.web.problems import MEDIA_TYPE, TOO_MANY_REQUESTS, UNAUTHORIZED, Problem
 from ordering.webhooks.delivery import Withheld
@@ -66,6 +75,13 @@ ERRORS = ErrorTable(
             operations=frozenset(
                 {"create_webhook", "change_webhook", "replace_webhook_secret", "enable_webhook", "replay_parked_event"}
             ),
+        ),
+        ErrorStatus(
+            412,
+            "WebhookPreconditionFailed",
+            "The webhook is not at a version that `If-Match` names. Nothing was changed.",
+            {VersionMismatch: ErrorCause("precondition-failed", f"{{error}} {PRECONDITION_FAILED}")},
+            operations=frozenset({"change_webhook", "delete_webhook", "replace_webhook_secret", "enable_webhook"}),
         ),
         ErrorStatus(
             413,

@@ -21,8 +21,7 @@ import hashlib
 import hmac
 import re
 import secrets
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -31,7 +30,7 @@ from ordering.aws.dynamodb import ABSENT, ConditionFailed, Delete, Item, Key, Pu
 from ordering.book.idempotency import CreateResult, IdempotencyKey, IdempotencyRecords, replay
 from ordering.clock import Clock
 from ordering.contexts import event_types, may_see
-from ordering.errors import Conflict, Fault, Invalid, NotFound
+from ordering.errors import Conflict, Fault, Invalid, NotFound, OrderingError, VersionMismatch
 from ordering.identity.accounts import Partner, partner_key, read_partner
 from ordering.sealing import Sealer
 from ordering.webhooks.addresses import read_address
@@ -50,6 +49,9 @@ REPLACEMENT_KIND = "webhook-secret"
 RESPONSES = "idempotent-response"
 """The purpose of the data keys that seal stored responses. Stored format, and a condition in the template."""
 
+REGISTERED, URL_CHANGED, SECRET_REPLACED = "registered", "URL changed", "secret replaced"
+"""The acts that `Webhook.traces` finds."""
+
 _SECRET_BYTES = 32
 _PREFIX = "whsec_"
 _ID = re.compile("[0-9a-f]{16}")
@@ -57,6 +59,10 @@ _COUNT = "-"
 """The key of the item that counts a partner's webhooks. It sorts before all ids."""
 
 _LAST = "\U0010ffff"
+
+_WEBHOOK = "webhook"
+_NO_VERSION = 0
+"""A version that no webhook has."""
 
 
 class TooMany(Conflict):
@@ -91,8 +97,8 @@ class SealedSecret:
 
 
 @dataclass(frozen=True, slots=True)
-class Registrant:
-    """The user who registered a webhook, and the id (`jti`) of the token that it was done with."""
+class Actor:
+    """A user, and the id (`jti`) of the token that the user's request had."""
 
     user: str
     token: str
@@ -115,8 +121,18 @@ class Webhook:
     epoch: int = 1
     """Rises whenever it is enabled again; retries of an earlier epoch are dropped."""
     version: int = 1
-    by: Registrant | None = None
-    """None if an operator registered it, or a release that did not note it."""
+    """Rises with each change; it is the `ETag`."""
+    by: Actor | None = None
+    """Registered it; None if an operator did, or a release that did not note it."""
+    url_by: Actor | None = None
+    """Set its present URL; None if the registration did, or a change that a release did not note."""
+    secret_by: Actor | None = None
+    """Replaced its secret; None if it was not replaced, or by an operator, or by a release that did not note it."""
+
+    def traces(self, token_id: str) -> Sequence[str]:
+        """Return what was done with a token and is still in effect."""
+        acts = {REGISTERED: self.by, URL_CHANGED: self.url_by, SECRET_REPLACED: self.secret_by}
+        return [act for act, by in acts.items() if by and by.token == token_id]
 
     def receives(self, event_type: str, at: datetime) -> bool:
         """Return whether it receives an event of this type and time."""
@@ -162,7 +178,7 @@ class Webhooks:
         self._now = now
 
     def register(
-        self, partner: str, url: str, types: Sequence[str] = (), by: Registrant | None = None
+        self, partner: str, url: str, types: Sequence[str] = (), by: Actor | None = None
     ) -> tuple[Webhook, str]:
         """Register an endpoint; returns the webhook and its secret, which cannot be read again.
 
@@ -186,7 +202,7 @@ class Webhooks:
         show: Callable[[Webhook, str], bytes],
         once: IdempotencyKey,
         *,
-        by: Registrant | None = None,
+        by: Actor | None = None,
     ) -> CreateResult:
         """Register an endpoint; a retry with the same idempotency key gets the first response, its secret included.
 
@@ -201,22 +217,26 @@ class Webhooks:
         """
         records = IdempotencyRecords(self._table, partner, self._now, KIND)
         webhook, text = self._new(partner, url, types, by)
-        answer = show(webhook, text)
-        return self._result(records, once, answer, self._insert(webhook, self._record(records, once, answer)))
+        result = CreateResult(webhook.version, show(webhook, text), replayed=False)
+        return self._result(records, once, result, self._insert(webhook, self._record(records, once, result)))
 
-    def _record(self, records: IdempotencyRecords, once: IdempotencyKey, answer: bytes) -> Put:
-        return records.put(once, 0, self._responses.seal(answer, _response_context(records, once)))
+    def _record(self, records: IdempotencyRecords, once: IdempotencyKey, result: CreateResult) -> Put:
+        sealed = self._responses.seal(result.answer, _response_context(records, once))
+        return records.put(once, result.resource_id, sealed)
 
     def _result(
-        self, records: IdempotencyRecords, once: IdempotencyKey, answer: bytes, earlier: Item | None
+        self, records: IdempotencyRecords, once: IdempotencyKey, result: CreateResult, earlier: Item | None
     ) -> CreateResult:
-        """Return the response, or the one in the record that an earlier request wrote."""
+        """Return the result, or the one in the record that an earlier request wrote.
+
+        In place of a number of the resource, results have the webhook's version; 0 in records of earlier releases.
+        """
         if earlier is None:
-            return CreateResult(0, answer, replayed=False)
+            return result
         found = replay(earlier, once)
         return replace(found, answer=self._responses.open(found.answer, _response_context(records, once)))
 
-    def _new(self, partner: str, url: str, types: Sequence[str], by: Registrant | None) -> tuple[Webhook, str]:
+    def _new(self, partner: str, url: str, types: Sequence[str], by: Actor | None) -> tuple[Webhook, str]:
         self._check(url, types)
         webhook_id = secrets.token_hex(8)
         key, text = self._new_secret(partner, webhook_id)
@@ -294,49 +314,74 @@ class Webhooks:
         """
         webhook = self.find(partner, webhook_id)
         if webhook is None:
-            raise NotFound("webhook", webhook_id)
+            raise NotFound(_WEBHOOK, webhook_id)
         return webhook
 
-    def change(
-        self, partner: str, webhook_id: str, *, url: str | None = None, types: Sequence[str] | None = None
+    def change(  # noqa: PLR0913 - what changes, and by whom under which condition
+        self,
+        partner: str,
+        webhook_id: str,
+        *,
+        url: str | None = None,
+        types: Sequence[str] | None = None,
+        by: Actor | None = None,
+        expected: Collection[str] | None = None,
     ) -> Webhook:
         """Change a webhook's URL or types; None leaves them as they are.
 
         For types that are added, the webhook also receives an order's earlier events, from its registration on. They
         are sent before the next event of that order that it receives.
 
+        Args:
+            by: Noted if the URL changes.
+            expected: The versions that may be changed; None for any.
+
         Raises:
             Invalid: The URL is not allowed, or an event type does not exist.
             NotFound: The partner has no webhook with this id.
-            ChangedMeanwhile: Another request changed it at the same time.
+            VersionMismatch: It has another version, also if another request changed it at the same time.
+            ChangedMeanwhile: Another request changed it at the same time, and any version was expected.
         """
         self._check(url, types or ())
-        webhook = self.get(partner, webhook_id)
-        after = replace(
-            webhook,
-            url=webhook.url if url is None else url,
-            types=webhook.types if types is None else frozenset(types),
-        )
-        return webhook if after == webhook else self._save(after)
+        webhook = self._get_at(partner, webhook_id, expected)
+        after = replace(webhook, types=webhook.types if types is None else frozenset(types))
+        if url is not None and url != webhook.url:
+            after = replace(after, url=url, url_by=by)
+        return webhook if after == webhook else self._save(after, expected)
 
-    def replace_secret(self, partner: str, webhook_id: str) -> tuple[Webhook, str]:
+    def replace_secret(
+        self, partner: str, webhook_id: str, *, by: Actor | None = None, expected: Collection[str] | None = None
+    ) -> tuple[Webhook, str]:
         """Give a webhook a new secret; returns the webhook and the secret, which cannot be read again.
 
         The previous secret still signs for `SECRET_OVERLAP`; older secrets stop signing at once.
 
+        Args:
+            by: Noted with the secret.
+            expected: The versions that may be changed; None for any.
+
         Raises:
             NotFound: The partner has no webhook with this id.
-            ChangedMeanwhile: Another request changed it at the same time.
+            VersionMismatch: It has another version, also if another request changed it at the same time.
+            ChangedMeanwhile: Another request changed it at the same time, and any version was expected.
         """
-        webhook, text = self._with_new_secret(partner, webhook_id)
-        return self._save(webhook), text
+        webhook, text = self._with_new_secret(self._get_at(partner, webhook_id, expected), by)
+        return self._save(webhook, expected), text
 
-    def replace_secret_once(
-        self, partner: str, webhook_id: str, show: Callable[[Webhook, str], bytes], once: IdempotencyKey
+    def replace_secret_once(  # noqa: PLR0913 - what a replacement needs, and what its retry needs
+        self,
+        partner: str,
+        webhook_id: str,
+        show: Callable[[Webhook, str], bytes],
+        once: IdempotencyKey,
+        *,
+        by: Actor | None = None,
+        expected: Collection[str] | None = None,
     ) -> CreateResult:
         """Give a webhook a new secret; a retry with the same idempotency key gets the first response with that secret.
 
-        Without a key, a retry replaces the secret again, and the one that receivers know stops signing at once.
+        Without a key, a retry replaces the secret again, and the one that receivers know stops signing at once. A retry
+        with the key gets that response whatever version it expects.
 
         Args:
             show: Writes the response, from the webhook and its new secret.
@@ -346,15 +391,15 @@ class Webhooks:
             KeyReused: The key was used for another request.
         """
         records = IdempotencyRecords(self._table, partner, self._now, REPLACEMENT_KIND)
-        webhook, text = self._with_new_secret(partner, webhook_id)
-        answer = show(webhook, text)
-        return self._result(records, once, answer, self._save_with(webhook, self._record(records, once, answer)))
+        webhook, text = self._with_new_secret(self.get(partner, webhook_id), by)
+        result = CreateResult(webhook.version + 1, show(webhook, text), replayed=False)
+        earlier = self._save_with(webhook, self._record(records, once, result), expected)
+        return self._result(records, once, result, earlier)
 
-    def _with_new_secret(self, partner: str, webhook_id: str) -> tuple[Webhook, str]:
-        webhook = self.get(partner, webhook_id)
-        key, text = self._new_secret(partner, webhook_id)
+    def _with_new_secret(self, webhook: Webhook, by: Actor | None) -> tuple[Webhook, str]:
+        key, text = self._new_secret(webhook.partner, webhook.id)
         before = replace(webhook.secrets[0], until=self._now() + SECRET_OVERLAP)
-        return replace(webhook, secrets=(key, before)), text
+        return replace(webhook, secrets=(key, before), secret_by=by), text
 
     def disable(self, webhook: Webhook, why: str) -> Webhook:
         """Stop sending events to a webhook, for a reason that partners read.
@@ -364,25 +409,48 @@ class Webhooks:
         """
         return self._save(replace(webhook, disabled=why))
 
-    def enable(self, partner: str, webhook_id: str) -> Webhook:
+    def enable(self, partner: str, webhook_id: str, expected: Collection[str] | None = None) -> Webhook:
         """Enable a disabled webhook, without sending the events that it missed; see `Deliverer.enable`.
 
+        Args:
+            expected: The versions that may be enabled; None for any.
+
         Raises:
             NotFound: The partner has no webhook with this id.
-            ChangedMeanwhile: Another request changed it at the same time.
+            VersionMismatch: It has another version, also if another request changed it at the same time.
+            ChangedMeanwhile: Another request changed it at the same time, and any version was expected.
         """
-        webhook = self.get(partner, webhook_id)
-        return self._save(replace(webhook, disabled=None, epoch=webhook.epoch + 1)) if webhook.disabled else webhook
+        webhook = self._get_at(partner, webhook_id, expected)
+        if not webhook.disabled:
+            return webhook
+        return self._save(replace(webhook, disabled=None, epoch=webhook.epoch + 1), expected)
 
-    def remove(self, partner: str, webhook_id: str) -> None:
+    def remove(self, partner: str, webhook_id: str, expected: Collection[str] | None = None) -> None:
         """Remove a webhook.
 
+        Args:
+            expected: The versions that may be removed; None for any.
+
         Raises:
             NotFound: The partner has no webhook with this id.
+            VersionMismatch: It has another version, also if another request changed it at the same time.
         """
-        self.get(partner, webhook_id)
-        with suppress(TransactionRefused):  # an earlier attempt or another request has removed it
-            self._table.transact([Delete(_key(partner, webhook_id), "attribute_exists(pk)"), _count(partner, -1)])
+        webhook = self._get_at(partner, webhook_id, expected)
+        condition, values = "attribute_exists(pk)", {}
+        if expected is not None:
+            condition, values = "version = :read", {":read": webhook.version}
+        try:
+            self._table.transact([Delete(_key(partner, webhook_id), condition, values=values), _count(partner, -1)])
+        except TransactionRefused as refusal:
+            if refusal.reasons[0] and refusal.reasons[0].item:
+                raise VersionMismatch(_WEBHOOK, webhook_id) from refusal
+            # An earlier attempt or another request has removed it.
+
+    def _get_at(self, partner: str, webhook_id: str, expected: Collection[str] | None) -> Webhook:
+        webhook = self.get(partner, webhook_id)
+        if expected is not None and str(webhook.version) not in expected:
+            raise VersionMismatch(_WEBHOOK, webhook_id)
+        return webhook
 
     def sign(self, webhook: Webhook, message_id: str, at: datetime, body: bytes) -> dict[str, str]:
         """Return the headers of a message: its id, the time, and a signature by each secret that signs at that time.
@@ -413,28 +481,39 @@ class Webhooks:
         secret = secrets.token_bytes(_SECRET_BYTES)
         return SealedSecret(self._sealer.seal(secret, _context(partner, webhook_id))), secret_text(secret)
 
-    def _save(self, webhook: Webhook) -> Webhook:
+    def _save(self, webhook: Webhook, expected: Collection[str] | None = None) -> Webhook:
+        """Save a changed webhook if it still has the version that was read.
+
+        Args:
+            expected: The versions that the caller has accepted; None for any, in which case another request that made
+                the same change is no conflict.
+        """
         after = replace(webhook, version=webhook.version + 1)
+        write = _replacement(after, webhook.version)
         try:
-            self._table.put(Put(_write(after), "version = :read", values={":read": webhook.version}))
+            self._table.put(write)
         except ConditionFailed as failure:
-            # An earlier attempt may have taken effect, with only its response lost.
-            if failure.item is None or _read(failure.item) != after:
-                raise ChangedMeanwhile(webhook.id) from failure
+            same = failure.item and _read(failure.item) == after and expected is None
+            if not (same or _wrote(write, failure.item)):
+                raise _overtaken(webhook.id, expected) from failure
         return after
 
-    def _save_with(self, webhook: Webhook, record: Put) -> Item | None:
-        """Save a webhook with an idempotency record; returns the record that an earlier request wrote."""
-        after = replace(webhook, version=webhook.version + 1)
+    def _save_with(self, webhook: Webhook, record: Put, expected: Collection[str] | None) -> Item | None:
+        """Save a webhook with an idempotency record; returns the record that an earlier request wrote.
+
+        Whether it has an expected version is decided by the write, and not before: a retry finds its record there.
+        """
+        read = webhook.version if expected is None or str(webhook.version) in expected else _NO_VERSION
+        write = _replacement(replace(webhook, version=webhook.version + 1), read)
         try:
-            self._table.transact([Put(_write(after), "version = :read", values={":read": webhook.version}), record])
+            self._table.transact([write, record])
         except TransactionRefused as refusal:
             own, other = refusal.reasons
-            if own and own.item and _read(own.item) == after:
-                return None  # an earlier attempt took effect; only its response was lost
+            if own and _wrote(write, own.item):
+                return None
             if other and other.item:
                 return other.item
-            raise ChangedMeanwhile(webhook.id) from refusal
+            raise _overtaken(webhook.id, expected) from refusal
         return None
 
 
@@ -488,6 +567,20 @@ def _count(partner: str, change: int, condition: str | None = None, values: Mapp
     return Update(_key(partner, _COUNT), "ADD webhooks :change", condition, values=values)
 
 
+def _replacement(webhook: Webhook, version: int) -> Put:
+    """Return the write that replaces a version of a webhook. It names its writer, which its retry looks for."""
+    return Put({**_write(webhook), "writer": secrets.token_hex(8)}, "version = :read", values={":read": version})
+
+
+def _wrote(write: Put, found: Item | None) -> bool:
+    """Return whether an item was written by an earlier attempt of the same write; only its response was lost."""
+    return found is not None and found.get("writer") == write.item["writer"]
+
+
+def _overtaken(webhook_id: str, expected: Collection[str] | None) -> OrderingError:
+    return ChangedMeanwhile(webhook_id) if expected is None else VersionMismatch(_WEBHOOK, webhook_id)
+
+
 def _context(partner: str, webhook_id: str) -> bytes:
     """Return the context that binds a sealed secret to its item: copied to another item, it does not open.
 
@@ -517,6 +610,8 @@ def _write(webhook: Webhook) -> Item:
         "epoch": webhook.epoch,
         "version": webhook.version,
         "createdBy": asdict(webhook.by) if webhook.by else None,
+        "urlBy": asdict(webhook.url_by) if webhook.url_by else None,
+        "secretBy": asdict(webhook.secret_by) if webhook.secret_by else None,
     }
 
 
@@ -534,5 +629,11 @@ def _read(item: Item) -> Webhook:
         disabled=item.get("disabled"),
         epoch=item.get("epoch", 1),
         version=item["version"],
-        by=stored.read(Registrant, by) if (by := item.get("createdBy")) else None,
+        by=_read_actor(item.get("createdBy")),
+        url_by=_read_actor(item.get("urlBy")),
+        secret_by=_read_actor(item.get("secretBy")),
     )
+
+
+def _read_actor(item: Item | None) -> Actor | None:
+    return stored.read(Actor, item) if item else None
