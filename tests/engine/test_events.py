@@ -29,6 +29,7 @@ from ordering.events.history import OrderHistory
 from ordering.events.publisher import Publisher
 from ordering.identity.accounts import Accounts
 from ordering.webhooks import delivery as webhook_delivery
+from ordering.webhooks import registrations
 from ordering.webhooks.delivery import Deliverer, Message
 from ordering.webhooks.health import Health
 from ordering.webhooks.registrations import Recipient, SealedSecret, Webhook, Webhooks, _context, _write, announcer
@@ -150,7 +151,7 @@ class EventServices:
         return bool(message)
 
 
-SETUP = Setup(lambda table, _: EventServices(table), 30)
+SETUP = Setup(lambda table, _: EventServices(table), 30, [registrations])
 
 
 # Operations ----------------------------------------------------------------------------------------------------------
