@@ -6,7 +6,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -61,16 +60,18 @@ def write_note(stack: LocalStack, name: str) -> None:
 def end(stack: LocalStack, number: signal.Signals) -> set[int]:
     """Send `serve` a signal while a function is busy; returns the processes that it had."""
 
+    log, word = stack.state / "functions.log", f"busy until {number.name}"
+
     def call() -> None:
         with suppress(httpx.HTTPError):
-            behave(stack, sleep=0.9)
+            behave(stack, print=word, sleep=0.9)
 
     with ThreadPoolExecutor(1) as pool:
         pool.submit(call)
-        time.sleep(0.4)
+        assert eventually(lambda: log.exists() and word in log.read_text())
         family = descendants(stack.process.pid)
         stack.process.send_signal(number)
-        stack.process.wait(20)
+        stack.process.wait(60)
     return family
 
 
@@ -83,7 +84,7 @@ def test_data_are_kept_and_processes_end(project: Path, tmp_path: Path) -> None:
         family = end(stack, signal.SIGINT)
         assert stack.process.returncode == 0
     assert len(family) >= 4
-    assert not family & processes().keys()
+    assert eventually(lambda: not family & processes().keys(), seconds=5)
 
     with running(state, template=template, build=build) as stack:
         assert notes(stack) == {"one"}
