@@ -160,6 +160,7 @@ def test_odd_targets_are_not_server_errors(stack: LocalStack, target: bytes) -> 
         b"GET /" + b"a" * 70_000 + b" HTTP/1.1\r\n\r\n",
         b"POST /echo HTTP/1.1\r\nContent-Length: many\r\n\r\n",
         b"POST /echo HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nnonsense\r\n",
+        b"POST /echo HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     ],
 )
 def test_malformed_http_is_refused(stack: LocalStack, request_bytes: bytes) -> None:

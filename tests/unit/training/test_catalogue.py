@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -9,19 +11,23 @@ import pytest
 
 from ordering.aws.dynamodb import Table
 from ordering.book.listing import Listing
-from ordering.errors import NotFound
+from ordering.errors import Conflict, NotFound
 from ordering.money import Money, parse_amount
-from ordering.training.catalogue import FRESH_FOR, Catalogue, CatalogueCache, TrainingFeatureSet, TrainingProduct
+from ordering.training.catalogue import (
+    FRESH_FOR,
+    REPLACED_KEPT,
+    Catalogue,
+    CatalogueCache,
+    TrainingFeatureSet,
+    TrainingProduct,
+)
 from support.aws.fake_connections import Recorder
+from support.aws.faults import Crash, Faulty, answer_lost, interrupted, refused
 from support.partners import AZ_300, FOREIGN, LINUX, ON_LINUX, STANDARD, UK, feature_set
 from support.services import Services
 
 OLD = [(AZ_300, [STANDARD])]
 NEW = [(LINUX, [ON_LINUX])]
-
-
-class Crash(Exception):
-    """A crash of the process."""
 
 
 @dataclass
@@ -121,9 +127,80 @@ def test_pointer_is_written_last(services: Services) -> None:
     recorder = Recorder(services.send)
     Catalogue(Table(recorder, "CatalogueTable"), UK.id).publish(OLD)
 
-    assert recorder.operations[-1] == "PutItem"
-    assert {"BatchWriteItem"} == set(recorder.operations[:-1])
-    assert f"UNIT#{UK.id}" == recorder.calls[-1][1]["Item"]["pk"]["S"]
+    assert recorder.operations == ["GetItem", "UpdateItem", "BatchWriteItem", "PutItem", "UpdateItem"]
+    assert f"UNIT#{UK.id}" == recorder.calls[-2][1]["Item"]["pk"]["S"]
+
+
+# Replaced versions
+
+
+def versions(table: Table) -> dict[str, bool]:
+    """The versions that have items, and whether all of them expire."""
+    found: dict[str, bool] = {}
+    for item in table.scan("CATALOGUE#"):
+        name = "#".join(item["pk"].split("#")[:2])
+        found[name] = found.get(name, True) and "expires" in item
+    return found
+
+
+def pointer(table: Table) -> dict[str, Any]:
+    return table.get((f"UNIT#{UK.id}", "CATALOGUE")) or {}
+
+
+def test_a_replaced_version_expires(table: Table, catalogue: Catalogue) -> None:
+    """All items of a version expire a day after it was replaced, and until then it can be read."""
+    first = catalogue.publish([*OLD, (LINUX, [ON_LINUX])])
+    slow = Catalogue(table, UK.id, CatalogueCache())
+    before = readings(slow)
+    second = catalogue.publish(NEW)
+
+    assert versions(table) == {first: True, second: False}
+    assert readings(slow) == before
+    item = table.get((f"{first}#FEATURE_SET#{STANDARD.id}", "FEATURE_SET")) or {}
+    left = item["expires"] - time.time()
+    assert REPLACED_KEPT.total_seconds() - 60 < left <= REPLACED_KEPT.total_seconds()
+    assert pointer(table).keys() == {"pk", "sk", "version", "products"}
+
+
+@pytest.mark.parametrize("after", range(9))
+def test_no_version_stays_after_a_crash(services: Services, table: Table, catalogue: Catalogue, after: int) -> None:
+    """Wherever an import crashes, the next one leaves only its own version without an end."""
+    catalogue.publish([(product, [feature_set(product, rank)]) for rank, product in enumerate(products(13))])
+    faulty = Faulty(services.send)
+    faulty.meet(None, refused(Crash()), after=after)
+    with suppress(Crash):
+        Catalogue(Table(faulty, "CatalogueTable"), UK.id).publish(OLD)
+    faulty.drop()
+    newest = catalogue.publish(NEW)
+
+    assert {name for name, ends in versions(table).items() if not ends} == {newest}
+    assert [*catalogue.products(0, 9).items] == [LINUX]
+
+
+def test_two_imports_at_once(services: Services, table: Table, catalogue: Catalogue) -> None:
+    """Of two imports at once the one that began last is published, and the other one is refused."""
+    names: list[str] = []
+    faulty = Faulty(services.send)
+    faulty.meet("BatchWriteItem", interrupted(lambda: names.append(catalogue.publish(NEW))))
+    with pytest.raises(Conflict, match="Another import"):
+        Catalogue(Table(faulty, "CatalogueTable"), UK.id).publish(OLD)
+
+    assert pointer(table)["version"] == names[0]
+
+
+@pytest.mark.parametrize("operation", ["UpdateItem", "PutItem"])
+def test_an_import_whose_answer_is_lost(services: Services, table: Table, catalogue: Catalogue, operation: str) -> None:
+    """An import whose write of the pointer took effect without a response is published once."""
+    catalogue.publish(OLD)
+    faulty = Faulty(services.send)
+    faulty.meet(operation, answer_lost)
+    name = Catalogue(Table(faulty, "CatalogueTable", first_pause=0.0), UK.id).publish(NEW)
+
+    assert pointer(table).keys() == {"pk", "sk", "version", "products"}
+    assert {one for one, ends in versions(table).items() if not ends} == {name}
+
+
+# Reading
 
 
 def test_order(catalogue: Catalogue) -> None:

@@ -150,8 +150,11 @@ class Handler(BaseHTTPRequestHandler):
 
         Raises:
             BodyTooLargeError: It is over the quota.
-            ValueError: Its Content-Length is invalid.
+            ValueError: Its Content-Length is invalid, or it has chunks as well.
         """
+        if "Transfer-Encoding" in self.headers and "Content-Length" in self.headers:
+            # Where a proxy reads the length and a server the chunks, one request is two (RFC 9112, 6.3).
+            raise ValueError("a body has a length or chunks")
         if "chunked" in self.headers.get("Transfer-Encoding", "").lower():
             return self._read(ChunkedBody(cast("IO[bytes]", self.rfile)), _DRAIN_LIMIT)
         length = int(self.headers.get("Content-Length") or 0)

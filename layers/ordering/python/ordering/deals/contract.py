@@ -223,7 +223,9 @@ class SortedListQuery(NoQuery):
         "id:asc",
         validate_default=True,
         description="Fields to sort by, separated by commas, each with `:asc` (the default) or `:desc`; `id:asc` by "
-        "default. Missing values come first, or last if descending. Ties are broken by id.",
+        "default. Missing values come first, or last if descending. Ties are broken by id. In another order than by "
+        "id, the pages of a user are for a minute those of its latest page 1: two readers of the same list at the same "
+        "time need a user each.",
     )
 
     @classmethod

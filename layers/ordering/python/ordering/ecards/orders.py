@@ -204,7 +204,7 @@ class EcardOrders:
         """Record that the next certificates of an order were handed to its participant.
 
         Args:
-            order: The order as it was read before the hand-over; its `undelivered` lists the next certificates.
+            order: The order as it was read before the hand-over.
 
         Raises:
             ValueError: The count is not positive.

@@ -126,10 +126,6 @@ class EcardOrder:
             chosen += [HeldCertificates(held.stock, ranges)] if ranges else []
         return tuple(chosen)
 
-    def undelivered(self) -> tuple[HeldCertificates, ...]:
-        """Return the assigned certificates that were not handed over yet, in the order of their hand-over."""
-        return self.certificates(self.delivered, self.quantity)
-
     def certificates_in_transit(self) -> tuple[HeldCertificates, ...]:
         """Return the certificates that are in transit to the participant."""
         return self.certificates(self.delivered, self.in_transit)

@@ -111,12 +111,11 @@ _MOMENTS = {MailEventType.BOUNCED: MailMomentType.BOUNCED, MailEventType.REFUSED
 
 
 class MailInFlight(Unavailable):
-    """Another attempt at the mail is in flight, or its process crashed. Retry after `retry_after` seconds."""
+    """Another attempt at the mail is in flight, or its process crashed. The queue retries the message."""
 
     def __init__(self, seconds: float) -> None:
-        """Keep the seconds."""
-        super().__init__("the mail is in flight")
-        self.retry_after = max(1, round(seconds))
+        """Take the seconds until the attempt counts as failed."""
+        super().__init__(f"the mail is in flight, for at most {max(1, round(seconds))} seconds more")
 
 
 @dataclass(frozen=True, slots=True)

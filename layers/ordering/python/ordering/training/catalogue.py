@@ -4,6 +4,10 @@ Each import writes a complete new version of the catalogue, then moves one point
 or the new one, never a mixture. Positions in a version have no gaps, so any page is one query. The totals are stored in
 the pointer and in the products.
 
+The pointer also lists the other versions that have items: the one that is being written, and those that were replaced.
+An import makes the latter expire, a day later, and takes them off the list. So no version stays forever, wherever an
+import crashes: the next one does what is left.
+
 Keys of the table: `UNIT#<business unit>` the pointer; under a version, `<version>#PRODUCTS` the products by position,
 `<version>#PRODUCT#<id>` a product and its feature sets by position, `<version>#FEATURE_SET#<id>` one feature set.
 """
@@ -13,14 +17,16 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TypeVar
 
-from ordering import money
-from ordering.aws.dynamodb import Item, Put, Table
+from ordering import clock, money
+from ordering.aws.dynamodb import ConditionFailed, Item, Key, Put, Table, Update
 from ordering.book.listing import Listing
 from ordering.cache import Cache
-from ordering.errors import NotFound
+from ordering.errors import Conflict, NotFound
 from ordering.money import Money
 from ordering.sizes import bytes_within_json
 
@@ -35,6 +41,11 @@ _DIGITS = 6
 """Stored format: positions in keys are padded to so many digits."""
 
 _REMEMBERED = 10_000
+
+REPLACED_KEPT = timedelta(days=1)
+"""How long the items of a replaced version stay: much longer than any reader uses a pointer that it has read."""
+
+_LAST = "\U0010ffff"
 
 LARGEST_ENTRY = 10_000
 """Bytes of a product or a feature set as JSON within JSON: 500 on a page, with their links, fit Lambda's response."""
@@ -142,10 +153,12 @@ class Catalogue:
     def publish(self, products: Iterable[tuple[TrainingProduct, Sequence[TrainingFeatureSet]]]) -> str:
         """Write a new version of the unit's catalogue, then move the pointer to it; returns the version's name.
 
-        After a crash before the end, readers still get the old version.
+        After a crash before the end, readers still get the old version. Each product and each feature set takes two
+        write units for each KB, and as many once more when its version is replaced.
 
         Raises:
             ValueError: A product or a feature set is larger than `LARGEST_ENTRY`. The message lists all of them.
+            Conflict: Another import of the unit began in the meantime, and this one is not published.
         """
         version = f"CATALOGUE#{secrets.token_hex(8)}"
         ordered = sorted(products, key=_by_code_and_name)
@@ -156,16 +169,83 @@ class Catalogue:
 
         if too_large := sorted({item["id"] for item in items() if bytes_within_json(item) > LARGEST_ENTRY}):
             raise ValueError(f"larger than {LARGEST_ENTRY:,} bytes: {', '.join(too_large)}")
+        replaced = self._begin(version)
         self._table.put_all(items())
-        self._table.put(
-            Put({"pk": f"UNIT#{self._unit}", "sk": _POINTER, "version": version, "products": len(ordered)}),
-        )
+        self._move_pointer(version, len(ordered), replaced)
         self._cache.versions.drop(self._unit)
+        expires = int((clock.system_clock() + REPLACED_KEPT).timestamp())
+        for old in replaced:
+            self._table.put_all({**item, "expires": expires} for item in self._items_in(old))
+        with suppress(ConditionFailed):  # another import began, and repeats this
+            self._table.update(
+                Update(
+                    self._pointer_key,
+                    "REMOVE replaced",
+                    "version = :version AND attribute_not_exists(writing)",
+                    values={":version": version},
+                )
+            )
         return version
 
+    @property
+    def _pointer_key(self) -> Key:
+        return f"UNIT#{self._unit}", _POINTER
+
+    def _begin(self, version: str) -> list[str]:
+        """Record that a version is being written; return those that it replaces, an unfinished one among them."""
+        pauses = self._table.pauses()
+        while True:
+            found = self._table.get(self._pointer_key) or {}
+            current, unfinished = found.get("version"), found.get("writing")
+            if unfinished == version:  # written by an attempt whose response was lost
+                unfinished = None
+            others = sorted({*found.get("replaced", ()), *([unfinished] if unfinished else [])})
+            conditions = [
+                f"{name} = :{name}" if name in found else f"attribute_not_exists({name})"
+                for name in ("version", "writing")
+            ]
+            read = {f":{name}": found[name] for name in ("version", "writing") if name in found}
+            change = "SET writing = :new, replaced = :others"
+            try:
+                self._table.update(
+                    Update(
+                        self._pointer_key,
+                        change,
+                        " AND ".join(conditions),
+                        values={":new": version, ":others": others, **read},
+                    )
+                )
+            except ConditionFailed:
+                next(pauses)
+            else:
+                return sorted({*others, *([current] if current else [])})
+
+    def _move_pointer(self, version: str, products: int, replaced: Sequence[str]) -> None:
+        """Let readers see a version.
+
+        Raises:
+            Conflict: Another import began, which replaces it.
+        """
+        partition, sort = self._pointer_key
+        pointer = {"pk": partition, "sk": sort, "version": version, "products": products, "replaced": [*replaced]}
+        try:
+            self._table.put(Put(pointer, "writing = :version", values={":version": version}))
+        except ConditionFailed as failure:
+            if not failure.item or failure.item.get("version") != version:
+                raise Conflict(f"Another import of the catalogue of {self._unit} has begun.") from failure
+
+    def _items_in(self, version: str) -> Iterator[Item]:
+        """Read all items of a version: a query for its products, and one for each of them."""
+        for listed in self._table.query(f"{version}#PRODUCTS", " ", _LAST):
+            yield listed
+            for item in self._table.query(f"{version}#PRODUCT#{listed['id']}", " ", _LAST):
+                yield item
+                if item["sk"] != _WHOLE:
+                    pk, sk = _feature_set_key(version, item["id"])
+                    yield {**item, "pk": pk, "sk": sk}
+
     def _pointer(self) -> Item:
-        key = (f"UNIT#{self._unit}", _POINTER)
-        return self._cache.versions.read(self._unit, lambda: self._table.get(key) or {})
+        return self._cache.versions.read(self._unit, lambda: self._table.get(self._pointer_key) or {})
 
     def _product_item(self, product_id: str) -> Item:
         item = self._table.get((f"{self._pointer().get('version')}#PRODUCT#{product_id}", _WHOLE))
@@ -195,6 +275,7 @@ def _items_of(
         "featureSets": len(offered),
     }
     partition = f"{version}#PRODUCT#{product.id}"
+    yield {**whole, "pk": f"{version}#PRODUCTS", "sk": _padded(position)}  # first: the others are found by it
     for rank, feature_set in enumerate(sorted(offered, key=lambda one: (one.name, one.id)), 1):
         item = {
             "id": feature_set.id,
@@ -211,7 +292,6 @@ def _items_of(
         yield {**item, "pk": pk, "sk": sk}
         yield {**item, "pk": partition, "sk": _padded(rank)}
     yield {**whole, "pk": partition, "sk": _WHOLE}
-    yield {**whole, "pk": f"{version}#PRODUCTS", "sk": _padded(position)}
 
 
 def _feature_set_key(version: str, feature_set_id: str) -> tuple[str, str]:
