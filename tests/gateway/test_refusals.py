@@ -21,7 +21,7 @@ from ordering.web.http import LARGEST_BODY
 from ordering_tools.demo import deals as demo_deals
 from ordering_tools.demo import ecards as demo_ecards
 from ordering_tools.demo import training as demo
-from support.documented import DOCUMENT, check_refusal
+from support.documented import DOCUMENT, check_response
 from support.real_stack import RealStack
 
 pytestmark = pytest.mark.gateway
@@ -222,8 +222,7 @@ def refuse(http: httpx.Client, resource: str, attempt: Attempt) -> Iterator[str]
         yield f"{line} {answer.text[:200]}"
         return
     try:
-        media_type = answer.headers["Content-Type"]
-        check_refusal(attempt.method, attempt.resource or resource, answer.status_code, media_type, answer.text)
+        check_response(attempt.method, attempt.resource or resource, answer.status_code, answer.headers, answer.text)
     except AssertionError as error:
         yield f"{line}, {error}"
 

@@ -1,41 +1,78 @@
-"""Compares refusals with the OpenAPI document."""
+"""Compares responses with the OpenAPI document."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from jsonschema import Draft202012Validator
+from jsonschema import Draft202012Validator, FormatChecker
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "openapi.json"
 
+_UNDECLARED = {
+    "access-control-allow-origin",
+    "access-control-expose-headers",
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "date",
+    "server",
+    "transfer-encoding",
+}
+"""OpenAPI has the media type elsewhere. The others are between the browser or the connection and the server."""
 
-def check_refusal(method: str, resource: str, status: int, media_type: str, text: str) -> None:
-    """Check that a refusal has the shape that the document gives it.
 
-    A method that the document does not list for the path is refused like those that it lists, with a status that they
-    do not have in the shape of their 500.
+def check_response(method: str, resource: str, status: int, headers: Mapping[str, str], text: str) -> None:
+    """Check that a response is as the document describes it: its status, header fields, media type and shape.
+
+    A method that the document does not list for the path is refused with the errors of its operations.
 
     Args:
         resource: The path with its variables, as in the template.
-        media_type: The response's `Content-Type`.
     """
     operations = _document()["paths"].get(resource)
-    if operations is None:
-        return  # a path that no operation has: the gateway refuses it
     verb = "get" if method == "HEAD" else method.lower()
-    contents = _contents(resource, verb, str(status))
-    if contents is None:
-        assert verb not in operations, f"{method} {resource} is refused with {status}, which the document does not list"
-        contents = _contents(resource, verb, "500") or {}
-    kind = media_type.partition(";")[0]
-    schemas = {name.partition(";")[0]: content["schema"] for name, content in contents.items()}
-    assert kind in schemas, f"{method} {resource}: {status} has {kind}, the document {[*schemas]}"
-    validator = Draft202012Validator({**schemas[kind], "components": _document()["components"]})
-    errors = [error.message for error in validator.iter_errors(json.loads(text))]
-    assert not errors, f"{method} {resource}: {status} does not fit the document: {errors}"
+    if operations is None or verb == "options":
+        return  # a path that no operation has; or what a browser asks before a request
+    call = f"{method} {resource}: {status}"
+    if verb in operations:
+        response = _response(operations[verb], str(status))
+        assert response is not None, f"{call} is not in the document"
+        _check_headers(call, response, headers)
+    else:
+        assert status in {401, 403, 404, 405, 429, 500, 503}, f"{call} is no error of a path without the method"
+        response = _response(next(iter(operations.values())), "500")
+    if method != "HEAD":
+        _check_body(call, response or {}, headers.get("Content-Type"), text)
+
+
+def _check_headers(call: str, response: Mapping[str, Any], headers: Mapping[str, str]) -> None:
+    declared = {name.lower(): _resolved(one) for name, one in response["headers"].items()}
+    sent = {name.lower(): value for name, value in headers.items() if name.lower() not in _UNDECLARED}
+    required = {name for name, one in declared.items() if one.get("required")}
+    assert sent.keys() <= declared.keys(), f"{call} has {sent.keys() - declared.keys()}, which the document lacks"
+    assert required <= sent.keys(), f"{call} has no {required - sent.keys()}"
+    for name, value in sent.items():
+        schema = declared[name]["schema"]
+        written = int(value) if schema.get("type") == "integer" else value
+        assert Draft202012Validator(schema, format_checker=FormatChecker()).is_valid(written), (
+            f"{call}: {name}: {value}"
+        )
+
+
+def _check_body(call: str, response: Mapping[str, Any], media_type: str | None, text: str) -> None:
+    contents = {name.partition(";")[0]: content["schema"] for name, content in response.get("content", {}).items()}
+    if not contents:
+        assert not text, f"{call} has a body"
+        return
+    kind = (media_type or "").partition(";")[0]
+    assert kind in contents, f"{call} has {kind}, the document {[*contents]}"
+    errors = [error.message for error in _validator(json.dumps(contents[kind])).iter_errors(json.loads(text))]
+    assert not errors, f"{call} does not fit the document: {errors}"
 
 
 @cache
@@ -44,14 +81,19 @@ def _document() -> dict[str, Any]:
     return document
 
 
-def _contents(resource: str, verb: str, status: str) -> dict[str, Any] | None:
-    """The contents of a documented response by media type; None if the document does not list the status."""
-    operations = _document()["paths"][resource]
-    operation = operations.get(verb) or next(one for name, one in operations.items() if name != "parameters")
-    response = operation["responses"].get(status)
-    if response is None:
-        return None
-    if reference := response.get("$ref"):
-        response = _document()["components"]["responses"][reference.rpartition("/")[2]]
-    contents: dict[str, Any] = response.get("content", {})
-    return contents
+@cache
+def _validator(schema: str) -> Draft202012Validator:
+    return Draft202012Validator({**json.loads(schema), "components": _document()["components"]})
+
+
+def _response(operation: Mapping[str, Any], status: str) -> dict[str, Any] | None:
+    """The documented response; None if the operation does not list the status."""
+    response: dict[str, Any] | None = operation["responses"].get(status)
+    return None if response is None else _resolved(response)
+
+
+def _resolved(part: dict[str, Any]) -> dict[str, Any]:
+    if reference := part.get("$ref"):
+        _, kind, name = reference.rsplit("/", 2)
+        part = _document()["components"][kind][name]
+    return part

@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl
 from ordering.entry.api import Api
 from ordering.principal import Principal
 from ordering_tools.template import Template
-from support.documented import check_refusal
+from support.documented import check_response
 from support.services import Services
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -115,8 +115,7 @@ class Client:
         with self.services.settings.seen_by(_declared(function)):
             answer = app.handle(event, context or LambdaContext())  # type: ignore[arg-type] # all that is used of it
         reply = _reply(answer, method)
-        if reply.status >= 400 and method.upper() != "HEAD":
-            check_refusal(method.upper(), resource, reply.status, reply.headers["Content-Type"], reply.text)
+        check_response(method.upper(), resource, reply.status, reply.headers, reply.text)
         return reply
 
     def event(

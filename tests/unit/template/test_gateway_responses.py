@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterator
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -20,7 +21,7 @@ from ordering.web.error_table import CHALLENGE
 from ordering.web.http import LARGEST_BODY, Contract, NoSuchPath, Request, json_body
 from ordering.webhooks import contract as webhooks
 from ordering_tools.template import Template
-from support.documented import check_refusal
+from support.documented import check_response
 from support.gateway import ROOT
 
 TEMPLATE = Template.load(ROOT / "template.yaml")
@@ -86,10 +87,10 @@ def operations(name: str) -> Iterator[tuple[str, str]]:
 
 @pytest.mark.parametrize("name", sorted(RESPONSES.keys() - {"DEFAULT_4XX"}))
 def test_gateway_responses_fit_every_documented_schema(name: str) -> None:
-    """A gateway response has a status, media type and shape that the document lists for every operation it concerns."""
+    """A gateway response has the status, header fields, media type and shape that the document lists for operations."""
     for method, path in operations(name):
-        text = json.dumps(body_of(name))
-        check_refusal(method, path, RESPONSES[name]["StatusCode"], headers_of(name)["Content-Type"], text)
+        headers = {**headers_of(name), "X-Request-Id": str(UUID(int=1))}
+        check_response(method, path, RESPONSES[name]["StatusCode"], headers, json.dumps(body_of(name)))
 
 
 def test_no_operation_meets_the_default_refusal() -> None:

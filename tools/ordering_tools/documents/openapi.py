@@ -32,7 +32,7 @@ from ordering.web.error_table import ErrorStatus
 from ordering.web.http import Answer, Contract, Tagged
 from ordering.web.idempotent_creates import REPLAYED
 from ordering.web.preconditions import ETAG
-from ordering_tools.documents import event_schemas
+from ordering_tools.documents import event_schemas, response_headers
 from ordering_tools.installation import ROOT
 
 DOCUMENT = ROOT / "docs" / "openapi.json"
@@ -44,6 +44,9 @@ Rules that the published references do not state are this API's own. They are do
 
 An unknown query parameter is an error, so that a misspelt one is never ignored. Only `/connect/token` and the documents
 below `/.well-known/` ignore them.
+
+A method that a path does not have is refused with 405, and `Allow` lists those that it has; below `/v2`, with 404. The
+body is that of the path's other errors.
 
 A response of 1,024 bytes or more is compressed if `Accept-Encoding` names `gzip` or `deflate`; a body may be sent with
 `Content-Encoding: gzip`. Web pages can call the API from the origins that support has allowed, and from no others."""
@@ -240,6 +243,7 @@ def _complete(
     components = schema["components"]
     for unused in _POWERTOOLS_OWN:
         components["schemas"].pop(unused, None)
+    components["headers"] = dict(response_headers.COMPONENTS)
     components["responses"] = {}
     components["securitySchemes"] = {}
     for contract in contracts.values():
@@ -255,8 +259,7 @@ def _complete(
         for operation in methods.values():
             _complete_operation(operation, contracts[operation["operationId"]])
             if operation["operationId"] in tagged:
-                shown = operation["responses"][min(operation["responses"])]
-                shown["headers"] = {**shown.get("headers", {}), **ETAG}
+                operation["responses"][min(operation["responses"])]["headers"] |= response_headers.references(ETAG)
             if operation["operationId"] in revalidated:
                 _complete_revalidated(operation)
     documents = {contract.document.description: contract.document for contract in contracts.values()}
@@ -280,13 +283,13 @@ def _complete_operation(operation: dict[str, Any], contract: Contract) -> None:
         operation["security"] = [{scheme: []} for scheme in contract.document.security]
     for parameter in operation.get("parameters", ()):
         _complete_parameter(parameter, contract)
-    for status in _EMPTY:
-        operation["responses"].get(status, {}).pop("content", None)
-    created = contract.document.created if "201" in operation["responses"] else {}
+    for empty in _EMPTY:
+        operation["responses"].get(empty, {}).pop("content", None)
+    (status, response), *_ = operation["responses"].items()
+    more = contract.document.created if status == "201" else []
     if any(parameter["name"] == "Idempotency-Key" for parameter in operation.get("parameters", ())):
-        created = {**created, **REPLAYED}
-    if created:
-        operation["responses"]["201" if "201" in operation["responses"] else "200"]["headers"] = created
+        more = [*more, *REPLAYED]
+    response["headers"] = response_headers.of_success(contract, name, more)
     for error in _shown(contract):
         if ("requestBody" in operation or not error.only_with_body) and name in (error.operations or {name}):
             operation["responses"][str(error.status)] = {"$ref": f"#/components/responses/{error.name}"}
@@ -303,8 +306,8 @@ def _complete_parameter(parameter: dict[str, Any], contract: Contract) -> None:
 
 def _complete_revalidated(operation: dict[str, Any]) -> None:
     """Add the entity tag of a response, unless it has one, and the request that has it compared."""
-    of_body = {"ETag": {"description": "Names this state of the response.", "schema": {"type": "string"}}}
-    headers = operation["responses"]["200"].setdefault("headers", of_body)
+    headers = operation["responses"]["200"]["headers"]
+    headers |= response_headers.references([] if "ETag" in headers else ["Weak-ETag"])
     operation.setdefault("parameters", []).append(
         {
             "name": "If-None-Match",
@@ -365,5 +368,6 @@ def _error_response(contract: Contract, error: ErrorStatus) -> dict[str, Any]:
         media_types.append(problems.MEDIA_TYPE)
     return {
         "description": error.description,
+        "headers": response_headers.of_error(contract, error),
         "content": {media_type: {"schema": schema} for media_type in media_types},
     }

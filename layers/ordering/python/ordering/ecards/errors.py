@@ -61,7 +61,7 @@ ERRORS = ErrorTable(
         ),
         ErrorStatus(
             405,
-            "EcardMethodNotAllowed",
+            "",
             "The path does not support the method. `Allow` lists the methods that it supports.",
             {MethodNotAllowed: _cause("{error}", ALLOW)},
         ),

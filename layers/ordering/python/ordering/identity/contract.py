@@ -228,6 +228,8 @@ class _Oauth:
         {"Tokens": "Access tokens, and the keys that verify them."},
         security={},
         bodies={"issue_token": _TOKEN_REQUEST},
+        headers={"issue_token": _NEVER_KEPT, "get_keys": _PUBLIC, "get_metadata": _PUBLIC},
+        error_headers=tuple(_NEVER_KEPT),
     )
 
     def admit(self, call: Call) -> None:

@@ -96,7 +96,7 @@ ERRORS = ErrorTable(
         ),
         ErrorStatus(
             405,
-            "OauthMethodNotAllowed",
+            "",
             "The path does not support the method. `Allow` lists the methods that it supports.",
             {MethodNotAllowed: ErrorCause("invalid_request", "{error}", ALLOW)},
             operations=_TOKENS,

@@ -44,7 +44,6 @@ from ordering.web.documents import (
     A_MOMENT,
     A_NUMBER,
     A_UUID,
-    LOCATION,
     ContractDocument,
     Documented,
 )
@@ -596,7 +595,7 @@ class _Training:
             "Order items": "The items of a training order.",
             "Access keys": "The access keys of an order, one for each seat.",
         },
-        created={"Location": LOCATION},
+        created=("Location",),
         ids={
             "orderId": (A_NUMBER, "The `id` of an order of the business unit."),
             "productId": (A_UUID, "The `id` of a product of the business unit's catalogue."),

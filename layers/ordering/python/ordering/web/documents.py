@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -81,8 +81,12 @@ class ContractDocument:
     """The tags of its operations, with a description each."""
     security: Mapping[str, Any] = field(default_factory=lambda: ACCESS_TOKEN)
     """The security schemes by name; a call needs one of them."""
-    created: Mapping[str, Any] = field(default_factory=dict)
+    created: Collection[str] = ()
     """The header fields of answers with 201."""
+    headers: Mapping[str, Collection[str]] = field(default_factory=dict)
+    """The header fields of successful responses that not all responses of the contract have, by operation id."""
+    error_headers: Collection[str] = ()
+    """The header fields of errors that are not in the contract's table of errors."""
     ids: Mapping[str, tuple[Mapping[str, Any], str]] = field(default_factory=dict)
     """The ids in paths by parameter: the schema of those that exist, and a description."""
     bodies: Mapping[str, Any] = field(default_factory=dict)

@@ -21,7 +21,7 @@ from ordering.book.idempotency import CreateResult, IdempotencyKey
 from ordering.contexts import event_types
 from ordering.errors import InsufficientScope, Invalid, NotFound
 from ordering.identifiers import canonical_uuid
-from ordering.web.documents import A_UUID, LOCATION, ContractDocument
+from ordering.web.documents import A_UUID, ContractDocument
 from ordering.web.http import (
     Answer,
     Call,
@@ -351,7 +351,7 @@ class _Webhooks:
     document = ContractDocument(
         "**Webhooks**, `/webhooks`: URLs of yours that receive the events of your training and e-card orders.",
         {"Webhooks": "URLs that receive events, and the events that could not be delivered."},
-        created={"Location": LOCATION},
+        created=("Location",),
         ids={
             "webhookId": ({"type": "string", "pattern": "^[0-9a-f]{16}$"}, "The `id` of a webhook of the partner."),
             "eventId": (A_UUID, "The `eventId` of a parked event."),

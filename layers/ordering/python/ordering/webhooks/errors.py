@@ -51,7 +51,7 @@ ERRORS = ErrorTable(
         ),
         ErrorStatus(
             405,
-            "WebhookMethodNotAllowed",
+            "",
             "The path does not support the method. `Allow` lists the methods that it supports.",
             {MethodNotAllowed: ErrorCause("method-not-allowed", "{error}", ALLOW)},
         ),
