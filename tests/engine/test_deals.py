@@ -42,7 +42,7 @@ from ordering.book.orderbook import Draft, Ticket
 from ordering.book.sorted_lists import NEWEST_FIRST, OLDEST_FIRST, ListRequest
 from ordering.clock import Clock, Deadline
 from ordering.deals import orders as deal_orders
-from ordering.deals import revisions
+from ordering.deals import versions
 from ordering.deals.orders import (
     LINE_KIND,
     LINES,
@@ -58,7 +58,7 @@ from ordering.deals.orders import (
 )
 from ordering.deals.orders import _write_line as written_line
 from ordering.deals.products import DealProduct
-from ordering.deals.revisions import UNCHANGED, Revised
+from ordering.deals.versions import _CHANGES, FIRST, Versioned, version_of
 from ordering.errors import NotFound, VersionMismatch
 from support.aws.memory import Memory
 from support.scheduler import START, TABLE, TICK, Checker, Log, Result, Script, Setup, complete, operations
@@ -72,7 +72,7 @@ DEAL = 7
 
 
 def setup(make_orders: Callable[[Table, str, Clock], DealOrders] = DealOrders) -> Setup:
-    return Setup(lambda table, now: make_orders(table, ACCOUNT, now), modules=[sorted_lists, revisions])
+    return Setup(lambda table, now: make_orders(table, ACCOUNT, now), modules=[sorted_lists, versions])
 
 
 def new_line(quantity: int) -> NewLine:
@@ -143,14 +143,14 @@ def changes_unchanged(order_id: int, discount: int) -> Script:
     """A change of an order that its caller has read before any change; a unique discount identifies it."""
 
     def act(orders: DealOrders) -> int:
-        return int(orders.change(order_id, Decimal(discount), {UNCHANGED}).discount)
+        return int(orders.change(order_id, Decimal(discount), {"1"}).discount)
 
     return operations(("change unchanged", (order_id, discount), act))
 
 
 def removes_unchanged(order_id: int) -> Script:
     """The removal of an order that its caller has read before any change."""
-    return operations(("remove unchanged", order_id, lambda orders: orders.remove(order_id, {UNCHANGED})))
+    return operations(("remove unchanged", order_id, lambda orders: orders.remove(order_id, {"1"})))
 
 
 def adds(order_id: int, quantity: int) -> Script:
@@ -212,6 +212,7 @@ class DealContents:
     """The account as it is stored, as plain values."""
 
     orders: dict[int, Item] = field(default_factory=dict)
+    versions: dict[int, int] = field(default_factory=dict)
     voids: set[int] = field(default_factory=set)
     """Positions of orders that were removed, or never placed."""
     claims: dict[int, int] = field(default_factory=dict)
@@ -231,6 +232,7 @@ class DealContents:
                     contents.voids.add(int(sort))
                 else:
                     contents.orders[int(sort)] = item["order"]
+                    contents.versions[int(sort)] = version_of(item)
             elif partition == f"TICKETS#deals#{ACCOUNT}":
                 contents.issued.append(item["issued"])
             elif partition.startswith(f"DEAL#{ACCOUNT}#"):
@@ -292,6 +294,10 @@ class DealChecker(Checker[DealContents]):
     def step(self, before: DealContents, after: DealContents) -> Iterator[str]:
         if back := before.voids & set(after.orders):
             yield f"removed and there again: {back}"
+        for order_id, order in after.orders.items():
+            old, new = before.versions.get(order_id, 0), after.versions[order_id]
+            if new < old or (new == old and order != before.orders[order_id]):
+                yield f"order {order_id} has changed from version {old} to {new}"
         for order_id in before.lines.keys() | after.lines.keys():
             was, now = before.lines.get(order_id, {}), after.lines.get(order_id, {})
             there = order_id in before.orders
@@ -367,10 +373,10 @@ class DealChecker(Checker[DealContents]):
             case Result("change unchanged", (order_id, discount), "VersionMismatch"):
                 if view.orders.get(order_id, {}).get("discount") == f"{discount}":
                     yield f"{result}: it took effect"
-                if view.orders.get(order_id, {}).get("revision", UNCHANGED) == UNCHANGED:
+                if view.versions.get(order_id) == FIRST:
                     yield f"{result}: nothing else has changed it"
             case Result("remove unchanged", order_id, "VersionMismatch"):
-                if view.orders.get(order_id, {}).get("revision", UNCHANGED) == UNCHANGED:
+                if view.versions.get(order_id) == FIRST:
                     yield f"{result}: nothing has changed it"
             case Result("change" | "change unchanged", (order_id, discount), changed):
                 if changed != discount or not any((order_id, DEAL, discount) in seen.orders for seen in witnessed):
@@ -412,7 +418,7 @@ class DealChecker(Checker[DealContents]):
             return
         bound = [result for result in results if result.operation.endswith(" unchanged")]
         if len([result for result in bound if not isinstance(result.value, str)]) > 1:
-            yield f"several changes of one revision took effect: {bound}"
+            yield f"several changes of one version took effect: {bound}"
         placed = Counter(began.orders.keys())
         once = [result for result in results if result.operation.endswith(" once")]
         by_key = {(result.operation, result.argument[0]): result.value for result in once}
@@ -508,12 +514,13 @@ CASES = {
     "a removal again and again": case([removes(1), removes(1)], WITH_LINES, lost=2),
     "a change and a removal": case([changes(1, 9), removes(1)], ONE, lost=2),
     "a change, a removal and a create": case([changes(1, 9), removes(1), creates(2)], ONE),
-    "two changes of one revision": case([changes_unchanged(1, 8), changes_unchanged(1, 9)], ONE, lost=2),
-    "two changes of one revision, and a removal": case(
+    "two changes, one applied again": case([changes(1, 8), changes(1, 9)], ONE, lost=2),
+    "two changes of one version": case([changes_unchanged(1, 8), changes_unchanged(1, 9)], ONE, lost=2),
+    "two changes of one version, and a removal": case(
         [changes_unchanged(1, 8), changes_unchanged(1, 9), removes(1)], ONE
     ),
-    "a change and a removal of one revision": case([changes_unchanged(1, 9), removes_unchanged(1)], ONE, lost=2),
-    "a change, a change of one revision, and its removal": case(
+    "a change and a removal of one version": case([changes_unchanged(1, 9), removes_unchanged(1)], ONE, lost=2),
+    "a change, a change of one version, and its removal": case(
         [changes(1, 7), changes_unchanged(1, 8), removes_unchanged(1)], ONE
     ),
     "a line item and a removal": case([adds(1, 10), removes_and_sweeps(1)], ONE, lost=2),
@@ -638,7 +645,7 @@ class PutsBack(DealOrders):
 
 
 class ComparesFirst(DealOrders):
-    """Compares the revision first, and changes or removes the order then, whatever revision it has."""
+    """Compares the version first, and changes or removes the order then, whatever version it has."""
 
     def change(self, order_id: int, discount: Decimal | None, expected: Collection[str] | None = None) -> DealOrder:
         self._compare(order_id, expected)
@@ -649,11 +656,11 @@ class ComparesFirst(DealOrders):
         super().remove(order_id)
 
     def _compare(self, order_id: int, expected: Collection[str] | None) -> None:
-        if expected is not None and self.order(order_id).revision not in expected:
+        if expected is not None and str(self.order(order_id).version) not in expected:
             raise VersionMismatch("order", str(order_id))
 
 
-class ForgetsItsOwnChange(Revised):
+class ForgetsItsOwnChange(Versioned):
     """Refuses a change that an earlier try of the same change has made."""
 
     def change(self, table: Table, changes: Mapping[str, Any], expected: Collection[str] | None) -> Item:
@@ -664,6 +671,18 @@ class ForgetsItsOwnChange(Revised):
                 if self.kind in (failure.item or {}):
                     raise VersionMismatch(self.kind, str(self.id)) from failure
                 raise
+
+        return super().change(SimpleNamespace(update=update), changes, expected)  # type: ignore[arg-type] # as much as is used
+
+
+class NamesVersionsByChanges(Versioned):
+    """Stores as the version a number of the change, so that a change that is applied again brings back a version."""
+
+    def change(self, table: Table, changes: Mapping[str, Any], expected: Collection[str] | None) -> Item:
+        def update(write: Update) -> Item:
+            number = int(changes["discount"])
+            counted = write.expression.replace(f" ADD {_CHANGES} :one", f", {_CHANGES} = :one")
+            return table.update(replace(write, expression=counted, values={**write.values, ":one": number}))
 
         return super().change(SimpleNamespace(update=update), changes, expected)  # type: ignore[arg-type] # as much as is used
 
@@ -750,10 +769,13 @@ MUTANTS = {
     ReleasesAfterwards.__name__: planted(CASES["a create and the removal of the deal's order"], ReleasesAfterwards),
     ReleasesFirst.__name__: planted(CASES["a create and the removal of the deal's order"], ReleasesFirst),
     PutsBack.__name__: planted(CASES["a change and a removal"], PutsBack),
-    ComparesFirst.__name__: planted(CASES["two changes of one revision"], ComparesFirst),
-    f"{ComparesFirst.__name__}, and removes": planted(CASES["a change and a removal of one revision"], ComparesFirst),
+    ComparesFirst.__name__: planted(CASES["two changes of one version"], ComparesFirst),
+    f"{ComparesFirst.__name__}, and removes": planted(CASES["a change and a removal of one version"], ComparesFirst),
     ForgetsItsOwnChange.__name__: Mutant(
-        CASES["two changes of one revision"], [(deal_orders, "Revised", ForgetsItsOwnChange)]
+        CASES["two changes of one version"], [(deal_orders, "Versioned", ForgetsItsOwnChange)]
+    ),
+    NamesVersionsByChanges.__name__: Mutant(
+        CASES["two changes, one applied again"], [(deal_orders, "Versioned", NamesVersionsByChanges)]
     ),
     SweepsFirst.__name__: planted(case([removes_and_sweeps(1)], WITH_LINES), SweepsFirst),
     AddsUnchecked.__name__: planted(CASES["a line item and a removal"], AddsUnchecked),
@@ -834,6 +856,32 @@ def test_many_creates_for_a_few_deals(concurrent_engine: Engine) -> None:
     assert len(listed) == DEALS
     by_deal = [office.orders.part(ListRequest(0, 9), "reader", deal).items for deal in placed]
     assert [[order.id for order in found] for found in by_deal] == [[order_id] for order_id in placed.values()]
+
+
+@pytest.mark.engine
+def test_many_changes_of_each_version(concurrent_engine: Engine) -> None:
+    """Of concurrent changes that expect the same version, one takes effect, and the others raise VersionMismatch."""
+    office = Office(concurrent_engine)
+    order_id = office.orders.place(DEAL, Decimal(0)).id
+    started = threading.Barrier(THREADS)
+
+    def change(discount: int) -> list[int]:
+        made = []
+        for version in range(FIRST, FIRST + TRIES):
+            started.wait()
+            with suppress(VersionMismatch):
+                made.append(office.orders.change(order_id, Decimal(discount), {f"{version}"}).version)
+            started.wait()
+        return made
+
+    made = [version for each in in_threads([partial(change, number) for number in range(THREADS)]) for version in each]
+    with pytest.raises(VersionMismatch):
+        office.orders.remove(order_id, {f"{FIRST}"})
+    office.orders.remove(order_id, {f"{FIRST + TRIES}"})
+
+    assert sorted(made) == [FIRST + 1 + number for number in range(TRIES)]
+    with pytest.raises(NotFound):
+        office.orders.order(order_id)
 
 
 @pytest.mark.engine

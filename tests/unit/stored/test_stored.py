@@ -408,7 +408,7 @@ READS: dict[str, tuple[Callable[[Stored], Any], Any]] = {
     "deal order": (lambda one: one.deals.order(1), DEAL_ORDER),
     "deal order that was changed": (
         lambda one: DealOrders(one.orders, "tailspin", one.now).order(1),
-        replace(DEAL_ORDER, revision="3d0c5f6a9b1e2847"),
+        replace(DEAL_ORDER, version=3),
     ),
     "deal orders, one removed": (lambda one: one.deals.part(ListRequest(0, 9), "reader").items, [DEAL_ORDER]),
     "order of a deal": (lambda one: one.deals.part(ListRequest(0, 9), "reader", 12).items, [DEAL_ORDER]),
@@ -420,7 +420,7 @@ READS: dict[str, tuple[Callable[[Stored], Any], Any]] = {
     "deal product": (lambda one: one.products.product(2), PRODUCT),
     "deal product that was changed": (
         lambda one: DealProducts(one.catalogue, "tailspin", one.now).product(2),
-        replace(PRODUCT, revision="4e1d6a7b0c2f3958"),
+        replace(PRODUCT, version=3),
     ),
     "mail": (lambda one: Outbox(one.orders).mail("training#1", 1), MAIL),
     "mail to a corrected address": (lambda one: Outbox(one.orders).mail("training#2", 1), CORRECTED_MAIL),
@@ -572,16 +572,16 @@ LACKING: list[tuple[str, Key, tuple[str | int, ...], str, Any]] = [
     (
         "orders",
         ("BOOK#deals#tailspin", "0000000001"),
-        ("order", "revision"),
+        ("changes",),
         "deal order that was changed",
-        replace(DEAL_ORDER, revision="1"),
+        replace(DEAL_ORDER, version=1),
     ),
     (
         "catalogue",
         ("BOOK#deal-products#tailspin", "0000000002"),
-        ("product", "revision"),
+        ("changes",),
         "deal product that was changed",
-        replace(PRODUCT, revision="1"),
+        replace(PRODUCT, version=1),
     ),
     *(
         ("catalogue", PRODUCT_KEY, ("product", name), "deal product", changed(PRODUCT, name, default))

@@ -45,7 +45,7 @@ from ordering.deals.errors import (
 )
 from ordering.deals.orders import DealOrder, DealTaken, LineItem, NewLine
 from ordering.deals.products import DealProduct, NewProduct
-from ordering.deals.revisions import UNCHANGED
+from ordering.deals.versions import FIRST
 from ordering.errors import Fault, Forbidden, InsufficientScope, Invalid, NotFound, VersionMismatch
 from ordering.identifiers import LARGEST_NUMBER, LARGEST_SAFE_NUMBER, canonical_number
 from ordering.money import Money
@@ -654,22 +654,22 @@ def creation(
 
 def created_envelope(placed: CreateResult) -> Tagged[Any]:
     """Build the response to a create, or to its replay, which shows the resource as it was when it was created."""
-    return tagged(placed.answer, UNCHANGED, headers=replayed_header(replayed=placed.replayed))
+    return tagged(placed.answer, FIRST, headers=replayed_header(replayed=placed.replayed))
 
 
 def one_order(one: DealOrder) -> Tagged[OneOrder]:
     """Build the response with one order."""
-    return tagged(order_envelope(one), one.revision)
+    return tagged(order_envelope(one), one.version)
 
 
 def one_line_item(one: LineItem) -> Tagged[OneLineItem]:
     """Build the response with one line item, which never changes."""
-    return tagged(line_item_envelope(one), UNCHANGED)
+    return tagged(line_item_envelope(one), FIRST)
 
 
 def one_product(one: DealProduct) -> Tagged[OneProduct]:
     """Build the response with one product."""
-    return tagged(product_envelope(one), one.revision)
+    return tagged(product_envelope(one), one.version)
 
 
 def order_envelope(one: DealOrder, *, listed: bool = False) -> OneOrder:

@@ -28,7 +28,7 @@ from ordering.book.orderbook import GRACE, Collision, Draft, OrderBook, Ticket
 from ordering.book.sorted_lists import ListPart, ListRequest, SortedList
 from ordering.clock import Clock
 from ordering.deals.products import DealProduct
-from ordering.deals.revisions import UNCHANGED, Revised
+from ordering.deals.versions import FIRST, Versioned, version_of
 from ordering.errors import NotFound, OrderingError, VersionMismatch
 
 _ORDER = "order"
@@ -67,7 +67,7 @@ class DealOrder:
     discount: Decimal
     created: datetime
     updated: datetime
-    revision: str = UNCHANGED
+    version: int = FIRST
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,39 +204,39 @@ class DealOrders:
         """Set an order's discount, unless it is None, and the time of its last change; returns the changed order.
 
         Args:
-            expected: The revisions that may be changed; None for any.
+            expected: The versions that may be changed, in decimal; None for any.
 
         Raises:
             NotFound: The account has no order with this id.
-            VersionMismatch: The order has another revision.
+            VersionMismatch: The order has another version.
         """
         changes = {"updated": clock.to_text(clock.whole_second(self.now()))}
         if discount is not None:
             changes["discount"] = money.format_amount(discount)
-        return _read(self._revised(order_id).change(self.table, changes, expected))
+        return _read(self._versioned(order_id).change(self.table, changes, expected))
 
     def remove(self, order_id: int, expected: Collection[str] | None = None) -> None:
         """Remove an order with its line items. Its deal can then have another order.
 
         Args:
-            expected: The revisions that may be removed; None for any.
+            expected: The versions that may be removed, in decimal; None for any.
 
         Raises:
             NotFound: The account has no order with this id.
-            VersionMismatch: The order has another revision.
+            VersionMismatch: The order has another version.
             Unavailable: The deadline passed. The order may still have been removed.
         """
         order = self.order(order_id)
         release = Delete(self._deal_key(order.deal_id), "#order = :id", _NAMES, {":id": order_id})
-        if not self.book.remove(order_id, [release], self._revised(order_id).guard(expected)):
+        if not self.book.remove(order_id, [release], self._versioned(order_id).guard(expected)):
             raise NotFound(_ORDER, str(order_id))
 
     def lines(self, order_id: int) -> Lines:
         """Return the line items of an order, without checking that the order exists."""
         return Lines(self, order_id)
 
-    def _revised(self, order_id: int) -> Revised:
-        return Revised(self.book.entry_key(order_id), _ORDER, order_id)
+    def _versioned(self, order_id: int) -> Versioned:
+        return Versioned(self.book.entry_key(order_id), _ORDER, order_id)
 
     def _deal_key(self, deal_id: int) -> Key:
         return f"DEAL#{self.account}#{deal_id}", "-"
@@ -333,15 +333,16 @@ class Lines:
         """Remove a line item.
 
         Args:
-            expected: The revisions that may be removed; None for any. A line item never changes, so it has `UNCHANGED`.
+            expected: The versions that may be removed, in decimal; None for any. A line item never changes: it has
+                `FIRST`.
 
         Raises:
             NotFound: The account has no such order, or the order has no such line item.
-            VersionMismatch: The line item has another revision.
+            VersionMismatch: The line item has another version.
             Unavailable: The deadline passed. The item may still have been removed.
         """
         self.line(line_id)
-        if expected is not None and UNCHANGED not in expected:
+        if expected is not None and str(FIRST) not in expected:
             raise VersionMismatch("line_item", str(line_id))
         if not self._book.remove(self.position(line_id)):
             raise NotFound("line_item", str(line_id))
@@ -387,7 +388,7 @@ def _read(entry: Item) -> DealOrder:
         discount=money.parse_amount(item["discount"]),
         created=clock.from_text(item["created"]),
         updated=clock.from_text(item["updated"]),
-        revision=item.get("revision", UNCHANGED),
+        version=version_of(entry),
     )
 
 

@@ -22,7 +22,7 @@ from ordering.book.idempotency import Create, CreateResult, IdempotencyRecords
 from ordering.book.orderbook import GRACE, Draft, OrderBook, Ticket
 from ordering.book.sorted_lists import ListPart, ListRequest, SortedList
 from ordering.clock import Clock
-from ordering.deals.revisions import UNCHANGED, Revised
+from ordering.deals.versions import FIRST, Versioned, version_of
 from ordering.errors import NotFound
 from ordering.money import Money
 
@@ -54,7 +54,7 @@ class DealProduct(NewProduct):
     id: int
     created: datetime
     updated: datetime
-    revision: str = UNCHANGED
+    version: int = FIRST
 
     def price_in(self, currency: str) -> Decimal | None:
         """Return its price in a currency, None if it has no price in it."""
@@ -146,32 +146,32 @@ class DealProducts:
         """Change some attributes of a product, by their names in `NewProduct`; returns the changed product.
 
         Args:
-            expected: The revisions that may be changed; None for any.
+            expected: The versions that may be changed, in decimal; None for any.
 
         Raises:
             NotFound: The account has no product with this id.
-            VersionMismatch: The product has another revision.
+            VersionMismatch: The product has another version.
         """
         now = clock.whole_second(self.now())
         texts = {name: value for name, value in _attributes(changes).items() if name in changes}
         parts = {**texts, "updated": clock.to_text(now)}
-        return _read(self._revised(product_id).change(self.table, parts, expected))
+        return _read(self._versioned(product_id).change(self.table, parts, expected))
 
     def remove(self, product_id: int, expected: Collection[str] | None = None) -> None:
         """Remove a product. Line items that were made from it do not change.
 
         Args:
-            expected: The revisions that may be removed; None for any.
+            expected: The versions that may be removed, in decimal; None for any.
 
         Raises:
             NotFound: The account has no product with this id.
-            VersionMismatch: The product has another revision.
+            VersionMismatch: The product has another version.
         """
-        if not self._book.remove(product_id, guard=self._revised(product_id).guard(expected)):
+        if not self._book.remove(product_id, guard=self._versioned(product_id).guard(expected)):
             raise NotFound(_PRODUCT, str(product_id))
 
-    def _revised(self, product_id: int) -> Revised:
-        return Revised(self._book.entry_key(product_id), _PRODUCT, product_id)
+    def _versioned(self, product_id: int) -> Versioned:
+        return Versioned(self._book.entry_key(product_id), _PRODUCT, product_id)
 
 
 def _made(new: NewProduct, ticket: Ticket) -> DealProduct:
@@ -215,5 +215,6 @@ def _read(entry: Item) -> DealProduct:
         max_discount=money.from_stored(item.get("max_discount")),
         max_markup=money.from_stored(item.get("max_markup")),
         cost=money.from_stored(item.get("cost")),
+        version=version_of(entry),
         prices=tuple(Money(price["currency"], money.parse_amount(price["value"])) for price in item.get("prices", ())),
     )

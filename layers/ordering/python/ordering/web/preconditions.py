@@ -62,6 +62,6 @@ class ChangeHeaders(BaseModel):
     """The versions that the change may replace; None for any."""
 
 
-def tagged(body: T | bytes, version: str, status: int = 200, headers: Mapping[str, str] | None = None) -> Tagged[T]:
+def tagged(body: T | bytes, version: int, status: int = 200, headers: Mapping[str, str] | None = None) -> Tagged[T]:
     """Build a response with one resource, whose `ETag` names the resource's version."""
-    return Tagged(status, body, {"ETag": strong_tag(version), **(headers or {})})
+    return Tagged(status, body, {"ETag": strong_tag(str(version)), **(headers or {})})

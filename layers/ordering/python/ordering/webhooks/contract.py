@@ -45,7 +45,7 @@ from ordering.webhooks.registrations import Actor, Webhook, Webhooks, is_webhook
 
 NAME = "webhooks"
 
-_FIRST_VERSION = "1"
+_FIRST_VERSION = 1
 _WELL = Health()
 
 
@@ -241,7 +241,7 @@ def _delivery(one: Webhook, health: Health) -> ShownDelivery:
 
 def one_webhook(call: Call, one: Webhook, health: Health = _WELL) -> Tagged[ShownWebhook]:
     """Build the response with one webhook, by default without failures. Its health is no part of its version."""
-    return tagged(webhook(call, one, health), f"{one.version}")
+    return tagged(webhook(call, one, health), one.version)
 
 
 def change_bounds(call: Call, headers: ChangeHeaders) -> dict[str, Any]:
@@ -299,7 +299,7 @@ def secret_replaced(
     deliverer.end_pause_if_possible(owner, webhook_id)
     fields = replayed_header(replayed=placed.replayed)
     # A record of an earlier release has 0, which is no version: a change that names it is refused.
-    return tagged(placed.answer, f"{placed.resource_id}", 200, fields)
+    return tagged(placed.answer, placed.resource_id, 200, fields)
 
 
 def _once(headers: CreateHeaders, target: str, body: BaseModel) -> IdempotencyKey | None:
