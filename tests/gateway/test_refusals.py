@@ -52,6 +52,7 @@ PUBLIC = "/connect and /.well-known"
 PROBLEM = "/api/v2/orders"
 """A path whose errors are problems, as are those of paths that no contract has."""
 
+TOKEN = "/connect/token"
 MALFORMED_IDS = ("x!", "%00", "%2F", "9" * 300)
 
 Headers = Sequence[tuple[str, str]]
@@ -193,6 +194,8 @@ def of_operation(caller: Caller | None, method: str, resource: str) -> Iterator[
         if any(parameter["name"] == "Idempotency-Key" for parameter in operation.get("parameters", ())):
             headers = [caller.good, JSON, ("Idempotency-Key", "k" * 300)]
             yield Attempt("long key", {400}, method, path, headers, body)
+        if prefix_of(resource) == "/v2":
+            yield Attempt("not acceptable", {406}, method, path, [caller.good, ("Accept", "text/html")], body)
         if path != resource:
             yield from of_ids(caller, method, resource, body)
     if body:
@@ -243,7 +246,21 @@ def test_refusals_fit_the_document(http: httpx.Client, prefix: str, caller: Call
     assert [difference for path, one in attempts for difference in refuse(http, path, one)] == []
 
 
-@pytest.mark.parametrize("path", ["/api/v2/orders", "/v1/orders", "/v2/orders", "/webhooks", "/connect/token"])
+def test_clients_that_are_refused(http: httpx.Client) -> None:
+    """An unknown client, in the form and by HTTP Basic, is refused as the document lists it."""
+    form = ("Content-Type", "application/x-www-form-urlencoded")
+    body = b"grant_type=client_credentials"
+    basic = [form, ("Authorization", "Basic bWF5OnNlY3JldA==")]
+    attempts = [
+        Attempt("client in the form", {400}, "POST", TOKEN, [form], body + b"&client_id=a&client_secret=b"),
+        Attempt("client by HTTP Basic", {401}, "POST", TOKEN, basic, body),
+        Attempt("other grant", {400}, "POST", TOKEN, basic, b"grant_type=password"),
+    ]
+
+    assert [difference for one in attempts for difference in refuse(http, TOKEN, one)] == []
+
+
+@pytest.mark.parametrize("path", ["/api/v2/orders", "/v1/orders", "/v2/orders", "/webhooks", TOKEN])
 def test_bodies_that_the_gateway_refuses(http: httpx.Client, path: str) -> None:
     """A body of more than 10 MB is refused in the contract's documented shape, though no function sees it."""
     attempt = Attempt("huge body", {413}, "POST", path, [JSON], b" " * (LARGEST_OF_THE_GATEWAY + 1))

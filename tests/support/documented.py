@@ -22,8 +22,12 @@ _UNDECLARED = {
     "date",
     "server",
     "transfer-encoding",
+    "x-amzn-requestid",
 }
-"""OpenAPI has the media type elsewhere. The others are between the browser or the connection and the server."""
+"""OpenAPI has the media type elsewhere. The others are between the browser or the connection and the server.
+
+API Gateway adds `x-amzn-RequestId`, with the value of `X-Request-Id`, to every response.
+"""
 
 
 def check_response(method: str, resource: str, status: int, headers: Mapping[str, str], text: str) -> None:
