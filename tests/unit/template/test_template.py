@@ -692,6 +692,22 @@ def test_issuer_and_audience_are_parameters() -> None:
     assert environment["TOKEN_AUDIENCE"] == {"Ref": "TokenAudience"}
 
 
+def test_addresses_have_limits() -> None:
+    """One address has a limit for all requests to the stage, and a lower one for the token endpoint."""
+    resources = TEMPLATE.document["Resources"]
+    rules = {rule["Name"]: rule for rule in resources["AddressLimits"]["Properties"]["Rules"]}
+    limits = {name: TEMPLATE.resolve(rule["Statement"]["RateBasedStatement"]["Limit"]) for name, rule in rules.items()}
+    token = rules["TokenRequests"]["Statement"]["RateBasedStatement"]["ScopeDownStatement"]["ByteMatchStatement"]
+
+    assert all(rule["Action"] == {"Block": {}} for rule in rules.values())
+    assert 10 <= int(limits["TokenRequests"]) < int(limits["Requests"])
+    assert (token["PositionalConstraint"], token["SearchString"]) == ("ENDS_WITH", "/connect/token")
+    assert "${Stage}" in str(resources["AddressLimitsOfStage"]["Properties"]["ResourceArn"])
+    without = Template({**TEMPLATE.document, "Parameters": {"RequestsPerAddress": {"Type": "Number", "Default": 0}}})
+    limited = {"Fn::If": ["HasAddressLimits", True, False]}
+    assert [template.resolve(limited) for template in (TEMPLATE, without)] == [True, False]
+
+
 def test_functions_time_out_before_the_gateway() -> None:
     """A function's timeout is below the gateway's 29 seconds."""
     shared = TEMPLATE.document["Globals"]["Function"]["Timeout"]
