@@ -53,7 +53,7 @@ PROBLEM = "/api/v2/orders"
 """A path whose errors are problems, as are those of paths that no contract has."""
 
 TOKEN = "/connect/token"
-MALFORMED_IDS = ("x!", "%00", "%2F", "9" * 300)
+MALFORMED_IDS = ("x!", "%00", "%2F", "%FF", "9" * 300)
 
 Headers = Sequence[tuple[str, str]]
 JSON = ("Content-Type", "application/json")
@@ -166,6 +166,8 @@ def of_bodies(method: str, path: str, good: Headers) -> Iterator[Attempt]:
     undeclared = {400} if prefix in {"/v2", PUBLIC} else {415}
     too_large = {400} if prefix == PUBLIC else {413}
     yield Attempt("malformed JSON", {400}, method, path, [*good, JSON], b'{"a":')
+    yield Attempt("no text", {400}, method, path, [*good, JSON], b"\xff\xfe")
+    yield Attempt("nested JSON", {400}, method, path, [*good, JSON], b"[" * 50_000)
     yield Attempt("no body", {400}, method, path, good)
     yield Attempt("other media type", undeclared, method, path, [*good, ("Content-Type", "text/csv")], b"a,b")
     yield Attempt("other encoding", {415}, method, path, [*good, JSON, ("Content-Encoding", "br")], b"{}")
@@ -191,6 +193,7 @@ def of_operation(caller: Caller | None, method: str, resource: str) -> Iterator[
     if caller:
         yield from of_callers(caller, method, path)
         yield Attempt("unknown parameter", {400}, method, f"{path}?nonsense=1", [caller.good, JSON], body)
+        yield Attempt("nameless parameter", {400}, method, f"{path}?=%FF", [caller.good, JSON], body)
         if any(parameter["name"] == "Idempotency-Key" for parameter in operation.get("parameters", ())):
             headers = [caller.good, JSON, ("Idempotency-Key", "k" * 300)]
             yield Attempt("long key", {400}, method, path, headers, body)
@@ -224,6 +227,10 @@ def refuse(http: httpx.Client, resource: str, attempt: Attempt) -> Iterator[str]
     if answer.status_code not in attempt.statuses:
         yield f"{line} {answer.text[:200]}"
         return
+    if answer.status_code == 405:
+        verbs = {verb.upper() for verb in PATHS[resource]} | {"OPTIONS"}
+        if set(answer.headers["Allow"].split(", ")) != (verbs | {"HEAD"} if "GET" in verbs else verbs):
+            yield f"{line}, and Allow is {answer.headers['Allow']}"
     try:
         check_response(attempt.method, attempt.resource or resource, answer.status_code, answer.headers, answer.text)
     except AssertionError as error:
