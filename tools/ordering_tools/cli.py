@@ -56,6 +56,13 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command in `arguments`, by default those of the process, and return its exit code."""
     if arguments is None:
         make_lenient()
+    chosen = _parser().parse_args(arguments)
+    code: int = chosen.run(chosen)
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    """Declare all commands."""
     parser = _Parser(prog="ordering", description="Run and operate the order API.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
@@ -80,7 +87,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     ecards.add_arguments(commands)
     clients.add_arguments(_group(commands, "client", "manage clients of the token endpoint"))
-    stock.add_arguments(_group(commands, "stock", "load, count, move and unload certificates"))
+    stock.add_arguments(_group(commands, "stock", "load, count, move, compact and unload certificates"))
     signing_keys.add_arguments(_group(commands, "key", "list, add and retire the keys that sign tokens"))
 
     dead_letters.add_arguments(_group(commands, "dead", "dead-letter queues: list, show and replay messages"))
@@ -97,10 +104,7 @@ def main(arguments: list[str] | None = None) -> int:
             "--check", action="store_true", help="write nothing; fail if the committed files are out of date"
         )
         writer.set_defaults(run=_run_of(module))
-
-    chosen = parser.parse_args(arguments)
-    code: int = chosen.run(chosen)
-    return code
+    return parser
 
 
 def _run_of(module: str) -> Callable[[argparse.Namespace], int]:

@@ -268,6 +268,22 @@ def test_a_return_waits_for_a_compaction(table: Table, upkeep: StockUpkeep) -> N
 
 
 @pytest.mark.usefixtures("few_ranges")
+def test_a_full_stock_holds_up_no_other(table: Table) -> None:
+    """If one stock cannot take a cancelled order's certificates, those of its other stocks are returned."""
+    other = Stock(2, "500 ₽")
+    load(table, "other", stock=other)
+    load(table, *"abcdefg")
+    place(table, [HUNDRED, other], order_id="both")
+    assign(table, "both")
+    put_level(table, HUNDRED, ((3, 3), (5, 5), (7, 7)))
+    cancel(table, "both")
+
+    left = EcardOrders(table, "acme").order("both").returning
+    assert [held.stock for held in left] == [HUNDRED]
+    assert level(table, other).count == 1
+
+
+@pytest.mark.usefixtures("few_ranges")
 def test_nothing_is_cut_into_too_many_ranges(table: Table, upkeep: StockUpkeep) -> None:
     """Unloading and moving batches from the middle of ranges ends before a stock has too many."""
     for batch in "abcdefgh":

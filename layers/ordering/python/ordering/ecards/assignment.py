@@ -24,7 +24,7 @@ from ordering import clock
 from ordering.aws.dynamodb import ABSENT, Delete, Key, Put, Table, Write
 from ordering.book.lifecycle import Actor
 from ordering.clock import Clock
-from ordering.ecards.certificates import RANGE_BYTES, Stock, StockLevel, read_stock_levels
+from ordering.ecards.certificates import RANGE_BYTES, Fragmented, Stock, StockLevel, read_stock_levels
 from ordering.ecards.records import EcardOrder, EcardRecords, HeldCertificates, fits
 from ordering.ecards.statuses import EcardStatus
 from ordering.errors import Conflict
@@ -111,8 +111,9 @@ class Assignment:
         records = EcardRecords(self._table, company)
         pauses = self._table.pauses()
         order = records.read(order_id)
-        while order.returning:
-            stock = order.returning[0].stock
+        full: dict[Stock, Fragmented] = {}
+        while waiting := [held.stock for held in order.returning if held.stock not in full]:
+            stock = waiting[0]
             level = self._level(stock)
             # Read after the stock: certificates that the order has yet to return now were not free there then.
             order = records.read(order_id)
@@ -122,10 +123,14 @@ class Assignment:
             after = order.changed(returning=tuple(held for held in order.returning if held.stock != stock))
             try:
                 order = records.write(order, after, [level.put_back(held.ranges) for held in back])
+            except Fragmented as error:
+                full[stock] = error  # the other stocks are returned first
             except Conflict:
                 next(pauses)
             else:
                 self.assign_parked(stock)
+        if full:
+            raise next(iter(full.values()))
         return order
 
     def _level(self, stock: Stock) -> StockLevel:
