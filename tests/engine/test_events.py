@@ -13,8 +13,10 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, ClassVar
+from unittest import mock
 
 import pytest
 
@@ -30,10 +32,11 @@ from ordering.events.publisher import Publisher
 from ordering.identity.accounts import Accounts
 from ordering.webhooks import delivery as webhook_delivery
 from ordering.webhooks import registrations
+from ordering.webhooks import slots as webhook_slots
 from ordering.webhooks.delivery import Deliverer, Message
-from ordering.webhooks.health import Health
+from ordering.webhooks.health import Health, health_key
 from ordering.webhooks.registrations import Recipient, SealedSecret, Webhook, Webhooks, _context, _write, announcer
-from ordering.webhooks.slots import Slot
+from ordering.webhooks.slots import FAILURES, SLOTS, Slot
 from ordering.webhooks.transport import NotPosted, Response
 from support.aws.memory import Memory
 from support.partners import JOHN, PARTNER, SOURCE, UK
@@ -51,6 +54,9 @@ HOOK = Webhook(
     START,
     (SealedSecret(SEALER.seal(b"key", _context("northwind", "hook"))),),
 )
+
+
+DELIVERIES = f"DELIVERIES#{HOOK.partner}#{HOOK.id}"
 
 
 # The table, the bus, the queue and the receiver, in one memory -------------------------------------------------------
@@ -142,11 +148,11 @@ class EventServices:
             raise Unavailable
         return 0
 
-    def work(self, which: int) -> bool:
-        """Handle a message of the queue; returns whether there was one."""
+    def work(self, which: int, at: datetime = START) -> bool:
+        """Handle a message of the queue at a time; returns whether there was one."""
         message = self.call("ReceiveMessage", {"Which": which}).get("Message")
         if message:
-            self.deliverer.handle(message.partition("#")[2])
+            replace(self.deliverer, now=lambda: at).handle(message.partition("#")[2])
             self.call("DeleteMessage", {"Message": message})
         return bool(message)
 
@@ -218,8 +224,14 @@ def switches(*states: str) -> Script:
     return operations(*[switch(state) for state in states])
 
 
-def works(which: int, times: int = 1) -> Script:
-    return operations(*[("work", None, lambda events: events.work(which))] * times)
+def works(which: int, times: int = 1, at: datetime = START) -> Script:
+    """Handle messages, by a clock that stands still."""
+    return operations(*[("work", None, lambda events: events.work(which, at))] * times)
+
+
+def ends_the_pause() -> Script:
+    """The partner ends the pause of its webhook."""
+    return operations(("end", None, lambda events: events.deliverer.end_pause(HOOK.partner, HOOK.id)))
 
 
 def services(
@@ -231,8 +243,19 @@ def services(
     published: bool = False,
     signals: int = 0,
     off: bool = False,
+    failures: int = 0,
+    paused: bool = False,
+    missed: Sequence[int] = (),
+    delivered: Sequence[int] = (),
 ) -> SimulatedServices:
-    """Orders with so many moments each, and services that fail so often."""
+    """Orders with so many moments each, and services that fail so often.
+
+    Args:
+        failures: Of the webhook, in a row.
+        paused: Whether the webhook was paused until now, and a look at the missed orders is due.
+        missed: Orders that were recorded as missed.
+        delivered: Orders whose events the webhook has accepted.
+    """
     found = SimulatedServices()
     for order, moments in orders.items():
         found.load(TABLE, _item(order_item(order, moments)))
@@ -244,6 +267,17 @@ def services(
     if hook:
         found.load(TABLE, _item(_write(HOOK)))
         Accounts(Table(found, TABLE)).save_partner(replace(PARTNER, active=not off))
+    now = int(START.timestamp())
+    if failures:
+        notes: dict[str, Any] = {"pausedUntil": now * 1000, "pauses": 1, "look": now} if paused else {}
+        found.write(*health_key(HOOK.partner, HOOK.id), failures=failures, expires=now * 2, **notes)
+    if paused:
+        found("SendMessage", {"MessageBody": Message(HOOK.partner, HOOK.id, "", due=now, missed=True).to_text()})
+    for order in missed:
+        found.write(DELIVERIES, f"MISSED#training#{order}", recorded=1, expires=now * 2)
+    for order in delivered:
+        found.write(DELIVERIES, f"AT#training#{order}", delivered=orders[order], tries=0, epoch=1, expires=now * 2)
+        found.write("HOOK", f"training#{order}", seen=list(range(1, orders[order] + 1)))
     found.write("FAILS", "bus", left=bus_fails)
     found.write("FAILS", "hook", left=hook_fails)
     return found
@@ -335,8 +369,9 @@ class EventChecker(Checker[EventContents]):
         with suppress(ConditionFailed):
             Accounts(events.table).set_active(HOOK.partner, active=True)
         events.publisher.publish(self.view(later).moments)
-        for _ in range(30):
-            if not events.work(0):
+        for hours in range(1, 40):
+            # Longer than any pause, so that each message that waits is handled.
+            if not events.work(0, START + timedelta(hours=2 * hours)):
                 break
         else:
             yield "the queue never gets empty"
@@ -357,10 +392,14 @@ def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def case(
-    clients: Sequence[Script], start: Callable[[], Memory], lost: int = 1, tries: int = 2, *, slots: bool = True
+    clients: Sequence[Script], start: Callable[[], Memory], lost: int = 1, tries: int = 2, *, slots: int = SLOTS
 ) -> Case:
-    """A case; without slots if their steps would multiply its interleavings: other cases have them."""
-    patches: list[tuple[Any, str, Any]] = [(webhook_delivery, "TRIES", tries)]
+    """A case; with 0 slots there are none, if their steps would multiply its interleavings: other cases have them."""
+    patches: list[tuple[Any, str, Any]] = [
+        (webhook_delivery, "TRIES", tries),
+        (webhook_delivery, "SLOTS", slots),
+        (webhook_slots, "SLOTS", slots),
+    ]
     if not slots:
         patches.append((Deliverer, "_in_slot", without_slots))
     return Case(clients, start, SETUP, EventChecker(), lost, patches=patches)
@@ -371,6 +410,8 @@ def without_slots(self: Deliverer, recipient: Recipient, message: Message) -> No
 
 
 hooked = partial(services, hook=True, published=True)
+paused = partial(hooked, failures=FAILURES, paused=True)
+LATER = START + timedelta(minutes=3)
 CASES = {
     "two publishers": case([publishes(1), publishes(1)], partial(services, {1: 2}), 2),
     "two publishers, two orders, refused entries": case(
@@ -381,15 +422,15 @@ CASES = {
     ),
     "three publishers": case([publishes(1)] * 3, partial(services, {1: 2}), 0),
     "two publishers and a webhook": case([publishes(1), publishes(1)], partial(services, {1: 2}, hook=True)),
-    "one message twice": case([works(0), works(-1)], partial(hooked, {1: 2}, signals=2), slots=False),
+    "one message twice": case([works(0), works(-1)], partial(hooked, {1: 2}, signals=2), slots=0),
     "one message twice, failing": case(
-        [works(0, 2), works(-1, 2)], partial(hooked, {1: 2}, signals=2, hook_fails=2), 0, tries=3, slots=False
+        [works(0, 2), works(-1, 2)], partial(hooked, {1: 2}, signals=2, hook_fails=2), 0, tries=3, slots=0
     ),
     "failing while the order moves on": case(
         [works(0, 2), moves_and_signals(1, 2), works(-1)],
         partial(hooked, {1: 1}, signals=1, hook_fails=1),
         0,
-        slots=False,
+        slots=0,
     ),
     "parked while the order moves on": case(
         [works(0, 2), moves_and_signals(1, 2)], partial(hooked, {1: 1}, signals=1, hook_fails=2)
@@ -405,6 +446,34 @@ CASES = {
         [works(0, 3), switches("off", "on")], partial(hooked, {1: 1}, signals=1, hook_fails=1), 0, tries=3
     ),
     "a delivery whose responses are lost": case([works(0, 3)], partial(hooked, {1: 2}, signals=1, hook_fails=1)),
+    "more messages than slots": case(
+        [works(0), works(-1)], partial(hooked, {1: 1, 2: 1}, signals=1, hook_fails=1), slots=1
+    ),
+    "a pause that begins": case(
+        [works(0, 2), works(-1, 1, LATER)],
+        partial(hooked, {1: 2}, signals=1, failures=FAILURES - 1, hook_fails=1),
+        0,
+        tries=3,
+    ),
+    "a pause that begins while an event is accepted": case(
+        [works(0), works(-1)], partial(hooked, {1: 1, 2: 1}, signals=1, failures=FAILURES - 1, hook_fails=1), 0
+    ),
+    "a probe and another message": case(
+        [works(0), works(-1, 2)], partial(paused, {1: 1, 2: 1}, signals=1, hook_fails=1), 0
+    ),
+    "a probe, and another one after its lease": case(
+        [works(0), works(-1, 1, LATER)], partial(paused, {1: 1, 2: 1}, signals=1, hook_fails=1), 0
+    ),
+    "a probe whose responses are lost": case([works(0, 2)], partial(paused, {1: 2}, signals=1, hook_fails=1)),
+    "a probe while the partner ends the pause": case(
+        [works(0, 2), ends_the_pause()], partial(paused, {1: 1}, signals=1, hook_fails=1), 0
+    ),
+    "a look at the end of a pause": case(
+        [works(0, 2), works(-1, 1, LATER)],
+        partial(paused, {1: 1, 2: 1, 3: 1}, missed=[1, 2, 3], delivered=[1]),
+        0,
+        slots=1,
+    ),
 }
 
 
@@ -483,7 +552,50 @@ def forgets_the_lost_retry(self: Deliverer, webhook: Webhook, order: str) -> Non
     self.signal(webhook.partner, webhook.id, order)
 
 
+def records_and_forgets(self: Deliverer, _: Webhook, order: str) -> None:
+    """Record an order, and rely on a look that is queued."""
+    key = (DELIVERIES, f"MISSED#{order}")
+    values = {":one": 1, ":expires": int(START.timestamp()) * 2}
+    self.accounts.update(Update(key, "ADD recorded :one SET expires = :expires", values=values))
+
+
+def looks_no_more_at_a_pause(self: Deliverer, recipient: Recipient) -> None:
+    """Rely on the messages that are under way."""
+
+
+def looks_at_a_few(
+    self: Deliverer,
+    recipient: Recipient,
+    message: Message,
+    signal: Callable[..., None] = Deliverer._signal_a_few,
+) -> None:
+    with mock.patch.object(Deliverer, "_look_later", looks_no_more):
+        signal(self, recipient, message)
+
+
+def drops_what_has_no_slot(self: Deliverer, message: Message, queue: Callable[..., None] = Deliverer._queue) -> None:
+    if not message.waits:
+        queue(self, message)
+
+
+def records_nothing(self: Deliverer, webhook: Webhook, order: str) -> None:
+    """Rely on the next event of the order."""
+
+
 MUTANTS = {
+    "a message without a slot is dropped": Mutant(
+        CASES["more messages than slots"], [(Deliverer, "_queue", drops_what_has_no_slot)]
+    ),
+    "no look in a pause": Mutant(CASES["a pause that begins"], [(Deliverer, "_ensure_look", looks_no_more_at_a_pause)]),
+    "a failed probe is not recorded": Mutant(
+        CASES["a probe and another message"], [(Deliverer, "_record_missed", records_nothing)]
+    ),
+    "a record that the end of the pause does not see": Mutant(
+        CASES["a probe and another message"], [(Deliverer, "_record_missed", records_and_forgets)]
+    ),
+    "no look at the others": Mutant(
+        CASES["a look at the end of a pause"], [(Deliverer, "_signal_a_few", looks_at_a_few)]
+    ),
     "the cursor moves first": Mutant(CASES["two publishers"], [(Publisher, "_put", moves_first)]),
     "the cursor moves anyhow": Mutant(
         CASES["a publisher while the order moves on"], [(Publisher, "_move", moves_anyhow)]
