@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -28,6 +29,17 @@ _UNDECLARED = {
 
 API Gateway adds `x-amzn-RequestId`, with the value of `X-Request-Id`, to every response.
 """
+
+_FORMATS = FormatChecker(formats=())
+for _name, _form in {
+    "date-time": r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z",
+    "date-time-local": r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?",
+    "decimal": r"-?\d+(\.\d+)?",
+    "uuid": r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}",
+}.items():
+    _FORMATS.checks(_name)(
+        lambda value, form=_form: not isinstance(value, str) or re.fullmatch(form, value) is not None
+    )
 
 
 def check_response(method: str, resource: str, status: int, headers: Mapping[str, str], text: str) -> None:
@@ -63,9 +75,7 @@ def _check_headers(call: str, response: Mapping[str, Any], headers: Mapping[str,
     for name, value in sent.items():
         schema = declared[name]["schema"]
         written = int(value) if schema.get("type") == "integer" else value
-        assert Draft202012Validator(schema, format_checker=FormatChecker()).is_valid(written), (
-            f"{call}: {name}: {value}"
-        )
+        assert Draft202012Validator(schema, format_checker=_FORMATS).is_valid(written), f"{call}: {name}: {value}"
 
 
 def _check_body(call: str, response: Mapping[str, Any], media_type: str | None, text: str) -> None:
@@ -87,7 +97,8 @@ def _document() -> dict[str, Any]:
 
 @cache
 def _validator(schema: str) -> Draft202012Validator:
-    return Draft202012Validator({**json.loads(schema), "components": _document()["components"]})
+    whole = {**json.loads(schema), "components": _document()["components"]}
+    return Draft202012Validator(whole, format_checker=_FORMATS)
 
 
 def _response(operation: Mapping[str, Any], status: str) -> dict[str, Any] | None:

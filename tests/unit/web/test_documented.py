@@ -16,6 +16,12 @@ STATUS: dict[str, Any] = {
     "headers": {"X-Request-Id": ID, "Vary": "Accept-Encoding", "Content-Type": "application/json"},
     "text": '{"status": "Created"}',
 }
+ORDER: dict[str, Any] = {
+    **STATUS,
+    "resource": "/v1/orders",
+    "text": f"""{{"data": [{{"id": "{ID}", "number": 1, "createdDate": "2020-01-11T16:13:56.814239", "status": "Payed",
+        "participantLogin": "a@b.example_x", "total": 100}}], "totalPages": 1, "currentPage": 1, "pageSize": 20}}""",
+}
 REFUSAL: dict[str, Any] = {
     **STATUS,
     "status": 503,
@@ -31,7 +37,9 @@ WRONG_METHOD: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("response", [STATUS, REFUSAL, WRONG_METHOD], ids=["success", "refusal", "wrong method"])
+@pytest.mark.parametrize(
+    "response", [STATUS, ORDER, REFUSAL, WRONG_METHOD], ids=["success", "list", "refusal", "wrong method"]
+)
 def test_as_documented(response: dict[str, Any]) -> None:
     """A response that the document describes passes."""
     check_response(**response)
@@ -46,6 +54,7 @@ def test_as_documented(response: dict[str, Any]) -> None:
         ({**STATUS, "headers": {**STATUS["headers"], "X-Request-Id": "1"}}, "X-Request-Id: 1"),
         ({**STATUS, "headers": {**STATUS["headers"], "Content-Type": "text/plain"}}, "text/plain"),
         ({**STATUS, "text": '{"status": "Lost"}'}, "does not fit"),
+        ({**ORDER, "text": ORDER["text"].replace("16:13", "16-13")}, "does not fit"),
         ({**REFUSAL, "headers": STATUS["headers"]}, "has no {'retry-after'}"),
         ({**REFUSAL, "headers": {**STATUS["headers"], "Retry-After": "-1"}}, "Retry-After: -1"),
         ({**WRONG_METHOD, "status": 200}, "no error"),
@@ -58,6 +67,7 @@ def test_as_documented(response: dict[str, Any]) -> None:
         "form of a header",
         "media type",
         "shape",
+        "form of a time",
         "header of an error",
         "bounds of a header",
         "success of a method that is not listed",
