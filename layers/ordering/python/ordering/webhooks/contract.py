@@ -122,7 +122,10 @@ class ShownDelivery(TypedDict):
     state: Annotated[
         Literal["active", "paused", "disabled"],
         Field(
-            description="`paused`: the endpoint failed too often in a row, so events wait until it accepts one again."
+            description=(
+                "`active`: events are sent. `paused`: the endpoint failed too often in a row, so events wait until it "
+                "accepts one again. `disabled`: `enabled` is false."
+            )
         ),
     ]
     failures: Annotated[int, Field(ge=0, description="Failed tries in a row, since the last event that was accepted.")]

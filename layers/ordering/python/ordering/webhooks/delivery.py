@@ -26,10 +26,11 @@ letters.
 
 After failed tries in a row the webhook is paused (`slots`): no retry is made, no event is parked, and each order with
 events is recorded as missed. The look for them is due when the pause ends. It puts `SLOTS` of the recorded orders on
-the queue, each time the next ones, so that an event that the endpoint never accepts does not stand for all. The first
-message that takes the probe sends an event; the others are recorded again. A failed probe is not a try of its event. It
-prolongs the pause, and a look is queued again for as long as orders are recorded. A successful one queues a look at
-all recorded orders. A replay that the partner asked for is sent even so, and ends the pause if it is accepted.
+the queue, and begins one order after the look before it, so that an event that the endpoint never accepts does not
+stand for all. The first message that takes the probe sends an event; the orders of the others are recorded again. A
+failed probe is not a try of its event. It prolongs the pause, and a look is queued again for as long as orders are
+recorded. A successful one queues a look at all recorded orders. A replay that the partner asked for is sent even so,
+and ends the pause if it is accepted.
 
 A message costs 3 read units for the webhook, its partner and its health, in one call, and 2 write units for the slot,
 in two calls. An event costs another read of its order's history and of the position, one call of KMS, and 1 write unit
