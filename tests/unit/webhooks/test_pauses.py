@@ -16,13 +16,13 @@ from ordering.aws.dynamodb import Update
 from ordering.errors import Unavailable
 from ordering.events.types import MailMomentType
 from ordering.mail.history import MailMoment, name_of_mails, next_moments
-from ordering.webhooks.delivery import Message, Withheld
+from ordering.webhooks.delivery import TRIES, Message, Withheld
 from ordering.webhooks.health import Health, health_key, read_health
 from ordering.webhooks.registrations import Webhook
 from ordering.webhooks.slots import FAILURES, LEASE, SLOTS
 from ordering.webhooks.transport import Response
 from ordering_tools.template import Template
-from support.aws.faults import Crash, answer_lost, lost, refused
+from support.aws.faults import Crash, answer_lost, interrupted, lost, refused
 from support.endpoint import Endpoint
 from support.gateway import ROOT
 from support.partners import PARTNER
@@ -67,6 +67,14 @@ def fail_before(endpoint: Endpoint, webhook: Webhook, times: int) -> None:
 
 def look(webhook: Webhook) -> Message:
     return Message(PARTNER.id, webhook.id, "", missed=True)
+
+
+def bounce_twice(endpoint: Endpoint) -> str:
+    """Record that two mails of the endpoint's order bounced; returns the name of the history of its mails."""
+    for reason in ("one", "two"):
+        moment = MailMoment(MailMomentType.BOUNCED, endpoint.now, 1, "", reason)
+        endpoint.deliverer.orders.transact(next_moments(endpoint.deliverer.orders, endpoint.order, [moment]))
+    return name_of_mails(endpoint.order)
 
 
 def accept(endpoint: Endpoint, accepts: Callable[[str], bool]) -> None:
@@ -115,20 +123,29 @@ def test_a_failure_after_an_accepted_event_of_the_same_order(endpoint: Endpoint)
     """A probe whose first event is accepted ends the pause, though the order's next event fails."""
     webhook = endpoint.register()
     orders = pause(endpoint, webhook)
-    mails = name_of_mails(endpoint.order)
-    for reason in ("one", "two"):
-        moment = MailMoment(MailMomentType.BOUNCED, endpoint.now, 1, "", reason)
-        endpoint.deliverer.orders.transact(next_moments(endpoint.deliverer.orders, endpoint.order, [moment]))
+    mails = bounce_twice(endpoint)
     endpoint.now += timedelta(minutes=2)
     accept(endpoint, lambda _: len(endpoint.posted) == 1)
     endpoint.handle(Message(PARTNER.id, webhook.id, mails))
     assert len(endpoint.posted) == 2
     assert replace(health(endpoint, webhook), look=0) == Health(failures=1)
+    assert [one.index for one in endpoint.queue if one.order == mails and one.tries == 1] == [1]
     accept(endpoint, lambda _: True)
     endpoint.run(timedelta(minutes=1))
 
     assert {*endpoint.received} == {endpoint.order, *orders}
     assert len(endpoint.received) == 2 + len(orders)
+
+
+def test_an_event_accepted_after_one_that_was_parked(endpoint: Endpoint) -> None:
+    """A message that parks an event and whose next event is accepted leaves no failure."""
+    webhook = endpoint.register()
+    mails = bounce_twice(endpoint)
+    accept(endpoint, lambda _: len(endpoint.posted) == 2)
+    endpoint.handle(Message(PARTNER.id, webhook.id, mails, tries=TRIES - 1))
+
+    assert len(endpoint.posted) == 2
+    assert health(endpoint, webhook) == Health()
 
 
 def test_two_events_that_are_never_accepted(endpoint: Endpoint) -> None:
@@ -254,6 +271,7 @@ def test_a_probe_that_another_message_took_after_the_read(endpoint: Endpoint) ->
     other = endpoint.place()
     endpoint.deliverer._in_slot(recipient, Message(PARTNER.id, webhook.id, other))
     assert len(endpoint.posted) == 1
+    assert [one.missed for one in endpoint.queue] == [True]
     endpoint.status = 204
     endpoint.run(timedelta(minutes=3))
 
@@ -271,6 +289,49 @@ def test_a_probe_with_nothing_to_send_is_given_back(endpoint: Endpoint) -> None:
     endpoint.handle(Message(PARTNER.id, webhook.id, endpoint.order))
 
     assert len(endpoint.posted) == 1
+
+
+def test_a_probe_with_nothing_to_send_while_the_pause_is_ended(endpoint: Endpoint) -> None:
+    """A probe that is given back after the pause was ended by hand frees its slot and begins no pause."""
+    webhook = endpoint.register()
+    pause(endpoint, webhook)
+    endpoint.now += timedelta(minutes=2)
+    ended = interrupted(lambda: endpoint.deliverer.end_pause(PARTNER.id, webhook.id))
+    endpoint.faulty.meet("GetItem", ended)
+    endpoint.handle(Message(PARTNER.id, webhook.id, "training#999999"))
+
+    assert replace(health(endpoint, webhook), look=0) == Health()
+
+
+def test_a_probe_whose_slot_another_message_took_after_the_read(endpoint: Endpoint) -> None:
+    """A message whose slot a replay took after it read the webhook takes the probe with the next slot."""
+    webhook = endpoint.register()
+    pause(endpoint, webhook)
+    endpoint.now += timedelta(minutes=2)
+    endpoint.status = 204
+    update = Update(health_key(PARTNER.id, webhook.id), "SET slot2 = :until", values={":until": 2**53})
+    endpoint.faulty.meet("UpdateItem", interrupted(lambda: endpoint.accounts.update(update)))
+    endpoint.handle(Message(PARTNER.id, webhook.id, endpoint.order))
+
+    assert endpoint.received == [endpoint.order]
+    assert health(endpoint, webhook) == Health(slots={"slot2": 2**53})
+
+
+def test_a_change_whose_end_of_the_pause_fails(endpoint: Endpoint) -> None:
+    """A change of a webhook succeeds even if the end of its pause fails: the pause ends by itself."""
+    webhook = endpoint.register()
+    orders = pause(endpoint, webhook)
+
+    def send(_: str, __: int) -> None:
+        raise Unavailable
+
+    sound = endpoint.deliverer
+    endpoint.deliverer = replace(sound, send=send)
+    assert endpoint.deliverer.change(PARTNER.id, webhook.id, url="https://example.org/").url == "https://example.org/"
+    endpoint.deliverer, endpoint.status = sound, 204
+    endpoint.run(timedelta(minutes=2))
+
+    assert sorted(endpoint.received) == sorted(orders)
 
 
 def test_an_error_on_our_side_gives_the_probe_back(endpoint: Endpoint) -> None:
@@ -322,6 +383,34 @@ def test_probes_go_round(endpoint: Endpoint) -> None:
     endpoint.run(timedelta(hours=3))
 
     assert endpoint.received == [last]
+
+
+def test_a_look_goes_round(endpoint: Endpoint) -> None:
+    """After the last recorded order, the next look begins with the first one again."""
+    webhook = endpoint.register()
+    (order,) = pause(endpoint, webhook, 1)
+    endpoint.handle(Message(PARTNER.id, webhook.id, order))
+    endpoint.queue.clear()
+    endpoint.now += timedelta(minutes=2)
+    endpoint.handle(replace(look(webhook), order=order, due=endpoint.now.timestamp()))
+
+    assert [(one.missed, one.order) for one in endpoint.queue] == [(True, "")]
+
+
+def test_a_look_after_the_end_of_the_pause(endpoint: Endpoint) -> None:
+    """The look that was queued in a pause finds all orders after it, though looks before it found some of them."""
+    webhook = endpoint.register()
+    orders = pause(endpoint, webhook)
+    for order in orders:
+        endpoint.handle(Message(PARTNER.id, webhook.id, order))
+    endpoint.deliverer.end_pause(PARTNER.id, webhook.id)
+    endpoint.queue.clear()
+    endpoint.status = 204
+    endpoint.now += timedelta(minutes=2)
+    endpoint.handle(replace(look(webhook), order=max(orders), due=endpoint.now.timestamp()))
+    endpoint.run(SECOND)
+
+    assert sorted(endpoint.received) == sorted(orders)
 
 
 @pytest.mark.parametrize("act", ["enable", "end_pause"])
