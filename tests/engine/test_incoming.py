@@ -61,12 +61,10 @@ from ordering.training.incoming import TrainingEvents
 from ordering.training.orders import OrderIds, TrainingOrders
 from ordering.training.statuses import TrainingStatus
 from ordering_tools.installation import open_at
-from ordering_tools.local.engine.aws_account import queue_arn, queue_url
+from ordering_tools.local.engine.aws_account import key_alias, queue_arn, queue_url
+from ordering_tools.local.engine.deployment import Stack
 from ordering_tools.local.engine.engine import Engine as MiniStack
 from ordering_tools.local.engine.engine import connect, create_keys, create_tables, dynamodb
-from ordering_tools.local.engine.event_buses import Rule, create_buses
-from ordering_tools.local.engine.json_client import JsonClient
-from ordering_tools.local.engine.queues import Queue, create_queues
 from ordering_tools.operations import commands
 from ordering_tools.operations import incoming as incoming_commands
 from support.aws.memory import Memory
@@ -519,20 +517,20 @@ def test_through_the_bus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         engine.wait()
         create_tables(dynamodb(engine.endpoint), TABLES)
         create_keys(connect("kms", engine.endpoint), {"CertificatesKey": {}})
-        with JsonClient(engine.endpoint, "sqs") as queues, JsonClient(engine.endpoint, "events") as buses:
-            create_queues(queues, engine.endpoint, [Queue("IncomingQueue", {})])
-            rule = {
-                "EventPattern": json.dumps(
-                    {"source": sorted(incoming_commands.SOURCES.values()), "detail-type": sorted(envelopes())}
-                )
-            }
-            target = {"Id": "queue", "Arn": queue_arn("IncomingQueue")}
-            create_buses(buses, [incoming_commands.BUS], [Rule("Incoming", incoming_commands.BUS, rule, [target])])
+        connect("sqs", engine.endpoint).create_queue(QueueName="IncomingQueue")
+        bus = incoming_commands.BUS
+        pattern = {"source": sorted(incoming_commands.SOURCES.values()), "detail-type": sorted(envelopes())}
+        buses = connect("events", engine.endpoint)
+        buses.create_event_bus(Name=bus)
+        buses.put_rule(Name="Incoming", EventBusName=bus, EventPattern=json.dumps(pattern))
+        target = {"Id": "queue", "Arn": queue_arn("IncomingQueue")}
+        buses.put_targets(Rule="Incoming", EventBusName=bus, Targets=[target])
+        monkeypatch.setattr(Stack, "read", lambda _: Stack({bus: bus}, {}))
         installation = open_at(engine.endpoint, engine.services, tmp_path)
         monkeypatch.setattr(commands, "reopen", lambda _: installation)
         monkeypatch.setattr(incoming_commands, "find", lambda _: engine)
         office = Office(Engine("ministack", installation.send))
-        office.sealer = EnvelopeSealer(installation.kms, "alias/CertificatesKey")
+        office.sealer = EnvelopeSealer(installation.kms, key_alias("CertificatesKey"))
         office.place()
         codes = tmp_path / "codes"
         codes.write_text("SECRET-1\nSECRET-2\n")
@@ -563,9 +561,8 @@ def test_through_the_bus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 def received(services: str) -> list[str]:
     """Take the messages that are on the queue."""
-    with JsonClient(services, "sqs") as queues:
-        url = queue_url(services, "IncomingQueue")
-        answer = queues.call("ReceiveMessage", QueueUrl=url, MaxNumberOfMessages=10, WaitTimeSeconds=5)
-        for message in answer["Messages"]:
-            queues.call("DeleteMessage", QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
-        return [message["Body"] for message in answer["Messages"]]
+    queues, url = connect("sqs", services), queue_url(services, "IncomingQueue")
+    answer = queues.receive_message(QueueUrl=url, MaxNumberOfMessages=10, WaitTimeSeconds=5)
+    for message in answer["Messages"]:
+        queues.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+    return [message["Body"] for message in answer["Messages"]]

@@ -74,7 +74,7 @@ from ordering.training.mailing import KEYS_AT_MOST
 from ordering_tools.local.engine.aws_account import CREDENTIALS, REGION
 from ordering_tools.local.engine.engine import Engine as MiniStack
 from ordering_tools.local.engine.engine import connect
-from ordering_tools.local.engine.mails import create_senders, sent_mails
+from ordering_tools.local.engine.mails import sent_mails
 from support.aws.memory import Memory
 from support.orders import new_item, new_order, publish, target
 from support.partners import AZ_300, PARTNER, STANDARD, UK
@@ -741,7 +741,7 @@ def test_the_local_engine_takes_the_largest_mail(tmp_path: Path) -> None:
     child = MiniStack(ROOT / ".venvs" / "engine" / "bin" / "python", tmp_path)
     try:
         child.wait()
-        create_senders(connect("sesv2", child.endpoint), {"example.com"})
+        connect("sesv2", child.endpoint).create_email_identity(EmailIdentity="example.com")
         box = ses.connect_ses(
             "Orders <orders@example.com>",
             endpoint_url=child.endpoint,

@@ -623,10 +623,10 @@ def rotated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rotated]:
     with ExitStack() as closing:
         with running(state, build=None) as stack:
             real = RealStack(stack)
-            first = real.ordering("key", "add", "--kms", "alias/SigningKeyA").out
+            first = real.ordering("key", "add", "--kms", "alias/ordering-SigningKeyA").out
             assert real.ordering("key", "use", first, "--now").code == 0
             company = add_company(real, closing, 1_000)
-            second = real.ordering("key", "add", "--kms", "alias/SigningKeyB").out
+            second = real.ordering("key", "add", "--kms", "alias/ordering-SigningKeyB").out
             too_early = real.ordering("key", "use", second)
             used = real.ordering("key", "use", second, "--now")
             assert (too_early.code, "wait, or use --now" in too_early.err, used.code) == (1, True, 0)

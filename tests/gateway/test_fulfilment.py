@@ -420,7 +420,7 @@ def test_unreadable_item(training_partner: TrainingPartner, company: Company) ->
         calls = [
             line
             for line in training_partner.real.stack.printed()[printed:].splitlines()
-            if line.startswith("StreamFunction.Changed ")
+            if line.startswith("StreamFunction ")
         ]
 
     assert [message["Body"] for message in to_retry] == [json.dumps(key)]

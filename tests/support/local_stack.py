@@ -10,8 +10,11 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
+from ordering_tools.local.engine.aws_account import queue_url
+from ordering_tools.local.engine.deployment import Stack
 from ordering_tools.local.engine.state import find
 from ordering_tools.local.serve import Options
 
@@ -34,6 +37,15 @@ class LocalStack:
     output: Path
     """The file with its output: progress, and one line per request."""
     state: Path
+
+    @cached_property
+    def resources(self) -> Mapping[str, str]:
+        """The physical ids of the stack's resources, by logical id."""
+        return Stack.read(self.endpoint).resources
+
+    def queue(self, name: str) -> str:
+        """The URL of a queue, by its logical id."""
+        return queue_url(self.endpoint, self.resources[name].rpartition("/")[2])
 
     def printed(self) -> str:
         """Its output so far."""

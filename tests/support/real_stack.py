@@ -7,7 +7,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,10 +18,10 @@ from ordering.identity.accounts import Accounts
 from ordering_tools import cli
 from ordering_tools.demo import training as demo
 from ordering_tools.installation import Installation, reopen
+from ordering_tools.local.dead_letters import peek_at
 from ordering_tools.local.engine.engine import connect
-from ordering_tools.local.engine.mails import Mail, create_senders, sent_mails
+from ordering_tools.local.engine.mails import Mail, sent_mails
 from ordering_tools.local.engine.state import find
-from ordering_tools.local.sources.dead_letters import peek_at
 from ordering_tools.operations import commands
 from support.local_stack import LocalStack
 
@@ -90,13 +90,14 @@ class RealStack:
 
     def queued(self, queue: str, text: str) -> list[Mapping[str, Any]]:
         """Return the messages of a queue that have a text in their bodies, also those that cannot be received now."""
-        return [message for message in peek_at(self.services, queue) if text in message["Body"]]
+        return [message for message in peek_at(self.services, self.stack.queue(queue)) if text in message["Body"]]
 
     @contextmanager
     def sandbox(self) -> Iterator[None]:
         """Have SES refuse mails to any domain but `example.com`, as it does in its sandbox."""
         ses = connect("sesv2", self.services)
-        create_senders(ses, {"example.com"})
+        with suppress(ses.exceptions.AlreadyExistsException):
+            ses.create_email_identity(EmailIdentity="example.com")
         details = {"MailType": "TRANSACTIONAL", "WebsiteURL": "https://example.com"}
         ses.put_account_details(ProductionAccessEnabled=False, **details)
         try:

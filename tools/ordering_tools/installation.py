@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ordering.aws import kms
@@ -12,6 +13,7 @@ from ordering.aws.kms import Kms
 from ordering.aws.sqs import Enqueue
 from ordering.identity.tokens import PrivateKey, Signer
 from ordering_tools.local.engine.aws_account import CREDENTIALS, REGION, queue_url
+from ordering_tools.local.engine.deployment import DeploymentError, Stack
 from ordering_tools.local.engine.state import find
 from ordering_tools.operations.signing import SigningKey, development_key
 from ordering_tools.template import Template
@@ -40,21 +42,26 @@ class Installation:
     incoming_queue: Enqueue = queues.no_queue
     mail_queue: Enqueue = queues.no_queue
     webhook_queue: Enqueue = queues.no_queue
+    names: Mapping[str, str] = field(default_factory=dict)
+    """The outputs of the stack. A resource that they lack has its logical id as its name."""
 
     @property
     def orders(self) -> Table:
         """The orders table."""
-        return Table(self.send, "OrdersTable")
+        return self._table("OrdersTable")
 
     @property
     def catalogue(self) -> Table:
         """The catalogue table."""
-        return Table(self.send, "CatalogueTable")
+        return self._table("CatalogueTable")
 
     @property
     def accounts(self) -> Table:
         """The accounts table."""
-        return Table(self.send, "AccountsTable")
+        return self._table("AccountsTable")
+
+    def _table(self, name: str) -> Table:
+        return Table(self.send, self.names.get(name, name))
 
     @property
     def signer(self) -> Signer:
@@ -62,8 +69,9 @@ class Installation:
         return Signer(PrivateKey(self.key.key_id, self.key.private_key, "ES256"), self.issuer, self.audience)
 
 
-def open_at(endpoint: str, services: str, state: Path) -> Installation:
+def open_at(endpoint: str, services: str, state: Path, stack: Stack | None = None) -> Installation:
     """The installation at an endpoint of DynamoDB and one of all other services, with the key in the folder `state`."""
+    names = stack.outputs if stack else {}
     parameters = Template.load(ROOT / "template.yaml").parameters
     account = {
         "region_name": REGION,
@@ -72,7 +80,9 @@ def open_at(endpoint: str, services: str, state: Path) -> Installation:
     }
 
     def queue(name: str) -> Enqueue:
-        return queues.connect_queue(queue_url(services, name), endpoint_url=services, **account)
+        return queues.connect_queue(
+            queue_url(services, names.get(name, name).rpartition("/")[2]), endpoint_url=services, **account
+        )
 
     return Installation(
         send=connect_tables(endpoint_url=endpoint, **account),
@@ -83,6 +93,7 @@ def open_at(endpoint: str, services: str, state: Path) -> Installation:
         incoming_queue=queue("IncomingQueue"),
         mail_queue=queue("MailQueue"),
         webhook_queue=queue("WebhookQueue"),
+        names=names,
     )
 
 
@@ -95,4 +106,8 @@ def reopen(state: Path) -> Installation:
     running = find(state)
     if running is None:
         raise NoInstallation("the local run is not running; start it with `make serve`")
-    return open_at(running.endpoint, running.services, state)
+    try:
+        stack = Stack.read(running.services)
+    except DeploymentError as error:
+        raise NoInstallation(str(error)) from error
+    return open_at(running.endpoint, running.services, state, stack)

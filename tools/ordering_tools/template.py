@@ -110,14 +110,14 @@ class Template:
     @property
     def tables(self) -> list[TableDefinition]:
         """The DynamoDB tables."""
-        return [_table(name, properties) for name, properties in self._resources("AWS::DynamoDB::Table")]
+        return [_table(name, properties) for name, properties in self.resources("AWS::DynamoDB::Table")]
 
     @property
     def keys(self) -> dict[str, dict[str, Any]]:
         """The arguments of CreateKey for each KMS key, by logical id."""
         return {
             name: {key: properties[key] for key in ("KeySpec", "KeyUsage") if key in properties}
-            for name, properties in self._resources("AWS::KMS::Key")
+            for name, properties in self.resources("AWS::KMS::Key")
         }
 
     @property
@@ -126,16 +126,16 @@ class Template:
         shared = self.document.get("Globals", {}).get("Function", {})
         return [
             FunctionDefinition(name, Path({**shared, **properties}["CodeUri"]))
-            for name, properties in self._resources("AWS::Serverless::Function")
+            for name, properties in self.resources("AWS::Serverless::Function")
         ]
 
     @property
     def layers(self) -> list[LayerDefinition]:
         """The layers."""
-        resources = self.document["Resources"]
+        declared = self.document["Resources"]
         return [
-            LayerDefinition(name, Path(properties["ContentUri"]), "BuildMethod" in resources[name].get("Metadata", {}))
-            for name, properties in self._resources("AWS::Serverless::LayerVersion")
+            LayerDefinition(name, Path(properties["ContentUri"]), "BuildMethod" in declared[name].get("Metadata", {}))
+            for name, properties in self.resources("AWS::Serverless::LayerVersion")
         ]
 
     def resolve(self, value: Any) -> Any:
@@ -166,7 +166,8 @@ class Template:
             case _:
                 raise TemplateError(f"the condition {condition} cannot be evaluated")
 
-    def _resources(self, kind: str) -> list[tuple[str, dict[str, Any]]]:
+    def resources(self, kind: str) -> list[tuple[str, dict[str, Any]]]:
+        """The resources of a type: the logical id and the resolved properties of each."""
         return [
             (name, self.resolve(resource.get("Properties", {})))
             for name, resource in self.document["Resources"].items()

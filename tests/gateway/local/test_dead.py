@@ -9,11 +9,9 @@ import pytest
 
 from gateway.waiting import eventually
 from ordering_tools import cli
-from ordering_tools.local.engine.aws_account import queue_url
+from ordering_tools.local.dead_letters import DeadLetter, DeadLetters, NotReplayedError, invoke_at
 from ordering_tools.local.engine.engine import connect, dynamodb
-from ordering_tools.local.engine.json_client import JsonClient
 from ordering_tools.local.engine.state import find
-from ordering_tools.local.sources.dead_letters import DeadLetter, DeadLetters, NotReplayedError, invoke_at
 from ordering_tools.operations.dead_letters import open_dead_letters
 from support.local_stack import LocalStack
 
@@ -35,8 +33,7 @@ def run(stack: LocalStack, *arguments: str) -> int:
 
 
 def send(stack: LocalStack, queue: str, **message: Any) -> str:
-    with JsonClient(stack.endpoint, "sqs") as client:
-        found: str = client.call("SendMessage", QueueUrl=queue_url(stack.endpoint, queue), **message)["MessageId"]
+    found: str = connect("sqs", stack.endpoint).send_message(QueueUrl=stack.queue(queue), **message)["MessageId"]
     return found
 
 
@@ -91,29 +88,47 @@ def test_all_are_replayed(stack: LocalStack, letters: DeadLetters, capsys: pytes
 def test_records_are_delivered_again(
     stack: LocalStack, letters: DeadLetters, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Records that were given up are shown from the stream, and a replay calls their function with only these."""
-    key = f"BISECT#dead-{uuid.uuid4().hex}"
-    item = {"pk": {"S": key}, "sk": {"S": "0"}, "command": {"S": "raise"}}
-    others = [{"pk": {"S": f"OTHER#{key}"}, "sk": {"S": str(number)}} for number in range(2)]
-    writes = [{"Put": {"TableName": "LedgerTable", "Item": each}} for each in (others[0], item, others[1])]
-    dynamodb(stack.endpoint).transact_write_items(TransactItems=writes)  # type: ignore[arg-type] # plain data
+    """Records that were given up are shown from the stream, and a replay calls their function with them again."""
+    key, client, table = f"OLD#{uuid.uuid4().hex}", dynamodb(stack.endpoint), stack.resources["LedgerTable"]
+    for number, command in enumerate(("raise", "")):
+        item = {"pk": {"S": key}, "sk": {"S": str(number)}, "command": {"S": command}, "bytes": {"B": b"\x00"}}
+        client.put_item(TableName=table, Item=item)  # type: ignore[arg-type] # plain data
+    streams = connect("dynamodbstreams", stack.endpoint)
+    (stream,) = streams.list_streams(TableName=table)["Streams"]
+    (shard,) = streams.describe_stream(StreamArn=stream["StreamArn"])["StreamDescription"]["Shards"]
+    position = {"StreamArn": stream["StreamArn"], "ShardId": shard["ShardId"], "ShardIteratorType": "TRIM_HORIZON"}
+    records = streams.get_records(ShardIterator=streams.get_shard_iterator(**position)["ShardIterator"])["Records"]
+    numbers = [each["dynamodb"]["SequenceNumber"] for each in records if each["dynamodb"]["Keys"]["pk"]["S"] == key]
 
-    def ours() -> list[DeadLetter]:
-        found = letters.messages("GivenUpQueue")
-        return [message for message in found if key in json.dumps(letters.records(message))]
+    def give_up(start: str, end: str) -> DeadLetter:
+        """Send the message that the mapping sends once records are older than an hour."""
+        function = f"arn:aws:lambda:us-east-1:000000000000:function:{stack.resources['StreamFunction']}"
+        batch = {"streamArn": stream["StreamArn"], "shardId": shard["ShardId"], "batchSize": 1}
+        batch |= {"startSequenceNumber": start, "endSequenceNumber": end}
+        request = {"functionArn": function, "condition": "MaxRecordAgeExceeded", "approximateInvokeCount": 1}
+        sent = send(
+            stack,
+            "GivenUpQueue",
+            MessageBody=json.dumps({"requestContext": request, "DDBStreamBatchInfo": batch}),
+        )
+        (message,) = (each for each in letters.messages("GivenUpQueue") if each.id == sent)
+        return message
 
-    (message,) = eventually(ours)
-    assert message.reason == "StreamFunction gave up 1 record of LedgerTable after 2 calls (RetryAttemptsExhausted)"
-    assert run(stack, "show", message.id) == 0
+    failing, working = give_up(numbers[0], numbers[0]), give_up(numbers[1], numbers[1])
+    gone = give_up("0" * 20 + "1", "0" * 20 + "2")
+
+    assert failing.reason == "StreamFunction gave up 1 record of LedgerTable after 1 call (MaxRecordAgeExceeded)"
+    assert run(stack, "show", working.id) == 0
     shown = capsys.readouterr().out
     assert "1 of 1 records are still in the stream" in shown
     assert f'"S": "{key}"' in shown
-    # The record still makes the function fail.
-    assert run(stack, "replay", message.id) == 1
+    assert run(stack, "replay", failing.id) == 1
     assert "StreamFunction failed again: RuntimeError: on purpose" in capsys.readouterr().err
-    assert [each.id for each in ours()] == [message.id]
-    calls = [line for line in (stack.state / "functions.log").read_text().splitlines() if key in line]
-    assert [len(json.loads(line)["records"]) for line in calls] == [1, 1, 1]
+    assert run(stack, "replay", working.id) == 0
+    assert "StreamFunction has processed 1 record" in capsys.readouterr().out
+    assert run(stack, "replay", gone.id) == 1
+    assert "the stream does not have its 1 record any more" in capsys.readouterr().err
+    assert {message.id for message in letters.messages("GivenUpQueue")} == {failing.id, gone.id}
 
 
 def test_functions_can_be_invoked(stack: LocalStack) -> None:

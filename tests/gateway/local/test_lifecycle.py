@@ -49,12 +49,14 @@ def descendants(process: int) -> set[int]:
 
 
 def notes(stack: LocalStack) -> set[str]:
-    found = dynamodb(stack.endpoint).scan(TableName="NotesTable", ConsistentRead=True)["Items"]
+    found = dynamodb(stack.endpoint).scan(TableName=stack.resources["NotesTable"], ConsistentRead=True)["Items"]
     return {item["pk"]["S"] for item in found}
 
 
 def write_note(stack: LocalStack, name: str) -> None:
-    dynamodb(stack.endpoint).put_item(TableName="NotesTable", Item={"pk": {"S": name}, "owner": {"S": "me"}})
+    dynamodb(stack.endpoint).put_item(
+        TableName=stack.resources["NotesTable"], Item={"pk": {"S": name}, "owner": {"S": "me"}}
+    )
 
 
 def end(stack: LocalStack, number: signal.Signals) -> set[int]:

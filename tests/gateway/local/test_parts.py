@@ -9,7 +9,6 @@ from ordering_tools.local.engine.engine import ENDPOINT_VARIABLE, EngineError, E
 from ordering_tools.local.engine.state import State, find
 from ordering_tools.local.gateway.responses import GatewayResponses
 from ordering_tools.local.runtime.build import BuildError, build
-from ordering_tools.local.runtime.functions import FUNCTION_TYPE, declared_functions
 from ordering_tools.template import Template, TemplateError, table_definitions
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -133,7 +132,7 @@ def test_build_names_what_is_missing(tmp_path: Path) -> None:
 def test_another_endpoint_can_stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An endpoint in the environment replaces DynamoDB; an own engine has all other services."""
     monkeypatch.setenv(ENDPOINT_VARIABLE, "http://127.0.0.1:8000")
-    engine = start_engine(ROOT / ".venvs" / "engine" / "bin" / "python", tmp_path)
+    engine = start_engine(ROOT / ".venvs" / "engine" / "bin" / "python", tmp_path, functions="")
     try:
         engine.wait()
 
@@ -149,7 +148,7 @@ def test_missing_engine_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.delenv(ENDPOINT_VARIABLE, raising=False)
 
     with pytest.raises(EngineError, match="`make` sets it up"):
-        start_engine(tmp_path / "python", tmp_path)
+        start_engine(tmp_path / "python", tmp_path, functions="")
 
 
 def test_fresh_starts_over(tmp_path: Path) -> None:
@@ -175,7 +174,7 @@ def test_a_run_that_was_killed_is_not_found(tmp_path: Path) -> None:
 
 def test_gateway_responses_fall_back() -> None:
     """A response type that is not customised has the body of DEFAULT_4XX, or else AWS's default body."""
-    customised = {"DEFAULT_4XX": {"ResponseTemplates": {"application/json": '{"own":"$context.requestId"}'}}}
+    customised = {"DEFAULT_4XX": {"responseTemplates": {"application/json": '{"own":"$context.requestId"}'}}}
 
     ours = GatewayResponses(customised).render("ACCESS_DENIED", {"requestId": "7"})
     theirs = GatewayResponses({}).render("ACCESS_DENIED", {"requestId": "7"})
@@ -189,22 +188,8 @@ def test_gateway_responses_fall_back() -> None:
 
 def test_gateway_responses_stay_json() -> None:
     """A value from the request is escaped in the template's JSON."""
-    customised = {"ACCESS_DENIED": {"ResponseTemplates": {"application/json": '{"path":"$context.path"}'}}}
+    customised = {"ACCESS_DENIED": {"responseTemplates": {"application/json": '{"path":"$context.path"}'}}}
 
     answer = GatewayResponses(customised).render("ACCESS_DENIED", {"path": '/"},{"'})
 
     assert json.loads(answer.body) == {"path": '/"},{"'}
-
-
-def test_functions_know_keys_by_their_alias() -> None:
-    """A variable that refers to a KMS key becomes the key's alias; other texts stay as they are."""
-    variables = {"SEALED_BY": "SealingKey", "NOTES_TABLE": "NotesTable", "GREETING": "hello"}
-    properties = {"CodeUri": "functions/one", "Handler": "app.handler", "Environment": {"Variables": variables}}
-    # As resolved by SAM CLI: each `Ref` is the logical id.
-    resources = {
-        "One": {"Type": FUNCTION_TYPE, "Properties": properties},
-        "SealingKey": {"Type": "AWS::KMS::Key"},
-        "NotesTable": {"Type": "AWS::DynamoDB::Table"},
-    }
-
-    assert declared_functions(resources)["One"].variables == {**variables, "SEALED_BY": "alias/SealingKey"}

@@ -20,6 +20,8 @@ from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
+from moto.events.models import EventPattern
+
 from ordering import clock
 from ordering.aws import dynamodb as table
 from ordering.aws.invocation import MARGIN
@@ -30,12 +32,12 @@ from ordering.entry.inbound import incoming
 from ordering.entry.mails import mailing_for
 from ordering.entry.stream import stream_consumer
 from ordering.webhooks.transport import Response
-from ordering_tools.local.sources.event_patterns import Pattern, matches, read_pattern
 from ordering_tools.template import Template
 from support.aws.faults import Crash
 from support.aws.kms import MemoryKms
 from support.aws.memory import Memory
 from support.gateway import ROOT
+from support.patterns import matches, read_pattern
 from support.plans import Plan
 from support.services import Services
 
@@ -121,7 +123,7 @@ def stream_terms() -> dict[str, Any]:
 
 
 @cache
-def patterns() -> tuple[Pattern, ...]:
+def patterns() -> tuple[EventPattern, ...]:
     """Return what the template lets through from the stream."""
     return tuple(read_pattern(one["Pattern"]) for one in stream_terms()["FilterCriteria"]["Filters"])
 

@@ -38,11 +38,11 @@ from ordering.mail import incoming as ses
 from ordering.mail.history import MailMoment, name_of_mails, next_moments
 from ordering.training.statuses import TrainingStatus
 from ordering_tools.documents.event_schemas import schema, stale, write
-from ordering_tools.local.sources.event_patterns import matches, read_pattern
 from support.aws.faults import Crash, Faulty, lost, refused
 from support.aws.kms import MemoryKms
 from support.aws.memory import Memory
 from support.partners import JOHN, SOURCE, UK
+from support.patterns import matches, read_pattern
 
 SCHEMAS = Path(__file__).parents[3] / "docs" / "events"
 START = datetime(2026, 1, 1, 12, 0, 0, 123456, tzinfo=UTC)
@@ -518,7 +518,8 @@ def test_the_pages_rule(table: Table) -> None:
         put_ecards(table, status)
         event = json.loads(history(table, ECARDS).event(0).to_text())
         event["data"]["partner"] = partner
-        return matches(read_pattern(pattern), {"source": "ordering", "detail-type": event["type"], "detail": event})
+        seen = {"source": "ordering", "detail-type": event["type"], "detail": event}
+        return matches(read_pattern(pattern), seen)
 
     cancelled, payed = EcardStatus.CANCELLED, EcardStatus.PAYED
     assert [taken(*of) for of in (("granite-rewards", cancelled), ("granite-rewards", payed), ("acme", cancelled))] == [

@@ -11,6 +11,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 import pytest
+from moto.events.models import EventPattern
 
 from ordering.clock import Deadline
 from ordering.ecards.incoming import PAYMENT, STOCK
@@ -21,18 +22,16 @@ from ordering.events.incoming import CANCELLATION, CANCELLATIONS_REFUSED, EVENTS
 from ordering.fulfilment.incoming import envelopes
 from ordering.mail.outbox import METRICS
 from ordering.webhooks.services import WebhookServices
-from ordering_tools.local.engine.references import References
-from ordering_tools.local.sources.event_patterns import matches
 from ordering_tools.operations.incoming import SOURCES
 from ordering_tools.template import Template
 from support.aws.simulated_aws import Step
 from support.ecards import card, order_id
 from support.gateway import ROOT
+from support.patterns import matches, read_pattern
 from support.scenarios import Day
 
 TEMPLATE = Template.load(ROOT / "template.yaml")
 RESOURCES: dict[str, dict[str, Any]] = TEMPLATE.document["Resources"]
-REFERENCES = References(TEMPLATE, "http://services")
 FUNCTIONS = {
     "fulfilment/stream": "StreamFunction",
     "fulfilment/mails": "MailsFunction",
@@ -330,6 +329,10 @@ def event_of(kind: str, source: str, **detail: Any) -> dict[str, Any]:
     return {"source": source, "detail-type": kind, "detail": detail}
 
 
+def pattern_of(rule: str) -> EventPattern:
+    return read_pattern(json.dumps(TEMPLATE.resolve(RESOURCES[rule]["Properties"]["EventPattern"])))
+
+
 @pytest.mark.parametrize(
     ("rule", "kind", "parameter"),
     [
@@ -341,7 +344,7 @@ def event_of(kind: str, source: str, **detail: Any) -> dict[str, Any]:
 def test_rules_take_their_producers_events_only(rule: str, kind: str, parameter: str) -> None:
     """A rule passes its one type on, from the sources of its parameter, and from no other source of an event."""
     sources = TEMPLATE.parameters[parameter]
-    pattern = REFERENCES.resources[rule]["Properties"]["EventPattern"]
+    pattern = pattern_of(rule)
     others = {"ordering", "aws.ses", "x", *SOURCES.values()} - {*sources}
 
     assert SOURCES[kind] in sources
@@ -352,7 +355,7 @@ def test_rules_take_their_producers_events_only(rule: str, kind: str, parameter:
 
 def test_the_mail_rule_takes_our_mails_events_of_ses_only() -> None:
     """SES's rule passes events of SES on about mails with our configuration set, whatever other sources put."""
-    pattern = REFERENCES.resources["MailRule"]["Properties"]["EventPattern"]
+    pattern = pattern_of("MailRule")
     ours = {"mail": {"tags": {"ses:configuration-set": ["MailConfigurationSet"]}}}
     theirs = {"mail": {"tags": {"ses:configuration-set": ["x"]}}}
 

@@ -2,26 +2,29 @@
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from ordering_tools import cli
 from ordering_tools.installation import NotDone
-from ordering_tools.local.engine.json_client import ServiceError
-from ordering_tools.local.engine.queues import Queue
-from ordering_tools.local.sources.batches import Batch, Record
-from ordering_tools.local.sources.dead_letters import DeadLetters, FailedBatch, NotReplayedError
-from ordering_tools.local.sources.event_sources import EventSource
-from ordering_tools.local.sources.failures import failure_message
-from ordering_tools.local.sources.workers import GivenUp
-from ordering_tools.operations.dead_letters import age, find_message, replay
+from ordering_tools.local.dead_letters import DeadLetters, FailedBatch, NotReplayedError
+from ordering_tools.local.engine.deployment import Stack
+from ordering_tools.operations.dead_letters import age, find_message, reachable, replay
 
-STREAM = "arn:aws:dynamodb:us-east-1:000000000000:table/T/stream/1"
-SOURCE = EventSource(name="F.Orders", function="F", table="T", on_failure="Given", reports_failures=True)
+STREAM = "arn:aws:dynamodb:us-east-1:000000000000:table/stack-T-1/stream/1"
+QUEUES = "arn:aws:sqs:us-east-1:000000000000:stack-"
+STACK = Stack(
+    {},
+    {
+        "F": "stack-F-1",
+        "T": "stack-T-1",
+        **{name: f"http://localhost:4566/000000000000/stack-{name}" for name in ("Work", "Dead", "Given")},
+    },
+)
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
 
 
@@ -39,19 +42,14 @@ class Site:
         self.refuse: set[str] = set()
         self.hidden: set[str] = set()
 
-    def letters(self, *sources: EventSource) -> DeadLetters:
-        queues = {
-            "Work": Queue("Work", {}, dead_letters="Dead", receives=4),
-            "Dead": Queue("Dead", {}),
-            "Given": Queue("Given", {}),
-        }
+    def letters(self) -> DeadLetters:
         return DeadLetters(
-            queues,
-            sources or (SOURCE,),
+            STACK,
             services="http://there",
             sqs=self,
+            functions=self,
             streams=self,
-            peek=lambda queue: self.messages[queue],
+            peek=lambda url: self.messages[url.rpartition("/stack-")[2]],
             invoke=self.invoke,
         )
 
@@ -59,15 +57,17 @@ class Site:
         number = f"m{sum(map(len, self.messages.values()))}"
         attributes = {"SentTimestamp": str(sent * 1000)}
         if source:
-            attributes["DeadLetterQueueSourceArn"] = f"arn:aws:sqs:us-east-1:000000000000:{source}"
+            attributes["DeadLetterQueueSourceArn"] = f"{QUEUES}{source}"
         message = {"MessageId": number, "Body": body, "ReceiveCount": 9, "Attributes": attributes}
         self.messages[queue].append(message)
         return number
 
     def give_up(self, *sequences: int) -> str:
-        records = tuple(Record(str(sequence), 0, "", "") for sequence in sequences)
-        given_up = GivenUp(Batch(records), "RetryAttemptsExhausted", 6, None)
-        return self.put("Given", json.dumps(failure_message(given_up, "F", STREAM, "shard")))
+        function = "arn:aws:lambda:us-east-1:000000000000:function:stack-F-1"
+        request = {"functionArn": function, "condition": "RetryAttemptsExhausted", "approximateInvokeCount": 6}
+        batch = {"streamArn": STREAM, "shardId": "shard", "batchSize": len(sequences)}
+        batch |= {"startSequenceNumber": str(sequences[0]), "endSequenceNumber": str(sequences[-1])}
+        return self.put("Given", json.dumps({"requestContext": request, "DDBStreamBatchInfo": batch}))
 
     def invoke(self, name: str, event: bytes) -> bytes:
         assert name == "F"
@@ -75,15 +75,32 @@ class Site:
         self.events.append([record["dynamodb"]["SequenceNumber"] for record in json.loads(event)["Records"]])
         return self.answer()
 
-    def call(self, operation: str, **arguments: Any) -> dict[str, Any]:
-        self.log.append(operation)
-        if operation in self.refuse:
-            raise ServiceError("Refused", f"{operation} is refused")
-        answer: dict[str, Any] = getattr(self, f"_{operation}")(arguments)
-        return answer
+    def __getattr__(self, operation: str) -> Any:
+        """An operation of a client, by botocore's name for it."""
+        name = "".join(word.capitalize() for word in operation.split("_"))
+        do = getattr(type(self), f"_{name}", None)
+        if do is None:
+            raise AttributeError(operation)
+
+        def call(**arguments: Any) -> Any:
+            self.log.append(name)
+            if name in self.refuse:
+                raise refusal("Refused", f"{name} is refused")
+            return do(self, arguments)
+
+        return call
+
+    def get_queue_attributes(self, QueueUrl: str, **_: Any) -> dict[str, Any]:  # noqa: N803 - the API's name
+        policy = {"deadLetterTargetArn": f"{QUEUES}Dead", "maxReceiveCount": 4}
+        return {"Attributes": {"RedrivePolicy": json.dumps(policy)}} if QueueUrl.endswith("Work") else {}
+
+    def list_event_source_mappings(self) -> dict[str, Any]:
+        failed = {"DestinationConfig": {"OnFailure": {"Destination": f"{QUEUES}Given"}}}
+        return {"EventSourceMappings": [{"FunctionArn": "of a queue"}, failed]}
 
     def _queue(self, arguments: Mapping[str, Any]) -> list[dict[str, Any]]:
-        return self.messages[arguments["QueueUrl"].rpartition("/")[2]]
+        assert arguments["QueueUrl"].startswith("http://there/000000000000/stack-")
+        return self.messages[arguments["QueueUrl"].rpartition("/stack-")[2]]
 
     def _ReceiveMessage(self, arguments: Mapping[str, Any]) -> dict[str, Any]:  # noqa: N802 - the API's name
         for message in self._queue(arguments):
@@ -112,7 +129,7 @@ class Site:
             return {"ShardIterator": str(self.first)}
         start = int(arguments["SequenceNumber"])
         if start < self.first:
-            raise ServiceError("TrimmedDataAccessException", "gone")
+            raise refusal("TrimmedDataAccessException", "gone")
         return {"ShardIterator": str(start)}
 
     def _GetRecords(self, arguments: Mapping[str, Any]) -> dict[str, Any]:  # noqa: N802 - as above
@@ -120,11 +137,15 @@ class Site:
         return {"Records": self.stream[start : start + 2], "NextShardIterator": str(start + 2)}
 
 
+def refusal(code: str, text: str) -> ClientError:
+    return ClientError({"Error": {"Code": code, "Message": text}}, "Operation")
+
+
 @pytest.fixture
 def site() -> Site:
     site = Site()
     for number in range(8):
-        change = {"SequenceNumber": str(number), "ApproximateCreationDateTime": 1.0, "Keys": {"pk": {"S": "x"}}}
+        change = {"SequenceNumber": str(number), "ApproximateCreationDateTime": NOW, "Keys": {"pk": {"S": "x"}}}
         site.stream.append({"eventName": "MODIFY" if number == 3 else "INSERT", "dynamodb": change})
     return site
 
@@ -195,31 +216,19 @@ def test_unreachable_engine(site: Site) -> None:
     site.refuse = {"ReceiveMessage"}
     letters = site.letters()
 
-    with pytest.raises(NotDone, match="the request to the local run failed"):
+    with pytest.raises(NotDone, match="the request to the local run failed"), reachable():
         replay(letters, letters.messages("Dead")[0])
 
 
 def test_records_of_a_batch(site: Site) -> None:
-    """The records of a batch are those between its first and its last that its event source selects."""
+    """The function is called with all records from the first to the last of a batch."""
     site.give_up(2, 4)
-    wanting = replace(SOURCE, patterns=({"eventName": ["INSERT"]},))
-    letters = site.letters(replace(SOURCE, on_failure="Dead"), wanting)
+    letters = site.letters()
 
     assert replay(letters, letters.messages("Given")[0]) == "F has processed 2 records"
-    assert site.events == [["2", "4"]]
+    assert site.events == [["2", "3", "4"]]
     assert site.messages["Given"] == []
     assert site.log[-2:] == ["Invoke", "DeleteMessage"]
-
-
-def test_records_of_one_worker(site: Site) -> None:
-    """If several workers process a shard, only the records of the worker that failed are replayed."""
-    for number, record in enumerate(site.stream):
-        record["dynamodb"]["Keys"]["pk"]["S"] = "ab"[number % 2]
-    site.give_up(1, 3, 5)
-    letters = site.letters(replace(SOURCE, parallelization=2))
-    (message,) = letters.messages("Given")
-
-    assert [record["dynamodb"]["SequenceNumber"] for record in letters.records(message)] == ["1", "3", "5"]
 
 
 def test_expired_records(site: Site) -> None:
@@ -230,29 +239,19 @@ def test_expired_records(site: Site) -> None:
     (message,) = letters.messages("Given")
 
     assert [record["dynamodb"]["SequenceNumber"] for record in letters.records(message)] == ["4"]
-    with pytest.raises(NotReplayedError, match="the stream has only 1 of its 3 records left"):
+    with pytest.raises(NotReplayedError, match="the stream does not have its 3 records any more"):
         letters.replay(message)
     assert "Invoke" not in site.log
     assert len(site.messages["Given"]) == 1
 
 
-@pytest.mark.parametrize(
-    ("result", "text"),
-    [
-        (b'{"batchItemFailures": [{"itemIdentifier": "3"}]}', "F failed again, from record 2"),
-        (
-            b'{"batchItemFailures": [{"itemIdentifier": "77"}]}',
-            "F failed again: batchItemFailures does not name a record",
-        ),
-    ],
-)
-def test_records_that_fail_again(site: Site, result: bytes, text: str) -> None:
+def test_records_that_fail_again(site: Site) -> None:
     """A batch that fails again stays in the dead-letter queue."""
     site.give_up(2, 3)
-    site.answer = lambda: result
+    site.answer = lambda: b'{"batchItemFailures": [{"itemIdentifier": "3"}]}'
     letters = site.letters()
 
-    with pytest.raises(NotReplayedError, match=text):
+    with pytest.raises(NotReplayedError, match="F failed again, from record 3"):
         letters.replay(letters.messages("Given")[0])
     assert len(site.messages["Given"]) == 1
     assert not site.hidden

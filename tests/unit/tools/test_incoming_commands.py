@@ -8,9 +8,10 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import pytest
+from botocore.exceptions import EndpointConnectionError
 
 from ordering.aws.sealer import EnvelopeSealer
 from ordering.aws.ses import Letter
@@ -20,7 +21,7 @@ from ordering.fulfilment.incoming import envelopes
 from ordering.mail.incoming import read_notice
 from ordering.mail.outbox import MailEventType, Outbox
 from ordering_tools.installation import Installation
-from ordering_tools.local.engine.json_client import ServiceError
+from ordering_tools.local.engine.deployment import Stack
 from ordering_tools.local.engine.state import Running
 from ordering_tools.operations import commands, incoming
 from ordering_tools.operations.signing import SigningKey
@@ -37,25 +38,18 @@ class Bus:
 
     taken: list[dict[str, Any]] = field(default_factory=list)
     answer: dict[str, Any] = field(default_factory=lambda: {"EventId": "1"})
-    error: ServiceError | None = None
+    error: EndpointConnectionError | None = None
     queue: list[str] = field(default_factory=list)
     installation: Installation = field(init=False)
 
-    def __call__(self, endpoint: str, service: str) -> Bus:
+    def connect(self, service: str, endpoint: str) -> Bus:
         assert (endpoint, service) == (RUNNING.services, "events")
         return self
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-    def call(self, operation: str, **arguments: Any) -> dict[str, Any]:
-        assert operation == "PutEvents"
+    def put_events(self, Entries: list[dict[str, Any]]) -> dict[str, Any]:  # noqa: N803 - the API's name
         if self.error:
             raise self.error
-        self.taken += arguments["Entries"]
+        self.taken += Entries
         return {"Entries": [self.answer]}
 
 
@@ -73,7 +67,8 @@ def bus(kms: MemoryKms, monkeypatch: pytest.MonkeyPatch) -> Bus:
     )
     monkeypatch.setattr(commands, "reopen", lambda _: installation)
     monkeypatch.setattr(incoming, "find", lambda _: RUNNING)
-    monkeypatch.setattr(incoming, "JsonClient", bus)
+    monkeypatch.setattr(incoming, "connect", bus.connect)
+    monkeypatch.setattr(Stack, "read", lambda _: Stack({incoming.BUS: "the-bus"}, {}))
     return bus
 
 
@@ -99,7 +94,7 @@ def only_event(bus: Bus) -> dict[str, Any]:
     (entry,) = bus.taken
     event: dict[str, Any] = json.loads(entry["Detail"])
     assert {name: entry[name] for name in ("EventBusName", "Source", "DetailType")} == {
-        "EventBusName": "OrderEvents",
+        "EventBusName": "the-bus",
         "Source": incoming.SOURCES[event["type"]],
         "DetailType": event["type"],
     }
@@ -130,7 +125,9 @@ def test_stock(run: Run, bus: Bus, kms: MemoryKms, tmp_path: Path) -> None:
     assert (code, event["type"]) == (0, STOCK)
     assert event["data"] == {"cardId": 1, "faceValue": "100 ₽", "batch": "b"}
     assert json.loads(EnvelopeSealer(kms).open(sealed, sealing_context(1, "100 ₽", "b"))) == ["SECRET-1", "SECRET-2"]
-    assert [request["KeyId"] for name, request in kms.calls if name == "GenerateDataKey"] == ["alias/CertificatesKey"]
+    assert [request["KeyId"] for name, request in kms.calls if name == "GenerateDataKey"] == [
+        "alias/ordering-CertificatesKey"
+    ]
     assert "SECRET" not in printed
 
 
@@ -224,8 +221,12 @@ def test_errors_of_the_bus(run: Run, bus: Bus) -> None:
     """The command fails with the reason if the bus refuses the event, or cannot be reached."""
     bus.answer = {"ErrorCode": "InternalFailure", "ErrorMessage": "no"}
     assert run("cancel", "7") == (1, "", "the event bus refused it: InternalFailure no\n")
-    bus.error = ServiceError(None, "gone")
-    assert run("cancel", "7") == (1, "", "the event bus could not be reached: gone\n")
+    bus.error = EndpointConnectionError(endpoint_url="http://gone")
+    assert run("cancel", "7") == (
+        1,
+        "",
+        'the event bus could not be reached: Could not connect to the endpoint URL: "http://gone"\n',
+    )
 
 
 def test_no_local_run(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

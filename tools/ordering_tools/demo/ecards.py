@@ -20,6 +20,7 @@ from ordering.identity.accounts import Accounts, Partner
 from ordering.identity.clients import Client, Clients
 from ordering.principal import OrderSource, User
 from ordering_tools.installation import Installation
+from ordering_tools.local.engine.aws_account import key_alias
 
 COMPANY = "granite-rewards"
 POOR = "gravel-rewards"
@@ -27,7 +28,7 @@ CLIENTS = {"ecards": COMPANY, "ecardsPoor": POOR}
 """The company of each client, by the client's name in `demo.json`."""
 
 GRANTS = ("ecards", "ecard-certificates")
-CERTIFICATES_KEY = "alias/CertificatesKey"
+CERTIFICATES_KEY = key_alias("CertificatesKey")
 
 _ROBOT = User("0c6f4d0a-35a1-4c58-9c37-7f3a4be2d5c8", "Granite", "Robot", "robot@example.com")
 _SOURCE = OrderSource("1b9d6a72-7a6b-4a2e-8f7d-90a0c7f5e3b4", "Rewards", invoiceable=True)

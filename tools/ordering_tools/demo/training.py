@@ -30,6 +30,8 @@ from ordering.training.orders import OrderIds, RequestedLine, TrainingOrders, Tr
 from ordering_tools.demo import deals as demo_deals
 from ordering_tools.demo import ecards as demo_ecards
 from ordering_tools.installation import Installation, open_at
+from ordering_tools.local.engine.aws_account import key_alias
+from ordering_tools.local.engine.deployment import Stack
 from ordering_tools.operations import signing_keys as keys
 
 VALID = timedelta(days=30)
@@ -46,7 +48,7 @@ JOHN = User("8ed28eef-a8a6-4f29-8723-6d759746b141", "John", "Smith", "johnsmith@
 SOURCE = OrderSource("41ff59ab-a364-4c01-a92f-2271d709a1f1", "go deploy", invoiceable=True)
 
 _REVOKED = "demo-revoked"
-_SIGNING_KEY = "alias/SigningKeyA"
+_SIGNING_KEY = key_alias("SigningKeyA")
 _MARK = {"pk": "DEMO", "sk": "-"}
 _NAMES = uuid.UUID("3b9f4b0e-58a5-4d0a-9a55-0c1e8f6a7d20")
 
@@ -118,13 +120,13 @@ class Engine(Protocol):
         """The endpoint of all other services."""
 
 
-def prepare(engine: Engine, state: Path, base_url: str) -> str:
+def prepare(engine: Engine, stack: Stack, state: Path, base_url: str) -> str:
     """Write the missing demo data, issue tokens, and write `demo.json`.
 
     Returns:
         The text to print when the local run is ready.
     """
-    installation = open_at(engine.endpoint, engine.services, state)
+    installation = open_at(engine.endpoint, engine.services, state, stack)
     accounts = Accounts(installation.accounts)
     accounts.save_signing_key(installation.key.key_id, installation.key.public_jwk)
     sign(installation)

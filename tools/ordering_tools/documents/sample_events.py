@@ -22,9 +22,8 @@ from ordering_tools.demo import deals as demo_deals
 from ordering_tools.demo import ecards as demo_ecards
 from ordering_tools.demo import training as demo
 from ordering_tools.installation import ROOT
-from ordering_tools.local.engine.aws_account import ACCOUNT, REGION
+from ordering_tools.local.engine.aws_account import ACCOUNT, REGION, queue_arn
 from ordering_tools.local.gateway.events import GatewayRequest, function_event, request_authorizer_event
-from ordering_tools.local.sources.messages import message_record
 
 FOLDER = ROOT / "events"
 
@@ -131,21 +130,22 @@ def _placed() -> dict[str, Any]:
 
 def _queued(queue: str, body: str) -> dict[str, Any]:
     """The record of a queue's message."""
-    return message_record(
-        {
-            "MessageId": "6f1c8f0e-2a55-4f0e-9a0b-0a5f6f4f1d13",
-            "ReceiptHandle": "a-receipt",
-            "Body": body,
-            "MD5OfBody": hashlib.md5(body.encode(), usedforsecurity=False).hexdigest(),
-            "Attributes": {
-                "ApproximateReceiveCount": "1",
-                "SentTimestamp": "1682081364761",
-                "SenderId": "AIDACKCEVSQ6C2EXAMPLE",
-                "ApproximateFirstReceiveTimestamp": "1682081364900",
-            },
+    return {
+        "messageId": "6f1c8f0e-2a55-4f0e-9a0b-0a5f6f4f1d13",
+        "receiptHandle": "a-receipt",
+        "body": body,
+        "attributes": {
+            "ApproximateReceiveCount": "1",
+            "SentTimestamp": "1682081364761",
+            "SenderId": "AIDACKCEVSQ6C2EXAMPLE",
+            "ApproximateFirstReceiveTimestamp": "1682081364900",
         },
-        queue,
-    )
+        "messageAttributes": {},
+        "md5OfBody": hashlib.md5(body.encode(), usedforsecurity=False).hexdigest(),
+        "eventSource": "aws:sqs",
+        "eventSourceARN": queue_arn(queue),
+        "awsRegion": REGION,
+    }
 
 
 def _from_bus(event: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import signal
 import socket
@@ -10,38 +11,33 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ordering_tools.local.engine.deployment import DeploymentError, Stack, deploy, environments, translate
 from ordering_tools.local.engine.engine import (
     Engine,
     EngineError,
     ExternalEngine,
-    connect,
-    create_keys,
     create_tables,
     dynamodb,
     start_engine,
 )
-from ordering_tools.local.engine.event_buses import create_buses, declared_buses, declared_rules
-from ordering_tools.local.engine.json_client import JsonClient
-from ordering_tools.local.engine.mails import create_senders, declared_senders, mails_url, sends_mail
-from ordering_tools.local.engine.queues import create_queues, declared_queues
-from ordering_tools.local.engine.references import References
+from ordering_tools.local.engine.mails import mails_url
 from ordering_tools.local.engine.state import Running, State, StateError
 from ordering_tools.local.gateway.process import GatewayError, GatewayProcess
 from ordering_tools.local.runtime.build import BuildError, build
-from ordering_tools.local.runtime.functions import SettingsError
+from ordering_tools.local.runtime.functions import FUNCTION_TYPE, SettingsError
 from ordering_tools.local.runtime.watch import Watcher
 from ordering_tools.template import Template, TemplateError
 
 ROOT = Path(__file__).resolve().parents[3]
 HOST = "127.0.0.1"
 
-Prepare = Callable[[Engine | ExternalEngine, Path, str], str]
-"""Writes demo data into an engine, given the state folder and the base URL; returns the text to print."""
+Prepare = Callable[[Engine | ExternalEngine, Stack, Path, str], str]
+"""Writes demo data into a stack of an engine, given the state folder and the base URL; returns the text to print."""
 
-_PROBLEMS = (BuildError, EngineError, GatewayError, SettingsError, TemplateError)
+_PROBLEMS = (BuildError, DeploymentError, EngineError, GatewayError, SettingsError, TemplateError)
 _TICK_SECONDS = 0.25
 
 
@@ -97,16 +93,17 @@ class LocalRun:
             with step("build"):
                 self._release = build(options.template, options.target)
             self._engine = self._start_engine()
-            # The gateway takes longest to start, so it starts at the same time as the engine and the tables.
-            self._gateway = self._start_gateway()
+            with step("translation"):
+                self._translate()
             with step("engine"):
                 self._engine.wait()
-            with step("tables"):
-                self._create_tables()
+            with step("deployment"):
+                self._deploy()
+            self._gateway = self._start_gateway()
             text = ""
             if prepare:
                 with step("demo data"):
-                    text = prepare(self._engine, state.folder, self.base_url)
+                    text = prepare(self._engine, self._stack, state.folder, self.base_url)
             with step("gateway"):
                 self._gateway.wait()
             self._watcher = Watcher(options.template)
@@ -147,7 +144,9 @@ class LocalRun:
 
     def _start_engine(self) -> Engine | ExternalEngine:
         python = self._options.environments / "engine" / "bin" / "python"
-        engine = start_engine(python, self._state.engine, descriptors=(self._state.lock,))
+        engine = start_engine(
+            python, self._state.engine, functions=_url(self._invocations), descriptors=(self._state.lock,)
+        )
         self._children.callback(self._stop_engine, engine)
         return engine
 
@@ -160,15 +159,20 @@ class LocalRun:
         runtime = self._options.runtime
         layers = [] if runtime else sorted(self._release.glob("*/python"))
         gateway = GatewayProcess(
-            self._options.environments / "sam" / "bin" / "python",
             self._listener,
             self._invocations,
             template=self._options.template,
+            translated=self._translated_file,
+            variables=environments(self._engine.services, self._stack, self._translated),
+            names={
+                self._stack.resources[name]: name
+                for name, resource in self._translated["Resources"].items()
+                if resource["Type"] == FUNCTION_TYPE
+            },
             release=self._release,
             endpoint=self._engine.endpoint,
             services=self._engine.services,
             log=self._state.log,
-            streams=self._state.streams,
             runtime=runtime,
             hosts=self._options.hosts,
             layers=layers,
@@ -176,22 +180,21 @@ class LocalRun:
         self._children.callback(gateway.stop)
         return gateway
 
-    def _create_tables(self) -> None:
-        template = Template.load(self._options.template)
-        create_tables(dynamodb(self._engine.endpoint), template.tables)
+    def _translate(self) -> None:
+        python = self._options.environments / "sam" / "bin" / "python"
+        self._translated_file = translate(self._options.template, python, self._options.target / "translated")
+        self._translated = json.loads(self._translated_file.read_text(encoding="utf-8"))
+
+    def _deploy(self) -> None:
         services = self._engine.services
-        if template.keys:
-            create_keys(connect("kms", services), template.keys)
-        references = References(template, services)
-        with JsonClient(services, "sqs") as client:
-            create_queues(client, services, list(declared_queues(references.resources).values()))
-        buses, rules = declared_buses(references.resources), declared_rules(references.resources)
-        if buses or rules:
-            with JsonClient(services, "events") as client:
-                create_buses(client, buses, rules)
-        if senders := declared_senders(references):
-            create_senders(connect("sesv2", services), senders)
-        self._sends_mail = sends_mail(references)
+        self._stack = deploy(services, self._translated)
+        if self._engine.endpoint != services:
+            tables = Template.load(self._options.template).tables
+            named = [
+                replace(table, create={**table.create, "TableName": self._stack.resources[table.name]})
+                for table in tables
+            ]
+            create_tables(dynamodb(self._engine.endpoint), named)
 
     def _reload(self, changed: list[Path]) -> None:
         """Rebuild and use the changed sources; keep the old ones if the new ones cannot be built."""
@@ -210,7 +213,8 @@ class LocalRun:
 
     def _restart_gateway(self) -> None:
         """Replace the gateway's process; the socket stays open, so that callers wait until the new one accepts."""
-        self._create_tables()
+        self._translate()
+        self._deploy()
         before, self._gateway = self._gateway, self._start_gateway()
         try:
             self._gateway.wait()
@@ -228,7 +232,7 @@ class LocalRun:
             echo("  functions run in the gateway's process, one call at a time: breakpoint() works in this terminal")
         echo(f"\nserving {self.base_url}   (data in {os.path.relpath(self._state.folder)}, kept; Ctrl-C stops)")
         echo(f"  DynamoDB {self._engine.endpoint}, functions' log {os.path.relpath(self._state.log)}")
-        if self._sends_mail:
+        if any(found["Type"].startswith("AWS::SES::") for found in self._translated["Resources"].values()):
             echo(f"  mails are kept, not delivered: `ordering mail list`, or {mails_url(self._engine.services)}")
         if text:
             echo(f"\n{text}")

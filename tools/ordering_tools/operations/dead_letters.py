@@ -11,15 +11,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from botocore.exceptions import BotoCoreError, ClientError
+
 from ordering_tools.installation import Installation, NoInstallation, NotDone
-from ordering_tools.local.engine.json_client import JsonClient, ServiceError
-from ordering_tools.local.engine.queues import declared_queues
-from ordering_tools.local.engine.references import References
+from ordering_tools.local.dead_letters import DeadLetter, DeadLetters, NotReplayedError, invoke_at, peek_at
+from ordering_tools.local.engine.deployment import DeploymentError, Stack
+from ordering_tools.local.engine.engine import connect
 from ordering_tools.local.engine.state import find
-from ordering_tools.local.sources.dead_letters import DeadLetter, DeadLetters, NotReplayedError, invoke_at, peek_at
-from ordering_tools.local.sources.event_sources import declared_event_sources
 from ordering_tools.operations.commands import set_action
-from ordering_tools.template import Template
 
 _UNITS = ((86400, "d"), (3600, "h"), (60, "min"))
 
@@ -54,14 +53,13 @@ def open_dead_letters(state: Path) -> Iterator[DeadLetters]:
     running = find(state)
     if running is None:
         raise NoInstallation("the local run is not running; start it with `make serve`")
-    resources = References(Template.load(Path(running.template)), running.services).resources
-    with JsonClient(running.services, "sqs") as sqs, JsonClient(running.endpoint) as streams:
+    with reachable():
         yield DeadLetters(
-            declared_queues(resources),
-            declared_event_sources(resources),
+            Stack.read(running.services),
             services=running.services,
-            sqs=sqs,
-            streams=streams,
+            sqs=connect("sqs", running.services),
+            functions=connect("lambda", running.services),
+            streams=connect("dynamodbstreams", running.endpoint),
             peek=partial(peek_at, running.services),
             invoke=partial(invoke_at, running.functions),
         )
@@ -82,7 +80,7 @@ def run_list(_: Installation, arguments: argparse.Namespace) -> None:
 
 def run_show(_: Installation, arguments: argparse.Namespace) -> None:
     """Print a message of a dead-letter queue, with the stream records that it names."""
-    with open_dead_letters(arguments.state) as letters, _reachable():
+    with open_dead_letters(arguments.state) as letters:
         message = find_message(letters, arguments.message, arguments.queue)
         records = letters.records(message)
     print(f"{message.queue} {message.id}, sent {message.sent:%Y-%m-%d %H:%M:%SZ}: {message.reason}")
@@ -118,11 +116,10 @@ def replay(letters: DeadLetters, message: DeadLetter) -> str:
     Raises:
         NotDone: The message could not be replayed and is still in the dead-letter queue.
     """
-    with _reachable():
-        try:
-            return letters.replay(message)
-        except NotReplayedError as error:
-            raise NotDone(str(error)) from error
+    try:
+        return letters.replay(message)
+    except NotReplayedError as error:
+        raise NotDone(str(error)) from error
 
 
 def find_message(letters: DeadLetters, start: str, queue: str | None) -> DeadLetter:
@@ -160,10 +157,15 @@ def _names(letters: DeadLetters, queue: str | None) -> list[str]:
 
 
 @contextmanager
-def _reachable() -> Iterator[None]:
+def reachable() -> Iterator[None]:
+    """Turn failed requests into an error of the command.
+
+    Raises:
+        NotDone: A request to the engine failed.
+    """
     try:
         yield
-    except ServiceError as error:
+    except (BotoCoreError, ClientError, DeploymentError) as error:
         raise NotDone(f"the request to the local run failed: {error}") from error
 
 

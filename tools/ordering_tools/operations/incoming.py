@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from botocore.exceptions import BotoCoreError, ClientError
+
 from ordering import clock
 from ordering.aws.eventbridge import BYTES_AT_MOST, Entry
 from ordering.aws.sealer import EnvelopeSealer
@@ -20,11 +22,12 @@ from ordering.fulfilment.incoming import envelopes
 from ordering.mail import incoming as ses
 from ordering.mail.outbox import Outbox
 from ordering_tools.installation import Installation, NoInstallation, NotDone
-from ordering_tools.local.engine.json_client import JsonClient, ServiceError
+from ordering_tools.local.engine.deployment import DeploymentError, Stack
+from ordering_tools.local.engine.engine import connect
 from ordering_tools.local.engine.state import find
 from ordering_tools.operations.commands import set_action
 from ordering_tools.operations.mail import ORDER, order_named
-from ordering_tools.operations.stock import read_codes, refusals
+from ordering_tools.operations.stock import CERTIFICATES_KEY, read_codes, refusals
 
 BUS = "OrderEvents"
 SOURCES = {PAYMENT: "payments", STOCK: "stock", CANCELLATION: "support"}
@@ -46,9 +49,7 @@ def add_arguments(commands: Any) -> None:
     stock.add_argument("--card", type=int, required=True, help="the id of the e-card")
     stock.add_argument("--face-value", required=True, help='for instance "100 ₽"')
     stock.add_argument("--batch", required=True, help="the batch's id; the same id again does not add them twice")
-    stock.add_argument(
-        "--kms", default="alias/CertificatesKey", help="the key that encrypts the codes (default: %(default)s)"
-    )
+    stock.add_argument("--kms", default=CERTIFICATES_KEY, help="the key that encrypts the codes (default: %(default)s)")
     stock.add_argument(
         "--force",
         action="store_true",
@@ -134,11 +135,11 @@ def put(state: Path, event_type: str, data: Mapping[str, Any]) -> None:
     running = find(state)
     if running is None:
         raise NoInstallation("the local run is not running; start it with `make serve`")
-    entry = {"EventBusName": BUS, "Source": source, "DetailType": event_type}
     try:
-        with JsonClient(running.services, "events") as client:
-            (result,) = client.call("PutEvents", Entries=[{**entry, "Detail": detail}])["Entries"]
-    except ServiceError as error:
+        bus = Stack.read(running.services).outputs[BUS]
+        entry = {"EventBusName": bus, "Source": source, "DetailType": event_type}
+        (result,) = connect("events", running.services).put_events(Entries=[{**entry, "Detail": detail}])["Entries"]
+    except (BotoCoreError, ClientError, DeploymentError) as error:
         raise NotDone(f"the event bus could not be reached: {error}") from error
     if "EventId" not in result:
         raise NotDone(f"the event bus refused it: {result.get('ErrorCode')} {result.get('ErrorMessage', '')}".rstrip())

@@ -38,7 +38,7 @@ def add_arguments(commands: Any) -> None:
     listing = commands.add_parser("list", help="list the accepted keys, and which of them is the signing key")
     adding = commands.add_parser("add", help="publish and accept a key in KMS; prints its id")
     adding.add_argument(
-        "--kms", required=True, help="the id, ARN or alias of the key in KMS, for instance alias/SigningKeyB"
+        "--kms", required=True, help="the id, ARN or alias of the key in KMS, for instance alias/ordering-SigningKeyB"
     )
     using = commands.add_parser("use", help="make a key the signing key")
     retiring = commands.add_parser("retire", help="stop accepting a key")

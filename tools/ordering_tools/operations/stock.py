@@ -15,9 +15,10 @@ from ordering.ecards.stock.codes import InvalidCodes, KnownElsewhere, reasons_by
 from ordering.ecards.stock.loading import StockLoader, UnknownStock, is_indexed
 from ordering.ecards.stock.upkeep import IndexReport, StockUpkeep, unfinished_loads
 from ordering_tools.installation import Installation, NotDone
+from ordering_tools.local.engine.aws_account import key_alias
 from ordering_tools.operations.commands import set_action
 
-CERTIFICATES_KEY = "alias/CertificatesKey"
+CERTIFICATES_KEY = key_alias("CertificatesKey")
 
 _MANY_RANGES = 1_000
 """Separate free ranges at which `show` advises to compact a stock: each order then writes 18 KB for it."""

@@ -16,10 +16,11 @@ from ordering.webhooks.health import Health
 from ordering.webhooks.registrations import Webhook, Webhooks
 from ordering.webhooks.transport import not_posted
 from ordering_tools.installation import Installation, NotDone
+from ordering_tools.local.engine.aws_account import key_alias
 from ordering_tools.operations import webhook_receiver
 from ordering_tools.operations.commands import set_action
 
-KEY = "alias/WebhookSecretsKey"
+KEY = key_alias("WebhookSecretsKey")
 """The key in KMS that encrypts the secrets."""
 
 _PART = 100

@@ -6,6 +6,8 @@ ACCOUNT = "123456789012"
 ENGINE_ACCOUNT = "000000000000"
 """MiniStack also separates accounts; it has all resources of the local run in this one."""
 API = "local"
+STACK = "ordering"
+"""The stack's name, which `samconfig.toml` proposes for a deployment too."""
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local"}
 
 
@@ -30,8 +32,8 @@ def bus_arn(name: str) -> str:
 
 
 def key_alias(name: str) -> str:
-    """The alias of a KMS key; its id is chosen by the engine."""
-    return f"alias/{name}"
+    """The alias of one of the stack's KMS keys."""
+    return f"alias/{STACK}-{name}"
 
 
 def method_arn(stage: str, method: str, path: str) -> str:

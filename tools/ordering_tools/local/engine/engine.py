@@ -75,8 +75,8 @@ class ExternalEngine:
 class Engine:
     """MiniStack on a free port, with its state in `folder`."""
 
-    def __init__(self, python: Path, folder: Path, *, descriptors: tuple[int, ...] = ()) -> None:
-        """Start the engine.
+    def __init__(self, python: Path, folder: Path, *, functions: str = "", descriptors: tuple[int, ...] = ()) -> None:
+        """Start the engine; `functions` is the URL of the host that runs functions.
 
         Raises:
             EngineError: Its environment is missing.
@@ -87,7 +87,7 @@ class Engine:
         self._log = folder / "engine.log"
         port = _free_port()
         self.endpoint = f"http://127.0.0.1:{port}"
-        self._child = self._start(python, folder, port, descriptors)
+        self._child = self._start(python, folder, port, functions, descriptors)
 
     @property
     def services(self) -> str:
@@ -119,13 +119,14 @@ class Engine:
         return self._child.stop(_STOP_SECONDS)
 
     @staticmethod
-    def _start(python: Path, folder: Path, port: int, descriptors: tuple[int, ...]) -> Child:
+    def _start(python: Path, folder: Path, port: int, functions: str, descriptors: tuple[int, ...]) -> Child:
         environment = {
             "PATH": os.environ.get("PATH", ""),
             "PYTHONPATH": str(_TOOLS),
             "BIND_HOST": "127.0.0.1",
             "GATEWAY_PORT": str(port),
             "MINISTACK_ACCOUNT_ID": ENGINE_ACCOUNT,
+            "ORDERING_FUNCTIONS": functions,
             "PERSIST_STATE": "1",
             "STATE_DIR": str(folder),
             "S3_DATA_DIR": str(folder / "s3"),
@@ -148,13 +149,15 @@ class Engine:
             )
 
 
-def start_engine(python: Path, folder: Path, *, descriptors: tuple[int, ...] = ()) -> Engine | ExternalEngine:
+def start_engine(
+    python: Path, folder: Path, *, functions: str, descriptors: tuple[int, ...] = ()
+) -> Engine | ExternalEngine:
     """Start the engine of the local run: MiniStack, with an external DynamoDB if the environment has its endpoint.
 
     Raises:
         EngineError: Its environment is missing.
     """
-    engine = Engine(python, folder, descriptors=descriptors)
+    engine = Engine(python, folder, functions=functions, descriptors=descriptors)
     endpoint = os.environ.get(ENDPOINT_VARIABLE)
     return ExternalEngine(endpoint, engine) if endpoint else engine
 

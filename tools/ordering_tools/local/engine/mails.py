@@ -1,4 +1,4 @@
-"""The senders of mails, and the sent mails, which the engine keeps and does not deliver."""
+"""The sent mails, which the engine keeps and does not deliver."""
 
 from __future__ import annotations
 
@@ -8,14 +8,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from ordering_tools.local.runtime.functions import FUNCTION_TYPE
-
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-    from ordering_tools.local.engine.references import References
-
-_IDENTITY_ARN = ":identity/"
+    from collections.abc import Mapping
 
 
 @dataclass(frozen=True)
@@ -58,50 +52,3 @@ def _mail(found: Mapping[str, Any]) -> Mail:
         text=found["BodyText"] or "",
         html=found["BodyHtml"] or "",
     )
-
-
-def sends_mail(references: References) -> bool:
-    """Whether the template declares a sender, or a function that may send mails."""
-    return any(resource["Type"].startswith("AWS::SES::") for resource in references.resources.values()) or any(
-        str(action).startswith("ses:")
-        for statement in _statements(references)
-        for action in _several(statement, "Action")
-    )
-
-
-def declared_senders(references: References) -> set[str]:
-    """The addresses and domains that the template declares as senders, or allows a function to send from."""
-    declared = {
-        resource["Properties"]["EmailIdentity"]
-        for resource in references.resources.values()
-        if resource["Type"] == "AWS::SES::EmailIdentity"
-    }
-    allowed = {
-        resource.rpartition(_IDENTITY_ARN)[2]
-        for statement in _statements(references)
-        for resource in _several(statement, "Resource")
-        if isinstance(resource, str) and _IDENTITY_ARN in resource
-    }
-    return {sender for sender in declared | allowed if isinstance(sender, str) and sender.strip("*") == sender != ""}
-
-
-def create_senders(client: Any, senders: set[str]) -> None:
-    """Register addresses and domains as senders in the engine."""
-    known = {identity["IdentityName"] for identity in client.list_email_identities()["EmailIdentities"]}
-    for sender in sorted(senders - known):
-        client.create_email_identity(EmailIdentity=sender)
-
-
-def _statements(references: References) -> Iterator[Mapping[str, Any]]:
-    for resource in references.resources.values():
-        if resource["Type"] != FUNCTION_TYPE:
-            continue
-        policies = resource["Properties"].get("Policies", [])
-        for policy in policies if isinstance(policies, list) else [policies]:
-            if isinstance(policy, dict):
-                yield from (each for each in _several(policy, "Statement") if isinstance(each, dict))
-
-
-def _several(value: Mapping[str, Any], key: str) -> list[Any]:
-    found = value.get(key, [])
-    return found if isinstance(found, list) else [found]

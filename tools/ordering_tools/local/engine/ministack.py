@@ -7,10 +7,11 @@ that it does not find them when it has another port. This module runs in MiniSta
 from __future__ import annotations
 
 import copy
+import os
 from typing import Any
 
 from ministack import app  # type: ignore[import-not-found] # in MiniStack's environment
-from ministack.services import dynamodb, eventbridge, ses, sqs  # type: ignore[import-not-found] # as above
+from ministack.services import dynamodb, eventbridge, lambda_svc, ses, sqs  # type: ignore[import-not-found] # as above
 
 from ordering_tools.local.hosts import is_local_program, refusal
 
@@ -74,7 +75,14 @@ def refuse_web_pages() -> None:
     app.app = respond_to_programs
 
 
+def call_functions_host(url: str) -> None:
+    """Forward each invocation to the functions' host. By default MiniStack runs functions itself, or in containers."""
+    lambda_svc._proxy_url_for = lambda config: f"{url}/mappings/{config['FunctionName']}"  # noqa: SLF001 - as above
+
+
 if __name__ == "__main__":
+    if url := os.environ.get("ORDERING_FUNCTIONS"):
+        call_functions_host(url)
     keep(dynamodb, "_stream_records", "_stream_trimmed")
     keep(ses, "_sent_emails")
     use_stable_queue_urls()

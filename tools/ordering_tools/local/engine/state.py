@@ -64,11 +64,6 @@ class State:
         """The log of the functions' processes."""
         return self.folder / "functions.log"
 
-    @property
-    def streams(self) -> Path:
-        """The folder for the checkpoints of the tables' streams."""
-        return self.folder / "streams"
-
     def announce(self, running: Running) -> None:
         """Publish the endpoints of the run for other commands."""
         fresh = self._file.with_suffix(".new")

@@ -15,12 +15,16 @@ class GatewayArguments:
     control: int
     """The descriptor of the socket to its parent: the gateway sends `ready`, the parent `switch <release>`."""
     template: str
+    translated: str
+    """The file with the template as SAM translates it, in JSON."""
+    variables: dict[str, dict[str, str]]
+    """The environment variables of each deployed function, by logical id."""
+    names: dict[str, str]
+    """The logical id of each deployed function, by its name in the engine."""
     release: str
     endpoint: str
     services: str
     log: str
-    streams: str
-    """The folder for the checkpoints of the tables' streams."""
     invocations: int
     """The descriptor of the listening socket for Lambda's Invoke."""
     hosts: list[str]

@@ -34,17 +34,12 @@ from ordering_tools.local.gateway.events import (
 from ordering_tools.local.runtime.functions import (
     EventTooLargeError,
     FunctionError,
-    FunctionSettings,
     FunctionTimeoutError,
     Runner,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from ordering_tools.local.gateway.responses import Answer, GatewayResponses
-    from ordering_tools.local.sources.event_sources import EventSource
-    from ordering_tools.local.sources.queue_sources import QueueSource
 
 
 class RefusedError(Exception):
@@ -97,34 +92,31 @@ class Route:
 
 
 @dataclass(frozen=True)
-class Description:
-    """The parts of a template that the gateway needs."""
+class Api:
+    """The API of a template."""
 
     routes: list[Route]
     stage: str
     minimum_compression: int | None
     """The size in bytes from which responses are compressed; None if none is."""
-    functions: Mapping[str, FunctionSettings]
     responses: GatewayResponses
-    event_sources: tuple[EventSource, ...]
-    queue_sources: tuple[QueueSource, ...]
 
 
 class Gateway:
     """Responds to requests as the deployed API does."""
 
-    def __init__(self, description: Description, runner: Runner) -> None:
-        self.stage = description.stage
-        self.minimum_compression = description.minimum_compression
+    def __init__(self, api: Api, runner: Runner) -> None:
+        self.stage = api.stage
+        self.minimum_compression = api.minimum_compression
         self._runner = runner
-        self._responses = description.responses
-        self._routes = {(method, route.resource): route for route in description.routes for method in route.methods}
+        self._responses = api.responses
+        self._routes = {(method, route.resource): route for route in api.routes for method in route.methods}
         self._caches = {
             route.authorizer.name: DecisionCache(route.authorizer.reauthorize)
-            for route in description.routes
+            for route in api.routes
             if route.authorizer
         }
-        rules = [Rule(route.rule, endpoint=route.resource) for route in description.routes]
+        rules = [Rule(route.rule, endpoint=route.resource) for route in api.routes]
         self._urls = Map(rules, strict_slashes=False, merge_slashes=False).bind("localhost")
 
     def answer(self, request: GatewayRequest) -> Answer:

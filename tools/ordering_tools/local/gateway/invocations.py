@@ -1,13 +1,21 @@
-"""Lambda's Invoke for the functions of the local run, for other programs: `aws lambda invoke --endpoint-url …`.
+"""Lambda's Invoke for the functions of the local run, for other programs and for the engine's event source mappings.
 
+Other programs call it as they call Lambda (`aws lambda invoke --endpoint-url …`):
 https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html
+
+The engine calls `/mappings/<function>` for each batch of a stream or a queue. It takes any status but 2xx as a failed
+batch. It reads the failed messages that a function reports of a queue's batch, but not the failed records of a
+stream's. So a batch of a stream with a reported failure fails as a whole here, and is delivered again as a whole.
 """
 
 from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Container
+import sys
+import threading
+import time
+from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from socketserver import ThreadingMixIn
 from typing import TYPE_CHECKING, Any
@@ -20,6 +28,7 @@ if TYPE_CHECKING:
     from ordering_tools.local.runtime.functions import Runner
 
 _PATH = ("2015-03-31", "functions")
+_STREAM = "aws:dynamodb"
 
 
 class Invocations(ThreadingMixIn, HTTPServer):
@@ -28,12 +37,50 @@ class Invocations(ThreadingMixIn, HTTPServer):
     daemon_threads = True
     block_on_close = False
 
-    def __init__(self, listener: socket.socket, functions: Container[str], runner: Runner) -> None:
+    def __init__(self, listener: socket.socket, names: Mapping[str, str], runner: Runner) -> None:
+        """Serve the functions whose logical ids are the values of `names`; its keys are their names in the engine."""
         super().__init__(listener.getsockname(), _Handler, bind_and_activate=False)
         self.socket.close()
         self.socket = listener
-        self.functions = functions
+        self.functions = {**names, **{name: name for name in names.values()}}
         self.runner = runner
+        self._batches = 0
+        self._changed = threading.Condition()
+
+    def deliver(self, function: str, event: bytes) -> bytes:
+        """Call a function with a batch of the engine, and print a line about it; returns the function's result.
+
+        Raises:
+            FunctionError: The function failed, or reported failed records of a stream.
+        """
+        with self._changed:
+            self._batches += 1
+        records = json.loads(event)["Records"]
+        is_stream = records[0]["eventSource"] == _STREAM
+        began, ending = time.monotonic(), ""
+        try:
+            result = self.runner.invoke(function, event)
+            if failed := len((json.loads(result) or {}).get("batchItemFailures") or []):
+                ending = f", failed {failed}"
+        except FunctionError as error:
+            ending = f", failed: {error.kind}: {error}"
+            raise
+        finally:
+            unit = "record" if is_stream else "message"
+            count = f"{len(records)} {unit}{'s' if len(records) > 1 else ''}"
+            sys.stdout.write(f"{function} {count} {(time.monotonic() - began) * 1000:.0f} ms{ending}\n")
+            sys.stdout.flush()
+            with self._changed:
+                self._batches -= 1
+                self._changed.notify_all()
+        if failed and is_stream:
+            raise FunctionError("BatchItemFailures", "the function reported failed records")
+        return result
+
+    def drain(self, seconds: float) -> None:
+        """Wait up to some seconds for the batches in flight."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._batches, seconds)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -51,18 +98,22 @@ class _Handler(BaseHTTPRequestHandler):
             return
         event = self.rfile.read(int(self.headers.get("Content-Length") or 0)) or b"null"
         match urlsplit(self.path).path.strip("/").split("/"):
-            case [version, kind, function, "invocations"] if (version, kind) == _PATH:
-                self._invoke(unquote(function).rpartition(":")[2], event)
+            case [version, kind, name, "invocations"] if (version, kind) == _PATH and (found := self._find(name)):
+                self._invoke(found, event)
+            case ["mappings", name] if found := self._find(name):
+                self._deliver(found, event)
+            case [_, _, name, "invocations"] | ["mappings", name]:
+                self._answer(404, {"message": f"Function not found: {unquote(name)}"}, "ResourceNotFoundException")
             case _:
                 self._answer(404, {"message": "the local run supports only Invoke"}, "ResourceNotFoundException")
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
         """Log nothing: the caller reports the result."""
 
+    def _find(self, name: str) -> str | None:
+        return self.server.functions.get(unquote(name).rpartition(":")[2])
+
     def _invoke(self, function: str, event: bytes) -> None:
-        if function not in self.server.functions:
-            self._answer(404, {"message": f"Function not found: {function}"}, "ResourceNotFoundException")
-            return
         if self.headers.get("X-Amz-Invocation-Type", "RequestResponse") != "RequestResponse":
             self._answer(
                 400, {"message": "the local run supports only RequestResponse"}, "InvalidParameterValueException"
@@ -75,6 +126,12 @@ class _Handler(BaseHTTPRequestHandler):
         except FunctionError as error:
             report = {"errorType": error.kind, "errorMessage": str(error)}
             self._send(200, json.dumps(report).encode(), {"X-Amz-Function-Error": "Unhandled"})
+
+    def _deliver(self, function: str, event: bytes) -> None:
+        try:
+            self._send(200, self.server.deliver(function, event), {})
+        except FunctionError as error:
+            self._answer(500, {"message": str(error)}, error.kind)
 
     def _answer(self, status: int, body: Any, kind: str) -> None:
         self._send(status, json.dumps(body).encode(), {"X-Amzn-ErrorType": kind})

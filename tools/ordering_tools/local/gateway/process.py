@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,40 +30,41 @@ class GatewayProcess:
 
     def __init__(  # noqa: PLR0913 - the parameters of the process
         self,
-        python: Path,
         listener: socket.socket,
         invocations: socket.socket,
         *,
         template: Path,
+        translated: Path,
+        variables: dict[str, dict[str, str]],
+        names: dict[str, str],
         release: Path,
         endpoint: str,
         services: str,
         log: Path,
-        streams: Path,
         runtime: Path | None,
         hosts: Sequence[str] = (),
         layers: Sequence[Path] = (),
     ) -> None:
         """Start it; without a `runtime` the process runs the functions itself, with `layers` first on its path."""
-        if not python.exists():
-            raise GatewayError(f"SAM CLI's environment is missing ({python}); `make` sets it up")
         self._control, theirs = socket.socketpair()
         with theirs:
             arguments = GatewayArguments(
                 listener=listener.fileno(),
                 control=theirs.fileno(),
                 template=str(template),
+                translated=str(translated),
+                variables=variables,
+                names=names,
                 release=str(release),
                 endpoint=endpoint,
                 services=services,
                 log=str(log),
-                streams=str(streams),
                 invocations=invocations.fileno(),
                 hosts=[*hosts],
                 runtime=str(runtime) if runtime else None,
             )
             self._child = Child(
-                python,
+                Path(sys.executable),
                 "ordering_tools.local.gateway.server",
                 arguments.dump(),
                 environment=_environment([*layers, _TOOLS]),
@@ -117,5 +119,4 @@ def _environment(path: list[Path]) -> dict[str, str]:
         **os.environ,
         "PYTHONPATH": os.pathsep.join(map(str, path)),
         "PYTHONUNBUFFERED": "1",
-        "SAM_CLI_TELEMETRY": "0",
     }

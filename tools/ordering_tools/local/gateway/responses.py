@@ -1,4 +1,4 @@
-"""The gateway responses, which API Gateway sends without a function, from the template's `GatewayResponses`.
+"""The gateway responses, which API Gateway sends without a function, from the document that it imports.
 
 The types, their statuses and their fall-backs are those of
 https://docs.aws.amazon.com/apigateway/latest/developerguide/supported-gateway-response-types.html: a type that the
@@ -63,10 +63,10 @@ class GatewayResponses:
             "error.responseType": kind,
             **context,
         }
-        content_type, template = _template(response.get("ResponseTemplates", {}))
-        headers = {"Content-Type": content_type, **_headers(response.get("ResponseParameters", {}), known)}
+        content_type, template = _template(response.get("responseTemplates", {}))
+        headers = {"Content-Type": content_type, **_headers(response.get("responseParameters", {}), known)}
         return Answer(
-            status=int(response.get("StatusCode", default_status)),
+            status=int(response.get("statusCode", default_status)),
             headers=list(headers.items()),
             body=_fill(template, known).encode(),
         )
@@ -81,7 +81,8 @@ def _template(templates: Mapping[str, str]) -> tuple[str, str]:
 def _headers(parameters: Mapping[str, Any], context: Mapping[str, str]) -> dict[str, str]:
     """The headers: a source is a text in single quotes, or a variable, which gives no header if it has no value."""
     headers = {}
-    for name, source in parameters.get("Headers", {}).items():
+    for parameter, source in parameters.items():
+        name = parameter.removeprefix("gatewayresponse.header.")
         if source.startswith("'"):
             headers[name] = source[1:-1]
         elif (value := context.get(source.removeprefix("context."))) is not None:

@@ -5,6 +5,7 @@ It runs in SAM CLI's environment and is started by `gateway.process`, which send
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -18,6 +19,7 @@ from socketserver import ThreadingMixIn
 from typing import IO, Any, cast
 from urllib.parse import quote
 
+from ordering_tools.local.gateway.api import declared_api
 from ordering_tools.local.gateway.arguments import GatewayArguments
 from ordering_tools.local.gateway.chunks import ChunkedBody
 from ordering_tools.local.gateway.encodings import DecodedTooLargeError, EncodingError, compress, decode
@@ -25,20 +27,16 @@ from ordering_tools.local.gateway.events import GatewayRequest
 from ordering_tools.local.gateway.gateway import Gateway
 from ordering_tools.local.gateway.invocations import Invocations
 from ordering_tools.local.gateway.responses import Answer
-from ordering_tools.local.gateway.sam import describe
 from ordering_tools.local.hosts import is_local, refusal
-from ordering_tools.local.runtime.functions import Deployment, SettingsError
+from ordering_tools.local.runtime.functions import Deployment, SettingsError, declared_functions
 from ordering_tools.local.runtime.inprocess import InProcessRunner
 from ordering_tools.local.runtime.runtime import ProcessRunner
-from ordering_tools.local.sources.pollers import Queues
-from ordering_tools.local.sources.streams import Streams
 from ordering_tools.output import make_lenient
-from ordering_tools.template import TemplateError
+from ordering_tools.template import Template, TemplateError
 
 BODY_LIMIT = 10 * 1024 * 1024
 """Bytes; API Gateway's quota, which cannot be raised."""
-_STREAMS_SECONDS = 0.3
-_QUEUES_SECONDS = 3.0
+_LAST_CALLS_SECONDS = 3.0
 _DRAIN_LIMIT = 10 * BODY_LIMIT
 _URL_CHARACTERS = "/%:@!$&'()*+,;=~-._?[]"
 
@@ -199,36 +197,30 @@ def main(arguments: GatewayArguments) -> int:
     """Serve until the control socket closes or a signal arrives; returns the exit code."""
     with socket.socket(fileno=arguments.listener) as listener, socket.socket(fileno=arguments.control) as control:
         try:
-            description = describe(Path(arguments.template), arguments.services)
+            translated = Template(json.loads(Path(arguments.translated).read_text(encoding="utf-8")))
+            api = declared_api(translated)
+            functions = declared_functions(translated, Template.load(Path(arguments.template)), arguments.variables)
             deployment = Deployment(Path(arguments.release), arguments.endpoint, arguments.services)
             runner: ProcessRunner | InProcessRunner = (
-                ProcessRunner(description.functions, deployment, Path(arguments.runtime), Path(arguments.log))
+                ProcessRunner(functions, deployment, Path(arguments.runtime), Path(arguments.log))
                 if arguments.runtime
-                else InProcessRunner(description.functions, deployment)
+                else InProcessRunner(functions, deployment)
             )
-            server = Server(listener, Gateway(description, runner), arguments.hosts)
-            invocations = Invocations(socket.socket(fileno=arguments.invocations), description.functions, runner)
+            server = Server(listener, Gateway(api, runner), arguments.hosts)
+            invocations = Invocations(socket.socket(fileno=arguments.invocations), arguments.names, runner)
         except (SettingsError, TemplateError) as error:
             control.sendall(f"{error}\n".encode())
             return 1
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, lambda *_: _shut_down(server))
-        streams = Streams(
-            description.event_sources, runner, arguments.endpoint, Path(arguments.streams), arguments.services
-        )
-        queues = Queues(description.queue_sources, runner, arguments.services)
         threading.Thread(target=invocations.serve_forever, daemon=True).start()
         threading.Thread(target=_follow_commands, args=(control, runner, server, arguments), daemon=True).start()
         control.sendall(b"ready\n")
         server.serve_forever(poll_interval=0.1)
-        # Calls in flight get some time to end by themselves, and a moment after their process was killed. A killed call
-        # costs a message one of its attempts; records are delivered again in any case, so their time is short.
+        # The engine's calls in flight get some time to end: a killed one costs a message one of its attempts.
         invocations.shutdown()
-        streams.stop(_STREAMS_SECONDS)
-        queues.stop(_QUEUES_SECONDS)
+        invocations.drain(_LAST_CALLS_SECONDS)
         runner.stop()
-        streams.stop(_STREAMS_SECONDS)
-        queues.stop(_STREAMS_SECONDS)
     return 0
 
 

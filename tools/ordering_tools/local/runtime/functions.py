@@ -7,23 +7,23 @@ FunctionError: the function did not return: an exception, a crash, a failed init
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from ordering_tools.local.engine.aws_account import CREDENTIALS, REGION, key_alias
+from ordering_tools.local.engine.aws_account import CREDENTIALS, REGION
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from ordering_tools.template import Template
 
 REQUEST_LIMIT = 6_291_456
 """The most bytes of an event: Lambda's quota for synchronous calls."""
 RESPONSE_LIMIT = 6_291_556
 """The most bytes of a result: Lambda's quota, which is a little larger."""
 
-FUNCTION_TYPE = "AWS::Serverless::Function"
-_KEY_TYPE = "AWS::KMS::Key"
+FUNCTION_TYPE = "AWS::Lambda::Function"
 
 
 class SettingsError(Exception):
@@ -119,51 +119,36 @@ class Deployment:
         return [str(self.release / layer / "python") for layer in reversed(settings.layers)]
 
 
-def declared_functions(resources: Mapping[str, Any]) -> dict[str, FunctionSettings]:
-    """The functions among a template's resources, whose references SAM CLI has resolved.
+def declared_functions(
+    translated: Template, source: Template, variables: Mapping[str, Mapping[str, str]]
+) -> dict[str, FunctionSettings]:
+    """The functions of a template.
 
-    Raises:
-        SettingsError: A variable's value or a layer cannot be resolved.
+    Args:
+        translated: The template as SAM translates it.
+        source: The template itself, which has the folders.
+        variables: The environment variables of the deployed functions, by logical id.
     """
-    return {
-        name: _settings(name, resource["Properties"], resources)
-        for name, resource in resources.items()
-        if resource["Type"] == FUNCTION_TYPE
+    layers = {layer.name: layer.content.name for layer in source.layers}
+    # SAM adds a hash of the content to a layer's logical id.
+    names = {
+        name: str(resource["Properties"]["LayerName"])
+        for name, resource in translated.document["Resources"].items()
+        if resource["Type"] == "AWS::Lambda::LayerVersion"
     }
-
-
-def _settings(name: str, properties: Mapping[str, Any], resources: Mapping[str, Any]) -> FunctionSettings:
-    variables = properties.get("Environment", {}).get("Variables", {})
-    return FunctionSettings(
-        name=name,
-        handler=properties["Handler"],
-        code=str(properties["CodeUri"]),
-        layers=tuple(_layer(name, layer, resources) for layer in properties.get("Layers", [])),
-        timeout=float(properties.get("Timeout", 3)),
-        memory=int(properties.get("MemorySize", 128)),
-        variables={key: _with_key_alias(_text(name, key, value), resources) for key, value in variables.items()},
-    )
-
-
-def _layer(name: str, layer: Any, resources: Mapping[str, Any]) -> str:
-    # SAM CLI does not resolve references to layers.
-    logical_id = str(layer.get("Ref") if isinstance(layer, dict) else layer)
-    if logical_id not in resources:
-        raise SettingsError(f"{name}: the layer {layer} is not in the template")
-    return Path(resources[logical_id]["Properties"]["ContentUri"]).name
-
-
-def _text(name: str, key: str, value: Any) -> str:
-    if isinstance(value, str):
-        return value
-    if isinstance(value, (bool, int, float)):
-        return json.dumps(value)
-    raise SettingsError(f"{name}: the variable {key} is {json.dumps(value)}, which the local run cannot resolve")
-
-
-def _with_key_alias(value: str, resources: Mapping[str, Any]) -> str:
-    """The key's alias if the value is the logical id of a KMS key, into which SAM CLI has resolved a `Ref`."""
-    return key_alias(value) if resources.get(value, {}).get("Type") == _KEY_TYPE else value
+    folders = {function.name: str(function.code) for function in source.functions}
+    found = {}
+    for name, properties in translated.resources(FUNCTION_TYPE):
+        found[name] = FunctionSettings(
+            name=name,
+            handler=properties["Handler"],
+            code=folders[name],
+            layers=tuple(layers[names[layer]] for layer in properties.get("Layers", [])),
+            timeout=float(properties.get("Timeout", 3)),
+            memory=int(properties.get("MemorySize", 128)),
+            variables=variables[name],
+        )
+    return found
 
 
 def process_environment(settings: FunctionSettings, deployment: Deployment) -> dict[str, str]:

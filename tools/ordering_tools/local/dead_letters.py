@@ -1,38 +1,32 @@
 """Dead-letter queues: reads their messages without receiving them, and replays them.
 
-A message that came from a queue is sent back to that queue. A message of a stream's event source does not contain the
-records that it gave up, but names them; as long as the stream has them, the function can be called with them again.
+A message that came from a queue is sent back to that queue. A message of a stream's event source mapping does not
+contain the records that it gave up, but names them; as long as the stream has them, the function can be called with
+them again. It gets all records from the first to the last, also those that the mapping's filter left out.
 """
 
 from __future__ import annotations
 
+import base64
 import json
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from functools import cached_property
+from typing import Any
 from urllib.error import HTTPError
 from urllib.parse import quote
 
+from botocore.exceptions import BotoCoreError, ClientError
+
 from ordering_tools.local.engine.aws_account import queue_url
-from ordering_tools.local.engine.json_client import ServiceError
-from ordering_tools.local.engine.queues import Queue
-from ordering_tools.local.sources.batches import BadReportError, reported_failure
-from ordering_tools.local.sources.event_sources import EventSource
-from ordering_tools.local.sources.shards import selects, stream_event, stream_record, worker_of
+from ordering_tools.local.engine.deployment import Stack
 
 _HELD_SECONDS = 900
 """How long a message is invisible to other replays while it is replayed: as long as a function may run."""
 _PAGE = 10
-
-
-class Calls(Protocol):
-    """Calls operations of a service, as `JsonClient` does."""
-
-    def call(self, operation: str, **arguments: Any) -> dict[str, Any]:
-        """Call an operation; returns its response."""
 
 
 class NotReplayedError(Exception):
@@ -44,6 +38,7 @@ class FailedBatch:
     """A batch of stream records that an event source has given up, as its message describes it."""
 
     function: str
+    table: str
     condition: str
     calls: int
     stream: str
@@ -60,6 +55,7 @@ class FailedBatch:
             request, batch = document["requestContext"], document["DDBStreamBatchInfo"]
             return cls(
                 function=request["functionArn"].rpartition(":function:")[2].partition(":")[0],
+                table=batch["streamArn"].partition(":table/")[2].partition("/")[0],
                 condition=request["condition"],
                 calls=request["approximateInvokeCount"],
                 stream=batch["streamArn"],
@@ -70,11 +66,6 @@ class FailedBatch:
             )
         except (ValueError, KeyError, TypeError, AttributeError):
             return None
-
-    @property
-    def table(self) -> str:
-        """The table of the stream."""
-        return self.stream.partition(":table/")[2].partition("/")[0]
 
 
 @dataclass(frozen=True)
@@ -104,32 +95,60 @@ class DeadLetter:
 
 
 class DeadLetters:
-    """The dead-letter queues of a template."""
+    """The dead-letter queues of a stack: the targets of its redrive policies and of its failed stream batches."""
 
     def __init__(  # noqa: PLR0913 - the parts of an installation that it works on
         self,
-        queues: Mapping[str, Queue],
-        sources: Sequence[EventSource],
+        stack: Stack,
         *,
         services: str,
-        sqs: Calls,
-        streams: Calls,
+        sqs: Any,
+        functions: Any,
+        streams: Any,
         peek: Callable[[str], Sequence[Mapping[str, Any]]],
         invoke: Callable[[str, bytes], bytes],
     ) -> None:
-        self._queues = queues
-        self._sources = sources
+        """Work with the clients of a stack's SQS, Lambda and DynamoDB Streams."""
+        self._stack = stack
         self._services = services
         self._sqs = sqs
+        self._functions = functions
         self._streams = streams
         self._peek = peek
         self._invoke = invoke
 
+    @cached_property
+    def _queues(self) -> dict[str, str]:
+        """The URL of each queue of the stack, by logical id."""
+        return {
+            name: queue_url(self._services, found.rpartition("/")[2])
+            for name, found in self._stack.resources.items()
+            if found.startswith("http")
+        }
+
+    @cached_property
+    def _redrives(self) -> dict[str, tuple[str, int]]:
+        """The dead-letter queue of each queue that has one, and how often a message is received before it moves."""
+        found = {}
+        for name, url in self._queues.items():
+            attributes = self._sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["RedrivePolicy"])
+            if policy := json.loads(attributes.get("Attributes", {}).get("RedrivePolicy") or "{}"):
+                found[name] = self._named(policy["deadLetterTargetArn"]), int(policy["maxReceiveCount"])
+        return found
+
+    def _named(self, arn: str) -> str:
+        """The logical id of a resource of the stack."""
+        physical = arn.rpartition(":")[2]
+        names = {found.rpartition("/")[2]: name for name, found in self._stack.resources.items()}
+        return names.get(physical, physical)
+
     @property
     def names(self) -> list[str]:
-        """The names of the dead-letter queues, in the template's order."""
-        dead = {queue.dead_letters for queue in self._queues.values()} | {each.on_failure for each in self._sources}
-        return [name for name in self._queues if name in dead]
+        """The logical ids of the dead-letter queues."""
+        mappings = self._functions.list_event_source_mappings()["EventSourceMappings"]
+        failed = [each.get("DestinationConfig", {}).get("OnFailure", {}).get("Destination") for each in mappings]
+        dead = {queue for queue, _ in self._redrives.values()} | {self._named(arn) for arn in failed if arn}
+        return sorted(name for name in self._queues if name in dead)
 
     def messages(self, queue: str) -> list[DeadLetter]:
         """The messages of a dead-letter queue, oldest first; reading does not change them.
@@ -137,20 +156,16 @@ class DeadLetters:
         Raises:
             OSError: The engine does not respond.
         """
-        found = [self._message(queue, message) for message in self._peek(queue)]
+        found = [self._message(queue, message) for message in self._peek(self._queues[queue])]
         return sorted(found, key=lambda message: message.sent)
 
     def records(self, message: DeadLetter) -> list[dict[str, Any]]:
         """The records that a message names, as far as the stream still has them.
 
         Raises:
-            ServiceError: The stream cannot be read.
+            ClientError, BotoCoreError: The stream cannot be read.
         """
-        if not message.batch:
-            return []
-        events = self._read(message.batch)
-        chosen: list[list[dict[str, Any]]] = [_share(source, events) for source in self._sources_of(message)]
-        return next((each for each in chosen if len(each) == message.batch.size), max(chosen, key=len, default=[]))
+        return self._read(message.batch) if message.batch else []
 
     def replay(self, message: DeadLetter) -> str:
         """Send a message back to its queue, or call the function with its records, and then delete the message.
@@ -159,18 +174,19 @@ class DeadLetters:
 
         Raises:
             NotReplayedError: It failed; the message stays in the dead-letter queue.
-            ServiceError: The engine does not respond; the message may be both replayed and in the dead-letter queue.
+            ClientError, BotoCoreError: The engine does not respond; the message may be both replayed and in the
+                dead-letter queue.
         """
         with self._held(message) as held:
             done = self._call_again(message) if message.batch else self._send_back(message, held)
-            self._sqs.call("DeleteMessage", QueueUrl=self._url(message.queue), ReceiptHandle=held["ReceiptHandle"])
+            self._sqs.delete_message(QueueUrl=self._queues[message.queue], ReceiptHandle=held["ReceiptHandle"])
         return done
 
     def _message(self, queue: str, found: Mapping[str, Any]) -> DeadLetter:
         attributes = found["Attributes"]
         arn = attributes.get("DeadLetterQueueSourceArn")
-        source = arn.rpartition(":")[2] if arn else None
-        known = self._queues.get(source or "")
+        source = self._named(arn) if arn else None
+        _, most = self._redrives.get(source or "", ("", None))
         return DeadLetter(
             id=found["MessageId"],
             queue=queue,
@@ -178,19 +194,22 @@ class DeadLetters:
             body=found["Body"],
             source=source,
             # Receives from the dead-letter queue are counted as well, so that this count can be too high.
-            received=(known.receives if known else None) or found["ReceiveCount"],
-            batch=None if source else FailedBatch.read(found["Body"]),
+            received=most or found["ReceiveCount"],
+            batch=None if source else self._batch(found["Body"]),
         )
+
+    def _batch(self, body: str) -> FailedBatch | None:
+        batch = FailedBatch.read(body)
+        return batch and replace(batch, function=self._named(batch.function), table=self._named(batch.table))
 
     @contextmanager
     def _held(self, message: DeadLetter) -> Iterator[Mapping[str, Any]]:
         """Receive a message, so that no other replay has it; messages received on the way to it are released."""
         taken: list[Mapping[str, Any]] = []
-        url = self._url(message.queue)
+        url = self._queues[message.queue]
         try:
             while not taken or taken[-1]["MessageId"] != message.id:
-                answer = self._sqs.call(
-                    "ReceiveMessage",
+                answer = self._sqs.receive_message(
                     QueueUrl=url,
                     MaxNumberOfMessages=1,
                     VisibilityTimeout=_HELD_SECONDS,
@@ -207,17 +226,17 @@ class DeadLetters:
                     {"Id": str(number), "ReceiptHandle": each["ReceiptHandle"], "VisibilityTimeout": 0}
                     for number, each in enumerate(taken[start : start + _PAGE])
                 ]
-                self._sqs.call("ChangeMessageVisibilityBatch", QueueUrl=url, Entries=entries)
+                self._sqs.change_message_visibility_batch(QueueUrl=url, Entries=entries)
 
     def _send_back(self, message: DeadLetter, held: Mapping[str, Any]) -> str:
         if not message.source:
             raise NotReplayedError(f"message {message.id} is of unknown origin and cannot be sent back")
-        arguments = {"QueueUrl": self._url(message.source), "MessageBody": held["Body"]}
+        arguments = {"QueueUrl": self._queues[message.source], "MessageBody": held["Body"]}
         if attributes := held.get("MessageAttributes"):
             arguments["MessageAttributes"] = attributes
         try:
-            self._sqs.call("SendMessage", **arguments)
-        except ServiceError as error:
+            self._sqs.send_message(**arguments)
+        except (ClientError, BotoCoreError) as error:
             raise NotReplayedError(f"message {message.id} cannot be sent to {message.source}: {error}") from error
         return f"sent back to {message.source}"
 
@@ -226,29 +245,18 @@ class DeadLetters:
         if batch is None:
             raise ValueError(f"message {message.id} names no records")
         events = self.records(message)
-        if len(events) != batch.size:
+        wanted = {batch.start, batch.end} - {event["dynamodb"]["SequenceNumber"] for event in events}
+        if wanted:
             raise NotReplayedError(
-                f"message {message.id}: the stream has only {len(events)} of its {_count(batch.size, 'record')} left; "
+                f"message {message.id}: the stream does not have its {_count(batch.size, 'record')} any more; "
                 "it keeps records for a day"
             )
         result = self._invoke(batch.function, json.dumps({"Records": events}).encode())
-        try:
-            failed = reported_failure(result, [stream_record(event) for event in events])
-        except (ValueError, BadReportError) as error:
-            raise NotReplayedError(f"message {message.id}: {batch.function} failed again: {error}") from error
-        if failed is not None and any(source.reports_failures for source in self._sources_of(message)):
-            raise NotReplayedError(f"message {message.id}: {batch.function} failed again, from record {failed + 1}")
+        if failed := (json.loads(result or b"null") or {}).get("batchItemFailures"):
+            raise NotReplayedError(
+                f"message {message.id}: {batch.function} failed again, from record {failed[0]['itemIdentifier']}"
+            )
         return f"{batch.function} has processed {_count(batch.size, 'record')}"
-
-    def _sources_of(self, message: DeadLetter) -> list[EventSource]:
-        """The event sources that may have sent a message."""
-        batch = message.batch
-        return [
-            source
-            for source in self._sources
-            if batch
-            and (source.function, source.table, source.on_failure) == (batch.function, batch.table, message.queue)
-        ]
 
     def _read(self, batch: FailedBatch) -> list[dict[str, Any]]:
         """All records that the stream has from the batch's first to its last."""
@@ -256,16 +264,14 @@ class DeadLetters:
         iterator: str | None
         try:
             iterator = self._iterator(position, ShardIteratorType="AT_SEQUENCE_NUMBER", SequenceNumber=batch.start)
-        except ServiceError as error:
-            if error.code is None:
-                raise
-            if error.code == "ResourceNotFoundException":
+        except ClientError as error:
+            if error.response["Error"]["Code"] == "ResourceNotFoundException":
                 return []
             # The first record has expired; the others may still be there.
             iterator = self._iterator(position, ShardIteratorType="TRIM_HORIZON")
         found: list[dict[str, Any]] = []
         while iterator and (not found or int(found[-1]["dynamodb"]["SequenceNumber"]) < int(batch.end)):
-            page = self._streams.call("GetRecords", ShardIterator=iterator)
+            page = self._streams.get_records(ShardIterator=iterator)
             if not page["Records"]:
                 break
             found += [stream_event(record, batch.stream) for record in page["Records"]]
@@ -274,28 +280,32 @@ class DeadLetters:
         return [event for event in found if first <= int(event["dynamodb"]["SequenceNumber"]) <= last]
 
     def _iterator(self, position: Mapping[str, str], **where: str) -> str:
-        iterator: str = self._streams.call("GetShardIterator", **position, **where)["ShardIterator"]
+        iterator: str = self._streams.get_shard_iterator(**position, **where)["ShardIterator"]
         return iterator
 
-    def _url(self, queue: str) -> str:
-        return queue_url(self._services, queue)
+
+def stream_event(raw: Mapping[str, Any], stream: str) -> dict[str, Any]:
+    """A record of the Streams API as a record of a function's event."""
+    change = dict(raw["dynamodb"])
+    change["ApproximateCreationDateTime"] = int(change["ApproximateCreationDateTime"].timestamp())
+    event: dict[str, Any] = json.loads(json.dumps({**raw, "dynamodb": change, "eventSourceARN": stream}, default=_text))
+    if identity := event.get("userIdentity"):
+        event["userIdentity"] = {"type": identity["Type"], "principalId": identity["PrincipalId"]}
+    return event
 
 
-def _share(source: EventSource, events: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The events of one batch: those that the source selects and that belong to the worker of the last one."""
-    wanted = [event for event in events if selects(source, event)]
-    workers = [worker_of(source, stream_record(event)) for event in wanted]
-    return [event for event, worker in zip(wanted, workers, strict=True) if worker == workers[-1]]
+def _text(value: bytes) -> str:
+    return base64.b64encode(value).decode()
 
 
-def peek_at(services: str, queue: str) -> list[Mapping[str, Any]]:
-    """All messages of a queue, without receiving any, by an endpoint that only the local run's engine has.
+def peek_at(services: str, url: str) -> list[Mapping[str, Any]]:
+    """All messages of a queue, by its URL, without receiving any, by an endpoint that only the local run's engine has.
 
     Raises:
         OSError: The engine does not respond.
     """
-    url = f"{services}/_ministack/sqs/messages?QueueUrl={quote(queue_url(services, queue), safe='')}"
-    with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310 - http, ours
+    address = f"{services}/_ministack/sqs/messages?QueueUrl={quote(url, safe='')}"
+    with urllib.request.urlopen(address, timeout=10) as answer:  # noqa: S310 - http, ours
         accounts = json.load(answer)["messages"]
     return [
         message

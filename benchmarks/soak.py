@@ -1,0 +1,221 @@
+"""`python -m benchmarks.soak`: creates orders on the local run while its processes are killed, and looks what is lost.
+
+Clients create training orders over HTTP, each with an idempotency key that they retry until it is answered. Meanwhile
+processes of functions are killed, the gateway is killed, and the whole run is stopped or killed and started again. At
+the end each order must be there once, be completed, and have its keys and its mail. The engine itself is never killed:
+it keeps its data in memory until it ends.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from ordering_tools.demo import training as demo
+from ordering_tools.local.engine.mails import sent_mails
+from ordering_tools.local.engine.state import find
+
+CLIENTS = 6
+FAULT_EVERY = 15.0
+"""Seconds between two faults."""
+PATIENCE = 1500.0
+"""Seconds in which all orders must be completed once they are created."""
+
+
+class Run:
+    """A local run that is started again after each end."""
+
+    def __init__(self, state: Path) -> None:
+        self.state = state
+        self._log = (state.parent / "soak.log").open("ab")
+        self.process = self._start()
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
+        """Send the run a signal, wait for its end, and start it again."""
+        self.process.send_signal(number)
+        self.process.wait()
+        self.process = self._start()
+
+    def end(self) -> None:
+        """Stop the run for good."""
+        self.process.terminate()
+        self.process.wait()
+
+    def kill(self, mark: str) -> bool:
+        """Kill one process of this run whose environment or command line has a text; False if there is none."""
+        found = find(self.state)
+        if found is None:
+            return False
+        ours = f"AWS_ENDPOINT_URL={found.services}".encode()
+        for folder in Path("/proc").glob("[0-9]*"):
+            try:
+                environment, line = (folder / "environ").read_bytes(), (folder / "cmdline").read_bytes()
+            except OSError:
+                continue
+            if (ours in environment and mark.encode() in environment) or (
+                mark.encode() in line and found.services.encode() in line
+            ):
+                os.kill(int(folder.name), signal.SIGKILL)
+                return True
+        return False
+
+    def revive(self) -> None:
+        """Start the run again if it has ended."""
+        if self.process.poll() is not None:
+            self.process = self._start()
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "ordering_tools.local.serve", "--port", "3999", "--state", str(self.state)]
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline:
+            process = subprocess.Popen(command, stdout=self._log, stderr=self._log)  # noqa: S603 - a module of ours
+            while process.poll() is None:
+                found = find(self.state)
+                if found and found.process == process.pid:
+                    return process
+                time.sleep(0.05)
+            time.sleep(0.5)  # the processes of a killed run may still hold the port
+        raise SystemExit(f"the run did not start; see {self.state.parent / 'soak.log'}")
+
+
+def create(number: int, token: str) -> int:
+    """Create an order, retried until it is answered; returns its id."""
+    body = {
+        "purchaseOrderReference": f"SOAK-{number}",
+        "contactEmail": f"soak{number}@example.com",
+        "emailKeys": number % 10 == 0,
+        "orderItems": [{"featureSetId": demo.AZ_300_STANDARD.id, "quantity": 1 + number % 3}],
+    }
+    headers = {"Authorization": f"Bearer {token}", "Idempotency-Key": f"soak-{number}"}
+    while True:
+        try:
+            response = httpx.post(
+                "http://127.0.0.1:3999/api/v2/orders",
+                params={"businessUnitId": demo.UK.id},
+                json=body,
+                headers=headers,
+                timeout=30,
+            )
+        except httpx.HTTPError:
+            time.sleep(0.2)
+            continue
+        if response.status_code == 201:
+            return int(response.json()["id"])
+        if response.status_code < 500:
+            raise SystemExit(f"order {number}: {response.status_code} {response.text}")
+        time.sleep(0.2)
+
+
+def call(path: str, token: str, **parameters: Any) -> Any:
+    """Read a resource of the demo's business unit."""
+    response = httpx.get(
+        f"http://127.0.0.1:3999{path}",
+        params={"businessUnitId": demo.UK.id, **parameters},
+        headers={"Authorization": f"Bearer {token}"},
+        timeout=30,
+    )
+    response.raise_for_status()
+    return response.json()
+
+
+def orders(token: str) -> dict[str, list[dict[str, Any]]]:
+    """The orders of the soak, by reference."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    page = 1
+    while True:
+        answer = call("/api/v2/orders", token, _pageSize=500, _page=page)
+        for order in answer["items"]:
+            if order["purchasingOrderReference"].startswith("SOAK-"):
+                found.setdefault(order["purchasingOrderReference"], []).append(order)
+        if not answer["_pageInfo"]["hasNextPage"]:
+            return found
+        page += 1
+
+
+def trouble(run: Run, stopping: threading.Event, faults: Counter[str], chance: random.Random) -> None:
+    """Kill and stop processes until it is over."""
+    while not stopping.wait(FAULT_EVERY):
+        match chance.choice(("function", "function", "mail function", "gateway", "stop", "kill")):
+            case "function":
+                faults["fulfilment function killed"] += run.kill("AWS_LAMBDA_FUNCTION_NAME=StreamFunction")
+            case "mail function":
+                faults["mail function killed"] += run.kill("AWS_LAMBDA_FUNCTION_NAME=MailsFunction")
+            case "gateway":
+                if run.kill("gateway.server"):
+                    faults["gateway killed"] += 1
+                    run.process.wait()
+                    run.revive()
+            case "stop":
+                run.stop()
+                faults["run stopped"] += 1
+            case "kill":
+                run.stop(signal.SIGKILL)
+                faults["run killed"] += 1
+
+
+def main(arguments: list[str]) -> int:
+    """Run the soak and print its table; returns 1 if something was lost or came twice."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.soak", description=__doc__)
+    parser.add_argument("--orders", type=int, default=10_000)
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args(arguments)
+    folder = Path(tempfile.mkdtemp(prefix="soak-"))
+    run, stopping, faults = Run(folder / "state"), threading.Event(), Counter[str]()
+    token = json.loads((folder / "state" / demo.FILE).read_text())["tokens"]["training"]
+    began = time.monotonic()
+    troubling = threading.Thread(target=trouble, args=(run, stopping, faults, random.Random(options.seed)))  # noqa: S311
+    troubling.start()
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        created = [*pool.map(lambda number: create(number, token), range(options.orders))]
+    made = time.monotonic() - began
+    stopping.set()
+    troubling.join()
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        found = orders(token)
+        mails = Counter(mail.recipients for mail in sent_mails(find(run.state).services))  # type: ignore[union-attr]
+        soaked = {who: count for who, count in mails.items() if who[0].startswith("soak")}
+        left = [one for ones in found.values() for one in ones if one["orderStatus"] != "Completed"]
+        if (not left and len(soaked) == (options.orders + 9) // 10) or time.monotonic() > deadline:
+            break
+        time.sleep(1)
+    done = time.monotonic() - began
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        answers = pool.map(lambda order: call(f"/api/v2/orders/{order}/keys", token), created)
+        keys = [key["key"] for answer in answers for key in answer["items"]]
+    run.end()
+    wanted = sum(1 + number % 3 for number in range(options.orders))
+    rows = {
+        "orders created": len(set(created)),
+        "seconds to create them, and until all were done": f"{made:.0f}, {done:.0f}",
+        **faults,
+        "references missing in the list": options.orders - len(found),
+        "references with two orders": sum(len(ones) > 1 for ones in found.values()),
+        "orders not completed": len(left),
+        "keys missing": wanted - len(keys),
+        "keys issued twice": len(keys) - len(set(keys)),
+        "mails missing": (options.orders + 9) // 10 - len(soaked),
+        "recipients with two mails": sum(count > 1 for count in soaked.values()),
+    }
+    for name, value in rows.items():
+        print(f"| {name} | {value} |")
+    bad = ("references missing", "references with", "orders not", "keys", "mails missing")
+    return 1 if any(value for name, value in rows.items() if name.startswith(bad)) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,201 @@
+"""Deploys the template into the engine as CloudFormation deploys it into an AWS account, and finds what a stack has.
+
+SAM CLI translates the template, and the engine's CloudFormation creates the stack or updates it. Code is not uploaded:
+the engine calls the functions' host for each invocation (see `ministack`), which runs the build.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import subprocess
+import time
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from botocore.exceptions import BotoCoreError, ClientError
+
+from ordering_tools.local.engine.aws_account import STACK
+from ordering_tools.local.engine.engine import connect
+from ordering_tools.template import TemplateError
+
+INIT_SECONDS = 30
+"""How much longer than a function's timeout the engine waits for it: the start of its process is in it."""
+
+CALLS = 10
+"""Most calls of one function that run at a time."""
+
+_TRANSLATE = Path(__file__).resolve().parents[3] / "translate.py"
+_ARTEFACTS = "bucket"
+"""The bucket, and below the key, of code in the translated template."""
+_CODE = "value"
+_TEMPLATE = "template.json"
+_UNKNOWN = frozenset({"AWS::WAFv2::WebACLAssociation"})
+"""The types of resources that the engine does not know; nothing refers to them."""
+_WAIT_SECONDS = 60.0
+_POLL_SECONDS = 0.05
+_NO_CHANGE = "No updates are to be performed."
+
+
+class DeploymentError(Exception):
+    """The template could not be deployed; the message has CloudFormation's reason."""
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A deployed stack."""
+
+    outputs: Mapping[str, str]
+    resources: Mapping[str, str]
+    """The physical id of each resource, by logical id."""
+
+    @classmethod
+    def read(cls, services: str, name: str = STACK) -> Stack:
+        """Read a stack of the engine, given the endpoint of its services.
+
+        Raises:
+            DeploymentError: There is no such stack, or no engine.
+        """
+        cloudformation = connect("cloudformation", services)
+        try:
+            (stack,) = cloudformation.describe_stacks(StackName=name)["Stacks"]
+            pages = cloudformation.get_paginator("list_stack_resources").paginate(StackName=name)
+            resources = [resource for page in pages for resource in page["StackResourceSummaries"]]
+        except (BotoCoreError, ClientError) as error:
+            raise DeploymentError(f"the stack {name} cannot be read: {error}") from error
+        return cls(
+            {output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", [])},
+            {resource["LogicalResourceId"]: resource["PhysicalResourceId"] for resource in resources},
+        )
+
+
+def translate(template: Path, python: Path, cache: Path) -> Path:
+    """Translate a SAM template for CloudFormation into a JSON file, by the interpreter of SAM CLI's environment.
+
+    The translation takes two seconds, so the last one is kept in the folder `cache`.
+
+    Raises:
+        TemplateError: SAM CLI refuses the template.
+    """
+    digest = hashlib.sha256(template.read_bytes() + _TRANSLATE.read_bytes()).hexdigest()[:16]
+    kept = cache / f"{template.stem}-{digest}.json"
+    if kept.exists():
+        return kept
+    done = subprocess.run(  # noqa: S603 - an interpreter and a script of this project
+        [str(python), str(_TRANSLATE), str(template)],
+        env={**os.environ, "SAM_CLI_TELEMETRY": "0"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise TemplateError(f"{template}: {done.stderr.strip() or 'SAM CLI cannot translate it'}")
+    cache.mkdir(parents=True, exist_ok=True)
+    for old in cache.glob(f"{template.stem}-*.json"):
+        old.unlink()
+    fresh = kept.with_suffix(".new")
+    fresh.write_text(json.dumps(yaml.safe_load(done.stdout)), encoding="utf-8")
+    fresh.replace(kept)
+    return kept
+
+
+def deploy(services: str, translated: Mapping[str, Any]) -> Stack:
+    """Create the stack, or update it, and wait until it is complete.
+
+    Raises:
+        DeploymentError: CloudFormation refuses the template; an existing stack stays as it was.
+    """
+    _upload(connect("s3", services), _adapted(translated))
+    cloudformation = connect("cloudformation", services)
+    arguments = {
+        "StackName": STACK,
+        "TemplateURL": f"{services}/{_ARTEFACTS}/{_TEMPLATE}",
+        "Capabilities": ["CAPABILITY_IAM"],
+    }
+    try:
+        if _exists(cloudformation):
+            cloudformation.update_stack(**arguments)
+        else:
+            cloudformation.create_stack(**arguments)
+    except ClientError as error:
+        if error.response["Error"]["Message"] != _NO_CHANGE:
+            raise DeploymentError(str(error)) from error
+    _wait(cloudformation)
+    return Stack.read(services)
+
+
+def environments(services: str, stack: Stack, translated: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+    """The environment variables of each function of a stack, by logical id."""
+    pages = connect("lambda", services).get_paginator("list_functions").paginate()
+    found = {function["FunctionName"]: function for page in pages for function in page["Functions"]}
+    names = [name for name, resource in translated["Resources"].items() if resource["Type"] == "AWS::Lambda::Function"]
+    declared = {name: found[stack.resources[name]].get("Environment", {}).get("Variables", {}) for name in names}
+    # The engine keeps numbers, which CloudFormation makes texts.
+    return {
+        name: {key: value if isinstance(value, str) else json.dumps(value) for key, value in variables.items()}
+        for name, variables in declared.items()
+    }
+
+
+def _exists(cloudformation: Any) -> bool:
+    try:
+        cloudformation.describe_stacks(StackName=STACK)
+    except ClientError:
+        return False
+    return True
+
+
+def _wait(cloudformation: Any) -> None:
+    deadline = time.monotonic() + _WAIT_SECONDS
+    while True:
+        (stack,) = cloudformation.describe_stacks(StackName=STACK)["Stacks"]
+        if not stack["StackStatus"].endswith("_IN_PROGRESS") or time.monotonic() > deadline:
+            break
+        time.sleep(_POLL_SECONDS)
+    if stack["StackStatus"] not in ("CREATE_COMPLETE", "UPDATE_COMPLETE"):
+        events = cloudformation.describe_stack_events(StackName=STACK)["StackEvents"]
+        failed = [
+            f"{event['LogicalResourceId']}: {event['ResourceStatusReason']}"
+            for event in events
+            if event["ResourceStatus"].endswith("_FAILED") and event.get("ResourceStatusReason")
+        ]
+        raise DeploymentError(f"{stack['StackStatus']}: {'; '.join(failed[-3:]) or 'no reason given'}")
+
+
+def _upload(s3: Any, translated: Mapping[str, Any]) -> None:
+    """Put the template, and a placeholder for all code, where the translated template expects them."""
+    code = io.BytesIO()
+    with zipfile.ZipFile(code, "w") as archive:
+        archive.writestr(zipfile.ZipInfo("README"), "The functions' host runs the build.")
+    s3.create_bucket(Bucket=_ARTEFACTS)
+    s3.put_object(Bucket=_ARTEFACTS, Key=_CODE, Body=code.getvalue())
+    s3.put_object(Bucket=_ARTEFACTS, Key=_TEMPLATE, Body=json.dumps(translated).encode())
+
+
+def _adapted(translated: Mapping[str, Any]) -> dict[str, Any]:
+    """A translated template without what the engine does not know, and with the limits of the functions' host."""
+    resources = {
+        name: _adapted_resource(resource)
+        for name, resource in translated["Resources"].items()
+        if resource["Type"] not in _UNKNOWN
+    }
+    return {**translated, "Resources": resources}
+
+
+def _adapted_resource(resource: Mapping[str, Any]) -> Mapping[str, Any]:
+    properties = resource.get("Properties", {})
+    match resource["Type"]:
+        case "AWS::Lambda::Function":
+            changed: dict[str, Any] = {"Timeout": int(properties.get("Timeout", 3)) + INIT_SECONDS}
+        case "AWS::Lambda::EventSourceMapping" if "ScalingConfig" in properties:
+            most = properties["ScalingConfig"]["MaximumConcurrency"]
+            changed = {"ScalingConfig": {"MaximumConcurrency": min(most, CALLS)}}
+        case _:
+            return resource
+    return {**resource, "Properties": {**properties, **changed}}

@@ -1,0 +1,96 @@
+"""Reads the API of a translated template: the OpenAPI document that API Gateway imports."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from ordering_tools.local.gateway.gateway import Api, Authorizer, IdentitySource, Route
+from ordering_tools.local.gateway.responses import GatewayResponses
+from ordering_tools.local.runtime.functions import SettingsError
+from ordering_tools.template import Template
+
+_ANY = "x-amazon-apigateway-any-method"
+_METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
+_DEFAULT_REAUTHORIZE_SECONDS = 300
+"""API Gateway's default."""
+_FUNCTION = re.compile(r"\$\{(\w+)\.Arn\}")
+_SOURCE = re.compile(r"method\.request\.(header|querystring)\.(.+)")
+_VARIABLE = re.compile(r"\{([^}+]+)(\+?)\}")
+
+
+def declared_api(translated: Template) -> Api:
+    """The API of a translated template.
+
+    Raises:
+        SettingsError: The template uses something that the local run does not support.
+    """
+    apis = translated.resources("AWS::ApiGateway::RestApi")
+    stages = translated.resources("AWS::ApiGateway::Stage")
+    if len(apis) != 1 or len(stages) != 1:
+        raise SettingsError(f"the template must have exactly one API with one stage; it has {len(apis)}")
+    properties = apis[0][1]
+    if properties.get("BinaryMediaTypes"):
+        raise SettingsError("the local run does not support binary media types")
+    body = properties["Body"]
+    schemes = body.get("components", body).get("securitySchemes") or body.get("securityDefinitions", {})
+    authorizers = {name: _authorizer(name, scheme) for name, scheme in schemes.items()}
+    minimum = properties.get("MinimumCompressionSize")
+    return Api(
+        routes=[
+            _route(path, method, operation, authorizers)
+            for path, operations in body["paths"].items()
+            # The gateway takes the last route of a method: its own before the one for any.
+            for method, operation in sorted(operations.items(), key=lambda one: one[0] != _ANY)
+        ],
+        stage=stages[0][1]["StageName"],
+        minimum_compression=None if minimum is None else int(minimum),
+        responses=GatewayResponses(body.get("x-amazon-apigateway-gateway-responses", {})),
+    )
+
+
+def _route(path: str, method: str, operation: Mapping[str, Any], authorizers: Mapping[str, Authorizer]) -> Route:
+    security = [name for one in operation.get("security", []) for name in one if name != "NONE"]
+    return Route(
+        resource=path,
+        rule=_VARIABLE.sub(lambda found: f"<path:{found[1]}>" if found[2] else f"<{found[1]}>", path),
+        methods=_METHODS if method == _ANY else (method.upper(),),
+        function=_function(operation["x-amazon-apigateway-integration"]["uri"]),
+        authorizer=authorizers[security[0]] if security else None,
+    )
+
+
+def _authorizer(name: str, scheme: Mapping[str, Any]) -> Authorizer:
+    declared = scheme["x-amazon-apigateway-authorizer"]
+    if declared.get("identityValidationExpression"):
+        raise SettingsError(f"{name}: the local run does not support validation expressions")
+    sources = declared.get(
+        "identitySource", "" if declared["type"] == "request" else f"method.request.header.{scheme['name']}"
+    )
+    return Authorizer(
+        name=name,
+        kind=declared["type"],
+        function=_function(declared["authorizerUri"]),
+        sources=tuple(_source(name, source.strip()) for source in sources.split(",") if source),
+        reauthorize=float(declared.get("authorizerResultTtlInSeconds", _DEFAULT_REAUTHORIZE_SECONDS)),
+    )
+
+
+def _source(authorizer: str, source: str) -> IdentitySource:
+    found = _SOURCE.fullmatch(source)
+    if not found:
+        raise SettingsError(f"{authorizer}: the local run does not support the identity source {source}")
+    return IdentitySource("header" if found[1] == "header" else "query", found[2])
+
+
+def _function(uri: Any) -> str:
+    """The logical id of the function in the address of an integration."""
+    text, values = uri["Fn::Sub"] if isinstance(uri["Fn::Sub"], list) else (uri["Fn::Sub"], {})
+    for value in values.values():
+        if "Fn::GetAtt" in value:
+            return str(value["Fn::GetAtt"][0])
+    found = _FUNCTION.search(text)
+    if not found:
+        raise SettingsError(f"the local run supports only integrations with functions, not {uri}")
+    return found[1]
