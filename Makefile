@@ -10,11 +10,13 @@ BIN := .venv/bin
 .PHONY: help serve test check bench format build artefacts lock openapi clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@while IFS= read -r line; do case $$line in \
+	  [a-z]*:*'## '*) printf '  make %-9s %s\n' "$${line%%:*}" "$${line#*## }" ;; \
+	esac; done <Makefile
 
 serve: ## run the API on localhost with demo data (PORT=3000; FRESH=1 starts over; DEBUG=1 runs one process; VERBOSE=1 prints logs)
 	@$(PYTHON) tools/environments.py
-	@exec $(BIN)/ordering serve --port $(PORT) $(if $(FRESH),--fresh) $(if $(DEBUG),--debug) $(if $(VERBOSE),--verbose)
+	@exec $(BIN)/ordering serve --port="$(PORT)" $(if $(FRESH),--fresh) $(if $(DEBUG),--debug) $(if $(VERBOSE),--verbose)
 
 test: ## run all tests, or those in ARGS
 	@$(PYTHON) tools/environments.py --all

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -114,7 +113,3 @@ def _run_of(module: str) -> Callable[[argparse.Namespace], int]:
         return code
 
     return run
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -33,6 +33,7 @@ from ordering_tools.template import Template, TemplateError
 
 ROOT = Path(__file__).resolve().parents[3]
 HOST = "127.0.0.1"
+LARGEST_PORT = 65_535
 
 Prepare = Callable[[Engine | ExternalEngine, Stack, Path, str], str]
 """Writes demo data into a stack of an engine, given the state folder and the base URL; returns the text to print."""
@@ -42,7 +43,7 @@ _TICK_SECONDS = 0.25
 
 
 class PortTakenError(Exception):
-    """Another program listens on the port."""
+    """Another program listens on the port, or this user may not."""
 
 
 class Stopped(BaseException):
@@ -280,7 +281,7 @@ def listen(port: int) -> socket.socket:
     It stays open for the whole run, so that no other program gets the port while a gateway is replaced.
 
     Raises:
-        PortTakenError: Another program listens on the port, on this address or on all.
+        PortTakenError: Another program listens on the port, on this address or on all, or this user may not.
     """
     if port and _accepts_connections(port):
         raise _taken(port)
@@ -291,6 +292,8 @@ def listen(port: int) -> socket.socket:
         listener.listen(128)
     except OSError as error:
         listener.close()
+        if isinstance(error, PermissionError):
+            raise PortTakenError(f"this user may not listen on port {port}; choose one from 1024 on") from error
         raise _taken(port) from error
     return listener
 
@@ -306,8 +309,9 @@ def _accepts_connections(port: int) -> bool:
 
 
 def _taken(port: int) -> PortTakenError:
+    other = port + 1 if port < LARGEST_PORT else Options.port
     return PortTakenError(
-        f"port {port} is taken by another program; stop that, or choose another: `make serve PORT={port + 1}`"
+        f"port {port} is taken by another program; stop that, or choose another: `make serve PORT={other}`"
     )
 
 
@@ -345,11 +349,25 @@ def echo(line: str) -> None:
         sys.stderr.flush()
 
 
+def port_number(text: str) -> int:
+    """The number of a port.
+
+    Raises:
+        argparse.ArgumentTypeError: The text is not a port's number.
+    """
+    if text.isascii() and text.isdigit() and int(text) <= LARGEST_PORT:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"a port is a number from 0 to {LARGEST_PORT}, not '{text}'")
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `ordering serve`."""
     default = Options()
     parser.add_argument(
-        "--port", type=int, default=default.port, help="the port on 127.0.0.1 (default: %(default)s; 0: any free port)"
+        "--port",
+        type=port_number,
+        default=default.port,
+        help="the port on 127.0.0.1 (default: %(default)s; 0: any free port)",
     )
     parser.add_argument("--fresh", action="store_true", help="delete the data of earlier runs and start over")
     parser.add_argument(

@@ -15,13 +15,15 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from standardwebhooks.webhooks import EmptyWebhookSecretError, Webhook, WebhookVerificationError
 
+from ordering_tools.local.serve import port_number
+
 PORT = 8787
 LARGEST_BODY = 2**20
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("--port", type=int, default=PORT, help="the port to listen on (default: %(default)s)")
+    parser.add_argument("--port", type=port_number, default=PORT, help="the port to listen on (default: %(default)s)")
     parser.add_argument(
         "--secret",
         action="append",
