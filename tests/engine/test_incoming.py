@@ -64,7 +64,7 @@ from ordering_tools.installation import open_at
 from ordering_tools.local.engine.aws_account import key_alias, queue_arn, queue_url
 from ordering_tools.local.engine.deployment import Stack
 from ordering_tools.local.engine.engine import Engine as MiniStack
-from ordering_tools.local.engine.engine import connect, create_keys, create_tables, dynamodb
+from ordering_tools.local.engine.engine import connect, create_tables, dynamodb
 from ordering_tools.operations import commands
 from ordering_tools.operations import incoming as incoming_commands
 from support.aws.memory import Memory
@@ -516,7 +516,9 @@ def test_through_the_bus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     try:
         engine.wait()
         create_tables(dynamodb(engine.endpoint), TABLES)
-        create_keys(connect("kms", engine.endpoint), {"CertificatesKey": {}})
+        keys = connect("kms", engine.endpoint)
+        key = keys.create_key()["KeyMetadata"]["KeyId"]
+        keys.create_alias(AliasName=key_alias("CertificatesKey"), TargetKeyId=key)
         connect("sqs", engine.endpoint).create_queue(QueueName="IncomingQueue")
         bus = incoming_commands.BUS
         pattern = {"source": sorted(incoming_commands.SOURCES.values()), "detail-type": sorted(envelopes())}

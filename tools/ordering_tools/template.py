@@ -113,14 +113,6 @@ class Template:
         return [_table(name, properties) for name, properties in self.resources("AWS::DynamoDB::Table")]
 
     @property
-    def keys(self) -> dict[str, dict[str, Any]]:
-        """The arguments of CreateKey for each KMS key, by logical id."""
-        return {
-            name: {key: properties[key] for key in ("KeySpec", "KeyUsage") if key in properties}
-            for name, properties in self.resources("AWS::KMS::Key")
-        }
-
-    @property
     def functions(self) -> list[FunctionDefinition]:
         """The functions."""
         shared = self.document.get("Globals", {}).get("Function", {})

@@ -26,11 +26,6 @@ def queue_url(services: str, name: str) -> str:
     return f"{services}/{ENGINE_ACCOUNT}/{name}"
 
 
-def bus_arn(name: str) -> str:
-    """The ARN of an event bus."""
-    return f"arn:aws:events:{REGION}:{ENGINE_ACCOUNT}:event-bus/{name}"
-
-
 def key_alias(name: str) -> str:
     """The alias of one of the stack's KMS keys."""
     return f"alias/{STACK}-{name}"

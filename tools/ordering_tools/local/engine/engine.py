@@ -21,12 +21,10 @@ from typing import TYPE_CHECKING, Any, cast
 import botocore.session
 from botocore.config import Config
 
-from ordering_tools.local.engine.aws_account import CREDENTIALS, ENGINE_ACCOUNT, REGION, key_alias
+from ordering_tools.local.engine.aws_account import CREDENTIALS, ENGINE_ACCOUNT, REGION
 from ordering_tools.local.runtime.processes import Child
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from types_boto3_dynamodb import DynamoDBClient
 
     from ordering_tools.template import TableDefinition
@@ -192,17 +190,6 @@ def create_tables(client: DynamoDBClient, tables: list[TableDefinition]) -> list
                 TimeToLiveSpecification={"Enabled": True, "AttributeName": table.ttl_attribute},
             )
     return [table.name for table in missing]
-
-
-def create_keys(client: Any, keys: Mapping[str, dict[str, Any]]) -> None:
-    """Create the missing KMS keys, with the aliases that functions use."""
-    present = {
-        alias["AliasName"] for page in client.get_paginator("list_aliases").paginate() for alias in page["Aliases"]
-    }
-    for name, create in keys.items():
-        if (alias := key_alias(name)) not in present:
-            key_id = client.create_key(**create)["KeyMetadata"]["KeyId"]
-            client.create_alias(AliasName=alias, TargetKeyId=key_id)
 
 
 def _free_port() -> int:
