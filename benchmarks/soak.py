@@ -25,6 +25,7 @@ from typing import Any
 
 import httpx
 
+from ordering_tools.demo import greeting
 from ordering_tools.demo import training as demo
 from ordering_tools.local.engine.mails import sent_mails
 from ordering_tools.local.engine.state import find
@@ -175,7 +176,7 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     folder = Path(tempfile.mkdtemp(prefix="soak-"))
     run, stopping, faults = Run(folder / "state"), threading.Event(), Counter[str]()
-    token = json.loads((folder / "state" / demo.FILE).read_text())["tokens"]["training"]
+    token = json.loads((folder / "state" / greeting.FILE).read_text())["tokens"]["training"]
     began = time.monotonic()
     troubling = threading.Thread(target=trouble, args=(run, stopping, faults, random.Random(options.seed)))  # noqa: S311
     troubling.start()

@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
+from ordering_tools.demo import greeting
 from ordering_tools.demo import training as demo
 from ordering_tools.operations import tokens
 from support.real_stack import RealStack
@@ -51,7 +52,7 @@ def test_demo_file(demo_file: Mapping[str, Any]) -> None:
     """The demo file has its URL, units, one token for each case worth trying, and clients."""
     assert set(demo_file) == {
         *("baseUrl", "businessUnitId", "secondBusinessUnitId", "foreignBusinessUnitId"),
-        *("tokens", "clients"),
+        *("tokens", "clients", "productId", "order"),
     }
     assert set(demo_file["tokens"]) == {
         *("training", "trainingSingleUnit", "trainingWithoutKeys", "cardTerms", "expired", "revoked"),
@@ -63,7 +64,7 @@ def test_demo_file(demo_file: Mapping[str, Any]) -> None:
 
 def test_demo_file_for_shells(real: RealStack, demo_file: Mapping[str, Any]) -> None:
     """The demo file for shells has the variables that the quickstart uses."""
-    lines = (real.stack.state / demo.SHELL_FILE).read_text().splitlines()
+    lines = (real.stack.state / greeting.SHELL_FILE).read_text().splitlines()
     client = demo_file["clients"]["ecards"]
 
     assert dict(line.split("=", 1) for line in lines) == {

@@ -16,7 +16,7 @@ from unittest.mock import patch
 
 from ordering.identity.accounts import Accounts
 from ordering_tools import cli
-from ordering_tools.demo import training as demo
+from ordering_tools.demo import greeting
 from ordering_tools.installation import Installation, reopen
 from ordering_tools.local.dead_letters import peek_at
 from ordering_tools.local.engine.engine import connect
@@ -46,7 +46,7 @@ class RealStack:
     @cached_property
     def demo_file(self) -> dict[str, Any]:
         """The demo file of the run, which only a run with demo data writes."""
-        found: dict[str, Any] = json.loads((self.stack.state / demo.FILE).read_text())
+        found: dict[str, Any] = json.loads((self.stack.state / greeting.FILE).read_text())
         return found
 
     @cached_property

@@ -11,6 +11,7 @@ from ordering_tools.local import serve
 from ordering_tools.operations import (
     clients,
     dead_letters,
+    demo,
     ecards,
     incoming,
     mail,
@@ -68,6 +69,8 @@ def _parser() -> argparse.ArgumentParser:
     serving = commands.add_parser("serve", help="run the API on this machine, with demo data")
     serve.add_arguments(serving)
     serving.set_defaults(run=serve.run)
+
+    demo.add_arguments(commands.add_parser("demo", help="print the local run's addresses, tokens and calls again"))
 
     token = _group(commands, "token", "issue and revoke tokens")
     issue = token.add_parser("issue", help="print a new token for a partner")

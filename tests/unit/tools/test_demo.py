@@ -26,6 +26,7 @@ from ordering.identity.tokens import KeyRing, TokenRefused, Verifier
 from ordering.principal import BusinessUnit, Principal
 from ordering_tools import installation
 from ordering_tools.demo import ecards as demo_ecards
+from ordering_tools.demo import greeting
 from ordering_tools.demo import training as demo
 from ordering_tools.installation import Installation, open_at
 from ordering_tools.local.engine.deployment import Stack
@@ -67,7 +68,7 @@ class Demo:
 
     @property
     def file(self) -> Path:
-        return self.state / demo.FILE
+        return self.state / greeting.FILE
 
     @property
     def document(self) -> dict[str, Any]:
@@ -125,7 +126,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(installation, "connect_tables", lambda **_: memory)
         patch.setattr(kms, "connect_kms", lambda **_: secrets_of_kms)
-        yield Demo(state, demo.prepare(Endpoints(), NO_STACK, state, BASE), open_at(ENDPOINT, ENDPOINT, state))
+        yield Demo(state, demo.prepare(Endpoints(), NO_STACK, state, BASE).text, open_at(ENDPOINT, ENDPOINT, state))
 
 
 def sample(name: str) -> Any:
@@ -263,7 +264,7 @@ def test_every_token_is_there(made: Demo) -> None:
     assert made.document["baseUrl"] == BASE
 
 
-@pytest.mark.parametrize("name", [demo.FILE, demo.SHELL_FILE, "signing-key.pem"])
+@pytest.mark.parametrize("name", [greeting.FILE, greeting.SHELL_FILE, "signing-key.pem"])
 def test_secrets_are_their_owner_s(made: Demo, name: str) -> None:
     """Only the owner can read the files with tokens and key."""
     assert stat.S_IMODE((made.state / name).stat().st_mode) == 0o600
@@ -272,7 +273,7 @@ def test_secrets_are_their_owner_s(made: Demo, name: str) -> None:
 def test_greeting_can_be_pasted(made: Demo) -> None:
     """The greeting has the token, the unit, and URLs that work."""
     assert f"TOKEN={made.document['tokens']['training']}\n" in made.greeting
-    assert f"URL={BASE} UNIT={made.document['businessUnitId']}\n" in made.greeting
+    assert f"URL={BASE}\nUNIT={made.document['businessUnitId']}\n" in made.greeting
     assert '"$URL/api/v2/orders?businessUnitId=$UNIT"' in made.greeting
     assert str(made.file) in made.greeting
 
@@ -326,7 +327,7 @@ def test_every_client_is_there(made: Demo) -> None:
 def test_client_in_the_shell(made: Demo) -> None:
     """The shell script and the greeting have the client with the high balance, and the request for its token."""
     client_id, secret = made.secret("ecards")
-    shell = (made.state / demo.SHELL_FILE).read_text()
+    shell = (made.state / greeting.SHELL_FILE).read_text()
 
     assert f"CLIENT_ID={client_id}\nCLIENT_SECRET={secret}\n" in shell
     assert re.search(rf"^CLIENT_ID={client_id}\nCLIENT_SECRET=\S{{43}}$", made.greeting, re.MULTILINE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -28,7 +29,8 @@ from ordering.mail.outbox import MailEventType, Outbox
 from ordering.principal import User
 from ordering_tools import cli
 from ordering_tools.installation import Installation, NoInstallation, NotDone
-from ordering_tools.operations import commands
+from ordering_tools.local.engine.mails import Mail as SentMail
+from ordering_tools.operations import commands, mail
 from ordering_tools.operations.ecards import move
 from ordering_tools.operations.mail import ORDER
 from ordering_tools.operations.signing import SigningKey
@@ -395,6 +397,58 @@ def test_show_unknown_orders(run: Run, words: tuple[str, ...], error: str) -> No
     """An unknown order, and arguments that name no order, are errors."""
     assert run("order", "show", *words).error == error
     assert run("mail", "again", *words).code == 1
+
+
+@pytest.fixture
+def kept(mailroom: Mailroom, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The mails that the mailroom sends are those of the local run."""
+
+    def sent(_: object) -> list[SentMail]:
+        return [
+            SentMail(one.id, START, "orders@example.com", (one.letter.to,), one.letter.subject, one.letter.text, "")
+            for one in mailroom.ses.taken
+        ]
+
+    monkeypatch.setattr(mail, "_mails", sent)
+
+
+@pytest.mark.usefixtures("kept")
+def test_show_the_mail_of_an_order(company: Rewards, run: Run, mailroom: Mailroom) -> None:
+    """With --order the last mail of that order is shown, also after mails of other orders."""
+    ready(company)
+    mailroom.deliver(CARDS_ORDER)
+    first = run("mail", "show", "1").output
+    company.load(1, batch="more")
+    company.top_up(100, "more")
+    company.place(2, card())
+    company.orders.advance(order_id(2))
+    mailroom.deliver(f"ecards#granite#{order_id(2)}")
+
+    assert len(mailroom.ses.taken) == 2
+    assert run("mail", "show", "--order", "granite", order_id(1)).output == first != run("mail", "show").output
+    assert run("mail", "show", "--order", "7").error == "no mail of training#7 has been sent; --wait waits for one"
+
+
+@pytest.mark.usefixtures("kept")
+def test_wait_for_the_mail_of_an_order(
+    company: Rewards, run: Run, mailroom: Mailroom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With --wait the command waits until the mail has been sent, and fails after a minute."""
+    ready(company)
+    pauses: list[float] = []
+
+    def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 3:
+            mailroom.deliver(CARDS_ORDER)
+
+    monkeypatch.setattr(time, "sleep", pause)
+    monkeypatch.setattr(time, "monotonic", lambda: sum(pauses))
+
+    assert "Subject: " in run("mail", "show", "--wait", "--order", "granite", order_id(1)).output
+    assert len(pauses) == 3
+    assert run("mail", "show", "--wait", "--order", "7").error.startswith("no mail of training#7 has been sent")
+    assert sum(pauses) == pytest.approx(60, abs=2)
 
 
 def test_again(company: Rewards, run: Run, mailroom: Mailroom) -> None:

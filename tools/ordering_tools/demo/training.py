@@ -29,16 +29,13 @@ from ordering.training.catalogue import Catalogue, TrainingFeatureSet, TrainingP
 from ordering.training.orders import OrderIds, RequestedLine, TrainingOrders, TrainingRequest
 from ordering_tools.demo import deals as demo_deals
 from ordering_tools.demo import ecards as demo_ecards
+from ordering_tools.demo import greeting
 from ordering_tools.installation import Installation, open_at
 from ordering_tools.local.engine.aws_account import key_alias
 from ordering_tools.local.engine.deployment import Stack
 from ordering_tools.operations import signing_keys as keys
 
 VALID = timedelta(days=30)
-FILE = "demo.json"
-SHELL_FILE = "demo.env"
-"""The variables of the quickstart, as a shell script."""
-
 UK = BusinessUnit("0bb7a818-cecb-4c5a-9822-22e62f85589a", "UK")
 IRELAND = BusinessUnit("5d0ef4b0-6a0c-4a3e-9c0e-6f3f1c1f2b11", "Ireland")
 FOREIGN = BusinessUnit("c2f6b7a4-0d0b-4f39-8a61-3f0e5c9d7e42", "Nordics")
@@ -120,17 +117,14 @@ class Engine(Protocol):
         """The endpoint of all other services."""
 
 
-def prepare(engine: Engine, stack: Stack, state: Path, base_url: str) -> str:
-    """Write the missing demo data, issue tokens, and write `demo.json`.
-
-    Returns:
-        The text to print when the local run is ready.
-    """
+def prepare(engine: Engine, stack: Stack, state: Path, base_url: str) -> greeting.Prepared:
+    """Write the missing demo data, issue tokens, and write `demo.json`."""
     installation = open_at(engine.endpoint, engine.services, state, stack)
     accounts = Accounts(installation.accounts)
     accounts.save_signing_key(installation.key.key_id, installation.key.public_jwk)
     sign(installation)
-    if installation.accounts.get((_MARK["pk"], _MARK["sk"])) is None:
+    seeded = installation.accounts.get((_MARK["pk"], _MARK["sk"])) is None
+    if seeded:
         seed(installation)
         # Written last: an interrupted seeding is repeated, and recognises its orders by their idempotency keys.
         installation.accounts.put(Put(dict(_MARK)))
@@ -141,18 +135,17 @@ def prepare(engine: Engine, stack: Stack, state: Path, base_url: str) -> str:
         "foreignBusinessUnitId": FOREIGN.id,
         "tokens": tokens(installation),
         "clients": demo_ecards.clients(installation),
+        "productId": AZ_300.id,
+        "order": {
+            "purchaseOrderReference": "PO-4711",
+            "contactEmail": JOHN.user_name,
+            "emailKeys": True,
+            "orderItems": [{"featureSetId": AZ_300_STANDARD.id, "quantity": 3}],
+        },
     }
-    _write_private(state / FILE, json.dumps(demo, indent=2) + "\n")
-    shell = {
-        "URL": base_url,
-        "UNIT": UK.id,
-        "TOKEN": demo["tokens"]["training"],
-        "DEALS_TOKEN": demo["tokens"]["deals"],
-        "CLIENT_ID": demo["clients"]["ecards"]["clientId"],
-        "CLIENT_SECRET": demo["clients"]["ecards"]["clientSecret"],
-    }
-    _write_private(state / SHELL_FILE, "".join(f"{name}={value}\n" for name, value in shell.items()))
-    return _greeting(demo, state)
+    _write_private(state / greeting.FILE, json.dumps(demo, indent=2) + "\n")
+    _write_private(state / greeting.SHELL_FILE, greeting.shell(demo))
+    return greeting.Prepared(greeting.text(demo, state), seeded)
 
 
 def sign(installation: Installation) -> None:
@@ -334,34 +327,3 @@ def _write_private(path: Path, text: str) -> None:
 
 def _id(name: str) -> str:
     return str(uuid.uuid5(_NAMES, name))
-
-
-def _greeting(demo: dict[str, Any], state: Path) -> str:
-    order = {
-        "purchaseOrderReference": "PO-4711",
-        "contactEmail": JOHN.user_name,
-        "emailKeys": True,
-        "orderItems": [{"featureSetId": AZ_300_STANDARD.id, "quantity": 3}],
-    }
-    return f"""\
-URL={demo["baseUrl"]} UNIT={demo["businessUnitId"]}
-TOKEN={demo["tokens"]["training"]}
-
-curl -s -H "Authorization: Bearer $TOKEN" "$URL/api/v2/products?businessUnitId=$UNIT"
-curl -s -H "Authorization: Bearer $TOKEN" "$URL/api/v2/products/{AZ_300.id}/feature_sets?businessUnitId=$UNIT"
-curl -si -H "Authorization: Bearer $TOKEN" -H "Idempotency-Key: $(date +%s)" --json '{json.dumps(order)}' \\
-  "$URL/api/v2/orders?businessUnitId=$UNIT"
-curl -s -H "Authorization: Bearer $TOKEN" "$URL/api/v2/orders?businessUnitId=$UNIT&_page=4"
-curl -s -H "Authorization: Bearer $TOKEN" "$URL/api/v2/orders/2/keys?businessUnitId=$UNIT"
-.venv/bin/ordering mail show
-
-DEALS_TOKEN={demo["tokens"]["deals"]}
-
-curl -s -H "Authorization: Bearer $DEALS_TOKEN" "$URL/v2/orders?sort_by=discount:desc,created_at&per_page=5"
-
-CLIENT_ID={demo["clients"]["ecards"]["clientId"]}
-CLIENT_SECRET={demo["clients"]["ecards"]["clientSecret"]}
-
-curl -s -d grant_type=client_credentials -d client_id=$CLIENT_ID -d client_secret=$CLIENT_SECRET "$URL/connect/token"
-
-All tokens and ids are in {state / FILE}; `. {state / SHELL_FILE}` sets these variables in another shell."""

@@ -14,6 +14,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ordering_tools.demo.greeting import Prepared
 from ordering_tools.local.engine.deployment import DeploymentError, Stack, deploy, environments, translate
 from ordering_tools.local.engine.engine import (
     Engine,
@@ -35,8 +36,8 @@ ROOT = Path(__file__).resolve().parents[3]
 HOST = "127.0.0.1"
 LARGEST_PORT = 65_535
 
-Prepare = Callable[[Engine | ExternalEngine, Stack, Path, str], str]
-"""Writes demo data into a stack of an engine, given the state folder and the base URL; returns the text to print."""
+Prepare = Callable[[Engine | ExternalEngine, Stack, Path, str], Prepared]
+"""Writes demo data into a stack of an engine, given the state folder and the base URL."""
 
 _PROBLEMS = (BuildError, DeploymentError, EngineError, GatewayError, SettingsError, TemplateError)
 _TICK_SECONDS = 0.25
@@ -100,19 +101,21 @@ class LocalRun:
                 self._engine.wait()
             with step("deployment"):
                 self._deploy()
-            self._gateway = self._start_gateway()
-            text = ""
+            self._gateway = self._start_gateway(folded=prepare is not None)
+            prepared = Prepared("", seeded=False)
             if prepare:
                 with step("demo data"):
-                    text = prepare(self._engine, self._stack, state.folder, self.base_url)
+                    prepared = prepare(self._engine, self._stack, state.folder, self.base_url)
             with step("gateway"):
                 self._gateway.wait()
+            if prepare:
+                self._settle(prepared)
             self._watcher = Watcher(options.template)
             state.announce(self._running())
         except BaseException:
             self.stop()
             raise
-        self._introduce(text)
+        self._introduce(prepared.text)
 
     def tick(self) -> None:
         """Check the processes, print new log lines if verbose, and reload changed sources.
@@ -156,7 +159,16 @@ class LocalRun:
         if not engine.stop():
             echo("the engine had to be killed: data written in this run is lost")
 
-    def _start_gateway(self) -> GatewayProcess:
+    def _settle(self, prepared: Prepared) -> None:
+        """Wait for the work on new orders of the demo, so that the calls to paste stay on the screen."""
+        if not prepared.seeded:
+            self._gateway.settle(0)
+            return
+        echo("  the functions fulfil the demo's orders and send their mails")
+        with step("demo orders"):
+            self._gateway.settle(30)
+
+    def _start_gateway(self, *, folded: bool = False) -> GatewayProcess:
         runtime = self._options.runtime
         layers = [] if runtime else sorted(self._release.glob("*/python"))
         gateway = GatewayProcess(
@@ -175,6 +187,7 @@ class LocalRun:
             services=self._engine.services,
             log=self._state.log,
             runtime=runtime,
+            folded=folded,
             hosts=self._options.hosts,
             layers=layers,
         )

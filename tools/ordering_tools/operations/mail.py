@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,12 +23,26 @@ from ordering_tools.operations.commands import set_action
 ORDER = "the id of a training order, or the company and the UUID of an e-card order"
 """The help on arguments that name an order."""
 
+_WAIT_SECONDS = 60.0
+_POLL_SECONDS = 0.2
+
+
+class _NotSent(Exception):
+    """The mail that a command names has not been sent."""
+
 
 def add_arguments(commands: Any) -> None:
     """Declare the commands and their arguments."""
     set_action(commands.add_parser("list", help="list the sent mails, oldest first"), run_list)
     show = commands.add_parser("show", help="show a mail as it was sent")
-    show.add_argument("number", nargs="?", type=int, help="its number in the list (default: the last)")
+    which = show.add_mutually_exclusive_group()
+    which.add_argument("number", nargs="?", type=int, help="its number in the list (default: the last)")
+    which.add_argument("--order", nargs="+", metavar="ID", help=f"the last mail of an order: {ORDER}")
+    show.add_argument(
+        "--wait",
+        action="store_true",
+        help=f"wait until the mail has been sent, at most {_WAIT_SECONDS:.0f} seconds",
+    )
     set_action(show, run_show)
     again = commands.add_parser("again", help="send a mail again that SES refused, or that bounced")
     again.add_argument("order", nargs="+", help=ORDER)
@@ -46,15 +61,46 @@ def run_list(_: Installation, arguments: argparse.Namespace) -> None:
         print(f"{number:>3}  {mail.at:%Y-%m-%d %H:%M:%SZ}  {', '.join(mail.recipients)}  {mail.subject}")
 
 
-def run_show(_: Installation, arguments: argparse.Namespace) -> None:
+def run_show(installation: Installation, arguments: argparse.Namespace) -> None:
     """Print a mail with its header."""
-    mails = _mails(arguments)
-    number = len(mails) if arguments.number is None else arguments.number
-    if not 1 <= number <= len(mails):
-        raise NotDone(f"there is no mail {number}; there are {len(mails)}" if mails else "no mail has been sent")
-    mail = mails[number - 1]
+    mail = _sent(installation, arguments)
     print(f"Date: {mail.at:%Y-%m-%d %H:%M:%SZ}\nFrom: {mail.sender}\nTo: {', '.join(mail.recipients)}")
     print(f"Subject: {mail.subject}\n\n{mail.text or mail.html}")
+
+
+def _sent(installation: Installation, arguments: argparse.Namespace) -> Mail:
+    """The mail that the arguments name; with `--wait`, once it has been sent.
+
+    Raises:
+        NotDone: It has not been sent.
+    """
+    deadline = time.monotonic() + (_WAIT_SECONDS if arguments.wait else 0)
+    while True:
+        try:
+            return _chosen(installation, arguments)
+        except _NotSent as missing:
+            if time.monotonic() >= deadline:
+                raise NotDone(str(missing)) from missing
+        time.sleep(_POLL_SECONDS)
+
+
+def _chosen(installation: Installation, arguments: argparse.Namespace) -> Mail:
+    """The mail that the arguments name.
+
+    Raises:
+        _NotSent: It has not been sent.
+    """
+    mails = _mails(arguments)
+    if arguments.order:
+        name = order_named(arguments.order)
+        ids = [mail.message_id for mail in Outbox(installation.orders).mails(name) if mail.message_id]
+        mails = [mail for mail in mails if mail.id in ids]
+        if not mails:
+            raise _NotSent(f"no mail of {name} has been sent; --wait waits for one")
+    number = len(mails) if arguments.number is None else arguments.number
+    if not 1 <= number <= len(mails):
+        raise _NotSent(f"there is no mail {number}; there are {len(mails)}" if mails else "no mail has been sent")
+    return mails[number - 1]
 
 
 def run_again(installation: Installation, arguments: argparse.Namespace) -> None:

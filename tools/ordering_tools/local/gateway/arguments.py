@@ -13,7 +13,8 @@ class GatewayArguments:
     listener: int
     """The descriptor of the listening socket."""
     control: int
-    """The descriptor of the socket to its parent: the gateway sends `ready`, the parent `switch <release>`."""
+    """The descriptor of the socket to its parent: the gateway sends `ready`; then the parent sends `switch <release>`
+    and `settle <seconds>`."""
     template: str
     translated: str
     """The file with the template as SAM translates it, in JSON."""
@@ -27,6 +28,8 @@ class GatewayArguments:
     log: str
     invocations: int
     """The descriptor of the listening socket for Lambda's Invoke."""
+    folded: bool
+    """Whether batches are counted, not printed, until the parent sends `settle`."""
     hosts: list[str]
     """The names besides this machine's that requests may have in their `Host`."""
     runtime: str | None

@@ -15,6 +15,7 @@ import socket
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from socketserver import ThreadingMixIn
@@ -37,14 +38,21 @@ class Invocations(ThreadingMixIn, HTTPServer):
     daemon_threads = True
     block_on_close = False
 
-    def __init__(self, listener: socket.socket, names: Mapping[str, str], runner: Runner) -> None:
-        """Serve the functions whose logical ids are the values of `names`; its keys are their names in the engine."""
+    def __init__(
+        self, listener: socket.socket, names: Mapping[str, str], runner: Runner, *, folded: bool = False
+    ) -> None:
+        """Serve the functions whose logical ids are the values of `names`; its keys are their names in the engine.
+
+        `folded` counts the batches without a failure until `settle`, instead of printing a line about each.
+        """
         super().__init__(listener.getsockname(), _Handler, bind_and_activate=False)
         self.socket.close()
         self.socket = listener
         self.functions = {**names, **{name: name for name in names.values()}}
         self.runner = runner
         self._batches = 0
+        self._ended = time.monotonic()
+        self._folded: Counter[str] | None = Counter() if folded else None
         self._changed = threading.Condition()
 
     def deliver(self, function: str, event: bytes) -> bytes:
@@ -68,19 +76,42 @@ class Invocations(ThreadingMixIn, HTTPServer):
         finally:
             unit = "record" if is_stream else "message"
             count = f"{len(records)} {unit}{'s' if len(records) > 1 else ''}"
-            sys.stdout.write(f"{function} {count} {(time.monotonic() - began) * 1000:.0f} ms{ending}\n")
-            sys.stdout.flush()
             with self._changed:
+                self._ended = time.monotonic()
+                if self._folded is None or ending:
+                    _print(f"{function} {count} {(self._ended - began) * 1000:.0f} ms{ending}")
+                else:
+                    self._folded[function] += 1
                 self._batches -= 1
                 self._changed.notify_all()
         if failed and is_stream:
             raise FunctionError("BatchItemFailures", "the function reported failed records")
         return result
 
+    def settle(self, quiet: float, seconds: float) -> None:
+        """Wait until no batch has been in flight for `quiet` seconds, at most `seconds`; then print the folded ones.
+
+        From then on a line is printed about each batch.
+        """
+        began = time.monotonic()
+        with self._changed:
+            while (now := time.monotonic()) < began + seconds and (
+                self._batches or now < max(began, self._ended) + quiet
+            ):
+                self._changed.wait(quiet / 10)
+            folded, self._folded = self._folded, None
+            if folded:
+                _print("  " + ", ".join(f"{function} {count} batches" for function, count in sorted(folded.items())))
+
     def drain(self, seconds: float) -> None:
         """Wait up to some seconds for the batches in flight."""
         with self._changed:
             self._changed.wait_for(lambda: not self._batches, seconds)
+
+
+def _print(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -42,6 +42,7 @@ class GatewayProcess:
         services: str,
         log: Path,
         runtime: Path | None,
+        folded: bool = False,
         hosts: Sequence[str] = (),
         layers: Sequence[Path] = (),
     ) -> None:
@@ -60,6 +61,7 @@ class GatewayProcess:
                 services=services,
                 log=str(log),
                 invocations=invocations.fileno(),
+                folded=folded,
                 hosts=[*hosts],
                 runtime=str(runtime) if runtime else None,
             )
@@ -95,6 +97,17 @@ class GatewayProcess:
         """
         self._control.sendall(f"switch {release}\n".encode())
         self._expect("switched", _SWITCH_SECONDS)
+
+    def settle(self, seconds: int) -> None:
+        """Wait until the functions have had no batch for a second, at most some seconds.
+
+        From then on the gateway prints a line about each batch.
+
+        Raises:
+            GatewayError: The process has ended, or did not respond.
+        """
+        self._control.sendall(f"settle {seconds}\n".encode())
+        self._expect("settled", seconds + _SWITCH_SECONDS)
 
     def stop(self) -> None:
         """End the process and its functions' processes."""

@@ -1,6 +1,6 @@
 """The gateway's process: HTTP on a socket that `serve` has bound, until a signal ends it.
 
-It runs in SAM CLI's environment and is started by `gateway.process`, which sends it commands over a socket.
+It is started by `gateway.process`, which sends it commands over a socket.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ from ordering_tools.template import Template, TemplateError
 BODY_LIMIT = 10 * 1024 * 1024
 """Bytes; API Gateway's quota, which cannot be raised."""
 _LAST_CALLS_SECONDS = 3.0
+_QUIET_SECONDS = 1.0
 _DRAIN_LIMIT = 10 * BODY_LIMIT
 _URL_CHARACTERS = "/%:@!$&'()*+,;=~-._?[]"
 
@@ -207,14 +208,17 @@ def main(arguments: GatewayArguments) -> int:
                 else InProcessRunner(functions, deployment)
             )
             server = Server(listener, Gateway(api, runner), arguments.hosts)
-            invocations = Invocations(socket.socket(fileno=arguments.invocations), arguments.names, runner)
+            invocations = Invocations(
+                socket.socket(fileno=arguments.invocations), arguments.names, runner, folded=arguments.folded
+            )
         except (SettingsError, TemplateError) as error:
             control.sendall(f"{error}\n".encode())
             return 1
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, lambda *_: _shut_down(server))
         threading.Thread(target=invocations.serve_forever, daemon=True).start()
-        threading.Thread(target=_follow_commands, args=(control, runner, server, arguments), daemon=True).start()
+        commands = (control, runner, invocations, server, arguments)
+        threading.Thread(target=_follow_commands, args=commands, daemon=True).start()
         control.sendall(b"ready\n")
         server.serve_forever(poll_interval=0.1)
         # The engine's calls in flight get some time to end: a killed one costs a message one of its attempts.
@@ -225,10 +229,18 @@ def main(arguments: GatewayArguments) -> int:
 
 
 def _follow_commands(
-    control: socket.socket, runner: ProcessRunner | InProcessRunner, server: Server, arguments: GatewayArguments
+    control: socket.socket,
+    runner: ProcessRunner | InProcessRunner,
+    invocations: Invocations,
+    server: Server,
+    arguments: GatewayArguments,
 ) -> None:
     with control.makefile("r", encoding="utf-8") as lines:
         for line in lines:
+            if line.startswith("settle "):
+                invocations.settle(_QUIET_SECONDS, int(line.removeprefix("settle ")))
+                control.sendall(b"settled\n")
+                continue
             if isinstance(runner, ProcessRunner):
                 release = Path(line.removeprefix("switch ").rstrip("\n"))
                 runner.switch(Deployment(release, arguments.endpoint, arguments.services))

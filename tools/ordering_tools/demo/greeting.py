@@ -1,0 +1,94 @@
+"""The demo's calls to paste, for the terminal, for `ordering demo` and for the local run's page.
+
+`demo` is everywhere the content of `demo.json`.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+FILE = "demo.json"
+SHELL_FILE = "demo.env"
+"""The variables of the calls, as a shell script."""
+
+
+class Prepared(NamedTuple):
+    """The result of writing the demo data."""
+
+    text: str
+    """To print when the local run is ready."""
+    seeded: bool
+    """Whether orders were written, which the functions now fulfil."""
+
+
+@dataclass(frozen=True)
+class Calls:
+    """Calls of one contract."""
+
+    contract: str
+    variables: Mapping[str, str]
+    lines: tuple[str, ...]
+    """Lines for a shell that has the variables of all contracts before this one, too."""
+
+
+def calls(demo: Mapping[str, Any]) -> list[Calls]:
+    """The calls of each contract, with their variables."""
+    product, order = demo["productId"], shlex.quote(json.dumps(demo["order"]))
+    get, deal = 'curl -s -H "Authorization: Bearer $TOKEN"', 'curl -s -H "Authorization: Bearer $DEALS_TOKEN"'
+    place = (
+        'curl -si -H "Authorization: Bearer $TOKEN" -H "Idempotency-Key: $(date +%s)" \\\n'
+        f"  -H 'Content-Type: application/json' -d {order} \\\n"
+        '  "$URL/api/v2/orders?businessUnitId=$UNIT"'
+    )
+    client = demo["clients"]["ecards"]
+    request = (
+        'curl -s -d grant_type=client_credentials -d client_id="$CLIENT_ID" -d client_secret="$CLIENT_SECRET" '
+        '"$URL/connect/token"'
+    )
+    return [
+        Calls(
+            "Training orders",
+            {"URL": demo["baseUrl"], "UNIT": demo["businessUnitId"], "TOKEN": demo["tokens"]["training"]},
+            (
+                f'{get} "$URL/api/v2/products?businessUnitId=$UNIT"',
+                f'{get} "$URL/api/v2/products/{product}/feature_sets?businessUnitId=$UNIT"',
+                place,
+                f'{get} "$URL/api/v2/orders?businessUnitId=$UNIT&_page=4"',
+                f'{get} "$URL/api/v2/orders/2/keys?businessUnitId=$UNIT"',
+            ),
+        ),
+        Calls(
+            "Deal orders",
+            {"DEALS_TOKEN": demo["tokens"]["deals"]},
+            (f'{deal} "$URL/v2/orders?sort_by=discount:desc,created_at&per_page=5"',),
+        ),
+        Calls(
+            "E-card orders",
+            {"CLIENT_ID": client["clientId"], "CLIENT_SECRET": client["clientSecret"]},
+            (request,),
+        ),
+    ]
+
+
+def shell(demo: Mapping[str, Any]) -> str:
+    """The content of `demo.env`."""
+    return "".join(f"{name}={shlex.quote(value)}\n" for call in calls(demo) for name, value in call.variables.items())
+
+
+def text(demo: Mapping[str, Any], state: Path) -> str:
+    """The variables and calls of all contracts; `state` is the folder with `demo.json` and `demo.env`."""
+    blocks = [f"In a browser: {demo['baseUrl']}/ has these calls, and the mails and events that arrive."]
+    for call in calls(demo):
+        variables = "\n".join(f"{name}={shlex.quote(value)}" for name, value in call.variables.items())
+        blocks.append(f"{variables}\n\n" + "\n".join(call.lines))
+    blocks.append(
+        f"All tokens and ids are in {shlex.quote(str(state / FILE))}. In another shell, this sets the variables:\n"
+        f". {shlex.quote(str(state / SHELL_FILE))}\n"
+        "`.venv/bin/ordering demo` prints this again, and `.venv/bin/ordering mail show` the newest mail."
+    )
+    return "\n\n".join(blocks)
