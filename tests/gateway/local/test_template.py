@@ -137,13 +137,18 @@ def test_the_stack_is_updated(deployed: Deployed) -> None:
 
 def test_a_deleted_stack_leaves_its_data(deployed: Deployed) -> None:
     """A deleted stack leaves its tables with their items and its keys, and nothing else."""
-    services, kinds = deployed.engine.services, {name: kind for name, (kind, _) in resources_of(deployed.engine).items()}
+    services, kinds = (
+        deployed.engine.services,
+        {name: kind for name, (kind, _) in resources_of(deployed.engine).items()},
+    )
     kept = {name for name, kind in kinds.items() if kind in KEPT}
     _delete(services)
     tables = connect("dynamodb", deployed.engine.endpoint)
     keys = connect("kms", services)
 
-    declared = {name for name, one in deployed.translated["Resources"].items() if "Retain" in str(one.get("DeletionPolicy"))}
+    declared = {
+        name for name, one in deployed.translated["Resources"].items() if "Retain" in str(one.get("DeletionPolicy"))
+    }
     assert kept == declared
     assert {*tables.list_tables()["TableNames"], *(key["KeyId"] for key in keys.list_keys()["Keys"])} == {
         deployed.stack.resources[name] for name in kept

@@ -713,3 +713,18 @@ def test_functions_time_out_before_the_gateway() -> None:
     shared = TEMPLATE.document["Globals"]["Function"]["Timeout"]
 
     assert all(properties.get("Timeout", shared) < 29 for properties in RESOURCE_FUNCTIONS.values())
+
+
+def test_data_outlives_the_stack() -> None:
+    """Tables and keys outlive a deleted stack and a replacement; a stack that cannot be created leaves no keys."""
+    policies = {
+        (one["Type"], one["DeletionPolicy"], one["UpdateReplacePolicy"])
+        for one in RESOURCES.values()
+        if one["Type"] in ("AWS::DynamoDB::Table", "AWS::KMS::Key")
+    }
+
+    assert policies == {
+        ("AWS::DynamoDB::Table", "Retain", "Retain"),
+        ("AWS::KMS::Key", "RetainExceptOnCreate", "Retain"),
+    }
+    assert all(one["DeletionProtectionEnabled"] for _, one in TEMPLATE.resources("AWS::DynamoDB::Table"))
