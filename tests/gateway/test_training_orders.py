@@ -77,6 +77,20 @@ def test_demo_file_for_shells(real: RealStack, demo_file: Mapping[str, Any]) -> 
     }
 
 
+def test_page_for_people(real: RealStack, demo_file: Mapping[str, Any]) -> None:
+    """A browser gets the local run's page, with the tokens of the demo; for any other client `/` is unknown."""
+    page = httpx.get(f"{real.stack.base_url}/", headers={"Accept": "text/html,*/*"})
+    activity = httpx.get(f"{real.stack.base_url}/_local/activity")
+    refused = httpx.get(f"{real.stack.base_url}/", headers={"Accept": "application/json"})
+
+    assert (page.status_code, page.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
+    assert demo_file["tokens"]["training"] in page.text
+    assert activity.text in page.text
+    assert "participant00@example.com" in activity.text or "the newest" in activity.text
+    assert (refused.status_code, refused.headers["Content-Type"]) == (404, "application/problem+json")
+    assert "/_local/" not in real.stack.printed()
+
+
 def test_reference_page(partner: httpx.Client) -> None:
     """The first page of products is the reference's: 287 products on 29 pages of 10, AZ-300 first."""
     page = partner.get("/api/v2/products").json()

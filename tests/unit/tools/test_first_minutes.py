@@ -56,7 +56,7 @@ def test_calls_can_be_pasted(state: Path, tmp_path: Path) -> None:
     lines = [
         line
         for call in greeting.calls(DEMO)
-        for line in (*(f"{name}={value}" for name, value in call.variables.items()), *call.lines)
+        for line in (*(f"{name}={value}" for name, value in call.variables.items()), *call.lines.values())
     ]
     assert all(line in greeting.text(DEMO, state) for line in lines)
     sent = shell("\n".join(lines), tmp_path).splitlines()

@@ -16,6 +16,9 @@ FILE = "demo.json"
 SHELL_FILE = "demo.env"
 """The variables of the calls, as a shell script."""
 
+RECEIVER = "http://127.0.0.1:8787/"
+"""Where `ordering webhook listen` receives events by default."""
+
 
 class Prepared(NamedTuple):
     """The result of writing the demo data."""
@@ -32,14 +35,15 @@ class Calls:
 
     contract: str
     variables: Mapping[str, str]
-    lines: tuple[str, ...]
-    """Lines for a shell that has the variables of all contracts before this one, too."""
+    lines: Mapping[str, str]
+    """By their purpose; for a shell that has the variables of all contracts before this one, too."""
 
 
 def calls(demo: Mapping[str, Any]) -> list[Calls]:
     """The calls of each contract, with their variables."""
     product, order = demo["productId"], shlex.quote(json.dumps(demo["order"]))
     get, deal = 'curl -s -H "Authorization: Bearer $TOKEN"', 'curl -s -H "Authorization: Bearer $DEALS_TOKEN"'
+    hook = f"""{get} -H 'Content-Type: application/json' -d '{{"url": "{RECEIVER}"}}' "$URL/webhooks\""""
     place = (
         'curl -si -H "Authorization: Bearer $TOKEN" -H "Idempotency-Key: $(date +%s)" \\\n'
         f"  -H 'Content-Type: application/json' -d {order} \\\n"
@@ -54,23 +58,30 @@ def calls(demo: Mapping[str, Any]) -> list[Calls]:
         Calls(
             "Training orders",
             {"URL": demo["baseUrl"], "UNIT": demo["businessUnitId"], "TOKEN": demo["tokens"]["training"]},
-            (
-                f'{get} "$URL/api/v2/products?businessUnitId=$UNIT"',
-                f'{get} "$URL/api/v2/products/{product}/feature_sets?businessUnitId=$UNIT"',
-                place,
-                f'{get} "$URL/api/v2/orders?businessUnitId=$UNIT&_page=4"',
-                f'{get} "$URL/api/v2/orders/2/keys?businessUnitId=$UNIT"',
-            ),
+            {
+                "The products that a business unit can order": f'{get} "$URL/api/v2/products?businessUnitId=$UNIT"',
+                "The feature sets of one, with their prices": (
+                    f'{get} "$URL/api/v2/products/{product}/feature_sets?businessUnitId=$UNIT"'
+                ),
+                "Order three seats": place,
+                "The newest orders, on the last page": f'{get} "$URL/api/v2/orders?businessUnitId=$UNIT&_page=4"',
+                "The access keys of an order": f'{get} "$URL/api/v2/orders/2/keys?businessUnitId=$UNIT"',
+                "Send the events of your orders to a receiver on this machine": hook,
+            },
         ),
         Calls(
             "Deal orders",
             {"DEALS_TOKEN": demo["tokens"]["deals"]},
-            (f'{deal} "$URL/v2/orders?sort_by=discount:desc,created_at&per_page=5"',),
+            {
+                "The orders with the largest discounts": (
+                    f'{deal} "$URL/v2/orders?sort_by=discount:desc,created_at&per_page=5"'
+                ),
+            },
         ),
         Calls(
             "E-card orders",
             {"CLIENT_ID": client["clientId"], "CLIENT_SECRET": client["clientSecret"]},
-            (request,),
+            {"A token, for an hour": request},
         ),
     ]
 
@@ -80,15 +91,20 @@ def shell(demo: Mapping[str, Any]) -> str:
     return "".join(f"{name}={shlex.quote(value)}\n" for call in calls(demo) for name, value in call.variables.items())
 
 
+def source_line(state: Path) -> str:
+    """The line that sets the variables in a shell."""
+    return f". {shlex.quote(str(state / SHELL_FILE))}"
+
+
 def text(demo: Mapping[str, Any], state: Path) -> str:
     """The variables and calls of all contracts; `state` is the folder with `demo.json` and `demo.env`."""
     blocks = [f"In a browser: {demo['baseUrl']}/ has these calls, and the mails and events that arrive."]
     for call in calls(demo):
         variables = "\n".join(f"{name}={shlex.quote(value)}" for name, value in call.variables.items())
-        blocks.append(f"{variables}\n\n" + "\n".join(call.lines))
+        blocks.append(f"{variables}\n\n" + "\n".join(call.lines.values()))
     blocks.append(
         f"All tokens and ids are in {shlex.quote(str(state / FILE))}. In another shell, this sets the variables:\n"
-        f". {shlex.quote(str(state / SHELL_FILE))}\n"
+        f"{source_line(state)}\n"
         "`.venv/bin/ordering demo` prints this again, and `.venv/bin/ordering mail show` the newest mail."
     )
     return "\n\n".join(blocks)

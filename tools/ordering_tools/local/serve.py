@@ -186,6 +186,7 @@ class LocalRun:
             endpoint=self._engine.endpoint,
             services=self._engine.services,
             log=self._state.log,
+            state=self._state.folder,
             runtime=runtime,
             folded=folded,
             hosts=self._options.hosts,

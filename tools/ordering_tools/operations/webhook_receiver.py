@@ -12,9 +12,12 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 from standardwebhooks.webhooks import EmptyWebhookSecretError, Webhook, WebhookVerificationError
 
+from ordering_tools.installation import DEFAULT_STATE
+from ordering_tools.local.received import keep_received
 from ordering_tools.local.serve import port_number
 
 PORT = 8787
@@ -36,13 +39,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=204,
         help="the response's status (default: %(default)s): 500 to see retries, 410 to get disabled",
     )
+    parser.add_argument("--state", type=Path, default=DEFAULT_STATE, help=argparse.SUPPRESS)
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Receive until Ctrl-C; returns the exit code."""
     try:
-        listener = Listener(arguments.port, arguments.secret, arguments.answer)
+        listener = Listener(arguments.port, arguments.secret, arguments.answer, arguments.state)
     except (EmptyWebhookSecretError, ValueError):
         print("a secret is `whsec_` followed by base64", file=sys.stderr)
         return 1
@@ -63,9 +67,11 @@ class Listener(ThreadingHTTPServer):
         OSError: The port is taken.
     """
 
-    def __init__(self, port: int, secrets: Sequence[str], answer: int = 204) -> None:
+    def __init__(self, port: int, secrets: Sequence[str], answer: int = 204, state: Path | None = None) -> None:
+        """Listen; messages are kept for the local run's page if `state`, the folder of a local run, is there."""
         self.keys = [Webhook(secret) for secret in secrets]
         self.answer = answer
+        self.state = state
         self.seen: set[str] = set()
         super().__init__(("127.0.0.1", port), _Handler)
 
@@ -75,19 +81,22 @@ class Listener(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_port}/"
 
     def receive(self, headers: Mapping[str, str], body: bytes) -> int:
-        """Print a message, and return the status of the response."""
+        """Print a message, keep it, and return the status of the response."""
         fault = self._fault(headers, body)
-        if fault:
-            print(f"{datetime.now():%H:%M:%S}  refused: {fault}", flush=True)  # noqa: DTZ005 - local time, for the person at the terminal
-            return 401
-        line = [f"{datetime.now():%H:%M:%S}", *describe(body)]  # noqa: DTZ005 - as above
-        line.append("verified" if self.keys else "not verified (no --secret)")
-        message_id = headers.get("webhook-id", "")
+        words = [f"refused: {fault}"] if fault else self._words(headers.get("webhook-id", ""), body)
+        now = datetime.now()  # noqa: DTZ005 - local time, for the person at the terminal
+        line = "  ".join([f"{now:%H:%M:%S}", *words])
+        print(line, flush=True)
+        if self.state:
+            keep_received(self.state, {"key": now.isoformat(), "line": line, "body": body.decode("utf-8", "replace")})
+        return 401 if fault else self.answer
+
+    def _words(self, message_id: str, body: bytes) -> list[str]:
+        words = [*describe(body), "verified" if self.keys else "not verified (no --secret)"]
         if message_id in self.seen:
-            line.append("duplicate")
+            words.append("duplicate")
         self.seen.add(message_id)
-        print("  ".join(line), flush=True)
-        return self.answer
+        return words
 
     def _fault(self, headers: Mapping[str, str], body: bytes) -> str | None:
         """The reason why no secret verifies a message; None if one does, or if there is no secret."""

@@ -26,6 +26,8 @@ class GatewayArguments:
     endpoint: str
     services: str
     log: str
+    state: str
+    """The folder of the local run."""
     invocations: int
     """The descriptor of the listening socket for Lambda's Invoke."""
     folded: bool

@@ -26,6 +26,7 @@ from ordering_tools.local.gateway.encodings import DecodedTooLargeError, Encodin
 from ordering_tools.local.gateway.events import GatewayRequest
 from ordering_tools.local.gateway.gateway import Gateway
 from ordering_tools.local.gateway.invocations import Invocations
+from ordering_tools.local.gateway.page import LocalPage
 from ordering_tools.local.gateway.responses import Answer
 from ordering_tools.local.hosts import is_local, refusal
 from ordering_tools.local.runtime.functions import Deployment, SettingsError, declared_functions
@@ -52,12 +53,13 @@ class Server(ThreadingMixIn, HTTPServer):
     daemon_threads = True
     block_on_close = False
 
-    def __init__(self, listener: socket.socket, gateway: Gateway, hosts: Collection[str] = ()) -> None:
+    def __init__(self, listener: socket.socket, gateway: Gateway, hosts: Collection[str], page: LocalPage) -> None:
         super().__init__(listener.getsockname(), Handler, bind_and_activate=False)
         self.socket.close()
         self.socket = listener
         self.gateway = gateway
         self.hosts = hosts
+        self.page = page
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Print an exception, unless the client has closed the connection."""
@@ -124,7 +126,9 @@ class Handler(BaseHTTPRequestHandler):
         else:
             request = self._request(headers, body)
             accepted = self.headers.get("Accept-Encoding")
-            self._send(request, compress(gateway.answer(request), accepted, gateway.minimum_compression))
+            page = self.server.page.answer(self.command, self.path, {name.lower(): value for name, value in headers})
+            answer = page or compress(gateway.answer(request), accepted, gateway.minimum_compression)
+            self._send(request, answer)
 
     def _refuse(self, kind: str, headers: list[tuple[str, str]]) -> None:
         request = self._request(headers, b"")
@@ -189,6 +193,8 @@ class Handler(BaseHTTPRequestHandler):
         if not bodiless and self.command != "HEAD":
             self.wfile.write(answer.body)
         self.wfile.flush()
+        if request.path.startswith("/_local/"):
+            return  # The page asks for news every few seconds.
         milliseconds = (time.time() - request.time) * 1000
         sys.stdout.write(f"{request.method} {request.path} {answer.status} {milliseconds:.0f} ms\n")
         sys.stdout.flush()
@@ -207,7 +213,9 @@ def main(arguments: GatewayArguments) -> int:
                 if arguments.runtime
                 else InProcessRunner(functions, deployment)
             )
-            server = Server(listener, Gateway(api, runner), arguments.hosts)
+            server = Server(
+                listener, Gateway(api, runner), arguments.hosts, LocalPage(Path(arguments.state), api.routes)
+            )
             invocations = Invocations(
                 socket.socket(fileno=arguments.invocations), arguments.names, runner, folded=arguments.folded
             )

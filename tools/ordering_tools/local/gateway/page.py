@@ -1,0 +1,200 @@
+"""The page for people at `GET /` of the local run: what runs here, how to call it, and its mails and events.
+
+The deployed API has no such page. So only a browser on this machine gets it: a request for `/` that accepts HTML, or
+one below `/_local/`, to 127.0.0.1 or localhost and through no proxy. All other requests are the API's.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from string import Template
+from typing import TYPE_CHECKING, Any
+
+from ordering_tools.demo import greeting
+from ordering_tools.local.engine.mails import Mail, sent_mails
+from ordering_tools.local.engine.state import Running, find
+from ordering_tools.local.gateway.responses import Answer
+from ordering_tools.local.hosts import is_local
+from ordering_tools.local.received import last_received
+
+if TYPE_CHECKING:
+    from ordering_tools.local.gateway.gateway import Route
+
+_ROOT = Path(__file__).resolve().parents[4]
+_DOCS = _ROOT / "docs"
+_TYPES = {".md": "text/plain; charset=utf-8", ".json": "application/json", ".png": "image/png"}
+_MOST = 20
+"""Mails and events on the page, the newest ones."""
+_NO_EVENTS = (
+    "<p>None yet. Start <code>.venv/bin/ordering webhook listen</code>, and register it with the call above.</p>"
+)
+_PROXIES = ("forwarded", "x-forwarded-for", "x-forwarded-host", "via")
+_USES = {
+    "training": "training orders, both business units, with access keys",
+    "trainingSingleUnit": "one business unit only, so that its id may be left out",
+    "trainingWithoutKeys": "without the scope for access keys: 403 there",
+    "cardTerms": "a partner that pays by card: its orders are refused",
+    "expired": "expired: 401",
+    "revoked": "revoked: 401",
+    "deals": "deal orders and products of a CRM account",
+    "dealsBasicPlan": "an account whose plan lacks these resources",
+    "dealsChangesDisabled": "an account whose data cannot be changed",
+    "ecards": "e-card orders: a client of the token endpoint, with a high balance",
+    "ecardsPoor": "the same, with a balance too low for most orders",
+}
+
+
+@dataclass(frozen=True)
+class LocalPage:
+    """Responds to the requests for the page and for its parts."""
+
+    state: Path
+    """The folder of the local run."""
+    routes: Sequence[Route]
+    mails: Callable[[str], list[Mail]] = sent_mails
+    """Returns the sent mails, oldest first, given the endpoint of the engine's services."""
+
+    def answer(self, method: str, path: str, headers: Mapping[str, str | None]) -> Answer | None:
+        """Respond to a request; None if it is the API's. The names of `headers` are in lower case."""
+        path = path.partition("?")[0]
+        if method != "GET" or not (path == "/" or path.startswith("/_local/")) or not _from_this_machine(headers):
+            return None
+        running = find(self.state)
+        if running is None or (path == "/" and "text/html" not in (headers.get("accept") or "")):
+            return None
+        if path == "/":
+            return self._page(running)
+        if path == "/_local/activity":
+            return _respond("text/html; charset=utf-8", self._activity(running).encode())
+        return _document(path.removeprefix("/_local/docs/")) if path.startswith("/_local/docs/") else None
+
+    def _page(self, running: Running) -> Answer:
+        nonce = secrets.token_urlsafe(16)
+        template = Template(Path(__file__).with_name("page.html").read_text(encoding="utf-8"))
+        demo = self._demo(running)
+        page = template.substitute(
+            nonce=nonce,
+            url=escape(running.base_url),
+            facts=_facts(running, self.state, self.routes),
+            calls=_calls(demo, self.state) if demo else "<p>This run has no demo data: it was started with --bare.</p>",
+            tokens=_tokens(demo) if demo else "<p>None: `ordering token issue` makes one for a partner.</p>",
+            routes=_routes(self.routes),
+            documents="".join(
+                f'<li><a href="/_local/docs/{escape(one.name)}">{escape(one.stem)}</a></li>'
+                for one in sorted(_DOCS.iterdir())
+                if one.suffix in {".md", ".json"}
+            ),
+            activity=self._activity(running),
+        )
+        return _respond("text/html; charset=utf-8", page.encode(), f"'nonce-{nonce}'")
+
+    def _demo(self, running: Running) -> dict[str, Any] | None:
+        try:
+            demo: dict[str, Any] = json.loads((self.state / greeting.FILE).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        # A folder that a run without demo data uses after one with them: its tokens belong to the same tables.
+        return {**demo, "baseUrl": running.base_url}
+
+    def _activity(self, running: Running) -> str:
+        try:
+            mails = self.mails(running.services)
+        except (OSError, ValueError, KeyError):
+            return '<p role="status">The engine does not respond.</p>'
+        more = f", the newest {_MOST} of {len(mails)}" if len(mails) > _MOST else ""
+        events = [_details(one["key"], one["line"], one["body"]) for one in last_received(self.state, _MOST)]
+        return (
+            f"<h2>Mails{more}</h2>{''.join(map(_mail, reversed(mails[-_MOST:]))) or '<p>None yet.</p>'}"
+            "<h2>Events that <code>ordering webhook listen</code> received</h2>"
+            f"{''.join(reversed(events)) or _NO_EVENTS}"
+        )
+
+
+def _from_this_machine(headers: Mapping[str, str | None]) -> bool:
+    host = headers.get("host")
+    return host is not None and is_local(host) and not any(headers.get(name) for name in _PROXIES)
+
+
+def _respond(content_type: str, body: bytes, source: str = "'none'") -> Answer:
+    policy = (
+        f"default-src 'none'; style-src {source}; script-src {source}; connect-src 'self'; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
+    headers = {
+        "Content-Type": content_type,
+        "Content-Security-Policy": policy,
+        "Cache-Control": "no-store",
+        "X-Content-Type-Options": "nosniff",
+        "Referrer-Policy": "no-referrer",
+        "Cross-Origin-Resource-Policy": "same-origin",
+        "Cross-Origin-Opener-Policy": "same-origin",
+    }
+    return Answer(200, [*headers.items()], body)
+
+
+def _document(name: str) -> Answer | None:
+    file = (_DOCS / name).resolve()
+    if not file.is_relative_to(_DOCS) or file.suffix not in _TYPES or not file.is_file():
+        return None
+    return _respond(_TYPES[file.suffix], file.read_bytes())
+
+
+def _facts(running: Running, state: Path, routes: Sequence[Route]) -> str:
+    functions = {route.function for route in routes}
+    facts = {
+        "API": f"{running.base_url}, {len(routes)} routes to {len(functions)} functions",
+        "DynamoDB": running.endpoint,
+        "Other services": f"{running.services} (SQS, EventBridge, KMS, SES, CloudFormation)",
+        "Lambda's Invoke": running.functions,
+        "Template": running.template,
+        "Data, kept": str(state),
+        "Functions' log": str(state / "functions.log"),
+    }
+    return "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in facts.items())
+
+
+def _calls(demo: Mapping[str, Any], state: Path) -> str:
+    blocks = ["<p>First, in your terminal:</p>", _code(greeting.source_line(state))]
+    for call in greeting.calls(demo):
+        blocks.append(f"<h3>{escape(call.contract)}</h3>")
+        blocks += [f"<p>{escape(purpose)}</p>{_code(line)}" for purpose, line in call.lines.items()]
+    return "".join(blocks)
+
+
+def _code(text: str) -> str:
+    button = '<button type="button" class="copy">Copy</button>'
+    return f'<div class="code"><pre tabindex="0">{escape(text)}</pre>{button}</div>'
+
+
+def _tokens(demo: Mapping[str, Any]) -> str:
+    rows = [(name, _USES.get(name, ""), token) for name, token in demo["tokens"].items()]
+    for name, client in demo["clients"].items():
+        rows.append((name, f"{_USES.get(name, '')}; the secret of {client['clientId']}", client["clientSecret"]))
+    return "".join(
+        f"<h3>{escape(name)}</h3><p>{escape(use[:1].upper() + use[1:])}.</p>{_code(value)}" for name, use, value in rows
+    )
+
+
+def _routes(routes: Iterable[Route]) -> str:
+    return "".join(
+        f"<tr><td>{escape(', '.join(route.methods))}</td><td>{escape(route.resource)}</td>"
+        f"<td>{escape(route.function)}</td></tr>"
+        for route in sorted(routes, key=lambda one: one.resource)
+    )
+
+
+def _mail(mail: Mail) -> str:
+    summary = f"{mail.at:%H:%M:%S} UTC, to {', '.join(mail.recipients)}: {mail.subject}"
+    return _details(mail.id, summary, mail.text or mail.html)
+
+
+def _details(key: str, summary: str, text: str) -> str:
+    return (
+        f'<details id="{escape(key)}"><summary>{escape(summary)}</summary>'
+        f'<pre tabindex="0">{escape(text)}</pre></details>'
+    )
