@@ -6,19 +6,33 @@ requirements file with a hash of every package, and is created again only if tha
 
 from __future__ import annotations
 
+import signal
+
+if __name__ == "__main__":
+    # Ctrl-C prints no traceback while the other modules are imported.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 import compileall
 import hashlib
+import os
+import re
 import shutil
+import ssl
 import subprocess
 import sys
+import tempfile
+import threading
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 UV_REQUIREMENTS = ROOT / "requirements" / "uv.txt"
+SILENT_SECONDS = 10
+SLOW_SECONDS = 60
 
 
 @dataclass(frozen=True)
@@ -64,21 +78,111 @@ class SetupError(Exception):
     """An environment could not be created; the message has the command that failed and its output."""
 
 
-def run(*command: str | Path) -> None:
-    """Run a command in the project's root.
+class UnreachableError(SetupError):
+    """The package index could not be reached; the message has the reason, and what to do."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the package index cannot be reached: {reason}\n{ADVICE}")
+        self.reason = reason
+
+
+class NoWheelError(SetupError):
+    """No wheel of a package is for this machine."""
+
+
+ADVICE = """\
+  - Without a connection: the first run needs one. Later runs need none.
+  - Behind a proxy: set HTTPS_PROXY, and if it inspects TLS, SSL_CERT_FILE to a file with its certificate.
+  - With an index of your own: set UV_DEFAULT_INDEX and PIP_INDEX_URL to its address.
+Then run the same command again: what is installed stays."""
+
+# What uv and pip print, in this order: a full disk also breaks a download, and pip reports an index that it cannot
+# reach as one without the package.
+LOCAL = re.compile(r"no space left|quota exceeded|read-only file|permission denied|hash mismatch|hashes", re.IGNORECASE)
+UNREACHABLE = re.compile(
+    r"failed to fetch|sending request|dns error|name resolution|certificate|timed out|proxy|after connection broken"
+    r"|connection (refused|reset|aborted)|unreachable|HTTP (status|error)",
+    re.IGNORECASE,
+)
+PIP_NOISE = re.compile(r"WARNING: .*broken by '|.*(?=\[(SSL|Errno))|\W+/\S*$")
+NO_WHEEL = re.compile(r"no (usable )?wheels|building from source is disabled|no matching distribution", re.IGNORECASE)
+
+
+def run(*command: str | Path, **variables: str) -> None:
+    """Run a command in the project's root, with these environment variables besides those of this process.
 
     Raises:
-        SetupError: The command failed.
+        UnreachableError: The command could not reach the package index.
+        NoWheelError: It found no wheel for this machine.
+        SetupError: It failed for another reason.
     """
-    done = subprocess.run(  # noqa: S603 - the commands of this module
-        [str(part) for part in command],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise SetupError(f"`{' '.join(map(str, command))}` failed:\n{done.stdout}{done.stderr}".rstrip())
+    with RUNNING.lock:
+        process = subprocess.Popen(  # noqa: S603 - the commands of this module
+            [str(part) for part in command],
+            cwd=ROOT,
+            env={**os.environ, **variables},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            start_new_session=True,  # a group of its own, so that `interrupt` ends the children of the command, too
+        )
+        RUNNING.processes.add(process)
+    output, _ = process.communicate()
+    RUNNING.processes.discard(process)
+    if process.returncode:
+        raise failure(f"`{' '.join(map(str, command))}` failed:\n{output}".rstrip())
+
+
+def failure(text: str) -> SetupError:
+    """The error for the text of a command that failed: its first line is the command, the others are the output."""
+    lines = [line.strip() for line in text.splitlines()[1:]]
+    if not any(map(LOCAL.search, lines)):
+        if reasons := [line for line in lines if UNREACHABLE.search(line)]:
+            # uv prints the innermost cause last; pip repeats the cause for each retry, in a line with other things.
+            causes = [line.removeprefix("cause:").strip() for line in lines if line.startswith("cause:")]
+            return UnreachableError(PIP_NOISE.sub("", (causes or reasons)[-1]))
+        if NO_WHEEL.search(text):
+            return NoWheelError(next(line for line in lines if NO_WHEEL.search(line)).removeprefix("cause: "))
+    return SetupError(text)
+
+
+@dataclass
+class Running:
+    """The processes that this one has started, and the names of what is being set up."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    processes: set[subprocess.Popen[str]] = field(default_factory=set)
+    names: set[str] = field(default_factory=set)
+
+
+RUNNING = Running()
+
+
+def interrupt(number: int, _: object) -> None:
+    """End the processes that run, with their children, and then this one, without a traceback."""
+    # It is not released, so that no thread starts another process. The time is for a second signal.
+    RUNNING.lock.acquire(timeout=2)
+    for process in list(RUNNING.processes):
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    with suppress(OSError):
+        # Not by `echo`, which the signal may have interrupted.
+        os.write(2, b"\nstopped; the same command goes on from here\n")
+    os._exit(128 + number)
+
+
+@contextmanager
+def step(name: str) -> Iterator[None]:
+    """Print the duration of a step, and its name until it ends."""
+    began = time.monotonic()
+    RUNNING.names.add(name)
+    try:
+        yield
+    finally:
+        RUNNING.names.discard(name)
+    echo(f"  {name}: {time.monotonic() - began:.1f} s")
 
 
 def make_venv(path: Path, *, pip: bool) -> None:
@@ -88,31 +192,103 @@ def make_venv(path: Path, *, pip: bool) -> None:
     run(sys.executable, "-m", "venv", *([] if pip else ["--without-pip"]), path)
 
 
-def find_uv() -> Path | None:
-    """Uv on the path, or else installed in the project; None if uv has no wheel for this machine."""
-    if found := shutil.which("uv"):
-        return Path(found)
-    home = ROOT / ".venvs" / "uv"
-    stamp = home / ".stamp"
-    uv = home / "bin" / "uv"
-    if stamp.exists() and stamp.read_text() == fingerprint(UV_REQUIREMENTS) and uv.exists():
-        return uv
-    make_venv(home, pip=True)
+# Of uv, of uv before it renamed the variable, and of pip.
+SYSTEM_CERTIFICATES = {"UV_SYSTEM_CERTS": "1", "UV_NATIVE_TLS": "1"}
+if certificates := ssl.get_default_verify_paths().cafile or ssl.get_default_verify_paths().capath:
+    SYSTEM_CERTIFICATES["PIP_CERT"] = certificates
+
+
+class Installer:
+    """Installs packages: uv does, and pip where there is no uv or where uv cannot reach the index."""
+
+    def __init__(self) -> None:
+        self._home = ROOT / ".venvs" / "uv"
+        self._lock = threading.Lock()
+        self._told: set[str] = set()
+        self._cache = writable_cache()
+        self.uv: Path | None = None
+
+    def find(self) -> None:
+        """Find uv on the path, or else install it in the project; there is none if it has no wheel for this machine.
+
+        Raises:
+            SetupError: It could not be installed.
+        """
+        if found := shutil.which("uv"):
+            self.uv = Path(found)
+            return
+        stamp, uv = self._home / ".stamp", self._home / "bin" / "uv"
+        if not (uv.exists() and is_written(stamp, UV_REQUIREMENTS)):
+            with step("uv, which installs the others"):
+                locked: list[str | Path] = ["--only-binary", ":all:", "--require-hashes", "-r", UV_REQUIREMENTS]
+                self._try([self._pip_install(None)], locked)
+            stamp.write_text(fingerprint(UV_REQUIREMENTS))
+        self.uv = uv
+
+    def install(self, arguments: Sequence[str | Path], python: Path | None) -> None:
+        """Install packages in the environment of an interpreter; None if `arguments` name a folder.
+
+        Raises:
+            UnreachableError: The package index could not be reached.
+            NoWheelError: A package has no wheel for this machine.
+            SetupError: They could not be installed.
+        """
+        self._try(self._commands(python), arguments)
+
+    def _try(self, commands: Iterable[Sequence[str | Path]], arguments: Sequence[str | Path]) -> None:
+        refused: UnreachableError | None = None
+        for command, trust in ((command, trust) for command in commands for trust in ({}, SYSTEM_CERTIFICATES)):
+            if refused:
+                if trust and "certificate" not in refused.reason.lower():
+                    continue
+                name = "the certificates that the system trusts" if trust else "pip"
+                self._tell(f"  {refused.reason}; trying {name}")
+            try:
+                run(*command, *arguments, **self._cache, **trust)
+            except UnreachableError as error:
+                refused = error
+            else:
+                return
+        if refused:
+            raise refused
+
+    def _commands(self, python: Path | None) -> Iterator[Sequence[str | Path]]:
+        if self.uv:
+            yield (self.uv, "pip", "install", "--quiet", "--python", python or sys.executable)
+        yield self._pip_install(python)
+
+    def _pip_install(self, python: Path | None) -> Sequence[str | Path]:
+        into = ("--python", python) if python else ()
+        quiet = ("--quiet", "--no-input", "--disable-pip-version-check", "--retries", "2")
+        return (self._pip(), "-m", "pip", *into, "install", *quiet)
+
+    def _pip(self) -> Path:
+        """The interpreter of an environment with pip."""
+        stamp = self._home / ".pip"
+        with self._lock:
+            if not any(is_written(one, UV_REQUIREMENTS) for one in (stamp, self._home / ".stamp")):
+                make_venv(self._home, pip=True)
+                stamp.write_text(fingerprint(UV_REQUIREMENTS))
+        return self._home / "bin" / "python"
+
+    def _tell(self, line: str) -> None:
+        with self._lock:
+            if line not in self._told:
+                echo(line)
+            self._told.add(line)
+
+
+def writable_cache() -> dict[str, str]:
+    """The variable that gives uv a cache in the project if this user's folder for caches cannot be written."""
+    if "UV_CACHE_DIR" in os.environ:
+        return {}
     try:
-        run(
-            home / "bin" / "python",
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--require-hashes",
-            "-r",
-            UV_REQUIREMENTS,
-        )
-    except SetupError:
-        return None
-    stamp.write_text(fingerprint(UV_REQUIREMENTS))
-    return uv
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "uv"
+        cache.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=cache):
+            return {}
+    except (OSError, RuntimeError):  # read-only, or there is no home
+        return {"UV_CACHE_DIR": str(ROOT / ".venvs" / "cache")}
 
 
 def fingerprint(requirements: Path) -> str:
@@ -122,40 +298,29 @@ def fingerprint(requirements: Path) -> str:
     return digest.hexdigest()
 
 
-def is_current(environment: Environment) -> bool:
-    """Whether an environment is complete and up to date."""
-    stamp = environment.stamp
-    return stamp.exists() and stamp.read_text() == fingerprint(environment.requirements)
+def is_written(stamp: Path, requirements: Path) -> bool:
+    """Whether a stamp was written for these requirements, so that its environment is complete and up to date."""
+    return stamp.exists() and stamp.read_text() == fingerprint(requirements)
 
 
-def install(environment: Environment, uv: Path | None) -> None:
+def install(environment: Environment, installer: Installer) -> None:
     """Create an environment, and write its stamp when it is complete."""
     locked: list[str | Path] = ["--require-hashes", "-r", environment.requirements]
     if environment.layer:
         shutil.rmtree(environment.path, ignore_errors=True)
         environment.path.mkdir(parents=True)
-        pip = [uv, "pip", "install", "--python", sys.executable] if uv else [sys.executable, "-m", "pip", "install"]
-        run(*pip, "--quiet", *locked, "--target", environment.path)
+        installer.install([*locked, "--target", environment.path], None)
         # Otherwise the first call of each function would compile them.
         compileall.compile_dir(environment.path, quiet=2)
-    elif uv:
+    else:
         make_venv(environment.path, pip=False)
-        run(uv, "pip", "install", "--quiet", "--python", environment.python, *locked)
-    else:
-        make_venv(environment.path, pip=True)
-        run(environment.python, "-m", "pip", "install", "--quiet", *locked)
+        # A package that must be compiled for this machine first counts as one without a wheel.
+        binary = ["--only-binary", ":all:"] if environment.optional else []
+        installer.install([*binary, *locked], environment.python)
     if environment is ENVIRONMENTS["development"]:
-        link_project(environment, uv)
+        # The project's own packages and its `ordering` command.
+        installer.install(["--no-deps", "--no-build-isolation", "--editable", ROOT], environment.python)
     environment.stamp.write_text(fingerprint(environment.requirements))
-
-
-def link_project(environment: Environment, uv: Path | None) -> None:
-    """Install the project's own packages and its `ordering` command in the environment, as editable."""
-    editable: list[str | Path] = ["--no-deps", "--no-build-isolation", "--editable", ROOT]
-    if uv:
-        run(uv, "pip", "install", "--quiet", "--python", environment.python, *editable)
-    else:
-        run(environment.python, "-m", "pip", "install", "--quiet", *editable)
 
 
 def ensure(names: list[str]) -> None:
@@ -164,24 +329,27 @@ def ensure(names: list[str]) -> None:
     Raises:
         SetupError: An environment could not be created.
     """
-    stale = [name for name in names if not is_current(ENVIRONMENTS[name])]
+    stale = [name for name in names if not is_written(ENVIRONMENTS[name].stamp, ENVIRONMENTS[name].requirements)]
     if not stale:
         return
     echo(f"setting up {', '.join(stale)} (once; at most a minute on a fast connection)")
-    uv = find_uv()
+    installer = Installer()
+    with suppress(NoWheelError):
+        installer.find()
 
     def make(name: str) -> None:
-        began = time.monotonic()
         environment = ENVIRONMENTS[name]
         try:
-            install(environment, uv)
-        except SetupError as error:
+            with step(name):
+                install(environment, installer)
+        except NoWheelError as error:
             if not environment.optional:
                 raise
+            echo(f"  {name}: not available on this machine, continuing without it ({error})")
+            # The stamp alone, so that later runs do not look for it again.
             shutil.rmtree(environment.path, ignore_errors=True)
-            echo(f"  {name}: not available on this machine, continuing without it ({str(error).splitlines()[-1]})")
-        else:
-            echo(f"  {name}: {time.monotonic() - began:.1f} s")
+            environment.path.mkdir()
+            environment.stamp.write_text(fingerprint(environment.requirements))
 
     with ThreadPoolExecutor() as pool:
         list(pool.map(make, stale))
@@ -191,18 +359,19 @@ def lock() -> None:
     """Resolve all requirements to the newest compatible versions, with hashes.
 
     Raises:
-        SetupError: There is no uv for this machine, or the requirements cannot be resolved.
+        SetupError: uv has no wheel for this machine, or the requirements cannot be resolved.
     """
-    uv = find_uv()
-    if uv is None:
-        raise SetupError("locking needs uv, which has no wheel for this machine")
+    installer = Installer()
+    installer.find()
     folder = ROOT / "requirements"
     # The layer first, because the development environment uses its versions.
     for source in [ROOT / "layers" / "dependencies" / "requirements.in", *sorted(folder.glob("*.in"))]:
         target = source.with_suffix(".txt").relative_to(ROOT)
         options = ["--universal", "--generate-hashes", "--upgrade", "--python-version", "3.11"]
         origin = ["--custom-compile-command", "make lock"]
-        run(uv, "pip", "compile", "--quiet", *options, *origin, source.relative_to(ROOT), "-o", target)
+        run(
+            installer.uv or "uv", "pip", "compile", "--quiet", *options, *origin, source.relative_to(ROOT), "-o", target
+        )
         echo(f"  {target}")
 
 
@@ -231,9 +400,22 @@ def main(arguments: list[str]) -> int:
 
 
 def attempt(task: Callable[[], None]) -> int:
-    """Run a task, and print its error if it fails; returns the exit code."""
+    """Run a task, and print its error if it fails, and a line from time to time; returns the exit code.
+
+    The task has a thread of its own, so that a signal interrupts this one and never the start of a process.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, interrupt)
+    began = time.monotonic()
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(task)
+        while not wait([running], timeout=SILENT_SECONDS if RUNNING.names else 1).done:
+            seconds = time.monotonic() - began
+            slow = "; the connection or the package index is slow" if seconds > SLOW_SECONDS else ""
+            if names := ", ".join(sorted(RUNNING.names)):
+                echo(f"  … {names} ({seconds:.0f} s{slow})")
     try:
-        task()
+        running.result()
     except SetupError as error:
         echo(str(error))
         return 1
