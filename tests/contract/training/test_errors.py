@@ -226,6 +226,19 @@ def test_503_with_retry_after(services: Services, path: str, error: Exception) -
     assert int(reply.headers["Retry-After"]) > 0
 
 
+@pytest.mark.usefixtures("retries_without_waiting")
+def test_the_cause_of_a_503_is_logged(services: Services, caplog: pytest.LogCaptureFixture) -> None:
+    """A 503 leaves one warning, with the request's id, the endpoint and the cause; its response has neither."""
+    client = broken(services, failing(NoAnswer("tables.example: ConnectTimeoutError"), services.send))
+
+    reply = client.get(target("products"))
+
+    (record,) = [vars(record) for record in caplog.records if record.levelno == logging.WARNING]
+    assert (record["msg"], record["request"]) == ("unavailable", reply.headers["X-Request-Id"])
+    assert "tables.example: ConnectTimeoutError" in record["cause"]
+    assert "tables.example" not in reply.text
+
+
 @pytest.mark.parametrize("operation", ["UpdateItem", "TransactWriteItems"])
 @pytest.mark.usefixtures("retries_without_waiting")
 def test_503_on_create(services: Services, operation: str) -> None:

@@ -116,6 +116,23 @@ def test_lasting_errors_raise_unavailable(clock: Clock, operation: str) -> None:
     assert len(send.calls) == len(clock.pauses) + 1
 
 
+@pytest.mark.usefixtures("clock")
+@pytest.mark.parametrize(
+    ("error", "cause"),
+    [
+        (NoAnswer("tables.example: EndpointConnectionError"), "GetItem: tables.example: EndpointConnectionError"),
+        (ServiceFault("ThrottlingException", "Rate exceeded"), "GetItem: ThrottlingException"),
+    ],
+    ids=["no answer", "throttled"],
+)
+def test_unavailable_has_the_reason_of_the_last_failure(error: Exception, cause: str) -> None:
+    """Unavailable has the operation and the reason why the last attempt failed, for the log."""
+    with pytest.raises(Unavailable) as raised:
+        Table(Script([NoAnswer("an earlier one"), error]), "T").get(("p", "s"))
+
+    assert cause == str(raised.value)
+
+
 def test_pauses_double_up_to_a_second(clock: Clock) -> None:
     """Each pause is drawn between 0 and a bound that doubles up to a second (full jitter)."""
     table = Table(Script([NoAnswer("cut")]), "T", deadline=Deadline(clock.now + 6))
@@ -459,5 +476,17 @@ def test_connection_refused_is_no_answer() -> None:
     """A refused connection raises NoAnswer, which is transient."""
     send = connect_tables(endpoint_url="http://127.0.0.1:9")
 
-    with pytest.raises(NoAnswer):
+    with pytest.raises(NoAnswer, match=r"^127\.0\.0\.1:9: EndpointConnectionError: .*Connection refused$"):
         send("GetItem", {"TableName": "T", "Key": {"pk": {"S": "p"}, "sk": {"S": "s"}}})
+
+
+def test_reasons_quote_no_passwords() -> None:
+    """The reason of a failure has the endpoint's host, but neither a password in its URL nor its path."""
+    send = connect_tables(endpoint_url="http://user:secret@127.0.0.1:9/path")
+
+    with pytest.raises(NoAnswer) as raised:
+        send("GetItem", {"TableName": "T", "Key": {"pk": {"S": "p"}, "sk": {"S": "s"}}})
+
+    assert str(raised.value).startswith("127.0.0.1:9: ")
+    assert "secret" not in str(raised.value)
+    assert "path" not in str(raised.value)

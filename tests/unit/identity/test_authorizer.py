@@ -419,8 +419,10 @@ def test_ids_of_a_signed_token_are_plain(own: OwnErrors, name: str, bad: str) ->
 
 
 @pytest.mark.usefixtures("retries_without_waiting")
-def test_tables_that_do_not_answer_are_no_refusal(services: Services, key: SigningKey) -> None:
-    """If the tables do not answer, the authorizer raises Unavailable rather than a 401."""
+def test_tables_that_do_not_answer_are_no_refusal(
+    services: Services, key: SigningKey, caplog: pytest.LogCaptureFixture
+) -> None:
+    """If the tables do not answer, the authorizer logs the cause and raises Unavailable rather than a 401."""
     accounts = services.accounts(Deadline.after(60))
     accounts.save_signing_key(key.key_id, key.public_jwk)
     cut = replace(services, send=failing(NoAnswer("cut"), services.send))
@@ -439,6 +441,9 @@ def test_tables_that_do_not_answer_are_no_refusal(services: Services, key: Signi
 
     with pytest.raises(Unavailable):
         gate.handler(bearer_event(gate.token()), CONTEXT)
+
+    (record,) = [vars(record) for record in caplog.records if record.levelno == logging.WARNING]
+    assert (record["msg"], record["cause"]) == ("unavailable", "BatchGetItem: cut")
 
 
 # Contracts with error shapes of their own, over a table in memory.

@@ -109,7 +109,28 @@ class KeyReused(OrderingError):
 
 
 class Unavailable(OrderingError):
-    """The data could not be reached in time. Nothing is half written."""
+    """The data could not be reached in time. Nothing is half written.
+
+    Its text is for logs: the service's host and the reason. It is in no response.
+    """
 
     retry_after = 1
     """Seconds after which trying again makes sense."""
+
+
+def chain_of(error: BaseException) -> list[BaseException]:
+    """Return an error and those that caused it, the nearest first.
+
+    Each is in it once: an error that is raised again can be among its own causes.
+    """
+    found: list[BaseException] = []
+    cause: BaseException | None = error
+    while cause is not None and cause not in found:
+        found.append(cause)
+        cause = cause.__cause__ or cause.__context__
+    return found
+
+
+def cause_of(error: BaseException) -> str:
+    """Return the text of an error, or else of the nearest error that caused it; its class's name if none has a text."""
+    return next(filter(None, map(str, chain_of(error))), type(error).__name__)

@@ -14,7 +14,7 @@ from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
 from ordering.clock import Deadline
-from ordering.errors import Unavailable
+from ordering.errors import Unavailable, chain_of
 
 ServiceCall = Callable[[str, dict[str, Any]], dict[str, Any]]
 """Carries out one operation of a service, by its name in the API, and returns the response."""
@@ -72,7 +72,7 @@ def until(call: Callable[P, R], deadline: Deadline) -> Callable[P, R]:
     @wraps(call)
     def limited(*args: P.args, **kwargs: P.kwargs) -> R:
         if deadline.passed():
-            raise NotExecuted
+            raise NotExecuted("the deadline passed before the call")
         return call(*args, **kwargs)
 
     return limited
@@ -85,6 +85,17 @@ def unavailable(operation: str, request: dict[str, Any]) -> dict[str, Any]:  # n
         NotExecuted: Always.
     """
     raise NotExecuted
+
+
+def failure_of(endpoint: str, error: BaseException) -> str:
+    """Return the reason why an endpoint did not respond, for logs: its host, the error's class and the system's error.
+
+    Nothing else of the error is quoted: a URL may contain a password, and a response contents of a request.
+    """
+    host = endpoint.partition("//")[2].partition("/")[0].rpartition("@")[2]
+    # The first may be an OSError of botocore's own, whose text has the whole URL.
+    causes = [str(cause) for cause in chain_of(error)[1:] if isinstance(cause, OSError)]
+    return ": ".join([host, type(error).__name__, *causes[-1:]])
 
 
 def _connection(service: str, answered_within: float, settings: Mapping[str, Any]) -> ServiceCall:
@@ -115,9 +126,9 @@ def _connection(service: str, answered_within: float, settings: Mapping[str, Any
         try:
             answer: dict[str, Any] = getattr(client, xform_name(operation))(**request)
         except (ConnectTimeoutError, EndpointConnectionError) as error:
-            raise NotExecuted from error
+            raise NotExecuted(failure_of(client.meta.endpoint_url, error)) from error
         except (ConnectionError, HTTPClientError) as error:
-            raise Unavailable from error
+            raise Unavailable(failure_of(client.meta.endpoint_url, error)) from error
         except ClientError as error:
             raise _error_of(operation, error.response["Error"]["Code"], _status(error.response)) from error
         return answer
@@ -133,5 +144,5 @@ def _status(response: Any) -> int:
 def _error_of(operation: str, code: str, status: int) -> Exception:
     # A response without a code is not the service's: a proxy in between may have forwarded the call.
     if status >= 500 or code in _FAULTS or not code[:1].isalpha():
-        return Unavailable()
-    return NotExecuted() if code in _THROTTLED else CallRefused(operation, code)
+        return Unavailable(f"{operation}: {status} {code}")
+    return NotExecuted(f"{operation}: {code}") if code in _THROTTLED else CallRefused(operation, code)

@@ -10,7 +10,7 @@ consumed capacity. All its calls pass through a `Send`, a single callable. Produ
     ServiceFault              the service's own error, by its code (raised by a `Send`)
     NoAnswer                  no response arrived; the call may or may not have taken effect (raised by a `Send`)
 
-If no retry succeeds before the deadline, `errors.Unavailable` is raised.
+If no retry succeeds before the deadline, `errors.Unavailable` is raised, with the reason of the last failure.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ordering.aws.calls import ANSWERED_WITHIN, CONNECTED_WITHIN
+from ordering.aws.calls import ANSWERED_WITHIN, CONNECTED_WITHIN, failure_of
 from ordering.clock import Deadline
 from ordering.errors import Unavailable
 
@@ -294,16 +294,16 @@ class Table:
 
     def _call(self, operation: str, request: dict[str, Any]) -> dict[str, Any]:
         if self.deadline and self.deadline.passed():
-            raise Unavailable
+            raise Unavailable(f"the deadline passed before {operation}")
         pauses = self.pauses()
         while True:
             try:
                 answer = self.send(operation, {**request, "ReturnConsumedCapacity": "TOTAL"})
             except ServiceFault as fault:
                 _raise_unless_transient(fault)
-                next(pauses)
-            except NoAnswer:
-                next(pauses)
+                _pause(pauses, f"{operation}: {fault.code}")
+            except NoAnswer as failure:
+                _pause(pauses, f"{operation}: {failure}")
             else:
                 self._count(operation, answer)
                 return answer
@@ -332,6 +332,18 @@ class Table:
             self.usage.reads += units
         else:
             self.usage.writes += units
+
+
+def _pause(pauses: Iterator[None], reason: str) -> None:
+    """Wait before a retry.
+
+    Raises:
+        Unavailable: It would begin after the deadline; the text has the reason why the last attempt failed.
+    """
+    try:
+        next(pauses)
+    except Unavailable as error:
+        raise Unavailable(reason) from error
 
 
 def connect_tables(**settings: Any) -> Send:
@@ -364,8 +376,8 @@ def connect_tables(**settings: Any) -> Send:
             answer: dict[str, Any] = methods[operation](**request)
         except ClientError as error:
             body: Mapping[str, Any] = error.response
-            if body["ResponseMetadata"]["HTTPStatusCode"] >= 500:
-                raise NoAnswer(str(error)) from error
+            if (status := body["ResponseMetadata"]["HTTPStatusCode"]) >= 500:
+                raise NoAnswer(f"{status} {body['Error']['Code']}") from error
             raise ServiceFault(
                 body["Error"]["Code"],
                 body["Error"].get("Message", ""),
@@ -373,7 +385,7 @@ def connect_tables(**settings: Any) -> Send:
                 reasons=body.get("CancellationReasons", ()),
             ) from error
         except (ConnectionError, HTTPClientError) as error:
-            raise NoAnswer(str(error)) from error
+            raise NoAnswer(failure_of(client.meta.endpoint_url, error)) from error
         return answer
 
     return send

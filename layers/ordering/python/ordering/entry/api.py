@@ -37,6 +37,7 @@ from ordering.errors import (
     TooManyRequests,
     Unauthorized,
     Unavailable,
+    cause_of,
 )
 from ordering.principal import Principal
 from ordering.web.browsers import cors_headers, vary
@@ -67,7 +68,7 @@ _REFUSALS: Mapping[str, Callable[[], OrderingError]] = {
         "This token covers more business units than a request can have, about 180. Use tokens for some of them each.",
     ),
     "too-many-requests": TooManyRequests,
-    "unavailable": Unavailable,
+    "unavailable": partial(Unavailable, "the authorizer could not reach its tables"),
 }
 """The errors of the authorizer's reasons; any other reason, and none, is `Unauthorized`."""
 
@@ -198,6 +199,8 @@ class Api(APIGatewayRestResolver, Generic[S]):
         answer = self.contract.refuse(error, request)
         if answer.status == 500:
             _log.error("unexpected", exc_info=error, extra={"request": request.id})
+        elif isinstance(error, Unavailable):
+            _log.warning("unavailable", extra={"request": request.id, "cause": cause_of(error)})
         return self.respond(answer)
 
     def _not_found(self, _: NotFoundError) -> Response[str]:

@@ -21,7 +21,7 @@ from typing import Any, Literal
 
 from ordering.aws.invocation import Context, deadline_of
 from ordering.clock import Deadline
-from ordering.errors import Unavailable
+from ordering.errors import Unavailable, cause_of
 from ordering.identity.accounts import Accounts, Partner
 from ordering.identity.reference_tokens import ReferenceTokens, is_reference
 from ordering.identity.tokens import Claims, RefusalReason, TokenRefused, Verifier
@@ -108,7 +108,8 @@ def make_handler(authorizer: Authorizer) -> Handler:
         except TokenRefused as refusal:
             _log.info("token refused", extra={"reason": str(refusal.reason), **_request_of(event), "ms": _since(began)})
             return refused(event["methodArn"], "unauthorized")
-        except Unavailable:
+        except Unavailable as error:
+            _log.warning("unavailable", extra={**_request_of(event), "cause": cause_of(error)})
             if prefix:
                 return refused(event["methodArn"], "unavailable")
             raise
