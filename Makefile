@@ -40,15 +40,16 @@ format: ## format the code
 	@$(PYTHON) tools/environments.py development
 	@$(BIN)/ruff check --fix-only --quiet . && $(BIN)/ruff format .
 
-build: ## build the deployable artefacts in .aws-sam/build, with bytecode (needs Python 3.13: the functions' runtime)
+build: ## build the deployable artefacts in .aws-sam/build (ARCHITECTURE=arm64 or x86_64; needs Python 3.13: the functions' runtime)
 	@$(PYTHON) tools/environments.py development sam
 	@$(BIN)/python tools/check.py template
 	@$(MAKE) --no-print-directory artefacts
 
 artefacts:
-	@$(BIN)/python tools/package.py --stage .build/package
+	@$(BIN)/python tools/package.py --stage .build/package "$(ARCHITECTURE)"
 	@SAM_CLI_TELEMETRY=0 PYTHON="$(CURDIR)/$(BIN)/python" PACKAGE="$(CURDIR)/tools/package.py" \
 	  .venvs/sam/bin/sam build --template-file .build/package/template.yaml --build-dir .aws-sam/build
+	@$(BIN)/python tools/package.py --verify .aws-sam/build
 
 openapi: ## write docs/openapi.json
 	@$(PYTHON) tools/environments.py development

@@ -4,13 +4,17 @@ In Lambda the code's folders are read-only, so that a function without bytecode 
 every cold start. The bytecode has unchecked hashes: Lambda need not look at the sources, whose times packaging changes.
 Only an interpreter of the runtime's own version can make it.
 
-    package.py --stage FOLDER            copy the project to FOLDER, with its bytecode
-    package.py --compile FOLDER MOUNT    compile FOLDER, which Lambda mounts at MOUNT
+    package.py --stage FOLDER ARCHITECTURE    copy the project to FOLDER, with its bytecode, and a template for one
+                                              architecture: arm64 or x86_64; the template's default if it is empty
+    package.py --compile FOLDER MOUNT         compile FOLDER, which Lambda mounts at MOUNT
+    package.py --verify FOLDER                check that the packages that `sam build` put into FOLDER are for the
+                                              architecture of the template there
 """
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -21,6 +25,10 @@ ROOT = Path(__file__).resolve().parent.parent
 RUNTIME = "3.13"
 """The version of the functions' `Runtime` in the template."""
 
+ARCHITECTURES = {"arm64": 183, "x86_64": 62}
+"""The number of each of Lambda's architectures in the header of ELF files."""
+
+_PARAMETER = re.compile(r"(?m)(?<=^  Architecture:\n    Type: String\n)    Default: (\w+)\n    AllowedValues: .*\n")
 _IGNORED = shutil.ignore_patterns("__pycache__")
 
 
@@ -79,18 +87,63 @@ def compile_folder(folder: Path, mounted: str, runtime: str | Path) -> None:
         raise PackageError(f"{folder} cannot be compiled:\n{done.stdout}{done.stderr}".rstrip())
 
 
-def stage(target: Path, runtime: str | Path) -> None:
-    """Copy the template, the functions and the layers to a folder, and compile what is the project's own.
+def for_architecture(template: str, architecture: str) -> str:
+    """Return a template whose parameter Architecture has one value only, so that a deployment cannot choose another.
 
-    `sam build` then calls the Makefile of the dependencies layer, which compiles the packages that it installs.
+    Args:
+        template: Its text, with comments and short tags.
+        architecture: The value; the parameter's default if it is empty.
 
     Raises:
-        PackageError: A module cannot be compiled.
+        PackageError: Lambda has no such architecture, or the template has no such parameter.
     """
+    found = _PARAMETER.search(template)
+    if not found:
+        raise PackageError("the template has no parameter Architecture with a Default and AllowedValues")
+    value = architecture or found[1]
+    if value not in ARCHITECTURES:
+        raise PackageError(f"ARCHITECTURE is {value!r}, but must be one of {', '.join(ARCHITECTURES)}")
+    return _PARAMETER.sub(f"    Default: {value}\n    AllowedValues: [{value}]\n", template)
+
+
+def verify(built: Path) -> None:
+    """Check that all compiled extensions in a build's layers are for the architecture of its functions.
+
+    Args:
+        built: The folder with the template that `sam build` wrote.
+
+    Raises:
+        PackageError: A file is for another architecture, or there is no such file, which no build of the layer leaves.
+    """
+    found = re.search(r"(?m)^  Architecture:\n(?:    .*\n)*?    Default: (\w+)$", (built / "template.yaml").read_text())
+    wanted = found[1] if found else ""
+    extensions = sorted(built.rglob("*.so"))
+    if not extensions:
+        raise PackageError(f"{built} has no compiled packages")
+    if wrong := [str(path.relative_to(built)) for path in extensions if machine_of(path) != ARCHITECTURES.get(wanted)]:
+        raise PackageError(f"these files in {built} are not for {wanted or 'any architecture'}: {', '.join(wrong)}")
+
+
+def machine_of(path: Path) -> int | None:
+    """Return the number of the architecture in the header of a little-endian ELF file; None if it is none."""
+    with path.open("rb") as file:
+        header = file.read(20)
+    return int.from_bytes(header[18:20], "little") if header[:4] == b"\x7fELF" and len(header) == 20 else None
+
+
+def stage(target: Path, runtime: str | Path, architecture: str) -> None:
+    """Copy the template, the functions and the layers to a folder, and compile what is the project's own.
+
+    `sam build` then calls the makefile of the dependencies layer, which compiles the packages that it installs.
+
+    Raises:
+        PackageError: A module cannot be compiled, or `for_architecture` fails.
+    """
+    template = for_architecture((ROOT / "template.yaml").read_text(encoding="utf-8"), architecture)
     shutil.rmtree(target, ignore_errors=True)
     for name in ("functions", "layers"):
         shutil.copytree(ROOT / name, target / name, ignore=_IGNORED)
-    shutil.copy(ROOT / "template.yaml", target)
+    (target / "template.yaml").write_text(template, encoding="utf-8")
     for module in target.glob("functions/*/*/app.py"):
         compile_folder(module.parent, "/var/task", runtime)
     compile_folder(target / "layers" / "ordering", "/opt", runtime)
@@ -100,10 +153,12 @@ def main(arguments: list[str]) -> int:
     """Run the command; returns the exit code."""
     try:
         match arguments:
-            case ["--stage", folder]:
-                stage(Path(folder), find_runtime())
+            case ["--stage", folder, architecture]:
+                stage(Path(folder), find_runtime(), architecture)
             case ["--compile", folder, mounted]:
                 compile_folder(Path(folder), mounted, find_runtime())
+            case ["--verify", folder]:
+                verify(Path(folder))
             case _:
                 print(__doc__, file=sys.stderr)
                 return 2

@@ -18,9 +18,10 @@ from ordering_tools.template import Template
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tools"))
 
-from package import RUNTIME, PackageError, find_runtime  # noqa: E402 - tools/ is not a package
+from package import ARCHITECTURES, RUNTIME, PackageError, find_runtime, machine_of  # noqa: E402 - tools/ is not a package
 
 FUNCTIONS = sorted(str(path.parent.relative_to(ROOT)) for path in ROOT.glob("functions/*/*/app.py"))
+ARCHITECTURE = "arm64" if platform.machine() in {"arm64", "aarch64"} else "x86_64"
 
 # Lists the sources that are compiled while a function is imported.
 IMPORT = """
@@ -57,9 +58,8 @@ def built(runtime: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copy(ROOT / name, project)
     for name in (".venv", ".venvs"):
         (project / name).symlink_to(ROOT / name)
-    architecture = "arm64" if platform.machine() in {"arm64", "aarch64"} else "x86_64"
     done = subprocess.run(
-        ["make", "artefacts", f"ARCHITECTURE={architecture}"],
+        ["make", "artefacts", f"ARCHITECTURE={ARCHITECTURE}"],
         cwd=project,
         env={**os.environ, "RUNTIME_PYTHON": runtime},
         capture_output=True,
@@ -86,6 +86,15 @@ def contents(built: Path) -> dict[str, Path]:
         if path := properties.get("CodeUri") or properties.get("ContentUri"):
             found[name] = (built / path).resolve()
     return found
+
+
+def test_the_layer_is_for_the_architecture_of_the_functions(built: Path) -> None:
+    """All compiled packages are for the architecture of the build, the only one that its template allows."""
+    parameter = yaml.safe_load((built / "template.yaml").read_text())["Parameters"]["Architecture"]
+    extensions = [*contents(built)["DependenciesLayer"].rglob("*.so")]
+
+    assert (parameter["Default"], parameter["AllowedValues"]) == (ARCHITECTURE, [ARCHITECTURE])
+    assert {machine_of(path) for path in extensions} == {ARCHITECTURES[ARCHITECTURE]}
 
 
 def test_nothing_is_compiled_at_init(built: Path, runtime: str) -> None:

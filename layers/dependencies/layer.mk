@@ -1,8 +1,8 @@
-# `sam build` calls this for the layer: the locked packages, for Lambda's platform, whatever this machine is.
+# The layer: the locked packages, for Lambda's platform, whatever this machine is. SAM passes no parameter to a build, but
+# chooses the makefile by `ContextPath` in the template: that of the folder named like the architecture, which includes this.
 # Wheels only: no C compiler is needed. `make build` sets PACKAGE, which compiles the packages to bytecode. Without it, as
-# for `sam local`, a function compiles them when it imports them.
+# for `sam build`, a function compiles them when it imports them.
 
-ARCHITECTURE ?= arm64
 MACHINE := $(if $(filter arm64,$(ARCHITECTURE)),aarch64,x86_64)
 PLATFORMS := $(foreach glibc,2_34 2_28 2_17,--platform manylinux_$(glibc)_$(MACHINE)) --platform manylinux2014_$(MACHINE)
 PYTHON ?= python3
