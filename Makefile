@@ -23,9 +23,10 @@ test: ## run all tests, or those in ARGS
 ifdef ARGS
 	@$(BIN)/pytest $(ARGS)
 else
-	@$(BIN)/pytest -n 2 --dist loadfile tests/unit tests/contract tests/engine
-	@# Not in parallel, because they measure time.
-	@$(BIN)/pytest tests/gateway tests/client
+	@# The dearest files first, so that no worker ends with one of them.
+	@$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not timing" \
+	  tests/gateway tests/client tests/engine tests/contract tests/unit
+	@$(BIN)/pytest -m timing tests/gateway
 endif
 
 check: ## check format, lint, types, import rules, generated documents, and the template and its translation

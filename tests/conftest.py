@@ -25,6 +25,7 @@ from support.local_stack import running
 from support.partners import AZ_300, CALLER, FOREIGN, FOREIGN_ONLY, IRELAND, LINUX, ON_LINUX, PARTNER, STANDARD, UK
 from support.real_stack import RealStack
 from support.services import Services
+from support.workers import StackScheduling
 
 ROOT = Path(__file__).resolve().parents[1]
 TABLES = table_definitions(ROOT / "template.yaml")
@@ -41,6 +42,11 @@ os.environ |= {
 
 # Each session of botocore reads the services' definitions anew, which would take most of the time of the tests on moto.
 botocore.session.create_loader = cache(create_loader)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> StackScheduling | None:
+    """Let `--dist loadfile` keep the files together that share a stack."""
+    return StackScheduling(config, log) if config.getoption("dist") == "loadfile" else None
 
 
 @pytest.hookimpl(wrapper=True)

@@ -21,6 +21,9 @@ from ordering_tools.local.serve import Options
 _READY_SECONDS = 60.0
 _STOP_SECONDS = 20.0
 
+_translations: dict[str, bytes] = {}
+"""The translated templates of the builds so far, by file name: each takes over a second to make."""
+
 
 class StackError(Exception):
     """The stack did not start; the message is its output."""
@@ -80,6 +83,8 @@ def running(
         *(flag for flag, given in flags.items() if given),
     ]
     state.mkdir(parents=True, exist_ok=True)
+    if build:
+        _keep_translations(build)
     output = state.with_name(f"{state.name}.out")
     with output.open("wb") as stream:
         process = subprocess.Popen(
@@ -90,7 +95,10 @@ def running(
             env={**os.environ, **(environment or {})},
         )
     try:
-        yield _wait(process, state, output)
+        stack = _wait(process, state, output)
+        if build:
+            _keep_translations(build)
+        yield stack
     finally:
         process.send_signal(signal.SIGTERM)
         try:
@@ -98,6 +106,16 @@ def running(
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+def _keep_translations(build: Path) -> None:
+    """Give a folder of builds the translations of the others, and remember its own."""
+    folder = build / "translated"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in _translations.items():
+        if not (folder / name).exists():
+            (folder / name).write_bytes(content)
+    _translations.update({path.name: path.read_bytes() for path in folder.glob("*.json")})
 
 
 def _wait(process: subprocess.Popen[bytes], state: Path, output: Path) -> LocalStack:

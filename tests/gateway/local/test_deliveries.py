@@ -1,83 +1,19 @@
 """Delivery of tables' streams, queues and buses to functions by the engine's mappings, on a running stack."""
 
 import json
-import os
-import shutil
-import signal
 import time
 import uuid
-from pathlib import Path
-from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
 
+from gateway.fixture_calls import bodies, delivered, item, keys, put, queue_calls, send, stream_calls
 from gateway.waiting import eventually
-from ordering_tools.local.dead_letters import peek_at
-from ordering_tools.local.engine.engine import Engine, connect, dynamodb
+from ordering_tools.local.engine.engine import connect, dynamodb
 from ordering_tools.local.engine.mails import sent_mails
-from support.local_stack import LocalStack, running
+from support.local_stack import LocalStack
 
 pytestmark = pytest.mark.gateway
-
-FIXTURE = Path(__file__).parent / "fixture"
-ROOT = Path(__file__).resolve().parents[3]
-
-Item = dict[str, Any]
-
-
-def item(pk: str, sk: str = "0", command: str = "") -> Item:
-    return {"pk": {"S": pk}, "sk": {"S": sk}, "command": {"S": command}}
-
-
-def put(stack: LocalStack, *items: Item) -> None:
-    """Write items in one transaction, so that the stream has them in this order."""
-    writes = [{"Put": {"TableName": stack.resources["LedgerTable"], "Item": each}} for each in items]
-    dynamodb(stack.endpoint).transact_write_items(TransactItems=writes)  # type: ignore[arg-type] # plain data
-
-
-def entries(stack: LocalStack, start: str) -> list[dict[str, Any]]:
-    log = stack.state / "functions.log"
-    lines = (log.read_text() if log.exists() else stack.printed()).splitlines()
-    return [json.loads(line) for line in lines if line.startswith(start) and line.endswith("}")]
-
-
-def stream_calls(stack: LocalStack, prefix: str) -> list[dict[str, Any]]:
-    """The calls with records of items whose key starts with `prefix`."""
-    return [call for call in entries(stack, '{"at"') if any(key.startswith(prefix) for key in keys(call))]
-
-
-def keys(call: dict[str, Any]) -> list[str]:
-    return [record["dynamodb"]["Keys"]["pk"]["S"] for record in call["records"]]
-
-
-def delivered(stack: LocalStack, prefix: str) -> list[str]:
-    return [key for call in stream_calls(stack, prefix) for key in keys(call) if key.startswith(prefix)]
-
-
-def send(stack: LocalStack, queue: str, *commands: str, **more: Any) -> str:
-    """Send a message for each command, all with the same new name; returns the name."""
-    client, name = connect("sqs", stack.endpoint), uuid.uuid4().hex
-    for command in commands:
-        client.send_message(
-            QueueUrl=stack.queue(queue), MessageBody=json.dumps({"name": name, "command": command}), **more
-        )
-    return name
-
-
-def queue_calls(stack: LocalStack, name: str) -> list[dict[str, Any]]:
-    return [call for call in entries(stack, '{"queue"') if name in json.dumps(call.get("messages", []))]
-
-
-def bodies(stack: LocalStack, queue: str) -> str:
-    return json.dumps([each["Body"] for each in peek_at(stack.endpoint, stack.queue(queue))])
-
-
-@pytest.fixture
-def project(tmp_path: Path) -> Path:
-    """A copy of the fixture that a test may change."""
-    shutil.copytree(FIXTURE, tmp_path / "project", ignore=shutil.ignore_patterns("__pycache__"))
-    return tmp_path / "project"
 
 
 def test_records_have_lambdas_form(stack: LocalStack) -> None:
@@ -100,6 +36,7 @@ def test_records_have_lambdas_form(stack: LocalStack) -> None:
     assert int(records[0]["dynamodb"]["SequenceNumber"]) < int(records[1]["dynamodb"]["SequenceNumber"])
 
 
+@pytest.mark.timing
 def test_delivery_is_prompt(stack: LocalStack) -> None:
     """A warm function receives a record within 0.3 s after the write."""
     put(stack, item("PLAIN#warm"))
@@ -138,50 +75,6 @@ def test_failed_batches_are_delivered_again(stack: LocalStack, command: str) -> 
     assert second[: len(first)] == first
     assert list(dict.fromkeys(delivered(stack, prefix))) == [f"{prefix}-{name}" for name in ("1", "2", "3", "behind")]
     assert any(line.startswith("StreamFunction") and "failed" in line for line in stack.printed().splitlines())
-
-
-def test_restart_continues(project: Path, tmp_path: Path) -> None:
-    """After a stop no process is left; the next run delivers records in flight and unread ones, not done ones."""
-    template, build, state = project / "template.yaml", tmp_path / "build", tmp_path / "state"
-    with running(state, template=template, build=build) as stack:
-        put(stack, item("PLAIN#done"))
-        assert eventually(lambda: delivered(stack, "PLAIN#done"))
-        put(stack, item("PLAIN#under-way", command="sleep 4.5"))
-        assert eventually(lambda: delivered(stack, "PLAIN#under-way"))
-        put(stack, item("PLAIN#unread"))
-        (process,) = {call["process"] for call in stream_calls(stack, "PLAIN#")}
-        stack.process.send_signal(signal.SIGTERM)
-        stack.process.wait(20)
-    with pytest.raises(ProcessLookupError):
-        os.kill(process, 0)
-    (state / "functions.log").unlink()
-
-    with running(state, template=template, build=build, debug=True) as stack:
-        assert eventually(lambda: delivered(stack, "PLAIN#unread"))
-        assert delivered(stack, "PLAIN#") == ["PLAIN#under-way", "PLAIN#unread"]
-
-
-def test_delivery_during_a_reload(project: Path, tmp_path: Path) -> None:
-    """While code and template change all records are delivered, and soon by the new code and template."""
-    template = project / "template.yaml"
-    with running(tmp_path / "state", template=template, build=tmp_path / "build") as stack:
-        app = project / "functions" / "stream" / "app.py"
-        app.write_text(app.read_text().replace('"process":', '"version": 2, "process":'))
-        template.write_text(template.read_text().replace('"prefix": "SPARE#"', '"prefix": "NEW#"'))
-        number = 0
-
-        def renewed() -> bool:
-            return bool(delivered(stack, "NEW#")) and "version" in stream_calls(stack, "PLAIN#")[-1]
-
-        while number < 100 and not renewed():
-            number += 1
-            put(stack, item(f"PLAIN#{number:03}"), item(f"NEW#{number:03}"))
-            time.sleep(0.1)
-
-        written = [f"PLAIN#{each:03}" for each in range(1, number + 1)]
-        assert eventually(lambda: delivered(stack, "PLAIN#")[-1:] == written[-1:])
-        assert list(dict.fromkeys(delivered(stack, "PLAIN#"))) == written
-        assert renewed()
 
 
 def test_messages_have_lambdas_form(stack: LocalStack) -> None:
@@ -228,6 +121,7 @@ def test_failures_are_retried_and_dead_lettered(stack: LocalStack) -> None:
     assert "WorkFunction 1 message" in stack.printed()
 
 
+@pytest.mark.timing
 def test_visibility_and_delay(stack: LocalStack) -> None:
     """A message is received again after the visibility timeout that its function sets, and first after its delay."""
     name = send(stack, "WorkQueue", "hurry 0")
@@ -279,35 +173,3 @@ def test_mails_can_be_read(stack: LocalStack) -> None:
     (sent,) = (mail for mail in sent_mails(stack.endpoint) if mail.subject == subject)
     assert (sent.sender, sent.recipients, sent.text) == ("Shop <shop@orders.example.com>", ("b@example.org",), "Hello")
     assert "`ordering mail list`" in stack.printed()
-
-
-def test_stop_keeps_messages(tmp_path: Path) -> None:
-    """At a stop calls in flight finish; other messages, and mails, are kept for the next run."""
-    template, build, state = FIXTURE / "template.yaml", tmp_path / "build", tmp_path / "state"
-    with running(state, template=template, build=build) as stack:
-        queues = {name: stack.queue(name).rpartition("/")[2] for name in ("SlowQueue", "WorkQueue", "WorkDeadQueue")}
-        name = send(stack, "SlowQueue", "sleep 1.5")
-        assert eventually(lambda: queue_calls(stack, name))
-        later = send(stack, "WorkQueue", "", DelaySeconds=4)
-        dead = send(stack, "WorkDeadQueue", "")
-        mail = {"Simple": {"Subject": {"Data": "kept"}, "Body": {"Text": {"Data": "Hello"}}}}
-        connect("sesv2", stack.endpoint).send_email(FromEmailAddress="a@orders.example.com", Content=mail)
-        stack.process.send_signal(signal.SIGTERM)
-        stack.process.wait(20)
-        assert len([call for call in entries(stack, '{"queue"') if call.get("done")]) == 1
-        assert not queue_calls(stack, later)
-
-    engine = Engine(ROOT / ".venvs" / "engine" / "bin" / "python", state / "engine")
-    try:
-        engine.wait()
-        left = {
-            name: json.dumps(peek_at(engine.endpoint, f"{engine.endpoint}/000000000000/{physical}"))
-            for name, physical in queues.items()
-        }
-        mails = [each.subject for each in sent_mails(engine.endpoint)]
-    finally:
-        engine.stop()
-    assert left["SlowQueue"] == "[]"
-    assert later in left["WorkQueue"]
-    assert dead in left["WorkDeadQueue"]
-    assert mails == ["kept"]

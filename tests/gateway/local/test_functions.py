@@ -50,6 +50,7 @@ def test_process_is_kept_warm(client: httpx.Client) -> None:
     assert first["process"] == second["process"]
 
 
+@pytest.mark.timing
 def test_calls_run_in_parallel(client: httpx.Client) -> None:
     """Concurrent calls run at the same time, each in its own process."""
     with ThreadPoolExecutor(4) as pool:
@@ -68,6 +69,7 @@ def test_calls_beyond_the_limit_wait(client: httpx.Client) -> None:
     assert len({answer["process"] for answer in answers}) <= 10
 
 
+@pytest.mark.timing
 def test_timeout(client: httpx.Client) -> None:
     """A call that exceeds the function's timeout gets INTEGRATION_TIMEOUT after that time."""
     began = time.monotonic()
@@ -113,6 +115,7 @@ def test_output_goes_to_the_log(client: httpx.Client, stack: LocalStack) -> None
     assert "a line of its own\n" in (stack.state / "functions.log").read_text()
 
 
+@pytest.mark.timing
 def test_warm_calls_are_fast(client: httpx.Client) -> None:
     """A warm call takes less than 20 ms, because no response waits for a second packet."""
     behave(client)

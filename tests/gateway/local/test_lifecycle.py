@@ -1,20 +1,18 @@
-"""The local run as a process: its data, its child processes, its errors, and reloads."""
+"""The local run as a process: its reloads, its errors, and what a second run may not touch."""
 
-import os
 import shutil
 import signal
 import socket
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+import time
 from pathlib import Path
 
 import httpx
 import pytest
 
+from gateway.fixture_calls import behave, delivered, descendants, item, processes, put, stream_calls
 from gateway.waiting import eventually
-from ordering_tools.local.engine.engine import dynamodb
 from support.local_stack import LocalStack, StackError, running
 
 pytestmark = pytest.mark.gateway
@@ -29,78 +27,27 @@ def project(tmp_path: Path) -> Path:
     return tmp_path / "project"
 
 
-def behave(stack: LocalStack, **command: object) -> httpx.Response:
-    return httpx.post(f"{stack.base_url}/behave", json=command, timeout=20)
+def renewed(stack: LocalStack) -> bool:
+    """Whether the stream's new filter and the new code of its function are used."""
+    return bool(delivered(stack, "NEW#")) and "version" in stream_calls(stack, "PLAIN#")[-1]
 
 
-def processes() -> dict[int, int]:
-    """All running processes, each with its parent."""
-    table = subprocess.run(["ps", "-axo", "pid=,ppid=,stat="], capture_output=True, text=True, check=True).stdout
-    rows = [line.split() for line in table.splitlines()]
-    return {int(process): int(parent) for process, parent, status in rows if not status.startswith("Z")}
-
-
-def descendants(process: int) -> set[int]:
-    parents = processes()
-    found = {process}
-    while more := {child for child, parent in parents.items() if parent in found} - found:
-        found |= more
-    return found
-
-
-def notes(stack: LocalStack) -> set[str]:
-    found = dynamodb(stack.endpoint).scan(TableName=stack.resources["NotesTable"], ConsistentRead=True)["Items"]
-    return {item["pk"]["S"] for item in found}
-
-
-def write_note(stack: LocalStack, name: str) -> None:
-    dynamodb(stack.endpoint).put_item(
-        TableName=stack.resources["NotesTable"], Item={"pk": {"S": name}, "owner": {"S": "me"}}
-    )
-
-
-def end(stack: LocalStack, number: signal.Signals) -> set[int]:
-    """Send `serve` a signal while a function is busy; returns the processes that it had."""
-
-    log, word = stack.state / "functions.log", f"busy until {number.name}"
-
-    def call() -> None:
-        with suppress(httpx.HTTPError):
-            behave(stack, print=word, sleep=0.9)
-
-    with ThreadPoolExecutor(1) as pool:
-        pool.submit(call)
-        assert eventually(lambda: log.exists() and word in log.read_text())
-        family = descendants(stack.process.pid)
-        stack.process.send_signal(number)
-        stack.process.wait(60)
-    return family
-
-
-def test_data_are_kept_and_processes_end(project: Path, tmp_path: Path) -> None:
-    """After Ctrl-C and after a SIGKILL of `serve` no process is left, and all data are kept."""
-    template, build, state = project / "template.yaml", tmp_path / "build", tmp_path / "state"
-
-    with running(state, template=template, build=build) as stack:
-        write_note(stack, "one")
-        family = end(stack, signal.SIGINT)
-        assert stack.process.returncode == 0
-    assert len(family) >= 4
-    assert eventually(lambda: not family & processes().keys(), seconds=5)
-
-    with running(state, template=template, build=build) as stack:
-        assert notes(stack) == {"one"}
-        write_note(stack, "two")
-        family = end(stack, signal.SIGKILL)
-    assert len(family) >= 4
-    assert eventually(lambda: not family & processes().keys())
-
-    with running(state, template=template, build=build) as stack:
-        assert notes(stack) == {"one", "two"}
+def write_during_a_reload(stack: LocalStack, project: Path) -> list[str]:
+    """Change the stream's code and filter and a path, write until that is used, and return the keys of the records."""
+    app = project / "functions" / "stream" / "app.py"
+    app.write_text(app.read_text().replace('"process":', '"version": 2, "process":'))
+    template = (FIXTURE / "template.yaml").read_text().replace('"prefix": "SPARE#"', '"prefix": "NEW#"')
+    (project / "template.yaml").write_text(template.replace("Path: /behave", "Path: /renamed"))
+    written: list[str] = []
+    while len(written) < 100 and not renewed(stack):
+        written.append(f"PLAIN#{len(written):03}")
+        put(stack, item(written[-1]), item(f"NEW#{len(written):03}"))
+        time.sleep(0.1)
+    return written
 
 
 def test_changes_are_served(project: Path, tmp_path: Path) -> None:
-    """A changed function or layer is used without a restart, a changed template with a new gateway."""
+    """A changed function or layer is used without a restart, a template with a new gateway, and no record is lost."""
     template = project / "template.yaml"
     with running(tmp_path / "state", template=template, build=tmp_path / "build") as stack:
         before = behave(stack).json()["process"]
@@ -120,43 +67,20 @@ def test_changes_are_served(project: Path, tmp_path: Path) -> None:
         assert eventually(lambda: "not reloaded: " in stack.printed())
         assert behave(stack).status_code == 299
 
-        fresh = (FIXTURE / "template.yaml").read_text().replace("Path: /behave", "Path: /renamed")
-        template.write_text(fresh)
-        assert eventually(lambda: httpx.post(f"{stack.base_url}/renamed", json={}, timeout=20).status_code == 299)
+        written = write_during_a_reload(stack, project)
+        assert eventually(lambda: delivered(stack, "PLAIN#")[-1:] == written[-1:])
+        assert list(dict.fromkeys(delivered(stack, "PLAIN#"))) == written
+        assert renewed(stack)
+
+        assert httpx.post(f"{stack.base_url}/renamed", json={}, timeout=20).status_code == 299
         assert behave(stack).status_code == 404
         assert "reload: " in stack.printed()
 
-
-def test_debug_mode(project: Path, tmp_path: Path) -> None:
-    """With --debug functions run in the gateway's process, one at a time, and breakpoint() works in the terminal."""
-    reading, writing = os.pipe()
-    with (
-        os.fdopen(reading),
-        os.fdopen(writing, "w") as keyboard,
-        ThreadPoolExecutor(3) as pool,
-        running(
-            tmp_path / "state",
-            template=project / "template.yaml",
-            build=tmp_path / "build",
-            debug=True,
-            stdin=reading,
-        ) as stack,
-    ):
-        first, second = pool.map(lambda _: behave(stack, sleep=0.2).json(), range(2))
-        held = pool.submit(behave, stack, **{"break": True})
-        assert eventually(lambda: "(Pdb)" in stack.printed())
-        keyboard.write("p 'the event is', event['path']\nc\n")
-        keyboard.flush()
-
-        assert held.result().status_code == 200
-        assert "('the event is', '/behave')" in stack.printed()
-        assert first["process"] == second["process"]
-        assert first["ended"] <= second["began"] or second["ended"] <= first["began"]
-        assert first["environment"]["GREETING"] == "hello"
-        assert "HOSTNAME" not in first["environment"]
-        echo = httpx.get(f"{stack.base_url}/echo", headers={"Authorization": "Bearer allow"}, timeout=20)
-        assert echo.status_code == 200
-        assert behave(stack, **{"raise": "on purpose"}).status_code == 502
+        family = descendants(stack.process.pid)
+        stack.process.send_signal(signal.SIGTERM)
+        assert stack.process.wait(20) == 0
+    assert len(family) >= 4
+    assert not family & processes().keys()
 
 
 def run_serve(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
