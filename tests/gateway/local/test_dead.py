@@ -4,6 +4,7 @@ import json
 import uuid
 from collections.abc import Iterator
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
@@ -12,6 +13,7 @@ from ordering_tools import cli
 from ordering_tools.local.dead_letters import DeadLetter, DeadLetters, NotReplayedError, invoke_at
 from ordering_tools.local.engine.engine import connect, dynamodb
 from ordering_tools.local.engine.state import find
+from ordering_tools.operations import commands
 from ordering_tools.operations.dead_letters import open_dead_letters
 from support.local_stack import LocalStack
 
@@ -29,7 +31,9 @@ def dead_messages(letters: DeadLetters, queue: str, text: str = "") -> list[Dead
 
 
 def run(stack: LocalStack, *arguments: str) -> int:
-    return cli.main(["dead", *arguments, "--state", str(stack.state)])
+    """Run `ordering dead` without the installation, which it does not use and which takes long to open."""
+    with patch.object(commands, "reopen"):
+        return cli.main(["dead", *arguments, "--state", str(stack.state)])
 
 
 def send(stack: LocalStack, queue: str, **message: Any) -> str:
