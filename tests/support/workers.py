@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from xdist.scheduler.loadfile import LoadFileScheduling
+from xdist.scheduler.loadfile import LoadFileScheduling  # type: ignore[import-untyped] # it has no types
 
 REAL, FIXTURE = "the real stack", "the fixture's stack"
 
@@ -18,7 +18,7 @@ _STACKS = {
 """The stack that the tests below a path share."""
 
 
-class StackScheduling(LoadFileScheduling):
+class StackScheduling(LoadFileScheduling):  # type: ignore[misc] # as above
     """Gives a worker the tests of a whole file, and those of all files that share a stack, which then starts once."""
 
     def _split_scope(self, nodeid: str) -> str:
