@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import partial
@@ -94,11 +93,14 @@ def _order(installation: Installation, account: str, number: int, products: Sequ
     moment = _BEGAN + timedelta(days=number, hours=number % 7)
     orders = DealOrders(installation.orders, account, partial(_same, moment))
     deal = FIRST_DEAL + 7 * number
-    with suppress(DealTaken):
-        orders.place(deal, Decimal(5 * (number % 5)))
-    (order,) = orders.part(ListRequest(0, 1), _MAY.id, deal).items
-    lines = orders.lines(order.id)
-    there = len(lines.part(ListRequest(0, 500), _MAY.id).items)
+    there = 0
+    try:
+        order = orders.place(deal, Decimal(5 * (number % 5)))
+        lines = orders.lines(order.id)
+    except DealTaken:
+        (order,) = orders.part(ListRequest(0, 1), _MAY.id, deal).items
+        lines = orders.lines(order.id)
+        there = len(lines.part(ListRequest(0, 500), _MAY.id).items)
     for step in range(there, number % 5):
         product = products[(number + 5 * step) % (len(products) - len(_PLANS))]
         price = product.price_in("USD") or Decimal(0)
