@@ -30,12 +30,14 @@ from ordering.training.orders import OrderIds, RequestedLine, TrainingOrders, Tr
 from ordering_tools.demo import deals as demo_deals
 from ordering_tools.demo import ecards as demo_ecards
 from ordering_tools.demo import greeting
-from ordering_tools.installation import Installation, open_at
+from ordering_tools.installation import ROOT, Installation, open_at
 from ordering_tools.local.engine.aws_account import key_alias
 from ordering_tools.local.engine.deployment import Stack
 from ordering_tools.operations import signing_keys as keys
 
 VALID = timedelta(days=30)
+LIVE_EVENT = "events/identity/authorizer.json"
+TOKEN_PLACEHOLDER = "placeholder.see-events-README.md"  # noqa: S105 - it is none
 UK = BusinessUnit("0bb7a818-cecb-4c5a-9822-22e62f85589a", "UK")
 IRELAND = BusinessUnit("5d0ef4b0-6a0c-4a3e-9c0e-6f3f1c1f2b11", "Ireland")
 FOREIGN = BusinessUnit("c2f6b7a4-0d0b-4f39-8a61-3f0e5c9d7e42", "Nordics")
@@ -145,7 +147,15 @@ def prepare(engine: Engine, stack: Stack, state: Path, base_url: str) -> greetin
     }
     _write_private(state / greeting.FILE, json.dumps(demo, indent=2) + "\n")
     _write_private(state / greeting.SHELL_FILE, greeting.shell(demo))
+    write_live_event(state, demo["tokens"]["training"])
     return greeting.Prepared(greeting.text(demo, state), seeded)
+
+
+def write_live_event(state: Path, token: str) -> None:
+    """Write the authorizer's sample event with this token into the folder `state`."""
+    sample = (ROOT / LIVE_EVENT).read_text(encoding="utf-8")
+    (state / LIVE_EVENT).parent.mkdir(parents=True, exist_ok=True)
+    _write_private(state / LIVE_EVENT, sample.replace(TOKEN_PLACEHOLDER, token))
 
 
 def sign(installation: Installation) -> None:

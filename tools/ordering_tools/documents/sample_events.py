@@ -1,6 +1,7 @@
-"""`ordering events`: a sample event for each function in `events/`, for `sam local invoke`.
+"""`ordering events`: a sample event for each function in `events/`, for `sam local invoke`, and the list of them.
 
-The events of requests are created by the code of the local gateway, for requests on the demo data.
+The events of requests are created by the code of the local gateway, for requests on the demo data. Each can be sent any
+number of times, and none uses an id of the tutorial or of the printed calls.
 """
 
 from __future__ import annotations
@@ -24,19 +25,21 @@ from ordering_tools.demo import training as demo
 from ordering_tools.installation import ROOT
 from ordering_tools.local.engine.aws_account import ACCOUNT, REGION, queue_arn
 from ordering_tools.local.gateway.events import GatewayRequest, function_event, request_authorizer_event
+from ordering_tools.template import Template
 
 FOLDER = ROOT / "events"
 
 _PRODUCT = f"/api/v2/products/{demo.AZ_300.id}"
 _ORDER = {
-    "purchaseOrderReference": "PO-4711",
+    "purchaseOrderReference": "PO-EVENT",
     "contactEmail": demo.JOHN.user_name,
     "emailKeys": False,
     "orderItems": [{"featureSetId": demo.AZ_300_STANDARD.id, "quantity": 3}],
 }
-_DEAL_ORDER = {"data": {"deal_id": 1_000, "discount": 50}}
+# The discount that the demo's order has: the list of orders stays as the tutorial shows it.
+_DISCOUNT = {"data": {"discount": 5}}
 _ECARD_ORDER = {
-    "orderId": "b5aa69df-61a5-4d97-b1fb-4f6772dfbbeb",
+    "orderId": "3e0c7d52-9f41-4b8e-a1d6-5c2b7f90e4a3",
     "participant": {"email": "test@test.test", "phone": "79251153242", "name": "John Doe"},
     "ecards": [{"id": "1", "quantity": 1, "faceValue": "100 ₽"}, {"id": "2", "quantity": 4, "faceValue": "500 ₽"}],
 }
@@ -47,23 +50,75 @@ _PAID = {
     "type": PAYMENT,
     "version": VERSION,
     "time": _TIME,
-    "data": {"company": demo_ecards.COMPANY, "operation": "a-payment", "amount": "250.00"},
+    "data": {"company": demo_ecards.COMPANY, "operation": "sample-event", "amount": "250.00"},
 }
 
 
+_REPEATED = {
+    "training/orders": "the same order for at least a day, then another one",
+    "deals/orders": "the same discount",
+    "deals/line_items": "the same line item for at least a day, then another one",
+    "ecards/orders": "the same order",
+    "fulfilment/stream": "the book is settled already",
+    "fulfilment/mails": "the mail is not sent twice",
+    "fulfilment/incoming": "the same payment, booked once",
+    "webhooks/delivery": "delivers what is not delivered yet",
+}
+"""What the event does when it is sent again, unless it only reads."""
+
+_LIST = f"""\
+# Sample events
+
+One for each function, in a folder of the function's name. `ordering events` writes them and this list.
+
+```sh
+sam local invoke TrainingOrdersFunction --event events/training/orders.json
+```
+
+API Gateway calls the authorizer before it sends a request to a function. So the events of requests carry a decision,
+about a partner of the demo data, and their token is a placeholder that no function reads. Only the authorizer reads
+the token, and refuses the placeholder. `make serve` writes its event with a token that is accepted for 30 days:
+`.ordering/{demo.LIVE_EVENT}`.
+
+All events can be sent any number of times, and use no id of the README or the tutorial.
+
+| event | function | content | sent again |
+|---|---|---|---|
+"""
+
+
 def run(arguments: argparse.Namespace) -> int:
-    """Write the events, or compare them; returns the exit code."""
+    """Write the events and their list, or compare them; returns the exit code."""
+    written = {f"{name}.json": json.dumps(event, indent=2, sort_keys=True) + "\n" for name, event in events()}
+    written["README.md"] = listing()
     stale = []
-    for name, event in events():
-        path = FOLDER / f"{name}.json"
-        text = json.dumps(event, indent=2, sort_keys=True) + "\n"
+    for name, text in written.items():
+        path = FOLDER / name
         if arguments.check and (not path.exists() or path.read_text() != text):
-            stale.append(path.name)
+            stale.append(name)
         elif not arguments.check:
+            path.parent.mkdir(exist_ok=True)
             path.write_text(text)
     if stale:
         print(f"out of date in events/: {', '.join(stale)}; update them with `ordering events`", file=sys.stderr)
     return 1 if stale else 0
+
+
+def listing() -> str:
+    """The list of the events: the function of each, and what happens if it is sent again."""
+    functions = {str(one.code): one.name for one in Template.load(ROOT / "template.yaml").functions}
+    return _LIST + "".join(
+        f"| [{name}]({name}.json) | `{functions[f'functions/{name}']}` | {_summary(event)} "
+        f"| {_REPEATED.get(name, 'reads again')} |\n"
+        for name, event in events()
+    )
+
+
+def _summary(event: Mapping[str, Any]) -> str:
+    if "Records" not in event:
+        return f"`{event['httpMethod']} {event['resource']}`"
+    name = event["Records"][0]["eventSourceARN"].split(":", 5)[5].removeprefix("table/").partition("/")[0]
+    return f"a message of `{name}`" if "body" in event["Records"][0] else f"a record of the stream of `{name}`"
 
 
 def events() -> Iterator[tuple[str, dict[str, Any]]]:
@@ -83,7 +138,7 @@ def events() -> Iterator[tuple[str, dict[str, Any]]]:
         "training/order_keys",
         _event("GET", "/api/v2/orders/2/keys", "/api/v2/orders/{orderId}/keys", {"orderId": "2"}),
     )
-    yield "deals/orders", _event("POST", "/v2/orders", "/v2/orders", body=_DEAL_ORDER)
+    yield "deals/orders", _event("PUT", "/v2/orders/2", "/v2/orders/{order_id}", {"order_id": "2"}, _DISCOUNT)
     resource = "/v2/orders/{order_id}/line_items"
     yield "deals/line_items", _event("POST", "/v2/orders/1/line_items", resource, {"order_id": "1"}, _LINE_ITEM)
     yield "deals/products", _event("GET", "/v2/products", "/v2/products")
@@ -179,14 +234,13 @@ def _request(
 ) -> GatewayRequest:
     headers = [
         ("Accept", "application/json"),
-        # Not a real token; replace it with your own.
-        ("Authorization", "Bearer header.payload.signature"),
+        ("Authorization", f"Bearer {demo.TOKEN_PLACEHOLDER}"),
         ("Host", "api.example.com"),
     ]
     if body is not None:
         headers.append(("Content-Type", "application/json"))
-        if path.startswith("/api/v2/"):
-            headers.append(("Idempotency-Key", "an-order-placed-once"))
+        if method == "POST" and not path.startswith("/v1/"):
+            headers.append(("Idempotency-Key", "sample-event"))
     return GatewayRequest(
         method=method,
         path=path,
