@@ -6,29 +6,22 @@ import os
 import time
 from collections.abc import Generator, Iterator
 from functools import cache
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import botocore.session
 import pytest
 from botocore.loaders import create_loader
-from botocore.session import get_session
-from moto import mock_aws
 
-from ordering.aws.dynamodb import connect_tables
 from ordering.clock import Deadline
-from ordering_tools.template import table_definitions
 from support import plans
+from support.aws import on_moto
 from support.gateway import Client
 from support.local_stack import running
 from support.partners import AZ_300, CALLER, FOREIGN, FOREIGN_ONLY, IRELAND, LINUX, ON_LINUX, PARTNER, STANDARD, UK
 from support.real_stack import RealStack
 from support.services import Services
 from support.workers import StackScheduling
-
-ROOT = Path(__file__).resolve().parents[1]
-TABLES = table_definitions(ROOT / "template.yaml")
 
 # Whatever the machine is logged in to, a test must not reach it.
 for name in [name for name in os.environ if name.startswith("AWS_") and name != "AWS_CA_BUNDLE"]:
@@ -74,11 +67,8 @@ def retries_without_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def services() -> Iterator[Services]:
     """The services over the template's tables on moto, for one thread only."""
-    with mock_aws():
-        client: Any = get_session().create_client("dynamodb")
-        for table in TABLES:
-            client.create_table(**table.create)
-        yield Services(connect_tables(), "OrdersTable", "CatalogueTable", "AccountsTable")
+    with on_moto.tables() as send:
+        yield Services(send, "OrdersTable", "CatalogueTable", "AccountsTable")
 
 
 @pytest.fixture

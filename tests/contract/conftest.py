@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 import pytest
-from botocore.session import get_session
-from moto import mock_aws
 
-from ordering.aws.dynamodb import connect_tables
 from ordering.clock import Deadline
-from ordering_tools.template import table_definitions
+from support.aws import on_moto
 from support.aws.fake_connections import Recorder
 from support.gateway import Client
 from support.orders import publish
@@ -32,17 +27,12 @@ from support.partners import (
 )
 from support.services import Services
 
-ROOT = Path(__file__).resolve().parents[2]
-
 
 @pytest.fixture(scope="module")
 def recorder() -> Iterator[Recorder]:
     """The connection to the tables of the template, with catalogues in them."""
-    with mock_aws():
-        client: Any = get_session().create_client("dynamodb")
-        for table in table_definitions(ROOT / "template.yaml"):
-            client.create_table(**table.create)
-        recorder = Recorder(connect_tables())
+    with on_moto.tables() as send:
+        recorder = Recorder(send)
         services = Services(recorder, "OrdersTable", "CatalogueTable", "AccountsTable")
         for unit in (UK, IRELAND):
             publish(services, unit, [(AZ_300, [STANDARD]), (LINUX, [ON_LINUX])])

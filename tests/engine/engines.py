@@ -2,32 +2,22 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
-
-from botocore.session import get_session
-from moto import mock_aws
+from typing import Any
 
 from ordering.aws.dynamodb import Send, connect_tables
 from ordering_tools.local.engine.aws_account import CREDENTIALS, REGION
 from ordering_tools.local.engine.engine import ENDPOINT_VARIABLE, create_tables, dynamodb
 from ordering_tools.local.engine.engine import Engine as MiniStack
-from ordering_tools.template import table_definitions
+from support.aws import on_moto
 from support.aws.memory import Memory
 
-if TYPE_CHECKING:
-    from types_boto3_dynamodb import DynamoDBClient
-
 ROOT = Path(__file__).resolve().parents[2]
-TABLES = table_definitions(ROOT / "template.yaml")
-CLEARED_EVERY = 8
-"""Tests after which moto, which gets slow with what it holds, is emptied."""
 GIVEN = os.environ.get(ENDPOINT_VARIABLE)
 NAMES = ("memory", "moto", "ministack", *(["endpoint"] if GIVEN else []))
 
@@ -51,31 +41,19 @@ def running(name: str, folder: Path) -> Iterator[Engine]:
     if name == "memory":
         yield Engine(name, Memory(), threads="the engine in memory is for one thread")
     elif name == "moto":
-        with mock_aws():
-            client = cast("DynamoDBClient", get_session().create_client("dynamodb"))
-
-            tests = itertools.count()
-
-            def clear() -> None:
-                if next(tests) % CLEARED_EVERY:
-                    return
-                for table in client.list_tables()["TableNames"]:
-                    client.delete_table(TableName=table)
-                create_tables(client, TABLES)
-
-            clear()
-            yield Engine(name, connect_tables(), threads="moto loses acknowledged writes under threads", clear=clear)
+        with on_moto.tables() as send:
+            yield Engine(name, send, threads="moto loses acknowledged writes under threads", clear=on_moto.empty)
     elif name == "ministack":
         child = MiniStack(ROOT / ".venvs" / "engine" / "bin" / "python", folder)
         try:
             child.wait()
-            create_tables(dynamodb(child.endpoint), TABLES)
+            create_tables(dynamodb(child.endpoint), on_moto.TABLES)
             yield Engine(name, _connect(child.endpoint))
         finally:
             child.stop()
     else:
         assert GIVEN
-        create_tables(dynamodb(GIVEN), TABLES)
+        create_tables(dynamodb(GIVEN), on_moto.TABLES)
         yield Engine(name, _connect(GIVEN))
 
 

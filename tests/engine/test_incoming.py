@@ -24,7 +24,7 @@ from unittest import mock
 import pytest
 
 from engine import test_access_keys, test_ecards
-from engine.engines import ROOT, TABLES, Engine, in_threads
+from engine.engines import ROOT, Engine, in_threads
 from engine.explored import Case, Mutant, ReadableSealer, every_interleaving, every_mutant
 from engine.test_ecards import (
     COMPANY,
@@ -67,6 +67,7 @@ from ordering_tools.local.engine.engine import Engine as MiniStack
 from ordering_tools.local.engine.engine import connect, create_tables, dynamodb
 from ordering_tools.operations import commands
 from ordering_tools.operations import incoming as incoming_commands
+from support.aws import on_moto
 from support.aws.memory import Memory
 from support.partners import PARTNER, UK
 from support.scheduler import START, TABLE, Checker, Result, Script, Setup, operations
@@ -515,7 +516,7 @@ def test_through_the_bus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     engine = MiniStack(ROOT / ".venvs" / "engine" / "bin" / "python", tmp_path / "engine")
     try:
         engine.wait()
-        create_tables(dynamodb(engine.endpoint), TABLES)
+        create_tables(dynamodb(engine.endpoint), on_moto.TABLES)
         keys = connect("kms", engine.endpoint)
         key = keys.create_key()["KeyMetadata"]["KeyId"]
         keys.create_alias(AliasName=key_alias("CertificatesKey"), TargetKeyId=key)
