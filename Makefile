@@ -30,7 +30,7 @@ else
 endif
 
 check: ## check format, lint, types, import rules, generated documents, and the template and its translation
-	@$(PYTHON) tools/environments.py development sam
+	@$(PYTHON) tools/environments.py development sam judges
 	@$(BIN)/python tools/check.py
 
 bench: ## run the benchmarks and write docs/benchmarks.md

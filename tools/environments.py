@@ -46,6 +46,8 @@ class Environment:
     """Whether the local run also works without it, with a restriction that it prints."""
     only_tests: bool = False
     """Whether only the tests need it."""
+    only_checks: bool = False
+    """Whether only `make check` needs it."""
 
     @property
     def python(self) -> Path:
@@ -66,6 +68,7 @@ ENVIRONMENTS = {
     "runtime": Environment(ROOT / ".venvs" / "runtime", ROOT / "requirements" / "runtime.txt", optional=True),
     # A client of the API as partners install it, without the packages of this project.
     "client": Environment(ROOT / ".venvs" / "client", ROOT / "requirements" / "client.txt", only_tests=True),
+    "judges": Environment(ROOT / ".venvs" / "judges", ROOT / "requirements" / "judges.txt", only_checks=True),
     "layer": Environment(
         ROOT / ".build" / "local" / "dependencies" / "python",
         ROOT / "layers" / "dependencies" / "requirements.txt",
@@ -383,7 +386,7 @@ def echo(line: str) -> None:
 def main(arguments: list[str]) -> int:
     """Create the environments with these names; returns the exit code.
 
-    Without names it creates those that the local run needs; with `--all` it creates all.
+    Without names it creates those that the local run needs; with `--all` those that the tests need as well.
     """
     if sys.version_info < (3, 11):  # noqa: UP036 - this is the check
         echo(f"Python 3.11 or later is needed, this is {sys.version.split()[0]}; choose one with `make PYTHON=…`")
@@ -391,11 +394,11 @@ def main(arguments: list[str]) -> int:
     if arguments == ["--lock"]:
         return attempt(lock)
     if arguments == ["--all"]:
-        return attempt(lambda: ensure(list(ENVIRONMENTS)))
+        return attempt(lambda: ensure([name for name, one in ENVIRONMENTS.items() if not one.only_checks]))
     if unknown := set(arguments) - set(ENVIRONMENTS):
         echo(f"there is no environment {', '.join(sorted(unknown))}; there are: {', '.join(ENVIRONMENTS)}")
         return 2
-    needed = [name for name, environment in ENVIRONMENTS.items() if not environment.only_tests]
+    needed = [name for name, one in ENVIRONMENTS.items() if not (one.only_tests or one.only_checks)]
     return attempt(lambda: ensure(arguments or needed))
 
 

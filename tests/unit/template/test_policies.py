@@ -190,7 +190,7 @@ def test_dead_letter_queues(queue: str) -> None:
     properties = RESOURCES[queue]["Properties"]
     if queue.endswith("DeadLetters"):
         alarm = RESOURCES[f"{queue}Alarm"]["Properties"]
-        assert properties == {"MessageRetentionPeriod": 14 * 24 * 3600}
+        assert properties["MessageRetentionPeriod"] == 14 * 24 * 3600
         assert (alarm["Threshold"], alarm["ComparisonOperator"]) == (0, "GreaterThanThreshold")
         assert alarm["Dimensions"] == [{"Name": "QueueName", "Value": {"Fn::GetAtt": [queue, "QueueName"]}}]
     else:
@@ -310,19 +310,21 @@ def test_metrics_have_their_names(capsys: pytest.CaptureFixture[str], monkeypatc
     assert {"MailsRefused", "MailsBounced"} <= alarms
 
 
-def test_senders_of_the_incoming_queue() -> None:
-    """The incoming queue accepts messages only from the template's rules."""
-    policy = RESOURCES["IncomingQueuePolicy"]["Properties"]
+@pytest.mark.parametrize("queue", ["IncomingQueue", "IncomingDeadLetters"])
+def test_senders_of_incoming_events(queue: str) -> None:
+    """The queue of incoming events, and that of events that it could not take, accept only the template's rules."""
+    policy = RESOURCES[f"{queue}Policy"]["Properties"]
     (statement,) = policy["PolicyDocument"]["Statement"]
     rules = {name for name, one in RESOURCES.items() if one["Type"] == "AWS::Events::Rule"}
 
-    assert policy["Queues"] == [{"Ref": "IncomingQueue"}]
+    assert policy["Queues"] == [{"Ref": queue}]
+    assert statement["Resource"] == {"Fn::GetAtt": [queue, "Arn"]}
     assert statement["Principal"] == {"Service": "events.amazonaws.com"}
     assert {name for one in statement["Condition"]["ArnEquals"]["aws:SourceArn"] for name, _ in one.values()} == rules
     for rule in rules:
-        assert [one["Arn"] for one in RESOURCES[rule]["Properties"]["Targets"]] == [
-            {"Fn::GetAtt": ["IncomingQueue", "Arn"]}
-        ]
+        (target,) = RESOURCES[rule]["Properties"]["Targets"]
+        assert target["Arn"] == {"Fn::GetAtt": ["IncomingQueue", "Arn"]}
+        assert target["DeadLetterConfig"] == {"Arn": {"Fn::GetAtt": ["IncomingDeadLetters", "Arn"]}}
 
 
 def event_of(kind: str, source: str, **detail: Any) -> dict[str, Any]:

@@ -1,0 +1,157 @@
+"""Judges the translated template by cfn-lint, checkov or cdk-nag, with all of its rules.
+
+A finding fails the check unless `template.accepted.yaml` accepts it, with the reason. An acceptance that no finding
+needs fails the check too, so that none outlives its reason.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+SAM = ROOT / ".venvs" / "sam" / "bin"
+JUDGES = ROOT / ".venvs" / "judges" / "bin"
+ACCEPTED = ROOT / "template.accepted.yaml"
+
+# SAM needs a region although nothing here calls AWS, and sends telemetry unless that is disabled.
+ENVIRONMENT = {**os.environ, "AWS_DEFAULT_REGION": "eu-west-1", "SAM_CLI_TELEMETRY": "0"}
+
+
+class JudgeError(Exception):
+    """A judge could not do its work, or an acceptance is malformed; the message says why."""
+
+
+@dataclass(frozen=True, order=True)
+class Finding:
+    """What a judge found."""
+
+    rule: str
+    place: str
+    """The logical id; empty if it is about the template as a whole."""
+    text: str
+
+
+@dataclass(frozen=True)
+class Acceptance:
+    """A rule's findings that stay."""
+
+    rule: str
+    why: str
+    places: tuple[str, ...] = ("*",)
+    """Patterns of logical ids."""
+
+    def covers(self, finding: Finding) -> bool:
+        """Whether a finding stays."""
+        return self.rule == finding.rule and any(fnmatchcase(finding.place, place) for place in self.places)
+
+
+def acceptances(document: Mapping[str, Any], judge: str) -> list[Acceptance]:
+    """The acceptances of a judge's findings.
+
+    Raises:
+        JudgeError: One has no reason, or something else than a reason and places.
+    """
+    found = []
+    for rule, entry in (document.get(judge) or {}).items():
+        if not isinstance(entry, dict) or not entry.get("why") or entry.keys() - {"why", "places"}:
+            raise JudgeError(
+                f"{ACCEPTED.name}: {judge}.{rule} needs `why`, a sentence, and may have `places`, logical ids"
+            )
+        found.append(Acceptance(rule, entry["why"], tuple(entry.get("places", ["*"]))))
+    return found
+
+
+def judged(findings: Sequence[Finding], accepted: Sequence[Acceptance]) -> Iterator[str]:
+    """A line for each finding that is not accepted, and for each acceptance, or place in one, that no finding needs."""
+    for finding in sorted(findings):
+        if not any(one.covers(finding) for one in accepted):
+            yield f"{finding.rule} {finding.place or 'template'}: {finding.text}"
+    for one in accepted:
+        for place in one.places:
+            if not any(Acceptance(one.rule, one.why, (place,)).covers(finding) for finding in findings):
+                yield f"{ACCEPTED.name}: nothing is found any more by {one.rule} on {place}"
+
+
+def translated() -> Path:
+    """Translate the template into CloudFormation's, unless that is done; returns the path of the JSON file.
+
+    Raises:
+        JudgeError: SAM refuses the template.
+    """
+    path = ROOT / ".build" / "translated.json"
+    sources = (ROOT / "template.yaml", ROOT / "tools" / "translate.py", SAM.parent / ".stamp")
+    if path.exists() and path.stat().st_mtime > max(source.stat().st_mtime for source in sources):
+        return path
+    text = _run(SAM / "python", "tools/translate.py", "template.yaml")
+    path.parent.mkdir(exist_ok=True)
+    fresh = path.with_suffix(f".{os.getpid()}")
+    fresh.write_text(json.dumps(yaml.safe_load(text), indent=1), encoding="utf-8")
+    fresh.replace(path)
+    return path
+
+
+def cfn_lint(template: Path) -> list[Finding]:
+    """What cfn-lint finds, its informational and experimental rules included."""
+    arguments = ("--regions", "eu-west-1", "--include-checks", "I", "--include-experimental", "--format", "json")
+    found = json.loads(_run(SAM / "cfn-lint", *arguments, "--", template, codes=range(16)) or "[]")
+    return [Finding(one["Rule"]["Id"], _logical_id(one["Location"]["Path"] or []), one["Message"]) for one in found]
+
+
+def checkov(template: Path) -> list[Finding]:
+    """What checkov finds; it looks nothing up online."""
+    arguments = ("--framework", "cloudformation", "--compact", "--quiet", "--skip-download", "--output", "json")
+    report = json.loads(_run(JUDGES / "checkov", "--file", template, *arguments, codes=range(2)))
+    if report["summary"]["parsing_errors"] or not report["summary"]["passed"]:
+        raise JudgeError(f"checkov read nothing: {report['summary']}")
+    return [
+        Finding(one["check_id"], one["resource"].rpartition(".")[2], one["check_name"])
+        for one in report["results"]["failed_checks"]
+    ]
+
+
+def cdk_nag(template: Path) -> list[Finding]:
+    """What cdk-nag's packs AwsSolutions and Serverless find."""
+    return [Finding(*one) for one in json.loads(_run(JUDGES / "python", "tools/nag.py", template))]
+
+
+JUDGE: dict[str, Callable[[Path], list[Finding]]] = {"cfn-lint": cfn_lint, "checkov": checkov, "cdk-nag": cdk_nag}
+
+
+def _logical_id(path: Sequence[str | int]) -> str:
+    return str(path[1]) if len(path) > 1 else ""
+
+
+def _run(*command: str | Path, codes: range = range(1)) -> str:
+    done = subprocess.run(  # noqa: S603 - the commands of this module
+        [str(part) for part in command], cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, check=False
+    )
+    if done.returncode not in codes:
+        raise JudgeError(f"{Path(command[0]).name} failed:\n{done.stdout}{done.stderr}".rstrip())
+    return done.stdout
+
+
+def main(judge: str) -> int:
+    """Judge the template; returns the exit code."""
+    try:
+        accepted = acceptances(yaml.safe_load(ACCEPTED.read_text(encoding="utf-8")), judge)
+        findings = JUDGE[judge](translated())
+    except JudgeError as error:
+        print(error)
+        return 1
+    lines = [*judged(findings, accepted)]
+    print(*lines, sep="\n", end="\n" if lines else "")
+    return 1 if lines else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
