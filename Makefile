@@ -5,9 +5,11 @@ PYTHON ?= $(or $(shell for python in python3 python3.13 python3.12 python3.11; d
   $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done),python3)
 PORT ?= 3000
 BIN := .venv/bin
+STAGE := .build/package
+BUILD := .aws-sam/build
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check bench format build artefacts lock openapi clean
+.PHONY: help serve test check bench format build artefacts sam-local lock openapi clean
 
 help: ## list the targets
 	@while IFS= read -r line; do case $$line in \
@@ -16,7 +18,8 @@ help: ## list the targets
 
 serve: ## run the API on localhost with demo data (PORT=3000; FRESH=1 starts over; DEBUG=1 runs one process; VERBOSE=1 prints logs)
 	@$(PYTHON) tools/environments.py
-	@exec $(BIN)/ordering serve --port="$(PORT)" $(if $(FRESH),--fresh) $(if $(DEBUG),--debug) $(if $(VERBOSE),--verbose)
+	@exec $(BIN)/ordering serve --port="$(PORT)" $(if $(FRESH),--fresh) $(if $(DEBUG),--debug) $(if $(VERBOSE),--verbose) \
+	  $(if $(ENGINE_PORT),--engine-port="$(ENGINE_PORT)") $(if $(ENGINE_HOST),--engine-host="$(ENGINE_HOST)")
 
 test: ## run all tests, or those in ARGS
 	@$(PYTHON) tools/environments.py --all
@@ -47,10 +50,16 @@ build: ## build the deployable artefacts in .aws-sam/build (ARCHITECTURE=arm64 o
 	@$(MAKE) --no-print-directory artefacts
 
 artefacts:
-	@$(BIN)/python tools/package.py --stage .build/package "$(ARCHITECTURE)"
+	@$(BIN)/python tools/package.py --stage $(STAGE) "$(ARCHITECTURE)"
 	@SAM_CLI_TELEMETRY=0 PYTHON="$(CURDIR)/$(BIN)/python" PACKAGE="$(CURDIR)/tools/package.py" \
-	  .venvs/sam/bin/sam build --template-file .build/package/template.yaml --build-dir .aws-sam/build
-	@$(BIN)/python tools/package.py --verify .aws-sam/build
+	  .venvs/sam/bin/sam build --template-file $(STAGE)/template.yaml --build-dir $(BUILD)
+	@$(BIN)/python tools/package.py --verify $(BUILD)
+
+sam-local: ## build for `sam local`, and print what to type (docs/sam-local.md; needs `make serve` running, and Python 3.13)
+	@$(PYTHON) tools/environments.py development sam
+	@$(MAKE) --no-print-directory artefacts STAGE=.build/sam-local/package BUILD=.build/sam-local/build \
+	  ARCHITECTURE="$$(uname -m | sed 's/^aarch64$$/arm64/')"
+	@$(BIN)/ordering sam-local
 
 openapi: ## write docs/openapi.json
 	@$(PYTHON) tools/environments.py development

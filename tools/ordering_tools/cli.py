@@ -7,7 +7,7 @@ import importlib
 from collections.abc import Callable
 from typing import Any
 
-from ordering_tools.local import serve
+from ordering_tools.local import sam_local, serve
 from ordering_tools.operations import (
     clients,
     dead_letters,
@@ -70,6 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_arguments(serving)
     serving.set_defaults(run=serve.run)
 
+    sam_local.add_arguments(commands.add_parser("sam-local", help="prepare `sam local` for the running local run"))
     demo.add_arguments(commands.add_parser("demo", help="print the local run's addresses, tokens and calls again"))
 
     token = _group(commands, "token", "issue and revoke tokens")

@@ -62,6 +62,7 @@ def test_origins(origin: str | None, *, own: bool) -> None:
     """A web page is accepted only if the server itself has sent it."""
     assert is_local_program("127.0.0.1:3000", origin) is own
     assert not is_local_program("evil.example", origin)
+    assert is_local_program("host.docker.internal:3000", origin and "null", {"host.docker.internal"}) is (not origin)
 
 
 def read_all(text: bytes, size: int = 3) -> bytes:

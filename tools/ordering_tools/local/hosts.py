@@ -23,9 +23,13 @@ def is_local(host: str | None, more: Collection[str] = ()) -> bool:
     return name in _LOOPBACK or name in more
 
 
-def is_local_program(host: str | None, origin: str | None) -> bool:
-    """Whether a request is for this machine, and from no web page, unless the server itself has sent that page."""
-    return is_local(host) and (origin is None or origin == f"http://{host}")
+def is_local_program(host: str | None, origin: str | None, more: Collection[str] = ()) -> bool:
+    """Whether a request is for this machine, and from no web page, unless the server itself has sent that page.
+
+    Args:
+        more: Further names for this machine.
+    """
+    return is_local(host, more) and (origin is None or origin == f"http://{host}")
 
 
 def refusal(host: str | None) -> str:

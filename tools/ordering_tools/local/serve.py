@@ -65,6 +65,8 @@ class Options:
     fresh: bool = False
     debug: bool = False
     verbose: bool = False
+    engine: tuple[str, int] = ("127.0.0.1", 0)
+    """The address and the port that the engine listens on; port 0 is any free one."""
     hosts: tuple[str, ...] = ()
     """The names besides 127.0.0.1 and localhost that requests to the gateway may have in their `Host`."""
 
@@ -149,7 +151,11 @@ class LocalRun:
     def _start_engine(self) -> Engine | ExternalEngine:
         python = self._options.environments / "engine" / "bin" / "python"
         engine = start_engine(
-            python, self._state.engine, functions=_url(self._invocations), descriptors=(self._state.lock,)
+            python,
+            self._state.engine,
+            functions=_url(self._invocations),
+            descriptors=(self._state.lock,),
+            address=self._options.engine,
         )
         self._children.callback(self._stop_engine, engine)
         return engine
@@ -400,6 +406,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a name besides 127.0.0.1 and localhost under which callers may reach the gateway, as through a tunnel; "
         "repeatable",
     )
+    parser.add_argument(
+        "--engine-port",
+        type=port_number,
+        default=os.environ.get("ORDERING_ENGINE_PORT", default.engine[1]),
+        help="the port of the engine, which has the tables and all other services (default: any free port)",
+    )
+    parser.add_argument(
+        "--engine-host",
+        default=os.environ.get("ORDERING_ENGINE_HOST", default.engine[0]),
+        metavar="ADDRESS",
+        help="the address that the engine listens on (default: %(default)s). It asks for no credentials: each program "
+        "that reaches the address can read and change everything. `sam local` on Linux needs the Docker bridge's",
+    )
     parser.add_argument("--template", type=Path, default=default.template, help=argparse.SUPPRESS)
     parser.add_argument("--build", type=Path, default=default.target, help=argparse.SUPPRESS)
 
@@ -414,6 +433,7 @@ def run(namespace: argparse.Namespace) -> int:
         fresh=namespace.fresh,
         debug=namespace.debug,
         verbose=namespace.verbose,
+        engine=(namespace.engine_host, namespace.engine_port),
         hosts=tuple(name.lower() for name in namespace.host),
     )
     return serve(options, None if namespace.bare else _demo())

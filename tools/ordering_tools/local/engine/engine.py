@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
 ENDPOINT_VARIABLE = "ORDERING_DYNAMODB_ENDPOINT"
 
+LOOPBACK = "127.0.0.1"
+_ALL_ADDRESSES = "0.0.0.0"  # noqa: S104 - a value that a caller can choose
+
 _TOOLS = Path(__file__).resolve().parents[3]
 _READY_SECONDS = 20.0
 _STOP_SECONDS = 15.0
@@ -71,21 +74,33 @@ class ExternalEngine:
 
 
 class Engine:
-    """MiniStack on a free port, with its state in `folder`."""
+    """MiniStack, with its state in `folder`."""
 
-    def __init__(self, python: Path, folder: Path, *, functions: str = "", descriptors: tuple[int, ...] = ()) -> None:
-        """Start the engine; `functions` is the URL of the host that runs functions.
+    def __init__(
+        self,
+        python: Path,
+        folder: Path,
+        *,
+        functions: str = "",
+        descriptors: tuple[int, ...] = (),
+        address: tuple[str, int] = (LOOPBACK, 0),
+    ) -> None:
+        """Start the engine.
+
+        Args:
+            functions: The URL of the host that runs functions.
+            address: The address and the port to listen on; port 0 takes any free port.
 
         Raises:
-            EngineError: Its environment is missing.
+            EngineError: Its environment is missing, or it cannot listen there.
         """
         if not python.exists():
             raise EngineError(f"the engine's environment is missing ({python}); `make` sets it up")
         folder.mkdir(parents=True, exist_ok=True)
         self._log = folder / "engine.log"
-        port = _free_port()
-        self.endpoint = f"http://127.0.0.1:{port}"
-        self._child = self._start(python, folder, port, functions, descriptors)
+        host, port = address[0], _usable_port(*address)
+        self.endpoint = f"http://{LOOPBACK if host == _ALL_ADDRESSES else host}:{port}"
+        self._child = self._start(python, folder, (host, port), functions, descriptors)
 
     @property
     def services(self) -> str:
@@ -117,12 +132,14 @@ class Engine:
         return self._child.stop(_STOP_SECONDS)
 
     @staticmethod
-    def _start(python: Path, folder: Path, port: int, functions: str, descriptors: tuple[int, ...]) -> Child:
+    def _start(
+        python: Path, folder: Path, address: tuple[str, int], functions: str, descriptors: tuple[int, ...]
+    ) -> Child:
         environment = {
             "PATH": os.environ.get("PATH", ""),
             "PYTHONPATH": str(_TOOLS),
-            "BIND_HOST": "127.0.0.1",
-            "GATEWAY_PORT": str(port),
+            "BIND_HOST": address[0],
+            "GATEWAY_PORT": str(address[1]),
             "MINISTACK_ACCOUNT_ID": ENGINE_ACCOUNT,
             "ORDERING_FUNCTIONS": functions,
             "PERSIST_STATE": "1",
@@ -148,14 +165,19 @@ class Engine:
 
 
 def start_engine(
-    python: Path, folder: Path, *, functions: str, descriptors: tuple[int, ...] = ()
+    python: Path,
+    folder: Path,
+    *,
+    functions: str,
+    descriptors: tuple[int, ...] = (),
+    address: tuple[str, int] = (LOOPBACK, 0),
 ) -> Engine | ExternalEngine:
     """Start the engine of the local run: MiniStack, with an external DynamoDB if the environment has its endpoint.
 
     Raises:
-        EngineError: Its environment is missing.
+        EngineError: Its environment is missing, or it cannot listen on the address.
     """
-    engine = Engine(python, folder, functions=functions, descriptors=descriptors)
+    engine = Engine(python, folder, functions=functions, descriptors=descriptors, address=address)
     endpoint = os.environ.get(ENDPOINT_VARIABLE)
     return ExternalEngine(endpoint, engine) if endpoint else engine
 
@@ -192,8 +214,17 @@ def create_tables(client: DynamoDBClient, tables: list[TableDefinition]) -> list
     return [table.name for table in missing]
 
 
-def _free_port() -> int:
+def _usable_port(host: str, port: int) -> int:
+    """Return a port that can be listened on, a free one for 0.
+
+    Raises:
+        EngineError: The address is not this machine's, or another program listens on the port.
+    """
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise EngineError(f"the engine cannot listen on {host}, port {port}: {error.strerror}") from error
+        usable: int = probe.getsockname()[1]
+        return usable

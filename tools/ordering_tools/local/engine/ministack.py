@@ -18,6 +18,8 @@ from ordering_tools.local.hosts import is_local_program, refusal
 _EVENTS_LIMIT = 2**20
 """The most bytes of all events of one call, as EventBridge counts them."""
 _QUEUES_PORT = "4566"
+_FROM_CONTAINERS = "host.docker.internal"
+"""The name of this machine in containers. No site can have it: `internal` is reserved."""
 
 
 def keep(service: Any, *names: str) -> None:
@@ -62,11 +64,12 @@ def limit_events() -> None:
 def refuse_web_pages() -> None:
     """Refuse requests of web pages with 421. By default any page that the browser shows can read and write all data."""
     respond = app.app
+    names = {_FROM_CONTAINERS, os.environ.get("BIND_HOST", "")}
 
     async def respond_to_programs(scope: dict[str, Any], receive: Any, send: Any) -> None:
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope.get("headers", ())}
         host = headers.get("host")
-        if scope["type"] == "lifespan" or is_local_program(host, headers.get("origin")):
+        if scope["type"] == "lifespan" or is_local_program(host, headers.get("origin"), names):
             await respond(scope, receive, send)
         elif scope["type"] == "http":
             await send({"type": "http.response.start", "status": 421, "headers": [(b"content-type", b"text/plain")]})

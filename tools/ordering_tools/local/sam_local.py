@@ -1,0 +1,140 @@
+"""`ordering sam-local`: lets `sam local` run the functions of a build against the engine of a local run.
+
+SAM passes a function only the variables that its template declares. Ours declares none for endpoints, because AWS
+needs none. So this declares them in the built template, which is for this machine only, and writes their values, with
+those of the deployed function, into a file for `--env-vars`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shlex
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import yaml
+
+from ordering_tools.installation import DEFAULT_STATE, ROOT
+from ordering_tools.local.engine.aws_account import CREDENTIALS, REGION
+from ordering_tools.local.engine.deployment import DeploymentError, Stack, environments, translate
+from ordering_tools.local.engine.state import Running, find
+
+BUILD = ROOT / ".build" / "sam-local" / "build"
+FILE = "sam-local.json"
+"""The name of the file with the variables, in the state folder."""
+CONTAINERS_HOST = "host.docker.internal"
+"""The name of this machine in a container."""
+
+_SAM = ROOT / ".venvs" / "sam" / "bin"
+_LOOPBACK = frozenset({"127.0.0.1", "localhost", "0.0.0.0"})  # noqa: S104 - compared with, not listened on
+
+
+class NotBuiltError(Exception):
+    """There is no build for `sam local`, or no local run; the message says what to do."""
+
+
+def endpoints(running: Running) -> dict[str, str]:
+    """Return the variables with which a function in a container finds the engine of a local run, and may call it."""
+    return {
+        "AWS_ENDPOINT_URL": from_container(running.services),
+        "AWS_ENDPOINT_URL_DYNAMODB": from_container(running.endpoint),
+        "AWS_REGION": REGION,
+        "AWS_DEFAULT_REGION": REGION,
+        # Those of the developer must not be sent to another endpoint than AWS's.
+        **CREDENTIALS,
+        "AWS_SESSION_TOKEN": "local",
+    }
+
+
+def from_container(url: str) -> str:
+    """Return the URL under which a container reaches an endpoint of this machine; other endpoints stay as they are."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{CONTAINERS_HOST}:{parts.port}" if parts.hostname in _LOOPBACK else url
+
+
+def declared(template: Mapping[str, Any], names: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a template that declares further variables for all functions, each with an empty value."""
+    shared = template.get("Globals", {})
+    function = shared.get("Function", {})
+    variables = {**dict.fromkeys(names, ""), **function.get("Environment", {}).get("Variables", {})}
+    return {**template, "Globals": {**shared, "Function": {**function, "Environment": {"Variables": variables}}}}
+
+
+def prepare(running: Running, build: Path, file: Path, template: Path) -> None:
+    """Declare the variables in the template of a build, and write their values to `file`, readable by its owner only.
+
+    Args:
+        running: The local run.
+        build: The folder into which `sam build` has built `template`.
+        template: The project's template.
+
+    Raises:
+        NotBuiltError: There is no build.
+        DeploymentError: The stack of the local run cannot be read.
+    """
+    built = build / "template.yaml"
+    if not built.exists():
+        raise NotBuiltError(f"there is no {built}; `make sam-local` builds it")
+    more = endpoints(running)
+    document = declared(yaml.safe_load(built.read_text(encoding="utf-8")), more)
+    built.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
+    translated = translate(template, _SAM / "python", ROOT / ".build" / "local" / "translated")
+    deployed = environments(
+        running.services, Stack.read(running.services), json.loads(translated.read_text(encoding="utf-8"))
+    )
+    text = json.dumps({name: {**variables, **more} for name, variables in deployed.items()}, indent=2)
+    file.touch(mode=0o600)
+    file.write_text(f"{text}\n", encoding="utf-8")
+
+
+def commands(build: Path, file: Path) -> list[str]:
+    """Return the commands to type, as lines of a shell."""
+    options = ["-t", _relative(build / "template.yaml"), "-n", _relative(file)]
+    options += ["--add-host", f"{CONTAINERS_HOST}:host-gateway"]
+    sam = _relative(_SAM / "sam")
+    invoke = [sam, "local", "invoke", "TrainingProductsFunction", "-e", "events/training/products.json", *options]
+    start = [sam, "local", "start-api", "--port", "3001", "--warm-containers", "LAZY", *options]
+    return [shlex.join(invoke), shlex.join(start)]
+
+
+def _relative(path: Path) -> str:
+    return os.path.relpath(path)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `ordering sam-local`."""
+    parser.add_argument(
+        "--state", type=Path, default=DEFAULT_STATE, help="the local run's folder (default: %(default)s)"
+    )
+    parser.add_argument("--build", type=Path, default=BUILD, help=argparse.SUPPRESS)
+    parser.set_defaults(run=run)
+
+
+def run(namespace: argparse.Namespace) -> int:
+    """Prepare `sam local`, and print what to type; returns the exit code."""
+    running = find(namespace.state)
+    if running is None:
+        return _failed("the local run is not running; start it with `make serve ENGINE_PORT=4566`")
+    file = namespace.state / FILE
+    try:
+        prepare(running, namespace.build, file, Path(running.template))
+    except (DeploymentError, NotBuiltError) as error:
+        return _failed(str(error))
+    print("\n".join(commands(namespace.build, file)))
+    host = urlsplit(running.services).hostname
+    if sys.platform == "linux" and host in _LOOPBACK:
+        sys.stderr.write(
+            f"The engine listens on {host}, which containers on Linux cannot reach, except with Docker Desktop. Let it "
+            f"listen on Docker's bridge instead: `make serve ENGINE_PORT=4566 ENGINE_HOST=172.17.0.1`\n"
+        )
+    return 0
+
+
+def _failed(text: str) -> int:
+    sys.stderr.write(f"{text}\n")
+    return 1
