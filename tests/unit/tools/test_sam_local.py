@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import shlex
 import socket
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ordering_tools import cli
-from ordering_tools.local import sam_local
+from ordering_tools.local import sam_local, serve
 from ordering_tools.local.engine.engine import Engine, EngineError
 from ordering_tools.local.engine.state import Running
 from ordering_tools.template import Template
@@ -72,6 +73,21 @@ def test_commands_can_be_pasted() -> None:
         assert str(Path("a build") / "template.yaml") == words[words.index("-t") + 1]
         assert str(Path("a state") / "sam-local.json") == words[words.index("-n") + 1]
         assert words[words.index("--add-host") + 1] == "host.docker.internal:host-gateway"
+
+
+def test_the_engines_address_is_an_option(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Options, or else the environment, set the engine's address; by default only this machine reaches it."""
+    parser = argparse.ArgumentParser()
+    serve.add_arguments(parser)
+    default = parser.parse_args([])
+    monkeypatch.setenv("ORDERING_ENGINE_PORT", "4566")
+    monkeypatch.setenv("ORDERING_ENGINE_HOST", "172.17.0.1")
+    parser = argparse.ArgumentParser()
+    serve.add_arguments(parser)
+    chosen = [default, parser.parse_args([]), parser.parse_args(["--engine-port", "1", "--engine-host", "0.0.0.0"])]
+
+    expected = [("127.0.0.1", 0), ("172.17.0.1", 4566), ("0.0.0.0", 1)]
+    assert expected == [(namespace.engine_host, namespace.engine_port) for namespace in chosen]
 
 
 def test_without_a_local_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
