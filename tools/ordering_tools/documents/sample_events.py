@@ -75,6 +75,8 @@ One for each function, in a folder of the function's name. `ordering events` wri
 sam local invoke TrainingOrdersFunction --event events/training/orders.json
 ```
 
+with the further options that `make sam-local` prints ([sam local](../docs/sam-local.md)).
+
 API Gateway calls the authorizer before it sends a request to a function. So the events of requests carry a decision,
 about a partner of the demo data, and their token is a placeholder that no function reads. Only the authorizer reads
 the token, and refuses the placeholder. `make serve` writes its event with a token that is accepted for 30 days:
