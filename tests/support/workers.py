@@ -9,6 +9,7 @@ REAL, FIXTURE = "the real stack", "the fixture's stack"
 _STACKS = {
     "tests/client/": REAL,
     "tests/gateway/test_deal_orders.py": REAL,
+    "tests/gateway/test_deployed_stack.py": REAL,
     "tests/gateway/test_ecard_orders.py": REAL,
     "tests/gateway/test_fulfilment.py": REAL,
     "tests/gateway/test_refusals.py": REAL,
