@@ -1,6 +1,7 @@
 """The local run stopped at work, killed, and started again on the same data: three runs, which all tests here share."""
 
 import os
+import re
 import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -42,6 +43,8 @@ class Ended:
     code: int
     processes: set[int]
     """Those that it had, itself included."""
+    printed: str
+    """What it has printed since the signal."""
 
 
 @dataclass(frozen=True)
@@ -81,10 +84,10 @@ def end(stack: LocalStack, number: signal.Signals, last: Callable[[], object] = 
         pool.submit(call)
         assert eventually(lambda: log.exists() and word in log.read_text())
         last()
-        family = descendants(stack.process.pid)
+        family, before = descendants(stack.process.pid), len(stack.printed())
         stack.process.send_signal(number)
         code = stack.process.wait(60)
-    return Ended(code, family)
+    return Ended(code, family, stack.printed()[before:])
 
 
 @pytest.fixture(scope="module")
@@ -136,6 +139,15 @@ def test_data_are_kept_and_processes_end(runs: Runs) -> None:
         assert len(ended.processes) >= 4
         assert not ended.processes & processes().keys()
     assert runs.kept == [{"one"}, {"one", "two"}]
+
+
+def test_stop_prints_no_fault(runs: Runs) -> None:
+    """What a stop prints of the calls that it ends is not printed of a failed function."""
+    assert "\nstopping\n" in runs.stopped.printed
+    assert re.search(
+        "^StreamFunction 1 record .* ms, not finished: the local run ended$", runs.stopped.printed, re.MULTILINE
+    )
+    assert not re.search("error|fail|SIGKILL|Traceback", runs.stopped.printed, re.IGNORECASE)
 
 
 def test_restart_continues(runs: Runs) -> None:

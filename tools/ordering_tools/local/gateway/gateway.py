@@ -35,6 +35,7 @@ from ordering_tools.local.runtime.functions import (
     EventTooLargeError,
     FunctionError,
     FunctionTimeoutError,
+    RunEndedError,
     Runner,
 )
 
@@ -212,6 +213,8 @@ def _identity(authorizer: Authorizer, request: GatewayRequest) -> tuple[str, ...
 
 
 def _report(function: str, error: Exception) -> None:
+    if isinstance(error, RunEndedError):
+        return
     kind = error.kind if isinstance(error, FunctionError) else "malformed result"
     sys.stderr.write(f"  {function}: {kind}: {error}\n")
     sys.stderr.flush()

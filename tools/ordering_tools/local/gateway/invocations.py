@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from ordering_tools.local.hosts import is_local_program, refusal
-from ordering_tools.local.runtime.functions import EventTooLargeError, FunctionError
+from ordering_tools.local.runtime.functions import EventTooLargeError, FunctionError, RunEndedError
 
 if TYPE_CHECKING:
     from ordering_tools.local.runtime.functions import Runner
@@ -71,7 +71,8 @@ class Invocations(ThreadingMixIn, HTTPServer):
             if failed := len((json.loads(result) or {}).get("batchItemFailures") or []):
                 ending = f", failed {failed}"
         except FunctionError as error:
-            ending = f", failed: {error.kind}: {error}"
+            reason = "not finished" if isinstance(error, RunEndedError) else f"failed: {error.kind}"
+            ending = f", {reason}: {error}"
             raise
         finally:
             unit = "record" if is_stream else "message"

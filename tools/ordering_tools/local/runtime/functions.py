@@ -2,6 +2,7 @@
 
 FunctionError: the function did not return: an exception, a crash, a failed init.
 ├── FunctionTimeoutError: the call exceeded the function's timeout.
+├── RunEndedError: the local run ended before the call.
 └── EventTooLargeError: the event exceeds Lambda's quota, so that the function is not called.
 """
 
@@ -40,6 +41,10 @@ class FunctionError(Exception):
 
 class FunctionTimeoutError(FunctionError):
     """A call exceeded the timeout in the template."""
+
+
+class RunEndedError(FunctionError):
+    """The local run ended during a call, which is no fault of the function. The next run delivers a batch again."""
 
 
 class EventTooLargeError(FunctionError):

@@ -19,6 +19,7 @@ from ordering_tools.local.runtime.functions import (
     FunctionError,
     FunctionSettings,
     FunctionTimeoutError,
+    RunEndedError,
     call_within_quotas,
     process_environment,
 )
@@ -40,6 +41,7 @@ class Sandbox:
 
     def __init__(self, settings: FunctionSettings, deployment: Deployment, python: Path, log: Path) -> None:
         self._settings = settings
+        self._ended = False
         self._api = RuntimeApi()
         with log.open("ab") as output:
             self._child = Child(
@@ -88,12 +90,19 @@ class Sandbox:
         self._child.kill()
         self._api.close()
 
+    def end(self) -> None:
+        """Kill the process because the local run ends; a call in flight fails with `RunEndedError`."""
+        self._ended = True
+        self.stop()
+
     def _watch(self) -> None:
         self._child.process.wait()
         self._api.fail(self._exit_error())
         self._api.close()
 
     def _exit_error(self) -> FunctionError:
+        if self._ended:
+            return RunEndedError("Sandbox.Ended", "the local run ended")
         code = self._child.process.returncode
         how = f"signal: {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
         return FunctionError("Runtime.ExitError", f"Runtime exited with error: {how}")
@@ -140,7 +149,7 @@ class Pool:
             sandboxes = [*self._idle, *self._busy]
             self._idle = []
         for sandbox in sandboxes:
-            sandbox.stop()
+            sandbox.end()
 
     def _take(self) -> Sandbox:
         with self._changed:
