@@ -212,7 +212,7 @@ def _body_faults(body: str) -> Iterator[str]:
 
 
 def of_roles(template: Template) -> Iterator[str]:
-    """Resources that a function's environment names although its role has no right to use them."""
+    """Resources that a function's environment names but its role may not use, or that only its role names."""
     resources = template.document["Resources"]
     for name, properties in _functions(template):
         statements = [one for policy in properties.get("Policies", []) for one in policy["Statement"]]
@@ -221,6 +221,13 @@ def of_roles(template: Template) -> Iterator[str]:
             needed = RIGHTS.get(resources[named]["Type"]) if named in resources else None
             if needed and not any(_grants(statement, needed, named) for statement in statements):
                 yield f"{name}: {variable} names {named}, which its role may not use ({needed})"
+        declared = {*_references(properties.get("Environment", {}))}
+        for statement in statements:
+            # A request to decrypt names no key, and the token endpoint reads the names of its keys in a table.
+            if statement["Action"] not in ("kms:Decrypt", "kms:Sign"):
+                for unnamed in sorted({*_references(statement["Resource"])} - declared):
+                    if resources.get(unnamed, {}).get("Type") in RIGHTS:
+                        yield f"{name}: its role may use {unnamed}, which no variable names"
 
 
 def _grants(statement: dict[str, Any], action: str, resource: str) -> bool:

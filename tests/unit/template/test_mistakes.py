@@ -75,6 +75,8 @@ PLANTED: list[tuple[str, str, Any, str]] = [
     ("roles", f"StreamFunction.{POLICY}.2.Resource", {"Fn::GetAtt": ["CertificatesKey", "Arn"]}, "ACCESS_KEYS_KEY"),
     ("roles", f"MailsFunction.{POLICY}.4.Action", "ses:SendBulkEmail", "MAIL_CONFIGURATION_SET"),
     ("roles", f"EcardBalanceFunction.{POLICY}.0.Effect", "Deny", "ORDERS_TABLE"),
+    ("roles", "EcardBalanceFunction.Properties.Environment.Variables.ORDERS_TABLE", None, "no variable names"),
+    ("roles", "WebhooksFunction.Properties.Environment.Variables.WEBHOOK_SECRETS_KEY", None, "WebhookSecretsKey"),
     ("parameters", "Domain.Properties.RegionalCertificateArn", "x", "CertificateArn: no resource"),
     ("parameters", "Domain.Properties.RegionalCertificateArn", {"Ref": "Certificate"}, "Certificate: it is used but"),
     ("parameters", "MailEvents.Properties.ConfigurationSetName", {"Fn::Sub": "${MailConfig}"}, "MailConfig: it is"),
