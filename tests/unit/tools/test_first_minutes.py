@@ -137,7 +137,7 @@ def test_batches_of_the_demo_are_one_line(capsys: pytest.CaptureFixture[str]) ->
             server.deliver("Mails", batch("fail"))
         assert capsys.readouterr().out.endswith("ms, failed: Failed: Mails\n")
         server.settle(0.01, 10)
-        assert capsys.readouterr().out == "  Mails 2 batches, Stream 1 batches\n"
+        assert capsys.readouterr().out == "done so far: Mails 2 batches, Stream 1 batches\n"
         server.deliver("Stream", batch())
         assert capsys.readouterr().out.startswith("Stream 1 message ")
 
@@ -164,7 +164,7 @@ def test_settling_waits_for_batches(capsys: pytest.CaptureFixture[str]) -> None:
         leave.set()
         settled.join(10)
         call.join(10)
-        assert capsys.readouterr().out == "  Mails 1 batches\n"
+        assert capsys.readouterr().out == "done so far: Mails 1 batches\n"
     leave.clear()
     entered.clear()
     with invocations(folded=True) as server:

@@ -111,13 +111,14 @@ class LocalRun:
             with step("gateway"):
                 self._gateway.wait()
             if prepare:
-                self._settle(prepared)
+                # New orders of the demo have some seconds of work left, which must not scroll the calls away.
+                self._gateway.settle(30 if prepared.seeded else 0)
             self._watcher = Watcher(options.template)
             state.announce(self._running())
         except BaseException:
             self.stop()
             raise
-        self._introduce(prepared.text)
+        self._introduce(prepared)
 
     def tick(self) -> None:
         """Check the processes, print new log lines if verbose, and reload changed sources.
@@ -164,15 +165,6 @@ class LocalRun:
     def _stop_engine(engine: Engine | ExternalEngine) -> None:
         if not engine.stop():
             echo("the engine had to be killed: data written in this run is lost")
-
-    def _settle(self, prepared: Prepared) -> None:
-        """Wait for the work on new orders of the demo, so that the calls to paste stay on the screen."""
-        if not prepared.seeded:
-            self._gateway.settle(0)
-            return
-        echo("  the functions fulfil the demo's orders and send their mails")
-        with step("demo orders"):
-            self._gateway.settle(30)
 
     def _start_gateway(self, *, folded: bool = False) -> GatewayProcess:
         runtime = self._options.runtime
@@ -245,7 +237,7 @@ class LocalRun:
             raise
         before.stop()
 
-    def _introduce(self, text: str) -> None:
+    def _introduce(self, prepared: Prepared) -> None:
         options = self._options
         if not options.runtime and not options.debug:
             echo("  AWS's runtime client is not available: functions run in the gateway's process, one call at a time")
@@ -255,8 +247,10 @@ class LocalRun:
         echo(f"  DynamoDB {self._engine.endpoint}, functions' log {os.path.relpath(self._state.log)}")
         if any(found["Type"].startswith("AWS::SES::") for found in self._translated["Resources"].values()):
             echo(f"  mails are kept, not delivered: `ordering mail list`, or {mails_url(self._engine.services)}")
-        if text:
-            echo(f"\n{text}")
+        if prepared.text:
+            echo(f"\n{prepared.text}")
+        if prepared.seeded:
+            echo("\nfulfilling the demo's orders, for some seconds …")
 
     def _show_log(self) -> None:
         with suppress(FileNotFoundError), self._state.log.open("rb") as log:

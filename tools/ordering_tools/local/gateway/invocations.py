@@ -102,7 +102,8 @@ class Invocations(ThreadingMixIn, HTTPServer):
                 self._changed.wait(quiet / 10)
             folded, self._folded = self._folded, None
             if folded:
-                _print("  " + ", ".join(f"{function} {count} batches" for function, count in sorted(folded.items())))
+                batches = ", ".join(f"{function} {count} batches" for function, count in sorted(folded.items()))
+                _print(f"done so far: {batches}")
 
     def drain(self, seconds: float) -> None:
         """Wait up to some seconds for the batches in flight."""

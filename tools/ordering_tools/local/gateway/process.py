@@ -101,15 +101,13 @@ class GatewayProcess:
         self._expect("switched", _SWITCH_SECONDS)
 
     def settle(self, seconds: int) -> None:
-        """Wait until the functions have had no batch for a second, at most some seconds.
-
-        From then on the gateway prints a line about each batch.
+        """Let the gateway print a line about each batch, once there has been none for a second, or after some seconds.
 
         Raises:
             GatewayError: The process has ended, or did not respond.
         """
         self._control.sendall(f"settle {seconds}\n".encode())
-        self._expect("settled", seconds + _SWITCH_SECONDS)
+        self._expect("settling", _SWITCH_SECONDS)
 
     def stop(self) -> None:
         """End the process and its functions' processes."""

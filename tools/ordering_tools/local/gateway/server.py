@@ -246,8 +246,9 @@ def _follow_commands(
     with control.makefile("r", encoding="utf-8") as lines:
         for line in lines:
             if line.startswith("settle "):
-                invocations.settle(_QUIET_SECONDS, int(line.removeprefix("settle ")))
-                control.sendall(b"settled\n")
+                bounds = (_QUIET_SECONDS, int(line.removeprefix("settle ")))
+                threading.Thread(target=invocations.settle, args=bounds, daemon=True).start()
+                control.sendall(b"settling\n")
                 continue
             if isinstance(runner, ProcessRunner):
                 release = Path(line.removeprefix("switch ").rstrip("\n"))
