@@ -14,6 +14,7 @@ import pytest
 
 from ordering_tools.demo import greeting
 from ordering_tools.demo import training as demo
+from ordering_tools.local.engine.state import find
 from ordering_tools.operations import tokens
 from support.real_stack import RealStack
 
@@ -60,6 +61,19 @@ def test_demo_file(demo_file: Mapping[str, Any]) -> None:
     }
     assert set(demo_file["clients"]) == {"ecards", "ecardsPoor"}
     assert all(set(client) == {"clientId", "clientSecret"} for client in demo_file["clients"].values())
+
+
+def test_event_of_the_authorizer(real: RealStack) -> None:
+    """The deployed authorizer accepts the event that the local run writes for it, as `sam local invoke` sends it."""
+    running = find(real.stack.state)
+    assert running
+    event = (real.stack.state / demo.LIVE_EVENT).read_bytes()
+
+    answer = httpx.post(
+        f"{running.functions}/2015-03-31/functions/AuthorizerFunction/invocations", content=event, timeout=30
+    )
+
+    assert answer.json()["principalId"] == "northwind"
 
 
 def test_demo_file_for_shells(real: RealStack, demo_file: Mapping[str, Any]) -> None:
