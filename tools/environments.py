@@ -414,7 +414,7 @@ def attempt(task: Callable[[], None]) -> int:
         running = pool.submit(task)
         while not wait([running], timeout=SILENT_SECONDS if RUNNING.names else 1).done:
             seconds = time.monotonic() - began
-            slow = "; the connection or the package index is slow" if seconds > SLOW_SECONDS else ""
+            slow = "; the connection, the package index or this machine is slow" if seconds > SLOW_SECONDS else ""
             if names := ", ".join(sorted(RUNNING.names)):
                 echo(f"  … {names} ({seconds:.0f} s{slow})")
     try:

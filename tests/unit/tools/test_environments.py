@@ -339,5 +339,5 @@ def test_progress(project: Project) -> None:
 
     assert lines[0].startswith("setting up engine")
     assert lines[1].startswith("  … engine (")
-    assert lines[1].endswith(" s; the connection or the package index is slow)\n")
+    assert lines[1].endswith(" s; the connection, the package index or this machine is slow)\n")
     assert (process.returncode, rest[:10]) == (0, "  engine: ")
