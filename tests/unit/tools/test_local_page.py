@@ -187,7 +187,7 @@ def test_bare_run(site: Site) -> None:
 
 
 def test_engine_that_does_not_respond(site: Site) -> None:
-    """If the engine does not respond, the page says so."""
+    """If the engine does not respond, the page reports it in place of the mails."""
 
     def mails(_: str) -> list[Mail]:
         raise OSError
