@@ -16,6 +16,7 @@ from pathlib import Path
 from ordering_tools.local.engine.aws_account import queue_url
 from ordering_tools.local.engine.deployment import Stack
 from ordering_tools.local.engine.state import find
+from ordering_tools.local.runtime.processes import LIFELINE
 from ordering_tools.local.serve import Options
 
 _READY_SECONDS = 60.0
@@ -78,7 +79,7 @@ def running(
     """
     flags = {"--debug": debug, "--fresh": fresh, "--bare": not demo}
     command = [
-        *(sys.executable, "-m", "ordering_tools.local.serve", "--port", str(port), "--state", str(state)),
+        *("ordering_tools.local.serve", "--port", str(port), "--state", str(state)),
         *("--template", str(template or Options.template), "--build", str(build or Options.target)),
         *(flag for flag, given in flags.items() if given),
     ]
@@ -86,14 +87,18 @@ def running(
     if build:
         _keep_translations(build)
     output = state.with_name(f"{state.name}.out")
+    # A worker of pytest-xdist that is interrupted ends at once, without this function's end.
+    reading, lifeline = os.pipe()
     with output.open("wb") as stream:
         process = subprocess.Popen(
-            command,
+            [sys.executable, LIFELINE, str(reading), str(int(signal.SIGTERM)), *command],
+            pass_fds=[reading],
             stdin=stdin,
             stdout=stream,
             stderr=subprocess.STDOUT,
             env={**os.environ, **(environment or {})},
         )
+    os.close(reading)
     try:
         stack = _wait(process, state, output)
         if build:
@@ -106,6 +111,7 @@ def running(
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        os.close(lifeline)
 
 
 def _keep_translations(build: Path) -> None:
