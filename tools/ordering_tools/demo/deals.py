@@ -21,7 +21,7 @@ READ_ONLY = "read-only-rentals"
 TOKENS = {"deals": ACCOUNT, "dealsBasicPlan": BASIC, "dealsChangesDisabled": READ_ONLY}
 """The account of each token, by the token's name in `demo.json`."""
 
-ORDERS = 60
+ORDERS = 40
 FIRST_DEAL = 12
 
 _MAY = User("3d0f2c1e-93a5-4f0b-8f39-7c1d5b8a9e10", "May", "Keller", "may.keller@example.com")
