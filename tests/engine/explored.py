@@ -11,11 +11,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
 import pytest
 
+from ordering.aws import dynamodb
 from ordering.aws.dynamodb import Item, NoAnswer, Send, Table, _item, plain_item
 from ordering.errors import Unavailable
 from support.aws.memory import Memory
@@ -53,6 +55,8 @@ class Case:
             Violation: A promise is broken.
         """
         with ExitStack() as stack:
+            # A retry has no pause here. Even a sleep of no length lets other processes run, which is most of the time.
+            stack.enter_context(mock.patch.object(dynamodb, "time", SimpleNamespace(sleep=lambda _: None)))
             for patch in self.patches:
                 stack.enter_context(mock.patch.object(*patch))
             return Explorer(

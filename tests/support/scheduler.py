@@ -371,7 +371,8 @@ class Explorer(Generic[View]):
         self._points: list[Point] = []
         self._point_calls: list[int | None] = []
         self._histories: list[tuple[int, tuple[Outcome | int, ...]]] = []
-        self._children: dict[tuple[int, str, int], int] = {}
+        self._answers: dict[tuple[int, int], int] = {}
+        self._times: dict[tuple[int, int], int] = {}
         self._path: list[str] = []
         self._steps = 0
         self._begin = self._store(start or Memory())
@@ -427,19 +428,19 @@ class Explorer(Generic[View]):
         return len(self._points) - 1
 
     def _answered(self, node: int, outcome: int) -> int:
-        key = (node, "answer", outcome)
-        if key not in self._children:
-            client, history = self._histories[node]
-            self._children[key] = self._node(client, (*history, self._outcomes[outcome]))
-        return self._children[key]
+        if (known := self._answers.get((node, outcome))) is not None:
+            return known
+        client, history = self._histories[node]
+        after = self._answers[node, outcome] = self._node(client, (*history, self._outcomes[outcome]))
+        return after
 
     def _timed(self, node: int, time: int) -> int:
         while self._points[node].reads_clock:
-            key = (node, "time", time)
-            if key not in self._children:
+            key = (node, time)
+            if key not in self._times:
                 client, history = self._histories[node]
-                self._children[key] = self._node(client, (*history, time))
-            node = self._children[key]
+                self._times[key] = self._node(client, (*history, time))
+            node = self._times[key]
         return node
 
     # The exploration itself.
@@ -480,10 +481,12 @@ class Explorer(Generic[View]):
     def _moves(self, state: _State) -> Iterator[tuple[str, _State]]:
         store, time, nodes, witnessed, lost, in_flight = state
         current = [self._timed(node, time) for node in nodes]
-        self._check_end(current, store)
-        for client, (stands, node) in enumerate(zip(nodes, current, strict=True)):
-            self._check_results(stands, node, witnessed[client], store)
-            call = self._point_calls[node]
+        calls = [self._point_calls[node] for node in current]
+        if calls.count(None) == len(calls):
+            self._check_end(current, store)
+        for client, (stands, node, call) in enumerate(zip(nodes, current, calls, strict=True)):
+            if stands != node:
+                self._check_results(stands, node, witnessed[client], store)
             if call is None:
                 continue
             begun = self._begin_witness(node, client, witnessed, store)
@@ -508,18 +511,19 @@ class Explorer(Generic[View]):
             yield from self._time_passes(state)
 
     def _check_end(self, nodes: Sequence[int], store: int) -> None:
-        if all(self._point_calls[node] is None for node in nodes):
-            results = [result for node in nodes for result in self._points[node].results]
-            self._fail_if(self._checker.end(self._views[self._begin], self._views[store], results))
+        """Check the contents after every client has come to its end."""
+        results = [result for node in nodes for result in self._points[node].results]
+        self._fail_if(self._checker.end(self._views[self._begin], self._views[store], results))
 
     def _check_results(self, before: int, after: int, witnessed: Sequence[int], store: int) -> bool:
         """Check the results of a client between two of its points; returns whether there were any."""
         first, results = len(self._points[before].results), self._points[after].results
-        if first < len(results):
-            seen = [self._summary_values[summary] for summary in witnessed]
-            for index in range(first, len(results)):
-                self._fail_if(self._checker.result(results[index], results[:index], seen, self._views[store]))
-        return first < len(results)
+        if first == len(results):
+            return False
+        seen = [self._summary_values[summary] for summary in witnessed]
+        for index in range(first, len(results)):
+            self._fail_if(self._checker.result(results[index], results[:index], seen, self._views[store]))
+        return True
 
     def _popped(self, label: str, following: _State) -> tuple[str, _State]:
         # The path grows again when the state is entered.
@@ -543,6 +547,8 @@ class Explorer(Generic[View]):
 
     def _witness(self, witnessed: tuple[tuple[int, ...], ...], store: int) -> tuple[tuple[int, ...], ...]:
         summary = self._summaries[store]
+        if not any(witnessed):
+            return witnessed
         # The first summary stays first: it is the one of the operation's beginning.
         return tuple(
             seen if not seen or summary in seen else (seen[0], *sorted((*seen[1:], summary))) for seen in witnessed
