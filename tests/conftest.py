@@ -12,6 +12,7 @@ from typing import Any
 import botocore.session
 import pytest
 from botocore.loaders import create_loader
+from hypothesis import HealthCheck, settings
 
 from ordering.clock import Deadline
 from support import plans
@@ -35,6 +36,10 @@ os.environ |= {
 
 # Each session of botocore reads the services' definitions anew, which would take most of the time of the tests on moto.
 botocore.session.create_loader = cache(create_loader)
+
+# An example takes long when other processes run; only tests marked `timing` measure time.
+settings.register_profile("any speed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any speed")
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> StackScheduling | None:
