@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from moto.events.models import EventPattern
@@ -29,7 +29,13 @@ def read_pattern(text: str) -> EventPattern:
 
 def matches(pattern: EventPattern, event: Mapping[str, Any]) -> bool:
     """Whether an event matches a pattern; bytes, which are in no pattern, may be in it."""
-    return bool(pattern.matches_event(json.loads(json.dumps(event, default=repr))))
+    return matches_any((pattern,), event)
+
+
+def matches_any(patterns: Iterable[EventPattern], event: Mapping[str, Any]) -> bool:
+    """Whether an event matches one of several patterns, as `matches` has it."""
+    plain = json.loads(json.dumps(event, default=repr))
+    return any(pattern.matches_event(plain) for pattern in patterns)
 
 
 def faults(pattern: object, known: set[str] = COMPARISONS, path: str = "") -> Iterator[str]:

@@ -37,7 +37,7 @@ from support.aws.faults import Crash
 from support.aws.kms import MemoryKms
 from support.aws.memory import Memory
 from support.gateway import ROOT
-from support.patterns import matches, read_pattern
+from support.patterns import matches_any, read_pattern
 from support.plans import Plan
 from support.services import Services
 
@@ -267,14 +267,14 @@ class SimulatedAws:
     def waiting(self) -> int:
         """How many records of the stream wait for a function that takes them."""
         records = self.tables.records[self._read :]
-        return sum(any(matches(pattern, one) for pattern in patterns()) for one in records)
+        return sum(matches_any(patterns(), one) for one in records)
 
     def _deliver_stream(self) -> bool:
         records = self.tables.records
         if self._read >= len(records):
             return False
         end = min(self._read + (self._limit or self.batch), len(records))
-        batch = [one for one in records[self._read : end] if any(matches(pattern, one) for pattern in patterns())]
+        batch = [one for one in records[self._read : end] if matches_any(patterns(), one)]
         failed = self._invoke("fulfilment/stream", batch) if batch else []
         if failed == []:
             self._read, self._tries, self._limit = end, 0, 0
@@ -299,7 +299,7 @@ class SimulatedAws:
         records, self.given_up = self.given_up, []
         while records:
             batch, records = records[: self.batch], records[self.batch :]
-            wanted = [one for one in batch if any(matches(pattern, one) for pattern in patterns())]
+            wanted = [one for one in batch if matches_any(patterns(), one)]
             assert not wanted or self._invoke("fulfilment/stream", wanted) == []
         for queue, messages in self.dead.items():
             for message in messages:
