@@ -74,6 +74,9 @@ def test_ports_of_the_system(monkeypatch: pytest.MonkeyPatch) -> None:
 PROGRAM = """
 import os, signal, sys
 
+# A shell starts its background processes with this signal ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 class Interrupting:
     def find_spec(self, name, *_):
         if name == MODULE:
