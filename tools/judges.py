@@ -1,7 +1,7 @@
 """Judges the translated template by cfn-lint, checkov or cdk-nag, with all of its rules.
 
-A finding fails the check unless `template.accepted.yaml` accepts it, with the reason. An acceptance that no finding
-needs fails the check too, so that none outlives its reason.
+A finding fails the check unless `tools/accepted_findings.yaml` accepts it, with the reason. An acceptance that no
+finding needs fails the check too, so that none outlives its reason.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import yaml
 ROOT = Path(__file__).resolve().parent.parent
 SAM = ROOT / ".venvs" / "sam" / "bin"
 JUDGES = ROOT / ".venvs" / "judges" / "bin"
-ACCEPTED = ROOT / "template.accepted.yaml"
+ACCEPTED = ROOT / "tools" / "accepted_findings.yaml"
 
 # SAM needs a region although nothing here calls AWS, and sends telemetry unless that is disabled.
 ENVIRONMENT = {**os.environ, "AWS_DEFAULT_REGION": "eu-west-1", "SAM_CLI_TELEMETRY": "0"}

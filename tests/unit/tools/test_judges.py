@@ -55,7 +55,7 @@ def test_acceptances_have_reasons(entry: Any) -> None:
 
 def test_accepted_findings_of_the_template() -> None:
     """The file beside the template has reasons for known judges only, each reason a sentence."""
-    document = yaml.safe_load((ROOT / "template.accepted.yaml").read_text(encoding="utf-8"))
+    document = yaml.safe_load((ROOT / "tools" / "accepted_findings.yaml").read_text(encoding="utf-8"))
 
     assert document.keys() == judges.JUDGE.keys()
     for judge in document:
