@@ -34,8 +34,18 @@ def matches(pattern: EventPattern, event: Mapping[str, Any]) -> bool:
 
 def matches_any(patterns: Iterable[EventPattern], event: Mapping[str, Any]) -> bool:
     """Whether an event matches one of several patterns, as `matches` has it."""
-    plain = json.loads(json.dumps(event, default=repr))
-    return any(pattern.matches_event(plain) for pattern in patterns)
+    return any(pattern.matches_event(_part(event, pattern.get_pattern())) for pattern in patterns)
+
+
+def _part(event: Mapping[str, Any], pattern: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of an event that a pattern names: moto converts the whole event for each pattern, at 0.1 ms a time."""
+    if "$or" in pattern:
+        return {name: json.loads(json.dumps(value, default=repr)) for name, value in event.items()}
+    return {
+        name: _part(value, pattern[name]) if isinstance(value, Mapping) and isinstance(pattern[name], dict) else value
+        for name, value in event.items()
+        if name in pattern
+    }
 
 
 def faults(pattern: object, known: set[str] = COMPARISONS, path: str = "") -> Iterator[str]:
