@@ -37,7 +37,7 @@ def matches_any(patterns: Iterable[EventPattern], event: Mapping[str, Any]) -> b
     return any(pattern.matches_event(_part(event, pattern.get_pattern())) for pattern in patterns)
 
 
-def _part(event: Mapping[str, Any], pattern: Mapping[str, Any]) -> dict[str, Any]:
+def _part(event: Mapping[str, Any], pattern: Mapping[str, Any]) -> Any:
     """The fields of an event that a pattern names: moto converts the whole event for each pattern, at 0.1 ms a time."""
     if "$or" in pattern:
         return {name: json.loads(json.dumps(value, default=repr)) for name, value in event.items()}
