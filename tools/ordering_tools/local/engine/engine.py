@@ -36,7 +36,8 @@ _ALL_ADDRESSES = "0.0.0.0"  # noqa: S104 - a value that a caller can choose
 
 _TOOLS = Path(__file__).resolve().parents[3]
 _READY_SECONDS = 20.0
-_STOP_SECONDS = 15.0
+_STOP_SECONDS = 300.0
+"""An engine that is killed has saved nothing, and with thousands of orders saving takes longer than 15 s."""
 
 
 class EngineError(Exception):

@@ -10,7 +10,8 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-_WAIT_SECONDS = 5.0
+_WAIT_SECONDS = 300.0
+"""As long as the engine of a killed run may take to save its data."""
 
 
 class StateError(Exception):
