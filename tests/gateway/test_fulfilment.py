@@ -318,8 +318,17 @@ def test_refused_mail_is_sent_again(company: Company) -> None:
 
 
 def test_webhook_is_notified(notified: Notified) -> None:
-    """Each status change of an order is posted once, in order, signed and valid for its schema."""
-    events = notified.willing.events(3)
+    """Each status change of an order is posted, in order, signed and valid for its schema; a duplicate has its id."""
+
+    def by_id() -> dict[str, dict[str, Any]]:
+        """The events without duplicates, at the place of the first: delivery promises at least once."""
+        events: dict[str, dict[str, Any]] = {}
+        for event in notified.willing.events(3):
+            assert events.setdefault(event["id"], event) == event
+        return events
+
+    assert eventually(lambda: len(by_id()) == 3)
+    events = [*by_id().values()]
 
     assert [event["type"].rpartition(".")[2] for event in events] == ["payed", "ready_for_delivery", "delivered"]
     assert [event["sequence"] for event in events] == [1, 2, 3]
