@@ -37,7 +37,7 @@ from ordering.money import Money
 from ordering.training.catalogue import Catalogue
 from ordering.training.orders import OrderIds, RequestedLine, TrainingOrders, TrainingRequest
 from ordering.webhooks.delivery import TRIES, Deliverer, Message
-from ordering.webhooks.registrations import Webhooks
+from ordering.webhooks.registrations import Edit, Webhooks
 from ordering.webhooks.transport import Response
 from support.aws.kms import MemoryKms
 from support.aws.memory import Memory
@@ -141,7 +141,7 @@ def replace_a_secret_under_a_key(one: ThreeTables) -> None:
     """Replace a webhook's secret under an idempotency key."""
     webhook, *_ = one.webhooks.all("northwind")
     once = IdempotencyKey("key", "fingerprint")
-    one.webhooks.replace_secret_once("northwind", webhook.id, lambda *_: b"answer", once)
+    one.webhooks.replace_secret_once("northwind", webhook.id, Edit(), lambda *_: b"answer", once)
 
 
 def register_under_a_key(one: ThreeTables) -> None:

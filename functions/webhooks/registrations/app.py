@@ -44,8 +44,8 @@ def change_webhook(
     For event types that are added, the webhook also receives earlier events of an order, from its registration on. They
     are sent before the next event of that order. A pause of the delivery ends.
     """
-    webhook_id, bounds = webhooks.webhook_id_in_path(webhookId), webhooks.change_bounds(call, headers)
-    changed = app.services.deliverer(call.deadline).change(owner, webhook_id, **body.given(), **bounds)
+    webhook_id, edit = webhooks.webhook_id_in_path(webhookId), webhooks.edit_of(call, headers)
+    changed = app.services.deliverer(call.deadline).change(owner, webhook_id, edit, **body.given())
     return webhooks.one_webhook(call, changed)
 
 

@@ -48,7 +48,7 @@ from ordering.training.orders import OrderIds, OrderLine, RequestedLine, Trainin
 from ordering.training.statuses import TrainingStatus
 from ordering.webhooks.delivery import Deliverer, Message, Parked
 from ordering.webhooks.health import Health
-from ordering.webhooks.registrations import RESPONSES, Actor, Webhook, Webhooks
+from ordering.webhooks.registrations import RESPONSES, Author, Edit, Webhook, Webhooks
 from ordering.webhooks.transport import Response
 from support.aws.kms import MemoryKms
 from support.aws.memory import Memory
@@ -478,18 +478,18 @@ READS: dict[str, tuple[Callable[[Stored], Any], Any]] = {
     ),
     "idempotency key of a replaced secret": (
         lambda one: one.webhooks.replace_secret_once(
-            "northwind", HOOK, lambda *_: b"another", IdempotencyKey("key", "fingerprint")
+            "northwind", HOOK, Edit(), lambda *_: b"another", IdempotencyKey("key", "fingerprint")
         ),
         CreateResult(0, b'{"id":"0123456789abcdef","secret":"whsec_"}', replayed=True),
     ),
     "webhook": (lambda one: replace(one.webhooks.get("northwind", HOOK), secrets=()), WEBHOOK),
     "who registered a webhook": (
         lambda one: one.webhooks.get("northwind", "66eef92c24f51358").by,
-        Actor("u1", "t1"),
+        Author("u1", "t1"),
     ),
     "who set the URL and the secret of a webhook": (
         lambda one: attrgetter("url_by", "secret_by")(one.webhooks.get("tailspin", "76eef92c24f51358")),
-        (Actor("u2", "t2"), Actor("u3", "t3")),
+        (Author("u2", "t2"), Author("u3", "t3")),
     ),
     "webhook's secrets": (
         lambda one: one.webhooks.sign(one.webhooks.get("northwind", HOOK), "m", NOW, b"x")["webhook-signature"],
@@ -618,7 +618,7 @@ LACKING: list[tuple[str, Key, tuple[str | int, ...], str, Any]] = [
     ("accounts", ("WEBHOOKS#northwind", "66eef92c24f51358"), ("createdBy",), "who registered a webhook", None),
     *(
         ("accounts", ("WEBHOOKS#tailspin", "76eef92c24f51358"), (name,), ACTORS, left)
-        for name, left in [("urlBy", (None, Actor("u3", "t3"))), ("secretBy", (Actor("u2", "t2"), None))]
+        for name, left in [("urlBy", (None, Author("u3", "t3"))), ("secretBy", (Author("u2", "t2"), None))]
     ),
     ("accounts", HEALTH_KEY, ("look",), "health of a webhook", Health()),
     *(

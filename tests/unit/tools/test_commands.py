@@ -16,7 +16,7 @@ from ordering.identity.authorizer import Authorizer, Handler, make_handler
 from ordering.identity.reference_tokens import ReferenceTokens
 from ordering.identity.tokens import KeyRing, TokenRefused, Verifier
 from ordering.principal import DealTerms, Principal
-from ordering.webhooks.registrations import Actor
+from ordering.webhooks.registrations import Author, Edit
 from ordering_tools import cli
 from ordering_tools.demo import deals as demo_deals
 from ordering_tools.installation import Installation
@@ -90,15 +90,15 @@ def test_revoked_tokens_are_refused(site: Site, *, reference: bool) -> None:
 def test_revoking_names_the_webhooks(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
     """Revoking a token names the webhooks that it registered, or whose present URL or secret it set, and no others."""
     token, other = site.token(), site.token()
-    mine, theirs = (Actor("u", site.principal(one).token_id) for one in (token, other))
+    mine, theirs = (Author("u", site.principal(one).token_id) for one in (token, other))
     webhooks, account = webhooks_of(site.installation), demo_deals.ACCOUNT
     made = [webhooks.register(account, "https://example.com/", (), by)[0].id for by in (mine, *[theirs] * 4)]
     registered, changed, replaced, changed_since, untouched = made
     for webhook in (changed, changed_since):
-        webhooks.change(account, webhook, url="https://example.com/other", by=mine)
-    webhooks.change(account, changed, types=["ordering.training_order.new"], by=theirs)
-    webhooks.change(account, changed_since, url="https://example.com/", by=theirs)
-    webhooks.replace_secret(account, replaced, by=mine)
+        webhooks.change(account, webhook, Edit(mine), url="https://example.com/other")
+    webhooks.change(account, changed, Edit(theirs), types=["ordering.training_order.new"])
+    webhooks.change(account, changed_since, Edit(theirs), url="https://example.com/")
+    webhooks.replace_secret(account, replaced, Edit(mine))
     tokens.run_revoking(site.installation, argparse.Namespace(token=token))
     printed = capsys.readouterr().out
 

@@ -19,7 +19,7 @@ from ordering.identity.accounts import Accounts
 from ordering.webhooks.delivery import TRIES, Deliverer, Message
 from ordering.webhooks.health import health_key
 from ordering.webhooks.post import Poster
-from ordering.webhooks.registrations import WEBHOOKS_AT_MOST, Actor, secret_text, signed
+from ordering.webhooks.registrations import WEBHOOKS_AT_MOST, Author, Edit, secret_text, signed
 from ordering.webhooks.slots import FAILURES
 from ordering.webhooks.transport import Response
 from ordering_tools import cli
@@ -162,10 +162,10 @@ def test_disabled_and_enabled(site: Site) -> None:
 def test_listed_with_the_user_who_registered_it(site: Site) -> None:
     """A webhook is listed with the users and tokens that registered it, set its URL and replaced its secret."""
     webhooks = webhooks_of(site.installation)
-    webhook, _ = webhooks.register(PARTNER.id, URL, (), Actor("u1", "t1"))
+    webhook, _ = webhooks.register(PARTNER.id, URL, (), Author("u1", "t1"))
     assert site.run("list", PARTNER.id).endswith("all types  by user u1, token t1")
-    webhooks.change(PARTNER.id, webhook.id, url=f"{URL}/2", by=Actor("u2", "t2"))
-    webhooks.replace_secret(PARTNER.id, webhook.id, by=Actor("u3", "t3"))
+    webhooks.change(PARTNER.id, webhook.id, Edit(Author("u2", "t2")), url=f"{URL}/2")
+    webhooks.replace_secret(PARTNER.id, webhook.id, Edit(Author("u3", "t3")))
 
     assert site.run("list", PARTNER.id).endswith(
         "by user u1, token t1  URL by user u2, token t2  secret by user u3, token t3"

@@ -18,7 +18,7 @@ from ordering.events.types import MailMomentType
 from ordering.mail.history import MailMoment, name_of_mails, next_moments
 from ordering.webhooks.delivery import TRIES, Message, Withheld
 from ordering.webhooks.health import Health, health_key, read_health
-from ordering.webhooks.registrations import Webhook
+from ordering.webhooks.registrations import Edit, Webhook
 from ordering.webhooks.slots import FAILURES, LEASE, SLOTS
 from ordering.webhooks.transport import Response
 from ordering_tools.template import Template
@@ -327,7 +327,8 @@ def test_a_change_whose_end_of_the_pause_fails(endpoint: Endpoint) -> None:
 
     sound = endpoint.deliverer
     endpoint.deliverer = replace(sound, send=send)
-    assert endpoint.deliverer.change(PARTNER.id, webhook.id, url="https://example.org/").url == "https://example.org/"
+    changed = endpoint.deliverer.change(PARTNER.id, webhook.id, Edit(), url="https://example.org/")
+    assert changed.url == "https://example.org/"
     endpoint.deliverer, endpoint.status = sound, 204
     endpoint.run(timedelta(minutes=2))
 

@@ -41,7 +41,7 @@ from ordering.webhooks.addresses import LONGEST, PATTERN
 from ordering.webhooks.delivery import Deliverer, Parked
 from ordering.webhooks.errors import ERRORS
 from ordering.webhooks.health import Health
-from ordering.webhooks.registrations import Actor, Webhook, Webhooks, is_webhook_id
+from ordering.webhooks.registrations import Author, Edit, Webhook, Webhooks, is_webhook_id
 
 NAME = "webhooks"
 
@@ -109,7 +109,7 @@ class NextPartLink(TypedDict, total=False):
     next: str
 
 
-class ShownActor(TypedDict):
+class ShownAuthor(TypedDict):
     """A user, and the id (`jti`) of the token that the user's request had."""
 
     userId: str
@@ -147,15 +147,15 @@ class ShownWebhook(TypedDict):
     disabledReason: str | None
     delivery: ShownDelivery
     createdBy: Annotated[
-        ShownActor | None,
+        ShownAuthor | None,
         Field(description="Who registered it; null if support did, or if it was before this was noted."),
     ]
     urlChangedBy: Annotated[
-        ShownActor | None,
+        ShownAuthor | None,
         Field(description="Who set the present URL; null if it is that of the registration."),
     ]
     secretReplacedBy: Annotated[
-        ShownActor | None,
+        ShownAuthor | None,
         Field(description="Who replaced the secret; null if it is that of the registration, or if support did."),
     ]
     _links: SelfLink
@@ -226,9 +226,9 @@ def webhook(call: Call, one: Webhook, health: Health = _WELL) -> ShownWebhook:
         "enabled": one.disabled is None,
         "disabledReason": one.disabled,
         "delivery": _delivery(one, health),
-        "createdBy": _actor(one.by),
-        "urlChangedBy": _actor(one.url_by),
-        "secretReplacedBy": _actor(one.secret_by),
+        "createdBy": _shown_author(one.by),
+        "urlChangedBy": _shown_author(one.url_by),
+        "secretReplacedBy": _shown_author(one.secret_by),
         "_links": {"self": _link(call, one)},
     }
 
@@ -243,13 +243,13 @@ def _delivery(one: Webhook, health: Health) -> ShownDelivery:
 
 
 def one_webhook(call: Call, one: Webhook, health: Health = _WELL) -> Tagged[ShownWebhook]:
-    """Build the response with one webhook, by default without failures. Its health is no part of its version."""
+    """Build the response with one webhook, by default without failures. Its `ETag` does not depend on its health."""
     return tagged(webhook(call, one, health), one.version)
 
 
-def change_bounds(call: Call, headers: ChangeHeaders) -> dict[str, Any]:
-    """Return who changes a webhook, and the versions that may be changed, as arguments of `Webhooks`."""
-    return {"by": actor_of(call), "expected": headers.if_match}
+def edit_of(call: Call, headers: ChangeHeaders) -> Edit:
+    """Return who changes a webhook, and the versions that may be changed."""
+    return Edit(_author(call), headers.if_match)
 
 
 def webhook_list(call: Call, all_of_them: Iterable[tuple[Webhook, Health]]) -> WebhookList:
@@ -262,13 +262,12 @@ def webhook_list(call: Call, all_of_them: Iterable[tuple[Webhook, Health]]) -> W
     }
 
 
-def _actor(one: Actor | None) -> ShownActor | None:
+def _shown_author(one: Author | None) -> ShownAuthor | None:
     return {"userId": one.user, "tokenId": one.token} if one else None
 
 
-def actor_of(call: Call) -> Actor:
-    """Return the user and the token of a call."""
-    return Actor(call.caller.user.id, call.caller.token_id)
+def _author(call: Call) -> Author:
+    return Author(call.caller.user.id, call.caller.token_id)
 
 
 def with_secret(call: Call, one: Webhook, secret: str) -> WebhookWithSecret:
@@ -280,7 +279,7 @@ def registered(
     call: Call, webhooks: Webhooks, owner: str, headers: CreateHeaders, body: NewWebhook
 ) -> Tagged[WebhookWithSecret]:
     """Register a webhook, or find the one that was registered under the idempotency key, and build the response."""
-    once, by = _once(headers, NAME, body), actor_of(call)
+    once, by = _once(headers, NAME, body), _author(call)
     if once is None:
         placed = _unkeyed(call, *webhooks.register(owner, body.url, body.types, by))
     else:
@@ -294,14 +293,14 @@ def secret_replaced(
     call: Call, deliverer: Deliverer, owner: str, webhook_id: str, headers: SecretHeaders
 ) -> Tagged[WebhookWithSecret]:
     """Replace a webhook's secret, or find the one of the idempotency key, end its pause, and build the response."""
-    once, bounds, webhooks = _once(headers, webhook_id, NoQuery()), change_bounds(call, headers), deliverer.webhooks
+    once, edit, webhooks = _once(headers, webhook_id, NoQuery()), edit_of(call, headers), deliverer.webhooks
     if once is None:
-        placed = _unkeyed(call, *webhooks.replace_secret(owner, webhook_id, **bounds))
+        placed = _unkeyed(call, *webhooks.replace_secret(owner, webhook_id, edit))
     else:
-        placed = webhooks.replace_secret_once(owner, webhook_id, partial(_show, call), once, **bounds)
+        placed = webhooks.replace_secret_once(owner, webhook_id, edit, partial(_show, call), once)
     deliverer.end_pause_if_possible(owner, webhook_id)
     fields = replayed_header(replayed=placed.replayed)
-    # A record of an earlier release has 0, which is no version: a change that names it is refused.
+    # A record of an earlier release has 0, which never is a version: a change that names it is refused.
     return tagged(placed.answer, placed.resource_id, 200, fields)
 
 

@@ -62,7 +62,7 @@ from ordering.contexts import read_history
 from ordering.errors import Conflict, NotFound, Unavailable
 from ordering.events.history import Event, OrderHistory
 from ordering.webhooks.health import HEALTH_KEPT, Health, health_key
-from ordering.webhooks.registrations import Actor, Disabled, Recipient, Webhook, Webhooks
+from ordering.webhooks.registrations import Disabled, Edit, Recipient, Webhook, Webhooks
 from ordering.webhooks.slots import JITTER, LEASE, SLOTS, ProbeTaken, Slot, Slots
 from ordering.webhooks.transport import WITHIN, NotPosted, Post
 
@@ -232,22 +232,21 @@ class Deliverer:
         self.end_pause(partner, webhook_id)
         return webhook
 
-    def change(  # noqa: PLR0913 - as `Webhooks.change`
+    def change(
         self,
         partner: str,
         webhook_id: str,
+        edit: Edit,
         *,
         url: str | None = None,
         types: Sequence[str] | None = None,
-        by: Actor | None = None,
-        expected: Collection[str] | None = None,
     ) -> Webhook:
         """Change a webhook's URL or types as `Webhooks.change`, and end its pause.
 
         Raises:
             As `Webhooks.change`.
         """
-        webhook = self.webhooks.change(partner, webhook_id, url=url, types=types, by=by, expected=expected)
+        webhook = self.webhooks.change(partner, webhook_id, edit, url=url, types=types)
         self.end_pause_if_possible(partner, webhook_id)
         return webhook
 

@@ -97,11 +97,22 @@ class SealedSecret:
 
 
 @dataclass(frozen=True, slots=True)
-class Actor:
+class Author:
     """A user, and the id (`jti`) of the token that the user's request had."""
 
     user: str
     token: str
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """Who changes a webhook, and which versions of it may be changed. By default support does, and any may be."""
+
+    by: Author | None = None
+    expected: Collection[str] | None = None
+
+
+_BY_SUPPORT = Edit()
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,11 +133,11 @@ class Webhook:
     """Rises whenever it is enabled again; retries of an earlier epoch are dropped."""
     version: int = 1
     """Rises with each change; it is the `ETag`."""
-    by: Actor | None = None
+    by: Author | None = None
     """Registered it; None if an operator did, or a release that did not note it."""
-    url_by: Actor | None = None
+    url_by: Author | None = None
     """Set its present URL; None if the registration did, or a change that a release did not note."""
-    secret_by: Actor | None = None
+    secret_by: Author | None = None
     """Replaced its secret; None if it was not replaced, or by an operator, or by a release that did not note it."""
 
     def traces(self, token_id: str) -> Sequence[str]:
@@ -178,7 +189,7 @@ class Webhooks:
         self._now = now
 
     def register(
-        self, partner: str, url: str, types: Sequence[str] = (), by: Actor | None = None
+        self, partner: str, url: str, types: Sequence[str] = (), by: Author | None = None
     ) -> tuple[Webhook, str]:
         """Register an endpoint; returns the webhook and its secret, which cannot be read again.
 
@@ -202,7 +213,7 @@ class Webhooks:
         show: Callable[[Webhook, str], bytes],
         once: IdempotencyKey,
         *,
-        by: Actor | None = None,
+        by: Author | None = None,
     ) -> CreateResult:
         """Register an endpoint; a retry with the same idempotency key gets the first response, its secret included.
 
@@ -236,7 +247,7 @@ class Webhooks:
         found = replay(earlier, once)
         return replace(found, answer=self._responses.open(found.answer, _response_context(records, once)))
 
-    def _new(self, partner: str, url: str, types: Sequence[str], by: Actor | None) -> tuple[Webhook, str]:
+    def _new(self, partner: str, url: str, types: Sequence[str], by: Author | None) -> tuple[Webhook, str]:
         self._check(url, types)
         webhook_id = secrets.token_hex(8)
         key, text = self._new_secret(partner, webhook_id)
@@ -317,15 +328,14 @@ class Webhooks:
             raise NotFound(_WEBHOOK, webhook_id)
         return webhook
 
-    def change(  # noqa: PLR0913 - what changes, and by whom under which condition
+    def change(
         self,
         partner: str,
         webhook_id: str,
+        edit: Edit = _BY_SUPPORT,
         *,
         url: str | None = None,
         types: Sequence[str] | None = None,
-        by: Actor | None = None,
-        expected: Collection[str] | None = None,
     ) -> Webhook:
         """Change a webhook's URL or types; None leaves them as they are.
 
@@ -333,8 +343,7 @@ class Webhooks:
         are sent before the next event of that order that it receives.
 
         Args:
-            by: Noted if the URL changes.
-            expected: The versions that may be changed; None for any.
+            edit: Its author is noted if the URL changes.
 
         Raises:
             Invalid: The URL is not allowed, or an event type does not exist.
@@ -343,40 +352,35 @@ class Webhooks:
             ChangedMeanwhile: Another request changed it at the same time, and any version was expected.
         """
         self._check(url, types or ())
-        webhook = self._get_at(partner, webhook_id, expected)
+        webhook = self._get_at(partner, webhook_id, edit.expected)
         after = replace(webhook, types=webhook.types if types is None else frozenset(types))
         if url is not None and url != webhook.url:
-            after = replace(after, url=url, url_by=by)
-        return webhook if after == webhook else self._save(after, expected)
+            after = replace(after, url=url, url_by=edit.by)
+        return webhook if after == webhook else self._save(after, edit.expected)
 
-    def replace_secret(
-        self, partner: str, webhook_id: str, *, by: Actor | None = None, expected: Collection[str] | None = None
-    ) -> tuple[Webhook, str]:
+    def replace_secret(self, partner: str, webhook_id: str, edit: Edit = _BY_SUPPORT) -> tuple[Webhook, str]:
         """Give a webhook a new secret; returns the webhook and the secret, which cannot be read again.
 
         The previous secret still signs for `SECRET_OVERLAP`; older secrets stop signing at once.
 
         Args:
-            by: Noted with the secret.
-            expected: The versions that may be changed; None for any.
+            edit: Its author is noted with the secret.
 
         Raises:
             NotFound: The partner has no webhook with this id.
             VersionMismatch: It has another version, also if another request changed it at the same time.
             ChangedMeanwhile: Another request changed it at the same time, and any version was expected.
         """
-        webhook, text = self._with_new_secret(self._get_at(partner, webhook_id, expected), by)
-        return self._save(webhook, expected), text
+        webhook, text = self._with_new_secret(self._get_at(partner, webhook_id, edit.expected), edit.by)
+        return self._save(webhook, edit.expected), text
 
-    def replace_secret_once(  # noqa: PLR0913 - what a replacement needs, and what its retry needs
+    def replace_secret_once(
         self,
         partner: str,
         webhook_id: str,
+        edit: Edit,
         show: Callable[[Webhook, str], bytes],
         once: IdempotencyKey,
-        *,
-        by: Actor | None = None,
-        expected: Collection[str] | None = None,
     ) -> CreateResult:
         """Give a webhook a new secret; a retry with the same idempotency key gets the first response with that secret.
 
@@ -391,12 +395,12 @@ class Webhooks:
             KeyReused: The key was used for another request.
         """
         records = IdempotencyRecords(self._table, partner, self._now, REPLACEMENT_KIND)
-        webhook, text = self._with_new_secret(self.get(partner, webhook_id), by)
+        webhook, text = self._with_new_secret(self.get(partner, webhook_id), edit.by)
         result = CreateResult(webhook.version + 1, show(webhook, text), replayed=False)
-        earlier = self._save_with(webhook, self._record(records, once, result), expected)
+        earlier = self._save_with(webhook, self._record(records, once, result), edit.expected)
         return self._result(records, once, result, earlier)
 
-    def _with_new_secret(self, webhook: Webhook, by: Actor | None) -> tuple[Webhook, str]:
+    def _with_new_secret(self, webhook: Webhook, by: Author | None) -> tuple[Webhook, str]:
         key, text = self._new_secret(webhook.partner, webhook.id)
         before = replace(webhook.secrets[0], until=self._now() + SECRET_OVERLAP)
         return replace(webhook, secrets=(key, before), secret_by=by), text
@@ -485,8 +489,8 @@ class Webhooks:
         """Save a changed webhook if it still has the version that was read.
 
         Args:
-            expected: The versions that the caller has accepted; None for any, in which case another request that made
-                the same change is no conflict.
+            expected: The versions that the caller has accepted; None for any. Then it is not a conflict if another
+                request made the same change.
         """
         after = replace(webhook, version=webhook.version + 1)
         write = _replacement(after, webhook.version)
@@ -629,11 +633,11 @@ def _read(item: Item) -> Webhook:
         disabled=item.get("disabled"),
         epoch=item.get("epoch", 1),
         version=item["version"],
-        by=_read_actor(item.get("createdBy")),
-        url_by=_read_actor(item.get("urlBy")),
-        secret_by=_read_actor(item.get("secretBy")),
+        by=_read_author(item.get("createdBy")),
+        url_by=_read_author(item.get("urlBy")),
+        secret_by=_read_author(item.get("secretBy")),
     )
 
 
-def _read_actor(item: Item | None) -> Actor | None:
-    return stored.read(Actor, item) if item else None
+def _read_author(item: Item | None) -> Author | None:
+    return stored.read(Author, item) if item else None
