@@ -56,20 +56,28 @@ class Run:
         self.process.terminate()
         self.process.wait()
 
-    def kill(self, mark: str) -> bool:
-        """Kill one process of this run whose environment or command line has a text; False if there is none."""
+    @property
+    def services(self) -> str:
+        """The endpoint of the engine's services.
+
+        Raises:
+            LookupError: The run is not ready.
+        """
         found = find(self.state)
         if found is None:
-            return False
-        ours = f"AWS_ENDPOINT_URL={found.services}".encode()
+            raise LookupError(f"no run uses {self.state}")
+        return found.services
+
+    def kill(self, mark: str) -> bool:
+        """Kill one process of this run whose environment or command line has a text; False if there is none."""
+        services = self.services.encode()
+        ours = b"AWS_ENDPOINT_URL=" + services
         for folder in Path("/proc").glob("[0-9]*"):
             try:
                 environment, line = (folder / "environ").read_bytes(), (folder / "cmdline").read_bytes()
             except OSError:
                 continue
-            if (ours in environment and mark.encode() in environment) or (
-                mark.encode() in line and found.services.encode() in line
-            ):
+            if (ours in environment and mark.encode() in environment) or (mark.encode() in line and services in line):
                 os.kill(int(folder.name), signal.SIGKILL)
                 return True
         return False
@@ -147,8 +155,9 @@ def orders(token: str) -> dict[str, list[dict[str, Any]]]:
         page += 1
 
 
-def trouble(run: Run, stopping: threading.Event, faults: Counter[str], chance: random.Random) -> None:
+def trouble(run: Run, stopping: threading.Event, faults: Counter[str], seed: int) -> None:
     """Kill and stop processes until it is over."""
+    chance = random.Random(seed)  # noqa: S311 - it chooses faults, so that a seed repeats them
     while not stopping.wait(FAULT_EVERY):
         match chance.choice(("function", "function", "mail function", "gateway", "stop", "kill")):
             case "function":
@@ -178,7 +187,7 @@ def main(arguments: list[str]) -> int:
     run, stopping, faults = Run(folder / "state"), threading.Event(), Counter[str]()
     token = json.loads((folder / "state" / greeting.FILE).read_text())["tokens"]["training"]
     began = time.monotonic()
-    troubling = threading.Thread(target=trouble, args=(run, stopping, faults, random.Random(options.seed)))  # noqa: S311
+    troubling = threading.Thread(target=trouble, args=(run, stopping, faults, options.seed))
     troubling.start()
     with ThreadPoolExecutor(CLIENTS) as pool:
         created = [*pool.map(lambda number: create(number, token), range(options.orders))]
@@ -188,7 +197,7 @@ def main(arguments: list[str]) -> int:
     deadline = time.monotonic() + PATIENCE
     while True:
         found = orders(token)
-        mails = Counter(mail.recipients for mail in sent_mails(find(run.state).services))  # type: ignore[union-attr]
+        mails = Counter(mail.recipients for mail in sent_mails(run.services))
         soaked = {who: count for who, count in mails.items() if who[0].startswith("soak")}
         left = [one for ones in found.values() for one in ones if one["orderStatus"] != "Completed"]
         if (not left and len(soaked) == (options.orders + 9) // 10) or time.monotonic() > deadline:
