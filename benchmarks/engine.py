@@ -52,4 +52,4 @@ def _idempotency_table() -> TableDefinition:
         "AttributeDefinitions": [{"AttributeName": IDEMPOTENCY_KEY, "AttributeType": "S"}],
         "KeySchema": [{"AttributeName": IDEMPOTENCY_KEY, "KeyType": "HASH"}],
     }
-    return TableDefinition(IDEMPOTENCY, create, None)
+    return TableDefinition(create, None)

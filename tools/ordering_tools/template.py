@@ -30,11 +30,15 @@ class TemplateError(Exception):
 class TableDefinition:
     """A table of the template."""
 
-    name: str
-    """The logical id, which is the table's name in the local run and in tests."""
     create: dict[str, Any]
-    """The arguments of DynamoDB's CreateTable."""
+    """The arguments of DynamoDB's CreateTable; the table's name is its logical id."""
     ttl_attribute: str | None
+
+    @property
+    def name(self) -> str:
+        """The name in `create`."""
+        name: str = self.create["TableName"]
+        return name
 
 
 @dataclass(frozen=True)
@@ -188,7 +192,6 @@ def _table(name: str, properties: dict[str, Any]) -> TableDefinition:
         create["StreamSpecification"] = {"StreamEnabled": True, **properties["StreamSpecification"]}
     ttl = properties.get("TimeToLiveSpecification", {})
     return TableDefinition(
-        name=name,
         create={"TableName": name, **create},
         ttl_attribute=ttl.get("AttributeName") if ttl.get("Enabled") else None,
     )

@@ -5,11 +5,20 @@ from pathlib import Path
 
 import pytest
 
-from ordering_tools.local.engine.engine import ENDPOINT_VARIABLE, EngineError, ExternalEngine, start_engine
+from gateway.fixture_calls import behave
+from ordering_tools.local.engine.engine import (
+    ENDPOINT_VARIABLE,
+    Engine,
+    EngineError,
+    ExternalEngine,
+    dynamodb,
+    start_engine,
+)
 from ordering_tools.local.engine.state import State, find
 from ordering_tools.local.gateway.responses import GatewayResponses
 from ordering_tools.local.runtime.build import BuildError, build
 from ordering_tools.template import Template, TemplateError, table_definitions
+from support.local_stack import running
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -141,6 +150,28 @@ def test_another_endpoint_can_stand_in(tmp_path: Path, monkeypatch: pytest.Monke
         assert (engine.services, engine.alive) == (engine.own.endpoint, True)
     finally:
         engine.stop()
+
+
+@pytest.mark.gateway
+def test_tables_are_created_at_another_endpoint(tmp_path: Path) -> None:
+    """With another endpoint for DynamoDB a run creates its tables there, under the names that its functions have."""
+    other = Engine(ROOT / ".venvs" / "engine" / "bin" / "python", tmp_path / "other")
+    try:
+        other.wait()
+        with running(
+            tmp_path / "state",
+            template=TEMPLATE,
+            build=tmp_path / "build",
+            environment={ENDPOINT_VARIABLE: other.endpoint},
+        ) as stack:
+            environment = behave(stack).json()["environment"]
+            printed = stack.printed()
+
+        assert environment["AWS_ENDPOINT_URL_DYNAMODB"] == other.endpoint
+        assert f"{other.endpoint}, whose streams are not read: orders stay as they are placed" in printed
+        assert environment["NOTES_TABLE"] in dynamodb(other.endpoint).list_tables()["TableNames"]
+    finally:
+        other.stop()
 
 
 def test_missing_engine_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

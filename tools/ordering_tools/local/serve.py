@@ -244,7 +244,9 @@ class LocalRun:
         if options.debug:
             echo("  functions run in the gateway's process, one call at a time: breakpoint() works in this terminal")
         echo(f"\nserving {self.base_url}   (data in {os.path.relpath(self._state.folder)}, kept; Ctrl-C stops)")
-        echo(f"  DynamoDB {self._engine.endpoint}, functions' log {os.path.relpath(self._state.log)}")
+        unread = ", whose streams are not read: orders stay as they are placed"
+        streams = unread if isinstance(self._engine, ExternalEngine) else ""
+        echo(f"  DynamoDB {self._engine.endpoint}{streams}; functions' log {os.path.relpath(self._state.log)}")
         if any(found["Type"].startswith("AWS::SES::") for found in self._translated["Resources"].values()):
             echo(f"  mails are kept, not delivered: `ordering mail list`, or {mails_url(self._engine.services)}")
         if prepared.text:
