@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from support.gateway import Client
+from support.gateway import REQUEST_ID, Client
 from support.orders import new_order, target
 
 
@@ -29,3 +29,24 @@ def test_the_route_is_logged_and_not_the_path(client: Client, caplog: pytest.Log
         ("POST /api/v2/orders", 201),
     ]
     assert not any(word in str(line) for line in logged for word in ("4711", "hush", "businessUnitId"))
+
+
+def test_one_line_for_each_request(client: Client, caplog: pytest.LogCaptureFixture) -> None:
+    """Each request logs one line: partner, contract, route, status and cost, without its content."""
+    body = new_order(purchaseOrderReference="SECRET-PO", contactEmail="secret.person@example.com")
+    with caplog.at_level(logging.INFO, "ordering"):
+        client.post(target("orders"), body, headers={"Idempotency-Key": "secret-key"})
+
+    (record,) = caplog.records
+    shown: dict[str, Any] = dict(vars(record))
+    assert tuple(shown[name] for name in ("partner", "contract", "route", "status", "request")) == (
+        "northwind",
+        "training",
+        "POST /api/v2/orders",
+        201,
+        REQUEST_ID,
+    )
+    assert shown["calls"] > 0
+    assert shown["writes"] > 0
+    assert "secret" not in repr(shown).lower()
+    assert "smith" not in repr(shown).lower()
