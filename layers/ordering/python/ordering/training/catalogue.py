@@ -6,7 +6,7 @@ the pointer and in the products.
 
 The pointer also lists the other versions that have items: the one that is being written, and those that were replaced.
 An import makes the latter expire, a day later, and takes them off the list. So no version stays forever, wherever an
-import crashes: the next one does what is left.
+import crashes: the next one does what is left. An import that another one overtakes makes its own version expire.
 
 Keys of the table: `UNIT#<business unit>` the pointer; under a version, `<version>#PRODUCTS` the products by position,
 `<version>#PRODUCT#<id>` a product and its feature sets by position, `<version>#FEATURE_SET#<id>` one feature set.
@@ -171,11 +171,13 @@ class Catalogue:
             raise ValueError(f"larger than {LARGEST_ENTRY:,} bytes: {', '.join(too_large)}")
         replaced = self._begin(version)
         self._table.put_all(items())
-        self._move_pointer(version, len(ordered), replaced)
+        try:
+            self._move_pointer(version, len(ordered), replaced)
+        except Conflict:
+            self._let_expire([version])  # the other import may have done so before all of it was written
+            raise
         self._cache.versions.drop(self._unit)
-        expires = int((clock.system_clock() + REPLACED_KEPT).timestamp())
-        for old in replaced:
-            self._table.put_all({**item, "expires": expires} for item in self._items_in(old))
+        self._let_expire(replaced)
         with suppress(ConditionFailed):  # another import began, and repeats this
             self._table.update(
                 Update(
@@ -196,10 +198,9 @@ class Catalogue:
         pauses = self._table.pauses()
         while True:
             found = self._table.get(self._pointer_key) or {}
-            current, unfinished = found.get("version"), found.get("writing")
-            if unfinished == version:  # written by an attempt whose response was lost
-                unfinished = None
-            others = sorted({*found.get("replaced", ()), *([unfinished] if unfinished else [])})
+            # It is `version` itself if an attempt took effect and only its response was lost.
+            unfinished = {found.get("writing")} - {None, version}
+            others = sorted({*found.get("replaced", ()), *unfinished})
             conditions = [
                 f"{name} = :{name}" if name in found else f"attribute_not_exists({name})"
                 for name in ("version", "writing")
@@ -218,7 +219,7 @@ class Catalogue:
             except ConditionFailed:
                 next(pauses)
             else:
-                return sorted({*others, *([current] if current else [])})
+                return sorted({*others, found.get("version")} - {None})
 
     def _move_pointer(self, version: str, products: int, replaced: Sequence[str]) -> None:
         """Let readers see a version.
@@ -233,6 +234,12 @@ class Catalogue:
         except ConditionFailed as failure:
             if not failure.item or failure.item.get("version") != version:
                 raise Conflict(f"Another import of the catalogue of {self._unit} has begun.") from failure
+
+    def _let_expire(self, versions: Iterable[str]) -> None:
+        """Make all items of versions expire."""
+        expires = int((clock.system_clock() + REPLACED_KEPT).timestamp())
+        for version in versions:
+            self._table.put_all({**item, "expires": expires} for item in self._items_in(version))
 
     def _items_in(self, version: str) -> Iterator[Item]:
         """Read all items of a version: a query for its products, and one for each of them."""
