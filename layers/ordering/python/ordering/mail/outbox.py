@@ -302,7 +302,8 @@ class Outbox:
         Raises:
             Unavailable: The deadline passed.
         """
-        return _address(self.table.get(_address_key(order)))
+        item = self.table.get(_address_key(order))
+        return item["to"] if item else ""
 
     def as_read(self, mail: Mail) -> Check:
         """Return the check that a mail has not changed since it was read."""
@@ -507,11 +508,6 @@ def _key(order: str, number: int) -> Key:
 
 def _address_key(order: str) -> Key:
     return f"MAILTO#{order}", "-"
-
-
-def _address(item: Item | None) -> str:
-    """Return the address in the item with a corrected address; empty without one."""
-    return item["to"] if item else ""
 
 
 def _same_address(order: str, to: str) -> Check:
