@@ -22,22 +22,20 @@ def stored_bytes(item: Mapping[str, Any]) -> int:
     return sum(len(name.encode()) + _value_bytes(value) for name, value in item.items())
 
 
-def _value_bytes(value: Any) -> int:  # noqa: PLR0911 - one return for each kind of value
+def _value_bytes(value: Any) -> int:
     match value:
         case None | bool():
             return 1
         case int():
             return 1 + (len(str(abs(value)).lstrip("0")) + 1) // 2 + (value < 0)
-        case str():
-            return len(value.encode())
-        case bytes():
-            return len(value)
+        case str() | bytes():
+            return len(value.encode() if isinstance(value, str) else value)
         case set() | frozenset():
             return sum(map(_value_bytes, value))
         case list():
-            return 3 + sum(1 + _value_bytes(one) for one in value)
+            return 3 + len(value) + sum(map(_value_bytes, value))
         case dict():
-            return 3 + sum(1 + len(name.encode()) + _value_bytes(one) for name, one in value.items())
+            return 3 + len(value) + stored_bytes(value)
     raise TypeError(type(value))
 
 
