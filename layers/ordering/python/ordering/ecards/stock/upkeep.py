@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 from ordering import clock
 from ordering.aws.dynamodb import Delete, Item, Put, Table, TransactionRefused, Update, Write
@@ -329,12 +330,8 @@ def _choose(level: StockLevel, within: Range | None, staying: Ranges, count: int
 
 def _shortest(ranges: Ranges, count: int) -> Ranges:
     """Choose up to `count` positions, from the shortest ranges first."""
-    chosen: list[Range] = []
-    for first, last in sorted(ranges, key=lambda one: size((one,))):
-        end = min(last, first + count - 1)
-        chosen += [(first, end)] if count else []
-        count -= size(((first, end),))
-    return merge((), tuple(chosen))
+    shortest_first = sorted(ranges, key=lambda one: size((one,)))
+    return _ranges(islice((position for one in shortest_first for position in range(one[0], one[1] + 1)), count))
 
 
 def _known(card: int, found: Sequence[Certificate], records: Sequence[CodeRecord]) -> Ranges:
