@@ -50,13 +50,14 @@ from ordering.errors import Fault, Forbidden, InsufficientScope, Invalid, NotFou
 from ordering.identifiers import LARGEST_NUMBER, LARGEST_SAFE_NUMBER, canonical_number
 from ordering.money import Money
 from ordering.web.documents import (
-    A_DECIMAL,
-    A_MOMENT,
     A_NUMBER,
     AN_AMOUNT,
     ContractDocument,
     Documented,
     DocumentedAsNumber,
+    ShownAmount,
+    ShownDecimal,
+    ShownMoment,
 )
 from ordering.web.header_fields import accepts_json
 from ordering.web.http import (
@@ -487,14 +488,11 @@ class Meta(TypedDict):
     type: Literal["order", "line_item", "product"]
 
 
-Moment = Annotated[str, WithJsonSchema({**A_MOMENT})]
-
-
 class Times(TypedDict):
     """When a resource was created and last changed, in UTC."""
 
-    created_at: Moment
-    updated_at: Moment
+    created_at: ShownMoment
+    updated_at: ShownMoment
 
 
 class OrderData(TypedDict):
@@ -502,12 +500,9 @@ class OrderData(TypedDict):
 
     id: int
     deal_id: int
-    discount: Annotated[Decimal, WithJsonSchema({**A_DECIMAL})]
-    created_at: Moment
-    updated_at: Moment
-
-
-ShownAmount = Annotated[str, WithJsonSchema({**AN_AMOUNT})]
+    discount: ShownDecimal
+    created_at: ShownMoment
+    updated_at: ShownMoment
 
 
 class LineItemData(TypedDict):
@@ -522,8 +517,8 @@ class LineItemData(TypedDict):
     variation: ShownAmount
     value: ShownAmount
     quantity: int
-    created_at: Moment
-    updated_at: Moment
+    created_at: ShownMoment
+    updated_at: ShownMoment
 
 
 class ShownPrice(TypedDict):
@@ -541,13 +536,13 @@ class ProductData(TypedDict):
     description: str | None
     sku: str | None
     active: bool
-    max_discount: Annotated[Decimal, WithJsonSchema({**A_DECIMAL})] | None
-    max_markup: Annotated[Decimal, WithJsonSchema({**A_DECIMAL})] | None
+    max_discount: ShownDecimal | None
+    max_markup: ShownDecimal | None
     cost: ShownAmount | None
     cost_currency: str | None
     prices: list[ShownPrice]
-    created_at: Moment
-    updated_at: Moment
+    created_at: ShownMoment
+    updated_at: ShownMoment
 
 
 class OneOrder(TypedDict):

@@ -13,7 +13,7 @@ from decimal import Decimal
 from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 from typing_extensions import TypedDict  # pydantic reads the standard library's only from Python 3.12 on
 
@@ -32,7 +32,14 @@ from ordering.errors import (
 )
 from ordering.identifiers import LARGEST_NUMBER, canonical_uuid
 from ordering.principal import Company
-from ordering.web.documents import A_DECIMAL, A_LOCAL_MOMENT, A_UUID, AN_AMOUNT, ContractDocument, Documented
+from ordering.web.documents import (
+    A_UUID,
+    ContractDocument,
+    Documented,
+    ShownAmount,
+    ShownDecimal,
+    ShownLocalMoment,
+)
 from ordering.web.http import (
     A_FILLED_LINE,
     INTEGRAL,
@@ -150,8 +157,6 @@ EcardOrderStatus = Literal[
     "Delivered",
     "Cancelled",
 ]
-Amount = Annotated[Decimal, WithJsonSchema({**A_DECIMAL})]
-LocalMoment = Annotated[str, WithJsonSchema({**A_LOCAL_MOMENT})]
 
 
 class ListedEcardOrder(TypedDict):
@@ -159,10 +164,10 @@ class ListedEcardOrder(TypedDict):
 
     id: Uuid
     number: int
-    createdDate: LocalMoment
+    createdDate: ShownLocalMoment
     status: EcardOrderStatus
     participantLogin: str
-    total: Amount
+    total: ShownDecimal
 
 
 class EcardOrderList(TypedDict):
@@ -188,14 +193,14 @@ class ShownCard(TypedDict):
     id: int
     quantity: int
     faceValue: str
-    price: Amount
+    price: ShownDecimal
 
 
 class Moment(TypedDict):
     """The time at which an order got a status."""
 
     status: EcardOrderStatus
-    at: LocalMoment
+    at: ShownLocalMoment
 
 
 class EcardOrderDetails(ListedEcardOrder):
@@ -234,7 +239,7 @@ class ShownFaceValue(TypedDict):
     """A face value of a card, and its price, which may differ from the face value."""
 
     name: str
-    price: Amount
+    price: ShownDecimal
 
 
 class ShownEcard(TypedDict):
@@ -250,7 +255,7 @@ class ShownEcard(TypedDict):
 class ShownBalance(TypedDict):
     """The company's balance: a decimal, as a string."""
 
-    balance: Annotated[str, WithJsonSchema({**AN_AMOUNT})]
+    balance: ShownAmount
 
 
 # Conversions.

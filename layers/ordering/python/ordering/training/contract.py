@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from decimal import Decimal
 from types import MappingProxyType
 from typing import Annotated, Literal, TypeVar, cast
 
@@ -19,7 +18,6 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationInfo,
-    WithJsonSchema,
     field_validator,
 )
 from pydantic_core import PydanticCustomError
@@ -39,13 +37,13 @@ from ordering.training.orders import (
     TrainingOrder,
 )
 from ordering.web.documents import (
-    A_DECIMAL,
-    A_LOCAL_MOMENT,
-    A_MOMENT,
     A_NUMBER,
     A_UUID,
     ContractDocument,
     Documented,
+    ShownDecimal,
+    ShownLocalMoment,
+    ShownMoment,
 )
 from ordering.web.http import (
     INTEGRAL,
@@ -225,7 +223,7 @@ class Price(TypedDict):
     """The price of one seat; `value` is a JSON number with exactly four decimals."""
 
     currency: str
-    value: Annotated[Decimal, WithJsonSchema({**A_DECIMAL})]
+    value: ShownDecimal
 
 
 class FeatureSet(TypedDict):
@@ -289,7 +287,7 @@ class ListedOrder(TypedDict):
     contactSurname: str
     contactEmail: str
     orderStatus: OrderStatus
-    created: Annotated[str, WithJsonSchema({**A_LOCAL_MOMENT})]
+    created: ShownLocalMoment
     editable: bool
     cancellable: bool
     _links: SelfLink
@@ -315,7 +313,7 @@ class Order(TypedDict):
     contactSurname: str
     contactEmail: str
     orderStatus: OrderStatus
-    created: Annotated[str, WithJsonSchema({**A_LOCAL_MOMENT})]
+    created: ShownLocalMoment
     editable: bool
     cancellable: bool
 
@@ -334,7 +332,7 @@ class CreatedOrder(TypedDict):
     contactSurname: str
     contactEmail: str
     orderStatus: OrderStatus
-    created: Annotated[str, WithJsonSchema({**A_MOMENT})]
+    created: ShownMoment
     editable: bool
     cancellable: bool
     _links: SelfLink

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from decimal import Decimal
+from typing import Annotated, Any
 
-from pydantic import GetJsonSchemaHandler
+from pydantic import GetJsonSchemaHandler, WithJsonSchema
 
 from ordering.identifiers import LARGEST_NUMBER
 from ordering.principal import GRANTS
@@ -38,17 +39,24 @@ A_NUMBER: Mapping[str, Any] = {"type": "integer", "minimum": 1, "maximum": LARGE
 A_UUID: Mapping[str, Any] = {"type": "string", "format": "uuid"}
 """Schemas of ids in paths."""
 
-A_MOMENT: Mapping[str, Any] = {"type": "string", "format": "date-time"}
-"""The schema of a time with its zone (RFC 3339)."""
-
-A_LOCAL_MOMENT: Mapping[str, Any] = {"type": "string", "format": "date-time-local"}
-"""The schema of a time in UTC that is shown without a zone, which is no `date-time`."""
-
 AN_AMOUNT: Mapping[str, Any] = {"type": "string", "format": "decimal"}
 """The schema of a decimal number that is shown as text."""
 
 A_DECIMAL: Mapping[str, Any] = {"type": "number", "format": "decimal"}
 """The schema of a decimal number: exact, so a reader may need more than a float."""
+
+
+ShownMoment = Annotated[str, WithJsonSchema({"type": "string", "format": "date-time"})]
+"""A time with its zone (RFC 3339) in a response."""
+
+ShownLocalMoment = Annotated[str, WithJsonSchema({"type": "string", "format": "date-time-local"})]
+"""A time in UTC in a response that shows it without a zone, so that it is not a `date-time`."""
+
+ShownAmount = Annotated[str, WithJsonSchema({**AN_AMOUNT})]
+"""A decimal number in a response that shows it as text."""
+
+ShownDecimal = Annotated[Decimal, WithJsonSchema({**A_DECIMAL})]
+"""A decimal number in a response that shows it as a number."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)  # hashed by identity: `Annotated` hashes what it is given
