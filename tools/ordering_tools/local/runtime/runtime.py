@@ -10,6 +10,7 @@ from __future__ import annotations
 import signal
 import threading
 import uuid
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,19 +28,19 @@ from ordering_tools.local.runtime.processes import Child
 from ordering_tools.local.runtime.runtime_api import Call, RuntimeApi
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 PROCESSES = 10
 """The largest number of processes of one function."""
 INIT_SECONDS = 30.0
 """The time in which a process must be ready. In Lambda it is 10 s; here the first start may have to compile."""
-_STOP_SECONDS = 1.0
 
 
 class Sandbox:
     """A process of a function, and its Runtime API."""
 
-    def __init__(self, settings: FunctionSettings, deployment: Deployment, python: Path, log: Path) -> None:
+    def __init__(self, settings: FunctionSettings, python: Path, log: Path, deployment: Deployment) -> None:
+        self.deployment = deployment
         self._settings = settings
         self._ended = False
         self._api = RuntimeApi()
@@ -58,7 +59,7 @@ class Sandbox:
     @property
     def alive(self) -> bool:
         """Whether the process can take a call."""
-        return self._child.alive and self._api.init_error is None
+        return self._child.alive and not (self._api.ready.done() and self._api.ready.exception())
 
     def invoke(self, event: bytes) -> bytes:
         """Run one call; returns its result.
@@ -66,29 +67,26 @@ class Sandbox:
         Raises:
             FunctionError: The function raised, crashed, could not be started, or timed out.
         """
-        if not self._api.ready.wait(INIT_SECONDS):
+        try:
+            self._api.ready.result(INIT_SECONDS)
+        except TimeoutError:
             self.stop()
-            raise FunctionError("Sandbox.Timedout", f"Init timed out after {INIT_SECONDS:.2f} seconds")
-        if self._api.init_error:
-            raise self._api.init_error
-        name = self._settings.name
-        call = Call(str(uuid.uuid4()), function_arn(name), event, self._settings.timeout)
+            raise FunctionError("Sandbox.Timedout", f"Init timed out after {INIT_SECONDS:.2f} seconds") from None
+        name, timeout = self._settings.name, self._settings.timeout
+        call = Call(str(uuid.uuid4()), function_arn(name), event, timeout)
         self._api.put(call)
         if not self._child.alive:
             self._api.fail(self._exit_error())
-        if not call.done.wait(call.timeout):
+        try:
+            return call.result.result(timeout)
+        except TimeoutError:
             self.stop()
-            raise FunctionTimeoutError(
-                "Sandbox.Timedout", f"{call.request_id} Task timed out after {call.timeout:.2f} seconds"
-            )
-        if call.error:
-            raise call.error
-        return call.result
+            message = f"{call.request_id} Task timed out after {timeout:.2f} seconds"
+            raise FunctionTimeoutError("Sandbox.Timedout", message) from None
 
     def stop(self) -> None:
         """Kill the process, as Lambda does."""
         self._child.kill()
-        self._api.close()
 
     def end(self) -> None:
         """Kill the process because the local run ends; a call in flight fails with `RunEndedError`."""
@@ -111,16 +109,13 @@ class Sandbox:
 class Pool:
     """The processes of one function."""
 
-    def __init__(self, settings: FunctionSettings, deployment: Deployment, python: Path, log: Path) -> None:
-        self._settings = settings
+    def __init__(self, start: Callable[[Deployment], Sandbox], deployment: Deployment) -> None:
+        self._start = start
         self._deployment = deployment
-        self._python = python
-        self._log = log
-        self._changed = threading.Condition()
+        self._free = threading.Semaphore(PROCESSES)
+        self._lock = threading.Lock()
         self._idle: list[Sandbox] = []
         self._busy: set[Sandbox] = set()
-        self._starting = 0
-        self._stale: set[Sandbox] = set()
 
     def invoke(self, event: bytes) -> bytes:
         """Run a call in an idle process, or in a new one, or in the next that becomes idle.
@@ -128,60 +123,42 @@ class Pool:
         Raises:
             FunctionError: See `Sandbox.invoke`.
         """
-        sandbox = self._take()
-        try:
-            return sandbox.invoke(event)
-        finally:
-            self._give_back(sandbox)
+        with self._free:
+            sandbox = self._take()
+            try:
+                return sandbox.invoke(event)
+            finally:
+                self._give_back(sandbox)
 
     def switch(self, deployment: Deployment) -> None:
         """Use another build: idle processes are ended now, busy ones after their call."""
-        with self._changed:
+        with self._lock:
             self._deployment = deployment
             idle, self._idle = self._idle, []
-            self._stale |= self._busy
         for sandbox in idle:
             sandbox.stop()
 
     def stop(self) -> None:
         """End every process."""
-        with self._changed:
+        with self._lock:
             sandboxes = [*self._idle, *self._busy]
             self._idle = []
         for sandbox in sandboxes:
             sandbox.end()
 
     def _take(self) -> Sandbox:
-        with self._changed:
-            self._changed.wait_for(lambda: self._idle or len(self._busy) + self._starting < PROCESSES)
-            while self._idle:
-                sandbox = self._idle.pop()
-                if sandbox.alive:
-                    self._busy.add(sandbox)
-                    return sandbox
-            self._starting += 1
-            deployment = self._deployment
-        try:
-            sandbox = Sandbox(self._settings, deployment, self._python, self._log)
-        except BaseException:
-            with self._changed:
-                self._starting -= 1
-            raise
-        with self._changed:
-            self._starting -= 1
+        with self._lock:
+            self._idle = [sandbox for sandbox in self._idle if sandbox.alive]
+            sandbox = self._idle.pop() if self._idle else self._start(self._deployment)
             self._busy.add(sandbox)
-            if deployment is not self._deployment:
-                self._stale.add(sandbox)
         return sandbox
 
     def _give_back(self, sandbox: Sandbox) -> None:
-        with self._changed:
+        with self._lock:
             self._busy.discard(sandbox)
-            keep = sandbox.alive and sandbox not in self._stale
-            self._stale.discard(sandbox)
+            keep = sandbox.alive and sandbox.deployment is self._deployment
             if keep:
                 self._idle.append(sandbox)
-            self._changed.notify()
         if not keep:
             sandbox.stop()
 
@@ -192,7 +169,9 @@ class ProcessRunner:
     def __init__(
         self, functions: Mapping[str, FunctionSettings], deployment: Deployment, python: Path, log: Path
     ) -> None:
-        self._pools = {name: Pool(settings, deployment, python, log) for name, settings in functions.items()}
+        self._pools = {
+            name: Pool(partial(Sandbox, settings, python, log), deployment) for name, settings in functions.items()
+        }
 
     def invoke(self, name: str, event: bytes) -> bytes:
         """Call a function with an event in JSON; returns its result in JSON.

@@ -7,20 +7,21 @@ https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
 from __future__ import annotations
 
 import json
-import queue
-import socket
+import sys
 import threading
 import time
+from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
+from queue import SimpleQueue
+from socketserver import ThreadingTCPServer
 from typing import Any
 
 from ordering_tools.local.hosts import is_local_program
 from ordering_tools.local.runtime.functions import FunctionError
 
 _PREFIX = "/2018-06-01/runtime/"
-_ACCEPTED = b'{"status":"OK"}'
 
 
 @dataclass
@@ -32,87 +33,59 @@ class Call:
     event: bytes
     timeout: float
     """In seconds, from the moment when the process takes the call."""
-    result: bytes = b""
-    error: FunctionError | None = None
-    done: threading.Event = field(default_factory=threading.Event)
-
-    def fail(self, error: FunctionError) -> None:
-        """Complete the call with an error, unless it is completed already."""
-        if not self.done.is_set():
-            self.error = error
-            self.done.set()
+    result: Future[bytes] = field(default_factory=Future)
 
 
-class RuntimeApi:
+class RuntimeApi(ThreadingTCPServer):
     """The Runtime API of one process: gives it calls and receives their results."""
 
+    daemon_threads = True
+
     def __init__(self) -> None:
-        self.ready = threading.Event()
-        """Set once the process has requested its first call, or its init has failed."""
-        self.init_error: FunctionError | None = None
-        self._calls: queue.SimpleQueue[Call | None] = queue.SimpleQueue()
-        self._current: Call | None = None
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
-        threading.Thread(target=self._accept, name=f"runtime-api {self.address}", daemon=True).start()
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.address = f"127.0.0.1:{self.server_address[1]}"
+        self.ready: Future[None] = Future()
+        """Done once the process has requested its first call, or its init has failed."""
+        self.current: Call | None = None
+        self._calls: SimpleQueue[Call | None] = SimpleQueue()
+        threading.Thread(target=self.serve_forever, name=f"runtime-api {self.address}", daemon=True).start()
 
     def put(self, call: Call) -> None:
         """Give the process a call; it must not have another one."""
-        self._current = call
+        self.current = call
         self._calls.put(call)
 
     def take(self) -> Call | None:
         """Wait for the next call; None if the API was closed."""
-        self.ready.set()
+        if not self.ready.done():
+            self.ready.set_result(None)
         return self._calls.get()
-
-    def settle(self, request_id: str, result: bytes, error: FunctionError | None) -> bool:
-        """Complete the current call; False if the process names another call."""
-        call = self._current
-        if call is None or call.request_id != request_id:
-            return False
-        call.result, call.error = result, error
-        call.done.set()
-        return True
 
     def fail(self, error: FunctionError) -> None:
         """Report that the process failed: fails its init if it is not ready yet, and its call."""
-        if not self.ready.is_set():
-            self.init_error = error
-            self.ready.set()
-        if self._current is not None:
-            self._current.fail(error)
+        for future in (self.ready, self.current and self.current.result):
+            if future:
+                with suppress(InvalidStateError):
+                    future.set_exception(error)
 
     def close(self) -> None:
         """Stop listening, and end the request of a process that waits for a call."""
         self._calls.put(None)
-        with suppress(OSError):
-            # Wakes the thread that accepts; closing alone does not.
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
+        self.shutdown()
+        self.server_close()
 
-    def _accept(self) -> None:
-        while True:
-            try:
-                connection, address = self._listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._serve, args=(connection, address), daemon=True).start()
-
-    def _serve(self, connection: socket.socket, address: Any) -> None:
-        with connection, suppress(ConnectionError):
-            _Handler(connection, address, self)
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Print an exception, unless the process was killed, which breaks its connection."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
 
 class _Handler(BaseHTTPRequestHandler):
+    server: RuntimeApi
     protocol_version = "HTTP/1.1"
     # Headers and body are sent in one packet, without delay: the client would wait 40 ms for a second packet.
     wbufsize = -1
     disable_nagle_algorithm = True
-
-    def __init__(self, connection: socket.socket, address: Any, api: RuntimeApi) -> None:
-        self._api = api
-        super().__init__(connection, address, api)  # type: ignore[arg-type] # only handed back as self.server
 
     def parse_request(self) -> bool:
         """Read the request line and headers; refuse a web page, which could take the function's events."""
@@ -126,44 +99,40 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         if self.path != _PREFIX + "invocation/next":
             self._answer(404)
-            return
-        call = self._api.take()
-        if call is None:
-            self.close_connection = True
-            return
-        deadline = int((time.time() + call.timeout) * 1000)
-        self._answer(
-            200,
-            call.event,
-            {
+        elif call := self.server.take():
+            headers = {
                 "Lambda-Runtime-Aws-Request-Id": call.request_id,
-                "Lambda-Runtime-Deadline-Ms": str(deadline),
+                "Lambda-Runtime-Deadline-Ms": str(int((time.time() + call.timeout) * 1000)),
                 "Lambda-Runtime-Invoked-Function-Arn": call.arn,
-            },
-        )
+            }
+            self._answer(200, call.event, headers)
+        else:
+            self.close_connection = True
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        call = self.server.current
         match self.path.removeprefix(_PREFIX).split("/"):
-            case ["invocation", request_id, "response"]:
-                self._answer(202 if self._api.settle(request_id, body, None) else 400, _ACCEPTED)
-            case ["invocation", request_id, "error"]:
-                self._answer(202 if self._api.settle(request_id, b"", _error(body)) else 400, _ACCEPTED)
-            case ["init", "error"]:
-                self._api.fail(_error(body))
-                self._answer(202, _ACCEPTED)
+            case ["invocation", request_id, _] if not call or call.request_id != request_id or call.result.done():
+                self._answer(400)
+            case ["invocation", _, "response"] if call:
+                call.result.set_result(body)
+                self._answer(202)
+            case ["invocation", _, "error"] | ["init", "error"]:
+                self.server.fail(_error(body))
+                self._answer(202)
             case _:
                 self._answer(404)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
         """Log nothing: the caller logs each call."""
 
-    def _answer(self, status: int, body: bytes = b"", headers: dict[str, str] | None = None) -> None:
+    def _answer(self, status: int, body: bytes = b"{}", headers: dict[str, str] | None = None) -> None:
         self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        for name, value in (headers or {}).items():
-            self.send_header(name, value)
+        for name, value in (
+            {"Content-Type": "application/json", "Content-Length": len(body)} | (headers or {})
+        ).items():
+            self.send_header(name, str(value))
         self.end_headers()
         self.wfile.write(body)
 
