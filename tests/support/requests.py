@@ -31,6 +31,7 @@ from ordering.web.http import Request, read_headers, read_query
 from ordering.webhooks import contract as webhooks
 from ordering.webhooks.addresses import read_address
 from ordering_tools.documents import openapi
+from ordering_tools.installation import ROOT
 
 Place = tuple[str | int, ...]
 """`query` or `header` or `path` and a name, or `body` and the steps into it."""
@@ -138,7 +139,7 @@ class Operation:
 @cache
 def operations() -> tuple[Operation, ...]:
     """The operations of the document, with their schemas in place of references."""
-    document = json.loads(openapi.DOCUMENT.read_text())
+    document = json.loads((ROOT / openapi.FILES).read_text(encoding="utf-8"))
     routes = {route.func.__name__: (app, route.func) for app in openapi.apps() for route in openapi.routes(app)}
     return tuple(
         Operation(one["operationId"], path, _resolved(one, document), *routes[one["operationId"]])

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import argparse
 import importlib
-from collections.abc import Callable
+import sys
+from functools import partial
 from typing import Any
 
+from ordering_tools.documents.files import update
+from ordering_tools.installation import ROOT
 from ordering_tools.local import sam_local, serve
 from ordering_tools.operations import (
     clients,
@@ -27,7 +30,7 @@ _WRITERS = {
     "openapi": ("ordering_tools.documents.openapi", "docs/openapi.json from the functions' routes and models"),
     "lifecycle": ("ordering_tools.documents.lifecycles", "docs/lifecycle.md from the state transitions of orders"),
     "events": ("ordering_tools.documents.sample_events", "events/, the sample events for `sam local invoke`"),
-    "schemas": ("ordering_tools.documents.schemas", "docs/events, the JSON Schemas of events"),
+    "schemas": ("ordering_tools.documents.event_schemas", "docs/events, the JSON Schemas of events"),
 }
 """The commands that generate files from the code: the module of each, and the files that it writes."""
 
@@ -106,14 +109,15 @@ def _parser() -> argparse.ArgumentParser:
         writer.add_argument(
             "--check", action="store_true", help="write nothing; fail if the committed files are out of date"
         )
-        writer.set_defaults(run=_run_of(module))
+        writer.set_defaults(run=partial(_write, name, module))
     return parser
 
 
-def _run_of(module: str) -> Callable[[argparse.Namespace], int]:
-    def run(arguments: argparse.Namespace) -> int:
-        # Imported here: these modules import all functions, which would make every other command start slowly.
-        code: int = importlib.import_module(module).run(arguments)
-        return code
-
-    return run
+def _write(name: str, module: str, arguments: argparse.Namespace) -> int:
+    # Imported here: these modules import all functions, which would make every other command start slowly.
+    writer = importlib.import_module(module)
+    stale = update(ROOT, writer.FILES, writer.documents(), check=arguments.check)
+    if not (stale and arguments.check):
+        return 0
+    print(f"out of date: {', '.join(stale)}; update with `ordering {name}`", file=sys.stderr)
+    return 1

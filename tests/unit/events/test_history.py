@@ -37,14 +37,16 @@ from ordering.fulfilment.incoming import envelopes
 from ordering.mail import incoming as ses
 from ordering.mail.history import MailMoment, name_of_mails, next_moments
 from ordering.training.statuses import TrainingStatus
-from ordering_tools.documents.event_schemas import schema, stale, write
+from ordering_tools.documents.event_schemas import FILES, documents, schema
+from ordering_tools.documents.files import update
 from support.aws.faults import Crash, Faulty, lost, refused
 from support.aws.kms import MemoryKms
 from support.aws.memory import Memory
 from support.partners import JOHN, SOURCE, UK
 from support.patterns import matches, read_pattern
 
-SCHEMAS = Path(__file__).parents[3] / "docs" / "events"
+ROOT = Path(__file__).parents[3]
+SCHEMAS = ROOT / "docs" / "events"
 START = datetime(2026, 1, 1, 12, 0, 0, 123456, tzinfo=UTC)
 ECARD_ID = "00000001-a5c1-4d97-b1fb-4f6772dffbeb"
 TRAINING, ECARDS = "training#7", f"ecards#acme#{ECARD_ID}"
@@ -165,7 +167,7 @@ def valid(event_text: str) -> dict[str, Any]:
 
 def test_schemas_are_current() -> None:
     """The committed schemas match the code."""
-    assert stale(SCHEMAS) == []
+    assert update(ROOT, FILES, documents(), check=True) == []
 
 
 def test_schemas_are_schemas() -> None:
@@ -176,18 +178,19 @@ def test_schemas_are_schemas() -> None:
 
 
 def test_stale_schemas_are_found(tmp_path: Path) -> None:
-    """`stale` finds changed, missing and surplus schemas, and `write` repairs them."""
-    write(tmp_path)
-    assert stale(tmp_path) == []
-    changed, missing, *_ = sorted(tmp_path.glob("*.json"))
-    surplus = tmp_path / "other.json"
-    changed.write_text("{}")
-    missing.unlink()
-    surplus.write_text("{}")
-    assert stale(tmp_path) == [changed, missing, surplus]
-    write(tmp_path)
+    """Changed, missing and surplus schemas are found, and repaired unless they are only checked."""
+    wanted = documents()
+    assert update(tmp_path, FILES, wanted) == sorted(wanted)
+    assert update(tmp_path, FILES, wanted, check=True) == []
+    changed, missing, *_ = sorted(wanted)
+    surplus = "docs/events/other.json"
+    (tmp_path / changed).write_text("{}")
+    (tmp_path / missing).unlink()
+    (tmp_path / surplus).write_text("{}")
+    for check in (True, False):
+        assert update(tmp_path, FILES, wanted, check=check) == [changed, missing, surplus]
 
-    assert stale(tmp_path) == []
+    assert update(tmp_path, FILES, wanted, check=True) == []
 
 
 def test_types() -> None:

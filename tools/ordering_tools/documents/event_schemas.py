@@ -1,10 +1,9 @@
-"""The JSON Schemas (2020-12) of all published and received events, in docs/events."""
+"""`ordering schemas`: the JSON Schemas (2020-12) of all published and received events, in `docs/events`."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import TypeAdapter
@@ -17,23 +16,12 @@ from ordering.fulfilment.incoming import envelopes
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _ORDER = (
-    "type",
-    "format",
-    "minLength",
-    "maxLength",
-    "pattern",
-    "contentEncoding",
-    "minimum",
-    "maximum",
-    "const",
-    "enum",
-    "anyOf",
-    "description",
-    "required",
-    "properties",
-    "items",
+    *("type", "format", "minLength", "maxLength", "pattern", "contentEncoding", "minimum", "maximum", "const", "enum"),
+    *("anyOf", "description", "required", "properties", "items"),
 )
 """The keywords of schemas, in the order in which they are written."""
+
+FILES = "docs/events/*"
 
 
 def schema(event_type: str) -> dict[str, Any]:
@@ -58,9 +46,7 @@ def _schema_of(shape: TypeAdapter[Any]) -> dict[str, Any]:
 def _plain(part: Mapping[str, Any], definitions: Mapping[str, Any]) -> dict[str, Any]:
     if "$ref" in part:
         return _plain(definitions[part["$ref"].removeprefix("#/$defs/")], definitions)
-    found = dict(part)
-    for name in ("$defs", "discriminator", "title"):
-        found.pop(name, None)
+    found = {name: value for name, value in part.items() if name not in {"$defs", "discriminator", "title"}}
     if choices := found.pop("oneOf", found.get("anyOf")):
         found["anyOf"] = [_plain(choice, definitions) for choice in choices]
     if "properties" in found:
@@ -74,27 +60,10 @@ def _plain(part: Mapping[str, Any], definitions: Mapping[str, Any]) -> dict[str,
     return {name: found[name] for name in sorted(found, key=_ORDER.index)}
 
 
-def documents(folder: Path) -> Iterator[tuple[Path, str]]:
-    """Each schema's file and its text."""
+def documents() -> dict[str, str]:
+    """The text of each schema by its path from the project's root."""
     versions = {**dict.fromkeys(event_types(), VERSION), **dict.fromkeys(envelopes(), incoming.VERSION)}
-    for event_type, version in sorted(versions.items()):
-        text = json.dumps(schema(event_type), indent=2, ensure_ascii=False) + "\n"
-        yield folder / f"{event_type}.v{version}.json", text
-
-
-def write(folder: Path) -> None:
-    """Write all schemas into a folder of their own, and delete other ones."""
-    folder.mkdir(parents=True, exist_ok=True)
-    wanted = dict(documents(folder))
-    for path in folder.glob("*.json"):
-        if path not in wanted:
-            path.unlink()
-    for path, text in wanted.items():
-        path.write_text(text, encoding="utf-8")
-
-
-def stale(folder: Path) -> list[Path]:
-    """The files of a folder that `write` would create, change or delete."""
-    wanted = dict(documents(folder))
-    there = {path: path.read_text(encoding="utf-8") for path in folder.glob("*.json")}
-    return sorted(path for path in wanted.keys() | there.keys() if wanted.get(path) != there.get(path))
+    return {
+        f"docs/events/{event_type}.v{version}.json": json.dumps(schema(event_type), indent=2, ensure_ascii=False) + "\n"
+        for event_type, version in versions.items()
+    }

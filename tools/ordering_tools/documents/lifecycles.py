@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import argparse
-import sys
 from collections.abc import Iterator
 from typing import Any
 
 from ordering.book.lifecycle import Lifecycle
 from ordering.ecards.statuses import ECARDS
 from ordering.training.statuses import TRAINING
-from ordering_tools.installation import ROOT
 
-DOCUMENT = ROOT / "docs" / "lifecycle.md"
+FILES = "docs/lifecycle.md"
 _HEAD = """\
 # Lifecycles
 
@@ -25,16 +22,9 @@ history.
 _ORDERS: dict[str, Lifecycle[Any]] = {"Training orders": TRAINING, "E-card orders": ECARDS}
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Write the document, or compare it; returns the exit code."""
-    text = "\n".join(_lines())
-    if not arguments.check:
-        DOCUMENT.write_text(text)
-        return 0
-    if DOCUMENT.read_text() != text:
-        print(f"{DOCUMENT.relative_to(ROOT)} is out of date; update it with `ordering lifecycle`", file=sys.stderr)
-        return 1
-    return 0
+def documents() -> dict[str, str]:
+    """The document's path from the project's root, and its text."""
+    return {FILES: "\n".join(_lines())}
 
 
 def _lines() -> Iterator[str]:

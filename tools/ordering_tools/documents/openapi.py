@@ -1,30 +1,27 @@
 """`ordering openapi`: one OpenAPI 3.1 document from the routes and models of all functions.
 
-Each function's routes are also registered with a resolver of Powertools that is used only for the document. Their
-signatures express the parameters of `ordering.entry.api` in Powertools' terms; Powertools creates the schemas and
-merges them. Errors, security and tags come from the contract of each app, so that no route repeats them. The messages
-for partners' webhooks are added here; their schemas are those of the events.
+The signature of a route's handler has the models of its parameters, body and response, of which pydantic creates the
+schemas. Errors, security and tags come from the contract of each app, so that no route repeats them. The messages for
+partners' webhooks have the schemas of the events.
 """
 
 from __future__ import annotations
 
-import argparse
 import importlib.util
 import inspect
 import json
+import re
 import sys
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
-from aws_lambda_powertools.event_handler import APIGatewayRestResolver
 from aws_lambda_powertools.event_handler.api_gateway import Route
-from aws_lambda_powertools.event_handler.openapi.merge import OpenAPIMerge
-from aws_lambda_powertools.event_handler.openapi.params import Body, Header, Query
-from pydantic import BaseModel, TypeAdapter
+from pydantic import TypeAdapter
+from pydantic.json_schema import JsonSchemaMode
 
 from ordering.contexts import event_types
-from ordering.entry.api import OWNERS, Api, wanted_by
+from ordering.entry.api import Api, wanted_by
 from ordering.events.types import MailMomentType
 from ordering.web import problems
 from ordering.web.documents import ACCESS_TOKEN
@@ -35,7 +32,7 @@ from ordering.web.preconditions import ETAG
 from ordering_tools.documents import event_schemas, response_headers
 from ordering_tools.installation import ROOT
 
-DOCUMENT = ROOT / "docs" / "openapi.json"
+FILES = "docs/openapi.json"
 
 OPENAPI = "3.1.0"
 VERSION = "1.0.0"
@@ -51,11 +48,8 @@ body is that of the path's other errors.
 A response of 1,024 bytes or more is compressed if `Accept-Encoding` names `gzip` or `deflate`; a body may be sent with
 `Content-Encoding: gzip`. Web pages can call the API from the origins that support has allowed, and from no others."""
 
-_PARAMETERS: dict[str, type[Query | Header]] = {"query": Query, "headers": Header}
-
-
 _DESCRIPTIONS = {200: "OK", 201: "Created", 202: "Accepted", 204: "No Content"}
-_EMPTY = ("202", "204")
+_EMPTY = (202, 204)
 """The statuses of responses without a body."""
 
 _SUMMARIES: Mapping[StrEnum, str] = {
@@ -91,47 +85,45 @@ _MESSAGE_RESPONSES = {
         "followed."
     },
 }
-_POWERTOOLS_OWN = ("HTTPValidationError", "ResponseValidationError", "ValidationError")
-"""Response schemas of Powertools' own validation, which is not used."""
+
+Shapes = Mapping[tuple[Any, JsonSchemaMode], dict[str, Any]]
+"""The schemas of bodies: requests by their operation and "validation", responses by theirs and "serialization"."""
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Write the document, or compare it; returns the exit code."""
-    text = to_text(document())
-    if not arguments.check:
-        DOCUMENT.write_text(text)
-        return 0
-    if DOCUMENT.read_text() != text:
-        print(f"{DOCUMENT.relative_to(ROOT)} is out of date; update it with `ordering openapi`", file=sys.stderr)
-        return 1
-    return 0
-
-
-def to_text(schema: dict[str, Any]) -> str:
-    """Format a document as in the committed file."""
-    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
+def documents() -> dict[str, str]:
+    """The document's path from the project's root, and its text."""
+    return {FILES: json.dumps(document(), indent=2, ensure_ascii=False) + "\n"}
 
 
 def document() -> dict[str, Any]:
     """Build the document."""
-    merge = OpenAPIMerge(title="Order API", version=VERSION, openapi_version=OPENAPI, on_conflict="error")
-    contracts: dict[str, Contract] = {}
-    bounds: dict[str, Mapping[str, Any]] = {}
-    revalidated: set[str] = set()
-    tagged: set[str] = set()
-    for app in apps():
-        bounds |= {route.func.__name__: _parameter_schemas(route.func, app.contract.query) for route in routes(app)}
-        tagged |= {route.func.__name__ for route in routes(app) if get_origin(_shown_by(route.func)) is Tagged}
-        revalidated |= {route.func.__name__ for route in routes(app) if app.revalidated and route.method == "GET"}
-        contracts |= {route.func.__name__: app.contract for route in routes(app)}
-        schema = documenting(app).get_openapi_schema(openapi_version=OPENAPI)
-        merge.add_schema(schema.model_dump(by_alias=True, exclude_none=True, mode="json"))
-    merged = merge.get_openapi_schema()
-    for methods in merged["paths"].values():
-        for operation in methods.values():
-            for parameter in operation.get("parameters", ()):
-                parameter["schema"] = bounds[operation["operationId"]].get(parameter["name"], parameter["schema"])
-    return _complete(merged, contracts, revalidated, tagged)
+    described = [*apps()]
+    contracts = [app.contract for app in described]
+    shapes, schemas = _shapes(described)
+    paths: dict[str, dict[str, Any]] = {}
+    for app in described:
+        for route in routes(app):
+            path = re.sub(r"<(\w+)>", r"{\1}", route.path)
+            paths.setdefault(path, {})[route.method.lower()] = _operation(app, route, shapes)
+    own = {contract.document.description: contract.document for contract in contracts}
+    tags = {name: text for one in own.values() for name, text in one.tags.items()} | _MESSAGE_TAG
+    responses = {one.name: _error_response(contract, one, shapes) for contract in contracts for one in _shown(contract)}
+    components = {
+        "schemas": _sorted({**schemas, **{name: event_schemas.schema(name) for name in event_types()}}),
+        "headers": dict(response_headers.COMPONENTS),
+        "responses": _sorted(responses),
+        "securitySchemes": {name: scheme for one in contracts for name, scheme in one.document.security.items()},
+    }
+    return {
+        "openapi": OPENAPI,
+        "info": {"title": "Order API", "version": VERSION, "description": "\n\n".join([*own, DESCRIPTION])},
+        "servers": [{"url": "/"}],
+        "paths": _tidy(_sorted(paths)),
+        "components": _tidy(components),
+        "security": [{scheme: []} for scheme in ACCESS_TOKEN],
+        "tags": [{"name": name, "description": text} for name, text in tags.items()],
+        "webhooks": {name: {"post": _message(name)} for name in sorted(event_types())},
+    }
 
 
 def apps() -> Iterator[Api[Any]]:
@@ -148,180 +140,115 @@ def apps() -> Iterator[Api[Any]]:
         yield module.app
 
 
-def documenting(app: Api[Any]) -> APIGatewayRestResolver:
-    """A resolver with an app's routes, which creates its part of the document."""
-    resolver = APIGatewayRestResolver()
-    for route in routes(app):
-        resolver.route(
-            route.path,
-            route.method,
-            summary=route.summary,
-            description=inspect.getdoc(route.func),
-            tags=route.tags,
-            operation_id=route.func.__name__,
-            status_code=route.status_code,
-            response_description=_DESCRIPTIONS[route.status_code],
-        )(_signed(route.func, app.contract.query))
-    return resolver
-
-
 def routes(app: Api[Any]) -> list[Route]:
     """Return the routes of an app. The function of each has the operation's id as its name."""
     # The router has no public list of its routes.
     return [*app._static_routes, *app._dynamic_routes]  # noqa: SLF001
 
 
-def _signed(handler: Callable[..., Any], query: type[BaseModel]) -> Callable[..., Any]:
-    """A function that is never called, with the handler's signature in Powertools' terms."""
-    wanted = {"query": query, **wanted_by(handler)}
-    parameters = [parameter for name, kind in wanted.items() for parameter in _parameters(name, kind)]
-    shown = _shown_by(handler)
-    if get_origin(shown) in {Answer, Tagged}:
-        (shown,) = get_args(shown)
-
-    def stand_in() -> None:
-        """Never called."""
-
-    stand_in.__signature__ = inspect.Signature(  # type: ignore[attr-defined] # functions can have any attribute
-        sorted(parameters, key=lambda parameter: parameter.default is not inspect.Parameter.empty),
-        return_annotation=shown,
-    )
-    return stand_in
+def _shapes(described: Iterable[Api[Any]]) -> tuple[Shapes, dict[str, Any]]:
+    """The schemas of all bodies, and those that they refer to, by name."""
+    kinds: dict[tuple[Any, JsonSchemaMode], Any] = {}
+    for app in described:
+        for route in routes(app):
+            name = route.func.__name__
+            kinds[name, "serialization"] = _response_type(route)
+            if "body" in wanted_by(route.func):
+                kinds[name, "validation"] = wanted_by(route.func)["body"]
+        errors = [_shape_of(app.contract, one) for one in _shown(app.contract)]
+        kinds |= {(shape, "serialization"): shape for shape in errors}
+    inputs = [(key, mode, TypeAdapter(kind)) for (key, mode), kind in kinds.items()]
+    found, schemas = TypeAdapter.json_schemas(inputs, ref_template="#/components/schemas/{model}")
+    return found, schemas["$defs"]
 
 
-def _shown_by(handler: Callable[..., Any]) -> Any:
-    return get_type_hints(handler)["return"]
-
-
-def _parameters(name: str, kind: Any) -> Iterator[inspect.Parameter]:
-    if name == "call" or name in OWNERS:
-        return
-    if name in _PARAMETERS:
-        for field, info in kind.model_fields.items():
-            default = inspect.Parameter.empty if info.is_required() else info.default
-            marker = _PARAMETERS[name](alias=info.alias or field, description=info.description)
-            yield _parameter(field, Annotated[(_given(info.annotation), *info.metadata, marker)], default)
-    elif name == "body":
-        yield _parameter(name, Annotated[kind, Body()])
-    else:
-        yield _parameter(name, kind)
-
-
-def _parameter(name: str, annotation: Any, default: Any = inspect.Parameter.empty) -> inspect.Parameter:
-    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
-
-
-def _parameter_schemas(handler: Callable[..., Any], query: type[BaseModel]) -> dict[str, Any]:
-    """The schemas of a handler's parameters by name, from their models: Powertools omits or misspells some bounds."""
-    models = {part: kind for part, kind in {"query": query, **wanted_by(handler)}.items() if part in _PARAMETERS}
-    return {
-        # Powertools writes the names of header fields in lower case.
-        name.lower() if part == "headers" else name: _parameter_schema(schema)
-        for part, kind in models.items()
-        for name, schema in kind.model_json_schema().get("properties", {}).items()
+def _operation(app: Api[Any], route: Route, shapes: Shapes) -> dict[str, Any]:
+    """Describe the operation of a route."""
+    contract, name = app.contract, route.func.__name__
+    parameters = [*_parameters(app, route)]
+    body = contract.document.bodies.get(name)
+    if found := shapes.get((name, "validation")):
+        body = {"content": {"application/json": {"schema": found}}, "required": True}
+    errors = {
+        str(error.status): {"$ref": f"#/components/responses/{error.name}"}
+        for error in _shown(contract)
+        if (body or not error.only_with_body) and name in (error.operations or {name})
     }
+    keyed = any(one["name"] == "Idempotency-Key" for one in parameters)
+    success = _responses(app, route, shapes[name, "serialization"], keyed=keyed)
+    operation = {
+        "tags": route.tags,
+        "summary": route.summary,
+        "description": inspect.getdoc(route.func),
+        "operationId": name,
+        "parameters": parameters,
+        "requestBody": body,
+        "responses": _sorted({**success, **errors}),
+    }
+    described = {key: value for key, value in operation.items() if value}
+    if contract.document.security != ACCESS_TOKEN:
+        described["security"] = [{scheme: []} for scheme in contract.document.security]
+    return described
 
 
-def _parameter_schema(schema: dict[str, Any]) -> dict[str, Any]:
+def _responses(app: Api[Any], route: Route, shape: Mapping[str, Any], *, keyed: bool) -> dict[str, Any]:
+    """Describe the responses of a route that are no errors.
+
+    Args:
+        keyed: Whether a request can have an `Idempotency-Key`.
+    """
+    status, contract = route.status_code, app.contract
+    more = [*(contract.document.created if status == 201 else ()), *(REPLAYED if keyed else ())]
+    if get_origin(_returned(route)) is Tagged:
+        more += ETAG
+    elif _revalidated(app, route):
+        more.append("Weak-ETag")
+    headers = {"headers": response_headers.of_success(contract, route.func.__name__, more)}
+    content = {} if status in _EMPTY else {"content": {"application/json": {"schema": shape}}}
+    responses = {str(status): {"description": _DESCRIPTIONS[status], **content, **headers}}
+    if _revalidated(app, route):
+        responses["304"] = {"description": "The response that `If-None-Match` names is current.", **headers}
+    return responses
+
+
+def _parameters(app: Api[Any], route: Route) -> Iterator[dict[str, Any]]:
+    """Describe the parameters of a route: those of its path, and those of the models of its handler."""
+    wanted = {"query": app.contract.query, **wanted_by(route.func)}
+    for name in re.findall(r"<(\w+)>", route.path):
+        schema, text = app.contract.document.ids[name]
+        yield {"name": name, "in": "path", "required": True, "description": text, "schema": schema}
+    for part, place in (("query", "query"), ("headers", "header")):
+        shape = wanted[part].model_json_schema() if part in wanted else {}
+        for name, schema in shape.get("properties", {}).items():
+            required = name in shape.get("required", ())
+            text = schema["description"]
+            yield {"name": name, "in": place, "required": required, "description": text, "schema": _given(schema)}
+    if _revalidated(app, route):
+        text = "The `ETag` of an earlier response, to get 304 without a body if that is current."
+        schema = {"type": "string"}
+        yield {"name": "If-None-Match", "in": "header", "required": False, "description": text, "schema": schema}
+
+
+def _given(schema: Mapping[str, Any]) -> dict[str, Any]:
     """The schema of a parameter, which can be missing but not null, without what the parameter has itself."""
     (given,) = [one for one in schema.get("anyOf", [schema]) if one.get("type") != "null"]
-    default = schema.get("default")
-    own = {name: value for name, value in given.items() if name not in {"description", "default"}}
-    return own if default is None else {**own, "default": default}
+    default = {} if schema.get("default") is None else {"default": schema["default"]}
+    return {name: value for name, value in given.items() if name not in {"description", "default"}} | default
 
 
-def _given(annotation: Any) -> Any:
-    """Remove None from a type: an optional parameter can be missing, but not null."""
-    given = [part for part in get_args(annotation) if part is not type(None)]
-    return given[0] if type(None) in get_args(annotation) else annotation
+def _revalidated(app: Api[Any], route: Route) -> bool:
+    return app.revalidated and route.method == "GET"
 
 
-def _complete(
-    schema: dict[str, Any], contracts: Mapping[str, Contract], revalidated: Collection[str], tagged: Collection[str]
-) -> dict[str, Any]:
-    """Add the parts of the contracts: errors, security and tags, each to its operations."""
-    components = schema["components"]
-    for unused in _POWERTOOLS_OWN:
-        components["schemas"].pop(unused, None)
-    components["headers"] = dict(response_headers.COMPONENTS)
-    components["responses"] = {}
-    components["securitySchemes"] = {}
-    for contract in contracts.values():
-        for kind in {contract.errors.shape, *(one.shape for one in _shown(contract) if one.shape)}:
-            shape = TypeAdapter(kind).json_schema(ref_template="#/components/schemas/{model}")
-            components["schemas"] |= {**shape.pop("$defs", {}), kind.__name__: shape}
-        components["responses"] |= {one.name: _error_response(contract, one) for one in _shown(contract)}
-        components["securitySchemes"] |= contract.document.security
-    components["schemas"] |= {name: event_schemas.schema(name) for name in event_types()}
-    for kind in ("schemas", "responses"):
-        components[kind] = dict(sorted(components[kind].items()))
-    for methods in schema["paths"].values():
-        for operation in methods.values():
-            _complete_operation(operation, contracts[operation["operationId"]])
-            if operation["operationId"] in tagged:
-                operation["responses"][min(operation["responses"])]["headers"] |= response_headers.references(ETAG)
-            if operation["operationId"] in revalidated:
-                _complete_revalidated(operation)
-    documents = {contract.document.description: contract.document for contract in contracts.values()}
-    tags = {name: text for one in documents.values() for name, text in one.tags.items()} | _MESSAGE_TAG
-    schema["info"]["description"] = "\n\n".join([*documents, DESCRIPTION])
-    return {
-        **schema,
-        "security": [{scheme: []} for scheme in ACCESS_TOKEN],
-        "tags": [{"name": name, "description": text} for name, text in tags.items()],
-        "paths": _tidy(dict(sorted(schema["paths"].items()))),
-        "webhooks": {name: {"post": _message(name)} for name in sorted(event_types())},
-        "components": _tidy(components),
-    }
+def _returned(route: Route) -> Any:
+    """The type that a route's handler returns."""
+    return get_type_hints(route.func)["return"]
 
 
-def _complete_operation(operation: dict[str, Any], contract: Contract) -> None:
-    name = operation["operationId"]
-    if name in contract.document.bodies:
-        operation["requestBody"] = contract.document.bodies[name]
-    if contract.document.security != ACCESS_TOKEN:
-        operation["security"] = [{scheme: []} for scheme in contract.document.security]
-    for parameter in operation.get("parameters", ()):
-        _complete_parameter(parameter, contract)
-    for empty in _EMPTY:
-        operation["responses"].get(empty, {}).pop("content", None)
-    (status, response), *_ = operation["responses"].items()
-    more = contract.document.created if status == "201" else []
-    if any(parameter["name"] == "Idempotency-Key" for parameter in operation.get("parameters", ())):
-        more = [*more, *REPLAYED]
-    response["headers"] = response_headers.of_success(contract, name, more)
-    for error in _shown(contract):
-        if ("requestBody" in operation or not error.only_with_body) and name in (error.operations or {name}):
-            operation["responses"][str(error.status)] = {"$ref": f"#/components/responses/{error.name}"}
-    operation["responses"] = dict(sorted(operation["responses"].items()))
-
-
-def _complete_parameter(parameter: dict[str, Any], contract: Contract) -> None:
-    if parameter["in"] == "header":
-        # Powertools writes them in lower case, which is correct but unusual.
-        parameter["name"] = parameter["name"].title()
-    elif parameter["in"] == "path":
-        parameter["schema"], parameter["description"] = contract.document.ids[parameter["name"]]
-
-
-def _complete_revalidated(operation: dict[str, Any]) -> None:
-    """Add the entity tag of a response, unless it has one, and the request that has it compared."""
-    headers = operation["responses"]["200"]["headers"]
-    headers |= response_headers.references([] if "ETag" in headers else ["Weak-ETag"])
-    operation.setdefault("parameters", []).append(
-        {
-            "name": "If-None-Match",
-            "in": "header",
-            "required": False,
-            "description": "The `ETag` of an earlier response, to get 304 without a body if that is current.",
-            "schema": {"type": "string"},
-        }
-    )
-    operation["responses"]["304"] = {
-        "description": "The response that `If-None-Match` names is current.",
-        "headers": headers,
-    }
-    operation["responses"] = dict(sorted(operation["responses"].items()))
+def _response_type(route: Route) -> Any:
+    """The type of a successful response's body."""
+    returned = _returned(route)
+    return get_args(returned)[0] if get_origin(returned) in {Answer, Tagged} else returned
 
 
 def _message(event_type: str) -> dict[str, Any]:
@@ -349,20 +276,30 @@ def _message(event_type: str) -> dict[str, Any]:
 
 
 def _tidy(part: Any) -> Any:
-    """Drop the titles that pydantic derives from names, and write integral bounds as integers."""
+    """Drop the titles that pydantic derives from names and defaults of null, and write integral bounds as integers."""
     if isinstance(part, dict):
-        return {name: _tidy(value) for name, value in part.items() if name != "title" or not isinstance(value, str)}
+        derived = {name for name, value in part.items() if name == "title" and isinstance(value, str)}
+        return {name: _tidy(value) for name, value in part.items() if name not in derived and value is not None}
     if isinstance(part, list):
         return [_tidy(value) for value in part]
     return int(part) if isinstance(part, float) and part.is_integer() else part
+
+
+def _sorted(part: Mapping[str, Any]) -> dict[str, Any]:
+    return dict(sorted(part.items()))
 
 
 def _shown(contract: Contract) -> list[ErrorStatus]:
     return [one for one in contract.errors.statuses if one.name]
 
 
-def _error_response(contract: Contract, error: ErrorStatus) -> dict[str, Any]:
-    schema = {"$ref": f"#/components/schemas/{(error.shape or contract.errors.shape).__name__}"}
+def _shape_of(contract: Contract, error: ErrorStatus) -> Any:
+    """The type of an error's body."""
+    return error.shape or contract.errors.shape
+
+
+def _error_response(contract: Contract, error: ErrorStatus, shapes: Shapes) -> dict[str, Any]:
+    schema = shapes[_shape_of(contract, error), "serialization"]
     media_types = [error.media_type or contract.errors.media_type]
     if error.status in problems.BY_THE_GATEWAY and problems.MEDIA_TYPE not in media_types:
         media_types.append(problems.MEDIA_TYPE)

@@ -6,10 +6,8 @@ number of times, and none uses an id of the tutorial or of the printed calls.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
-import sys
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -27,7 +25,7 @@ from ordering_tools.local.engine.aws_account import ACCOUNT, REGION, queue_arn
 from ordering_tools.local.gateway.events import GatewayRequest, function_event, request_authorizer_event
 from ordering_tools.template import Template
 
-FOLDER = ROOT / "events"
+FILES = "events/**/*"
 
 _PRODUCT = f"/api/v2/products/{demo.AZ_300.id}"
 _ORDER = {
@@ -89,21 +87,10 @@ All events can be sent any number of times, and use no id of the README or the t
 """
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Write the events and their list, or compare them; returns the exit code."""
-    written = {f"{name}.json": json.dumps(event, indent=2, sort_keys=True) + "\n" for name, event in events()}
-    written["README.md"] = listing()
-    stale = []
-    for name, text in written.items():
-        path = FOLDER / name
-        if arguments.check and (not path.exists() or path.read_text() != text):
-            stale.append(name)
-        elif not arguments.check:
-            path.parent.mkdir(exist_ok=True)
-            path.write_text(text)
-    if stale:
-        print(f"out of date in events/: {', '.join(stale)}; update them with `ordering events`", file=sys.stderr)
-    return 1 if stale else 0
+def documents() -> dict[str, str]:
+    """The texts of the events and of their list, by their paths from the project's root."""
+    texts = {f"events/{name}.json": json.dumps(event, indent=2, sort_keys=True) + "\n" for name, event in events()}
+    return {**texts, "events/README.md": listing()}
 
 
 def listing() -> str:
