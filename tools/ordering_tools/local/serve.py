@@ -17,12 +17,11 @@ from pathlib import Path
 from ordering_tools.demo.greeting import Prepared
 from ordering_tools.local.engine.deployment import DeploymentError, Stack, deploy, environments, translate
 from ordering_tools.local.engine.engine import (
+    ENDPOINT_VARIABLE,
     Engine,
     EngineError,
-    ExternalEngine,
     create_tables,
     dynamodb,
-    start_engine,
 )
 from ordering_tools.local.engine.mails import mails_url
 from ordering_tools.local.engine.state import Running, State, StateError
@@ -36,7 +35,7 @@ ROOT = Path(__file__).resolve().parents[3]
 HOST = "127.0.0.1"
 LARGEST_PORT = 65_535
 
-Prepare = Callable[[Engine | ExternalEngine, Stack, Path, str], Prepared]
+Prepare = Callable[[Engine, Stack, Path, str], Prepared]
 """Writes demo data into a stack of an engine, given the state folder and the base URL."""
 
 _PROBLEMS = (BuildError, DeploymentError, EngineError, GatewayError, SettingsError, TemplateError)
@@ -149,20 +148,21 @@ class LocalRun:
         """End all processes, the engine last, after it has written its data."""
         self._children.close()
 
-    def _start_engine(self) -> Engine | ExternalEngine:
+    def _start_engine(self) -> Engine:
         python = self._options.environments / "engine" / "bin" / "python"
-        engine = start_engine(
+        engine = Engine(
             python,
             self._state.engine,
             functions=_url(self._invocations),
             descriptors=(self._state.lock,),
             address=self._options.engine,
+            endpoint=os.environ.get(ENDPOINT_VARIABLE),
         )
         self._children.callback(self._stop_engine, engine)
         return engine
 
     @staticmethod
-    def _stop_engine(engine: Engine | ExternalEngine) -> None:
+    def _stop_engine(engine: Engine) -> None:
         if not engine.stop():
             echo("the engine had to be killed: data written in this run is lost")
 
@@ -245,10 +245,11 @@ class LocalRun:
             echo("  functions run in the gateway's process, one call at a time: breakpoint() works in this terminal")
         echo(f"\nserving {self.base_url}   (data in {os.path.relpath(self._state.folder)}, kept; Ctrl-C stops)")
         unread = ", whose streams are not read: orders stay as they are placed"
-        streams = unread if isinstance(self._engine, ExternalEngine) else ""
-        echo(f"  DynamoDB {self._engine.endpoint}{streams}; functions' log {os.path.relpath(self._state.log)}")
+        engine = self._engine
+        streams = unread if engine.endpoint != engine.services else ""
+        echo(f"  DynamoDB {engine.endpoint}{streams}; functions' log {os.path.relpath(self._state.log)}")
         if any(found["Type"].startswith("AWS::SES::") for found in self._translated["Resources"].values()):
-            echo(f"  mails are kept, not delivered: `ordering mail list`, or {mails_url(self._engine.services)}")
+            echo(f"  mails are kept, not delivered: `ordering mail list`, or {mails_url(engine.services)}")
         if prepared.text:
             echo(f"\n{prepared.text}")
         if prepared.seeded:

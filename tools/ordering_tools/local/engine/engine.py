@@ -14,7 +14,6 @@ import socket
 import time
 import urllib.error
 import urllib.request
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -44,40 +43,10 @@ class EngineError(Exception):
     """The engine cannot run; the message gives the reason, and what to do."""
 
 
-@dataclass(frozen=True)
-class ExternalEngine:
-    """A DynamoDB endpoint outside the local run, and an engine of its own for all other services."""
-
-    endpoint: str
-    own: Engine
-
-    @property
-    def services(self) -> str:
-        """The endpoint of the other services."""
-        return self.own.endpoint
-
-    @property
-    def alive(self) -> bool:
-        """Whether the own engine still runs; if the external one does not, calls of it fail."""
-        return self.own.alive
-
-    def wait(self) -> None:
-        """Wait until the own engine responds.
-
-        Raises:
-            EngineError: It does not.
-        """
-        self.own.wait()
-
-    def stop(self) -> bool:
-        """Stop the own engine, see `Engine.stop`; the external one keeps running."""
-        return self.own.stop()
-
-
 class Engine:
-    """MiniStack, with its state in `folder`."""
+    """MiniStack, with its state in `folder`: `endpoint` is that of DynamoDB, `services` that of all other services."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the properties of an engine
         self,
         python: Path,
         folder: Path,
@@ -85,12 +54,14 @@ class Engine:
         functions: str = "",
         descriptors: tuple[int, ...] = (),
         address: tuple[str, int] = (LOOPBACK, 0),
+        endpoint: str | None = None,
     ) -> None:
         """Start the engine.
 
         Args:
             functions: The URL of the host that runs functions.
             address: The address and the port to listen on; port 0 takes any free port.
+            endpoint: The endpoint of an external DynamoDB, which is used instead of the engine's.
 
         Raises:
             EngineError: Its environment is missing, or it cannot listen there.
@@ -100,13 +71,9 @@ class Engine:
         folder.mkdir(parents=True, exist_ok=True)
         self._log = folder / "engine.log"
         host, port = address[0], _usable_port(*address)
-        self.endpoint = f"http://{LOOPBACK if host == _ALL_ADDRESSES else host}:{port}"
+        self.services = f"http://{LOOPBACK if host == _ALL_ADDRESSES else host}:{port}"
+        self.endpoint = endpoint or self.services
         self._child = self._start(python, folder, (host, port), functions, descriptors)
-
-    @property
-    def services(self) -> str:
-        """The endpoint of all other services, which is the same."""
-        return self.endpoint
 
     @property
     def alive(self) -> bool:
@@ -122,7 +89,7 @@ class Engine:
         deadline = time.monotonic() + _READY_SECONDS
         while self._child.alive and time.monotonic() < deadline:
             try:
-                with urllib.request.urlopen(f"{self.endpoint}/_ministack/ready", timeout=2):  # noqa: S310 - http on this machine
+                with urllib.request.urlopen(f"{self.services}/_ministack/ready", timeout=2):  # noqa: S310 - http on this machine
                     return
             except (urllib.error.URLError, ConnectionError, TimeoutError):
                 time.sleep(0.02)
@@ -163,24 +130,6 @@ class Engine:
                 folder=folder,
                 descriptors=descriptors,
             )
-
-
-def start_engine(
-    python: Path,
-    folder: Path,
-    *,
-    functions: str,
-    descriptors: tuple[int, ...] = (),
-    address: tuple[str, int] = (LOOPBACK, 0),
-) -> Engine | ExternalEngine:
-    """Start the engine of the local run: MiniStack, with an external DynamoDB if the environment has its endpoint.
-
-    Raises:
-        EngineError: Its environment is missing, or it cannot listen on the address.
-    """
-    engine = Engine(python, folder, functions=functions, descriptors=descriptors, address=address)
-    endpoint = os.environ.get(ENDPOINT_VARIABLE)
-    return ExternalEngine(endpoint, engine) if endpoint else engine
 
 
 def dynamodb(endpoint: str) -> DynamoDBClient:
