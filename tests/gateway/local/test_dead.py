@@ -10,7 +10,7 @@ import pytest
 
 from gateway.waiting import eventually
 from ordering_tools import cli
-from ordering_tools.local.dead_letters import DeadLetter, DeadLetters, NotReplayedError, invoke_at
+from ordering_tools.local.dead_letters import DeadLetter, DeadLetters
 from ordering_tools.local.engine.engine import connect, dynamodb
 from ordering_tools.local.engine.state import find
 from ordering_tools.operations import commands
@@ -141,10 +141,12 @@ def test_functions_can_be_invoked(stack: LocalStack) -> None:
     assert running
     event = json.dumps({"body": json.dumps({"return": {"statusCode": 7}})}).encode()
 
+    client = connect("lambda", running.functions)
+
     for name in ("BehaveFunction", "arn:aws:lambda:us-east-1:123456789012:function:BehaveFunction"):
-        assert json.loads(invoke_at(running.functions, name, event)) == {"statusCode": 7}
-    with pytest.raises(NotReplayedError, match="Nobody cannot be called: Function not found: Nobody"):
-        invoke_at(running.functions, "Nobody", event)
+        assert json.load(client.invoke(FunctionName=name, Payload=event)["Payload"]) == {"statusCode": 7}
+    with pytest.raises(client.exceptions.ResourceNotFoundException, match="Function not found: Nobody"):
+        client.invoke(FunctionName="Nobody", Payload=event)
 
 
 def test_mail_command(stack: LocalStack, capsys: pytest.CaptureFixture[str]) -> None:

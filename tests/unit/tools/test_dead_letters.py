@@ -1,7 +1,8 @@
 """Messages of dead-letter queues are read and replayed, against queues in memory."""
 
+import io
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,14 @@ from botocore.exceptions import ClientError
 
 from ordering_tools import cli
 from ordering_tools.installation import NotDone
-from ordering_tools.local.dead_letters import DeadLetters, FailedBatch, NotReplayedError
+from ordering_tools.local.dead_letters import DeadLetters, FailedBatch
 from ordering_tools.local.engine.deployment import Stack
-from ordering_tools.operations.dead_letters import age, find_message, reachable, replay
+from ordering_tools.local.engine.state import Running
+from ordering_tools.operations import dead_letters
+from ordering_tools.operations.dead_letters import age, find_message, open_dead_letters
 
 STREAM = "arn:aws:dynamodb:us-east-1:000000000000:table/stack-T-1/stream/1"
+FUNCTION = "arn:aws:lambda:us-east-1:000000000000:function:stack-F-1"
 QUEUES = "arn:aws:sqs:us-east-1:000000000000:stack-"
 STACK = Stack(
     {},
@@ -38,7 +42,7 @@ class Site:
         """How many records of the stream have expired."""
         self.log: list[str] = []
         self.events: list[list[str]] = []
-        self.answer: Callable[[], bytes] = lambda: b"{}"
+        self.answer: dict[str, Any] = {"Payload": io.BytesIO(b"{}")}
         self.refuse: set[str] = set()
         self.hidden: set[str] = set()
 
@@ -48,9 +52,9 @@ class Site:
             services="http://there",
             sqs=self,
             functions=self,
+            invoker=self,
             streams=self,
             peek=lambda url: self.messages[url.rpartition("/stack-")[2]],
-            invoke=self.invoke,
         )
 
     def put(self, queue: str, body: str, *, source: str | None = None, sent: int = 0) -> str:
@@ -63,17 +67,10 @@ class Site:
         return number
 
     def give_up(self, *sequences: int) -> str:
-        function = "arn:aws:lambda:us-east-1:000000000000:function:stack-F-1"
-        request = {"functionArn": function, "condition": "RetryAttemptsExhausted", "approximateInvokeCount": 6}
+        request = {"functionArn": FUNCTION, "condition": "RetryAttemptsExhausted", "approximateInvokeCount": 6}
         batch = {"streamArn": STREAM, "shardId": "shard", "batchSize": len(sequences)}
         batch |= {"startSequenceNumber": str(sequences[0]), "endSequenceNumber": str(sequences[-1])}
         return self.put("Given", json.dumps({"requestContext": request, "DDBStreamBatchInfo": batch}))
-
-    def invoke(self, name: str, event: bytes) -> bytes:
-        assert name == "F"
-        self.log.append("Invoke")
-        self.events.append([record["dynamodb"]["SequenceNumber"] for record in json.loads(event)["Records"]])
-        return self.answer()
 
     def __getattr__(self, operation: str) -> Any:
         """An operation of a client, by botocore's name for it."""
@@ -118,10 +115,18 @@ class Site:
         queue[:] = [message for message in queue if message["MessageId"] != arguments["ReceiptHandle"]]
         return {}
 
-    def _ChangeMessageVisibilityBatch(self, arguments: Mapping[str, Any]) -> dict[str, Any]:  # noqa: N802 - as above
-        assert {entry["VisibilityTimeout"] for entry in arguments["Entries"]} == {0}
-        self.hidden -= {entry["ReceiptHandle"] for entry in arguments["Entries"]}
+    def _ChangeMessageVisibility(self, arguments: Mapping[str, Any]) -> dict[str, Any]:  # noqa: N802 - as above
+        assert self._queue(arguments)
+        assert arguments["VisibilityTimeout"] == 0
+        self.hidden.remove(arguments["ReceiptHandle"])
         return {}
+
+    def _Invoke(self, arguments: Mapping[str, Any]) -> dict[str, Any]:  # noqa: N802 - as above
+        assert arguments["FunctionName"] == FUNCTION
+        self.events.append(
+            [record["dynamodb"]["SequenceNumber"] for record in json.loads(arguments["Payload"])["Records"]]
+        )
+        return self.answer
 
     def _GetShardIterator(self, arguments: Mapping[str, Any]) -> dict[str, Any]:  # noqa: N802 - as above
         assert (arguments["StreamArn"], arguments["ShardId"]) == (STREAM, "shard")
@@ -179,7 +184,7 @@ def test_sent_before_it_is_deleted(site: Site) -> None:
     site.put("Dead", "second", source="Work")
     letters = site.letters()
 
-    assert replay(letters, letters.messages("Dead")[1]) == "sent back to Work"
+    assert letters.replay(letters.messages("Dead")[1]) == "sent back to Work"
     assert site.log.index("SendMessage") < site.log.index("DeleteMessage")
     assert [message["Body"] for message in site.messages["Work"]] == ["second"]
     assert [message["MessageId"] for message in site.messages["Dead"]] == [first]
@@ -194,7 +199,7 @@ def test_not_sent_not_deleted(site: Site, source: str | None) -> None:
     letters = site.letters()
 
     with pytest.raises(NotDone, match="SendMessage is refused" if source else "is of unknown origin"):
-        replay(letters, letters.messages("Dead")[0])
+        letters.replay(letters.messages("Dead")[0])
     assert len(site.messages["Dead"]) == 1
     assert "DeleteMessage" not in site.log
     assert not site.hidden
@@ -206,18 +211,20 @@ def test_replayed_by_one_at_a_time(site: Site) -> None:
     letters = site.letters()
 
     with pytest.raises(NotDone, match="another replay has it"):
-        replay(letters, letters.messages("Dead")[0])
+        letters.replay(letters.messages("Dead")[0])
     assert site.messages["Work"] == []
 
 
-def test_unreachable_engine(site: Site) -> None:
+def test_unreachable_engine(site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A failed request to the engine is an error of the command."""
+    monkeypatch.setattr(dead_letters, "find", lambda _: Running("", "http://a", "http://b", "http://c", "", 1))
+    monkeypatch.setattr(Stack, "read", lambda _: STACK)
     site.put("Dead", "body", source="Work")
     site.refuse = {"ReceiveMessage"}
     letters = site.letters()
 
-    with pytest.raises(NotDone, match="the request to the local run failed"), reachable():
-        replay(letters, letters.messages("Dead")[0])
+    with pytest.raises(NotDone, match="the request to the local run failed"), open_dead_letters(tmp_path):
+        letters.replay(letters.messages("Dead")[0])
 
 
 def test_records_of_a_batch(site: Site) -> None:
@@ -225,7 +232,7 @@ def test_records_of_a_batch(site: Site) -> None:
     site.give_up(2, 4)
     letters = site.letters()
 
-    assert replay(letters, letters.messages("Given")[0]) == "F has processed 2 records"
+    assert letters.replay(letters.messages("Given")[0]) == "F has processed 2 records"
     assert site.events == [["2", "3", "4"]]
     assert site.messages["Given"] == []
     assert site.log[-2:] == ["Invoke", "DeleteMessage"]
@@ -239,19 +246,28 @@ def test_expired_records(site: Site) -> None:
     (message,) = letters.messages("Given")
 
     assert [record["dynamodb"]["SequenceNumber"] for record in letters.records(message)] == ["4"]
-    with pytest.raises(NotReplayedError, match="the stream does not have its 3 records any more"):
+    with pytest.raises(NotDone, match="the stream does not have its 3 records any more"):
         letters.replay(message)
     assert "Invoke" not in site.log
     assert len(site.messages["Given"]) == 1
 
 
-def test_records_that_fail_again(site: Site) -> None:
-    """A batch that fails again stays in the dead-letter queue."""
+@pytest.mark.parametrize(
+    ("answer", "more", "refused", "text"),
+    [
+        ('{"batchItemFailures": [{"itemIdentifier": "3"}]}', {}, set(), "F failed again, from record 3"),
+        ('{"errorType": "T", "errorMessage": "m"}', {"FunctionError": "Unhandled"}, set(), "F failed again: T: m"),
+        ("null", {}, {"Invoke"}, "F cannot be called: .* Invoke is refused"),
+    ],
+)
+def test_records_that_fail_again(site: Site, answer: str, more: dict[str, str], refused: set[str], text: str) -> None:
+    """A batch that fails again, or cannot be passed to its function, stays in the dead-letter queue."""
     site.give_up(2, 3)
-    site.answer = lambda: b'{"batchItemFailures": [{"itemIdentifier": "3"}]}'
+    site.answer = {**more, "Payload": io.BytesIO(answer.encode())}
+    site.refuse = refused
     letters = site.letters()
 
-    with pytest.raises(NotReplayedError, match="F failed again, from record 3"):
+    with pytest.raises(NotDone, match=text):
         letters.replay(letters.messages("Given")[0])
     assert len(site.messages["Given"]) == 1
     assert not site.hidden

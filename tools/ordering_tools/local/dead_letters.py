@@ -12,59 +12,49 @@ import json
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
-from urllib.error import HTTPError
 from urllib.parse import quote
 
+import msgspec
 from botocore.exceptions import BotoCoreError, ClientError
 
+from ordering_tools.installation import NotDone
 from ordering_tools.local.engine.aws_account import queue_url
 from ordering_tools.local.engine.deployment import Stack
 
-_HELD_SECONDS = 900
+HELD_SECONDS = 900
 """How long a message is invisible to other replays while it is replayed: as long as a function may run."""
-_PAGE = 10
 
 
-class NotReplayedError(Exception):
-    """A message could not be replayed and stays in its dead-letter queue; the text gives the reason."""
-
-
-@dataclass(frozen=True)
-class FailedBatch:
-    """A batch of stream records that an event source has given up, as its message describes it."""
-
-    function: str
-    table: str
+class _Request(msgspec.Struct, rename="camel"):
+    function_arn: str
     condition: str
-    calls: int
-    stream: str
-    shard: str
-    start: str
-    end: str
-    size: int
+    approximate_invoke_count: int
+
+
+class _Records(msgspec.Struct, rename="camel"):
+    stream_arn: str
+    shard_id: str
+    start_sequence_number: str
+    end_sequence_number: str
+    batch_size: int
+
+
+class FailedBatch(msgspec.Struct):
+    """A batch of stream records that an event source mapping has given up, as its message describes it."""
+
+    request: _Request = msgspec.field(name="requestContext")
+    records: _Records = msgspec.field(name="DDBStreamBatchInfo")
 
     @classmethod
     def read(cls, body: str) -> FailedBatch | None:
         """Read the body of a message; None if it is another kind of message."""
         try:
-            document = json.loads(body)
-            request, batch = document["requestContext"], document["DDBStreamBatchInfo"]
-            return cls(
-                function=request["functionArn"].rpartition(":function:")[2].partition(":")[0],
-                table=batch["streamArn"].partition(":table/")[2].partition("/")[0],
-                condition=request["condition"],
-                calls=request["approximateInvokeCount"],
-                stream=batch["streamArn"],
-                shard=batch["shardId"],
-                start=batch["startSequenceNumber"],
-                end=batch["endSequenceNumber"],
-                size=batch["batchSize"],
-            )
-        except (ValueError, KeyError, TypeError, AttributeError):
+            return msgspec.json.decode(body, type=cls)
+        except msgspec.MsgspecError:
             return None
 
 
@@ -77,52 +67,35 @@ class DeadLetter:
     sent: datetime
     """When it was sent to its first queue."""
     body: str
+    reason: str
+    """Why it is in a dead-letter queue."""
     source: str | None
     """The queue that it was moved from."""
-    received: int
-    """How often it was received from that queue."""
     batch: FailedBatch | None
 
-    @property
-    def reason(self) -> str:
-        """Why the message is in a dead-letter queue."""
-        if self.batch:
-            calls = f"after {_count(self.batch.calls, 'call')} ({self.batch.condition})"
-            return f"{self.batch.function} gave up {_count(self.batch.size, 'record')} of {self.batch.table} {calls}"
-        if self.source:
-            return f"failed after {_count(self.received, 'attempt')} ({self.source})"
-        return "unknown origin"
 
-
+@dataclass(frozen=True)
 class DeadLetters:
     """The dead-letter queues of a stack: the targets of its redrive policies and of its failed stream batches."""
 
-    def __init__(  # noqa: PLR0913 - the parts of an installation that it works on
-        self,
-        stack: Stack,
-        *,
-        services: str,
-        sqs: Any,
-        functions: Any,
-        streams: Any,
-        peek: Callable[[str], Sequence[Mapping[str, Any]]],
-        invoke: Callable[[str, bytes], bytes],
-    ) -> None:
-        """Work with the clients of a stack's SQS, Lambda and DynamoDB Streams."""
-        self._stack = stack
-        self._services = services
-        self._sqs = sqs
-        self._functions = functions
-        self._streams = streams
-        self._peek = peek
-        self._invoke = invoke
+    stack: Stack
+    services: str
+    """The endpoint of SQS, which is part of a queue's URL."""
+    sqs: Any
+    functions: Any
+    """Lambda, which has the event source mappings."""
+    invoker: Any
+    """Lambda, which runs functions."""
+    streams: Any
+    peek: Callable[[str], Sequence[Mapping[str, Any]]]
+    """Returns all messages of a queue, given its URL."""
 
     @cached_property
     def _queues(self) -> dict[str, str]:
         """The URL of each queue of the stack, by logical id."""
         return {
-            name: queue_url(self._services, found.rpartition("/")[2])
-            for name, found in self._stack.resources.items()
+            name: queue_url(self.services, found.rpartition("/")[2])
+            for name, found in self.stack.resources.items()
             if found.startswith("http")
         }
 
@@ -131,21 +104,22 @@ class DeadLetters:
         """The dead-letter queue of each queue that has one, and how often a message is received before it moves."""
         found = {}
         for name, url in self._queues.items():
-            attributes = self._sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["RedrivePolicy"])
+            attributes = self.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["RedrivePolicy"])
             if policy := json.loads(attributes.get("Attributes", {}).get("RedrivePolicy") or "{}"):
                 found[name] = self._named(policy["deadLetterTargetArn"]), int(policy["maxReceiveCount"])
         return found
 
     def _named(self, arn: str) -> str:
-        """The logical id of a resource of the stack."""
-        physical = arn.rpartition(":")[2]
-        names = {found.rpartition("/")[2]: name for name, found in self._stack.resources.items()}
+        """The logical id of a queue, a function or a table of the stack."""
+        physical = arn.partition(":table/")[2].partition("/")[0] or arn.partition(":function:")[2].partition(":")[0]
+        physical = physical or arn.rpartition(":")[2]
+        names = {found.rpartition("/")[2]: name for name, found in self.stack.resources.items()}
         return names.get(physical, physical)
 
     @property
     def names(self) -> list[str]:
         """The logical ids of the dead-letter queues."""
-        mappings = self._functions.list_event_source_mappings()["EventSourceMappings"]
+        mappings = self.functions.list_event_source_mappings()["EventSourceMappings"]
         failed = [each.get("DestinationConfig", {}).get("OnFailure", {}).get("Destination") for each in mappings]
         dead = {queue for queue, _ in self._redrives.values()} | {self._named(arn) for arn in failed if arn}
         return sorted(name for name in self._queues if name in dead)
@@ -156,7 +130,7 @@ class DeadLetters:
         Raises:
             OSError: The engine does not respond.
         """
-        found = [self._message(queue, message) for message in self._peek(self._queues[queue])]
+        found = [self._message(queue, message) for message in self.peek(self._queues[queue])]
         return sorted(found, key=lambda message: message.sent)
 
     def records(self, message: DeadLetter) -> list[dict[str, Any]]:
@@ -165,7 +139,28 @@ class DeadLetters:
         Raises:
             ClientError, BotoCoreError: The stream cannot be read.
         """
-        return self._read(message.batch) if message.batch else []
+        if not message.batch:
+            return []
+        wanted = message.batch.records
+        position = {"StreamArn": wanted.stream_arn, "ShardId": wanted.shard_id}
+        start = {"ShardIteratorType": "AT_SEQUENCE_NUMBER", "SequenceNumber": wanted.start_sequence_number}
+        try:
+            page = self.streams.get_shard_iterator(**position, **start)
+        except ClientError as error:
+            if error.response["Error"]["Code"] == "ResourceNotFoundException":
+                return []
+            # The first record has expired; the others may still be there.
+            page = self.streams.get_shard_iterator(**position, ShardIteratorType="TRIM_HORIZON")
+        first, last = int(wanted.start_sequence_number), int(wanted.end_sequence_number)
+        iterator, found = page["ShardIterator"], dict[int, dict[str, Any]]()
+        while iterator and max(found, default=0) < last:
+            page = self.streams.get_records(ShardIterator=iterator)
+            if not page["Records"]:
+                break
+            events = [stream_event(record, wanted.stream_arn) for record in page["Records"]]
+            found |= {int(event["dynamodb"]["SequenceNumber"]): event for event in events}
+            iterator = page.get("NextShardIterator")
+        return [event for number, event in found.items() if first <= number <= last]
 
     def replay(self, message: DeadLetter) -> str:
         """Send a message back to its queue, or call the function with its records, and then delete the message.
@@ -173,115 +168,83 @@ class DeadLetters:
         Returns a description of the outcome.
 
         Raises:
-            NotReplayedError: It failed; the message stays in the dead-letter queue.
+            NotDone: It failed; the message stays in the dead-letter queue.
             ClientError, BotoCoreError: The engine does not respond; the message may be both replayed and in the
                 dead-letter queue.
         """
         with self._held(message) as held:
-            done = self._call_again(message) if message.batch else self._send_back(message, held)
-            self._sqs.delete_message(QueueUrl=self._queues[message.queue], ReceiptHandle=held["ReceiptHandle"])
+            done = self._call_again(message, message.batch) if message.batch else self._send_back(message, held)
+            self.sqs.delete_message(QueueUrl=self._queues[message.queue], ReceiptHandle=held["ReceiptHandle"])
         return done
 
     def _message(self, queue: str, found: Mapping[str, Any]) -> DeadLetter:
-        attributes = found["Attributes"]
-        arn = attributes.get("DeadLetterQueueSourceArn")
-        source = self._named(arn) if arn else None
-        _, most = self._redrives.get(source or "", ("", None))
-        return DeadLetter(
-            id=found["MessageId"],
-            queue=queue,
-            sent=datetime.fromtimestamp(int(attributes["SentTimestamp"]) / 1000, UTC),
-            body=found["Body"],
-            source=source,
+        attributes, body = found["Attributes"], found["Body"]
+        source, batch, reason = None, None, "unknown origin"
+        if arn := attributes.get("DeadLetterQueueSourceArn"):
+            source = self._named(arn)
             # Receives from the dead-letter queue are counted as well, so that this count can be too high.
-            received=most or found["ReceiveCount"],
-            batch=None if source else self._batch(found["Body"]),
-        )
-
-    def _batch(self, body: str) -> FailedBatch | None:
-        batch = FailedBatch.read(body)
-        return batch and replace(batch, function=self._named(batch.function), table=self._named(batch.table))
+            _, attempts = self._redrives.get(source, ("", found["ReceiveCount"]))
+            reason = f"failed after {_count(attempts, 'attempt')} ({source})"
+        elif batch := FailedBatch.read(body):
+            request, records = batch.request, batch.records
+            gave_up = f"gave up {_count(records.batch_size, 'record')} of {self._named(records.stream_arn)}"
+            after = f"after {_count(request.approximate_invoke_count, 'call')} ({request.condition})"
+            reason = f"{self._named(request.function_arn)} {gave_up} {after}"
+        sent = datetime.fromtimestamp(int(attributes["SentTimestamp"]) / 1000, UTC)
+        return DeadLetter(found["MessageId"], queue, sent, body, reason, source, batch)
 
     @contextmanager
     def _held(self, message: DeadLetter) -> Iterator[Mapping[str, Any]]:
         """Receive a message, so that no other replay has it; messages received on the way to it are released."""
         taken: list[Mapping[str, Any]] = []
-        url = self._queues[message.queue]
+        queue = {"QueueUrl": self._queues[message.queue]}
+        limits = {"MaxNumberOfMessages": 1, "VisibilityTimeout": HELD_SECONDS, "MessageAttributeNames": ["All"]}
         try:
             while not taken or taken[-1]["MessageId"] != message.id:
-                answer = self._sqs.receive_message(
-                    QueueUrl=url,
-                    MaxNumberOfMessages=1,
-                    VisibilityTimeout=_HELD_SECONDS,
-                    MessageAttributeNames=["All"],
-                )
+                answer = self.sqs.receive_message(**queue, **limits)
                 if not answer.get("Messages"):
-                    raise NotReplayedError(f"message {message.id} is gone, or another replay has it")
+                    raise NotDone(f"message {message.id} is gone, or another replay has it")
                 taken += answer["Messages"]
             yield taken[-1]
             taken.pop()
         finally:
-            for start in range(0, len(taken), _PAGE):
-                entries = [
-                    {"Id": str(number), "ReceiptHandle": each["ReceiptHandle"], "VisibilityTimeout": 0}
-                    for number, each in enumerate(taken[start : start + _PAGE])
-                ]
-                self._sqs.change_message_visibility_batch(QueueUrl=url, Entries=entries)
+            for each in taken:
+                self.sqs.change_message_visibility(**queue, ReceiptHandle=each["ReceiptHandle"], VisibilityTimeout=0)
 
     def _send_back(self, message: DeadLetter, held: Mapping[str, Any]) -> str:
         if not message.source:
-            raise NotReplayedError(f"message {message.id} is of unknown origin and cannot be sent back")
-        arguments = {"QueueUrl": self._queues[message.source], "MessageBody": held["Body"]}
-        if attributes := held.get("MessageAttributes"):
-            arguments["MessageAttributes"] = attributes
+            raise NotDone(f"message {message.id} is of unknown origin and cannot be sent back")
+        attributes = held.get("MessageAttributes", {})
         try:
-            self._sqs.send_message(**arguments)
+            self.sqs.send_message(
+                QueueUrl=self._queues[message.source], MessageBody=held["Body"], MessageAttributes=attributes
+            )
         except (ClientError, BotoCoreError) as error:
-            raise NotReplayedError(f"message {message.id} cannot be sent to {message.source}: {error}") from error
+            raise NotDone(f"message {message.id} cannot be sent to {message.source}: {error}") from error
         return f"sent back to {message.source}"
 
-    def _call_again(self, message: DeadLetter) -> str:
-        batch = message.batch
-        if batch is None:
-            raise ValueError(f"message {message.id} names no records")
-        events = self.records(message)
-        wanted = {batch.start, batch.end} - {event["dynamodb"]["SequenceNumber"] for event in events}
-        if wanted:
-            raise NotReplayedError(
-                f"message {message.id}: the stream does not have its {_count(batch.size, 'record')} any more; "
-                "it keeps records for a day"
+    def _call_again(self, message: DeadLetter, batch: FailedBatch) -> str:
+        events, wanted = self.records(message), batch.records
+        found = {event["dynamodb"]["SequenceNumber"] for event in events}
+        size = _count(wanted.batch_size, "record")
+        if not {wanted.start_sequence_number, wanted.end_sequence_number} <= found:
+            raise NotDone(
+                f"message {message.id}: the stream does not have its {size} any more; it keeps records for a day"
             )
-        result = self._invoke(batch.function, json.dumps({"Records": events}).encode())
-        if failed := (json.loads(result or b"null") or {}).get("batchItemFailures"):
-            raise NotReplayedError(
-                f"message {message.id}: {batch.function} failed again, from record {failed[0]['itemIdentifier']}"
-            )
-        return f"{batch.function} has processed {_count(batch.size, 'record')}"
-
-    def _read(self, batch: FailedBatch) -> list[dict[str, Any]]:
-        """All records that the stream has from the batch's first to its last."""
-        position = {"StreamArn": batch.stream, "ShardId": batch.shard}
-        iterator: str | None
+        function = self._named(batch.request.function_arn)
         try:
-            iterator = self._iterator(position, ShardIteratorType="AT_SEQUENCE_NUMBER", SequenceNumber=batch.start)
-        except ClientError as error:
-            if error.response["Error"]["Code"] == "ResourceNotFoundException":
-                return []
-            # The first record has expired; the others may still be there.
-            iterator = self._iterator(position, ShardIteratorType="TRIM_HORIZON")
-        found: list[dict[str, Any]] = []
-        while iterator and (not found or int(found[-1]["dynamodb"]["SequenceNumber"]) < int(batch.end)):
-            page = self._streams.get_records(ShardIterator=iterator)
-            if not page["Records"]:
-                break
-            found += [stream_event(record, batch.stream) for record in page["Records"]]
-            iterator = page.get("NextShardIterator")
-        first, last = int(batch.start), int(batch.end)
-        return [event for event in found if first <= int(event["dynamodb"]["SequenceNumber"]) <= last]
-
-    def _iterator(self, position: Mapping[str, str], **where: str) -> str:
-        iterator: str = self._streams.get_shard_iterator(**position, **where)["ShardIterator"]
-        return iterator
+            event = json.dumps({"Records": events})
+            answer = self.invoker.invoke(FunctionName=batch.request.function_arn, Payload=event)
+        except (ClientError, BotoCoreError) as error:
+            raise NotDone(f"message {message.id}: {function} cannot be called: {error}") from error
+        result = json.load(answer["Payload"]) or {}
+        if "FunctionError" in answer:
+            raise NotDone(
+                f"message {message.id}: {function} failed again: {result['errorType']}: {result['errorMessage']}"
+            )
+        if failed := result.get("batchItemFailures"):
+            raise NotDone(f"message {message.id}: {function} failed again, from record {failed[0]['itemIdentifier']}")
+        return f"{function} has processed {size}"
 
 
 def stream_event(raw: Mapping[str, Any], stream: str) -> dict[str, Any]:
@@ -314,28 +277,6 @@ def peek_at(services: str, url: str) -> list[Mapping[str, Any]]:
         for each in queues.values()
         for message in each
     ]
-
-
-def invoke_at(functions: str, name: str, event: bytes) -> bytes:
-    """Call a function of the local run once, and return its result.
-
-    Raises:
-        NotReplayedError: The function failed, or there is no such function.
-        OSError: The local run does not respond.
-    """
-    url = f"{functions}/2015-03-31/functions/{name}/invocations"
-    request = urllib.request.Request(url, event, {"Content-Type": "application/json"})  # noqa: S310 - http, ours
-    try:
-        with urllib.request.urlopen(request, timeout=_HELD_SECONDS) as answer:  # noqa: S310 - as above
-            result: bytes = answer.read()
-            failed = answer.headers.get("X-Amz-Function-Error")
-    except HTTPError as refused:
-        with refused:
-            raise NotReplayedError(f"{name} cannot be called: {json.load(refused)['message']}") from refused
-    if failed:
-        error = json.loads(result)
-        raise NotReplayedError(f"{name} failed again: {error['errorType']}: {error['errorMessage']}")
-    return result
 
 
 def _count(number: int, what: str) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from ordering_tools.installation import Installation, NoInstallation, NotDone
-from ordering_tools.local.dead_letters import DeadLetter, DeadLetters, NotReplayedError, invoke_at, peek_at
+from ordering_tools.local.dead_letters import HELD_SECONDS, DeadLetter, DeadLetters, peek_at
 from ordering_tools.local.engine.deployment import DeploymentError, Stack
 from ordering_tools.local.engine.engine import connect
 from ordering_tools.local.engine.state import find
@@ -49,20 +49,24 @@ def open_dead_letters(state: Path) -> Iterator[DeadLetters]:
 
     Raises:
         NoInstallation: It is not running.
+        NotDone: A request to it failed.
     """
     running = find(state)
     if running is None:
         raise NoInstallation("the local run is not running; start it with `make serve`")
-    with reachable():
+    try:
         yield DeadLetters(
-            Stack.read(running.services),
+            stack=Stack.read(running.services),
             services=running.services,
             sqs=connect("sqs", running.services),
             functions=connect("lambda", running.services),
+            # A second attempt would call the function while the first call is in flight.
+            invoker=connect("lambda", running.functions, timeout=HELD_SECONDS, attempts=1),
             streams=connect("dynamodbstreams", running.endpoint),
             peek=partial(peek_at, running.services),
-            invoke=partial(invoke_at, running.functions),
         )
+    except (BotoCoreError, ClientError, DeploymentError) as error:
+        raise NotDone(f"the request to the local run failed: {error}") from error
 
 
 def run_list(_: Installation, arguments: argparse.Namespace) -> None:
@@ -86,7 +90,7 @@ def run_show(_: Installation, arguments: argparse.Namespace) -> None:
     print(f"{message.queue} {message.id}, sent {message.sent:%Y-%m-%d %H:%M:%SZ}: {message.reason}")
     print(_pretty(message.body))
     if message.batch:
-        print(f"{len(records)} of {message.batch.size} records are still in the stream")
+        print(f"{len(records)} of {message.batch.records.batch_size} records are still in the stream")
         for record in records:
             print(json.dumps(record, indent=2, ensure_ascii=False))
 
@@ -96,30 +100,18 @@ def run_replay(_: Installation, arguments: argparse.Namespace) -> None:
     with open_dead_letters(arguments.state) as letters:
         if not arguments.all:
             message = find_message(letters, arguments.message, arguments.queue)
-            print(f"{message.id}: {replay(letters, message)}")
+            print(f"{message.id}: {letters.replay(message)}")
             return
-        messages = [message for name in _names(letters, arguments.queue) for message in letters.messages(name)]
+        messages = _messages(letters, arguments.queue)
         failed = 0
         for message in messages:
             try:
-                print(f"{message.id}: {replay(letters, message)}")
+                print(f"{message.id}: {letters.replay(message)}")
             except NotDone as error:
                 failed += 1
                 print(error)
     if failed:
         raise NotDone(f"{failed} of {len(messages)} messages could not be replayed")
-
-
-def replay(letters: DeadLetters, message: DeadLetter) -> str:
-    """Replay a message and return a sentence about the outcome.
-
-    Raises:
-        NotDone: The message could not be replayed and is still in the dead-letter queue.
-    """
-    try:
-        return letters.replay(message)
-    except NotReplayedError as error:
-        raise NotDone(str(error)) from error
 
 
 def find_message(letters: DeadLetters, start: str, queue: str | None) -> DeadLetter:
@@ -128,14 +120,12 @@ def find_message(letters: DeadLetters, start: str, queue: str | None) -> DeadLet
     Raises:
         NotDone: There is no such message or queue, or more than one message.
     """
-    messages = [message for name in _names(letters, queue) for message in letters.messages(name)]
-    found = [message for message in messages if message.id.startswith(start)]
-    match found:
+    match [message for message in _messages(letters, queue) if message.id.startswith(start)]:
         case [message]:
             return message
         case []:
             raise NotDone(f"no message has an id that starts with '{start}'; see `ordering dead list`")
-        case _:
+        case found:
             raise NotDone(f"{len(found)} messages have an id that starts with '{start}'")
 
 
@@ -148,25 +138,16 @@ def age(since: datetime, now: datetime) -> str:
     return f"{seconds} s"
 
 
+def _messages(letters: DeadLetters, queue: str | None) -> list[DeadLetter]:
+    return [message for name in _names(letters, queue) for message in letters.messages(name)]
+
+
 def _names(letters: DeadLetters, queue: str | None) -> list[str]:
     if queue is None:
         return letters.names
     if queue not in letters.names:
         raise NotDone(f"'{queue}' is not a dead-letter queue; there are: {', '.join(letters.names) or 'none'}")
     return [queue]
-
-
-@contextmanager
-def reachable() -> Iterator[None]:
-    """Turn failed requests into an error of the command.
-
-    Raises:
-        NotDone: A request to the engine failed.
-    """
-    try:
-        yield
-    except (BotoCoreError, ClientError, DeploymentError) as error:
-        raise NotDone(f"the request to the local run failed: {error}") from error
 
 
 def _pretty(body: str) -> str:

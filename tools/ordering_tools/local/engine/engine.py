@@ -137,15 +137,21 @@ def dynamodb(endpoint: str) -> DynamoDBClient:
     return cast("DynamoDBClient", connect("dynamodb", endpoint))
 
 
-def connect(service: str, endpoint: str) -> Any:
-    """A client for a service of the engine, independent of the machine's own AWS configuration."""
+def connect(service: str, endpoint: str, *, timeout: int = 30, attempts: int = 3) -> Any:
+    """A client for a service of the local run, independent of the machine's own AWS configuration.
+
+    Args:
+        timeout: Seconds that a response may take.
+    """
     return botocore.session.Session().create_client(
         service,
         endpoint_url=endpoint,
         region_name=REGION,
         aws_access_key_id=CREDENTIALS["AWS_ACCESS_KEY_ID"],
         aws_secret_access_key=CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
-        config=Config(connect_timeout=5, read_timeout=30, retries={"mode": "standard", "total_max_attempts": 3}),
+        config=Config(
+            connect_timeout=5, read_timeout=timeout, retries={"mode": "standard", "total_max_attempts": attempts}
+        ),
     )
 
 
