@@ -1,8 +1,7 @@
-"""Hosts, chunks, content codings and quotas of the local run, without a running stack."""
+"""Hosts, content codings and quotas of the local run, without a running stack."""
 
 import argparse
 import gzip
-import io
 import zlib
 from pathlib import Path
 
@@ -11,10 +10,10 @@ import pytest
 
 from ordering_tools.local import serve
 from ordering_tools.local.engine.state import State
-from ordering_tools.local.gateway.chunks import ChunkedBody
-from ordering_tools.local.gateway.encodings import DecodedTooLargeError, EncodingError, compress, decode
-from ordering_tools.local.gateway.responses import Answer
+from ordering_tools.local.gateway.encodings import compress, decode
+from ordering_tools.local.gateway.responses import RefusedError
 from ordering_tools.local.hosts import is_local, is_local_program, refusal
+from ordering_tools.local.http import Answer
 from ordering_tools.local.runtime.functions import (
     REQUEST_LIMIT,
     RESPONSE_LIMIT,
@@ -65,44 +64,6 @@ def test_origins(origin: str | None, *, own: bool) -> None:
     assert is_local_program("host.docker.internal:3000", origin and "null", {"host.docker.internal"}) is (not origin)
 
 
-def read_all(text: bytes, size: int = 3) -> bytes:
-    body = ChunkedBody(io.BytesIO(text))
-    return b"".join(iter(lambda: body.read(size), b""))
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        b"4\r\nabcd\r\n3\r\nefg\r\n0\r\n\r\n",
-        b'4;name=value;other="a;b"\r\nabcd\r\n003 ; x\r\nefg\r\n0;last\r\nDigest: x\r\nExpires: y\r\n\r\n',
-        b"4\nabcd\n3\nefg\n0\n\n",
-    ],
-)
-def test_chunks(text: bytes) -> None:
-    """Chunks are joined; their extensions and the trailers are dropped."""
-    assert read_all(text) == b"abcdefg"
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        b"",
-        b"4\r\nabc",
-        b"4\r\nabcde\r\n0\r\n\r\n",
-        b"-4\r\nabcd\r\n0\r\n\r\n",
-        b"0x4\r\nabcd\r\n0\r\n\r\n",
-        b"\r\nabcd\r\n0\r\n\r\n",
-        b"4\r\nabcd\r\n0\r\n",
-        b"1;" + b"x" * 9_000 + b"\r\na\r\n0\r\n\r\n",
-        b"0\r\n" + b"A: b\r\n" * 101 + b"\r\n",
-    ],
-)
-def test_malformed_chunks(text: bytes) -> None:
-    """Chunks that end too early, have no size or too many trailers are refused."""
-    with pytest.raises(ValueError, match=r"chunk|trailers"):
-        read_all(text)
-
-
 @pytest.mark.parametrize(
     ("coding", "body"),
     [
@@ -131,13 +92,13 @@ def test_bodies_are_decoded(coding: str | None, body: bytes) -> None:
 )
 def test_bodies_that_cannot_be_decoded(coding: str, body: bytes) -> None:
     """An unknown coding, and a body that does not have the coding it is declared with, are refused."""
-    with pytest.raises(EncodingError):
+    with pytest.raises(RefusedError, match=r"^UNSUPPORTED_MEDIA_TYPE$"):
         decode(body, coding, 100)
 
 
 def test_decoded_bodies_have_a_limit() -> None:
     """The limit of a body applies to its decoded content, and no more than that is decoded."""
-    with pytest.raises(DecodedTooLargeError):
+    with pytest.raises(RefusedError, match=r"^REQUEST_TOO_LARGE$"):
         decode(gzip.compress(b"x" * 10_000_000), "gzip", 1_000)
 
 

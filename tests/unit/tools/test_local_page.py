@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from html.parser import HTMLParser
@@ -19,13 +19,17 @@ from ordering_tools.local.engine.mails import Mail
 from ordering_tools.local.engine.state import Running, State
 from ordering_tools.local.gateway.gateway import Route
 from ordering_tools.local.gateway.page import LocalPage
-from ordering_tools.local.gateway.responses import Answer
+from ordering_tools.local.http import Answer, HttpRequest
 from ordering_tools.local.received import keep_received, last_received
 from support.letters import HOSTILE
 from unit.tools.test_first_minutes import DEMO
 
 BROWSER = {"host": "127.0.0.1:3000", "accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 MAIL = Mail("m-1", datetime(2026, 1, 1, 12, tzinfo=UTC), "orders@example.com", ("j@example.com",), "Keys", "KEY-1", "")
+
+
+def requested(path: str, method: str, headers: Mapping[str, str]) -> HttpRequest:
+    return HttpRequest(method, path, "", [*headers.items()], b"", "127.0.0.1", "HTTP/1.1")
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,7 @@ class Site:
     mails: list[Mail]
 
     def get(self, path: str = "/", method: str = "GET", **headers: str) -> Answer | None:
-        return self.page.answer(method, path, {**BROWSER, **headers})
+        return self.page.answer(requested(path, method, {**BROWSER, **headers}))
 
     def read(self, path: str = "/") -> str:
         """The body of a response."""
@@ -118,7 +122,7 @@ def test_requests_of_the_api(site: Site, changes: dict[str, Any]) -> None:
 
 def test_requests_without_a_host(site: Site) -> None:
     """A client without a `Host` is no browser, and gets the API's response."""
-    assert site.page.answer("GET", "/", {"accept": "text/html"}) is None
+    assert site.page.answer(requested("/", "GET", {"accept": "text/html"})) is None
 
 
 def test_before_the_run_is_ready(site: Site) -> None:
@@ -193,7 +197,7 @@ def test_engine_that_does_not_respond(site: Site) -> None:
         raise OSError
 
     page = replace(site.page, mails=mails)
-    answer = page.answer("GET", "/", BROWSER)
+    answer = page.answer(requested("/", "GET", BROWSER))
     assert answer
     assert b"The engine does not respond." in answer.body
 

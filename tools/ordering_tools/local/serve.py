@@ -25,9 +25,9 @@ from ordering_tools.local.engine.engine import (
 )
 from ordering_tools.local.engine.mails import mails_url
 from ordering_tools.local.engine.state import Running, State, StateError
-from ordering_tools.local.gateway.process import GatewayError, GatewayProcess
+from ordering_tools.local.gateway.process import GatewayError, GatewayProcess, GatewaySettings
 from ordering_tools.local.runtime.build import BuildError, build
-from ordering_tools.local.runtime.functions import FUNCTION_TYPE, SettingsError
+from ordering_tools.local.runtime.functions import FUNCTION_TYPE, Deployment, SettingsError
 from ordering_tools.local.runtime.watch import Watcher
 from ordering_tools.template import Template, TemplateError
 
@@ -169,9 +169,7 @@ class LocalRun:
     def _start_gateway(self, *, folded: bool = False) -> GatewayProcess:
         runtime = self._options.runtime
         layers = [] if runtime else sorted(self._release.glob("*/python"))
-        gateway = GatewayProcess(
-            self._listener,
-            self._invocations,
+        settings = GatewaySettings(
             template=self._options.template,
             translated=self._translated_file,
             variables=environments(self._engine.services, self._stack, self._translated),
@@ -180,16 +178,14 @@ class LocalRun:
                 for name, resource in self._translated["Resources"].items()
                 if resource["Type"] == FUNCTION_TYPE
             },
-            release=self._release,
-            endpoint=self._engine.endpoint,
-            services=self._engine.services,
+            deployment=Deployment(self._release, self._engine.endpoint, self._engine.services),
             log=self._state.log,
             state=self._state.folder,
             runtime=runtime,
             folded=folded,
             hosts=self._options.hosts,
-            layers=layers,
         )
+        gateway = GatewayProcess(self._listener, self._invocations, settings, layers)
         self._children.callback(gateway.stop)
         return gateway
 

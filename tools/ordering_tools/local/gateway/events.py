@@ -1,4 +1,4 @@
-"""The events of a REST API for functions and authorizers, and the responses from functions' results.
+"""The events of a REST API for functions and authorizers.
 
 https://docs.aws.amazon.com/apigateway/latest/developerguide/set-up-lambda-proxy-integrations.html#api-gateway-simple-proxy-for-lambda-input-format
 The path is passed on as it was sent, percent-encoded; path parameters and the query are decoded.
@@ -6,7 +6,6 @@ The path is passed on as it was sent, percent-encoded; path parameters and the q
 
 from __future__ import annotations
 
-import json
 import time
 import uuid
 from dataclasses import dataclass, field
@@ -15,33 +14,22 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote
 
 from ordering_tools.local.engine.aws_account import ACCOUNT, API, method_arn
-from ordering_tools.local.gateway.responses import Answer
+from ordering_tools.local.http import HttpRequest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-_RESULT_KEYS = {"statusCode", "headers", "multiValueHeaders", "body", "isBase64Encoded"}
-# The headers of the connection, which a function cannot set.
-_HOP_HEADERS = {"connection", "content-length", "transfer-encoding", "keep-alive", "upgrade", "trailer", "te"}
-# Headers of a function that API Gateway sends under another name.
-_REMAPPED = {"www-authenticate", "date", "server"}
-
-
-class MalformedResultError(Exception):
-    """API Gateway would not accept a function's result; the message gives the reason."""
+_IAM = (
+    *("accessKey", "accountId", "apiKey", "caller", "cognitoAuthenticationProvider", "cognitoAuthenticationType"),
+    *("cognitoIdentityId", "cognitoIdentityPoolId", "principalOrgId", "user", "userArn"),
+)
+"""What the context tells of callers whom IAM has authenticated, which no API of ours does."""
 
 
 @dataclass(frozen=True)
-class GatewayRequest:
+class GatewayRequest(HttpRequest):
     """A request, matched to a route."""
 
-    method: str
-    path: str
-    query: str
-    headers: list[tuple[str, str]]
-    body: bytes
-    source_ip: str
-    protocol: str
     stage: str
     port: int
     resource: str = ""
@@ -104,13 +92,12 @@ def _common_event(request: GatewayRequest) -> dict[str, Any]:
         "multiValueQueryStringParameters": query or None,
         "pathParameters": {key: unquote(value) for key, value in request.path_parameters.items()} or None,
         "stageVariables": None,
-        "requestContext": _request_context(request, _single(headers)),
+        "requestContext": _request_context(request),
     }
 
 
-def _request_context(request: GatewayRequest, headers: Mapping[str, str]) -> dict[str, Any]:
-    lowered = {name.lower(): value for name, value in headers.items()}
-    host = lowered.get("host", "")
+def _request_context(request: GatewayRequest) -> dict[str, Any]:
+    host = request.header("Host") or ""
     return {
         "accountId": ACCOUNT,
         "apiId": API,
@@ -120,19 +107,9 @@ def _request_context(request: GatewayRequest, headers: Mapping[str, str]) -> dic
         "extendedRequestId": request.request_id,
         "httpMethod": request.method,
         "identity": {
-            "accessKey": None,
-            "accountId": None,
-            "apiKey": None,
-            "caller": None,
-            "cognitoAuthenticationProvider": None,
-            "cognitoAuthenticationType": None,
-            "cognitoIdentityId": None,
-            "cognitoIdentityPoolId": None,
-            "principalOrgId": None,
+            **dict.fromkeys(_IAM),
             "sourceIp": request.source_ip,
-            "user": None,
-            "userAgent": lowered.get("user-agent"),
-            "userArn": None,
+            "userAgent": request.header("User-Agent"),
         },
         # Without a stage in front, as under the custom domain.
         "path": request.path,
@@ -166,58 +143,3 @@ def _multiple(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
 def _single(values: Mapping[str, list[str]]) -> dict[str, str]:
     """The last value of each name, as in API Gateway."""
     return {name: every[-1] for name, every in values.items()}
-
-
-def read_answer(result: bytes) -> Answer:
-    """The response from a function's result.
-
-    Raises:
-        MalformedResultError: API Gateway would not accept it, and respond with 502.
-    """
-    try:
-        answer = json.loads(result)
-    except ValueError as error:
-        raise MalformedResultError(f"the result is not JSON: {error}") from error
-    if not isinstance(answer, dict) or "statusCode" not in answer or answer.keys() - _RESULT_KEYS:
-        raise MalformedResultError(f"the result must be an object of {', '.join(sorted(_RESULT_KEYS))}")
-    try:
-        status = int(answer["statusCode"])
-    except (ValueError, TypeError) as error:
-        raise MalformedResultError("statusCode must be a number") from error
-    if not 200 <= status <= 599:
-        raise MalformedResultError(f"statusCode is {status}")
-    headers = _answer_headers(answer.get("headers") or {}, answer.get("multiValueHeaders") or {})
-    body = _answer_body(answer)
-    if status in (204, 304):
-        return Answer(status, headers)
-    if not any(name.lower() == "content-type" for name, _ in headers):
-        headers.append(("Content-Type", "application/json"))
-    return Answer(status, headers, body)
-
-
-def _answer_headers(single: Any, multiple: Any) -> list[tuple[str, str]]:
-    """Both kinds of headers in one list; a header that is in both with the same value is sent once."""
-    if not isinstance(single, dict) or not isinstance(multiple, dict):
-        raise MalformedResultError("headers and multiValueHeaders must be objects")
-    pairs = [(name, value) for name, values in multiple.items() for value in values]
-    pairs += [(name, value) for name, value in single.items() if (name, value) not in pairs]
-    for name, value in pairs:
-        if not isinstance(value, (str, bool, int, float)) or any(mark in f"{name}{value}" for mark in "\r\n"):
-            raise MalformedResultError(f"the header {name!r} cannot be sent")
-    return [
-        (_sent_as(name), value if isinstance(value, str) else json.dumps(value))
-        for name, value in pairs
-        if name.lower() not in _HOP_HEADERS
-    ]
-
-
-def _sent_as(name: str) -> str:
-    return f"x-amzn-Remapped-{name}" if name.lower() in _REMAPPED else name
-
-
-def _answer_body(answer: Mapping[str, Any]) -> bytes:
-    body = answer.get("body") or ""
-    if not isinstance(body, str):
-        raise MalformedResultError("body must be a text")
-    # Base64 is not decoded: a REST API does that only for its binary media types.
-    return body.encode("utf-8", "replace")

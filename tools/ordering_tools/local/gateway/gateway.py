@@ -22,15 +22,16 @@ from urllib.parse import parse_qsl
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import Map, Rule
 
-from ordering_tools.local.gateway.authorization import Decision, DecisionCache, MalformedDecisionError, read_decision
+from ordering.cache import Cache
+from ordering_tools.local.gateway.encodings import compress, decode
 from ordering_tools.local.gateway.events import (
     GatewayRequest,
-    MalformedResultError,
     function_event,
-    read_answer,
     request_authorizer_event,
     token_authorizer_event,
 )
+from ordering_tools.local.gateway.responses import RefusedError
+from ordering_tools.local.gateway.results import Decision, MalformedResultError, read_answer, read_decision
 from ordering_tools.local.runtime.functions import (
     EventTooLargeError,
     FunctionError,
@@ -40,15 +41,11 @@ from ordering_tools.local.runtime.functions import (
 )
 
 if TYPE_CHECKING:
-    from ordering_tools.local.gateway.responses import Answer, GatewayResponses
+    from ordering_tools.local.gateway.responses import GatewayResponses
+    from ordering_tools.local.http import Answer
 
-
-class RefusedError(Exception):
-    """The gateway refuses a request with the gateway response of this kind."""
-
-    def __init__(self, kind: str) -> None:
-        super().__init__(kind)
-        self.kind = kind
+BODY_LIMIT = 10 * 1024 * 1024
+"""Bytes; API Gateway's quota, which cannot be raised."""
 
 
 @dataclass(frozen=True)
@@ -61,10 +58,8 @@ class IdentitySource:
     def find(self, request: GatewayRequest) -> str | None:
         """The value in a request; None if it is missing or empty."""
         if self.location == "header":
-            values = [value for name, value in request.headers if name.lower() == self.name.lower()]
-        else:
-            values = [value for name, value in parse_qsl(request.query, errors="replace") if name == self.name]
-        return values[-1] if values and values[-1] else None
+            return request.header(self.name)
+        return dict(parse_qsl(request.query, errors="replace")).get(self.name)
 
 
 @dataclass(frozen=True)
@@ -108,14 +103,12 @@ class Gateway:
 
     def __init__(self, api: Api, runner: Runner) -> None:
         self.stage = api.stage
-        self.minimum_compression = api.minimum_compression
+        self._minimum_compression = api.minimum_compression
         self._runner = runner
         self._responses = api.responses
         self._routes = {(method, route.resource): route for route in api.routes for method in route.methods}
-        self._caches = {
-            route.authorizer.name: DecisionCache(route.authorizer.reauthorize)
-            for route in api.routes
-            if route.authorizer
+        self._caches: dict[str, Cache[tuple[str, ...], Decision]] = {
+            route.authorizer.name: Cache(route.authorizer.reauthorize) for route in api.routes if route.authorizer
         }
         rules = [Rule(route.rule, endpoint=route.resource) for route in api.routes]
         self._urls = Map(rules, strict_slashes=False, merge_slashes=False).bind("localhost")
@@ -123,12 +116,14 @@ class Gateway:
     def answer(self, request: GatewayRequest) -> Answer:
         """Respond to a request; an unexpected exception is an API_CONFIGURATION_ERROR."""
         try:
-            return self._answer(request)
+            body = decode(request.body, request.header("Content-Encoding"), BODY_LIMIT)
+            answer = self._answer(replace(request, body=body))
         except RefusedError as refused:
-            return self.refuse(refused.kind, request)
+            answer = self.refuse(refused.kind, request)
         except Exception:  # noqa: BLE001 - the client must get a response
             traceback.print_exc()
-            return self.refuse("API_CONFIGURATION_ERROR", request)
+            answer = self.refuse("API_CONFIGURATION_ERROR", request)
+        return compress(answer, request.header("Accept-Encoding"), self._minimum_compression)
 
     def refuse(self, kind: str, request: GatewayRequest) -> Answer:
         """Respond to a request with a gateway response."""
@@ -168,12 +163,10 @@ class Gateway:
         Raises:
             RefusedError: The caller is not identified or not allowed, or the authorizer failed.
         """
-        identity = _identity(authorizer, request)
-        cache = self._caches[authorizer.name]
-        decision = cache.get(identity)
-        if decision is None:
-            decision = self._decide(authorizer, request, identity)
-            cache.put(identity, decision)
+        identity = tuple(source.find(request) or "" for source in authorizer.sources)
+        if not all(identity):
+            raise RefusedError("UNAUTHORIZED")
+        decision = self._caches[authorizer.name].read(identity, lambda: self._decide(authorizer, request, identity))
         # A cached policy applies to every method that the caller uses: one for a single method refuses the next method.
         if not decision.allows(request.arn):
             raise RefusedError("ACCESS_DENIED")
@@ -192,24 +185,12 @@ class Gateway:
                 raise RefusedError("UNAUTHORIZED") from error
             _report(authorizer.function, error)
             raise RefusedError("AUTHORIZER_FAILURE") from error
-        except MalformedDecisionError as error:
+        except MalformedResultError as error:
             _report(authorizer.function, error)
             raise RefusedError("AUTHORIZER_CONFIGURATION_ERROR") from error
 
     def _invoke(self, function: str, event: dict[str, Any]) -> bytes:
         return self._runner.invoke(function, json.dumps(event).encode())
-
-
-def _identity(authorizer: Authorizer, request: GatewayRequest) -> tuple[str, ...]:
-    """The values of the authorizer's identity sources, which are the key of the cached decision.
-
-    Raises:
-        RefusedError: A value is missing.
-    """
-    values = [source.find(request) for source in authorizer.sources]
-    if None in values:
-        raise RefusedError("UNAUTHORIZED")
-    return tuple(value for value in values if value is not None)
 
 
 def _report(function: str, error: Exception) -> None:

@@ -17,26 +17,22 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Mapping
-from http.server import BaseHTTPRequestHandler, HTTPServer
-from socketserver import ThreadingMixIn
-from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
+from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 from ordering_tools.local.hosts import is_local_program, refusal
+from ordering_tools.local.http import Answer, HttpRequest, HttpServer
 from ordering_tools.local.runtime.functions import EventTooLargeError, FunctionError, RunEndedError
 
 if TYPE_CHECKING:
     from ordering_tools.local.runtime.functions import Runner
 
-_PATH = ("2015-03-31", "functions")
+_JSON = ("Content-Type", "application/json")
 _STREAM = "aws:dynamodb"
 
 
-class Invocations(ThreadingMixIn, HTTPServer):
-    """An HTTP server on a socket that is already listening, with a thread for each connection."""
-
-    daemon_threads = True
-    block_on_close = False
+class Invocations(HttpServer):
+    """The server of Lambda's Invoke."""
 
     def __init__(
         self, listener: socket.socket, names: Mapping[str, str], runner: Runner, *, folded: bool = False
@@ -45,15 +41,49 @@ class Invocations(ThreadingMixIn, HTTPServer):
 
         `folded` counts the batches without a failure until `settle`, instead of printing a line about each.
         """
-        super().__init__(listener.getsockname(), _Handler, bind_and_activate=False)
-        self.socket.close()
-        self.socket = listener
+        super().__init__(listener)
         self.functions = {**names, **{name: name for name in names.values()}}
         self.runner = runner
         self._batches = 0
         self._ended = time.monotonic()
         self._folded: Counter[str] | None = Counter() if folded else None
         self._changed = threading.Condition()
+
+    def answer(self, request: HttpRequest) -> Answer:
+        """Call a function, with an event or a batch, as the request's path asks for."""
+        host = request.header("Host")
+        # A function believes the principal in its event, so a web page that reaches this could act as any partner.
+        if not is_local_program(host, request.header("Origin")):
+            return _refuse(421, "AccessDeniedException", refusal(host))
+        match [request.method, *request.path.strip("/").split("/")]:
+            case ["POST", "2015-03-31", "functions", name, "invocations"]:
+                call = self._invoke
+            case ["POST", "mappings", name]:
+                call = self._deliver
+            case _:
+                return _refuse(404, "ResourceNotFoundException", "the local run supports only Invoke")
+        function = self.functions.get(unquote(name).rpartition(":")[2])
+        if function is None:
+            return _refuse(404, "ResourceNotFoundException", f"Function not found: {unquote(name)}")
+        return call(function, request)
+
+    def _invoke(self, function: str, request: HttpRequest) -> Answer:
+        if request.header("X-Amz-Invocation-Type") not in (None, "RequestResponse"):
+            return _refuse(400, "InvalidParameterValueException", "the local run supports only RequestResponse")
+        try:
+            result = self.runner.invoke(function, request.body or b"null")
+            return Answer(200, [_JSON, ("X-Amz-Executed-Version", "$LATEST")], result)
+        except EventTooLargeError as error:
+            return _refuse(413, error.kind, str(error))
+        except FunctionError as error:
+            report = {"errorType": error.kind, "errorMessage": str(error)}
+            return Answer(200, [_JSON, ("X-Amz-Function-Error", "Unhandled")], json.dumps(report).encode())
+
+    def _deliver(self, function: str, request: HttpRequest) -> Answer:
+        try:
+            return Answer(200, [_JSON], self.deliver(function, request.body))
+        except FunctionError as error:
+            return _refuse(500, error.kind, str(error))
 
     def deliver(self, function: str, event: bytes) -> bytes:
         """Call a function with a batch of the engine, and print a line about it; returns the function's result.
@@ -116,64 +146,5 @@ def _print(line: str) -> None:
     sys.stdout.flush()
 
 
-class _Handler(BaseHTTPRequestHandler):
-    server: Invocations
-    protocol_version = "HTTP/1.1"
-    wbufsize = -1
-    disable_nagle_algorithm = True
-
-    def do_POST(self) -> None:
-        host = self.headers.get("Host")
-        # A function believes the principal in its event, so a web page that reaches this could act as any partner.
-        if not is_local_program(host, self.headers.get("Origin")):
-            self.close_connection = True
-            self._answer(421, {"message": refusal(host)}, "AccessDeniedException")
-            return
-        event = self.rfile.read(int(self.headers.get("Content-Length") or 0)) or b"null"
-        match urlsplit(self.path).path.strip("/").split("/"):
-            case [version, kind, name, "invocations"] if (version, kind) == _PATH and (found := self._find(name)):
-                self._invoke(found, event)
-            case ["mappings", name] if found := self._find(name):
-                self._deliver(found, event)
-            case [_, _, name, "invocations"] | ["mappings", name]:
-                self._answer(404, {"message": f"Function not found: {unquote(name)}"}, "ResourceNotFoundException")
-            case _:
-                self._answer(404, {"message": "the local run supports only Invoke"}, "ResourceNotFoundException")
-
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
-        """Log nothing: the caller reports the result."""
-
-    def _find(self, name: str) -> str | None:
-        return self.server.functions.get(unquote(name).rpartition(":")[2])
-
-    def _invoke(self, function: str, event: bytes) -> None:
-        if self.headers.get("X-Amz-Invocation-Type", "RequestResponse") != "RequestResponse":
-            self._answer(
-                400, {"message": "the local run supports only RequestResponse"}, "InvalidParameterValueException"
-            )
-            return
-        try:
-            self._send(200, self.server.runner.invoke(function, event), {"X-Amz-Executed-Version": "$LATEST"})
-        except EventTooLargeError as error:
-            self._answer(413, {"message": str(error)}, error.kind)
-        except FunctionError as error:
-            report = {"errorType": error.kind, "errorMessage": str(error)}
-            self._send(200, json.dumps(report).encode(), {"X-Amz-Function-Error": "Unhandled"})
-
-    def _deliver(self, function: str, event: bytes) -> None:
-        try:
-            self._send(200, self.server.deliver(function, event), {})
-        except FunctionError as error:
-            self._answer(500, {"message": str(error)}, error.kind)
-
-    def _answer(self, status: int, body: Any, kind: str) -> None:
-        self._send(status, json.dumps(body).encode(), {"X-Amzn-ErrorType": kind})
-
-    def _send(self, status: int, body: bytes, headers: dict[str, str]) -> None:
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        for name, value in headers.items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(body)
+def _refuse(status: int, kind: str, message: str) -> Answer:
+    return Answer(status, [_JSON, ("X-Amzn-ErrorType", kind)], json.dumps({"message": message}).encode())

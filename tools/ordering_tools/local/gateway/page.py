@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 from ordering_tools.demo import greeting
 from ordering_tools.local.engine.mails import Mail, sent_mails
 from ordering_tools.local.engine.state import Running, find
-from ordering_tools.local.gateway.responses import Answer
 from ordering_tools.local.hosts import is_local
+from ordering_tools.local.http import Answer, HttpRequest
 from ordering_tools.local.received import last_received
 
 if TYPE_CHECKING:
@@ -59,13 +59,13 @@ class LocalPage:
     mails: Callable[[str], list[Mail]] = sent_mails
     """Returns the sent mails, oldest first, given the endpoint of the engine's services."""
 
-    def answer(self, method: str, path: str, headers: Mapping[str, str | None]) -> Answer | None:
-        """Respond to a request; None if it is the API's. The names of `headers` are in lower case."""
-        path = path.partition("?")[0]
-        if method != "GET" or not (path == "/" or path.startswith("/_local/")) or not _from_this_machine(headers):
+    def answer(self, request: HttpRequest) -> Answer | None:
+        """Respond to a request; None if it is the API's."""
+        path = request.path
+        if request.method != "GET" or not (path == "/" or path.startswith("/_local/")) or not _from_here(request):
             return None
         running = find(self.state)
-        if running is None or (path == "/" and "text/html" not in (headers.get("accept") or "")):
+        if running is None or (path == "/" and "text/html" not in (request.header("Accept") or "")):
             return None
         if path == "/":
             return self._page(running)
@@ -115,9 +115,9 @@ class LocalPage:
         )
 
 
-def _from_this_machine(headers: Mapping[str, str | None]) -> bool:
-    host = headers.get("host")
-    return host is not None and is_local(host) and not any(headers.get(name) for name in _PROXIES)
+def _from_here(request: HttpRequest) -> bool:
+    host = request.header("Host")
+    return host is not None and is_local(host) and not any(map(request.header, _PROXIES))
 
 
 def _respond(content_type: str, body: bytes, source: str = "'none'") -> Answer:

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import sys
+from dataclasses import dataclass, replace
+from multiprocessing import Pipe
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ordering_tools.local.gateway.arguments import GatewayArguments
+from pydantic import TypeAdapter
+
+from ordering_tools.local.runtime.functions import Deployment
 from ordering_tools.local.runtime.processes import Child
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Sequence
 
 _START_SECONDS = 60.0
-_SWITCH_SECONDS = 10.0
+_ANSWER_SECONDS = 10.0
 _STOP_SECONDS = 5.0
 _TOOLS = Path(__file__).resolve().parents[3]
 
@@ -25,57 +29,68 @@ class GatewayError(Exception):
     """The gateway cannot run; the message gives the reason."""
 
 
+@dataclass(frozen=True)
+class GatewaySettings:
+    """What the gateway's process serves."""
+
+    template: Path
+    translated: Path
+    """The file with the template as SAM translates it, in JSON."""
+    variables: dict[str, dict[str, str]]
+    """The environment variables of each deployed function, by logical id."""
+    names: dict[str, str]
+    """The logical id of each deployed function, by its name in the engine."""
+    deployment: Deployment
+    log: Path
+    state: Path
+    """The folder of the local run."""
+    runtime: Path | None
+    """The interpreter with the runtime client, or None to run functions in this process."""
+    folded: bool = False
+    """Whether batches are counted, not printed, until `settle`."""
+    hosts: tuple[str, ...] = ()
+    """The names besides this machine's that requests may have in their `Host`."""
+
+    def dump(self) -> str:
+        """Encode the settings as a command-line argument."""
+        return TypeAdapter(GatewaySettings).dump_json(self).decode()
+
+    @staticmethod
+    def load(text: str) -> GatewaySettings:
+        """Decode settings that `dump` has encoded."""
+        return TypeAdapter(GatewaySettings).validate_json(text)
+
+
 class GatewayProcess:
     """A gateway process on listening sockets that its parent has bound, and keeps open when the process ends."""
 
-    def __init__(  # noqa: PLR0913 - the parameters of the process
+    def __init__(
         self,
         listener: socket.socket,
         invocations: socket.socket,
-        *,
-        template: Path,
-        translated: Path,
-        variables: dict[str, dict[str, str]],
-        names: dict[str, str],
-        release: Path,
-        endpoint: str,
-        services: str,
-        log: Path,
-        state: Path,
-        runtime: Path | None,
-        folded: bool = False,
-        hosts: Sequence[str] = (),
+        settings: GatewaySettings,
         layers: Sequence[Path] = (),
     ) -> None:
         """Start it; without a `runtime` the process runs the functions itself, with `layers` first on its path."""
-        self._control, theirs = socket.socketpair()
+        self._deployment = settings.deployment
+        self._control, theirs = Pipe()
+        descriptors = (listener.fileno(), invocations.fileno(), theirs.fileno())
         with theirs:
-            arguments = GatewayArguments(
-                listener=listener.fileno(),
-                control=theirs.fileno(),
-                template=str(template),
-                translated=str(translated),
-                variables=variables,
-                names=names,
-                release=str(release),
-                endpoint=endpoint,
-                services=services,
-                log=str(log),
-                state=str(state),
-                invocations=invocations.fileno(),
-                folded=folded,
-                hosts=[*hosts],
-                runtime=str(runtime) if runtime else None,
-            )
             self._child = Child(
                 Path(sys.executable),
                 "ordering_tools.local.gateway.server",
-                arguments.dump(),
-                environment=_environment([*layers, _TOOLS]),
+                *map(str, descriptors),
+                settings.dump(),
+                # That of this process, which a debugger needs.
+                environment={
+                    **os.environ,
+                    "PYTHONPATH": os.pathsep.join(map(str, [*layers, _TOOLS])),
+                    "PYTHONUNBUFFERED": "1",
+                },
                 output=None,
                 end=signal.SIGTERM,
-                descriptors=(listener.fileno(), invocations.fileno(), theirs.fileno()),
-                foreground=runtime is None,
+                descriptors=descriptors,
+                foreground=settings.runtime is None,
             )
 
     @property
@@ -83,13 +98,20 @@ class GatewayProcess:
         """Whether the process still runs."""
         return self._child.alive
 
-    def wait(self) -> None:
-        """Wait until it accepts requests.
+    def wait(self, seconds: float = _START_SECONDS) -> None:
+        """Wait until it accepts requests, or has done what it was sent.
 
         Raises:
-            GatewayError: It ended, or did not report within 60 s.
+            GatewayError: It ended, or did not report in time.
         """
-        self._expect("ready", _START_SECONDS)
+        try:
+            if not self._control.poll(seconds):
+                raise GatewayError(f"the gateway did not report within {seconds:.0f} s")
+            fault = self._control.recv()
+        except (EOFError, OSError) as error:
+            raise GatewayError("the gateway ended; its output is above") from error
+        if fault:
+            raise GatewayError(fault)
 
     def switch(self, release: Path) -> None:
         """Run the functions of another build from now on.
@@ -97,8 +119,7 @@ class GatewayProcess:
         Raises:
             GatewayError: The process has ended, or did not respond.
         """
-        self._control.sendall(f"switch {release}\n".encode())
-        self._expect("switched", _SWITCH_SECONDS)
+        self._send(replace(self._deployment, release=release))
 
     def settle(self, seconds: int) -> None:
         """Let the gateway print a line about each batch, once there has been none for a second, or after some seconds.
@@ -106,30 +127,16 @@ class GatewayProcess:
         Raises:
             GatewayError: The process has ended, or did not respond.
         """
-        self._control.sendall(f"settle {seconds}\n".encode())
-        self._expect("settling", _SWITCH_SECONDS)
+        self._send(seconds)
 
     def stop(self) -> None:
         """End the process and its functions' processes."""
         self._child.stop(_STOP_SECONDS)
         self._control.close()
 
-    def _expect(self, word: str, seconds: float) -> None:
-        self._control.settimeout(seconds)
-        received = b""
+    def _send(self, command: Deployment | int) -> None:
         try:
-            while not received.endswith(b"\n") and (part := self._control.recv(4096)):
-                received += part
-        except TimeoutError as error:
-            raise GatewayError(f"the gateway did not report {word!r} within {seconds:.0f} s") from error
-        if received != f"{word}\n".encode():
-            raise GatewayError(received.decode().strip() or "the gateway ended; its output is above")
-
-
-def _environment(path: list[Path]) -> dict[str, str]:
-    """The environment of this process, which a debugger needs, with the tools' packages on the path."""
-    return {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join(map(str, path)),
-        "PYTHONUNBUFFERED": "1",
-    }
+            self._control.send(command)
+        except OSError as error:
+            raise GatewayError("the gateway ended; its output is above") from error
+        self.wait(_ANSWER_SECONDS)

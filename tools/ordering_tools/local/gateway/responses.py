@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from ordering_tools.local.http import Answer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,13 +36,12 @@ _JSON = "application/json"
 _VARIABLE = re.compile(r"\$(?:\{(context\.[\w.]+)\}|(context\.\w+(?:\.\w+)*))")
 
 
-@dataclass(frozen=True)
-class Answer:
-    """A response to a client."""
+class RefusedError(Exception):
+    """The gateway refuses a request with the gateway response of this kind."""
 
-    status: int
-    headers: list[tuple[str, str]] = field(default_factory=list)
-    body: bytes = b""
+    def __init__(self, kind: str) -> None:
+        super().__init__(kind)
+        self.kind = kind
 
 
 @dataclass(frozen=True)
