@@ -101,7 +101,6 @@ def test_build_is_compiled_and_complete(tmp_path: Path) -> None:
     assert list((release / "functions" / "one" / "__pycache__").glob("app.*.pyc"))
     assert (release / "shared" / "python").is_dir()
     assert (release / "packages").resolve() == tmp_path / "build" / "packages"
-    assert (tmp_path / "build" / "functions").resolve() == release / "functions"
 
 
 def test_build_never_changes_a_release(tmp_path: Path) -> None:
@@ -113,7 +112,7 @@ def test_build_never_changes_a_release(tmp_path: Path) -> None:
 
     assert first == again != second
     assert (first / "functions" / "one" / "app.py").read_text() == "x = 1\n"
-    assert (tmp_path / "build" / "functions" / "one" / "app.py").read_text() == "x = 2\n"
+    assert (second / "functions" / "one" / "app.py").read_text() == "x = 2\n"
 
 
 def test_build_leaves_syntax_errors_to_the_function(tmp_path: Path) -> None:

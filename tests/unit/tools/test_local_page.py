@@ -214,7 +214,7 @@ def test_documents(site: Site, name: str, kind: str) -> None:
 
 
 def test_received_file(tmp_path: Path) -> None:
-    """Lines that are cut off are left out, only the owner can read the file, and without the folder nothing is kept."""
+    """An incomplete line is left out, only the owner can read the file, and without the folder nothing is kept."""
     message = {"key": "1", "line": "x", "body": "y" * 700_000}
     assert last_received(tmp_path, 5) == []
     for _ in range(2):
@@ -222,9 +222,10 @@ def test_received_file(tmp_path: Path) -> None:
     (file,) = tmp_path.iterdir()
 
     assert file.stat().st_mode & 0o777 == 0o600
-    assert last_received(tmp_path, 5) == [message]
+    assert last_received(tmp_path, 5) == [message, message]
+    assert last_received(tmp_path, 1) == [message]
     with file.open("a") as stream:
         stream.write('{"key": "2", "li')
-    assert last_received(tmp_path, 5) == [message]
+    assert last_received(tmp_path, 5) == [message, message]
     keep_received(tmp_path / "nothing", message)
     assert not (tmp_path / "nothing").exists()

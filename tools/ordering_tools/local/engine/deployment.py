@@ -7,12 +7,10 @@ the engine calls the functions' host for each invocation (see `ministack`), whic
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import os
 import subprocess
 import time
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +34,8 @@ _ARTEFACTS = "bucket"
 """The bucket, and below the key, of code in the translated template."""
 _CODE = "value"
 _TEMPLATE = "template.json"
+_NO_FILES = b"PK\5\6".ljust(22, b"\0")
+"""A zip file without files: the functions' host runs the build."""
 _UNKNOWN = frozenset({"AWS::WAFv2::WebACLAssociation"})
 """The types of resources that the engine does not know; nothing refers to them."""
 _WAIT_SECONDS = 60.0
@@ -119,10 +119,10 @@ def deploy(services: str, translated: Mapping[str, Any]) -> Stack:
         "Capabilities": ["CAPABILITY_IAM"],
     }
     try:
-        if _exists(cloudformation):
-            cloudformation.update_stack(**arguments)
-        else:
+        try:
             cloudformation.create_stack(**arguments)
+        except cloudformation.exceptions.AlreadyExistsException:
+            cloudformation.update_stack(**arguments)
     except ClientError as error:
         if error.response["Error"]["Message"] != _NO_CHANGE:
             raise DeploymentError(str(error)) from error
@@ -143,38 +143,29 @@ def environments(services: str, stack: Stack, translated: Mapping[str, Any]) -> 
     }
 
 
-def _exists(cloudformation: Any) -> bool:
-    try:
-        cloudformation.describe_stacks(StackName=STACK)
-    except ClientError:
-        return False
-    return True
-
-
 def _wait(cloudformation: Any) -> None:
     deadline = time.monotonic() + _WAIT_SECONDS
-    while True:
-        (stack,) = cloudformation.describe_stacks(StackName=STACK)["Stacks"]
-        if not stack["StackStatus"].endswith("_IN_PROGRESS") or time.monotonic() > deadline:
-            break
+    while (status := _status(cloudformation)).endswith("_IN_PROGRESS") and time.monotonic() < deadline:
         time.sleep(_POLL_SECONDS)
-    if stack["StackStatus"] not in ("CREATE_COMPLETE", "UPDATE_COMPLETE"):
+    if status not in ("CREATE_COMPLETE", "UPDATE_COMPLETE"):
         events = cloudformation.describe_stack_events(StackName=STACK)["StackEvents"]
         failed = [
             f"{event['LogicalResourceId']}: {event['ResourceStatusReason']}"
             for event in events
             if event["ResourceStatus"].endswith("_FAILED") and event.get("ResourceStatusReason")
         ]
-        raise DeploymentError(f"{stack['StackStatus']}: {'; '.join(failed[-3:]) or 'no reason given'}")
+        raise DeploymentError(f"{status}: {'; '.join(failed[-3:]) or 'no reason given'}")
+
+
+def _status(cloudformation: Any) -> str:
+    status: str = cloudformation.describe_stacks(StackName=STACK)["Stacks"][0]["StackStatus"]
+    return status
 
 
 def _upload(s3: Any, translated: Mapping[str, Any]) -> None:
-    """Put the template, and a placeholder for all code, where the translated template expects them."""
-    code = io.BytesIO()
-    with zipfile.ZipFile(code, "w") as archive:
-        archive.writestr(zipfile.ZipInfo("README"), "The functions' host runs the build.")
+    """Put the template, and an empty archive for all code, where the translated template expects them."""
     s3.create_bucket(Bucket=_ARTEFACTS)
-    s3.put_object(Bucket=_ARTEFACTS, Key=_CODE, Body=code.getvalue())
+    s3.put_object(Bucket=_ARTEFACTS, Key=_CODE, Body=_NO_FILES)
     s3.put_object(Bucket=_ARTEFACTS, Key=_TEMPLATE, Body=json.dumps(translated).encode())
 
 

@@ -1,15 +1,13 @@
 """Builds what the local run executes: functions and layers as Lambda mounts them, not the source tree.
 
-Each build is a folder below `releases/`, named after a hash of its content. `functions/` and one folder per layer are
-links into the current release, so that a switch to a new release is a single rename: a running process never sees a
-part of a release, and keeps the release with which it was started.
+Each build is a folder below `releases/`, named after a hash of its content. A running process never sees a part of a
+release, and keeps the release with which it was started.
 """
 
 from __future__ import annotations
 
 import compileall
 import hashlib
-import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -35,7 +33,10 @@ def build(template_path: Path, target: Path) -> Path:
         TemplateError: The template cannot be read.
     """
     template = Template.load(template_path)
-    parts = _parts(template, template_path.resolve().parent)
+    parts = copied_parts(template, template_path.resolve().parent)
+    for part, source in parts.items():
+        if not source.is_dir():
+            raise BuildError(f"{part}: there is no folder {source}")
     built = [layer.content.name for layer in template.layers if layer.built]
     for name in built:
         if not (target / name).is_dir():
@@ -43,31 +44,25 @@ def build(template_path: Path, target: Path) -> Path:
     release = target.resolve() / "releases" / _digest(parts)
     if not release.exists():
         _stage(parts, built, release)
-    _link(target / "current", Path("releases") / release.name)
-    for name in sorted({part.parts[0] for part in parts}):
-        _link(target / name, Path("current") / name)
     _prune(release)
     return release
 
 
-def _parts(template: Template, root: Path) -> dict[Path, Path]:
-    """The copied parts: path in the release, and source folder."""
+def copied_parts(template: Template, root: Path) -> dict[Path, Path]:
+    """The functions, and the layers without a build command: path in the release, and source folder."""
     parts = {function.code: root / function.code for function in template.functions}
-    parts |= {Path(layer.content.name): root / layer.content for layer in template.layers if not layer.built}
-    for part, source in parts.items():
-        if not source.is_dir():
-            raise BuildError(f"{part}: there is no folder {source}")
-    return parts
+    return parts | {Path(layer.content.name): root / layer.content for layer in template.layers if not layer.built}
 
 
-def _sources(folder: Path) -> list[Path]:
+def sources(folder: Path) -> list[Path]:
+    """The files of a source folder."""
     return sorted(path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
 
 
 def _digest(parts: dict[Path, Path]) -> str:
     digest = hashlib.sha256()
     for part, source in sorted(parts.items()):
-        for path in _sources(source):
+        for path in sources(source):
             content = path.read_bytes()
             digest.update(f"{part / path.relative_to(source)}\0{len(content)}\0".encode())
             digest.update(content)
@@ -99,18 +94,6 @@ def _stage(parts: dict[Path, Path], built: list[str], release: Path) -> None:
                 raise
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-
-
-def _link(link: Path, target: Path) -> None:
-    """Set the target of a symbolic link, atomically."""
-    if link.is_symlink() and link.readlink() == target:
-        return
-    if link.is_dir() and not link.is_symlink():
-        shutil.rmtree(link)
-    fresh = link.with_name(f".{link.name}-{os.getpid()}")
-    fresh.unlink(missing_ok=True)
-    fresh.symlink_to(target)
-    fresh.replace(link)
 
 
 def _prune(current: Path) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from contextlib import suppress
 from pathlib import Path
-from stat import S_ISREG
 
+from ordering_tools.local.runtime.build import copied_parts, sources
 from ordering_tools.template import Template, TemplateError
 
-_Snapshot = dict[Path, tuple[int, int]]
+_Marks = dict[Path, tuple[int, int]]
 
 
 class Watcher:
@@ -17,8 +17,8 @@ class Watcher:
     def __init__(self, template: Path) -> None:
         self._template = template.resolve()
         self._folders: list[Path] = []
-        self._known: _Snapshot = {}
-        self._seen: _Snapshot = {}
+        self._known: _Marks = {}
+        self._seen: _Marks = {}
         self._known = self._seen = self._look()
 
     def changed(self) -> list[Path]:
@@ -27,26 +27,21 @@ class Watcher:
         if self._seen != before or self._seen == self._known:
             return []
         known, self._known = self._known, self._seen
-        return sorted(path for path in known.keys() | self._known if known.get(path) != self._known.get(path))
+        return sorted({path for path, _ in known.items() ^ self._known.items()})
 
-    def _look(self) -> _Snapshot:
-        if _mark(self._template) != self._seen.get(self._template):
-            self._read_template()
-        files = [path for folder in self._folders for path in folder.rglob("*") if "__pycache__" not in path.parts]
-        return {path: mark for path in [self._template, *files] if (mark := _mark(path))}
-
-    def _read_template(self) -> None:
-        # A template that is being edited may be invalid: the same folders are watched on.
-        with suppress(TemplateError):
-            template = Template.load(self._template)
-            sources = [function.code for function in template.functions]
-            sources += [layer.content for layer in template.layers if not layer.built]
-            self._folders = [self._template.parent / source for source in sources]
+    def _look(self) -> _Marks:
+        marks = _marks([self._template])
+        if not marks.items() <= self._seen.items():
+            # A template that is being edited may be invalid: the same folders are watched on.
+            with suppress(TemplateError):
+                self._folders = [*copied_parts(Template.load(self._template), self._template.parent).values()]
+        return marks | _marks([path for folder in self._folders for path in sources(folder)])
 
 
-def _mark(path: Path) -> tuple[int, int] | None:
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return (status.st_mtime_ns, status.st_size) if S_ISREG(status.st_mode) else None
+def _marks(files: list[Path]) -> _Marks:
+    found: _Marks = {}
+    for path in files:
+        with suppress(FileNotFoundError):
+            status = path.stat()
+            found[path] = (status.st_mtime_ns, status.st_size)
+    return found
