@@ -163,25 +163,17 @@ def _route(path: str) -> tuple[str, str]:
 @cache
 def _declared(function: str) -> frozenset[str]:
     """Return the names of the environment variables that the template declares for a function."""
-    resources = Template.load(ROOT / "template.yaml").document["Resources"].values()
-    (properties,) = (
-        resource["Properties"]
-        for resource in resources
-        if resource["Type"] == "AWS::Serverless::Function"
-        and resource["Properties"]["CodeUri"] == f"functions/{function}"
-    )
+    (properties,) = (one for one in _functions() if one["CodeUri"] == f"functions/{function}")
     return frozenset(properties["Environment"]["Variables"])
 
 
 @cache
 def _routes() -> list[tuple[re.Pattern[str], str, str]]:
     """Read the template's routes, those with more fixed parts first and greedy ones last."""
-    resources = Template.load(ROOT / "template.yaml").document["Resources"]
     found = [
-        (event["Properties"]["Path"], str(Path(resource["Properties"]["CodeUri"]).relative_to("functions")))
-        for resource in resources.values()
-        if resource["Type"] == "AWS::Serverless::Function"
-        for event in resource["Properties"].get("Events", {}).values()
+        (event["Properties"]["Path"], str(Path(properties["CodeUri"]).relative_to("functions")))
+        for properties in _functions()
+        for event in properties.get("Events", {}).values()
         if event["Type"] == "Api"
     ]
     found.sort(key=lambda route: ("+}" in route[0], route[0].count("{")))
@@ -189,6 +181,13 @@ def _routes() -> list[tuple[re.Pattern[str], str, str]]:
         (re.compile(re.sub(r"{\w+\+}", ".+", path).replace("{", "(?P<").replace("}", ">[^/]+)")), function, path)
         for path, function in found
     ]
+
+
+@cache
+def _functions() -> list[dict[str, Any]]:
+    """Read the properties of the template's functions."""
+    resources = Template.load(ROOT / "template.yaml").document["Resources"].values()
+    return [one["Properties"] for one in resources if one["Type"] == "AWS::Serverless::Function"]
 
 
 def _reply(answer: Mapping[str, Any], method: str = "GET") -> Reply:
