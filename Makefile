@@ -21,6 +21,9 @@ serve: ## run the API on localhost with demo data (PORT=3000; FRESH=1 starts ove
 	@exec $(BIN)/ordering serve --port="$(PORT)" $(if $(FRESH),--fresh) $(if $(DEBUG),--debug) $(if $(VERBOSE),--verbose) \
 	  $(if $(ENGINE_PORT),--engine-port="$(ENGINE_PORT)") $(if $(ENGINE_HOST),--engine-host="$(ENGINE_HOST)")
 
+# Each worker, and each process that a test starts, would compile every module again.
+test: export PYTHONDONTWRITEBYTECODE :=
+
 test: ## run all tests, or those in ARGS
 	@$(PYTHON) tools/environments.py --all
 ifdef ARGS
