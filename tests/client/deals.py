@@ -14,8 +14,8 @@ from ordering.identity.accounts import Partner
 from ordering.identity.reference_tokens import ReferenceTokens
 from ordering.identity.tokens import Claims
 from ordering.principal import DealTerms
-from ordering_tools.demo import deals as demo_deals
 from ordering_tools.demo import training as demo
+from ordering_tools.demo.data import demo_partners
 from support.real_stack import RealStack
 
 _deal_ids = itertools.count(1_000_000)
@@ -32,7 +32,7 @@ class Deals(RealStack):
     def account(self, terms: DealTerms | None = None, **changes: Any) -> str:
         """Create an account on the Enterprise plan without data; returns its id."""
         account = f"account-{secrets.token_hex(4)}"
-        partner: Partner = replace(demo_deals.partners()[0], id=account, deals=terms or DealTerms("enterprise"))
+        partner: Partner = replace(demo_partners("deals")[0], id=account, deals=terms or DealTerms("enterprise"))
         self.accounts.save_partner(replace(partner, **changes))
         return account
 

@@ -20,6 +20,7 @@ from ordering.ecards.orders import EcardOrders
 from ordering.identity.clients import Client, Clients
 from ordering.mail.outbox import MailState, Outbox
 from ordering_tools.demo import ecards as demo_ecards
+from ordering_tools.demo.data import demo_partners
 from support.real_stack import Done, RealStack
 
 PARTICIPANT = {"email": "ann.lee@example.com", "name": "Ann Quillfeather", "phone": "79251153242"}
@@ -133,7 +134,7 @@ def bearer(token: str) -> dict[str, str]:
 def add_company(real: RealStack, closing: ExitStack, paid_in: int = 0) -> Company:
     """Create a company with the given balance and no orders."""
     company = f"company-{secrets.token_hex(4)}"
-    real.accounts.save_partner(replace(demo_ecards.partners()[0], id=company, company="acme"))
+    real.accounts.save_partner(replace(demo_partners("ecards")[0], id=company, company="acme"))
     cards = (
         Ecard(
             next(_card_ids),
@@ -145,8 +146,9 @@ def add_company(real: RealStack, closing: ExitStack, paid_in: int = 0) -> Compan
         Ecard(next(_card_ids), "Music", "No adverts.", "month", (FaceValue(MONTH, Decimal("199.50")),)),
     )
     EcardCatalogue(real.installation.catalogue, company).publish(cards)
-    (user,) = demo_ecards.partners()[0].users
-    secret = Clients(real.installation.accounts).add(Client(company, company, user, frozenset(demo_ecards.GRANTS)))
+    partner = demo_partners("ecards")[0]
+    (user,) = partner.users
+    secret = Clients(real.installation.accounts).add(Client(company, company, user, partner.grants))
     token = token_of(real, company, secret)
     http = closing.enter_context(httpx.Client(base_url=real.stack.base_url, headers=bearer(token), timeout=30))
     made = Company(real, company, secret, http, cards)

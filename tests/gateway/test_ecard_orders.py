@@ -38,8 +38,8 @@ from ordering.ecards.certificates import Certificates
 from ordering.identity.accounts import Partner
 from ordering.identity.clients import Client, Clients
 from ordering.identity.token_endpoint import TokenEndpoint
-from ordering_tools.demo import deals as demo_deals
 from ordering_tools.demo import ecards as demo_ecards
+from ordering_tools.demo.data import demo_partners
 from support.local_stack import running
 from support.real_stack import RealStack
 
@@ -159,7 +159,7 @@ def test_published_keys(real: RealStack, rich: Company) -> None:
 def test_tokens_cover_the_grants(real: RealStack) -> None:
     """A token covers all of the client's grants, or those it asked for, and no others."""
     both: Partner = replace(
-        demo_deals.partners()[0], id=f"both-{secrets.token_hex(4)}", grants=frozenset({"deals", "ecards"}), company="b"
+        demo_partners("deals")[0], id=f"both-{secrets.token_hex(4)}", grants=frozenset({"deals", "ecards"}), company="b"
     )
     real.accounts.save_partner(both)
     grants = both.grants

@@ -168,7 +168,7 @@ def training_partners(real: RealStack) -> Iterator[Callable[[], TrainingPartner]
 
         def add() -> TrainingPartner:
             unit = BusinessUnit(str(uuid.uuid4()), "Training")
-            partner = replace(demo.partners()[0], id=f"training-{secrets.token_hex(4)}", business_units=(unit,))
+            partner = replace(demo.NORTHWIND, id=f"training-{secrets.token_hex(4)}", business_units=(unit,))
             real.accounts.save_partner(partner)
             Catalogue(real.installation.catalogue, unit.id).publish([(demo.AZ_300, (demo.AZ_300_STANDARD,))])
             claims = Claims(secrets.token_urlsafe(16), partner.id, demo.JOHN.id, system_clock() + demo.VALID, None)

@@ -18,9 +18,8 @@ from ordering.identity.accounts import Partner
 from ordering.identity.tokens import Claims
 from ordering.principal import BusinessUnit
 from ordering.web.http import LARGEST_BODY
-from ordering_tools.demo import deals as demo_deals
-from ordering_tools.demo import ecards as demo_ecards
 from ordering_tools.demo import training as demo
+from ordering_tools.demo.data import demo_partners
 from support.documented import DOCUMENT, check_response
 from support.real_stack import RealStack
 
@@ -31,20 +30,11 @@ METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 LARGEST_OF_THE_GATEWAY = 10 * 2**20
 UNIT = BusinessUnit("33333333-0000-4000-8000-0000000000ff", "Refused")
 
-PARTNERS: dict[str, Callable[[], list[Partner]]] = {
-    "/api/v2": demo.partners,
-    "/v1": demo_ecards.partners,
-    "/v2": demo_deals.partners,
-    "/webhooks": demo.partners,
-}
-"""The demo's partners that may call the operations below a prefix."""
+PARTNERS = {"/api/v2": "training", "/v1": "ecards", "/v2": "deals", "/webhooks": "training"}
+"""A grant of the demo's partners that may call the operations below a prefix."""
 
-UNGRANTED: dict[str, Callable[[], list[Partner]]] = {
-    "/api/v2": demo_deals.partners,
-    "/v1": demo.partners,
-    "/v2": demo_ecards.partners,
-}
-"""Those that may not. Every partner may have webhooks."""
+UNGRANTED = {"/api/v2": "deals", "/v1": "training", "/v2": "ecards"}
+"""One of those that may not. Every partner may have webhooks."""
 
 PUBLIC = "/connect and /.well-known"
 """The operations that need no token."""
@@ -113,9 +103,9 @@ def http(real: RealStack) -> Iterator[httpx.Client]:
 @pytest.fixture(scope="module")
 def ids(real: RealStack, http: httpx.Client) -> Iterator[dict[str, dict[str, str]]]:
     """Ids of other partners' resources by prefix, one of which no partner has: that of a parked event."""
-    headers = [bearer(issue_token(real, demo_ecards.partners()[0]))]
+    headers = [bearer(issue_token(real, demo_partners("ecards")[0]))]
     order = http.get("/v1/orders", headers=headers).json()["data"][0]
-    owner = [bearer(issue_token(real, demo.partners()[0]))]
+    owner = [bearer(issue_token(real, demo_partners("training")[0]))]
     webhook = http.post("/webhooks", headers=owner, json={"url": "http://127.0.0.1:9/"}).json()
     yield {
         "/api/v2": {"orderId": "1", "productId": demo.AZ_300.id, "featureSetId": demo.AZ_300_STANDARD.id},
@@ -131,7 +121,7 @@ def caller(real: RealStack, ids: dict[str, dict[str, str]], prefix: str) -> Call
     """A caller of the contract below a prefix; None if it needs none."""
     if prefix == PUBLIC:
         return None
-    like = PARTNERS[prefix]()[0]
+    like = demo_partners(PARTNERS[prefix])[0]
     partner = replace(like, id=f"refused-{secrets.token_hex(4)}", business_units=(UNIT,) if like.business_units else ())
     real.accounts.save_partner(partner)
     revoked = secrets.token_urlsafe(16)
@@ -144,7 +134,7 @@ def caller(real: RealStack, ids: dict[str, dict[str, str]], prefix: str) -> Call
             "expired token": issue_token(real, partner, expires=system_clock() - timedelta(hours=1)),
             "revoked token": issue_token(real, partner, token_id=revoked),
         },
-        issue_token(real, UNGRANTED[prefix]()[0]) if prefix in UNGRANTED else None,
+        issue_token(real, demo_partners(UNGRANTED[prefix])[0]) if prefix in UNGRANTED else None,
         ids[prefix],
     )
 

@@ -19,6 +19,7 @@ from ordering.principal import DealTerms, Principal
 from ordering.webhooks.registrations import Author, Edit
 from ordering_tools import cli
 from ordering_tools.demo import deals as demo_deals
+from ordering_tools.demo.data import demo_partners
 from ordering_tools.installation import Installation
 from ordering_tools.operations import partners, tokens
 from ordering_tools.operations.partners import NoSuchPartner
@@ -61,7 +62,7 @@ def site(tmp_path: Path) -> Site:
     installation = Installation(services.send, MemoryKms(), development_key(tmp_path), "issuer", "audience")
     accounts = Accounts(installation.accounts)
     accounts.save_signing_key(installation.key.key_id, installation.key.public_jwk)
-    for partner in demo_deals.partners():
+    for partner in demo_partners("deals"):
         accounts.save_partner(partner)
     verifier = Verifier(KeyRing(accounts.signing_keys), "issuer", "audience")
     return Site(

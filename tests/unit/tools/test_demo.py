@@ -29,7 +29,6 @@ from ordering_tools.demo import ecards as demo_ecards
 from ordering_tools.demo import greeting
 from ordering_tools.demo import training as demo
 from ordering_tools.installation import Installation, open_at
-from ordering_tools.local.engine.deployment import Stack
 from ordering_tools.operations import signing_keys
 from ordering_tools.operations.signing import development_key
 from support.authorizer import bearer_event
@@ -44,18 +43,6 @@ ROOT = Path(__file__).resolve().parents[3]
 SAMPLES = ROOT / "tests" / "contract" / "training" / "samples"
 ENDPOINT = "http://127.0.0.1:8000"
 BASE = "http://127.0.0.1:8080"
-
-
-NO_STACK = Stack({}, {})
-"""Without outputs, resources have their logical ids as names."""
-
-
-@dataclass(frozen=True)
-class Endpoints:
-    """Endpoints that are never called."""
-
-    endpoint: str = ENDPOINT
-    services: str = ENDPOINT
 
 
 @dataclass(frozen=True)
@@ -126,7 +113,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(installation, "connect_tables", lambda **_: memory)
         patch.setattr(kms, "connect_kms", lambda **_: secrets_of_kms)
-        yield Demo(state, demo.prepare(Endpoints(), NO_STACK, state, BASE).text, open_at(ENDPOINT, ENDPOINT, state))
+        # Without outputs of a stack, resources have their logical ids as names.
+        opened = open_at(ENDPOINT, ENDPOINT, state)
+        yield Demo(state, demo.prepare(opened, state, BASE).text, opened)
 
 
 def sample(name: str) -> Any:
@@ -287,7 +276,7 @@ def test_second_run_keeps_what_there_is(made: Demo) -> None:
     orders, products = client.get(path).text, client.get("/api/v2/products").text
     before = made.document["tokens"]
 
-    demo.prepare(Endpoints(), NO_STACK, made.state, BASE)
+    demo.prepare(made.installation, made.state, BASE)
 
     again = made.client("trainingSingleUnit")
     assert before != made.document["tokens"]
@@ -393,7 +382,7 @@ def test_previous_secret_stays_valid(made: Demo) -> None:
     secrets = []
     for _ in range(3):
         secrets.append(made.secret("ecards")[1])
-        demo.prepare(Endpoints(), NO_STACK, made.state, BASE)
+        demo.prepare(made.installation, made.state, BASE)
     secrets.append(made.secret("ecards")[1])
 
     assert [made.token_of("ecards", secret).status for secret in secrets] == [400, 400, 200, 200]
@@ -411,7 +400,7 @@ def test_a_second_run_keeps_ecard_orders(made: Demo) -> None:
         return [*pages, company.balance, *(levels[stock].count for stock in stocks)]
 
     before = snapshot()
-    demo.prepare(Endpoints(), NO_STACK, made.state, BASE)
+    demo.prepare(made.installation, made.state, BASE)
     demo_ecards.seed(made.installation)
 
     assert snapshot() == before
@@ -423,6 +412,6 @@ def test_a_rotation_outlives_a_restart(made: Demo) -> None:
     key_id = signing_keys.add(made.installation, "alias/SigningKeyB")
     signing_keys.use(made.installation, key_id, wait=False)
 
-    demo.prepare(Endpoints(), NO_STACK, made.state, BASE)
+    demo.prepare(made.installation, made.state, BASE)
 
     assert made.services.accounts(Deadline.after(60)).signer() == (key_id, "alias/SigningKeyB")

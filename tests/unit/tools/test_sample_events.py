@@ -15,6 +15,7 @@ from ordering.identity.authorizer import Authorizer, make_handler
 from ordering.identity.tokens import KeyRing, Verifier
 from ordering_tools.demo import ecards as demo_ecards
 from ordering_tools.demo import training as demo
+from ordering_tools.demo.data import demo_partners
 from ordering_tools.documents import sample_events
 from ordering_tools.installation import Installation
 from ordering_tools.operations.signing import development_key
@@ -88,7 +89,7 @@ def test_no_collision() -> None:
     ids = {"sample-event", *re.findall("PO-[A-Z]+", str(committed("training/orders")["body"]))}
     ids.add(json.loads(committed("ecards/orders")["body"])["orderId"])
     texts = [path.read_text() for path in (ROOT / "README.md", *ROOT.glob("docs/**/*.md"))]
-    texts += [path.read_text() for path in (ROOT / "tools" / "ordering_tools" / "demo").glob("*.py")]
+    texts += [path.read_text() for path in (ROOT / "tools" / "ordering_tools" / "demo").glob("*.*")]
 
     assert len(ids) == 3
     assert len(texts) > 20
@@ -100,7 +101,7 @@ def test_token_of_the_authorizer(services: Services, tmp_path: Path) -> None:
     installation = Installation(services.send, MemoryKms(), development_key(tmp_path), "issuer", "audience")
     accounts = Accounts(installation.accounts)
     accounts.save_signing_key(installation.key.key_id, installation.key.public_jwk)
-    for partner in demo.partners():
+    for partner in demo_partners("training"):
         accounts.save_partner(partner)
     demo.write_live_event(tmp_path, issue(installation, "northwind", None, None, timedelta(days=1))[0])
     verifier = Verifier(KeyRing(accounts.signing_keys), "issuer", "audience")

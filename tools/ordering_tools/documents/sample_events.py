@@ -17,9 +17,9 @@ from ordering.events.incoming import VERSION
 from ordering.identity.authorizer import principal_of
 from ordering.identity.tokens import Claims
 from ordering.webhooks.delivery import Message
-from ordering_tools.demo import deals as demo_deals
 from ordering_tools.demo import ecards as demo_ecards
 from ordering_tools.demo import training as demo
+from ordering_tools.demo.data import demo_partners
 from ordering_tools.installation import ROOT
 from ordering_tools.local.engine.aws_account import ACCOUNT, REGION, queue_arn
 from ordering_tools.local.gateway.events import GatewayRequest, function_event, request_authorizer_event
@@ -210,10 +210,11 @@ def _from_bus(event: Mapping[str, Any]) -> dict[str, Any]:
 def _event(
     method: str, path: str, resource: str, parameters: Mapping[str, str] | None = None, body: Any = None
 ) -> dict[str, Any]:
-    contract = {"api": demo, "webhooks": demo, "v2": demo_deals, "v1": demo_ecards}[path.split("/")[1]]
-    partner = contract.partners()[0]
-    (user,) = partner.users
-    principal = principal_of(Claims("an-event", partner.id, user, datetime.now(UTC), None), partner)
+    grant = {"api": "training", "webhooks": "training", "v2": "deals", "v1": "ecards"}[path.split("/")[1]]
+    partner = demo_partners(grant)[0]
+    principal = principal_of(
+        Claims("an-event", partner.id, next(iter(partner.users)), datetime.now(UTC), None), partner
+    )
     context = {"principalId": partner.id, "principal": principal.to_text()}
     return function_event(_request(method, path, resource, parameters, body), context)
 

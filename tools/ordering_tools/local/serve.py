@@ -15,7 +15,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ordering_tools.demo.greeting import Prepared
-from ordering_tools.local.engine.deployment import DeploymentError, Stack, deploy, environments, translate
+from ordering_tools.installation import Installation, open_at
+from ordering_tools.local.engine.deployment import DeploymentError, deploy, environments, translate
 from ordering_tools.local.engine.engine import (
     ENDPOINT_VARIABLE,
     Engine,
@@ -35,8 +36,8 @@ ROOT = Path(__file__).resolve().parents[3]
 HOST = "127.0.0.1"
 LARGEST_PORT = 65_535
 
-Prepare = Callable[[Engine, Stack, Path, str], Prepared]
-"""Writes demo data into a stack of an engine, given the state folder and the base URL."""
+Prepare = Callable[[Installation, Path, str], Prepared]
+"""Writes demo data into an installation, given the state folder and the base URL."""
 
 _PROBLEMS = (BuildError, DeploymentError, EngineError, GatewayError, SettingsError, TemplateError)
 _TICK_SECONDS = 0.25
@@ -106,7 +107,8 @@ class LocalRun:
             prepared = Prepared("", seeded=False)
             if prepare:
                 with step("demo data"):
-                    prepared = prepare(self._engine, self._stack, state.folder, self.base_url)
+                    opened = open_at(self._engine.endpoint, self._engine.services, state.folder, self._stack)
+                    prepared = prepare(opened, state.folder, self.base_url)
             with step("gateway"):
                 self._gateway.wait()
             if prepare:
