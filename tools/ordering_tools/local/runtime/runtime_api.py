@@ -7,21 +7,20 @@ https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
 from __future__ import annotations
 
 import json
-import sys
+import socket
 import threading
 import time
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler
 from queue import SimpleQueue
-from socketserver import ThreadingTCPServer
-from typing import Any
 
 from ordering_tools.local.hosts import is_local_program
+from ordering_tools.local.http import Answer, HttpRequest, HttpServer
 from ordering_tools.local.runtime.functions import FunctionError
 
 _PREFIX = "/2018-06-01/runtime/"
+_JSON = ("Content-Type", "application/json")
 
 
 @dataclass
@@ -36,34 +35,26 @@ class Call:
     result: Future[bytes] = field(default_factory=Future)
 
 
-class RuntimeApi(ThreadingTCPServer):
+class RuntimeApi(HttpServer):
     """The Runtime API of one process: gives it calls and receives their results."""
 
-    daemon_threads = True
-
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+        super().__init__(socket.create_server(("127.0.0.1", 0)))
         self.address = f"127.0.0.1:{self.server_address[1]}"
         self.ready: Future[None] = Future()
         """Done once the process has requested its first call, or its init has failed."""
-        self.current: Call | None = None
+        self._current: Call | None = None
         self._calls: SimpleQueue[Call | None] = SimpleQueue()
         threading.Thread(target=self.serve_forever, name=f"runtime-api {self.address}", daemon=True).start()
 
     def put(self, call: Call) -> None:
         """Give the process a call; it must not have another one."""
-        self.current = call
+        self._current = call
         self._calls.put(call)
-
-    def take(self) -> Call | None:
-        """Wait for the next call; None if the API was closed."""
-        if not self.ready.done():
-            self.ready.set_result(None)
-        return self._calls.get()
 
     def fail(self, error: FunctionError) -> None:
         """Report that the process failed: fails its init if it is not ready yet, and its call."""
-        for future in (self.ready, self.current and self.current.result):
+        for future in (self.ready, self._current and self._current.result):
             if future:
                 with suppress(InvalidStateError):
                     future.set_exception(error)
@@ -74,67 +65,43 @@ class RuntimeApi(ThreadingTCPServer):
         self.shutdown()
         self.server_close()
 
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Print an exception, unless the process was killed, which breaks its connection."""
-        if not isinstance(sys.exception(), ConnectionError):
-            super().handle_error(request, client_address)
+    def answer(self, request: HttpRequest) -> Answer:
+        """Respond to a request of the process.
 
-
-class _Handler(BaseHTTPRequestHandler):
-    server: RuntimeApi
-    protocol_version = "HTTP/1.1"
-    # Headers and body are sent in one packet, without delay: the client would wait 40 ms for a second packet.
-    wbufsize = -1
-    disable_nagle_algorithm = True
-
-    def parse_request(self) -> bool:
-        """Read the request line and headers; refuse a web page, which could take the function's events."""
-        parsed = super().parse_request()
-        if parsed and not is_local_program(self.headers.get("Host"), self.headers.get("Origin")):
-            self.close_connection = True
-            self._answer(421)
-            return False
-        return parsed
-
-    def do_GET(self) -> None:
-        if self.path != _PREFIX + "invocation/next":
-            self._answer(404)
-        elif call := self.server.take():
-            headers = {
-                "Lambda-Runtime-Aws-Request-Id": call.request_id,
-                "Lambda-Runtime-Deadline-Ms": str(int((time.time() + call.timeout) * 1000)),
-                "Lambda-Runtime-Invoked-Function-Arn": call.arn,
-            }
-            self._answer(200, call.event, headers)
-        else:
-            self.close_connection = True
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        call = self.server.current
-        match self.path.removeprefix(_PREFIX).split("/"):
-            case ["invocation", request_id, _] if not call or call.request_id != request_id or call.result.done():
-                self._answer(400)
-            case ["invocation", _, "response"] if call:
-                call.result.set_result(body)
-                self._answer(202)
-            case ["invocation", _, "error"] | ["init", "error"]:
-                self.server.fail(_error(body))
-                self._answer(202)
+        Raises:
+            ConnectionAbortedError: It waits for a call, and the API was closed.
+        """
+        # A web page could take the function's events.
+        if not is_local_program(request.header("Host"), request.header("Origin")):
+            return Answer(421)
+        call = self._current
+        match request.method, request.path.removeprefix(_PREFIX).split("/"):
+            case "GET", ["invocation", "next"]:
+                return self._next()
+            case "POST", ["invocation", request_id, _] if (
+                not call or call.request_id != request_id or call.result.done()
+            ):
+                return Answer(400, [_JSON], b"{}")
+            case "POST", ["invocation", _, "response"] if call:
+                call.result.set_result(request.body)
+            case "POST", ["invocation", _, "error"] | ["init", "error"]:
+                self.fail(_error(request.body))
             case _:
-                self._answer(404)
+                return Answer(404)
+        return Answer(202, [_JSON], b"{}")
 
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
-        """Log nothing: the caller logs each call."""
-
-    def _answer(self, status: int, body: bytes = b"{}", headers: dict[str, str] | None = None) -> None:
-        self.send_response(status)
-        for name, value in (
-            {"Content-Type": "application/json", "Content-Length": len(body)} | (headers or {})
-        ).items():
-            self.send_header(name, str(value))
-        self.end_headers()
-        self.wfile.write(body)
+    def _next(self) -> Answer:
+        if not self.ready.done():
+            self.ready.set_result(None)
+        call = self._calls.get()
+        if not call:
+            raise ConnectionAbortedError
+        headers = {
+            "Lambda-Runtime-Aws-Request-Id": call.request_id,
+            "Lambda-Runtime-Deadline-Ms": str(int((time.time() + call.timeout) * 1000)),
+            "Lambda-Runtime-Invoked-Function-Arn": call.arn,
+        }
+        return Answer(200, [_JSON, *headers.items()], call.event)
 
 
 def _error(body: bytes) -> FunctionError:
