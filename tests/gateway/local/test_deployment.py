@@ -22,16 +22,14 @@ from ordering_tools.local.engine.deployment import (
 )
 from ordering_tools.local.engine.engine import Engine, connect
 from ordering_tools.local.gateway.api import declared_api
-from ordering_tools.local.gateway.gateway import Authorizer, IdentitySource, Route
+from ordering_tools.local.gateway.gateway import Authorizer, Route
 from ordering_tools.local.runtime.functions import FunctionSettings, SettingsError, declared_functions
 from ordering_tools.local.serve import ROOT
 from ordering_tools.template import Template, TemplateError
 
 FIXTURE = Path(__file__).parent / "fixture" / "template.yaml"
 SAM = ROOT / ".venvs" / "sam" / "bin" / "python"
-CALLER = Authorizer(
-    "CallerAuthorizer", "request", "AuthorizerFunction", (IdentitySource("header", "Authorization"),), 60
-)
+CALLER = Authorizer("CallerAuthorizer", "AuthorizerFunction", ("Authorization",), 60)
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +51,7 @@ def engine(tmp_path: Path) -> Iterator[Engine]:
 def api_of(**changes: Any) -> dict[str, Any]:
     """A template with an API whose properties are changed."""
     integration = {"x-amazon-apigateway-integration": {"uri": {"Fn::Sub": "arn:…/${F.Arn}/invocations"}}}
-    body: dict[str, Any] = {"paths": {"/": {"get": integration}}}
+    body: dict[str, Any] = {"openapi": "3.0.1", "paths": {"/": {"get": integration}}}
     stage = {"Type": "AWS::ApiGateway::Stage", "Properties": {"StageName": "live"}}
     return {
         "Resources": {
@@ -93,6 +91,10 @@ def test_routes(translated: dict[str, Any]) -> None:
     ("template", "text"),
     [
         ({"Resources": {}}, "exactly one API"),
+        (
+            api_of(components={"securitySchemes": {"A": {"x-amazon-apigateway-authorizer": {"type": "token"}}}}),
+            "A: the local run supports only authorizers of type REQUEST",
+        ),
         (
             api_of(paths={"/": {"get": {"x-amazon-apigateway-integration": {"uri": {"Fn::Sub": "http://x"}}}}}),
             "only integrations with functions",

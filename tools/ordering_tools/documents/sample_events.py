@@ -22,7 +22,7 @@ from ordering_tools.demo import training as demo
 from ordering_tools.demo.data import demo_partners
 from ordering_tools.installation import ROOT
 from ordering_tools.local.engine.aws_account import ACCOUNT, REGION, queue_arn
-from ordering_tools.local.gateway.events import GatewayRequest, function_event, request_authorizer_event
+from ordering_tools.local.gateway.events import GatewayRequest, authorizer_event, function_event
 from ordering_tools.template import Template
 
 FILES = "events/**/*"
@@ -112,7 +112,7 @@ def _summary(event: Mapping[str, Any]) -> str:
 
 def events() -> Iterator[tuple[str, dict[str, Any]]]:
     """The folder of each function, and its event."""
-    yield "identity/authorizer", request_authorizer_event(_request("GET", "/api/v2/orders", "/api/v2/orders"))
+    yield "identity/authorizer", authorizer_event(_request("GET", "/api/v2/orders", "/api/v2/orders"))
     yield "fulfilment/stream", {"Records": [_placed()]}
     yield "training/products", _event("GET", "/api/v2/products", "/api/v2/products")
     resource = "/api/v2/products/{productId}/feature_sets"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from typing import Any
 
-from ordering_tools.local.gateway.gateway import Api, Authorizer, IdentitySource, Route
+from ordering_tools.local.gateway.gateway import Api, Authorizer, Route
 from ordering_tools.local.gateway.responses import GatewayResponses
 from ordering_tools.local.runtime.functions import SettingsError
 from ordering_tools.template import Template
@@ -15,8 +16,8 @@ _ANY = "x-amazon-apigateway-any-method"
 _METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
 _DEFAULT_REAUTHORIZE_SECONDS = 300
 """API Gateway's default."""
-_FUNCTION = re.compile(r"\$\{(\w+)\.Arn\}")
-_SOURCE = re.compile(r"method\.request\.(header|querystring)\.(.+)")
+_FUNCTION = re.compile(r'\$\{(\w+)\.Arn\}|"Fn::GetAtt": \["(\w+)", "Arn"\]')
+_HEADER = "method.request.header."
 _VARIABLE = re.compile(r"\{([^}+]+)(\+?)\}")
 
 
@@ -34,7 +35,9 @@ def declared_api(translated: Template) -> Api:
     if properties.get("BinaryMediaTypes"):
         raise SettingsError("the local run does not support binary media types")
     body = properties["Body"]
-    schemes = body.get("components", body).get("securitySchemes") or body.get("securityDefinitions", {})
+    if "openapi" not in body:
+        raise SettingsError("the local run supports only APIs with `OpenApiVersion: 3.0.1`")
+    schemes = body.get("components", {}).get("securitySchemes", {})
     authorizers = {name: _authorizer(name, scheme) for name, scheme in schemes.items()}
     minimum = properties.get("MinimumCompressionSize")
     return Api(
@@ -63,34 +66,27 @@ def _route(path: str, method: str, operation: Mapping[str, Any], authorizers: Ma
 
 def _authorizer(name: str, scheme: Mapping[str, Any]) -> Authorizer:
     declared = scheme["x-amazon-apigateway-authorizer"]
-    if declared.get("identityValidationExpression"):
-        raise SettingsError(f"{name}: the local run does not support validation expressions")
-    sources = declared.get(
-        "identitySource", "" if declared["type"] == "request" else f"method.request.header.{scheme['name']}"
-    )
+    if declared["type"] != "request" or declared.get("identityValidationExpression"):
+        raise SettingsError(f"{name}: the local run supports only authorizers of type REQUEST, without expressions")
     return Authorizer(
         name=name,
-        kind=declared["type"],
         function=_function(declared["authorizerUri"]),
-        sources=tuple(_source(name, source.strip()) for source in sources.split(",") if source),
+        headers=tuple(
+            _header(name, source.strip()) for source in declared.get("identitySource", "").split(",") if source
+        ),
         reauthorize=float(declared.get("authorizerResultTtlInSeconds", _DEFAULT_REAUTHORIZE_SECONDS)),
     )
 
 
-def _source(authorizer: str, source: str) -> IdentitySource:
-    found = _SOURCE.fullmatch(source)
-    if not found:
+def _header(authorizer: str, source: str) -> str:
+    if not source.startswith(_HEADER):
         raise SettingsError(f"{authorizer}: the local run does not support the identity source {source}")
-    return IdentitySource("header" if found[1] == "header" else "query", found[2])
+    return source.removeprefix(_HEADER)
 
 
 def _function(uri: Any) -> str:
     """The logical id of the function in the address of an integration."""
-    text, values = uri["Fn::Sub"] if isinstance(uri["Fn::Sub"], list) else (uri["Fn::Sub"], {})
-    for value in values.values():
-        if "Fn::GetAtt" in value:
-            return str(value["Fn::GetAtt"][0])
-    found = _FUNCTION.search(text)
+    found = _FUNCTION.search(json.dumps(uri))
     if not found:
         raise SettingsError(f"the local run supports only integrations with functions, not {uri}")
-    return found[1]
+    return found[1] or found[2]

@@ -69,14 +69,9 @@ def function_event(request: GatewayRequest, authorizer: Mapping[str, str] | None
     return event
 
 
-def request_authorizer_event(request: GatewayRequest) -> dict[str, Any]:
+def authorizer_event(request: GatewayRequest) -> dict[str, Any]:
     """The event of an authorizer of type REQUEST."""
     return {"type": "REQUEST", "methodArn": request.arn, **_common_event(request)}
-
-
-def token_authorizer_event(request: GatewayRequest, token: str) -> dict[str, Any]:
-    """The event of an authorizer of type TOKEN."""
-    return {"type": "TOKEN", "methodArn": request.arn, "authorizationToken": token}
 
 
 def _common_event(request: GatewayRequest) -> dict[str, Any]:

@@ -16,20 +16,14 @@ import json
 import sys
 import traceback
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
-from urllib.parse import parse_qsl
+from typing import TYPE_CHECKING, Any
 
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import Map, Rule
 
 from ordering.cache import Cache
 from ordering_tools.local.gateway.encodings import compress, decode
-from ordering_tools.local.gateway.events import (
-    GatewayRequest,
-    function_event,
-    request_authorizer_event,
-    token_authorizer_event,
-)
+from ordering_tools.local.gateway.events import GatewayRequest, authorizer_event, function_event
 from ordering_tools.local.gateway.responses import RefusedError
 from ordering_tools.local.gateway.results import Decision, MalformedResultError, read_answer, read_decision
 from ordering_tools.local.runtime.functions import (
@@ -49,27 +43,13 @@ BODY_LIMIT = 10 * 1024 * 1024
 
 
 @dataclass(frozen=True)
-class IdentitySource:
-    """The part of a request that identifies the caller for an authorizer."""
-
-    location: Literal["header", "query"]
-    name: str
-
-    def find(self, request: GatewayRequest) -> str | None:
-        """The value in a request; None if it is missing or empty."""
-        if self.location == "header":
-            return request.header(self.name)
-        return dict(parse_qsl(request.query, errors="replace")).get(self.name)
-
-
-@dataclass(frozen=True)
 class Authorizer:
-    """A Lambda authorizer of the template."""
+    """A Lambda authorizer of the template, of type REQUEST."""
 
     name: str
-    kind: Literal["token", "request"]
     function: str
-    sources: tuple[IdentitySource, ...]
+    headers: tuple[str, ...]
+    """The headers that identify a caller."""
     reauthorize: float
     """Seconds for which a decision is cached."""
 
@@ -163,30 +143,26 @@ class Gateway:
         Raises:
             RefusedError: The caller is not identified or not allowed, or the authorizer failed.
         """
-        identity = tuple(source.find(request) or "" for source in authorizer.sources)
+        identity = tuple(request.header(name) or "" for name in authorizer.headers)
         if not all(identity):
             raise RefusedError("UNAUTHORIZED")
-        decision = self._caches[authorizer.name].read(identity, lambda: self._decide(authorizer, request, identity))
+        decision = self._caches[authorizer.name].read(identity, lambda: self._decide(authorizer.function, request))
         # A cached policy applies to every method that the caller uses: one for a single method refuses the next method.
         if not decision.allows(request.arn):
             raise RefusedError("ACCESS_DENIED")
         return decision
 
-    def _decide(self, authorizer: Authorizer, request: GatewayRequest, identity: tuple[str, ...]) -> Decision:
-        if authorizer.kind == "token":
-            event = token_authorizer_event(request, identity[0])
-        else:
-            event = request_authorizer_event(request)
+    def _decide(self, function: str, request: GatewayRequest) -> Decision:
         try:
-            return read_decision(self._invoke(authorizer.function, event))
+            return read_decision(self._invoke(function, authorizer_event(request)))
         except FunctionError as error:
             # API Gateway takes this one message as a decision.
             if str(error) == "Unauthorized":
                 raise RefusedError("UNAUTHORIZED") from error
-            _report(authorizer.function, error)
+            _report(function, error)
             raise RefusedError("AUTHORIZER_FAILURE") from error
         except MalformedResultError as error:
-            _report(authorizer.function, error)
+            _report(function, error)
             raise RefusedError("AUTHORIZER_CONFIGURATION_ERROR") from error
 
     def _invoke(self, function: str, event: dict[str, Any]) -> bytes:
