@@ -175,7 +175,7 @@ def test_further_hosts_are_an_option(monkeypatch: pytest.MonkeyPatch) -> None:
     """`ordering serve --host` can be repeated; its names are compared in lower case, as those of requests."""
     given: list[Options] = []
 
-    def serve_nothing(options: Options, _: object) -> int:
+    def serve_nothing(options: Options) -> int:
         given.append(options)
         return 0
 
@@ -184,7 +184,7 @@ def test_further_hosts_are_an_option(monkeypatch: pytest.MonkeyPatch) -> None:
     serve.add_arguments(parser)
 
     assert serve.run(parser.parse_args(["--bare", "--host", "A.example", "--host", "b.example"])) == 0
-    assert [options.hosts for options in given] == [("a.example", "b.example")]
+    assert [(options.hosts, options.bare) for options in given] == [(["a.example", "b.example"], True)]
 
 
 def test_only_the_owner_can_read_the_state(tmp_path: Path) -> None:

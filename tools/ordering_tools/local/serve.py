@@ -9,13 +9,13 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from ordering_tools.demo.greeting import Prepared
-from ordering_tools.installation import Installation, open_at
+from ordering_tools.installation import open_at
 from ordering_tools.local.engine.deployment import DeploymentError, deploy, environments, translate
 from ordering_tools.local.engine.engine import (
     ENDPOINT_VARIABLE,
@@ -28,7 +28,7 @@ from ordering_tools.local.engine.mails import mails_url
 from ordering_tools.local.engine.state import Running, State, StateError
 from ordering_tools.local.gateway.process import GatewayError, GatewayProcess, GatewaySettings
 from ordering_tools.local.runtime.build import BuildError, build
-from ordering_tools.local.runtime.functions import FUNCTION_TYPE, Deployment, SettingsError
+from ordering_tools.local.runtime.functions import Deployment, SettingsError
 from ordering_tools.local.runtime.watch import Watcher
 from ordering_tools.template import Template, TemplateError
 
@@ -36,11 +36,10 @@ ROOT = Path(__file__).resolve().parents[3]
 HOST = "127.0.0.1"
 LARGEST_PORT = 65_535
 
-Prepare = Callable[[Installation, Path, str], Prepared]
-"""Writes demo data into an installation, given the state folder and the base URL."""
-
+_ENVIRONMENTS = ROOT / ".venvs"
 _PROBLEMS = (BuildError, DeploymentError, EngineError, GatewayError, SettingsError, TemplateError)
 _TICK_SECONDS = 0.25
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class PortTakenError(Exception):
@@ -61,26 +60,27 @@ class Options:
     template: Path = ROOT / "template.yaml"
     target: Path = ROOT / ".build" / "local"
     """The folder for builds, which contains the layer of dependencies already."""
-    environments: Path = ROOT / ".venvs"
     fresh: bool = False
     debug: bool = False
     verbose: bool = False
-    engine: tuple[str, int] = ("127.0.0.1", 0)
-    """The address and the port that the engine listens on; port 0 is any free one."""
-    hosts: tuple[str, ...] = ()
+    bare: bool = False
+    engine_host: str = HOST
+    engine_port: int = 0
+    """0 is any free port."""
+    hosts: Sequence[str] = ()
     """The names besides 127.0.0.1 and localhost that requests to the gateway may have in their `Host`."""
 
     @property
     def runtime(self) -> Path | None:
         """The interpreter for the functions' processes; None if they run in the gateway's process."""
-        python = self.environments / "runtime" / "bin" / "python"
+        python = _ENVIRONMENTS / "runtime" / "bin" / "python"
         return python if python.exists() and not self.debug else None
 
 
 class LocalRun:
     """A running stack."""
 
-    def __init__(self, options: Options, listener: socket.socket, state: State, prepare: Prepare | None) -> None:
+    def __init__(self, options: Options, listener: socket.socket, state: State) -> None:
         """Start the stack, and print each step with its duration.
 
         Raises:
@@ -103,19 +103,24 @@ class LocalRun:
                 self._engine.wait()
             with step("deployment"):
                 self._deploy()
-            self._gateway = self._start_gateway(folded=prepare is not None)
-            prepared = Prepared("", seeded=False)
-            if prepare:
-                with step("demo data"):
-                    opened = open_at(self._engine.endpoint, self._engine.services, state.folder, self._stack)
-                    prepared = prepare(opened, state.folder, self.base_url)
+            self._gateway = self._start_gateway(folded=not options.bare)
+            prepared = Prepared("", seeded=False) if options.bare else self._load_demo()
             with step("gateway"):
                 self._gateway.wait()
-            if prepare:
+            if not options.bare:
                 # New orders of the demo have some seconds of work left, which must not scroll the calls away.
                 self._gateway.settle(30 if prepared.seeded else 0)
             self._watcher = Watcher(options.template)
-            state.announce(self._running())
+            state.announce(
+                Running(
+                    base_url=self.base_url,
+                    endpoint=self._engine.endpoint,
+                    services=self._engine.services,
+                    functions=_url(self._invocations),
+                    template=str(options.template),
+                    process=os.getpid(),
+                )
+            )
         except BaseException:
             self.stop()
             raise
@@ -136,63 +141,57 @@ class LocalRun:
         if changed := self._watcher.changed():
             self._reload(changed)
 
-    def _running(self) -> Running:
-        return Running(
-            base_url=self.base_url,
-            endpoint=self._engine.endpoint,
-            services=self._engine.services,
-            functions=_url(self._invocations),
-            template=str(self._options.template.resolve()),
-            process=os.getpid(),
-        )
-
     def stop(self) -> None:
         """End all processes, the engine last, after it has written its data."""
         self._children.close()
 
     def _start_engine(self) -> Engine:
-        python = self._options.environments / "engine" / "bin" / "python"
         engine = Engine(
-            python,
+            _ENVIRONMENTS / "engine" / "bin" / "python",
             self._state.engine,
             functions=_url(self._invocations),
             descriptors=(self._state.lock,),
-            address=self._options.engine,
+            address=(self._options.engine_host, self._options.engine_port),
             endpoint=os.environ.get(ENDPOINT_VARIABLE),
         )
-        self._children.callback(self._stop_engine, engine)
+
+        def stop() -> None:
+            if not engine.stop():
+                echo("the engine had to be killed: data written in this run is lost")
+
+        self._children.callback(stop)
         return engine
 
-    @staticmethod
-    def _stop_engine(engine: Engine) -> None:
-        if not engine.stop():
-            echo("the engine had to be killed: data written in this run is lost")
+    def _load_demo(self) -> Prepared:
+        # Imported here, because tests of the local run itself do not need it.
+        from ordering_tools.demo import training as demo  # noqa: PLC0415 - as above
+
+        with step("demo data"):
+            opened = open_at(self._engine.endpoint, self._engine.services, self._state.folder, self._stack)
+            return demo.prepare(opened, self._state.folder, self.base_url)
 
     def _start_gateway(self, *, folded: bool = False) -> GatewayProcess:
         runtime = self._options.runtime
         layers = [] if runtime else sorted(self._release.glob("*/python"))
+        variables = environments(self._engine.services, self._stack, self._translated)
         settings = GatewaySettings(
             template=self._options.template,
             translated=self._translated_file,
-            variables=environments(self._engine.services, self._stack, self._translated),
-            names={
-                self._stack.resources[name]: name
-                for name, resource in self._translated["Resources"].items()
-                if resource["Type"] == FUNCTION_TYPE
-            },
+            variables=variables,
+            names={self._stack.resources[name]: name for name in variables},
             deployment=Deployment(self._release, self._engine.endpoint, self._engine.services),
             log=self._state.log,
             state=self._state.folder,
             runtime=runtime,
             folded=folded,
-            hosts=self._options.hosts,
+            hosts=tuple(self._options.hosts),
         )
         gateway = GatewayProcess(self._listener, self._invocations, settings, layers)
         self._children.callback(gateway.stop)
         return gateway
 
     def _translate(self) -> None:
-        python = self._options.environments / "sam" / "bin" / "python"
+        python = _ENVIRONMENTS / "sam" / "bin" / "python"
         self._translated_file = translate(self._options.template, python, self._options.target / "translated")
         self._translated = json.loads(self._translated_file.read_text(encoding="utf-8"))
 
@@ -213,7 +212,7 @@ class LocalRun:
         try:
             with step(f"reload: {names}"):
                 self._release = build(self._options.template, self._options.target)
-                if self._options.template.resolve() in changed or not self._options.runtime:
+                if self._options.template in changed or not self._options.runtime:
                     self._restart_gateway()
                 else:
                     self._gateway.switch(self._release)
@@ -262,7 +261,7 @@ class LocalRun:
             echo(news.decode("utf-8", "replace").rstrip("\n"))
 
 
-def serve(options: Options, prepare: Prepare | None) -> int:
+def serve(options: Options) -> int:
     """Run the stack until a signal ends it; returns the exit code.
 
     0 after Ctrl-C, SIGTERM or SIGHUP; 1 if the stack cannot be started; 2 if its port or its state folder is in use.
@@ -270,11 +269,12 @@ def serve(options: Options, prepare: Prepare | None) -> int:
     with ExitStack() as held:
         try:
             # First, so that from here on a signal ends everything that has been started, once.
-            held.enter_context(_signals())
+            for number in _SIGNALS:
+                signal.signal(number, _stop)
             listener = held.enter_context(listen(options.port))
             state = State(options.state, fresh=options.fresh)
             held.callback(state.release)
-            run = LocalRun(options, listener, state, prepare)
+            run = LocalRun(options, listener, state)
             held.callback(run.stop)
             while True:
                 run.tick()
@@ -298,55 +298,30 @@ def listen(port: int) -> socket.socket:
     Raises:
         PortTakenError: Another program listens on the port, on this address or on all, or this user may not.
     """
-    if port and _accepts_connections(port):
-        raise _taken(port)
-    listener = socket.socket()
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    other = port + 1 if port < LARGEST_PORT else Options.port
+    taken = f"port {port} is taken by another program; stop that, or choose another: `make serve PORT={other}`"
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        # Some systems let a second program listen on the port, if the first one listens on all addresses.
+        if port and probe.connect_ex((HOST, port)) == 0:
+            raise PortTakenError(taken)
     try:
-        listener.bind((HOST, port))
-        listener.listen(128)
+        return socket.create_server((HOST, port), backlog=128)
+    except PermissionError as error:
+        raise PortTakenError(f"this user may not listen on port {port}; choose one from 1024 on") from error
     except OSError as error:
-        listener.close()
-        if isinstance(error, PermissionError):
-            raise PortTakenError(f"this user may not listen on port {port}; choose one from 1024 on") from error
-        raise _taken(port) from error
-    return listener
+        raise PortTakenError(taken) from error
 
 
 def _url(listener: socket.socket) -> str:
     return f"http://{HOST}:{listener.getsockname()[1]}"
 
 
-def _accepts_connections(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.settimeout(1)
-        return probe.connect_ex((HOST, port)) == 0
-
-
-def _taken(port: int) -> PortTakenError:
-    other = port + 1 if port < LARGEST_PORT else Options.port
-    return PortTakenError(
-        f"port {port} is taken by another program; stop that, or choose another: `make serve PORT={other}`"
-    )
-
-
-@contextmanager
-def _signals() -> Iterator[None]:
-    """Turn the first signal that ends a process into `Stopped`, and ignore later ones."""
-    asked = False
-
-    def ask(*_: object) -> None:
-        nonlocal asked
-        if not asked:
-            asked = True
-            raise Stopped
-
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+def _stop(*_: object) -> None:
+    """Handle the first signal that ends a process, and ignore later ones."""
+    for number in _SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    raise Stopped
 
 
 @contextmanager
@@ -377,11 +352,10 @@ def port_number(text: str) -> int:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `ordering serve`."""
-    default = Options()
     parser.add_argument(
         "--port",
         type=port_number,
-        default=default.port,
+        default=Options.port,
         help="the port on 127.0.0.1 (default: %(default)s; 0: any free port)",
     )
     parser.add_argument("--fresh", action="store_true", help="delete the data of earlier runs and start over")
@@ -391,12 +365,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--verbose", action="store_true", help="print the functions' logs")
     parser.add_argument("--bare", action="store_true", help="do not load the demo data")
     parser.add_argument(
-        "--state", type=Path, default=default.state, help="the folder for the data (default: %(default)s)"
+        "--state", type=_path, default=Options.state, help="the folder for the data (default: %(default)s)"
     )
     parser.add_argument(
         "--host",
         action="append",
+        type=str.lower,
         default=[],
+        dest="hosts",
         metavar="NAME",
         help="a name besides 127.0.0.1 and localhost under which callers may reach the gateway, as through a tunnel; "
         "repeatable",
@@ -404,41 +380,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--engine-port",
         type=port_number,
-        default=os.environ.get("ORDERING_ENGINE_PORT", default.engine[1]),
+        default=os.environ.get("ORDERING_ENGINE_PORT", Options.engine_port),
         help="the port of the engine, which has the tables and all other services (default: any free port)",
     )
     parser.add_argument(
         "--engine-host",
-        default=os.environ.get("ORDERING_ENGINE_HOST", default.engine[0]),
+        default=os.environ.get("ORDERING_ENGINE_HOST", Options.engine_host),
         metavar="ADDRESS",
         help="the address that the engine listens on (default: %(default)s). It asks for no credentials: each program "
         "that reaches the address can read and change everything. `sam local` on Linux needs the Docker bridge's",
     )
-    parser.add_argument("--template", type=Path, default=default.template, help=argparse.SUPPRESS)
-    parser.add_argument("--build", type=Path, default=default.target, help=argparse.SUPPRESS)
+    parser.add_argument("--template", type=_path, default=Options.template, help=argparse.SUPPRESS)
+    parser.add_argument("--build", type=_path, default=Options.target, dest="target", help=argparse.SUPPRESS)
 
 
 def run(namespace: argparse.Namespace) -> int:
     """Run the stack with the options of a command; returns the exit code."""
-    options = Options(
-        port=namespace.port,
-        state=namespace.state.resolve(),
-        template=namespace.template.resolve(),
-        target=namespace.build.resolve(),
-        fresh=namespace.fresh,
-        debug=namespace.debug,
-        verbose=namespace.verbose,
-        engine=(namespace.engine_host, namespace.engine_port),
-        hosts=tuple(name.lower() for name in namespace.host),
-    )
-    return serve(options, None if namespace.bare else _demo())
+    return serve(Options(**{option.name: getattr(namespace, option.name) for option in fields(Options)}))
 
 
-def _demo() -> Prepare:
-    # Imported here, because tests of the local run itself do not need it.
-    from ordering_tools.demo import training as demo  # noqa: PLC0415 - as above
-
-    return demo.prepare
+def _path(text: str) -> Path:
+    return Path(text).resolve()
 
 
 def main() -> int:

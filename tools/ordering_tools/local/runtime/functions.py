@@ -24,8 +24,6 @@ REQUEST_LIMIT = 6_291_456
 RESPONSE_LIMIT = 6_291_556
 """The most bytes of a result: Lambda's quota, which is a little larger."""
 
-FUNCTION_TYPE = "AWS::Lambda::Function"
-
 
 class SettingsError(Exception):
     """The template uses something that the local run does not support; the message names it."""
@@ -143,7 +141,7 @@ def declared_functions(
     }
     folders = {function.name: str(function.code) for function in source.functions}
     found = {}
-    for name, properties in translated.resources(FUNCTION_TYPE):
+    for name, properties in translated.resources("AWS::Lambda::Function"):
         found[name] = FunctionSettings(
             name=name,
             handler=properties["Handler"],
