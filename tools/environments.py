@@ -12,7 +12,7 @@ if __name__ == "__main__":
     # Ctrl-C prints no traceback while the other modules are imported.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
-import compileall
+import asyncio
 import hashlib
 import os
 import re
@@ -21,12 +21,11 @@ import ssl
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -42,12 +41,6 @@ class Environment:
     path: Path
     requirements: Path
     layer: bool = False
-    optional: bool = False
-    """Whether the local run also works without it, with a restriction that it prints."""
-    only_tests: bool = False
-    """Whether only the tests need it."""
-    only_checks: bool = False
-    """Whether only `make check` needs it."""
 
     @property
     def python(self) -> Path:
@@ -62,19 +55,21 @@ class Environment:
 
 ENVIRONMENTS = {
     "development": Environment(ROOT / ".venv", ROOT / "requirements" / "development.txt"),
-    "engine": Environment(ROOT / ".venvs" / "engine", ROOT / "requirements" / "engine.txt"),
-    "sam": Environment(ROOT / ".venvs" / "sam", ROOT / "requirements" / "sam.txt"),
-    # awslambdaric has wheels for Linux only.
-    "runtime": Environment(ROOT / ".venvs" / "runtime", ROOT / "requirements" / "runtime.txt", optional=True),
-    # A client of the API as partners install it, without the packages of this project.
-    "client": Environment(ROOT / ".venvs" / "client", ROOT / "requirements" / "client.txt", only_tests=True),
-    "judges": Environment(ROOT / ".venvs" / "judges", ROOT / "requirements" / "judges.txt", only_checks=True),
+    **{
+        name: Environment(ROOT / ".venvs" / name, ROOT / "requirements" / f"{name}.txt")
+        for name in ("engine", "sam", "runtime", "client", "judges")
+    },
     "layer": Environment(
         ROOT / ".build" / "local" / "dependencies" / "python",
         ROOT / "layers" / "dependencies" / "requirements.txt",
         layer=True,
     ),
 }
+LOCAL_RUN = ("development", "engine", "sam", "runtime", "layer")
+# The client of the API is as partners install it, without the packages of this project.
+TESTS = (*LOCAL_RUN, "client")
+# The local run also works without it, with a restriction that it prints: awslambdaric has wheels for Linux only.
+OPTIONAL = ("runtime",)
 
 
 class SetupError(Exception):
@@ -111,7 +106,7 @@ PIP_NOISE = re.compile(r"WARNING: .*broken by '|.*(?=\[(SSL|Errno))|\W+/\S*$")
 NO_WHEEL = re.compile(r"no (usable )?wheels|building from source is disabled|no matching distribution", re.IGNORECASE)
 
 
-def run(*command: str | Path, **variables: str) -> None:
+async def run(*command: str | Path, **variables: str) -> None:
     """Run a command in the project's root, with these environment variables besides those of this process.
 
     Raises:
@@ -119,23 +114,24 @@ def run(*command: str | Path, **variables: str) -> None:
         NoWheelError: It found no wheel for this machine.
         SetupError: It failed for another reason.
     """
-    with RUNNING.lock:
-        process = subprocess.Popen(  # noqa: S603 - the commands of this module
-            [str(part) for part in command],
-            cwd=ROOT,
-            env={**os.environ, **variables},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            start_new_session=True,  # a group of its own, so that `interrupt` ends the children of the command, too
-        )
-        RUNNING.processes.add(process)
-    output, _ = process.communicate()
-    RUNNING.processes.discard(process)
+    process = await asyncio.create_subprocess_exec(
+        *map(str, command),
+        cwd=ROOT,
+        env={**os.environ, **variables},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,  # a group of its own, so that an interruption ends the children of the command, too
+    )
+    try:
+        output, _ = await process.communicate()
+    except asyncio.CancelledError:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        await process.wait()
+        raise
     if process.returncode:
-        raise failure(f"`{' '.join(map(str, command))}` failed:\n{output}".rstrip())
+        raise failure(f"`{' '.join(map(str, command))}` failed:\n{output.decode(errors='replace')}".rstrip())
 
 
 def failure(text: str) -> SetupError:
@@ -151,54 +147,33 @@ def failure(text: str) -> SetupError:
     return SetupError(text)
 
 
-@dataclass
-class Running:
-    """The processes that this one has started, and the names of what is being set up."""
-
-    lock: threading.Lock = field(default_factory=threading.Lock)
-    processes: set[subprocess.Popen[str]] = field(default_factory=set)
-    names: set[str] = field(default_factory=set)
-
-
-RUNNING = Running()
-
-
-def interrupt(number: int, _: object) -> None:
-    """End the processes that run, with their children, and then this one, without a traceback."""
-    # It is not released, so that no thread starts another process. The time is for a second signal.
-    RUNNING.lock.acquire(timeout=2)
-    for process in list(RUNNING.processes):
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-    with suppress(OSError):
-        # Not by `echo`, which the signal may have interrupted.
-        os.write(2, b"\nstopped; the same command goes on from here\n")
-    os._exit(128 + number)
+RUNNING: set[str] = set()
+"""The names of what is being set up."""
 
 
 @contextmanager
 def step(name: str) -> Iterator[None]:
     """Print the duration of a step, and its name until it ends."""
     began = time.monotonic()
-    RUNNING.names.add(name)
+    RUNNING.add(name)
     try:
         yield
     finally:
-        RUNNING.names.discard(name)
+        RUNNING.discard(name)
     echo(f"  {name}: {time.monotonic() - began:.1f} s")
 
 
-def make_venv(path: Path, *, pip: bool) -> None:
+async def make_venv(path: Path, *, pip: bool) -> None:
     """Create an empty virtual environment, and delete an existing one."""
     shutil.rmtree(path, ignore_errors=True)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    run(sys.executable, "-m", "venv", *([] if pip else ["--without-pip"]), path)
+    await run(sys.executable, "-m", "venv", *([] if pip else ["--without-pip"]), path)
 
 
 # Of uv, of uv before it renamed the variable, and of pip.
 SYSTEM_CERTIFICATES = {"UV_SYSTEM_CERTS": "1", "UV_NATIVE_TLS": "1"}
 if certificates := ssl.get_default_verify_paths().cafile or ssl.get_default_verify_paths().capath:
     SYSTEM_CERTIFICATES["PIP_CERT"] = certificates
+TRUSTED = "the certificates that the system trusts"
 
 
 class Installer:
@@ -206,29 +181,27 @@ class Installer:
 
     def __init__(self) -> None:
         self._home = ROOT / ".venvs" / "uv"
-        self._lock = threading.Lock()
+        self._lock = asyncio.Lock()
         self._told: set[str] = set()
         self._cache = writable_cache()
         self.uv: Path | None = None
 
-    def find(self) -> None:
+    async def find(self) -> None:
         """Find uv on the path, or else install it in the project; there is none if it has no wheel for this machine.
 
         Raises:
             SetupError: It could not be installed.
         """
-        if found := shutil.which("uv"):
-            self.uv = Path(found)
-            return
         stamp, uv = self._home / ".stamp", self._home / "bin" / "uv"
-        if not (uv.exists() and is_written(stamp, UV_REQUIREMENTS)):
+        if found := shutil.which("uv"):
+            uv = Path(found)
+        elif not (uv.exists() and is_written(stamp, UV_REQUIREMENTS)):
             with step("uv, which installs the others"):
-                locked: list[str | Path] = ["--only-binary", ":all:", "--require-hashes", "-r", UV_REQUIREMENTS]
-                self._try([self._pip_install(None)], locked)
+                await self.install(["--only-binary", ":all:", "--require-hashes", "-r", UV_REQUIREMENTS], None)
             stamp.write_text(fingerprint(UV_REQUIREMENTS))
         self.uv = uv
 
-    def install(self, arguments: Sequence[str | Path], python: Path | None) -> None:
+    async def install(self, arguments: Sequence[str | Path], python: Path | None) -> None:
         """Install packages in the environment of an interpreter; None if `arguments` name a folder.
 
         Raises:
@@ -236,18 +209,15 @@ class Installer:
             NoWheelError: A package has no wheel for this machine.
             SetupError: They could not be installed.
         """
-        self._try(self._commands(python), arguments)
-
-    def _try(self, commands: Iterable[Sequence[str | Path]], arguments: Sequence[str | Path]) -> None:
         refused: UnreachableError | None = None
-        for command, trust in ((command, trust) for command in commands for trust in ({}, SYSTEM_CERTIFICATES)):
+        for uv, trust in product([self.uv, None] if self.uv else [None], [{}, SYSTEM_CERTIFICATES]):
             if refused:
                 if trust and "certificate" not in refused.reason.lower():
                     continue
-                name = "the certificates that the system trusts" if trust else "pip"
-                self._tell(f"  {refused.reason}; trying {name}")
+                self._tell(f"  {refused.reason}; trying {TRUSTED if trust else 'pip'}")
+            command = [uv, "pip", "install", "--quiet", "--python", python or sys.executable] if uv else None
             try:
-                run(*command, *arguments, **self._cache, **trust)
+                await run(*(command or await self._pip(python)), *arguments, **self._cache, **trust)
             except UnreachableError as error:
                 refused = error
             else:
@@ -255,30 +225,21 @@ class Installer:
         if refused:
             raise refused
 
-    def _commands(self, python: Path | None) -> Iterator[Sequence[str | Path]]:
-        if self.uv:
-            yield (self.uv, "pip", "install", "--quiet", "--python", python or sys.executable)
-        yield self._pip_install(python)
-
-    def _pip_install(self, python: Path | None) -> Sequence[str | Path]:
+    async def _pip(self, python: Path | None) -> Sequence[str | Path]:
+        """The command of a pip in an environment of its own."""
+        stamp = self._home / ".pip"
+        async with self._lock:
+            if not any(is_written(one, UV_REQUIREMENTS) for one in (stamp, self._home / ".stamp")):
+                await make_venv(self._home, pip=True)
+                stamp.write_text(fingerprint(UV_REQUIREMENTS))
         into = ("--python", python) if python else ()
         quiet = ("--quiet", "--no-input", "--disable-pip-version-check", "--retries", "2")
-        return (self._pip(), "-m", "pip", *into, "install", *quiet)
-
-    def _pip(self) -> Path:
-        """The interpreter of an environment with pip."""
-        stamp = self._home / ".pip"
-        with self._lock:
-            if not any(is_written(one, UV_REQUIREMENTS) for one in (stamp, self._home / ".stamp")):
-                make_venv(self._home, pip=True)
-                stamp.write_text(fingerprint(UV_REQUIREMENTS))
-        return self._home / "bin" / "python"
+        return (self._home / "bin" / "python", "-m", "pip", *into, "install", *quiet)
 
     def _tell(self, line: str) -> None:
-        with self._lock:
-            if line not in self._told:
-                echo(line)
-            self._told.add(line)
+        if line not in self._told:
+            echo(line)
+        self._told.add(line)
 
 
 def writable_cache() -> dict[str, str]:
@@ -306,27 +267,30 @@ def is_written(stamp: Path, requirements: Path) -> bool:
     return stamp.exists() and stamp.read_text() == fingerprint(requirements)
 
 
-def install(environment: Environment, installer: Installer) -> None:
-    """Create an environment, and write its stamp when it is complete."""
+async def install(environment: Environment, installer: Installer, *, binary: bool) -> None:
+    """Create an environment, and write its stamp when it is complete.
+
+    Args:
+        binary: Take a package that must be compiled for this machine first for one without a wheel.
+    """
     locked: list[str | Path] = ["--require-hashes", "-r", environment.requirements]
     if environment.layer:
         shutil.rmtree(environment.path, ignore_errors=True)
         environment.path.mkdir(parents=True)
-        installer.install([*locked, "--target", environment.path], None)
+        await installer.install([*locked, "--target", environment.path], None)
         # Otherwise the first call of each function would compile them.
-        compileall.compile_dir(environment.path, quiet=2)
+        with suppress(SetupError):  # a module for another version of Python
+            await run(sys.executable, "-m", "compileall", "-qq", environment.path)
     else:
-        make_venv(environment.path, pip=False)
-        # A package that must be compiled for this machine first counts as one without a wheel.
-        binary = ["--only-binary", ":all:"] if environment.optional else []
-        installer.install([*binary, *locked], environment.python)
+        await make_venv(environment.path, pip=False)
+        await installer.install([*(["--only-binary", ":all:"] if binary else []), *locked], environment.python)
     if environment is ENVIRONMENTS["development"]:
         # The project's own packages and its `ordering` command.
-        installer.install(["--no-deps", "--no-build-isolation", "--editable", ROOT], environment.python)
+        await installer.install(["--no-deps", "--no-build-isolation", "--editable", ROOT], environment.python)
     environment.stamp.write_text(fingerprint(environment.requirements))
 
 
-def ensure(names: list[str]) -> None:
+async def ensure(names: Sequence[str]) -> None:
     """Create the environments that are missing or out of date, concurrently.
 
     Raises:
@@ -338,15 +302,15 @@ def ensure(names: list[str]) -> None:
     echo(f"setting up {', '.join(stale)} (once; at most a minute on a fast connection)")
     installer = Installer()
     with suppress(NoWheelError):
-        installer.find()
+        await installer.find()
 
-    def make(name: str) -> None:
+    async def make(name: str) -> None:
         environment = ENVIRONMENTS[name]
         try:
             with step(name):
-                install(environment, installer)
+                await install(environment, installer, binary=name in OPTIONAL)
         except NoWheelError as error:
-            if not environment.optional:
+            if name not in OPTIONAL:
                 raise
             echo(f"  {name}: not available on this machine, continuing without it ({error})")
             # The stamp alone, so that later runs do not look for it again.
@@ -354,27 +318,27 @@ def ensure(names: list[str]) -> None:
             environment.path.mkdir()
             environment.stamp.write_text(fingerprint(environment.requirements))
 
-    with ThreadPoolExecutor() as pool:
-        list(pool.map(make, stale))
+    # One that fails does not end the others.
+    for failed in await asyncio.gather(*map(make, stale), return_exceptions=True):
+        if failed:
+            raise failed
 
 
-def lock() -> None:
+async def lock() -> None:
     """Resolve all requirements to the newest compatible versions, with hashes.
 
     Raises:
         SetupError: uv has no wheel for this machine, or the requirements cannot be resolved.
     """
     installer = Installer()
-    installer.find()
-    folder = ROOT / "requirements"
+    await installer.find()
     # The layer first, because the development environment uses its versions.
-    for source in [ROOT / "layers" / "dependencies" / "requirements.in", *sorted(folder.glob("*.in"))]:
+    layer = ROOT / "layers" / "dependencies" / "requirements.in"
+    for source in (layer, *sorted((ROOT / "requirements").glob("*.in"))):
         target = source.with_suffix(".txt").relative_to(ROOT)
-        options = ["--universal", "--generate-hashes", "--upgrade", "--python-version", "3.11"]
-        origin = ["--custom-compile-command", "make lock"]
-        run(
-            installer.uv or "uv", "pip", "compile", "--quiet", *options, *origin, source.relative_to(ROOT), "-o", target
-        )
+        options = ("--quiet", "--universal", "--generate-hashes", "--upgrade", "--python-version", "3.11")
+        named = ("--custom-compile-command", "make lock", source.relative_to(ROOT), "-o", target)
+        await run(installer.uv or "uv", "pip", "compile", *options, *named)
         echo(f"  {target}")
 
 
@@ -392,36 +356,42 @@ def main(arguments: list[str]) -> int:
         echo(f"Python 3.11 or later is needed, this is {sys.version.split()[0]}; choose one with `make PYTHON=…`")
         return 2
     if arguments == ["--lock"]:
-        return attempt(lock)
-    if arguments == ["--all"]:
-        return attempt(lambda: ensure([name for name, one in ENVIRONMENTS.items() if not one.only_checks]))
-    if unknown := set(arguments) - set(ENVIRONMENTS):
+        return asyncio.run(attempt(lock()))
+    names = TESTS if arguments == ["--all"] else arguments or LOCAL_RUN
+    if unknown := set(names) - set(ENVIRONMENTS):
         echo(f"there is no environment {', '.join(sorted(unknown))}; there are: {', '.join(ENVIRONMENTS)}")
         return 2
-    needed = [name for name, one in ENVIRONMENTS.items() if not (one.only_tests or one.only_checks)]
-    return attempt(lambda: ensure(arguments or needed))
+    return asyncio.run(attempt(ensure(names)))
 
 
-def attempt(task: Callable[[], None]) -> int:
+async def attempt(task: Coroutine[None, None, None]) -> int:
     """Run a task, and print its error if it fails, and a line from time to time; returns the exit code.
 
-    The task has a thread of its own, so that a signal interrupts this one and never the start of a process.
+    A signal ends the processes that run, with their children.
     """
+    running, stopped = asyncio.ensure_future(task), []
+
+    def stop(number: int) -> None:
+        stopped.append(number)
+        running.cancel()
+
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, interrupt)
+        asyncio.get_running_loop().add_signal_handler(number, stop, number)
     began = time.monotonic()
-    with ThreadPoolExecutor(1) as pool:
-        running = pool.submit(task)
-        while not wait([running], timeout=SILENT_SECONDS if RUNNING.names else 1).done:
-            seconds = time.monotonic() - began
-            slow = "; the connection, the package index or this machine is slow" if seconds > SLOW_SECONDS else ""
-            if names := ", ".join(sorted(RUNNING.names)):
-                echo(f"  … {names} ({seconds:.0f} s{slow})")
+    while not (await asyncio.wait([running], timeout=SILENT_SECONDS))[0]:
+        seconds = time.monotonic() - began
+        slow = "; the connection, the package index or this machine is slow" if seconds > SLOW_SECONDS else ""
+        if names := ", ".join(sorted(RUNNING)):
+            echo(f"  … {names} ({seconds:.0f} s{slow})")
     try:
-        running.result()
+        await running
     except SetupError as error:
         echo(str(error))
         return 1
+    except asyncio.CancelledError:
+        with suppress(OSError):  # a terminal that was closed
+            echo("\nstopped; the same command goes on from here")
+        return 128 + stopped[0]
     return 0
 
 
