@@ -177,7 +177,7 @@ TRUSTED = "the certificates that the system trusts"
 
 
 class Installer:
-    """Installs packages: uv does, and pip where there is no uv or where uv cannot reach the index."""
+    """Installs packages by uv, or by pip if uv is missing or cannot reach the index."""
 
     def __init__(self) -> None:
         self._home = ROOT / ".venvs" / "uv"

@@ -42,7 +42,7 @@ class FunctionTimeoutError(FunctionError):
 
 
 class RunEndedError(FunctionError):
-    """The local run ended during a call, which is no fault of the function. The next run delivers a batch again."""
+    """The local run ended during a call, which is not the function's fault. The next run delivers a batch again."""
 
 
 class EventTooLargeError(FunctionError):

@@ -1,8 +1,8 @@
 """Reference tokens: 64 hexadecimal characters that stand for a stored JWT.
 
 Some clients take no token of another length. What a reference token may do, and until when, is what its JWT says; it is
-revoked by itself or with the JWT. Only its SHA-256 is stored, and the JWT is sealed with the token, so that what the
-table holds lets nobody in.
+revoked by itself or with the JWT. Only its SHA-256 is stored, and the JWT is encrypted with the token, so that a copy
+of the table is not enough to call the API.
 
 Key of the table: `TOKEN#<the first half of the hash>`; the whole hash is compared in constant time.
 """

@@ -1,7 +1,7 @@
 """Small forms, urlencoded or multipart, read strictly and in time that grows with their length only.
 
-The reader of multipart forms is no mail parser. It accepts what HTTP clients send for fields of text: a boundary, a few
-parts, in each a name and a value. Nested parts, encoded names and other transfer encodings are refused.
+The reader of multipart forms does not parse mails. It accepts what HTTP clients send for fields of text: a boundary,
+a few parts, in each a name and a value. Nested parts, encoded names and other transfer encodings are refused.
 """
 
 from __future__ import annotations
