@@ -19,7 +19,7 @@ from ordering_tools.local.runtime.functions import (
     RESPONSE_LIMIT,
     EventTooLargeError,
     FunctionError,
-    call_within_quotas,
+    Runner,
 )
 from ordering_tools.local.runtime.runtime_api import Call, RuntimeApi
 from ordering_tools.local.serve import Options
@@ -141,15 +141,26 @@ def test_responses_that_are_not_compressed(answer: Answer, minimum: int | None) 
     assert compress(answer, "gzip", minimum) is answer
 
 
+class Returning(Runner):
+    """A function that returns its event, made as long as a given size."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+
+    def call(self, name: str, event: bytes) -> bytes:
+        assert name == "F"
+        return event.ljust(self._size, b"x")
+
+
 def test_quotas_of_calls() -> None:
     """An event and a result may have as many bytes as in Lambda, and not one more."""
-    assert call_within_quotas(lambda event: event, b"x" * REQUEST_LIMIT) == b"x" * REQUEST_LIMIT
-    assert len(call_within_quotas(lambda _: b"x" * RESPONSE_LIMIT, b"")) == RESPONSE_LIMIT
+    assert Returning(0).invoke("F", b"x" * REQUEST_LIMIT) == b"x" * REQUEST_LIMIT
+    assert len(Returning(RESPONSE_LIMIT).invoke("F", b"")) == RESPONSE_LIMIT
 
     with pytest.raises(EventTooLargeError):
-        call_within_quotas(lambda event: event, b"x" * (REQUEST_LIMIT + 1))
+        Returning(0).invoke("F", b"x" * (REQUEST_LIMIT + 1))
     with pytest.raises(FunctionError) as failed:
-        call_within_quotas(lambda _: b"x" * (RESPONSE_LIMIT + 1), b"")
+        Returning(RESPONSE_LIMIT + 1).invoke("F", b"")
     assert (failed.value.kind, "6291556 bytes" in str(failed.value)) == ("Function.ResponseSizeTooLarge", True)
 
 

@@ -18,7 +18,7 @@ from ordering_tools import cli
 from ordering_tools.demo import greeting
 from ordering_tools.local.engine.state import Running, State
 from ordering_tools.local.gateway.invocations import Invocations
-from ordering_tools.local.runtime.functions import FunctionError
+from ordering_tools.local.runtime.functions import FunctionError, Runner
 from ordering_tools.operations import commands
 
 DEMO: dict[str, Any] = {
@@ -105,16 +105,13 @@ def test_demo_of_a_bare_run(running: Path, capsys: pytest.CaptureFixture[str]) -
     assert "has no demo data" in capsys.readouterr().err
 
 
-class Functions:
+class Functions(Runner):
     """Functions that fail if an event asks for it."""
 
-    def invoke(self, function: str, event: bytes) -> bytes:
+    def call(self, name: str, event: bytes) -> bytes:
         if b"fail" in event:
-            raise FunctionError("Failed", function)
+            raise FunctionError("Failed", name)
         return b"null"
-
-    def stop(self) -> None:
-        """There is nothing to stop."""
 
 
 @contextmanager
@@ -147,10 +144,10 @@ def test_settling_waits_for_batches(capsys: pytest.CaptureFixture[str]) -> None:
     entered, leave = threading.Event(), threading.Event()
 
     class Slow(Functions):
-        def invoke(self, function: str, event: bytes) -> bytes:
+        def call(self, name: str, event: bytes) -> bytes:
             entered.set()
             leave.wait(10)
-            return super().invoke(function, event)
+            return super().call(name, event)
 
     with invocations(folded=True) as server:
         server.runner = Slow()

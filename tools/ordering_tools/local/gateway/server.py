@@ -25,7 +25,7 @@ from ordering_tools.local.gateway.page import LocalPage
 from ordering_tools.local.gateway.process import GatewaySettings
 from ordering_tools.local.hosts import is_local, refusal
 from ordering_tools.local.http import Answer, HttpRequest, HttpServer
-from ordering_tools.local.runtime.functions import SettingsError, declared_functions
+from ordering_tools.local.runtime.functions import Runner, SettingsError, declared_functions
 from ordering_tools.local.runtime.inprocess import InProcessRunner
 from ordering_tools.local.runtime.runtime import ProcessRunner
 from ordering_tools.output import make_lenient
@@ -87,7 +87,7 @@ def main(listener: int, invocations_listener: int, control: Connection, settings
     except (SettingsError, TemplateError) as error:
         control.send(str(error))
         return 1
-    runner: ProcessRunner | InProcessRunner = (
+    runner: Runner = (
         ProcessRunner(functions, settings.deployment, settings.runtime, settings.log)
         if settings.runtime
         else InProcessRunner(functions, settings.deployment)
@@ -110,16 +110,14 @@ def main(listener: int, invocations_listener: int, control: Connection, settings
     return 0
 
 
-def _follow_commands(
-    control: Connection, runner: ProcessRunner | InProcessRunner, invocations: Invocations, front: Front
-) -> None:
+def _follow_commands(control: Connection, runner: Runner, invocations: Invocations, front: Front) -> None:
     while True:
         try:
             match control.recv():
                 case int(seconds):
                     bounds = (_QUIET_SECONDS, seconds)
                     threading.Thread(target=invocations.settle, args=bounds, daemon=True).start()
-                case deployment if isinstance(runner, ProcessRunner):
+                case deployment:
                     runner.switch(deployment)
             control.send(None)
         except (EOFError, OSError):

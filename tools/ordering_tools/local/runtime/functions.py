@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from ordering_tools.local.engine.aws_account import CREDENTIALS, REGION
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from ordering_tools.template import Template
 
@@ -53,36 +53,39 @@ class EventTooLargeError(FunctionError):
         super().__init__("RequestTooLargeException", message)
 
 
-def call_within_quotas(call: Callable[[bytes], bytes], event: bytes) -> bytes:
-    """Call a function as Lambda does, which limits events and results.
-
-    Raises:
-        EventTooLargeError: The event is too large.
-        FunctionError: The result is too large.
-    """
-    if len(event) > REQUEST_LIMIT:
-        raise EventTooLargeError
-    result = call(event)
-    if len(result) > RESPONSE_LIMIT:
-        raise FunctionError(
-            "Function.ResponseSizeTooLarge",
-            f"Response payload size exceeded maximum allowed payload size ({RESPONSE_LIMIT} bytes).",
-        )
-    return result
-
-
-class Runner(Protocol):
+class Runner:
     """Invokes functions by their logical id."""
 
     def invoke(self, name: str, event: bytes) -> bytes:
-        """Call a function with an event in JSON; returns its result in JSON.
+        """Call a function with an event in JSON, within Lambda's quotas; returns its result in JSON.
+
+        Raises:
+            EventTooLargeError: The event is too large.
+            FunctionError: The function did not return a result, or its result is too large.
+        """
+        if len(event) > REQUEST_LIMIT:
+            raise EventTooLargeError
+        result = self.call(name, event)
+        if len(result) > RESPONSE_LIMIT:
+            raise FunctionError(
+                "Function.ResponseSizeTooLarge",
+                f"Response payload size exceeded maximum allowed payload size ({RESPONSE_LIMIT} bytes).",
+            )
+        return result
+
+    def call(self, name: str, event: bytes) -> bytes:
+        """Call a function with an event of any size.
 
         Raises:
             FunctionError: The function did not return a result.
         """
+        raise NotImplementedError
+
+    def switch(self, deployment: Deployment) -> None:
+        """Run the functions of another build from now on, unless they run in this process."""
 
     def stop(self) -> None:
-        """End all calls and processes."""
+        """End all other processes."""
 
 
 @dataclass(frozen=True)
@@ -116,10 +119,6 @@ class Deployment:
     def code(self, settings: FunctionSettings) -> Path:
         """The folder of a function."""
         return self.release / settings.code
-
-    def python_path(self, settings: FunctionSettings) -> list[str]:
-        """The packages of a function's layers, the last layer first, because it covers earlier ones."""
-        return [str(self.release / layer / "python") for layer in reversed(settings.layers)]
 
 
 def declared_functions(
@@ -156,6 +155,8 @@ def declared_functions(
 
 def process_environment(settings: FunctionSettings, deployment: Deployment) -> dict[str, str]:
     """All environment variables of a function: those of the template, and those of Lambda and `sam local`."""
+    # The last layer first, because it covers earlier ones.
+    layers = [str(deployment.release / layer / "python") for layer in reversed(settings.layers)]
     return {
         **settings.variables,
         **CREDENTIALS,
@@ -176,5 +177,5 @@ def process_environment(settings: FunctionSettings, deployment: Deployment) -> d
         "LANG": "en_US.UTF-8",
         "TZ": ":UTC",
         "PATH": "/usr/local/bin:/usr/bin:/bin",
-        "PYTHONPATH": ":".join(deployment.python_path(settings)),
+        "PYTHONPATH": ":".join(layers),
     }

@@ -16,8 +16,7 @@ import traceback
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 from ordering_tools.local.engine.aws_account import function_arn
@@ -25,34 +24,14 @@ from ordering_tools.local.runtime.functions import (
     Deployment,
     FunctionError,
     FunctionSettings,
-    call_within_quotas,
+    Runner,
     process_environment,
 )
 
 Handler = Callable[[Any, Any], Any]
 
 
-@dataclass(frozen=True)
-class Context:
-    """The context object of Lambda that a handler gets with the event."""
-
-    function_name: str
-    memory_limit_in_mb: str
-    aws_request_id: str
-    invoked_function_arn: str
-    deadline: float
-    function_version: str = "$LATEST"
-    log_group_name: str = "local"
-    log_stream_name: str = "local"
-    identity: None = None
-    client_context: None = None
-
-    def get_remaining_time_in_millis(self) -> int:
-        """Milliseconds until the function's timeout."""
-        return max(0, int((self.deadline - time.monotonic()) * 1000))
-
-
-class InProcessRunner:
+class InProcessRunner(Runner):
     """The functions of the template, each imported from the build at its first call."""
 
     def __init__(self, functions: Mapping[str, FunctionSettings], deployment: Deployment) -> None:
@@ -61,18 +40,12 @@ class InProcessRunner:
         self._handlers: dict[str, Handler] = {}
         self._turn = threading.Lock()
 
-    def invoke(self, name: str, event: bytes) -> bytes:
-        """Call a function with an event in JSON; returns its result in JSON.
+    def call(self, name: str, event: bytes) -> bytes:
+        """Call a function with an event of any size.
 
         Raises:
             FunctionError: The function raised an exception.
         """
-        return call_within_quotas(partial(self._invoke, name), event)
-
-    def stop(self) -> None:
-        """Do nothing: there are no other processes."""
-
-    def _invoke(self, name: str, event: bytes) -> bytes:
         settings = self._functions[name]
         with self._turn, _environment(process_environment(settings, self._deployment)):
             try:
@@ -97,13 +70,20 @@ class InProcessRunner:
         return handler
 
 
-def _context(settings: FunctionSettings) -> Context:
-    return Context(
+def _context(settings: FunctionSettings) -> SimpleNamespace:
+    """The context object of Lambda that a handler gets with the event."""
+    deadline = time.monotonic() + settings.timeout
+    return SimpleNamespace(
         function_name=settings.name,
+        function_version="$LATEST",
+        invoked_function_arn=function_arn(settings.name),
         memory_limit_in_mb=str(settings.memory),
         aws_request_id=str(uuid.uuid4()),
-        invoked_function_arn=function_arn(settings.name),
-        deadline=time.monotonic() + settings.timeout,
+        log_group_name="local",
+        log_stream_name="local",
+        identity=None,
+        client_context=None,
+        get_remaining_time_in_millis=lambda: max(0, int((deadline - time.monotonic()) * 1000)),
     )
 
 

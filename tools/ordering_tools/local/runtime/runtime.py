@@ -21,7 +21,7 @@ from ordering_tools.local.runtime.functions import (
     FunctionSettings,
     FunctionTimeoutError,
     RunEndedError,
-    call_within_quotas,
+    Runner,
     process_environment,
 )
 from ordering_tools.local.runtime.processes import Child
@@ -163,7 +163,7 @@ class Pool:
             sandbox.stop()
 
 
-class ProcessRunner:
+class ProcessRunner(Runner):
     """The functions of the template, each with its processes."""
 
     def __init__(
@@ -173,13 +173,13 @@ class ProcessRunner:
             name: Pool(partial(Sandbox, settings, python, log), deployment) for name, settings in functions.items()
         }
 
-    def invoke(self, name: str, event: bytes) -> bytes:
-        """Call a function with an event in JSON; returns its result in JSON.
+    def call(self, name: str, event: bytes) -> bytes:
+        """Call a function with an event of any size.
 
         Raises:
             FunctionError: The function did not return a result.
         """
-        return call_within_quotas(self._pools[name].invoke, event)
+        return self._pools[name].invoke(event)
 
     def switch(self, deployment: Deployment) -> None:
         """Run the functions of another build from now on."""
