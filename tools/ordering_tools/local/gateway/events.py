@@ -13,11 +13,13 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote
 
+from werkzeug.datastructures import MultiDict
+
 from ordering_tools.local.engine.aws_account import ACCOUNT, API, method_arn
 from ordering_tools.local.http import HttpRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
 _IAM = (
     *("accessKey", "accountId", "apiKey", "caller", "cognitoAuthenticationProvider", "cognitoAuthenticationType"),
@@ -75,16 +77,17 @@ def authorizer_event(request: GatewayRequest) -> dict[str, Any]:
 
 
 def _common_event(request: GatewayRequest) -> dict[str, Any]:
-    headers = _multiple([*request.headers, *_forwarded(request)])
-    query = _multiple(parse_qsl(request.query, keep_blank_values=True, errors="replace"))
+    headers = [*request.headers, *_forwarded(request)]
+    query = parse_qsl(request.query, keep_blank_values=True, errors="replace")
     return {
         "resource": request.resource,
         "path": request.path,
         "httpMethod": request.method,
-        "headers": _single(headers),
-        "multiValueHeaders": headers,
-        "queryStringParameters": _single(query) or None,
-        "multiValueQueryStringParameters": query or None,
+        # The last value of each name, and all values.
+        "headers": dict(headers),
+        "multiValueHeaders": MultiDict(headers).to_dict(flat=False),
+        "queryStringParameters": dict(query) or None,
+        "multiValueQueryStringParameters": MultiDict(query).to_dict(flat=False) or None,
         "pathParameters": {key: unquote(value) for key, value in request.path_parameters.items()} or None,
         "stageVariables": None,
         "requestContext": _request_context(request),
@@ -126,15 +129,3 @@ def _forwarded(request: GatewayRequest) -> list[tuple[str, str]]:
         ("X-Forwarded-Port", str(request.port)),
         ("X-Forwarded-Proto", "http"),
     ]
-
-
-def _multiple(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
-    values: dict[str, list[str]] = {}
-    for name, value in pairs:
-        values.setdefault(name, []).append(value)
-    return values
-
-
-def _single(values: Mapping[str, list[str]]) -> dict[str, str]:
-    """The last value of each name, as in API Gateway."""
-    return {name: every[-1] for name, every in values.items()}

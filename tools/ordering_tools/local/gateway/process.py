@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from multiprocessing import Pipe
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-from pydantic import TypeAdapter
 
 from ordering_tools.local.runtime.functions import Deployment
 from ordering_tools.local.runtime.processes import Child
@@ -51,15 +50,6 @@ class GatewaySettings:
     hosts: tuple[str, ...] = ()
     """The names besides this machine's that requests may have in their `Host`."""
 
-    def dump(self) -> str:
-        """Encode the settings as a command-line argument."""
-        return TypeAdapter(GatewaySettings).dump_json(self).decode()
-
-    @staticmethod
-    def load(text: str) -> GatewaySettings:
-        """Decode settings that `dump` has encoded."""
-        return TypeAdapter(GatewaySettings).validate_json(text)
-
 
 class GatewayProcess:
     """A gateway process on listening sockets that its parent has bound, and keeps open when the process ends."""
@@ -80,7 +70,6 @@ class GatewayProcess:
                 Path(sys.executable),
                 "ordering_tools.local.gateway.server",
                 *map(str, descriptors),
-                settings.dump(),
                 # That of this process, which a debugger needs.
                 environment={
                     **os.environ,
@@ -92,26 +81,21 @@ class GatewayProcess:
                 descriptors=descriptors,
                 foreground=settings.runtime is None,
             )
+        with suppress(OSError):  # It has ended, which `wait` reports.
+            self._control.send(settings)
 
     @property
     def alive(self) -> bool:
         """Whether the process still runs."""
         return self._child.alive
 
-    def wait(self, seconds: float = _START_SECONDS) -> None:
-        """Wait until it accepts requests, or has done what it was sent.
+    def wait(self) -> None:
+        """Wait until it accepts requests.
 
         Raises:
-            GatewayError: It ended, or did not report in time.
+            GatewayError: It ended, or did not report within 60 s.
         """
-        try:
-            if not self._control.poll(seconds):
-                raise GatewayError(f"the gateway did not report within {seconds:.0f} s")
-            fault = self._control.recv()
-        except (EOFError, OSError) as error:
-            raise GatewayError("the gateway ended; its output is above") from error
-        if fault:
-            raise GatewayError(fault)
+        self._expect(_START_SECONDS)
 
     def switch(self, release: Path) -> None:
         """Run the functions of another build from now on.
@@ -119,7 +103,7 @@ class GatewayProcess:
         Raises:
             GatewayError: The process has ended, or did not respond.
         """
-        self._send(replace(self._deployment, release=release))
+        self._expect(_ANSWER_SECONDS, replace(self._deployment, release=release))
 
     def settle(self, seconds: int) -> None:
         """Let the gateway print a line about each batch, once there has been none for a second, or after some seconds.
@@ -127,16 +111,22 @@ class GatewayProcess:
         Raises:
             GatewayError: The process has ended, or did not respond.
         """
-        self._send(seconds)
+        self._expect(_ANSWER_SECONDS, seconds)
 
     def stop(self) -> None:
         """End the process and its functions' processes."""
         self._child.stop(_STOP_SECONDS)
         self._control.close()
 
-    def _send(self, command: Deployment | int) -> None:
+    def _expect(self, seconds: float, *commands: Deployment | int) -> None:
+        """Wait until the process has done what it is sent, or without a command until it has started."""
         try:
-            self._control.send(command)
-        except OSError as error:
+            for command in commands:
+                self._control.send(command)
+            if not self._control.poll(seconds):
+                raise GatewayError(f"the gateway did not report within {seconds:.0f} s")
+            fault = self._control.recv()
+        except (EOFError, OSError) as error:
             raise GatewayError("the gateway ended; its output is above") from error
-        self.wait(_ANSWER_SECONDS)
+        if fault:
+            raise GatewayError(fault)

@@ -10,8 +10,9 @@ Lambda integration fails, and so does this module.
 from __future__ import annotations
 
 import json
-import re
+from collections import defaultdict
 from dataclasses import dataclass
+from string import Template
 from typing import TYPE_CHECKING, Any
 
 from ordering_tools.local.http import Answer
@@ -33,7 +34,6 @@ DEFAULTS: dict[str, tuple[int, str]] = {
     "INTEGRATION_TIMEOUT": (504, "Endpoint request timed out"),
 }
 _JSON = "application/json"
-_VARIABLE = re.compile(r"\$(?:\{(context\.[\w.]+)\}|(context\.\w+(?:\.\w+)*))")
 
 
 class RefusedError(Exception):
@@ -69,7 +69,7 @@ class GatewayResponses:
         return Answer(
             status=int(response.get("statusCode", default_status)),
             headers=list(headers.items()),
-            body=_fill(template, known).encode(),
+            body=_Body(template).fill(known).encode(),
         )
 
 
@@ -91,11 +91,11 @@ def _headers(parameters: Mapping[str, Any], context: Mapping[str, str]) -> dict[
     return headers
 
 
-def _fill(template: str, context: Mapping[str, str]) -> str:
-    def value(match: re.Match[str]) -> str:
-        name = (match[1] or match[2]).removeprefix("context.")
-        text = context.get(name, "")
-        # This one is quoted already; all others are inside quotes in the template.
-        return text if name == "error.messageString" else json.dumps(text)[1:-1]
+class _Body(Template):
+    idpattern = r"context(?:\.\w+)+"
 
-    return _VARIABLE.sub(value, template)
+    def fill(self, context: Mapping[str, str]) -> str:
+        # This one is quoted already; all others are inside quotes in the template.
+        quoted = {"context.error.messageString": context["error.messageString"]}
+        inside = {f"context.{name}": json.dumps(text)[1:-1] for name, text in context.items()}
+        return self.safe_substitute(defaultdict(str, {**inside, **quoted}))

@@ -73,13 +73,16 @@ class Front(HttpServer):
         return replace(answer, headers=[*always, *answer.headers])
 
 
-def main(listener: int, invocations_listener: int, control: Connection, settings: GatewaySettings) -> int:
+def main(listener: int, invoked: int, controlled: int) -> int:
     """Serve until the control connection closes or a signal arrives; returns the exit code.
 
     Args:
         listener: The descriptor of the listening socket.
-        invocations_listener: That of the listening socket for Lambda's Invoke.
+        invoked: That of the listening socket for Lambda's Invoke.
+        controlled: That of the connection to `serve`, which first sends the settings.
     """
+    control = Connection(controlled)
+    settings: GatewaySettings = control.recv()
     try:
         translated = Template(json.loads(settings.translated.read_text(encoding="utf-8")))
         api = declared_api(translated)
@@ -94,9 +97,7 @@ def main(listener: int, invocations_listener: int, control: Connection, settings
     )
     page = LocalPage(settings.state, api.routes)
     front = Front(socket.socket(fileno=listener), Gateway(api, runner), settings.hosts, page)
-    invocations = Invocations(
-        socket.socket(fileno=invocations_listener), settings.names, runner, folded=settings.folded
-    )
+    invocations = Invocations(socket.socket(fileno=invoked), settings.names, runner, folded=settings.folded)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda *_: _shut_down(front))
     threading.Thread(target=invocations.serve_forever, daemon=True).start()
@@ -132,9 +133,7 @@ def _shut_down(front: Front) -> None:
 
 if __name__ == "__main__":
     make_lenient()  # paths of requests are printed
-    *descriptors, text = sys.argv[1:]
-    listening, invoked, controlled = map(int, descriptors)
-    code = main(listening, invoked, Connection(controlled), GatewaySettings.load(text))
+    code = main(*map(int, sys.argv[1:]))
     sys.stdout.flush()
     # A handler may wait at a debugger's prompt in a thread; a normal exit would wait for that thread.
     os._exit(code)
