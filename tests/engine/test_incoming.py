@@ -531,7 +531,7 @@ def test_through_the_bus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         monkeypatch.setattr(Stack, "read", lambda _: Stack({bus: bus}, {}))
         installation = open_at(engine.endpoint, engine.services, tmp_path)
         monkeypatch.setattr(commands, "reopen", lambda _: installation)
-        monkeypatch.setattr(incoming_commands, "find", lambda _: engine)
+        monkeypatch.setattr(incoming_commands, "running_at", lambda _: engine)
         office = Office(Engine("ministack", installation.send))
         office.sealer = EnvelopeSealer(installation.kms, key_alias("CertificatesKey"))
         office.place()

@@ -14,7 +14,7 @@ from ordering.aws.sqs import Enqueue
 from ordering.identity.tokens import PrivateKey, Signer
 from ordering_tools.local.engine.aws_account import CREDENTIALS, REGION, queue_url
 from ordering_tools.local.engine.deployment import DeploymentError, Stack
-from ordering_tools.local.engine.state import find
+from ordering_tools.local.engine.state import Running, find
 from ordering_tools.operations.signing import SigningKey, development_key
 from ordering_tools.template import Template
 
@@ -97,15 +97,28 @@ def open_at(endpoint: str, services: str, state: Path, stack: Stack | None = Non
     )
 
 
-def reopen(state: Path) -> Installation:
-    """The installation of the local run that uses the folder `state`.
+def running_at(state: Path, command: str = "make serve") -> Running:
+    """The endpoints of the local run that uses the folder `state`.
+
+    Args:
+        command: What the error proposes to start one.
 
     Raises:
         NoInstallation: No local run uses it.
     """
     running = find(state)
     if running is None:
-        raise NoInstallation("the local run is not running; start it with `make serve`")
+        raise NoInstallation(f"the local run is not running; start it with `{command}`")
+    return running
+
+
+def reopen(state: Path) -> Installation:
+    """The installation of the local run that uses the folder `state`.
+
+    Raises:
+        NoInstallation: No local run uses it.
+    """
+    running = running_at(state)
     try:
         stack = Stack.read(running.services)
     except DeploymentError as error:

@@ -217,7 +217,7 @@ def test_replayed_by_one_at_a_time(site: Site) -> None:
 
 def test_unreachable_engine(site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A failed request to the engine is an error of the command."""
-    monkeypatch.setattr(dead_letters, "find", lambda _: Running("", "http://a", "http://b", "http://c", "", 1))
+    monkeypatch.setattr(dead_letters, "running_at", lambda _: Running("", "http://a", "http://b", "http://c", "", 1))
     monkeypatch.setattr(Stack, "read", lambda _: STACK)
     site.put("Dead", "body", source="Work")
     site.refuse = {"ReceiveMessage"}

@@ -20,6 +20,7 @@ from ordering.events.incoming import CANCELLATION, misfits, read_delivered
 from ordering.fulfilment.incoming import envelopes
 from ordering.mail.incoming import read_notice
 from ordering.mail.outbox import MailEventType, Outbox
+from ordering_tools import installation
 from ordering_tools.installation import Installation
 from ordering_tools.local.engine.deployment import Stack
 from ordering_tools.local.engine.state import Running
@@ -62,11 +63,11 @@ def kms() -> MemoryKms:
 def bus(kms: MemoryKms, monkeypatch: pytest.MonkeyPatch) -> Bus:
     """The bus of a running local run."""
     bus = Bus()
-    installation = bus.installation = Installation(
+    opened = bus.installation = Installation(
         Memory(), kms, SigningKey("", "", {}), "", "", incoming_queue=lambda body, _: bus.queue.append(body)
     )
-    monkeypatch.setattr(commands, "reopen", lambda _: installation)
-    monkeypatch.setattr(incoming, "find", lambda _: RUNNING)
+    monkeypatch.setattr(commands, "reopen", lambda _: opened)
+    monkeypatch.setattr(installation, "find", lambda _: RUNNING)
     monkeypatch.setattr(incoming, "connect", bus.connect)
     monkeypatch.setattr(Stack, "read", lambda _: Stack({incoming.BUS: "the-bus"}, {}))
     return bus
@@ -231,6 +232,6 @@ def test_errors_of_the_bus(run: Run, bus: Bus) -> None:
 
 def test_no_local_run(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """If the local run is not running, the command explains how to start it."""
-    monkeypatch.setattr(incoming, "find", lambda _: None)
+    monkeypatch.setattr(installation, "find", lambda _: None)
 
     assert run("cancel", "7") == (1, "", "the local run is not running; start it with `make serve`\n")

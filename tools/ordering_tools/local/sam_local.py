@@ -19,10 +19,10 @@ from urllib.parse import urlsplit
 
 import yaml
 
-from ordering_tools.installation import DEFAULT_STATE, ROOT
+from ordering_tools.installation import DEFAULT_STATE, ROOT, NotDone, running_at
 from ordering_tools.local.engine.aws_account import CREDENTIALS, REGION
 from ordering_tools.local.engine.deployment import DeploymentError, Stack, environments, translate
-from ordering_tools.local.engine.state import Running, find
+from ordering_tools.local.engine.state import Running
 
 BUILD = ROOT / ".build" / "sam-local" / "build"
 FILE = "sam-local.json"
@@ -32,10 +32,6 @@ CONTAINERS_HOST = "host.docker.internal"
 
 _SAM = ROOT / ".venvs" / "sam" / "bin"
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "0.0.0.0"})  # noqa: S104 - compared with, not listened on
-
-
-class NotBuiltError(Exception):
-    """There is no build for `sam local`, or no local run; the message says what to do."""
 
 
 def endpoints(running: Running) -> dict[str, str]:
@@ -74,12 +70,12 @@ def prepare(running: Running, build: Path, file: Path, template: Path) -> None:
         template: The project's template.
 
     Raises:
-        NotBuiltError: There is no build.
+        NotDone: There is no build.
         DeploymentError: The stack of the local run cannot be read.
     """
     built = build / "template.yaml"
     if not built.exists():
-        raise NotBuiltError(f"there is no {built}; `make sam-local` builds it")
+        raise NotDone(f"there is no {built}; `make sam-local` builds it")
     more = endpoints(running)
     document = declared(yaml.safe_load(built.read_text(encoding="utf-8")), more)
     built.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
@@ -94,16 +90,11 @@ def prepare(running: Running, build: Path, file: Path, template: Path) -> None:
 
 def commands(build: Path, file: Path) -> list[str]:
     """Return the commands to type, as lines of a shell."""
-    options = ["-t", _relative(build / "template.yaml"), "-n", _relative(file)]
-    options += ["--add-host", f"{CONTAINERS_HOST}:host-gateway"]
-    sam = _relative(_SAM / "sam")
+    sam, template, variables = map(os.path.relpath, (_SAM / "sam", build / "template.yaml", file))
+    options = ["-t", template, "-n", variables, "--add-host", f"{CONTAINERS_HOST}:host-gateway"]
     invoke = [sam, "local", "invoke", "TrainingProductsFunction", "-e", "events/training/products.json", *options]
     start = [sam, "local", "start-api", "--port", "3001", "--warm-containers", "LAZY", *options]
     return [shlex.join(invoke), shlex.join(start)]
-
-
-def _relative(path: Path) -> str:
-    return os.path.relpath(path)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -117,24 +108,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(namespace: argparse.Namespace) -> int:
     """Prepare `sam local`, and print what to type; returns the exit code."""
-    running = find(namespace.state)
-    if running is None:
-        return _failed("the local run is not running; start it with `make serve ENGINE_PORT=4566`")
     file = namespace.state / FILE
     try:
+        running = running_at(namespace.state, "make serve ENGINE_PORT=4566")
         prepare(running, namespace.build, file, Path(running.template))
-    except (DeploymentError, NotBuiltError) as error:
-        return _failed(str(error))
+    except (DeploymentError, NotDone) as error:
+        print(error, file=sys.stderr)
+        return 1
     print("\n".join(commands(namespace.build, file)))
     host = urlsplit(running.services).hostname
     if sys.platform == "linux" and host in _LOOPBACK:
-        sys.stderr.write(
+        print(
             f"The engine listens on {host}, which containers on Linux cannot reach, except with Docker Desktop. Let it "
-            f"listen on Docker's bridge instead: `make serve ENGINE_PORT=4566 ENGINE_HOST=172.17.0.1`\n"
+            "listen on Docker's bridge instead: `make serve ENGINE_PORT=4566 ENGINE_HOST=172.17.0.1`",
+            file=sys.stderr,
         )
     return 0
-
-
-def _failed(text: str) -> int:
-    sys.stderr.write(f"{text}\n")
-    return 1

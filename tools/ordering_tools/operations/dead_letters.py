@@ -13,11 +13,10 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from ordering_tools.installation import Installation, NoInstallation, NotDone
+from ordering_tools.installation import Installation, NotDone, running_at
 from ordering_tools.local.dead_letters import HELD_SECONDS, DeadLetter, DeadLetters, peek_at
 from ordering_tools.local.engine.deployment import DeploymentError, Stack
 from ordering_tools.local.engine.engine import connect
-from ordering_tools.local.engine.state import find
 from ordering_tools.operations.commands import set_action
 
 _UNITS = ((86400, "d"), (3600, "h"), (60, "min"))
@@ -51,9 +50,7 @@ def open_dead_letters(state: Path) -> Iterator[DeadLetters]:
         NoInstallation: It is not running.
         NotDone: A request to it failed.
     """
-    running = find(state)
-    if running is None:
-        raise NoInstallation("the local run is not running; start it with `make serve`")
+    running = running_at(state)
     try:
         yield DeadLetters(
             stack=Stack.read(running.services),

@@ -21,10 +21,9 @@ from ordering.events.incoming import CANCELLATION, VERSION, misfits
 from ordering.fulfilment.incoming import envelopes
 from ordering.mail import incoming as ses
 from ordering.mail.outbox import Outbox
-from ordering_tools.installation import Installation, NoInstallation, NotDone
+from ordering_tools.installation import Installation, NotDone, running_at
 from ordering_tools.local.engine.deployment import DeploymentError, Stack
 from ordering_tools.local.engine.engine import connect
-from ordering_tools.local.engine.state import find
 from ordering_tools.operations.commands import set_action
 from ordering_tools.operations.mail import ORDER, order_named
 from ordering_tools.operations.stock import CERTIFICATES_KEY, read_codes, refusals
@@ -132,9 +131,7 @@ def put(state: Path, event_type: str, data: Mapping[str, Any]) -> None:
     size = Entry(event_type, source, event_type, now, detail).size
     if size > BYTES_AT_MOST:
         raise NotDone(f"the event has {size:,} bytes, the limit is {BYTES_AT_MOST:,}; send fewer codes at once")
-    running = find(state)
-    if running is None:
-        raise NoInstallation("the local run is not running; start it with `make serve`")
+    running = running_at(state)
     try:
         bus = Stack.read(running.services).outputs[BUS]
         entry = {"EventBusName": bus, "Source": source, "DetailType": event_type}

@@ -15,9 +15,8 @@ from ordering.identifiers import canonical_uuid
 from ordering.mail.mailing import to_message
 from ordering.mail.outbox import Mail as OrderMail
 from ordering.mail.outbox import MailState, Outbox
-from ordering_tools.installation import Installation, NoInstallation, NotDone
+from ordering_tools.installation import Installation, NotDone, running_at
 from ordering_tools.local.engine.mails import Mail, sent_mails
-from ordering_tools.local.engine.state import find
 from ordering_tools.operations.commands import set_action
 
 ORDER = "the id of a training order, or the company and the UUID of an e-card order"
@@ -182,7 +181,4 @@ def _check_certificates(installation: Installation, mail: OrderMail) -> None:
 
 
 def _mails(arguments: argparse.Namespace) -> list[Mail]:
-    running = find(arguments.state)
-    if running is None:
-        raise NoInstallation("the local run is not running; start it with `make serve`")
-    return sent_mails(running.services)
+    return sent_mails(running_at(arguments.state).services)
