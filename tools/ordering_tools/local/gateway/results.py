@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
 from typing import Annotated, Literal, TypeVar
 
 import h11
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AliasPath, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel, to_pascal
 
 from ordering_tools.local.http import Answer
@@ -61,32 +60,22 @@ class Statement(BaseModel):
         )
 
 
-class _Policy(BaseModel):
-    model_config = ConfigDict(alias_generator=to_pascal)
-
-    statement: list[Statement]
-
-
-class _Decision(BaseModel):
-    model_config = ConfigDict(alias_generator=to_camel)
-
-    principal_id: str
-    policy_document: _Policy
-    context: dict[str, Scalar | None] = {}
-
-
-@dataclass(frozen=True)
-class Decision:
+class Decision(BaseModel):
     """The result of an authorizer."""
 
-    context: dict[str, str]
-    """The content of `requestContext.authorizer` for the function: all values as text, and the principal's id."""
-    statements: list[Statement]
+    principal: str = Field(alias="principalId")
+    statements: list[Statement] = Field(validation_alias=AliasPath("policyDocument", "Statement"))
+    values: dict[str, Scalar | None] = Field({}, alias="context")
+
+    @property
+    def context(self) -> dict[str, str]:
+        """The content of `requestContext.authorizer` for the function: all values as text, and the principal's id."""
+        texts = {name: _text(value) for name, value in self.values.items() if value is not None}
+        return {**texts, "principalId": self.principal}
 
     def allows(self, arn: str) -> bool:
         """Whether a method may be called: at least one statement allows it and none denies it."""
-        effects = {statement.effect for statement in self.statements if statement.applies(arn)}
-        return effects == {"Allow"}
+        return {statement.effect for statement in self.statements if statement.applies(arn)} == {"Allow"}
 
 
 def read_answer(result: bytes) -> Answer:
@@ -123,9 +112,7 @@ def read_decision(result: bytes) -> Decision:
     Raises:
         MalformedResultError: It is not a principal with a policy and a flat context.
     """
-    decision = _read(_Decision, result)
-    texts = {key: _text(value) for key, value in decision.context.items() if value is not None}
-    return Decision({**texts, "principalId": decision.principal_id}, decision.policy_document.statement)
+    return _read(Decision, result)
 
 
 def _read(model: type[Model], result: bytes) -> Model:
