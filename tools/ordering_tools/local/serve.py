@@ -28,7 +28,7 @@ from ordering_tools.local.engine.mails import mails_url
 from ordering_tools.local.engine.state import Running, State, StateError
 from ordering_tools.local.gateway.process import GatewayError, GatewayProcess, GatewaySettings
 from ordering_tools.local.runtime.build import BuildError, build
-from ordering_tools.local.runtime.functions import Deployment, SettingsError
+from ordering_tools.local.runtime.functions import Deployment, SettingsError, declared_functions
 from ordering_tools.local.runtime.watch import Watcher
 from ordering_tools.template import Template, TemplateError
 
@@ -174,10 +174,10 @@ class LocalRun:
         runtime = self._options.runtime
         layers = [] if runtime else sorted(self._release.glob("*/python"))
         variables = environments(self._engine.services, self._stack, self._translated)
+        translated = Template(self._translated)
         settings = GatewaySettings(
-            template=self._options.template,
-            translated=self._translated_file,
-            variables=variables,
+            translated=translated,
+            functions=declared_functions(translated, Template.load(self._options.template), variables),
             names={self._stack.resources[name]: name for name in variables},
             deployment=Deployment(self._release, self._engine.endpoint, self._engine.services),
             log=self._state.log,
@@ -192,8 +192,8 @@ class LocalRun:
 
     def _translate(self) -> None:
         python = _ENVIRONMENTS / "sam" / "bin" / "python"
-        self._translated_file = translate(self._options.template, python, self._options.target / "translated")
-        self._translated = json.loads(self._translated_file.read_text(encoding="utf-8"))
+        translated = translate(self._options.template, python, self._options.target / "translated")
+        self._translated = json.loads(translated.read_text(encoding="utf-8"))
 
     def _deploy(self) -> None:
         services = self._engine.services

@@ -11,12 +11,14 @@ from multiprocessing import Pipe
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ordering_tools.local.runtime.functions import Deployment
 from ordering_tools.local.runtime.processes import Child
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Sequence
+
+    from ordering_tools.local.runtime.functions import Deployment, FunctionSettings
+    from ordering_tools.template import Template
 
 _START_SECONDS = 60.0
 _ANSWER_SECONDS = 10.0
@@ -32,11 +34,10 @@ class GatewayError(Exception):
 class GatewaySettings:
     """What the gateway's process serves."""
 
-    template: Path
-    translated: Path
-    """The file with the template as SAM translates it, in JSON."""
-    variables: dict[str, dict[str, str]]
-    """The environment variables of each deployed function, by logical id."""
+    translated: Template
+    """The template as SAM translates it."""
+    functions: dict[str, FunctionSettings]
+    """By logical id."""
     names: dict[str, str]
     """The logical id of each deployed function, by its name in the engine."""
     deployment: Deployment

@@ -5,7 +5,6 @@ It is started by `gateway.process`, which sends it commands.
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import socket
@@ -25,11 +24,10 @@ from ordering_tools.local.gateway.page import LocalPage
 from ordering_tools.local.gateway.process import GatewaySettings
 from ordering_tools.local.hosts import is_local, refusal
 from ordering_tools.local.http import Answer, HttpRequest, HttpServer
-from ordering_tools.local.runtime.functions import Runner, SettingsError, declared_functions
+from ordering_tools.local.runtime.functions import Runner, SettingsError
 from ordering_tools.local.runtime.inprocess import InProcessRunner
 from ordering_tools.local.runtime.runtime import ProcessRunner
 from ordering_tools.output import make_lenient
-from ordering_tools.template import Template, TemplateError
 
 _LAST_CALLS_SECONDS = 3.0
 _QUIET_SECONDS = 1.0
@@ -84,16 +82,14 @@ def main(listener: int, invoked: int, controlled: int) -> int:
     control = Connection(controlled)
     settings: GatewaySettings = control.recv()
     try:
-        translated = Template(json.loads(settings.translated.read_text(encoding="utf-8")))
-        api = declared_api(translated)
-        functions = declared_functions(translated, Template.load(settings.template), settings.variables)
-    except (SettingsError, TemplateError) as error:
+        api = declared_api(settings.translated)
+    except SettingsError as error:
         control.send(str(error))
         return 1
     runner: Runner = (
-        ProcessRunner(functions, settings.deployment, settings.runtime, settings.log)
+        ProcessRunner(settings.functions, settings.deployment, settings.runtime, settings.log)
         if settings.runtime
-        else InProcessRunner(functions, settings.deployment)
+        else InProcessRunner(settings.functions, settings.deployment)
     )
     page = LocalPage(settings.state, api.routes)
     front = Front(socket.socket(fileno=listener), Gateway(api, runner), settings.hosts, page)
