@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -18,9 +17,12 @@ from typing import Any
 
 import yaml
 
+from ordering_tools.local.engine.deployment import translate
+from ordering_tools.template import TemplateError
+
 ROOT = Path(__file__).resolve().parent.parent
 SAM = ROOT / ".venvs" / "sam" / "bin"
-JUDGES = ROOT / ".venvs" / "judges" / "bin"
+BIN = ROOT / ".venvs" / "judges" / "bin"
 ACCEPTED = ROOT / "tools" / "accepted_findings.yaml"
 
 # SAM needs a region although nothing here calls AWS, and sends telemetry unless that is disabled.
@@ -82,35 +84,17 @@ def judged(findings: Sequence[Finding], accepted: Sequence[Acceptance]) -> Itera
                 yield f"{ACCEPTED.name}: nothing is found any more by {one.rule} on {place}"
 
 
-def translated() -> Path:
-    """Translate the template into CloudFormation's, unless that is done; returns the path of the JSON file.
-
-    Raises:
-        JudgeError: SAM refuses the template.
-    """
-    path = ROOT / ".build" / "translated.json"
-    sources = (ROOT / "template.yaml", ROOT / "tools" / "translate.py", SAM.parent / ".stamp")
-    if path.exists() and path.stat().st_mtime > max(source.stat().st_mtime for source in sources):
-        return path
-    text = _run(SAM / "python", "tools/translate.py", "template.yaml")
-    path.parent.mkdir(exist_ok=True)
-    fresh = path.with_suffix(f".{os.getpid()}")
-    fresh.write_text(json.dumps(yaml.safe_load(text), indent=1), encoding="utf-8")
-    fresh.replace(path)
-    return path
-
-
 def cfn_lint(template: Path) -> list[Finding]:
     """What cfn-lint finds, its informational and experimental rules included."""
     arguments = ("--regions", "eu-west-1", "--include-checks", "I", "--include-experimental", "--format", "json")
-    found = json.loads(_run(SAM / "cfn-lint", *arguments, "--", template, codes=range(16)) or "[]")
+    found = json.loads(output(SAM / "cfn-lint", *arguments, "--", template, codes=range(16)) or "[]")
     return [Finding(one["Rule"]["Id"], _logical_id(one["Location"]["Path"] or []), one["Message"]) for one in found]
 
 
 def checkov(template: Path) -> list[Finding]:
     """What checkov finds; it looks nothing up online."""
     arguments = ("--framework", "cloudformation", "--compact", "--quiet", "--skip-download", "--output", "json")
-    report = json.loads(_run(JUDGES / "checkov", "--file", template, *arguments, codes=range(2)))
+    report = json.loads(output(BIN / "checkov", "--file", template, *arguments, codes=range(2)))
     if report["summary"]["parsing_errors"] or not report["summary"]["passed"]:
         raise JudgeError(f"checkov read nothing: {report['summary']}")
     return [
@@ -121,18 +105,23 @@ def checkov(template: Path) -> list[Finding]:
 
 def cdk_nag(template: Path) -> list[Finding]:
     """What cdk-nag's packs AwsSolutions and Serverless find."""
-    return [Finding(*one) for one in json.loads(_run(JUDGES / "python", "tools/nag.py", template))]
+    return [Finding(*one) for one in json.loads(output(BIN / "python", "tools/nag.py", template))]
 
 
-JUDGE: dict[str, Callable[[Path], list[Finding]]] = {"cfn-lint": cfn_lint, "checkov": checkov, "cdk-nag": cdk_nag}
+JUDGES: dict[str, Callable[[Path], list[Finding]]] = {"cfn-lint": cfn_lint, "checkov": checkov, "cdk-nag": cdk_nag}
 
 
 def _logical_id(path: Sequence[str | int]) -> str:
     return str(path[1]) if len(path) > 1 else ""
 
 
-def _run(*command: str | Path, codes: range = range(1)) -> str:
-    done = subprocess.run(  # noqa: S603 - the commands of this module
+def output(*command: str | Path, codes: range = range(1)) -> str:
+    """Run a command in the project's root; returns its output.
+
+    Raises:
+        JudgeError: Its exit code is none of `codes`.
+    """
+    done = subprocess.run(  # noqa: S603 - the commands of the checks
         [str(part) for part in command], cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, check=False
     )
     if done.returncode not in codes:
@@ -140,18 +129,20 @@ def _run(*command: str | Path, codes: range = range(1)) -> str:
     return done.stdout
 
 
-def main(judge: str) -> int:
-    """Judge the template; returns the exit code."""
+def run(*command: str | Path) -> str:
+    """Run a command in the project's root; returns its output if it fails, and nothing if it succeeds."""
     try:
-        accepted = acceptances(yaml.safe_load(ACCEPTED.read_text(encoding="utf-8")), judge)
-        findings = JUDGE[judge](translated())
+        output(*command)
     except JudgeError as error:
-        print(error)
-        return 1
-    lines = [*judged(findings, accepted)]
-    print(*lines, sep="\n", end="\n" if lines else "")
-    return 1 if lines else 0
+        return str(error)
+    return ""
 
 
-if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+def judge(name: str) -> str:
+    """Judge the template; returns a line for each finding that fails, and for each acceptance that nothing needs."""
+    try:
+        accepted = acceptances(yaml.safe_load(ACCEPTED.read_text(encoding="utf-8")), name)
+        template = translate(ROOT / "template.yaml", SAM / "python", ROOT / ".build" / "local" / "translated")
+        return "\n".join(judged(JUDGES[name](template), accepted))
+    except (JudgeError, TemplateError) as error:
+        return str(error)

@@ -30,6 +30,7 @@ CALLS = 10
 """Most calls of one function that run at a time."""
 
 _TRANSLATE = Path(__file__).resolve().parents[3] / "translate.py"
+_SAM = _TRANSLATE.parents[1] / "requirements" / "sam.txt"
 _ARTEFACTS = "bucket"
 """The bucket, and below the key, of code in the translated template."""
 _CODE = "value"
@@ -83,7 +84,8 @@ def translate(template: Path, python: Path, cache: Path) -> Path:
     Raises:
         TemplateError: SAM CLI refuses the template.
     """
-    digest = hashlib.sha256(template.read_bytes() + _TRANSLATE.read_bytes()).hexdigest()[:16]
+    sources = (template, _TRANSLATE, _SAM)
+    digest = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:16]
     kept = cache / f"{template.stem}-{digest}.json"
     if kept.exists():
         return kept
