@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from http.client import responses
 from socketserver import StreamRequestHandler, ThreadingTCPServer
@@ -86,17 +87,19 @@ class _Connection(StreamRequestHandler):
 
     def handle(self) -> None:
         self._http = h11.Connection(h11.SERVER, _LONGEST_HEAD)
-        try:
-            while request := self._receive():
-                self._send(self.server.answer(request), with_body=request.method != "HEAD")
-                if self._http.our_state is not h11.DONE:
-                    return
-                self._http.start_next_cycle()
-        except h11.RemoteProtocolError:
-            refused = self.server.malformed(self.client_address[0])
-            self._send(replace(refused, headers=[*refused.headers, _CLOSE]))
-        except ConnectionError:
-            pass  # The client has gone.
+        with suppress(ConnectionError):  # The client has gone.
+            try:
+                self._serve()
+            except h11.RemoteProtocolError:
+                refused = self.server.malformed(self.client_address[0])
+                self._send(replace(refused, headers=[*refused.headers, _CLOSE]))
+
+    def _serve(self) -> None:
+        while request := self._receive():
+            self._send(self.server.answer(request), with_body=request.method != "HEAD")
+            if self._http.our_state is not h11.DONE:
+                return
+            self._http.start_next_cycle()
 
     def _receive(self) -> HttpRequest | None:
         """The next request; None if the client has closed the connection.
