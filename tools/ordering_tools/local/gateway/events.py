@@ -48,16 +48,9 @@ class GatewayRequest(HttpRequest):
     @property
     def context(self) -> dict[str, str]:
         """The variables for the template of a gateway response."""
-        return {
-            "requestId": self.request_id,
-            "extendedRequestId": self.request_id,
-            "path": self.path,
-            "httpMethod": self.method,
-            "resourcePath": self.resource,
-            "stage": self.stage,
-            "protocol": self.protocol,
-            "identity.sourceIp": self.source_ip,
-        }
+        context = _request_context(self)
+        identity = {f"identity.{name}": value for name, value in context.pop("identity").items()}
+        return {name: str(value) for name, value in (context | identity).items() if value is not None}
 
 
 def function_event(request: GatewayRequest, authorizer: Mapping[str, str] | None) -> dict[str, Any]:
