@@ -16,11 +16,10 @@ import pytest
 
 from ordering_tools.demo import greeting
 from ordering_tools.local.engine.mails import Mail
-from ordering_tools.local.engine.state import Running, State
+from ordering_tools.local.engine.state import Running, State, keep_received, last_received
 from ordering_tools.local.gateway.gateway import Route
 from ordering_tools.local.gateway.page import LocalPage
 from ordering_tools.local.http import Answer, HttpRequest
-from ordering_tools.local.received import keep_received, last_received
 from support.letters import HOSTILE
 from unit.tools.test_first_minutes import DEMO
 

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 import yaml
 
 from ordering_tools.installation import DEFAULT_STATE, ROOT, NotDone, running_at
-from ordering_tools.local.engine.aws_account import CREDENTIALS, REGION
+from ordering_tools.local.engine.aws_account import service_variables
 from ordering_tools.local.engine.deployment import DeploymentError, Stack, environments, translate
 from ordering_tools.local.engine.state import Running
 
@@ -36,15 +36,9 @@ _LOOPBACK = frozenset({"127.0.0.1", "localhost", "0.0.0.0"})  # noqa: S104 - com
 
 def endpoints(running: Running) -> dict[str, str]:
     """Return the variables with which a function in a container finds the engine of a local run, and may call it."""
-    return {
-        "AWS_ENDPOINT_URL": from_container(running.services),
-        "AWS_ENDPOINT_URL_DYNAMODB": from_container(running.endpoint),
-        "AWS_REGION": REGION,
-        "AWS_DEFAULT_REGION": REGION,
-        # Those of the developer must not be sent to another endpoint than AWS's.
-        **CREDENTIALS,
-        "AWS_SESSION_TOKEN": "local",
-    }
+    variables = service_variables(from_container(running.endpoint), from_container(running.services))
+    # The developer's session token must not be sent to another endpoint than AWS's.
+    return {**variables, "AWS_SESSION_TOKEN": "local"}
 
 
 def from_container(url: str) -> str:

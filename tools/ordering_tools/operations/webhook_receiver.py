@@ -17,7 +17,7 @@ from pathlib import Path
 from standardwebhooks.webhooks import EmptyWebhookSecretError, Webhook, WebhookVerificationError
 
 from ordering_tools.installation import DEFAULT_STATE
-from ordering_tools.local.received import keep_received
+from ordering_tools.local.engine.state import keep_received
 from ordering_tools.local.serve import port_number
 
 PORT = 8787

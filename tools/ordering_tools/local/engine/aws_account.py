@@ -11,6 +11,17 @@ STACK = "ordering"
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local"}
 
 
+def service_variables(endpoint: str, services: str) -> dict[str, str]:
+    """The environment variables with which a function calls the engine: DynamoDB's endpoint, and that of the rest."""
+    return {
+        **CREDENTIALS,
+        "AWS_REGION": REGION,
+        "AWS_DEFAULT_REGION": REGION,
+        "AWS_ENDPOINT_URL": services,
+        "AWS_ENDPOINT_URL_DYNAMODB": endpoint,
+    }
+
+
 def function_arn(name: str) -> str:
     """The ARN of a function, as in its context."""
     return f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{name}"

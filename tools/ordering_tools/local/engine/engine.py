@@ -176,11 +176,10 @@ def _usable_port(host: str, port: int) -> int:
     Raises:
         EngineError: The address is not this machine's, or another program listens on the port.
     """
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise EngineError(f"the engine cannot listen on {host}, port {port}: {error.strerror}") from error
-        usable: int = probe.getsockname()[1]
-        return usable
+    try:
+        with socket.create_server((host, port)) as probe:
+            usable: int = probe.getsockname()[1]
+    except OSError as error:
+        reason = os.strerror(error.errno or 0)
+        raise EngineError(f"the engine cannot listen on {host}, port {port}: {reason}") from error
+    return usable

@@ -7,9 +7,14 @@ import json
 import os
 import shutil
 import time
+from collections import deque
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
+_RECEIVED = "received.jsonl"
 _WAIT_SECONDS = 300.0
 """As long as the engine of a killed run may take to save its data."""
 
@@ -112,3 +117,24 @@ def find(folder: Path) -> Running | None:
     except (OSError, ValueError, TypeError):
         return None
     return running
+
+
+def keep_received(state: Path, message: Mapping[str, str]) -> None:
+    """Keep a message that `ordering webhook listen` has received, if there is the folder of a local run.
+
+    It has a `key`, different from those of others, a `line` that describes it, and its `body`.
+    """
+    if state.is_dir():
+        with open(state / _RECEIVED, "a", opener=partial(os.open, mode=0o600)) as file:
+            file.write(json.dumps(message) + "\n")
+
+
+def last_received(state: Path, most: int) -> list[dict[str, str]]:
+    """The last kept messages, at most `most` and oldest first."""
+    found: list[dict[str, str]] = []
+    with suppress(FileNotFoundError), (state / _RECEIVED).open(encoding="utf-8") as file:
+        for line in deque(file, most):
+            # The last line is incomplete while it is being written.
+            with suppress(ValueError):
+                found.append(json.loads(line))
+    return found

@@ -17,10 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 from ordering_tools.demo import greeting
 from ordering_tools.local.engine.mails import Mail, sent_mails
-from ordering_tools.local.engine.state import Running, find
+from ordering_tools.local.engine.state import Running, find, last_received
 from ordering_tools.local.hosts import is_local
 from ordering_tools.local.http import Answer, HttpRequest
-from ordering_tools.local.received import last_received
 
 if TYPE_CHECKING:
     from ordering_tools.local.gateway.gateway import Route

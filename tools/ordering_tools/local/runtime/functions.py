@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ordering_tools.local.engine.aws_account import CREDENTIALS, REGION
+from ordering_tools.local.engine.aws_account import service_variables
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -159,11 +159,7 @@ def process_environment(settings: FunctionSettings, deployment: Deployment) -> d
     layers = [str(deployment.release / layer / "python") for layer in reversed(settings.layers)]
     return {
         **settings.variables,
-        **CREDENTIALS,
-        "AWS_REGION": REGION,
-        "AWS_DEFAULT_REGION": REGION,
-        "AWS_ENDPOINT_URL": deployment.services,
-        "AWS_ENDPOINT_URL_DYNAMODB": deployment.endpoint,
+        **service_variables(deployment.endpoint, deployment.services),
         "AWS_SAM_LOCAL": "true",
         "AWS_LAMBDA_FUNCTION_NAME": settings.name,
         "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(settings.memory),
