@@ -10,7 +10,7 @@ from pathlib import Path
 from ordering.aws.dynamodb import Send, connect_tables
 from ordering_tools.local.engine.aws_account import CREDENTIALS, REGION
 from ordering_tools.local.engine.engine import Engine, create_tables, dynamodb
-from ordering_tools.template import TableDefinition, table_definitions
+from ordering_tools.template import TableDefinition, Template
 
 ROOT = Path(__file__).resolve().parents[1]
 IDEMPOTENCY = "IdempotencyTable"
@@ -30,7 +30,9 @@ def running() -> Iterator[Connect]:
         engine = Engine(_PYTHON, Path(folder))
         try:
             engine.wait()
-            create_tables(dynamodb(engine.endpoint), [*table_definitions(ROOT / "template.yaml"), _idempotency_table()])
+            create_tables(
+                dynamodb(engine.endpoint), [*Template.load(ROOT / "template.yaml").tables, _idempotency_table()]
+            )
             yield lambda: _connect(engine.endpoint)
         finally:
             engine.stop()

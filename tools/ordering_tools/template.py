@@ -48,15 +48,6 @@ class TableDefinition:
 
 
 @dataclass(frozen=True)
-class FunctionDefinition:
-    """A function of the template."""
-
-    name: str
-    code: Path
-    """Its folder, relative to the template."""
-
-
-@dataclass(frozen=True)
 class LayerDefinition:
     """A layer of the template."""
 
@@ -123,13 +114,13 @@ class Template:
         return [_table(name, properties) for name, properties in self.resources("AWS::DynamoDB::Table")]
 
     @property
-    def functions(self) -> list[FunctionDefinition]:
-        """The functions."""
+    def functions(self) -> dict[str, Path]:
+        """The folder of each function, relative to the template."""
         shared = self.document.get("Globals", {}).get("Function", {})
-        return [
-            FunctionDefinition(name, Path({**shared, **properties}["CodeUri"]))
+        return {
+            name: Path({**shared, **properties}["CodeUri"])
             for name, properties in self.resources("AWS::Serverless::Function")
-        ]
+        }
 
     @property
     def layers(self) -> list[LayerDefinition]:
@@ -175,15 +166,6 @@ class Template:
             for name, resource in self.document["Resources"].items()
             if resource["Type"] == kind
         ]
-
-
-def table_definitions(path: Path) -> list[TableDefinition]:
-    """The tables of the template at `path`.
-
-    Raises:
-        TemplateError: The template cannot be read.
-    """
-    return Template.load(path).tables
 
 
 def _default(parameter: dict[str, Any]) -> Any:

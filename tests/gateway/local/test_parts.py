@@ -15,7 +15,7 @@ from ordering_tools.local.engine.engine import (
 from ordering_tools.local.engine.state import State, find
 from ordering_tools.local.gateway.responses import GatewayResponses
 from ordering_tools.local.runtime.build import BuildError, build
-from ordering_tools.template import Template, TemplateError, table_definitions
+from ordering_tools.template import Template, TemplateError
 from support.local_stack import running
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -48,7 +48,7 @@ Resources:
 
 def test_table_definitions() -> None:
     """A table has the arguments of CreateTable, its logical id as name, and its time-to-live attribute."""
-    table = next(table for table in table_definitions(TEMPLATE) if table.name == "NotesTable")
+    table = next(table for table in Template.load(TEMPLATE).tables if table.name == "NotesTable")
 
     assert table.ttl_attribute == "expires"
     assert table.create.keys() == {
@@ -67,7 +67,7 @@ def test_template_defaults_and_functions() -> None:
     template = Template.load(TEMPLATE)
 
     assert template.parameters == {"Greeting": "hello", "CacheSeconds": 60}
-    assert {function.name: function.code.name for function in template.functions}["EchoFunction"] == "echo"
+    assert template.functions["EchoFunction"].name == "echo"
     assert [(layer.content.name, layer.built) for layer in template.layers] == [("shared", False)]
 
 

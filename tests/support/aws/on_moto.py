@@ -21,13 +21,13 @@ from moto.dynamodb.models.dynamo_type import DynamoType
 from moto.dynamodb.models.table import Table
 
 from ordering.aws.dynamodb import Send, connect_tables
-from ordering_tools.template import table_definitions
+from ordering_tools.template import Template
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
 
 ROOT = Path(__file__).resolve().parents[3]
-TABLES = table_definitions(ROOT / "template.yaml")
+TABLES = Template.load(ROOT / "template.yaml").tables
 
 # The services that tests call.
 backend_index.backend_url_patterns[:] = [

@@ -43,7 +43,8 @@ def test_one_for_each_function() -> None:
     """Each function has exactly one event, and the list of the events names its function."""
     listed = (EVENTS / "README.md").read_text()
     functions = {
-        str(one.code.relative_to("functions")): one.name for one in Template.load(ROOT / "template.yaml").functions
+        str(folder.relative_to("functions")): name
+        for name, folder in Template.load(ROOT / "template.yaml").functions.items()
     }
 
     assert sorted(functions) == FUNCTIONS

@@ -27,7 +27,6 @@ from ordering_tools.template import Template
 
 FILES = "events/**/*"
 
-_PRODUCT = f"/api/v2/products/{demo.AZ_300.id}"
 _ORDER = {
     "purchaseOrderReference": "PO-EVENT",
     "contactEmail": demo.JOHN.user_name,
@@ -95,7 +94,7 @@ def documents() -> dict[str, str]:
 
 def listing() -> str:
     """The list of the events: the function of each, and what happens if it is sent again."""
-    functions = {str(one.code): one.name for one in Template.load(ROOT / "template.yaml").functions}
+    functions = {str(folder): name for name, folder in Template.load(ROOT / "template.yaml").functions.items()}
     return _LIST + "".join(
         f"| [{name}]({name}.json) | `{functions[f'functions/{name}']}` | {_summary(event)} "
         f"| {_REPEATED.get(name, 'reads again')} |\n"
@@ -112,39 +111,25 @@ def _summary(event: Mapping[str, Any]) -> str:
 
 def events() -> Iterator[tuple[str, dict[str, Any]]]:
     """The folder of each function, and its event."""
-    yield "identity/authorizer", authorizer_event(_request("GET", "/api/v2/orders", "/api/v2/orders"))
+    yield "identity/authorizer", authorizer_event(_request("GET", "/api/v2/orders"))
     yield "fulfilment/stream", {"Records": [_placed()]}
-    yield "training/products", _event("GET", "/api/v2/products", "/api/v2/products")
-    resource = "/api/v2/products/{productId}/feature_sets"
-    yield "training/feature_sets", _event("GET", f"{_PRODUCT}/feature_sets", resource, {"productId": demo.AZ_300.id})
-    yield "training/orders", _event("POST", "/api/v2/orders", "/api/v2/orders", body=_ORDER)
-    yield (
-        "training/order_items",
-        _event("GET", "/api/v2/orders/1/items", "/api/v2/orders/{orderId}/items", {"orderId": "1"}),
-    )
+    yield "training/products", _event("GET", "/api/v2/products")
+    feature_sets = "/api/v2/products/{productId}/feature_sets"
+    yield "training/feature_sets", _event("GET", feature_sets, productId=demo.AZ_300.id)
+    yield "training/orders", _event("POST", "/api/v2/orders", _ORDER)
+    yield "training/order_items", _event("GET", "/api/v2/orders/{orderId}/items", orderId="1")
     # The first order was cancelled and has none.
-    yield (
-        "training/order_keys",
-        _event("GET", "/api/v2/orders/2/keys", "/api/v2/orders/{orderId}/keys", {"orderId": "2"}),
-    )
-    yield "deals/orders", _event("PUT", "/v2/orders/2", "/v2/orders/{order_id}", {"order_id": "2"}, _DISCOUNT)
-    resource = "/v2/orders/{order_id}/line_items"
-    yield "deals/line_items", _event("POST", "/v2/orders/1/line_items", resource, {"order_id": "1"}, _LINE_ITEM)
-    yield "deals/products", _event("GET", "/v2/products", "/v2/products")
-    yield "ecards/orders", _event("POST", "/v1/orders", "/v1/orders", body=_ECARD_ORDER)
-    yield (
-        "ecards/certificates",
-        _event(
-            "GET",
-            f"/v1/orders/{demo_ecards.FIRST_ORDER}/certificates",
-            "/v1/orders/{order_id}/certificates",
-            {"order_id": demo_ecards.FIRST_ORDER},
-        ),
-    )
-    yield "ecards/catalogue", _event("GET", "/v1/ecards", "/v1/ecards")
-    yield "ecards/balance", _event("GET", "/v1/balance", "/v1/balance")
-    yield "identity/token", function_event(_request("GET", "/.well-known/jwks.json", "/.well-known/jwks.json"), None)
-    yield "webhooks/registrations", _event("GET", "/webhooks", "/webhooks")
+    yield "training/order_keys", _event("GET", "/api/v2/orders/{orderId}/keys", orderId="2")
+    yield "deals/orders", _event("PUT", "/v2/orders/{order_id}", _DISCOUNT, order_id="2")
+    yield "deals/line_items", _event("POST", "/v2/orders/{order_id}/line_items", _LINE_ITEM, order_id="1")
+    yield "deals/products", _event("GET", "/v2/products")
+    yield "ecards/orders", _event("POST", "/v1/orders", _ECARD_ORDER)
+    certificates = "/v1/orders/{order_id}/certificates"
+    yield "ecards/certificates", _event("GET", certificates, order_id=demo_ecards.FIRST_ORDER)
+    yield "ecards/catalogue", _event("GET", "/v1/ecards")
+    yield "ecards/balance", _event("GET", "/v1/balance")
+    yield "identity/token", function_event(_request("GET", "/.well-known/jwks.json"), None)
+    yield "webhooks/registrations", _event("GET", "/webhooks")
     signal = Message("northwind", "0123456789abcdef", "training#2")
     yield "webhooks/delivery", {"Records": [_queued("WebhookQueue", signal.to_text())]}
     yield "fulfilment/mails", {"Records": [_queued("MailQueue", json.dumps({"order": "training#2"}))]}
@@ -207,21 +192,17 @@ def _from_bus(event: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _event(
-    method: str, path: str, resource: str, parameters: Mapping[str, str] | None = None, body: Any = None
-) -> dict[str, Any]:
-    grant = {"api": "training", "webhooks": "training", "v2": "deals", "v1": "ecards"}[path.split("/")[1]]
+def _event(method: str, resource: str, body: Any = None, **ids: str) -> dict[str, Any]:
+    grant = {"api": "training", "webhooks": "training", "v2": "deals", "v1": "ecards"}[resource.split("/")[1]]
     partner = demo_partners(grant)[0]
     principal = principal_of(
         Claims("an-event", partner.id, next(iter(partner.users)), datetime.now(UTC), None), partner
     )
     context = {"principalId": partner.id, "principal": principal.to_text()}
-    return function_event(_request(method, path, resource, parameters, body), context)
+    return function_event(_request(method, resource, body, **ids), context)
 
 
-def _request(
-    method: str, path: str, resource: str, parameters: Mapping[str, str] | None = None, body: Any = None
-) -> GatewayRequest:
+def _request(method: str, resource: str, body: Any = None, **ids: str) -> GatewayRequest:
     headers = [
         ("Accept", "application/json"),
         ("Authorization", f"Bearer {demo.TOKEN_PLACEHOLDER}"),
@@ -229,12 +210,12 @@ def _request(
     ]
     if body is not None:
         headers.append(("Content-Type", "application/json"))
-        if method == "POST" and not path.startswith("/v1/"):
+        if method == "POST" and not resource.startswith("/v1/"):
             headers.append(("Idempotency-Key", "sample-event"))
     return GatewayRequest(
         method=method,
-        path=path,
-        query=f"businessUnitId={demo.UK.id}" if path.startswith("/api/v2/") else "",
+        path=resource.format(**ids),
+        query=f"businessUnitId={demo.UK.id}" if resource.startswith("/api/v2/") else "",
         headers=headers,
         body=b"" if body is None else json.dumps(body).encode(),
         source_ip="192.0.2.7",
@@ -242,7 +223,7 @@ def _request(
         stage="live",
         port=443,
         resource=resource,
-        path_parameters=parameters or {},
+        path_parameters=ids,
         request_id="6f1c8f0e-2a55-4f0e-9a0b-0a5f6f4f1d11",
         time=1_682_081_364.761,
     )

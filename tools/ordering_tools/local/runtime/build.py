@@ -50,7 +50,7 @@ def build(template_path: Path, target: Path) -> Path:
 
 def copied_parts(template: Template, root: Path) -> dict[Path, Path]:
     """The functions, and the layers without a build command: path in the release, and source folder."""
-    parts = {function.code: root / function.code for function in template.functions}
+    parts = {folder: root / folder for folder in template.functions.values()}
     return parts | {Path(layer.content.name): root / layer.content for layer in template.layers if not layer.built}
 
 

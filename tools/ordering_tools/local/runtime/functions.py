@@ -138,13 +138,13 @@ def declared_functions(
         for name, resource in translated.document["Resources"].items()
         if resource["Type"] == "AWS::Lambda::LayerVersion"
     }
-    folders = {function.name: str(function.code) for function in source.functions}
+    folders = source.functions
     found = {}
     for name, properties in translated.resources("AWS::Lambda::Function"):
         found[name] = FunctionSettings(
             name=name,
             handler=properties["Handler"],
-            code=folders[name],
+            code=str(folders[name]),
             layers=tuple(layers[names[layer]] for layer in properties.get("Layers", [])),
             timeout=float(properties.get("Timeout", 3)),
             memory=int(properties.get("MemorySize", 128)),
