@@ -49,39 +49,36 @@ class Acceptance:
 
     rule: str
     why: str
-    places: tuple[str, ...] = ("*",)
-    """Patterns of logical ids."""
+    place: str
+    """A pattern of logical ids."""
 
     def covers(self, finding: Finding) -> bool:
         """Whether a finding stays."""
-        return self.rule == finding.rule and any(fnmatchcase(finding.place, place) for place in self.places)
+        return self.rule == finding.rule and fnmatchcase(finding.place, self.place)
 
 
-def acceptances(document: Mapping[str, Any], judge: str) -> list[Acceptance]:
-    """The acceptances of a judge's findings.
+def acceptances(document: Mapping[str, Any], judge: str) -> Iterator[Acceptance]:
+    """The acceptances of a judge's findings, one for each place.
 
     Raises:
         JudgeError: One has no reason, or something else than a reason and places.
     """
-    found = []
     for rule, entry in (document.get(judge) or {}).items():
         if not isinstance(entry, dict) or not entry.get("why") or entry.keys() - {"why", "places"}:
             raise JudgeError(
                 f"{ACCEPTED.name}: {judge}.{rule} needs `why`, a sentence, and may have `places`, logical ids"
             )
-        found.append(Acceptance(rule, entry["why"], tuple(entry.get("places", ["*"]))))
-    return found
+        yield from (Acceptance(rule, entry["why"], place) for place in entry.get("places", ["*"]))
 
 
 def judged(findings: Sequence[Finding], accepted: Sequence[Acceptance]) -> Iterator[str]:
-    """A line for each finding that is not accepted, and for each acceptance, or place in one, that no finding needs."""
+    """A line for each finding that is not accepted, and for each acceptance that no finding needs."""
     for finding in sorted(findings):
         if not any(one.covers(finding) for one in accepted):
             yield f"{finding.rule} {finding.place or 'template'}: {finding.text}"
     for one in accepted:
-        for place in one.places:
-            if not any(Acceptance(one.rule, one.why, (place,)).covers(finding) for finding in findings):
-                yield f"{ACCEPTED.name}: nothing is found any more by {one.rule} on {place}"
+        if not any(map(one.covers, findings)):
+            yield f"{ACCEPTED.name}: nothing is found any more by {one.rule} on {one.place}"
 
 
 def cfn_lint(template: Path) -> list[Finding]:
@@ -141,7 +138,7 @@ def run(*command: str | Path) -> str:
 def judge(name: str) -> str:
     """Judge the template; returns a line for each finding that fails, and for each acceptance that nothing needs."""
     try:
-        accepted = acceptances(yaml.safe_load(ACCEPTED.read_text(encoding="utf-8")), name)
+        accepted = [*acceptances(yaml.safe_load(ACCEPTED.read_text(encoding="utf-8")), name)]
         template = translate(ROOT / "template.yaml", SAM / "python", ROOT / ".build" / "local" / "translated")
         return "\n".join(judged(JUDGES[name](template), accepted))
     except (JudgeError, TemplateError) as error:

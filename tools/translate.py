@@ -8,24 +8,19 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 from samcli.commands.validate.lib.exceptions import InvalidSamDocumentException
 from samcli.lib.translate.sam_template_validator import SamTemplateValidator
 from samcli.yamlhelper import yaml_parse
 
 
-class NoManagedPolicies:
-    """Replaces the list of AWS's managed policies, which can be read only from AWS; the template uses none."""
-
-    def load(self) -> dict[str, str]:
-        """Return no policies."""
-        return {}
-
-
 def main(path: str) -> int:
     """Print the translated template; returns the exit code."""
     template = yaml_parse(Path(path).read_text(encoding="utf-8"))
-    validator = SamTemplateValidator(template, NoManagedPolicies(), region="eu-west-1")
+    # AWS's managed policies can be read only from AWS; the template uses none.
+    no_policies = SimpleNamespace(load=dict)
+    validator = SamTemplateValidator(template, no_policies, region="eu-west-1")
     try:
         sys.stdout.write(validator.get_translated_template_if_valid())
     except InvalidSamDocumentException as error:

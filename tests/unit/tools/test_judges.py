@@ -30,7 +30,7 @@ QUEUE = judges.Finding("R1", "MailQueue", "no key")
 
 
 def lines(*entries: tuple[str, dict[str, Any]]) -> list[str]:
-    return [*judges.judged([TABLE, QUEUE], judges.acceptances({"judge": dict(entries)}, "judge"))]
+    return [*judges.judged([TABLE, QUEUE], [*judges.acceptances({"judge": dict(entries)}, "judge")])]
 
 
 def test_findings_fail_unless_accepted() -> None:
@@ -50,7 +50,7 @@ def test_acceptances_end_with_their_findings(entry: tuple[str, dict[str, Any]]) 
 def test_acceptances_have_reasons(entry: Any) -> None:
     """An acceptance without a reason, or with an unknown key, is refused."""
     with pytest.raises(judges.JudgeError, match=r"judge\.R1 needs `why`"):
-        judges.acceptances({"judge": {"R1": entry}}, "judge")
+        [*judges.acceptances({"judge": {"R1": entry}}, "judge")]
 
 
 def test_accepted_findings_of_the_template() -> None:

@@ -33,6 +33,7 @@ from ordering_tools.demo.data import DATA, demo_partners
 from ordering_tools.installation import ROOT, Installation
 from ordering_tools.local.engine.aws_account import key_alias
 from ordering_tools.operations import signing_keys as keys
+from ordering_tools.operations.tokens import issue
 
 VALID = timedelta(days=30)
 LIVE_EVENT = "events/identity/authorizer.json"
@@ -165,11 +166,7 @@ def tokens(installation: Installation) -> dict[str, str]:
 
 def reference_token(installation: Installation, partner_id: str) -> str:
     """Issue a token of 64 characters for a partner of the demo."""
-    partner = Accounts(installation.accounts).partner(partner_id)
-    if partner is None:
-        raise LookupError(partner_id)
-    claims = Claims(secrets.token_urlsafe(16), partner_id, next(iter(partner.users)), system_clock() + VALID, None)
-    return ReferenceTokens(installation.accounts).issue(installation.signer.issue(claims), claims.expires)
+    return ReferenceTokens(installation.accounts).issue(*issue(installation, partner_id, None, None, VALID))
 
 
 def _courses(unit: BusinessUnit) -> Iterator[tuple[TrainingProduct, Sequence[TrainingFeatureSet]]]:

@@ -42,13 +42,6 @@ _ECARD_ORDER = {
 }
 _LINE_ITEM = {"data": {"product_id": 4, "currency": "USD", "variation": 2}}
 _TIME = "2023-04-21T12:49:24Z"
-_PAID = {
-    "id": "6f1c8f0e-2a55-4f0e-9a0b-0a5f6f4f1d12",
-    "type": PAYMENT,
-    "version": VERSION,
-    "time": _TIME,
-    "data": {"company": demo_ecards.COMPANY, "operation": "sample-event", "amount": "250.00"},
-}
 
 
 _REPEATED = {
@@ -133,7 +126,7 @@ def events() -> Iterator[tuple[str, dict[str, Any]]]:
     signal = Message("northwind", "0123456789abcdef", "training#2")
     yield "webhooks/delivery", {"Records": [_queued("WebhookQueue", signal.to_text())]}
     yield "fulfilment/mails", {"Records": [_queued("MailQueue", json.dumps({"order": "training#2"}))]}
-    yield "fulfilment/incoming", {"Records": [_queued("IncomingQueue", json.dumps(_from_bus(_PAID)))]}
+    yield "fulfilment/incoming", {"Records": [_queued("IncomingQueue", json.dumps(_payment()))]}
 
 
 def _placed() -> dict[str, Any]:
@@ -177,18 +170,24 @@ def _queued(queue: str, body: str) -> dict[str, Any]:
     }
 
 
-def _from_bus(event: Mapping[str, Any]) -> dict[str, Any]:
-    """An event as EventBridge delivers it."""
+def _payment() -> dict[str, Any]:
+    """The event of a payment as EventBridge delivers it."""
     return {
         "version": "0",
         "id": "6f1c8f0e-2a55-4f0e-9a0b-0a5f6f4f1d14",
-        "detail-type": event["type"],
+        "detail-type": PAYMENT,
         "source": "payments",
         "account": ACCOUNT,
         "time": _TIME,
         "region": REGION,
         "resources": [],
-        "detail": event,
+        "detail": {
+            "id": "6f1c8f0e-2a55-4f0e-9a0b-0a5f6f4f1d12",
+            "type": PAYMENT,
+            "version": VERSION,
+            "time": _TIME,
+            "data": {"company": demo_ecards.COMPANY, "operation": "sample-event", "amount": "250.00"},
+        },
     }
 
 
