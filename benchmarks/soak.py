@@ -13,6 +13,7 @@ import json
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -43,6 +44,9 @@ class Run:
     def __init__(self, state: Path) -> None:
         self.state = state
         self._log = (state.parent / "soak.log").open("ab")
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self._port: int = free.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self._port}"
         self.process = self._start()
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
@@ -88,8 +92,16 @@ class Run:
             self.process = self._start()
 
     def _start(self) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "ordering_tools.local.serve", "--port", "3999", "--state", str(self.state)]
-        deadline = time.monotonic() + 120
+        command = [
+            sys.executable,
+            "-m",
+            "ordering_tools.local.serve",
+            "--port",
+            str(self._port),
+            "--state",
+            str(self.state),
+        ]
+        deadline = time.monotonic() + 300
         while time.monotonic() < deadline:
             process = subprocess.Popen(command, stdout=self._log, stderr=self._log)  # noqa: S603 - a module of ours
             while process.poll() is None:
@@ -101,7 +113,7 @@ class Run:
         raise SystemExit(f"the run did not start; see {self.state.parent / 'soak.log'}")
 
 
-def create(number: int, token: str) -> int:
+def create(url: str, number: int, token: str) -> int:
     """Create an order, retried until it is answered; returns its id."""
     body = {
         "purchaseOrderReference": f"SOAK-{number}",
@@ -113,7 +125,7 @@ def create(number: int, token: str) -> int:
     while True:
         try:
             response = httpx.post(
-                "http://127.0.0.1:3999/api/v2/orders",
+                f"{url}/api/v2/orders",
                 params={"businessUnitId": demo.UK.id},
                 json=body,
                 headers=headers,
@@ -129,10 +141,10 @@ def create(number: int, token: str) -> int:
         time.sleep(0.2)
 
 
-def call(path: str, token: str, **parameters: Any) -> Any:
+def call(url: str, path: str, token: str, **parameters: Any) -> Any:
     """Read a resource of the demo's business unit."""
     response = httpx.get(
-        f"http://127.0.0.1:3999{path}",
+        f"{url}{path}",
         params={"businessUnitId": demo.UK.id, **parameters},
         headers={"Authorization": f"Bearer {token}"},
         timeout=30,
@@ -141,12 +153,12 @@ def call(path: str, token: str, **parameters: Any) -> Any:
     return response.json()
 
 
-def orders(token: str) -> dict[str, list[dict[str, Any]]]:
+def orders(url: str, token: str) -> dict[str, list[dict[str, Any]]]:
     """The orders of the soak, by reference."""
     found: dict[str, list[dict[str, Any]]] = {}
     page = 1
     while True:
-        answer = call("/api/v2/orders", token, _pageSize=500, _page=page)
+        answer = call(url, "/api/v2/orders", token, _pageSize=500, _page=page)
         for order in answer["items"]:
             if order["purchasingOrderReference"].startswith("SOAK-"):
                 found.setdefault(order["purchasingOrderReference"], []).append(order)
@@ -190,13 +202,13 @@ def main(arguments: list[str]) -> int:
     troubling = threading.Thread(target=trouble, args=(run, stopping, faults, options.seed))
     troubling.start()
     with ThreadPoolExecutor(CLIENTS) as pool:
-        created = [*pool.map(lambda number: create(number, token), range(options.orders))]
+        created = [*pool.map(lambda number: create(run.url, number, token), range(options.orders))]
     made = time.monotonic() - began
     stopping.set()
     troubling.join()
     deadline = time.monotonic() + PATIENCE
     while True:
-        found = orders(token)
+        found = orders(run.url, token)
         mails = Counter(mail.recipients for mail in sent_mails(run.services))
         soaked = {who: count for who, count in mails.items() if who[0].startswith("soak")}
         left = [one for ones in found.values() for one in ones if one["orderStatus"] != "Completed"]
@@ -205,7 +217,7 @@ def main(arguments: list[str]) -> int:
         time.sleep(1)
     done = time.monotonic() - began
     with ThreadPoolExecutor(CLIENTS) as pool:
-        answers = pool.map(lambda order: call(f"/api/v2/orders/{order}/keys", token), created)
+        answers = pool.map(lambda order: call(run.url, f"/api/v2/orders/{order}/keys", token), created)
         keys = [key["key"] for answer in answers for key in answer["items"]]
     run.end()
     wanted = sum(1 + number % 3 for number in range(options.orders))

@@ -34,7 +34,8 @@ LOOPBACK = "127.0.0.1"
 _ALL_ADDRESSES = "0.0.0.0"  # noqa: S104 - a value that a caller can choose
 
 _TOOLS = Path(__file__).resolve().parents[3]
-_READY_SECONDS = 20.0
+_READY_SECONDS = 120.0
+"""Loading the data of ten thousand orders takes more than 20 s while other programs use the processor."""
 _STOP_SECONDS = 300.0
 """An engine that is killed has saved nothing, and with thousands of orders saving takes longer than 15 s."""
 
@@ -84,7 +85,7 @@ class Engine:
         """Wait until the engine responds.
 
         Raises:
-            EngineError: It ended, or did not respond within 20 s.
+            EngineError: It ended, or did not respond within two minutes.
         """
         deadline = time.monotonic() + _READY_SECONDS
         while self._child.alive and time.monotonic() < deadline:
