@@ -73,15 +73,20 @@ class Run:
         return found.services
 
     def kill(self, mark: str) -> bool:
-        """Kill one process of this run whose environment or command line has a text; False if there is none."""
-        services = self.services.encode()
-        ours = b"AWS_ENDPOINT_URL=" + services
+        """Kill one process of this run; False if there is none.
+
+        Args:
+            mark: A part of a function's environment, or of the command line of a process that `serve` has started.
+        """
+        ours = b"AWS_ENDPOINT_URL=" + self.services.encode()
         for folder in Path("/proc").glob("[0-9]*"):
             try:
                 environment, line = (folder / "environ").read_bytes(), (folder / "cmdline").read_bytes()
+                parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
             except OSError:
                 continue
-            if (ours in environment and mark.encode() in environment) or (mark.encode() in line and services in line):
+            named = mark.encode()
+            if (ours in environment and named in environment) or (parent == self.process.pid and named in line):
                 os.kill(int(folder.name), signal.SIGKILL)
                 return True
         return False
