@@ -45,7 +45,7 @@ def variables(real: RealStack, build: Path) -> dict[str, dict[str, str]]:
     found = find(real.stack.state)
     assert found
     file = real.stack.state / sam_local.FILE
-    sam_local.prepare(found, build, file, ROOT / "template.yaml")
+    sam_local.prepare(found, build, file)
     # It has the ids of keys, and the local run's folder may be moved to where others read.
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     read: dict[str, dict[str, str]] = json.loads(file.read_text())
@@ -131,7 +131,7 @@ def test_sam_local_invoke(in_containers: tuple[LocalStack, Path], function: str,
     found = find(stack.state)
     assert found
     file = stack.state / sam_local.FILE
-    sam_local.prepare(found, build, file, ROOT / "template.yaml")
+    sam_local.prepare(found, build, file)
 
     done = subprocess.run(
         [

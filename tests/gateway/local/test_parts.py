@@ -12,7 +12,7 @@ from ordering_tools.local.engine.engine import (
     EngineError,
     dynamodb,
 )
-from ordering_tools.local.engine.state import State, find
+from ordering_tools.local.engine.state import Running, State, find
 from ordering_tools.local.gateway.responses import GatewayResponses
 from ordering_tools.local.runtime.build import BuildError, build
 from ordering_tools.template import Template, TemplateError
@@ -179,7 +179,7 @@ def test_fresh_starts_over(tmp_path: Path) -> None:
 def test_a_run_that_was_killed_is_not_found(tmp_path: Path) -> None:
     """The endpoints of a run are valid only while its process exists."""
     state = State(tmp_path)
-    (tmp_path / "running.json").write_text(json.dumps({"base_url": "", "endpoint": "", "process": 2**22 + 1}))
+    state.announce(Running("", "", "", "", "", 2**22 + 1))
 
     assert find(tmp_path) is None
     state.release()

@@ -21,7 +21,7 @@ import yaml
 
 from ordering_tools.installation import DEFAULT_STATE, ROOT, NotDone, running_at
 from ordering_tools.local.engine.aws_account import service_variables
-from ordering_tools.local.engine.deployment import DeploymentError, Stack, environments, translate
+from ordering_tools.local.engine.deployment import DeploymentError, Stack, environments
 from ordering_tools.local.engine.state import Running
 
 BUILD = ROOT / ".build" / "sam-local" / "build"
@@ -55,13 +55,11 @@ def declared(template: Mapping[str, Any], names: Mapping[str, Any]) -> dict[str,
     return {**template, "Globals": {**shared, "Function": {**function, "Environment": {"Variables": variables}}}}
 
 
-def prepare(running: Running, build: Path, file: Path, template: Path) -> None:
+def prepare(running: Running, build: Path, file: Path) -> None:
     """Declare the variables in the template of a build, and write their values to `file`, readable by its owner only.
 
     Args:
-        running: The local run.
-        build: The folder into which `sam build` has built `template`.
-        template: The project's template.
+        build: The folder into which `sam build` has built the project's template.
 
     Raises:
         NotDone: There is no build.
@@ -73,10 +71,7 @@ def prepare(running: Running, build: Path, file: Path, template: Path) -> None:
     more = endpoints(running)
     document = declared(yaml.safe_load(built.read_text(encoding="utf-8")), more)
     built.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
-    translated = translate(template, _SAM / "python", ROOT / ".build" / "local" / "translated")
-    deployed = environments(
-        running.services, Stack.read(running.services), json.loads(translated.read_text(encoding="utf-8"))
-    )
+    deployed = environments(running.services, Stack.read(running.services))
     text = json.dumps({name: {**variables, **more} for name, variables in deployed.items()}, indent=2)
     file.touch(mode=0o600)
     file.write_text(f"{text}\n", encoding="utf-8")
@@ -105,7 +100,7 @@ def run(namespace: argparse.Namespace) -> int:
     file = namespace.state / FILE
     try:
         running = running_at(namespace.state, "make serve ENGINE_PORT=4566")
-        prepare(running, namespace.build, file, Path(running.template))
+        prepare(running, namespace.build, file)
     except (DeploymentError, NotDone) as error:
         print(error, file=sys.stderr)
         return 1

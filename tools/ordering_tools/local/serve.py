@@ -173,7 +173,7 @@ class LocalRun:
     def _start_gateway(self, *, folded: bool = False) -> GatewayProcess:
         runtime = self._options.runtime
         layers = [] if runtime else sorted(self._release.glob("*/python"))
-        variables = environments(self._engine.services, self._stack, self._translated)
+        variables = environments(self._engine.services, self._stack)
         translated = Template(self._translated)
         settings = GatewaySettings(
             translated=translated,

@@ -132,17 +132,17 @@ def deploy(services: str, translated: Mapping[str, Any]) -> Stack:
     return Stack.read(services)
 
 
-def environments(services: str, stack: Stack, translated: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+def environments(services: str, stack: Stack) -> dict[str, dict[str, str]]:
     """The environment variables of each function of a stack, by logical id."""
     pages = connect("lambda", services).get_paginator("list_functions").paginate()
-    found = {function["FunctionName"]: function for page in pages for function in page["Functions"]}
-    names = [name for name, resource in translated["Resources"].items() if resource["Type"] == "AWS::Lambda::Function"]
-    declared = {name: found[stack.resources[name]].get("Environment", {}).get("Variables", {}) for name in names}
-    # The engine keeps numbers, which CloudFormation makes texts.
-    return {
-        name: {key: value if isinstance(value, str) else json.dumps(value) for key, value in variables.items()}
-        for name, variables in declared.items()
-    }
+    functions = {function["FunctionName"]: function for page in pages for function in page["Functions"]}
+    found = {}
+    for name, physical in stack.resources.items():
+        if function := functions.get(physical):
+            variables = function.get("Environment", {}).get("Variables", {})
+            # The engine keeps numbers, which CloudFormation makes texts.
+            found[name] = {key: one if isinstance(one, str) else json.dumps(one) for key, one in variables.items()}
+    return found
 
 
 def _wait(cloudformation: Any) -> None:

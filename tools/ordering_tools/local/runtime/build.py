@@ -71,8 +71,8 @@ def _digest(parts: dict[Path, Path]) -> str:
 
 def _stage(parts: dict[Path, Path], built: list[str], release: Path) -> None:
     release.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=".staging-", dir=release.parent))
-    try:
+    with tempfile.TemporaryDirectory(prefix=".staging-", dir=release.parent) as folder:
+        staging = Path(folder) / release.name
         for part, source in parts.items():
             shutil.copytree(source, staging / part, ignore=shutil.ignore_patterns("__pycache__"))
         for name in built:
@@ -85,15 +85,12 @@ def _stage(parts: dict[Path, Path], built: list[str], release: Path) -> None:
             prependdir=str(release),
             invalidation_mode=PycInvalidationMode.UNCHECKED_HASH,
         )
-        staging.chmod(0o755)
         try:
             staging.rename(release)
         except OSError:
             # Another run has just built the same release.
             if not release.is_dir():
                 raise
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
 
 
 def _prune(current: Path) -> None:
