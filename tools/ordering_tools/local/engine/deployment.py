@@ -37,8 +37,6 @@ _CODE = "value"
 _TEMPLATE = "template.json"
 _NO_FILES = b"PK\5\6".ljust(22, b"\0")
 """A zip file without files: the functions' host runs the build."""
-_UNKNOWN = frozenset({"AWS::WAFv2::WebACLAssociation"})
-"""The types of resources that the engine does not know; nothing refers to them."""
 _WAIT_SECONDS = 60.0
 _POLL_SECONDS = 0.05
 _NO_CHANGE = "No updates are to be performed."
@@ -173,22 +171,16 @@ def _upload(s3: Any, translated: Mapping[str, Any]) -> None:
 
 def _adapted(translated: Mapping[str, Any]) -> dict[str, Any]:
     """A translated template without what the engine does not know, and with the limits of the functions' host."""
-    resources = {
-        name: _adapted_resource(resource)
-        for name, resource in translated["Resources"].items()
-        if resource["Type"] not in _UNKNOWN
-    }
+    resources = {}
+    for name, resource in translated["Resources"].items():
+        properties = dict(resource.get("Properties", {}))
+        match resource["Type"]:
+            case "AWS::WAFv2::WebACLAssociation":
+                continue  # The engine does not know this type, and nothing refers to it.
+            case "AWS::Lambda::Function":
+                properties["Timeout"] = int(properties.get("Timeout", 3)) + INIT_SECONDS
+            case "AWS::Lambda::EventSourceMapping" if "ScalingConfig" in properties:
+                most = min(properties["ScalingConfig"]["MaximumConcurrency"], CALLS)
+                properties["ScalingConfig"] = {"MaximumConcurrency": most}
+        resources[name] = {**resource, "Properties": properties}
     return {**translated, "Resources": resources}
-
-
-def _adapted_resource(resource: Mapping[str, Any]) -> Mapping[str, Any]:
-    properties = resource.get("Properties", {})
-    match resource["Type"]:
-        case "AWS::Lambda::Function":
-            changed: dict[str, Any] = {"Timeout": int(properties.get("Timeout", 3)) + INIT_SECONDS}
-        case "AWS::Lambda::EventSourceMapping" if "ScalingConfig" in properties:
-            most = properties["ScalingConfig"]["MaximumConcurrency"]
-            changed = {"ScalingConfig": {"MaximumConcurrency": min(most, CALLS)}}
-        case _:
-            return resource
-    return {**resource, "Properties": {**properties, **changed}}

@@ -15,15 +15,11 @@ import sys
 import threading
 
 
-def hold(descriptor: int, signal_number: int) -> None:
+def _wait(descriptor: int, signal_number: int) -> None:
     """Send this process `signal_number` once the other end of the pipe is closed."""
-
-    def wait() -> None:
-        while os.read(descriptor, 1):
-            pass
-        os.kill(os.getpid(), signal_number)
-
-    threading.Thread(target=wait, name="lifeline", daemon=True).start()
+    while os.read(descriptor, 1):
+        pass
+    os.kill(os.getpid(), signal_number)
 
 
 def main() -> None:
@@ -32,7 +28,7 @@ def main() -> None:
     # As with `python -m`: the current folder is on the path, not the folder of this file.
     sys.path[0] = os.getcwd()  # noqa: PTH109 - pathlib would take time to import
     sys.argv = [module, *arguments]
-    hold(int(descriptor), int(signal_number))
+    threading.Thread(target=_wait, args=(int(descriptor), int(signal_number)), name="lifeline", daemon=True).start()
     runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 
