@@ -14,8 +14,10 @@ import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
+from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
+import yaml
 from aws_lambda_powertools.event_handler.api_gateway import Route
 from pydantic import TypeAdapter
 from pydantic.json_schema import JsonSchemaMode
@@ -24,30 +26,17 @@ from ordering.contexts import event_types
 from ordering.entry.api import Api, wanted_by
 from ordering.events.types import MailMomentType
 from ordering.web import problems
-from ordering.web.documents import ACCESS_TOKEN
-from ordering.web.error_table import ErrorStatus
+from ordering.web.documents import ACCESS_TOKEN, LOCATION
+from ordering.web.error_table import ErrorStatus, ErrorTable
 from ordering.web.http import Answer, Contract, Tagged
 from ordering.web.idempotent_creates import REPLAYED
 from ordering.web.preconditions import ETAG
-from ordering_tools.documents import event_schemas, response_headers
+from ordering_tools.documents import event_schemas
 from ordering_tools.installation import ROOT
 
 FILES = "docs/openapi.json"
 
-OPENAPI = "3.1.0"
-VERSION = "1.0.0"
-DESCRIPTION = """\
-Rules that the published references do not state are this API's own. They are documented here.
-
-An unknown query parameter is an error, so that a misspelt one is never ignored. Only `/connect/token` and the documents
-below `/.well-known/` ignore them.
-
-A method that a path does not have is refused with 405, and `Allow` lists those that it has; below `/v2`, with 404. The
-body is that of the path's other errors.
-
-A response of 1,024 bytes or more is compressed if `Accept-Encoding` names `gzip` or `deflate`; a body may be sent with
-`Content-Encoding: gzip`. Web pages can call the API from the origins that support has allowed, and from no others."""
-
+_OWN: dict[str, Any] = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
 _DESCRIPTIONS = {200: "OK", 201: "Created", 202: "Accepted", 204: "No Content"}
 _EMPTY = (202, 204)
 """The statuses of responses without a body."""
@@ -60,31 +49,13 @@ _SUMMARIES: Mapping[StrEnum, str] = {
 """The summaries of messages that are not about a status of an order."""
 
 _MESSAGE_TAG = {"Messages": "The messages that webhooks receive."}
-_MESSAGE_HEADERS = {
-    "webhook-id": (
-        "The event's id. An event may be delivered more than once: drop ids that you have processed.",
-        {"format": "uuid"},
-    ),
-    "webhook-timestamp": (
-        "When the message was sent, in Unix time. Refuse a message that is more than five minutes off.",
-        {},
-    ),
-    "webhook-signature": (
-        (
-            "Signatures as in Standard Webhooks, separated by spaces, one for each valid secret: `v1,` and the "
-            "base64 of the HMAC-SHA256 of id, timestamp and body, joined by dots."
-        ),
-        {},
-    ),
-}
-_MESSAGE_RESPONSES = {
-    "2XX": {"description": "The event was delivered."},
-    "410": {"description": "The endpoint is gone. The webhook is disabled, and no more events are sent to it."},
-    "default": {
-        "description": "The delivery failed. After ten attempts in about a day the event is parked. Redirects are not "
-        "followed."
-    },
-}
+_HEADERS = {**_OWN["headers"], "ETag": {**ETAG["ETag"], "required": True}, "Location": LOCATION, **REPLAYED}
+_ALWAYS = ("X-Request-Id", "Vary")
+_OF_ERRORS = ("Cache-Control", "Content-Language")
+"""API Gateway's own errors have what any contract's errors have."""
+_OF_THE_GATEWAY = {429: {"Retry-After": True}, 503: {"Retry-After": True}}
+"""What API Gateway sends with some statuses, also where no function answers with them."""
+_REMAPPED = "x-amzn-Remapped-WWW-Authenticate"
 
 Shapes = Mapping[tuple[Any, JsonSchemaMode], dict[str, Any]]
 """The schemas of bodies: requests by their operation and "validation", responses by theirs and "serialization"."""
@@ -110,14 +81,14 @@ def document() -> dict[str, Any]:
     responses = {one.name: _error_response(contract, one, shapes) for contract in contracts for one in _shown(contract)}
     components = {
         "schemas": _sorted({**schemas, **{name: event_schemas.schema(name) for name in event_types()}}),
-        "headers": dict(response_headers.COMPONENTS),
+        "headers": _sorted(_HEADERS),
         "responses": _sorted(responses),
         "securitySchemes": {name: scheme for one in contracts for name, scheme in one.document.security.items()},
     }
     return {
-        "openapi": OPENAPI,
-        "info": {"title": "Order API", "version": VERSION, "description": "\n\n".join([*own, DESCRIPTION])},
-        "servers": [{"url": "/"}],
+        "openapi": _OWN["openapi"],
+        "info": {**_OWN["info"], "description": "\n\n".join([*own, _OWN["info"]["description"]])},
+        "servers": _OWN["servers"],
         "paths": _tidy(_sorted(paths)),
         "components": _tidy(components),
         "security": [{scheme: []} for scheme in ACCESS_TOKEN],
@@ -203,7 +174,8 @@ def _responses(app: Api[Any], route: Route, shape: Mapping[str, Any], *, keyed: 
         more += ETAG
     elif _revalidated(app, route):
         more.append("Weak-ETag")
-    headers = {"headers": response_headers.of_success(contract, route.func.__name__, more)}
+    names = [*_ALWAYS, *contract.headers, *contract.document.headers.get(route.func.__name__, ()), *more]
+    headers = {"headers": _references(names)}
     content = {} if status in _EMPTY else {"content": {"application/json": {"schema": shape}}}
     responses = {str(status): {"description": _DESCRIPTIONS[status], **content, **headers}}
     if _revalidated(app, route):
@@ -224,9 +196,7 @@ def _parameters(app: Api[Any], route: Route) -> Iterator[dict[str, Any]]:
             text = schema["description"]
             yield {"name": name, "in": place, "required": required, "description": text, "schema": _given(schema)}
     if _revalidated(app, route):
-        text = "The `ETag` of an earlier response, to get 304 without a body if that is current."
-        schema = {"type": "string"}
-        yield {"name": "If-None-Match", "in": "header", "required": False, "description": text, "schema": schema}
+        yield _OWN["If-None-Match"]
 
 
 def _given(schema: Mapping[str, Any]) -> dict[str, Any]:
@@ -257,21 +227,8 @@ def _message(event_type: str) -> dict[str, Any]:
     return {
         "operationId": event_type,
         "summary": _SUMMARIES.get(event_types()[event_type], f"An order is {event_types()[event_type]}"),
-        "description": "Sent to each webhook that selects this type. The events of one order are sent in sequence.",
-        "tags": [*_MESSAGE_TAG],
-        "security": [],
-        "parameters": [
-            {
-                "name": name,
-                "in": "header",
-                "required": True,
-                "description": text,
-                "schema": {"type": "string", **more},
-            }
-            for name, (text, more) in _MESSAGE_HEADERS.items()
-        ],
         "requestBody": {"required": True, "content": {"application/json": {"schema": schema}}},
-        "responses": _MESSAGE_RESPONSES,
+        **_OWN["message"],
     }
 
 
@@ -305,6 +262,27 @@ def _error_response(contract: Contract, error: ErrorStatus, shapes: Shapes) -> d
         media_types.append(problems.MEDIA_TYPE)
     return {
         "description": error.description,
-        "headers": response_headers.of_error(contract, error),
+        "headers": _error_headers(contract, error),
         "content": {media_type: {"schema": schema} for media_type in media_types},
     }
+
+
+def _error_headers(contract: Contract, error: ErrorStatus) -> dict[str, Any]:
+    """Return the header fields of an error's response: of all its causes, required if each cause sends it."""
+    found = {**_OF_THE_GATEWAY.get(error.status, {}), **_sent(contract.errors, error.status)}
+    names = [*_ALWAYS, *_OF_ERRORS, *contract.headers, *contract.document.error_headers, *found]
+    if "WWW-Authenticate" in found:
+        names.append(_REMAPPED)
+    sometimes = {name: {**_HEADERS[name], "required": False} for name, always in found.items() if not always}
+    return {**_references(names), **sometimes}
+
+
+def _sent(errors: ErrorTable, status: int) -> dict[str, bool]:
+    """The header fields that the causes of a status send, each with whether all of them do."""
+    causes = [cause for one in errors.statuses if one.status == status for cause in one.causes.values()]
+    return {name: all(name in one.headers for one in causes) for cause in causes for name in cause.headers}
+
+
+def _references(names: Iterable[str]) -> dict[str, Any]:
+    """Return the header fields of a response by name, each as a reference to its component."""
+    return {name.removeprefix("Weak-"): {"$ref": f"#/components/headers/{name}"} for name in sorted({*names})}
