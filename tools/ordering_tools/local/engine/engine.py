@@ -74,7 +74,16 @@ class Engine:
         host, port = address[0], _usable_port(*address)
         self.services = f"http://{LOOPBACK if host == _ALL_ADDRESSES else host}:{port}"
         self.endpoint = endpoint or self.services
-        self._child = self._start(python, folder, (host, port), functions, descriptors)
+        with self._log.open("ab") as log:
+            self._child = Child(
+                python,
+                "ordering_tools.local.engine.ministack",
+                environment={**_settings(folder, host, port), "ORDERING_FUNCTIONS": functions},
+                output=log,
+                end=signal.SIGTERM,
+                folder=folder,
+                descriptors=descriptors,
+            )
 
     @property
     def alive(self) -> bool:
@@ -99,38 +108,6 @@ class Engine:
     def stop(self) -> bool:
         """End the engine after it has saved its state; False if it had to be killed, which loses the new data."""
         return self._child.stop(_STOP_SECONDS)
-
-    @staticmethod
-    def _start(
-        python: Path, folder: Path, address: tuple[str, int], functions: str, descriptors: tuple[int, ...]
-    ) -> Child:
-        environment = {
-            "PATH": os.environ.get("PATH", ""),
-            "PYTHONPATH": str(_TOOLS),
-            "BIND_HOST": address[0],
-            "GATEWAY_PORT": str(address[1]),
-            "MINISTACK_ACCOUNT_ID": ENGINE_ACCOUNT,
-            "ORDERING_FUNCTIONS": functions,
-            "PERSIST_STATE": "1",
-            "STATE_DIR": str(folder),
-            "S3_DATA_DIR": str(folder / "s3"),
-            "TMPDIR": str(folder),
-            "LOG_LEVEL": "WARNING",
-            # Services that are not used should not open a port or search for a Docker daemon.
-            "IOT_MTLS_ENABLED": "0",
-            "SFTP_ENABLED": "0",
-            "DOCKER_HOST": f"unix://{folder}/no-docker.sock",
-        }
-        with (folder / "engine.log").open("ab") as log:
-            return Child(
-                python,
-                "ordering_tools.local.engine.ministack",
-                environment=environment,
-                output=log,
-                end=signal.SIGTERM,
-                folder=folder,
-                descriptors=descriptors,
-            )
 
 
 def dynamodb(endpoint: str) -> DynamoDBClient:
@@ -184,3 +161,22 @@ def _usable_port(host: str, port: int) -> int:
         reason = os.strerror(error.errno or 0)
         raise EngineError(f"the engine cannot listen on {host}, port {port}: {reason}") from error
     return usable
+
+
+def _settings(folder: Path, host: str, port: int) -> dict[str, str]:
+    return {
+        "PATH": os.environ.get("PATH", ""),
+        "PYTHONPATH": str(_TOOLS),
+        "BIND_HOST": host,
+        "GATEWAY_PORT": str(port),
+        "MINISTACK_ACCOUNT_ID": ENGINE_ACCOUNT,
+        "PERSIST_STATE": "1",
+        "STATE_DIR": str(folder),
+        "S3_DATA_DIR": str(folder / "s3"),
+        "TMPDIR": str(folder),
+        "LOG_LEVEL": "WARNING",
+        # Services that are not used should not open a port or search for a Docker daemon.
+        "IOT_MTLS_ENABLED": "0",
+        "SFTP_ENABLED": "0",
+        "DOCKER_HOST": f"unix://{folder}/no-docker.sock",
+    }
