@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import time
 from collections.abc import Generator, Iterator
@@ -40,6 +41,15 @@ botocore.session.create_loader = cache(create_loader)
 # An example takes long when other processes run; only tests marked `timing` measure time.
 settings.register_profile("any speed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any speed")
+
+# Nearly all that imports and collection create stays, so that searching it for garbage again and again finds none.
+gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """Collect garbage from here on, but only of what tests create."""
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> StackScheduling | None:
