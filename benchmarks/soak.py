@@ -46,7 +46,7 @@ class Run:
         self._log = (state.parent / "soak.log").open("ab")
         with socket.create_server(("127.0.0.1", 0)) as free:
             self._port: int = free.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self._port}"
+        self.http = httpx.Client(base_url=f"http://127.0.0.1:{self._port}", timeout=30)
         self.process = self._start()
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
@@ -118,7 +118,7 @@ class Run:
         raise SystemExit(f"the run did not start; see {self.state.parent / 'soak.log'}")
 
 
-def create(url: str, number: int, token: str) -> int:
+def create(http: httpx.Client, number: int, token: str) -> int:
     """Create an order, retried until it is answered; returns its id."""
     body = {
         "purchaseOrderReference": f"SOAK-{number}",
@@ -129,12 +129,11 @@ def create(url: str, number: int, token: str) -> int:
     headers = {"Authorization": f"Bearer {token}", "Idempotency-Key": f"soak-{number}"}
     while True:
         try:
-            response = httpx.post(
-                f"{url}/api/v2/orders",
+            response = http.post(
+                "/api/v2/orders",
                 params={"businessUnitId": demo.UK.id},
                 json=body,
                 headers=headers,
-                timeout=30,
             )
         except httpx.HTTPError:
             time.sleep(0.2)
@@ -146,24 +145,23 @@ def create(url: str, number: int, token: str) -> int:
         time.sleep(0.2)
 
 
-def call(url: str, path: str, token: str, **parameters: Any) -> Any:
+def call(http: httpx.Client, path: str, token: str, **parameters: Any) -> Any:
     """Read a resource of the demo's business unit."""
-    response = httpx.get(
-        f"{url}{path}",
+    response = http.get(
+        path,
         params={"businessUnitId": demo.UK.id, **parameters},
         headers={"Authorization": f"Bearer {token}"},
-        timeout=30,
     )
     response.raise_for_status()
     return response.json()
 
 
-def orders(url: str, token: str) -> dict[str, list[dict[str, Any]]]:
+def orders(http: httpx.Client, token: str) -> dict[str, list[dict[str, Any]]]:
     """The orders of the soak, by reference."""
     found: dict[str, list[dict[str, Any]]] = {}
     page = 1
     while True:
-        answer = call(url, "/api/v2/orders", token, _pageSize=500, _page=page)
+        answer = call(http, "/api/v2/orders", token, _pageSize=500, _page=page)
         for order in answer["items"]:
             if order["purchasingOrderReference"].startswith("SOAK-"):
                 found.setdefault(order["purchasingOrderReference"], []).append(order)
@@ -207,13 +205,13 @@ def main(arguments: list[str]) -> int:
     troubling = threading.Thread(target=trouble, args=(run, stopping, faults, options.seed))
     troubling.start()
     with ThreadPoolExecutor(CLIENTS) as pool:
-        created = [*pool.map(lambda number: create(run.url, number, token), range(options.orders))]
+        created = [*pool.map(lambda number: create(run.http, number, token), range(options.orders))]
     made = time.monotonic() - began
     stopping.set()
     troubling.join()
     deadline = time.monotonic() + PATIENCE
     while True:
-        found = orders(run.url, token)
+        found = orders(run.http, token)
         mails = Counter(mail.recipients for mail in sent_mails(run.services))
         soaked = {who: count for who, count in mails.items() if who[0].startswith("soak")}
         left = [one for ones in found.values() for one in ones if one["orderStatus"] != "Completed"]
@@ -222,7 +220,7 @@ def main(arguments: list[str]) -> int:
         time.sleep(1)
     done = time.monotonic() - began
     with ThreadPoolExecutor(CLIENTS) as pool:
-        answers = pool.map(lambda order: call(run.url, f"/api/v2/orders/{order}/keys", token), created)
+        answers = pool.map(lambda order: call(run.http, f"/api/v2/orders/{order}/keys", token), created)
         keys = [key["key"] for answer in answers for key in answer["items"]]
     run.end()
     wanted = sum(1 + number % 3 for number in range(options.orders))
