@@ -22,6 +22,7 @@ from ordering.training.catalogue import (
 )
 from support.aws.fake_connections import Recorder
 from support.aws.faults import Crash, Faulty, answer_lost, interrupted, refused
+from support.aws.memory import Memory
 from support.partners import AZ_300, FOREIGN, LINUX, ON_LINUX, STANDARD, UK, feature_set
 from support.services import Services
 
@@ -162,10 +163,13 @@ def test_a_replaced_version_expires(table: Table, catalogue: Catalogue) -> None:
 
 
 @pytest.mark.parametrize("after", range(22))
-def test_no_version_stays_after_a_crash(services: Services, table: Table, catalogue: Catalogue, after: int) -> None:
+def test_no_version_stays_after_a_crash(after: int) -> None:
     """Wherever an import crashes, the next one leaves only its own version without an end."""
+    memory = Memory()
+    table = Table(memory, "CatalogueTable")
+    catalogue = Catalogue(table, UK.id)
     catalogue.publish([(product, [feature_set(product, rank)]) for rank, product in enumerate(products(13))])
-    faulty = Faulty(services.send)
+    faulty = Faulty(memory)
     faulty.meet(None, refused(Crash()), after=after)
     with pytest.raises(Crash):
         Catalogue(Table(faulty, "CatalogueTable"), UK.id).publish(OLD)
