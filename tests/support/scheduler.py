@@ -2,8 +2,8 @@
 
 The clients are the real code. There are no threads: a client is a function from the answers it got so far to the call
 that it makes next, found by running it from its start with the recorded answers until it asks for one more. So a state
-is a value: what the tables hold, the time, and for each client its answers. Two orders of steps that lead to the same
-value have the same future, and all of them are explored by visiting each value once.
+is a value: what the tables hold, the time, and for each client its answers, or its results if it has ended. Two orders
+of steps that lead to the same value have the same future, and all of them are explored by visiting each value once.
 
 Beside the clients' calls the steps are: time passes (by more than the grace time); a client reads the clock before or
 after that; a response is lost, after which its client goes on as its code does, and the call itself takes effect at
@@ -171,26 +171,35 @@ class Setup:
         return self.build(Table(memory, TABLE, first_pause=0.0), now)
 
 
-def replay(client: Client, history: Sequence[Outcome | int], setup: Setup) -> Point:
-    """Run a client with recorded answers and times until it needs one more."""
+def replay(
+    client: Client,
+    history: Sequence[Outcome | int],
+    setup: Setup,
+    more: Callable[[Point], Outcome | int | None] = lambda _: None,
+) -> Point:
+    """Run a client with recorded answers and times, and then with `more` of them, until it needs one that is None."""
     recorded = iter(history)
     log = Log()
-    wanted: list[Call | None] = []
+    stopped: list[Point] = []
+
+    def answer(call: Call | None) -> Outcome | int:
+        given = next(recorded, None)
+        if given is None:
+            point = Point(tuple(log.results), log.running, call, call is None, log.calls == 0)
+            given = more(point)
+            if given is None:
+                stopped.append(point)
+                raise _Waits
+        return given
 
     def send(operation: str, request: dict[str, Any]) -> dict[str, Any]:
-        outcome = next(recorded, None)
-        if outcome is None:
-            wanted.append((operation, request))
-            raise _Waits
+        outcome = answer((operation, request))
         log.calls += 1
         assert isinstance(outcome, Outcome)
         return outcome.give()
 
     def now() -> datetime:
-        time = next(recorded, None)
-        if time is None:
-            wanted.append(None)
-            raise _Waits
+        time = answer(None)
         assert isinstance(time, int)
         return START + time * TICK
 
@@ -199,8 +208,8 @@ def replay(client: Client, history: Sequence[Outcome | int], setup: Setup) -> Po
         try:
             client.script(setup.build(table, now), log)
         except _Waits:
-            (want,) = wanted
-            return Point(tuple(log.results), log.running, want, want is None, log.calls == 0)
+            (point,) = stopped
+            return point
         except _OperationFailed:
             pass
     return Point(tuple(log.results), None, None, reads_clock=False, begins=False)
@@ -373,6 +382,7 @@ class Explorer(Generic[View]):
         self._histories: list[tuple[int, tuple[Outcome | int, ...]]] = []
         self._answers: dict[tuple[int, int], int] = {}
         self._times: dict[tuple[int, int], int] = {}
+        self._ends: dict[tuple[int, str], int] = {}
         self._path: list[str] = []
         self._steps = 0
         self._begin = self._store(start or Memory())
@@ -420,26 +430,57 @@ class Explorer(Generic[View]):
         self._effects[store, call] = after, outcome
         return after, outcome
 
-    def _node(self, client: int, history: tuple[Outcome | int, ...]) -> int:
-        point = replay(self._clients[client], history, self._setup)
+    def _node(self, client: int, history: tuple[Outcome | int, ...], store: int, time: int) -> int:
+        """Number the point of a client after a history, and the points after that if it now runs alone.
+
+        One run finds them all, where each would take a run of its own.
+        """
+        memory = self._stores[store].fork()
+        passed: list[tuple[Point, Outcome | int]] = []
+
+        def more(point: Point) -> Outcome | int | None:
+            try:
+                given = carry_out(memory, point.call) if point.call else time
+            except Exception:  # noqa: BLE001 - the exploration comes to this call too, and fails outside of the client
+                return None
+            passed.append((point, given))
+            return given
+
+        last = replay(self._clients[client], history, self._setup, more)
+        history = (*history, *(given for _, given in passed))
+        node = self._point(client, history, last)
+        for point, given in reversed(passed):
+            after, history = node, history[:-1]
+            node = self._point(client, history, point)
+            if isinstance(given, Outcome):
+                self._answers[node, self._outcome(given)] = after
+            else:
+                self._times[node, given] = after
+        return node
+
+    def _point(self, client: int, history: tuple[Outcome | int, ...], point: Point) -> int:
+        number = len(self._points)
+        # All ends with the same results are one, whatever led there.
+        if point.ended and (known := self._ends.setdefault((client, repr(point.results)), number)) != number:
+            return known
         self._points.append(point)
         self._point_calls.append(self._call(point.call) if point.call else None)
         self._histories.append((client, history))
-        return len(self._points) - 1
+        return number
 
-    def _answered(self, node: int, outcome: int) -> int:
+    def _answered(self, node: int, outcome: int, store: int, time: int) -> int:
         if (known := self._answers.get((node, outcome))) is not None:
             return known
         client, history = self._histories[node]
-        after = self._answers[node, outcome] = self._node(client, (*history, self._outcomes[outcome]))
+        after = self._answers[node, outcome] = self._node(client, (*history, self._outcomes[outcome]), store, time)
         return after
 
-    def _timed(self, node: int, time: int) -> int:
+    def _timed(self, node: int, store: int, time: int) -> int:
         while self._points[node].reads_clock:
             key = (node, time)
             if key not in self._times:
                 client, history = self._histories[node]
-                self._times[key] = self._node(client, (*history, time))
+                self._times[key] = self._node(client, (*history, time), store, time)
             node = self._times[key]
         return node
 
@@ -451,7 +492,7 @@ class Explorer(Generic[View]):
         Raises:
             Violation: A promise is broken.
         """
-        nodes = tuple(self._node(client, ()) for client in range(len(self._clients)))
+        nodes = tuple(self._node(client, (), self._begin, 0) for client in range(len(self._clients)))
         first: _State = (self._begin, 0, nodes, ((),) * len(nodes), self._lost, ())
         seen: dict[_State, int] = {}
         # Depth first without recursion: each entry is a state, its remaining steps, and the histories through it.
@@ -480,7 +521,7 @@ class Explorer(Generic[View]):
 
     def _moves(self, state: _State) -> Iterator[tuple[str, _State]]:
         store, time, nodes, witnessed, lost, in_flight = state
-        current = [self._timed(node, time) for node in nodes]
+        current = [self._timed(node, store, time) for node in nodes]
         calls = [self._point_calls[node] for node in current]
         if calls.count(None) == len(calls):
             self._check_end(current, store)
@@ -534,7 +575,9 @@ class Explorer(Generic[View]):
         store, time, nodes, witnessed, lost, in_flight = state
         asking = [client for client, node in enumerate(nodes) if self._points[node].reads_clock]
         for asked in itertools.chain.from_iterable(itertools.combinations(asking, n) for n in range(len(asking) + 1)):
-            read = tuple(self._timed(node, time) if client in asked else node for client, node in enumerate(nodes))
+            read = tuple(
+                self._timed(node, store, time) if client in asked else node for client, node in enumerate(nodes)
+            )
             yield "time passes", (store, time + 1, read, witnessed, lost, in_flight)
 
     def _begin_witness(
@@ -557,7 +600,7 @@ class Explorer(Generic[View]):
     def _advance(self, state: _State, client: int, node: int, outcome: int) -> _State:
         store, time, nodes, witnessed, lost, in_flight = state
         witnessed = self._witness(witnessed, store)
-        after = self._answered(node, outcome)
+        after = self._answered(node, outcome, store, time)
         if self._check_results(node, after, witnessed[client], store):
             witnessed = (*witnessed[:client], (), *witnessed[client + 1 :])
         return store, time, (*nodes[:client], after, *nodes[client + 1 :]), witnessed, lost, in_flight
