@@ -582,7 +582,7 @@ CASES = {
     "not accepted": case([delivers(times=2), delivers()], partial(ecards, 2, TURNS_AWAY), lost=0),
     "not accepted and a cancellation": case([delivers(times=2), cancels()], partial(ecards, 2, TURNS_AWAY)),
     "a refusal, a resend and a cancellation": case(
-        [delivers(), resends(), cancels()], partial(ecards, 2, REFUSES), lost=0
+        [resends(), delivers(), cancels()], partial(ecards, 2, REFUSES), lost=0
     ),
     "a resend after an unknown outcome, and a cancellation": case([resends(), cancels()], refused_but_out),
     "a forced resend and a cancellation": case(
