@@ -146,14 +146,17 @@ def create(http: httpx.Client, number: int, token: str) -> int:
 
 
 def call(http: httpx.Client, path: str, token: str, **parameters: Any) -> Any:
-    """Read a resource of the demo's business unit."""
-    response = http.get(
-        path,
-        params={"businessUnitId": demo.UK.id, **parameters},
-        headers={"Authorization": f"Bearer {token}"},
-    )
-    response.raise_for_status()
-    return response.json()
+    """Read a resource of the demo's business unit, retried as the response asks for."""
+    while True:
+        response = http.get(
+            path,
+            params={"businessUnitId": demo.UK.id, **parameters},
+            headers={"Authorization": f"Bearer {token}"},
+        )
+        if response.status_code != httpx.codes.SERVICE_UNAVAILABLE:
+            response.raise_for_status()
+            return response.json()
+        time.sleep(float(response.headers["Retry-After"]))
 
 
 def orders(http: httpx.Client, token: str) -> dict[str, list[dict[str, Any]]]:
