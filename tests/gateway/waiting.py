@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 def eventually(
-    check: Callable[[], T], seconds: float = 30, pause: float = 0.05, progress: Callable[[], object] = lambda: None
+    check: Callable[[], T], seconds: float = 60, pause: float = 0.05, progress: Callable[[], object] = lambda: None
 ) -> T:
     """Call `check` until it returns a true value or the time in seconds is up; returns its last value.
 
