@@ -62,11 +62,11 @@ from ordering.training.orders import OrderIds, TrainingOrders
 from ordering.training.statuses import TrainingStatus
 from ordering_tools.installation import open_at
 from ordering_tools.local.engine.aws_account import key_alias, queue_arn, queue_url
-from ordering_tools.local.engine.deployment import Stack
 from ordering_tools.local.engine.engine import Engine as MiniStack
 from ordering_tools.local.engine.engine import connect, create_tables, dynamodb
 from ordering_tools.operations import commands
 from ordering_tools.operations import incoming as incoming_commands
+from ordering_tools.stacks import Stack
 from support.aws import on_moto
 from support.aws.memory import Memory
 from support.partners import PARTNER, UK
@@ -528,7 +528,7 @@ def test_through_the_bus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         buses.put_rule(Name="Incoming", EventBusName=bus, EventPattern=json.dumps(pattern))
         target = {"Id": "queue", "Arn": queue_arn("IncomingQueue")}
         buses.put_targets(Rule="Incoming", EventBusName=bus, Targets=[target])
-        monkeypatch.setattr(Stack, "read", lambda _: Stack({bus: bus}, {}))
+        monkeypatch.setattr("ordering_tools.operations.incoming.read_stack", lambda _: Stack({bus: bus}, {}))
         installation = open_at(engine.endpoint, engine.services, tmp_path)
         monkeypatch.setattr(commands, "reopen", lambda _: installation)
         monkeypatch.setattr(incoming_commands, "running_at", lambda _: engine)

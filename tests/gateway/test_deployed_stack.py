@@ -9,7 +9,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
 from gateway.ecard_helpers import Company
-from ordering_tools.local.engine.deployment import Stack
+from ordering_tools.local.engine.deployment import read_stack
 from ordering_tools.local.engine.engine import connect
 from support.real_stack import RealStack
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.gateway
 
 def test_an_order_on_the_stack(real: RealStack, companies: Callable[[int], Company]) -> None:
     """A key of the stack signs the token that an order is placed with; the order completes in the stack's table."""
-    stack, company = Stack.read(real.services), companies(1_000)
+    stack, company = read_stack(real.services), companies(1_000)
     company.load(1)
     order = company.made()
     company.wait(order, "Delivered")

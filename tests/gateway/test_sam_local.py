@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from ordering_tools.local import sam_local
-from ordering_tools.local.engine.deployment import Stack
+from ordering_tools.local.engine.deployment import read_stack
 from ordering_tools.local.engine.state import find
 from ordering_tools.template import Template
 from support.gateway import ROOT
@@ -69,7 +69,7 @@ def test_the_file_sets_what_the_template_declares(variables: dict[str, dict[str,
 
 def test_the_file_has_the_deployed_names(variables: dict[str, dict[str, str]], real: RealStack) -> None:
     """Tables and keys are those of the deployed stack, so that functions in containers see the same data."""
-    resources = Stack.read(real.services).resources
+    resources = read_stack(real.services).resources
 
     assert variables["TrainingOrdersFunction"]["ORDERS_TABLE"] == resources["OrdersTable"]
     assert variables["WebhooksFunction"]["WEBHOOK_SECRETS_KEY"] == resources["WebhookSecretsKey"]

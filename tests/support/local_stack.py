@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 
 from ordering_tools.local.engine.aws_account import queue_url
-from ordering_tools.local.engine.deployment import Stack
+from ordering_tools.local.engine.deployment import read_stack
 from ordering_tools.local.engine.state import find
 from ordering_tools.local.runtime.processes import LIFELINE
 from ordering_tools.local.serve import Options
@@ -45,7 +45,7 @@ class LocalStack:
     @cached_property
     def resources(self) -> Mapping[str, str]:
         """The physical ids of the stack's resources, by logical id."""
-        return Stack.read(self.endpoint).resources
+        return read_stack(self.endpoint).resources
 
     def queue(self, name: str) -> str:
         """The URL of a queue, by its logical id."""

@@ -1,15 +1,28 @@
-"""The `ordering` command."""
+"""The `ordering` command.
+
+Exit codes: 0 done; 1 not done, with the reason on the standard error; 2 wrong usage; 130 interrupted by Ctrl-C, or not
+agreed to.
+"""
 
 from __future__ import annotations
 
 import argparse
 import importlib
 import sys
+from collections.abc import Sequence
 from functools import partial
+from importlib.metadata import version
 from typing import Any
 
+import click
+from click.shell_completion import get_completion_class
+
+from ordering.aws.calls import CallRefused
+from ordering.aws.dynamodb import ServiceFault
+from ordering.errors import OrderingError, Unavailable
+from ordering_tools.__main__ import INTERRUPTED
 from ordering_tools.documents.files import update
-from ordering_tools.installation import ROOT
+from ordering_tools.installation import ROOT, NotDone
 from ordering_tools.local import sam_local, serve
 from ordering_tools.operations import (
     clients,
@@ -24,6 +37,7 @@ from ordering_tools.operations import (
     tokens,
     webhooks,
 )
+from ordering_tools.operations.commands import Group, Run, columns
 from ordering_tools.output import make_lenient
 
 _WRITERS = {
@@ -33,6 +47,58 @@ _WRITERS = {
     "schemas": ("ordering_tools.documents.event_schemas", "docs/events, the JSON Schemas of events"),
 }
 """The commands that generate files from the code: the module of each, and the files that it writes."""
+
+
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(version("ordering"), message="ordering %(version)s")
+def root() -> None:
+    """Run and operate the order API.
+
+    Commands act on the local run, or with --stack (or ORDERING_STACK) on a stack in AWS.
+    """
+
+
+@root.command(
+    help="""Print the script that completes commands in a shell.
+
+\b
+bash:  eval "$(ordering completion bash)"      # in ~/.bashrc
+zsh:   eval "$(ordering completion zsh)"       # in ~/.zshrc
+fish:  ordering completion fish | source       # in ~/.config/fish/config.fish
+"""
+)
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]), default="bash")
+def completion(shell: str) -> None:
+    """Print the script that completes commands in a shell."""
+    kind = get_completion_class(shell)
+    if kind is None:
+        raise LookupError(shell)
+    click.echo(kind(root, {}, "ordering", "_ORDERING_COMPLETE").source())
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command in `arguments`, by default those of the process, and return its exit code."""
+    if arguments is None:
+        make_lenient()
+    try:
+        code = root.main(arguments, "ordering", standalone_mode=False, obj=Run(), max_content_width=columns())
+    except click.exceptions.Abort:
+        return INTERRUPTED
+    except click.ClickException as wrong:
+        wrong.show()
+        return wrong.exit_code
+    except Unavailable as error:
+        return _failed(f"no response: {error}. Is the local run started (`make serve`), or the stack reachable?")
+    except ServiceFault as fault:
+        return _failed(f"AWS refuses: {fault}")
+    except (NotDone, OrderingError, CallRefused, OSError, ValueError) as error:
+        return _failed(str(error))
+    return code if isinstance(code, int) else 0
+
+
+def _failed(reason: str) -> int:
+    click.echo(reason, err=True)
+    return 1
 
 
 class _Parser(argparse.ArgumentParser):
@@ -53,15 +119,6 @@ class _Parser(argparse.ArgumentParser):
 def _group(commands: Any, name: str, summary: str) -> Any:
     """Add a command that has commands of its own, and return what those are added to."""
     return commands.add_parser(name, help=summary).add_subparsers(required=True, metavar="COMMAND")
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Run the command in `arguments`, by default those of the process, and return its exit code."""
-    if arguments is None:
-        make_lenient()
-    chosen = _parser().parse_args(arguments)
-    code: int = chosen.run(chosen)
-    return code
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -121,3 +178,35 @@ def _write(name: str, module: str, arguments: argparse.Namespace) -> int:
         return 0
     print(f"out of date: {', '.join(stale)}; update with `ordering {name}`", file=sys.stderr)
     return 1
+
+
+def _unconverted() -> None:
+    settings = {"ignore_unknown_options": True, "help_option_names": []}
+    for name in (
+        "serve",
+        "sam-local",
+        "demo",
+        "token",
+        "partner",
+        "order",
+        "balance",
+        "client",
+        "stock",
+        "key",
+        "dead",
+        "event",
+        "mail",
+        "webhook",
+        *_WRITERS,
+    ):
+
+        def run(words: tuple[str, ...], name: str = name) -> int:
+            chosen = _parser().parse_args([name, *words])
+            code: int = chosen.run(chosen)
+            return code
+
+        words = click.Argument(["words"], nargs=-1, type=click.UNPROCESSED)
+        root.add_command(click.Command(name, context_settings=settings, callback=run, params=[words]))
+
+
+_unconverted()

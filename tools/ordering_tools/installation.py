@@ -1,25 +1,41 @@
-"""The local installation that commands act on: its tables, queues, keys, and the issuer and audience of tokens."""
+"""The installation that commands act on: a stack in AWS or the local run's, its tables, queues and keys."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import getpass
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
 
 from ordering.aws import kms
 from ordering.aws import sqs as queues
 from ordering.aws.dynamodb import Send, Table, connect_tables
 from ordering.aws.kms import Kms
 from ordering.aws.sqs import Enqueue
+from ordering.identity.accounts import Accounts
+from ordering.identity.kms_key import KmsKey
 from ordering.identity.tokens import PrivateKey, Signer
+from ordering_tools.audit import Entry, audited
+from ordering_tools.local.engine import engine
 from ordering_tools.local.engine.aws_account import CREDENTIALS, REGION, queue_url
-from ordering_tools.local.engine.deployment import DeploymentError, Stack
+from ordering_tools.local.engine.deployment import read_stack
 from ordering_tools.local.engine.state import Running, find
 from ordering_tools.operations.signing import SigningKey, development_key
+from ordering_tools.stacks import DeploymentError, Stack
 from ordering_tools.template import Template
 
 ROOT = Path(__file__).resolve().parents[2]
 DEFAULT_STATE = ROOT / ".ordering"
+
+Connect = Callable[[str], Any]
+"""Returns a client for a service of AWS, by botocore's name."""
 
 
 class NotDone(Exception):
@@ -27,23 +43,50 @@ class NotDone(Exception):
 
 
 class NoInstallation(NotDone):
-    """The local run is not running."""
+    """The installation cannot be reached."""
+
+
+def _no_services(service: str) -> Any:
+    raise NoInstallation(f"this installation has no {service}")
 
 
 @dataclass(frozen=True)
 class Installation:
-    """A local installation: its tables, its queues, its KMS, and the development key."""
+    """An installation: its tables, its queues, its KMS, and what its tokens say."""
 
     send: Send
     kms: Kms
-    key: SigningKey
+    development_key: SigningKey | None
+    """Signs the local run's tokens; None if they are signed in KMS."""
     issuer: str
     audience: str
     incoming_queue: Enqueue = queues.no_queue
     mail_queue: Enqueue = queues.no_queue
     webhook_queue: Enqueue = queues.no_queue
-    names: Mapping[str, str] = field(default_factory=dict)
-    """The outputs of the stack. A resource that they lack has its logical id as its name."""
+    stack: Stack = field(default_factory=Stack)
+    """A resource that is not in its outputs has its logical id as its name."""
+    connect: Connect = _no_services
+    running: Running | None = None
+    """The local run; None for a stack in AWS."""
+    caller: str = "local"
+    """Who acts: an ARN in AWS, `local/<user>` on the local run."""
+    account: str | None = None
+    """The number of the AWS account; None for the local run."""
+    region: str = REGION
+    entry: Entry | None = None
+    """What is noted in the audit trail with each write."""
+
+    @property
+    def local(self) -> bool:
+        """Whether it is a local run's, and not a stack in AWS."""
+        return self.account is None
+
+    @property
+    def title(self) -> str:
+        """What an operator must know before a change: the stack, the account, and who acts."""
+        if self.local:
+            return "the local run"
+        return f"stack {self.stack.name} in {self.region}, account {self.account}, as {self.caller}"
 
     @property
     def orders(self) -> Table:
@@ -60,18 +103,45 @@ class Installation:
         """The accounts table."""
         return self._table("AccountsTable")
 
-    def _table(self, name: str) -> Table:
-        return Table(self.send, self.names.get(name, name))
+    @property
+    def key(self) -> SigningKey:
+        """The development key.
+
+        Raises:
+            NotDone: This is a stack in AWS, whose tokens are signed in KMS.
+        """
+        if self.development_key is None:
+            raise NotDone(f"the development key is the local run's, and not {self.title}'s")
+        return self.development_key
 
     @property
     def signer(self) -> Signer:
-        """Signs tokens that the installation's authorizer accepts."""
-        return Signer(PrivateKey(self.key.key_id, self.key.private_key, "ES256"), self.issuer, self.audience)
+        """Signs tokens that the installation's authorizer accepts.
+
+        Raises:
+            NotDone: No key signs yet.
+        """
+        return Signer(self._signing_key(), self.issuer, self.audience)
+
+    def with_entry(self, entry: Entry) -> Installation:
+        """The same installation, with this entry of the audit trail in each write of its tables."""
+        return replace(self, entry=entry)
+
+    def _table(self, name: str) -> Table:
+        return audited(Table(self.send, self.stack.outputs.get(name, name)), self.entry)
+
+    def _signing_key(self) -> PrivateKey | KmsKey:
+        if self.development_key:
+            return PrivateKey(self.key.key_id, self.key.private_key, "ES256")
+        signer = Accounts(self.accounts).signer()
+        if signer is None:
+            raise NotDone("no key signs tokens yet; see `ordering key add` and `ordering key use`")
+        return KmsKey(self.kms, *signer)
 
 
 def open_at(endpoint: str, services: str, state: Path, stack: Stack | None = None) -> Installation:
     """The installation at an endpoint of DynamoDB and one of all other services, with the key in the folder `state`."""
-    names = stack.outputs if stack else {}
+    stack = stack or Stack()
     parameters = Template.load(ROOT / "template.yaml").parameters
     account = {
         "region_name": REGION,
@@ -80,35 +150,39 @@ def open_at(endpoint: str, services: str, state: Path, stack: Stack | None = Non
     }
 
     def queue(name: str) -> Enqueue:
-        return queues.connect_queue(
-            queue_url(services, names.get(name, name).rpartition("/")[2]), endpoint_url=services, **account
-        )
+        url = queue_url(services, stack.outputs.get(name, name).rpartition("/")[2])
+        return queues.connect_queue(url, endpoint_url=services, **account)
+
+    def client(service: str) -> Any:
+        return engine.connect(service, endpoint if service.startswith("dynamodb") else services)
 
     return Installation(
         send=connect_tables(endpoint_url=endpoint, **account),
         kms=kms.connect_kms(endpoint_url=services, **account),
-        key=development_key(state),
+        development_key=development_key(state),
         issuer=parameters["TokenIssuer"],
         audience=parameters["TokenAudience"],
         incoming_queue=queue("IncomingQueue"),
         mail_queue=queue("MailQueue"),
         webhook_queue=queue("WebhookQueue"),
-        names=names,
+        stack=stack,
+        connect=client,
+        caller=f"local/{_user()}",
     )
 
 
-def running_at(state: Path, command: str = "make serve") -> Running:
+def running_at(state: Path, advice: str = "start it with `make serve`") -> Running:
     """The endpoints of the local run that uses the folder `state`.
 
     Args:
-        command: What the error proposes to start one.
+        advice: What the error says to do.
 
     Raises:
         NoInstallation: No local run uses it.
     """
     running = find(state)
     if running is None:
-        raise NoInstallation(f"the local run is not running; start it with `{command}`")
+        raise NoInstallation(f"the local run is not running; {advice}")
     return running
 
 
@@ -118,9 +192,60 @@ def reopen(state: Path) -> Installation:
     Raises:
         NoInstallation: No local run uses it.
     """
-    running = running_at(state)
+    running = running_at(state, "start it with `make serve`, or name a stack with --stack")
     try:
-        stack = Stack.read(running.services)
+        stack = read_stack(running.services)
     except DeploymentError as error:
         raise NoInstallation(str(error)) from error
-    return open_at(running.endpoint, running.services, state, stack)
+    return replace(open_at(running.endpoint, running.services, state, stack), running=running)
+
+
+def open_stack(name: str, profile: str | None = None, region: str | None = None) -> Installation:
+    """The installation of a stack in AWS, with the credentials and the region that the AWS CLI would use.
+
+    Args:
+        name: The stack's name.
+        profile: A profile of the AWS CLI's configuration.
+        region: The stack's region.
+
+    Raises:
+        NoInstallation: There are no credentials, or no such stack.
+    """
+    # The connections of `ordering.aws` are botocore's own, which read these variables.
+    chosen = {"AWS_PROFILE": profile, "AWS_DEFAULT_REGION": region, "AWS_REGION": region}
+    os.environ.update({variable: value for variable, value in chosen.items() if value})
+    try:
+        session = boto3.Session()
+        client = partial(session.client, config=Config(retries={"mode": "standard"}, connect_timeout=5))
+        identity = client("sts").get_caller_identity()
+        stack = Stack.read(client("cloudformation"), name)
+    except (BotoCoreError, ClientError) as error:
+        raise NoInstallation(f"AWS cannot be called: {error}") from error
+    except DeploymentError as error:
+        raise NoInstallation(str(error)) from error
+
+    def queue(logical_id: str) -> Enqueue:
+        return queues.connect_queue(stack.outputs[logical_id]) if logical_id in stack.outputs else queues.no_queue
+
+    return Installation(
+        send=connect_tables(),
+        kms=kms.connect_kms(),
+        development_key=None,
+        issuer=stack.parameters["TokenIssuer"],
+        audience=stack.parameters["TokenAudience"],
+        incoming_queue=queue("IncomingQueue"),
+        mail_queue=queue("MailQueue"),
+        webhook_queue=queue("WebhookQueue"),
+        stack=stack,
+        connect=client,
+        caller=identity["Arn"],
+        account=identity["Account"],
+        region=session.region_name or REGION,
+    )
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # this user has no name
+        return str(os.getuid())

@@ -14,8 +14,6 @@ from ordering_tools.local.engine.aws_account import STACK
 from ordering_tools.local.engine.deployment import (
     CALLS,
     INIT_SECONDS,
-    DeploymentError,
-    Stack,
     deploy,
     environments,
     translate,
@@ -25,6 +23,7 @@ from ordering_tools.local.gateway.api import declared_api
 from ordering_tools.local.gateway.gateway import Authorizer, Route
 from ordering_tools.local.runtime.functions import FunctionSettings, SettingsError, declared_functions
 from ordering_tools.local.serve import ROOT
+from ordering_tools.stacks import DeploymentError, Stack
 from ordering_tools.template import Template, TemplateError
 
 FIXTURE = Path(__file__).parent / "fixture" / "template.yaml"

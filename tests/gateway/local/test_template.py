@@ -12,9 +12,10 @@ import pytest
 from botocore.exceptions import ClientError
 
 from ordering_tools.local.engine.aws_account import STACK
-from ordering_tools.local.engine.deployment import Stack, deploy, translate
+from ordering_tools.local.engine.deployment import deploy, translate
 from ordering_tools.local.engine.engine import Engine, connect
 from ordering_tools.local.serve import ROOT
+from ordering_tools.stacks import Stack
 
 pytestmark = pytest.mark.gateway
 OPTIONS = {

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from ordering_tools.installation import open_at
-from ordering_tools.local.engine.deployment import Stack
 from ordering_tools.operations.incoming import BUS
+from ordering_tools.stacks import Stack
 from ordering_tools.template import Template
 from support.gateway import ROOT
 from support.mistakes import KINDS

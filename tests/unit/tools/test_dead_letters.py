@@ -13,10 +13,10 @@ from botocore.exceptions import ClientError
 from ordering_tools import cli
 from ordering_tools.installation import NotDone
 from ordering_tools.local.dead_letters import DeadLetters, FailedBatch
-from ordering_tools.local.engine.deployment import Stack
 from ordering_tools.local.engine.state import Running
 from ordering_tools.operations import dead_letters
 from ordering_tools.operations.dead_letters import age, find_message, open_dead_letters
+from ordering_tools.stacks import Stack
 
 STREAM = "arn:aws:dynamodb:us-east-1:000000000000:table/stack-T-1/stream/1"
 FUNCTION = "arn:aws:lambda:us-east-1:000000000000:function:stack-F-1"
@@ -299,4 +299,7 @@ def test_ages(seconds: int, text: str) -> None:
 def test_not_running(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Without a local run the command says what starts it."""
     assert cli.main(["dead", "list", "--state", str(tmp_path)]) == 1
-    assert capsys.readouterr().err == "the local run is not running; start it with `make serve`\n"
+    assert (
+        capsys.readouterr().err
+        == "the local run is not running; start it with `make serve`, or name a stack with --stack\n"
+    )

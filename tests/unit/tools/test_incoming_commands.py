@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import base64
 import json
 from collections.abc import Callable
@@ -20,12 +19,12 @@ from ordering.events.incoming import CANCELLATION, misfits, read_delivered
 from ordering.fulfilment.incoming import envelopes
 from ordering.mail.incoming import read_notice
 from ordering.mail.outbox import MailEventType, Outbox
-from ordering_tools import installation
+from ordering_tools import cli, installation
 from ordering_tools.installation import Installation
-from ordering_tools.local.engine.deployment import Stack
 from ordering_tools.local.engine.state import Running
 from ordering_tools.operations import commands, incoming
 from ordering_tools.operations.signing import SigningKey
+from ordering_tools.stacks import Stack
 from support.aws.kms import MemoryKms
 from support.aws.memory import Memory
 
@@ -69,7 +68,7 @@ def bus(kms: MemoryKms, monkeypatch: pytest.MonkeyPatch) -> Bus:
     monkeypatch.setattr(commands, "reopen", lambda _: opened)
     monkeypatch.setattr(installation, "find", lambda _: RUNNING)
     monkeypatch.setattr(incoming, "connect", bus.connect)
-    monkeypatch.setattr(Stack, "read", lambda _: Stack({incoming.BUS: "the-bus"}, {}))
+    monkeypatch.setattr(incoming, "read_stack", lambda _: Stack({incoming.BUS: "the-bus"}, {}))
     return bus
 
 
@@ -78,11 +77,7 @@ def run(bus: Bus, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int
     """Runs `ordering event` with arguments; returns the exit code, the output and the errors."""
 
     def command(*words: str) -> tuple[int, str, str]:
-        parser = argparse.ArgumentParser()
-        incoming.add_arguments(parser.add_subparsers(required=True))
-        chosen = parser.parse_args([*words])
-        code: int = chosen.run(chosen)
-        return code, *capsys.readouterr()
+        return cli.main(["event", *words]), *capsys.readouterr()
 
     return command
 

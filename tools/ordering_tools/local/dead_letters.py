@@ -22,7 +22,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from ordering_tools.installation import NotDone
 from ordering_tools.local.engine.aws_account import queue_url
-from ordering_tools.local.engine.deployment import Stack
+from ordering_tools.stacks import Stack
 
 HELD_SECONDS = 900
 """How long a message is invisible to other replays while it is replayed: as long as a function may run."""

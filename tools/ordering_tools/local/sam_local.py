@@ -21,8 +21,9 @@ import yaml
 
 from ordering_tools.installation import DEFAULT_STATE, ROOT, NotDone, running_at
 from ordering_tools.local.engine.aws_account import service_variables
-from ordering_tools.local.engine.deployment import DeploymentError, Stack, environments
+from ordering_tools.local.engine.deployment import environments, read_stack
 from ordering_tools.local.engine.state import Running
+from ordering_tools.stacks import DeploymentError
 
 BUILD = ROOT / ".build" / "sam-local" / "build"
 FILE = "sam-local.json"
@@ -71,7 +72,7 @@ def prepare(running: Running, build: Path, file: Path) -> None:
     more = endpoints(running)
     document = declared(yaml.safe_load(built.read_text(encoding="utf-8")), more)
     built.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
-    deployed = environments(running.services, Stack.read(running.services))
+    deployed = environments(running.services, read_stack(running.services))
     text = json.dumps({name: {**variables, **more} for name, variables in deployed.items()}, indent=2)
     file.touch(mode=0o600)
     file.write_text(f"{text}\n", encoding="utf-8")
@@ -99,7 +100,7 @@ def run(namespace: argparse.Namespace) -> int:
     """Prepare `sam local`, and print what to type; returns the exit code."""
     file = namespace.state / FILE
     try:
-        running = running_at(namespace.state, "make serve ENGINE_PORT=4566")
+        running = running_at(namespace.state, "start it with `make serve ENGINE_PORT=4566`")
         prepare(running, namespace.build, file)
     except (DeploymentError, NotDone) as error:
         print(error, file=sys.stderr)

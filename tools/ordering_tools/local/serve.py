@@ -16,7 +16,7 @@ from pathlib import Path
 
 from ordering_tools.demo.greeting import Prepared
 from ordering_tools.installation import open_at
-from ordering_tools.local.engine.deployment import DeploymentError, deploy, environments, translate
+from ordering_tools.local.engine.deployment import deploy, environments, translate
 from ordering_tools.local.engine.engine import (
     ENDPOINT_VARIABLE,
     Engine,
@@ -30,6 +30,7 @@ from ordering_tools.local.gateway.process import GatewayError, GatewayProcess, G
 from ordering_tools.local.runtime.build import BuildError, build
 from ordering_tools.local.runtime.functions import Deployment, SettingsError, declared_functions
 from ordering_tools.local.runtime.watch import Watcher
+from ordering_tools.stacks import DeploymentError
 from ordering_tools.template import Template, TemplateError
 
 ROOT = Path(__file__).resolve().parents[3]

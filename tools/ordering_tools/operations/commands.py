@@ -1,16 +1,181 @@
-"""The common part of the commands that act on the local installation: how they find it, and how they report errors."""
+"""The common part of the `ordering` command's commands: which installation they act on, and how they change it.
+
+A command is a function whose first argument is its `Run`:
+
+    @group.command()
+    @click.argument("partner")
+    @with_reason
+    @pass_run
+    def disable(run: Run, partner: str, reason: str) -> None:
+        with run.change(f"partner {partner}", reason, before={"active": True}, after={"active": False}) as site:
+            Accounts(site.accounts).set_active(partner, active=False)
+        run.output.line(f"{partner} is disabled")
+"""
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, TypeVar
 
-from ordering.errors import OrderingError, Unavailable
-from ordering_tools.installation import DEFAULT_STATE, Installation, NotDone, reopen
+import click
+
+from ordering.clock import system_clock
+from ordering_tools.audit import Entry
+from ordering_tools.console import Output
+from ordering_tools.installation import DEFAULT_STATE, Installation, NotDone, open_stack, reopen
+
+_REASON = "Why, for instance a ticket's number; kept in the audit trail."
 
 Action = Callable[[Installation, argparse.Namespace], None]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclass
+class Run:
+    """One run of a command: what was chosen by the options that all commands have."""
+
+    stack: str | None = None
+    profile: str | None = None
+    region: str | None = None
+    state: Path = DEFAULT_STATE
+    json: bool = False
+    yes: bool = False
+    command: str = ""
+    """The command's name with those of its groups: `partner disable`."""
+    _opened: Installation | None = field(default=None, repr=False)
+
+    @property
+    def output(self) -> Output:
+        """Where the results go."""
+        return Output(as_json=self.json)
+
+    @property
+    def site(self) -> Installation:
+        """The installation that the command acts on.
+
+        Raises:
+            NotDone: It cannot be reached.
+        """
+        if self._opened is None:
+            self._opened = open_stack(self.stack, self.profile, self.region) if self.stack else reopen(self.state)
+        return self._opened
+
+    @contextmanager
+    def change(
+        self,
+        subject: str,
+        reason: str = "",
+        *,
+        before: Mapping[str, Any] | None = None,
+        after: Mapping[str, Any] | None = None,
+        asks: str = "",
+    ) -> Iterator[Installation]:
+        """The installation for a change: each of its writes is noted in the audit trail.
+
+        Args:
+            subject: What is changed, as an operator names it: `partner northwind`.
+            reason: Why; see `with_reason` and `with_required_reason`.
+            before: What the change replaces, without secrets.
+            after: What it is replaced by, without secrets.
+            asks: The consequence of a change that cannot be undone, as a sentence without its full stop. It is asked
+                for on the local run too; other changes only on a stack in AWS.
+
+        Raises:
+            NotDone: The change was not agreed to.
+        """
+        self._agree(subject, asks)
+        entry = Entry(self.command, subject, self.site.caller, system_clock(), reason, before or {}, after or {})
+        yield self.site.with_entry(entry)
+
+    def _agree(self, subject: str, asks: str) -> None:
+        if self.yes or (self.site.local and not asks):
+            return
+        question = f"{self.command} {subject.partition(' ')[2]}".rstrip()
+        place = self.site.title
+        if not sys.stdin.isatty():
+            raise NotDone(f"`{question}` changes {place}{f': {asks}' if asks else ''}; agree to it with --yes")
+        click.confirm(f"{place}\n{question}{f': {asks}' if asks else ''}. Go on?", abort=True, err=True)
+
+
+pass_run = click.make_pass_decorator(Run)
+"""Passes the `Run` as the first argument."""
+
+
+def with_reason(function: F) -> F:
+    """Add `--reason TEXT`."""
+    return click.option("--reason", default="", help=_REASON)(function)
+
+
+def with_required_reason(function: F) -> F:
+    """Add `--reason TEXT` as a required option: for changes of money, statuses and secrets."""
+    return click.option("--reason", required=True, help=_REASON)(function)
+
+
+class Command(click.Command):
+    """A command with the options that all commands have."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._own = len(self.params)
+        self.params += _common_options()
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; its name is that of the audit trail."""
+        run = ctx.ensure_object(Run)
+        run.command = ctx.command_path.partition(" ")[2]
+        return super().invoke(ctx)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the common options after the command's own, under a title of their own."""
+        records = [parameter.get_help_record(ctx) for parameter in self.get_params(ctx)]
+        own, common = records[: self._own], records[self._own :]
+        for title, rows in (("Options", own), ("Options of every command", common)):
+            if shown := [row for row in rows if row]:
+                with formatter.section(title):
+                    formatter.write_dl(shown)
+
+
+class Group(click.Group):
+    """A group of commands with the common options."""
+
+    command_class = Command
+    group_class = type
+
+
+def _common_options() -> list[click.Parameter]:
+    def keep(name: str) -> Callable[[click.Context, click.Parameter, Any], None]:
+        def store(ctx: click.Context, _: click.Parameter, value: Any) -> None:
+            if value is not None:
+                setattr(ctx.ensure_object(Run), name, value)
+
+        return store
+
+    def option(name: str, **attributes: Any) -> click.Option:
+        return click.Option([f"--{name}"], expose_value=False, callback=keep(name), **attributes)
+
+    return [
+        option("stack", metavar="NAME", envvar="ORDERING_STACK", help="A stack in AWS; else the local run."),
+        option("profile", metavar="NAME", help="A profile of the AWS CLI's configuration."),
+        option("region", metavar="NAME", help="The stack's region; else the profile's."),
+        option("json", is_flag=True, default=None, help="Print JSON."),
+        option("yes", is_flag=True, default=None, help="Do not ask before a change."),
+        option("state", type=click.Path(path_type=Path), hidden=True),
+    ]
+
+
+def columns() -> int:
+    """The width of help texts: that of the terminal, at most 120."""
+    try:
+        return min(os.get_terminal_size().columns, 120)
+    except OSError:
+        return 100
 
 
 def set_action(parser: argparse.ArgumentParser, action: Action) -> None:
@@ -20,12 +185,5 @@ def set_action(parser: argparse.ArgumentParser, action: Action) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    try:
-        arguments.action(reopen(arguments.state), arguments)
-    except Unavailable:
-        print("the local run does not respond; start it with `make serve`", file=sys.stderr)
-        return 1
-    except (NotDone, OrderingError, OSError, ValueError) as error:
-        print(error, file=sys.stderr)
-        return 1
+    arguments.action(reopen(arguments.state), arguments)
     return 0

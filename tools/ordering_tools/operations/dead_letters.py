@@ -15,9 +15,10 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from ordering_tools.installation import Installation, NotDone, running_at
 from ordering_tools.local.dead_letters import HELD_SECONDS, DeadLetter, DeadLetters, peek_at
-from ordering_tools.local.engine.deployment import DeploymentError, Stack
+from ordering_tools.local.engine.deployment import read_stack
 from ordering_tools.local.engine.engine import connect
 from ordering_tools.operations.commands import set_action
+from ordering_tools.stacks import DeploymentError
 
 _UNITS = ((86400, "d"), (3600, "h"), (60, "min"))
 
@@ -53,7 +54,7 @@ def open_dead_letters(state: Path) -> Iterator[DeadLetters]:
     running = running_at(state)
     try:
         yield DeadLetters(
-            stack=Stack.read(running.services),
+            stack=read_stack(running.services),
             services=running.services,
             sqs=connect("sqs", running.services),
             functions=connect("lambda", running.services),

@@ -22,11 +22,12 @@ from ordering.fulfilment.incoming import envelopes
 from ordering.mail import incoming as ses
 from ordering.mail.outbox import Outbox
 from ordering_tools.installation import Installation, NotDone, running_at
-from ordering_tools.local.engine.deployment import DeploymentError, Stack
+from ordering_tools.local.engine.deployment import read_stack
 from ordering_tools.local.engine.engine import connect
 from ordering_tools.operations.commands import set_action
 from ordering_tools.operations.mail import ORDER, order_named
 from ordering_tools.operations.stock import CERTIFICATES_KEY, read_codes, refusals
+from ordering_tools.stacks import DeploymentError
 
 BUS = "OrderEvents"
 SOURCES = {PAYMENT: "payments", STOCK: "stock", CANCELLATION: "support"}
@@ -133,7 +134,7 @@ def put(state: Path, event_type: str, data: Mapping[str, Any]) -> None:
         raise NotDone(f"the event has {size:,} bytes, the limit is {BYTES_AT_MOST:,}; send fewer codes at once")
     running = running_at(state)
     try:
-        bus = Stack.read(running.services).outputs[BUS]
+        bus = read_stack(running.services).outputs[BUS]
         entry = {"EventBusName": bus, "Source": source, "DetailType": event_type}
         (result,) = connect("events", running.services).put_events(Entries=[{**entry, "Detail": detail}])["Entries"]
     except (BotoCoreError, ClientError, DeploymentError) as error:

@@ -12,15 +12,15 @@ import os
 import subprocess
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import ClientError
 
 from ordering_tools.local.engine.aws_account import STACK
 from ordering_tools.local.engine.engine import connect
+from ordering_tools.stacks import DeploymentError, Stack
 from ordering_tools.template import TemplateError
 
 INIT_SECONDS = 30
@@ -42,36 +42,13 @@ _POLL_SECONDS = 0.05
 _NO_CHANGE = "No updates are to be performed."
 
 
-class DeploymentError(Exception):
-    """The template could not be deployed; the message has CloudFormation's reason."""
+def read_stack(services: str) -> Stack:
+    """Read the stack of a local run, given the endpoint of its services.
 
-
-@dataclass(frozen=True)
-class Stack:
-    """A deployed stack."""
-
-    outputs: Mapping[str, str]
-    resources: Mapping[str, str]
-    """The physical id of each resource, by logical id."""
-
-    @classmethod
-    def read(cls, services: str, name: str = STACK) -> Stack:
-        """Read a stack of the engine, given the endpoint of its services.
-
-        Raises:
-            DeploymentError: There is no such stack, or no engine.
-        """
-        cloudformation = connect("cloudformation", services)
-        try:
-            (stack,) = cloudformation.describe_stacks(StackName=name)["Stacks"]
-            pages = cloudformation.get_paginator("list_stack_resources").paginate(StackName=name)
-            resources = [resource for page in pages for resource in page["StackResourceSummaries"]]
-        except (BotoCoreError, ClientError) as error:
-            raise DeploymentError(f"the stack {name} cannot be read: {error}") from error
-        return cls(
-            {output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", [])},
-            {resource["LogicalResourceId"]: resource["PhysicalResourceId"] for resource in resources},
-        )
+    Raises:
+        DeploymentError: There is no such stack, or no engine.
+    """
+    return Stack.read(connect("cloudformation", services))
 
 
 def translate(template: Path, python: Path, cache: Path) -> Path:
@@ -127,7 +104,7 @@ def deploy(services: str, translated: Mapping[str, Any]) -> Stack:
         if error.response["Error"]["Message"] != _NO_CHANGE:
             raise DeploymentError(str(error)) from error
     _wait(cloudformation)
-    return Stack.read(services)
+    return Stack.read(cloudformation)
 
 
 def environments(services: str, stack: Stack) -> dict[str, dict[str, str]]:

@@ -1,0 +1,50 @@
+"""A stack of CloudFormation, as commands read it: in an AWS account, or in the engine of a local run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from ordering_tools.local.engine.aws_account import STACK
+
+
+class DeploymentError(Exception):
+    """A stack could not be read or deployed; the message has CloudFormation's reason."""
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A deployed stack."""
+
+    outputs: Mapping[str, str] = field(default_factory=dict)
+    resources: Mapping[str, str] = field(default_factory=dict)
+    """The physical id of each resource, by logical id."""
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    name: str = STACK
+
+    @classmethod
+    def read(cls, cloudformation: Any, name: str = STACK) -> Stack:
+        """Read a stack.
+
+        Args:
+            cloudformation: A client of CloudFormation.
+            name: The stack's name.
+
+        Raises:
+            DeploymentError: There is no such stack, or CloudFormation cannot be reached.
+        """
+        try:
+            (stack,) = cloudformation.describe_stacks(StackName=name)["Stacks"]
+            pages = cloudformation.get_paginator("list_stack_resources").paginate(StackName=name)
+            resources = [resource for page in pages for resource in page["StackResourceSummaries"]]
+        except (BotoCoreError, ClientError) as error:
+            raise DeploymentError(f"the stack {name} cannot be read: {error}") from error
+        return cls(
+            {output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", [])},
+            {one["LogicalResourceId"]: one["PhysicalResourceId"] for one in resources if "PhysicalResourceId" in one},
+            {one["ParameterKey"]: one["ParameterValue"] for one in stack.get("Parameters", [])},
+            name,
+        )
