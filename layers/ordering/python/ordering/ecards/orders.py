@@ -164,16 +164,36 @@ class EcardOrders:
         ]
         return Listing(shown, order.delivered)
 
-    def top_up(self, operation: str, amount: Decimal) -> None:
+    def top_up(self, operation: str, amount: Decimal, *, by: str = "", reason: str = "") -> bool:
         """Raise the balance, once per operation, and pay for waiting orders; see `Balance.top_up`.
+
+        Returns:
+            Whether this call raised it, and no earlier one.
 
         Raises:
             ValueError: The amount is not positive or has more than two decimals, or the name is empty or too long.
             KeyReused: The operation was a top-up of another amount.
             Unavailable: The deadline passed. The same call again is safe.
         """
-        self.balance.top_up(operation, amount, self._now())
+        booked = self.balance.top_up(operation, amount, self._now(), by=by, reason=reason)
         self.pay_waiting()
+        return booked
+
+    def correct_balance(self, operation: str, amount: Decimal, *, by: str, reason: str) -> bool:
+        """Raise or lower the balance by hand, once per operation, and pay for waiting orders; see `Balance.correct`.
+
+        Returns:
+            Whether this call changed it, and no earlier one.
+
+        Raises:
+            ValueError: The amount is zero or has more than two decimals, or the name is empty or too long.
+            KeyReused: The operation was a correction by another amount.
+            NotCovered: The balance would become negative.
+            Unavailable: The deadline passed. The same call again is safe.
+        """
+        booked = self.balance.correct(operation, amount, self._now(), by=by, reason=reason)
+        self.pay_waiting()
+        return booked
 
     def pay_waiting(self) -> None:
         """Pay for the orders that wait for money, oldest first, with what remains of the balance.
