@@ -386,21 +386,24 @@ def test_waits_for_money(company: Company) -> None:
     """Orders that the balance does not cover wait until a top-up pays them, oldest first."""
     orders = [company.made(company.card(THOUSAND)) for _ in range(3)]
     before = [order["status"] for order in orders]
-    first = company.real.ordering("balance", "top-up", company.id, "1300.50", "--operation", "invoice-1")
-    again = company.real.ordering("balance", "top-up", company.id, "1300.50", "--operation", "invoice-1")
-    other = company.real.ordering("balance", "top-up", company.id, "1", "--operation", "invoice-1")
+    named = ["--operation", "invoice-1", "--reason", "paid by wire"]
+    first = company.real.ordering("balance", "top-up", company.id, "1300.50", *named)
+    again = company.real.ordering("balance", "top-up", company.id, "1300.50", *named)
+    other = company.real.ordering("balance", "top-up", company.id, "1", *named)
     shown = company.real.ordering("balance", "show", company.id).out.splitlines()
 
     assert before == ["Created"] * 3
-    assert (first.code, first.out, again.out) == (0, "100.5", "100.5")
+    assert [(done.code, done.out.splitlines()[-1].split()) for done in (first, again)] == [
+        (0, ["balance", "100.50"])
+    ] * 2
     assert (other.code, "another amount" in other.err) == (1, True)
     for order in orders[:2]:
         company.wait(order, WAITING)
         assert company.history(order) == ["Created", "Payed", WAITING]
     assert company.status(orders[2]) == "Created"
     assert company.balance == "100.50"
-    assert shown[-1] == "100.5"
-    assert sum(Decimal(line.split()[2]) for line in shown[:-1]) == Decimal("100.5")
+    assert shown[-1] == "balance 100.50"
+    assert sum(Decimal(line.split()[2]) for line in shown[1:-1]) == Decimal("100.5")
 
 
 def test_demo_company_without_money(real: RealStack) -> None:

@@ -25,6 +25,7 @@ from ordering_tools.documents.files import update
 from ordering_tools.installation import ROOT, NotDone
 from ordering_tools.local import sam_local, serve
 from ordering_tools.operations import (
+    balance,
     clients,
     dead_letters,
     demo,
@@ -150,7 +151,6 @@ def _parser() -> argparse.ArgumentParser:
 
     ecards.add_arguments(commands)
     clients.add_arguments(_group(commands, "client", "manage clients of the token endpoint"))
-    stock.add_arguments(_group(commands, "stock", "load, count, move, compact and unload certificates"))
     signing_keys.add_arguments(_group(commands, "key", "list, add and retire the keys that sign tokens"))
 
     dead_letters.add_arguments(_group(commands, "dead", "dead-letter queues: list, show and replay messages"))
@@ -180,6 +180,10 @@ def _write(name: str, module: str, arguments: argparse.Namespace) -> int:
     return 1
 
 
+root.add_command(balance.group, "balance")
+root.add_command(stock.group, "stock")
+
+
 def _unconverted() -> None:
     settings = {"ignore_unknown_options": True, "help_option_names": []}
     for name in (
@@ -189,9 +193,7 @@ def _unconverted() -> None:
         "token",
         "partner",
         "order",
-        "balance",
         "client",
-        "stock",
         "key",
         "dead",
         "event",

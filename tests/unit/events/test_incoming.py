@@ -18,7 +18,7 @@ from ordering.ecards.incoming import PAYMENT, STOCK
 from ordering.events.incoming import CANCELLATION, MalformedEvent, misfits, validate
 from ordering.fulfilment.incoming import envelopes
 from ordering_tools.documents.event_schemas import schema
-from ordering_tools.operations.ecards import LARGEST_PAYMENT
+from ordering_tools.operations.balance import LARGEST_PAYMENT
 
 ID = "0b8a4b52-3c5d-4b0e-9d4e-1d2f8c6a7b90"
 EXAMPLES: dict[str, list[Mapping[str, Any]]] = {

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,8 @@ from ordering.identity.accounts import Accounts
 from ordering.mail.mailing import Mailing, from_message
 from ordering.mail.outbox import MailEventType, Outbox
 from ordering.principal import User
-from ordering_tools import cli
+from ordering_tools import audit, cli
+from ordering_tools.audit import Entry
 from ordering_tools.installation import Installation, NoInstallation, NotDone
 from ordering_tools.local.engine.mails import Mail as SentMail
 from ordering_tools.operations import commands, mail
@@ -43,6 +44,8 @@ from support.partners import PARTNER
 from support.training import School
 
 START = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+WHY = ("--reason", "ticket 17")
 
 ROBOT = User("robot", "R", "Obot", "robot@example.com")
 
@@ -538,68 +541,179 @@ def test_not_again(company: Rewards, run: Run, mailroom: Mailroom) -> None:
 
 
 def topped_up(run: Run, amount: str, operation: str = "t1", company: str = "granite") -> Done:
-    return run("balance", "top-up", company, amount, "--operation", operation)
+    return run("balance", "top-up", company, amount, "--operation", operation, *WHY)
+
+
+def corrected(run: Run, amount: str, operation: str = "c1") -> Done:
+    return run("balance", "correct", "granite", amount, "--operation", operation, *WHY)
+
+
+def entries(installation: Installation) -> list[Entry]:
+    """What the audit trail has."""
+    return [*audit.entries(installation.orders, f"{datetime.now(UTC):%Y-%m}")]
 
 
 def test_topped_up(company: Rewards, run: Run) -> None:
     """A payment is added to the balance and pays for the waiting order; the new balance is printed."""
     company.place()
+    printed = topped_up(run, "250.50").output
 
-    assert (topped_up(run, "250.50").output, company.status(), company.balance) == ("150.5\n", "Payed", "150.50")
+    assert [line.split() for line in printed.splitlines()] == [
+        ["company", "granite"],
+        ["operation", "t1"],
+        ["booked", "250.50"],
+        ["balance", "150.50"],
+    ]
+    assert (company.status(), company.balance) == ("Payed", "150.50")
 
 
 def test_topped_up_once(company: Rewards, run: Run) -> None:
     """A payment with the same operation is booked only once; the same operation with another amount is refused."""
-    printed = [topped_up(run, "100").output for _ in range(3)]
+    printed = [topped_up(run, "100").output.splitlines() for _ in range(3)]
 
-    assert printed == ["100\n"] * 3
+    assert [lines[-1].split() for lines in printed] == [["balance", "100.00"]] * 3
+    assert [lines[0] == "'t1' was booked before: nothing was changed" for lines in printed] == [False, True, True]
     assert "was made with another amount" in topped_up(run, "101").error
     assert topped_up(run, "100.00").code == 0
-    assert (topped_up(run, "1", "t2").output, company.balance) == ("101\n", "101")
+    assert (topped_up(run, "1", "t2").code, company.balance) == (0, "101")
 
 
-@pytest.mark.parametrize("amount", ["0", "-5", "0.001", "NaN"])
-def test_invalid_amounts(company: Rewards, run: Run, amount: str) -> None:
-    """An amount must be positive and have at most two decimals."""
-    assert run("balance", "top-up", "--operation", "t1", "--", "granite", amount).error
+@pytest.mark.parametrize("amount", ["0", "-5"])
+def test_no_top_up(company: Rewards, run: Run, amount: str) -> None:
+    """A top-up is positive; the error names the command that lowers a balance."""
+    assert f"`ordering balance correct granite {amount}`" in topped_up(run, amount).error
     assert company.balance == "0"
 
 
-@pytest.mark.parametrize("amount", ["Infinity", "1e999999"])
-def test_amounts_too_large(company: Rewards, run: Run, amount: str) -> None:
-    """An amount must be finite and within the limit of a payment."""
-    assert topped_up(run, amount).error
+@pytest.mark.parametrize(
+    ("amount", "error"),
+    [
+        ("0.001", "0.001 has more than two decimals"),
+        ("NaN", "NaN cannot be booked: the limit is 1,000,000,000,000"),
+        ("Infinity", "Infinity cannot be booked: the limit is"),
+        ("1e999999", "1e999999 cannot be booked: the limit is"),
+        ("-1e13", "-1e13 cannot be booked: the limit is"),
+        ("much", "'much' is not a valid amount"),
+    ],
+)
+@pytest.mark.parametrize("change", [topped_up, corrected])
+def test_invalid_amounts(company: Rewards, run: Run, change: Callable[..., Done], amount: str, error: str) -> None:
+    """An amount is a finite number within the limit of a payment, with at most two decimals."""
+    done = change(run, amount)
+
+    assert (done.code, error in done.errors, "Traceback" in done.errors) == (2, True, False)
     assert company.balance == "0"
 
 
-def test_malformed_amount(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
-    """An argument that is not a number is refused when the command is parsed."""
-    with pytest.raises(SystemExit):
-        topped_up(run, "much")
+@pytest.mark.parametrize("operation", ["", "x" * 201])
+@pytest.mark.parametrize("change", [topped_up, corrected])
+def test_invalid_operations(company: Rewards, run: Run, change: Callable[..., Done], operation: str) -> None:
+    """A change has a name of 1 to 200 characters, so that it is booked once."""
+    done = change(run, "1", operation)
 
-    assert "'much' is not a valid amount" in capsys.readouterr().err
+    assert (done.code, "1 to 200 are allowed" in done.errors) == (2, True)
+    assert company.balance == "0"
+
+
+@pytest.mark.parametrize("command", ["top-up", "correct"])
+def test_changes_of_money_have_a_reason(company: Rewards, run: Run, command: str) -> None:
+    """Without a reason no money is booked."""
+    done = run("balance", command, "granite", "1", "--operation", "x")
+
+    assert (done.code, "--reason" in done.errors) == (2, True)
+    assert company.balance == "0"
+
+
+def test_who_changed_a_balance(company: Rewards, run: Run, installation: Installation) -> None:
+    """Ledger and audit trail have who changed a balance, by how much and why; a repetition adds nothing."""
+    topped_up(run, "250.50")
+    corrected(run, "-50")
+    corrected(run, "-50")
+    ledger = {entry.purpose: entry for entry in company.orders.balance.entries()}
+
+    assert {(entry.by, entry.reason) for entry in ledger.values()} == {(installation.caller, "ticket 17")}
+    assert [(one.action, one.subject, one.reason, one.after) for one in entries(installation)] == [
+        ("balance top-up", "balance granite", "ticket 17", {"operation": "t1", "amount": "250.50"}),
+        ("balance correct", "balance granite", "ticket 17", {"operation": "c1", "amount": "-50.00"}),
+    ]
+
+
+def test_corrected(company: Rewards, run: Run) -> None:
+    """A correction raises or lowers a balance, once for each name, and pays for waiting orders."""
+    company.place()
+    assert corrected(run, "130").output.splitlines()[-1].split() == ["balance", "30.00"]
+    assert company.status() == "Payed"
+    assert corrected(run, "-10.50", "c2").output.splitlines()[-1].split() == ["balance", "19.50"]
+    assert "'c2' was booked before: nothing was changed" in corrected(run, "-10.50", "c2").output
+    assert "was made with another amount" in corrected(run, "-11", "c2").error
+    assert company.balance == "19.50"
+
+
+def test_a_balance_is_never_negative(company: Rewards, run: Run, installation: Installation) -> None:
+    """A correction that the balance does not cover is refused with the balance, and a correction by nothing as well."""
+    topped_up(run, "10")
+
+    assert corrected(run, "-10.01").error == "The balance is 10.00: it cannot be lowered by 10.01."
+    assert corrected(run, "0").error.startswith("a correction by 0 changes nothing")
+    assert (company.balance, len(entries(installation))) == ("10", 1)
+
+
+@pytest.mark.parametrize("words", [("top-up", "two", "1"), ("correct", "two", "1"), ("show", "two")])
+def test_a_partner_without_a_balance(run: Run, installation: Installation, words: tuple[str, ...]) -> None:
+    """A partner that orders no e-cards has no balance, and gets none."""
+    change = () if words[0] == "show" else ("--operation", "x", *WHY)
+
+    assert run("balance", *words, *change).error.startswith("partner 'two' has no balance: it orders no e-cards")
+    assert EcardOrders(installation.orders, "two").balance.amount() == 0
 
 
 def test_unknown_partner_s_balance(run: Run, installation: Installation) -> None:
     """No payment is booked for an unknown partner."""
-    assert topped_up(run, "100", company="nobody").error == "there is no partner 'nobody'"
+    assert topped_up(run, "100", company="nobody").error == (
+        "there is no partner 'nobody'; see `ordering partner list`"
+    )
     assert EcardOrders(installation.orders, "nobody").balance.amount() == 0
 
 
 def test_the_ledger(company: Rewards, run: Run) -> None:
-    """A balance is shown with the time, amount and purpose of each change, and is their sum."""
-    company.top_up("250.50")
+    """A balance is shown with its changes by time, each with the balance after it and the order's number."""
+    topped_up(run, "250.50")
     company.place()
     company.orders.cancel(order_id(1))
-    *entries, total = run("balance", "show", "granite").output.splitlines()
+    corrected(run, "-50.50")
+    _, *changes, total = run("balance", "show", "granite").output.splitlines()
 
-    assert [(line.split()[2], line.split()[3]) for line in entries] == [
-        ("-100", f"debit#{order_id(1)}"),
-        ("100", f"refund#{order_id(1)}"),
-        ("250.5", "topup#t1"),
+    assert [line.rstrip().split(maxsplit=4)[2:] for line in changes] == [
+        ["250.50", "250.50", "top-up t1 by local"],
+        ["-100.00", "150.50", "order 1"],
+        ["100.00", "250.50", "refund of order 1"],
+        ["-50.50", "200.00", "correction c1 by local"],
     ]
-    assert all(re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ ", line) for line in entries)
-    assert sum(Decimal(line.split()[2]) for line in entries) == Decimal(total) == Decimal("250.5")
+    assert all(re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ ", line) for line in changes)
+    assert total == "balance 200.00"
+
+
+def test_the_latest_of_the_ledger(company: Rewards, run: Run) -> None:
+    """With --limit the latest changes are shown, with the balance that all changes make."""
+    for operation in "abc":
+        topped_up(run, "1", operation)
+    first, _, change, total = run("balance", "show", "granite", "--limit", "1").output.splitlines()
+
+    assert first == "the latest 1 of 3 entries; see --limit"
+    assert change.split()[2:] == ["1.00", "3.00", "top-up", "c", "by", "local"]
+    assert total == "balance 3.00"
+    assert company.balance == "3"
+
+
+def test_the_ledger_as_json(company: Rewards, run: Run) -> None:
+    """Programs get the balance and its changes as one document."""
+    company.top_up("2.50")
+    document = json.loads(run("balance", "show", "granite", "--json").output)
+
+    assert (document["company"], document["balance"]) == ("granite", "2.50")
+    assert [(one["amount"], one["balance"], one["purpose"]) for one in document["entries"]] == [
+        ("2.50", "2.50", "topup#t1")
+    ]
 
 
 # Stock --------------------------------------------------------------------------------------------------------------
@@ -637,7 +751,7 @@ def test_duplicates(run: Run, codes: Callable[..., str]) -> None:
 def test_nothing_to_load(run: Run, codes: Callable[..., str], tmp_path: Path) -> None:
     """An empty or missing file is an error."""
     assert "there are no codes in" in load(run, codes("", " ")).error
-    assert "No such file" in load(run, str(tmp_path / "nothing.txt")).error
+    assert load(run, str(tmp_path / "nothing.txt")).error == f"there is no file {tmp_path / 'nothing.txt'}"
 
 
 def test_codes_are_encrypted(run: Run, codes: Callable[..., str], installation: Installation) -> None:
@@ -737,7 +851,7 @@ def test_stock_is_moved(company: Rewards, run: Run, codes: Callable[..., str]) -
     source = ("--card", "1", "--face-value", "100 ₽")
 
     assert run("stock", "move", *source, "--to-face-value", "1000 ₽", "--batch", "b1", "--count", "1").output == (
-        "1 moved to 1#1000 ₽, 2 free in 1#100 ₽\n"
+        "1 moved to card 1 (1000 ₽), 2 free in card 1 (100 ₽)\n"
     )
     assert company.status() == "ReadyForDelivery"
     assert "in this stock already" in run("stock", "move", *source).error
@@ -752,12 +866,12 @@ def test_stock_is_compacted(run: Run, codes: Callable[..., str], monkeypatch: py
     stock = ("--card", "1", "--face-value", "100 ₽")
     for batch in "ABC":
         load(run, codes(batch), batch)
-    run("stock", "unload", *stock, "--batch", "B")
+    run("stock", "unload", *stock, "--batch", "B", "--yes", *WHY)
 
     assert run("stock", "show", *stock).output == (
         "in 2 separate ranges, which makes orders costly: `ordering stock compact` joins them\n2 free\n"
     )
-    assert run("stock", "compact", *stock).output == "2 moved within 1#100 ₽, free certificates in 1 range\n"
+    assert run("stock", "compact", *stock).output == "2 moved within card 1 (100 ₽), free certificates in 1 range\n"
     assert run("stock", "show", *stock).output == "2 free\n"
 
 
@@ -777,7 +891,7 @@ def test_stock_is_unloaded(run: Run, codes: Callable[..., str]) -> None:
     load(run, codes("A", "B"))
     stock = ("--card", "1", "--face-value", "100 ₽")
 
-    assert run("stock", "unload", *stock).output == "2 removed\n0 free\n"
+    assert run("stock", "unload", *stock, "--yes", *WHY).output == "2 removed\n0 free\n"
     assert load(run, codes("A", "B"), "b2").output == "2 new, 0 known\n2 free\n"
 
 
@@ -794,8 +908,9 @@ def test_earlier_loads_are_registered(run: Run, codes: Callable[..., str], insta
     )
 
     assert load(run, codes("D", "B"), "l3").output.splitlines() == [
-        "withdrawn from 1#100 ₽: certificate 3, whose code the card has twice",
-        "certificate 4 of 1#100 ₽ has a code that cannot be one: has a character that is not shown, U+FEFF; replace it",
+        "withdrawn from card 1 (100 ₽): certificate 3, whose code the card has twice",
+        "certificate 4 of card 1 (100 ₽) has a code that cannot be one: has a character that is not shown, U+FEFF; "
+        "replace it",
         "1 new, 1 known: lines 2",
         "4 free",
     ]
@@ -815,11 +930,109 @@ def test_nothing_of_earlier_releases(run: Run) -> None:
     assert run("stock", "index").output == "0 codes of earlier loads registered\n"
 
 
+STOCK = ("--card", "1", "--face-value", "100 ₽")
+
+
+def test_an_unload_is_asked_for(run: Run, codes: Callable[..., str]) -> None:
+    """Codes are not removed before it was agreed to, and not without a reason."""
+    load(run, codes("A", "B"))
+
+    assert "up to 2 of 2 free certificates are removed" in run("stock", "unload", *STOCK, *WHY).error
+    assert "--reason" in run("stock", "unload", *STOCK, "--yes").errors
+    assert run("stock", "show", *STOCK).output == "2 free\n"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("show",),
+        ("move", "--to-face-value", "100 ₽"),
+        ("compact",),
+        ("unload", "--yes", *WHY),
+    ],
+)
+def test_unknown_stock(run: Run, installation: Installation, words: tuple[str, ...]) -> None:
+    """A card that no catalogue has, and of which nothing was loaded, is refused before anything is written."""
+    command, *more = words
+    refused = run("stock", command, "--card", "9", "--face-value", "1 ₽", *more).error
+
+    assert refused == "no catalogue has card 9 with the face value '1 ₽'; see `ordering stock list COMPANY`"
+    assert entries(installation) == []
+
+
+@pytest.mark.parametrize("words", [("--card", "0"), ("--count", "0"), ("--count", "-1"), ("--card", "x")])
+def test_numbers_from_1(run: Run, words: tuple[str, str]) -> None:
+    """Cards and counts are numbers from 1."""
+    done = run("stock", "unload", *STOCK, *words, "--yes", *WHY)
+
+    assert (done.code, f"Invalid value for '{words[0]}'" in done.errors) == (2, True)
+
+
+def test_the_stocks_of_a_company(run: Run, codes: Callable[..., str]) -> None:
+    """The free certificates are listed for each card and face value that a company can order."""
+    load(run, codes("A", "B"))
+    listed = json.loads(run("stock", "list", "granite", "--json").output)
+
+    assert {(one["card"], one["faceValue"]): one["free"] for one in listed} == {
+        (one.id, value.name): 2 * ((one.id, value.name) == (1, "100 ₽")) for one in CARDS for value in one.face_values
+    }
+    assert run("stock", "list", "two").error.startswith("'two' has no catalogue of e-cards")
+
+
+def test_the_outcome_of_a_load_as_json(run: Run, codes: Callable[..., str]) -> None:
+    """Programs get all lines that were not loaded; people get the first twenty."""
+    many = [str(number) for number in range(30)]
+    load(run, codes(*many))
+    path = codes(*many, "new")
+    shown = load(run, path, "b2").errors
+    printed = run("stock", "load", path, "--batch", "b3", *STOCK, "--json").output
+
+    assert shown == ""
+    assert json.loads(printed) == {
+        "card": 1,
+        "faceValue": "100 ₽",
+        "free": 31,
+        "ranges": 1,
+        "unfinished": [],
+        "batch": "b3",
+        "new": 0,
+        "repeated": False,
+        "knownLines": [*range(1, 32)],
+        "elsewhereLines": [],
+    }
+    again = load(run, path, "b4").output
+    assert again.splitlines()[0] == f"0 new, 31 known: lines {', '.join(map(str, range(1, 21)))} and 11 more"
+
+
+def test_who_changed_the_stock(run: Run, codes: Callable[..., str], installation: Installation) -> None:
+    """Loads, moves and unloads are in the audit trail, without codes; what changes nothing is not."""
+    load(run, codes("SECRET-A", "SECRET-B"))
+    load(run, codes("SECRET-A", "SECRET-B"))
+    run("stock", "move", *STOCK, "--to-face-value", "1000 ₽", "--count", "1", *WHY)
+    run("stock", "unload", *STOCK, "--batch", "b1", "--yes", *WHY)
+    noted = [(one.action, one.subject, one.reason, one.after) for one in entries(installation)]
+
+    assert noted == [
+        ("stock load", "stock 1 100 ₽", "", {"batch": "b1", "codes": 2}),
+        ("stock move", "stock 1 100 ₽", "ticket 17", {"count": 1, "to": "stock 1 1000 ₽"}),
+        ("stock unload", "stock 1 100 ₽", "ticket 17", {"batch": "b1"}),
+    ]
+
+
+def test_a_large_load(run: Run, codes: Callable[..., str], installation: Installation) -> None:
+    """A load of several transactions is one entry in the audit trail."""
+    assert load(run, codes(*map(str, range(300)))).output == "300 new, 0 known\n300 free\n"
+    assert len(entries(installation)) == 1
+    assert run("stock", "unload", *STOCK, "--yes", *WHY).output == "300 removed\n0 free\n"
+
+
 # Without a local run ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("error", [NoInstallation("start it with `make serve`"), Unavailable()])
-def test_not_running(run: Run, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+def test_not_running(
+    run: Run, codes: Callable[..., str], monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
     """If the local run is not running, every command explains how to start it."""
 
     def reopen(_: Path) -> Installation:
@@ -831,7 +1044,7 @@ def test_not_running(run: Run, monkeypatch: pytest.MonkeyPatch, error: Exception
         moved(run, "Cancelled"),
         topped_up(run, "1"),
         run("balance", "show", "granite"),
-        load(run, "codes.txt"),
+        load(run, codes("A")),
         run("stock", "show", "--card", "1", "--face-value", "x"),
     ):
         assert "make serve" in done.error

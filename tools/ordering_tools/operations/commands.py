@@ -118,6 +118,11 @@ def with_required_reason(function: F) -> F:
     return click.option("--reason", required=True, help=_REASON)(function)
 
 
+def short_caller(caller: str) -> str:
+    """Return who a caller is within the account: `support/ann` for the ARN of an assumed role, `ann` for a user's."""
+    return caller.rpartition(":")[2].partition("/")[2] if caller.startswith("arn:") else caller
+
+
 class Command(click.Command):
     """A command with the options that all commands have."""
 

@@ -1,9 +1,8 @@
-"""`ordering order` and `balance`: support's commands, most of them for orders of e-cards."""
+"""`ordering order`: support's commands, most of them for orders of e-cards."""
 
 from __future__ import annotations
 
 import argparse
-from decimal import Decimal, InvalidOperation
 from typing import Any, assert_never
 
 from ordering.book.names import key_of
@@ -16,7 +15,6 @@ from ordering.mail.outbox import Mail, MailEvent, Outbox
 from ordering_tools.installation import Installation, NotDone
 from ordering_tools.operations.commands import set_action
 from ordering_tools.operations.mail import ORDER, order_named
-from ordering_tools.operations.tokens import partner_of
 
 TARGETS = (
     EcardStatus.READY,
@@ -29,8 +27,6 @@ TARGETS = (
 
 HANDING_OVER = ECARDS.sources(EcardStatus.PARTIALLY_DELIVERED)
 """The statuses in which some certificates of an order can be handed over."""
-
-LARGEST_PAYMENT = Decimal(10) ** 12
 
 
 def add_arguments(commands: Any) -> None:
@@ -51,28 +47,9 @@ def add_arguments(commands: Any) -> None:
     )
     set_action(move, run_move)
 
-    balances = _group(commands, "balance", "show and top up companies' balances")
-    top_up = balances.add_parser("top-up", help="book a payment; orders that wait for it are paid, oldest first")
-    top_up.add_argument("company", help="the company's id")
-    top_up.add_argument("amount", type=_amount, help="for instance 250.50")
-    top_up.add_argument(
-        "--operation", required=True, help="your id for the payment; the same id again does not book it twice"
-    )
-    set_action(top_up, run_top_up)
-    show = balances.add_parser("show", help="show the balance and its ledger")
-    show.add_argument("company", help="the company's id")
-    set_action(show, run_balance)
-
 
 def _group(commands: Any, name: str, text: str) -> Any:
     return commands.add_parser(name, help=text).add_subparsers(required=True, metavar="COMMAND")
-
-
-def _amount(text: str) -> Decimal:
-    try:
-        return Decimal(text)
-    except InvalidOperation:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a valid amount") from None
 
 
 def run_show(installation: Installation, arguments: argparse.Namespace) -> None:
@@ -98,25 +75,6 @@ def run_move(installation: Installation, arguments: argparse.Namespace) -> None:
     """Move an order and print its new state."""
     order = move(installation, arguments.company, arguments.order, EcardStatus(arguments.to), arguments.count)
     print(f"order {order.number} is {order.status}, {order.delivered} of {order.quantity} certificates handed over")
-
-
-def run_top_up(installation: Installation, arguments: argparse.Namespace) -> None:
-    """Book a payment and print the balance."""
-    partner_of(installation, arguments.company)
-    if not arguments.amount.is_finite() or abs(arguments.amount) > LARGEST_PAYMENT:
-        raise NotDone(f"{arguments.amount} cannot be booked: the limit is {LARGEST_PAYMENT:,}")
-    orders = EcardOrders(installation.orders, arguments.company)
-    orders.top_up(arguments.operation, arguments.amount)
-    print(orders.balance.amount())
-
-
-def run_balance(installation: Installation, arguments: argparse.Namespace) -> None:
-    """Print a balance with its ledger."""
-    partner_of(installation, arguments.company)
-    balance = EcardOrders(installation.orders, arguments.company).balance
-    for entry in balance.entries():
-        print(f"{entry.at:%Y-%m-%d %H:%M:%SZ} {entry.amount:>12} {entry.purpose}")
-    print(balance.amount())
 
 
 def move(installation: Installation, company: str, order_id: str, target: EcardStatus, count: int = 1) -> EcardOrder:

@@ -14,7 +14,6 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from ordering import clock
 from ordering.aws.eventbridge import BYTES_AT_MOST, Entry
-from ordering.aws.sealer import EnvelopeSealer
 from ordering.ecards.incoming import PAYMENT, STOCK, sealing_context
 from ordering.ecards.stock.codes import check_codes
 from ordering.events.incoming import CANCELLATION, VERSION, misfits
@@ -26,7 +25,7 @@ from ordering_tools.local.engine.deployment import read_stack
 from ordering_tools.local.engine.engine import connect
 from ordering_tools.operations.commands import set_action
 from ordering_tools.operations.mail import ORDER, order_named
-from ordering_tools.operations.stock import CERTIFICATES_KEY, read_codes, refusals
+from ordering_tools.operations.stock import read_codes, refusals, sealer_of
 from ordering_tools.stacks import DeploymentError
 
 BUS = "OrderEvents"
@@ -49,7 +48,7 @@ def add_arguments(commands: Any) -> None:
     stock.add_argument("--card", type=int, required=True, help="the id of the e-card")
     stock.add_argument("--face-value", required=True, help='for instance "100 ₽"')
     stock.add_argument("--batch", required=True, help="the batch's id; the same id again does not add them twice")
-    stock.add_argument("--kms", default=CERTIFICATES_KEY, help="the key that encrypts the codes (default: %(default)s)")
+    stock.add_argument("--kms", help="the key that encrypts the codes; by default the stack's")
     stock.add_argument(
         "--force",
         action="store_true",
@@ -79,7 +78,7 @@ def run_stock(installation: Installation, arguments: argparse.Namespace) -> None
     with refusals(numbers):
         check_codes(codes)
     context = sealing_context(arguments.card, arguments.face_value, arguments.batch)
-    sealed = EnvelopeSealer(installation.kms, arguments.kms).seal(json.dumps(codes).encode(), context)
+    sealed = sealer_of(installation, arguments.kms).seal(json.dumps(codes).encode(), context)
     data: dict[str, Any] = {"cardId": arguments.card, "faceValue": arguments.face_value, "batch": arguments.batch}
     if arguments.force:
         data["force"] = True

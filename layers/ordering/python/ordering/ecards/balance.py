@@ -5,8 +5,8 @@ be absent, so that no change is applied twice and the balance is always the sum 
 the balance covers it, so the balance is never negative.
 
 Keys of the table: `BALANCE#<company>` the balance in hundredths; `LEDGER#<company>` one item for each change of it, by
-purpose: `debit#<order>`, `refund#<order>`, `topup#<operation>`, `correction#<operation>`. An operation is its maker's name for
-a payment or a correction.
+purpose: `debit#<order>`, `refund#<order>`, `topup#<operation>`, `correction#<operation>`. An operation is a name that a
+payer or an operator chose.
 """
 
 from __future__ import annotations

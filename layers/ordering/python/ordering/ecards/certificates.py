@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import hashlib
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from ordering.aws.dynamodb import ABSENT, Check, Item, Key, Put, Table, TransactionRefused, Update, Write
@@ -66,6 +66,10 @@ Range = tuple[int, int]
 
 Ranges = tuple[Range, ...]
 """Positions: ascending ranges that neither overlap nor adjoin."""
+
+
+def uncounted(_: int) -> None:
+    """Take the progress of work that nobody watches."""
 
 
 class Duplicates(OrderingError):
@@ -290,8 +294,15 @@ class Certificates:
         self._table = table
         self._sealer = sealer
 
-    def load(
-        self, stock: Stock, batch: str, codes: Sequence[str], *, force: bool = False, indexed: bool = False
+    def load(  # noqa: PLR0913 - a load's options
+        self,
+        stock: Stock,
+        batch: str,
+        codes: Sequence[str],
+        *,
+        force: bool = False,
+        indexed: bool = False,
+        advance: Callable[[int], None] = uncounted,
     ) -> LoadResult:
         """Add certificates to a stock, once per batch however often the call is repeated.
 
@@ -302,6 +313,7 @@ class Certificates:
             batch: The operator's name for this load, 1 to 200 characters; see `canonical_batch`.
             force: Whether to load codes that another card has.
             indexed: Whether to load only if the codes of earlier releases are registered.
+            advance: Takes how many more codes are done, for a caller that shows the progress.
 
         Raises:
             ValueError: There are no codes, or the batch's name is empty or too long.
@@ -331,7 +343,7 @@ class Certificates:
         record = self._reserve(load, record)
         done = bool(record.get("published"))
         if not done:
-            self._write(load, record)
+            self._write(load, record, advance)
             self._publish(load)
         return load.result(repeated=done)
 
@@ -386,8 +398,9 @@ class Certificates:
             raise KeyReused(f"The batch {load.batch!r} was loaded with other codes.")
         return record
 
-    def _write(self, load: _Load, record: Item) -> None:
+    def _write(self, load: _Load, record: Item, advance: Callable[[int], None]) -> None:
         """Write the certificates of a load's new codes, with the records of these codes."""
+        advance(record.get("done", 0))
         pauses = self._table.pauses()
         while (done := record.get("done", 0)) < len(load.codes):
             used = record.get("used", 0)
@@ -409,6 +422,7 @@ class Certificates:
                     load.read_again(done, end)
             else:
                 record = {**record, **progress}
+                advance(end - done)
                 for index, after in written.items():
                     load.records[index] = after
 

@@ -6,7 +6,7 @@ is accepted, because one of its codes may be in stock already.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ordering import clock
@@ -14,7 +14,7 @@ from ordering.aws.dynamodb import Table
 from ordering.clock import Clock
 from ordering.ecards.assignment import Assignment
 from ordering.ecards.catalogue import is_offered
-from ordering.ecards.certificates import Certificates, LoadResult, Stock
+from ordering.ecards.certificates import Certificates, LoadResult, Stock, uncounted
 from ordering.ecards.stock.codes import DIGEST_KEY, NotIndexed, is_complete
 from ordering.errors import OrderingError
 from ordering.sealing import Sealer
@@ -43,13 +43,22 @@ class StockLoader:
     sealer: Sealer
     now: Clock = clock.system_clock
 
-    def load(self, stock: Stock, batch: str, codes: Sequence[str], *, force: bool = False) -> LoadResult:
+    def load(
+        self,
+        stock: Stock,
+        batch: str,
+        codes: Sequence[str],
+        *,
+        force: bool = False,
+        advance: Callable[[int], None] = uncounted,
+    ) -> LoadResult:
         """Load certificates; see `Certificates.load`.
 
         Besides the load itself it takes one query of the catalogue table, and a read of one catalogue.
 
         Args:
             force: Whether to load stock that no catalogue has, and codes that another card has.
+            advance: Takes how many more codes are done.
 
         Raises:
             NotIndexed: The register of codes is not complete.
@@ -60,7 +69,9 @@ class StockLoader:
         if not force and not is_offered(self.catalogue, stock.card_id, stock.face_value):
             require_index(self.orders)  # which also records what the catalogues of earlier releases have
             raise UnknownStock(stock)
-        result = Certificates(self.orders, self.sealer).load(stock, batch, codes, force=force, indexed=True)
+        result = Certificates(self.orders, self.sealer).load(
+            stock, batch, codes, force=force, indexed=True, advance=advance
+        )
         Assignment(self.orders, now=self.now).assign_parked(stock)
         return result
 

@@ -7,7 +7,7 @@ touched.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -29,6 +29,7 @@ from ordering.ecards.certificates import (
     size,
     stock_of,
     take,
+    uncounted,
     without,
 )
 from ordering.ecards.stock.codes import DIGEST_KEY, CodeRecord, CodeRegister, Place, canonical_batch, why_invalid
@@ -69,13 +70,22 @@ class StockUpkeep:
     Args:
         orders: The orders table.
         sealer: Decrypts certificates, and encrypts those that are moved.
+        advance: Takes how many more certificates are done, for a caller that shows the progress.
     """
 
-    def __init__(self, orders: Table, sealer: Sealer, *, now: Clock = clock.system_clock) -> None:
+    def __init__(
+        self,
+        orders: Table,
+        sealer: Sealer,
+        *,
+        now: Clock = clock.system_clock,
+        advance: Callable[[int], None] = uncounted,
+    ) -> None:
         self._table = orders
         self._sealer = sealer
         self._certificates = Certificates(orders, sealer)
         self._now = now
+        self._advance = advance
 
     def index(self, catalogue: Table) -> IndexReport:
         """Register the codes and face values that earlier releases stored, once; every run goes on where one ended.
@@ -141,6 +151,7 @@ class StockUpkeep:
                 staying = merge(staying, known)
             elif self._written(self._moving(levels, source, target, found, records), pauses):
                 moved, left = moved + len(found), left - len(found)
+                self._advance(len(found))
         Assignment(self._table, now=self._now).assign_parked(target)
         return moved
 
@@ -170,6 +181,7 @@ class StockUpkeep:
             records = register.read([one.code for one in found])
             if self._written(self._moving(levels, stock, stock, found, records), pauses):
                 moved += len(found)
+                self._advance(len(found))
         Assignment(self._table, now=self._now).assign_parked(stock)
         return moved
 
@@ -207,6 +219,7 @@ class StockUpkeep:
                 writes += [Delete(one.key), record.remove(stock.card_id)]
             if self._written(writes, pauses):
                 removed, left = removed + len(found), left - len(found)
+                self._advance(len(found))
         return removed
 
     def _written(self, writes: Iterable[Write], pauses: Iterator[None]) -> bool:
@@ -282,6 +295,7 @@ class StockUpkeep:
                     report.invalid.append((stock, one.position, reason))
                 if record.place(stock.card_id) != Place(stock.face_value, one.position, batch):
                     self._one_of_a_kind(one, batch, register, report)
+            self._advance(len(found))
         self._table.update(Update((load["pk"], load["sk"]), "SET registered = :yes", values={":yes": True}))
 
     def _one_of_a_kind(self, one: Certificate, batch: str, register: CodeRegister, report: IndexReport) -> None:
