@@ -25,6 +25,7 @@ from ordering_tools.documents.files import update
 from ordering_tools.installation import ROOT, NotDone
 from ordering_tools.local import sam_local, serve
 from ordering_tools.operations import (
+    audits,
     balance,
     clients,
     dead_letters,
@@ -180,6 +181,7 @@ def _write(name: str, module: str, arguments: argparse.Namespace) -> int:
     return 1
 
 
+root.add_command(audits.group, "audit")
 root.add_command(balance.group, "balance")
 root.add_command(stock.group, "stock")
 

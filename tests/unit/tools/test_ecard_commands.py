@@ -909,8 +909,10 @@ def test_earlier_loads_are_registered(run: Run, codes: Callable[..., str], insta
 
     assert load(run, codes("D", "B"), "l3").output.splitlines() == [
         "withdrawn from card 1 (100 ₽): certificate 3, whose code the card has twice",
-        "certificate 4 of card 1 (100 ₽) has a code that cannot be one: has a character that is not shown, U+FEFF; "
-        "replace it",
+        (
+            "certificate 4 of card 1 (100 ₽) has a code that cannot be one: has a character that is not shown, U+FEFF; "
+            "replace it"
+        ),
         "1 new, 1 known: lines 2",
         "4 free",
     ]
@@ -1030,9 +1032,7 @@ def test_a_large_load(run: Run, codes: Callable[..., str], installation: Install
 
 
 @pytest.mark.parametrize("error", [NoInstallation("start it with `make serve`"), Unavailable()])
-def test_not_running(
-    run: Run, codes: Callable[..., str], monkeypatch: pytest.MonkeyPatch, error: Exception
-) -> None:
+def test_not_running(run: Run, codes: Callable[..., str], monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     """If the local run is not running, every command explains how to start it."""
 
     def reopen(_: Path) -> Installation:

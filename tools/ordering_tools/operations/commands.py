@@ -16,10 +16,12 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -31,6 +33,9 @@ from ordering_tools.console import Output
 from ordering_tools.installation import DEFAULT_STATE, Installation, NotDone, open_stack, reopen
 
 _REASON = "Why, for instance a ticket's number; kept in the audit trail."
+
+_AGO = re.compile("([0-9]{1,9})([mhdw])")
+_UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 Action = Callable[[Installation, argparse.Namespace], None]
 
@@ -102,6 +107,28 @@ class Run:
         if not sys.stdin.isatty():
             raise NotDone(f"`{question}` changes {place}{f': {asks}' if asks else ''}; agree to it with --yes")
         click.confirm(f"{place}\n{question}{f': {asks}' if asks else ''}. Go on?", abort=True, err=True)
+
+
+class Since(click.ParamType[datetime]):
+    """A time in the past: `2h`, `3d`, or a date with or without a time, in UTC."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        """Read the option's value, and refuse what is no time or is in the future."""
+        if isinstance(value, datetime):
+            return value
+        now = system_clock()
+        try:
+            if match := _AGO.fullmatch(value):
+                return now - timedelta(**{_UNITS[match[2]]: int(match[1])})
+            at = datetime.fromisoformat(value)
+        except (ValueError, OverflowError):
+            self.fail(f"'{value}' is no time; write it like 2h, 3d, 2026-11-29 or 2026-11-29T08:15Z", param, ctx)
+        at = at if at.tzinfo else at.replace(tzinfo=UTC)
+        if at > now:
+            self.fail(f"'{value}' is in the future", param, ctx)
+        return at
 
 
 pass_run = click.make_pass_decorator(Run)
