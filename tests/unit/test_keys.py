@@ -48,6 +48,7 @@ NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 BOUNCE = MailMoment(MailMomentType.BOUNCED, NOW, mail=1)
 LETTER = Letter("ann@example.com", "Hello", "Good morning")
 DRAWN = re.compile(r"\b[0-9a-f]{16}\b")
+REPLACED = re.compile(r"(REPLACED\S*[# ])\d{4}-\S+Z")
 DIGEST = re.compile(r"(?<=CODE#)[0-9a-f]{64}\b")
 TOKEN = "5e" * 32
 SECRET = "a client's secret"
@@ -80,9 +81,10 @@ class ThreeTables:
         return NOW
 
     def keys(self) -> set[str]:
-        """The keys of all items, each after its table's name, with random ids and digests replaced by names."""
+        """The keys of all items, each after its table's name, with random ids, digests and times replaced by names."""
         found = [(table, *key) for table in ("orders", "catalogue", "accounts") for key, _ in self.memory.scan(table)]
-        return {DIGEST.sub("<digest>", DRAWN.sub("<id>", " ".join(one))) for one in found}
+        texts = (DIGEST.sub("<digest>", DRAWN.sub("<id>", " ".join(one))) for one in found)
+        return {REPLACED.sub(r"\1<time>", text) for text in texts}
 
     def place_training(self) -> None:
         lines = [RequestedLine(feature_set_id=STANDARD.id, quantity=2, source_reference="r" * 255)]
@@ -168,6 +170,11 @@ WRITES: list[tuple[str, Callable[[ThreeTables], object], list[str]]] = [
         ],
     ),
     (
+        "a replaced training catalogue",
+        lambda one: Catalogue(one.catalogue, UK.id).publish([(AZ_300, [STANDARD])]),
+        ["catalogue UNIT#0bb7a818-cecb-4c5a-9822-22e62f85589a REPLACED#<time>"],
+    ),
+    (
         "training order",
         ThreeTables.place_training,
         [
@@ -209,6 +216,11 @@ WRITES: list[tuple[str, Callable[[ThreeTables], object], list[str]]] = [
             "catalogue OFFERED#3#1 month granite",
             "catalogue OFFERED#3#gift granite",
         ],
+    ),
+    (
+        "replaced e-cards",
+        lambda one: EcardCatalogue(one.catalogue, "granite").publish(CARDS),
+        ["catalogue REPLACED_ECARDS#granite <time>"],
     ),
     (
         "an order that waits for money",

@@ -27,6 +27,7 @@ from ordering_tools.local import sam_local, serve
 from ordering_tools.operations import (
     audits,
     balance,
+    catalogues,
     clients,
     dead_letters,
     demo,
@@ -101,6 +102,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _failed(reason: str) -> int:
     click.echo(reason, err=True)
     return 1
+
+
+root.add_command(catalogues.catalogue)
+root.add_command(catalogues.ecards)
 
 
 class _Parser(argparse.ArgumentParser):

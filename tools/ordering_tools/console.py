@@ -15,11 +15,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -29,6 +30,13 @@ MOMENT = "%Y-%m-%d %H:%M:%SZ"
 
 _UNBOUNDED = 10_000
 """The width of output that is not a terminal's: no line is broken."""
+
+
+class _Rate(ProgressColumn):
+    """How many a second."""
+
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed:,.0f}/s" if task.speed else "")
 
 
 @dataclass(frozen=True)
@@ -93,20 +101,14 @@ class Output:
             TextColumn("{task.description}"),
             BarColumn(),
             TextColumn("{task.completed:,.0f}"),
-            TextColumn("{task.fields[rate]}"),
+            _Rate(),
             TimeRemainingColumn(),
             console=Console(stderr=True),
             transient=True,
             disable=not sys.stderr.isatty(),
         )
         with bar:
-            task = bar.add_task(what, total=total, rate="")
-
-            def advance(number: int) -> None:
-                speed = bar.tasks[0].speed
-                bar.update(task, advance=number, rate=f"{speed:,.0f}/s" if speed else "")
-
-            yield advance
+            yield partial(bar.advance, bar.add_task(what, total=total))
 
     def _print(self, table: Table, lines: int) -> None:
         terminal = sys.stdout.isatty()

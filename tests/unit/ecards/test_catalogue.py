@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
+from datetime import timedelta
 from decimal import Decimal
 
 import pytest
 
-from ordering.aws.dynamodb import Table
+from ordering.aws.dynamodb import Put, Table, Update
 from ordering.ecards.catalogue import (
     FRESH_FOR,
     Ecard,
@@ -18,7 +20,9 @@ from ordering.ecards.catalogue import (
     PricedLine,
     RequestedCard,
 )
+from ordering.errors import Conflict
 from support.aws.fake_connections import Recorder
+from support.aws.faults import Faulty, answer_lost, interrupted
 from support.aws.memory import Memory
 
 BOOKS = Ecard(
@@ -139,6 +143,61 @@ def test_a_catalogue_that_just_fits(catalogue: EcardCatalogue) -> None:
     catalogue.publish([replace(FILMS, description="x" * (398 * 1024))])
 
     assert len(catalogue.ecards()[0].description) == 398 * 1024
+
+
+def test_versions(catalogue: EcardCatalogue) -> None:
+    """The current version comes first, then those that can be published again, the latest first."""
+    assert catalogue.versions() == []
+    names = [catalogue.publish(cards) for cards in ([BOOKS], [BOOKS, FILMS], [FILMS])]
+    current, *replaced = catalogue.versions()
+
+    assert [one.name for one in (current, *replaced)] == names[::-1]
+    assert [one.cards for one in (current, *replaced)] == [(FILMS,), (BOOKS, FILMS), (BOOKS,)]
+    assert current.until is None
+    assert all(one.published and one.until and one.until - one.published > timedelta(days=29) for one in replaced)
+
+
+def test_a_version_that_cannot_be_published_again(table: Table, catalogue: EcardCatalogue) -> None:
+    """Thirty days after it was replaced a version is not listed, also before its item is removed."""
+    catalogue.publish([BOOKS])
+    catalogue.publish([FILMS])
+    (record,) = table.query("REPLACED_ECARDS#acme", " ", "~")
+    table.put(Put({**record, "expires": int(time.time())}))
+
+    assert [one.cards for one in catalogue.versions()] == [(FILMS,)]
+
+
+def test_a_version_of_an_earlier_release(table: Table, catalogue: EcardCatalogue) -> None:
+    """A catalogue without version and time is replaced, and then has a name."""
+    catalogue.publish([BOOKS])
+    names = {"#at": "at"}
+    table.update(Update(("ECARDS#acme", "-"), "REMOVE #at, version", names=names))
+    assert catalogue.versions()[0].name == ""
+    catalogue.publish([FILMS])
+    _, old = catalogue.versions()
+
+    assert (old.cards, old.published, len(old.name)) == ((BOOKS,), None, 16)
+
+
+def test_two_publications_at_once(table: Table, catalogue: EcardCatalogue) -> None:
+    """A publication is refused if another one came since it read what it replaces."""
+    catalogue.publish([BOOKS])
+    faulty = Faulty(table.send)
+    faulty.meet("TransactWriteItems", interrupted(lambda: catalogue.publish([FILMS])))
+    with pytest.raises(Conflict, match="meanwhile"):
+        EcardCatalogue(Table(faulty, "CatalogueTable"), "acme").publish([BOOKS, FILMS])
+
+    assert catalogue.ecards() == (FILMS,)
+    assert [one.cards for one in catalogue.versions()] == [(FILMS,), (BOOKS,)]
+
+
+def test_a_publication_whose_answer_is_lost(table: Table, catalogue: EcardCatalogue) -> None:
+    """A publication that took effect without a response is done once."""
+    faulty = Faulty(table.send)
+    faulty.meet("TransactWriteItems", answer_lost)
+    name = EcardCatalogue(Table(faulty, "CatalogueTable", first_pause=0.0), "acme").publish([FILMS])
+
+    assert [one.name for one in catalogue.versions()] == [name]
 
 
 def test_catalogues_are_remembered_for_a_moment(table: Table) -> None:

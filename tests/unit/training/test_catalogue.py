@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from ordering.aws.dynamodb import Table
+from ordering.aws.dynamodb import Put, Table, Update
 from ordering.book.listing import Listing
 from ordering.errors import Conflict, NotFound
 from ordering.money import Money, parse_amount
@@ -104,7 +105,7 @@ def test_crash_while_publishing_leaves_the_old(table: Table, catalogue: Catalogu
 
     def crash_later(operation: str, request: dict[str, Any]) -> dict[str, Any]:
         nonlocal left
-        if operation == "PutItem" or left == 0:
+        if operation == "TransactWriteItems" or left == 0:
             raise Crash
         left -= 1
         return table.send(operation, request)
@@ -127,8 +128,9 @@ def test_pointer_is_written_last(services: Services) -> None:
     recorder = Recorder(services.send)
     Catalogue(Table(recorder, "CatalogueTable"), UK.id).publish(OLD)
 
-    assert recorder.operations == ["GetItem", "UpdateItem", "BatchWriteItem", "PutItem", "UpdateItem"]
-    assert f"UNIT#{UK.id}" == recorder.calls[-2][1]["Item"]["pk"]["S"]
+    assert recorder.operations == ["GetItem", "UpdateItem", "BatchWriteItem", "TransactWriteItems", "UpdateItem"]
+    (pointer,) = recorder.calls[-2][1]["TransactItems"]
+    assert f"UNIT#{UK.id}" == pointer["Put"]["Item"]["pk"]["S"]
 
 
 # Replaced versions
@@ -148,7 +150,7 @@ def pointer(table: Table) -> dict[str, Any]:
 
 
 def test_a_replaced_version_expires(table: Table, catalogue: Catalogue) -> None:
-    """All items of a version expire a day after it was replaced, and until then it can be read."""
+    """All items of a version expire a day after it can be published again no more, and until then it can be read."""
     first = catalogue.publish([*OLD, (LINUX, [ON_LINUX])])
     slow = Catalogue(table, UK.id, CatalogueCache())
     before = readings(slow)
@@ -157,22 +159,23 @@ def test_a_replaced_version_expires(table: Table, catalogue: Catalogue) -> None:
     assert versions(table) == {first: True, second: False}
     assert readings(slow) == before
     item = table.get((f"{first}#FEATURE_SET#{STANDARD.id}", "FEATURE_SET")) or {}
-    left = item["expires"] - time.time()
+    left = item["expires"] - time.time() - 24 * 60 * 60
     assert REPLACED_KEPT.total_seconds() - 60 < left <= REPLACED_KEPT.total_seconds()
-    assert pointer(table).keys() == {"pk", "sk", "version", "products"}
+    assert pointer(table).keys() == {"pk", "sk", "version", "products", "at"}
 
 
-@pytest.mark.parametrize("after", range(22))
+@pytest.mark.parametrize("after", range(19))
 def test_no_version_stays_after_a_crash(after: int) -> None:
     """Wherever an import crashes, the next one leaves only its own version without an end."""
     memory = Memory()
     table = Table(memory, "CatalogueTable")
     catalogue = Catalogue(table, UK.id)
-    catalogue.publish([(product, [feature_set(product, rank)]) for rank, product in enumerate(products(13))])
+    many = [(product, [feature_set(product, rank)]) for rank, product in enumerate(products(60))]
+    catalogue.publish(many)
     faulty = Faulty(memory)
     faulty.meet(None, refused(Crash()), after=after)
     with pytest.raises(Crash):
-        Catalogue(Table(faulty, "CatalogueTable"), UK.id).publish(OLD)
+        Catalogue(Table(faulty, "CatalogueTable"), UK.id).publish(many[:13])
     newest = catalogue.publish(NEW)
 
     assert {name for name, ends in versions(table).items() if not ends} == {newest}
@@ -191,7 +194,7 @@ def test_two_imports_at_once(services: Services, table: Table, catalogue: Catalo
     assert {name for name, ends in versions(table).items() if not ends} == {*names}
 
 
-@pytest.mark.parametrize("operation", ["UpdateItem", "PutItem"])
+@pytest.mark.parametrize("operation", ["UpdateItem", "TransactWriteItems"])
 def test_an_import_whose_answer_is_lost(services: Services, table: Table, catalogue: Catalogue, operation: str) -> None:
     """An import whose write of the pointer took effect without a response is published once."""
     catalogue.publish(OLD)
@@ -199,8 +202,46 @@ def test_an_import_whose_answer_is_lost(services: Services, table: Table, catalo
     faulty.meet(operation, answer_lost)
     name = Catalogue(Table(faulty, "CatalogueTable", first_pause=0.0), UK.id).publish(NEW)
 
-    assert pointer(table).keys() == {"pk", "sk", "version", "products"}
+    assert pointer(table).keys() == {"pk", "sk", "version", "products", "at"}
     assert {one for one, ends in versions(table).items() if not ends} == {name}
+
+
+def test_versions(catalogue: Catalogue) -> None:
+    """The current version comes first, then those that can be published again, the latest first."""
+    assert catalogue.versions() == []
+    names = [catalogue.publish(OLD), catalogue.publish([*OLD, *NEW]), catalogue.publish(NEW)]
+    current, *replaced = catalogue.versions()
+
+    assert [one.name for one in (current, *replaced)] == names[::-1]
+    assert [one.products for one in (current, *replaced)] == [1, 2, 1]
+    assert current.until is None
+    assert all(one.published and one.until and one.until - one.published > timedelta(days=29) for one in replaced)
+    assert [*catalogue.contents(replaced[0])] == [(AZ_300, [STANDARD]), (LINUX, [ON_LINUX])]
+
+
+def test_a_version_that_cannot_be_published_again(table: Table, catalogue: Catalogue) -> None:
+    """Thirty days after it was replaced a version is not listed, and once items of it are gone it is not read."""
+    catalogue.publish([*OLD, *NEW])
+    catalogue.publish(NEW)
+    _, old = catalogue.versions()
+    table.delete_all([(f"{old.name}#PRODUCT#{AZ_300.id}", "000001")])
+    with pytest.raises(Conflict, match="not complete"):
+        [*catalogue.contents(old)]
+    (record,) = table.query(f"UNIT#{UK.id}", "REPLACED#", "REPLACED#~")
+    table.put(Put({**record, "expires": int(time.time())}))
+
+    assert [one.products for one in catalogue.versions()] == [1]
+
+
+def test_a_version_of_an_earlier_release(table: Table, catalogue: Catalogue) -> None:
+    """A version whose pointer has no time of publication is replaced, listed and read like the others."""
+    catalogue.publish(OLD)
+    table.update(Update((f"UNIT#{UK.id}", "CATALOGUE"), "REMOVE #at", names={"#at": "at"}))
+    catalogue.publish(NEW)
+    _, old = catalogue.versions()
+
+    assert old.published is None
+    assert [*catalogue.contents(old)] == [(AZ_300, [STANDARD])]
 
 
 # Reading

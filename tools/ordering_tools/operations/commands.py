@@ -32,7 +32,8 @@ from ordering_tools.audit import Entry
 from ordering_tools.console import Output
 from ordering_tools.installation import DEFAULT_STATE, Installation, NotDone, open_stack, reopen
 
-_REASON = "Why, for instance a ticket's number; kept in the audit trail."
+REASON = "Why, for instance a ticket's number; kept in the audit trail."
+"""The help of `--reason`."""
 
 _AGO = re.compile("([0-9]{1,9})([mhdw])")
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
@@ -137,12 +138,12 @@ pass_run = click.make_pass_decorator(Run)
 
 def with_reason(function: F) -> F:
     """Add `--reason TEXT`."""
-    return click.option("--reason", default="", help=_REASON)(function)
+    return click.option("--reason", default="", help=REASON)(function)
 
 
 def with_required_reason(function: F) -> F:
     """Add `--reason TEXT` as a required option: for changes of money, statuses and secrets."""
-    return click.option("--reason", required=True, help=_REASON)(function)
+    return click.option("--reason", required=True, help=REASON)(function)
 
 
 def short_caller(caller: str) -> str:

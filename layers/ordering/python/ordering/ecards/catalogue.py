@@ -1,23 +1,26 @@
 """The e-cards that a company can order, with their face values and prices.
 
 A catalogue is published whole, as one item, and read whole: a reader sees the old one or the new one, never a mixture.
+The transaction that replaces it keeps it as an item of its own, from which it can be published again.
 
-Key of the table: `ECARDS#<company>`.
+Keys of the table: `ECARDS#<company>`, and `REPLACED_ECARDS#<company>` for catalogues that were replaced.
 """
 
 from __future__ import annotations
 
 import json
+import secrets
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Literal
 
-from ordering import money
-from ordering.aws.dynamodb import Item, Key, Put, Table
+from ordering import clock, money
+from ordering.aws.dynamodb import Item, Key, Put, Table, TransactionRefused
 from ordering.cache import Cache
-from ordering.errors import OrderingError
+from ordering.errors import Conflict, OrderingError
 
 Unit = Literal["ruble", "month"]
 Missing = Literal["card", "face value"]
@@ -40,6 +43,11 @@ _NAMES = f"1 to {LONGEST_NAME} characters, at most {LARGEST_NAME} bytes in UTF-8
 _LARGEST_ITEM = 399 * 1024
 """Most bytes of a catalogue: an item may have 400 KB, its key included."""
 
+REPLACED_KEPT = timedelta(days=30)
+"""How long a replaced catalogue can be published again."""
+
+_LAST = "\U0010ffff"
+
 
 @dataclass(frozen=True, slots=True)
 class FaceValue:
@@ -58,6 +66,19 @@ class Ecard:
     description: str
     unit: Unit
     face_values: tuple[FaceValue, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EcardVersion:
+    """A version of a company's catalogue: the current one, or one that was replaced."""
+
+    name: str
+    """Empty if an earlier release published it, and it is current."""
+    cards: tuple[Ecard, ...]
+    published: datetime | None
+    """None if an earlier release published it."""
+    until: datetime | None = None
+    """How long it can be published again; None for the current version."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,24 +153,57 @@ class EcardCatalogue:
             for line in requested
         )
 
-    def publish(self, cards: Sequence[Ecard]) -> None:
-        """Replace the company's catalogue.
+    def versions(self) -> list[EcardVersion]:
+        """Return the current version, then the replaced ones that can be published again, the latest first."""
+        now = int(clock.system_clock().timestamp())
+        records = self._table.query(self._replaced, " ", _LAST)
+        replaced = [_read_version(item) for item in records if item["expires"] > now]
+        current = self._table.get(self._key)
+        return [*([_read_version(current)] if current else []), *reversed(replaced)]
+
+    def publish(self, cards: Sequence[Ecard], replacing: str | None = None) -> str:
+        """Replace the company's catalogue; returns the new version's name. The replaced one is kept for a time.
+
+        Args:
+            cards: All cards of the new version.
+            replacing: The name of the version that must be current, empty if there is none; by default any.
 
         Raises:
             ValueError: An id or a name is repeated or out of bounds, a price is negative, too high or has more than
                 two decimals, or the catalogue would not fit one item. The message lists every error.
+            Conflict: Another publication came in between, or another version is current.
         """
         if faults := [*_faults(cards)]:
             raise ValueError("; ".join(faults))
-        written = [_write(card) for card in cards]
-        # JSON is never smaller than the size that DynamoDB counts.
-        size = len(json.dumps(written, ensure_ascii=False).encode())
-        if size > _LARGEST_ITEM:
-            raise ValueError(f"the catalogue has {size:,} bytes; at most {_LARGEST_ITEM:,} fit one item")
+        if fault := size_fault(cards):
+            raise ValueError(fault)
+        before = self._table.get(self._key)
+        if replacing is not None and (before or {}).get("version", "") != replacing:
+            raise Conflict(f"The catalogue of {self._company} was published by someone else meanwhile.")
         self.offer(cards)
-        partition, sort = self._key
-        self._table.put(Put({"pk": partition, "sk": sort, "cards": written}))
+        version = secrets.token_hex(8)
+        self._replace(before, {"version": version, "cards": [_write(card) for card in cards]})
         self._cache.drop(self._company)
+        return version
+
+    def _replace(self, before: Item | None, values: Item) -> None:
+        now = clock.system_clock()
+        partition, sort = self._key
+        known = {":before": before["version"]} if before and "version" in before else {}
+        condition = "version = :before" if known else "attribute_not_exists(version)"
+        writes = [Put({"pk": partition, "sk": sort, "at": clock.to_text(now), **values}, condition, values=known)]
+        if before:
+            expires = int((now + REPLACED_KEPT).timestamp())
+            key = {"pk": self._replaced, "sk": clock.to_text(now), "expires": expires}
+            writes.append(Put({"version": secrets.token_hex(8), **before, **key}))
+        try:
+            self._table.transact(writes)
+        except TransactionRefused as refusal:
+            reason = refusal.reasons[0]
+            if not (reason and reason.item) or reason.item.get("version") != values["version"]:
+                raise Conflict(
+                    f"The catalogue of {self._company} was published by someone else meanwhile."
+                ) from refusal
 
     def offer(self, cards: Sequence[Ecard]) -> None:
         """Record at each face value that the company's catalogue may have it, for `is_offered`.
@@ -165,6 +219,10 @@ class EcardCatalogue:
     @property
     def _key(self) -> Key:
         return f"ECARDS#{self._company}", "-"
+
+    @property
+    def _replaced(self) -> str:
+        return f"REPLACED_ECARDS#{self._company}"
 
 
 def is_offered(table: Table, card_id: int, face_value: str) -> bool:
@@ -189,20 +247,32 @@ def all_catalogues(table: Table) -> Iterator[EcardCatalogue]:
         yield EcardCatalogue(table, item["pk"].removeprefix("ECARDS#"))
 
 
+def size_fault(cards: Iterable[Ecard]) -> str | None:
+    """Return why a catalogue does not fit one item; None if it does."""
+    # JSON is never smaller than the size that DynamoDB counts. Each card has a comma and a space with it, or brackets.
+    size = sum(2 + len(json.dumps(_write(card), ensure_ascii=False).encode()) for card in cards)
+    return f"the catalogue has {size:,} bytes; at most {_LARGEST_ITEM:,} fit one item" if size > _LARGEST_ITEM else None
+
+
 def _faults(cards: Sequence[Ecard]) -> Iterator[str]:
     yield from _repeated("card", [card.id for card in cards])
     for card in cards:
-        if not 0 < card.id <= _LARGEST_ID or not _is_name(card.name):
-            yield f"card {card.id} {card.name!r}: the id must be 1 to {_LARGEST_ID}, the name {_NAMES}"
-        yield from _repeated(f"card {card.id}: face value", [value.name for value in card.face_values])
-        for value in card.face_values:
-            if not _is_name(value.name):
-                yield f"card {card.id}: face value {value.name!r}: the name must have {_NAMES}"
-            if not _is_price(value.price):
-                yield (
-                    f"card {card.id}, {value.name!r}: the price must be 0 to {LARGEST_PRICE:,} with at most two "
-                    f"decimals, not {value.price}"
-                )
+        yield from faults_of(card)
+
+
+def faults_of(card: Ecard) -> Iterator[str]:
+    """Yield what is wrong with a card."""
+    if not 0 < card.id <= _LARGEST_ID or not _is_name(card.name):
+        yield f"card {card.id} {card.name!r}: the id must be 1 to {_LARGEST_ID}, the name {_NAMES}"
+    yield from _repeated(f"card {card.id}: face value", [value.name for value in card.face_values])
+    for value in card.face_values:
+        if not _is_name(value.name):
+            yield f"card {card.id}: face value {value.name!r}: the name must have {_NAMES}"
+        if not _is_price(value.price):
+            yield (
+                f"card {card.id}, {value.name!r}: the price must be 0 to {LARGEST_PRICE:,} with at most two "
+                f"decimals, not {value.price}"
+            )
 
 
 def _repeated(what: str, names: Sequence[object]) -> Iterator[str]:
@@ -233,3 +303,13 @@ def _write(card: Ecard) -> Item:
 def _read(item: dict[str, Any]) -> Ecard:
     values = (FaceValue(value["name"], money.parse_amount(value["price"])) for value in item["faceValues"])
     return Ecard(item["id"], item["name"], item["description"], item["unit"], tuple(values))
+
+
+def _read_version(item: Item) -> EcardVersion:
+    at, expires = item.get("at"), item.get("expires")
+    return EcardVersion(
+        item.get("version", ""),
+        tuple(map(_read, item["cards"])),
+        clock.from_text(at) if at else None,
+        datetime.fromtimestamp(expires, UTC) if expires else None,
+    )

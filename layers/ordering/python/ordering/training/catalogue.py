@@ -5,25 +5,30 @@ or the new one, never a mixture. Positions in a version have no gaps, so any pag
 the pointer and in the products.
 
 The pointer also lists the other versions that have items: the one that is being written, and those that were replaced.
-An import makes the latter expire, a day later, and takes them off the list. So no version stays forever, wherever an
-import crashes: the next one does what is left. An import that another one overtakes makes its own version expire.
+An import makes the latter expire and takes them off the list. So no version stays forever, wherever an import crashes:
+the next one does what is left. An import that another one overtakes makes its own version expire.
 
-Keys of the table: `UNIT#<business unit>` the pointer; under a version, `<version>#PRODUCTS` the products by position,
-`<version>#PRODUCT#<id>` a product and its feature sets by position, `<version>#FEATURE_SET#<id>` one feature set.
+The write that moves the pointer also writes a record of the version that it replaces. While the record is there, the
+version can be read, and published again: as a copy, because items that expire stay so.
+
+Keys of the table: `UNIT#<business unit>` the pointer and the records of replaced versions; under a version,
+`<version>#PRODUCTS` the products by position, `<version>#PRODUCT#<id>` a product and its feature sets by position,
+`<version>#FEATURE_SET#<id>` one feature set.
 """
 
 from __future__ import annotations
 
+import itertools
 import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
 from ordering import clock, money
-from ordering.aws.dynamodb import ConditionFailed, Item, Key, Put, Table, Update
+from ordering.aws.dynamodb import ConditionFailed, Item, Key, Put, Table, TransactionRefused, Update
 from ordering.book.listing import Listing
 from ordering.cache import Cache
 from ordering.errors import Conflict, NotFound
@@ -42,8 +47,23 @@ _DIGITS = 6
 
 _REMEMBERED = 10_000
 
-REPLACED_KEPT = timedelta(days=1)
-"""How long the items of a replaced version stay: much longer than any reader uses a pointer that it has read."""
+REPLACED_KEPT = timedelta(days=30)
+"""How long a replaced version can be published again.
+
+All replaced versions are kept for so long, not the last one only: to make the older ones expire earlier would write all
+their items once more, which costs more than to store them.
+"""
+
+_ITEMS_KEPT = REPLACED_KEPT + timedelta(days=1)
+"""How long the items of a replaced version stay: a day in which what began to read them can finish."""
+
+MOST_PRODUCTS = 999_999
+"""Most products of a catalogue, and most feature sets of a product: their positions have six digits."""
+
+_READ_AT_ONCE = 100
+"""Products whose feature sets are read together."""
+
+_RECORD = "REPLACED#"
 
 _LAST = "\U0010ffff"
 
@@ -77,6 +97,35 @@ class TrainingProduct:
     code: str
     name: str
     course_ids: tuple[str, ...] = ()
+
+
+Entry = tuple[TrainingProduct, Sequence[TrainingFeatureSet]]
+"""A product with its feature sets."""
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A version of a catalogue: the current one, or one that was replaced."""
+
+    name: str
+    products: int
+    published: datetime | None
+    """None if an earlier release published it."""
+    until: datetime | None = None
+    """How long it can be published again; None for the current version."""
+    digest: str = ""
+    """What its publisher gave as a digest of its contents."""
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A version that is being written, and that readers do not see."""
+
+    name: str
+    before: Version | None
+    """The current version when it was begun."""
+    replaced: tuple[str, ...]
+    """The names of all other versions that have items which do not expire."""
 
 
 class CatalogueCache:
@@ -150,7 +199,7 @@ class Catalogue:
             known.put((version, item["id"]), found[item["id"]])
         return {id_: found[id_] for id_ in wanted if id_ in found}
 
-    def publish(self, products: Iterable[tuple[TrainingProduct, Sequence[TrainingFeatureSet]]]) -> str:
+    def publish(self, products: Iterable[Entry]) -> str:
         """Write a new version of the unit's catalogue, then move the pointer to it; returns the version's name.
 
         After a crash before the end, readers still get the old version. Each product and each feature set takes two
@@ -160,41 +209,100 @@ class Catalogue:
             ValueError: A product or a feature set is larger than `LARGEST_ENTRY`. The message lists all of them.
             Conflict: Another import of the unit began in the meantime, and this one is not published.
         """
-        version = f"CATALOGUE#{secrets.token_hex(8)}"
         ordered = sorted(products, key=_by_code_and_name)
-
-        def items() -> Iterator[Item]:
-            for position, (product, offered) in enumerate(ordered, 1):
-                yield from _items_of(version, position, product, offered)
-
-        if too_large := sorted({item["id"] for item in items() if bytes_within_json(item) > LARGEST_ENTRY}):
+        if too_large := sorted({one for product, offered in ordered for one in oversized(product, offered)}):
             raise ValueError(f"larger than {LARGEST_ENTRY:,} bytes: {', '.join(too_large)}")
-        replaced = self._begin(version)
-        self._table.put_all(items())
+        draft = self.begin()
+        self.write(draft, ordered)
+        self.make_current(draft, len(ordered))
+        self.expire_replaced(draft)
+        return draft.name
+
+    def versions(self) -> list[Version]:
+        """Return the current version, then the replaced ones that can be published again, the latest first."""
+        now = int(clock.system_clock().timestamp())
+        records = self._table.query(self._pointer_key[0], _RECORD, f"{_RECORD}{_LAST}")
+        replaced = [_read_version(item) for item in records if item["expires"] > now]
+        return [version for version in (self.current(), *reversed(replaced)) if version]
+
+    def current(self) -> Version | None:
+        """Read which version is current; None before the first publication."""
+        return _read_version(self._table.get(self._pointer_key) or {})
+
+    def unfinished(self) -> Draft | None:
+        """Return the current version if a crash left versions that it replaced without an end; None otherwise."""
+        found = self._table.get(self._pointer_key) or {}
+        if "version" not in found or "writing" in found or "replaced" not in found:
+            return None
+        return Draft(found["version"], None, tuple(found["replaced"]))
+
+    def contents(self, version: Version) -> Iterator[Entry]:
+        """Read all products of a version with their feature sets, by code, then name.
+
+        Raises:
+            Conflict: Its items have begun to expire.
+        """
+        products = 0
+        for listed, offered in self._stored(version.name):
+            if len(offered) != listed["featureSets"]:
+                break
+            products += 1
+            yield _read_product(listed), [_read_feature_set(item) for item in offered]
+        if products != version.products:
+            raise Conflict(f"The version {version.name} of the catalogue of {self._unit} is not complete any more.")
+
+    def begin(self) -> Draft:
+        """Begin a new version. An import that began before and is not published yet is overtaken by it."""
+        return self._begin(f"CATALOGUE#{secrets.token_hex(8)}")
+
+    def write(self, draft: Draft, products: Iterable[Entry]) -> None:
+        """Write the products of a new version, read one after another; none of them may be `oversized`.
+
+        Args:
+            products: In the order of their lists: by code, name and id.
+        """
+        self._table.put_all(
+            item
+            for position, (product, offered) in enumerate(products, 1)
+            for item in _items_of(draft.name, position, product, offered)
+        )
+
+    def make_current(self, draft: Draft, products: int, digest: str = "") -> None:
+        """Let readers see a version, of which so many products were written.
+
+        Raises:
+            Conflict: Another import of the unit began in the meantime, and this version expires.
+        """
         try:
-            self._move_pointer(version, len(ordered), replaced)
+            self._move_pointer(draft, products, digest)
         except Conflict:
-            self._let_expire([version])  # the other import may have done so before all of it was written
+            self._let_expire([draft.name])  # the other import may have done so before all of it was written
             raise
         self._cache.versions.drop(self._unit)
-        self._let_expire(replaced)
+
+    def expire_replaced(self, draft: Draft, advance: Callable[[int], None] = lambda _: None) -> None:
+        """Make the versions that a version replaced expire.
+
+        Args:
+            advance: Called with the number of items that were written, again and again.
+        """
+        self._let_expire(draft.replaced, advance)
         with suppress(ConditionFailed):  # another import began, and repeats this
             self._table.update(
                 Update(
                     self._pointer_key,
                     "REMOVE replaced",
                     "version = :version AND attribute_not_exists(writing)",
-                    values={":version": version},
+                    values={":version": draft.name},
                 )
             )
-        return version
 
     @property
     def _pointer_key(self) -> Key:
         return f"UNIT#{self._unit}", _POINTER
 
-    def _begin(self, version: str) -> list[str]:
-        """Record that a version is being written; return those that it replaces, an unfinished one among them."""
+    def _begin(self, version: str) -> Draft:
+        """Record that a version is being written."""
         pauses = self._table.pauses()
         while True:
             found = self._table.get(self._pointer_key) or {}
@@ -219,37 +327,53 @@ class Catalogue:
             except ConditionFailed:
                 next(pauses)
             else:
-                return sorted({*others, found.get("version")} - {None})
+                replaced = sorted({*others, found.get("version")} - {None})
+                return Draft(version, _read_version(found), tuple(replaced))
 
-    def _move_pointer(self, version: str, products: int, replaced: Sequence[str]) -> None:
-        """Let readers see a version.
+    def _move_pointer(self, draft: Draft, products: int, digest: str) -> None:
+        """Let readers see a version, and record the one that it replaces.
 
         Raises:
             Conflict: Another import began, which replaces it.
         """
         partition, sort = self._pointer_key
-        pointer = {"pk": partition, "sk": sort, "version": version, "products": products, "replaced": [*replaced]}
+        now = clock.system_clock()
+        new = _version_item(Version(draft.name, products, now, digest=digest))
+        pointer = {"pk": partition, "sk": sort, **new, "replaced": [*draft.replaced]}
+        writes = [Put(pointer, "writing = :version", values={":version": draft.name})]
+        if draft.before:
+            expires = int((now + REPLACED_KEPT).timestamp())
+            record = {"pk": partition, "sk": f"{_RECORD}{clock.to_text(now)}", "expires": expires}
+            writes.append(Put({**record, **_version_item(draft.before)}))
         try:
-            self._table.put(Put(pointer, "writing = :version", values={":version": version}))
-        except ConditionFailed as failure:
-            if not failure.item or failure.item.get("version") != version:
-                raise Conflict(f"Another import of the catalogue of {self._unit} has begun.") from failure
+            self._table.transact(writes)
+        except TransactionRefused as refusal:
+            reason = refusal.reasons[0]
+            if not (reason and reason.item) or reason.item.get("version") != draft.name:
+                raise Conflict(f"Another import of the catalogue of {self._unit} has begun.") from refusal
 
-    def _let_expire(self, versions: Iterable[str]) -> None:
+    def _let_expire(self, versions: Iterable[str], advance: Callable[[int], None] = lambda _: None) -> None:
         """Make all items of versions expire."""
-        expires = int((clock.system_clock() + REPLACED_KEPT).timestamp())
-        for version in versions:
-            self._table.put_all({**item, "expires": expires} for item in self._items_in(version))
+        expires = int((clock.system_clock() + _ITEMS_KEPT).timestamp())
 
-    def _items_in(self, version: str) -> Iterator[Item]:
-        """Read all items of a version: a query for its products, and one for each of them."""
-        for listed in self._table.query(f"{version}#PRODUCTS", " ", _LAST):
-            yield listed
-            for item in self._table.query(f"{version}#PRODUCT#{listed['id']}", " ", _LAST):
-                yield item
-                if item["sk"] != _WHOLE:
-                    pk, sk = _feature_set_key(version, item["id"])
-                    yield {**item, "pk": pk, "sk": sk}
+        def items() -> Iterator[Item]:
+            for version in versions:
+                for listed, offered in self._stored(version):
+                    ending = [{**item, "expires": expires} for item in _items_with(version, listed, offered)]
+                    yield from ending
+                    advance(len(ending))
+
+        self._table.put_all(items())
+
+    def _stored(self, version: str) -> Iterator[tuple[Item, list[Item]]]:
+        """Read the listed products of a version, each with its feature sets by position, or with those that exist."""
+        listed = self._table.query(f"{version}#PRODUCTS", " ", _LAST)
+        while some := list(itertools.islice(listed, _READ_AT_ONCE)):
+            keys = [_offered_keys(version, item) for item in some]
+            every = list(itertools.chain.from_iterable(keys))
+            found = self._table.batch_get(every) if every else {}
+            for item, own in zip(some, keys, strict=True):
+                yield item, [found[key] for key in own if key in found]
 
     def _pointer(self) -> Item:
         return self._cache.versions.read(self._unit, lambda: self._table.get(self._pointer_key) or {})
@@ -265,7 +389,14 @@ class Catalogue:
         return self._table.query(partition, _padded(first + 1), _padded(last)) if first < last else ()
 
 
-def _by_code_and_name(entry: tuple[TrainingProduct, Sequence[TrainingFeatureSet]]) -> tuple[str, str, str]:
+def oversized(product: TrainingProduct, offered: Sequence[TrainingFeatureSet]) -> Iterator[str]:
+    """Yield the ids of what is larger than `LARGEST_ENTRY`: the product, and feature sets of it."""
+    version = f"CATALOGUE#{'0' * 16}"
+    found = (item["id"] for item in _items_of(version, 1, product, offered) if bytes_within_json(item) > LARGEST_ENTRY)
+    yield from dict.fromkeys(found)
+
+
+def _by_code_and_name(entry: Entry) -> tuple[str, str, str]:
     product, _ = entry
     return product.code, product.name, product.id
 
@@ -273,32 +404,81 @@ def _by_code_and_name(entry: tuple[TrainingProduct, Sequence[TrainingFeatureSet]
 def _items_of(
     version: str, position: int, product: TrainingProduct, offered: Sequence[TrainingFeatureSet]
 ) -> Iterable[Item]:
-    """Yield the items of one product: in the list of products, the product itself, and its feature sets."""
-    whole = {
+    """Yield the items of one product."""
+    listed = {
+        "pk": f"{version}#PRODUCTS",
+        "sk": _padded(position),
         "id": product.id,
         "code": product.code,
         "name": product.name,
         "courseIds": product.course_ids,
         "featureSets": len(offered),
     }
-    partition = f"{version}#PRODUCT#{product.id}"
-    yield {**whole, "pk": f"{version}#PRODUCTS", "sk": _padded(position)}  # first: the others are found by it
-    for rank, feature_set in enumerate(sorted(offered, key=lambda one: (one.name, one.id)), 1):
-        item = {
-            "id": feature_set.id,
-            "productId": product.id,
-            "productName": product.name,
-            "name": feature_set.name,
-            "courseAccessPeriodDays": feature_set.course_access_period_days,
-            "moduleSavePeriodDays": feature_set.module_save_period_days,
-            "prices": [
-                {"currency": price.currency, "value": money.format_amount(price.value)} for price in feature_set.prices
-            ],
-        }
-        pk, sk = _feature_set_key(version, feature_set.id)
+    keys = _offered_keys(version, listed)
+    ordered = sorted(offered, key=lambda one: (one.name, one.id))
+    sets = [_feature_set_item(one, key) for one, key in zip(ordered, keys, strict=True)]
+    return _items_with(version, listed, sets)
+
+
+def _items_with(version: str, listed: Item, offered: Iterable[Item]) -> Iterator[Item]:
+    """Yield the items of one product: in the list of products, its feature sets twice, and the product itself.
+
+    Each item comes after the one that it is found by, so that a crash leaves none that cannot be found.
+    """
+    yield listed
+    for item in offered:
+        yield item
+        pk, sk = _feature_set_key(version, item["id"])
         yield {**item, "pk": pk, "sk": sk}
-        yield {**item, "pk": partition, "sk": _padded(rank)}
-    yield {**whole, "pk": partition, "sk": _WHOLE}
+    yield {**listed, "pk": _product_partition(version, listed), "sk": _WHOLE}
+
+
+def _feature_set_item(one: TrainingFeatureSet, key: Key) -> Item:
+    partition, sort = key
+    return {
+        "pk": partition,
+        "sk": sort,
+        "id": one.id,
+        "productId": one.product_id,
+        "productName": one.product_name,
+        "name": one.name,
+        "courseAccessPeriodDays": one.course_access_period_days,
+        "moduleSavePeriodDays": one.module_save_period_days,
+        "prices": [{"currency": price.currency, "value": money.format_amount(price.value)} for price in one.prices],
+    }
+
+
+def _offered_keys(version: str, listed: Item) -> list[Key]:
+    """The keys of a product's feature sets by position."""
+    partition = _product_partition(version, listed)
+    return [(partition, _padded(rank)) for rank in range(1, listed["featureSets"] + 1)]
+
+
+def _product_partition(version: str, listed: Item) -> str:
+    return f"{version}#PRODUCT#{listed['id']}"
+
+
+def _version_item(version: Version) -> Item:
+    item: Item = {"version": version.name, "products": version.products}
+    if version.published:
+        item["at"] = clock.to_text(version.published)
+    if version.digest:
+        item["digest"] = version.digest
+    return item
+
+
+def _read_version(item: Item) -> Version | None:
+    """Read a version from the pointer or from a record; None from a pointer to none yet."""
+    if "version" not in item:
+        return None
+    at, expires = item.get("at"), item.get("expires")
+    return Version(
+        item["version"],
+        item["products"],
+        clock.from_text(at) if at else None,
+        datetime.fromtimestamp(expires, UTC) if expires else None,
+        item.get("digest", ""),
+    )
 
 
 def _feature_set_key(version: str, feature_set_id: str) -> tuple[str, str]:
