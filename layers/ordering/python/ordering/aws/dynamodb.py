@@ -220,12 +220,27 @@ class Table:
             "ExpressionAttributeValues": _item({":pk": partition, ":first": first, ":last": last}),
             "ConsistentRead": True,
         }
-        while True:
-            answer = self._call("Query", request)
-            yield from map(plain_item, answer["Items"])
-            if not (resume := answer.get("LastEvaluatedKey")):
-                return
-            request = {**request, "ExclusiveStartKey": resume}
+        yield from self._pages("Query", request)
+
+    def query_index(self, index: str, partition: tuple[str, str], first: tuple[str, str]) -> Iterator[Key]:
+        """Yield the keys of the items of an index's partition, with sort keys from a first one on, in descending order.
+
+        The index has an item a moment after the table.
+
+        Args:
+            partition: The name and the value of the index's partition key.
+            first: The name of its sort key, and the least value.
+        """
+        request: dict[str, Any] = {
+            "TableName": self.name,
+            "IndexName": index,
+            "KeyConditionExpression": "#partition = :partition AND #sort >= :first",
+            "ExpressionAttributeNames": {"#partition": partition[0], "#sort": first[0]},
+            "ExpressionAttributeValues": _item({":partition": partition[1], ":first": first[1]}),
+            "ScanIndexForward": False,
+        }
+        for item in self._pages("Query", request):
+            yield item["pk"], item["sk"]
 
     def scan(self, prefix: str) -> Iterator[Item]:
         """Read the whole table, and yield the items whose partition keys begin with `prefix`, in no order.
@@ -238,8 +253,11 @@ class Table:
             "ExpressionAttributeValues": _item({":prefix": prefix}),
             "ConsistentRead": True,
         }
+        yield from self._pages("Scan", request)
+
+    def _pages(self, operation: str, request: dict[str, Any]) -> Iterator[Item]:
         while True:
-            answer = self._call("Scan", request)
+            answer = self._call(operation, request)
             yield from map(plain_item, answer["Items"])
             if not (resume := answer.get("LastEvaluatedKey")):
                 return

@@ -33,6 +33,11 @@ class IdempotencyKey:
     key: str
     fingerprint: str
 
+    @property
+    def digest(self) -> str:
+        """The SHA-256 of the key, by which an operator recognizes it."""
+        return hashlib.sha256(self.key.encode()).hexdigest()
+
 
 @dataclass(frozen=True, slots=True)
 class CreateResult:

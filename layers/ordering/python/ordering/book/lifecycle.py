@@ -28,6 +28,18 @@ class Actor(StrEnum):
 
 S = TypeVar("S", bound=StrEnum)
 
+_LONGEST_REASON = 200
+"""Most characters of an operator's reason that a history keeps."""
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """Who moves an order by a command, and why. Partners never see it."""
+
+    name: str
+    """The ARN of the caller in AWS, or `local/<user>`."""
+    reason: str = ""
+
 
 @dataclass(frozen=True, slots=True)
 class Move(Generic[S]):
@@ -41,10 +53,17 @@ class Move(Generic[S]):
 
 @dataclass(frozen=True, slots=True)
 class StatusChange(Generic[S]):
-    """A status that an order reached, and the time."""
+    """A status that an order reached, and the time; with the operator's name and reason if a command moved it."""
 
     status: S
     at: datetime
+    by: str = ""
+    reason: str = ""
+
+    def to_item(self) -> dict[str, str]:
+        """Convert it to its stored form, without what is empty."""
+        values = {"status": str(self.status), "at": clock.to_text(self.at), "by": self.by, "reason": self.reason}
+        return {name: value for name, value in values.items() if value}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +80,7 @@ class State(Generic[S]):
 
     def to_item(self) -> dict[str, Any]:
         """Convert the state to its stored form."""
-        history = [{"status": str(moment.status), "at": clock.to_text(moment.at)} for moment in self.history]
+        history = [moment.to_item() for moment in self.history]
         return {"status": str(self.status), "version": self.version, "history": history}
 
 
@@ -94,27 +113,36 @@ class Lifecycle(Generic[S]):
             raise Conflict(f"Order {order} is new: {by} cannot make it {target}.")
         return State(target, 1, (StatusChange(target, at),))
 
-    def move(self, order: str, state: State[S], target: S, by: Actor, at: datetime) -> State[S]:
+    def move(  # noqa: PLR0913 - all parts of a move
+        self, order: str, state: State[S], target: S, by: Actor, at: datetime, *, operator: Operator | None = None
+    ) -> State[S]:
         """Return an order's state after a move; a move to the same status adds nothing to the history.
+
+        Args:
+            operator: Who moves it by a command; None for all other moves.
 
         Raises:
             Conflict: The move is not in the table, or another actor's to make.
         """
         if not self.allows(state.status, target, by):
             raise Conflict(f"Order {order} is {state.status}: {by} cannot make it {target}; {self._ways(state.status)}")
-        moments = () if state.status == target else (StatusChange(target, at),)
+        who = (operator.name, operator.reason[:_LONGEST_REASON]) if operator else ("", "")
+        moments = () if state.status == target else (StatusChange(target, at, *who),)
         return State(target, state.version + 1, state.history + moments)
 
     def read(self, item: dict[str, Any]) -> State[S]:
         """Convert back from `State.to_item`."""
-        history = (StatusChange(self._statuses(one["status"]), clock.from_text(one["at"])) for one in item["history"])
-        return State(self._statuses(item["status"]), item["version"], tuple(history))
+        return State(self._statuses(item["status"]), item["version"], tuple(map(self._moment, item["history"])))
 
     def diagram(self) -> str:
         """Draw the table as a state diagram in Mermaid's notation."""
         arrows = [f"{move.source or '[*]'} --> {move.target}: {move.when} ({move.by})" for move in self.moves]
         ends = [f"{status} --> [*]" for status in self._statuses if not self.targets(status)]
         return "\n    ".join(["stateDiagram-v2", *arrows, *ends]) + "\n"
+
+    def _moment(self, item: dict[str, str]) -> StatusChange[S]:
+        status, at = self._statuses(item["status"]), clock.from_text(item["at"])
+        return StatusChange(status, at, item.get("by", ""), item.get("reason", ""))
 
     def _ways(self, status: S) -> str:
         ways = [f"{move.target} by {move.by}" for move in self.moves if move.source == status]

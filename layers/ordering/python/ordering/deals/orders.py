@@ -25,6 +25,7 @@ from ordering import clock, money
 from ordering.aws.dynamodb import ABSENT, Check, Delete, Item, Key, Put, Table
 from ordering.book.idempotency import Create, CreateResult, IdempotencyRecords
 from ordering.book.orderbook import GRACE, Collision, Draft, OrderBook, Ticket
+from ordering.book.search import SearchedBy, searchable
 from ordering.book.sorted_lists import ListPart, ListRequest, SortedList
 from ordering.clock import Clock
 from ordering.deals.products import DealProduct
@@ -172,7 +173,8 @@ class DealOrders:
             order = _made(deal_id, discount, ticket)
             partition, sort = self._deal_key(deal_id)
             claim = Put({"pk": partition, "sk": sort, _ORDER: ticket.position}, ABSENT)
-            return Draft({_ORDER: _write(order)}, [claim, *more(order)])
+            found = searchable(SearchedBy.DEAL, str(deal_id))
+            return Draft({_ORDER: _write(order), **found}, [claim, *more(order)])
 
         return _made(deal_id, discount, self.book.place(compose))
 

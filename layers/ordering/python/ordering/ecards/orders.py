@@ -22,9 +22,10 @@ from typing import Any
 
 from ordering import clock
 from ordering.aws.dynamodb import ABSENT, Check, Delete, Item, Key, Put, Table, Write
-from ordering.book.lifecycle import Actor
+from ordering.book.lifecycle import Actor, Operator
 from ordering.book.listing import Listing
 from ordering.book.orderbook import GRACE, Collision, Draft, Ticket
+from ordering.book.search import SearchedBy, searchable
 from ordering.clock import Clock
 from ordering.ecards.assignment import Assignment, unpark
 from ordering.ecards.balance import Balance, hundredths_of, to_hundredths
@@ -220,11 +221,12 @@ class EcardOrders:
         order = self._assignment.assign(self._company, order_id)
         return self._assignment.return_certificates(self._company, order_id) if order.returning else order
 
-    def hand_over(self, order: EcardOrder, count: int) -> EcardOrder:
+    def hand_over(self, order: EcardOrder, count: int, operator: Operator | None = None) -> EcardOrder:
         """Record that the next certificates of an order were handed to its participant.
 
         Args:
             order: The order as it was read before the hand-over.
+            operator: Who records it by a command; None for all others.
 
         Raises:
             ValueError: The count is not positive.
@@ -232,7 +234,7 @@ class EcardOrders:
                 transit, or it has changed since it was read.
             Unavailable: The deadline passed. It may have been recorded: read the order.
         """
-        return self._records.write(order, self._handed(order, count))
+        return self._records.write(order, self._handed(order, count, operator))
 
     def begin_hand_over(self, order: EcardOrder, count: int) -> EcardOrder:
         """Record that the next certificates of an order are in transit: from now on they are out of stock.
@@ -278,10 +280,13 @@ class EcardOrders:
         """Return a check that holds only while an order is unchanged since it was read."""
         return self._records.unchanged(order)
 
-    def cancel(self, order_id: str) -> EcardOrder:
+    def cancel(self, order_id: str, operator: Operator | None = None) -> EcardOrder:
         """Cancel an order, for support: refund its debit, and return undelivered certificates to stock.
 
         Certificates in transit are not returned: they may have arrived.
+
+        Args:
+            operator: Who cancels it by a command; None if an event asks for it.
 
         Raises:
             NotFound: The company has no order with this id.
@@ -290,7 +295,7 @@ class EcardOrders:
         """
         order, at = self.order(order_id), self._now()
         returning = order.certificates(order.delivered + order.in_transit, order.quantity)
-        after = order.moved(EcardStatus.CANCELLED, Actor.SUPPORT, at, parked=None, returning=returning)
+        after = order.moved(EcardStatus.CANCELLED, Actor.SUPPORT, at, operator, parked=None, returning=returning)
         effects = [*self.balance.refund(order.id, order.debited, at), *unpark(order)]
         if order.status is EcardStatus.CREATED:
             effects.append(Delete(self._waiting_key(order.number)))
@@ -304,13 +309,13 @@ class EcardOrders:
         """Settle the company's book, and return the position up to which it is settled; see `OrderBook.settle`."""
         return self._records.book.settle()
 
-    def _handed(self, order: EcardOrder, count: int) -> EcardOrder:
+    def _handed(self, order: EcardOrder, count: int, operator: Operator | None = None) -> EcardOrder:
         """Return an order as it is after the next `count` certificates were handed over."""
         if count <= 0:
             raise ValueError(f"{count} certificates")
         delivered = order.delivered + count
         status = EcardStatus.DELIVERED if delivered >= order.quantity else EcardStatus.PARTIALLY_DELIVERED
-        after = order.moved(status, Actor.DELIVERY, self._now(), delivered=delivered)
+        after = order.moved(status, Actor.DELIVERY, self._now(), operator, delivered=delivered)
         if order.in_transit:
             raise Conflict(
                 f"Order {order.id} has {order.in_transit} certificates in transit; wait for the outcome of their mail."
@@ -354,7 +359,7 @@ class EcardOrders:
             partition, sort = self._waiting_key(order.number)
             waiting = {"pk": partition, "sk": sort, "orderId": order.id, "total": to_hundredths(order.total)}
             writes += [Put(waiting, ABSENT), self.balance.insufficient(order.total)]
-        return Draft({"order": write_summary(order)}, writes)
+        return Draft({"order": write_summary(order), **searchable(SearchedBy.EMAIL, order.participant.email)}, writes)
 
     def _pay(self, order_id: str) -> bool:
         """Pay for an order if it still waits and the balance covers it, and return whether it was paid."""

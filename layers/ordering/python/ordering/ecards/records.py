@@ -17,8 +17,9 @@ from typing import Any
 
 from ordering import clock, money, stored
 from ordering.aws.dynamodb import ABSENT, Check, Item, Key, Put, Table, TransactionRefused, Update, Write
-from ordering.book.lifecycle import Actor, State
+from ordering.book.lifecycle import Actor, Operator, State
 from ordering.book.orderbook import GRACE, OrderBook
+from ordering.book.search import SearchedBy, searchable
 from ordering.clock import Clock
 from ordering.ecards.catalogue import PricedLine
 from ordering.ecards.certificates import Ranges, Stock, read_ranges, size, skip
@@ -130,13 +131,19 @@ class EcardOrder:
         """Return the certificates that are in transit to the participant."""
         return self.certificates(self.delivered, self.in_transit)
 
-    def moved(self, target: EcardStatus, by: Actor, at: datetime, **changes: Any) -> EcardOrder:
+    def moved(
+        self, target: EcardStatus, by: Actor, at: datetime, operator: Operator | None = None, **changes: Any
+    ) -> EcardOrder:
         """Return the order after a move to another status.
+
+        Args:
+            operator: Who moves it by a command; None for all other moves.
+            changes: What else changes, by field.
 
         Raises:
             Conflict: The lifecycle does not allow the move.
         """
-        return replace(self, state=ECARDS.move(self.id, self.state, target, by, at), **changes)
+        return replace(self, state=ECARDS.move(self.id, self.state, target, by, at, operator=operator), **changes)
 
     def changed(self, **changes: Any) -> EcardOrder:
         """Return the order after a change that leaves its status as it is."""
@@ -215,7 +222,8 @@ class EcardRecords:
 
     def _item(self, order: EcardOrder) -> Item:
         partition, sort = self.key(order.id)
-        return {"pk": partition, "sk": sort, **write_order(order)}
+        found = searchable(SearchedBy.ID, order.id, order.created)
+        return {"pk": partition, "sk": sort, **found, **write_order(order)}
 
 
 def fits(order: EcardOrder) -> bool:

@@ -41,6 +41,7 @@ from ordering.addresses import is_email_address
 from ordering.aws.calls import unavailable
 from ordering.aws.dynamodb import ABSENT, Check, ConditionFailed, Item, Key, Put, Table, TransactionRefused, Write
 from ordering.aws.ses import Letter, MailRefused, Misconfigured, NotSent, Ses
+from ordering.book.search import SearchedBy, searchable
 from ordering.clock import Clock
 from ordering.errors import Conflict, NotFound, Unavailable
 from ordering.events.types import MailMomentType
@@ -548,7 +549,14 @@ def _write(mail: Mail) -> Item:
         "version": mail.version,
         **corrected,
         **resent,
+        **_found(mail),
     }
+
+
+def _found(mail: Mail) -> Item:
+    """Return the attributes by which a refused mail is found; none for all others."""
+    at = next((event.at for event in reversed(mail.events) if event.type is MailEventType.REFUSED), mail.claimed)
+    return searchable(SearchedBy.MAILS, mail.state, at) if mail.state is MailState.REFUSED else {}
 
 
 def _read(item: Item) -> Mail:

@@ -16,9 +16,10 @@ from typing import assert_never
 from ordering import clock, stored
 from ordering.aws.dynamodb import ABSENT, Check, ConditionFailed, Item, Key, Put, Table, TransactionRefused, Update
 from ordering.book.idempotency import CreateResult, IdempotencyKey, IdempotencyRecords, replay
-from ordering.book.lifecycle import Actor, State
+from ordering.book.lifecycle import Actor, Operator, State
 from ordering.book.listing import Listing
 from ordering.book.orderbook import GRACE, Collision, Draft, OrderBook, Ticket
+from ordering.book.search import SearchedBy, searchable
 from ordering.clock import Clock, Deadline
 from ordering.errors import Conflict, NotFound, OrderingError, Unavailable
 from ordering.identity.accounts import Accounts, Contact
@@ -207,10 +208,10 @@ class TrainingOrders:
 
         def compose(ticket: Ticket) -> Draft:
             order = self._order(order_id, ticket, caller, request, unit_name=unit_name, contact=contact)
-            writes = [_order_put(order), *_line_puts(order_id, request.lines, offered)]
+            writes = [_order_put(order, once), *_line_puts(order_id, request.lines, offered)]
             if once:
                 writes.append(records.put(once, order_id, answer(order)))
-            return Draft({"order": _write_entry(order)}, writes)
+            return Draft({"order": _write_entry(order), **searchable(SearchedBy.EMAIL, order.contact_email)}, writes)
 
         try:
             ticket = self._book.place(compose)
@@ -244,14 +245,17 @@ class TrainingOrders:
         lines = self._lines(order_id)
         return Listing(lines[first : first + count], len(lines))
 
-    def cancel(self, order_id: int) -> TrainingOrder:
+    def cancel(self, order_id: int, operator: Operator | None = None) -> TrainingOrder:
         """Cancel an order, for support.
+
+        Args:
+            operator: Who cancels it by a command; None if an event asks for it.
 
         Raises:
             NotFound: The unit has no order with this id.
             Conflict: The order can no longer be cancelled.
         """
-        return self._move(self.order(order_id), TrainingStatus.CANCELLED, Actor.SUPPORT)
+        return self._move(self.order(order_id), TrainingStatus.CANCELLED, Actor.SUPPORT, operator)
 
     def issue_keys(self, order_id: int, sealer: Sealer, until: Deadline) -> bool:
         """Issue access keys of an order, as many as there is time for, and complete the order after the last one.
@@ -319,13 +323,15 @@ class TrainingOrders:
         with suppress(ConditionFailed):
             self._table.update(Update(_order_key(order.id), "SET issued = :issued", condition, names, values))
 
-    def _move(self, order: TrainingOrder, target: TrainingStatus, by: Actor) -> TrainingOrder:
+    def _move(
+        self, order: TrainingOrder, target: TrainingStatus, by: Actor, operator: Operator | None = None
+    ) -> TrainingOrder:
         """Move an order to another status, in its item and in lists.
 
         Raises:
             Conflict: The lifecycle does not allow the move, or the order has changed since it was read.
         """
-        state = TRAINING.move(str(order.id), order.state, target, by, self._now())
+        state = TRAINING.move(str(order.id), order.state, target, by, self._now(), operator=operator)
         to = state.to_item()
         condition, names, values = _as_read(order)
         names = {**names, "#status": "status"}
@@ -472,9 +478,11 @@ def _order_key(order_id: int) -> Key:
     return f"{_PARTITION}{order_id}", _ORDER
 
 
-def _order_put(order: TrainingOrder) -> Put:
+def _order_put(order: TrainingOrder, once: IdempotencyKey | None) -> Put:
     partition, sort = _order_key(order.id)
-    return Put({"pk": partition, "sk": sort, "order": _write(order)}, ABSENT)
+    found = searchable(SearchedBy.REFERENCE, order.reference, order.created)
+    key = {"once": once.digest} if once else {}
+    return Put({"pk": partition, "sk": sort, "order": _write(order), **found, **key}, ABSENT)
 
 
 def _line_puts(
