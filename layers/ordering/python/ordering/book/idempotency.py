@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Generic, Protocol, TypeVar
 
 from ordering.aws.dynamodb import ABSENT, Item, Key, Put, Table
@@ -140,6 +140,16 @@ class IdempotencyRecords:
         """
         record = self._table.get(self.key(once))
         return None if record is None or _expired(record, self._now()) else replay(record, once)
+
+
+def remembered_until(table: Table, partner: str, digest: str) -> datetime | None:
+    """Return when the key of a training order is forgotten; None if it was forgotten already.
+
+    Args:
+        digest: See `IdempotencyKey.digest`.
+    """
+    record = table.get((f"ONCE#{partner}#{digest}", "-"))
+    return datetime.fromtimestamp(record["expires"], UTC) if record else None
 
 
 def replay(record: Item, once: IdempotencyKey) -> CreateResult:

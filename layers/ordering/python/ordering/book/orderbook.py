@@ -68,6 +68,9 @@ SETTLE_AFTER = 25
 _SETTLE_AT_MOST = 90 * SEGMENT
 """Positions settled at once: their segments and the head must fit one transaction."""
 
+_READ_AT_ONCE = 100
+"""Positions that `newest` reads with one query."""
+
 _ENTRIES = "BOOK#"
 _ONLY = "-"
 _DIGITS = 10
@@ -275,6 +278,16 @@ class OrderBook:
         found = _live([*self._entries(1, head.settled), *tail])
         self._settle_if_long(head, tail)
         return found
+
+    def newest(self) -> Iterator[Item]:
+        """Yield the entries from the newest to the oldest, for operators: read as they are needed, and nothing written.
+
+        An order is shown as soon as its entry is there, so lists may show a new one a moment later. An entry that is
+        removed during the read may still be yielded.
+        """
+        high = self._table.get(self._tickets_key()) or {"issued": 0}
+        for last in range(high["issued"], 0, -_READ_AT_ONCE):
+            yield from reversed(_live(self._entries(max(last - _READ_AT_ONCE, 0) + 1, last)))
 
     def destroy(self) -> None:
         """Delete all items of the book. After a crash, call it again.

@@ -189,7 +189,7 @@ class DealOrders:
             has = frozenset([claim[_ORDER]] if claim else [])
             wanted = replace(wanted, only=has if wanted.only is None else has & wanted.only)
         name = f"{_BOOK}{self.account}"
-        return SortedList(self.table, self.book, name, _read, SORTABLE, reader, self.now).part(wanted)
+        return SortedList(self.table, self.book, name, read_order, SORTABLE, reader, self.now).part(wanted)
 
     def order(self, order_id: int) -> DealOrder:
         """Read one order.
@@ -200,7 +200,7 @@ class DealOrders:
         entry = self.book.find([order_id]).get(order_id)
         if entry is None:
             raise NotFound(_ORDER, str(order_id))
-        return _read(entry)
+        return read_order(entry)
 
     def change(self, order_id: int, discount: Decimal | None, expected: Collection[str] | None = None) -> DealOrder:
         """Set an order's discount, unless it is None, and the time of its last change; returns the changed order.
@@ -215,7 +215,7 @@ class DealOrders:
         changes = {"updated": clock.to_text(clock.whole_second(self.now()))}
         if discount is not None:
             changes["discount"] = money.format_amount(discount)
-        return _read(self._versioned(order_id).change(self.table, changes, expected))
+        return read_order(self._versioned(order_id).change(self.table, changes, expected))
 
     def remove(self, order_id: int, expected: Collection[str] | None = None) -> None:
         """Remove an order with its line items. Its deal can then have another order.
@@ -318,6 +318,10 @@ class Lines:
         )
         return listed.part(wanted)
 
+    def all(self) -> list[LineItem]:
+        """Read all line items, oldest first, for operators; nothing is written."""
+        return [self._read(entry) for entry in self._book.newest()][::-1]
+
     def line(self, line_id: int) -> LineItem:
         """Read one line item.
 
@@ -382,7 +386,8 @@ def _write(order: DealOrder) -> Item:
     }
 
 
-def _read(entry: Item) -> DealOrder:
+def read_order(entry: Item) -> DealOrder:
+    """Read an order from its entry in the book."""
     item = entry[_ORDER]
     return DealOrder(
         id=item["id"],

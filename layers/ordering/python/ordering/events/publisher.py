@@ -107,6 +107,12 @@ class Publisher:
             )
 
 
+def published(table: Table, history: str) -> int:
+    """Return how many events of a history were passed on, by the history's name."""
+    item = table.get(_cursor(history))
+    return item["published"] if item else 0
+
+
 def _entry(event: Event) -> Entry:
     return Entry(event.order, SOURCE, event.type, event.time, event.to_text())
 

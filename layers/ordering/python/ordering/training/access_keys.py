@@ -105,6 +105,12 @@ class AccessKeys:
                 there = chunk.stop
         return min(there * PACK_SIZE, self.seats)
 
+    def issued(self) -> int:
+        """Return how many keys are issued, with a read for each doubling of the number of packs."""
+        packs = range(-(-self.seats // PACK_SIZE))
+        there = bisect_left(packs, x=True, key=lambda pack: self._is_missing(self._table, pack))
+        return min(there * PACK_SIZE, self.seats)
+
     def page(self, first: int, count: int) -> list[IssuedKey]:
         """Read and decrypt up to `count` keys from the seat of rank `first` (from 0). All keys must be issued."""
         last = min(first + count, self.seats)

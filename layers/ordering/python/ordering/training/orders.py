@@ -225,7 +225,7 @@ class TrainingOrders:
     def page(self, first: int, count: int) -> Listing[TrainingOrder]:
         """List up to `count` orders from rank `first` (from 0), oldest first."""
         page = self._book.page(first, count)
-        return Listing([_read(entry["order"]) for entry in page.entries], page.total)
+        return Listing([read_order(entry["order"]) for entry in page.entries], page.total)
 
     def order(self, order_id: int) -> TrainingOrder:
         """Read one order.
@@ -233,7 +233,7 @@ class TrainingOrders:
         Raises:
             NotFound: The unit has no order with this id.
         """
-        return _read(self._item(order_id)["order"])
+        return read_order(self._item(order_id)["order"])
 
     def lines(self, order_id: int, first: int, count: int) -> Listing[OrderLine]:
         """List up to `count` lines of an order from rank `first` (from 0), by number. Two calls to DynamoDB.
@@ -269,7 +269,7 @@ class TrainingOrders:
             Unavailable: The deadline passed. The same call again is safe.
         """
         item, lines = self._whole(order_id)
-        order = _read(item["order"])
+        order = read_order(item["order"])
         if order.status is not TrainingStatus.NEW:
             return True
         keys = self._keys(order_id, lines, sealer)
@@ -437,6 +437,11 @@ def unit_of(item: Item) -> str:
     return unit
 
 
+def once_of(item: Item) -> str | None:
+    """Return the digest of the idempotency key that the order in an item was created with; see `IdempotencyKey`."""
+    return item.get("once")
+
+
 def emails_keys(item: Item) -> bool:
     """Return whether the order in an item requests that its access keys are mailed."""
     wanted: bool = item["order"]["emailKeys"]
@@ -450,7 +455,7 @@ def find_order(table: Table, order_id: int) -> tuple[TrainingOrder, list[OrderLi
         Unavailable: The deadline passed.
     """
     item, lines = _read_whole(table, order_id)
-    return (_read(item["order"]), lines) if item else None
+    return (read_order(item["order"]), lines) if item else None
 
 
 def keys_of(table: Table, order_id: int, lines: Sequence[OrderLine], sealer: Sealer) -> AccessKeys:
@@ -534,7 +539,8 @@ def _write_entry(order: TrainingOrder) -> Item:
     }
 
 
-def _read(item: Item) -> TrainingOrder:
+def read_order(item: Item) -> TrainingOrder:
+    """Read an order from `order` of its item or of its entry in the book, which has no history."""
     return TrainingOrder(
         id=item["id"],
         position=item["position"],

@@ -60,7 +60,7 @@ from ordering.aws.sqs import LONGEST_DELAY, Enqueue
 from ordering.clock import Clock, Deadline
 from ordering.contexts import read_history
 from ordering.errors import Conflict, NotFound, Unavailable
-from ordering.events.history import Event, OrderHistory
+from ordering.events.history import Event, OrderHistory, event_id
 from ordering.webhooks.health import HEALTH_KEPT, Health, health_key
 from ordering.webhooks.registrations import Disabled, Edit, Recipient, Webhook, Webhooks
 from ordering.webhooks.slots import JITTER, LEASE, SLOTS, ProbeTaken, Slot, Slots
@@ -152,6 +152,19 @@ class Parked:
     index: int
     at: datetime
     why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a webhook has got with the events of a history."""
+
+    done: int
+    """Events that were sent, parked, or not meant for the webhook."""
+    tries: int
+    """Failed tries of the next event."""
+    parked: Sequence[Parked]
+    missed: bool
+    """Whether events wait until the webhook is enabled, its pause ends, or its partner may see the order again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,17 +297,26 @@ class Deliverer:
         self.webhooks.get(partner, webhook_id)
         # The blank sorts before every character of an id, so the query begins behind `after` itself.
         found = self.accounts.query(_partition(partner, webhook_id), f"PARKED#{after} ", "PARKED$")
-        return [
-            Parked(
-                item["sk"].partition("#")[2],
-                item["type"],
-                item["order"],
-                item["index"],
-                clock.from_text(item["at"]),
-                item["why"],
-            )
-            for item in islice((item for item in found if self._is_kept(item)), count)
-        ]
+        return [_read_parked(item) for item in islice((item for item in found if self._is_kept(item)), count)]
+
+    def progress(self, webhook: Webhook, history: str, events: int) -> Progress:
+        """Read how far a webhook has got with a history, in one call.
+
+        Args:
+            history: Its name: the order's, or that of its mail history.
+            events: How many events it has.
+        """
+        partition = _partition(webhook.partner, webhook.id)
+        at, missed = (partition, f"AT#{history}"), (partition, f"MISSED#{history}")
+        parked = [(partition, f"PARKED#{event_id(history, index)}") for index in range(events)]
+        found = self.accounts.batch_get([at, missed, *parked])
+        position, record = found.get(at, {}), found.get(missed, {})
+        return Progress(
+            done=position.get("delivered", 0),
+            tries=position.get("tries", 0) if position.get("epoch") == webhook.epoch else 0,
+            parked=[_read_parked(found[key]) for key in parked if key in found and self._is_kept(found[key])],
+            missed=bool(record) and record.get("recorded", 0) > record.get("settled", -1) and self._is_kept(record),
+        )
 
     def replay(self, partner: str, webhook_id: str, event: str) -> None:
         """Queue a parked event for another delivery with all its tries. It stays parked until it is accepted.
@@ -619,6 +641,11 @@ def _next_event(history: OrderHistory, webhook: Webhook, first: int) -> int:
         if webhook.receives(history.type(index), history.moments[index].at):
             return index
     return max(len(history), first)
+
+
+def _read_parked(item: Item) -> Parked:
+    at = clock.from_text(item["at"])
+    return Parked(item["sk"].partition("#")[2], item["type"], item["order"], item["index"], at, item["why"])
 
 
 def _failure_text(reason: str | int) -> str:
