@@ -1,8 +1,9 @@
-"""What a command of `ordering` did."""
+"""Runs of `ordering` in tests: what a command did, and the queue that it puts messages on."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 
 @dataclass
@@ -19,3 +20,18 @@ class Done:
         assert (self.code, self.output) == (1, "")
         assert "Traceback" not in self.errors
         return self.errors.strip()
+
+
+Run = Callable[..., Done]
+"""Runs `ordering` with arguments."""
+
+
+@dataclass
+class Queue:
+    """A queue that keeps the bodies of its messages."""
+
+    bodies: list[str] = field(default_factory=list)
+
+    def __call__(self, body: str, delay_seconds: int) -> None:
+        assert delay_seconds == 0
+        self.bodies.append(body)

@@ -15,7 +15,8 @@ from ordering.mail.outbox import Mail, MailState, Outbox
 from ordering.training import contract as training
 from ordering.training.statuses import TrainingStatus
 from ordering_tools.installation import Installation
-from ordering_tools.operations.ecards import move
+from ordering_tools.operations.finding import order_named
+from ordering_tools.operations.orders import move_order
 from ordering_tools.operations.signing import SigningKey
 from support.aws.kms import MemoryKms
 from support.aws.memory import Memory
@@ -60,9 +61,10 @@ def test_an_order_is_not_handed_over_for_a_new_status() -> None:
     company.place()
     company.orders.advance(order_id(1))
     installation = Installation(memory, kms, SigningKey("", "", {}), ISSUER, AUDIENCE)
+    named, order = order_named(installation, order_id(1)), company.orders.order(order_id(1))
 
     with pytest.raises(AssertionError, match="Held"):
-        move(installation, COMPANY.partner, order_id(1), cast("EcardStatus", LaterStatus.HELD))
+        move_order(installation, named, order, cast("EcardStatus", LaterStatus.HELD))
     assert company.orders.order(order_id(1)).delivered == 0
 
 

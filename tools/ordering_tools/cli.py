@@ -31,9 +31,9 @@ from ordering_tools.operations import (
     clients,
     dead_letters,
     demo,
-    ecards,
     incoming,
     mail,
+    orders,
     partners,
     signing_keys,
     stock,
@@ -77,6 +77,10 @@ def completion(shell: str) -> None:
     if kind is None:
         raise LookupError(shell)
     click.echo(kind(root, {}, "ordering", "_ORDERING_COMPLETE").source())
+
+
+root.add_command(mail.group, "mail")
+root.add_command(orders.group, "order")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -155,13 +159,11 @@ def _parser() -> argparse.ArgumentParser:
     on = partner.add_parser("on", help="accept a partner's tokens again, and send the events that its webhooks missed")
     partners.add_switch_arguments(on, active=True)
 
-    ecards.add_arguments(commands)
     clients.add_arguments(_group(commands, "client", "manage clients of the token endpoint"))
     signing_keys.add_arguments(_group(commands, "key", "list, add and retire the keys that sign tokens"))
 
     dead_letters.add_arguments(_group(commands, "dead", "dead-letter queues: list, show and replay messages"))
     incoming.add_arguments(_group(commands, "event", "send events to the local run, as other systems do"))
-    mail.add_arguments(_group(commands, "mail", "list and show sent mails, and send mails again"))
 
     webhooks.add_arguments(
         _group(commands, "webhook", "manage partners' webhooks, and receive their events on this machine")
@@ -199,12 +201,10 @@ def _unconverted() -> None:
         "demo",
         "token",
         "partner",
-        "order",
         "client",
         "key",
         "dead",
         "event",
-        "mail",
         "webhook",
         *_WRITERS,
     ):

@@ -27,6 +27,7 @@ from ordering_tools.operations.signing import SigningKey
 from ordering_tools.stacks import Stack
 from support.aws.kms import MemoryKms
 from support.aws.memory import Memory
+from support.training import School
 
 ORDER = "b5aa69df-61a5-4d97-b1fb-4f6772dfbbeb"
 RUNNING = Running("http://here", "http://dynamodb", "http://services", "http://functions", "template.yaml", 1)
@@ -199,15 +200,16 @@ def test_bounces(run: Run, bus: Bus) -> None:
     """A bounce is sent in the format of SES, and is added to the mail's history."""
     counted: list[str] = []
     outbox = Outbox(bus.installation.orders, lambda *_: "message-1", counted.append)
-    assert run("bounce", "7")[0] == 1
-    outbox.send(outbox.mail("training#7", 1), 3, lambda: Letter("a@example.com", "s", "t"))
+    number = School(bus.installation.send).place(3)
+    assert run("bounce", str(number))[0] == 1
+    outbox.send(outbox.mail(f"training#{number}", 1), 3, lambda: Letter("a@example.com", "s", "t"))
 
-    assert run("bounce", "7")[0] == 0
+    assert run("bounce", str(number))[0] == 0
     (event,) = map(read_delivered, bus.queue)
     notice = read_notice(event)
     assert notice
     outbox.report(notice.tags, notice.type, notice.reason, notice.at)
-    last = outbox.mail("training#7", 1).events[-1]
+    last = outbox.mail(f"training#{number}", 1).events[-1]
     assert event["source"] == "aws.ses"
     assert (last.type, last.reason) == (MailEventType.BOUNCED, "it cannot be delivered (Permanent, General)")
     assert counted == ["MailsSent", "MailsBounced"]

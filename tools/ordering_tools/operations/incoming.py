@@ -24,7 +24,7 @@ from ordering_tools.installation import Installation, NotDone, running_at
 from ordering_tools.local.engine.deployment import read_stack
 from ordering_tools.local.engine.engine import connect
 from ordering_tools.operations.commands import set_action
-from ordering_tools.operations.mail import ORDER, order_named
+from ordering_tools.operations.finding import ORDER, order_named
 from ordering_tools.operations.stock import read_codes, refusals, sealer_of
 from ordering_tools.stacks import DeploymentError
 
@@ -62,7 +62,7 @@ def add_arguments(commands: Any) -> None:
     set_action(cancel, run_cancel)
 
     bounce = commands.add_parser("bounce", help="send an event of SES: the last mail of an order bounced")
-    bounce.add_argument("order", nargs="+", help=ORDER)
+    bounce.add_argument("order", help=ORDER)
     set_action(bounce, run_bounce)
 
 
@@ -98,7 +98,7 @@ def run_cancel(_: Installation, arguments: argparse.Namespace) -> None:
 
 def run_bounce(installation: Installation, arguments: argparse.Namespace) -> None:
     """Send the event that SES sends when a mail bounces."""
-    name = order_named(arguments.order)
+    name = order_named(installation, arguments.order).name
     sent = [mail for mail in Outbox(installation.orders).mails(name) if mail.attempts]
     if not sent:
         raise NotDone(f"no mail of {name} was sent")

@@ -1,123 +1,150 @@
-"""`ordering mail`: lists the mails of the local run, which are kept and not delivered, and sends mails again."""
+"""`ordering mail`: lists and shows the mails of orders, and sends them again.
+
+The local run keeps all mails that are sent, and delivers none. A stack in AWS has only what became of each mail of an
+order.
+"""
 
 from __future__ import annotations
 
-import argparse
+import secrets
 import time
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import datetime, timedelta
 
+import click
+
+from ordering.addresses import is_email_address
 from ordering.book.names import key_of
+from ordering.book.search import SearchedBy, search
+from ordering.clock import system_clock
 from ordering.ecards.records import order_of, read_order
 from ordering.ecards.statuses import EcardStatus
-from ordering.errors import Conflict
-from ordering.identifiers import canonical_uuid
+from ordering.errors import Conflict, NotFound
 from ordering.mail.mailing import to_message
 from ordering.mail.outbox import Mail as OrderMail
 from ordering.mail.outbox import MailState, Outbox
-from ordering_tools.installation import Installation, NotDone, running_at
+from ordering_tools.installation import Installation, NotDone
 from ordering_tools.local.engine.mails import Mail, sent_mails
-from ordering_tools.operations.commands import set_action
-
-ORDER = "the id of a training order, or the company and the UUID of an e-card order"
-"""The help on arguments that name an order."""
+from ordering_tools.operations.commands import Group, Run, Since, pass_run, with_reason
+from ordering_tools.operations.finding import DEALS, Order, order_named, read_named
+from ordering_tools.operations.tracing import Account, mail_moment, mail_row
 
 _WAIT_SECONDS = 60.0
 _POLL_SECONDS = 0.2
+_LOOK_BACK = timedelta(days=1)
+"""How far `--refused` looks back without `--since`."""
 
 
 class _NotSent(Exception):
     """The mail that a command names has not been sent."""
 
 
-def add_arguments(commands: Any) -> None:
-    """Declare the commands and their arguments."""
-    set_action(commands.add_parser("list", help="list the sent mails, oldest first"), run_list)
-    show = commands.add_parser("show", help="show a mail as it was sent")
-    which = show.add_mutually_exclusive_group()
-    which.add_argument("number", nargs="?", type=int, help="its number in the list (default: the last)")
-    which.add_argument("--order", nargs="+", metavar="ID", help=f"the last mail of an order: {ORDER}")
-    show.add_argument(
-        "--wait",
-        action="store_true",
-        help=f"wait until the mail has been sent, at most {_WAIT_SECONDS:.0f} seconds",
-    )
-    set_action(show, run_show)
-    again = commands.add_parser("again", help="send a mail again that SES refused, or that bounced")
-    again.add_argument("order", nargs="+", help=ORDER)
-    again.add_argument("--mail", type=int, help="its number among the order's mails (default: the last)")
-    again.add_argument(
-        "--to", metavar="ADDRESS", help="the corrected address; later mails of the order go there as well"
-    )
-    again.add_argument("--reason", default="", help="kept in the order's history, for instance a ticket's number")
-    again.add_argument("--force", action="store_true", help="even if it was sent, to the same address or another")
-    set_action(again, run_again)
+@click.group(
+    cls=Group,
+    epilog="""\b
+ordering mail list --order 51
+ordering mail again 51 --to ann@example.com --reason "ticket 17"
+ordering mail again --refused --since 2h
+""",
+)
+def group() -> None:
+    """List and show the mails of orders, and send them again."""
 
 
-def run_list(_: Installation, arguments: argparse.Namespace) -> None:
-    """Print the mails, a line each."""
-    for number, mail in enumerate(_mails(arguments), 1):
-        print(f"{number:>3}  {mail.at:%Y-%m-%d %H:%M:%SZ}  {', '.join(mail.recipients)}  {mail.subject}")
+@group.command("list")
+@click.option("--order", metavar="ORDER", help="The mails of an order, and what became of them.")
+@click.option("--refused", is_flag=True, help="The mails that SES refused.")
+@click.option("--since", type=Since(), help="With --refused: since then, 2h, 3d or a date; else for a day.")
+@pass_run
+def list_mails(run: Run, order: str | None, since: datetime | None, *, refused: bool) -> None:
+    """List mails. Without an option, those that the local run has kept instead of delivering them."""
+    if since and not refused:
+        raise click.UsageError("--since goes with --refused")
+    if order is not None:
+        named = _with_mails(run.site, order)
+        run.output.rows(list(map(mail_row, Outbox(run.site.orders).mails(named.name))), empty="no mails")
+    elif refused:
+        found = _refused(run.site, since or system_clock() - _LOOK_BACK)
+        rows = [
+            {"order": named.label, "mail": mail.number, "at": mail.events[-1].at, "reason": mail.refusal}
+            for named, mail in found
+        ]
+        run.output.rows(rows, empty="no refused mails")
+    else:
+        rows = [
+            {"number": number, "at": mail.at, "to": list(mail.recipients), "subject": mail.subject}
+            for number, mail in enumerate(_mails(run.site), 1)
+        ]
+        run.output.rows(rows, empty="no mail has been sent")
 
 
-def run_show(installation: Installation, arguments: argparse.Namespace) -> None:
-    """Print a mail with its header."""
-    mail = _sent(installation, arguments)
-    print(f"Date: {mail.at:%Y-%m-%d %H:%M:%SZ}\nFrom: {mail.sender}\nTo: {', '.join(mail.recipients)}")
-    print(f"Subject: {mail.subject}\n\n{mail.text or mail.html}")
+@group.command()
+@click.argument("number", type=int, required=False)
+@click.option("--order", metavar="ORDER", help="The last mail of an order.")
+@click.option("--wait", is_flag=True, help=f"Wait until the mail has been sent, at most {_WAIT_SECONDS:.0f} seconds.")
+@pass_run
+def show(run: Run, number: int | None, order: str | None, *, wait: bool) -> None:
+    """Show a mail as it was sent, by its NUMBER in the list, by default the last one.
 
-
-def _sent(installation: Installation, arguments: argparse.Namespace) -> Mail:
-    """The mail that the arguments name; with `--wait`, once it has been sent.
-
-    Raises:
-        NotDone: It has not been sent.
+    A stack in AWS keeps no mails: there it shows what became of the last mail of an order.
     """
-    deadline = time.monotonic() + (_WAIT_SECONDS if arguments.wait else 0)
-    while True:
-        try:
-            return _chosen(installation, arguments)
-        except _NotSent as missing:
-            if time.monotonic() >= deadline:
-                raise NotDone(str(missing)) from missing
-        time.sleep(_POLL_SECONDS)
+    if number is not None and order is not None:
+        raise click.UsageError("name either a number in the list, or an order with --order")
+    named = _with_mails(run.site, order) if order is not None else None
+    mail = _waited(run.site, number, named, wait=wait)
+    if isinstance(mail, Account):
+        mail.print(run.output)
+    elif run.json:
+        run.output.document(mail)
+    else:
+        run.output.line(f"Date: {mail.at:%Y-%m-%d %H:%M:%SZ}\nFrom: {mail.sender}\nTo: {', '.join(mail.recipients)}")
+        run.output.line(f"Subject: {mail.subject}\n\n{mail.text or mail.html}")
 
 
-def _chosen(installation: Installation, arguments: argparse.Namespace) -> Mail:
-    """The mail that the arguments name.
-
-    Raises:
-        _NotSent: It has not been sent.
-    """
-    mails = _mails(arguments)
-    if arguments.order:
-        name = order_named(arguments.order)
-        ids = [mail.message_id for mail in Outbox(installation.orders).mails(name) if mail.message_id]
-        mails = [mail for mail in mails if mail.id in ids]
-        if not mails:
-            raise _NotSent(f"no mail of {name} has been sent; --wait waits for one")
-    number = len(mails) if arguments.number is None else arguments.number
-    if not 1 <= number <= len(mails):
-        raise _NotSent(f"there is no mail {number}; there are {len(mails)}" if mails else "no mail has been sent")
-    return mails[number - 1]
-
-
-def run_again(installation: Installation, arguments: argparse.Namespace) -> None:
-    """Put a mail of an order on the queue again, and print which."""
-    mail = again(
-        installation,
-        order_named(arguments.order),
-        arguments.mail,
-        to=arguments.to,
-        reason=arguments.reason,
-        force=arguments.force,
-    )
-    print(f"mail {mail.number} of {mail.order} is on the queue{f', to {arguments.to}' if arguments.to else ''}")
+@group.command("again")
+@click.argument("order", required=False)
+@click.option("--refused", is_flag=True, help="All mails that SES refused, instead of those of one order.")
+@click.option("--since", type=Since(), help="With --refused: since then, 2h, 3d or a date; else for a day.")
+@click.option("--mail", "number", type=int, help="The mail's number among the order's mails; by default the last.")
+@click.option("--to", metavar="ADDRESS", help="The corrected address; later mails of the order go there as well.")
+@click.option("--force", is_flag=True, help="Even if it was sent, to the same address or another.")
+@with_reason
+@pass_run
+def send_again(  # noqa: PLR0913 - the command's options
+    run: Run,
+    order: str | None,
+    reason: str,
+    *,
+    refused: bool,
+    since: datetime | None,
+    number: int | None,
+    to: str | None,
+    force: bool,
+) -> None:
+    """Send a mail again that SES refused, or that bounced; or all refused ones."""
+    if (order is None) != refused:
+        raise click.UsageError("name either an order, or --refused")
+    if refused and (number is not None or to is not None or force):
+        raise click.UsageError("--mail, --to and --force go with an order")
+    if since and not refused:
+        raise click.UsageError("--since goes with --refused")
+    if order is None:
+        _again_refused(run, since or system_clock() - _LOOK_BACK, reason)
+        return
+    named = _with_mails(run.site, order)
+    wanted = check_again(run.site, named, number, to=to)
+    before = {"state": str(wanted.state), "to": wanted.corrected[-1][1] if wanted.corrected else ""}
+    with run.change(named.subject, reason, before=before, after={"mail": wanted.number, "to": to or ""}) as site:
+        mail = again(site, named, wanted.number, to=to, reason=reason, force=force)
+    run.output.line(f"mail {mail.number} of order {named.label} is on the queue{f', to {to}' if to else ''}")
+    if run.json:
+        run.output.document({"order": named.label, "mail": mail.number, "to": to})
 
 
 def again(  # noqa: PLR0913 - the command's arguments
-    installation: Installation,
-    name: str,
+    site: Installation,
+    named: Order,
     number: int | None = None,
     *,
     to: str | None = None,
@@ -131,54 +158,165 @@ def again(  # noqa: PLR0913 - the command's arguments
         Conflict: The mail is in flight.
         ValueError: `to` is malformed.
     """
-    outbox = Outbox(installation.orders)
-    mails = outbox.mails(name)
-    wanted = [mail for mail in mails if number in {None, mail.number}]
-    if not wanted:
-        raise NotDone(f"{name} has no mail{'' if number is None else f' {number}'}; it has {len(mails)}")
-    _check_certificates(installation, wanted[-1])
+    wanted = check_again(site, named, number, to=to)
+    outbox = Outbox(site.orders)
     try:
-        mail = outbox.again(name, wanted[-1].number, to=to, reason=reason, force=force)
+        mail = outbox.again(named.name, wanted.number, to=to, reason=reason, force=force)
     except Conflict as conflict:
-        mail = outbox.mail(name, wanted[-1].number)
+        mail = outbox.mail(named.name, wanted.number)
         if mail.state is not MailState.SENT:
             raise
         advice = "use --to for a corrected address, or --force for the same one" if mail.bounced else "use --force"
-        raise NotDone(f"{conflict} To send it again, {advice}.") from conflict
-    installation.mail_queue(to_message(name), 0)
+        state = "was sent and bounced" if mail.bounced else "was sent"
+        raise NotDone(f"mail {mail.number} of order {named.label} {state}; to send it again, {advice}") from conflict
+    site.mail_queue(to_message(named.name), 0)
     return mail
 
 
-def order_named(words: Sequence[str]) -> str:
-    """The name of the order that a command's arguments stand for: see `ORDER`.
+def check_again(site: Installation, named: Order, number: int | None, *, to: str | None = None) -> OrderMail:
+    """Return the mail that is to be sent again; `number` is None for the order's last mail.
 
     Raises:
-        NotDone: They cannot stand for an order.
+        NotDone: The order has no such mail, or its certificates are not to be sent by this mail any more.
+        ValueError: `to` is malformed.
     """
-    match [*words]:
-        case [number] if number.isascii() and number.isdigit():
-            return f"training#{int(number)}"
-        case [company, order] if (order_id := canonical_uuid(order)) is not None:
-            return f"ecards#{company}#{order_id}"
-    raise NotDone(f"'{' '.join(words)}' is not a valid order: name {ORDER}")
+    if to is not None and not is_email_address(to):
+        raise ValueError(f"'{to}' is not a valid email address")
+    mails = Outbox(site.orders).mails(named.name)
+    wanted = [mail for mail in mails if number in {None, mail.number}]
+    if not wanted:
+        raise NotDone(f"order {named.label} has no mail{'' if number is None else f' {number}'}; it has {len(mails)}")
+    _check_certificates(site, named, wanted[-1])
+    return wanted[-1]
 
 
-def _check_certificates(installation: Installation, mail: OrderMail) -> None:
+def _again_refused(run: Run, since: datetime, reason: str) -> None:
+    """Put all refused mails on the queue again, and print those that cannot be sent."""
+    found = list(_refused(run.site, since))
+    sent, left = 0, []
+    if found:
+        with (
+            run.change(f"mails {len(found)} that SES refused since {since:%Y-%m-%d %H:%M:%SZ}", reason) as site,
+            run.output.progress("mails", len(found)) as advance,
+        ):
+            for named, mail in found:
+                try:
+                    again(_noting(site, named), named, mail.number, reason=reason)
+                except (NotDone, Conflict, NotFound) as refusal:
+                    left.append({"order": named.label, "mail": mail.number, "why": str(refusal)})
+                else:
+                    sent += 1
+                advance(1)
+    run.output.line(f"{sent} mails are on the queue, {len(left)} are not")
+    if run.json:
+        run.output.document({"queued": sent, "notQueued": left})
+    elif left:
+        run.output.rows(left)
+
+
+def _noting(site: Installation, named: Order) -> Installation:
+    """Return the installation with an entry of the audit trail for one of the orders that a command changes."""
+    if site.entry is None:
+        return site
+    return site.with_entry(replace(site.entry, subject=named.subject, id=secrets.token_hex(4)))
+
+
+def _refused(site: Installation, since: datetime) -> Iterator[tuple[Order, OrderMail]]:
+    """Yield the mails that SES refused, newest first, each with its order."""
+    outbox = Outbox(site.orders)
+    for partition, sort in search(site.orders, SearchedBy.MAILS, MailState.REFUSED, since):
+        mail = outbox.mail(partition.partition("#")[2], int(sort))
+        named = read_named(site, mail.order)
+        if named and mail.state is MailState.REFUSED:  # the index is a moment behind the table
+            yield named, mail
+
+
+def _with_mails(site: Installation, text: str) -> Order:
+    """Find an order whose kind has mails.
+
+    Raises:
+        NotDone: There is no such order, or it is a deal order.
+    """
+    named = order_named(site, text)
+    if named.kind == DEALS:
+        raise NotDone(f"order {named.label} is a deal order, which has no mails")
+    return named
+
+
+def _waited(site: Installation, number: int | None, named: Order | None, *, wait: bool) -> Mail | Account:
+    """Return the mail that a command names; with `wait`, once it has been sent.
+
+    Raises:
+        NotDone: It has not been sent.
+    """
+    deadline = time.monotonic() + (_WAIT_SECONDS if wait else 0)
+    while True:
+        try:
+            return _chosen(site, number, named) if site.local else _last_of(site, named)
+        except _NotSent as missing:
+            if time.monotonic() >= deadline:
+                raise NotDone(str(missing)) from missing
+        time.sleep(_POLL_SECONDS)
+
+
+def _chosen(site: Installation, number: int | None, named: Order | None) -> Mail:
+    """Return a mail that the local run has kept.
+
+    Raises:
+        _NotSent: It has not been sent.
+    """
+    mails = _mails(site)
+    if named:
+        ids = [mail.message_id for mail in Outbox(site.orders).mails(named.name) if mail.message_id]
+        mails = [mail for mail in mails if mail.id in ids]
+        if not mails:
+            raise _NotSent(f"no mail of order {named.label} has been sent; --wait waits for one")
+    number = len(mails) if number is None else number
+    if not 1 <= number <= len(mails):
+        raise _NotSent(f"there is no mail {number}; there are {len(mails)}" if mails else "no mail has been sent")
+    return mails[number - 1]
+
+
+def _last_of(site: Installation, named: Order | None) -> Account:
+    """Return what became of the last mail of an order.
+
+    Raises:
+        _NotSent: It has not been sent.
+        NotDone: No order is named.
+    """
+    if named is None:
+        raise NotDone(f"{site.title} keeps no mails; name an order with --order")
+    mails = Outbox(site.orders).mails(named.name)
+    if not mails or not mails[-1].message_id:
+        raise _NotSent(f"no mail of order {named.label} has been sent; --wait waits for one")
+    mail = mails[-1]
+    history = [mail_moment(mail, event) for event in mail.events]
+    return Account({"order": named.label, **mail_row(mail), "messageId": mail.message_id}, {"history": history})
+
+
+def _check_certificates(site: Installation, named: Order, mail: OrderMail) -> None:
     """Refuse to mail certificates of a cancelled order, and those that another mail is to send."""
     partition, sort = key_of(mail.order)
     if order_of(partition) is None:
         return
-    item = installation.orders.get((partition, sort))
+    item = site.orders.get((partition, sort))
     if item is None:
-        raise NotDone(f"there is no order {mail.order}")
+        raise NotDone(f"there is no order {named.label}")
     order = read_order(item)
     if order.status is EcardStatus.CANCELLED:
-        raise NotDone(f"{mail.order} is {order.status}: its certificates are not mailed any more")
+        raise NotDone(f"order {named.label} is {order.status}: its certificates are not mailed any more")
     if mail.number <= order.delivered < mail.number + mail.contents - 1:
         raise NotDone(
             f"some certificates of mail {mail.number} were handed over by hand; another mail sends the others"
         )
 
 
-def _mails(arguments: argparse.Namespace) -> list[Mail]:
-    return sent_mails(running_at(arguments.state).services)
+def _mails(site: Installation) -> list[Mail]:
+    """Return the mails that the local run has kept, oldest first.
+
+    Raises:
+        NotDone: This is a stack in AWS.
+    """
+    if site.running is None:
+        raise NotDone(f"{site.title} keeps no mails; name an order with --order, or ask for --refused ones")
+    return sent_mails(site.running.services)

@@ -1,0 +1,304 @@
+"""`ordering order`: finds, lists, shows and traces orders, cancels them, and moves e-card orders by hand."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator
+from datetime import datetime
+from itertools import islice
+from typing import assert_never
+
+import click
+
+from ordering.book.lifecycle import Actor, Operator
+from ordering.clock import system_clock
+from ordering.ecards.orders import EcardOrders
+from ordering.ecards.records import KIND as ECARDS
+from ordering.ecards.records import EcardOrder
+from ordering.ecards.statuses import ECARDS as LIFECYCLE
+from ordering.ecards.statuses import EcardStatus
+from ordering.training.orders import KIND as TRAINING
+from ordering.training.orders import OrderIds, TrainingOrder, TrainingOrders, find_order
+from ordering.training.statuses import TRAINING as TRAINING_LIFECYCLE
+from ordering.training.statuses import TrainingStatus
+from ordering_tools.installation import Installation, NotDone
+from ordering_tools.operations.commands import Group, Run, Since, pass_run, with_required_reason
+from ordering_tools.operations.finding import (
+    Order,
+    find_orders,
+    order_named,
+    orders_of,
+    partner_named,
+)
+from ordering_tools.operations.tracing import shown, traced
+
+TARGETS = (
+    EcardStatus.READY,
+    EcardStatus.PARTIALLY_DELIVERED,
+    EcardStatus.DELIVERED,
+    EcardStatus.CANCELLED,
+)
+"""The statuses that an order can be moved to by hand; only a payment makes it Payed."""
+
+HANDING_OVER = LIFECYCLE.sources(EcardStatus.PARTIALLY_DELIVERED)
+"""The statuses in which some certificates of an order can be handed over."""
+
+_STATUSES = sorted({*map(str, TrainingStatus), *map(str, EcardStatus)})
+
+
+@click.group(
+    cls=Group,
+    epilog="""\b
+ORDER is its number (51), its UUID with or without hyphens, its reference
+(PO-4711), COMPANY/NUMBER or ACCOUNT/NUMBER (granite-rewards/12).
+\b
+ordering order find ann@example.com
+ordering order trace 51
+ordering order cancel granite-rewards/12 --reason "ticket 17"
+""",
+)
+def group() -> None:
+    """Find, show and trace orders, and cancel or move them."""
+
+
+@group.command()
+@click.argument("text")
+@click.option("--partner", metavar="ID", help="Only this partner's; with it, numbers of its own orders are found too.")
+@click.option("--since", type=Since(), help="Only orders placed since then: 2h, 3d or a date.")
+@click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="Most orders to print.")
+@pass_run
+def find(run: Run, text: str, partner: str | None, since: datetime | None, limit: int) -> None:
+    """Find orders by number, UUID, reference, e-mail address, or a deal's number.
+
+    References and addresses are found whole, in upper or lower case. A new order is found a moment after it was
+    placed.
+    """
+    of = partner_named(run.site, partner) if partner else None
+    _print(run, find_orders(run.site, text, of, since), limit, f"no order has '{text}'")
+
+
+@group.command("list")
+@click.option("--partner", metavar="ID", help="The orders of a partner, of all its contracts.")
+@click.option("--unit", metavar="UUID", help="The training orders of a business unit.")
+@click.option("--status", type=click.Choice(_STATUSES, case_sensitive=False), help="Only orders with this status.")
+@click.option("--since", type=Since(), help="Only orders placed since then: 2h, 3d or a date.")
+@click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="Most orders to print.")
+@pass_run
+def list_orders(  # noqa: PLR0913 - the command's options
+    run: Run, *, partner: str | None, unit: str | None, status: str | None, since: datetime | None, limit: int
+) -> None:
+    """List orders, newest first."""
+    found = heapq.merge(*_books(run.site, partner, unit, since), key=lambda order: order.created, reverse=True)
+    _print(run, (order for order in found if status in (None, order.status)), limit, "no orders")
+
+
+@group.command()
+@click.argument("order")
+@pass_run
+def show(run: Run, order: str) -> None:
+    """Show an order: what was ordered, its mails, and its history."""
+    shown(run.site, order_named(run.site, order)).print(run.output)
+
+
+@group.command()
+@click.argument("order")
+@pass_run
+def trace(run: Run, order: str) -> None:
+    """Show an order and all that followed from it.
+
+    That is its entry in the book, how many access keys are issued, its events and how far webhooks got with them, its
+    idempotency key's digest, and who changed it by commands.
+    """
+    traced(run.site, order_named(run.site, order)).print(run.output)
+
+
+@group.command()
+@click.argument("order")
+@with_required_reason
+@pass_run
+def cancel(run: Run, order: str, reason: str) -> None:
+    """Cancel a training order or an e-card order."""
+    _cancel(run, order_named(run.site, order), reason)
+
+
+@group.command()
+@click.argument("order")
+@click.option("--to", required=True, type=click.Choice(list(map(str, TARGETS))), help="The new status.")
+@click.option(
+    "--count", type=int, default=1, show_default=True, help="Certificates handed over now, for PartiallyDelivered."
+)
+@with_required_reason
+@pass_run
+def move(run: Run, order: str, to: str, count: int, reason: str) -> None:
+    """Move an e-card order to another status by hand."""
+    named = order_named(run.site, order)
+    if named.kind != ECARDS:
+        raise NotDone(f"order {named.label} is no e-card order: only those are moved by hand")
+    target = EcardStatus(to)
+    if target is EcardStatus.CANCELLED:
+        _cancel(run, named, reason)
+        return
+    before = EcardOrders(run.site.orders, named.partner).order(named.id)
+    check_move(named, before, target, count)
+    handed_over = {EcardStatus.PARTIALLY_DELIVERED: before.delivered + count, EcardStatus.DELIVERED: before.quantity}
+    after = {"status": to, "handedOver": handed_over.get(target, before.delivered)}
+    with run.change(named.subject, reason, before=_state(before), after=after) as site:
+        moved = move_order(site, named, before, target, count=count, operator=Operator(site.caller, reason))
+    _report(run, named, moved)
+
+
+def check_move(named: Order, order: EcardOrder, target: EcardStatus, count: int) -> None:
+    """Refuse a move that no order, or not this order, can make.
+
+    Raises:
+        NotDone: The status cannot be set by hand, or the count does not fit.
+        Conflict: The lifecycle does not have the move.
+    """
+    left = order.quantity - order.delivered
+    match target:
+        case EcardStatus.READY | EcardStatus.CANCELLED:
+            pass
+        case EcardStatus.PARTIALLY_DELIVERED | EcardStatus.DELIVERED:
+            if not left:
+                raise NotDone(f"order {named.label} is {order.status}: all its certificates are handed over")
+            order.moved(target, Actor.DELIVERY, system_clock())
+        case EcardStatus.CREATED | EcardStatus.PAYED | EcardStatus.AWAITING:
+            raise NotDone(f"an order cannot be moved to {target} by hand")
+        case unknown:
+            assert_never(unknown)
+    if target is EcardStatus.PARTIALLY_DELIVERED and order.status in HANDING_OVER and count >= left:
+        raise NotDone(f"order {named.label} has {left} left to hand over; to hand over all use --to Delivered")
+    if target is EcardStatus.PARTIALLY_DELIVERED and count < 1:
+        raise NotDone(f"--count is {count}; it must be at least 1")
+
+
+def move_order(  # noqa: PLR0913 - all parts of a move
+    site: Installation,
+    named: Order,
+    order: EcardOrder,
+    target: EcardStatus,
+    *,
+    count: int = 1,
+    operator: Operator | None = None,
+) -> EcardOrder:
+    """Move an e-card order to a status by hand, and return the changed order; see `check_move`.
+
+    Args:
+        order: The order as it was read.
+
+    Raises:
+        NotDone: The status cannot be set by hand, or the stock is short, so that the order waits.
+        OrderingError: Its status does not allow the move.
+    """
+    check_move(named, order, target, count)
+    orders = EcardOrders(site.orders, named.partner)
+    if target is EcardStatus.CANCELLED:
+        return orders.cancel(order.id, operator)
+    if target is EcardStatus.READY:
+        return _ready(orders, named, order)
+    left = order.quantity - order.delivered
+    return orders.hand_over(order, left if target is EcardStatus.DELIVERED else count, operator)
+
+
+def _cancel(run: Run, named: Order, reason: str) -> None:
+    if named.kind == TRAINING:
+        _cancel_training(run, named, reason)
+    elif named.kind == ECARDS:
+        _cancel_ecards(run, named, reason)
+    else:
+        raise NotDone(f"order {named.label} is a deal order, which has no status: its partner removes it")
+
+
+def _cancel_training(run: Run, named: Order, reason: str) -> None:
+    found = find_order(run.site.orders, named.number)
+    if found is None:
+        raise NotDone(f"there is no order {named.label}")
+    order, _ = found
+    TRAINING_LIFECYCLE.move(named.label, order.state, TrainingStatus.CANCELLED, Actor.SUPPORT, system_clock())
+    with run.change(
+        named.subject,
+        reason,
+        before={"status": str(order.status)},
+        after={"status": str(TrainingStatus.CANCELLED)},
+        asks="its access keys are never issued, and it cannot be reopened",
+    ) as site:
+        cancelled = _orders_of_unit(site, order).cancel(order.id, Operator(site.caller, reason))
+    run.output.line(f"order {named.label} is {cancelled.status}: no access keys are issued")
+    if run.json:
+        run.output.document({"order": named.label, "status": str(cancelled.status)})
+
+
+def _cancel_ecards(run: Run, named: Order, reason: str) -> None:
+    before = EcardOrders(run.site.orders, named.partner).order(named.id)
+    before.moved(EcardStatus.CANCELLED, Actor.SUPPORT, system_clock())
+    back = before.quantity - before.delivered - before.in_transit if before.assigned else 0
+    asks = f"{before.debited} is refunded, {back} certificates return to stock, and it cannot be reopened"
+    after = {"status": str(EcardStatus.CANCELLED), "refunded": str(before.debited)}
+    with run.change(named.subject, reason, before=_state(before), after=after, asks=asks) as site:
+        cancelled = move_order(site, named, before, EcardStatus.CANCELLED, operator=Operator(site.caller, reason))
+    _report(run, named, cancelled)
+    if cancelled.debited:
+        run.output.line(f"{cancelled.debited} refunded to {named.partner}")
+    if cancelled.in_transit:
+        run.output.line(f"{cancelled.in_transit} certificates are in transit: they may have arrived, and stay used")
+    if cancelled.returning:
+        run.output.line("its certificates return to stock in a moment")
+
+
+def _orders_of_unit(site: Installation, order: TrainingOrder) -> TrainingOrders:
+    return TrainingOrders(site.orders, order.business_unit.id, sequence=OrderIds())
+
+
+def _ready(orders: EcardOrders, named: Order, order: EcardOrder) -> EcardOrder:
+    after = orders.advance(order.id)
+    if after.status is EcardStatus.AWAITING and after.parked:
+        raise NotDone(
+            f"order {named.label} waits for certificates of {after.parked}; add some with `ordering stock load`"
+        )
+    if after.status is not EcardStatus.READY or order.status is EcardStatus.READY:
+        raise NotDone(f"order {named.label} was not moved: it is {after.status}")
+    return after
+
+
+def _state(order: EcardOrder) -> dict[str, str | int]:
+    return {"status": str(order.status), "handedOver": order.delivered}
+
+
+def _report(run: Run, named: Order, order: EcardOrder) -> None:
+    """Print how an e-card order is after a change."""
+    run.output.line(
+        f"order {named.label} is {order.status}, {order.delivered} of {order.quantity} certificates handed over"
+    )
+    if run.json:
+        run.output.document({"order": named.label, "certificates": order.quantity, **_state(order)})
+
+
+def _books(
+    site: Installation, partner_id: str | None, unit: str | None, since: datetime | None
+) -> Iterator[Iterator[Order]]:
+    """Yield the orders of each book that is to be listed, newest first."""
+    if (partner_id is None) == (unit is None):
+        raise click.UsageError("name either a partner with --partner, or a business unit with --unit")
+    names = [f"{TRAINING}#{unit}"]
+    if partner_id is not None:
+        partner = partner_named(site, partner_id)
+        names = [f"{TRAINING}#{one.id}" for one in partner.business_units]
+        names += [f"{ECARDS}#{partner_id}"] if partner.company is not None else []
+        names += [f"deals#{partner_id}"] if partner.deals else []
+    for name in names:
+        yield _newer(orders_of(site, name), since)
+
+
+def _newer(orders: Iterator[Order], since: datetime | None) -> Iterator[Order]:
+    for order in orders:
+        if since and order.created < since:
+            return
+        yield order
+
+
+def _print(run: Run, orders: Iterator[Order], limit: int, empty: str) -> None:
+    rows = [order.row() for order in islice(orders, limit + 1)]
+    columns = ["order", *(["partner"] if any("unit" in row for row in rows) else []), "status", "created"]
+    run.output.rows(rows[:limit], empty=empty, columns=columns)
+    if len(rows) > limit:
+        run.output.line(f"there are more than {limit}; see --limit and --since")
