@@ -113,7 +113,8 @@ class Company:
         return balance
 
     def move(self, order: dict[str, Any], *arguments: str) -> Done:
-        return self.real.ordering("order", "move", self.id, str(order["id"]), "--to", *arguments)
+        words = ("order", "move", f"{self.id}/{order['id']}", "--reason", "a test", "--yes", "--to")
+        return self.real.ordering(*words, *arguments)
 
 
 def token_form(client_id: str, secret: str, **more: str) -> dict[str, str]:

@@ -321,19 +321,19 @@ def test_handed_over_by_hand(company: Company) -> None:
         order = company.made(company.card(quantity=3), participant=OUTSIDE)
         company.wait_refused(order)
         seen = [order["status"], company.status(order)]
-        partially = ["--to", "PartiallyDelivered", "--count", "2"]
-        some = company.real.command("order", "move", company.id, order["id"].upper(), *partially)
+        partially = ["--to", "PartiallyDelivered", "--count", "2", "--reason", "a test"]
+        some = company.real.command("order", "move", order["id"].upper(), *partially)
         seen.append(company.status(order))
         company.wait_refused(order, mail=3)
         too_many = company.move(order, "PartiallyDelivered", "--count", "2")
         rest = company.move(order, "Delivered")
         seen.append(company.status(order))
-    shown = company.real.ordering("order", "show", company.id, order["id"])
+    shown = company.real.ordering("order", "show", order["id"])
 
     assert (some.returncode, some.stderr) == (0, "")
-    assert some.stdout == "order 1 is PartiallyDelivered, 2 of 3 certificates handed over\n"
+    assert some.stdout == f"order {company.id}/1 is PartiallyDelivered, 2 of 3 certificates handed over\n"
     assert (too_many.code, "has 1 left to hand over" in too_many.err) == (1, True)
-    assert (rest.code, rest.out) == (0, "order 1 is Delivered, 3 of 3 certificates handed over")
+    assert (rest.code, rest.out) == (0, f"order {company.id}/1 is Delivered, 3 of 3 certificates handed over")
     assert seen == ["Payed", "ReadyForDelivery", "PartiallyDelivered", "Delivered"] == company.history(order)
     assert company.read("/v1/orders")["data"][0]["status"] == "Delivered"
     assert (company.free(), company.balance) == (0, "700")
@@ -348,10 +348,10 @@ def test_refused_moves(company: Company) -> None:
     refused = {
         f"{WAITING}: delivery cannot make it Delivered": company.move(order, "Delivered"),
         f"{WAITING}: delivery cannot make it PartiallyDelivered": company.move(order, "PartiallyDelivered"),
-        "order 1 waits for certificates": company.move(order, "ReadyForDelivery"),
-        "order 2 was not moved: it is Created": company.move(unpaid, "ReadyForDelivery"),
-        "'12' is not a valid order id": company.real.ordering("order", "move", company.id, "12", "--to", "Cancelled"),
-        "There is no order": company.move({"id": str(uuid.uuid4())}, "Cancelled"),
+        f"order {company.id}/1 waits for certificates": company.move(order, "ReadyForDelivery"),
+        f"order {company.id}/2 was not moved: it is Created": company.move(unpaid, "ReadyForDelivery"),
+        f"there is no order '{company.id}/12'": company.move({"id": "12"}, "Cancelled"),
+        "there is no order": company.move({"id": str(uuid.uuid4())}, "Cancelled"),
     }
     before = [company.status(order), company.status(unpaid)]
     company.load(2)

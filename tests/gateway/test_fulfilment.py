@@ -244,11 +244,8 @@ def test_keys_are_mailed(training_partner: TrainingPartner) -> None:
         training_partner.wait(one)
     mail, keys = training_partner.mail(order), training_partner.keys(order)
     html = unescape(mail.html)
-    number = 1 + next(
-        index
-        for index, line in enumerate(training_partner.real.ordering("mail", "list").out.splitlines())
-        if training_partner.address in line
-    )
+    listed = json.loads(training_partner.real.ordering("mail", "list", "--json").out)
+    number = next(row["number"] for row in listed if training_partner.address in row["to"])
     shown = training_partner.real.command("mail", "show", str(number))
 
     assert (mail.recipients, mail.sender) == ((training_partner.address,), "orders@ordering.example.com")
@@ -305,12 +302,12 @@ def test_refused_mail_is_sent_again(company: Company) -> None:
         order = company.made(participant=person)
         company.wait_refused(order)
         refused = company.status(order), company.real.mails_to(person["email"])
-    again = company.real.ordering("mail", "again", company.id, order["id"])
+    again = company.real.ordering("mail", "again", order["id"])
     company.wait(order, "Delivered")
     (mail,) = company.real.mails_to(person["email"])
 
     assert refused == ("ReadyForDelivery", [])
-    assert (again.code, again.out) == (0, f"mail 1 of ecards#{company.id}#{order['id']} is on the queue")
+    assert (again.code, again.out) == (0, f"mail 1 of order {company.id}/1 is on the queue")
     assert shown_in(mail, codes) == codes
 
 

@@ -158,7 +158,7 @@ def test_mail_command(stack: LocalStack, capsys: pytest.CaptureFixture[str]) -> 
     )
 
     assert cli.main(["mail", "list", "--state", str(stack.state)]) == 0
-    assert f"b@example.org  {subject}\n" in capsys.readouterr().out
+    assert f"b@example.org  {subject}" in capsys.readouterr().out
     assert cli.main(["mail", "show", "--state", str(stack.state)]) == 0
     assert capsys.readouterr().out.endswith(f"Subject: {subject}\n\nGood morning\n")
     assert cli.main(["mail", "show", "99", "--state", str(stack.state)]) == 1

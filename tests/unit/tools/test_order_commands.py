@@ -36,6 +36,7 @@ from ordering_tools.operations.finding import order_named
 from ordering_tools.operations.orders import move_order
 from ordering_tools.operations.webhooks import webhooks_of
 from support.aws.kms import MemoryKms
+from support.aws.memory import Memory
 from support.aws.ses import MemorySes
 from support.commands import Done, Queue, Run
 from support.ecards import Rewards, card, order_id
@@ -693,6 +694,32 @@ def test_list(company: Rewards, school: School, run: Run) -> None:
         "there are more than 2; see --limit and --since",
     ]
     assert run("order", "list", "--partner", "nobody").error == "there is no partner 'nobody'"
+
+
+@pytest.mark.usefixtures("refused")
+def test_orders_of_earlier_releases(
+    company: Rewards, school: School, deals: DealOrders, run: Run, installation: Installation
+) -> None:
+    """`order index` lets orders and refused mails be found that were written without what they are found by."""
+    number = school.place(1)
+    company.place(3)
+    memory = installation.send
+    assert isinstance(memory, Memory)
+    for key, item in [*memory.scan("OrdersTable")]:
+        if "search" in item:
+            kept = {name: value for name, value in item.items() if name not in {"search", "at"} or "BOOK#" in key[0]}
+            memory.load("OrdersTable", {name: value for name, value in kept.items() if name != "search"})
+    assert found(run, "find", "sss@ss.ss") == []
+
+    assert run("order", "index").output == "7 orders and refused mails added to the search index\n"
+    assert found(run, "find", "sss@ss.ss") == ["granite/3", "granite/2", "granite/1"]
+    assert found(run, "find", "po-1") == [str(number)]
+    assert found(run, "find", "johnsmith@example.com") == [str(number)]
+    assert found(run, "find", order_id(3)) == ["granite/3"]
+    assert found(run, "find", "26") == ["crm/1"] == [f"crm/{deals.order(1).id}"]
+    assert len(document(run("mail", "list", "--refused", "--since", "2026-01-01", "--json"))) == 2
+    assert run("order", "index").output == "0 orders and refused mails added to the search index\n"
+    assert len([*entries(installation.orders, f"{datetime.now(UTC):%Y-%m}")]) == 1
 
 
 # Cancelling and tracing ---------------------------------------------------------------------------------------------

@@ -14,14 +14,15 @@ from datetime import datetime
 from itertools import islice
 from typing import Any
 
-from ordering.aws.dynamodb import Item
+from ordering.aws.dynamodb import Item, Update
 from ordering.book.names import key_of, kind_of, name_of
 from ordering.book.orderbook import OrderBook, book_of, is_void
-from ordering.book.search import SearchedBy, search
+from ordering.book.search import SearchedBy, is_searchable, make_searchable, search, searchable
 from ordering.deals import orders as deals
 from ordering.ecards import records as ecards
 from ordering.identifiers import LARGEST_NUMBER
 from ordering.identity.accounts import Accounts, Partner
+from ordering.mail.outbox import MailState, Outbox, found_by
 from ordering.training import orders as training
 from ordering_tools.installation import Installation, NotDone
 
@@ -149,6 +150,33 @@ def orders_of(site: Installation, book: str) -> Iterator[Order]:
     for entry in OrderBook(site.orders, book).newest():
         if order := summarize(entry):
             yield order
+
+
+def unindexed(site: Installation) -> Iterator[list[Update]]:
+    """Yield for each order and refused mail that the index lacks the writes that add it. It reads the whole table."""
+    for item in site.orders.scan("ORDER#"):
+        if (order := summarize(item)) and not is_searchable(item):
+            yield _found_again(site, item, order)
+    for entry in site.orders.scan("BOOK#deals#"):
+        if (order := summarize(entry)) and not is_searchable(entry):
+            yield [make_searchable((entry["pk"], entry["sk"]), searchable(SearchedBy.DEAL, str(order.deal)))]
+    for item in site.orders.scan("MAIL#"):
+        if item["state"] == MailState.REFUSED and not is_searchable(item):
+            mail = Outbox(site.orders).mail(item["pk"].partition("#")[2], int(item["sk"]))
+            yield [make_searchable((item["pk"], item["sk"]), found_by(mail))]
+
+
+def _found_again(site: Installation, item: Item, order: Order) -> list[Update]:
+    """Return the writes that let an order's item and its entry in the book be found."""
+    if order.kind == training.KIND:
+        book, position = f"{training.KIND}#{item['order']['unit']['id']}", item["order"]["position"]
+        found = searchable(SearchedBy.REFERENCE, order.reference, order.created)
+    else:
+        book, position = f"{ecards.KIND}#{order.partner}", order.number
+        found = searchable(SearchedBy.ID, order.id, order.created)
+    entry = OrderBook(site.orders, book).entry_key(position)
+    parts = [((item["pk"], item["sk"]), found), (entry, searchable(SearchedBy.EMAIL, order.email))]
+    return [make_searchable(key, values) for key, values in parts if values]
 
 
 def partner_named(site: Installation, partner_id: str) -> Partner:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import datetime
 from itertools import islice
 from typing import assert_never
 
 import click
 
+from ordering.aws.dynamodb import TransactionRefused
 from ordering.book.lifecycle import Actor, Operator
 from ordering.clock import system_clock
 from ordering.ecards.orders import EcardOrders
@@ -22,13 +24,14 @@ from ordering.training.orders import OrderIds, TrainingOrder, TrainingOrders, fi
 from ordering.training.statuses import TRAINING as TRAINING_LIFECYCLE
 from ordering.training.statuses import TrainingStatus
 from ordering_tools.installation import Installation, NotDone
-from ordering_tools.operations.commands import Group, Run, Since, pass_run, with_required_reason
+from ordering_tools.operations.commands import Group, Run, Since, pass_run, with_reason, with_required_reason
 from ordering_tools.operations.finding import (
     Order,
     find_orders,
     order_named,
     orders_of,
     partner_named,
+    unindexed,
 )
 from ordering_tools.operations.tracing import shown, traced
 
@@ -145,6 +148,24 @@ def move(run: Run, order: str, to: str, count: int, reason: str) -> None:
     with run.change(named.subject, reason, before=_state(before), after=after) as site:
         moved = move_order(site, named, before, target, count=count, operator=Operator(site.caller, reason))
     _report(run, named, moved)
+
+
+@group.command("index")
+@with_reason
+@pass_run
+def index_orders(run: Run, reason: str) -> None:
+    """Let orders of releases before the search index be found. It reads the whole table three times."""
+    done = 0
+    with run.change("search index", reason) as site, run.output.progress("orders") as advance:
+        for writes in unindexed(run.site):
+            # The first write notes the change: a note with each would cost more than the index.
+            with suppress(TransactionRefused):  # it has changed, and is found since
+                (run.site if done else site).orders.transact(writes)
+                done += 1
+                advance(1)
+    run.output.line(f"{done} orders and refused mails added to the search index")
+    if run.json:
+        run.output.document({"added": done})
 
 
 def check_move(named: Order, order: EcardOrder, target: EcardStatus, count: int) -> None:

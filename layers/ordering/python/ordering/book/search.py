@@ -18,7 +18,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from ordering import clock
-from ordering.aws.dynamodb import Item, Key, Table
+from ordering.aws.dynamodb import Item, Key, Table, Update
 
 INDEX = "Search"
 """The index's name."""
@@ -46,6 +46,19 @@ def searchable(by: SearchedBy, text: str, at: datetime | None = None) -> Item:
     if not text.strip():
         return {}
     return {_SEARCH: _value(by, text), **({_AT: clock.to_text(at)} if at else {})}
+
+
+def is_searchable(item: Item) -> bool:
+    """Return whether an item has what it is found by; items of earlier releases have not."""
+    return _SEARCH in item
+
+
+def make_searchable(key: Key, found: Item) -> Update:
+    """Return the write that adds to an item of an earlier release what it is found by; see `searchable`."""
+    sets = ", ".join(f"#{name} = :{name}" for name in found)
+    names, values = {f"#{name}": name for name in found}, {f":{name}": value for name, value in found.items()}
+    condition = f"attribute_exists(pk) AND attribute_not_exists(#{_SEARCH})"
+    return Update(key, f"SET {sets}", condition, names, values)
 
 
 def search(table: Table, by: SearchedBy, text: str, since: datetime | None = None) -> Iterator[Key]:

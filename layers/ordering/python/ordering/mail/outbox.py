@@ -549,11 +549,11 @@ def _write(mail: Mail) -> Item:
         "version": mail.version,
         **corrected,
         **resent,
-        **_found(mail),
+        **found_by(mail),
     }
 
 
-def _found(mail: Mail) -> Item:
+def found_by(mail: Mail) -> Item:
     """Return the attributes by which a refused mail is found; none for all others."""
     at = next((event.at for event in reversed(mail.events) if event.type is MailEventType.REFUSED), mail.claimed)
     return searchable(SearchedBy.MAILS, mail.state, at) if mail.state is MailState.REFUSED else {}
