@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ordering.book.lifecycle import Actor, Move, State, StatusChange
+from ordering.book.lifecycle import Actor, Move, Operator, State, StatusChange
 from ordering.ecards.statuses import ECARDS, EcardStatus
 from ordering.errors import Conflict
 from ordering.training.statuses import TRAINING, TrainingStatus
@@ -165,3 +165,17 @@ def test_the_diagram() -> None:
         "    Cancelled --> [*]\n"
     )
     assert ECARDS.diagram().count("-->") == len(ECARD_ROWS) + 2
+
+
+def test_an_operator_s_move_is_kept_with_its_reason() -> None:
+    """A move by a command has its operator and reason in the history, also as stored; other moments are as before."""
+    begun = ECARDS.begin("a", EcardStatus.CREATED, Actor.PARTNER, AT)
+    operator = Operator("arn:aws:iam::123456789012:user/ann", "ticket 17 " * 100)
+    moved = ECARDS.move("a", begun, EcardStatus.CANCELLED, Actor.SUPPORT, LATER, operator=operator)
+
+    assert (moved.history[-1].by, moved.history[-1].reason) == (operator.name, operator.reason[:200])
+    assert ECARDS.read(moved.to_item()) == moved
+    assert [moment.keys() for moment in moved.to_item()["history"]] == [
+        {"status", "at"},
+        {"status", "at", "by", "reason"},
+    ]

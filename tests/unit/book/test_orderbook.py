@@ -107,6 +107,20 @@ def test_oldest_first(book: OrderBook) -> None:
     assert names(book) == ["a", "b", "c"]
 
 
+def test_newest(book: OrderBook, table: Table, wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For operators, orders are read newest first over several queries, without voids and open positions or a write."""
+    monkeypatch.setattr(orderbook, "_READ_AT_ONCE", 2)
+    for name in "abcde":
+        book.place(draft(name))
+    book.remove(2)
+    abandon(table)
+    wire.take()
+
+    assert [entry["order"] for entry in book.newest()] == ["e", "d", "c", "a"]
+    assert wire.take() == ["GetItem", "Query", "Query", "Query"]
+    assert [*OrderBook(table, "empty").newest()] == []
+
+
 @pytest.mark.parametrize(
     ("first", "count", "expected"),
     [(0, 2, ["a", "b"]), (1, 2, ["b", "c"]), (2, 5, ["c", "d", "e"]), (4, 2, ["e"]), (5, 2, []), (900, 10, [])],

@@ -13,6 +13,7 @@ import pytest
 from ordering.aws.calls import CallRefused, NotExecuted
 from ordering.aws.dynamodb import Check, NoAnswer, Put, Table
 from ordering.aws.ses import Letter, MailRefused, Misconfigured, NotSent, Unsure
+from ordering.book.search import SearchedBy, search
 from ordering.errors import Conflict, NotFound, Unavailable
 from ordering.mail.outbox import (
     EVENTS_AT_MOST,
@@ -183,6 +184,20 @@ def test_refused_for_good(office: Office) -> None:
         ["MailsRefused"],
     )
     assert mail.refusal.startswith("SES rejected the mail")
+
+
+def test_refused_mails_are_found(office: Office) -> None:
+    """A mail is found while it is refused, by the time of the refusal: no longer once it is to be sent again."""
+    office.send(2)
+    office.ses.meet(CallRefused("SendEmail", "MessageRejected"))
+    assert [*search(office.table, SearchedBy.MAILS, MailState.REFUSED)] == []
+    with pytest.raises(MailRefused):
+        office.send()
+
+    assert [*search(office.table, SearchedBy.MAILS, MailState.REFUSED, START)] == [(f"MAIL#{ORDER}", "0000000001")]
+    assert [*search(office.table, SearchedBy.MAILS, MailState.REFUSED, START + timedelta(seconds=1))] == []
+    office.outbox.again(ORDER, 1)
+    assert [*search(office.table, SearchedBy.MAILS, MailState.REFUSED)] == []
 
 
 @pytest.mark.parametrize("taken", [False, True])

@@ -22,7 +22,7 @@ from ordering.errors import Conflict, NotFound, Unavailable
 from ordering.sealing import BrokenSeal
 from ordering.training import access_keys
 from ordering.training.access_keys import PACK_SIZE, PACKS_AT_ONCE, AccessKeys, IssuedKey
-from ordering.training.orders import KeysNeverIssued, KeysNotIssued, TrainingOrders, id_of
+from ordering.training.orders import KeysNeverIssued, KeysNotIssued, TrainingOrders, id_of, keys_of
 from ordering.training.statuses import TrainingStatus
 from support.aws.fake_connections import Recorder, failing
 from support.aws.faults import Crash, Fault, Faulty, lost, refused, throttled
@@ -57,6 +57,17 @@ def seats(*quantities: int) -> list[tuple[int, int]]:
 
 def over(school: School, send: Any) -> School:
     return replace(school, send=send)
+
+
+@pytest.mark.parametrize(("steps", "issued"), [(0, 0), (1, 1_000), (2, 2_000), (9, 2_450)])
+def test_issued_keys_are_counted(school: School, steps: int, issued: int) -> None:
+    """Issued keys are counted without reading them, also while an order gets more."""
+    order = school.place(2_450)
+    if steps:
+        school.issue(order, Steps(steps))
+    lines = school.orders().lines(order, 0, 10).items
+
+    assert keys_of(Table(school.send, "OrdersTable"), order, lines, school.sealer).issued() == issued
 
 
 # Format --------------------------------------------------------------------------------------------------------------

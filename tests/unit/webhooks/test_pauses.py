@@ -16,7 +16,7 @@ from ordering.aws.dynamodb import Update
 from ordering.errors import Unavailable
 from ordering.events.types import MailMomentType
 from ordering.mail.history import MailMoment, name_of_mails, next_moments
-from ordering.webhooks.delivery import TRIES, Message, Withheld
+from ordering.webhooks.delivery import TRIES, Message, Progress, Withheld
 from ordering.webhooks.health import Health, health_key, read_health
 from ordering.webhooks.registrations import Edit, Webhook
 from ordering.webhooks.slots import FAILURES, LEASE, SLOTS
@@ -151,11 +151,16 @@ def test_an_event_accepted_after_one_that_was_parked(endpoint: Endpoint) -> None
 def test_two_events_that_are_never_accepted(endpoint: Endpoint) -> None:
     """Two events that the endpoint never accepts are parked after ten tries each, and pause nothing before."""
     webhook = endpoint.register()
-    endpoint.signal(webhook, *place(endpoint, 2))
+    orders = place(endpoint, 2)
+    endpoint.signal(webhook, *orders)
+    assert endpoint.deliverer.progress(webhook, orders[0], 1) == Progress(0, 0, [], missed=False)
     endpoint.run()
 
     assert len(endpoint.posted) == FAILURES
-    assert len(endpoint.deliverer.parked(PARTNER.id, webhook.id, 10)) == 2
+    parked = endpoint.deliverer.parked(PARTNER.id, webhook.id, 10)
+    assert len(parked) == 2
+    own = [one for one in parked if one.order == orders[0]]
+    assert endpoint.deliverer.progress(webhook, orders[0], 1) == Progress(1, 0, own, missed=False)
 
 
 def test_what_a_dead_endpoint_costs(endpoint: Endpoint) -> None:
