@@ -64,7 +64,7 @@ class Output:
         table = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
         for name in names:
             numbers = all(isinstance(row.get(name), int | Decimal | None) for row in found)
-            table.add_column(_title(name), justify="right" if numbers else "left", overflow="fold")
+            table.add_column(titled(name), justify="right" if numbers else "left", overflow="fold")
         for row in found:
             table.add_row(*(Text(shown(row.get(name))) for name in names))
         self._print(table, len(found) + 1)
@@ -79,7 +79,7 @@ class Output:
         table.add_column(overflow="fold")
         for name, value in values.items():
             if value not in (None, "", [], ()):
-                table.add_row(_title(name), Text(shown(value)))
+                table.add_row(titled(name), Text(shown(value)))
         self._print(table, len(values))
 
     def document(self, value: Any) -> None:
@@ -159,6 +159,6 @@ def _camel(name: str) -> str:
     return first + "".join(one.capitalize() for one in others)
 
 
-def _title(name: str) -> str:
+def titled(name: str) -> str:
     """A column's title from its name in camel case: `businessUnits` is `business units`."""
     return "".join(f" {one.lower()}" if one.isupper() else one for one in name)

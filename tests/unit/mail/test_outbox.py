@@ -196,6 +196,8 @@ def test_refused_mails_are_found(office: Office) -> None:
 
     assert [*search(office.table, SearchedBy.MAILS, MailState.REFUSED, START)] == [(f"MAIL#{ORDER}", "0000000001")]
     assert [*search(office.table, SearchedBy.MAILS, MailState.REFUSED, START + timedelta(seconds=1))] == []
+    items = {key: office.table.get(key) for key in ((f"MAIL#{ORDER}", f"{number:010}") for number in (1, 2))}
+    assert [key for key, item in items.items() if item and "search" in item] == [(f"MAIL#{ORDER}", "0000000001")]
     office.outbox.again(ORDER, 1)
     assert [*search(office.table, SearchedBy.MAILS, MailState.REFUSED)] == []
 

@@ -16,8 +16,9 @@ import pytest
 
 from ordering.aws import sqs as queues
 from ordering.aws.calls import CallRefused, NotExecuted
-from ordering.aws.dynamodb import Update
+from ordering.aws.dynamodb import Table, Update
 from ordering.aws.sealer import EnvelopeSealer
+from ordering.book.search import SearchedBy, search
 from ordering.clock import Deadline
 from ordering.contexts import mailers
 from ordering.deals.orders import DealOrders, NewLine
@@ -538,6 +539,18 @@ def test_refused_mails(run: Run) -> None:
     assert run("mail", "list", "--refused", "--since", "5m").output == "no refused mails\n"
 
 
+@pytest.mark.usefixtures("refused")
+def test_the_index_is_a_moment_behind(run: Run, company: Rewards, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mail that is no longer refused, or whose order is gone, is not listed even if the index still has it."""
+    assert company.status(1) == "ReadyForDelivery"
+    keys = [*search(Table(company.services.send, "OrdersTable"), SearchedBy.MAILS, "refused")]
+    run("mail", "again", "granite/2")
+    monkeypatch.setattr(mail, "search", lambda *_: iter([*keys, ("MAIL#training#9", "0000000001")]))
+    rows = document(run("mail", "list", "--refused", "--json"))
+
+    assert [row["order"] for row in rows] == ["granite/1"]
+
+
 def test_all_refused_again(company: Rewards, run: Run, refused: Mailroom, installation: Installation) -> None:
     """All refused mails are put on the queue with one command, each noted in the audit trail of its order."""
     company.orders.cancel(order_id(2))
@@ -771,10 +784,10 @@ def test_trace_a_training_order(school: School, run: Run, installation: Installa
     school.issue(int(number))
     traced = document(run("order", "trace", number, "--json"))
 
-    assert traced["book"] == [{"book": f"training#{UK.id}", "position": 2, "entry": "as the order"}]
-    assert [row["sha256"] for row in traced["idempotency key"]] == [hashlib.sha256(b"k").hexdigest()]
-    assert traced["idempotency key"][0]["rememberedUntil"] == "2026-01-03T12:00:00.000000Z"
-    assert traced["access keys"] == [{"issued": 2, "seats": 2}]
+    assert traced["entry"] == [{"book": f"training#{UK.id}", "position": 2, "state": "as the order"}]
+    assert [row["sha256"] for row in traced["idempotencyKey"]] == [hashlib.sha256(b"k").hexdigest()]
+    assert traced["idempotencyKey"][0]["rememberedUntil"] == "2026-01-03T12:00:00.000000Z"
+    assert traced["accessKeys"] == [{"issued": 2, "seats": 2}]
     assert [(row["sequence"], row["published"]) for row in traced["events"]] == [(1, False), (2, False)]
     assert "keys" not in traced
     assert installation.orders.get((f"KEYS#training#{number}", "000000"))
@@ -786,6 +799,8 @@ def test_trace_an_ecard_order(company: Rewards, run: Run, mailroom: Mailroom, in
     mailroom.refuse()
     mailroom.deliver(CARDS_ORDER)
     webhook, _ = webhooks_of(installation).register("granite", "http://127.0.0.1:1/", [])
+    company.place(2)
+    run("order", "cancel", "granite/2", "--reason", "another order", "--yes")
     run("mail", "again", "granite/1", "--reason", "sender verified")
     traced = document(run("order", "trace", "granite/1", "--json"))
 
@@ -808,9 +823,9 @@ def test_trace_an_entry_that_differs(company: Rewards, run: Run, installation: I
     key = ("BOOK#ecards#granite", "0000000001")
     names = {"#order": "order", "#status": "status"}
     installation.orders.update(Update(key, "SET #order.#status = :s", names=names, values={":s": "Payed"}))
-    assert document(run("order", "trace", order_id(1), "--json"))["book"][0]["entry"] == "differs: Payed"
+    assert document(run("order", "trace", order_id(1), "--json"))["entry"][0]["state"] == "differs: Payed"
     installation.orders.delete_all([key])
-    assert document(run("order", "trace", order_id(1), "--json"))["book"][0]["entry"] == "missing"
+    assert document(run("order", "trace", order_id(1), "--json"))["entry"][0]["state"] == "missing"
 
 
 def test_show_and_trace_a_deal_order(deals: DealOrders, run: Run) -> None:
@@ -821,4 +836,4 @@ def test_show_and_trace_a_deal_order(deals: DealOrders, run: Run) -> None:
 
     assert (traced["order"], traced["deal"], traced["discount"]) == ("crm/1", "26", "5")
     assert [(line["name"], line["quantity"]) for line in traced["lines"]] == [("Licence", 3)]
-    assert traced["book"] == [{"book": "deals#crm", "position": 1, "entry": "as the order"}]
+    assert traced["entry"] == [{"book": "deals#crm", "position": 1, "state": "as the order"}]

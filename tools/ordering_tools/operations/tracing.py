@@ -25,7 +25,7 @@ from ordering.mail.outbox import Mail, MailEvent, Outbox
 from ordering.training.orders import KIND as TRAINING
 from ordering.training.orders import OrderLine, TrainingOrder, find_order, keys_of, once_of
 from ordering_tools.audit import entries
-from ordering_tools.console import Output
+from ordering_tools.console import Output, titled
 from ordering_tools.installation import Installation, NotDone
 from ordering_tools.operations.finding import Order
 from ordering_tools.operations.webhooks import deliverer_of, webhooks_of
@@ -48,8 +48,9 @@ class Account:
         output.fields(self.values)
         for title, rows in self.lists.items():
             if rows:
-                output.line(f"\n{title}")
-                output.rows(rows, columns=_COLUMNS.get(title, ()))
+                filled = [name for name in rows[0] if any(row.get(name) not in (None, "") for row in rows)]
+                output.line(f"\n{titled(title)}")
+                output.rows(rows, columns=_COLUMNS.get(title, [name for name in filled if name not in _LONG]))
 
 
 _COLUMNS = {
@@ -59,6 +60,9 @@ _COLUMNS = {
     "changes": ("at", "action", "by", "reason"),
 }
 """The columns that people see of lists whose rows have more."""
+
+_LONG = {"featureSet"}
+"""Columns for programs: a table with them would not fit a terminal."""
 
 
 def shown(site: Installation, order: Order) -> Account:
@@ -78,10 +82,10 @@ def shown(site: Installation, order: Order) -> Account:
 def traced(site: Installation, order: Order) -> Account:
     """Read what `order trace` prints: what is shown of the order, and what followed from it in other places."""
     account = shown(site, order)
-    account.lists["book"] = [_entry(site, order)]
+    account.lists["entry"] = [_entry(site, order)]
     if order.kind == TRAINING:
-        account.lists["access keys"] = [_keys(site, order)]
-        account.lists["idempotency key"] = _once(site, order)
+        account.lists["accessKeys"] = [_keys(site, order)]
+        account.lists["idempotencyKey"] = _once(site, order)
     histories = [
         found for name in (order.name, name_of_mails(order.name)) if (found := read_history(site.orders, name))
     ]
@@ -229,7 +233,7 @@ def _entry(site: Installation, order: Order) -> Row:
     entry = OrderBook(site.orders, book).find([position]).get(position)
     status = entry["order"].get("status", "") if entry else None
     state = "missing" if status is None else ("as the order" if status == order.status else f"differs: {status}")
-    return {"book": book, "position": position, "entry": state}
+    return {"book": book, "position": position, "state": state}
 
 
 def _keys(site: Installation, order: Order) -> Row:
