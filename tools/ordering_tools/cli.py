@@ -35,6 +35,7 @@ from ordering_tools.operations import (
     mail,
     orders,
     partners,
+    people,
     signing_keys,
     stock,
     tokens,
@@ -190,6 +191,7 @@ def _write(name: str, module: str, arguments: argparse.Namespace) -> int:
 
 root.add_command(audits.group, "audit")
 root.add_command(balance.group, "balance")
+root.add_command(people.group, "contact")
 root.add_command(stock.group, "stock")
 
 

@@ -196,11 +196,12 @@ class Memory:
         return {"Items": sorted(found, key=lambda item: str(item[sort]["S"]), reverse=True)}
 
     def _scan(self, request: Wire) -> Wire:
-        """Scan a table for the beginning of partition keys, as `Table.scan` does, in one page."""
-        if request["FilterExpression"] != "begins_with(pk, :prefix)":
+        """Scan a table for the beginnings of partition keys, as `Table.scan` does, in one page."""
+        values = request["ExpressionAttributeValues"]
+        if request["FilterExpression"] != " OR ".join(f"begins_with(pk, {name})" for name in values):
             raise NotImplementedError(request["FilterExpression"])
-        prefix = request["ExpressionAttributeValues"][":prefix"]["S"]
-        return {"Items": [item for (pk, _), item in self.scan(request["TableName"]) if pk.startswith(prefix)]}
+        prefixes = tuple(value["S"] for value in values.values())
+        return {"Items": [item for (pk, _), item in self.scan(request["TableName"]) if pk.startswith(prefixes)]}
 
     def _page_end(self, partition: tuple[str, str], sorts: Sequence[str], start: int, end: int) -> int:  # noqa: ARG002 - for subclasses
         """Where one answer to a query ends that begins at the sort key of index `start`."""

@@ -334,7 +334,7 @@ def test_scan_reads_all_pages() -> None:
 
     assert len(items) == 2
     assert [request.get("ExclusiveStartKey") for _, request in send.calls] == [None, resume, resume]
-    assert {request["ExpressionAttributeValues"][":prefix"]["S"] for _, request in send.calls} == {"STOCK#"}
+    assert {request["ExpressionAttributeValues"][":prefix0"]["S"] for _, request in send.calls} == {"STOCK#"}
 
 
 def test_query_reads_all_pages() -> None:

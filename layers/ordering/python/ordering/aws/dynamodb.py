@@ -242,15 +242,15 @@ class Table:
         for item in self._pages("Query", request):
             yield item["pk"], item["sk"]
 
-    def scan(self, prefix: str) -> Iterator[Item]:
-        """Read the whole table, and yield the items whose partition keys begin with `prefix`, in no order.
+    def scan(self, *prefixes: str) -> Iterator[Item]:
+        """Read the whole table, and yield the items whose partition keys begin with one of `prefixes`, in no order.
 
         For commands of operators only: it consumes a read unit for every 4 KB of the table, whatever it yields.
         """
         request: dict[str, Any] = {
             "TableName": self.name,
-            "FilterExpression": "begins_with(pk, :prefix)",
-            "ExpressionAttributeValues": _item({":prefix": prefix}),
+            "FilterExpression": " OR ".join(f"begins_with(pk, :prefix{index})" for index in range(len(prefixes))),
+            "ExpressionAttributeValues": _item({f":prefix{index}": one for index, one in enumerate(prefixes)}),
             "ConsistentRead": True,
         }
         yield from self._pages("Scan", request)
