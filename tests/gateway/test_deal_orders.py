@@ -20,6 +20,7 @@ from ordering.clock import system_clock
 from ordering.principal import DealTerms
 from ordering_tools.demo import deals as demo_deals
 from ordering_tools.demo import training as demo
+from support.partners import set_deal_terms
 from support.real_stack import RealStack
 
 pytestmark = pytest.mark.gateway
@@ -217,13 +218,13 @@ def test_terms_take_effect_at_once(deals: Deals, http: httpx.Client) -> None:
         return http.get("/v2/orders", headers=headers)
 
     assert create().status_code == 200
-    deals.accounts.set_deal_terms(account, DealTerms("enterprise", changes_disabled=True))
+    set_deal_terms(deals.accounts, account, DealTerms("enterprise", changes_disabled=True))
     own_error(create(), 403, "changes_disabled")
     assert len(read().json()["items"]) == 1
-    deals.accounts.set_deal_terms(account, DealTerms("basic"))
+    set_deal_terms(deals.accounts, account, DealTerms("basic"))
     own_error(create(), 403, "plan_required")
     own_error(read(), 403, "plan_required")
-    deals.accounts.set_deal_terms(account, DealTerms("enterprise"))
+    set_deal_terms(deals.accounts, account, DealTerms("enterprise"))
     assert create().status_code == 200
     assert len(read().json()["items"]) == 2
 

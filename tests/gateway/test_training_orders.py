@@ -347,7 +347,7 @@ def test_functions_run_from_the_build(real: RealStack) -> None:
 
 def test_token_issue(real: RealStack, demo_file: Mapping[str, Any]) -> None:
     """A token that an operator issues for a partner is accepted."""
-    done = real.command("token", "issue", "--partner", "tailspin")
+    done = real.command("token", "issue", "tailspin")
     headers = {"Authorization": f"Bearer {done.stdout.strip()}"}
     answer = httpx.get(f"{demo_file['baseUrl']}/api/v2/orders", headers=headers, timeout=30)
 

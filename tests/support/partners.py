@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ordering import money
-from ordering.identity.accounts import Partner
+from ordering.identity.accounts import Accounts, Partner
 from ordering.money import Money
-from ordering.principal import BusinessUnit, OrderSource, Principal, User
+from ordering.principal import BusinessUnit, DealTerms, OrderSource, Principal, User
 from ordering.training.catalogue import TrainingFeatureSet, TrainingProduct
 
 UK = BusinessUnit("0bb7a818-cecb-4c5a-9822-22e62f85589a", "UK")
@@ -54,3 +54,10 @@ def feature_set(product: TrainingProduct, number: int, name: str = "Standard - 1
 STANDARD = replace(feature_set(AZ_300, 1), id="a6c1cb36-43b3-4969-a8a0-48e4915e6df0")
 ON_LINUX = feature_set(LINUX, 2)
 FOREIGN_ONLY = feature_set(LINUX, 3)
+
+
+def set_deal_terms(accounts: Accounts, partner: str, terms: DealTerms) -> None:
+    """Change the terms of a partner for deal orders."""
+    before = accounts.partner(partner)
+    assert before
+    accounts.change_partner(before, replace(before, deals=terms))

@@ -28,7 +28,7 @@ from ordering.ecards.orders import EcardOrders, EcardRequest
 from ordering.ecards.records import EcardParticipant
 from ordering.events.publisher import Publisher
 from ordering.events.types import MailMomentType
-from ordering.identity.accounts import Accounts, Contact
+from ordering.identity.accounts import Accounts, Contact, TokenRecord
 from ordering.identity.clients import Client, ClientRefused, Clients
 from ordering.identity.reference_tokens import ReferenceTokens
 from ordering.mail.history import MailMoment, next_moments
@@ -364,6 +364,11 @@ WRITES: list[tuple[str, Callable[[ThreeTables], object], list[str]]] = [
         "a signing key",
         lambda one: Accounts(one.accounts).save_signing_key("k1", {"kty": "EC"}, added=NOW),
         ["accounts SIGNING_KEYS k1"],
+    ),
+    (
+        "an issued token",
+        lambda one: Accounts(one.accounts).save_token(TokenRecord("t1", "northwind", "u1", "k1", NOW, NOW)),
+        ["accounts TOKENS#northwind t1"],
     ),
     (
         "the signer",

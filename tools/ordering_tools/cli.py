@@ -29,6 +29,7 @@ from ordering_tools.operations import (
     balance,
     catalogues,
     clients,
+    contacts,
     dead_letters,
     demo,
     incoming,
@@ -145,30 +146,8 @@ def _parser() -> argparse.ArgumentParser:
     sam_local.add_arguments(commands.add_parser("sam-local", help="prepare `sam local` for the running local run"))
     demo.add_arguments(commands.add_parser("demo", help="print the local run's addresses, tokens and calls again"))
 
-    token = _group(commands, "token", "issue and revoke tokens")
-    issue = token.add_parser("issue", help="print a new token for a partner")
-    tokens.add_arguments(issue)
-
-    revoke = token.add_parser("revoke", help="revoke a token")
-    tokens.add_revoking_arguments(revoke)
-
-    partner = _group(commands, "partner", "show and change the terms of partners")
-    deals = partner.add_parser("deals", help="the plan of a CRM account, and whether its data can be changed")
-    partners.add_deals_arguments(deals)
-    off = partner.add_parser("off", help="refuse a partner's tokens, and hold back the events of its webhooks")
-    partners.add_switch_arguments(off, active=False)
-    on = partner.add_parser("on", help="accept a partner's tokens again, and send the events that its webhooks missed")
-    partners.add_switch_arguments(on, active=True)
-
-    clients.add_arguments(_group(commands, "client", "manage clients of the token endpoint"))
-    signing_keys.add_arguments(_group(commands, "key", "list, add and retire the keys that sign tokens"))
-
     dead_letters.add_arguments(_group(commands, "dead", "dead-letter queues: list, show and replay messages"))
     incoming.add_arguments(_group(commands, "event", "send events to the local run, as other systems do"))
-
-    webhooks.add_arguments(
-        _group(commands, "webhook", "manage partners' webhooks, and receive their events on this machine")
-    )
 
     for name, (module, text) in _WRITERS.items():
         writer = commands.add_parser(name, help=f"write {text}")
@@ -193,6 +172,12 @@ root.add_command(audits.group, "audit")
 root.add_command(balance.group, "balance")
 root.add_command(people.group, "contact")
 root.add_command(stock.group, "stock")
+root.add_command(partners.group, "partner")
+root.add_command(contacts.group, "contact")
+root.add_command(clients.group, "client")
+root.add_command(tokens.group, "token")
+root.add_command(signing_keys.group, "key")
+root.add_command(webhooks.group, "webhook")
 
 
 def _unconverted() -> None:
@@ -201,13 +186,8 @@ def _unconverted() -> None:
         "serve",
         "sam-local",
         "demo",
-        "token",
-        "partner",
-        "client",
-        "key",
         "dead",
         "event",
-        "webhook",
         *_WRITERS,
     ):
 

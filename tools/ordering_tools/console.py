@@ -82,6 +82,13 @@ class Output:
                 table.add_row(titled(name), Text(shown(value)))
         self._print(table, len(values))
 
+    def result(self, text: str, values: Mapping[str, Any]) -> None:
+        """Print what was done: a line for people, an object for programs."""
+        if self.as_json:
+            self.document(dict(values))
+        else:
+            click.echo(text)
+
     def document(self, value: Any) -> None:
         """Print JSON."""
         click.echo(json.dumps(value, indent=2, ensure_ascii=False, default=_encoded))

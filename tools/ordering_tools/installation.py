@@ -22,7 +22,7 @@ from ordering.aws.sqs import Enqueue
 from ordering.identity.accounts import Accounts
 from ordering.identity.kms_key import KmsKey
 from ordering.identity.tokens import PrivateKey, Signer
-from ordering_tools.audit import Entry, audited
+from ordering_tools.audit import AuditedTable, Entry, audited
 from ordering_tools.local.engine import engine
 from ordering_tools.local.engine.aws_account import CREDENTIALS, REGION, queue_url
 from ordering_tools.local.engine.deployment import read_stack
@@ -126,6 +126,11 @@ class Installation:
     def with_entry(self, entry: Entry) -> Installation:
         """The same installation, with this entry of the audit trail in each write of its tables."""
         return replace(self, entry=entry)
+
+    def note(self) -> None:
+        """Write the entry of the audit trail alone, for a change that no table has."""
+        if self.entry:
+            AuditedTable.over(self.accounts, self.entry).note()
 
     def _table(self, name: str) -> Table:
         return audited(Table(self.send, self.stack.outputs.get(name, name)), self.entry)

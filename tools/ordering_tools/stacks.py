@@ -25,6 +25,10 @@ class Stack:
     parameters: Mapping[str, str] = field(default_factory=dict)
     name: str = STACK
 
+    def key_alias(self, name: str) -> str:
+        """The alias of one of the stack's KMS keys."""
+        return f"alias/{self.name}-{name}"
+
     @classmethod
     def read(cls, cloudformation: Any, name: str = STACK) -> Stack:
         """Read a stack.

@@ -15,10 +15,10 @@ import jwt
 import pytest
 
 from ordering import clock
-from ordering.aws.dynamodb import ConditionFailed, NoAnswer, Put, Table
+from ordering.aws.dynamodb import NoAnswer, Put, Table
 from ordering.clock import Deadline
 from ordering.contexts import own_errors
-from ordering.errors import Unavailable
+from ordering.errors import Conflict, Unavailable
 from ordering.identity.accounts import Accounts, Partner
 from ordering.identity.authorizer import Authorizer, Handler, first_part, make_handler
 from ordering.identity.clients import Client, Clients
@@ -31,7 +31,7 @@ from support.aws.fake_connections import failing
 from support.aws.memory import Memory
 from support.deals import Watch, services_over
 from support.gateway import REQUEST_ID, LambdaContext
-from support.partners import CALLER, IRELAND, JOHN, PARTNER, UK
+from support.partners import CALLER, IRELAND, JOHN, PARTNER, UK, set_deal_terms
 from support.services import Services
 
 ISSUER, AUDIENCE = "https://issuer.example", "https://api.example"
@@ -685,7 +685,7 @@ def test_terms_reach_the_functions(own: OwnErrors) -> None:
     token = own.token()
     seen = [principal(own.call(token)).deals]
     for terms in (DealTerms("enterprise", changes_disabled=True), DealTerms("basic"), DealTerms("enterprise")):
-        own.accounts.set_deal_terms("northwind", terms)
+        set_deal_terms(own.accounts, "northwind", terms)
         seen.append(principal(own.call(token)).deals)
 
     assert seen == [
@@ -705,8 +705,9 @@ def test_no_crm_account(own: OwnErrors) -> None:
 
 def test_terms_of_an_unknown_partner(own: OwnErrors) -> None:
     """Setting the terms of an unknown partner fails and creates none."""
-    with pytest.raises(ConditionFailed):
-        own.accounts.set_deal_terms("nobody", DealTerms("enterprise"))
+    nobody = replace(PARTNER, id="nobody")
+    with pytest.raises(Conflict):
+        own.accounts.change_partner(nobody, replace(nobody, deals=DealTerms("enterprise")))
     assert own.accounts.partner("nobody") is None
 
 
@@ -715,7 +716,7 @@ def test_terms_change_nothing_else(own: OwnErrors) -> None:
     before = own.accounts.partner("northwind")
     assert before
 
-    own.accounts.set_deal_terms("northwind", DealTerms("basic"))
+    set_deal_terms(own.accounts, "northwind", DealTerms("basic"))
 
     assert replace(before, deals=DealTerms("basic")) == own.accounts.partner("northwind")
 

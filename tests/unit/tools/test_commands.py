@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -14,17 +13,15 @@ from ordering.contexts import own_errors
 from ordering.identity.accounts import Accounts
 from ordering.identity.authorizer import Authorizer, Handler, make_handler
 from ordering.identity.reference_tokens import ReferenceTokens
-from ordering.identity.tokens import KeyRing, TokenRefused, Verifier
+from ordering.identity.tokens import KeyRing, Verifier
 from ordering.principal import DealTerms, Principal
 from ordering.webhooks.registrations import Author, Edit
 from ordering_tools import cli
 from ordering_tools.demo import deals as demo_deals
 from ordering_tools.demo.data import demo_partners
-from ordering_tools.installation import Installation
-from ordering_tools.operations import partners, tokens
-from ordering_tools.operations.partners import NoSuchPartner
+from ordering_tools.installation import Installation, NotDone
+from ordering_tools.operations import commands, tokens
 from ordering_tools.operations.signing import development_key
-from ordering_tools.operations.tokens import NotIssued
 from ordering_tools.operations.webhooks import webhooks_of
 from support.authorizer import bearer_event
 from support.aws.kms import MemoryKms
@@ -33,6 +30,7 @@ from support.gateway import LambdaContext
 from support.services import Services
 
 DAY = timedelta(days=1)
+WHY = ("--reason", "ticket 17", "--yes")
 
 
 @dataclass(frozen=True)
@@ -51,13 +49,17 @@ class Site:
     def principal(self, token: str) -> Principal:
         return Principal.from_text(self.context_of(token)["principal"])
 
+    def revoke(self, token: str) -> None:
+        """Revoke a token by the command."""
+        assert cli.main(["token", "revoke", token, *WHY]) == 0
+
     def token(self, *, reference: bool = False) -> str:
         token, expires = tokens.issue(self.installation, demo_deals.ACCOUNT, None, None, DAY)
         return ReferenceTokens(self.installation.accounts).issue(token, expires) if reference else token
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Site:
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
     services = Services(Memory(), "OrdersTable", "CatalogueTable", "AccountsTable")
     installation = Installation(services.send, MemoryKms(), development_key(tmp_path), "issuer", "audience")
     accounts = Accounts(installation.accounts)
@@ -65,6 +67,7 @@ def site(tmp_path: Path) -> Site:
     for partner in demo_partners("deals"):
         accounts.save_partner(partner)
     verifier = Verifier(KeyRing(accounts.signing_keys), "issuer", "audience")
+    monkeypatch.setattr(commands, "reopen", lambda _: installation)
     return Site(
         installation, make_handler(Authorizer(verifier, services.accounts, services.reference_tokens, own_errors()))
     )
@@ -82,7 +85,7 @@ def test_issued_tokens_are_accepted(site: Site, *, reference: bool) -> None:
 def test_revoked_tokens_are_refused(site: Site, *, reference: bool) -> None:
     """A revoked token is refused, and another token of the same partner is not."""
     revoked, kept = site.token(reference=reference), site.token(reference=reference)
-    tokens.revoke(site.installation, revoked)
+    site.revoke(revoked)
 
     assert site.context_of(revoked) == {"refusal": "unauthorized"}
     assert "principal" in site.context_of(kept)
@@ -100,7 +103,8 @@ def test_revoking_names_the_webhooks(site: Site, capsys: pytest.CaptureFixture[s
     webhooks.change(account, changed, Edit(theirs), types=["ordering.training_order.new"])
     webhooks.change(account, changed_since, Edit(theirs), url="https://example.com/")
     webhooks.replace_secret(account, replaced, Edit(mine))
-    tokens.run_revoking(site.installation, argparse.Namespace(token=token))
+    capsys.readouterr()
+    site.revoke(token)
     printed = capsys.readouterr().out
 
     assert f"registered with it: ordering webhook remove {account} {registered}  # https://example.com/" in printed
@@ -112,24 +116,25 @@ def test_revoking_names_the_webhooks(site: Site, capsys: pytest.CaptureFixture[s
 def test_revoking_a_reference_token_revokes_the_jwt(site: Site) -> None:
     """Revoking a reference token also revokes its JWT."""
     jwt, expires = tokens.issue(site.installation, demo_deals.ACCOUNT, None, None, DAY)
-    tokens.revoke(site.installation, ReferenceTokens(site.installation.accounts).issue(jwt, expires))
+    site.revoke(ReferenceTokens(site.installation.accounts).issue(jwt, expires))
 
     assert site.context_of(jwt) == {"refusal": "unauthorized"}
 
 
-@pytest.mark.parametrize("token", ["garbage", "0" * 64])
-def test_only_tokens_can_be_revoked(site: Site, token: str) -> None:
+@pytest.mark.parametrize("token", ["garbage", "0" * 64, "a b", ""])
+@pytest.mark.usefixtures("site")
+def test_only_tokens_can_be_revoked(capsys: pytest.CaptureFixture[str], token: str) -> None:
     """A text that is not a token of the installation cannot be revoked."""
-    with pytest.raises(TokenRefused):
-        tokens.revoke(site.installation, token)
+    assert cli.main(["token", "revoke", token, *WHY]) == 1
+    assert "token" in capsys.readouterr().err
 
 
 def test_terms_change_for_existing_tokens(site: Site) -> None:
     """Plan and switch can be changed separately, and apply to the next call with an existing token."""
     token = site.token(reference=True)
-    partners.set_deal_terms(site.installation, demo_deals.ACCOUNT, None, "disabled")
+    assert cli.main(["partner", "set", demo_deals.ACCOUNT, "--changes", "disabled"]) == 0
     disabled = Principal.from_text(site.context_of(token)["principal"]).deals
-    partners.set_deal_terms(site.installation, demo_deals.ACCOUNT, "basic", None)
+    assert cli.main(["partner", "set", demo_deals.ACCOUNT, "--plan", "basic"]) == 0
     basic = Principal.from_text(site.context_of(token)["principal"]).deals
 
     assert disabled == DealTerms("enterprise", changes_disabled=True)
@@ -138,19 +143,15 @@ def test_terms_change_for_existing_tokens(site: Site) -> None:
 
 def test_unknown_partners(site: Site) -> None:
     """Issuing a token for an unknown partner, and changing its terms, are errors."""
-    with pytest.raises(NoSuchPartner):
-        partners.set_deal_terms(site.installation, "nobody", "basic", None)
-    with pytest.raises(NotIssued):
+    with pytest.raises(NotDone):
         tokens.issue(site.installation, "nobody", None, None, DAY)
+    assert cli.main(["partner", "set", "nobody", "--plan", "basic"]) == 1
+    assert cli.main(["token", "issue", "nobody"]) == 1
 
 
 @pytest.mark.parametrize(
     ("command", "description"),
-    [
-        (["dead", "replay"], "Send a message back to its queue"),
-        (["webhook"], "Manage partners' webhooks"),
-        (["openapi"], "Write docs/openapi.json"),
-    ],
+    [(["dead", "replay"], "Send a message back to its queue"), (["openapi"], "Write docs/openapi.json")],
 )
 def test_help_has_a_description(capsys: pytest.CaptureFixture[str], command: list[str], description: str) -> None:
     """The help of each command has the description that is in the list of commands."""
@@ -158,3 +159,15 @@ def test_help_has_a_description(capsys: pytest.CaptureFixture[str], command: lis
         cli.main([*command, "--help"])
 
     assert description in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("group", ["partner", "contact", "client", "token", "key", "webhook"])
+def test_help_of_groups(capsys: pytest.CaptureFixture[str], group: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The help of each group says what each command does, whole on a terminal of 60 columns, and has examples."""
+    monkeypatch.setattr(cli, "columns", lambda: 60)
+    assert cli.main([group, "--help"]) == 0
+    text = capsys.readouterr().out
+
+    assert "Examples" in text
+    assert f"  ordering {group} " in text
+    assert "..." not in text.partition("Commands:")[2].partition("Examples")[0]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,14 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from ordering.aws.calls import CallRefused
 from ordering.errors import Unavailable
-from ordering.identity.accounts import Accounts
+from ordering.identity.accounts import Accounts, TokenRecord
 from ordering.identity.clients import Client, Clients
 from ordering.identity.token_endpoint import KEYS_KEPT, LOOKED_UP_EVERY, VALID, KeyCache, TokenEndpoint
 from ordering.identity.tokens import LEEWAY, Claims, KeyRing, TokenRefused, Verifier
 from ordering_tools import cli
+from ordering_tools.audit import entries
 from ordering_tools.installation import Installation, NoInstallation
 from ordering_tools.operations import commands
 from ordering_tools.operations.signing import development_key
@@ -31,6 +34,7 @@ GRANITE = Client("granite", "granite-rewards", "user-1", frozenset({"ecards"}))
 NOW = datetime.now(UTC).replace(microsecond=0)
 LAG = timedelta(seconds=LOOKED_UP_EVERY)
 SECOND = timedelta(seconds=1)
+WHY = ("--reason", "ticket 17", "--yes")
 
 
 @dataclass
@@ -151,7 +155,7 @@ def test_used_after_a_while(site: Site) -> None:
 def test_too_early_has_the_time(site: Site) -> None:
     """The error about a step that is too early has the time to wait until, and the option to skip the wait."""
     new = add(site.installation, "alias/B", now=NOW)
-    with pytest.raises(TooEarly, match=r"until \d\d:\d\d:\d\dZ; wait, or use --now"):
+    with pytest.raises(TooEarly, match=r"until \d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ; wait, or use --now"):
         use(site.installation, new, now=NOW)
 
     assert site.accounts.signer() is None
@@ -241,6 +245,18 @@ def test_other_kinds_of_keys(site: Site) -> None:
     assert Accounts(odd.accounts).signing_keys() == {}
 
 
+def test_no_key_in_kms(site: Site) -> None:
+    """A key that KMS does not have is refused, and the message names those of the stack."""
+
+    def refuse(*_: Any) -> Any:
+        raise CallRefused("GetPublicKey", "NotFoundException")
+
+    with pytest.raises(
+        NoSuchKey, match=r"NotFoundException.*the stack's keys are alias/ordering-SigningKeyA and alias/"
+    ):
+        add(replace(site.installation, kms=refuse), "alias/Nope")
+
+
 @pytest.mark.parametrize("step", [use, retire])
 @pytest.mark.parametrize("wait", [True, False])
 def test_unknown_keys(site: Site, step: Callable[..., None], *, wait: bool) -> None:
@@ -283,25 +299,72 @@ def run(site: Site, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtu
 
 def test_the_commands(site: Site, run: Any) -> None:
     """A key is added, made the signing key, listed as such, and retired by its id."""
-    code, output, _ = run("add", "--kms", "alias/A")
+    code, output, _ = run("add", "--kms", "alias/A", *WHY)
     key = output.strip()
 
     assert (code, key in site.published) == (0, True)
-    assert run("use", key, "--now") == (0, "", "")
-    lines = run("list")[1].splitlines()
-    assert [line.split()[1:] for line in lines if line.startswith(key)] == [["alias/A", "signs"]]
-    assert [" ".join(line.split()[1:3]) for line in lines if not line.startswith(key)] == ["development key"]
-    other = run("add", "--kms", "alias/B")[1].strip()
-    assert run("use", other, "--now")[0] == run("retire", key, "--now")[0] == 0
+    assert run("use", key, "--now", *WHY) == (0, f"{key} signs within 30 seconds\n", "")
+    listed = run("list")[1].splitlines()
+    assert listed[listed.index(key) + 1].split()[0] == "signs"
+    assert listed[listed.index(key) + 1].endswith("Z  alias/A")
+    assert listed[listed.index(site.installation.key.key_id) + 1].endswith("Z  development key")
+    other = run("add", "--kms", "alias/B", *WHY)[1].strip()
+    assert run("use", other, "--now", *WHY)[0] == run("retire", key, "--now", *WHY)[0] == 0
     assert site.published == {site.installation.key.key_id, other}
+    assert {one["key"]: one["state"] for one in json.loads(run("list", "--json")[1])} == {
+        site.installation.key.key_id: "accepted",
+        other: "signs",
+    }
+    noted = [*entries(site.installation.accounts, f"{datetime.now(UTC):%Y-%m}")]
+    assert [one.action for one in noted] == ["key add", "key use", "key add", "key use", "key retire"]
+    assert (noted[3].before, noted[3].after, noted[3].reason) == ({"signs": key}, {"signs": other}, "ticket 17")
 
 
 def test_the_commands_refuse(run: Any) -> None:
     """Errors are printed to stderr, and the exit code is 1."""
-    key = run("add", "--kms", "alias/A")[1].strip()
+    key = run("add", "--kms", "alias/A", *WHY)[1].strip()
 
-    assert [run(*arguments)[:2] for arguments in (("use", key), ("use", "x"), ("retire", "x"))] == [(1, "")] * 3
-    assert "wait, or use --now" in run("use", key)[2]
+    assert [run(*arguments, *WHY)[:2] for arguments in (("use", key), ("use", "x"), ("retire", "x"))] == [(1, "")] * 3
+    assert "wait, or use --now" in run("use", key, *WHY)[2]
+
+
+def test_the_development_key_signs_the_demo(site: Site, run: Any) -> None:
+    """The local run's development key is retired only with --now: the tokens that the run printed are signed by it."""
+    key = site.installation.key.key_id
+
+    assert "is the local run's development key" in run("retire", key, *WHY)[2]
+    assert key in site.published
+    assert run("retire", key, "--now", *WHY)[0] == 0
+    assert key not in site.published
+
+
+def test_a_key_of_long_tokens(site: Site) -> None:
+    """A key stays until the last of the tokens has expired that operators signed with it."""
+    key = signing(site, at=NOW - timedelta(days=9))
+    new = add(site.installation, "alias/B", now=NOW - timedelta(days=9))
+    use(site.installation, new, now=NOW - timedelta(days=8))
+    for name, days in (("long", 90), ("short", 1)):
+        site.accounts.save_token(TokenRecord(name, "northwind", "user-1", key, NOW, NOW + timedelta(days=days)))
+
+    with pytest.raises(TooEarly, match=f"valid until {NOW + timedelta(days=90) + LEEWAY:%Y-%m-%d %H:%M:%S}Z"):
+        retire(site.installation, key, now=NOW + timedelta(days=90))
+    retire(site.installation, key, now=NOW + timedelta(days=90) + LEEWAY)
+    assert key not in site.published
+
+
+def test_a_token_of_a_key_that_is_gone(site: Site) -> None:
+    """A token is not recorded, and so not issued, if its key is not accepted."""
+    with pytest.raises(LookupError):
+        site.accounts.save_token(TokenRecord("t", "northwind", "user-1", "gone", NOW, NOW + timedelta(days=1)))
+    assert site.accounts.tokens("northwind") == []
+
+
+def test_retiring_is_asked_for(site: Site, run: Any) -> None:
+    """Without --yes, and without a terminal to ask at, a key stays."""
+    key = run("add", "--kms", "alias/A", *WHY)[1].strip()
+
+    assert "agree to it with --yes" in run("retire", key, "--reason", "x")[2]
+    assert key in site.published
 
 
 @pytest.mark.parametrize("error", [NoInstallation("start it with `make serve`"), Unavailable()])
@@ -313,6 +376,6 @@ def test_not_running(run: Any, monkeypatch: pytest.MonkeyPatch, error: Exception
 
     monkeypatch.setattr(commands, "reopen", reopen)
 
-    for arguments in (("list",), ("add", "--kms", "x"), ("use", "x"), ("retire", "x")):
+    for arguments in (("list",), ("add", "--kms", "x", *WHY), ("use", "x", *WHY), ("retire", "x", *WHY)):
         code, output, errors = run(*arguments)
         assert (code, output, "make serve" in errors) == (1, "", True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -9,12 +10,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from http.client import HTTPConnection
-from typing import Any
+from typing import Any, Literal
 
 import pytest
+from pydantic import TypeAdapter
 
 from ordering.aws.dynamodb import Update
+from ordering.contexts import event_shapes, event_types
+from ordering.errors import Invalid
 from ordering.events.history import Event
+from ordering.events.shapes import EventEnvelope
 from ordering.identity.accounts import Accounts
 from ordering.webhooks.delivery import TRIES, Deliverer, Message
 from ordering.webhooks.health import health_key
@@ -23,17 +28,21 @@ from ordering.webhooks.registrations import WEBHOOKS_AT_MOST, Author, Edit, secr
 from ordering.webhooks.slots import FAILURES
 from ordering.webhooks.transport import Response
 from ordering_tools import cli
+from ordering_tools.audit import entries
 from ordering_tools.installation import Installation
 from ordering_tools.operations import commands, webhook_receiver
 from ordering_tools.operations.signing import SigningKey
 from ordering_tools.operations.webhook_receiver import Listener
-from ordering_tools.operations.webhooks import deliverer_of, webhooks_of
+from ordering_tools.operations.webhooks import deliverer_of, sample_event, webhooks_of
+from ordering_tools.stacks import Stack
 from support.aws.kms import MemoryKms
 from support.aws.memory import Memory
 from support.partners import JOHN, PARTNER, SOURCE, UK
 
 URL = "http://127.0.0.1:8787/"
 NEW, COMPLETED = "ordering.training_order.new", "ordering.training_order.completed"
+WHY = ("--reason", "ticket 17", "--yes")
+CHANGES = ("remove", "enable", "secret", "replay")
 KEY, OTHER = b"k" * 32, b"o" * 32
 EVENT = Event(
     "99999999-0000-4000-8000-000000000009", NEW, datetime(2026, 1, 1, tzinfo=UTC), "training#7", 1, {"order": {"id": 7}}
@@ -77,6 +86,10 @@ class Site:
             self.queue.remove(body)
             deliverer.handle(body)
 
+    def shown(self, webhook: str) -> Any:
+        """What `ordering webhook show --json` prints."""
+        return json.loads(self.run("show", PARTNER.id, webhook, "--json"))
+
     def park(self, webhook: str, *orders: int) -> None:
         for order in orders:
             self.place(order)
@@ -113,83 +126,142 @@ def site(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_added_and_listed(site: Site) -> None:
-    """A webhook that was added is in the list with its types; its secret is printed only once."""
+    """A webhook that was added is in the list, oldest first, and shown with its types; its secret is printed once."""
     first, secret = site.add()
     second, _ = site.add("--type", NEW, "--type", COMPLETED)
-    lines = site.run("list", PARTNER.id).splitlines()
 
     assert secret.startswith("whsec_")
-    assert [line.split()[0] for line in lines] == [first, second]
-    assert lines[0].endswith(f"Z  enabled  {URL}  all types")
-    assert lines[1].endswith(f"Z  enabled  {URL}  {COMPLETED}, {NEW}")
-    assert secret not in site.run("list", PARTNER.id)
+    assert [line.split() for line in site.run("list", PARTNER.id).splitlines()] == [
+        ["webhook", "state", "url"],
+        [first, "enabled", URL],
+        [second, "enabled", URL],
+    ]
+    assert site.shown(first)["types"] == ["all types"]
+    assert site.shown(second)["types"] == [COMPLETED, NEW]
+    assert not any(
+        secret in site.run(*words, PARTNER.id, *more) for words, more in ((["list"], ()), (["show"], (first,)))
+    )
 
 
 def test_what_cannot_be_added(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
     """An unknown partner, an invalid URL, an unknown type and an eleventh webhook are refused."""
-    assert site.refused("add", "nobody", URL) == "there is no partner 'nobody'"
+    assert site.refused("add", "nobody", URL) == "there is no partner 'nobody'; see `ordering partner list`"
     assert "must be an absolute URL" in site.refused("add", PARTNER.id, "nonsense")
-    with pytest.raises(SystemExit):
-        cli.main(["webhook", "add", PARTNER.id, URL, "--type", "x"])
-    assert "invalid choice: 'x'" in capsys.readouterr().err
+    assert cli.main(["webhook", "add", PARTNER.id, URL, "--type", "x"]) == 2
+    assert "'x' is not one of" in capsys.readouterr().err
     for _ in range(WEBHOOKS_AT_MOST):
         site.add()
     assert "the limit of 10 webhooks" in site.refused("add", PARTNER.id, URL)
 
 
-def test_removed(site: Site) -> None:
-    """A webhook that was removed is not listed any more, and cannot be removed again."""
-    webhook, _ = site.add()
-    site.run("remove", PARTNER.id, webhook)
+def test_addresses_of_a_stack(site: Site) -> None:
+    """On a stack in AWS a webhook leads to a public address, with TLS, and its secret is encrypted with its own key."""
+    kms = site.installation.kms
+    asked: list[Any] = []
 
-    assert site.run("list", PARTNER.id) == ""
+    def recorded(operation: str, request: dict[str, Any]) -> Any:
+        asked.append(request.get("KeyId"))
+        return kms(operation, request)
+
+    stack = replace(site.installation, account="123456789012", kms=recorded, stack=Stack(name="shop"))
+    for url in ("http://example.com/", "https://127.0.0.1/"):
+        with pytest.raises(Invalid):
+            webhooks_of(stack).register(PARTNER.id, url)
+    webhooks_of(stack).register(PARTNER.id, "https://example.com/")
+    assert asked == ["alias/shop-WebhookSecretsKey"]
+
+
+@pytest.mark.parametrize("words", [("list",), *((word, "x") for word in (*CHANGES, "show", "parked", "test"))])
+def test_webhooks_of_no_partner(site: Site, words: tuple[str, ...]) -> None:
+    """Every command refuses a partner that does not exist."""
+    command, *rest = words
+    more = {"replay": ("--all",), "secret": WHY}.get(command, ())
+
+    assert "there is no partner 'nobody'" in site.refused(command, "nobody", *rest, *more)
+
+
+@pytest.mark.parametrize("command", [*CHANGES, "show", "parked", "test"])
+def test_no_such_webhook(site: Site, command: str) -> None:
+    """Every command refuses a webhook that does not exist."""
+    more = {"replay": ("--all",), "secret": WHY}.get(command, ())
+
+    assert site.refused(command, PARTNER.id, "nothing", *more) == "There is no webhook 'nothing'."
+
+
+def test_removed(site: Site) -> None:
+    """A webhook that was removed is not listed any more, and cannot be removed again; --yes agrees to it."""
+    webhook, _ = site.add()
+    assert "agree to it with --yes" in site.refused("remove", PARTNER.id, webhook)
+    site.run("remove", PARTNER.id, webhook, "--yes")
+
+    assert site.run("list", PARTNER.id) == "no webhooks; add one with `ordering webhook add`"
     assert site.refused("remove", PARTNER.id, webhook) == f"There is no webhook '{webhook}'."
 
 
+def test_changes_are_noted(site: Site) -> None:
+    """Each change of a webhook is in the audit trail, and its secrets are not."""
+    webhook, secret = site.add()
+    secrets = [secret, site.run("secret", PARTNER.id, webhook, *WHY)]
+    site.run("enable", PARTNER.id, webhook)
+    site.run("replay", PARTNER.id, webhook, "--all")
+    site.run("remove", PARTNER.id, webhook, "--yes")
+    found = [*entries(site.installation.accounts, f"{datetime.now(UTC):%Y-%m}")]
+
+    assert [one.action for one in found] == [
+        f"webhook {word}" for word in ("add", "secret", "enable", "replay", "remove")
+    ]
+    assert {one.subject for one in found[1:]} == {f"webhook {webhook} of {PARTNER.id}"}
+    assert (found[1].reason, found[4].before) == ("ticket 17", {"url": URL})
+    assert not any(secret in repr(found) for secret in secrets)
+
+
 def test_disabled_and_enabled(site: Site) -> None:
-    """A webhook whose endpoint responded with 410 is listed as disabled; enabled, it gets the events that it missed."""
+    """A webhook whose endpoint responded with 410 is shown as disabled; enabled, it gets the events that it missed."""
     webhook, _ = site.add()
     site.place(7)
     deliverer_of(site.installation).signal(PARTNER.id, webhook, "training#7")
     site.deliver(410)
-    assert "disabled: The endpoint responded with status 410." in site.run("list", PARTNER.id)
-    assert "Z  enabled  " in site.run("enable", PARTNER.id, webhook)
+    assert site.shown(webhook)["state"] == "disabled"
+    assert site.shown(webhook)["why"] == "The endpoint responded with status 410."
+    assert json.loads(site.run("enable", PARTNER.id, webhook, "--json"))["state"] == "enabled"
     site.deliver(204)
 
     assert [Message.from_text(body).order for body in site.queue] == ["training#7"]
 
 
-def test_listed_with_the_user_who_registered_it(site: Site) -> None:
-    """A webhook is listed with the users and tokens that registered it, set its URL and replaced its secret."""
+def test_shown_with_the_user_who_registered_it(site: Site) -> None:
+    """A webhook is shown with the users and tokens that registered it, set its URL and replaced its secret."""
     webhooks = webhooks_of(site.installation)
     webhook, _ = webhooks.register(PARTNER.id, URL, (), Author("u1", "t1"))
-    assert site.run("list", PARTNER.id).endswith("all types  by user u1, token t1")
+    acts = ("registeredBy", "urlBy", "secretBy")
+    assert [site.shown(webhook.id)[act] for act in acts] == ["user u1, token t1", None, None]
     webhooks.change(PARTNER.id, webhook.id, Edit(Author("u2", "t2")), url=f"{URL}/2")
     webhooks.replace_secret(PARTNER.id, webhook.id, Edit(Author("u3", "t3")))
 
-    assert site.run("list", PARTNER.id).endswith(
-        "by user u1, token t1  URL by user u2, token t2  secret by user u3, token t3"
-    )
+    assert [site.shown(webhook.id)[act] for act in acts] == [f"user u{one}, token t{one}" for one in (1, 2, 3)]
 
 
-def test_a_partner_that_is_off(site: Site) -> None:
-    """A partner that is switched off gets no events; switched on again, it gets at once those that it missed."""
+def test_a_partner_that_is_disabled(site: Site) -> None:
+    """A partner that is disabled gets no events; enabled again, it gets at once those that it missed."""
     webhook, _ = site.add()
     site.place(7)
-    assert cli.main(["partner", "off", PARTNER.id]) == 0
+    assert cli.main(["partner", "disable", PARTNER.id, *WHY]) == 0
     deliverer_of(site.installation).signal(PARTNER.id, webhook, "training#7")
     site.deliver(204)
     site.queue.clear()
-    assert cli.main(["partner", "on", PARTNER.id]) == 0
-    assert site.read_output()[0].splitlines() == ["northwind: off", "northwind: on"]
+    assert cli.main(["partner", "enable", PARTNER.id, *WHY]) == 0
+    assert [line.split(";")[0] for line in site.read_output()[0].splitlines()] == [
+        "partner northwind is disabled",
+        "partner northwind is enabled",
+    ]
     site.deliver(204)
 
     assert [Message.from_text(body).order for body in site.queue] == ["training#7"]
 
 
 def test_an_unknown_partner(site: Site) -> None:
-    """A partner that does not exist cannot be switched off or on, and no record is made of it."""
-    assert [cli.main(["partner", word, "nobody"]) for word in ("off", "on")] == [1, 1]
+    """A partner that does not exist cannot be disabled or enabled, and no record is made of it."""
+    assert [cli.main(["partner", word, "nobody", *WHY]) for word in ("disable", "enable")] == [1, 1]
     assert "there is no partner 'nobody'" in site.read_output()[1]
     assert Accounts(site.installation.accounts).partner("nobody") is None
 
@@ -197,7 +269,7 @@ def test_an_unknown_partner(site: Site) -> None:
 def test_a_new_secret(site: Site) -> None:
     """A new secret differs from the old one, and is printed without other text, so that it can be piped."""
     webhook, first = site.add()
-    second = site.run("secret", PARTNER.id, webhook)
+    second = site.run("secret", PARTNER.id, webhook, *WHY)
 
     assert re.fullmatch("whsec_[A-Za-z0-9+/=]{44}", second)
     assert second != first
@@ -210,16 +282,15 @@ def test_parked_and_replayed(site: Site) -> None:
     lines = site.run("parked", PARTNER.id, webhook).splitlines()
     event = lines[0].split()[0]
 
-    assert len(lines) == 3
-    assert {line.split("Z  ")[1] for line in lines} == {
-        f"training#{order} 1  {NEW}  The endpoint responded with status 500." for order in (7, 8, 9)
-    }
+    assert len(lines) == 9
+    assert [line.strip() for line in lines[1::3]] == [f"order {order} 1  {NEW}" for order in (7, 8, 9)]
+    assert {line.strip() for line in lines[2::3]} == {"The endpoint responded with status 500."}
     assert "1 on the queue" in site.run("replay", PARTNER.id, webhook, event.upper())
     site.deliver(204)
     assert event not in site.run("parked", PARTNER.id, webhook)
     assert "2 on the queue" in site.run("replay", PARTNER.id, webhook, "--all")
     site.deliver(204)
-    assert site.run("parked", PARTNER.id, webhook) == ""
+    assert site.run("parked", PARTNER.id, webhook) == "no parked events"
 
 
 def test_replayed_without_some_orders(site: Site) -> None:
@@ -245,12 +316,12 @@ def test_paused(site: Site, command: str) -> None:
     site.place(7)
     deliverer_of(site.installation).signal(PARTNER.id, webhook, "training#7")
     site.deliver(500)
-    assert re.search(
-        r"  paused until \d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ after 20 failures  ", site.run("list", PARTNER.id)
-    )
-    site.run(command, PARTNER.id, webhook)
+    shown = site.shown(webhook)
+    assert (shown["state"], shown["failures"]) == ("paused", 20)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", shown["pausedUntil"])
+    site.run(command, PARTNER.id, webhook, *WHY)
 
-    assert "  enabled  " in site.run("list", PARTNER.id)
+    assert site.shown(webhook)["state"] == "enabled"
 
 
 def test_long_lists_are_whole(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -258,9 +329,10 @@ def test_long_lists_are_whole(site: Site, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr("ordering_tools.operations.webhooks._PART", 2)
     webhook, _ = site.add()
     site.park(webhook, 1, 2, 3, 4, 5)
-    found = [line.split()[0] for line in site.run("parked", PARTNER.id, webhook).splitlines()]
+    found = json.loads(site.run("parked", PARTNER.id, webhook, "--json"))
 
-    assert (len(found), found) == (5, sorted({*found}))
+    assert [one["order"] for one in found] == ["1", "2", "3", "4", "5"]
+    assert len({one["event"] for one in found}) == 5
 
 
 def test_what_cannot_be_replayed(site: Site) -> None:
@@ -270,6 +342,7 @@ def test_what_cannot_be_replayed(site: Site) -> None:
     assert "'x' is not a valid event id" in site.refused("replay", PARTNER.id, webhook, "x")
     assert site.refused("replay", PARTNER.id, webhook, EVENT.id) == f"There is no parked event '{EVENT.id}'."
     assert site.refused("replay", PARTNER.id, "nothing", "--all") == "There is no webhook 'nothing'."
+    assert [cli.main(["webhook", "replay", PARTNER.id, webhook, *more]) for more in ((), (EVENT.id, "--all"))] == [2, 2]
     assert site.queue == []
 
 
@@ -337,6 +410,41 @@ def test_without_a_secret(capsys: pytest.CaptureFixture[str]) -> None:
 
     assert event.endswith("sequence 1  not verified (no --secret)")
     assert "not an order event  not verified" in other
+
+
+def test_sample_events(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    """A test sends one signed event about an order that does not exist, and says what the endpoint responded."""
+    webhook, secret = site.add("--type", COMPLETED)
+    with listening_with(secret) as listener:
+        webhooks_of(site.installation).change(PARTNER.id, webhook, url=listener.url)
+        assert cli.main(["webhook", "test", PARTNER.id, webhook]) == 0
+    received, said = capsys.readouterr().out.splitlines()
+
+    assert received.split("  ")[1:] == [COMPLETED, "order 2147483647", "sequence 1", "verified"]
+    assert re.fullmatch(rf"{listener.url} accepted event [0-9a-f-]{{36}} of type {COMPLETED} with status 204", said)
+    assert [one.action for one in entries(site.installation.accounts, f"{datetime.now(UTC):%Y-%m}")][
+        -1
+    ] == "webhook test"
+
+
+def test_sample_events_that_are_refused(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    """An endpoint that refuses the event, or does not respond, fails the test, and the webhook stays as it is."""
+    webhook, _ = site.add()
+    with listening_with(answer=410) as listener:
+        webhooks_of(site.installation).change(PARTNER.id, webhook, url=listener.url)
+        assert cli.main(["webhook", "test", PARTNER.id, webhook, "--type", NEW]) == 1
+    assert f"{listener.url} refused event " in capsys.readouterr().err
+    assert "there was no response: the connection failed" in site.refused("test", PARTNER.id, webhook)
+    assert site.shown(webhook)["state"] == "enabled"
+
+
+@pytest.mark.parametrize("event_type", sorted(event_types()))
+def test_sample_events_have_their_shape(event_type: str) -> None:
+    """The sample of each type has the shape of its events."""
+    event = json.dumps(sample_event(event_type, "northwind"))
+    shape: Any = EventEnvelope[Literal[event_type], event_shapes()[event_type]]  # type: ignore[valid-type, misc] # known at run time only
+
+    assert TypeAdapter(shape).validate_json(event)["data"]["partner"] == "northwind"
 
 
 def test_large_bodies() -> None:

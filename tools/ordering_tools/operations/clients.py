@@ -2,111 +2,192 @@
 
 from __future__ import annotations
 
-import argparse
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from datetime import datetime
+
+import click
 
 from ordering.aws.dynamodb import ConditionFailed
-from ordering.identity.clients import REPLACED_SECRET_VALID, Client, ClientChanged, Clients, UnknownClient, is_client_id
-from ordering_tools.installation import Installation, NotDone
-from ordering_tools.operations.commands import set_action
-from ordering_tools.operations.tokens import partner_of, user_of
+from ordering.identity.clients import Client, ClientChanged, Clients, UnknownClient, is_client_id
+from ordering.principal import GRANTS
+from ordering_tools.console import MOMENT
+from ordering_tools.installation import NotDone
+from ordering_tools.operations.commands import Group, Run, partner_of, pass_run, with_reason, with_required_reason
+from ordering_tools.operations.tokens import user_of
 
-_MOMENT = "%Y-%m-%d %H:%M:%SZ"
-_HOURS = int(REPLACED_SECRET_VALID.total_seconds()) // 3_600
+
+@click.group(
+    cls=Group,
+    epilog="""\b
+Examples:
+  ordering client add granite-shop --partner granite
+  ordering client rotate granite-shop --reason "yearly"
+  ordering client rotate granite-shop --now --reason "leaked, ticket 17"
+  ordering client end-tokens granite-shop --reason "leaked, ticket 17"
+""",
+)
+def group() -> None:
+    """Clients of the token endpoint: programs of partners that get tokens of an hour for their secrets."""
 
 
-def add_arguments(commands: Any) -> None:
-    """Declare the commands and their arguments."""
-    add = commands.add_parser(
-        "add", help="register a client; prints its secret, which is not stored and is shown only once"
+@group.command()
+@click.argument("client")
+@click.option("--partner", required=True, help="The partner's id.")
+@click.option("--user", metavar="ID", help="The partner's user; may be left out if there is only one.")
+@click.option(
+    "--scope",
+    multiple=True,
+    type=click.Choice(sorted(GRANTS)),
+    help="A grant of its tokens; repeatable. Default: all of the partner's.",
+)
+@with_reason
+@pass_run
+def add(run: Run, client: str, *, partner: str, user: str | None, scope: Sequence[str], reason: str) -> None:  # noqa: PLR0913 - one parameter for each option
+    """Register a client.
+
+    Prints its secret, which is not stored and is shown only once.
+    """
+    owner = partner_of(run.site, partner)
+    wanted = frozenset(scope or owner.grants)
+    if beyond := sorted(wanted - owner.grants):
+        raise NotDone(f"{partner} has no grant for {', '.join(beyond)}; see `ordering partner set {partner} --grant`")
+    if not is_client_id(client):
+        raise NotDone("a client's id has 1 to 64 letters, digits, '.', '-' and '_'")
+    new = Client(client, partner, user_of(owner, user), wanted)
+    values = {"partner": partner, "user": new.user, "scope": sorted(wanted)}
+    with run.change(f"client {client}", reason, after=values) as site:
+        try:
+            secret = Clients(site.accounts).add(new)
+        except ConditionFailed:
+            raise NotDone(f"client '{client}' exists already; for a new secret use `ordering client rotate`") from None
+    run.output.result(secret, {"client": client, **values, "secret": secret})
+
+
+@group.command("list")
+@click.argument("partner", required=False)
+@pass_run
+def list_clients(run: Run, partner: str | None) -> None:
+    """List the clients of a partner, or all.
+
+    It reads the whole accounts table: a read unit for every 4 KB.
+    """
+    if partner:
+        partner_of(run.site, partner)
+    found = [one for one in Clients(run.site.accounts).all() if partner in (None, one.partner)]
+    rows = [
+        {"client": one.id, "partner": one.partner, "scope": sorted(one.scope)}
+        for one in sorted(found, key=lambda one: one.id)
+    ]
+    run.output.rows(rows, empty="no clients; add one with `ordering client add`")
+
+
+@group.command()
+@click.argument("client")
+@pass_run
+def show(run: Run, client: str) -> None:
+    """Show a client, and when its secrets end."""
+    found, ends = _known(run, client)
+    secrets = [f"ends at {until:{MOMENT}}" if until else "valid" for until in ends]
+    run.output.fields(
+        {
+            "client": found.id,
+            "partner": found.partner,
+            "user": found.user,
+            "scope": sorted(found.scope),
+            "secrets": [{"until": until} for until in ends] if run.json else secrets,
+            "tokensNotBefore": found.tokens_not_before,
+        }
     )
-    add.add_argument("client", help="the id of the new client")
-    add.add_argument("--partner", required=True, help="the partner's id")
-    add.add_argument("--user", help="the id of the partner's user; may be left out if there is only one")
-    add.add_argument("--scope", action="append", help="a grant of its tokens, repeatable; default: all of the partner")
-    set_action(add, _run_add)
-    shown = commands.add_parser("show", help="show a client, and when its secrets and tokens end")
-    _of_client(shown, _run_show)
-    secret = commands.add_parser("secret", help=f"print a new secret; the previous one ends after {_HOURS} hours")
-    secret.add_argument("--now", action="store_true", help="end the previous secrets at once, as after a leak")
-    _of_client(secret, _run_secret)
-    end = commands.add_parser("end-tokens", help="refuse the tokens that were issued to a client until now")
-    _of_client(end, _run_end_tokens)
-    remove = commands.add_parser("remove", help="remove a client; its secrets end, and its tokens are refused")
-    _of_client(remove, _run_remove)
 
 
-def _of_client(parser: argparse.ArgumentParser, action: Any) -> None:
-    parser.add_argument("client", help="the client's id")
-    set_action(parser, action)
+@group.command()
+@click.argument("client")
+@click.option("--now", is_flag=True, help="End the previous secrets at once, as after a leak.")
+@with_required_reason
+@pass_run
+def rotate(run: Run, client: str, reason: str, *, now: bool) -> None:
+    """Replace a client's secret.
 
-
-def _run_add(installation: Installation, arguments: argparse.Namespace) -> None:
-    print(add_client(installation, arguments.client, arguments.partner, arguments.user, arguments.scope))
-
-
-def _run_show(installation: Installation, arguments: argparse.Namespace) -> None:
-    with _known(arguments.client):
-        client, ends = Clients(installation.accounts).show(arguments.client)
-    print(f"{client.id} of {client.partner}, for user {client.user}, with the grants {', '.join(sorted(client.scope))}")
-    for number, until in enumerate(ends, 1):
-        print(f"secret {number} {f'ends at {until:{_MOMENT}}' if until else 'is valid'}")
-    if client.tokens_not_before:
-        print(f"tokens that were issued before {client.tokens_not_before:{_MOMENT}} are refused")
-
-
-def _run_secret(installation: Installation, arguments: argparse.Namespace) -> None:
-    with _known(arguments.client):
-        print(Clients(installation.accounts).replace_secret(arguments.client, at_once=arguments.now))
-    if arguments.now:
-        print(
+    Prints the new secret, which is shown only once. The previous one ends
+    after 24 hours.
+    """
+    _known(run, client)
+    asks = "its previous secrets end at once" if now else ""
+    with (
+        run.change(f"client {client}", reason, after={"previousSecretsEndAtOnce": now}, asks=asks) as site,
+        _unchanged(client),
+    ):
+        secret = Clients(site.accounts).replace_secret(client, at_once=now)
+    run.output.result(secret, {"client": client, "secret": secret})
+    if now:
+        click.echo(
             "tokens that were issued for the previous secrets are valid for up to an hour; end them with "
-            f"`ordering client end-tokens {arguments.client}`",
-            file=sys.stderr,
+            f"`ordering client end-tokens {client}`",
+            err=True,
         )
 
 
-def _run_end_tokens(installation: Installation, arguments: argparse.Namespace) -> None:
-    with _known(arguments.client):
-        moment = Clients(installation.accounts).end_tokens(arguments.client)
-    print(f"tokens of {arguments.client} that were issued before {moment:{_MOMENT}} are refused")
+@group.command("end-tokens")
+@click.argument("client")
+@with_required_reason
+@pass_run
+def end_tokens(run: Run, client: str, reason: str) -> None:
+    """Refuse the tokens of a client.
+
+    Those that were issued to it until now; its secrets stay valid.
+    """
+    before, _ = _known(run, client)
+    was = {"tokensNotBefore": f"{before.tokens_not_before:{MOMENT}}"} if before.tokens_not_before else {}
+    with (
+        run.change(f"client {client}", reason, before=was, asks="its tokens are refused for ever") as site,
+        _unchanged(client),
+    ):
+        moment = Clients(site.accounts).end_tokens(client)
+    run.output.result(
+        f"tokens of {client} that were issued before {moment:{MOMENT}} are refused",
+        {"client": client, "tokensNotBefore": moment},
+    )
 
 
-def _run_remove(installation: Installation, arguments: argparse.Namespace) -> None:
-    with _known(arguments.client):
-        Clients(installation.accounts).remove(arguments.client)
-    print(f"client {arguments.client} is removed, and its tokens are refused")
+@group.command()
+@click.argument("client")
+@with_required_reason
+@pass_run
+def revoke(run: Run, client: str, reason: str) -> None:
+    """Remove a client.
+
+    Its secrets end, and its tokens are refused.
+    """
+    before, _ = _known(run, client)
+    was = {"partner": before.partner, "user": before.user, "scope": sorted(before.scope)}
+    asks = "its secrets and tokens are refused for ever"
+    with run.change(f"client {client}", reason, before=was, asks=asks) as site, _unchanged(client):
+        Clients(site.accounts).remove(client)
+    run.output.result(f"client {client} is removed, and its tokens are refused", {"client": client, "removed": True})
+
+
+def _known(run: Run, client: str) -> tuple[Client, list[datetime | None]]:
+    """Read a client, and when its secrets end.
+
+    Raises:
+        NotDone: There is none.
+    """
+    if not is_client_id(client):
+        raise _no_client(client)
+    with _unchanged(client):
+        return Clients(run.site.accounts).show(client)
 
 
 @contextmanager
-def _known(client_id: str) -> Iterator[None]:
+def _unchanged(client: str) -> Iterator[None]:
     try:
         yield
     except UnknownClient:
-        raise NotDone(f"there is no client '{client_id}'") from None
+        raise _no_client(client) from None
     except ClientChanged:
-        raise NotDone(f"client '{client_id}' is being changed by others; try again") from None
+        raise NotDone(f"client '{client}' is being changed by others; try again") from None
 
 
-def add_client(
-    installation: Installation, client_id: str, partner_id: str, user: str | None, scope: Sequence[str] | None
-) -> str:
-    """Register a client and return its secret.
-
-    Raises:
-        NotDone: There is no such partner or grant, or the client exists already.
-        NotIssued: There is no such user, or `user` is None and the partner has more than one.
-    """
-    partner = partner_of(installation, partner_id)
-    wanted = frozenset(scope or partner.grants)
-    if beyond := sorted(wanted - partner.grants):
-        raise NotDone(f"{partner_id} has no grant for {', '.join(beyond)}")
-    if not is_client_id(client_id):
-        raise NotDone("a client's id has 1 to 64 letters, digits, '.', '-' and '_'")
-    try:
-        return Clients(installation.accounts).add(Client(client_id, partner_id, user_of(partner, user), wanted))
-    except ConditionFailed:
-        raise NotDone(f"client '{client_id}' exists already; for a new secret use `ordering client secret`") from None
+def _no_client(client: str) -> NotDone:
+    return NotDone(f"there is no client '{client}'; see `ordering client list`")

@@ -28,6 +28,8 @@ from typing import Any, TypeVar
 import click
 
 from ordering.clock import system_clock
+from ordering.identifiers import is_plain_id
+from ordering.identity.accounts import Accounts, Partner
 from ordering_tools.audit import Entry
 from ordering_tools.console import Output
 from ordering_tools.installation import DEFAULT_STATE, Installation, NotDone, open_stack, reopen
@@ -37,6 +39,7 @@ REASON = "Why, for instance a ticket's number; kept in the audit trail."
 
 _AGO = re.compile("([0-9]{1,9})([mhdw])")
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_LARGEST_PORT = 65_535
 
 Action = Callable[[Installation, argparse.Namespace], None]
 
@@ -151,6 +154,32 @@ def short_caller(caller: str) -> str:
     return caller.rpartition(":")[2].partition("/")[2] if caller.startswith("arn:") else caller
 
 
+def partner_of(site: Installation, partner_id: str) -> Partner:
+    """Read a partner.
+
+    Raises:
+        NotDone: There is no such partner.
+    """
+    partner = Accounts(site.accounts).partner(partner_id) if is_plain_id(partner_id) else None
+    if partner is None:
+        raise NotDone(f"there is no partner '{partner_id}'; see `ordering partner list`")
+    return partner
+
+
+class _Port(click.ParamType[int]):
+    name = "port"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        text = str(value)
+        if not (text.isascii() and text.isdecimal() and int(text[:6]) <= _LARGEST_PORT):
+            self.fail(f"a port is a number from 0 to {_LARGEST_PORT}, not '{text}'", param, ctx)
+        return int(text)
+
+
+PORT = _Port()
+"""The type of options that are a TCP port; 0 takes any free one."""
+
+
 class Command(click.Command):
     """A command with the options that all commands have."""
 
@@ -167,7 +196,8 @@ class Command(click.Command):
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the common options after the command's own, under a title of their own."""
-        records = [parameter.get_help_record(ctx) for parameter in self.get_params(ctx)]
+        parameters = self.get_params(ctx)
+        records = [one.get_help_record(ctx) if isinstance(one, click.Option) else None for one in parameters]
         own, common = records[: self._own], records[self._own :]
         for title, rows in (("Options", own), ("Options of every command", common)):
             if shown := [row for row in rows if row]:

@@ -5,58 +5,58 @@ It does what every receiver should: it verifies a message before it reads it, an
 
 from __future__ import annotations
 
-import argparse
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import click
 from standardwebhooks.webhooks import EmptyWebhookSecretError, Webhook, WebhookVerificationError
 
-from ordering_tools.installation import DEFAULT_STATE
+from ordering_tools.installation import NotDone
 from ordering_tools.local.engine.state import keep_received
-from ordering_tools.local.serve import port_number
+from ordering_tools.operations import commands
+from ordering_tools.operations.commands import Command, Run, pass_run
 
 PORT = 8787
 LARGEST_BODY = 2**20
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's arguments."""
-    parser.add_argument("--port", type=port_number, default=PORT, help="the port to listen on (default: %(default)s)")
-    parser.add_argument(
-        "--secret",
-        action="append",
-        default=[],
-        help="the secret that `webhook add` printed; repeatable, while a new secret replaces an old one",
-    )
-    parser.add_argument(
-        "--answer",
-        type=int,
-        default=204,
-        help="the response's status (default: %(default)s): 500 to see retries, 410 to get disabled",
-    )
-    parser.add_argument("--state", type=Path, default=DEFAULT_STATE, help=argparse.SUPPRESS)
-    parser.set_defaults(run=run)
-
-
-def run(arguments: argparse.Namespace) -> int:
-    """Receive until Ctrl-C; returns the exit code."""
+@click.command(cls=Command)
+@click.option(
+    "--port",
+    type=commands.PORT,
+    default=PORT,
+    show_default=True,
+    help="The port to listen on; 0 takes any.",
+)
+@click.option(
+    "--secret",
+    "secrets",
+    multiple=True,
+    help="The secret that `webhook add` printed; repeatable, while a new one replaces an old one.",
+)
+@click.option(
+    "--answer",
+    type=click.IntRange(200, 599),
+    default=204,
+    show_default=True,
+    help="The status of responses: 500 to see retries, 410 to get disabled.",
+)
+@pass_run
+def listen(run: Run, port: int, secrets: Sequence[str], answer: int) -> None:
+    """Receive and print events on this machine."""
     try:
-        listener = Listener(arguments.port, arguments.secret, arguments.answer, arguments.state)
+        listener = Listener(port, secrets, answer, run.state)
     except (EmptyWebhookSecretError, ValueError):
-        print("a secret is `whsec_` followed by base64", file=sys.stderr)
-        return 1
+        raise NotDone("a secret is `whsec_` followed by base64") from None
     except OSError as error:
-        print(f"cannot listen on port {arguments.port}: {error}", file=sys.stderr)
-        return 1
+        raise NotDone(f"cannot listen on port {port}: {error}; choose another one with --port") from None
     with listener, suppress(KeyboardInterrupt):
         print(f"listening at {listener.url}", flush=True)
         listener.serve_forever()
-    return 0
 
 
 class Listener(ThreadingHTTPServer):

@@ -2,138 +2,293 @@
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Iterator
+import json
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+import click
+
 from ordering.aws.sealer import EnvelopeSealer
+from ordering.clock import system_clock
 from ordering.contexts import event_types
-from ordering.identifiers import canonical_uuid
-from ordering.identity.accounts import Accounts
+from ordering.identifiers import LARGEST_NUMBER, canonical_uuid
 from ordering.webhooks.delivery import Deliverer, Parked, Withheld
 from ordering.webhooks.health import Health
+from ordering.webhooks.post import Poster
 from ordering.webhooks.registrations import Webhook, Webhooks
-from ordering.webhooks.transport import not_posted
+from ordering.webhooks.transport import NotPosted, not_posted
+from ordering_tools.console import MOMENT
 from ordering_tools.installation import Installation, NotDone
-from ordering_tools.local.engine.aws_account import key_alias
 from ordering_tools.operations import webhook_receiver
-from ordering_tools.operations.commands import set_action
-
-KEY = key_alias("WebhookSecretsKey")
-"""The key in KMS that encrypts the secrets."""
+from ordering_tools.operations.commands import Group, Run, partner_of, pass_run, with_reason, with_required_reason
 
 _PART = 100
 _WELL = Health()
 
-
-def add_arguments(commands: Any) -> None:
-    """Declare the commands and their arguments."""
-    add = commands.add_parser("add", help="register a webhook; prints its id and its secret, which is shown only once")
-    listing = commands.add_parser("list", help="list the webhooks of a partner")
-    remove = commands.add_parser("remove", help="delete a webhook")
-    enable = commands.add_parser(
-        "enable", help="enable a webhook again or end its pause, and send the events that it missed"
-    )
-    secret = commands.add_parser("secret", help="print a new secret; the previous one also signs for another day")
-    parked = commands.add_parser("parked", help="list the events that could not be delivered")
-    replay = commands.add_parser("replay", help="send parked events again")
-    for parser in (add, listing, remove, enable, secret, parked, replay):
-        parser.add_argument("partner", help="the partner's id, for instance northwind in the demo data")
-    for parser in (remove, enable, secret, parked, replay):
-        parser.add_argument("webhook", help="the webhook's id")
-    add.add_argument("url", help="the endpoint, for instance http://127.0.0.1:8787/ for `ordering webhook listen`")
-    add.add_argument(
-        "--type",
-        action="append",
-        default=[],
-        choices=sorted(event_types()),
-        metavar="TYPE",
-        help="a type of events to send, for instance ordering.training_order.new; repeatable; default: all types",
-    )
-    which = replay.add_mutually_exclusive_group(required=True)
-    which.add_argument("event", nargs="?", help="the event's id")
-    which.add_argument("--all", action="store_true", help="replay all parked events")
-    set_action(add, run_add)
-    set_action(listing, run_list)
-    set_action(remove, run_remove)
-    set_action(enable, run_enable)
-    set_action(secret, run_secret)
-    set_action(parked, run_parked)
-    set_action(replay, run_replay)
-    webhook_receiver.add_arguments(commands.add_parser("listen", help="receive events on this machine and print them"))
+_TEXTS = {
+    "date-time": "2026-01-01T12:00:00.000000Z",
+    "uuid": str(uuid.UUID(int=0)),
+    "email": "sample@example.com",
+}
+"""Texts of sample events, by their format."""
 
 
-def run_add(installation: Installation, arguments: argparse.Namespace) -> None:
-    """Register a webhook and print its id and secret."""
-    if Accounts(installation.accounts).partner(arguments.partner) is None:
-        raise NotDone(f"there is no partner '{arguments.partner}'")
-    webhook, secret = webhooks_of(installation).register(arguments.partner, arguments.url, arguments.type)
-    print(webhook.id, secret)
+@click.group(
+    cls=Group,
+    epilog="""\b
+Examples:
+  ordering webhook add northwind https://example.com/hooks/orders
+  ordering webhook list northwind
+  ordering webhook test northwind 31301f16083e33c7
+  ordering webhook parked northwind 31301f16083e33c7
+  ordering webhook replay northwind 31301f16083e33c7 --all
+""",
+)
+def group() -> None:
+    """Webhooks of partners, which the events of their orders are sent to."""
 
 
-def run_list(installation: Installation, arguments: argparse.Namespace) -> None:
-    """Print a partner's webhooks, a line each."""
-    found = webhooks_of(installation).all_with_health(arguments.partner)
-    for webhook, health in sorted(found, key=lambda one: one[0].since):
-        print(_line(webhook, health))
+group.add_command(webhook_receiver.listen)
+
+_type_choice = click.Choice(sorted(event_types()))
 
 
-def run_remove(installation: Installation, arguments: argparse.Namespace) -> None:
-    """Delete a webhook."""
-    webhooks_of(installation).remove(arguments.partner, arguments.webhook)
+@group.command()
+@click.argument("partner")
+@click.argument("url")
+@click.option(
+    "--type",
+    "types",
+    multiple=True,
+    type=_type_choice,
+    metavar="TYPE",
+    help="A type of events to send, as ordering.training_order.new; repeatable. Default: all types.",
+)
+@with_reason
+@pass_run
+def add(run: Run, partner: str, url: str, types: Sequence[str], reason: str) -> None:
+    """Register a webhook.
 
-
-def run_enable(installation: Installation, arguments: argparse.Namespace) -> None:
-    """Enable a webhook and print it."""
-    print(_line(deliverer_of(installation).enable(arguments.partner, arguments.webhook)))
-
-
-def run_secret(installation: Installation, arguments: argparse.Namespace) -> None:
-    """Print a new secret."""
-    _, secret = webhooks_of(installation).replace_secret(arguments.partner, arguments.webhook)
-    deliverer_of(installation).end_pause_if_possible(arguments.partner, arguments.webhook)
-    print(secret)
-
-
-def run_parked(installation: Installation, arguments: argparse.Namespace) -> None:
-    """Print the parked events of a webhook, a line each."""
-    for event in _parked(installation, arguments):
-        print(
-            f"{event.event}  {event.at:%Y-%m-%d %H:%M:%SZ}  {event.order} {event.index + 1}  {event.type}  {event.why}"
-        )
-
-
-def run_replay(installation: Installation, arguments: argparse.Namespace) -> None:
-    """Put one or all parked events on the queue again, and print how many.
-
-    With `--all`, events of orders that the partner may not see now are left out.
+    Prints its id and its secret, which is shown only once.
     """
-    events = [one.event for one in _parked(installation, arguments)] if arguments.all else [_event(arguments.event)]
-    deliverer = deliverer_of(installation)
+    partner_of(run.site, partner)
+    with run.change(f"webhook of {partner}", reason, after={"url": url, "types": [*types]}) as site:
+        webhook, secret = webhooks_of(site).register(partner, url, types)
+    run.output.result(f"{webhook.id} {secret}", {**_shown(webhook, _WELL), "secret": secret})
+
+
+@group.command("list")
+@click.argument("partner")
+@pass_run
+def list_webhooks(run: Run, partner: str) -> None:
+    """List the webhooks of a partner, oldest first."""
+    partner_of(run.site, partner)
+    found = webhooks_of(run.site).all_with_health(partner)
+    rows = [_shown(webhook, health) for webhook, health in sorted(found, key=lambda one: one[0].since)]
+    run.output.rows(rows, empty="no webhooks; add one with `ordering webhook add`", columns=("webhook", "state", "url"))
+
+
+@group.command()
+@click.argument("partner")
+@click.argument("webhook")
+@pass_run
+def show(run: Run, partner: str, webhook: str) -> None:
+    """Show a webhook, and who changed it."""
+    partner_of(run.site, partner)
+    run.output.fields(_shown(*webhooks_of(run.site).get_with_health(partner, webhook)))
+
+
+@group.command()
+@click.argument("partner")
+@click.argument("webhook")
+@with_reason
+@pass_run
+def remove(run: Run, partner: str, webhook: str, reason: str) -> None:
+    """Delete a webhook."""
+    partner_of(run.site, partner)
+    before = webhooks_of(run.site).get(partner, webhook)
+    asks = "its secret and what it missed are gone for ever"
+    with run.change(f"webhook {webhook} of {partner}", reason, before={"url": before.url}, asks=asks) as site:
+        webhooks_of(site).remove(partner, webhook)
+    run.output.result(f"webhook {webhook} is removed", {"webhook": webhook, "removed": True})
+
+
+@group.command()
+@click.argument("partner")
+@click.argument("webhook")
+@with_reason
+@pass_run
+def enable(run: Run, partner: str, webhook: str, reason: str) -> None:
+    """Enable a webhook, or end its pause.
+
+    The events that it missed are sent.
+    """
+    partner_of(run.site, partner)
+    before = webhooks_of(run.site).get(partner, webhook)
+    was = {"disabled": before.disabled}
+    with run.change(f"webhook {webhook} of {partner}", reason, before=was, after={"disabled": None}) as site:
+        site.note()  # the end of a pause is no change of the webhook
+        enabled = deliverer_of(site).enable(partner, webhook)
+    run.output.fields(_shown(enabled, _WELL))
+
+
+@group.command()
+@click.argument("partner")
+@click.argument("webhook")
+@with_required_reason
+@pass_run
+def secret(run: Run, partner: str, webhook: str, reason: str) -> None:
+    """Replace a webhook's secret.
+
+    Prints the new one. The previous one also signs for another day.
+    """
+    partner_of(run.site, partner)
+    webhooks_of(run.site).get(partner, webhook)
+    with run.change(f"webhook {webhook} of {partner}", reason, after={"secret": "replaced"}) as site:
+        _, text = webhooks_of(site).replace_secret(partner, webhook)
+        deliverer_of(site).end_pause_if_possible(partner, webhook)
+    run.output.result(text, {"webhook": webhook, "secret": text})
+
+
+@group.command()
+@click.argument("partner")
+@click.argument("webhook")
+@pass_run
+def parked(run: Run, partner: str, webhook: str) -> None:
+    """List events that were not delivered."""
+    found = sorted(_parked(run.site, partner, webhook), key=lambda one: one.at)
+    if run.json:
+        run.output.rows(
+            [{**_order_of(one), "event": one.event, "at": one.at, "type": one.type, "why": one.why} for one in found]
+        )
+        return
+    for one in found:
+        order = _order_of(one)
+        run.output.line(
+            f"{one.event}  {one.at:{MOMENT}}\n  order {order['order']} {order['sequence']}  {one.type}\n  {one.why}"
+        )
+    if not found:
+        run.output.line("no parked events")
+
+
+@group.command()
+@click.argument("partner")
+@click.argument("webhook")
+@click.argument("event", required=False)
+@click.option("--all", "every", is_flag=True, help="Replay all parked events.")
+@with_reason
+@pass_run
+def replay(run: Run, partner: str, webhook: str, event: str | None, reason: str, *, every: bool) -> None:  # noqa: PLR0913 - one parameter for each argument
+    """Send parked events again.
+
+    With --all, events of orders that the partner may not see now are left out.
+    """
+    if (event is None) is not every:
+        raise click.UsageError("name an event, or all of them with --all")
+    partner_of(run.site, partner)
+    events = [_event(event)] if event else [one.event for one in _parked(run.site, partner, webhook)]
     withheld = 0
-    for event in events:
-        try:
-            deliverer.replay(arguments.partner, arguments.webhook, event)
-        except Withheld:
-            if not arguments.all:
-                raise
-            withheld += 1
-    print(f"{len(events) - withheld} on the queue; events that fail again stay parked")
+    with run.change(f"webhook {webhook} of {partner}", reason, after={"replayed": len(events)}) as site:
+        for one in events:
+            try:
+                deliverer_of(site).replay(partner, webhook, one)
+            except Withheld:
+                if not every:
+                    raise
+                withheld += 1
+        site.note()
+    text = f"{len(events) - withheld} on the queue; events that fail again stay parked"
     if withheld:
-        print(f"{withheld} left out: the partner is switched off or lacks the grant for their orders")
+        text += f"\n{withheld} left out: the partner is disabled or lacks the grant for their orders"
+    run.output.result(text, {"webhook": webhook, "replayed": len(events) - withheld, "leftOut": withheld})
 
 
-def deliverer_of(installation: Installation) -> Deliverer:
+@group.command("test")
+@click.argument("partner")
+@click.argument("webhook")
+@click.option(
+    "--type",
+    "event_type",
+    type=_type_choice,
+    metavar="TYPE",
+    help="The type of the event; default: the first that the webhook receives.",
+)
+@with_reason
+@pass_run
+def send_test(run: Run, partner: str, webhook: str, event_type: str | None, reason: str) -> None:
+    """Send a sample event to a webhook.
+
+    It is signed, and sent once from this machine, also to a webhook that is
+    disabled or paused; neither changes. The event is about an order that
+    does not exist: number 2147483647, or UUID 00000000-…
+    """
+    partner_of(run.site, partner)
+    found = webhooks_of(run.site).get(partner, webhook)
+    chosen = event_type or min(found.types or event_types())
+    event = sample_event(chosen, partner)
+    body = json.dumps(event, separators=(",", ":"), ensure_ascii=False).encode()
+    with run.change(f"webhook {webhook} of {partner}", reason, after={"tested": chosen}) as site:
+        site.note()
+        headers = {
+            "Content-Type": "application/json",
+            "User-Agent": "ordering-webhooks",
+            **webhooks_of(site).sign(found, event["id"], system_clock(), body),
+        }
+        try:
+            status = Poster(anywhere=site.local).post(found.url, headers, body).status
+        except NotPosted as failure:
+            raise NotDone(f"{found.url}: there was no response: {failure}") from None
+    accepted = 200 <= status < 300
+    values = {"webhook": webhook, "event": event["id"], "type": chosen, "status": status, "accepted": accepted}
+    if not accepted:
+        raise NotDone(f"{found.url} refused event {event['id']} of type {chosen} with status {status}")
+    run.output.result(f"{found.url} accepted event {event['id']} of type {chosen} with status {status}", values)
+
+
+def sample_event(event_type: str, partner: str) -> dict[str, Any]:
+    """An event of a type, as its schema has it, about an order that does not exist."""
+    # Imported here: the schemas import the models of all contracts, which no other command needs.
+    from ordering_tools.documents.event_schemas import schema  # noqa: PLC0415 - as above
+
+    event: dict[str, Any] = _sample(schema(event_type))
+    event |= {"id": str(uuid.uuid4()), "time": f"{system_clock():%Y-%m-%dT%H:%M:%S.%fZ}"}
+    event["data"]["partner"] = partner
+    order = event["data"]["order"]
+    order["id"] = LARGEST_NUMBER if isinstance(order["id"], int) else str(uuid.UUID(int=0))
+    return event
+
+
+def _sample(shape: Mapping[str, Any]) -> Any:  # noqa: PLR0911 - one return for each kind of value
+    """The plainest value of a JSON Schema."""
+    if "const" in shape or "enum" in shape:
+        return shape.get("const", shape.get("enum", [None])[0])
+    if "anyOf" in shape:
+        return _sample(shape["anyOf"][0])
+    match shape.get("type"):
+        case "object":
+            return {name: _sample(one) for name, one in shape.get("properties", {}).items()}
+        case "array":
+            return [_sample(shape["items"])]
+        case "string":
+            amount = "1" if "pattern" in shape else "sample"
+            return _TEXTS.get(shape.get("format", ""), amount)
+        case "integer":
+            return max(1, shape.get("minimum", 1))
+        case kind:
+            return False if kind == "boolean" else None
+
+
+def deliverer_of(site: Installation) -> Deliverer:
     """A deliverer that puts messages on the queue, and sends none itself."""
-    return Deliverer(
-        installation.orders, installation.accounts, webhooks_of(installation), not_posted, installation.webhook_queue
-    )
+    return Deliverer(site.orders, site.accounts, webhooks_of(site), not_posted, site.webhook_queue)
 
 
-def webhooks_of(installation: Installation) -> Webhooks:
+def webhooks_of(site: Installation) -> Webhooks:
     """The webhooks of all partners."""
-    return Webhooks(installation.accounts, EnvelopeSealer(installation.kms, KEY), anywhere=True)
+    sealer = EnvelopeSealer(site.kms, site.stack.key_alias("WebhookSecretsKey"))
+    return Webhooks(site.accounts, sealer, anywhere=site.local)
 
 
 def _event(text: str) -> str:
@@ -142,22 +297,35 @@ def _event(text: str) -> str:
     return event
 
 
-def _parked(installation: Installation, arguments: argparse.Namespace) -> Iterator[Parked]:
-    deliverer = deliverer_of(installation)
+def _parked(site: Installation, partner: str, webhook: str) -> Iterator[Parked]:
+    partner_of(site, partner)
+    deliverer = deliverer_of(site)
     last = ""
-    while part := deliverer.parked(arguments.partner, arguments.webhook, _PART, last):
+    while part := deliverer.parked(partner, webhook, _PART, last):
         yield from part
         last = part[-1].event
 
 
-def _line(webhook: Webhook, health: Health = _WELL) -> str:
-    types = ", ".join(sorted(webhook.types)) or "all types"
-    state = "enabled"
+def _order_of(event: Parked) -> dict[str, Any]:
+    """The order of an event as people name it, and the position of the event in its history."""
+    return {"order": event.order.rpartition("#")[2], "sequence": event.index + 1}
+
+
+def _shown(webhook: Webhook, health: Health) -> dict[str, Any]:
+    state, until = "enabled", None
     if webhook.disabled:
-        state = f"disabled: {webhook.disabled}"
+        state = "disabled"
     elif health.paused_until:
-        until = datetime.fromtimestamp(health.paused_until / 1000, UTC)
-        state = f"paused until {until:%Y-%m-%d %H:%M:%SZ} after {health.failures} failures"
-    actors = {"by": webhook.by, "URL by": webhook.url_by, "secret by": webhook.secret_by}
-    by = "".join(f"  {act} user {one.user}, token {one.token}" for act, one in actors.items() if one)
-    return f"{webhook.id}  {webhook.since:%Y-%m-%d %H:%M:%SZ}  {state}  {webhook.url}  {types}{by}"
+        state, until = "paused", datetime.fromtimestamp(health.paused_until / 1000, UTC)
+    actors = {"registeredBy": webhook.by, "urlBy": webhook.url_by, "secretBy": webhook.secret_by}
+    return {
+        "webhook": webhook.id,
+        "url": webhook.url,
+        "state": state,
+        "why": webhook.disabled,
+        "pausedUntil": until,
+        "failures": health.failures or None,
+        "types": sorted(webhook.types) or ["all types"],
+        "since": webhook.since,
+        **{act: f"user {by.user}, token {by.token}" if by else None for act, by in actors.items()},
+    }

@@ -2,12 +2,13 @@
 
 Keys of the table: `PARTNER#<id>` the partner's record; `CONTACTS#<business unit>` its known contacts by e-mail address
 in lower case; `SIGNING_KEYS` the public keys of token signers by key id; `SIGNER` the key that signs now; `RATE#<token
-id>` how many requests came with a token, by second; `REVOKED#<partner>` a partner's revoked tokens by token id.
+id>` how many requests came with a token, by second; `REVOKED#<partner>` a partner's revoked tokens by token id;
+`TOKENS#<partner>` what operators issued to a partner, by token id and without the tokens.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -15,6 +16,7 @@ from typing import Any
 
 from ordering import clock, stored
 from ordering.aws.dynamodb import (
+    ABSENT,
     Check,
     ConditionFailed,
     Delete,
@@ -36,6 +38,8 @@ _LAST = "\U0010ffff"
 _COUNTS_KEPT = 60
 _LARGEST_RECORD = LARGEST_ITEM - 1024
 """Most bytes of a partner's record, without its key."""
+
+_CHANGED = "Partner {} was changed at the same time; try again."
 
 _REVOKED_AFTER = 60
 """Seconds after its expiry for which a token stays revoked: more than clocks may be apart."""
@@ -91,6 +95,27 @@ class SigningKeyRecord:
     added: datetime
     signed_until: datetime | None
     """End of the time in which it signed; None if it never did, or still does."""
+    tokens_until: datetime | None = None
+    """When the last of the tokens expires that operators signed with it; None if there was none."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRecord:
+    """A token that an operator issued, without the token."""
+
+    id: str
+    partner: str
+    user: str
+    key_id: str
+    """The key that signed it."""
+    issued: datetime
+    expires: datetime
+    business_units: tuple[str, ...] | None = None
+    """The business units that it covers; None for all of the partner's."""
+    reference: bool = False
+    """Whether the partner got a reference token for it."""
+    by: str = ""
+    """The operator."""
 
 
 class Accounts:
@@ -120,8 +145,12 @@ class Accounts:
             # Releases before REVOKED# items kept a set in the partner's record.
             revoked=revoked_key in found or (item is not None and token_id in item.get("revokedTokens", ())),
             client_gone=client_key is not None and client.get("partner") != partner_id,
-            ended=clock.from_text(ended) if ended else None,
+            ended=_moment(ended),
         )
+
+    def partners(self) -> Iterator[Partner]:
+        """Yield all partners, in no order. For operators only: it reads the whole table."""
+        return map(read_partner, self._table.scan("PARTNER#"))
 
     def save_partner(self, partner: Partner) -> None:
         """Write a partner's record, new or in place of the one before; its revoked tokens stay revoked.
@@ -131,33 +160,43 @@ class Accounts:
         Raises:
             ValueError: The record would not fit one item, because of its business units and users.
         """
-        values: dict[str, Any] = {
-            "active": partner.active,
-            "paymentTerms": partner.payment_terms,
-            "grants": sorted(partner.grants),
-            "orderSource": asdict(partner.order_source),
-            "businessUnits": [asdict(unit) for unit in partner.business_units],
-            "users": [asdict(user) for user in partner.users.values()],
-            "usageKey": partner.usage_key,
-            "deals": _write_deal_terms(partner.deals) if partner.deals else None,
-            "company": partner.company,
-        }
-        kept = {name: value for name, value in values.items() if value is not None}
-        if (size := stored_bytes(kept)) > _LARGEST_RECORD:
-            raise ValueError(f"the partner's record has {size:,} bytes; at most {_LARGEST_RECORD:,} fit one item")
-        absent = values.keys() - kept.keys()
-        expression = "SET " + ", ".join(f"#{name} = :{name}" for name in kept)
-        if absent:
-            expression += " REMOVE " + ", ".join(f"#{name}" for name in sorted(absent))
         # An update and no put: a put would drop the `revokedTokens` of older releases.
-        self._table.update(
-            Update(
-                partner_key(partner.id),
-                expression,
-                names={f"#{name}": name for name in values},
-                values={f":{name}": value for name, value in kept.items()},
-            )
-        )
+        self._table.update(_setting(partner.id, _write_partner(partner)))
+
+    def add_partner(self, partner: Partner) -> None:
+        """Write the record of a new partner.
+
+        Raises:
+            ConditionFailed: There is a partner of that id.
+            ValueError: The record would not fit one item.
+        """
+        partition, sort = partner_key(partner.id)
+        item = {"pk": partition, "sk": sort, **_kept(_write_partner(partner))}
+        try:
+            self._table.put(Put(item, ABSENT))
+        except ConditionFailed as failed:
+            if failed.item != item:  # else it was written by an attempt whose answer got lost
+                raise
+
+    def change_partner(self, before: Partner, after: Partner) -> None:
+        """Write what differs between two states of a partner's record. It applies from the gateway's next decision on.
+
+        Raises:
+            Conflict: The record is not as it was before.
+            ValueError: The record would not fit one item.
+        """
+        item = self._table.get(partner_key(before.id))
+        if item is None or read_partner(item) != before:
+            raise Conflict(_CHANGED.format(before.id))
+        was = _write_partner(before)
+        changed = {name: value for name, value in _write_partner(after).items() if value != was[name]}
+        if not changed:
+            return
+        try:
+            self._table.update(_setting(before.id, changed, {name: item.get(name) for name in changed}))
+        except ConditionFailed as failed:
+            if failed.item is None or read_partner(failed.item) != after:  # else an attempt whose answer got lost
+                raise Conflict(_CHANGED.format(before.id)) from failed
 
     def set_active(self, partner_id: str, *, active: bool) -> None:
         """Switch a partner on or off. It applies from the gateway's next decision on.
@@ -169,15 +208,6 @@ class Accounts:
         self._table.update(
             Update(partner_key(partner_id), "SET active = :active", "attribute_exists(pk)", values=values)
         )
-
-    def set_deal_terms(self, partner_id: str, terms: DealTerms) -> None:
-        """Change a partner's terms as a CRM account. They apply from the gateway's next decision on.
-
-        Raises:
-            ConditionFailed: The partner does not exist.
-        """
-        values = {":terms": _write_deal_terms(terms)}
-        self._table.update(Update(partner_key(partner_id), "SET deals = :terms", "attribute_exists(pk)", values=values))
 
     def count_request(self, token_id: str, second: int) -> int:
         """Count a request made with a token in a second of Unix time; returns the count so far."""
@@ -200,6 +230,39 @@ class Accounts:
         partition, sort = _revoked_key(partner_id, token_id)
         self._table.put(Put({"pk": partition, "sk": sort, "expires": int(expires.timestamp()) + _REVOKED_AFTER}))
 
+    def revoked(self, partner_id: str) -> set[str]:
+        """Read the ids of a partner's revoked tokens, until a minute after they expire."""
+        return {item["sk"] for item in self._table.query(_revoked_key(partner_id, "")[0], " ", _LAST)}
+
+    def save_token(self, token: TokenRecord) -> None:
+        """Record a token that an operator issues, until it expires; the key that signs it stays until then too.
+
+        Raises:
+            LookupError: The key is not accepted.
+            Conflict: The key's record was changed at the same time.
+        """
+        key = (_SIGNING_KEYS, token.key_id)
+        before = self._table.get(key)
+        if before is None or "jwk" not in before:
+            raise LookupError(token.key_id)
+        last, until = before.get("tokensUntil"), clock.to_text(token.expires)
+        same, values = "attribute_not_exists(tokensUntil)", {}
+        if last is not None:
+            same, values = "tokensUntil = :last", {":last": last}
+        condition = f"attribute_exists(jwk) AND {same}"
+        kept: Update | Check = Check(key, condition, values=values)
+        if last is None or last < until:
+            kept = Update(key, "SET tokensUntil = :until", condition, values={**values, ":until": until})
+        try:
+            self._table.transact([Put(_write_token(token)), kept])
+        except TransactionRefused as refusal:
+            raise Conflict("The record of the signing key was changed at the same time.") from refusal
+
+    def tokens(self, partner_id: str) -> list[TokenRecord]:
+        """Read the records of the tokens that operators issued to a partner, oldest first."""
+        found = map(_read_token, self._table.query(f"TOKENS#{partner_id}", " ", _LAST))
+        return sorted(found, key=lambda one: one.issued)
+
     def unit_name(self, partner_id: str, unit: str) -> str | None:
         """Read the name of a partner's business unit; None if the partner does not have it."""
         partner = self.partner(partner_id)
@@ -211,9 +274,22 @@ class Accounts:
         item = self._table.get((f"CONTACTS#{unit}", email.lower()))
         return Contact(item["forename"], item["surname"]) if item else None
 
+    def contacts(self, unit: str) -> Iterator[tuple[str, Contact]]:
+        """Yield the contacts of a business unit with their e-mail addresses, in the order of these."""
+        for item in self._table.query(f"CONTACTS#{unit}", " ", _LAST):
+            yield item["sk"], Contact(item["forename"], item["surname"])
+
     def save_contact(self, unit: str, email: str, contact: Contact) -> None:
         """Write a contact of a business unit."""
-        self._table.put(Put({"pk": f"CONTACTS#{unit}", "sk": email.lower(), **asdict(contact)}))
+        self._table.put(_write_contact(unit, email, contact))
+
+    def save_contacts(self, contacts: Sequence[tuple[str, str, Contact]]) -> None:
+        """Write up to 99 contacts, all or none.
+
+        Args:
+            contacts: A business unit, an e-mail address and a contact each; each address once in a unit.
+        """
+        self._table.transact([_write_contact(*one) for one in contacts])
 
     def signing_keys(self) -> dict[str, dict[str, Any]]:
         """Read the public keys (JWK, RFC 7517) whose signatures are accepted, by key id; several during a rotation."""
@@ -260,7 +336,8 @@ class Accounts:
             item["sk"]: SigningKeyRecord(
                 kms_id=item.get("kmsId"),
                 added=clock.from_text(item["added"]),
-                signed_until=clock.from_text(item["signedUntil"]) if "signedUntil" in item else None,
+                signed_until=_moment(item.get("signedUntil")),
+                tokens_until=_moment(item.get("tokensUntil")),
             )
             for item in self._table.query(_SIGNING_KEYS, " ", _LAST)
             if "jwk" in item
@@ -321,3 +398,87 @@ def _read_deal_terms(item: Item | None) -> DealTerms | None:
 
 def _write_deal_terms(terms: DealTerms) -> Item:
     return {"plan": terms.plan, "changesDisabled": terms.changes_disabled}
+
+
+def _write_partner(partner: Partner) -> dict[str, Any]:
+    """Return the attributes of a partner's record; None for one that it does not have.
+
+    Raises:
+        ValueError: The record would not fit one item.
+    """
+    values: dict[str, Any] = {
+        "active": partner.active,
+        "paymentTerms": partner.payment_terms,
+        "grants": sorted(partner.grants),
+        "orderSource": asdict(partner.order_source),
+        "businessUnits": [asdict(unit) for unit in partner.business_units],
+        "users": [asdict(user) for user in partner.users.values()],
+        "usageKey": partner.usage_key,
+        "deals": _write_deal_terms(partner.deals) if partner.deals else None,
+        "company": partner.company,
+    }
+    if (size := stored_bytes(_kept(values))) > _LARGEST_RECORD:
+        raise ValueError(f"the partner's record has {size:,} bytes; at most {_LARGEST_RECORD:,} fit one item")
+    return values
+
+
+def _setting(partner_id: str, values: Mapping[str, Any], expected: Mapping[str, Any] | None = None) -> Update:
+    """Set attributes of a partner's record, or remove those that are None, if they are as expected."""
+    kept, absent = _kept(values), sorted(name for name, value in values.items() if value is None)
+    clauses = []
+    if kept:
+        clauses.append("SET " + ", ".join(f"#{name} = :{name}" for name in kept))
+    if absent:
+        clauses.append("REMOVE " + ", ".join(f"#{name}" for name in absent))
+    condition, was = None, _kept(expected or {})
+    if expected is not None:
+        same = (f"#{one} = :was_{one}" if one in was else f"attribute_not_exists(#{one})" for one in expected)
+        condition = " AND ".join(["attribute_exists(pk)", *same])
+    return Update(
+        partner_key(partner_id),
+        " ".join(clauses),
+        condition,
+        names={f"#{name}": name for name in values},
+        values={f":{name}": value for name, value in kept.items()} | {f":was_{name}": was[name] for name in was},
+    )
+
+
+def _kept(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _write_contact(unit: str, email: str, contact: Contact) -> Put:
+    return Put({"pk": f"CONTACTS#{unit}", "sk": email.lower(), **asdict(contact)})
+
+
+def _write_token(token: TokenRecord) -> Item:
+    item: Item = {
+        "pk": f"TOKENS#{token.partner}",
+        "sk": token.id,
+        "user": token.user,
+        "keyId": token.key_id,
+        "issued": clock.to_text(token.issued),
+        "until": clock.to_text(token.expires),
+        "reference": token.reference,
+        "by": token.by,
+        "expires": int(token.expires.timestamp()),
+    }
+    return item if token.business_units is None else {**item, "businessUnits": list(token.business_units)}
+
+
+def _read_token(item: Item) -> TokenRecord:
+    return TokenRecord(
+        id=item["sk"],
+        partner=item["pk"].removeprefix("TOKENS#"),
+        user=item["user"],
+        key_id=item["keyId"],
+        issued=clock.from_text(item["issued"]),
+        expires=clock.from_text(item["until"]),
+        business_units=tuple(item["businessUnits"]) if "businessUnits" in item else None,
+        reference=item["reference"],
+        by=item["by"],
+    )
+
+
+def _moment(text: str | None) -> datetime | None:
+    return clock.from_text(text) if text else None

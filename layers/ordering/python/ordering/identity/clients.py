@@ -23,7 +23,7 @@ import hmac
 import ipaddress
 import re
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -149,6 +149,11 @@ class Clients:
             if failed.item != record:  # else it was written by an attempt whose answer got lost
                 raise
         return secret
+
+    def all(self) -> Iterator[Client]:
+        """Yield all clients, in no order. For operators only: it reads the whole table."""
+        for item in self._table.scan("CLIENT#"):
+            yield _client(item["pk"].removeprefix("CLIENT#"), item)
 
     def show(self, client_id: str) -> tuple[Client, list[datetime | None]]:
         """Read a client, and when each of its valid secrets ends, newest first; None for a secret without an end.

@@ -1,0 +1,453 @@
+"""`ordering partner` and `contact`: who may order what, and the people of business units."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ordering.aws.dynamodb import NoAnswer
+from ordering.clock import system_clock
+from ordering.errors import Conflict
+from ordering.identity.accounts import Accounts, Contact, Partner
+from ordering.principal import DealTerms
+from ordering_tools import cli
+from ordering_tools.__main__ import INTERRUPTED
+from ordering_tools.audit import Entry, entries
+from ordering_tools.installation import Installation
+from ordering_tools.operations import commands
+from support.aws.kms import MemoryKms
+from support.aws.memory import Memory
+from support.commands import Done
+from support.partners import IRELAND, JOHN, PARTNER, TAILSPIN, UK
+
+Run = Callable[..., Done]
+
+ADD = ("partner", "add", "granite", "--user", "Ann van Lee <ann@granite.example>")
+TRAINING = ("--grant", "training", "--unit", "North")
+WHY = ("--reason", "ticket 17")
+CSV = "email,forename,surname\n"
+
+
+@pytest.fixture
+def site() -> Installation:
+    """An installation with two partners."""
+    made = Installation(Memory(), MemoryKms(), None, "", "")
+    for one in (PARTNER, TAILSPIN):
+        Accounts(made.accounts).save_partner(one)
+    return made
+
+
+@pytest.fixture
+def accounts(site: Installation) -> Accounts:
+    return Accounts(site.accounts)
+
+
+@pytest.fixture
+def run(site: Installation, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs `ordering` with arguments."""
+    monkeypatch.setattr(commands, "reopen", lambda _: site)
+
+    def command(*words: str) -> Done:
+        code = cli.main([*words])
+        return Done(code, *capsys.readouterr())
+
+    return command
+
+
+def noted(site: Installation) -> list[Entry]:
+    return [*entries(site.accounts, f"{system_clock():%Y-%m}")]
+
+
+def partner(accounts: Accounts, partner_id: str = PARTNER.id) -> Partner:
+    found = accounts.partner(partner_id)
+    assert found
+    return found
+
+
+# Partners ------------------------------------------------------------------------------------------------------------
+
+
+def test_added(run: Run, accounts: Accounts) -> None:
+    """A new partner has what the options say, new ids, and what is usual for the rest."""
+    done = run(
+        *ADD, *TRAINING, "--unit", f"{IRELAND.id[:-1]}9=South", "--grant", "ecards", "--company", "Granite", "--json"
+    )
+    shown, granite = json.loads(done.output), partner(accounts, "granite")
+    (ann,) = granite.users.values()
+
+    assert (granite.active, granite.payment_terms, granite.grants) == (
+        True,
+        "invoice",
+        frozenset({"training", "ecards"}),
+    )
+    assert [unit.name for unit in granite.business_units] == ["North", "South"]
+    assert granite.business_units[1].id == f"{IRELAND.id[:-1]}9"
+    assert (ann.forename, ann.surname, ann.user_name) == ("Ann", "van Lee", "ann@granite.example")
+    assert (granite.company, granite.deals, granite.usage_key) == ("Granite", None, None)
+    assert granite.order_source.invoiceable
+    assert shown["businessUnits"][0] == {"id": granite.business_units[0].id, "name": "North"}
+    assert shown["users"] == [{"id": ann.id, "name": "Ann van Lee", "userName": "ann@granite.example"}]
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        ((*ADD, "--grant", "training"), "grant training needs a business unit"),
+        ((*ADD, "--grant", "deals"), "grant deals needs a plan: --plan enterprise"),
+        ((*ADD, "--grant", "ecards"), "grant ecards needs a company: --company NAME"),
+        ((*ADD, "--grant", "ecard-certificates"), "needs --grant ecards"),
+        ((*ADD, "--grant", "training-keys"), "needs --grant training"),
+        (ADD, "it has no grant: --grant training"),
+        (("partner", "add", "granite", *TRAINING), "it has no user"),
+        ((*ADD, *TRAINING, "--changes", "disabled"), "has no plan; say which with --plan"),
+        ((*ADD, *TRAINING, "--unit", f"{UK.id}=Mine"), f"business unit {UK.id} is partner northwind's"),
+        (("partner", "add", "a b", *ADD[3:], *TRAINING), "a partner's id has 1 to 128 letters"),
+        (("partner", "add", "", *ADD[3:], *TRAINING), "a partner's id has 1 to 128 letters"),
+        (("partner", "add", PARTNER.id, *ADD[3:], *TRAINING), "'northwind' exists already; change it with"),
+    ],
+)
+def test_not_added(run: Run, accounts: Accounts, words: tuple[str, ...], error: str, site: Installation) -> None:
+    """A partner that could not order, or whose id or units are another's, is refused, and nothing is written."""
+    before = sorted(accounts.partners(), key=lambda one: one.id)
+
+    assert error in run(*words).error
+    assert sorted(accounts.partners(), key=lambda one: one.id) == before
+    assert noted(site) == []
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--grant", "everything"),
+        ("--unit", ""),
+        ("--unit", "a\x07b"),
+        ("--unit", "x" * 101),
+        ("--user", "Ann"),
+        ("--user", "Ann <nonsense>"),
+        ("--user", "<ann@example.com>"),
+        ("--company", " Granite"),
+        ("--plan", "free"),
+        ("--usage-key", "short"),
+    ],
+)
+def test_wrong_options(run: Run, accounts: Accounts, words: tuple[str, ...]) -> None:
+    """A value that no partner can have is wrong usage, and nothing is written."""
+    done = run(*ADD, *TRAINING, *words)
+
+    assert (done.code, done.output, "Traceback" in done.errors) == (2, "", False)
+    assert accounts.partner("granite") is None
+
+
+def test_only_named_fields_are_set(run: Run, accounts: Accounts) -> None:
+    """`set` changes the fields that it names, adds to lists, and leaves the rest."""
+    run("partner", "set", PARTNER.id, "--unit", "Wales", "--grant", "deals", "--plan", "basic", "--payment", "card")
+    changed = partner(accounts)
+    (wales,) = changed.business_units[2:]
+
+    assert changed == replace(
+        PARTNER,
+        business_units=(UK, IRELAND, wales),
+        grants=frozenset({"training", "deals"}),
+        deals=DealTerms("basic"),
+        payment_terms="card",
+    )
+    run("partner", "set", PARTNER.id, "--remove-unit", UK.id, "--remove-grant", "deals", "--unit", f"{wales.id}=Cymru")
+    assert [unit.name for unit in partner(accounts).business_units] == ["Ireland", "Cymru"]
+    assert partner(accounts).grants == {"training"}
+
+
+def test_users_are_changed_by_their_address(run: Run, accounts: Accounts) -> None:
+    """A user that the partner has keeps its id; another address is a new user."""
+    run(
+        "partner",
+        "set",
+        PARTNER.id,
+        "--user",
+        f"Jon Smith <{JOHN.user_name.upper()}>",
+        "--user",
+        "Eve <eve@example.com>",
+    )
+    first, second = partner(accounts).users.values()
+
+    assert (first.id, first.forename, second.forename, second.surname) == (JOHN.id, "Jon", "Eve", "")
+    run("partner", "set", PARTNER.id, "--remove-user", JOHN.id)
+    assert [*partner(accounts).users] == [second.id]
+
+
+def test_a_usage_key_is_set_and_removed(run: Run, accounts: Accounts, site: Installation) -> None:
+    """The key of a usage plan is stored for the gateway, and never shown; an empty one removes it."""
+    key = "k" * 20
+    done = run("partner", "set", PARTNER.id, "--usage-key", key)
+    assert partner(accounts).usage_key == key
+    run("partner", "set", PARTNER.id, "--usage-key", "")
+
+    assert partner(accounts).usage_key is None
+    assert key not in done.output + repr(noted(site))
+    assert (noted(site)[0].before, noted(site)[0].after) == ({"usageKey": None}, {"usageKey": "set"})
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        ((), "nothing of partner 'northwind' would change"),
+        (("--unit", "UK"), "nothing of partner 'northwind' would change"),
+        (("--remove-unit", "x"), "has no business unit x; see `ordering partner show northwind`"),
+        (("--remove-grant", "deals"), "has no grant deals"),
+        (("--remove-user", "x"), "has no user x"),
+        (("--remove-user", JOHN.id), "it has no user"),
+        (("--remove-grant", "training"), "it has no grant"),
+        (("--grant", "ecards"), "grant ecards needs a company"),
+        (("--unit", f"{IRELAND.id}=UK"), f"business unit {UK.id} has the name 'UK' already"),
+        (("--user", f"{UK.id}=J <{JOHN.user_name}>"), f"user {JOHN.id} has the address"),
+    ],
+)
+def test_not_set(run: Run, accounts: Accounts, words: tuple[str, ...], error: str, site: Installation) -> None:
+    """What is unknown, would change nothing, or would leave a partner that cannot order, is refused."""
+    assert error in run("partner", "set", PARTNER.id, *words).error
+    assert partner(accounts) == PARTNER
+    assert noted(site) == []
+
+
+def test_two_operators(accounts: Accounts, site: Installation) -> None:
+    """A change is refused if a field that it changes was changed since; changes of different fields do not collide."""
+    after = replace(PARTNER, payment_terms="card")
+    raced = Accounts(site.accounts)
+
+    def overtaking(field: str, value: Any) -> Accounts:
+        """Accounts in whose first update another operator's comes first."""
+
+        def send(operation: str, request: dict[str, Any]) -> Any:
+            if operation == "UpdateItem" and "payment" in repr(request):
+                now = partner(raced)
+                raced.change_partner(now, replace(now, **{field: value}))
+            return site.send(operation, request)
+
+        return Accounts(replace(site, send=send).accounts)
+
+    overtaking("company", "Northwind Ltd").change_partner(PARTNER, after)
+    assert partner(accounts) == replace(after, company="Northwind Ltd")
+    with pytest.raises(Conflict, match="Partner northwind was changed at the same time"):
+        accounts.change_partner(PARTNER, after)
+    accounts.save_partner(PARTNER)
+    with pytest.raises(Conflict, match="try again"):
+        overtaking("payment_terms", "card").change_partner(PARTNER, replace(PARTNER, payment_terms="other"))  # type: ignore[arg-type] # another value
+    assert partner(accounts) == after
+
+
+def test_an_answer_that_gets_lost(accounts: Accounts, site: Installation) -> None:
+    """An update or an addition that took effect although its answer got lost is no conflict when it is tried again."""
+    sent: list[str] = []
+
+    def send(operation: str, request: dict[str, Any]) -> Any:
+        answer = site.send(operation, request)
+        if operation in {"UpdateItem", "PutItem"} and operation not in sent:
+            sent.append(operation)
+            raise NoAnswer
+        return answer
+
+    unreliable = Accounts(replace(site, send=send).accounts)
+    unreliable.change_partner(PARTNER, replace(PARTNER, payment_terms="card"))
+    unreliable.add_partner(replace(PARTNER, id="granite"))
+
+    assert sent == ["UpdateItem", "PutItem"]
+    assert partner(accounts).payment_terms == "card"
+
+
+def test_disabled_and_enabled(run: Run, accounts: Accounts, site: Installation) -> None:
+    """A partner is disabled and enabled, each with a reason that is kept."""
+    assert run("partner", "disable", PARTNER.id).code == 2
+    run("partner", "disable", PARTNER.id, *WHY)
+    assert not partner(accounts).active
+    run("partner", "enable", PARTNER.id, *WHY)
+
+    assert partner(accounts) == PARTNER
+    assert [(one.action, one.subject, one.reason, one.before, one.after) for one in noted(site)] == [
+        ("partner disable", "partner northwind", "ticket 17", {"active": True}, {"active": False}),
+        ("partner enable", "partner northwind", "ticket 17", {"active": False}, {"active": True}),
+    ]
+
+
+def test_shown_and_listed(run: Run) -> None:
+    """A partner is shown with its units and users; the list has all partners by id."""
+    lines = run("partner", "show", PARTNER.id).output.splitlines()
+    listed = [line.split() for line in run("partner", "list").output.splitlines()]
+
+    assert "partner        northwind" in [line.rstrip() for line in lines]
+    assert f"{UK.id}  UK     " in lines
+    assert f"{JOHN.id}  John Smith <johnsmith@example.com>" in lines
+    assert listed == [
+        ["partner", "state", "grants"],
+        ["northwind", "enabled", "training"],
+        ["tailspin", "enabled", "training"],
+    ]
+    assert run("partner", "show", "nobody").error == "there is no partner 'nobody'; see `ordering partner list`"
+    assert run("partner", "show", "x" * 3_000).code == 1
+
+
+def test_people_are_not_in_the_audit_trail(run: Run, site: Installation) -> None:
+    """An entry has the ids of users, and neither names nor addresses."""
+    run(*ADD, *TRAINING)
+    (entry,) = noted(site)
+
+    assert entry.after["businessUnits"][0].endswith(" North")
+    assert "Ann" not in repr(entry)
+    assert "ann@granite" not in repr(entry)
+
+
+# Contacts ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "contacts"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"{CSV}Ann@Example.com,Ann,Lee\nbob@example.com,Bob,O'Neil\n",
+        "\ufeffsurname;email;forename\r\nLee;ann@example.com;Ann\r\n\r\nO'Neil;bob@example.com;Bob\r\n",
+        (
+            '{"email": "ann@example.com", "forename": "Ann", "surname": "Lee"}\n\n'
+            '{"email": "bob@example.com", "forename": "Bob", "surname": "O\'Neil"}'
+        ),
+    ],
+    ids=["CSV", "CSV of a spreadsheet", "JSON Lines"],
+)
+def test_imported(run: Run, accounts: Accounts, file: Path, text: str) -> None:
+    """Contacts of a file are added; imported again, they are as they were."""
+    file.write_text(text, encoding="utf-8", newline="")
+    words = ("contact", "import", PARTNER.id, str(file), "--unit", UK.id.upper())
+
+    assert run(*words).output == "2 added, 0 changed, 0 as they were\n"
+    assert [*accounts.contacts(UK.id)] == [
+        ("ann@example.com", Contact("Ann", "Lee")),
+        ("bob@example.com", Contact("Bob", "O'Neil")),
+    ]
+    assert run(*words).output == "0 added, 0 changed, 2 as they were\n"
+
+
+def test_imported_into_several_units(run: Run, accounts: Accounts, file: Path) -> None:
+    """A file can name the business unit of each contact; a contact of it that is there already is changed."""
+    accounts.save_contact(UK.id, "ann@example.com", Contact("A", "L"))
+    file.write_text(f"unit,{CSV}{UK.id},ann@example.com,Ann,Lee\n{IRELAND.id},ann@example.com,Ann,Lee\n")
+    done = run("contact", "import", PARTNER.id, str(file), "--json")
+
+    assert json.loads(done.output) == {"partner": "northwind", "added": 1, "changed": 1, "same": 0}
+    assert (
+        accounts.contact(UK.id, "ann@example.com")
+        == accounts.contact(IRELAND.id, "ann@example.com")
+        == Contact("Ann", "Lee")
+    )
+
+
+def test_all_faults_are_named(run: Run, accounts: Accounts, file: Path, site: Installation) -> None:
+    """Every fault is named by its line, and nothing is written."""
+    file.write_text(
+        f"{CSV}ann@example.com,Ann,Lee\nnonsense,Bob,O\nbob@example.com,Bob\nANN@example.com,Ann,Li\ncy@example.com,,Y\n"
+    )
+    assert run("contact", "import", PARTNER.id, str(file), "--unit", UK.id).error.splitlines() == [
+        f"{file} has 4 faults; nothing was written",
+        "line 3: 'nonsense' is no e-mail address",
+        "line 4: it has 2 values, and the header 3 names",
+        "line 5: ann@example.com is in line 2 already",
+        "line 6: 'forename' is missing",
+    ]
+    assert [*accounts.contacts(UK.id)] == []
+    assert noted(site) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "error"),
+    [
+        (b"", "'email' is missing"),
+        (CSV.encode(), "has no contacts"),
+        (b"email,forename\n", "line 1: 'surname' is missing"),
+        (b"email,forename,surname,age\n", "line 1: 'age' is no field here"),
+        (b"email,email,forename,surname\n", "line 1: a name is there twice"),
+        (f"{CSV}a@b.example,A,B\n".encode("utf-16"), "is not in UTF-8"),
+        (b"\x00\x01", "line 1: "),
+        (f'{CSV}"a@b.example,A,B\n'.encode(), "line 2: it cannot be read as CSV"),
+        (b'{"email": 1}\n', "line 1: a line is a JSON object whose values are texts"),
+        (
+            b'{"email": "a@b.example", "forename": "\\ud800", "surname": "B"}\n',
+            "line 1: a name has 1 to 100 characters",
+        ),
+        (b"{" * 100_000, "line 1: a line is a JSON object"),
+    ],
+)
+def test_files_that_cannot_be_imported(run: Run, accounts: Accounts, file: Path, content: bytes, error: str) -> None:
+    """A file that is not what it should be is refused in words, and nothing is written."""
+    file.write_bytes(content)
+
+    assert error in run("contact", "import", PARTNER.id, str(file), "--unit", UK.id).error
+    assert [*accounts.contacts(UK.id)] == []
+
+
+def test_no_file(run: Run, tmp_path: Path) -> None:
+    """A file that is not there, or is a folder, is refused."""
+    words = ("contact", "import", PARTNER.id)
+
+    assert run(*words, str(tmp_path / "x"), "--unit", UK.id).error == f"there is no file {tmp_path / 'x'}"
+    assert "Is a directory" in run(*words, str(tmp_path), "--unit", UK.id).error
+
+
+def test_many_contacts(
+    run: Run, accounts: Accounts, file: Path, monkeypatch: pytest.MonkeyPatch, site: Installation
+) -> None:
+    """Contacts are written in transactions with one entry in the audit trail; an import that broke off goes on."""
+    file.write_text(CSV + "".join(f"c{number}@example.com,C,{number}\n" for number in range(250)))
+    calls = 0
+
+    def breaking(operation: str, request: dict[str, Any]) -> Any:
+        nonlocal calls
+        calls += operation == "TransactWriteItems"
+        if calls == 3:
+            raise KeyboardInterrupt
+        return site.send(operation, request)
+
+    words = ("contact", "import", PARTNER.id, str(file), "--unit", UK.id)
+    with monkeypatch.context() as patched:
+        patched.setattr(commands, "reopen", lambda _: replace(site, send=breaking))
+        assert run(*words).code == INTERRUPTED
+    assert len([*accounts.contacts(UK.id)]) == 198
+    assert run(*words).output == "52 added, 0 changed, 198 as they were\n"
+    assert [one.after for one in noted(site)] == [
+        {"added": 250, "changed": 0, "same": 0},
+        {"added": 52, "changed": 0, "same": 198},
+    ]
+
+
+@pytest.mark.parametrize("unit", [(), ("--unit", "x"), ("--unit", TAILSPIN.business_units[0].id)])
+def test_units_of_contacts(run: Run, file: Path, unit: tuple[str, ...]) -> None:
+    """Of several business units one must be named, and it must be the partner's."""
+    file.write_text(f"{CSV}ann@example.com,Ann,Lee\n")
+    commands_of_units = [
+        ("contact", "import", PARTNER.id, str(file)),
+        ("contact", "add", PARTNER.id, "a@b.example", "A", "B"),
+    ]
+
+    for words in commands_of_units:
+        assert f"name one of northwind's business units with --unit: {UK.id} (UK)" in run(*words, *unit).error
+
+
+def test_one_contact(run: Run, accounts: Accounts, site: Installation) -> None:
+    """A contact is added without naming the only business unit, changed, and listed."""
+    (unit,) = TAILSPIN.business_units
+    assert run("contact", "add", "tailspin", "Ann@Example.com", "Ann", "Lee").output == "Ann@Example.com is added\n"
+    assert run("contact", "add", "tailspin", "ann@example.com", "Ann", "Li").output == "ann@example.com is changed\n"
+
+    assert accounts.contact(unit.id, "ann@example.com") == Contact("Ann", "Li")
+    assert [line.split() for line in run("contact", "list", "tailspin").output.splitlines()] == [
+        ["email", "forename", "surname"],
+        ["ann@example.com", "Ann", "Li"],
+    ]
+    assert "ann" not in repr(noted(site)).lower()
+    assert run("contact", "list", PARTNER.id).output == "no contacts; add some with `ordering contact import`\n"
+    assert "is no e-mail address" in run("contact", "add", "tailspin", "nonsense", "A", "B").error
+    assert "a name has 1 to 100" in run("contact", "add", "tailspin", "a@b.example", " A", "B").error

@@ -1,0 +1,179 @@
+"""`ordering contact`: the people of a business unit, whom its orders name by their e-mail addresses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import click
+
+from ordering.addresses import is_email_address
+from ordering.identity.accounts import Accounts, Contact, Partner
+from ordering_tools.installation import NotDone
+from ordering_tools.operations.commands import Group, Run, partner_of, pass_run, with_reason
+from ordering_tools.operations.records import Record, read_records, refuse
+
+_LONGEST_NAME = 100
+_WRITTEN_AT_ONCE = 99
+"""A transaction has room for the entry of the audit trail beside them."""
+
+Found = dict[tuple[str, str], Contact]
+"""Contacts by business unit and address."""
+
+
+@click.group(
+    cls=Group,
+    epilog="""\b
+Examples:
+  ordering contact add northwind ann@northwind.example "Ann" "Lee"
+  ordering contact import northwind contacts.csv
+  ordering contact list northwind
+
+A file is CSV with the header `email,forename,surname`, or JSON Lines with
+these names. With `unit`, the id of a business unit, it can be for several.
+""",
+)
+def group() -> None:
+    """Contacts of business units: the people that training orders name."""
+
+
+_unit_option = click.option("--unit", metavar="ID", help="The business unit; may be left out if there is only one.")
+
+
+@group.command("import")
+@click.argument("partner")
+@click.argument("file", type=click.Path(path_type=Path))
+@_unit_option
+@with_reason
+@pass_run
+def import_file(run: Run, partner: str, file: Path, unit: str | None, reason: str) -> None:
+    """Add or change the contacts in a file.
+
+    Every fault is named by its line before anything is written. An import
+    that was interrupted goes on when it is run again.
+    """
+    read = _read(file, partner_of(run.site, partner), unit)
+    accounts = Accounts(run.site.accounts)
+    known: Found = {}
+    for one in {unit for unit, _ in read}:
+        known |= {(one, email): contact for email, contact in accounts.contacts(one)}
+    new = [(*key, contact) for key, contact in read.items() if known.get(key) != contact]
+    added = len(read.keys() - known.keys())
+    counts = {"added": added, "changed": len(new) - added, "same": len(read) - len(new)}
+    with (
+        run.change(f"contacts of {partner}", reason, after=counts) as site,
+        run.output.progress("contacts", len(new)) as advance,
+    ):
+        for start in range(0, len(new), _WRITTEN_AT_ONCE):
+            part = new[start : start + _WRITTEN_AT_ONCE]
+            Accounts(site.accounts).save_contacts(part)
+            advance(len(part))
+    run.output.result(
+        f"{counts['added']:,} added, {counts['changed']:,} changed, {counts['same']:,} as they were",
+        {"partner": partner, **counts},
+    )
+
+
+@group.command()
+@click.argument("partner")
+@click.argument("email")
+@click.argument("forename")
+@click.argument("surname")
+@_unit_option
+@with_reason
+@pass_run
+def add(run: Run, partner: str, email: str, forename: str, surname: str, *, unit: str | None, reason: str) -> None:  # noqa: PLR0913 - one parameter for each argument
+    """Add a contact, or change its name."""
+    chosen = _unit_of(partner_of(run.site, partner), unit)
+    if fault := _fault(email, forename, surname):
+        raise NotDone(fault)
+    contact = Contact(forename, surname)
+    there = Accounts(run.site.accounts).contact(chosen, email) is not None
+    with run.change(f"contact of {partner}", reason, after={"unit": chosen, "added": not there}) as site:
+        Accounts(site.accounts).save_contact(chosen, email, contact)
+    run.output.result(
+        f"{email} {'is changed' if there else 'is added'}", {"unit": chosen, "email": email.lower(), "added": not there}
+    )
+
+
+@group.command("list")
+@click.argument("partner")
+@_unit_option
+@pass_run
+def list_contacts(run: Run, partner: str, unit: str | None) -> None:
+    """List the contacts of a partner."""
+    owner = partner_of(run.site, partner)
+    chosen = [_unit_of(owner, unit)] if unit else [one.id for one in owner.business_units]
+    accounts = Accounts(run.site.accounts)
+    rows = [
+        {"unit": one, "email": email, "forename": contact.forename, "surname": contact.surname}
+        for one in chosen
+        for email, contact in accounts.contacts(one)
+    ]
+    columns = ("email", "forename", "surname") if len(chosen) == 1 else ()
+    run.output.rows(rows, empty="no contacts; add some with `ordering contact import`", columns=columns)
+
+
+def _read(file: Path, partner: Partner, unit: str | None) -> Found:
+    """Read a file of contacts.
+
+    Raises:
+        NotDone: It has faults.
+    """
+    found: Found = {}
+    lines: dict[tuple[str, str], int] = {}
+    faults: list[tuple[int, str]] = []
+    for record in read_records(file, ("email", "forename", "surname"), {"unit"}):
+        try:
+            key, contact = _contact(record, partner, unit, lines)
+        except NotDone as fault:
+            faults.append((record.line, str(fault)))
+        else:
+            lines[key], found[key] = record.line, contact
+    refuse(faults, file)
+    if not found:
+        raise NotDone(f"{file} has no contacts")
+    return found
+
+
+def _contact(
+    record: Record, partner: Partner, unit: str | None, lines: Mapping[tuple[str, str], int]
+) -> tuple[tuple[str, str], Contact]:
+    """The business unit, the address and the contact of a record; `lines` are those of the contacts before it.
+
+    Raises:
+        NotDone: It has a fault.
+    """
+    if record.fault:
+        raise NotDone(record.fault)
+    values = record.values
+    if fault := _fault(values["email"], values["forename"], values["surname"]):
+        raise NotDone(fault)
+    key = (_unit_of(partner, values.get("unit") or unit), values["email"].lower())
+    if key in lines:
+        raise NotDone(f"{key[1]} is in line {lines[key]} already")
+    return key, Contact(values["forename"], values["surname"])
+
+
+def _fault(email: str, *names: str) -> str:
+    if not is_email_address(email):
+        return f"'{email}' is no e-mail address"
+    for name in names:
+        if not 1 <= len(name) <= _LONGEST_NAME or not name.isprintable() or name != name.strip():
+            return f"a name has 1 to {_LONGEST_NAME} characters, none of them invisible, none blank at its ends"
+    return ""
+
+
+def _unit_of(partner: Partner, unit: str | None) -> str:
+    """The id of the business unit that is meant.
+
+    Raises:
+        NotDone: The partner does not have it, or has not exactly one and none is named.
+    """
+    units: Sequence[str] = [one.id for one in partner.business_units]
+    if unit is None and len(units) == 1:
+        return units[0]
+    if unit is None or unit.lower() not in units:
+        known = ", ".join(f"{one.id} ({one.name})" for one in partner.business_units) or "it has none"
+        raise NotDone(f"name one of {partner.id}'s business units with --unit: {known}")
+    return unit.lower()
