@@ -132,6 +132,7 @@ def test_all_that_is_held(office: Office, run: Run) -> None:
         ("kind", "name"),
         ("contact", f"unit {UK.id}"),
         ("list entry", ENTRY),
+        ("search index", ENTRY),
         ("mail", ENTRY),
         ("mail history", ENTRY),
         ("mail history", ENTRY),
@@ -175,6 +176,7 @@ def test_what_is_erased(office: Office, run: Run) -> None:
 
     assert named(outcome["removed"]) == [
         ("contact", f"unit {UK.id}"),
+        ("search index", ENTRY),
         ("mail", ENTRY),
         ("mail history", ENTRY),
         ("mail history", ENTRY),
@@ -234,7 +236,7 @@ def test_an_erasure_is_asked_for(office: Office, run: Run) -> None:
     """Nothing is erased before it was agreed to, or without a reason."""
     before = office.holds(ANN)
 
-    assert "1 records lose the address for good" in run("erase", ANN, *WHY).error
+    assert "2 records lose the address for good" in run("erase", ANN, *WHY).error
     assert "--reason" in run("erase", ANN, "--yes").errors
     assert office.holds(ANN) == before
 
@@ -248,7 +250,7 @@ def test_after_a_crash(office: Office, run: Run, monkeypatch: pytest.MonkeyPatch
     def fail(*_: Any) -> Any:
         raise Unavailable("gone")
 
-    faulty.meet("TransactWriteItems", fail, after=2)
+    faulty.meet("TransactWriteItems", fail, after=3)
     whole = office.installation
     monkeypatch.setattr(office, "installation", replace(whole, send=faulty))
     assert run("erase", ANN, *WHY, "--yes").code == 1
@@ -273,7 +275,7 @@ def test_a_change_at_the_same_moment(office: Office, run: Run, monkeypatch: pyte
         office.installation.orders.update(Update(key, "ADD version :one", values={":one": 1}))
         return send(operation, request)
 
-    faulty.meet("TransactWriteItems", change, after=1)
+    faulty.meet("TransactWriteItems", change, after=2)
     whole = office.installation
     monkeypatch.setattr(office, "installation", replace(whole, send=faulty))
     stays = {one["kind"]: one["why"] for one in erased(run)["stays"]}

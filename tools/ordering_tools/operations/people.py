@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -20,6 +20,7 @@ import click
 from ordering.addresses import is_email_address
 from ordering.aws.dynamodb import Delete, Item, Table, TransactionRefused, Update, Write
 from ordering.book.names import name_of
+from ordering.book.search import SEARCH
 from ordering.contexts import read_history
 from ordering.ecards.statuses import ECARDS
 from ordering.ecards.statuses import EcardStatus as Ecard
@@ -53,6 +54,7 @@ _KINDS = {
     "MAILTO": "corrected address",
     "MAILHISTORY": "mail history",
     "LEDGER": "ledger",
+    "SEARCH": "search index",
 }
 
 _ORDER_FACTS = "the order's own facts: whom the partner ordered for; its accounts and its API show them"
@@ -72,7 +74,9 @@ _STAYS = {
 """Why records stay, by the beginning of the partition."""
 
 _INTERNAL = frozenset({"pk", "sk", "fingerprint", "writer", "writers", "version", "tokensNotBefore"})
-_ATOM = r"A-Za-z0-9!#$%&'*+/=?^`{|}~._-"
+_ATOM = r"A-Za-z0-9!$%&'*+/=?^`{|}~._-"
+"""The characters of an address before its @, but for `#`, which is before an address in keys."""
+
 _LAST = "\U0010ffff"
 
 TableName = Literal["accounts", "orders", "catalogue"]
@@ -84,16 +88,13 @@ class Held:
 
     table: TableName
     item: Item
+    prefix: str
+    """The beginning of its partition; `SEARCH` for what the search index finds it by."""
 
     @property
     def kind(self) -> str:
         """What it is, as an operator names it."""
         return _KINDS[self.prefix]
-
-    @property
-    def prefix(self) -> str:
-        """The beginning of its partition."""
-        return str(self.item["pk"]).partition("#")[0]
 
     @property
     def order(self) -> str:
@@ -103,8 +104,8 @@ class Held:
     @property
     def name(self) -> str:
         """What it belongs to: `order 51`, `partner northwind`."""
-        rest = self.order
-        match self.prefix:
+        prefix, _, rest = str(self.item["pk"]).partition("#")
+        match prefix:
             case "ORDER" | "MAIL" | "MAILTO" | "MAILHISTORY":
                 return f"order {_order_label(rest)}"
             case "BOOK":
@@ -206,9 +207,18 @@ def _found(run: Run, email: str) -> list[Held]:
         for table in ("accounts", "orders", "catalogue"):
             for item in _table(run.site, table).scan(*_PREFIXES[table]):
                 advance(1)
-                if _has(item, pattern):
-                    found.append(Held(table, item))
-    return sorted(found, key=lambda one: (one.table, one.item["pk"], one.item["sk"]))
+                found += [one for one in _parts(table, item) if _has(one.item, pattern)]
+    return sorted(found, key=lambda one: (one.table, one.item["pk"], one.item["sk"], one.prefix))
+
+
+def _parts(table: TableName, item: Item) -> Iterator[Held]:
+    """Yield a record, and apart from it what the search index finds it by."""
+    prefix = item["pk"].partition("#")[0]
+    if SEARCH in item:
+        named = {name: item[name] for name in ("pk", "sk", SEARCH)}
+        order = {"order": {"id": item["order"]["id"]}} if prefix == "BOOK" and "order" in item else {}
+        yield Held(table, {**named, **order}, "SEARCH")
+    yield Held(table, {name: value for name, value in item.items() if name != SEARCH}, prefix)
 
 
 def _table(site: Installation, name: TableName) -> Table:
@@ -270,6 +280,9 @@ def _removal(site: Installation, held: Held, pattern: re.Pattern[str]) -> Write 
         case "MAIL" if _is_done(site, held.order):
             after = {**_replaced(item, pattern), "version": item["version"] + 1}
             return _changed(key, item, after, "version = :read", {":read": item["version"]})
+        case "SEARCH":
+            after = _replaced(item, pattern)
+            return _changed(key, item, after, f"{SEARCH} = :read", {":read": item[SEARCH]})
         case "MAILHISTORY":
             return _changed(key, item, _replaced(item, pattern), "attribute_exists(pk)", {})
         case _:

@@ -23,7 +23,9 @@ from ordering.aws.dynamodb import Item, Key, Table, Update
 INDEX = "Search"
 """The index's name."""
 
-_SEARCH = "search"
+SEARCH = "search"
+"""The attribute with what an item is found by, which is the index's partition key."""
+
 _AT = "at"
 
 
@@ -45,19 +47,19 @@ def searchable(by: SearchedBy, text: str, at: datetime | None = None) -> Item:
     """
     if not text.strip():
         return {}
-    return {_SEARCH: _value(by, text), **({_AT: clock.to_text(at)} if at else {})}
+    return {SEARCH: _value(by, text), **({_AT: clock.to_text(at)} if at else {})}
 
 
 def is_searchable(item: Item) -> bool:
     """Return whether an item has what it is found by; items of earlier releases have not."""
-    return _SEARCH in item
+    return SEARCH in item
 
 
 def make_searchable(key: Key, found: Item) -> Update:
     """Return the write that adds to an item of an earlier release what it is found by; see `searchable`."""
     sets = ", ".join(f"#{name} = :{name}" for name in found)
     names, values = {f"#{name}": name for name in found}, {f":{name}": value for name, value in found.items()}
-    condition = f"attribute_exists(pk) AND attribute_not_exists(#{_SEARCH})"
+    condition = f"attribute_exists(pk) AND attribute_not_exists(#{SEARCH})"
     return Update(key, f"SET {sets}", condition, names, values)
 
 
@@ -68,7 +70,7 @@ def search(table: Table, by: SearchedBy, text: str, since: datetime | None = Non
         since: Leave out items from before.
     """
     first = clock.to_text(since) if since else " "
-    return table.query_index(INDEX, (_SEARCH, _value(by, text)), (_AT, first))
+    return table.query_index(INDEX, (SEARCH, _value(by, text)), (_AT, first))
 
 
 def _value(by: SearchedBy, text: str) -> str:
