@@ -36,7 +36,6 @@ from ordering_tools.operations import (
     mail,
     orders,
     partners,
-    people,
     signing_keys,
     stock,
     tokens,
@@ -170,7 +169,6 @@ def _write(name: str, module: str, arguments: argparse.Namespace) -> int:
 
 root.add_command(audits.group, "audit")
 root.add_command(balance.group, "balance")
-root.add_command(people.group, "contact")
 root.add_command(stock.group, "stock")
 root.add_command(partners.group, "partner")
 root.add_command(contacts.group, "contact")

@@ -12,9 +12,8 @@ from ordering.book.names import key_of
 from ordering.ecards.balance import LedgerEntry
 from ordering.ecards.orders import EcardOrders
 from ordering.ecards.records import KIND
-from ordering.identity.accounts import Accounts
 from ordering_tools.installation import Installation, NotDone
-from ordering_tools.operations.commands import Group, Run, pass_run, short_caller, with_required_reason
+from ordering_tools.operations.commands import Group, Run, partner_of, pass_run, short_caller, with_required_reason
 
 LARGEST_PAYMENT = Decimal(10) ** 12
 """The largest amount of one change."""
@@ -145,10 +144,7 @@ def _check_company(site: Installation, company: str) -> None:
     Raises:
         NotDone: There is no such partner, or it orders no e-cards.
     """
-    partner = Accounts(site.accounts).partner(company)
-    if partner is None:
-        raise NotDone(f"there is no partner '{company}'; see `ordering partner list`")
-    if partner.company is None:
+    if partner_of(site, company).company is None:
         raise NotDone(
             f"partner '{company}' has no balance: it orders no e-cards; see `ordering partner show {company}`"
         )

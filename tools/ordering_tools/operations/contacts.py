@@ -10,6 +10,7 @@ import click
 from ordering.addresses import is_email_address
 from ordering.identity.accounts import Accounts, Contact, Partner
 from ordering_tools.installation import NotDone
+from ordering_tools.operations import people
 from ordering_tools.operations.commands import Group, Run, partner_of, pass_run, with_reason
 from ordering_tools.operations.records import Record, read_records, refuse
 
@@ -28,6 +29,8 @@ Examples:
   ordering contact add northwind ann@northwind.example "Ann" "Lee"
   ordering contact import northwind contacts.csv
   ordering contact list northwind
+  ordering contact export ann@northwind.example --json
+  ordering contact erase ann@northwind.example --reason "her request"
 
 A file is CSV with the header `email,forename,surname`, or JSON Lines with
 these names. With `unit`, the id of a business unit, it can be for several.
@@ -36,6 +39,9 @@ these names. With `unit`, the id of a business unit, it can be for several.
 def group() -> None:
     """Contacts of business units: the people that training orders name."""
 
+
+group.add_command(people.export)
+group.add_command(people.erase)
 
 _unit_option = click.option("--unit", metavar="ID", help="The business unit; may be left out if there is only one.")
 

@@ -28,7 +28,7 @@ from ordering.mail.outbox import Outbox
 from ordering.training.statuses import TRAINING
 from ordering.training.statuses import TrainingStatus as Training
 from ordering_tools.installation import Installation, NotDone
-from ordering_tools.operations.commands import Group, Run, pass_run, with_required_reason
+from ordering_tools.operations.commands import Command, Run, pass_run, with_required_reason
 
 ERASED = "erased@erased.invalid"
 """The address in place of an erased one: `.invalid` is reserved, so no mail goes there."""
@@ -128,18 +128,7 @@ def _order_label(name: str) -> str:
     return parts[-1] if kind == "training" else "/".join(parts[:2])
 
 
-@click.group(
-    cls=Group,
-    epilog="""\b
-ordering contact export ann@example.com --json
-ordering contact erase ann@example.com --reason "request of 29 November"
-""",
-)
-def group() -> None:
-    """Show and erase what is held of a person."""
-
-
-@group.command("export")
+@click.command("export", cls=Command)
 @click.argument("email", help="The person's e-mail address.")
 @pass_run
 def export(run: Run, email: str) -> None:
@@ -156,7 +145,7 @@ def export(run: Run, email: str) -> None:
     run.output.document({"email": email, "held": held})
 
 
-@group.command("erase")
+@click.command("erase", cls=Command)
 @click.argument("email", help="The person's e-mail address.")
 @with_required_reason
 @pass_run

@@ -16,7 +16,7 @@ from ordering.ecards.stock.codes import InvalidCodes, KnownElsewhere, reasons_by
 from ordering.ecards.stock.loading import StockLoader, UnknownStock, is_indexed
 from ordering.ecards.stock.upkeep import IndexReport, StockUpkeep, unfinished_loads
 from ordering_tools.installation import Installation, NotDone
-from ordering_tools.operations.commands import Group, Run, pass_run, with_reason, with_required_reason
+from ordering_tools.operations.commands import Group, Run, partner_of, pass_run, with_reason, with_required_reason
 
 _MANY_RANGES = 1_000
 """Separate free ranges at which `show` advises to compact a stock: each order then writes 18 KB for it."""
@@ -99,6 +99,7 @@ def show(run: Run, card: int, face_value: str) -> None:
 def list_stocks(run: Run, company: str) -> None:
     """List the free certificates of each card that a company can order."""
     site = run.site
+    partner_of(site, company)
     offered = [
         (card.name, Stock(card.id, value.name))
         for card in EcardCatalogue(site.catalogue, company).ecards()
