@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import time
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -208,3 +209,15 @@ def test_fields(capsys: pytest.CaptureFixture[str]) -> None:
     """One thing is a line for each value that it has; markup in a value is shown as it is."""
     Output().fields({"name": "[bold]A[/bold]", "company": None, "active": False})
     assert capsys.readouterr().out.splitlines() == ["name    [bold]A[/bold]", "active  no            "]
+
+
+def test_progress(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those who wait at a terminal see how much is done and how fast; a program's log gets nothing of it."""
+    for terminal in (Terminal(), io.StringIO()):
+        monkeypatch.setattr("sys.stderr", terminal)
+        with Output().progress("writing", 2_000) as advance:
+            advance(1_000)
+            time.sleep(0.01)
+            advance(500)
+        seen = [word in terminal.getvalue() for word in ("writing", "1,500", "/s")]
+        assert seen == [terminal.isatty()] * 3
