@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import copy
 import json
 import re
 import uuid
@@ -41,9 +42,18 @@ class Day:
     """What is asked for on every day, and what must have come of it in the evening."""
 
     def __init__(self, **world: Any) -> None:
-        self.world = SimulatedAws(**world)
+        self._live_in(SimulatedAws(**world))
+
+    def _live_in(self, world: SimulatedAws) -> None:
+        self.world = world
         self.school = School(self.world.tables, self.world.kms, now=lambda: self.world.now)
         self.rewards = Rewards(self.world.services, COMPANY)
+
+    def fork(self) -> Day:
+        """Return the same day in an independent copy of its world."""
+        other = copy.copy(self)
+        other._live_in(self.world.fork())
+        return other
 
     def begin(self) -> None:
         """Place all orders, and put all events onto the bus."""

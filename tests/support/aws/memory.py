@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterator, Mapping, Sequence
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from ordering.aws.dynamodb import ServiceFault
 from support.aws.expressions import Wire, holds, invalid, update
@@ -90,7 +90,7 @@ class Memory:
         answer: Wire = getattr(self, self.operations[operation])(request)
         return answer
 
-    def fork(self) -> Memory:
+    def fork(self) -> Self:
         """Return an independent copy. Partitions are shared until either side changes them."""
         other = copy.copy(self)
         other._partitions = dict(self._partitions)

@@ -8,16 +8,16 @@ when there is nothing else to do.
 
 from __future__ import annotations
 
-import itertools
+import copy
 import json
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Self
 from unittest import mock
 
 from moto.events.models import EventPattern
@@ -69,6 +69,16 @@ class Streamed(Memory):
     def __init__(self) -> None:
         super().__init__()
         self.records: list[dict[str, Any]] = []
+
+    def fork(self) -> Self:
+        other = super().fork()
+        other.records = list(self.records)
+        return other
+
+    def same(self, other: Streamed) -> bool:
+        """Whether nothing was written to it since the other was forked from it."""
+        # Each write to a forked table makes a new partition.
+        return self._partitions == other._partitions and self.records == other.records
 
     def load(self, table: str, item: dict[str, Any]) -> None:
         before = self._find(self._key(table, item))
@@ -148,12 +158,12 @@ def _seconds(function: str) -> float:
 class SimulatedAws:
     """The world."""
 
-    tables: Streamed = field(default_factory=Streamed)
+    tables: Streamed = field(default_factory=Streamed, compare=False)
     kms: MemoryKms = field(default_factory=MemoryKms)
     now: datetime = START
     batch: int = 100
-    mishap: Mishap | None = None
-    steps: list[Step] = field(default_factory=list)
+    mishap: Mishap | None = field(default=None, compare=False)
+    steps: list[Step] = field(default_factory=list, compare=False)
     queues: dict[str, list[Message]] = field(default_factory=dict)
     dead: dict[str, list[Message]] = field(default_factory=dict)
     bus: list[Mapping[str, Any]] = field(default_factory=list)
@@ -178,8 +188,10 @@ class SimulatedAws:
     """How many records a batch may have after one was halved."""
     _read: int = 0
     """How far the stream was read."""
-    _ids: Iterator[int] = field(default_factory=lambda: itertools.count(1))
-    _entries: Iterator[int] = field(default_factory=itertools.count)
+    _end: int = 0
+    """How far the last batch of the stream goes."""
+    _messages: int = 0
+    _entries: int = 0
     _function: str = "test"
 
     # What tests and functions use.
@@ -203,8 +215,7 @@ class SimulatedAws:
     def sender(self, queue: str) -> Callable[[str, int], None]:
         def send(body: str, delay_seconds: int) -> None:
             def put() -> dict[str, Any]:
-                due = self.now + timedelta(seconds=delay_seconds)
-                self.queues.setdefault(queue, []).append(Message(str(next(self._ids)), body, due))
+                self._enqueue(queue, body, self.now + timedelta(seconds=delay_seconds))
                 return {}
 
             self._step("sqs", f"SendMessage {queue}", {"body": body}, put)
@@ -239,8 +250,38 @@ class SimulatedAws:
             "resources": [],
             "detail": detail,
         }
-        body = json.dumps(event)
-        self.queues.setdefault("IncomingQueue", []).append(Message(str(next(self._ids)), body, self.now))
+        self._enqueue("IncomingQueue", json.dumps(event), self.now)
+
+    def _enqueue(self, queue: str, body: str, due: datetime) -> None:
+        self._messages += 1
+        self.queues.setdefault(queue, []).append(Message(str(self._messages), body, due))
+
+    # How it crashes.
+
+    def fork(self) -> SimulatedAws:
+        """Return an independent copy without the mishap; all but the keys of KMS is its own."""
+        other = copy.copy(self)
+        other.tables, other.mishap, other.counted = self.tables.fork(), None, self.counted.copy()
+        other.steps, other.given_up = list(self.steps), list(self.given_up)
+        other.bus, other.posted, other.mails = list(self.bus), list(self.posted), list(self.mails)
+        other.queues, other.dead = (
+            {queue: [replace(message) for message in messages] for queue, messages in queues.items()}
+            for queues in (self.queues, self.dead)
+        )
+        return other
+
+    def same(self, fork: SimulatedAws) -> bool:
+        """Whether nothing but steps without effect happened to it since a fork was made of it."""
+        return self == fork and self.tables.same(fork.tables)
+
+    def crash(self) -> None:
+        """Crash the function that works, of which a fork has only what it brought about."""
+        assert self._function != "test", "no function works"
+        self.crashes += 1
+        self._function = "test"
+        # Messages of queues are delivered only when the whole stream is read.
+        if self._read < self._end:
+            self._settle_batch(None)
 
     # How it runs.
 
@@ -273,16 +314,21 @@ class SimulatedAws:
         records = self.tables.records
         if self._read >= len(records):
             return False
-        end = min(self._read + (self._limit or self.batch), len(records))
-        batch = [one for one in records[self._read : end] if matches_any(patterns(), one)]
-        failed = self._invoke("fulfilment/stream", batch) if batch else []
+        self._end = min(self._read + (self._limit or self.batch), len(records))
+        batch = [one for one in records[self._read : self._end] if matches_any(patterns(), one)]
+        self._settle_batch(self._invoke("fulfilment/stream", batch) if batch else [])
+        return True
+
+    def _settle_batch(self, failed: list[str] | None) -> None:
+        """Go on in the stream after a batch of which these records failed; after a crash, None."""
+        records, end = self.tables.records, self._end
         if failed == []:
             self._read, self._tries, self._limit = end, 0, 0
-            return True
+            return
         self.wait(10)
         if failed is None and end - self._read > 1:
             self._limit = (end - self._read) // 2
-            return True
+            return
         if failed:
             begin = min(int(number) - 1 for number in failed)
             # Progress, as Lambda counts it.
@@ -292,7 +338,6 @@ class SimulatedAws:
         if self._tries > stream_terms()["MaximumRetryAttempts"]:
             self.given_up += records[self._read : end]
             self._read, self._tries, self._limit = end, 0, 0
-        return True
 
     def replay(self) -> None:
         """Replay the dead letters, as `ordering dead replay --all` does."""
@@ -360,7 +405,8 @@ class SimulatedAws:
 
     def _put_events(self, operation: str, request: dict[str, Any]) -> dict[str, Any]:
         assert operation == "PutEvents"
-        taken = [not self.picky or next(self._entries) % 2 == 0 for _ in request["Entries"]]
+        first, self._entries = self._entries, self._entries + len(request["Entries"])
+        taken = [not self.picky or number % 2 == 0 for number in range(first, self._entries)]
         self.bus += [entry for entry, good in zip(request["Entries"], taken, strict=True) if good]
         results = [{"EventId": "1"} if good else {"ErrorCode": "InternalFailure"} for good in taken]
         return {"FailedEntryCount": taken.count(False), "Entries": results}
