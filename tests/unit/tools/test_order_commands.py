@@ -121,6 +121,21 @@ def test_cancelled(company: Rewards, run: Run) -> None:
     assert company.balance == "100"
 
 
+def test_cancelled_between(company: Rewards, run: Run) -> None:
+    """Cancelling an order returns what was not handed over to stock, and says how much."""
+    company.top_up(300)
+    company.load(3)
+    company.place(1, card(quantity=3))
+    company.orders.advance(order_id(1))
+    moved(run, "PartiallyDelivered")
+
+    assert run("order", "cancel", "granite/1", "--reason", "ticket 17", "--yes").output.splitlines() == [
+        "order granite/1 is Cancelled, 1 of 3 certificates handed over",
+        "300 refunded to granite",
+        "2 certificates returned to stock",
+    ]
+
+
 def test_impossible_moves(company: Rewards, run: Run) -> None:
     """A move that the lifecycle does not have is refused, with the possible moves, and changes nothing."""
     company.place()
@@ -560,7 +575,13 @@ def test_all_refused_again(company: Rewards, run: Run, refused: Mailroom, instal
     assert [row["order"] for row in document(done)["notQueued"]] == ["granite/2"]
     refused.work()
     assert company.status(1) == "Delivered"
-    assert run("mail", "again", "--refused", "--since", "2h").output.startswith("0 mails are on the queue, 1 are not")
+    again = table(run("mail", "again", "--refused", "--since", "2h").output)
+    assert again == [
+        "0 of 1 refused mails are on the queue",
+        "order mail why",
+        "granite/2 1 order granite/2 is Cancelled: its certificates are not mailed any more",
+    ]
+    assert run("mail", "again", "--refused", "--since", "5m").output == "no refused mails\n"
     months = {f"{datetime.now(UTC):%Y-%m}"}
     noted = [entry for month in months for entry in entries(installation.orders, month)]
     assert {(entry.subject, entry.reason) for entry in noted} == {("order granite/1", "sender verified")}

@@ -207,10 +207,11 @@ def _again_refused(run: Run, since: datetime, reason: str) -> None:
                 else:
                     sent += 1
                 advance(1)
-    run.output.line(f"{sent} mails are on the queue, {len(left)} are not")
     if run.json:
         run.output.document({"queued": sent, "notQueued": left})
-    elif left:
+        return
+    run.output.line(f"{sent} of {len(found)} refused mails are on the queue" if found else "no refused mails")
+    if left:
         run.output.rows(left)
 
 
@@ -285,7 +286,7 @@ def _last_of(site: Installation, named: Order | None) -> Account:
         NotDone: No order is named.
     """
     if named is None:
-        raise NotDone(f"{site.title} keeps no mails; name an order with --order")
+        raise NotDone("a stack in AWS keeps no mails; name an order with --order")
     mails = Outbox(site.orders).mails(named.name)
     if not mails or not mails[-1].message_id:
         raise _NotSent(f"no mail of order {named.label} has been sent; --wait waits for one")
@@ -318,5 +319,5 @@ def _mails(site: Installation) -> list[Mail]:
         NotDone: This is a stack in AWS.
     """
     if site.running is None:
-        raise NotDone(f"{site.title} keeps no mails; name an order with --order, or ask for --refused ones")
+        raise NotDone("a stack in AWS keeps no mails; name an order with --order, or ask for --refused ones")
     return sent_mails(site.running.services)

@@ -260,10 +260,11 @@ def _cancel_ecards(run: Run, named: Order, reason: str) -> None:
     _report(run, named, cancelled)
     if cancelled.debited:
         run.output.line(f"{cancelled.debited} refunded to {named.partner}")
+    if back:
+        when = "return to stock in a moment" if cancelled.returning else "returned to stock"
+        run.output.line(f"{back} certificates {when}")
     if cancelled.in_transit:
         run.output.line(f"{cancelled.in_transit} certificates are in transit: they may have arrived, and stay used")
-    if cancelled.returning:
-        run.output.line("its certificates return to stock in a moment")
 
 
 def _orders_of_unit(site: Installation, order: TrainingOrder) -> TrainingOrders:
