@@ -7,7 +7,8 @@ whole partition for every query. So what depends on either is measured here:
 * an item that is in a transaction refuses a second one (TransactionCanceledException with TransactionConflict), and
   any plain write (TransactionConflictException); plain writes do not refuse each other, and reads pass;
 * a refusal for that is answered after the time of a plain write, so a retry costs less than the service takes;
-* a query stops at `Limit` and at 1 MB; capacity is charged by `support.aws.sizes`.
+* a query stops at `Limit` and at 1 MB; capacity is charged by `support.aws.sizes`, and a unit for each item that the
+  search index gains or loses.
 
 Not modelled: throttling, network time by size, and failures.
 """
@@ -28,6 +29,8 @@ from support.aws.sizes import item_bytes, read_units, write_units
 _READS = frozenset({"GetItem", "BatchGetItem", "Query"})
 _PLAIN_WRITES = frozenset({"PutItem", "UpdateItem"})
 _PAGE = 1024 * 1024
+_INDEXED = "search"
+"""The attribute that brings an item into the orders table's index."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,8 @@ class Service(Memory):
         self._lock = threading.Lock()
         self._sizes: dict[tuple[str, str], dict[str, int]] = {}
         """Bytes of each item, by partition and sort key."""
+        self._indexed = 0
+        """Items that the current call adds to an index, changes in it or removes from it: each is less than 1 KB."""
         self._queried = 0
         self._written: list[int] = []
         """Bytes that the current call reads by a query, and of each item that it writes."""
@@ -96,6 +101,7 @@ class Service(Memory):
 
     def _charged(self, operation: str, request: dict[str, Any]) -> dict[str, Any]:
         self._written.clear()
+        self._indexed = 0
         answer = super().__call__(operation, request)
         return {**answer, "ConsumedCapacity": {"CapacityUnits": self._units(operation, request)}}
 
@@ -110,11 +116,15 @@ class Service(Memory):
                 return sum(read_units(size, consistent=wanted.get("ConsistentRead", False)) for size in sizes)
             case "Query":
                 return read_units(self._queried, consistent=request.get("ConsistentRead", False))
-        return sum(write_units(size, transactional=operation == "TransactWriteItems") for size in self._written)
+        transactional = operation == "TransactWriteItems"
+        return sum(write_units(size, transactional=transactional) for size in self._written) + self._indexed
 
     def load(self, table: str, item: dict[str, Any]) -> None:
         """Write an item as it is, charged by the larger of before and after."""
         key, size = self._key(table, item), item_bytes(item)
+        before, after = (self._find(key) or {}).get(_INDEXED), item.get(_INDEXED)
+        if before != after:
+            self._indexed += (before is not None) + (after is not None)
         self._written.append(max(size, self._size(key)))
         self._sizes.setdefault(key[:2], {})[key[2]] = size
         super().load(table, item)

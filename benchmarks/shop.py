@@ -148,6 +148,7 @@ def written_items(lines: int) -> list[Item]:
 
     shop = Shop(send)
     shop.open()
+    keys.clear()
     shop.place("sample", lines)
     found = Table(service, ORDERS).batch_get(keys)
     return [found[key] for key in keys]

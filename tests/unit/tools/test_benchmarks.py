@@ -92,6 +92,16 @@ def test_model_charges_writes() -> None:
     assert written == 3 + 3 + 1 + 4
 
 
+def test_model_charges_the_index() -> None:
+    """An item that comes into the search index, changes in it or leaves it costs a unit for each, and else nothing."""
+    table = Table(Service(), ORDERS)
+    for item, units in (({"search": "a"}, 2), ({"search": "a", "n": 1}, 1), ({"search": "b"}, 3), ({}, 2)):
+        table.put(Put({"pk": "a", "sk": "-", **item}))
+        assert table.usage.take().writes == units
+    table.transact([Put({"pk": "b", "sk": "-", "search": "a"})])
+    assert table.usage.take().writes == 3
+
+
 def test_trips(tmp_path: Path) -> None:
     """The benchmark of round trips runs, confirms the documented numbers, and writes its page."""
     command = [sys.executable, "-m", "benchmarks", "trips", "--to", str(tmp_path)]
