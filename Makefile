@@ -66,7 +66,7 @@ sam-local: ## build for `sam local`, and print what to type (docs/sam-local.md; 
 
 openapi: ## write docs/openapi.json
 	@$(PYTHON) tools/environments.py development
-	@$(BIN)/ordering openapi
+	@$(BIN)/ordering dev openapi
 
 lock: ## update the locked requirements to the newest versions
 	@$(PYTHON) tools/environments.py --lock

@@ -23,7 +23,7 @@ def checks() -> dict[str, Callable[[], str]]:
         # All functions' modules are called app, so each is checked separately.
         **{f"types of {path.parent.relative_to(ROOT / 'functions')}": (BIN / "mypy", path) for path in functions},
         "imports": (BIN / "lint-imports", "--no-cache"),
-        **{name: (BIN / "ordering", name, "--check") for name in ("openapi", "lifecycle", "events", "schemas")},
+        **{name: (BIN / "ordering", "dev", name, "--check") for name in ("openapi", "lifecycle", "events", "schemas")},
         "template": (SAM / "sam", "validate", "--lint"),
     }
     return {

@@ -7,10 +7,7 @@ agreed to.
 from __future__ import annotations
 
 import argparse
-import importlib
-import sys
 from collections.abc import Sequence
-from functools import partial
 from importlib.metadata import version
 from typing import Any
 
@@ -21,8 +18,7 @@ from ordering.aws.calls import CallRefused
 from ordering.aws.dynamodb import ServiceFault
 from ordering.errors import OrderingError, Unavailable
 from ordering_tools.__main__ import INTERRUPTED
-from ordering_tools.documents.files import update
-from ordering_tools.installation import ROOT, NotDone
+from ordering_tools.installation import NotDone
 from ordering_tools.local import sam_local, serve
 from ordering_tools.operations import (
     audits,
@@ -32,6 +28,7 @@ from ordering_tools.operations import (
     contacts,
     dead_letters,
     demo,
+    dev,
     incoming,
     mail,
     orders,
@@ -43,14 +40,6 @@ from ordering_tools.operations import (
 )
 from ordering_tools.operations.commands import Group, Run, columns
 from ordering_tools.output import make_lenient
-
-_WRITERS = {
-    "openapi": ("ordering_tools.documents.openapi", "docs/openapi.json from the functions' routes and models"),
-    "lifecycle": ("ordering_tools.documents.lifecycles", "docs/lifecycle.md from the state transitions of orders"),
-    "events": ("ordering_tools.documents.sample_events", "events/, the sample events for `sam local invoke`"),
-    "schemas": ("ordering_tools.documents.event_schemas", "docs/events, the JSON Schemas of events"),
-}
-"""The commands that generate files from the code: the module of each, and the files that it writes."""
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -80,8 +69,27 @@ def completion(shell: str) -> None:
     click.echo(kind(root, {}, "ordering", "_ORDERING_COMPLETE").source())
 
 
-root.add_command(mail.group, "mail")
-root.add_command(orders.group, "order")
+for _name, _command in {
+    "serve": serve.command,
+    "sam-local": sam_local.command,
+    "demo": demo.command,
+    "dev": dev.group,
+    "audit": audits.group,
+    "balance": balance.group,
+    "catalogue": catalogues.catalogue,
+    "client": clients.group,
+    "contact": contacts.group,
+    "dead": dead_letters.group,
+    "ecards": catalogues.ecards,
+    "mail": mail.group,
+    "key": signing_keys.group,
+    "order": orders.group,
+    "partner": partners.group,
+    "stock": stock.group,
+    "token": tokens.group,
+    "webhook": webhooks.group,
+}.items():
+    root.add_command(_command, _name)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -109,10 +117,6 @@ def _failed(reason: str) -> int:
     return 1
 
 
-root.add_command(catalogues.catalogue)
-root.add_command(catalogues.ecards)
-
-
 class _Parser(argparse.ArgumentParser):
     """A parser whose commands are described in their own `--help` as in the list of commands."""
 
@@ -138,56 +142,14 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="ordering", description="Run and operate the order API.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    serving = commands.add_parser("serve", help="run the API on this machine, with demo data")
-    serve.add_arguments(serving)
-    serving.set_defaults(run=serve.run)
-
-    sam_local.add_arguments(commands.add_parser("sam-local", help="prepare `sam local` for the running local run"))
-    demo.add_arguments(commands.add_parser("demo", help="print the local run's addresses, tokens and calls again"))
-
-    dead_letters.add_arguments(_group(commands, "dead", "dead-letter queues: list, show and replay messages"))
     incoming.add_arguments(_group(commands, "event", "send events to the local run, as other systems do"))
 
-    for name, (module, text) in _WRITERS.items():
-        writer = commands.add_parser(name, help=f"write {text}")
-        writer.add_argument(
-            "--check", action="store_true", help="write nothing; fail if the committed files are out of date"
-        )
-        writer.set_defaults(run=partial(_write, name, module))
     return parser
-
-
-def _write(name: str, module: str, arguments: argparse.Namespace) -> int:
-    # Imported here: these modules import all functions, which would make every other command start slowly.
-    writer = importlib.import_module(module)
-    stale = update(ROOT, writer.FILES, writer.documents(), check=arguments.check)
-    if not (stale and arguments.check):
-        return 0
-    print(f"out of date: {', '.join(stale)}; update with `ordering {name}`", file=sys.stderr)
-    return 1
-
-
-root.add_command(audits.group, "audit")
-root.add_command(balance.group, "balance")
-root.add_command(stock.group, "stock")
-root.add_command(partners.group, "partner")
-root.add_command(contacts.group, "contact")
-root.add_command(clients.group, "client")
-root.add_command(tokens.group, "token")
-root.add_command(signing_keys.group, "key")
-root.add_command(webhooks.group, "webhook")
 
 
 def _unconverted() -> None:
     settings = {"ignore_unknown_options": True, "help_option_names": []}
-    for name in (
-        "serve",
-        "sam-local",
-        "demo",
-        "dead",
-        "event",
-        *_WRITERS,
-    ):
+    for name in ("event",):
 
         def run(words: tuple[str, ...], name: str = name) -> int:
             chosen = _parser().parse_args([name, *words])

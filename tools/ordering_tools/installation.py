@@ -34,8 +34,8 @@ from ordering_tools.template import Template
 ROOT = Path(__file__).resolve().parents[2]
 DEFAULT_STATE = ROOT / ".ordering"
 
-Connect = Callable[[str], Any]
-"""Returns a client for a service of AWS, by botocore's name."""
+Connect = Callable[..., Any]
+"""Returns a client for a service of AWS, by botocore's name; takes `config` for other settings than its own."""
 
 
 class NotDone(Exception):
@@ -46,7 +46,7 @@ class NoInstallation(NotDone):
     """The installation cannot be reached."""
 
 
-def _no_services(service: str) -> Any:
+def _no_services(service: str, **_: Any) -> Any:
     raise NoInstallation(f"this installation has no {service}")
 
 

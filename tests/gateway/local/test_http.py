@@ -1,6 +1,5 @@
 """Hosts, content codings and quotas of the local run, without a running stack."""
 
-import argparse
 import gzip
 import zlib
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from ordering_tools.cli import main
 from ordering_tools.local import serve
 from ordering_tools.local.engine.state import State
 from ordering_tools.local.gateway.encodings import compress, decode
@@ -191,11 +191,9 @@ def test_further_hosts_are_an_option(monkeypatch: pytest.MonkeyPatch) -> None:
         return 0
 
     monkeypatch.setattr(serve, "serve", serve_nothing)
-    parser = argparse.ArgumentParser()
-    serve.add_arguments(parser)
 
-    assert serve.run(parser.parse_args(["--bare", "--host", "A.example", "--host", "b.example"])) == 0
-    assert [(options.hosts, options.bare) for options in given] == [(["a.example", "b.example"], True)]
+    assert main(["serve", "--bare", "--host", "A.example", "--host", "b.example"]) == 0
+    assert [(options.hosts, options.bare) for options in given] == [(("a.example", "b.example"), True)]
 
 
 def test_only_the_owner_can_read_the_state(tmp_path: Path) -> None:

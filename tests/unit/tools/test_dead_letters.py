@@ -11,12 +11,15 @@ import pytest
 from botocore.exceptions import ClientError
 
 from ordering_tools import cli
-from ordering_tools.installation import NotDone
+from ordering_tools.audit import entries
+from ordering_tools.installation import ROOT, Installation, NotDone
 from ordering_tools.local.dead_letters import DeadLetters, FailedBatch
-from ordering_tools.local.engine.state import Running
-from ordering_tools.operations import dead_letters
-from ordering_tools.operations.dead_letters import age, find_message, open_dead_letters
+from ordering_tools.operations import commands, dead_letters
+from ordering_tools.operations.dead_letters import age, find_message, open_dead_letters, remedy
 from ordering_tools.stacks import Stack
+from ordering_tools.template import Template
+from support.aws.kms import MemoryKms
+from support.aws.memory import Memory
 
 STREAM = "arn:aws:dynamodb:us-east-1:000000000000:table/stack-T-1/stream/1"
 FUNCTION = "arn:aws:lambda:us-east-1:000000000000:function:stack-F-1"
@@ -49,12 +52,12 @@ class Site:
     def letters(self) -> DeadLetters:
         return DeadLetters(
             STACK,
-            services="http://there",
             sqs=self,
             functions=self,
             invoker=self,
             streams=self,
             peek=lambda url: self.messages[url.rpartition("/stack-")[2]],
+            services="http://there",
         )
 
     def put(self, queue: str, body: str, *, source: str | None = None, sent: int = 0) -> str:
@@ -62,7 +65,7 @@ class Site:
         attributes = {"SentTimestamp": str(sent * 1000)}
         if source:
             attributes["DeadLetterQueueSourceArn"] = f"{QUEUES}{source}"
-        message = {"MessageId": number, "Body": body, "ReceiveCount": 9, "Attributes": attributes}
+        message = {"MessageId": number, "Body": body, "Attributes": attributes}
         self.messages[queue].append(message)
         return number
 
@@ -96,15 +99,14 @@ class Site:
         return {"EventSourceMappings": [{"FunctionArn": "of a queue"}, failed]}
 
     def _queue(self, arguments: Mapping[str, Any]) -> list[dict[str, Any]]:
-        assert arguments["QueueUrl"].startswith("http://there/000000000000/stack-")
+        assert arguments["QueueUrl"].startswith(("http://there/000000000000/stack-", "https://sqs/000000000000/stack-"))
         return self.messages[arguments["QueueUrl"].rpartition("/stack-")[2]]
 
     def _ReceiveMessage(self, arguments: Mapping[str, Any]) -> dict[str, Any]:  # noqa: N802 - the API's name
-        for message in self._queue(arguments):
-            if message["MessageId"] not in self.hidden:
-                self.hidden.add(message["MessageId"])
-                return {"Messages": [{**message, "ReceiptHandle": message["MessageId"]}]}
-        return {}
+        visible = [one for one in self._queue(arguments) if one["MessageId"] not in self.hidden]
+        given = visible[: arguments["MaxNumberOfMessages"]]
+        self.hidden |= {message["MessageId"] for message in given}
+        return {"Messages": [{**message, "ReceiptHandle": message["MessageId"]} for message in given]}
 
     def _SendMessage(self, arguments: Mapping[str, Any]) -> dict[str, Any]:  # noqa: N802 - as above
         self._queue(arguments).append({"MessageId": "new", "Body": arguments["MessageBody"]})
@@ -215,16 +217,121 @@ def test_replayed_by_one_at_a_time(site: Site) -> None:
     assert site.messages["Work"] == []
 
 
-def test_unreachable_engine(site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A failed request to the engine is an error of the command."""
-    monkeypatch.setattr(dead_letters, "running_at", lambda _: Running("", "http://a", "http://b", "http://c", "", 1))
-    monkeypatch.setattr(Stack, "read", lambda _: STACK)
+@pytest.fixture
+def stack(site: Site, monkeypatch: pytest.MonkeyPatch) -> Installation:
+    """A stack in AWS with these queues, on which commands act."""
+    urls = {name: f"https://sqs/000000000000/stack-{name}" for name in site.messages}
+    deployed = Installation(
+        Memory(),
+        MemoryKms(),
+        None,
+        "",
+        "",
+        stack=Stack({}, {**STACK.resources, **urls}),
+        connect=lambda *_, **__: site,
+        caller="arn:aws:iam::000000000000:user/ann",
+        account="000000000000",
+    )
+    monkeypatch.setattr(commands, "open_stack", lambda *_: deployed)
+    return deployed
+
+
+def run(*arguments: str) -> int:
+    return cli.main(["dead", *arguments, "--stack", "production"])
+
+
+def test_unreachable_queues(site: Site, stack: Installation) -> None:
+    """A failed request is an error of the command."""
     site.put("Dead", "body", source="Work")
     site.refuse = {"ReceiveMessage"}
     letters = site.letters()
 
-    with pytest.raises(NotDone, match="the request to the local run failed"), open_dead_letters(tmp_path):
+    with pytest.raises(NotDone, match="the request to stack ordering in us-east-1"), open_dead_letters(stack):
         letters.replay(letters.messages("Dead")[0])
+
+
+@pytest.mark.usefixtures("stack")
+def test_listed_on_a_stack(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    """In AWS messages are received to be listed, and are there for others when the list is complete."""
+    for number in range(25):
+        site.put("Dead", str(number), source="Work", sent=number)
+    assert run("list", "--json") == 0
+    listed = json.loads(capsys.readouterr().out)
+
+    assert [message["id"] for message in listed] == [f"m{number}" for number in range(25)]
+    assert {message["queue"] for message in listed} == {"Dead"}
+    assert not site.hidden
+    assert len(site.messages["Dead"]) == 25
+
+
+@pytest.mark.usefixtures("stack")
+def test_no_messages(capsys: pytest.CaptureFixture[str]) -> None:
+    """A list without messages names the queues that were looked at."""
+    assert run("list") == 0
+    assert capsys.readouterr().out == "no message in Dead, Given\n"
+
+
+def test_replayed_on_a_stack(site: Site, stack: Installation, capsys: pytest.CaptureFixture[str]) -> None:
+    """A replay in AWS must be agreed to, and is noted."""
+    message = site.put("Dead", "body", source="Work")
+
+    assert run("replay", message, "--reason", "ticket 17") == 1
+    assert "--yes" in capsys.readouterr().err
+    assert len(site.messages["Dead"]) == 1
+    assert run("replay", message, "--reason", "ticket 17", "--yes") == 0
+    assert "sent back to Work" in capsys.readouterr().out
+    assert [message["Body"] for message in site.messages["Work"]] == ["body"]
+    (entry,) = entries(stack.accounts, f"{datetime.now(UTC):%Y-%m}")
+    assert (entry.action, entry.subject, entry.reason) == ("dead replay", "dead-letter m0", "ticket 17")
+    assert entry.by == stack.caller
+
+
+@pytest.mark.usefixtures("stack")
+def test_all_are_replayed(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    """With --all each message is replayed once; one that cannot be stays, visible, and the exit code is 1."""
+    for number in range(3):
+        site.put("Dead", str(number), source=None if number == 1 else "Work")
+
+    assert run("replay", "--all", "--yes", "--json") == 1
+    printed, errors = capsys.readouterr()
+    assert [each["done"] for each in json.loads(printed)] == [True, False, True]
+    assert errors == "1 of 3 messages could not be replayed\n"
+    assert [message["Body"] for message in site.messages["Work"]] == ["0", "2"]
+    assert [message["Body"] for message in site.messages["Dead"]] == ["1"]
+    assert "m1" not in site.hidden
+
+
+@pytest.mark.parametrize("words", [(), ("m0", "--all")])
+def test_what_is_replayed_is_said(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    """A replay names either a message or all."""
+    assert run("replay", *words) == 2
+    assert "name a message, or say --all" in capsys.readouterr().err
+
+
+def test_remedies() -> None:
+    """Each dead-letter queue of the template has its remedy in docs/operations.md."""
+    resources = Template.load(ROOT / "template.yaml").document["Resources"]
+    queues = [name for name, one in resources.items() if "Queue" in one["Type"] and name.endswith("DeadLetters")]
+
+    assert len(queues) == 5
+    assert all("replay" in remedy(name).lower() for name in queues)
+    assert remedy("Other") == ""
+
+
+@pytest.mark.usefixtures("stack")
+def test_shown_with_its_remedy(
+    site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A message is shown with what the page of operations says to do about its queue."""
+    page = tmp_path / "operations.md"
+    page.write_text("| alarm | meaning | what to do |\n| `Given` | given up | fix the cause, replay |\n")
+    monkeypatch.setattr(dead_letters, "_OPERATIONS", page)
+    message = site.give_up(2, 3)
+
+    assert run("show", message) == 0
+    printed = capsys.readouterr().out
+    assert "2 of 2 records are still in the stream" in printed
+    assert printed.endswith("What to do: fix the cause, replay\n")
 
 
 def test_records_of_a_batch(site: Site) -> None:

@@ -19,7 +19,6 @@ from ordering_tools.demo import greeting
 from ordering_tools.local.engine.state import Running, State
 from ordering_tools.local.gateway.invocations import Invocations
 from ordering_tools.local.runtime.functions import FunctionError, Runner
-from ordering_tools.operations import commands
 
 DEMO: dict[str, Any] = {
     "baseUrl": "http://127.0.0.1:3000",
@@ -76,9 +75,8 @@ def test_variables_in_another_shell(state: Path, tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def running(state: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def running(state: Path) -> Iterator[Path]:
     """The folder of a local run that is running."""
-    monkeypatch.setattr(commands, "reopen", lambda _: None)
     opened = State(state)
     opened.announce(
         Running(DEMO["baseUrl"], "http://127.0.0.1:1", "http://127.0.0.1:2", "http://127.0.0.1:3", "", os.getpid())
@@ -95,6 +93,9 @@ def test_demo_is_printed_again(running: Path, capsys: pytest.CaptureFixture[str]
     assert printed.startswith("serving http://127.0.0.1:3000\n")
     assert all(f"http://127.0.0.1:{port}" in printed for port in (1, 2, 3))
     assert greeting.text(DEMO, running) in printed
+
+    assert cli.main(["demo", "--json", "--state", str(running)]) == 0
+    assert json.loads(capsys.readouterr().out)["tokens"] == DEMO["tokens"]
 
 
 def test_demo_of_a_bare_run(running: Path, capsys: pytest.CaptureFixture[str]) -> None:

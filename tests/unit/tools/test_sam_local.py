@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import shlex
 import socket
 from pathlib import Path
@@ -77,17 +76,16 @@ def test_commands_can_be_pasted() -> None:
 
 def test_the_engines_address_is_an_option(monkeypatch: pytest.MonkeyPatch) -> None:
     """Options, or else the environment, set the engine's address; by default only this machine reaches it."""
-    parser = argparse.ArgumentParser()
-    serve.add_arguments(parser)
-    default = parser.parse_args([])
+    chosen: list[serve.Options] = []
+    monkeypatch.setattr(serve, "serve", chosen.append)
+    cli.main(["serve"])
     monkeypatch.setenv("ORDERING_ENGINE_PORT", "4566")
     monkeypatch.setenv("ORDERING_ENGINE_HOST", "172.17.0.1")
-    parser = argparse.ArgumentParser()
-    serve.add_arguments(parser)
-    chosen = [default, parser.parse_args([]), parser.parse_args(["--engine-port", "1", "--engine-host", "0.0.0.0"])]
+    cli.main(["serve"])
+    cli.main(["serve", "--engine-port", "1", "--engine-host", "0.0.0.0"])
 
     expected = [("127.0.0.1", 0), ("172.17.0.1", 4566), ("0.0.0.0", 1)]
-    assert expected == [(namespace.engine_host, namespace.engine_port) for namespace in chosen]
+    assert expected == [(options.engine_host, options.engine_port) for options in chosen]
 
 
 def test_without_a_local_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -96,6 +94,13 @@ def test_without_a_local_run(tmp_path: Path, capsys: pytest.CaptureFixture[str])
 
     assert code == 1
     assert "make serve" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["sam-local", "demo"])
+def test_on_a_stack(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Commands of the local run alone refuse a stack."""
+    assert cli.main([command, "--stack", "production"]) == 1
+    assert f"`ordering {command}` is for the local run only" in capsys.readouterr().err
 
 
 def test_an_address_that_the_engine_cannot_use(tmp_path: Path) -> None:

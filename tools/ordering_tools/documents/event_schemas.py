@@ -1,4 +1,4 @@
-"""`ordering schemas`: the JSON Schemas (2020-12) of all published and received events, in `docs/events`."""
+"""`ordering dev schemas`: the JSON Schemas (2020-12) of all published and received events, in `docs/events`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`ordering openapi`: one OpenAPI 3.1 document from the routes and models of all functions.
+"""`ordering dev openapi`: one OpenAPI 3.1 document from the routes and models of all functions.
 
 The signature of a route's handler has the models of its parameters, body and response, of which pydantic creates the
 schemas. Errors, security and tags come from the contract of each app, so that no route repeats them. The messages for

@@ -1,4 +1,4 @@
-"""`ordering events`: a sample event for each function in `events/`, for `sam local invoke`, and the list of them.
+"""`ordering dev events`: a sample event for each function in `events/`, for `sam local invoke`, and the list of them.
 
 The events of requests are created by the code of the local gateway, for requests on the demo data. Each can be sent any
 number of times, and none uses an id of the tutorial or of the printed calls.
@@ -59,7 +59,7 @@ _REPEATED = {
 _LIST = f"""\
 # Sample events
 
-One for each function, in a folder of the function's name. `ordering events` writes them and this list.
+One for each function, in a folder of the function's name. `ordering dev events` writes them and this list.
 
 ```sh
 sam local invoke TrainingOrdersFunction --event events/training/orders.json

@@ -1,4 +1,4 @@
-"""Dead-letter queues: reads their messages without receiving them, and replays them.
+"""Dead-letter queues: reads their messages, and replays them.
 
 A message that came from a queue is sent back to that queue. A message of a stream's event source mapping does not
 contain the records that it gave up, but names them; as long as the stream has them, the function can be called with
@@ -23,6 +23,9 @@ from botocore.exceptions import BotoCoreError, ClientError
 from ordering_tools.installation import NotDone
 from ordering_tools.local.engine.aws_account import queue_url
 from ordering_tools.stacks import Stack
+
+PEEK_SECONDS = 60
+"""How long a message in AWS is invisible to replays while it is read."""
 
 HELD_SECONDS = 900
 """How long a message is invisible to other replays while it is replayed: as long as a function may run."""
@@ -78,8 +81,6 @@ class DeadLetters:
     """The dead-letter queues of a stack: the targets of its redrive policies and of its failed stream batches."""
 
     stack: Stack
-    services: str
-    """The endpoint of SQS, which is part of a queue's URL."""
     sqs: Any
     functions: Any
     """Lambda, which has the event source mappings."""
@@ -88,12 +89,14 @@ class DeadLetters:
     streams: Any
     peek: Callable[[str], Sequence[Mapping[str, Any]]]
     """Returns all messages of a queue, given its URL."""
+    services: str = ""
+    """The endpoint of a local run's SQS, which is part of a queue's URL. In AWS the stack has the URLs."""
 
     @cached_property
     def _queues(self) -> dict[str, str]:
         """The URL of each queue of the stack, by logical id."""
         return {
-            name: queue_url(self.services, found.rpartition("/")[2])
+            name: queue_url(self.services, found.rpartition("/")[2]) if self.services else found
             for name, found in self.stack.resources.items()
             if found.startswith("http")
         }
@@ -161,6 +164,21 @@ class DeadLetters:
             iterator = page.get("NextShardIterator")
         return [event for number, event in found.items() if first <= number <= last]
 
+    def replay_all(self, queue: str) -> Iterator[tuple[DeadLetter, str | NotDone]]:
+        """Replay the messages of a dead-letter queue one after the other, and yield each with its outcome."""
+        failed: list[Mapping[str, Any]] = []
+        try:
+            while held := self._receive(queue):
+                message, failed = self._message(queue, held), [*failed, held]
+                try:
+                    outcome: str | NotDone = self._replay(message, held)
+                    failed.remove(held)
+                except NotDone as error:
+                    outcome = error
+                yield message, outcome
+        finally:
+            self._release(queue, failed)
+
     def replay(self, message: DeadLetter) -> str:
         """Send a message back to its queue, or call the function with its records, and then delete the message.
 
@@ -172,8 +190,11 @@ class DeadLetters:
                 dead-letter queue.
         """
         with self._held(message) as held:
-            done = self._call_again(message, message.batch) if message.batch else self._send_back(message, held)
-            self.sqs.delete_message(QueueUrl=self._queues[message.queue], ReceiptHandle=held["ReceiptHandle"])
+            return self._replay(message, held)
+
+    def _replay(self, message: DeadLetter, held: Mapping[str, Any]) -> str:
+        done = self._call_again(message, message.batch) if message.batch else self._send_back(message, held)
+        self.sqs.delete_message(QueueUrl=self._queues[message.queue], ReceiptHandle=held["ReceiptHandle"])
         return done
 
     def _message(self, queue: str, found: Mapping[str, Any]) -> DeadLetter:
@@ -181,9 +202,9 @@ class DeadLetters:
         source, batch, reason = None, None, "unknown origin"
         if arn := attributes.get("DeadLetterQueueSourceArn"):
             source = self._named(arn)
-            # Receives from the dead-letter queue are counted as well, so that this count can be too high.
-            _, attempts = self._redrives.get(source, ("", found["ReceiveCount"]))
-            reason = f"failed after {_count(attempts, 'attempt')} ({source})"
+            reason = f"moved from {source}"
+            if redrive := self._redrives.get(source):
+                reason = f"failed after {_count(redrive[1], 'attempt')} ({source})"
         elif batch := FailedBatch.read(body):
             request, records = batch.request, batch.records
             gave_up = f"gave up {_count(records.batch_size, 'record')} of {self._named(records.stream_arn)}"
@@ -196,19 +217,33 @@ class DeadLetters:
     def _held(self, message: DeadLetter) -> Iterator[Mapping[str, Any]]:
         """Receive a message, so that no other replay has it; messages received on the way to it are released."""
         taken: list[Mapping[str, Any]] = []
-        queue = {"QueueUrl": self._queues[message.queue]}
-        limits = {"MaxNumberOfMessages": 1, "VisibilityTimeout": HELD_SECONDS, "MessageAttributeNames": ["All"]}
         try:
             while not taken or taken[-1]["MessageId"] != message.id:
-                answer = self.sqs.receive_message(**queue, **limits)
-                if not answer.get("Messages"):
+                held = self._receive(message.queue)
+                if not held:
                     raise NotDone(f"message {message.id} is gone, or another replay has it")
-                taken += answer["Messages"]
+                taken.append(held)
             yield taken[-1]
             taken.pop()
         finally:
-            for each in taken:
-                self.sqs.change_message_visibility(**queue, ReceiptHandle=each["ReceiptHandle"], VisibilityTimeout=0)
+            self._release(message.queue, taken)
+
+    def _receive(self, queue: str) -> Mapping[str, Any] | None:
+        answer = self.sqs.receive_message(
+            QueueUrl=self._queues[queue],
+            MaxNumberOfMessages=1,
+            VisibilityTimeout=HELD_SECONDS,
+            WaitTimeSeconds=1,
+            AttributeNames=["All"],
+            MessageAttributeNames=["All"],
+        )
+        return next(iter(answer.get("Messages", ())), None)
+
+    def _release(self, queue: str, taken: Sequence[Mapping[str, Any]]) -> None:
+        for each in taken:
+            self.sqs.change_message_visibility(
+                QueueUrl=self._queues[queue], ReceiptHandle=each["ReceiptHandle"], VisibilityTimeout=0
+            )
 
     def _send_back(self, message: DeadLetter, held: Mapping[str, Any]) -> str:
         if not message.source:
@@ -273,6 +308,26 @@ def peek_at(services: str, url: str) -> list[Mapping[str, Any]]:
         for each in queues.values()
         for message in each
     ]
+
+
+def receive_all(sqs: Any, url: str) -> list[Mapping[str, Any]]:
+    """All messages of a queue in AWS, by its URL: receives them, and releases them when all are read.
+
+    A message that was received is not received again until then, or for a minute after a crash.
+    """
+    found: dict[str, Mapping[str, Any]] = {}
+    receive = {"MaxNumberOfMessages": 10, "VisibilityTimeout": PEEK_SECONDS, "WaitTimeSeconds": 1}
+    try:
+        while page := sqs.receive_message(QueueUrl=url, AttributeNames=["All"], **receive).get("Messages"):
+            new = {message["MessageId"]: message for message in page}
+            again = new.keys() <= found.keys()
+            found |= new
+            if again:  # so many that the first ones are visible again
+                break
+    finally:
+        for message in found.values():
+            sqs.change_message_visibility(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"], VisibilityTimeout=0)
+    return [*found.values()]
 
 
 def _count(number: int, what: str) -> str:

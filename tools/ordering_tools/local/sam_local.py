@@ -7,7 +7,6 @@ those of the deployed function, into a file for `--env-vars`.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import shlex
@@ -17,12 +16,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import click
 import yaml
 
-from ordering_tools.installation import DEFAULT_STATE, ROOT, NotDone, running_at
+from ordering_tools.installation import ROOT, NotDone
 from ordering_tools.local.engine.aws_account import service_variables
 from ordering_tools.local.engine.deployment import environments, read_stack
 from ordering_tools.local.engine.state import Running
+from ordering_tools.operations.commands import Command, Run, pass_run
 from ordering_tools.stacks import DeploymentError
 
 BUILD = ROOT / ".build" / "sam-local" / "build"
@@ -87,30 +88,22 @@ def commands(build: Path, file: Path) -> list[str]:
     return [shlex.join(invoke), shlex.join(start)]
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of `ordering sam-local`."""
-    parser.add_argument(
-        "--state", type=Path, default=DEFAULT_STATE, help="the local run's folder (default: %(default)s)"
-    )
-    parser.add_argument("--build", type=Path, default=BUILD, help=argparse.SUPPRESS)
-    parser.set_defaults(run=run)
-
-
-def run(namespace: argparse.Namespace) -> int:
-    """Prepare `sam local`, and print what to type; returns the exit code."""
-    file = namespace.state / FILE
+@click.command(cls=Command)
+@click.option("--build", type=click.Path(path_type=Path), default=BUILD, hidden=True)
+@pass_run
+def command(run: Run, build: Path) -> None:
+    """Prepare `sam local` for the local run, and print what to type."""
+    running, file = run.local_run("start it with `make serve ENGINE_PORT=4566`"), run.state / FILE
     try:
-        running = running_at(namespace.state, "start it with `make serve ENGINE_PORT=4566`")
-        prepare(running, namespace.build, file)
-    except (DeploymentError, NotDone) as error:
-        print(error, file=sys.stderr)
-        return 1
-    print("\n".join(commands(namespace.build, file)))
+        prepare(running, build, file)
+    except DeploymentError as error:
+        raise NotDone(str(error)) from error
+    lines = commands(build, file)
+    run.output.rows([{"command": line} for line in lines]) if run.json else click.echo("\n".join(lines))
     host = urlsplit(running.services).hostname
     if sys.platform == "linux" and host in _LOOPBACK:
-        print(
+        click.echo(
             f"The engine listens on {host}, which containers on Linux cannot reach, except with Docker Desktop. Let it "
             "listen on Docker's bridge instead: `make serve ENGINE_PORT=4566 ENGINE_HOST=172.17.0.1`",
-            file=sys.stderr,
+            err=True,
         )
-    return 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import signal
@@ -11,8 +10,11 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
+
+import click
 
 from ordering_tools.demo.greeting import Prepared
 from ordering_tools.installation import open_at
@@ -30,16 +32,17 @@ from ordering_tools.local.gateway.process import GatewayError, GatewayProcess, G
 from ordering_tools.local.runtime.build import BuildError, build
 from ordering_tools.local.runtime.functions import Deployment, SettingsError, declared_functions
 from ordering_tools.local.runtime.watch import Watcher
+from ordering_tools.operations.commands import LARGEST_PORT, PORT
 from ordering_tools.stacks import DeploymentError
 from ordering_tools.template import Template, TemplateError
 
 ROOT = Path(__file__).resolve().parents[3]
 HOST = "127.0.0.1"
-LARGEST_PORT = 65_535
 
 _ENVIRONMENTS = ROOT / ".venvs"
 _PROBLEMS = (BuildError, DeploymentError, EngineError, GatewayError, SettingsError, TemplateError)
 _TICK_SECONDS = 0.25
+_FOLDER = click.Path(path_type=Path, resolve_path=True)
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -340,76 +343,43 @@ def echo(line: str) -> None:
         sys.stderr.flush()
 
 
-def port_number(text: str) -> int:
-    """The number of a port.
-
-    Raises:
-        argparse.ArgumentTypeError: The text is not a port's number.
-    """
-    if text.isascii() and text.isdigit() and int(text) <= LARGEST_PORT:
-        return int(text)
-    raise argparse.ArgumentTypeError(f"a port is a number from 0 to {LARGEST_PORT}, not '{text}'")
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of `ordering serve`."""
-    parser.add_argument(
-        "--port",
-        type=port_number,
-        default=Options.port,
-        help="the port on 127.0.0.1 (default: %(default)s; 0: any free port)",
-    )
-    parser.add_argument("--fresh", action="store_true", help="delete the data of earlier runs and start over")
-    parser.add_argument(
-        "--debug", action="store_true", help="run all functions in one process, so that breakpoint() works"
-    )
-    parser.add_argument("--verbose", action="store_true", help="print the functions' logs")
-    parser.add_argument("--bare", action="store_true", help="do not load the demo data")
-    parser.add_argument(
-        "--state", type=_path, default=Options.state, help="the folder for the data (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--host",
-        action="append",
-        type=str.lower,
-        default=[],
-        dest="hosts",
-        metavar="NAME",
-        help="a name besides 127.0.0.1 and localhost under which callers may reach the gateway, as through a tunnel; "
-        "repeatable",
-    )
-    parser.add_argument(
-        "--engine-port",
-        type=port_number,
-        default=os.environ.get("ORDERING_ENGINE_PORT", Options.engine_port),
-        help="the port of the engine, which has the tables and all other services (default: any free port)",
-    )
-    parser.add_argument(
-        "--engine-host",
-        default=os.environ.get("ORDERING_ENGINE_HOST", Options.engine_host),
-        metavar="ADDRESS",
-        help="the address that the engine listens on (default: %(default)s). It asks for no credentials: each program "
-        "that reaches the address can read and change everything. `sam local` on Linux needs the Docker bridge's",
-    )
-    parser.add_argument("--template", type=_path, default=Options.template, help=argparse.SUPPRESS)
-    parser.add_argument("--build", type=_path, default=Options.target, dest="target", help=argparse.SUPPRESS)
-
-
-def run(namespace: argparse.Namespace) -> int:
-    """Run the stack with the options of a command; returns the exit code."""
-    return serve(Options(**{option.name: getattr(namespace, option.name) for option in fields(Options)}))
-
-
-def _path(text: str) -> Path:
-    return Path(text).resolve()
-
-
-def main() -> int:
-    """`ordering serve`, without the rest of the command."""
-    parser = argparse.ArgumentParser(prog="ordering serve", description=__doc__)
-    add_arguments(parser)
-    return run(parser.parse_args())
+@click.command(context_settings={"show_default": True}, epilog="`make serve` runs this command.")
+@click.option("--port", type=PORT, default=Options.port, help="The port on 127.0.0.1; 0: any free port.")
+@click.option("--fresh", is_flag=True, help="Delete the data of earlier runs and start over.")
+@click.option("--debug", is_flag=True, help="Run all functions in one process, so that breakpoint() works.")
+@click.option("--verbose", is_flag=True, help="Print the functions' logs.")
+@click.option("--bare", is_flag=True, help="Do not load the demo data.")
+@click.option("--state", type=_FOLDER, default=Options.state, help="The folder for the data.")
+@click.option(
+    "--host",
+    "hosts",
+    multiple=True,
+    type=str.lower,
+    metavar="NAME",
+    help="A name besides 127.0.0.1 and localhost under which callers may reach the gateway, as through a tunnel; "
+    "repeatable.",
+)
+@click.option(
+    "--engine-port",
+    type=PORT,
+    default=Options.engine_port,
+    envvar="ORDERING_ENGINE_PORT",
+    help="The port of the engine, which has the tables and all other services; 0: any free port.",
+)
+@click.option(
+    "--engine-host",
+    default=Options.engine_host,
+    envvar="ORDERING_ENGINE_HOST",
+    metavar="ADDRESS",
+    help="The address that the engine listens on. It asks for no credentials: each program that reaches the address "
+    "can read and change everything. `sam local` on Linux needs the Docker bridge's.",
+)
+@click.option("--template", type=_FOLDER, default=Options.template, hidden=True)
+@click.option("--build", "target", type=_FOLDER, default=Options.target, hidden=True)
+def command(**chosen: Any) -> int:
+    """Run the API on this machine, with demo data, until Ctrl-C."""
+    return serve(Options(**chosen))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command.main(standalone_mode=False))

@@ -32,14 +32,16 @@ from ordering.identifiers import is_plain_id
 from ordering.identity.accounts import Accounts, Partner
 from ordering_tools.audit import Entry
 from ordering_tools.console import Output
-from ordering_tools.installation import DEFAULT_STATE, Installation, NotDone, open_stack, reopen
+from ordering_tools.installation import DEFAULT_STATE, Installation, NotDone, open_stack, reopen, running_at
+from ordering_tools.local.engine.state import Running
 
 REASON = "Why, for instance a ticket's number; kept in the audit trail."
 """The help of `--reason`."""
 
 _AGO = re.compile("([0-9]{1,9})([mhdw])")
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-_LARGEST_PORT = 65_535
+
+LARGEST_PORT = 65_535
 
 Action = Callable[[Installation, argparse.Namespace], None]
 
@@ -75,6 +77,19 @@ class Run:
         if self._opened is None:
             self._opened = open_stack(self.stack, self.profile, self.region) if self.stack else reopen(self.state)
         return self._opened
+
+    def local_run(self, advice: str = "start it with `make serve`") -> Running:
+        """The addresses of the local run, for a command that has no meaning on a stack in AWS.
+
+        Args:
+            advice: What the error says to do if there is none.
+
+        Raises:
+            NotDone: A stack was chosen, or no local run uses the state folder.
+        """
+        if self.stack:
+            raise NotDone(f"`ordering {self.command}` is for the local run only: leave out --stack and ORDERING_STACK")
+        return running_at(self.state, advice)
 
     @contextmanager
     def change(
@@ -171,8 +186,8 @@ class _Port(click.ParamType[int]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         text = str(value)
-        if not (text.isascii() and text.isdecimal() and int(text[:6]) <= _LARGEST_PORT):
-            self.fail(f"a port is a number from 0 to {_LARGEST_PORT}, not '{text}'", param, ctx)
+        if not (text.isascii() and text.isdecimal() and int(text[:6]) <= LARGEST_PORT):
+            self.fail(f"a port is a number from 0 to {LARGEST_PORT}, not '{text}'", param, ctx)
         return int(text)
 
 

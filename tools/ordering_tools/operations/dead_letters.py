@@ -1,115 +1,175 @@
-"""`ordering dead`: list, show and replay the messages in the local run's dead-letter queues."""
+"""`ordering dead`: lists, shows and replays the messages in the dead-letter queues."""
 
 from __future__ import annotations
 
-import argparse
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
 from typing import Any
 
+import click
+from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from ordering_tools.installation import Installation, NotDone, running_at
-from ordering_tools.local.dead_letters import HELD_SECONDS, DeadLetter, DeadLetters, peek_at
-from ordering_tools.local.engine.deployment import read_stack
+from ordering_tools.installation import ROOT, Installation, NotDone
+from ordering_tools.local.dead_letters import HELD_SECONDS, DeadLetter, DeadLetters, peek_at, receive_all
 from ordering_tools.local.engine.engine import connect
-from ordering_tools.operations.commands import set_action
-from ordering_tools.stacks import DeploymentError
+from ordering_tools.operations.commands import Group, Run, pass_run, with_reason
 
 _UNITS = ((86400, "d"), (3600, "h"), (60, "min"))
+_OPERATIONS = ROOT / "docs" / "operations.md"
+
+_QUEUE = click.option("--queue", metavar="NAME", help="Only the messages in this dead-letter queue.")
 
 
-def add_arguments(commands: Any) -> None:
-    """Declare the commands and their arguments."""
-    listing = commands.add_parser("list", help="list the messages by queue, with their age and the reason")
-    set_action(listing, run_list)
-    show = commands.add_parser(
-        "show", help="show a message, and the records that it names if the stream still has them"
-    )
-    show.add_argument("message", help="the message's id, or the start of it")
-    set_action(show, run_show)
-    replay = commands.add_parser(
-        "replay", help="send a message back to its queue, or call the function again with the records that it names"
-    )
-    which = replay.add_mutually_exclusive_group(required=True)
-    which.add_argument("message", nargs="?", help="the message's id, or the start of it")
-    which.add_argument("--all", action="store_true", help="replay all messages, oldest first")
-    set_action(replay, run_replay)
-    for parser in (listing, show, replay):
-        parser.add_argument("--queue", help="only the messages in this dead-letter queue")
+@click.group(
+    cls=Group,
+    epilog="""\b
+ordering dead list
+ordering dead show 3f2a
+ordering dead replay 3f2a --reason "ticket 17"
+ordering dead replay --all --queue MailDeadLetters""",
+)
+def group() -> None:
+    """List, show and replay the messages in the dead-letter queues."""
 
 
 @contextmanager
-def open_dead_letters(state: Path) -> Iterator[DeadLetters]:
-    """The dead-letter queues of the local run that uses the folder `state`.
+def open_dead_letters(site: Installation) -> Iterator[DeadLetters]:
+    """The dead-letter queues of an installation.
 
     Raises:
-        NoInstallation: It is not running.
         NotDone: A request to it failed.
     """
-    running = running_at(state)
+    sqs, running = site.connect("sqs"), site.running
     try:
         yield DeadLetters(
-            stack=read_stack(running.services),
-            services=running.services,
-            sqs=connect("sqs", running.services),
-            functions=connect("lambda", running.services),
+            stack=site.stack,
+            sqs=sqs,
+            functions=site.connect("lambda"),
             # A second attempt would call the function while the first call is in flight.
-            invoker=connect("lambda", running.functions, timeout=HELD_SECONDS, attempts=1),
-            streams=connect("dynamodbstreams", running.endpoint),
-            peek=partial(peek_at, running.services),
+            invoker=(
+                connect("lambda", running.functions, timeout=HELD_SECONDS, attempts=1)
+                if running
+                else site.connect("lambda", config=Config(read_timeout=HELD_SECONDS, retries={"total_max_attempts": 1}))
+            ),
+            streams=site.connect("dynamodbstreams"),
+            peek=partial(peek_at, running.services) if running else partial(receive_all, sqs),
+            services=running.services if running else "",
         )
-    except (BotoCoreError, ClientError, DeploymentError) as error:
-        raise NotDone(f"the request to the local run failed: {error}") from error
+    except (BotoCoreError, ClientError) as error:
+        raise NotDone(f"the request to {site.title} failed: {error}") from error
 
 
-def run_list(_: Installation, arguments: argparse.Namespace) -> None:
-    """Print the messages of the dead-letter queues, a line each."""
-    with open_dead_letters(arguments.state) as letters:
-        names = _names(letters, arguments.queue)
-        if not names:
-            print("the template has no dead-letter queue")
-        for name in names:
-            messages = letters.messages(name)
-            print(name if messages else f"{name}: empty")
-            for message in messages:
-                print(f"  {message.id}  {age(message.sent, datetime.now(UTC)):>6}  {message.reason}")
+@group.command("list")
+@_QUEUE
+@pass_run
+def list_all(run: Run, queue: str | None) -> None:
+    """List the messages with their age and the reason, by queue, oldest first.
+
+    In AWS they are received for this, so that for a moment another command does not find them.
+    """
+    with open_dead_letters(run.site) as letters:
+        names = _names(letters, queue)
+        now = datetime.now(UTC)
+        rows = [
+            {
+                "queue": name,
+                "message": message.id[:8],
+                "age": age(message.sent, now),
+                "reason": message.reason,
+                "id": message.id,
+                "sent": message.sent,
+            }
+            for name in names
+            for message in letters.messages(name)
+        ]
+    empty = f"no message in {', '.join(names)}" if names else "the stack has no dead-letter queue"
+    run.output.rows(rows, empty=empty, columns=("queue", "message", "age", "reason"))
 
 
-def run_show(_: Installation, arguments: argparse.Namespace) -> None:
-    """Print a message of a dead-letter queue, with the stream records that it names."""
-    with open_dead_letters(arguments.state) as letters:
-        message = find_message(letters, arguments.message, arguments.queue)
-        records = letters.records(message)
-    print(f"{message.queue} {message.id}, sent {message.sent:%Y-%m-%d %H:%M:%SZ}: {message.reason}")
-    print(_pretty(message.body))
-    if message.batch:
-        print(f"{len(records)} of {message.batch.records.batch_size} records are still in the stream")
+@group.command()
+@click.argument("message")
+@_QUEUE
+@pass_run
+def show(run: Run, message: str, queue: str | None) -> None:
+    """Show a message by its id or the start of it, and what to do about it.
+
+    A message of the stream names records; they are shown while the stream has them, for a day.
+    """
+    with open_dead_letters(run.site) as letters:
+        found = find_message(letters, message, queue)
+        records = letters.records(found)
+    body, batch = _parsed(found.body), found.batch
+    what_to_do = remedy(found.queue)
+    if run.json:
+        values = {"id": found.id, "queue": found.queue, "sent": found.sent, "reason": found.reason, "body": body}
+        run.output.document({**values, "whatToDo": what_to_do, "records": records})
+        return
+    click.echo(f"{found.queue} {found.id}, sent {found.sent:%Y-%m-%d %H:%M:%SZ}: {found.reason}")
+    click.echo(body if isinstance(body, str) else _pretty(body))
+    if batch:
+        click.echo(f"{len(records)} of {batch.records.batch_size} records are still in the stream")
         for record in records:
-            print(json.dumps(record, indent=2, ensure_ascii=False))
+            click.echo(_pretty(record))
+    if what_to_do:
+        click.echo(f"What to do: {what_to_do}")
 
 
-def run_replay(_: Installation, arguments: argparse.Namespace) -> None:
-    """Replay a message, or all, and print the outcome of each."""
-    with open_dead_letters(arguments.state) as letters:
-        if not arguments.all:
-            message = find_message(letters, arguments.message, arguments.queue)
-            print(f"{message.id}: {letters.replay(message)}")
-            return
-        messages = _messages(letters, arguments.queue)
-        failed = 0
-        for message in messages:
-            try:
-                print(f"{message.id}: {letters.replay(message)}")
-            except NotDone as error:
-                failed += 1
-                print(error)
-    if failed:
-        raise NotDone(f"{failed} of {len(messages)} messages could not be replayed")
+@group.command()
+@click.argument("message", required=False)
+@click.option("--all", "all_", is_flag=True, help="Replay all messages.")
+@_QUEUE
+@with_reason
+@pass_run
+def replay(run: Run, message: str | None, queue: str | None, reason: str, *, all_: bool) -> None:
+    """Send a message back to its queue, or call the function again with the records that it names.
+
+    A replay is safe any number of times: finished work is recognised and skipped.
+    """
+    if bool(message) == all_:
+        raise click.UsageError("name a message, or say --all")
+    with open_dead_letters(run.site) as letters:
+        names = _names(letters, queue)
+        found = None if all_ else find_message(letters, message or "", queue)
+        subject = f"dead-letter {found.id}" if found else f"dead-letters {queue or '--all'}"
+        with run.change(subject, reason) as site:
+            site.note()
+            outcomes = [_replayed(letters, found)] if found else _all_replayed(letters, names)
+            done = list(_told(run, outcomes))
+    run.output.rows(done) if run.json else None
+    if failed := sum(not each["done"] for each in done):
+        raise NotDone(f"{failed} of {len(done)} messages could not be replayed")
+
+
+def _told(run: Run, outcomes: Any) -> Iterator[dict[str, Any]]:
+    for message, outcome in outcomes:
+        if not run.json:
+            click.echo(outcome if isinstance(outcome, NotDone) else f"{message.id}: {outcome}")
+        done = not isinstance(outcome, NotDone)
+        yield {"id": message.id, "queue": message.queue, "done": done, "outcome": str(outcome)}
+
+
+def _replayed(letters: DeadLetters, message: DeadLetter) -> tuple[DeadLetter, str | NotDone]:
+    return message, letters.replay(message)
+
+
+def _all_replayed(letters: DeadLetters, names: list[str]) -> Iterator[tuple[DeadLetter, str | NotDone]]:
+    for name in names:
+        yield from letters.replay_all(name)
+
+
+def remedy(queue: str) -> str:
+    """What docs/operations.md says to do about messages in a dead-letter queue; empty if it says nothing."""
+    try:
+        text = _OPERATIONS.read_text(encoding="utf-8")
+    except FileNotFoundError:  # the tools are installed without the project
+        return ""
+    row = re.search(rf"^\| `{re.escape(queue)}` \|.*\|(.*)\|$", text, re.MULTILINE)
+    return row[1].strip() if row else ""
 
 
 def find_message(letters: DeadLetters, start: str, queue: str | None) -> DeadLetter:
@@ -118,7 +178,8 @@ def find_message(letters: DeadLetters, start: str, queue: str | None) -> DeadLet
     Raises:
         NotDone: There is no such message or queue, or more than one message.
     """
-    match [message for message in _messages(letters, queue) if message.id.startswith(start)]:
+    messages = [message for name in _names(letters, queue) for message in letters.messages(name)]
+    match [message for message in messages if message.id.startswith(start)]:
         case [message]:
             return message
         case []:
@@ -136,10 +197,6 @@ def age(since: datetime, now: datetime) -> str:
     return f"{seconds} s"
 
 
-def _messages(letters: DeadLetters, queue: str | None) -> list[DeadLetter]:
-    return [message for name in _names(letters, queue) for message in letters.messages(name)]
-
-
 def _names(letters: DeadLetters, queue: str | None) -> list[str]:
     if queue is None:
         return letters.names
@@ -148,8 +205,12 @@ def _names(letters: DeadLetters, queue: str | None) -> list[str]:
     return [queue]
 
 
-def _pretty(body: str) -> str:
+def _parsed(body: str) -> Any:
     try:
-        return json.dumps(json.loads(body), indent=2, ensure_ascii=False)
+        return json.loads(body)
     except ValueError:
         return body
+
+
+def _pretty(value: Any) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False)

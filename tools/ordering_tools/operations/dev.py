@@ -1,0 +1,41 @@
+"""`ordering dev`: what developers of this project use."""
+
+from __future__ import annotations
+
+import importlib
+
+import click
+
+from ordering_tools.documents.files import update
+from ordering_tools.installation import ROOT, NotDone
+from ordering_tools.operations.commands import Command, Group, Run, pass_run
+
+_WRITERS = {
+    "openapi": ("ordering_tools.documents.openapi", "docs/openapi.json from the functions' routes and models"),
+    "lifecycle": ("ordering_tools.documents.lifecycles", "docs/lifecycle.md from the state transitions of orders"),
+    "events": ("ordering_tools.documents.sample_events", "events/, the sample events for `sam local invoke`"),
+    "schemas": ("ordering_tools.documents.event_schemas", "docs/events, the JSON Schemas of events"),
+}
+"""The commands that generate files from the code: the module of each, and the files that it writes."""
+
+
+@click.group(cls=Group)
+def group() -> None:
+    """Write the files that are generated from the code."""
+
+
+def _writer(name: str, module: str, files: str) -> None:
+    @group.command(name, cls=Command, help=f"Write {files}.")
+    @click.option("--check", is_flag=True, help="Write nothing; fail if the committed files are out of date.")
+    @pass_run
+    def write(run: Run, *, check: bool) -> None:
+        # Imported here: these modules import all functions, which would make every other command start slowly.
+        writer = importlib.import_module(module)
+        stale = update(ROOT, writer.FILES, writer.documents(), check=check)
+        if stale and check:
+            raise NotDone(f"out of date: {', '.join(stale)}; update with `ordering dev {name}`")
+        run.output.rows([{"updated": file} for file in stale], empty="up to date")
+
+
+for _name, (_module, _files) in _WRITERS.items():
+    _writer(_name, _module, _files)
