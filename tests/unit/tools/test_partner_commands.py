@@ -307,6 +307,7 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "contacts"
 
 
+@pytest.mark.parametrize("unit", [UK.name, UK.id.upper()])
 @pytest.mark.parametrize(
     "text",
     [
@@ -319,10 +320,10 @@ def file(tmp_path: Path) -> Path:
     ],
     ids=["CSV", "CSV of a spreadsheet", "JSON Lines"],
 )
-def test_imported(run: Run, accounts: Accounts, file: Path, text: str) -> None:
+def test_imported(run: Run, accounts: Accounts, file: Path, text: str, unit: str) -> None:
     """Contacts of a file are added; imported again, they are as they were."""
     file.write_text(text, encoding="utf-8", newline="")
-    words = ("contact", "import", PARTNER.id, str(file), "--unit", UK.id.upper())
+    words = ("contact", "import", PARTNER.id, str(file), "--unit", unit)
 
     assert run(*words).output == "2 added, 0 changed, 0 as they were\n"
     assert [*accounts.contacts(UK.id)] == [
@@ -335,7 +336,7 @@ def test_imported(run: Run, accounts: Accounts, file: Path, text: str) -> None:
 def test_imported_into_several_units(run: Run, accounts: Accounts, file: Path) -> None:
     """A file can name the business unit of each contact; a contact of it that is there already is changed."""
     accounts.save_contact(UK.id, "ann@example.com", Contact("A", "L"))
-    file.write_text(f"unit,{CSV}{UK.id},ann@example.com,Ann,Lee\n{IRELAND.id},ann@example.com,Ann,Lee\n")
+    file.write_text(f"unit,{CSV}{UK.id},ann@example.com,Ann,Lee\n{IRELAND.name},ann@example.com,Ann,Lee\n")
     done = run("contact", "import", PARTNER.id, str(file), "--json")
 
     assert json.loads(done.output) == {"partner": "northwind", "added": 1, "changed": 1, "same": 0}

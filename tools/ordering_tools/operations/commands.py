@@ -211,11 +211,10 @@ class Command(click.Command):
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the common options after the command's own, under a title of their own."""
-        parameters = self.get_params(ctx)
-        records = [one.get_help_record(ctx) if isinstance(one, click.Option) else None for one in parameters]
+        records = [parameter.get_help_record(ctx) for parameter in self.get_params(ctx)]
         own, common = records[: self._own], records[self._own :]
         for title, rows in (("Options", own), ("Options of every command", common)):
-            if shown := [row for row in rows if row]:
+            if shown := [row for row in rows if row and row[1]]:
                 with formatter.section(title):
                     formatter.write_dl(shown)
 

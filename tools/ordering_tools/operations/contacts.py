@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
@@ -33,17 +33,19 @@ Examples:
   ordering contact erase ann@northwind.example --reason "her request"
 
 A file is CSV with the header `email,forename,surname`, or JSON Lines with
-these names. With `unit`, the id of a business unit, it can be for several.
+these names. With `unit`, a business unit's name or id, it can be for several.
 """,
 )
 def group() -> None:
-    """Contacts of business units: the people that training orders name."""
+    """Contacts of business units, and what is held of a person."""
 
 
 group.add_command(people.export)
 group.add_command(people.erase)
 
-_unit_option = click.option("--unit", metavar="ID", help="The business unit; may be left out if there is only one.")
+_unit_option = click.option(
+    "--unit", metavar="NAME", help="The business unit, by name or id; may be left out if there is only one."
+)
 
 
 @group.command("import")
@@ -171,15 +173,14 @@ def _fault(email: str, *names: str) -> str:
 
 
 def _unit_of(partner: Partner, unit: str | None) -> str:
-    """The id of the business unit that is meant.
+    """The id of the business unit that is meant, by its id or its name.
 
     Raises:
         NotDone: The partner does not have it, or has not exactly one and none is named.
     """
-    units: Sequence[str] = [one.id for one in partner.business_units]
-    if unit is None and len(units) == 1:
-        return units[0]
-    if unit is None or unit.lower() not in units:
-        known = ", ".join(f"{one.id} ({one.name})" for one in partner.business_units) or "it has none"
+    units = partner.business_units
+    found = [one.id for one in units if unit in (None, one.name) or (unit and unit.lower() == one.id)]
+    if len(found) != 1:
+        known = ", ".join(f"{one.id} ({one.name})" for one in units) or "it has none"
         raise NotDone(f"name one of {partner.id}'s business units with --unit: {known}")
-    return unit.lower()
+    return found[0]

@@ -132,9 +132,9 @@ def _order_label(name: str) -> str:
 @click.argument("email", help="The person's e-mail address.")
 @pass_run
 def export(run: Run, email: str) -> None:
-    """Show what is held of a person; with --json all of it, to hand out.
+    """Show what is held of a person.
 
-    It reads all three tables: a read unit for every 4 KB.
+    With --json it is all of it, to hand out. It reads all three tables: a read unit for every 4 KB.
     """
     found = _found(run, email)
     if not run.json:
@@ -150,9 +150,10 @@ def export(run: Run, email: str) -> None:
 @with_required_reason
 @pass_run
 def erase(run: Run, email: str, reason: str) -> None:
-    """Remove a person from all but the orders' own facts.
+    """Remove what is held of a person.
 
-    It names what stays and why. It reads all three tables: a read unit for every 4 KB. After a crash run it again.
+    The orders' own facts stay; it names what stays and why. It reads all
+    three tables: a read unit for every 4 KB. After a crash run it again.
     """
     pattern = _pattern(email)
     planned = [(one, _removal(run.site, one, pattern)) for one in _found(run, email)]
