@@ -220,7 +220,8 @@ def main(arguments: list[str]) -> int:
         left = [one for ones in found.values() for one in ones if one["orderStatus"] != "Completed"]
         if (not left and len(soaked) == (options.orders + 9) // 10) or time.monotonic() > deadline:
             break
-        time.sleep(1)
+        # Reading all of them takes as long as fulfilling some.
+        time.sleep(15)
     done = time.monotonic() - began
     with ThreadPoolExecutor(CLIENTS) as pool:
         answers = pool.map(lambda order: call(run.http, f"/api/v2/orders/{order}/keys", token), created)
