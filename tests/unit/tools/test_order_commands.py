@@ -679,7 +679,10 @@ def test_find(company: Rewards, school: School, deals: DealOrders, run: Run) -> 
     assert found(run, "find", "sss@ss.ss", "--partner", "two") == []
     assert found(run, "find", placed["reference"], "--since", "1h") == []
     assert run("order", "find", "PO-0").output == "no order has 'PO-0'\n"
-    assert run("order", "find", "1", "--partner", "nobody").error == "there is no partner 'nobody'"
+    assert (
+        run("order", "find", "1", "--partner", "nobody").error
+        == "there is no partner 'nobody'; see `ordering partner list`"
+    )
     deals.remove(1)
     assert found(run, "find", "26") == []
 
@@ -727,7 +730,9 @@ def test_list(company: Rewards, school: School, run: Run) -> None:
         f"{numbers[1]} northwind Cancelled 2026-01-01 12:00:00Z",
         "there are more than 2; see --limit and --since",
     ]
-    assert run("order", "list", "--partner", "nobody").error == "there is no partner 'nobody'"
+    assert (
+        run("order", "list", "--partner", "nobody").error == "there is no partner 'nobody'; see `ordering partner list`"
+    )
 
 
 @pytest.mark.usefixtures("refused")

@@ -179,18 +179,6 @@ def _found_again(site: Installation, item: Item, order: Order) -> list[Update]:
     return [make_searchable(key, values) for key, values in parts if values]
 
 
-def partner_named(site: Installation, partner_id: str) -> Partner:
-    """Read a partner.
-
-    Raises:
-        NotDone: There is no such partner.
-    """
-    partner = Accounts(site.accounts).partner(partner_id)
-    if partner is None:
-        raise NotDone(f"there is no partner '{partner_id}'")
-    return partner
-
-
 def summarize(item: Item) -> Order | None:
     """Return the order in an order's item or in its entry in a book; None for a void or something else."""
     key = item["pk"], item["sk"]

@@ -43,9 +43,10 @@ class _NotSent(Exception):
 @click.group(
     cls=Group,
     epilog="""\b
-ordering mail list --order 51
-ordering mail again 51 --to ann@example.com --reason "ticket 17"
-ordering mail again --refused --since 2h
+Examples:
+  ordering mail list --order 51
+  ordering mail again 51 --to ann@example.com --reason "ticket 17"
+  ordering mail again --refused --since 2h
 """,
 )
 def group() -> None:

@@ -24,13 +24,20 @@ from ordering.training.orders import OrderIds, TrainingOrder, TrainingOrders, fi
 from ordering.training.statuses import TRAINING as TRAINING_LIFECYCLE
 from ordering.training.statuses import TrainingStatus
 from ordering_tools.installation import Installation, NotDone
-from ordering_tools.operations.commands import Group, Run, Since, pass_run, with_reason, with_required_reason
+from ordering_tools.operations.commands import (
+    Group,
+    Run,
+    Since,
+    partner_of,
+    pass_run,
+    with_reason,
+    with_required_reason,
+)
 from ordering_tools.operations.finding import (
     Order,
     find_orders,
     order_named,
     orders_of,
-    partner_named,
     unindexed,
 )
 from ordering_tools.operations.tracing import shown, traced
@@ -55,9 +62,10 @@ _STATUSES = sorted({*map(str, TrainingStatus), *map(str, EcardStatus)})
 ORDER is its number (51), its UUID with or without hyphens, its reference
 (PO-4711), COMPANY/NUMBER or ACCOUNT/NUMBER (granite-rewards/12).
 \b
-ordering order find ann@example.com
-ordering order trace 51
-ordering order cancel granite-rewards/12 --reason "ticket 17"
+Examples:
+  ordering order find ann@example.com
+  ordering order trace 51
+  ordering order cancel granite-rewards/12 --reason "ticket 17"
 """,
 )
 def group() -> None:
@@ -76,7 +84,7 @@ def find(run: Run, text: str, partner: str | None, since: datetime | None, limit
     References and addresses are found whole, in upper or lower case. A new order is found a moment after it was
     placed.
     """
-    of = partner_named(run.site, partner) if partner else None
+    of = partner_of(run.site, partner) if partner else None
     _print(run, find_orders(run.site, text, of, since), limit, f"no order has '{text}'")
 
 
@@ -303,7 +311,7 @@ def _books(
         raise click.UsageError("name either a partner with --partner, or a business unit with --unit")
     names = [f"{TRAINING}#{unit}"]
     if partner_id is not None:
-        partner = partner_named(site, partner_id)
+        partner = partner_of(site, partner_id)
         names = [f"{TRAINING}#{one.id}" for one in partner.business_units]
         names += [f"{ECARDS}#{partner_id}"] if partner.company is not None else []
         names += [f"deals#{partner_id}"] if partner.deals else []
