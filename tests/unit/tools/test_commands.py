@@ -175,3 +175,12 @@ def test_help_of_groups(capsys: pytest.CaptureFixture[str], group: str, monkeypa
     assert "Examples" in text
     assert f"  ordering {group} " in text
     assert "..." not in text.partition("Commands:")[2].partition("Examples")[0]
+
+
+def test_arguments_are_listed_once(capsys: pytest.CaptureFixture[str]) -> None:
+    """The help of a command describes its arguments before its options, and not among them."""
+    assert cli.main(["token", "issue", "--help"]) == 0
+    arguments, options = capsys.readouterr().out.split("Options:")
+
+    assert "The partner's id" in arguments
+    assert "PARTNER" not in options

@@ -75,7 +75,7 @@ def inspected(run: Run, token: str) -> dict[str, Any]:
 @pytest.mark.parametrize("reference", [(), ("--reference",)])
 def test_issued(run: Run, site: Installation, reference: tuple[str, ...]) -> None:
     """A token is printed alone, is accepted for as long and for what was asked, and is inspected as such."""
-    token = run("issue", PARTNER.id, "--days", "90", "--unit", UK.id, *reference).output.strip()
+    token = run("issue", PARTNER.id, "--days", "90", "--unit", UK.name, *reference).output.strip()
     claims = claims_of(site, token)
     found = inspected(run, token)
 
@@ -100,7 +100,7 @@ def test_days(run: Run, site: Installation, days: str) -> None:
     [
         (("nobody",), "there is no partner 'nobody'"),
         ((PARTNER.id, "--user", "x"), f"name one of northwind's users with --user: {JOHN.id}"),
-        ((PARTNER.id, "--unit", "x"), "northwind has no business unit x; see `ordering partner show northwind`"),
+        ((PARTNER.id, "--unit", "x"), f"name one of northwind's business units with --unit: {UK.id} (UK), "),
     ],
 )
 def test_not_issued(run: Run, site: Installation, words: tuple[str, ...], error: str) -> None:

@@ -32,7 +32,7 @@ def group() -> None:
 
 
 @group.command()
-@click.argument("client")
+@click.argument("client", help="The client's id.")
 @click.option("--partner", required=True, help="The partner's id.")
 @click.option("--user", metavar="ID", help="The partner's user; may be left out if there is only one.")
 @click.option(
@@ -65,7 +65,7 @@ def add(run: Run, client: str, *, partner: str, user: str | None, scope: Sequenc
 
 
 @group.command("list")
-@click.argument("partner", required=False)
+@click.argument("partner", required=False, help="The partner's id; default: all partners.")
 @pass_run
 def list_clients(run: Run, partner: str | None) -> None:
     """List the clients of a partner, or all.
@@ -83,7 +83,7 @@ def list_clients(run: Run, partner: str | None) -> None:
 
 
 @group.command()
-@click.argument("client")
+@click.argument("client", help="The client's id.")
 @pass_run
 def show(run: Run, client: str) -> None:
     """Show a client, and when its secrets end."""
@@ -102,7 +102,7 @@ def show(run: Run, client: str) -> None:
 
 
 @group.command()
-@click.argument("client")
+@click.argument("client", help="The client's id.")
 @click.option("--now", is_flag=True, help="End the previous secrets at once, as after a leak.")
 @with_required_reason
 @pass_run
@@ -129,7 +129,7 @@ def rotate(run: Run, client: str, reason: str, *, now: bool) -> None:
 
 
 @group.command("end-tokens")
-@click.argument("client")
+@click.argument("client", help="The client's id.")
 @with_required_reason
 @pass_run
 def end_tokens(run: Run, client: str, reason: str) -> None:
@@ -151,7 +151,7 @@ def end_tokens(run: Run, client: str, reason: str) -> None:
 
 
 @group.command()
-@click.argument("client")
+@click.argument("client", help="The client's id.")
 @with_required_reason
 @pass_run
 def revoke(run: Run, client: str, reason: str) -> None:

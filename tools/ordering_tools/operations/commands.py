@@ -181,6 +181,20 @@ def partner_of(site: Installation, partner_id: str) -> Partner:
     return partner
 
 
+def unit_of(partner: Partner, unit: str | None) -> str:
+    """The id of the business unit that is meant, by its id or its name.
+
+    Raises:
+        NotDone: The partner does not have it, or has not exactly one and none is named.
+    """
+    units = partner.business_units
+    found = [one.id for one in units if unit in (None, one.name) or (unit and unit.lower() == one.id)]
+    if len(found) != 1:
+        known = ", ".join(f"{one.id} ({one.name})" for one in units) or "it has none"
+        raise NotDone(f"name one of {partner.id}'s business units with --unit: {known}")
+    return found[0]
+
+
 class _Port(click.ParamType[int]):
     name = "port"
 
@@ -211,10 +225,12 @@ class Command(click.Command):
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the common options after the command's own, under a title of their own."""
-        records = [parameter.get_help_record(ctx) for parameter in self.get_params(ctx)]
+        # Click lists the arguments before, in a section of their own.
+        parameters = self.get_params(ctx)
+        records = [one.get_help_record(ctx) if isinstance(one, click.Option) else None for one in parameters]
         own, common = records[: self._own], records[self._own :]
         for title, rows in (("Options", own), ("Options of every command", common)):
-            if shown := [row for row in rows if row and row[1]]:
+            if shown := [row for row in rows if row]:
                 with formatter.section(title):
                     formatter.write_dl(shown)
 

@@ -11,7 +11,7 @@ from ordering.addresses import is_email_address
 from ordering.identity.accounts import Accounts, Contact, Partner
 from ordering_tools.installation import NotDone
 from ordering_tools.operations import people
-from ordering_tools.operations.commands import Group, Run, partner_of, pass_run, with_reason
+from ordering_tools.operations.commands import Group, Run, partner_of, pass_run, unit_of, with_reason
 from ordering_tools.operations.records import Record, read_records, refuse
 
 _LONGEST_NAME = 100
@@ -49,8 +49,8 @@ _unit_option = click.option(
 
 
 @group.command("import")
-@click.argument("partner")
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("partner", help="The partner's id, for instance northwind.")
+@click.argument("file", type=click.Path(path_type=Path), help="CSV or JSON Lines, in UTF-8.")
 @_unit_option
 @with_reason
 @pass_run
@@ -83,16 +83,16 @@ def import_file(run: Run, partner: str, file: Path, unit: str | None, reason: st
 
 
 @group.command()
-@click.argument("partner")
-@click.argument("email")
-@click.argument("forename")
-@click.argument("surname")
+@click.argument("partner", help="The partner's id, for instance northwind.")
+@click.argument("email", help="The e-mail address.")
+@click.argument("forename", help="The forename.")
+@click.argument("surname", help="The surname.")
 @_unit_option
 @with_reason
 @pass_run
 def add(run: Run, partner: str, email: str, forename: str, surname: str, *, unit: str | None, reason: str) -> None:  # noqa: PLR0913 - one parameter for each argument
     """Add a contact, or change its name."""
-    chosen = _unit_of(partner_of(run.site, partner), unit)
+    chosen = unit_of(partner_of(run.site, partner), unit)
     if fault := _fault(email, forename, surname):
         raise NotDone(fault)
     contact = Contact(forename, surname)
@@ -105,13 +105,13 @@ def add(run: Run, partner: str, email: str, forename: str, surname: str, *, unit
 
 
 @group.command("list")
-@click.argument("partner")
+@click.argument("partner", help="The partner's id, for instance northwind.")
 @_unit_option
 @pass_run
 def list_contacts(run: Run, partner: str, unit: str | None) -> None:
     """List the contacts of a partner."""
     owner = partner_of(run.site, partner)
-    chosen = [_unit_of(owner, unit)] if unit else [one.id for one in owner.business_units]
+    chosen = [unit_of(owner, unit)] if unit else [one.id for one in owner.business_units]
     accounts = Accounts(run.site.accounts)
     rows = [
         {"unit": one, "email": email, "forename": contact.forename, "surname": contact.surname}
@@ -157,7 +157,7 @@ def _contact(
     values = record.values
     if fault := _fault(values["email"], values["forename"], values["surname"]):
         raise NotDone(fault)
-    key = (_unit_of(partner, values.get("unit") or unit), values["email"].lower())
+    key = (unit_of(partner, values.get("unit") or unit), values["email"].lower())
     if key in lines:
         raise NotDone(f"{key[1]} is in line {lines[key]} already")
     return key, Contact(values["forename"], values["surname"])
@@ -170,17 +170,3 @@ def _fault(email: str, *names: str) -> str:
         if not 1 <= len(name) <= _LONGEST_NAME or not name.isprintable() or name != name.strip():
             return f"a name has 1 to {_LONGEST_NAME} characters, none of them invisible, none blank at its ends"
     return ""
-
-
-def _unit_of(partner: Partner, unit: str | None) -> str:
-    """The id of the business unit that is meant, by its id or its name.
-
-    Raises:
-        NotDone: The partner does not have it, or has not exactly one and none is named.
-    """
-    units = partner.business_units
-    found = [one.id for one in units if unit in (None, one.name) or (unit and unit.lower() == one.id)]
-    if len(found) != 1:
-        known = ", ".join(f"{one.id} ({one.name})" for one in units) or "it has none"
-        raise NotDone(f"name one of {partner.id}'s business units with --unit: {known}")
-    return found[0]

@@ -230,7 +230,7 @@ def _refuse_units_of_others(site: Installation, partner: Partner, before: Sequen
 
 
 @group.command()
-@click.argument("partner")
+@click.argument("partner", help="The partner's id, for instance northwind.")
 @_with_fields
 @with_reason
 @pass_run
@@ -272,7 +272,7 @@ def _exists(partner: str) -> str:
 
 
 @group.command("set")
-@click.argument("partner")
+@click.argument("partner", help="The partner's id, for instance northwind.")
 @_with_fields
 @click.option(
     "--remove-grant", "lost", type=click.Choice(sorted(GRANTS)), multiple=True, help="A grant to take away; repeatable."
@@ -324,7 +324,7 @@ def set_fields(run: Run, /, partner: str, reason: str, **fields: Any) -> None:
 
 
 @group.command()
-@click.argument("partner")
+@click.argument("partner", help="The partner's id, for instance northwind.")
 @pass_run
 def show(run: Run, partner: str) -> None:
     """Show a partner."""
@@ -347,7 +347,7 @@ def list_partners(run: Run) -> None:
 
 
 @group.command()
-@click.argument("partner")
+@click.argument("partner", help="The partner's id, for instance northwind.")
 @with_required_reason
 @pass_run
 def disable(run: Run, partner: str, reason: str) -> None:
@@ -363,7 +363,7 @@ def disable(run: Run, partner: str, reason: str) -> None:
 
 
 @group.command()
-@click.argument("partner")
+@click.argument("partner", help="The partner's id, for instance northwind.")
 @with_required_reason
 @pass_run
 def enable(run: Run, partner: str, reason: str) -> None:

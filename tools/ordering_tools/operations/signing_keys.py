@@ -87,7 +87,7 @@ def add_key(run: Run, kms: str, reason: str) -> None:
 
 
 @group.command("use")
-@click.argument("key")
+@click.argument("key", help="The key's id, as in `ordering key list`.")
 @click.option("--now", is_flag=True, help="Do not wait until caches of the published keys contain it.")
 @with_required_reason
 @pass_run
@@ -105,7 +105,7 @@ def use_key(run: Run, key: str, reason: str, *, now: bool) -> None:
 
 
 @group.command("retire")
-@click.argument("key")
+@click.argument("key", help="The key's id, as in `ordering key list`.")
 @click.option("--now", is_flag=True, help="Do not wait until the tokens that it signed have expired.")
 @with_required_reason
 @pass_run

@@ -20,7 +20,15 @@ from ordering.identity.reference_tokens import ReferenceTokens, is_reference
 from ordering.identity.tokens import Claims, KeyRing, RefusalReason, TokenRefused, Verifier
 from ordering.webhooks.registrations import SECRET_REPLACED
 from ordering_tools.installation import Installation, NotDone
-from ordering_tools.operations.commands import Group, Run, partner_of, pass_run, with_reason, with_required_reason
+from ordering_tools.operations.commands import (
+    Group,
+    Run,
+    partner_of,
+    pass_run,
+    unit_of,
+    with_reason,
+    with_required_reason,
+)
 from ordering_tools.operations.webhooks import webhooks_of
 
 _LONGEST_TEXT = 20_000
@@ -60,14 +68,14 @@ def group() -> None:
 
 
 @group.command("issue")
-@click.argument("partner")
+@click.argument("partner", help="The partner's id, for instance northwind.")
 @click.option("--user", metavar="ID", help="The partner's user; may be left out if there is only one.")
 @click.option(
     "--unit",
     "units",
     multiple=True,
-    metavar="ID",
-    help="A business unit of the token; repeatable. Default: all of the partner's.",
+    metavar="NAME",
+    help="A business unit of the token, by name or id; repeatable. Default: all of the partner's.",
 )
 @click.option(
     "--reference",
@@ -85,7 +93,8 @@ def issue_token(  # noqa: PLR0913 - one parameter for each option
     Prints it; what is kept is a record without it, for `list`.
     """
     claims = _claims(partner_of(run.site, partner), user, units, timedelta(days=days))
-    after = {"user": claims.user, "expires": f"{claims.expires:%Y-%m-%d}", "reference": reference, "units": [*units]}
+    covered = sorted(claims.business_units or ())
+    after = {"user": claims.user, "expires": f"{claims.expires:%Y-%m-%d}", "reference": reference, "units": covered}
     signer = run.site.signer
     with run.change(f"token {claims.token_id} of {partner}", reason, after=after) as site:
         token, accounts = signer.issue(claims), Accounts(site.accounts)
@@ -96,7 +105,7 @@ def issue_token(  # noqa: PLR0913 - one parameter for each option
             key_id=signer.key.key_id,
             issued=system_clock(),
             expires=claims.expires,
-            business_units=tuple(sorted(units)) if units else None,
+            business_units=tuple(covered) or None,
             reference=reference,
             by=site.caller,
         )
@@ -113,7 +122,7 @@ def issue_token(  # noqa: PLR0913 - one parameter for each option
 
 
 @group.command("list")
-@click.argument("partner")
+@click.argument("partner", help="The partner's id, for instance northwind.")
 @pass_run
 def list_tokens(run: Run, partner: str) -> None:
     """List the issued tokens of a partner."""
@@ -140,7 +149,7 @@ def list_tokens(run: Run, partner: str) -> None:
 
 
 @group.command()
-@click.argument("token", metavar="TOKEN")
+@click.argument("token", metavar="TOKEN", help="The token, a file with it, or - for the standard input.")
 @pass_run
 def inspect(run: Run, token: str) -> None:
     """Say whether a token is accepted, and why.
@@ -171,7 +180,7 @@ def inspect(run: Run, token: str) -> None:
 
 
 @group.command("revoke")
-@click.argument("token", metavar="TOKEN")
+@click.argument("token", metavar="TOKEN", help="The token, a file with it, or - for the standard input.")
 @click.option("--partner", help="The partner's id, if TOKEN is an id of `ordering token list`.")
 @with_required_reason
 @pass_run
@@ -221,11 +230,7 @@ def user_of(partner: Partner, user: str | None) -> str:
 
 
 def _claims(partner: Partner, user: str | None, units: Iterable[str], valid: timedelta) -> Claims:
-    wanted = frozenset(units)
-    if unknown := wanted - {unit.id for unit in partner.business_units}:
-        raise NotDone(
-            f"{partner.id} has no business unit {', '.join(sorted(unknown))}; see `ordering partner show {partner.id}`"
-        )
+    wanted = frozenset(unit_of(partner, unit) for unit in units)
     return Claims(
         # In hexadecimal, as an id that begins with a hyphen would look like an option of `token revoke`.
         token_id=secrets.token_hex(11),

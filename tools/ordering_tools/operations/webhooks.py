@@ -56,8 +56,8 @@ _type_choice = click.Choice(sorted(event_types()))
 
 
 @group.command()
-@click.argument("partner")
-@click.argument("url")
+@click.argument("partner", help="The partner's id, for instance northwind.")
+@click.argument("url", help="The endpoint.")
 @click.option(
     "--type",
     "types",
@@ -80,7 +80,7 @@ def add(run: Run, partner: str, url: str, types: Sequence[str], reason: str) -> 
 
 
 @group.command("list")
-@click.argument("partner")
+@click.argument("partner", help="The partner's id, for instance northwind.")
 @pass_run
 def list_webhooks(run: Run, partner: str) -> None:
     """List the webhooks of a partner, oldest first."""
@@ -91,8 +91,8 @@ def list_webhooks(run: Run, partner: str) -> None:
 
 
 @group.command()
-@click.argument("partner")
-@click.argument("webhook")
+@click.argument("partner", help="The partner's id, for instance northwind.")
+@click.argument("webhook", help="The webhook's id.")
 @pass_run
 def show(run: Run, partner: str, webhook: str) -> None:
     """Show a webhook, and who changed it."""
@@ -101,8 +101,8 @@ def show(run: Run, partner: str, webhook: str) -> None:
 
 
 @group.command()
-@click.argument("partner")
-@click.argument("webhook")
+@click.argument("partner", help="The partner's id, for instance northwind.")
+@click.argument("webhook", help="The webhook's id.")
 @with_reason
 @pass_run
 def remove(run: Run, partner: str, webhook: str, reason: str) -> None:
@@ -116,8 +116,8 @@ def remove(run: Run, partner: str, webhook: str, reason: str) -> None:
 
 
 @group.command()
-@click.argument("partner")
-@click.argument("webhook")
+@click.argument("partner", help="The partner's id, for instance northwind.")
+@click.argument("webhook", help="The webhook's id.")
 @with_reason
 @pass_run
 def enable(run: Run, partner: str, webhook: str, reason: str) -> None:
@@ -135,8 +135,8 @@ def enable(run: Run, partner: str, webhook: str, reason: str) -> None:
 
 
 @group.command()
-@click.argument("partner")
-@click.argument("webhook")
+@click.argument("partner", help="The partner's id, for instance northwind.")
+@click.argument("webhook", help="The webhook's id.")
 @with_required_reason
 @pass_run
 def secret(run: Run, partner: str, webhook: str, reason: str) -> None:
@@ -153,8 +153,8 @@ def secret(run: Run, partner: str, webhook: str, reason: str) -> None:
 
 
 @group.command()
-@click.argument("partner")
-@click.argument("webhook")
+@click.argument("partner", help="The partner's id, for instance northwind.")
+@click.argument("webhook", help="The webhook's id.")
 @pass_run
 def parked(run: Run, partner: str, webhook: str) -> None:
     """List events that were not delivered."""
@@ -174,9 +174,9 @@ def parked(run: Run, partner: str, webhook: str) -> None:
 
 
 @group.command()
-@click.argument("partner")
-@click.argument("webhook")
-@click.argument("event", required=False)
+@click.argument("partner", help="The partner's id, for instance northwind.")
+@click.argument("webhook", help="The webhook's id.")
+@click.argument("event", required=False, help="The event's id, as in `ordering webhook parked`.")
 @click.option("--all", "every", is_flag=True, help="Replay all parked events.")
 @with_reason
 @pass_run
@@ -206,8 +206,8 @@ def replay(run: Run, partner: str, webhook: str, event: str | None, reason: str,
 
 
 @group.command("test")
-@click.argument("partner")
-@click.argument("webhook")
+@click.argument("partner", help="The partner's id, for instance northwind.")
+@click.argument("webhook", help="The webhook's id.")
 @click.option(
     "--type",
     "event_type",
