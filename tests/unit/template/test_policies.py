@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
-from fnmatch import fnmatchcase
 from typing import Any
 
 import pytest
@@ -24,10 +23,12 @@ from ordering.mail.outbox import METRICS
 from ordering.webhooks.services import WebhookServices
 from ordering_tools.operations.incoming import SOURCES
 from ordering_tools.template import Template
+from support import policies
 from support.aws.simulated_aws import Step
 from support.ecards import card, order_id
 from support.gateway import ROOT
 from support.patterns import matches, read_pattern
+from support.policies import Statement, allows, table_accesses
 from support.scenarios import Day
 
 TEMPLATE = Template.load(ROOT / "template.yaml")
@@ -78,40 +79,8 @@ def steps() -> list[Step]:
     return day.world.steps
 
 
-def statements(function: str) -> Iterator[Mapping[str, Any]]:
-    for policy in RESOURCES[FUNCTIONS[function]]["Properties"]["Policies"]:
-        for statement in policy["Statement"]:
-            actions, resources = statement["Action"], statement["Resource"]
-            yield {
-                **statement,
-                "Action": actions if isinstance(actions, list) else [actions],
-                "Resource": resources if isinstance(resources, list) else [resources],
-            }
-
-
-def accesses(step: Step) -> Iterator[tuple[str, str, str]]:
-    """The DynamoDB accesses of a call as policies describe them: action, table and partition key."""
-    request: Any = step.request
-    for write in request.get("TransactItems", ()):
-        ((kind, one),) = write.items()
-        yield f"dynamodb:{kind}Item", one["TableName"], (one.get("Key") or one["Item"])["pk"]["S"]
-    for table, wanted in request.get("RequestItems", {}).items():
-        keys = wanted["Keys"] if isinstance(wanted, dict) else [next(iter(one.values())) for one in wanted]
-        for key in keys:
-            yield f"dynamodb:{step.operation}", table, (key.get("Key") or key.get("Item") or key)["pk"]["S"]
-    if "TableName" in request:
-        key = request.get("Key") or request.get("Item")
-        partition = key["pk"] if key else request["ExpressionAttributeValues"][":pk"]
-        yield f"dynamodb:{step.operation}", request["TableName"], partition["S"]
-
-
-def allows(statement: Mapping[str, Any], action: str, table: str, partition: str) -> bool:
-    leading = statement.get("Condition", {}).get("ForAllValues:StringLike", {}).get("dynamodb:LeadingKeys", ["*"])
-    return (
-        action in statement["Action"]
-        and {"Fn::GetAtt": [table, "Arn"]} in statement["Resource"]
-        and any(fnmatchcase(partition, pattern) for pattern in leading)
-    )
+def statements(function: str) -> Iterator[Statement]:
+    return policies.statements(RESOURCES[FUNCTIONS[function]]["Properties"]["Policies"])
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
@@ -122,11 +91,11 @@ def test_every_access_is_allowed(function: str, steps: list[Step]) -> None:
         access
         for step in steps
         if step.function == function and step.service == "dynamodb"
-        for access in accesses(step)
+        for access in table_accesses(step.operation, step.request)
     }
 
     assert touched
-    assert [one for one in touched if not any(allows(statement, *one) for statement in statements(function))] == []
+    assert [one for one in touched if not any(allows(statement, one) for statement in statements(function))] == []
     for _, table, _ in touched:
         assert variables[TABLES[table]] == {"Ref": table}
 
@@ -140,7 +109,7 @@ def test_every_allowed_action_is_used(function: str, steps: list[Step]) -> None:
         for step in steps
         if step.function == function and step.service in services
         for action in (
-            [action for action, _, _ in accesses(step)]
+            [access.action for access in table_accesses(step.operation, step.request)]
             if step.service == "dynamodb"
             else [f"{step.service}:{step.operation.partition(' ')[0]}"]
         )
