@@ -6,7 +6,6 @@ the events must have their effects once. `ORDERING_EXPLORE=deep` loses more resp
 
 from __future__ import annotations
 
-import argparse
 import base64
 import json
 import logging
@@ -60,6 +59,7 @@ from ordering.training import incoming as training_incoming
 from ordering.training.incoming import TrainingEvents
 from ordering.training.orders import OrderIds, TrainingOrders
 from ordering.training.statuses import TrainingStatus
+from ordering_tools import cli
 from ordering_tools.installation import open_at
 from ordering_tools.local.engine.aws_account import key_alias, queue_arn, queue_url
 from ordering_tools.local.engine.engine import Engine as MiniStack
@@ -528,10 +528,8 @@ def test_through_the_bus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         buses.put_rule(Name="Incoming", EventBusName=bus, EventPattern=json.dumps(pattern))
         target = {"Id": "queue", "Arn": queue_arn("IncomingQueue")}
         buses.put_targets(Rule="Incoming", EventBusName=bus, Targets=[target])
-        monkeypatch.setattr("ordering_tools.operations.incoming.read_stack", lambda _: Stack({bus: bus}, {}))
-        installation = open_at(engine.endpoint, engine.services, tmp_path)
+        installation = open_at(engine.endpoint, engine.services, tmp_path, Stack({bus: bus}))
         monkeypatch.setattr(commands, "reopen", lambda _: installation)
-        monkeypatch.setattr(incoming_commands, "running_at", lambda _: engine)
         office = Office(Engine("ministack", installation.send))
         office.sealer = EnvelopeSealer(installation.kms, key_alias("CertificatesKey"))
         office.place()
@@ -542,12 +540,9 @@ def test_through_the_bus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         for words in (
             ["payment", office.company, "250.50", "--operation", "client 1"],
             ["stock", str(codes), *batch],
-            ["cancel", A.upper(), "--company", office.company],
+            ["cancel", f"{office.company}/{A.upper()}"],
         ):
-            parser = argparse.ArgumentParser()
-            incoming_commands.add_arguments(parser.add_subparsers())
-            chosen = parser.parse_args(words)
-            assert chosen.run(chosen) == 0
+            assert cli.main(["dev", "event", *words, "--wait", "0"]) == 0
             (body,) = received(engine.endpoint)
             assert "SECRET" not in body
             office.take(body)

@@ -361,13 +361,14 @@ def test_payment_and_stock_by_events(companies: Callable[[int], Company], tmp_pa
     """Events with a payment and certificates pay and deliver an order; duplicates change nothing."""
     company, person = companies(0), participant()
     order = company.made(participant=person)
-    payment = ["event", "payment", company.id, "250.50", "--operation", "wire-1"]
+    payment = ["dev", "event", "payment", company.id, "250.50", "--operation", "wire-1"]
     codes = [secrets.token_hex(8) for _ in range(3)]
     (tmp_path / "codes").write_text("\n".join(codes))
     stock = ["--card", str(company.stock().card_id), "--face-value", HUNDRED, "--batch", "first"]
     done_twice = [company.real.ordering(*payment) for _ in range(2)]
     company.wait(order, WAITING)
-    done_twice += [company.real.ordering("event", "stock", str(tmp_path / "codes"), *stock) for _ in range(2)]
+    load = ["dev", "event", "stock", str(tmp_path / "codes"), *stock]
+    done_twice += [company.real.ordering(*load) for _ in range(2)]
     company.wait(order, "Delivered")
     assert eventually(lambda: not company.real.queued("IncomingQueue", ""))
     (mail,) = company.real.mails_to(person["email"])
@@ -384,9 +385,10 @@ def test_cancellation_by_event(companies: Callable[[int], Company], training_par
     company = companies(0)
     waiting, done = company.made(), training_partner.order()
     training_partner.wait(done)
-    asked = company.real.ordering("event", "cancel", str(waiting["id"]), "--company", company.id)
-    late = training_partner.real.ordering("event", "cancel", str(done))
-    event = json.loads(late.out)["Detail"]["id"]
+    asked = company.real.ordering("dev", "event", "cancel", f"{company.id}/{waiting['id']}")
+    late = training_partner.real.ordering("dev", "event", "cancel", str(done), "--wait", "0", "--json")
+    sent = json.loads(late.out)
+    event = sent["Detail"]["id"]
     company.wait(waiting, "Cancelled")
     refusals = eventually(
         lambda: [
@@ -395,6 +397,8 @@ def test_cancellation_by_event(companies: Callable[[int], Company], training_par
     )
 
     assert (asked.code, late.code) == (0, 0)
+    assert asked.out.splitlines()[-1] == f"order {company.id}/1 is Cancelled"
+    assert sent["outcome"].startswith(f"order {done} is Completed still")
     assert company.history(waiting) == ["Created", "Cancelled"]
     assert [(one["message"], one["level"]) for one in refusals] == [("event refused", "WARNING")]
     assert training_partner.status(done) == "Completed"

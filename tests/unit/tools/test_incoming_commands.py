@@ -1,11 +1,11 @@
-"""`ordering event`: the events that each command puts on the bus, and the errors."""
+"""`ordering dev event`: the events that each command puts on the bus, and the errors."""
 
 from __future__ import annotations
 
 import base64
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,20 +17,22 @@ from ordering.aws.ses import Letter
 from ordering.ecards.incoming import PAYMENT, STOCK, sealing_context
 from ordering.events.incoming import CANCELLATION, misfits, read_delivered
 from ordering.fulfilment.incoming import envelopes
+from ordering.identity.accounts import Accounts
 from ordering.mail.incoming import read_notice
 from ordering.mail.outbox import MailEventType, Outbox
 from ordering_tools import cli, installation
 from ordering_tools.installation import Installation
-from ordering_tools.local.engine.state import Running
 from ordering_tools.operations import commands, incoming
 from ordering_tools.operations.signing import SigningKey
 from ordering_tools.stacks import Stack
 from support.aws.kms import MemoryKms
 from support.aws.memory import Memory
+from support.ecards import CARDS, COMPANY, Rewards, order_id, services_over
+from support.partners import PARTNER
 from support.training import School
 
-ORDER = "b5aa69df-61a5-4d97-b1fb-4f6772dfbbeb"
-RUNNING = Running("http://here", "http://dynamodb", "http://services", "http://functions", "template.yaml", 1)
+NOT_RUNNING = "the local run is not running; start it with `make serve`, or name a stack with --stack"
+STOCK_OF_CARD = ("--card", "1", "--face-value", "100 ₽")
 
 
 @dataclass
@@ -43,8 +45,8 @@ class Bus:
     queue: list[str] = field(default_factory=list)
     installation: Installation = field(init=False)
 
-    def connect(self, service: str, endpoint: str) -> Bus:
-        assert (endpoint, service) == (RUNNING.services, "events")
+    def connect(self, service: str) -> Bus:
+        assert service == "events"
         return self
 
     def put_events(self, Entries: list[dict[str, Any]]) -> dict[str, Any]:  # noqa: N803 - the API's name
@@ -63,27 +65,42 @@ def kms() -> MemoryKms:
 def bus(kms: MemoryKms, monkeypatch: pytest.MonkeyPatch) -> Bus:
     """The bus of a running local run."""
     bus = Bus()
-    opened = bus.installation = Installation(
-        Memory(), kms, SigningKey("", "", {}), "", "", incoming_queue=lambda body, _: bus.queue.append(body)
+    bus.installation = Installation(
+        Memory(),
+        kms,
+        SigningKey("", "", {}),
+        "",
+        "",
+        incoming_queue=lambda body, _: bus.queue.append(body),
+        stack=Stack({incoming.BUS: "the-bus"}),
+        connect=bus.connect,
     )
-    monkeypatch.setattr(commands, "reopen", lambda _: opened)
-    monkeypatch.setattr(installation, "find", lambda _: RUNNING)
-    monkeypatch.setattr(incoming, "connect", bus.connect)
-    monkeypatch.setattr(incoming, "read_stack", lambda _: Stack({incoming.BUS: "the-bus"}, {}))
+    Accounts(bus.installation.accounts).save_partner(replace(PARTNER, id="granite-rewards", company="Granite"))
+    monkeypatch.setattr(commands, "reopen", lambda _: bus.installation)
     return bus
 
 
 @pytest.fixture
 def run(bus: Bus, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:  # noqa: ARG001 - the command uses it
-    """Runs `ordering event` with arguments; returns the exit code, the output and the errors."""
+    """Runs `ordering dev event` with arguments; returns the exit code, the output and the errors."""
 
     def command(*words: str) -> tuple[int, str, str]:
-        return cli.main(["event", *words]), *capsys.readouterr()
+        return cli.main(["dev", "event", *words, "--wait", "0"]), *capsys.readouterr()
 
     return command
 
 
 Run = Callable[..., tuple[int, str, str]]
+
+
+def company_of(bus: Bus) -> Rewards:
+    """The company granite, with cards and no money."""
+    installation = bus.installation
+    assert isinstance(installation.kms, MemoryKms)
+    Accounts(installation.accounts).save_partner(replace(PARTNER, id="granite", company="company"))
+    company = Rewards(services_over(installation.send, kms=installation.kms), COMPANY)
+    company.publish(CARDS)
+    return company
 
 
 def only_event(bus: Bus) -> dict[str, Any]:
@@ -109,7 +126,9 @@ def test_payments(run: Run, bus: Bus) -> None:
         PAYMENT,
         {"company": "granite-rewards", "operation": "client 1", "amount": "250.50"},
     )
+    printed, _, outcome = printed.rstrip().rpartition("\n")
     assert json.loads(printed) == {**bus.taken[0], "Detail": event}
+    assert outcome.startswith("the payment 'client 1' is not booked yet; if it stays so see `ordering dead list`")
 
 
 def test_stock(run: Run, bus: Bus, kms: MemoryKms, tmp_path: Path) -> None:
@@ -146,19 +165,66 @@ def test_stock_by_force(run: Run, bus: Bus, tmp_path: Path) -> None:
     assert only_event(bus)["data"]["force"] is True
 
 
-@pytest.mark.parametrize(
-    ("words", "order"),
-    [
-        (["35044"], {"kind": "training", "id": 35044}),
-        ([ORDER, "--company", "granite-rewards"], {"kind": "ecards", "company": "granite-rewards", "id": ORDER}),
-    ],
-)
-def test_cancellations(run: Run, bus: Bus, words: list[str], order: dict[str, Any]) -> None:
+def test_cancellations(run: Run, bus: Bus) -> None:
     """A cancellation names a training order by its id, an e-card order by company and id."""
-    code, _, _ = run("cancel", *words)
-    event = only_event(bus)
+    number, company = School(bus.installation.send).place(1), company_of(bus)
+    company.place(1, orderId=order_id(1))
+    codes = [run("cancel", word)[0] for word in (str(number), f"granite/{order_id(1)}")]
+    events = [json.loads(entry["Detail"]) for entry in bus.taken]
 
-    assert (code, event["type"], event["data"]) == (0, CANCELLATION, {"order": order})
+    assert codes == [0, 0]
+    assert {event["type"] for event in events} == {CANCELLATION}
+    assert [event["data"]["order"] for event in events] == [
+        {"kind": "training", "id": number},
+        {"kind": "ecards", "company": "granite", "id": order_id(1)},
+    ]
+
+
+def test_the_effect_of_an_event(run: Run, bus: Bus, tmp_path: Path) -> None:
+    """What an event has done is named, and that it has done nothing yet."""
+    company = company_of(bus)
+    company.place(1, orderId=order_id(1))
+    (tmp_path / "codes").write_text("A\nB\n")
+    waiting = "order granite/1 is Created still; if it stays so see `ordering dead list` and .ordering/functions.log"
+
+    def outcome(*words: str) -> str:
+        return str(json.loads(run(*words, "--json")[1])["outcome"])
+
+    assert outcome("cancel", order_id(1)) == waiting
+    company.orders.cancel(order_id(1))
+    assert outcome("cancel", order_id(1)) == "order granite/1 is Cancelled"
+    assert outcome("payment", "granite", "5", "--operation", "x").startswith("the payment 'x' is not booked yet")
+    company.top_up("5", "x")
+    assert outcome("payment", "granite", "5", "--operation", "x") == "the payment is booked, the balance is 5.00"
+    batch = ("stock", str(tmp_path / "codes"), *STOCK_OF_CARD, "--batch", "b1 ")
+    assert outcome(*batch).startswith("the batch 'b1 ' is not loaded yet")
+    company.load(2)
+    assert outcome(*batch) == "the batch is loaded, 2 free"
+
+
+def test_waiting_for_an_effect(bus: Bus, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """The command waits for the effect, and looks again until it is there."""
+    company = company_of(bus)
+    monkeypatch.setattr(incoming.time, "sleep", lambda _: company.top_up("5", "x"))
+
+    assert cli.main(["dev", "event", "payment", "granite", "5", "--operation", "x", "--wait", "60"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "the payment is booked, the balance is 5.00"
+
+
+def test_events_are_the_local_run_s(run: Run, bus: Bus, tmp_path: Path) -> None:
+    """No event is sent to a stack in AWS."""
+    (tmp_path / "codes").write_text("A\n")
+    bus.installation = replace(bus.installation, account="123456789012")
+
+    for words in (
+        ("payment", "granite-rewards", "5", "--operation", "x"),
+        ("stock", str(tmp_path / "codes"), *STOCK_OF_CARD, "--batch", "b"),
+        ("cancel", "7"),
+        ("bounce", "7"),
+    ):
+        code, printed, errors = run(*words)
+        assert (code, printed, bus.taken, bus.queue) == (1, "", [], [])
+        assert errors.startswith("events are sent to the local run only")
 
 
 @pytest.mark.parametrize(
@@ -169,13 +235,14 @@ def test_cancellations(run: Run, bus: Bus, words: list[str], order: dict[str, An
             ["payment", "a#b", "1", "--operation", ""],
             "the event does not match its schema: data.company, data.operation",
         ),
-        (["cancel", ORDER], f"'{ORDER}' is not a valid training order id; for an e-card order add --company"),
-        (["cancel", "0"], "the event does not match its schema: data.order.id"),
-        (["cancel", "7", "--company", "acme"], "the event does not match its schema: data.order.id"),
+        (["payment", "acme", "5", "--operation", "x"], "there is no partner 'acme'; see `ordering partner list`"),
+        (["cancel", order_id(1)], f"there is no order '{order_id(1)}'; see `ordering order find --help`"),
+        (["cancel", "0"], "there is no order '0'; see `ordering order find --help`"),
+        (["bounce", "7"], "there is no order '7'; see `ordering order find --help`"),
     ],
 )
 def test_no_events(run: Run, bus: Bus, words: list[str], error: str) -> None:
-    """An event that does not match its schema is not put on the bus."""
+    """An event that does not match its schema, or is about what does not exist, is not put on the bus."""
     assert run(*words) == (1, "", f"{error}\n")
     assert bus.taken == []
 
@@ -218,9 +285,10 @@ def test_bounces(run: Run, bus: Bus) -> None:
 def test_errors_of_the_bus(run: Run, bus: Bus) -> None:
     """The command fails with the reason if the bus refuses the event, or cannot be reached."""
     bus.answer = {"ErrorCode": "InternalFailure", "ErrorMessage": "no"}
-    assert run("cancel", "7") == (1, "", "the event bus refused it: InternalFailure no\n")
+    number = str(School(bus.installation.send).place(1))
+    assert run("cancel", number) == (1, "", "the event bus refused it: InternalFailure no\n")
     bus.error = EndpointConnectionError(endpoint_url="http://gone")
-    assert run("cancel", "7") == (
+    assert run("cancel", number) == (
         1,
         "",
         'the event bus could not be reached: Could not connect to the endpoint URL: "http://gone"\n',
@@ -229,6 +297,7 @@ def test_errors_of_the_bus(run: Run, bus: Bus) -> None:
 
 def test_no_local_run(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """If the local run is not running, the command explains how to start it."""
+    monkeypatch.undo()
     monkeypatch.setattr(installation, "find", lambda _: None)
 
-    assert run("cancel", "7") == (1, "", "the local run is not running; start it with `make serve`\n")
+    assert run("cancel", "7") == (1, "", f"{NOT_RUNNING}\n")

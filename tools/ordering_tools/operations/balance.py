@@ -88,7 +88,7 @@ def top_up(run: Run, company: str, amount: Decimal, operation: str, reason: str)
     """Book a payment. Orders that wait for it are paid, oldest first."""
     if amount <= 0:
         raise NotDone(f"a top-up is more than 0; to lower a balance use `ordering balance correct {company} {amount}`")
-    _check_company(run.site, company)
+    check_company(run.site, company)
     with run.change(f"balance {company}", reason, after=_noted(operation, amount)) as site:
         orders = EcardOrders(site.orders, company)
         booked = orders.top_up(operation, amount, by=site.caller, reason=reason)
@@ -108,7 +108,7 @@ def correct(run: Run, company: str, amount: Decimal, operation: str, reason: str
     """
     if not amount:
         raise NotDone("a correction by 0 changes nothing; give the amount to add, negative to lower the balance")
-    _check_company(run.site, company)
+    check_company(run.site, company)
     with run.change(f"balance {company}", reason, after=_noted(operation, amount)) as site:
         orders = EcardOrders(site.orders, company)
         booked = orders.correct_balance(operation, amount, by=site.caller, reason=reason)
@@ -121,7 +121,7 @@ def correct(run: Run, company: str, amount: Decimal, operation: str, reason: str
 @pass_run
 def show(run: Run, company: str, limit: int) -> None:
     """Show a balance and its latest changes, by time, with the balance after each."""
-    _check_company(run.site, company)
+    check_company(run.site, company)
     entries = sorted(EcardOrders(run.site.orders, company).balance.entries(), key=lambda entry: entry.at)
     rows, balance = [], Decimal(0)
     numbers = _order_numbers(run.site, company, entries[-limit:])
@@ -138,7 +138,7 @@ def show(run: Run, company: str, limit: int) -> None:
     run.output.line(f"balance {balance:,.2f}")
 
 
-def _check_company(site: Installation, company: str) -> None:
+def check_company(site: Installation, company: str) -> None:
     """Refuse a partner that has no balance.
 
     Raises:

@@ -129,6 +129,10 @@ class Balance:
             raise ValueError(f"a correction by {amount} named {operation!r}")
         return self._once(LedgerEntry(f"{_CORRECTION}#{operation}", amount, at, by, reason))
 
+    def has_top_up(self, operation: str) -> bool:
+        """Return whether an operation has raised the balance."""
+        return self._table.get((f"LEDGER#{self._company}", f"{_TOP_UP}#{operation}")) is not None
+
     def _once(self, entry: LedgerEntry) -> bool:
         """Write an operation's entry, and return whether it is new."""
         hundredths = to_hundredths(entry.amount)

@@ -326,6 +326,11 @@ class StockUpkeep:
                 return
 
 
+def is_loaded(orders: Table, stock: Stock, batch: str) -> bool:
+    """Return whether a load of a stock is complete, by its canonical name."""
+    return bool((orders.get((f"LOADS#{stock}", batch)) or {}).get("published"))
+
+
 def unfinished_loads(orders: Table, stock: Stock) -> list[str]:
     """Return the names of a stock's loads that are not complete: one query.
 
