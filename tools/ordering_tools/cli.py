@@ -6,10 +6,8 @@ agreed to.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from importlib.metadata import version
-from typing import Any
 
 import click
 from click.shell_completion import get_completion_class
@@ -29,7 +27,6 @@ from ordering_tools.operations import (
     dead_letters,
     demo,
     dev,
-    incoming,
     mail,
     orders,
     partners,
@@ -115,49 +112,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _failed(reason: str) -> int:
     click.echo(reason, err=True)
     return 1
-
-
-class _Parser(argparse.ArgumentParser):
-    """A parser whose commands are described in their own `--help` as in the list of commands."""
-
-    def add_subparsers(self, **options: Any) -> Any:
-        commands: Any = super().add_subparsers(**options)
-        add_parser = commands.add_parser
-
-        def add_described(name: str, *, help: str) -> argparse.ArgumentParser:  # noqa: A002 - argparse's name
-            parser: argparse.ArgumentParser = add_parser(name, help=help, description=f"{help[0].upper()}{help[1:]}.")
-            return parser
-
-        commands.add_parser = add_described
-        return commands
-
-
-def _group(commands: Any, name: str, summary: str) -> Any:
-    """Add a command that has commands of its own, and return what those are added to."""
-    return commands.add_parser(name, help=summary).add_subparsers(required=True, metavar="COMMAND")
-
-
-def _parser() -> argparse.ArgumentParser:
-    """Declare all commands."""
-    parser = _Parser(prog="ordering", description="Run and operate the order API.")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-
-    incoming.add_arguments(_group(commands, "event", "send events to the local run, as other systems do"))
-
-    return parser
-
-
-def _unconverted() -> None:
-    settings = {"ignore_unknown_options": True, "help_option_names": []}
-    for name in ("event",):
-
-        def run(words: tuple[str, ...], name: str = name) -> int:
-            chosen = _parser().parse_args([name, *words])
-            code: int = chosen.run(chosen)
-            return code
-
-        words = click.Argument(["words"], nargs=-1, type=click.UNPROCESSED)
-        root.add_command(click.Command(name, context_settings=settings, callback=run, params=[words]))
-
-
-_unconverted()

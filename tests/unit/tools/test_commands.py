@@ -165,11 +165,14 @@ def test_help_has_a_description(capsys: pytest.CaptureFixture[str], command: lis
     assert description in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("group", ["partner", "contact", "client", "token", "key", "webhook"])
+GROUPS = ("audit", "balance", "client", "contact", "key", "partner", "stock", "token", "webhook")
+
+
+@pytest.mark.parametrize("group", [*GROUPS, "dev event"])
 def test_help_of_groups(capsys: pytest.CaptureFixture[str], group: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The help of each group says what each command does, whole on a terminal of 60 columns, and has examples."""
     monkeypatch.setattr(cli, "columns", lambda: 60)
-    assert cli.main([group, "--help"]) == 0
+    assert cli.main([*group.split(), "--help"]) == 0
     text = capsys.readouterr().out
 
     assert "Examples" in text

@@ -20,9 +20,10 @@ _YEAR = timedelta(days=366)
 @click.group(
     cls=Group,
     epilog="""\b
-ordering audit list --since 2d
-ordering audit list --subject "balance granite-rewards" --by ann
-ordering audit show 5d1f0c7a
+Examples:
+  ordering audit list --since 2d
+  ordering audit list --subject granite-rewards --by ann
+  ordering audit show 5d1f0c7a
 """,
 )
 def group() -> None:
@@ -57,7 +58,7 @@ def list_entries(run: Run, since: datetime | None, by: str | None, subject: str 
 @click.option("--since", type=Since(), help="Where the search begins: 90d or a date; by default a year ago.")
 @pass_run
 def show(run: Run, entry: str, since: datetime | None) -> None:
-    """Show a change: who made it, when and why, and what was before and after."""
+    """Show one change whole."""
     begin = since or system_clock() - _YEAR
     found = next((one for one in _entries(run.site, begin) if one.id == entry), None)
     if found is None:

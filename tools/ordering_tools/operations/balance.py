@@ -67,11 +67,12 @@ _operation = click.option(
 @click.group(
     cls=Group,
     epilog="""\b
-ordering balance show granite-rewards
-ordering balance top-up granite-rewards 250.50 --operation wire-4711
-    --reason "paid by wire"
-ordering balance correct granite-rewards -50 --operation fix-12
-    --reason "ticket 17"
+Examples:
+  ordering balance show granite-rewards
+  ordering balance top-up granite-rewards 250.50
+    --operation wire-4711 --reason "paid by wire"
+  ordering balance correct granite-rewards -50
+    --operation fix-12 --reason "ticket 17"
 """,
 )
 def group() -> None:
@@ -102,9 +103,9 @@ def top_up(run: Run, company: str, amount: Decimal, operation: str, reason: str)
 @with_required_reason
 @pass_run
 def correct(run: Run, company: str, amount: Decimal, operation: str, reason: str) -> None:
-    """Raise a balance by hand, or lower it by a negative amount.
+    """Raise or lower a balance by hand.
 
-    A balance is never lowered below 0. Orders that wait for money are paid, oldest first.
+    A negative amount lowers it. A balance is never lowered below 0. Orders that wait for money are paid, oldest first.
     """
     if not amount:
         raise NotDone("a correction by 0 changes nothing; give the amount to add, negative to lower the balance")
@@ -120,7 +121,10 @@ def correct(run: Run, company: str, amount: Decimal, operation: str, reason: str
 @click.option("--limit", type=click.IntRange(1, 1_000_000), default=50, show_default=True, help="The latest entries.")
 @pass_run
 def show(run: Run, company: str, limit: int) -> None:
-    """Show a balance and its latest changes, by time, with the balance after each."""
+    """Show a balance and its latest changes.
+
+    They are listed by time, each with the balance after it.
+    """
     check_company(run.site, company)
     entries = sorted(EcardOrders(run.site.orders, company).balance.entries(), key=lambda entry: entry.at)
     rows, balance = [], Decimal(0)

@@ -14,7 +14,6 @@ A command is a function whose first argument is its `Run`:
 
 from __future__ import annotations
 
-import argparse
 import os
 import re
 import sys
@@ -42,8 +41,6 @@ _AGO = re.compile("([0-9]{1,9})([mhdw])")
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 LARGEST_PORT = 65_535
-
-Action = Callable[[Installation, argparse.Namespace], None]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -269,14 +266,3 @@ def columns() -> int:
         return min(os.get_terminal_size().columns, 120)
     except OSError:
         return 100
-
-
-def set_action(parser: argparse.ArgumentParser, action: Action) -> None:
-    """Set the action that a command runs on the local installation; the command's exit code is 1 if it fails."""
-    parser.add_argument("--state", type=Path, default=DEFAULT_STATE, help=argparse.SUPPRESS)
-    parser.set_defaults(run=_run, action=action)
-
-
-def _run(arguments: argparse.Namespace) -> int:
-    arguments.action(reopen(arguments.state), arguments)
-    return 0

@@ -8,6 +8,7 @@ import click
 
 from ordering_tools.documents.files import update
 from ordering_tools.installation import ROOT, NotDone
+from ordering_tools.operations import incoming
 from ordering_tools.operations.commands import Command, Group, Run, pass_run
 
 _WRITERS = {
@@ -21,7 +22,10 @@ _WRITERS = {
 
 @click.group(cls=Group)
 def group() -> None:
-    """Write the files that are generated from the code."""
+    """Write the files that are generated from the code, and send events to the local run."""
+
+
+group.add_command(incoming.group, "event")
 
 
 def _writer(name: str, module: str, files: str) -> None:

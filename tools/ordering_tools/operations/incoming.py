@@ -54,8 +54,10 @@ def _with_wait(function: F) -> F:
 @click.group(
     cls=Group,
     epilog="""\b
-ordering dev event payment granite-rewards 250.50 --operation wire-4711
-ordering dev event cancel 51
+Examples:
+  ordering dev event payment granite-rewards 250.50
+    --operation wire-4711
+  ordering dev event cancel 51
 """,
 )
 def group() -> None:
@@ -92,7 +94,10 @@ def payment(run: Run, company: str, amount: str, operation: str, wait: float) ->
 def stock(  # noqa: PLR0913 - the command's options
     run: Run, *, codes: Path, card: int, face_value: str, batch: str, kms: str | None, wait: float, force: bool
 ) -> None:
-    """Send an event: certificates have arrived. Their codes are encrypted."""
+    """Send an event: certificates have arrived.
+
+    Their codes are encrypted.
+    """
     site, (numbers, texts) = _local(run), read_codes(codes)
     with refusals(numbers):
         check_codes(texts)
@@ -136,7 +141,7 @@ def cancel(run: Run, order: str, wait: float) -> None:
 @_with_wait
 @pass_run
 def bounce(run: Run, order: str, wait: float) -> None:
-    """Send an event of SES: the last mail of an order bounced."""
+    """Send an event: an order's last mail bounced."""
     site = _local(run)
     named = order_named(site, order)
     outbox = Outbox(site.orders)

@@ -44,10 +44,11 @@ with_kms = click.option("--kms", metavar="KEY", help="The key in KMS that encryp
 @click.group(
     cls=Group,
     epilog="""\b
-ordering stock list granite-rewards
-ordering stock load codes.txt --card 1 --face-value "100 ₽"
-    --batch 2026-01
-ordering stock show --card 1 --face-value "100 ₽"
+Examples:
+  ordering stock list granite-rewards
+  ordering stock load codes.txt --card 1
+    --face-value "100 ₽" --batch 2026-01
+  ordering stock show --card 1 --face-value "100 ₽"
 """,
 )
 def group() -> None:
@@ -87,7 +88,10 @@ def load(  # noqa: PLR0913 - the command's options
 @with_stock
 @pass_run
 def show(run: Run, card: int, face_value: str) -> None:
-    """Show how many certificates are free, and which loads are unfinished."""
+    """Show how many certificates are free.
+
+    It names loads that are not complete.
+    """
     stock = Stock(card, face_value)
     _level(run.site, stock)
     _print_level(run, stock)
@@ -97,7 +101,7 @@ def show(run: Run, card: int, face_value: str) -> None:
 @click.argument("company", help="The id of the company's partner.")
 @pass_run
 def list_stocks(run: Run, company: str) -> None:
-    """List the free certificates of each card that a company can order."""
+    """List what is free of a company's cards."""
     site = run.site
     partner_of(site, company)
     offered = [
@@ -136,7 +140,10 @@ def move(  # noqa: PLR0913 - the command's options
     reason: str,
     force: bool,
 ) -> None:
-    """Move free certificates to another card or face value."""
+    """Move free certificates to another stock.
+
+    That is another card, or another face value of the same.
+    """
     source = Stock(card, face_value)
     target = Stock(to_card or card, to_face_value or face_value)
     if source == target:
@@ -161,7 +168,7 @@ def move(  # noqa: PLR0913 - the command's options
 @with_reason
 @pass_run
 def compact(run: Run, card: int, face_value: str, kms: str | None, reason: str) -> None:
-    """Join the free certificates that are in many separate ranges."""
+    """Join free certificates of separate ranges."""
     stock = Stock(card, face_value)
     _level(run.site, stock)
     with run.change(_subject(stock), reason) as site, run.output.progress("certificates") as advance:
@@ -201,7 +208,10 @@ def unload(  # noqa: PLR0913, PLR0917 - the command's options
 @with_reason
 @pass_run
 def index(run: Run, kms: str | None, reason: str) -> None:
-    """Register the codes that earlier releases loaded, once; `load` does it if it was not done."""
+    """Register the codes of earlier releases, once.
+
+    `load` does it if it was not done.
+    """
     with run.change("stock", reason) as site:
         report = _index(run, site, kms)
     run.output.line(f"{report.codes} codes of earlier loads registered")
