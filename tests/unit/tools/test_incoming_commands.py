@@ -205,7 +205,7 @@ def test_the_effect_of_an_event(run: Run, bus: Bus, tmp_path: Path) -> None:
 def test_waiting_for_an_effect(bus: Bus, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """The command waits for the effect, and looks again until it is there."""
     company = company_of(bus)
-    monkeypatch.setattr(incoming.time, "sleep", lambda _: company.top_up("5", "x"))
+    monkeypatch.setattr("time.sleep", lambda _: company.top_up("5", "x"))
 
     assert cli.main(["dev", "event", "payment", "granite", "5", "--operation", "x", "--wait", "60"]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == "the payment is booked, the balance is 5.00"
