@@ -21,6 +21,7 @@ from ordering_tools.local import sam_local, serve
 from ordering_tools.operations import (
     audits,
     balance,
+    books,
     catalogues,
     clients,
     contacts,
@@ -34,6 +35,7 @@ from ordering_tools.operations import (
     stock,
     tokens,
     webhooks,
+    whoami,
 )
 from ordering_tools.operations.commands import Group, Run, columns
 from ordering_tools.output import make_lenient
@@ -73,6 +75,7 @@ for _name, _command in {
     "dev": dev.group,
     "audit": audits.group,
     "balance": balance.group,
+    "book": books.group,
     "catalogue": catalogues.catalogue,
     "client": clients.group,
     "contact": contacts.group,
@@ -85,6 +88,7 @@ for _name, _command in {
     "stock": stock.group,
     "token": tokens.group,
     "webhook": webhooks.group,
+    "whoami": whoami.command,
 }.items():
     root.add_command(_command, _name)
 
