@@ -863,3 +863,16 @@ def test_show_and_trace_a_deal_order(deals: DealOrders, run: Run) -> None:
     assert (traced["order"], traced["deal"], traced["discount"]) == ("crm/1", "26", "5")
     assert [(line["name"], line["quantity"]) for line in traced["lines"]] == [("Licence", 3)]
     assert traced["entry"] == [{"book": "deals#crm", "position": 1, "state": "as the order"}]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", " ", "/", "a/", "/1", "a/b/c", "#", "training#", "ecards#granite#x", "deals#crm#0", "-1", "0", "9" * 5000],
+)
+@pytest.mark.usefixtures("deals")
+def test_texts_that_name_no_order(run: Run, text: str) -> None:
+    """Whatever the text, a command refuses it in one line, and a search finds nothing."""
+    for words in (("order", "show"), ("order", "trace"), ("mail", "again"), ("mail", "list", "--order")):
+        error = run(*words, "--", text).error if "--order" not in words else run(*words[:-1], f"--order={text}").error
+        assert error == f"there is no order '{text}'; see `ordering order find --help`"
+    assert document(run("order", "find", "--json", "--", text)) == []
