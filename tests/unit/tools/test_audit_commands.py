@@ -61,11 +61,11 @@ def test_all_tables_by_time(run: Run) -> None:
     """The changes of the last 30 days are listed by time, whichever table they are in, with short names of callers."""
     header, *lines = run("list").output.splitlines()
 
-    assert header.split() == ["id", "at", "by", "action", "subject"]
-    assert [line.split()[3:6] for line in lines] == [
-        ["support/ann", "partner", "disable"],
-        ["support/ann", "catalogue", "import"],
-        ["local/bob", "balance", "correct"],
+    assert header.split() == ["id", "at", "by", "change"]
+    assert [line.split()[3:] for line in lines] == [
+        ["support/ann", "partner", "disable", "northwind"],
+        ["support/ann", "catalogue", "import", "UK"],
+        ["local/bob", "balance", "correct", "granite"],
     ]
 
 

@@ -49,8 +49,11 @@ def list_entries(run: Run, since: datetime | None, by: str | None, subject: str 
     if run.json:
         run.output.document(shown)
         return
-    rows = ({**one, "by": short_caller(one["by"])} for one in shown)
-    run.output.rows(rows, empty="no changes", columns=("id", "at", "by", "action", "subject"))
+    rows = (
+        {**one, "by": short_caller(one["by"]), "change": f"{one['action']} {one['subject'].partition(' ')[2]}".rstrip()}
+        for one in shown
+    )
+    run.output.rows(rows, empty="no changes", columns=("id", "at", "by", "change"))
 
 
 @group.command()

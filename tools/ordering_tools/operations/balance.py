@@ -139,7 +139,7 @@ def show(run: Run, company: str, limit: int) -> None:
     if len(entries) > limit:
         run.output.line(f"the latest {limit:,} of {len(entries):,} entries; see --limit")
     run.output.rows(rows, empty="no changes yet", columns=("at", "amount", "balance", "change"))
-    run.output.line(f"balance {balance:,.2f}")
+    run.output.line(f"balance {balance:.2f}")
 
 
 def check_company(site: Installation, company: str) -> None:
