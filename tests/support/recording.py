@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import io
+import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from ordering.aws.dynamodb import Send
 from ordering_tools.installation import Installation
+from ordering_tools.stacks import Stack
 from support.aws.kms import MemoryKms
-from support.policies import Access, table_accesses
+from support.aws.simulated_aws import declared
+from support.policies import Access, resource_name, table_accesses
+
+_ARN = "arn:aws:x:eu-west-1:123456789012:"
+_QUEUES = {
+    name: one["Properties"]
+    for name, one in declared().document["Resources"].items()
+    if one["Type"] == "AWS::SQS::Queue"
+}
+_STREAM = f"{_ARN}table/OrdersTable/stream/1"
+_PREFIXES = {"dynamodbstreams": "dynamodb"}
+_ACTIONS = {"Invoke": "InvokeFunction"}
 
 
 class KnownKms(MemoryKms):
@@ -24,6 +40,84 @@ class KnownKms(MemoryKms):
         if operation == "GenerateDataKey":
             self.keys[answer["CiphertextBlob"]] = request["KeyId"]
         return answer
+
+
+def _message(queue: str) -> dict[str, Any]:
+    """A message in a dead-letter queue: of a batch of the stream, or of the queue before."""
+    attributes, body = {"SentTimestamp": "0"}, "{}"
+    if queue == "StreamDeadLetters":
+        request = {"functionArn": f"{_ARN}function:StreamFunction", "condition": "x", "approximateInvokeCount": 6}
+        numbers = {"startSequenceNumber": "1", "endSequenceNumber": "1", "batchSize": 1}
+        batch = {"streamArn": _STREAM, "shardId": "shard", **numbers}
+        body = json.dumps({"requestContext": request, "DDBStreamBatchInfo": batch})
+    else:
+        attributes["DeadLetterQueueSourceArn"] = f"{_ARN}{queue.replace('DeadLetters', 'Queue')}"
+    return {"MessageId": queue, "ReceiptHandle": queue, "Body": body, "Attributes": attributes}
+
+
+class DeadLetters:
+    """Clients of AWS for a stack each of whose dead-letter queues has a message."""
+
+    def __init__(self) -> None:
+        self.accesses: set[Access] = set()
+        self._hidden: set[str] = set()
+
+    def connect(self, service: str, **_: Any) -> Any:
+        """A client, whose calls are recorded."""
+        return _Client(partial(self._call, service))
+
+    def _call(self, service: str, operation: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        name = "".join(word.capitalize() for word in operation.split("_"))
+        resource = (arguments.get("QueueUrl") or arguments.get("FunctionName") or "*").rpartition(":")[2]
+        if service == "dynamodbstreams":
+            resource = "OrdersTable.StreamArn"
+        self.accesses.add(
+            Access(f"{_PREFIXES.get(service, service)}:{_ACTIONS.get(name, name)}", resource.rpartition("/")[2])
+        )
+        answer: dict[str, Any] = getattr(self, f"_{operation}", lambda _: {})(arguments)
+        return answer
+
+    def _get_queue_attributes(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        policy = _QUEUES[arguments["QueueUrl"].rpartition("/")[2]].get("RedrivePolicy")
+        if policy is None:
+            return {}
+        target = f"{_ARN}{resource_name(policy['deadLetterTargetArn'])}"
+        return {"Attributes": {"RedrivePolicy": json.dumps({**policy, "deadLetterTargetArn": target})}}
+
+    def _list_event_source_mappings(self, _: Mapping[str, Any]) -> dict[str, Any]:
+        failed = {"OnFailure": {"Destination": f"{_ARN}StreamDeadLetters"}}
+        return {"EventSourceMappings": [{"DestinationConfig": failed}]}
+
+    def _receive_message(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        queue = arguments["QueueUrl"].rpartition("/")[2]
+        if queue in self._hidden:
+            return {}
+        self._hidden.add(queue)
+        return {"Messages": [_message(queue)]}
+
+    def _change_message_visibility(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        self._hidden.remove(arguments["ReceiptHandle"])
+        return {}
+
+    def _get_shard_iterator(self, _: Mapping[str, Any]) -> dict[str, Any]:
+        return {"ShardIterator": "iterator"}
+
+    def _get_records(self, _: Mapping[str, Any]) -> dict[str, Any]:
+        change = {"SequenceNumber": "1", "ApproximateCreationDateTime": datetime(2026, 1, 1, tzinfo=UTC)}
+        return {"Records": [{"dynamodb": change}]}
+
+    def _invoke(self, _: Mapping[str, Any]) -> dict[str, Any]:
+        return {"Payload": io.BytesIO(b"{}")}
+
+
+@dataclass(frozen=True)
+class _Client:
+    """A client of one service of AWS."""
+
+    call: Callable[[str, Mapping[str, Any]], dict[str, Any]]
+
+    def __getattr__(self, operation: str) -> Callable[..., dict[str, Any]]:
+        return lambda **arguments: self.call(operation, arguments)
 
 
 @dataclass
@@ -58,6 +152,8 @@ class Recording:
 
     def installation(self, send: Send) -> Installation:
         """A stack in AWS over these tables, whose calls are recorded."""
+        letters = DeadLetters()
+        letters.accesses = self.accesses
         return Installation(
             self.tables(send),
             self.call_kms,
@@ -68,4 +164,6 @@ class Recording:
             webhook_queue=self.queue("WebhookQueue"),
             caller="arn:aws:sts::123456789012:assumed-role/support/ann",
             account="123456789012",
+            stack=Stack(resources={name: f"https://sqs/123456789012/{name}" for name in _QUEUES}),
+            connect=letters.connect,
         )
