@@ -126,6 +126,10 @@ class DeadLetters:
         dead = {queue for queue, _ in self._redrives.values()} | {self._named(arn) for arn in failed if arn}
         return sorted(name for name in self._queues if name in dead)
 
+    def url(self, queue: str) -> str:
+        """The URL of a queue, by logical id."""
+        return self._queues[queue]
+
     def messages(self, queue: str) -> list[DeadLetter]:
         """The messages of a dead-letter queue, oldest first; reading does not change them.
 
