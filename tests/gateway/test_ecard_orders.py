@@ -432,7 +432,7 @@ def test_waits_for_stock(company: Company, tmp_path: Path) -> None:
     load = ["stock", "load", str(tmp_path / "codes"), "--batch", "second", *stock]
     loaded = [company.real.ordering(*load) for _ in range(2)]
 
-    assert (short.code, "order 1 waits for certificates of" in short.err) == (1, True)
+    assert (short.code, f"order {company.id}/1 waits for certificates of" in short.err) == (1, True)
     assert waiting == WAITING
     assert [(done.code, done.out.splitlines()[-1]) for done in loaded] == [(0, "2 free")] * 2
     company.wait(order, "Delivered")
