@@ -219,6 +219,22 @@ def test_versions(catalogue: Catalogue) -> None:
     assert [*catalogue.contents(replaced[0])] == [(AZ_300, [STANDARD]), (LINUX, [ON_LINUX])]
 
 
+def test_a_version_is_read_in_parts(services: Services) -> None:
+    """A version is read in parts of a hundred products, so that it may be larger than a response or the memory."""
+    recorder = Recorder(services.send)
+    catalogue = Catalogue(Table(recorder, "CatalogueTable"), UK.id)
+    everything = [(product, [feature_set(product, rank)]) for rank, product in enumerate(products(230))]
+    catalogue.publish(everything)
+    (current,) = catalogue.versions()
+    recorder.calls.clear()
+    contents = catalogue.contents(current)
+
+    assert next(contents) == everything[0]
+    assert recorder.operations == ["Query", "BatchGetItem"]
+    assert [*contents] == everything[1:]
+    assert recorder.operations == ["Query", "BatchGetItem"] * 3
+
+
 def test_a_version_that_cannot_be_published_again(table: Table, catalogue: Catalogue) -> None:
     """Thirty days after it was replaced a version is not listed, and once items of it are gone it is not read."""
     catalogue.publish([*OLD, *NEW])

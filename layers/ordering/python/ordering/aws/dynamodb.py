@@ -207,10 +207,16 @@ class Table:
                 next(pauses)
         return found
 
-    def query(self, partition: str, first: str, last: str) -> Iterator[Item]:
+    def query(self, partition: str, first: str, last: str, page: int | None = None) -> Iterator[Item]:
         """Yield the items of a partition with sort keys from `first` to `last`, both included, in ascending order.
 
         They are read strongly consistent, but not as of one moment: the service's pages are read as they are needed.
+
+        Args:
+            partition: The partition key.
+            first: The least sort key.
+            last: The greatest sort key.
+            page: Most items of a page; by default what has 1 MB, and in some engines all that there are.
         """
         if first > last:  # the service refuses such a query
             return
@@ -219,6 +225,7 @@ class Table:
             "KeyConditionExpression": "pk = :pk AND sk BETWEEN :first AND :last",
             "ExpressionAttributeValues": _item({":pk": partition, ":first": first, ":last": last}),
             "ConsistentRead": True,
+            **({"Limit": page} if page else {}),
         }
         yield from self._pages("Query", request)
 

@@ -367,7 +367,7 @@ class Catalogue:
 
     def _stored(self, version: str) -> Iterator[tuple[Item, list[Item]]]:
         """Read the listed products of a version, each with its feature sets by position, or with those that exist."""
-        listed = self._table.query(f"{version}#PRODUCTS", " ", _LAST)
+        listed = self._table.query(f"{version}#PRODUCTS", " ", _LAST, page=_READ_AT_ONCE)
         while some := list(itertools.islice(listed, _READ_AT_ONCE)):
             keys = [_offered_keys(version, item) for item in some]
             every = list(itertools.chain.from_iterable(keys))
