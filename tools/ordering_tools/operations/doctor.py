@@ -68,10 +68,10 @@ def _installation(run: Run) -> Iterator[Finding]:
     try:
         site = run.site
     except NotDone as error:
-        kind, todo = (
-            ("stack", "see `ordering whoami`") if run.stack else ("local run", "see .ordering/engine/engine.log")
-        )
-        yield Finding(kind, _WRONG, str(error), todo)
+        if run.stack:
+            yield Finding("stack", _WRONG, str(error), "check --stack, --profile and --region")
+        else:
+            yield Finding("local run", _WRONG, str(error), f"see {run.state / 'engine' / 'engine.log'}")
         return
     for check in (stack, signing_key, dead_letters) if site.local else _OF_AWS:
         yield from _guarded(check, site)
