@@ -19,7 +19,7 @@ from ordering_tools.local.engine.state import find
 from ordering_tools.local.runtime.processes import LIFELINE
 from ordering_tools.local.serve import Options
 
-_READY_SECONDS = 60.0
+_READY_SECONDS = 180.0
 _STOP_SECONDS = 20.0
 
 _translations: dict[str, bytes] = {}
