@@ -45,7 +45,12 @@ def place(send: Recorder, line: RequestedLine, items: int = ITEMS) -> tuple[Trai
 
 
 def fills(send: Recorder) -> list[dict[str, Any]]:
-    return [request for operation, request in send.calls if operation == "TransactWriteItems"]
+    """The transactions of orders; the catalogue's is another."""
+    return [request for operation, request in send.calls if operation == "TransactWriteItems" and _of_orders(request)]
+
+
+def _of_orders(request: dict[str, Any]) -> bool:
+    return all(body["TableName"] == "OrdersTable" for write in request["TransactItems"] for body in write.values())
 
 
 def line_of(letter: str) -> RequestedLine:
