@@ -629,12 +629,12 @@ def rotated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rotated]:
     with ExitStack() as closing:
         with running(state, build=None) as stack:
             real = RealStack(stack)
-            first = real.ordering("key", "add", "--kms", "alias/ordering-SigningKeyA").out
-            assert real.ordering("key", "use", first, "--now").code == 0
+            first = real.ordering("key", "add", "--kms", "alias/ordering-SigningKeyA", "--reason", "rotation").out
+            assert real.ordering("key", "use", first, "--now", "--reason", "rotation").code == 0
             company = add_company(real, closing, 1_000)
-            second = real.ordering("key", "add", "--kms", "alias/ordering-SigningKeyB").out
-            too_early = real.ordering("key", "use", second)
-            used = real.ordering("key", "use", second, "--now")
+            second = real.ordering("key", "add", "--kms", "alias/ordering-SigningKeyB", "--reason", "rotation").out
+            too_early = real.ordering("key", "use", second, "--reason", "rotation")
+            used = real.ordering("key", "use", second, "--now", "--reason", "rotation")
             assert (too_early.code, "wait, or use --now" in too_early.err, used.code) == (1, True, 0)
             tokens = {
                 "of before": company.http.headers["Authorization"].removeprefix("Bearer "),
@@ -702,4 +702,5 @@ def test_restart_keeps_keys(rotated: Rotated) -> None:
     assert {key["kid"] for key in published} == set(rotated.keys)
     for token in [*rotated.tokens.values(), new]:
         assert company.http.get("/v1/orders", headers=bearer(token)).status_code == 200
-    assert "tokens that it signed are valid until" in company.real.ordering("key", "retire", rotated.keys[0]).err
+    retired = company.real.ordering("key", "retire", rotated.keys[0], "--reason", "rotation")
+    assert "tokens that it signed are valid until" in retired.err
