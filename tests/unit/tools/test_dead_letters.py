@@ -301,6 +301,26 @@ def test_all_are_replayed(site: Site, capsys: pytest.CaptureFixture[str]) -> Non
     assert "m1" not in site.hidden
 
 
+@pytest.mark.usefixtures("stack")
+def test_messages_that_fail_again_at_once(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A message that comes back while others are replayed is not replayed again by the same command."""
+    send, sent = Site._SendMessage, list[str]()
+
+    def come_back(self: Site, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        assert len(sent) < 10
+        sent.append(arguments["MessageBody"])
+        self.put("Dead", f"{arguments['MessageBody']} again", source="Work")
+        return send(self, arguments)
+
+    monkeypatch.setattr(Site, "_SendMessage", come_back)
+    for number in range(2):
+        site.put("Dead", str(number), source="Work")
+
+    assert run("replay", "--all", "--yes") == 0
+    assert sent == ["0", "1"]
+    assert [message["Body"] for message in site.messages["Dead"]] == ["0 again", "1 again"]
+
+
 @pytest.mark.parametrize("words", [(), ("m0", "--all")])
 def test_what_is_replayed_is_said(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
     """A replay names either a message or all."""

@@ -169,19 +169,27 @@ class DeadLetters:
         return [event for number, event in found.items() if first <= number <= last]
 
     def replay_all(self, queue: str) -> Iterator[tuple[DeadLetter, str | NotDone]]:
-        """Replay the messages of a dead-letter queue one after the other, and yield each with its outcome."""
-        failed: list[Mapping[str, Any]] = []
+        """Replay the messages that are in a dead-letter queue now, and yield each with its outcome.
+
+        Messages that arrive meanwhile stay: one that fails again at once would otherwise be replayed for ever.
+        """
+        left = {message.id for message in self.messages(queue)}
+        kept: list[Mapping[str, Any]] = []
         try:
-            while held := self._receive(queue):
-                message, failed = self._message(queue, held), [*failed, held]
+            while left and (held := self._receive(queue)):
+                kept.append(held)
+                if held["MessageId"] not in left:
+                    continue
+                left.remove(held["MessageId"])
+                message = self._message(queue, held)
                 try:
                     outcome: str | NotDone = self._replay(message, held)
-                    failed.remove(held)
+                    kept.remove(held)
                 except NotDone as error:
                     outcome = error
                 yield message, outcome
         finally:
-            self._release(queue, failed)
+            self._release(queue, kept)
 
     def replay(self, message: DeadLetter) -> str:
         """Send a message back to its queue, or call the function with its records, and then delete the message.
