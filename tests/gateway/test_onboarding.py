@@ -1,0 +1,94 @@
+"""The page for operators of a new stack: its lines, run as printed, bring a partner to its first order."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from ordering_tools.installation import ROOT
+from ordering_tools.local.engine.aws_account import service_variables
+from ordering_tools.local.engine.mails import Mail, sent_mails
+from ordering_tools.local.engine.state import find
+from support.local_stack import LocalStack, running
+from support.real_stack import COMMAND, RealStack
+
+pytestmark = pytest.mark.gateway
+
+_PAGE = (ROOT / "docs" / "onboarding.md").read_text(encoding="utf-8")
+_BLOCK = re.compile(r"^```(sh|sh account)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_KEY = re.compile(r"\b[0-9A-Z]{5}(?:-[0-9A-Z]{5}){4}\b")
+_COMPLETES_SECONDS = 300
+
+
+def _blocks(kind: str) -> list[str]:
+    return [text for marked, text in _BLOCK.findall(_PAGE) if marked == kind]
+
+
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
+    """The project's stack as CloudFormation leaves it: no key signs, and there is no partner."""
+    with running(tmp_path_factory.mktemp("empty") / "state", build=None) as stack:
+        yield stack
+
+
+@pytest.fixture(scope="module")
+def done(empty: LocalStack, tmp_path_factory: pytest.TempPathFactory) -> subprocess.CompletedProcess[str]:
+    """The page's lines, run as one script with the engine as AWS."""
+    found = find(empty.state)
+    assert found
+    others = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "ORDERING_"))}
+    return subprocess.run(
+        ["bash", "-euxo", "pipefail", "-c", "".join(_blocks("sh"))],
+        cwd=tmp_path_factory.mktemp("operator"),
+        env={
+            **others,
+            **service_variables(found.endpoint, found.services),
+            "PATH": f"{COMMAND.parent}:{os.environ['PATH']}",
+            "URL": empty.base_url,
+        },
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=_COMPLETES_SECONDS,
+    )
+
+
+def _mails(stack: LocalStack) -> list[Mail]:
+    return sent_mails(RealStack(stack).services)
+
+
+def test_the_page_leads_from_an_empty_stack_to_an_order(done: subprocess.CompletedProcess[str]) -> None:
+    """Each line of the page succeeds, one after the other, on the stack that CloudFormation deployed."""
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+
+
+def test_the_first_order_completes(empty: LocalStack, done: subprocess.CompletedProcess[str]) -> None:
+    """The order of the page completes, and its contact is mailed the two access keys, once."""
+    shown = RealStack(empty).ordering("order", "show", "PO-1", "--json")
+    mails = [mail for mail in _mails(empty) if "ann@fabrikam.example" in mail.recipients]
+
+    assert '"Completed"' in shown.out, done.stdout
+    assert [len({*_KEY.findall(mail.text)}) for mail in mails] == [2]
+
+
+def test_the_changes_are_in_the_audit_trail(empty: LocalStack, done: subprocess.CompletedProcess[str]) -> None:
+    """Each change of the page is noted under the caller in AWS, with its reason."""
+    assert done.returncode == 0
+    listed = RealStack(empty).ordering("audit", "list", "--since", "1h", "--json").out
+    changes = ("key add", "key use", "partner add", "contact import", "catalogue import", "client add", "token issue")
+
+    assert [change for change in changes if f'"{change}"' not in listed] == []
+    assert "arn:aws:" in listed
+
+
+def test_lines_that_are_not_run_are_those_of_the_account() -> None:
+    """Of the commands, only the one that judges the account itself is marked as not run."""
+    skipped = re.findall(r"^.*\bordering .*$", "".join(_blocks("sh account")), re.MULTILINE)
+
+    assert [line for line in skipped if not line.startswith("aws ")] == ["ordering doctor"]
+    assert len(_BLOCK.findall(_PAGE)) == _PAGE.count("\n```sh")
