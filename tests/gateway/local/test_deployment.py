@@ -11,19 +11,13 @@ from typing import Any
 import pytest
 
 from ordering_tools.local.engine.aws_account import STACK
-from ordering_tools.local.engine.deployment import (
-    CALLS,
-    INIT_SECONDS,
-    deploy,
-    environments,
-    translate,
-)
+from ordering_tools.local.engine.deployment import CALLS, INIT_SECONDS, deploy, environments, read_stack, translate
 from ordering_tools.local.engine.engine import Engine, connect
 from ordering_tools.local.gateway.api import declared_api
 from ordering_tools.local.gateway.gateway import Authorizer, Route
 from ordering_tools.local.runtime.functions import FunctionSettings, SettingsError, declared_functions
 from ordering_tools.local.serve import ROOT
-from ordering_tools.stacks import DeploymentError, Stack
+from ordering_tools.stacks import DeploymentError
 from ordering_tools.template import Template, TemplateError
 
 FIXTURE = Path(__file__).parent / "fixture" / "template.yaml"
@@ -166,7 +160,7 @@ def test_a_stack_is_created_and_updated(engine: Engine, translated: dict[str, An
     mappings = functions.list_event_source_mappings(FunctionName=stack.resources["SlowFunction"])
     behave = functions.get_function_configuration(FunctionName=stack.resources["BehaveFunction"])
     assert stack.resources["NotesTable"] == table
-    assert Stack.read(engine.services).resources == stack.resources
+    assert read_stack(engine.services).resources == stack.resources
     assert [each["ScalingConfig"] for each in mappings["EventSourceMappings"]] == [{"MaximumConcurrency": CALLS}]
     assert behave["Timeout"] == 1 + INIT_SECONDS
     names = [name for name, resource in resources.items() if resource["Type"] == "AWS::Lambda::Function"]
@@ -183,4 +177,4 @@ def test_a_stack_is_created_and_updated(engine: Engine, translated: dict[str, An
 def test_a_missing_stack_is_named(engine: Engine) -> None:
     """Reading a stack that is not there fails with its name."""
     with pytest.raises(DeploymentError, match=f"the stack {STACK} cannot be read"):
-        Stack.read(engine.services)
+        read_stack(engine.services)
