@@ -112,7 +112,10 @@ def creates(name: str, wanted: Wanted | None = None, phone: str = "1") -> Script
 
 
 def tops_up(operation: str, amount: int) -> Script:
-    return operations(("top up", (operation, amount), lambda ecards: ecards.orders.top_up(operation, Decimal(amount))))
+    def raise_balance(ecards: EcardServices) -> None:
+        ecards.orders.top_up(operation, Decimal(amount))
+
+    return operations(("top up", (operation, amount), raise_balance))
 
 
 def advances(name: str) -> Script:
