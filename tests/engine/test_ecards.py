@@ -491,7 +491,7 @@ def pays_before_it_tops_up(self: EcardOrders, operation: str, amount: Decimal) -
     self.balance.top_up(operation, amount, START)
 
 
-def publishes_first(self: Certificates, load: Any, record: Item) -> None:
+def publishes_first(self: Certificates, load: Any, record: Item, *_: Any) -> None:
     self._table.update(Update(load.key, "SET used = :used", values={":used": len(load.codes)}))
     self._publish(load)
     self._table.put_all(
