@@ -1,7 +1,7 @@
 """The audit trail: who changed what by a command, when, why, and what it was before.
 
 An entry is an item beside what it is about, in the partition of its month: `AUDIT#2026-11`. It is written in the
-transaction of the change, so that there is no change without it. A change of several transactions writes the same entry
+transaction of the change: neither is written without the other. A change of several transactions writes the same entry
 with each of them: it is complete with the first one.
 """
 
@@ -75,7 +75,7 @@ def entries(table: Table, month: str) -> Iterator[Entry]:
 class AuditedTable(Table):
     """A table whose conditional writes carry an entry of the audit trail.
 
-    `put_all` and `delete_all` do not: they write what nobody sees before another write publishes it.
+    `put_all` and `delete_all` do not: what they write is not visible until another write publishes it.
     """
 
     entry: Entry | None = None

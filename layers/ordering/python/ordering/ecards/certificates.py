@@ -69,7 +69,7 @@ Ranges = tuple[Range, ...]
 
 
 def uncounted(_: int) -> None:
-    """Take the progress of work that nobody watches."""
+    """Take the progress of work, and do not show it."""
 
 
 class Duplicates(OrderingError):
