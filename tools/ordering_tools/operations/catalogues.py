@@ -11,11 +11,10 @@ from typing import Any
 import click
 
 from ordering.identifiers import canonical_uuid
-from ordering.identity.accounts import Accounts, Partner
 from ordering_tools.catalogue_files import ECARDS, TRAINING, CatalogueFile, Change, Format, count_lines
 from ordering_tools.console import Output
 from ordering_tools.installation import Installation, NotDone
-from ordering_tools.operations.commands import REASON, Command, Group, Run, pass_run
+from ordering_tools.operations.commands import REASON, Command, Group, Run, partner_of, pass_run
 from ordering_tools.shelves import EcardShelf, Listed, Shelf, Source, TrainingShelf
 
 _SIGNS = {"added": ("+", "green"), "removed": ("-", "red"), "changed": ("~", "yellow")}
@@ -40,7 +39,7 @@ def _of_unit(site: Installation, text: str) -> Shelf:
     """Find a business unit by `PARTNER/UNIT` or by its id."""
     partner_id, slash, name = text.partition("/")
     if slash:
-        units = _partner(site, partner_id).business_units
+        units = partner_of(site, partner_id).business_units
         found = [unit for unit in units if name == unit.name or name.lower() == unit.id]
         if len(found) != 1:
             known = ", ".join(unit.name if not found else unit.id for unit in found or units)
@@ -56,16 +55,9 @@ def _of_unit(site: Installation, text: str) -> Shelf:
 
 def _of_company(site: Installation, text: str) -> Shelf:
     """Find a company that orders e-cards."""
-    if not _partner(site, text).company:
+    if not partner_of(site, text).company:
         raise NotDone(f"{text} orders no e-cards: it has no company's name; see `ordering partner show {text}`")
     return EcardShelf(site.catalogue, text)
-
-
-def _partner(site: Installation, partner_id: str) -> Partner:
-    partner = Accounts(site.accounts).partner(partner_id)
-    if partner is None:
-        raise NotDone(f"there is no partner '{partner_id}'; see `ordering partner list`")
-    return partner
 
 
 def check(kinds: Catalogues, run: Run, file: Path) -> None:
