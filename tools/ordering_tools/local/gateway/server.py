@@ -30,6 +30,7 @@ from ordering_tools.local.runtime.runtime import ProcessRunner
 from ordering_tools.output import make_lenient
 
 _LAST_CALLS_SECONDS = 3.0
+_LAST_LINES_SECONDS = 1.0
 _QUIET_SECONDS = 1.0
 
 
@@ -104,6 +105,8 @@ def main(listener: int, invoked: int, controlled: int) -> int:
     invocations.shutdown()
     invocations.drain(_LAST_CALLS_SECONDS)
     runner.stop()
+    # Each call that was killed prints its line.
+    invocations.drain(_LAST_LINES_SECONDS)
     return 0
 
 
