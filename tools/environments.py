@@ -114,18 +114,23 @@ async def run(*command: str | Path, **variables: str) -> None:
         NoWheelError: It found no wheel for this machine.
         SetupError: It failed for another reason.
     """
-    process = await asyncio.create_subprocess_exec(
-        *map(str, command),
-        cwd=ROOT,
-        env={**os.environ, **variables},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,  # a group of its own, so that an interruption ends the children of the command, too
+    starting = asyncio.ensure_future(
+        asyncio.create_subprocess_exec(
+            *map(str, command),
+            cwd=ROOT,
+            env={**os.environ, **variables},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # a group of its own, so that an interruption ends the children of the command, too
+        )
     )
     try:
+        process = await asyncio.shield(starting)
         output, _ = await process.communicate()
     except asyncio.CancelledError:
+        # Also a process that is being started, which asyncio would end without its children.
+        process = await starting
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         await process.wait()
