@@ -14,6 +14,8 @@ import pytest
 
 from ordering.aws.dynamodb import Put, Update
 from ordering.aws.ses import Letter
+from ordering.deals.orders import DealOrders, NewLine
+from ordering.deals.products import DealProducts, NewProduct
 from ordering.ecards.statuses import EcardStatus
 from ordering.errors import Unavailable
 from ordering.identity.accounts import Accounts, Contact
@@ -35,7 +37,7 @@ from support.training import School
 ANN = "ann@example.com"
 NAMESAKE = "joann@example.com"
 ORDER = f"ecards#granite#{order_id(1)}"
-ENTRY = f"order granite/{order_id(1)}"
+ENTRY = "order granite/1"
 WHY = ("--reason", "request of 29 November")
 NOW = datetime.now(UTC)
 
@@ -139,6 +141,17 @@ def test_all_that_is_held(office: Office, run: Run) -> None:
         ("corrected address", ENTRY),
         ("order", ENTRY),
     ]
+
+
+def test_names_of_deals(office: Office, run: Run) -> None:
+    """A line item is named by its order, and a product by its number, as commands name them."""
+    site = office.installation
+    orders = DealOrders(site.orders, "crm")
+    orders.place(26, Decimal(5))
+    product = DealProducts(site.catalogue, "crm").add(NewProduct(name=f"Licence of {ANN}"))
+    orders.lines(1).add(NewLine(product, Decimal(10), "EUR", Decimal(0), 3))
+
+    assert {("list entry", "order crm/1"), ("list entry", "product crm/1")} <= {*named(erased(run)["stays"])}
 
 
 def test_what_is_handed_out(office: Office, run: Run) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import click
@@ -29,6 +29,7 @@ from ordering.training.statuses import TRAINING
 from ordering.training.statuses import TrainingStatus as Training
 from ordering_tools.installation import Installation, NotDone
 from ordering_tools.operations.commands import Command, Run, pass_run, with_required_reason
+from ordering_tools.operations.finding import read_named, summarize
 
 ERASED = "erased@erased.invalid"
 """The address in place of an erased one: `.invalid` is reserved, so no mail goes there."""
@@ -90,6 +91,8 @@ class Held:
     item: Item
     prefix: str
     """The beginning of its partition; `SEARCH` for what the search index finds it by."""
+    name: str = ""
+    """What it belongs to; see `_named`."""
 
     @property
     def kind(self) -> str:
@@ -101,31 +104,32 @@ class Held:
         """The name of the order that a mail's record is about; see `book.names`."""
         return str(self.item["pk"]).partition("#")[2]
 
-    @property
-    def name(self) -> str:
-        """What it belongs to: `order 51`, `partner northwind`."""
-        prefix, _, rest = str(self.item["pk"]).partition("#")
-        match prefix:
-            case "ORDER" | "MAIL" | "MAILTO" | "MAILHISTORY":
-                return f"order {_order_label(rest)}"
-            case "BOOK":
-                entry = self.item.get("order", {})
-                label = _order_label(f"{rest}#{entry.get('id', int(self.item['sk']))}")
-                return f"{'product' if rest.startswith('deal-products#') else 'order'} {label}"
-            case "PARTNER" | "ONCE" | "WEBHOOKS" | "DELIVERIES" | "LEDGER":
-                return f"partner {rest.partition('#')[0]}"
-            case "CONTACTS":
-                return f"unit {rest}"
-            case "AUDIT":
-                return f"change {self.item['sk'].partition('#')[2]}"
-            case _:
-                return rest
+
+def _named(site: Installation, item: Item) -> str:
+    """Return what a record belongs to, as an operator names it: `order 51`, `partner northwind`."""
+    prefix, _, rest = str(item["pk"]).partition("#")
+    match prefix:
+        case "ORDER" | "MAIL" | "MAILTO" | "MAILHISTORY":
+            order = summarize(item) or read_named(site, rest)
+            return order.subject if order else f"order {rest}"
+        case "BOOK":
+            return _listed(item, rest)
+        case "PARTNER" | "ONCE" | "WEBHOOKS" | "DELIVERIES" | "LEDGER":
+            return f"partner {rest.partition('#')[0]}"
+        case "CONTACTS":
+            return f"unit {rest}"
+        case "AUDIT":
+            return f"change {item['sk'].partition('#')[2]}"
+        case _:
+            return rest
 
 
-def _order_label(name: str) -> str:
-    """Return how an operator names an order: `51`, `granite-rewards/<UUID>`, `read-only-rentals/3`."""
-    kind, *parts = name.split("#")
-    return parts[-1] if kind == "training" else "/".join(parts[:2])
+def _listed(entry: Item, book: str) -> str:
+    """Return what a book's entry belongs to: an order, the order of a line item, or a product."""
+    if order := summarize(entry):
+        return order.subject
+    _, account, *of_order = book.split("#")
+    return f"order {account}/{of_order[0]}" if of_order else f"product {account}/{int(entry['sk'])}"
 
 
 @click.command("export", cls=Command)
@@ -197,7 +201,9 @@ def _found(run: Run, email: str) -> list[Held]:
         for table in ("accounts", "orders", "catalogue"):
             for item in _table(run.site, table).scan(*_PREFIXES[table]):
                 advance(1)
-                found += [one for one in _parts(table, item) if _has(one.item, pattern)]
+                if held := [one for one in _parts(table, item) if _has(one.item, pattern)]:
+                    name = _named(run.site, item)
+                    found += [replace(one, name=name) for one in held]
     return sorted(found, key=lambda one: (one.table, one.item["pk"], one.item["sk"], one.prefix))
 
 
@@ -205,9 +211,7 @@ def _parts(table: TableName, item: Item) -> Iterator[Held]:
     """Yield a record, and apart from it what the search index finds it by."""
     prefix = item["pk"].partition("#")[0]
     if SEARCH in item:
-        named = {name: item[name] for name in ("pk", "sk", SEARCH)}
-        order = {"order": {"id": item["order"]["id"]}} if prefix == "BOOK" and "order" in item else {}
-        yield Held(table, {**named, **order}, "SEARCH")
+        yield Held(table, {name: item[name] for name in ("pk", "sk", SEARCH)}, "SEARCH")
     yield Held(table, {name: value for name, value in item.items() if name != SEARCH}, prefix)
 
 
