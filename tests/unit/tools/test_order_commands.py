@@ -6,10 +6,12 @@ import hashlib
 import itertools
 import json
 import time
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import pytest
@@ -23,6 +25,7 @@ from ordering.clock import Deadline
 from ordering.contexts import mailers
 from ordering.deals.orders import DealOrders, NewLine
 from ordering.deals.products import DealProducts, NewProduct
+from ordering.ecards.certificates import Certificates
 from ordering.ecards.statuses import EcardStatus
 from ordering.errors import Conflict, Unavailable
 from ordering.identity.accounts import Accounts
@@ -36,11 +39,12 @@ from ordering_tools.operations import commands, mail
 from ordering_tools.operations.finding import order_named
 from ordering_tools.operations.orders import move_order
 from ordering_tools.operations.webhooks import webhooks_of
+from support.aws.faults import Faulty, interrupted
 from support.aws.kms import MemoryKms
 from support.aws.memory import Memory
 from support.aws.ses import MemorySes
 from support.commands import Done, Queue, Run
-from support.ecards import Rewards, card, order_id
+from support.ecards import HUNDRED, Rewards, card, order_id
 from support.orders import new_item, new_order, target
 from support.partners import PARTNER, UK
 from support.training import School
@@ -601,7 +605,6 @@ def test_all_refused_again(company: Rewards, run: Run, refused: Mailroom, instal
         ("mail", "list", "--refused", "--since", "9999999w"),
         ("mail", "list", "--refused", "--since", "yesterday"),
         ("order", "list"),
-        ("order", "list", "--partner", "two", "--unit", "x"),
         ("order", "list", "--partner", "two", "--status", "Held"),
         ("order", "list", "--partner", "two", "--limit", "-1"),
         ("order", "find"),
@@ -735,6 +738,26 @@ def test_list(company: Rewards, school: School, run: Run) -> None:
     )
 
 
+def test_list_of_a_unit(school: School, run: Run, installation: Installation) -> None:
+    """A business unit is named by its UUID, or by its name beside its partner; an unknown one is refused."""
+    accounts = Accounts(installation.accounts)
+    accounts.save_partner(PARTNER)
+    number = str(school.place(1))
+    for words in ((UK.id.upper(),), (UK.name, "--partner", "northwind"), (UK.id, "--partner", "northwind")):
+        assert found(run, "list", "--unit", *words) == [number]
+    unknown = str(uuid.uuid4())
+
+    assert run("order", "list", "--unit", unknown).error == (
+        f"no partner has the business unit {unknown}; `ordering partner show ID` lists a partner's"
+    )
+    assert "by its name together with --partner" in run("order", "list", "--unit", UK.name).error
+    assert "name one of northwind's business units" in (
+        run("order", "list", "--unit", unknown, "--partner", "northwind").error
+    )
+    accounts.save_partner(replace(PARTNER, business_units=(*PARTNER.business_units, replace(UK, id=unknown))))
+    assert run("order", "list", "--unit", unknown).output == "no orders\n"
+
+
 @pytest.mark.usefixtures("refused")
 def test_orders_of_earlier_releases(
     company: Rewards, school: School, deals: DealOrders, run: Run, installation: Installation
@@ -799,6 +822,88 @@ def test_moves_have_an_actor(company: Rewards, run: Run, installation: Installat
     assert entry.before == {"status": "ReadyForDelivery", "handedOver": 0}
     assert entry.after == {"status": "PartiallyDelivered", "handedOver": 1}
     assert company.read(f"/v1/orders/{order_id(1)}")["history"][-1].keys() == {"status", "at"}
+
+
+def changed_before_the_write(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch, change: Callable[[], object]
+) -> None:
+    """Let commands meet a change between their read of an order and their write."""
+    faulty = Faulty(installation.send)
+    faulty.meet("TransactWriteItems", interrupted(change))
+    monkeypatch.setattr(commands, "reopen", lambda _: replace(installation, send=faulty))
+
+
+def test_the_audit_trail_has_what_was_cancelled(
+    company: Rewards, run: Run, installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If an order changes between a cancellation's read and its write, the entry has the changed order as before."""
+    company.top_up(200)
+    company.load(2)
+    company.place(1, card(quantity=2))
+    company.orders.advance(order_id(1))
+    change = partial(company.orders.hand_over, company.orders.order(order_id(1)), 1)
+    changed_before_the_write(installation, monkeypatch, change)
+    printed = run("order", "cancel", "granite/1", "--reason", "ticket 17", "--yes").output
+
+    (entry,) = entries(installation.orders, f"{datetime.now(UTC):%Y-%m}")
+    assert entry.before == {"status": "PartiallyDelivered", "handedOver": 1}
+    assert "1 certificates returned to stock" in printed
+
+
+@pytest.mark.parametrize(
+    ("to", "before", "after"),
+    [("PartiallyDelivered", 1, 2), ("Delivered", 1, 3)],
+)
+def test_the_audit_trail_has_what_was_moved(
+    company: Rewards,
+    run: Run,
+    installation: Installation,
+    monkeypatch: pytest.MonkeyPatch,
+    to: str,
+    before: int,
+    after: int,
+) -> None:
+    """If an order changes between a move's read and its write, the entry has the changed order as before."""
+    company.top_up(300)
+    company.load(3)
+    company.place(1, card(quantity=3))
+    company.orders.advance(order_id(1))
+    change = partial(company.orders.hand_over, company.orders.order(order_id(1)), 1)
+    changed_before_the_write(installation, monkeypatch, change)
+    assert moved(run, to).code == 0
+
+    (entry,) = entries(installation.orders, f"{datetime.now(UTC):%Y-%m}")
+    assert entry.before == {"status": "PartiallyDelivered", "handedOver": before}
+    assert entry.after == {"status": to, "handedOver": after}
+
+
+def test_the_audit_trail_has_what_was_made_ready(
+    company: Rewards, run: Run, installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An order that waits for stock when it is written, and did not when it was read, is noted as waiting."""
+    company.top_up(100)
+    company.place(1)
+
+    def change() -> None:
+        company.orders.advance(order_id(1))
+        sealer = EnvelopeSealer(installation.kms, "alias/CertificatesKey")
+        Certificates(installation.orders, sealer).load(HUNDRED, "b1", ["code"])
+
+    changed_before_the_write(installation, monkeypatch, change)
+    assert moved(run, "ReadyForDelivery").code == 0
+    (entry,) = entries(installation.orders, f"{datetime.now(UTC):%Y-%m}")
+    assert entry.before == {"status": "AwaitingCertificateAssignment", "handedOver": 0}
+
+
+def test_a_cancelled_order_is_not_cancelled_again(
+    school: School, run: Run, installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If a training order is cancelled between a cancellation's read and its write, the second one is not noted."""
+    number = school.place(1)
+    changed_before_the_write(installation, monkeypatch, lambda: school.orders().cancel(number))
+
+    assert "Cancelled is final" in run("order", "cancel", str(number), "--reason", "ticket 17", "--yes").error
+    assert [*entries(installation.orders, f"{datetime.now(UTC):%Y-%m}")] == []
 
 
 def test_trace_a_training_order(school: School, run: Run, installation: Installation) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import datetime
-from itertools import islice
-from typing import assert_never
+from itertools import chain, islice
+from typing import TypeVar, assert_never
 
 import click
 
@@ -19,6 +19,9 @@ from ordering.ecards.records import KIND as ECARDS
 from ordering.ecards.records import EcardOrder
 from ordering.ecards.statuses import ECARDS as LIFECYCLE
 from ordering.ecards.statuses import EcardStatus
+from ordering.errors import Conflict
+from ordering.identifiers import canonical_uuid
+from ordering.identity.accounts import Accounts
 from ordering.training.orders import KIND as TRAINING
 from ordering.training.orders import OrderIds, TrainingOrder, TrainingOrders, find_order
 from ordering.training.statuses import TRAINING as TRAINING_LIFECYCLE
@@ -30,6 +33,7 @@ from ordering_tools.operations.commands import (
     Since,
     partner_of,
     pass_run,
+    unit_of,
     with_reason,
     with_required_reason,
 )
@@ -52,6 +56,9 @@ TARGETS = (
 
 HANDING_OVER = LIFECYCLE.sources(EcardStatus.PARTIALLY_DELIVERED)
 """The statuses in which some certificates of an order can be handed over."""
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 _STATUSES = sorted({*map(str, TrainingStatus), *map(str, EcardStatus)})
 
@@ -90,7 +97,7 @@ def find(run: Run, text: str, partner: str | None, since: datetime | None, limit
 
 @group.command("list")
 @click.option("--partner", metavar="ID", help="The orders of a partner, of all its contracts.")
-@click.option("--unit", metavar="UUID", help="The training orders of a business unit.")
+@click.option("--unit", metavar="UUID", help="The training orders of a business unit; with --partner also by its name.")
 @click.option("--status", type=click.Choice(_STATUSES, case_sensitive=False), help="Only orders with this status.")
 @click.option("--since", type=Since(), help="Only orders placed since then: 2h, 3d or a date.")
 @click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="Most orders to print.")
@@ -149,13 +156,15 @@ def move(run: Run, order: str, to: str, count: int, reason: str) -> None:
     if target is EcardStatus.CANCELLED:
         _cancel(run, named, reason)
         return
-    before = EcardOrders(run.site.orders, named.partner).order(named.id)
-    check_move(named, before, target, count)
-    handed_over = {EcardStatus.PARTIALLY_DELIVERED: before.delivered + count, EcardStatus.DELIVERED: before.quantity}
-    after = {"status": to, "handedOver": handed_over.get(target, before.delivered)}
-    with run.change(named.subject, reason, before=_state(before), after=after) as site:
-        moved = move_order(site, named, before, target, count=count, operator=Operator(site.caller, reason))
-    _report(run, named, moved)
+
+    def change(before: EcardOrder) -> EcardOrder:
+        check_move(named, before, target, count)
+        handed = {EcardStatus.PARTIALLY_DELIVERED: before.delivered + count, EcardStatus.DELIVERED: before.quantity}
+        after = {"status": to, "handedOver": handed.get(target, before.delivered)}
+        with run.change(named.subject, reason, before=_state(before), after=after) as site:
+            return move_order(site, named, before, target, count=count, operator=Operator(site.caller, reason))
+
+    _report(run, named, _changed(lambda: _ecard_order(run, named), change))
 
 
 @group.command("index")
@@ -222,7 +231,7 @@ def move_order(  # noqa: PLR0913 - all parts of a move
     check_move(named, order, target, count)
     orders = EcardOrders(site.orders, named.partner)
     if target is EcardStatus.CANCELLED:
-        return orders.cancel(order.id, operator)
+        return orders.cancel(order.id, operator, read=order)
     if target is EcardStatus.READY:
         return _ready(orders, named, order)
     left = order.quantity - order.delivered
@@ -239,32 +248,40 @@ def _cancel(run: Run, named: Order, reason: str) -> None:
 
 
 def _cancel_training(run: Run, named: Order, reason: str) -> None:
-    found = find_order(run.site.orders, named.number)
-    if found is None:
-        raise NotDone(f"there is no order {named.label}")
-    order, _ = found
-    TRAINING_LIFECYCLE.move(named.label, order.state, TrainingStatus.CANCELLED, Actor.SUPPORT, system_clock())
-    with run.change(
-        named.subject,
-        reason,
-        before={"status": str(order.status)},
-        after={"status": str(TrainingStatus.CANCELLED)},
-        asks="its access keys are never issued, and it cannot be reopened",
-    ) as site:
-        cancelled = _orders_of_unit(site, order).cancel(order.id, Operator(site.caller, reason))
+    def read() -> TrainingOrder:
+        found = find_order(run.site.orders, named.number)
+        if found is None:
+            raise NotDone(f"there is no order {named.label}")
+        return found[0]
+
+    def cancel(order: TrainingOrder) -> TrainingOrder:
+        TRAINING_LIFECYCLE.move(named.label, order.state, TrainingStatus.CANCELLED, Actor.SUPPORT, system_clock())
+        with run.change(
+            named.subject,
+            reason,
+            before={"status": str(order.status)},
+            after={"status": str(TrainingStatus.CANCELLED)},
+            asks="its access keys are never issued, and it cannot be reopened",
+        ) as site:
+            return _orders_of_unit(site, order).cancel(order.id, Operator(site.caller, reason), read=order)
+
+    cancelled = _changed(read, cancel)
     run.output.line(f"order {named.label} is {cancelled.status}: no access keys are issued")
     if run.json:
         run.output.document({"order": named.label, "status": str(cancelled.status)})
 
 
 def _cancel_ecards(run: Run, named: Order, reason: str) -> None:
-    before = EcardOrders(run.site.orders, named.partner).order(named.id)
-    before.moved(EcardStatus.CANCELLED, Actor.SUPPORT, system_clock())
-    back = before.quantity - before.delivered - before.in_transit if before.assigned else 0
-    asks = f"{before.debited} is refunded, {back} certificates return to stock, and it cannot be reopened"
-    after = {"status": str(EcardStatus.CANCELLED), "refunded": str(before.debited)}
-    with run.change(named.subject, reason, before=_state(before), after=after, asks=asks) as site:
-        cancelled = move_order(site, named, before, EcardStatus.CANCELLED, operator=Operator(site.caller, reason))
+    def cancel(before: EcardOrder) -> tuple[EcardOrder, int]:
+        before.moved(EcardStatus.CANCELLED, Actor.SUPPORT, system_clock())
+        back = before.quantity - before.delivered - before.in_transit if before.assigned else 0
+        asks = f"{before.debited} is refunded, {back} certificates return to stock, and it cannot be reopened"
+        after = {"status": str(EcardStatus.CANCELLED), "refunded": str(before.debited)}
+        with run.change(named.subject, reason, before=_state(before), after=after, asks=asks) as site:
+            operator = Operator(site.caller, reason)
+            return move_order(site, named, before, EcardStatus.CANCELLED, operator=operator), back
+
+    cancelled, back = _changed(lambda: _ecard_order(run, named), cancel)
     _report(run, named, cancelled)
     if cancelled.debited:
         run.output.line(f"{cancelled.debited} refunded to {named.partner}")
@@ -275,12 +292,33 @@ def _cancel_ecards(run: Run, named: Order, reason: str) -> None:
         run.output.line(f"{cancelled.in_transit} certificates are in transit: they may have arrived, and stay used")
 
 
+def _changed(read: Callable[[], T], change: Callable[[T], R]) -> R:
+    """Change an order as it was read; if it has changed in between, read it again and retry.
+
+    The entry in the audit trail says what the order was before. So the write must refuse all but the version read.
+
+    Raises:
+        Conflict: The order does not allow the change.
+    """
+    while True:
+        before = read()
+        try:
+            return change(before)
+        except Conflict:
+            if read() == before:
+                raise
+
+
+def _ecard_order(run: Run, named: Order) -> EcardOrder:
+    return EcardOrders(run.site.orders, named.partner).order(named.id)
+
+
 def _orders_of_unit(site: Installation, order: TrainingOrder) -> TrainingOrders:
     return TrainingOrders(site.orders, order.business_unit.id, sequence=OrderIds())
 
 
 def _ready(orders: EcardOrders, named: Order, order: EcardOrder) -> EcardOrder:
-    after = orders.advance(order.id)
+    after = orders.assign(order)
     if after.status is EcardStatus.AWAITING and after.parked:
         raise NotDone(
             f"order {named.label} waits for certificates of {after.parked}; add some with `ordering stock load`"
@@ -307,16 +345,37 @@ def _books(
     site: Installation, partner_id: str | None, unit: str | None, since: datetime | None
 ) -> Iterator[Iterator[Order]]:
     """Yield the orders of each book that is to be listed, newest first."""
-    if (partner_id is None) == (unit is None):
-        raise click.UsageError("name either a partner with --partner, or a business unit with --unit")
-    names = [f"{TRAINING}#{unit}"]
     if partner_id is not None:
         partner = partner_of(site, partner_id)
-        names = [f"{TRAINING}#{one.id}" for one in partner.business_units]
-        names += [f"{ECARDS}#{partner_id}"] if partner.company is not None else []
-        names += [f"deals#{partner_id}"] if partner.deals else []
-    for name in names:
-        yield _newer(orders_of(site, name), since)
+        units = [unit_of(partner, unit)] if unit else [one.id for one in partner.business_units]
+        names = [f"{TRAINING}#{one}" for one in units]
+        names += [f"{ECARDS}#{partner_id}"] if partner.company is not None and not unit else []
+        names += [f"deals#{partner_id}"] if partner.deals and not unit else []
+        for name in names:
+            yield _newer(orders_of(site, name), since)
+    elif unit is not None:
+        yield _newer(_orders_of_any_unit(site, unit), since)
+    else:
+        raise click.UsageError("name a partner with --partner, or a business unit with --unit")
+
+
+def _orders_of_any_unit(site: Installation, unit: str) -> Iterator[Order]:
+    """Yield the orders of a business unit whose partner is not named.
+
+    Raises:
+        NotDone: The unit is not named by its UUID, or it has no orders and no partner has it.
+    """
+    known = canonical_uuid(unit)
+    if known is None:
+        raise NotDone(f"'{unit}' is no UUID; name a business unit by its name together with --partner")
+    orders = orders_of(site, f"{TRAINING}#{known}")
+    newest = next(orders, None)
+    if newest is not None:
+        return chain([newest], orders)
+    partners = Accounts(site.accounts).partners()
+    if not any(one.id == known for partner in partners for one in partner.business_units):
+        raise NotDone(f"no partner has the business unit {known}; `ordering partner show ID` lists a partner's")
+    return iter(())
 
 
 def _newer(orders: Iterator[Order], since: datetime | None) -> Iterator[Order]:

@@ -61,25 +61,31 @@ class Assignment:
         self._table = table
         self._now = now
 
-    def assign(self, company: str, order_id: str) -> EcardOrder:
+    def assign(self, company: str, order_id: str, *, read: EcardOrder | None = None) -> EcardOrder:
         """Assign a paid order its certificates, or park it if stock is short. Other orders are returned unchanged.
+
+        Args:
+            read: The order as it was read, if only that state may be the one before the first write.
 
         Returns:
             The order after the call.
 
         Raises:
             NotFound: The company has no order with this id.
+            Conflict: The order has changed since it was read.
             Unavailable: The deadline passed. The same call again is safe.
         """
         records = EcardRecords(self._table, company)
         pauses = self._table.pauses()
-        order = records.read(order_id)
+        order = read or records.read(order_id)
         while step := self._next_step(order):
             try:
                 order = records.write(order, step.after, step.effects)
             except Conflict:
                 next(pauses)
-                order = records.read(order_id)
+                unwritten, order = order, records.read(order_id)
+                if unwritten == read != order:
+                    raise
             else:
                 if step.last:
                     break

@@ -221,6 +221,15 @@ class EcardOrders:
         order = self._assignment.assign(self._company, order_id)
         return self._assignment.return_certificates(self._company, order_id) if order.returning else order
 
+    def assign(self, order: EcardOrder) -> EcardOrder:
+        """Assign an order its certificates if it is as it was read; see `Assignment.assign`.
+
+        Raises:
+            Conflict: The order has changed since it was read.
+            Unavailable: The deadline passed. The same call again is safe.
+        """
+        return self._assignment.assign(self._company, order.id, read=order)
+
     def hand_over(self, order: EcardOrder, count: int, operator: Operator | None = None) -> EcardOrder:
         """Record that the next certificates of an order were handed to its participant.
 
@@ -280,20 +289,21 @@ class EcardOrders:
         """Return a check that holds only while an order is unchanged since it was read."""
         return self._records.unchanged(order)
 
-    def cancel(self, order_id: str, operator: Operator | None = None) -> EcardOrder:
+    def cancel(self, order_id: str, operator: Operator | None = None, *, read: EcardOrder | None = None) -> EcardOrder:
         """Cancel an order, for support: refund its debit, and return undelivered certificates to stock.
 
         Certificates in transit are not returned: they may have arrived.
 
         Args:
             operator: Who cancels it by a command; None if an event asks for it.
+            read: The order as it was read, if only that state may be cancelled.
 
         Raises:
             NotFound: The company has no order with this id.
-            Conflict: The order can no longer be cancelled, or was changed at the same time.
+            Conflict: The order can no longer be cancelled, or was changed at the same time or since it was read.
             Unavailable: The deadline passed. The order may have been cancelled.
         """
-        order, at = self.order(order_id), self._now()
+        order, at = read or self.order(order_id), self._now()
         returning = order.certificates(order.delivered + order.in_transit, order.quantity)
         after = order.moved(EcardStatus.CANCELLED, Actor.SUPPORT, at, operator, parked=None, returning=returning)
         effects = [*self.balance.refund(order.id, order.debited, at), *unpark(order)]

@@ -245,17 +245,20 @@ class TrainingOrders:
         lines = self._lines(order_id)
         return Listing(lines[first : first + count], len(lines))
 
-    def cancel(self, order_id: int, operator: Operator | None = None) -> TrainingOrder:
+    def cancel(
+        self, order_id: int, operator: Operator | None = None, *, read: TrainingOrder | None = None
+    ) -> TrainingOrder:
         """Cancel an order, for support.
 
         Args:
             operator: Who cancels it by a command; None if an event asks for it.
+            read: The order as it was read, if only that state may be cancelled.
 
         Raises:
             NotFound: The unit has no order with this id.
-            Conflict: The order can no longer be cancelled.
+            Conflict: The order can no longer be cancelled, or has changed since it was read.
         """
-        return self._move(self.order(order_id), TrainingStatus.CANCELLED, Actor.SUPPORT, operator)
+        return self._move(read or self.order(order_id), TrainingStatus.CANCELLED, Actor.SUPPORT, operator)
 
     def issue_keys(self, order_id: int, sealer: Sealer, until: Deadline) -> bool:
         """Issue access keys of an order, as many as there is time for, and complete the order after the last one.
