@@ -15,7 +15,19 @@ WATCHED = {"aws_lambda_powertools", "cryptography", "email_validator", "jwt", "m
 """Third-party packages that cost time to import. botocore is loaded with the first connection, which each makes."""
 
 CONTEXTS = {"training", "deals", "ecards"}
-SMALL = {"addresses", "cache", "clock", "errors", "identifiers", "money", "principal", "sealing", "sizes", "stored"}
+SMALL = {
+    "addresses",
+    "cache",
+    "clock",
+    "errors",
+    "identifiers",
+    "logs",
+    "money",
+    "principal",
+    "sealing",
+    "sizes",
+    "stored",
+}
 """Modules of plain values, which any function may import."""
 
 WEB = {"aws_lambda_powertools", "msgspec", "pydantic"}

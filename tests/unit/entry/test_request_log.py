@@ -31,6 +31,19 @@ def test_the_route_is_logged_and_not_the_path(client: Client, caplog: pytest.Log
     assert not any(word in str(line) for line in logged for word in ("4711", "hush", "businessUnitId"))
 
 
+def test_the_order_is_logged_once_it_is_found(client: Client, caplog: pytest.LogCaptureFixture) -> None:
+    """A request's line has the name of the order that it created or read, and none if there is no such order."""
+    with caplog.at_level(logging.INFO, "ordering"):
+        once = {"Idempotency-Key": "k"}
+        number = client.post(target("orders"), new_order(), headers=once).json["id"]
+        client.post(target("orders"), new_order(), headers=once)
+        client.get(target(f"orders/{number}"))
+        client.get(target("orders/4711"))
+        client.get(target("orders"))
+
+    assert [line.get("order") for line in lines(caplog)] == [*[f"training#{number}"] * 3, None, None]
+
+
 def test_one_line_for_each_request(client: Client, caplog: pytest.LogCaptureFixture) -> None:
     """Each request logs one line: partner, contract, route, status and cost, without its content."""
     body = new_order(purchaseOrderReference="SECRET-PO", contactEmail="secret.person@example.com")

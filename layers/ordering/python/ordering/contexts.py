@@ -74,7 +74,7 @@ def history_readers() -> Mapping[str, ReadHistory]:
     """
     from ordering.ecards import events as ecards
     from ordering.ecards.records import KIND as ECARDS
-    from ordering.mail.history import MAILS
+    from ordering.events.history import MAILS
     from ordering.training import events as training
     from ordering.training.orders import KIND as TRAINING
 
@@ -105,7 +105,7 @@ def read_mail_history(table: Table, name: str) -> OrderHistory | None:
     from ordering.book.names import kind_of
     from ordering.ecards import events as ecards
     from ordering.ecards.records import KIND as ECARDS
-    from ordering.mail.history import order_of_mails
+    from ordering.events.history import order_of_mails
     from ordering.training import events as training
     from ordering.training.orders import KIND as TRAINING
 
@@ -125,7 +125,7 @@ def may_see(partner: Partner, history: str) -> bool:
     from ordering.book.names import kind_of
     from ordering.ecards import events as ecards
     from ordering.ecards.records import KIND as ECARDS
-    from ordering.mail.history import order_of_mails
+    from ordering.events.history import order_of_mails
     from ordering.training import events as training
     from ordering.training.orders import KIND as TRAINING
 

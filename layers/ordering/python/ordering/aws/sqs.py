@@ -9,6 +9,7 @@ from typing import Any
 from ordering.aws import calls as aws
 from ordering.aws.calls import ServiceCall
 from ordering.errors import Unavailable, cause_of
+from ordering.logs import about, keys_of
 
 LONGEST_DELAY = 900
 """The longest delay of a message in seconds: a limit of the service."""
@@ -54,13 +55,14 @@ def handle_each(records: Iterable[Mapping[str, Any]], handle: Callable[[str], No
     """
     failed = []
     for record in records:
-        try:
-            handle(record["body"])
-        except Unavailable as error:
-            details = {"message_id": record["messageId"], "reason": type(error).__name__, "cause": cause_of(error)}
-            _log.warning("message will be retried", extra=details)
-            failed.append(record["messageId"])
-        except Exception:  # noqa: BLE001 - a failed message must not keep the others from being handled
-            _log.exception("message failed", extra={"message_id": record["messageId"]})
-            failed.append(record["messageId"])
+        with about(message_id=record["messageId"]):
+            try:
+                handle(record["body"])
+            except Unavailable as error:
+                details = {**keys_of(error), "reason": type(error).__name__, "cause": cause_of(error)}
+                _log.warning("message will be retried", extra=details)
+                failed.append(record["messageId"])
+            except Exception:  # noqa: BLE001 - a failed message must not keep the others from being handled
+                _log.exception("message failed")
+                failed.append(record["messageId"])
     return failed

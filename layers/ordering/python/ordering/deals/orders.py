@@ -31,6 +31,7 @@ from ordering.clock import Clock
 from ordering.deals.products import DealProduct
 from ordering.deals.versions import FIRST, Versioned, version_of
 from ordering.errors import NotFound, OrderingError, VersionMismatch
+from ordering.logs import note
 
 _ORDER = "order"
 _LINE = "line"
@@ -164,9 +165,11 @@ class DealOrders:
         """
         records = IdempotencyRecords(self.table, self.account, self.now, KIND)
         try:
-            return records.create(create, partial(self._place, deal_id, discount))
+            result = records.create(create, partial(self._place, deal_id, discount))
         except Collision as collision:
             raise DealTaken(f"Deal {deal_id} has an order.") from collision
+        self._note(result.resource_id)
+        return result
 
     def _place(self, deal_id: int, discount: Decimal, more: Callable[[DealOrder], Sequence[Put]]) -> DealOrder:
         def compose(ticket: Ticket) -> Draft:
@@ -200,6 +203,7 @@ class DealOrders:
         entry = self.book.find([order_id]).get(order_id)
         if entry is None:
             raise NotFound(_ORDER, str(order_id))
+        self._note(order_id)
         return read_order(entry)
 
     def change(self, order_id: int, discount: Decimal | None, expected: Collection[str] | None = None) -> DealOrder:
@@ -215,7 +219,9 @@ class DealOrders:
         changes = {"updated": clock.to_text(clock.whole_second(self.now()))}
         if discount is not None:
             changes["discount"] = money.format_amount(discount)
-        return read_order(self._versioned(order_id).change(self.table, changes, expected))
+        changed = self._versioned(order_id).change(self.table, changes, expected)
+        self._note(order_id)
+        return read_order(changed)
 
     def remove(self, order_id: int, expected: Collection[str] | None = None) -> None:
         """Remove an order with its line items. Its deal can then have another order.
@@ -236,6 +242,9 @@ class DealOrders:
     def lines(self, order_id: int) -> Lines:
         """Return the line items of an order, without checking that the order exists."""
         return Lines(self, order_id)
+
+    def _note(self, order_id: int) -> None:
+        note(order=f"{_BOOK}{self.account}#{order_id}")
 
     def _versioned(self, order_id: int) -> Versioned:
         return Versioned(self.book.entry_key(order_id), _ORDER, order_id)

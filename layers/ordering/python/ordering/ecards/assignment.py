@@ -25,7 +25,7 @@ from ordering.aws.dynamodb import ABSENT, Delete, Key, Put, Table, Write
 from ordering.book.lifecycle import Actor
 from ordering.clock import Clock
 from ordering.ecards.certificates import RANGE_BYTES, Fragmented, Stock, StockLevel, read_stock_levels
-from ordering.ecards.records import EcardOrder, EcardRecords, HeldCertificates, fits
+from ordering.ecards.records import EcardOrder, EcardRecords, HeldCertificates, about_ecards, fits
 from ordering.ecards.statuses import EcardStatus
 from ordering.errors import Conflict
 from ordering.sizes import LARGEST_ITEM, LARGEST_TRANSACTION
@@ -102,7 +102,8 @@ class Assignment:
         left = self._level(stock).count
         for parked in self._table.query(f"PARKED#{stock}", " ", _LAST) if left else ():
             if parked["need"] <= left:
-                self.assign(parked["company"], parked["orderId"])
+                with about_ecards(parked["company"], parked["orderId"]):
+                    self.assign(parked["company"], parked["orderId"])
                 left = self._level(stock).count
 
     def return_certificates(self, company: str, order_id: str) -> EcardOrder:
@@ -170,7 +171,7 @@ class Assignment:
         assigned = (*order.assigned, *taken)
         if not fits(replace(order, assigned=assigned)):
             worst = max(taken, key=lambda held: len(held.ranges))
-            _log.warning("stock too fragmented for an order", extra={"order": order.id, "stock": str(worst.stock)})
+            _log.warning("stock too fragmented for an order", extra={"stock": str(worst.stock)})
             return self._wait(order, worst.stock, dict(now)[worst.stock], levels[worst.stock])
         if not later:
             after = order.moved(EcardStatus.READY, Actor.SYSTEM, self._now(), assigned=assigned, parked=None)

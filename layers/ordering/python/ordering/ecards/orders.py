@@ -37,12 +37,15 @@ from ordering.ecards.records import (
     EcardRecords,
     EcardSummary,
     HeldCertificates,
+    about_ecards,
+    ecards_name,
     read_order,
     read_summary,
     write_summary,
 )
 from ordering.ecards.statuses import ECARDS, EcardStatus
 from ordering.errors import Conflict, KeyReused, Unavailable
+from ordering.logs import note
 from ordering.sealing import Sealer
 
 _DIGITS = 10
@@ -114,12 +117,14 @@ class EcardOrders:
             key = self._records.key(request.order_id)
             found = self._table.batch_get([key, self.balance.key])
             if item := found.get(key):
+                note(order=ecards_name(self._company, request.order_id))
                 return _replay(item, request)
             lines = catalogue.price(request.cards)
             covered = hundredths_of(found.get(self.balance.key)) >= to_hundredths(_total(lines))
             status = EcardStatus.PAYED if covered else EcardStatus.CREATED
             login = f"{request.participant.email}_{company_name}"
             if order := self._create(partial(self._order, request, lines, login, status)):
+                note(order=ecards_name(self._company, order.id))
                 return order
             next(pauses)  # another request used the id at the same time, or the balance has changed
 
@@ -138,7 +143,9 @@ class EcardOrders:
         Raises:
             NotFound: The company has no order with this id.
         """
-        return self._records.read(order_id)
+        order = self._records.read(order_id)
+        note(order=ecards_name(self._company, order.id), partner=self._company)
+        return order
 
     def certificates(self, order_id: str, first: int, count: int, sealer: Sealer) -> Listing[HandedCertificate]:
         """List up to `count` certificates that were handed over, from rank `first` (from 0), in that order.
@@ -208,7 +215,8 @@ class EcardOrders:
         first, last = self._waiting_key(0), self._waiting_key(10**_DIGITS - 1)
         for waiting in self._table.query(first[0], first[1], last[1]) if left else ():
             if waiting["total"] <= left:
-                paid = self._pay(waiting["orderId"])
+                with about_ecards(self._company, waiting["orderId"]):
+                    paid = self._pay(waiting["orderId"])
                 left = left - waiting["total"] if paid else self.balance.hundredths()
 
     def advance(self, order_id: str) -> EcardOrder:
@@ -218,8 +226,9 @@ class EcardOrders:
             NotFound: The company has no order with this id.
             Unavailable: The deadline passed. The same call again is safe.
         """
-        order = self._assignment.assign(self._company, order_id)
-        return self._assignment.return_certificates(self._company, order_id) if order.returning else order
+        with about_ecards(self._company, order_id):
+            order = self._assignment.assign(self._company, order_id)
+            return self._assignment.return_certificates(self._company, order_id) if order.returning else order
 
     def assign(self, order: EcardOrder) -> EcardOrder:
         """Assign an order its certificates if it is as it was read; see `Assignment.assign`.

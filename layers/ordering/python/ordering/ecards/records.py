@@ -8,8 +8,10 @@ Keys of the table, beside those of the order book `ecards#<company>`: `ORDER#eca
 
 from __future__ import annotations
 
+import logging
 import secrets
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -25,6 +27,7 @@ from ordering.ecards.catalogue import PricedLine
 from ordering.ecards.certificates import Ranges, Stock, read_ranges, size, skip
 from ordering.ecards.statuses import ECARDS, EcardStatus
 from ordering.errors import Conflict, NotFound
+from ordering.logs import about
 from ordering.sizes import LARGEST_ITEM, stored_bytes
 
 KIND = "ecards"
@@ -32,6 +35,7 @@ KIND = "ecards"
 
 _ORDERS = f"ORDER#{KIND}#"
 _ORDER = "ORDER"
+_log = logging.getLogger("ordering")
 _RESERVED = 8 * 1024
 """Bytes of an order's item that its certificates leave free: for its key, its history and the stock it waits for."""
 
@@ -207,9 +211,14 @@ class EcardRecords:
             self._table.transact(writes)
         except TransactionRefused as refusal:
             met = refusal.reasons[0]
-            if met and met.item and writer in met.item["writers"]:
-                return after  # an earlier attempt took effect; only its response was lost
-            raise Conflict(f"Order {before.id} has changed since it was {before.status}; read it again.") from refusal
+            # If the writer is known, an earlier attempt took effect; only its response was lost.
+            if not (met and met.item and writer in met.item["writers"]):
+                raise Conflict(
+                    f"Order {before.id} has changed since it was {before.status}; read it again."
+                ) from refusal
+        if after.status is not before.status:
+            with about_ecards(self._company, before.id):
+                _log.info("order moved", extra={"status": str(after.status)})
         return after
 
     def _show(self, order: EcardOrder) -> Update:
@@ -238,6 +247,16 @@ def order_of(partition: str) -> tuple[str, str] | None:
         return None
     company, _, order_id = partition.removeprefix(_ORDERS).rpartition("#")
     return company, order_id
+
+
+def about_ecards(company: str, order_id: str) -> AbstractContextManager[None]:
+    """Return the block of log lines about an order; see `logs.about`."""
+    return about(order=ecards_name(company, order_id), partner=company)
+
+
+def ecards_name(company: str, order_id: str) -> str:
+    """Return the name of an order; see `book.names`."""
+    return f"{KIND}#{company}#{order_id}"
 
 
 def status_of(item: Item) -> str:

@@ -39,6 +39,7 @@ from ordering.errors import (
     Unavailable,
     cause_of,
 )
+from ordering.logs import about
 from ordering.principal import Principal
 from ordering.web.browsers import cors_headers, vary
 from ordering.web.header_fields import entity_tag, names_tag
@@ -134,6 +135,12 @@ class Api(APIGatewayRestResolver, Generic[S]):
 
     def handle(self, event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         """Handle one event of API Gateway's Lambda proxy integration, and return its response."""
+        gateway = event["requestContext"]
+        partner = (gateway.get("authorizer") or {}).get("principalId")
+        with about(request=gateway["requestId"], partner=partner):
+            return self._handle(event, context)
+
+    def _handle(self, event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         began = time.perf_counter()
         method = event["httpMethod"].upper()
         # HEAD returns GET's body, because API Gateway derives Content-Length from it before it drops the body.
@@ -198,9 +205,9 @@ class Api(APIGatewayRestResolver, Generic[S]):
         request = Request.of(self.current_event.raw_event)
         answer = self.contract.refuse(error, request)
         if answer.status == 500:
-            _log.error("unexpected", exc_info=error, extra={"request": request.id})
+            _log.error("unexpected", exc_info=error)
         elif isinstance(error, Unavailable):
-            _log.warning("unavailable", extra={"request": request.id, "cause": cause_of(error)})
+            _log.warning("unavailable", extra={"cause": cause_of(error)})
         return self.respond(answer)
 
     def _not_found(self, _: NotFoundError) -> Response[str]:
@@ -224,13 +231,10 @@ class Api(APIGatewayRestResolver, Generic[S]):
 
     def _report(self, event: Mapping[str, Any], status: int, seconds: float) -> None:
         """Log the request: its partner, route, status, duration and consumed capacity; never its contents."""
-        context = event["requestContext"]
         usage = self.connections.usage.take() if "connections" in self.__dict__ else None
         _log.info(
             "request",
             extra={
-                "request": context["requestId"],
-                "partner": (context.get("authorizer") or {}).get("principalId"),
                 "contract": self.contract.name,
                 "route": f"{event['httpMethod']} {event['resource']}",
                 "status": status,

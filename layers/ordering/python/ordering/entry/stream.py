@@ -18,6 +18,7 @@ from ordering.entry import wiring
 from ordering.entry.batches import Handler, failures
 from ordering.events.publisher import Publisher
 from ordering.fulfilment.stream import StreamConsumer
+from ordering.logs import about
 from ordering.mail.mailing import to_message
 from ordering.webhooks.registrations import announcer
 from ordering.webhooks.services import WebhookServices
@@ -52,7 +53,11 @@ def stream_consumer(  # noqa: PLR0913, PLR0917 - what it needs is handed in
     def settle(book: str) -> int:
         return OrderBook(table, book, now=connections.now, grace=connections.grace).settle()
 
-    handlers = {SETTLE: each(settle), MAIL: each(lambda order: mail(to_message(order), 0)), PUBLISH: publish}
+    def queue_mail(order: str) -> None:
+        with about(order=order):
+            mail(to_message(order), 0)
+
+    handlers = {SETTLE: each(settle), MAIL: each(queue_mail), PUBLISH: publish}
     return StreamConsumer(table, followers(connections, deadline), handlers, defer)
 
 

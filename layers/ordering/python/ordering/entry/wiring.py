@@ -13,6 +13,16 @@ from ordering.aws.kms import connect_kms
 logging.getLogger("ordering").setLevel(logging.INFO)
 
 
+def _name_function(record: logging.LogRecord) -> bool:
+    record.function = os.environ["AWS_LAMBDA_FUNCTION_NAME"]
+    return True
+
+
+if os.environ.get("AWS_SAM_LOCAL"):
+    # In Lambda each function has a log group of its own; locally all of them write to one file.
+    logging.getLogger("ordering").addFilter(_name_function)
+
+
 def allowed_origins() -> frozenset[str]:
     """Return the origins of web pages that may call the API; the environment separates them by commas."""
     settings = os.environ

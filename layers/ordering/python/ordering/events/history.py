@@ -26,6 +26,9 @@ from ordering.sizes import bytes_within_json
 NAMESPACE = uuid.UUID("0b9d1d94-5a57-5d9c-8f8e-3f2d4c1a7e60")
 """Namespace of the events' ids (UUIDv5). Stored format: consumers drop duplicates by these ids, so it never changes."""
 
+MAILS = "mails"
+"""The kind of history that the names of mail histories begin with. Stored format: events' ids are derived from it."""
+
 LINES_AT_MOST = 160 * 1024
 """Most bytes of lines in one event, as JSON: EventBridge accepts 256 KB, and text may double within its `Detail`."""
 
@@ -87,6 +90,11 @@ class OrderHistory:
             sequence=index + 1,
             data=self._data(index),
         )
+
+
+def order_of_mails(name: str) -> str:
+    """Return the name of the order whose mail history has a name; an order's own name stays as it is."""
+    return name.removeprefix(f"{MAILS}#")
 
 
 def event_id(order: str, index: int) -> str:

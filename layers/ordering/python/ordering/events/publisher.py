@@ -19,8 +19,9 @@ from datetime import datetime
 
 from ordering.aws.dynamodb import ConditionFailed, Key, Table, Update
 from ordering.aws.eventbridge import Entry, EventBus, Unpublished
-from ordering.events.history import Event, OrderHistory
+from ordering.events.history import Event, OrderHistory, order_of_mails
 from ordering.events.types import SOURCE
+from ordering.logs import about
 
 _log = logging.getLogger("ordering")
 
@@ -62,20 +63,25 @@ class Publisher:
             try:
                 story = self.read_history(self.table, order)
             except Exception:  # noqa: BLE001 - a failed order must not keep others from being passed on
-                _log.exception("order's history unreadable", extra={"order": order})
+                _log.exception("order's history unreadable", extra={"order": order_of_mails(order)})
                 failed.add(order)
             else:
                 if story is not None and len(story) > published[order]:
                     pending.append((story, published[order]))
         failed |= self._put(pending)
         for story, first in pending:
-            if story.order not in failed:
+            with about(order=order_of_mails(story.order), partner=story.partner):
+                if story.order in failed:
+                    _log.warning("events not published")
+                    continue
                 try:
                     self._announce(story, first)
                     self._move(story.order, len(story))
                 except Exception:  # noqa: BLE001 - as above
-                    _log.exception("events not announced to webhooks", extra={"order": story.order})
+                    _log.exception("events not announced to webhooks")
                     failed.add(story.order)
+                else:
+                    _log.info("events published", extra={"types": [*_types(story, first)]})
         return frozenset(failed)
 
     def _published(self, orders: Sequence[str]) -> dict[str, int]:
@@ -91,13 +97,11 @@ class Publisher:
         try:
             self.bus.put(entries)
         except Unpublished as failure:
-            _log.warning("events not published", extra={"orders": sorted(failure.groups)})
             return failure.groups
         return frozenset()
 
     def _announce(self, story: OrderHistory, first: int) -> None:
-        types = {story.type(index): story.moments[index].at for index in range(first, len(story))}
-        self.announce(story.partner, story.order, types)
+        self.announce(story.partner, story.order, _types(story, first))
 
     def _move(self, order: str, count: int) -> None:
         condition = "attribute_not_exists(pk) OR published < :count"
@@ -105,6 +109,11 @@ class Publisher:
             self.table.update(
                 Update(_cursor(order), "SET published = :count", condition=condition, values={":count": count})
             )
+
+
+def _types(story: OrderHistory, first: int) -> dict[str, datetime]:
+    """Return the types of a history's events from an index on, each with the time of its latest event."""
+    return {story.type(index): story.moments[index].at for index in range(first, len(story))}
 
 
 def published(table: Table, history: str) -> int:

@@ -17,6 +17,7 @@ from ordering.contexts import inbound_shapes
 from ordering.events import incoming
 from ordering.events.incoming import CANCELLATION, EventRefused, Handle, MalformedEvent, Receiver
 from ordering.events.types import SOURCE as OWN_SOURCE
+from ordering.logs import about
 from ordering.mail.incoming import SOURCE, Notice, read_notice
 
 _REASON_AT_MOST = 300
@@ -69,12 +70,14 @@ class Incoming:
         if kind not in envelopes():
             raise MalformedEvent(f"unknown type of events: {kind!r}")
         event = incoming.validate(envelopes()[kind], delivered["detail"], kind)
-        try:
-            self._handlers()[kind](event["data"])
-        except EventRefused as refusal:
-            details = {"event": event["id"], "type": kind, "reason": str(refusal)[:_REASON_AT_MOST]}
-            _log.warning("event refused", extra=details)
-            self.count(refusal.metric)
+        with about(event=event["id"], type=kind):
+            try:
+                self._handlers()[kind](event["data"])
+            except EventRefused as refusal:
+                _log.warning("event refused", extra={"reason": str(refusal)[:_REASON_AT_MOST]})
+                self.count(refusal.metric)
+            else:
+                _log.info("event carried out")
 
     def _handlers(self) -> dict[str, Handle]:
         cancels = {receiver.kind: receiver.cancel for receiver in self.receivers}

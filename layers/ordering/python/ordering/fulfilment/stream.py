@@ -19,7 +19,9 @@ from typing import Any
 from ordering.aws.dynamodb import Key, Table, plain_item
 from ordering.aws.sqs import Enqueue, handle_each
 from ordering.book.changes import SETTLE, Change, Do, Follower, Task
+from ordering.book.names import name_of
 from ordering.book.orderbook import book_of
+from ordering.logs import about
 
 DEFER_SECONDS = 10
 """Seconds after which a deferred item is retried."""
@@ -64,7 +66,7 @@ class StreamConsumer:
                 for task in self._tasks_of_record(key, record):
                     tasks.setdefault(task, set()).add(key)
             except Exception:  # noqa: BLE001 - an unreadable record must not keep the others from being handled
-                _log.exception("stream record unreadable", extra={"key": key})
+                _log.exception("stream record unreadable", extra={"key": key, "order": name_of(key)})
                 failed.add(key)
         for task in self._do(tasks):
             failed |= tasks[task]
@@ -76,6 +78,10 @@ class StreamConsumer:
 
     def _retry(self, body: str) -> None:
         key: Key = tuple(json.loads(body))
+        with about(key=key, order=name_of(key)):
+            self._follow_item(key)
+
+    def _follow_item(self, key: Key) -> None:
         item = self.table.get(key)
         if item is None:
             return

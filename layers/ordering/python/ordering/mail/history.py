@@ -24,14 +24,11 @@ from ordering import clock
 from ordering.aws.dynamodb import ABSENT, Item, Put, Table
 from ordering.book.changes import PUBLISH, Change, Follower, Task
 from ordering.book.lifecycle import StatusChange
-from ordering.events.history import OrderHistory
+from ordering.events.history import MAILS, OrderHistory
 from ordering.events.types import MailMomentType
 
 if TYPE_CHECKING:
     from ordering.events.shapes import MailData
-
-MAILS = "mails"
-"""The kind of history that the names of mail histories begin with. Stored format: events' ids are derived from it."""
 
 _PREFIX = "MAILHISTORY#"
 _DIGITS = 10
@@ -57,11 +54,6 @@ class MailMoment:
 def name_of_mails(order: str) -> str:
     """Return the name of the mail history of an order, by the order's name."""
     return f"{MAILS}#{order}"
-
-
-def order_of_mails(name: str) -> str:
-    """Return the name of the order whose mail history has a name; an order's own name stays as it is."""
-    return name.removeprefix(f"{MAILS}#")
 
 
 def read_moments(table: Table, order: str) -> list[MailMoment]:

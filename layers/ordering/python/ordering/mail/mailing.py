@@ -18,6 +18,7 @@ from ordering.aws.ses import LONGEST_CALL, MailRefused
 from ordering.book.names import kind_of
 from ordering.clock import Deadline
 from ordering.errors import Conflict, OrderingError, Unavailable
+from ordering.logs import about
 
 ONE_MAIL = LONGEST_CALL + 10.0
 """Seconds that one mail takes at most: the call to SES, and the reads and writes around it."""
@@ -66,7 +67,8 @@ class Mailing:
         mailer = self.mailers.get(kind_of(order))
         if mailer is None:
             raise UnknownKind(f"no mails are sent for {order!r}")
-        mailer.deliver(order)
+        with about(order=order):
+            mailer.deliver(order)
 
 
 def until_done(step: Callable[[], bool], pauses: Iterator[None]) -> None:

@@ -357,6 +357,7 @@ class Outbox:
         else:
             at = self.now()
             after = self._change(claimed, lambda now: now.accepted(attempt, message_id, at))
+            _log.info("mail sent", extra={"order": mail.order, "mail": mail.number})
             if after.state is MailState.REFUSED:  # SES's event of its rejection came before this write
                 raise MailRefused(after.refusal)
 
@@ -426,6 +427,7 @@ class Outbox:
             return
         event = MailEvent(event_type, at, attempt, (reason or "")[:_LONGEST_REASON])
         self._change(mail, lambda now: now.recorded(event))
+        _log.info("mail reported", extra={"order": order, "mail": number, "what": str(event_type)})
 
     def _claim(self, begun: Mail, mail: Mail, checks: Sequence[Check]) -> Mail:
         attempt = begun.attempts[-1]

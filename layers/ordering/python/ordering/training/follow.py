@@ -10,8 +10,9 @@ from ordering.aws.connections import Connections
 from ordering.book.changes import MAIL, PUBLISH, Change, Follower, Subject, Task, reached
 from ordering.book.names import name_of
 from ordering.clock import Deadline
+from ordering.logs import about
 from ordering.sealing import Sealer
-from ordering.training.orders import KIND, TrainingOrders, emails_keys, id_of, status_of, unit_of
+from ordering.training.orders import KIND, TrainingOrders, emails_keys, id_of, status_of, training_name, unit_of
 from ordering.training.services import TrainingServices
 from ordering.training.statuses import TrainingStatus
 
@@ -65,10 +66,11 @@ def issue_keys(
     failed = []
     for waiting, subject in zip(range(len(subjects), 0, -1), subjects, strict=True):
         order_id, unit = subject
-        try:
-            orders = open_orders(unit)
-            orders.issue_keys(int(order_id), sealer, Deadline.after(deadline.remaining() / waiting))
-        except Exception:  # noqa: BLE001 - a failed order must not keep the others from getting their keys
-            _log.exception("access keys not issued", extra={"order": order_id})
-            failed.append(subject)
+        with about(order=training_name(order_id)):
+            try:
+                orders = open_orders(unit)
+                orders.issue_keys(int(order_id), sealer, Deadline.after(deadline.remaining() / waiting))
+            except Exception:  # noqa: BLE001 - a failed order must not keep the others from getting their keys
+                _log.exception("access keys not issued")
+                failed.append(subject)
     return failed

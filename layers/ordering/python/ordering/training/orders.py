@@ -7,6 +7,7 @@ the last order id that was reserved; `ONCE#<partner>#…` the idempotency record
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
@@ -23,6 +24,7 @@ from ordering.book.search import SearchedBy, searchable
 from ordering.clock import Clock, Deadline
 from ordering.errors import Conflict, NotFound, OrderingError, Unavailable
 from ordering.identity.accounts import Accounts, Contact
+from ordering.logs import note
 from ordering.principal import BusinessUnit, OrderSource, Principal, User
 from ordering.sealing import Sealer
 from ordering.training.access_keys import AccessKeys, IssuedKey, NoMoreKeys
@@ -45,6 +47,8 @@ _LAST_LINE = "LINE#\U0010ffff"
 _SEQUENCE = ("SEQUENCE#training", "-")
 _BLOCK = 10
 _LARGEST_ID = 2**31 - 1
+
+_log = logging.getLogger("ordering")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,7 +205,7 @@ class TrainingOrders:
         if missing:
             # The request may be a retry of one that was made before the catalogue changed.
             if once and (earlier := records.find(once)):
-                return earlier
+                return _noted(earlier)
             raise NotOffered(missing)
         contact = self._contact(caller, request, accounts)
         order_id = self._sequence.next(self._table)
@@ -217,10 +221,10 @@ class TrainingOrders:
             ticket = self._book.place(compose)
         except Collision as collision:
             if once and (record := collision.items.get(records.key(once))):
-                return replay(record, once)
+                return _noted(replay(record, once))
             raise
         order = self._order(order_id, ticket, caller, request, unit_name=unit_name, contact=contact)
-        return CreateResult(order_id, answer(order), replayed=False)
+        return _noted(CreateResult(order_id, answer(order), replayed=False))
 
     def page(self, first: int, count: int) -> Listing[TrainingOrder]:
         """List up to `count` orders from rank `first` (from 0), oldest first."""
@@ -283,6 +287,7 @@ class TrainingOrders:
             return True
         if issued < keys.seats:
             self._record_progress(order, issued, item.get("issued", 0))
+            _log.info("access keys issued", extra={"issued": issued, "seats": keys.seats})
             return False
         with suppress(Conflict):  # another process completed it, or it was cancelled: both are final
             self._move(order, TrainingStatus.COMPLETED, Actor.SYSTEM)
@@ -357,6 +362,8 @@ class TrainingOrders:
             # An earlier attempt may have taken effect, with only its response lost.
             if self.order(order.id).state != state:
                 raise Conflict(f"Order {order.id} has changed since it was {order.status}.") from refusal
+        moved = {"order": training_name(order.id), "partner": order.partner, "status": str(target)}
+        _log.info("order moved", extra=moved)
         return replace(order, state=state)
 
     def settle(self) -> int:
@@ -366,6 +373,7 @@ class TrainingOrders:
     def _mine(self, order_id: int, item: Item | None) -> Item:
         if item is None or item["order"]["unit"]["id"] != self._unit:
             raise NotFound("order", str(order_id))
+        note(order=training_name(order_id), partner=item["order"]["partner"])
         return item
 
     def _item(self, order_id: int) -> Item:
@@ -419,6 +427,11 @@ class TrainingOrders:
         )
 
 
+def training_name(order_id: int | str) -> str:
+    """Return the name of an order; see `book.names`."""
+    return f"{KIND}#{order_id}"
+
+
 def id_of(name: str) -> int:
     """Return the id of the order that a name names; see `book.names`.
 
@@ -458,12 +471,21 @@ def find_order(table: Table, order_id: int) -> tuple[TrainingOrder, list[OrderLi
         Unavailable: The deadline passed.
     """
     item, lines = _read_whole(table, order_id)
-    return (read_order(item["order"]), lines) if item else None
+    if item is None:
+        return None
+    order = read_order(item["order"])
+    note(order=training_name(order_id), partner=order.partner)
+    return order, lines
 
 
 def keys_of(table: Table, order_id: int, lines: Sequence[OrderLine], sealer: Sealer) -> AccessKeys:
     """Return the access keys of an order, for functions that may issue or read them."""
     return AccessKeys(table, f"training#{order_id}", [line.quantity for line in lines], sealer)
+
+
+def _noted(result: CreateResult) -> CreateResult:
+    note(order=training_name(result.resource_id))
+    return result
 
 
 def _read_whole(table: Table, order_id: int) -> tuple[Item | None, list[OrderLine]]:

@@ -60,7 +60,8 @@ from ordering.aws.sqs import LONGEST_DELAY, Enqueue
 from ordering.clock import Clock, Deadline
 from ordering.contexts import read_history
 from ordering.errors import Conflict, NotFound, Unavailable
-from ordering.events.history import Event, OrderHistory, event_id
+from ordering.events.history import Event, OrderHistory, event_id, order_of_mails
+from ordering.logs import about
 from ordering.webhooks.health import HEALTH_KEPT, Health, health_key
 from ordering.webhooks.registrations import Disabled, Edit, Recipient, Webhook, Webhooks
 from ordering.webhooks.slots import JITTER, LEASE, SLOTS, ProbeTaken, Slot, Slots
@@ -208,17 +209,22 @@ class Deliverer:
             Unavailable: The deadline passed.
         """
         message = Message.from_text(body)
+        keys = {"order": order_of_mails(message.order)} if message.order else {}
+        with about(partner=message.partner, webhook=message.webhook, **keys):
+            self._handle(message)
+
+    def _handle(self, message: Message) -> None:
         if message.due > self.now().timestamp():
             self._queue(message)
             return
         recipient = self.webhooks.recipient(message.partner, message.webhook)
         if recipient is None:
-            self._drop(message)
+            self._drop()
         elif message.missed:
             self._look(recipient, message)
         elif recipient.webhook.disabled or not recipient.may_receive(message.order):
             if message.again:
-                self._drop(message)  # the event stays parked
+                self._drop()  # the event stays parked
             else:
                 self._record_missed(recipient.webhook, message.order)
         elif recipient.health.is_paused(self.now()) and not message.again:
@@ -401,8 +407,8 @@ class Deliverer:
                 self._park(webhook, event, index, failure)
             self._move(webhook, message.order, at, index + 1)
 
-    def _drop(self, message: Message) -> None:
-        _log.info("webhook message dropped", extra={"webhook": message.webhook, "order": message.order})
+    def _drop(self) -> None:
+        _log.info("webhook message dropped")
 
     def _record_missed(self, webhook: Webhook, order: str) -> None:
         """Record an order of which a webhook misses events: it is disabled or paused, or its partner may not see them.
@@ -434,7 +440,7 @@ class Deliverer:
             # Cleared before the records are read: an order recorded afterwards queues another look.
             self._note_look(webhook, 0)
         if webhook.disabled:
-            self._drop(message)  # enabling it queues a look
+            self._drop()  # enabling it queues a look
         elif paused:
             self._ensure_look(recipient)
         elif health.paused_until:
@@ -564,7 +570,7 @@ class Deliverer:
         else:
             slot.note_accepted()
         reason = failure.reason if failure else None
-        details = {"webhook": webhook.id, "event": event.id, "try": tried, "failure": reason}
+        details = {"event": event.id, "type": event.type, "try": tried, "failure": reason}
         _log.info("event not accepted" if failure else "event accepted", extra=details)
         if reason == _GONE:
             self.webhooks.disable(webhook, _failure_text(_GONE))
@@ -610,7 +616,7 @@ class Deliverer:
         try:
             self.accounts.put(Put(item, condition, values=values))
         except ConditionFailed:
-            _log.info("position moved by another process", extra={"webhook": webhook.id, "order": order})
+            _log.info("position moved by another process")
 
     def _park(self, webhook: Webhook, event: Event, index: int, failure: _Failure) -> None:
         item = self._kept(webhook, f"PARKED#{event.id}", PARKED_KEPT)
@@ -622,7 +628,7 @@ class Deliverer:
             "why": _failure_text(failure.reason),
         }
         self.accounts.put(Put(item))
-        _log.warning("event parked", extra={"webhook": webhook.id, "event": event.id})
+        _log.warning("event parked", extra={"event": event.id, "type": event.type})
 
     def _kept(self, webhook: Webhook, sort: str, period: timedelta) -> Item:
         """Return an item of a webhook's deliveries with its key and its expiry, for further attributes."""

@@ -1,0 +1,57 @@
+"""Which order, partner, request or message a log line is about: the same keys on the lines of every function.
+
+    with about(order="training#51", partner="northwind"):
+        _log.info("mail sent", extra={"mail": 1})
+
+Keys: `order` is an order's name (`book.names`), `partner` a partner's id, `request` the id of an API request,
+`message_id` that of a queue's message, `event` that of an event. What the line itself has in `extra` wins. A key ends
+with the block that set it, so that no line has the key of another order in the same batch. An exception takes the keys
+of its block along: whichever block logs it, its line has them.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+_block: ContextVar[dict[str, Any] | None] = ContextVar("block", default=None)
+_KEYS = "keys_of_log_lines"
+
+
+@contextmanager
+def about(**keys: Any) -> Iterator[None]:
+    """Add keys to all lines that are logged within the block, besides those of the blocks around it."""
+    keys = {**(_block.get() or {}), **keys}
+    token = _block.set(keys)
+    try:
+        yield
+    except Exception as error:
+        vars(error).setdefault(_KEYS, keys)  # set already, if it comes from a block within
+        raise
+    finally:
+        _block.reset(token)
+
+
+def note(**keys: Any) -> None:
+    """Add keys to the lines of the innermost block from here on. Without a block it does nothing."""
+    if (block := _block.get()) is not None:
+        block.update(keys)
+
+
+def keys_of(error: BaseException | None) -> Mapping[str, Any]:
+    """Return the keys of the innermost block that an exception passed through."""
+    keys: Mapping[str, Any] = getattr(error, _KEYS, {})
+    return keys
+
+
+def _add_keys(record: logging.LogRecord) -> bool:
+    error = record.exc_info[1] if record.exc_info else None
+    for name, value in {**(_block.get() or {}), **keys_of(error)}.items():
+        vars(record).setdefault(name, value)
+    return True
+
+
+logging.getLogger("ordering").addFilter(_add_keys)
