@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -11,9 +13,11 @@ from ordering.aws.dynamodb import Delete, Key, Put, Table, Update
 from ordering.book.orderbook import Draft, OrderBook
 from ordering_tools.installation import Installation
 from ordering_tools.operations import books
-from ordering_tools.operations.books import Fault, lasting
+from ordering_tools.operations.books import Fault, TableCheck, lasting
+from support.aws.memory import Memory
 from support.commands import Run
 from support.ecards import Rewards
+from support.partners import UK
 
 BOOK = "ecards#granite"
 
@@ -81,10 +85,11 @@ def test_an_order_that_is_not_there(run: Run, table: Table) -> None:
     [
         Update(("HEAD#" + BOOK, "-"), "ADD voids0 :one", values={":one": 1}),
         Update(("VOIDS#" + BOOK, "0000000000"), "ADD positions :more", values={":more": {2}}),
+        Put({"pk": "VOIDS#" + BOOK, "sk": "0000000000", "positions": {1_004}}),
         Delete(("VOIDS#" + BOOK, "0000000000")),
     ],
 )
-def test_miscounted_voids(run: Run, table: Table, write: Update | Delete) -> None:
+def test_miscounted_voids(run: Run, table: Table, write: Update | Put | Delete) -> None:
     """Voids, their marks and their count in the head must agree."""
     table.transact([write])
 
@@ -107,6 +112,48 @@ def test_books_of_other_orders(run: Run, installation: Installation) -> None:
     book.place(lambda _: Draft({"order": {"id": 1}}, [Put({"pk": "DEAL#one#1", "sk": "-"})]))
 
     assert run("book", "check").output == "1 books with 1 entries keep their promises\n"
+
+
+class Answers:
+    """A connection to a table with a book of so many orders; like AWS it answers by pages and with new objects."""
+
+    def __init__(self, orders: int) -> None:
+        self._memory = Memory(query_page=100)
+        for number in range(1, orders + 1):
+            order = {"id": number, "unit": {"id": UK.id}, "position": number}
+            self._put(f"ORDER#training#{number}", "ORDER", order=order)
+            self._put(f"BOOK#training#{UK.id}", f"{number:010}", order=order)
+        self._put(f"TICKETS#training#{UK.id}", "-", issued=orders)
+        self._put(f"HEAD#training#{UK.id}", "-", settled=orders)
+        self._scanned = [item for _, item in self._memory.scan("OrdersTable")]
+
+    def __call__(self, operation: str, request: dict[str, Any]) -> dict[str, Any]:
+        answer = self._scan(request) if operation == "Scan" else self._memory(operation, request)
+        new: dict[str, Any] = json.loads(json.dumps(answer))
+        return new
+
+    def _put(self, pk: str, sk: str, **values: Any) -> None:
+        Table(self._memory, "OrdersTable").put(Put({"pk": pk, "sk": sk, **values}))
+
+    def _scan(self, request: dict[str, Any]) -> dict[str, Any]:
+        start = int(request.get("ExclusiveStartKey", {}).get("pk", 0))
+        page = self._scanned[start : start + 100]
+        found = [item for item in page if item["pk"]["S"].startswith(("TICKETS#", "ORDER#"))]
+        return {"Items": found, **({"LastEvaluatedKey": {"pk": start + 100}} if page else {})}
+
+
+def test_bounded_memory() -> None:
+    """Checking a book of ten times as many orders takes no more memory."""
+    peaks = []
+    for orders in (200, 2_000):
+        check = TableCheck(Table(Answers(orders), "OrdersTable"))
+        tracemalloc.start()
+        assert [*check.faults()] == []
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        assert (check.books, check.entries) == (1, orders)
+
+    assert peaks[1] < 1.25 * peaks[0], peaks
 
 
 def test_what_was_in_flight() -> None:

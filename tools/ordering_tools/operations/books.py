@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
+from functools import reduce
+from itertools import islice
+from operator import or_
 
 import click
 
 from ordering.aws.dynamodb import Item, Key, Table
 from ordering.book.names import key_of, name_of
-from ordering.book.orderbook import GRACE, OrderBook, is_void, segment_of
+from ordering.book.orderbook import GRACE, SEGMENT, OrderBook, is_void, segment_of
 from ordering_tools.installation import NotDone
 from ordering_tools.operations.commands import Group, Run, pass_run
 
@@ -50,18 +51,10 @@ def check(run: Run) -> None:
     Each position has an entry, voids are counted right, each entry has its order, and each order its entry. It reads
     all orders (a read unit for every 4 KB of the orders and catalogue tables), and changes nothing.
     """
-    site, faults, books, entries = run.site, list[Fault](), 0, 0
     with run.output.progress("entries") as advance:
-
-        def count(number: int) -> None:
-            nonlocal entries
-            entries += number
-            advance(number)
-
-        for table in (site.orders, site.catalogue):
-            found, orders = _scan(table)
-            books += len(found)
-            faults += lasting(partial(faults_of, table, found, orders, count))
+        checks = [TableCheck(table, advance) for table in (run.site.orders, run.site.catalogue)]
+        faults = [fault for one in checks for fault in lasting(one.faults)]
+    books, entries = sum(one.books for one in checks), sum(one.entries for one in checks)
     if faults or run.json:
         run.output.rows([{"book": one.book, "position": one.position or None, "fault": one.text} for one in faults])
     else:
@@ -79,24 +72,44 @@ def lasting(find: Callable[[], Iterable[Fault]], wait: Callable[[float], None] =
     return sorted(faults)
 
 
-def faults_of(
-    table: Table, books: Iterable[str], orders: Sequence[Key], count: Callable[[int], None] = lambda _: None
-) -> Iterator[Fault]:
-    """Yield what is wrong with books of a table, and with orders that should be in them.
+class TableCheck:
+    """The check of a table's books, and how much it has read.
 
-    Args:
-        orders: The keys of the orders.
-        count: Is told how many entries were read.
+    It reads orders and entries as streams, and keeps of them only the names of the books, and for a book a bit for each
+    position of the segments that have voids.
     """
-    for book in books:
-        yield from _faults_of_book(table, book, count)
-    for part in _parts(orders):
-        found = table.batch_get(part)
-        entries = {entry: key for key, item in found.items() if (entry := entry_of(table, key, item))}
-        present = table.batch_get(list(entries))
-        for entry, key in entries.items():
-            if entry not in present or is_void(present[entry]):
-                yield Fault(entry[0].partition("#")[2], int(entry[1]), f"the order {name_of(key)} has no entry here")
+
+    def __init__(self, table: Table, advance: Callable[[int], None] = lambda _: None) -> None:
+        """Take what is called with the number of entries that were read since the last call."""
+        self.books = 0
+        self.entries = 0
+        self._table = table
+        self._advance = advance
+
+    def faults(self) -> Iterator[Fault]:
+        """Yield what is wrong with the books, and with orders that should be in them."""
+        books = list[str]()
+        found = self._table.scan(_TICKETS, "ORDER#")
+        while part := list(islice(found, _AT_ONCE)):
+            books += [item["pk"].removeprefix(_TICKETS) for item in part if item["pk"].startswith(_TICKETS)]
+            yield from _without_entry(self._table, part)
+        self.books, self.entries = len(books), 0
+        for book in sorted(books):
+            yield from _faults_of_book(self._table, book, self._count)
+
+    def _count(self, entries: int) -> None:
+        self.entries += entries
+        self._advance(entries)
+
+
+def _without_entry(table: Table, items: Iterable[Item]) -> Iterator[Fault]:
+    """Yield the orders among items that have no entry in their book."""
+    keys = [(item["pk"], item["sk"]) for item in items]
+    entries = {entry: key for key, item in zip(keys, items, strict=True) if (entry := entry_of(table, key, item))}
+    present = table.batch_get(list(entries)) if entries else {}
+    for entry, key in entries.items():
+        if entry not in present or is_void(present[entry]):
+            yield Fault(entry[0].partition("#")[2], int(entry[1]), f"the order {name_of(key)} has no entry here")
 
 
 def entry_of(table: Table, key: Key, order: Item) -> Key | None:
@@ -110,25 +123,13 @@ def entry_of(table: Table, key: Key, order: Item) -> Key | None:
             return None
 
 
-def _scan(table: Table) -> tuple[list[str], list[Key]]:
-    """The names of the books of a table, and the keys of its orders."""
-    books, orders = list[str](), list[Key]()
-    for item in table.scan(_TICKETS, "ORDER#"):
-        key = item["pk"], item["sk"]
-        if key[0].startswith(_TICKETS):
-            books.append(key[0].removeprefix(_TICKETS))
-        elif name_of(key):
-            orders.append(key)
-    return sorted(books), orders
-
-
 def _faults_of_book(table: Table, book: str, count: Callable[[int], None]) -> Iterator[Fault]:
     issued = (table.get((f"{_TICKETS}{book}", "-")) or {}).get("issued", 0)
     head = table.get((f"HEAD#{book}", "-")) or {}
     settled = head.get("settled", 0)
     if settled > issued:
         yield Fault(book, 0, f"it is settled up to {settled:,}, but only {issued:,} tickets were issued")
-    voids = defaultdict[int, set[int]](set)
+    voids = defaultdict[int, int](int)
     before, orders = 0, dict[Key, int]()
     for entry in table.query(f"BOOK#{book}", "0" * len(_LAST), _LAST):
         position = int(entry["sk"])
@@ -136,7 +137,8 @@ def _faults_of_book(table: Table, book: str, count: Callable[[int], None]) -> It
         yield from _gap(book, before + 1, min(position - 1, settled))
         before = position
         if is_void(entry):
-            voids[segment_of(position)] |= {position} if position <= settled else set()
+            segment = segment_of(position)
+            voids[segment] |= _bits(segment, [position]) if position <= settled else 0
         elif order := _order_of(book, entry):
             orders[order] = position
         if len(orders) == _AT_ONCE:
@@ -169,20 +171,24 @@ def _without_order(table: Table, book: str, orders: dict[Key, int]) -> Iterator[
             yield Fault(book, position, f"the order {name_of(key)} of its entry is not there")
 
 
-def _miscounted(table: Table, book: str, head: Item, voids: dict[int, set[int]]) -> Iterator[Fault]:
-    marks: dict[int, Any] = {int(one["sk"]): one for one in table.query(f"VOIDS#{book}", "0" * len(_LAST), _LAST)}
+def _miscounted(table: Table, book: str, head: Item, voids: Mapping[int, int]) -> Iterator[Fault]:
+    marks = {
+        int(one["sk"]): _bits(int(one["sk"]), one.get("positions", ()))
+        for one in table.query(f"VOIDS#{book}", "0" * len(_LAST), _LAST)
+    }
     counted = {int(name.removeprefix("voids")): number for name, number in head.items() if name.startswith("voids")}
     for segment in sorted(voids.keys() | marks.keys() | counted.keys()):
-        there, marked = voids.get(segment, set()), set(marks.get(segment, {}).get("positions", ()))
-        if not len(there) == len(marked) == counted.get(segment, 0) or there != marked:
+        there, marked, count = voids.get(segment, 0), marks.get(segment, 0), counted.get(segment, 0)
+        if there != marked or there.bit_count() != count:
             yield Fault(
                 book,
                 0,
-                f"segment {segment:,} has {len(there):,} voids, marks {len(marked):,} and counts "
-                f"{counted.get(segment, 0):,}: totals and pages are wrong",
+                f"segment {segment:,} has {there.bit_count():,} voids, marks {marked.bit_count():,} and counts "
+                f"{count:,}: totals and pages are wrong",
             )
 
 
-def _parts(keys: Sequence[Key]) -> Iterator[Sequence[Key]]:
-    for start in range(0, len(keys), _AT_ONCE):
-        yield keys[start : start + _AT_ONCE]
+def _bits(segment: int, positions: Iterable[int]) -> int:
+    """Return positions as bits, one for each position of a segment, and one for all positions of other segments."""
+    places = (position - 1 - segment * SEGMENT for position in positions)
+    return reduce(or_, (1 << (place if 0 <= place < SEGMENT else SEGMENT) for place in places), 0)
