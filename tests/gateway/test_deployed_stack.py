@@ -9,8 +9,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
 from gateway.ecard_helpers import Company
-from ordering_tools.local.engine.deployment import read_stack
 from ordering_tools.local.engine.engine import connect
+from ordering_tools.stacks import read_stack
 from support.real_stack import RealStack
 
 pytestmark = pytest.mark.gateway

@@ -17,8 +17,8 @@ import pytest
 import yaml
 
 from ordering_tools.local import sam_local
-from ordering_tools.local.engine.deployment import read_stack
 from ordering_tools.local.engine.state import find
+from ordering_tools.stacks import read_stack
 from ordering_tools.template import Template
 from support.gateway import ROOT
 from support.local_stack import LocalStack, running

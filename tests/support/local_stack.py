@@ -14,10 +14,10 @@ from functools import cached_property
 from pathlib import Path
 
 from ordering_tools.local.engine.aws_account import queue_url
-from ordering_tools.local.engine.deployment import read_stack
 from ordering_tools.local.engine.state import find
 from ordering_tools.local.runtime.processes import LIFELINE
 from ordering_tools.local.serve import Options
+from ordering_tools.stacks import read_stack
 
 _READY_SECONDS = 180.0
 _STOP_SECONDS = 20.0

@@ -60,7 +60,7 @@ def test_an_order_is_not_handed_over_for_a_new_status() -> None:
     company.top_up(300)
     company.place()
     company.orders.advance(order_id(1))
-    installation = Installation(memory, kms, SigningKey("", "", {}), ISSUER, AUDIENCE)
+    installation = Installation(memory, kms, lambda: SigningKey("", "", {}), ISSUER, AUDIENCE)
     named, order = order_named(installation, order_id(1)), company.orders.order(order_id(1))
 
     with pytest.raises(AssertionError, match="Held"):

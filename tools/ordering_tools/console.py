@@ -16,27 +16,26 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
-from rich.table import Table
-from rich.text import Text
 
 from ordering import clock
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
 
 MOMENT = "%Y-%m-%d %H:%M:%SZ"
 
 _UNBOUNDED = 10_000
 """The width of output that is not a terminal's: no line is broken."""
 
-
-class _Rate(ProgressColumn):
-    """How many a second."""
-
-    def render(self, task: Task) -> Text:
-        return Text(f"{task.speed:,.0f}/s" if task.speed else "")
+_GAP = 2
+"""Blanks between two columns."""
+_READABLE = 20
+"""The width of a column that may be broken between words: a time fits, and a sentence stays readable."""
 
 
 @dataclass(frozen=True)
@@ -61,26 +60,27 @@ class Output:
             self.line(empty)
             return
         names = columns or tuple(found[0])
-        table = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
-        for name in names:
+        cells = [[shown(row.get(name)) for row in found] for name in names]
+        console = _console()
+        widths = _widths([[titled(name), *column] for name, column in zip(names, cells, strict=True)], console.width)
+        if widths is None:
+            blocks = [_grid({name: row.get(name) for name in names}) for row in found]
+            _print(console, [part for block in blocks for part in (block, "")][:-1])
+            return
+        table = _table(show_header=True, header_style="bold")
+        for name, width in zip(names, widths, strict=True):
             numbers = all(isinstance(row.get(name), int | Decimal | None) for row in found)
-            table.add_column(titled(name), justify="right" if numbers else "left", overflow="fold")
-        for row in found:
-            table.add_row(*(Text(shown(row.get(name))) for name in names))
-        self._print(table, len(found) + 1)
+            table.add_column(titled(name), width=width, justify="right" if numbers else "left", overflow="fold")
+        for line in zip(*cells, strict=True):
+            table.add_row(*map(_text, line))
+        _print(console, [table])
 
     def fields(self, values: Mapping[str, Any]) -> None:
         """Print one thing: an object, or a line for each value."""
         if self.as_json:
             self.document(dict(values))
             return
-        table = Table(box=None, pad_edge=False, show_header=False, show_edge=False)
-        table.add_column(style="bold")
-        table.add_column(overflow="fold")
-        for name, value in values.items():
-            if value not in (None, "", [], ()):
-                table.add_row(titled(name), Text(shown(value)))
-        self._print(table, len(values))
+        _print(_console(), [_grid(values)])
 
     def result(self, text: str, values: Mapping[str, Any]) -> None:
         """Print what was done: a line for people, an object for programs."""
@@ -104,28 +104,74 @@ class Output:
         Yields:
             A function that takes how many more are done.
         """
-        bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.completed:,.0f}"),
-            _Rate(),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-            transient=True,
-            disable=not sys.stderr.isatty(),
-        )
-        with bar:
+        if not sys.stderr.isatty():
+            yield lambda _: None
+            return
+        # Imported here, because few commands take long.
+        from ordering_tools.progress_bar import progress_bar  # noqa: PLC0415 - as above
+
+        with progress_bar() as bar:
             yield partial(bar.advance, bar.add_task(what, total=total))
 
-    def _print(self, table: Table, lines: int) -> None:
-        terminal = sys.stdout.isatty()
-        console = Console(file=sys.stdout, width=None if terminal else _UNBOUNDED, highlight=False)
-        if terminal and lines >= console.height:
-            os.environ.setdefault("LESS", "FRX")
-            with console.pager(styles=True):
-                console.print(table)
-        else:
-            console.print(table)
+
+# What renders is imported in these functions, because importing it takes longer than many commands.
+
+
+def _console() -> Console:
+    from rich.console import Console  # noqa: PLC0415 - as above
+
+    return Console(file=sys.stdout, width=None if sys.stdout.isatty() else _UNBOUNDED, highlight=False)
+
+
+def _text(text: str) -> Text:
+    from rich.text import Text  # noqa: PLC0415 - as above
+
+    return Text(text)
+
+
+def _table(**settings: Any) -> Table:
+    from rich.table import Table  # noqa: PLC0415 - as above
+
+    return Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), collapse_padding=True, show_edge=False, **settings)
+
+
+def _grid(values: Mapping[str, Any]) -> Table:
+    """A line for each value that is not empty."""
+    table = _table(show_header=False)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    for name, value in values.items():
+        if value not in (None, "", [], ()):
+            table.add_row(titled(name), _text(shown(value)))
+    return table
+
+
+def _print(console: Console, parts: Sequence[Table | str]) -> None:
+    """Print, on a terminal by the pager if it is longer than the screen."""
+    lines = sum(len(console.render_lines(part, pad=False)) for part in parts)
+    if console.is_terminal and lines >= console.height:
+        os.environ.setdefault("LESS", "FRX")
+        with console.pager(styles=True):
+            console.print(*parts, sep="\n")
+    else:
+        console.print(*parts, sep="\n")
+
+
+def _widths(columns: Sequence[Sequence[str]], room: int) -> list[int] | None:
+    """The widths of a table's columns; None if the table is wider than the terminal unless words are broken."""
+    from rich.cells import cell_len  # noqa: PLC0415 - as above
+
+    longest = [max(map(cell_len, column)) for column in columns]
+    words = [max(cell_len(word) for cell in column for word in (cell.split() or [""])) for column in columns]
+    widths = [max(word, min(most, _READABLE)) for word, most in zip(words, longest, strict=True)]
+    spare = room - sum(widths) - _GAP * (len(widths) - 1)
+    if spare < 0:
+        return None
+    for at in sorted(range(len(widths)), key=lambda at: longest[at] - widths[at]):
+        more = min(spare, longest[at] - widths[at])
+        widths[at] += more
+        spare -= more
+    return widths
 
 
 def shown(value: Any) -> str:  # noqa: PLR0911 - one return for each kind of value

@@ -8,28 +8,25 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
-
-import boto3
-from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from typing import TYPE_CHECKING, Any
 
 from ordering.aws import kms
 from ordering.aws import sqs as queues
+from ordering.aws.calls import new_session
 from ordering.aws.dynamodb import Send, Table, connect_tables
 from ordering.aws.kms import Kms
 from ordering.aws.sqs import Enqueue
 from ordering.identity.accounts import Accounts
-from ordering.identity.kms_key import KmsKey
-from ordering.identity.tokens import PrivateKey, Signer
 from ordering_tools.audit import AuditedTable, Entry, audited
 from ordering_tools.local.engine import engine
 from ordering_tools.local.engine.aws_account import CREDENTIALS, REGION, queue_url
-from ordering_tools.local.engine.deployment import read_stack
 from ordering_tools.local.engine.state import Running, find
-from ordering_tools.operations.signing import SigningKey, development_key
-from ordering_tools.stacks import DeploymentError, Stack
-from ordering_tools.template import Template
+from ordering_tools.stacks import DeploymentError, Stack, read_stack
+
+if TYPE_CHECKING:
+    from ordering.identity.kms_key import KmsKey
+    from ordering.identity.tokens import PrivateKey, Signer
+    from ordering_tools.operations.signing import SigningKey
 
 ROOT = Path(__file__).resolve().parents[2]
 DEFAULT_STATE = ROOT / ".ordering"
@@ -56,8 +53,8 @@ class Installation:
 
     send: Send
     kms: Kms
-    development_key: SigningKey | None
-    """Signs the local run's tokens; None if they are signed in KMS."""
+    development_key: Callable[[], SigningKey] | None
+    """Returns the key that signs the local run's tokens; None if they are signed in KMS."""
     issuer: str
     audience: str
     incoming_queue: Enqueue = queues.no_queue
@@ -112,15 +109,20 @@ class Installation:
         """
         if self.development_key is None:
             raise NotDone(f"the development key is the local run's, and not {self.title}'s")
-        return self.development_key
+        return self.development_key()
 
     @property
     def signer(self) -> Signer:
         """Signs tokens that the installation's authorizer accepts.
 
         Raises:
-            NotDone: No key signs yet.
+            NotDone: No key signs yet, or the stack is another program's.
         """
+        if not self.issuer:
+            raise NotDone(f"the stack {self.stack.name} has no parameter TokenIssuer: name another with --stack")
+        # Imported here, as in `_signing_key`: most commands sign nothing, and start faster without cryptography.
+        from ordering.identity.tokens import Signer  # noqa: PLC0415 - as above
+
         return Signer(self._signing_key(), self.issuer, self.audience)
 
     def with_entry(self, entry: Entry) -> Installation:
@@ -136,6 +138,9 @@ class Installation:
         return audited(Table(self.send, self.stack.outputs.get(name, name)), self.entry)
 
     def _signing_key(self) -> PrivateKey | KmsKey:
+        from ordering.identity.kms_key import KmsKey  # noqa: PLC0415 - see `signer`
+        from ordering.identity.tokens import PrivateKey  # noqa: PLC0415 - see `signer`
+
         if self.development_key:
             return PrivateKey(self.key.key_id, self.key.private_key, "ES256")
         signer = Accounts(self.accounts).signer()
@@ -147,12 +152,16 @@ class Installation:
 def open_at(endpoint: str, services: str, state: Path, stack: Stack | None = None) -> Installation:
     """The installation at an endpoint of DynamoDB and one of all other services, with the key in the folder `state`."""
     stack = stack or Stack()
-    parameters = Template.load(ROOT / "template.yaml").parameters
     account = {
         "region_name": REGION,
         "aws_access_key_id": CREDENTIALS["AWS_ACCESS_KEY_ID"],
         "aws_secret_access_key": CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
     }
+
+    def key() -> SigningKey:
+        from ordering_tools.operations.signing import development_key  # noqa: PLC0415 - see `Installation.signer`
+
+        return development_key(state)
 
     def queue(name: str) -> Enqueue:
         url = queue_url(services, stack.outputs.get(name, name).rpartition("/")[2])
@@ -164,9 +173,9 @@ def open_at(endpoint: str, services: str, state: Path, stack: Stack | None = Non
     return Installation(
         send=connect_tables(endpoint_url=endpoint, **account),
         kms=kms.connect_kms(endpoint_url=services, **account),
-        development_key=development_key(state),
-        issuer=parameters["TokenIssuer"],
-        audience=parameters["TokenAudience"],
+        development_key=key,
+        issuer=stack.parameters.get("TokenIssuer", ""),
+        audience=stack.parameters.get("TokenAudience", ""),
         incoming_queue=queue("IncomingQueue"),
         mail_queue=queue("MailQueue"),
         webhook_queue=queue("WebhookQueue"),
@@ -219,9 +228,13 @@ def open_stack(name: str, profile: str | None = None, region: str | None = None)
     # The connections of `ordering.aws` are botocore's own, which read these variables.
     chosen = {"AWS_PROFILE": profile, "AWS_DEFAULT_REGION": region, "AWS_REGION": region}
     os.environ.update({variable: value for variable, value in chosen.items() if value})
+    # Imported here, because a command on the local run needs less of botocore.
+    from botocore.config import Config  # noqa: PLC0415 - as above
+    from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 - as above
+
     try:
-        session = boto3.Session()
-        client = partial(session.client, config=Config(retries={"mode": "standard"}, connect_timeout=5))
+        session = new_session()
+        client: Connect = partial(session.create_client, config=Config(retries={"mode": "standard"}, connect_timeout=5))
         identity = client("sts").get_caller_identity()
         stack = Stack.read(client("cloudformation"), name)
     except (BotoCoreError, ClientError) as error:
@@ -236,8 +249,8 @@ def open_stack(name: str, profile: str | None = None, region: str | None = None)
         send=connect_tables(),
         kms=kms.connect_kms(),
         development_key=None,
-        issuer=stack.parameters["TokenIssuer"],
-        audience=stack.parameters["TokenAudience"],
+        issuer=stack.parameters.get("TokenIssuer", ""),
+        audience=stack.parameters.get("TokenAudience", ""),
         incoming_queue=queue("IncomingQueue"),
         mail_queue=queue("MailQueue"),
         webhook_queue=queue("WebhookQueue"),
@@ -245,7 +258,7 @@ def open_stack(name: str, profile: str | None = None, region: str | None = None)
         connect=client,
         caller=identity["Arn"],
         account=identity["Account"],
-        region=session.region_name or REGION,
+        region=session.get_config_variable("region") or REGION,
     )
 
 

@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from botocore.exceptions import BotoCoreError, ClientError
-
 from ordering_tools.local.engine.aws_account import STACK
+from ordering_tools.local.engine.engine import connect
 
 
 class DeploymentError(Exception):
@@ -40,6 +39,9 @@ class Stack:
         Raises:
             DeploymentError: There is no such stack, or CloudFormation cannot be reached.
         """
+        # Imported here, because commands on the local run's files need none of botocore.
+        from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 - as above
+
         try:
             (stack,) = cloudformation.describe_stacks(StackName=name)["Stacks"]
             pages = cloudformation.get_paginator("list_stack_resources").paginate(StackName=name)
@@ -52,3 +54,12 @@ class Stack:
             {one["ParameterKey"]: one["ParameterValue"] for one in stack.get("Parameters", [])},
             name,
         )
+
+
+def read_stack(services: str) -> Stack:
+    """Read the stack of a local run, given the endpoint of its services.
+
+    Raises:
+        DeploymentError: There is no such stack, or no engine.
+    """
+    return Stack.read(connect("cloudformation", services))

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, cast
+from typing import Any
 
 import jwt
 import pytest
@@ -32,7 +32,6 @@ from ordering.web.forms import LARGEST_FORM
 from ordering.web.http import Request
 from ordering_tools.installation import Installation
 from ordering_tools.operations import signing_keys
-from ordering_tools.operations.signing import SigningKey
 from support.authorizer import bearer_event
 from support.aws.fake_connections import Recorder, failing
 from support.aws.kms import MemoryKms
@@ -66,7 +65,7 @@ class Endpoint:
 
     def __post_init__(self) -> None:
         self.services = services_over(self.send, self.now, self.kms)
-        self.installation = Installation(self.send, self.kms, cast("SigningKey", None), ISSUER, AUDIENCE)
+        self.installation = Installation(self.send, self.kms, None, ISSUER, AUDIENCE)
         self.accounts.save_partner(GRANITE)
         self.key_id = signing_keys.add(self.installation, "alias/A")
         signing_keys.use(self.installation, self.key_id, wait=False)

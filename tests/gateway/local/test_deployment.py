@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 
 from ordering_tools.local.engine.aws_account import STACK
-from ordering_tools.local.engine.deployment import CALLS, INIT_SECONDS, deploy, environments, read_stack, translate
+from ordering_tools.local.engine.deployment import CALLS, INIT_SECONDS, deploy, environments, translate
 from ordering_tools.local.engine.engine import Engine, connect
 from ordering_tools.local.gateway.api import declared_api
 from ordering_tools.local.gateway.gateway import Authorizer, Route
 from ordering_tools.local.runtime.functions import FunctionSettings, SettingsError, declared_functions
 from ordering_tools.local.serve import ROOT
-from ordering_tools.stacks import DeploymentError
+from ordering_tools.stacks import DeploymentError, read_stack
 from ordering_tools.template import Template, TemplateError
 
 FIXTURE = Path(__file__).parent / "fixture" / "template.yaml"

@@ -26,7 +26,7 @@ ROBOT = User("robot", "R", "Obot", "robot@example.com")
 @pytest.fixture
 def installation() -> Installation:
     """An empty installation."""
-    return Installation(Memory(), MemoryKms(), SigningKey("", "", {}), ISSUER, AUDIENCE, mail_queue=Queue())
+    return Installation(Memory(), MemoryKms(), lambda: SigningKey("", "", {}), ISSUER, AUDIENCE, mail_queue=Queue())
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ Run = Callable[..., Done]
 @pytest.fixture
 def installation() -> Installation:
     """An installation with changes in each table."""
-    installation = Installation(Memory(), MemoryKms(), SigningKey("", "", {}), "", "")
+    installation = Installation(Memory(), MemoryKms(), lambda: SigningKey("", "", {}), "", "")
     for action, subject, by, days, table in (
         ("partner disable", "partner northwind", ANN, 3, "accounts"),
         ("balance correct", "balance granite", "local/bob", 1, "orders"),

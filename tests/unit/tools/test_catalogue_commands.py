@@ -54,7 +54,7 @@ def faulty() -> Faulty:
 @pytest.fixture
 def installation(faulty: Faulty) -> Installation:
     """An installation with a partner of training and a company, without catalogues."""
-    site = Installation(faulty, MemoryKms(), SigningKey("", "", {}), "", "")
+    site = Installation(faulty, MemoryKms(), lambda: SigningKey("", "", {}), "", "")
     accounts = Accounts(site.accounts)
     twins = (BusinessUnit(f"3333333{n}-0000-4000-8000-000000000003", "Twin") for n in range(2))
     accounts.save_partner(replace(PARTNER, business_units=(*PARTNER.business_units, *twins)))

@@ -37,7 +37,7 @@ Run = Callable[..., Done]
 @pytest.fixture
 def installation() -> Installation:
     """An installation with a partner of one user, and one of two."""
-    made = Installation(Memory(), MemoryKms(), SigningKey("", "", {}), ISSUER, AUDIENCE)
+    made = Installation(Memory(), MemoryKms(), lambda: SigningKey("", "", {}), ISSUER, AUDIENCE)
     grants = frozenset({"ecards", "deals"})
     for partner in (
         replace(PARTNER, id="granite", grants=grants),

@@ -40,7 +40,7 @@ def deployed() -> Installation:
     return Installation(
         Memory(),
         MemoryKms(),
-        SigningKey("", "", {}),
+        lambda: SigningKey("", "", {}),
         "",
         "",
         caller="arn:aws:sts::123456789012:assumed-role/support/ann",
@@ -116,7 +116,7 @@ def test_the_local_run_asks_only_before_what_is_final(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """On the local run a change that can be undone is made at once."""
-    local = Installation(Memory(), MemoryKms(), SigningKey("", "", {}), "", "")
+    local = Installation(Memory(), MemoryKms(), lambda: SigningKey("", "", {}), "", "")
     monkeypatch.setattr(commands, "reopen", lambda _: local)
     monkeypatch.setattr("sys.stdin", Terminal("n\n"))
     assert cli.main(["change", "--reason", "x", *more]) == code

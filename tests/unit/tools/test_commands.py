@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,7 @@ class Site:
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
     services = Services(Memory(), "OrdersTable", "CatalogueTable", "AccountsTable")
-    installation = Installation(services.send, MemoryKms(), development_key(tmp_path), "issuer", "audience")
+    installation = Installation(services.send, MemoryKms(), partial(development_key, tmp_path), "issuer", "audience")
     accounts = Accounts(installation.accounts)
     accounts.save_signing_key(installation.key.key_id, installation.key.public_jwk)
     for partner in demo_partners("deals"):

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,15 +32,16 @@ from ordering_tools.demo import training as demo
 from ordering_tools.installation import Installation, open_at
 from ordering_tools.operations import signing_keys
 from ordering_tools.operations.signing import development_key
+from ordering_tools.stacks import Stack
+from ordering_tools.template import Template
 from support.authorizer import bearer_event
 from support.aws.kms import MemoryKms
 from support.aws.memory import Memory
 from support.ecards import Rewards, ask, card, credentials
-from support.gateway import Client, LambdaContext, Reply
+from support.gateway import ROOT, Client, LambdaContext, Reply
 from support.orders import new_item, new_order
 from support.services import Services
 
-ROOT = Path(__file__).resolve().parents[3]
 SAMPLES = ROOT / "tests" / "contract" / "training" / "samples"
 ENDPOINT = "http://127.0.0.1:8000"
 BASE = "http://127.0.0.1:8080"
@@ -114,7 +116,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
         patch.setattr(installation, "connect_tables", lambda **_: memory)
         patch.setattr(kms, "connect_kms", lambda **_: secrets_of_kms)
         # Without outputs of a stack, resources have their logical ids as names.
-        opened = open_at(ENDPOINT, ENDPOINT, state)
+        stack = Stack(parameters=Template.load(ROOT / "template.yaml").parameters)
+        opened = open_at(ENDPOINT, ENDPOINT, state, stack)
         yield Demo(state, demo.prepare(opened, state, BASE).text, opened)
 
 
@@ -358,7 +361,7 @@ def test_cards_of_the_demo(made: Demo) -> None:
 
 def test_where_ecard_orders_come_to(tmp_path: Path) -> None:
     """Fulfilment finds certificates for all orders except those of one stock; each other stock has some left."""
-    fresh = Installation(Memory(), MemoryKms(), development_key(tmp_path), "issuer", "audience")
+    fresh = Installation(Memory(), MemoryKms(), partial(development_key, tmp_path), "issuer", "audience")
     demo_ecards.seed(fresh)
     orders = EcardOrders(fresh.orders, demo_ecards.COMPANY)
     came_to = Counter(orders.advance(one.id).status for one in orders.page(0, 100).items)

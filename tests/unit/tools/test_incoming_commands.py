@@ -68,7 +68,7 @@ def bus(kms: MemoryKms, monkeypatch: pytest.MonkeyPatch) -> Bus:
     bus.installation = Installation(
         Memory(),
         kms,
-        SigningKey("", "", {}),
+        lambda: SigningKey("", "", {}),
         "",
         "",
         incoming_queue=lambda body, _: bus.queue.append(body),

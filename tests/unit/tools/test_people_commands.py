@@ -86,7 +86,7 @@ class Office:
 @pytest.fixture
 def office() -> Office:
     memory, kms = Memory(), MemoryKms()
-    installation = Installation(memory, kms, SigningKey("", "", {}), ISSUER, AUDIENCE)
+    installation = Installation(memory, kms, lambda: SigningKey("", "", {}), ISSUER, AUDIENCE)
     accounts = Accounts(installation.accounts)
     accounts.save_partner(PARTNER)
     accounts.save_partner(replace(PARTNER, id="granite", grants=frozenset({"ecards"}), company="company"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,7 @@ def test_accepted(tmp_path: Path) -> None:
     """With the demo data fulfilled, each request succeeds, and so does its repetition, which creates nothing."""
     kms = MemoryKms()
     services = Services(Memory(), "OrdersTable", "CatalogueTable", "AccountsTable", kms=kms)
-    demo.seed(Installation(services.send, kms, development_key(tmp_path), "issuer", "audience"))
+    demo.seed(Installation(services.send, kms, partial(development_key, tmp_path), "issuer", "audience"))
     deadline = Deadline.after(60)
     services.training_orders(demo.UK, deadline).issue_keys(2, services.access_keys_sealer(), deadline)
     ecards = services.ecard_orders(demo_ecards.COMPANY, deadline)
@@ -99,7 +100,7 @@ def test_no_collision() -> None:
 
 def test_token_of_the_authorizer(services: Services, tmp_path: Path) -> None:
     """The local run writes the authorizer's event with a token that it accepts; the committed one has none."""
-    installation = Installation(services.send, MemoryKms(), development_key(tmp_path), "issuer", "audience")
+    installation = Installation(services.send, MemoryKms(), partial(development_key, tmp_path), "issuer", "audience")
     accounts = Accounts(installation.accounts)
     accounts.save_signing_key(installation.key.key_id, installation.key.public_jwk)
     for partner in demo_partners("training"):

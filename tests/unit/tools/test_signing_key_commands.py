@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +78,7 @@ class Site:
 @pytest.fixture
 def site(tmp_path: Path) -> Site:
     """An installation that accepts its development key, like that of `make serve`."""
-    installation = Installation(Memory(), MemoryKms(), development_key(tmp_path), ISSUER, AUDIENCE)
+    installation = Installation(Memory(), MemoryKms(), partial(development_key, tmp_path), ISSUER, AUDIENCE)
     Accounts(installation.accounts).save_signing_key(installation.key.key_id, installation.key.public_jwk)
     return Site(installation)
 
@@ -238,7 +239,7 @@ def test_other_kinds_of_keys(site: Site) -> None:
     """A key that is not a P-256 key is refused."""
     public = rsa.generate_private_key(65_537, 2_048).public_key()
     der = public.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
-    odd = Installation(Memory(), lambda *_: {"PublicKey": der}, site.installation.key, ISSUER, AUDIENCE)
+    odd = Installation(Memory(), lambda *_: {"PublicKey": der}, site.installation.development_key, ISSUER, AUDIENCE)
 
     with pytest.raises(NoSuchKey, match="is not a P-256 key"):
         add(odd, "alias/R")

@@ -10,10 +10,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 
 from ordering_tools.__main__ import INTERRUPTED
-from ordering_tools.cli import main
+from ordering_tools.cli import SECTIONS, main, root
 from ordering_tools.local import serve
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -92,7 +93,7 @@ sys.exit(main())
 """Runs the `ordering` command, and interrupts it when it imports MODULE."""
 
 
-@pytest.mark.parametrize("module", ["ordering_tools.cli", "ordering_tools.local.serve"])
+@pytest.mark.parametrize("module", ["ordering_tools.cli", "ordering_tools.operations.tokens"])
 def test_interrupted_while_it_starts(module: str) -> None:
     """Ctrl-C while a command imports its modules ends it without a traceback."""
     done = subprocess.run(
@@ -102,5 +103,50 @@ def test_interrupted_while_it_starts(module: str) -> None:
         check=False,
     )
 
-    assert (done.returncode, done.stdout, done.stderr) == (INTERRUPTED, "", "")
+    assert (done.returncode, done.stdout, done.stderr.strip()) == (INTERRUPTED, "", "")
     assert INTERRUPTED == 128 + signal.SIGINT
+
+
+@pytest.mark.parametrize(
+    ("name", "summary"), [(name, one) for part in SECTIONS.values() for name, (_, one) in part.items()]
+)
+def test_the_list_of_commands_says_what_they_say(name: str, summary: str) -> None:
+    """The list of all commands, which imports none, has the first sentence of each command's own help."""
+    command = root.get_command(click.Context(root), name)
+
+    assert command
+    assert command.get_short_help_str(limit=200) == summary
+
+
+LISTS_ITS_MODULES = """
+import sys
+from ordering_tools.__main__ import main
+try:
+    main()
+finally:
+    print(*sys.modules, file=sys.stderr)
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variables"),
+    [
+        (["--help"], {}),
+        (["order", "list", "--help"], {}),
+        ([], {"_ORDERING_COMPLETE": "bash_complete", "COMP_WORDS": "ordering ", "COMP_CWORD": "1"}),
+    ],
+)
+def test_help_and_completion_import_little(arguments: list[str], variables: dict[str, str]) -> None:
+    """What a shell or a reader waits for begins without the modules that take longest to import."""
+    done = subprocess.run(
+        [sys.executable, "-c", LISTS_ITS_MODULES, *arguments],
+        env={**os.environ, **variables},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    imported = {"botocore", "jwt", "pydantic", "rich", "yaml"} & {*done.stderr.split()}
+
+    assert "ordering_tools.cli" in done.stderr.split()
+    assert imported == set()
+    assert "order" in done.stdout

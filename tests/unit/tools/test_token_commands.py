@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,9 @@ Run = Callable[..., Done]
 @pytest.fixture(params=["the local run", "a stack in AWS"])
 def site(request: pytest.FixtureRequest, tmp_path: Path) -> Installation:
     """An installation with two partners, whose tokens are signed with the development key or in KMS."""
-    local = Installation(Memory(), MemoryKms(), development_key(tmp_path), ISSUER, AUDIENCE, caller="local/ann")
+    local = Installation(
+        Memory(), MemoryKms(), partial(development_key, tmp_path), ISSUER, AUDIENCE, caller="local/ann"
+    )
     accounts = Accounts(local.accounts)
     for partner in (PARTNER, TAILSPIN):
         accounts.save_partner(partner)

@@ -58,7 +58,12 @@ class Site:
 
     def __post_init__(self) -> None:
         self.installation = Installation(
-            Memory(), MemoryKms(), SigningKey("", "", {}), "", "", webhook_queue=lambda body, _: self.queue.append(body)
+            Memory(),
+            MemoryKms(),
+            lambda: SigningKey("", "", {}),
+            "",
+            "",
+            webhook_queue=lambda body, _: self.queue.append(body),
         )
         Accounts(self.installation.accounts).save_partner(PARTNER)
 

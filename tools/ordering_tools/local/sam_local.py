@@ -21,10 +21,10 @@ import yaml
 
 from ordering_tools.installation import ROOT, NotDone
 from ordering_tools.local.engine.aws_account import service_variables
-from ordering_tools.local.engine.deployment import environments, read_stack
+from ordering_tools.local.engine.deployment import environments
 from ordering_tools.local.engine.state import Running
 from ordering_tools.operations.commands import Command, Run, pass_run
-from ordering_tools.stacks import DeploymentError
+from ordering_tools.stacks import DeploymentError, read_stack
 
 BUILD = ROOT / ".build" / "sam-local" / "build"
 FILE = "sam-local.json"

@@ -28,7 +28,10 @@ Examples:
 """,
 )
 def group() -> None:
-    """Clients of the token endpoint: programs of partners that get tokens of an hour for their secrets."""
+    """Partners' programs, which fetch tokens themselves.
+
+    A client gets tokens of an hour at the token endpoint for its secret.
+    """
 
 
 @group.command()

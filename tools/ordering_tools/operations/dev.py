@@ -22,7 +22,7 @@ _WRITERS = {
 
 @click.group(cls=Group)
 def group() -> None:
-    """Write the files that are generated from the code, and send events to the local run."""
+    """Write generated files, and send events to the local run."""
 
 
 group.add_command(incoming.group, "event")

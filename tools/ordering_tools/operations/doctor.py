@@ -48,9 +48,9 @@ Check = Callable[[Installation], Iterator[Finding]]
 @click.command(cls=Command)
 @pass_run
 def command(run: Run) -> None:
-    """Check this machine and the local run, or a stack: what is missing or wrong, and what to do.
+    """Check this machine and the local run, or a stack.
 
-    The exit code is 1 if something is wrong.
+    What is missing or wrong is printed with what to do, and the exit code is then 1.
     """
     findings = list[Finding]()
     if not run.stack:

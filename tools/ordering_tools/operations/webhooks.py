@@ -47,7 +47,7 @@ Examples:
 """,
 )
 def group() -> None:
-    """Webhooks of partners, which the events of their orders are sent to."""
+    """Partners' endpoints, to which events of orders are sent."""
 
 
 group.add_command(webhook_receiver.listen)

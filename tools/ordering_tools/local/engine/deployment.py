@@ -42,15 +42,6 @@ _POLL_SECONDS = 0.05
 _NO_CHANGE = "No updates are to be performed."
 
 
-def read_stack(services: str) -> Stack:
-    """Read the stack of a local run, given the endpoint of its services.
-
-    Raises:
-        DeploymentError: There is no such stack, or no engine.
-    """
-    return Stack.read(connect("cloudformation", services))
-
-
 def translate(template: Path, python: Path, cache: Path) -> Path:
     """Translate a SAM template for CloudFormation into a JSON file, by the interpreter of SAM CLI's environment.
 

@@ -17,9 +17,7 @@ import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-import botocore.session
-from botocore.config import Config
-
+from ordering.aws.calls import new_session
 from ordering_tools.local.engine.aws_account import CREDENTIALS, ENGINE_ACCOUNT, REGION
 from ordering_tools.local.runtime.processes import Child
 
@@ -121,7 +119,10 @@ def connect(service: str, endpoint: str, *, timeout: int = 30, attempts: int = 3
     Args:
         timeout: Seconds that a response may take.
     """
-    return botocore.session.Session().create_client(
+    # Imported here, because many commands that import this module never connect.
+    from botocore.config import Config  # noqa: PLC0415 - as above
+
+    return new_session().create_client(
         service,
         endpoint_url=endpoint,
         region_name=REGION,

@@ -10,11 +10,15 @@ The errors of a call:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import wraps
-from typing import Any, ParamSpec, TypeVar
+from functools import cache, wraps
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from ordering.clock import Deadline
 from ordering.errors import Unavailable, chain_of
+
+if TYPE_CHECKING:
+    from botocore.loaders import Loader
+    from botocore.session import Session
 
 ServiceCall = Callable[[str, dict[str, Any]], dict[str, Any]]
 """Carries out one operation of a service, by its name in the API, and returns the response."""
@@ -63,6 +67,15 @@ def connect(service: str, *, answered_within: float = ANSWERED_WITHIN, **setting
     return call
 
 
+def new_session() -> Session:
+    """Return a session of botocore; all of a process read the definitions of AWS's services once."""
+    from botocore.session import get_session  # noqa: PLC0415 - as in `_connection`
+
+    session = get_session()
+    session.register_component("data_loader", _definitions(session.get_config_variable("data_path")))
+    return session
+
+
 def until(call: Callable[P, R], deadline: Deadline) -> Callable[P, R]:
     """Return a call that is not begun after a deadline, so that the function that makes it ends before its timeout.
 
@@ -109,9 +122,8 @@ def _connection(service: str, answered_within: float, settings: Mapping[str, Any
         EndpointConnectionError,
         HTTPClientError,
     )
-    from botocore.session import get_session  # noqa: PLC0415
 
-    client = get_session().create_client(
+    client = new_session().create_client(
         service,
         config=Config(
             connect_timeout=CONNECTED_WITHIN,
@@ -134,6 +146,13 @@ def _connection(service: str, answered_within: float, settings: Mapping[str, Any
         return answer
 
     return call
+
+
+@cache
+def _definitions(path: str | None) -> Loader:
+    from botocore.loaders import create_loader  # noqa: PLC0415 - as in `_connection`
+
+    return create_loader(path)
 
 
 def _status(response: Any) -> int:

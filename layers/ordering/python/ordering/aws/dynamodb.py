@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ordering.aws.calls import ANSWERED_WITHIN, CONNECTED_WITHIN, failure_of
+from ordering.aws.calls import ANSWERED_WITHIN, CONNECTED_WITHIN, failure_of, new_session
 from ordering.clock import Deadline
 from ordering.errors import Unavailable
 
@@ -380,9 +380,8 @@ def connect_tables(**settings: Any) -> Send:
     # Imported here so that a process that never connects does not load botocore.
     from botocore.config import Config  # noqa: PLC0415
     from botocore.exceptions import ClientError, ConnectionError, HTTPClientError  # noqa: A004, PLC0415
-    from botocore.session import get_session  # noqa: PLC0415
 
-    client = get_session().create_client(
+    client = new_session().create_client(
         "dynamodb",
         config=Config(
             connect_timeout=CONNECTED_WITHIN,
