@@ -682,6 +682,9 @@ def test_find(company: Rewards, school: School, deals: DealOrders, run: Run) -> 
     assert found(run, "find", "sss@ss.ss", "--partner", "two") == []
     assert found(run, "find", placed["reference"], "--since", "1h") == []
     assert run("order", "find", "PO-0").output == "no order has 'PO-0'\n"
+    assert "no order has 'Ann Lee'; names are not searched, but `ordering contact list" in (
+        run("order", "find", "Ann Lee").output
+    )
     assert (
         run("order", "find", "1", "--partner", "nobody").error
         == "there is no partner 'nobody'; see `ordering partner list`"

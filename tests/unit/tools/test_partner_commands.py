@@ -437,6 +437,16 @@ def test_units_of_contacts(run: Run, file: Path, unit: tuple[str, ...]) -> None:
         assert f"name one of northwind's business units with --unit: {UK.id} (UK)" in run(*words, *unit).error
 
 
+def test_contacts_by_name(run: Run) -> None:
+    """Contacts are listed by a part of their name, in upper or lower case."""
+    for email, forename, surname in (("ann@example.com", "Ann", "Lee"), ("bob@example.com", "Bob", "Brown")):
+        run("contact", "add", "tailspin", email, forename, surname)
+    listed = run("contact", "list", "tailspin", "--name", "ann l", "--json").output
+
+    assert [one["email"] for one in json.loads(listed)] == ["ann@example.com"]
+    assert run("contact", "list", "tailspin", "--name", "eve").output == "no contact's name has 'eve'\n"
+
+
 def test_one_contact(run: Run, accounts: Accounts, site: Installation) -> None:
     """A contact is added without naming the only business unit, changed, and listed."""
     (unit,) = TAILSPIN.business_units

@@ -28,7 +28,7 @@ Found = dict[tuple[str, str], Contact]
 Examples:
   ordering contact add northwind ann@northwind.example "Ann" "Lee"
   ordering contact import northwind contacts.csv
-  ordering contact list northwind
+  ordering contact list northwind --name lee
   ordering contact export ann@northwind.example --json
   ordering contact erase ann@northwind.example --reason "her request"
 
@@ -107,9 +107,13 @@ def add(run: Run, partner: str, email: str, forename: str, surname: str, *, unit
 @group.command("list")
 @click.argument("partner", help="The partner's id, for instance northwind.")
 @_unit_option
+@click.option("--name", metavar="TEXT", default="", help="Only those with this text in their name, in any case.")
 @pass_run
-def list_contacts(run: Run, partner: str, unit: str | None) -> None:
-    """List the contacts of a partner."""
+def list_contacts(run: Run, partner: str, unit: str | None, name: str) -> None:
+    """List the contacts of a partner.
+
+    `ordering order find` finds a person's orders by the address.
+    """
     owner = partner_of(run.site, partner)
     chosen = [unit_of(owner, unit)] if unit else [one.id for one in owner.business_units]
     accounts = Accounts(run.site.accounts)
@@ -117,9 +121,11 @@ def list_contacts(run: Run, partner: str, unit: str | None) -> None:
         {"unit": one, "email": email, "forename": contact.forename, "surname": contact.surname}
         for one in chosen
         for email, contact in accounts.contacts(one)
+        if name.casefold() in f"{contact.forename} {contact.surname}".casefold()
     ]
     columns = ("email", "forename", "surname") if len(chosen) == 1 else ()
-    run.output.rows(rows, empty="no contacts; add some with `ordering contact import`", columns=columns)
+    empty = f"no contact's name has '{name}'" if name else "no contacts; add some with `ordering contact import`"
+    run.output.rows(rows, empty=empty, columns=columns)
 
 
 def _read(file: Path, partner: Partner, unit: str | None) -> Found:

@@ -88,11 +88,13 @@ def group() -> None:
 def find(run: Run, text: str, partner: str | None, since: datetime | None, limit: int) -> None:
     """Find orders by number, UUID, reference, e-mail address, or a deal's number.
 
-    References and addresses are found whole, in upper or lower case. A new order is found a moment after it was
-    placed.
+    References and addresses are found whole, in upper or lower case, and names of people are not searched:
+    `ordering contact list PARTNER --name NAME` has their addresses. A new order is found a moment after it was placed.
     """
     of = partner_of(run.site, partner) if partner else None
-    _print(run, find_orders(run.site, text, of, since), limit, f"no order has '{text}'")
+    is_name = "@" not in text and not any(map(str.isdigit, text))
+    advice = "; names are not searched, but `ordering contact list PARTNER --name NAME` has addresses to find orders by"
+    _print(run, find_orders(run.site, text, of, since), limit, f"no order has '{text}'{advice if is_name else ''}")
 
 
 @group.command("list")
