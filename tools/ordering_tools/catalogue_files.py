@@ -6,8 +6,6 @@ in the order of their lists, however large the file is.
 
 from __future__ import annotations
 
-import codecs
-import csv
 import hashlib
 import json
 import sqlite3
@@ -19,7 +17,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
-from pydantic_core import PydanticCustomError, from_json
+from pydantic_core import PydanticCustomError
 
 from ordering import money
 from ordering.ecards.catalogue import LARGEST_PRICE, Ecard, FaceValue, faults_of, size_fault
@@ -35,19 +33,15 @@ from ordering.training.catalogue import (
 )
 from ordering.web import http
 from ordering.web.http import Text, Uuid, WholeNumber
+from ordering_tools.record_files import Fault, Unreadable, is_csv, read_records
 
 Document = dict[str, Any]
 """A product or a card with what it offers, as a line of JSON Lines has it."""
 
 Place = tuple[str | int, ...]
 
-_LONGEST_LINE = 16 * 2**20
 _DECIMALS = 4
 """Decimals of a training price, which the contract shows."""
-
-
-class Unreadable(Exception):
-    """A file cannot be read to its end; the message says where it ends, and why."""
 
 
 def _filled(text: str) -> str:
@@ -261,8 +255,7 @@ class CatalogueFile:
     """The entries of a file, in their order, or its faults."""
 
     format: Format
-    faults: list[tuple[int, str]] = field(default_factory=list)
-    """What is wrong, by line; line 0 is the whole file."""
+    faults: list[Fault] = field(default_factory=list)
     count: int = 0
     """Entries."""
     _database: sqlite3.Connection = field(default_factory=lambda: sqlite3.connect(""))
@@ -278,17 +271,18 @@ class CatalogueFile:
         """Read and check a file.
 
         Args:
-            path: The file, in UTF-8. It is JSON Lines if it begins with a brace, and CSV otherwise.
+            path: The file; see `read_records`.
             advance: Called with 1 for each line.
         """
-        as_csv = not _begins_with_a_brace(path)
-        rows = self._csv(_lines(path, advance)) if as_csv else self._json(_lines(path, advance))
+        as_csv = is_csv(path)
         try:
-            for line, value in rows:
-                self._add(line, value, as_csv=as_csv)
+            for line, value, wrong in read_records(path, self._header_fault, advance):
+                if wrong:
+                    self.faults.append((line, wrong))
+                else:
+                    self._add(line, self._document(value) if as_csv else value, as_csv=as_csv)
         except Unreadable as error:
-            line, reason = error.args
-            self.faults.append((line, f"{reason}; the rest was not read"))
+            self.faults.append(error.fault)
         else:
             for line, document in self._entries():
                 self.faults += ((line, fault) for fault in self.format.check(document))
@@ -343,31 +337,11 @@ class CatalogueFile:
             else:
                 yield from _changes(old[name], new[name])
 
-    def _json(self, lines: Iterator[tuple[int, str]]) -> Iterator[tuple[int, Any]]:
-        for number, line in lines:
-            if line.strip():
-                try:
-                    yield number, from_json(line, cache_strings="keys")
-                except ValueError as error:
-                    self.faults.append((number, f"is not JSON: {error}"))
-
-    def _csv(self, lines: Iterator[tuple[int, str]]) -> Iterator[tuple[int, Document]]:
-        reader = csv.reader((line for _, line in lines), strict=True)
-        try:
-            header = next(reader, [])
-            if wrong := {*header} ^ {*self.format.columns}:
-                missing, unknown = sorted(wrong - {*header}), sorted(wrong & {*header})
-                parts = [f"without {', '.join(missing)}"] * bool(missing) + [f"unknown: {', '.join(unknown)}"] * bool(
-                    unknown
-                )
-                raise Unreadable(1, f"the columns must be {', '.join(self.format.columns)} ({'; '.join(parts)})")
-            for row in reader:
-                if len(row) == len(header):
-                    yield reader.line_num, self._document(dict(zip(header, row, strict=True)))
-                elif row:
-                    self.faults.append((reader.line_num, f"has {len(row)} columns and not {len(header)}"))
-        except csv.Error as error:
-            raise Unreadable(reader.line_num, f"is not CSV: {error}") from error
+    def _header_fault(self, header: Sequence[str]) -> str:
+        missing = [name for name in self.format.columns if name not in header]
+        unknown = [name for name in header if name not in self.format.columns]
+        parts = [f"without {', '.join(missing)}"] * bool(missing) + [f"unknown: {', '.join(unknown)}"] * bool(unknown)
+        return f"the columns must be {', '.join(self.format.columns)} ({'; '.join(parts)})" if parts else ""
 
     def _document(self, row: Mapping[str, str]) -> Document:
         """The document of a row of CSV; what is empty is left out."""
@@ -461,25 +435,3 @@ def count_lines(path: Path) -> int:
     """Count the line breaks of a file."""
     with path.open("rb") as file:
         return sum(block.count(b"\n") for block in iter(lambda: file.read(2**20), b""))
-
-
-def _begins_with_a_brace(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(1_000).removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"{")
-
-
-def _lines(path: Path, advance: Callable[[int], None]) -> Iterator[tuple[int, str]]:
-    """Read a file line by line, and number the lines from 1.
-
-    Raises:
-        Unreadable: A line is not UTF-8, or too long to be read into memory.
-    """
-    with path.open("rb") as file:
-        for number, line in enumerate(iter(lambda: file.readline(_LONGEST_LINE), b""), 1):
-            if len(line) == _LONGEST_LINE:
-                raise Unreadable(number, f"has more than {_LONGEST_LINE:,} bytes")
-            try:
-                yield number, line.decode("utf-8-sig" if number == 1 else "utf-8")
-            except UnicodeDecodeError:
-                raise Unreadable(number, "is not in UTF-8") from None
-            advance(1)

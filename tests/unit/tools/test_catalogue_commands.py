@@ -235,10 +235,11 @@ def test_faults_of_cards(run: Run, write: Write, lines: list[str], fault: str) -
 @pytest.mark.parametrize(
     ("header", "words"),
     [
-        ("a;b", ["unknown: a;b", "without courseAccessPeriodDays"]),
+        (f"{HEADER},prices", ["has a name twice"]),
+        ("a;b", ["unknown: a, b", "without productId"]),
         (CARDS_HEADER, ["unknown: cardId"]),
         (HEADER, ["has no product"]),
-        ("", ["without courseAccessPeriodDays"]),
+        ("", ["without productId"]),
     ],
 )
 def test_not_a_catalogue(run: Run, write: Write, header: str, words: list[str]) -> None:

@@ -352,10 +352,12 @@ def test_all_faults_are_named(run: Run, accounts: Accounts, file: Path, site: In
     file.write_text(
         f"{CSV}ann@example.com,Ann,Lee\nnonsense,Bob,O\nbob@example.com,Bob\nANN@example.com,Ann,Li\ncy@example.com,,Y\n"
     )
-    assert run("contact", "import", PARTNER.id, str(file), "--unit", UK.id).error.splitlines() == [
-        f"{file} has 4 faults; nothing was written",
+    done = run("contact", "import", PARTNER.id, str(file), "--unit", UK.id)
+
+    assert done.errors == f"{file} has 4 faults; nothing was written\n"
+    assert done.output.splitlines() == [
         "line 3: 'nonsense' is no e-mail address",
-        "line 4: it has 2 values, and the header 3 names",
+        "line 4: has 2 columns and not 3",
         "line 5: ann@example.com is in line 2 already",
         "line 6: 'forename' is missing",
     ]
@@ -370,32 +372,32 @@ def test_all_faults_are_named(run: Run, accounts: Accounts, file: Path, site: In
         (CSV.encode(), "has no contacts"),
         (b"email,forename\n", "line 1: 'surname' is missing"),
         (b"email,forename,surname,age\n", "line 1: 'age' is no field here"),
-        (b"email,email,forename,surname\n", "line 1: a name is there twice"),
-        (f"{CSV}a@b.example,A,B\n".encode("utf-16"), "is not in UTF-8"),
+        (b"email,email,forename,surname\n", "line 1: has a name twice"),
+        (f"{CSV}a@b.example,A,B\n".encode("utf-16"), "line 1: is not in UTF-8"),
         (b"\x00\x01", "line 1: "),
-        (f'{CSV}"a@b.example,A,B\n'.encode(), "line 2: it cannot be read as CSV"),
-        (b'{"email": 1}\n', "line 1: a line is a JSON object whose values are texts"),
+        (f'{CSV}"a@b.example,A,B\n'.encode(), "line 2: is not CSV"),
+        (b'{"email": 1}\n', "line 1: must be a JSON object whose values are texts"),
         (
-            b'{"email": "a@b.example", "forename": "\\ud800", "surname": "B"}\n',
+            b'{"email": "a@b.example", "forename": "\\u200b", "surname": "B"}\n',
             "line 1: a name has 1 to 100 characters",
         ),
-        (b"{" * 100_000, "line 1: a line is a JSON object"),
+        (b"{" * 100_000, "line 1: is not JSON"),
     ],
 )
 def test_files_that_cannot_be_imported(run: Run, accounts: Accounts, file: Path, content: bytes, error: str) -> None:
     """A file that is not what it should be is refused in words, and nothing is written."""
     file.write_bytes(content)
 
-    assert error in run("contact", "import", PARTNER.id, str(file), "--unit", UK.id).error
+    done = run("contact", "import", PARTNER.id, str(file), "--unit", UK.id)
+    assert done.code == 1
+    assert error in done.output + done.errors
     assert [*accounts.contacts(UK.id)] == []
 
 
 def test_no_file(run: Run, tmp_path: Path) -> None:
-    """A file that is not there, or is a folder, is refused."""
-    words = ("contact", "import", PARTNER.id)
-
-    assert run(*words, str(tmp_path / "x"), "--unit", UK.id).error == f"there is no file {tmp_path / 'x'}"
-    assert "Is a directory" in run(*words, str(tmp_path), "--unit", UK.id).error
+    """A file that is not there, or is a folder, is wrong usage."""
+    for path in (tmp_path, tmp_path / "none"):
+        assert run("contact", "import", PARTNER.id, str(path), "--unit", UK.id).code == 2
 
 
 def test_many_contacts(
@@ -434,7 +436,9 @@ def test_units_of_contacts(run: Run, file: Path, unit: tuple[str, ...]) -> None:
     ]
 
     for words in commands_of_units:
-        assert f"name one of northwind's business units with --unit: {UK.id} (UK)" in run(*words, *unit).error
+        done = run(*words, *unit)
+        assert done.code == 1
+        assert f"name one of northwind's business units with --unit: {UK.id} (UK)" in done.output + done.errors
 
 
 def test_contacts_by_name(run: Run) -> None:

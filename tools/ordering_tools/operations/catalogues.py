@@ -14,7 +14,8 @@ from ordering.identifiers import canonical_uuid
 from ordering_tools.catalogue_files import ECARDS, TRAINING, CatalogueFile, Change, Format, count_lines
 from ordering_tools.console import Output
 from ordering_tools.installation import Installation, NotDone
-from ordering_tools.operations.commands import REASON, Command, Group, Run, partner_of, pass_run
+from ordering_tools.operations.commands import FILE, REASON, Command, Group, Run, partner_of, pass_run
+from ordering_tools.record_files import refuse
 from ordering_tools.shelves import EcardShelf, Listed, Shelf, Source, TrainingShelf
 
 _SIGNS = {"added": ("+", "green"), "removed": ("-", "red"), "changed": ("~", "yellow")}
@@ -171,16 +172,9 @@ def _read(output: Output, path: Path, form: Format) -> CatalogueFile:
     read = CatalogueFile(form)
     with output.progress(f"checking {path.name}", count_lines(path)) as advance:
         read.read(path, advance)
-    if not read.faults and not read.count:
+    refuse(output, path, read.faults)
+    if not read.count:
         raise NotDone(f"{path} has no {form.entry}")
-    if read.faults:
-        if output.as_json:
-            output.document([{"line": line, "fault": fault} for line, fault in read.faults])
-        else:
-            for line, fault in read.faults:
-                output.line(f"line {line}: {fault}" if line else fault)
-        number = len(read.faults)
-        raise NotDone(f"{path} has {number:,} fault{'' if number == 1 else 's'}; nothing was written")
     return read
 
 
@@ -204,7 +198,7 @@ def _chosen(versions: Sequence[Listed], name: str | None) -> Listed:
 
 
 _REASON = click.Option(["--reason"], default="", help=REASON)
-_FILE = click.Argument(["file"], type=click.Path(exists=True, dir_okay=False, path_type=Path))
+_FILE = click.Argument(["file"], type=FILE)
 _TO = click.Option(["--to", "name"], metavar="VERSION", help="By default the one that was replaced last.")
 
 

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 
 from ordering.addresses import is_email_address
 from ordering.identity.accounts import Accounts, Contact, Partner
+from ordering_tools.console import Output
 from ordering_tools.installation import NotDone
 from ordering_tools.operations import people
-from ordering_tools.operations.commands import Group, Run, partner_of, pass_run, unit_of, with_reason
-from ordering_tools.operations.records import Record, read_records, refuse
+from ordering_tools.operations.commands import FILE, Group, Run, partner_of, pass_run, unit_of, with_reason
+from ordering_tools.record_files import Fault, Record, Unreadable, read_records, refuse
 
+_REQUIRED = ("email", "forename", "surname")
 _LONGEST_NAME = 100
 _WRITTEN_AT_ONCE = 99
 """A transaction has room for the entry of the audit trail beside them."""
@@ -50,7 +53,7 @@ _unit_option = click.option(
 
 @group.command("import")
 @click.argument("partner", help="The partner's id, for instance northwind.")
-@click.argument("file", type=click.Path(path_type=Path), help="CSV or JSON Lines, in UTF-8.")
+@click.argument("file", type=FILE, help="CSV or JSON Lines, in UTF-8.")
 @_unit_option
 @with_reason
 @pass_run
@@ -60,7 +63,7 @@ def import_file(run: Run, partner: str, file: Path, unit: str | None, reason: st
     Every fault is named by its line before anything is written. An import
     that was interrupted goes on when it is run again.
     """
-    read = _read(file, partner_of(run.site, partner), unit)
+    read = _read(run.output, file, partner_of(run.site, partner), unit)
     accounts = Accounts(run.site.accounts)
     known: Found = {}
     for one in {unit for unit, _ in read}:
@@ -128,23 +131,26 @@ def list_contacts(run: Run, partner: str, unit: str | None, name: str) -> None:
     run.output.rows(rows, empty=empty, columns=columns)
 
 
-def _read(file: Path, partner: Partner, unit: str | None) -> Found:
+def _read(output: Output, file: Path, partner: Partner, unit: str | None) -> Found:
     """Read a file of contacts.
 
     Raises:
-        NotDone: It has faults.
+        NotDone: It has faults, which were printed.
     """
     found: Found = {}
     lines: dict[tuple[str, str], int] = {}
-    faults: list[tuple[int, str]] = []
-    for record in read_records(file, ("email", "forename", "surname"), {"unit"}):
-        try:
-            key, contact = _contact(record, partner, unit, lines)
-        except NotDone as fault:
-            faults.append((record.line, str(fault)))
-        else:
-            lines[key], found[key] = record.line, contact
-    refuse(faults, file)
+    faults: list[Fault] = []
+    try:
+        for record in read_records(file, lambda names: _misfit(dict.fromkeys(names, "x"))):
+            try:
+                key, contact = _contact(record, partner, unit, lines)
+            except NotDone as fault:
+                faults.append((record.line, str(fault)))
+            else:
+                lines[key], found[key] = record.line, contact
+    except Unreadable as error:
+        faults.append(error.fault)
+    refuse(output, file, faults)
     if not found:
         raise NotDone(f"{file} has no contacts")
     return found
@@ -160,13 +166,30 @@ def _contact(
     """
     if record.fault:
         raise NotDone(record.fault)
-    values = record.values
-    if fault := _fault(values["email"], values["forename"], values["surname"]):
+    values = _texts(record.value)
+    if fault := _misfit(values) or _fault(values["email"], values["forename"], values["surname"]):
         raise NotDone(fault)
     key = (unit_of(partner, values.get("unit") or unit), values["email"].lower())
     if key in lines:
         raise NotDone(f"{key[1]} is in line {lines[key]} already")
     return key, Contact(values["forename"], values["surname"])
+
+
+def _texts(value: Any) -> dict[str, str]:
+    """Return a record's texts without blanks at their ends.
+
+    Raises:
+        NotDone: It is not an object of texts.
+    """
+    if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
+        raise NotDone("must be a JSON object whose values are texts")
+    return {name: text.strip() for name, text in value.items()}
+
+
+def _misfit(values: Mapping[str, str]) -> str:
+    missing = [f"'{name}' is missing" for name in _REQUIRED if not values.get(name)]
+    unknown = [f"'{name}' is no field here" for name in values if name not in (*_REQUIRED, "unit")]
+    return ", ".join(missing + unknown)
 
 
 def _fault(email: str, *names: str) -> str:
