@@ -232,6 +232,30 @@ def notified(
 # Mails.
 
 
+def test_an_order_is_followed_in_the_log(training_partner: TrainingPartner) -> None:
+    """`ordering logs` shows the steps of an order's work, each with its function, and finds the create's request."""
+    order = training_partner.order()
+    training_partner.wait(order)
+    training_partner.mail(order)
+    logs = training_partner.real.ordering
+
+    def steps() -> list[tuple[str, str]]:
+        shown = json.loads(logs("logs", str(order), "--json").out)
+        return [(line["function"], line["message"]) for line in shown]
+
+    expected = {
+        ("TrainingOrders", "request"),
+        ("Stream", "order moved"),
+        ("Stream", "events published"),
+        ("Mails", "mail sent"),
+    }
+    assert eventually(lambda: expected <= {*steps()}), steps()
+    lines = json.loads(logs("logs", str(order), "--json").out)
+    (created,) = (line["request"] for line in lines if line.get("route") == "POST /api/v2/orders")
+    of_request = logs("logs", "--request", created)
+    assert f"what followed: ordering logs 'training#{order}'" in of_request.out
+
+
 def test_keys_are_mailed(training_partner: TrainingPartner) -> None:
     """Access keys are mailed once, in both forms, to the order's contact, with feedback links where enabled."""
     link = {"feedbackLinkUri": "https://example.com/feedback?a=1&b=2", "feedbackLinkText": "How was it?"}

@@ -23,6 +23,7 @@ _QUEUES = {
     for name, one in declared().document["Resources"].items()
     if one["Type"] == "AWS::SQS::Queue"
 }
+_LOG_GROUPS = [name for name, one in declared().document["Resources"].items() if one["Type"] == "AWS::Logs::LogGroup"]
 _STREAM = f"{_ARN}table/OrdersTable/stream/1"
 _PREFIXES = {"dynamodbstreams": "dynamodb"}
 _ACTIONS = {"Invoke": "InvokeFunction"}
@@ -68,7 +69,8 @@ class DeadLetters:
 
     def _call(self, service: str, operation: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
         name = "".join(word.capitalize() for word in operation.split("_"))
-        resource = (arguments.get("QueueUrl") or arguments.get("FunctionName") or "*").rpartition(":")[2]
+        named = (arguments[name] for name in ("QueueUrl", "FunctionName", "logGroupName") if name in arguments)
+        resource = next(named, "*").rpartition(":")[2]
         if service == "dynamodbstreams":
             resource = "OrdersTable.StreamArn"
         self.accesses.add(
@@ -105,6 +107,9 @@ class DeadLetters:
     def _get_records(self, _: Mapping[str, Any]) -> dict[str, Any]:
         change = {"SequenceNumber": "1", "ApproximateCreationDateTime": datetime(2026, 1, 1, tzinfo=UTC)}
         return {"Records": [{"dynamodb": change}]}
+
+    def _filter_log_events(self, _: Mapping[str, Any]) -> dict[str, Any]:
+        return {"events": []}
 
     def _invoke(self, _: Mapping[str, Any]) -> dict[str, Any]:
         return {"Payload": io.BytesIO(b"{}")}
@@ -164,6 +169,11 @@ class Recording:
             webhook_queue=self.queue("WebhookQueue"),
             caller="arn:aws:sts::123456789012:assumed-role/support/ann",
             account="123456789012",
-            stack=Stack(resources={name: f"https://sqs/123456789012/{name}" for name in _QUEUES}),
+            stack=Stack(
+                resources={
+                    **{name: f"https://sqs/123456789012/{name}" for name in _QUEUES},
+                    **{name: name for name in _LOG_GROUPS},
+                }
+            ),
             connect=letters.connect,
         )

@@ -50,6 +50,7 @@ SECTIONS: Mapping[str, Mapping[str, tuple[str, str]]] = {
     },
     "Health": {
         "doctor": ("operations.doctor:command", "Check this machine and the local run, or a stack."),
+        "logs": ("operations.logs:command", "Show what the functions logged about an order or a request."),
         "dead": ("operations.dead_letters:group", "List, show and replay the messages in the dead-letter queues."),
         "book": ("operations.books:group", "The order books: the numbered lists of all orders."),
         "audit": ("operations.audits:group", "Show who changed what by a command, when and why."),

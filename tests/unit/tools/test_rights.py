@@ -145,6 +145,7 @@ COMMANDS: Mapping[str, tuple[Sequence[str], Sequence[str]]] = {
         ],
     ),
     "order index": ([ON_CALL], [WHY]),
+    "logs": ([READ], ["{plain}", "granite/1", "crm/1", "--request 0ba0c2c5", "--level error"]),
     "mail list": ([READ], ["--order {mailed}", "--order granite/1", "--refused"]),
     "mail show": ([READ], ["--order {mailed}", "--order granite/1"]),
     "mail again": (

@@ -14,6 +14,9 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
+FUNCTIONS_LOG = "functions.log"
+"""The file of a state folder that all functions log to."""
+
 _RECEIVED = "received.jsonl"
 _WAIT_SECONDS = 300.0
 """As long as the engine of a killed run may take to save its data."""
@@ -68,7 +71,7 @@ class State:
     @property
     def log(self) -> Path:
         """The log of the functions' processes."""
-        return self.folder / "functions.log"
+        return self.folder / FUNCTIONS_LOG
 
     def announce(self, running: Running) -> None:
         """Publish the endpoints of the run for other commands."""

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from ordering_tools.demo import greeting
 from ordering_tools.local.engine.mails import Mail, sent_mails
-from ordering_tools.local.engine.state import Running, find, last_received
+from ordering_tools.local.engine.state import FUNCTIONS_LOG, Running, find, last_received
 from ordering_tools.local.hosts import is_local
 from ordering_tools.local.http import Answer, HttpRequest
 
@@ -152,7 +152,7 @@ def _facts(running: Running, state: Path, routes: Sequence[Route]) -> str:
         "Lambda's Invoke": running.functions,
         "Template": running.template,
         "Data, kept": str(state),
-        "Functions' log": str(state / "functions.log"),
+        "Functions' log": str(state / FUNCTIONS_LOG),
     }
     return "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in facts.items())
 

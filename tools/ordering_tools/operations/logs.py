@@ -1,0 +1,224 @@
+"""`ordering logs`: what the functions logged about an order or a request, by time.
+
+In AWS the lines are found by `FilterLogEvents`, in each log group of the stack: it costs nothing, finds a line some
+seconds after it was written, and can be allowed for these log groups alone. A query of Logs Insights would be faster on
+many gigabytes, but costs 0.005 USD for each of them, and reading its results cannot be restricted to log groups.
+"""
+
+from __future__ import annotations
+
+import heapq
+import json
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import click
+from botocore.exceptions import BotoCoreError, ClientError
+
+from ordering.clock import system_clock
+from ordering_tools.console import shown
+from ordering_tools.installation import Installation, NotDone
+from ordering_tools.local.engine.state import FUNCTIONS_LOG
+from ordering_tools.operations.commands import Command, Run, Since, pass_run
+from ordering_tools.operations.finding import Order, order_named
+
+LEVELS = ("INFO", "WARNING", "ERROR", "CRITICAL")
+"""The levels of lines, as they are written, from the least."""
+
+_A_DAY = timedelta(days=1)
+_GROUP, _FUNCTION = "Logs", "Function"
+"""How the logical ids of log groups and functions end; before that, those of a function and its group are the same."""
+
+_REQUEST = "0123456789abcdefABCDEF-"
+_COLUMNS = ("at", "function", "level", "message", "what")
+_ALWAYS = frozenset({"timestamp", "level", "message", "logger", "requestId", "function", "location", "stackTrace"})
+"""What each line has, or only an engineer reads: with `--json` it is printed too."""
+
+Line = dict[str, Any]
+"""A line as the function wrote it, with the function's name, and the time as `at`."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which lines are wanted: those that have these keys, at this level or above, since a moment."""
+
+    since: datetime
+    level: str = LEVELS[0]
+    keys: Mapping[str, str] | None = None
+    function: str | None = None
+
+    @property
+    def levels(self) -> tuple[str, ...]:
+        """The wanted levels."""
+        return LEVELS[LEVELS.index(self.level) :]
+
+    @property
+    def pattern(self) -> str:
+        """The filter pattern of CloudWatch Logs."""
+        keys = [f'($.{name} = "{value}")' for name, value in (self.keys or {}).items()]
+        levels = " || ".join(f'($.level = "{level}")' for level in self.levels)
+        return f"{{ {' && '.join([*keys, f'({levels})'])} }}"
+
+    def has(self, line: Mapping[str, Any]) -> bool:
+        """Whether a line is one of them."""
+        return (
+            line.get("level") in self.levels
+            and all(line.get(name) == value for name, value in (self.keys or {}).items())
+            and self.function in (None, line["function"])
+            and line["at"] >= self.since
+        )
+
+
+@click.command(
+    cls=Command,
+    epilog="""\b
+ordering logs 51
+ordering logs granite-rewards/12 --since 3d --level warning
+ordering logs --request 0ba0c2c5-0204-4429-b47c-7dde9ae2ae72
+ordering logs --function WebhookDelivery --level warning --since 1h""",
+)
+@click.argument("order", required=False)
+@click.option("--request", metavar="ID", help="The lines of a request, by the X-Request-Id of its response.")
+@click.option("--function", metavar="NAME", help="Only of this function: Stream, Mails, TrainingOrders, …")
+@click.option("--since", type=Since(), help="Only lines since then: 2h, 3d or a date; by default for a day.")
+@click.option(
+    "--level",
+    type=click.Choice([level.lower() for level in LEVELS], case_sensitive=False),
+    help="Only lines of this level or above.",
+)
+@click.option("--limit", type=click.IntRange(1, 100_000), default=1000, show_default=True, help="The latest lines.")
+@pass_run
+def command(  # noqa: PLR0913 - the command's options
+    run: Run,
+    order: str | None,
+    *,
+    request: str | None,
+    function: str | None,
+    since: datetime | None,
+    level: str | None,
+    limit: int,
+) -> None:
+    """Show what the functions logged about an order or a request.
+
+    On a stack it searches all log groups from --since on, which takes the longer, the more was logged.
+    """
+    if order is request is function is level is None:
+        raise click.UsageError("name an order, or say --request, --function or --level")
+    named = _named(run.site, order) if order else None
+    keys = {"order": named} if named else {}
+    keys |= {"request": _request_id(request)} if request else {}
+    wanted = Wanted(since or system_clock() - _A_DAY, (level or LEVELS[0]).upper(), keys, function)
+    count, latest = 0, deque[Line](maxlen=limit)
+    for line in _lines(run, wanted):
+        count += 1
+        latest.append(line)
+    if count > limit:
+        run.output.line(f"the latest {limit:,} of {count:,} lines; see --limit")
+    if run.json:
+        run.output.document([*latest])
+        return
+    rows = [{**line, "what": _what(line, keys)} for line in latest]
+    run.output.rows(rows, empty=_nothing(run, wanted, order), columns=_COLUMNS)
+    if request and (orders := {line["order"]: None for line in latest if "order" in line}):
+        run.output.line("\n".join(f"what followed: ordering logs '{name}'" for name in orders))
+
+
+def _named(site: Installation, text: str) -> str:
+    """Return the name of an order that an operator names; one in the form of logs may be an order that is gone."""
+    if "#" in text and '"' not in text:
+        return text
+    named: Order = order_named(site, text)
+    return named.name
+
+
+def _request_id(text: str) -> str:
+    if not text.strip(_REQUEST):
+        return text
+    raise click.UsageError(f"'{text}' is no id of a request; it is the X-Request-Id of the response")
+
+
+def _lines(run: Run, wanted: Wanted) -> Iterator[Line]:
+    """Yield the wanted lines by time; the memory that it takes does not depend on how many there are.
+
+    Raises:
+        NotDone: The function does not exist, or AWS refuses.
+    """
+    site = run.site
+    if site.local:
+        yield from _lines_of_file(run.state / FUNCTIONS_LOG, wanted)
+        return
+    groups = log_groups(site)
+    if wanted.function not in (None, *groups):
+        raise NotDone(f"'{wanted.function}' is no function; there are: {', '.join(sorted(groups))}")
+    chosen = {name: group for name, group in groups.items() if wanted.function in (None, name)}
+    client = site.connect("logs")
+    try:
+        with run.output.progress("log groups searched", len(chosen)) as advance:
+            found = [_lines_of_group(client, name, group, wanted, advance) for name, group in chosen.items()]
+            yield from heapq.merge(*found, key=lambda line: line["at"])
+    except (BotoCoreError, ClientError) as error:
+        raise NotDone(f"the logs of {site.title} cannot be read: {error}; see docs/operations.md, Rights") from error
+
+
+def log_groups(site: Installation) -> dict[str, str]:
+    """The log groups of a stack, by the function's logical id without `Function`."""
+    resources = site.stack.resources
+    return {name.removesuffix(_GROUP): group for name, group in resources.items() if name.endswith(_GROUP)}
+
+
+def _lines_of_group(
+    client: Any, function: str, group: str, wanted: Wanted, advance: Callable[[int], None]
+) -> Iterator[Line]:
+    request = {"logGroupName": group, "filterPattern": wanted.pattern}
+    token: dict[str, str] = {}
+    while True:
+        page = client.filter_log_events(**request, startTime=int(wanted.since.timestamp() * 1000), **token)
+        for event in page["events"]:
+            at = datetime.fromtimestamp(event["timestamp"] / 1000, UTC)
+            yield {**json.loads(event["message"]), "function": function, "at": at}
+        if not page.get("nextToken"):
+            break
+        token = {"nextToken": page["nextToken"]}
+    advance(1)
+
+
+def _lines_of_file(path: Path, wanted: Wanted) -> Iterator[Line]:
+    """Yield the wanted lines of the local run's log, which all functions write to."""
+    try:
+        file = path.open(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        raise NotDone(f"{path} is missing: no function has run since the local run was started") from None
+    with file:
+        for text in file:
+            line = _read(text)
+            if line and wanted.has(line):
+                yield line
+
+
+def _read(text: str) -> Line | None:
+    """Read a line of the local log; None for metrics, and for what a function printed."""
+    try:
+        line: Line = json.loads(text)
+        at = datetime.fromisoformat(line["timestamp"])
+    except (ValueError, TypeError, KeyError):
+        return None
+    return {**line, "function": line.get("function", "").removesuffix(_FUNCTION), "at": at}
+
+
+def _what(line: Line, keys: Mapping[str, str]) -> str:
+    more = {name: value for name, value in line.items() if name not in {*_ALWAYS, *keys, "at"}}
+    return shown(more)
+
+
+def _nothing(run: Run, wanted: Wanted, order: str | None) -> str:
+    """Say that nothing was found, and what to do."""
+    days = run.site.stack.parameters.get("LogRetentionDays")
+    kept = f" (lines are kept for {days} days)" if days else ""
+    ways = [f"go back further with --since{kept}"]
+    ways += ["leave out --level"] if wanted.level != LEVELS[0] else []
+    ways += [f"see what the tables have with `ordering order trace {order}`"] if order else []
+    return f"no line since {shown(wanted.since)}: {', or '.join(ways)}"
