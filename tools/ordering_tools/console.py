@@ -34,8 +34,8 @@ _UNBOUNDED = 10_000
 
 _GAP = 2
 """Blanks between two columns."""
-_READABLE = 20
-"""The width of a column that may be broken between words: a time fits, and a sentence stays readable."""
+_READABLE = 12
+"""The least width of a column whose texts are longer and are broken between words."""
 
 
 @dataclass(frozen=True)
@@ -60,18 +60,18 @@ class Output:
             self.line(empty)
             return
         names = columns or tuple(found[0])
-        cells = [[shown(row.get(name)) for row in found] for name in names]
+        values = [[row.get(name) for row in found] for name in names]
         console = _console()
-        widths = _widths([[titled(name), *column] for name, column in zip(names, cells, strict=True)], console.width)
+        widths = _widths([[titled(name), *column] for name, column in zip(names, values, strict=True)], console.width)
         if widths is None:
             blocks = [_grid({name: row.get(name) for name in names}) for row in found]
             _print(console, [part for block in blocks for part in (block, "")][:-1])
             return
         table = _table(show_header=True, header_style="bold")
-        for name, width in zip(names, widths, strict=True):
-            numbers = all(isinstance(row.get(name), int | Decimal | None) for row in found)
+        for name, column, width in zip(names, values, widths, strict=True):
+            numbers = all(isinstance(value, int | Decimal | None) for value in column)
             table.add_column(titled(name), width=width, justify="right" if numbers else "left", overflow="fold")
-        for line in zip(*cells, strict=True):
+        for line in zip(*values, strict=True):
             table.add_row(*map(_text, line))
         _print(console, [table])
 
@@ -123,10 +123,10 @@ def _console() -> Console:
     return Console(file=sys.stdout, width=None if sys.stdout.isatty() else _UNBOUNDED, highlight=False)
 
 
-def _text(text: str) -> Text:
+def _text(value: Any) -> Text:
     from rich.text import Text  # noqa: PLC0415 - as above
 
-    return Text(text)
+    return Text(shown(value))
 
 
 def _table(**settings: Any) -> Table:
@@ -141,8 +141,8 @@ def _grid(values: Mapping[str, Any]) -> Table:
     table.add_column(style="bold")
     table.add_column(overflow="fold")
     for name, value in values.items():
-        if value not in (None, "", [], ()):
-            table.add_row(titled(name), _text(shown(value)))
+        if text := _text(value):
+            table.add_row(titled(name), text)
     return table
 
 
@@ -157,12 +157,12 @@ def _print(console: Console, parts: Sequence[Table | str]) -> None:
         console.print(*parts, sep="\n")
 
 
-def _widths(columns: Sequence[Sequence[str]], room: int) -> list[int] | None:
-    """The widths of a table's columns; None if the table is wider than the terminal unless words are broken."""
+def _widths(columns: Sequence[Sequence[Any]], room: int) -> list[int] | None:
+    """The widths of a table's columns; None if the table has no room unless words or times are broken."""
     from rich.cells import cell_len  # noqa: PLC0415 - as above
 
-    longest = [max(map(cell_len, column)) for column in columns]
-    words = [max(cell_len(word) for cell in column for word in (cell.split() or [""])) for column in columns]
+    longest = [max(cell_len(shown(value)) for value in column) for column in columns]
+    words = [max(cell_len(word) for value in column for word in _words(value)) for column in columns]
     widths = [max(word, min(most, _READABLE)) for word, most in zip(words, longest, strict=True)]
     spare = room - sum(widths) - _GAP * (len(widths) - 1)
     if spare < 0:
@@ -172,6 +172,10 @@ def _widths(columns: Sequence[Sequence[str]], room: int) -> list[int] | None:
         widths[at] += more
         spare -= more
     return widths
+
+
+def _words(value: Any) -> list[str]:
+    return [shown(value)] if isinstance(value, datetime) else shown(value).split() or [""]
 
 
 def shown(value: Any) -> str:  # noqa: PLR0911 - one return for each kind of value

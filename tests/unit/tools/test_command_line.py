@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import time
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -11,12 +12,14 @@ from typing import Any
 
 import click
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ordering.aws.dynamodb import Put, ServiceFault
 from ordering.errors import Unavailable
 from ordering_tools import cli
 from ordering_tools.audit import entries
-from ordering_tools.console import Output
+from ordering_tools.console import Output, shown
 from ordering_tools.installation import Installation, NotDone
 from ordering_tools.operations import commands
 from ordering_tools.operations.commands import Run, pass_run, with_required_reason
@@ -188,6 +191,38 @@ def test_tables(capsys: pytest.CaptureFixture[str]) -> None:
     ]
     Output().rows([], empty="no partners")
     assert capsys.readouterr().out == "no partners\n"
+
+
+WORDS = st.text("abcdefghij-", min_size=1, max_size=40)
+CELLS = (
+    WORDS
+    | st.lists(WORDS, max_size=8).map(" ".join)
+    | st.datetimes().map(lambda at: at.replace(tzinfo=UTC))
+    | st.none()
+)
+NARROW = 60
+
+
+@given(
+    st.integers(1, 6).flatmap(lambda columns: st.lists(st.lists(CELLS, min_size=columns, max_size=columns), min_size=1))
+)
+def test_a_narrow_terminal(rows: list[list[Any]]) -> None:
+    """No line is wider than the terminal, and none breaks a word or a time that has room on a line of its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        screen = Terminal()
+        patch.setattr("sys.stdout", screen)
+        patch.setenv("COLUMNS", str(NARROW))
+        patch.setenv("LINES", "100000")
+        Output().rows([{f"c{number}": value for number, value in enumerate(row)} for row in rows])
+    lines = re.sub("\x1b\\[[0-9;]*m", "", screen.getvalue()).splitlines()
+    words = {word for row in rows for value in row for word in _unbreakable(value)}
+
+    assert max(map(len, lines)) <= NARROW
+    assert [word for word in words if not any(word in line for line in lines)] == []
+
+
+def _unbreakable(value: Any) -> list[str]:
+    return [shown(value)] if isinstance(value, datetime) else shown(value).split()
 
 
 def test_json(capsys: pytest.CaptureFixture[str]) -> None:

@@ -88,7 +88,13 @@ def commands(build: Path, file: Path) -> list[str]:
     return [shlex.join(invoke), shlex.join(start)]
 
 
-@click.command(cls=Command)
+@click.command(
+    cls=Command,
+    epilog="""\b
+Examples:
+  ordering sam-local
+""",
+)
 @click.option("--build", type=click.Path(path_type=Path), default=BUILD, hidden=True)
 @pass_run
 def command(run: Run, build: Path) -> None:

@@ -343,7 +343,16 @@ def echo(line: str) -> None:
         sys.stderr.flush()
 
 
-@click.command(context_settings={"show_default": True}, epilog="`make serve` runs this command.")
+@click.command(
+    context_settings={"show_default": True},
+    epilog="""`make serve` runs this command.
+
+\b
+Examples:
+  ordering serve --port 3999
+  ordering serve --fresh --verbose
+""",
+)
 @click.option("--port", type=PORT, default=Options.port, help="The port on 127.0.0.1; 0: any free port.")
 @click.option("--fresh", is_flag=True, help="Delete the data of earlier runs and start over.")
 @click.option("--debug", is_flag=True, help="Run all functions in one process, so that breakpoint() works.")

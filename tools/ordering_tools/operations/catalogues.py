@@ -198,7 +198,7 @@ def _chosen(versions: Sequence[Listed], name: str | None) -> Listed:
 
 
 _REASON = click.Option(["--reason"], default="", help=REASON)
-_FILE = click.Argument(["file"], type=FILE)
+_FILE = click.Argument(["file"], type=FILE, help="CSV or JSON Lines; the help of the group describes both.")
 _TO = click.Option(["--to", "name"], metavar="VERSION", help="By default the one that was replaced last.")
 
 

@@ -40,6 +40,9 @@ REASON = "Why, for instance a ticket's number; kept in the audit trail."
 _AGO = re.compile("([0-9]{1,9})([mhdw])")
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
+_UNCUT = 1_000
+"""More characters than a sentence has."""
+
 LARGEST_PORT = 65_535
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -241,6 +244,12 @@ class Group(click.Group):
 
     command_class = Command
     group_class = type
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands with their whole first sentences, which click would cut off at the line's end."""
+        found = ((name, self.get_command(ctx, name)) for name in self.list_commands(ctx))
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, one.get_short_help_str(_UNCUT)) for name, one in found if one])
 
 
 def _common_options() -> list[click.Parameter]:

@@ -10,15 +10,14 @@ from ordering_tools.operations.commands import Command
 
 @click.command(
     cls=Command,
-    help="""Print the script that completes commands in a shell.
-
-\b
-bash:  eval "$(ordering completion bash)"      # in ~/.bashrc
-zsh:   eval "$(ordering completion zsh)"       # in ~/.zshrc
-fish:  ordering completion fish | source       # in ~/.config/fish/config.fish
+    epilog="""\b
+Examples:
+  eval "$(ordering completion bash)"      # in ~/.bashrc
+  eval "$(ordering completion zsh)"       # in ~/.zshrc
+  ordering completion fish | source       # in ~/.config/fish/config.fish
 """,
 )
-@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]), default="bash")
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]), default="bash", help="The shell.")
 @click.pass_context
 def command(ctx: click.Context, shell: str) -> None:
     """Print the script that completes commands in a shell."""

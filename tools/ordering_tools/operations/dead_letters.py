@@ -23,15 +23,18 @@ _UNITS = ((86400, "d"), (3600, "h"), (60, "min"))
 _OPERATIONS = ROOT / "docs" / "operations.md"
 
 _QUEUE = click.option("--queue", metavar="NAME", help="Only the messages in this dead-letter queue.")
+_MESSAGE = "The message's id, or its start."
 
 
 @click.group(
     cls=Group,
     epilog="""\b
-ordering dead list
-ordering dead show 3f2a
-ordering dead replay 3f2a --reason "ticket 17"
-ordering dead replay --all --queue MailDeadLetters""",
+Examples:
+  ordering dead list
+  ordering dead show 3f2a
+  ordering dead replay 3f2a --reason "ticket 17"
+  ordering dead replay --all --queue MailDeadLetters
+""",
 )
 def group() -> None:
     """List, show and replay the messages in the dead-letter queues."""
@@ -92,7 +95,7 @@ def list_all(run: Run, queue: str | None) -> None:
 
 
 @group.command()
-@click.argument("message")
+@click.argument("message", help=_MESSAGE)
 @_QUEUE
 @pass_run
 def show(run: Run, message: str, queue: str | None) -> None:
@@ -120,7 +123,7 @@ def show(run: Run, message: str, queue: str | None) -> None:
 
 
 @group.command()
-@click.argument("message", required=False)
+@click.argument("message", required=False, help=_MESSAGE)
 @click.option("--all", "all_", is_flag=True, help="Replay all messages.")
 @_QUEUE
 @with_reason

@@ -12,7 +12,14 @@ from ordering_tools.local.engine.mails import mails_url
 from ordering_tools.operations.commands import Command, Run, pass_run
 
 
-@click.command(cls=Command)
+@click.command(
+    cls=Command,
+    epilog="""\b
+Examples:
+  ordering demo
+  ordering demo --json
+""",
+)
 @pass_run
 def command(run: Run) -> None:
     """Print the local run's addresses, tokens and calls again."""

@@ -20,7 +20,14 @@ _WRITERS = {
 """The commands that generate files from the code: the module of each, and the files that it writes."""
 
 
-@click.group(cls=Group)
+@click.group(
+    cls=Group,
+    epilog="""\b
+Examples:
+  ordering dev openapi
+  ordering dev events --check
+""",
+)
 def group() -> None:
     """Write generated files, and send events to the local run."""
 

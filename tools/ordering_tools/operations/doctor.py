@@ -45,7 +45,14 @@ class Finding:
 Check = Callable[[Installation], Iterator[Finding]]
 
 
-@click.command(cls=Command)
+@click.command(
+    cls=Command,
+    epilog="""\b
+Examples:
+  ordering doctor
+  ordering doctor --stack production
+""",
+)
 @pass_run
 def command(run: Run) -> None:
     """Check this machine and the local run, or a stack.
@@ -159,7 +166,7 @@ def dead_letters(site: Installation) -> Iterator[Finding]:
         for name in letters.names:
             number = _attribute(sqs, letters.url(name), "ApproximateNumberOfMessages")
             todo = f"`ordering dead list --queue {name}`" if number else ""
-            yield Finding(name, _WRONG if number else _OK, f"{number} messages", todo)
+            yield Finding(name, _WRONG if number else _OK, f"{number} message{'' if number == 1 else 's'}", todo)
 
 
 def mails(site: Installation) -> Iterator[Finding]:

@@ -26,7 +26,7 @@ from ordering.mail.outbox import MailState, Outbox, found_by
 from ordering.training import orders as training
 from ordering_tools.installation import Installation, NotDone
 
-ORDER = "Its number, UUID or reference, or COMPANY/NUMBER, or ACCOUNT/NUMBER of a deal order."
+ORDER = "Its number (51), UUID or reference (PO-4711), or COMPANY/NUMBER, or ACCOUNT/NUMBER of a deal order."
 """The help on arguments that name an order."""
 
 DEALS = "deals"

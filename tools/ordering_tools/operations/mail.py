@@ -27,7 +27,7 @@ from ordering.mail.outbox import MailState, Outbox
 from ordering_tools.installation import Installation, NotDone
 from ordering_tools.local.engine.mails import Mail, sent_mails
 from ordering_tools.operations.commands import Group, Run, Since, pass_run, with_reason
-from ordering_tools.operations.finding import DEALS, Order, order_named, read_named
+from ordering_tools.operations.finding import DEALS, ORDER, Order, order_named, read_named
 from ordering_tools.operations.tracing import Account, mail_moment, mail_row
 
 _WAIT_SECONDS = 60.0
@@ -81,7 +81,7 @@ def list_mails(run: Run, order: str | None, since: datetime | None, *, refused: 
 
 
 @group.command()
-@click.argument("number", type=int, required=False)
+@click.argument("number", type=int, required=False, help="The mail's number in the list; default: the last.")
 @click.option("--order", metavar="ORDER", help="The last mail of an order.")
 @click.option("--wait", is_flag=True, help=f"Wait until the mail has been sent, at most {_WAIT_SECONDS:.0f} seconds.")
 @pass_run
@@ -104,7 +104,7 @@ def show(run: Run, number: int | None, order: str | None, *, wait: bool) -> None
 
 
 @group.command("again")
-@click.argument("order", required=False)
+@click.argument("order", required=False, help=ORDER)
 @click.option("--refused", is_flag=True, help="All mails that SES refused, instead of those of one order.")
 @click.option("--since", type=Since(), help="With --refused: since then, 2h, 3d or a date; else for a day.")
 @click.option("--mail", "number", type=int, help="The mail's number among the order's mails; by default the last.")

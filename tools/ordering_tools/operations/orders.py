@@ -38,6 +38,7 @@ from ordering_tools.operations.commands import (
     with_required_reason,
 )
 from ordering_tools.operations.finding import (
+    ORDER,
     Order,
     find_orders,
     order_named,
@@ -66,9 +67,6 @@ _STATUSES = sorted({*map(str, TrainingStatus), *map(str, EcardStatus)})
 @click.group(
     cls=Group,
     epilog="""\b
-ORDER is its number (51), its UUID with or without hyphens, its reference
-(PO-4711), COMPANY/NUMBER or ACCOUNT/NUMBER (granite-rewards/12).
-\b
 Examples:
   ordering order find ann@example.com
   ordering order trace 51
@@ -80,7 +78,7 @@ def group() -> None:
 
 
 @group.command()
-@click.argument("text")
+@click.argument("text", help="What is searched for, whole: `ann@example.com`, `PO-4711`.")
 @click.option("--partner", metavar="ID", help="Only this partner's; with it, numbers of its own orders are found too.")
 @click.option("--since", type=Since(), help="Only orders placed since then: 2h, 3d or a date.")
 @click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="Most orders to print.")
@@ -100,7 +98,12 @@ def find(run: Run, text: str, partner: str | None, since: datetime | None, limit
 @group.command("list")
 @click.option("--partner", metavar="ID", help="The orders of a partner, of all its contracts.")
 @click.option("--unit", metavar="UUID", help="The training orders of a business unit; with --partner also by its name.")
-@click.option("--status", type=click.Choice(_STATUSES, case_sensitive=False), help="Only orders with this status.")
+@click.option(
+    "--status",
+    metavar="STATUS",
+    type=click.Choice(_STATUSES, case_sensitive=False),
+    help=f"Only orders with this status: {', '.join(_STATUSES)}.",
+)
 @click.option("--since", type=Since(), help="Only orders placed since then: 2h, 3d or a date.")
 @click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="Most orders to print.")
 @pass_run
@@ -113,7 +116,7 @@ def list_orders(  # noqa: PLR0913 - the command's options
 
 
 @group.command()
-@click.argument("order")
+@click.argument("order", help=ORDER)
 @pass_run
 def show(run: Run, order: str) -> None:
     """Show an order: what was ordered, its mails, and its history."""
@@ -121,7 +124,7 @@ def show(run: Run, order: str) -> None:
 
 
 @group.command()
-@click.argument("order")
+@click.argument("order", help=ORDER)
 @pass_run
 def trace(run: Run, order: str) -> None:
     """Show an order and all that followed from it.
@@ -133,7 +136,7 @@ def trace(run: Run, order: str) -> None:
 
 
 @group.command()
-@click.argument("order")
+@click.argument("order", help=ORDER)
 @with_required_reason
 @pass_run
 def cancel(run: Run, order: str, reason: str) -> None:
@@ -142,7 +145,7 @@ def cancel(run: Run, order: str, reason: str) -> None:
 
 
 @group.command()
-@click.argument("order")
+@click.argument("order", help=ORDER)
 @click.option("--to", required=True, type=click.Choice(list(map(str, TARGETS))), help="The new status.")
 @click.option(
     "--count", type=int, default=1, show_default=True, help="Certificates handed over now, for PartiallyDelivered."

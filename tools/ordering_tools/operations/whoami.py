@@ -9,7 +9,13 @@ import click
 from ordering_tools.operations.commands import Command, Run, pass_run
 
 
-@click.command(cls=Command)
+@click.command(
+    cls=Command,
+    epilog="""\b
+Examples:
+  ordering whoami --stack production
+""",
+)
 @pass_run
 def command(run: Run) -> None:
     """Show which stack or local run commands act on, and as whom."""
