@@ -26,7 +26,7 @@ _QUEUES = {
 _LOG_GROUPS = [name for name, one in declared().document["Resources"].items() if one["Type"] == "AWS::Logs::LogGroup"]
 _STREAM = f"{_ARN}table/OrdersTable/stream/1"
 _PREFIXES = {"dynamodbstreams": "dynamodb"}
-_ACTIONS = {"Invoke": "InvokeFunction"}
+_ACTIONS = {"Invoke": "InvokeFunction", "SendMessageBatch": "SendMessage"}
 
 
 class KnownKms(MemoryKms):
@@ -49,7 +49,8 @@ def _message(queue: str) -> dict[str, Any]:
     if queue == "StreamDeadLetters":
         request = {"functionArn": f"{_ARN}function:StreamFunction", "condition": "x", "approximateInvokeCount": 6}
         numbers = {"startSequenceNumber": "1", "endSequenceNumber": "1", "batchSize": 1}
-        batch = {"streamArn": _STREAM, "shardId": "shard", **numbers}
+        names = ("approximateArrivalOfFirstRecord", "approximateArrivalOfLastRecord")
+        batch = {"streamArn": _STREAM, "shardId": "shard", **numbers, **dict.fromkeys(names, "2026-11-29T12:00:00Z")}
         body = json.dumps({"requestContext": request, "DDBStreamBatchInfo": batch})
     else:
         attributes["DeadLetterQueueSourceArn"] = f"{_ARN}{queue.replace('DeadLetters', 'Queue')}"
@@ -57,11 +58,16 @@ def _message(queue: str) -> dict[str, Any]:
 
 
 class DeadLetters:
-    """Clients of AWS for a stack each of whose dead-letter queues has a message."""
+    """Clients of AWS for a stack each of whose dead-letter queues has a message.
 
-    def __init__(self) -> None:
+    Args:
+        expired: Whether the stream has lost its records.
+    """
+
+    def __init__(self, *, expired: bool = False) -> None:
         self.accesses: set[Access] = set()
         self._hidden: set[str] = set()
+        self._expired = expired
 
     def connect(self, service: str, **_: Any) -> Any:
         """A client, whose calls are recorded."""
@@ -105,6 +111,8 @@ class DeadLetters:
         return {"ShardIterator": "iterator"}
 
     def _get_records(self, _: Mapping[str, Any]) -> dict[str, Any]:
+        if self._expired:
+            return {"Records": []}
         change = {"SequenceNumber": "1", "ApproximateCreationDateTime": datetime(2026, 1, 1, tzinfo=UTC)}
         return {"Records": [{"dynamodb": change}]}
 
@@ -130,6 +138,8 @@ class Recording:
     """What was called."""
 
     kms: KnownKms
+    expired: bool = False
+    """Whether the stream has lost its records."""
     accesses: set[Access] = field(default_factory=set)
 
     def tables(self, send: Send) -> Send:
@@ -157,7 +167,7 @@ class Recording:
 
     def installation(self, send: Send) -> Installation:
         """A stack in AWS over these tables, whose calls are recorded."""
-        letters = DeadLetters()
+        letters = DeadLetters(expired=self.expired)
         letters.accesses = self.accesses
         return Installation(
             self.tables(send),

@@ -18,6 +18,7 @@ from ordering.aws.sqs import Enqueue, no_queue
 from ordering.book.changes import MAIL, PUBLISH, SETTLE, Change, Do, Follower, Subject, Task, each
 from ordering.book.orderbook import Draft
 from ordering.clock import Deadline
+from ordering.contexts import derivations
 from ordering.deals import follow as deals
 from ordering.deals.follow import SWEEP
 from ordering.deals.orders import DealOrders, NewLine
@@ -27,7 +28,7 @@ from ordering.ecards.follow import ADVANCE, PAY, STOCK
 from ordering.ecards.statuses import EcardStatus
 from ordering.entry.stream import stream_consumer
 from ordering.errors import Unavailable
-from ordering.fulfilment.stream import StreamConsumer
+from ordering.fulfilment.stream import StreamConsumer, tasks_that_follow
 from ordering.mail import history as mails
 from ordering.sealing import Sealer
 from ordering.training import follow as training
@@ -45,7 +46,7 @@ TRAINING_ORDER = {"status": "New", "emailKeys": True, "unit": {"id": "u", "name"
 
 
 def tasks(key: Key, before: Item | None, after: Item) -> set[Task]:
-    return set(Desk().consumer.tasks_of(Change(key, before, after)))
+    return set(tasks_that_follow(Change(key, before, after), derivations()))
 
 
 def training_item(**changes: Any) -> Item:

@@ -20,16 +20,18 @@ from ordering_tools.stacks import Stack
 from ordering_tools.template import Template
 from support.aws.kms import MemoryKms
 from support.aws.memory import Memory
+from support.training import School
 
 STREAM = "arn:aws:dynamodb:us-east-1:000000000000:table/stack-T-1/stream/1"
 FUNCTION = "arn:aws:lambda:us-east-1:000000000000:function:stack-F-1"
 QUEUES = "arn:aws:sqs:us-east-1:000000000000:stack-"
+NAMES = ("Work", "Dead", "Given", "LaterQueue")
 STACK = Stack(
     {},
     {
         "F": "stack-F-1",
         "T": "stack-T-1",
-        **{name: f"http://localhost:4566/000000000000/stack-{name}" for name in ("Work", "Dead", "Given")},
+        **{name: f"http://localhost:4566/000000000000/stack-{name}" for name in NAMES},
     },
 )
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
@@ -39,7 +41,7 @@ class Site:
     """Queues and a stream in memory, and a log of the calls."""
 
     def __init__(self) -> None:
-        self.messages: dict[str, list[dict[str, Any]]] = {"Work": [], "Dead": [], "Given": []}
+        self.messages: dict[str, list[dict[str, Any]]] = {name: [] for name in NAMES}
         self.stream: list[dict[str, Any]] = []
         self.first = 0
         """How many records of the stream have expired."""
@@ -69,10 +71,13 @@ class Site:
         self.messages[queue].append(message)
         return number
 
-    def give_up(self, *sequences: int) -> str:
+    def give_up(self, *sequences: int, at: datetime | None = None) -> str:
         request = {"functionArn": FUNCTION, "condition": "RetryAttemptsExhausted", "approximateInvokeCount": 6}
         batch = {"streamArn": STREAM, "shardId": "shard", "batchSize": len(sequences)}
         batch |= {"startSequenceNumber": str(sequences[0]), "endSequenceNumber": str(sequences[-1])}
+        if at:
+            ends = ("approximateArrivalOfFirstRecord", "approximateArrivalOfLastRecord")
+            batch |= dict.fromkeys(ends, f"{at:%Y-%m-%dT%H:%M:%SZ}")
         return self.put("Given", json.dumps({"requestContext": request, "DDBStreamBatchInfo": batch}))
 
     def __getattr__(self, operation: str) -> Any:
@@ -110,6 +115,10 @@ class Site:
 
     def _SendMessage(self, arguments: Mapping[str, Any]) -> dict[str, Any]:  # noqa: N802 - as above
         self._queue(arguments).append({"MessageId": "new", "Body": arguments["MessageBody"]})
+        return {}
+
+    def _SendMessageBatch(self, arguments: Mapping[str, Any]) -> dict[str, Any]:  # noqa: N802 - as above
+        self._queue(arguments).extend(arguments["Entries"])
         return {}
 
     def _DeleteMessage(self, arguments: Mapping[str, Any]) -> dict[str, Any]:  # noqa: N802 - as above
@@ -377,6 +386,30 @@ def test_expired_records(site: Site) -> None:
         letters.replay(message)
     assert "Invoke" not in site.log
     assert len(site.messages["Given"]) == 1
+
+
+def test_expired_records_are_found_by_a_scan(
+    site: Site, stack: Installation, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With --scan, which is asked for, the work of expired records is queued, and only then is the message deleted."""
+    school = School(stack.send, now=lambda: NOW)
+    order = school.place(1)
+    kept, gone = site.give_up(7), site.give_up(2, 3, at=NOW)
+    site.first = 4
+
+    assert run("replay", gone, "--yes") == 1
+    assert "With --scan the command finds their work in the orders table" in capsys.readouterr().err
+    assert run("replay", gone, "--scan") == 1
+    assert "where the stream has lost the records, it reads the whole orders table" in capsys.readouterr().err
+    assert run("replay", "--all", "--scan", "--yes") == 0
+    printed = capsys.readouterr().out
+    assert f"{kept}: F has processed 1 record" in printed
+    assert f"{gone}: its records have expired; the scan has put 2 items back to work" in printed
+    keys = [json.loads(message["MessageBody"]) for message in site.messages["LaterQueue"]]
+    assert sorted(key[0].partition("#")[0] for key in keys) == ["BOOK", "ORDER"]
+    assert [f"ORDER#training#{order}", "ORDER"] in keys
+    assert site.messages["Given"] == []
+    assert site.log.index("SendMessageBatch") < len(site.log) - 1 - site.log[::-1].index("DeleteMessage")
 
 
 @pytest.mark.parametrize(

@@ -129,7 +129,7 @@ COMMANDS: Mapping[str, tuple[Sequence[str], Sequence[str]]] = {
     "book check": ([ON_CALL], [""]),
     "dead list": ([ON_CALL], [""]),
     "dead show": ([ON_CALL], ["StreamDeadLetters", "MailDeadLetters"]),
-    "dead replay": ([ON_CALL], [f"--all {WHY}", f"MailDeadLetters {WHY}"]),
+    "dead replay": ([ON_CALL], [f"--all {WHY}", f"MailDeadLetters {WHY}", f"StreamDeadLetters --scan {WHY}"]),
     "order find": ([READ], ["{plain}", "PO-1", "ann@example.com", "crm/1", "1 --partner crm", order_id(1), "26"]),
     "order list": ([READ], ["--partner northwind", "--partner granite", "--partner crm", f"--unit {UK.id}"]),
     "order show": ([READ], ["{plain}", "{mailed}", f"granite/{order_id(1)}", "granite/1", "crm/1", order_id(1)]),
@@ -183,7 +183,7 @@ class World:
 
     def record(self, command: str, arguments: str) -> set[Access]:
         """Run a command on a copy of the stack, and return what it called."""
-        recording = Recording(self.kms)
+        recording = Recording(self.kms, expired="--scan" in arguments)
         self._run(recording.installation(self.tables.fork()), command, arguments)
         return recording.accesses
 

@@ -2,7 +2,8 @@
 
 A message that came from a queue is sent back to that queue. A message of a stream's event source mapping does not
 contain the records that it gave up, but names them; as long as the stream has them, the function can be called with
-them again. It gets all records from the first to the last, also those that the mapping's filter left out.
+them again. It gets all records from the first to the last, also those that the mapping's filter left out. The work of
+older records is found in the table (`operations.lost_records`).
 """
 
 from __future__ import annotations
@@ -43,6 +44,8 @@ class _Records(msgspec.Struct, rename="camel"):
     start_sequence_number: str
     end_sequence_number: str
     batch_size: int
+    approximate_arrival_of_first_record: Any = None
+    approximate_arrival_of_last_record: Any = None
 
 
 class FailedBatch(msgspec.Struct):
@@ -89,6 +92,9 @@ class DeadLetters:
     streams: Any
     peek: Callable[[str], Sequence[Mapping[str, Any]]]
     """Returns all messages of a queue, given its URL."""
+    recover: Callable[[FailedBatch], str] | None = None
+    """Puts the work of a batch whose records have expired back on a queue, and describes what it did; or raises
+    `NotDone`. Without it such a batch cannot be replayed."""
     services: str = ""
     """The endpoint of a local run's SQS, which is part of a queue's URL. In AWS the stack has the URLs."""
 
@@ -274,9 +280,7 @@ class DeadLetters:
         found = {event["dynamodb"]["SequenceNumber"] for event in events}
         size = _count(wanted.batch_size, "record")
         if not {wanted.start_sequence_number, wanted.end_sequence_number} <= found:
-            raise NotDone(
-                f"message {message.id}: the stream does not have its {size} any more; it keeps records for a day"
-            )
+            return self._recovered(message, batch, size)
         function = self._named(batch.request.function_arn)
         try:
             event = json.dumps({"Records": events})
@@ -291,6 +295,17 @@ class DeadLetters:
         if failed := result.get("batchItemFailures"):
             raise NotDone(f"message {message.id}: {function} failed again, from record {failed[0]['itemIdentifier']}")
         return f"{function} has processed {size}"
+
+    def _recovered(self, message: DeadLetter, batch: FailedBatch, size: str) -> str:
+        if self.recover is None:
+            raise NotDone(
+                f"message {message.id}: the stream does not have its {size} any more; it keeps records for a day. With "
+                "--scan the command finds their work in the orders table"
+            )
+        try:
+            return self.recover(batch)
+        except NotDone as error:
+            raise NotDone(f"message {message.id}: {error}") from error
 
 
 def stream_event(raw: Mapping[str, Any], stream: str) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -18,6 +19,7 @@ from ordering_tools.installation import ROOT, Installation, NotDone
 from ordering_tools.local.dead_letters import HELD_SECONDS, DeadLetter, DeadLetters, peek_at, receive_all
 from ordering_tools.local.engine.engine import connect
 from ordering_tools.operations.commands import Group, Run, pass_run, with_reason
+from ordering_tools.operations.lost_records import Recovery, Span
 
 _UNITS = ((86400, "d"), (3600, "h"), (60, "min"))
 _OPERATIONS = ROOT / "docs" / "operations.md"
@@ -126,12 +128,17 @@ def show(run: Run, message: str, queue: str | None) -> None:
 @click.argument("message", required=False, help=_MESSAGE)
 @click.option("--all", "all_", is_flag=True, help="Replay all messages.")
 @_QUEUE
+@click.option("--scan", is_flag=True, help="If the stream has lost the records, find their work in the orders table.")
 @with_reason
 @pass_run
-def replay(run: Run, message: str | None, queue: str | None, reason: str, *, all_: bool) -> None:
+def replay(  # noqa: PLR0913 - the command's options
+    run: Run, message: str | None, queue: str | None, reason: str, *, all_: bool, scan: bool
+) -> None:
     """Send a message back to its queue, or call the function again with the records that it names.
 
-    A replay is safe any number of times: finished work is recognised and skipped.
+    A replay is safe any number of times: finished work is recognised and skipped. The stream keeps records for a day.
+    With --scan, the work of older ones is found in the orders table: it reads the whole table once, a read unit for
+    every 4 KB, and puts what was changed at that time, or is unfinished, on the queue of deferred items.
     """
     if bool(message) == all_:
         raise click.UsageError("name a message, or say --all")
@@ -139,8 +146,14 @@ def replay(run: Run, message: str | None, queue: str | None, reason: str, *, all
         names = _names(letters, queue)
         found = None if all_ else find_message(letters, message or "", queue)
         subject = f"dead-letter {found.id}" if found else f"dead-letters {queue or '--all'}"
-        with run.change(subject, reason) as site:
+        asks = "where the stream has lost the records, it reads the whole orders table" if scan else ""
+        with run.change(subject, reason, asks=asks) as site, run.output.progress("items read") as advance:
             site.note()
+            if scan:
+                wanted = [found] if found else (one for name in names for one in letters.messages(name))
+                spans = {span for one in wanted if one.batch and (span := Span.of(one.batch))}
+                recovery = Recovery(letters, run.site.orders, spans, advance)
+                letters = replace(letters, recover=recovery)  # noqa: PLW2901 - the same queues
             outcomes = [_replayed(letters, found)] if found else _all_replayed(letters, names)
             done = list(_told(run, outcomes))
     run.output.rows(done) if run.json else None

@@ -6,14 +6,14 @@ docs/add-a-contract.md lists the other places that a new contract is registered 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ordering.aws.connections import Connections
     from ordering.aws.dynamodb import Table
-    from ordering.book.changes import Follower
+    from ordering.book.changes import Derive, Follower
     from ordering.clock import Clock, Deadline
     from ordering.events.history import OrderHistory
     from ordering.events.incoming import Receiver
@@ -132,6 +132,16 @@ def may_see(partner: Partner, history: str) -> bool:
     order = order_of_mails(history)
     admits = {TRAINING: training.admits_training, ECARDS: ecards.admits_ecards}.get(kind_of(order))
     return partner.active and (admits is None or admits(partner))
+
+
+def derivations() -> Sequence[Derive]:
+    """Return what derives the tasks that follow a change, of all contexts and of mails."""
+    from ordering.deals import follow as deals
+    from ordering.ecards import follow as ecards
+    from ordering.mail import history as mails
+    from ordering.training import follow as training
+
+    return [context.tasks_of for context in (deals, ecards, training, mails)]
 
 
 def followers(connections: Connections, deadline: Deadline) -> list[Follower]:

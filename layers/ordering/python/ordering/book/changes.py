@@ -43,12 +43,15 @@ class Change:
     after: Item
 
 
+Derive = Callable[[Change], Iterable[Task]]
+"""Returns the tasks that follow a change; none for an item of another context."""
+
+
 @dataclass(frozen=True, slots=True)
 class Follower:
     """Derives tasks from the changes of one context's items, and carries them out; for one invocation."""
 
-    tasks_of: Callable[[Change], Iterable[Task]]
-    """Returns the tasks that follow a change; none for an item of another context."""
+    tasks_of: Derive
     handlers: Mapping[str, Do]
     """The handlers of the context's own tasks, by name, in the order in which they run."""
     slow_handlers: Mapping[str, Do] = field(default_factory=dict)

@@ -16,9 +16,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ordering.aws.dynamodb import Key, Table, plain_item
+from ordering.aws.dynamodb import Item, Key, Table, plain_item
 from ordering.aws.sqs import Enqueue, handle_each
-from ordering.book.changes import SETTLE, Change, Do, Follower, Task
+from ordering.book.changes import SETTLE, Change, Derive, Do, Follower, Task
 from ordering.book.names import name_of
 from ordering.book.orderbook import book_of
 from ordering.logs import about
@@ -30,6 +30,27 @@ _log = logging.getLogger("ordering")
 
 Record = Mapping[str, Any]
 """A record of a DynamoDB stream, as Lambda delivers it."""
+
+
+def tasks_that_follow(change: Change, derivations: Sequence[Derive]) -> Iterator[Task]:
+    """Yield the tasks that follow a change: its context's, and for a new entry the settling of its book."""
+    partition, _ = change.key
+    book = book_of(partition)
+    if book is not None and change.before is None:
+        yield SETTLE, (book,)
+    for derive in derivations:
+        yield from derive(change)
+
+
+def tasks_of_item(key: Key, item: Item, derivations: Sequence[Derive]) -> list[Task]:
+    """Return the tasks that follow whatever changed an item last: it may have been inserted or updated."""
+    changes = Change(key, None, item), Change(key, {}, item)
+    return [*dict.fromkeys(task for change in changes for task in tasks_that_follow(change, derivations))]
+
+
+def deferred(key: Key) -> str:
+    """Return the body of the message that has an item, by its key, followed again."""
+    return json.dumps(key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,27 +106,20 @@ class StreamConsumer:
         item = self.table.get(key)
         if item is None:
             return
-        # The message has the key only, so the change may have been an insert or an update: both are followed.
-        changes = Change(key, None, item), Change(key, {}, item)
-        tasks = dict.fromkeys(task for change in changes for task in self.tasks_of(change))
+        tasks = tasks_of_item(key, item, self._derivations)
         if failed := self._do(tasks):
             raise RuntimeError(f"deferred tasks failed: {[name for name, _ in failed]}")
 
-    def tasks_of(self, change: Change) -> Iterator[Task]:
-        """Yield the tasks that follow a change: its context's, and for a new entry the settling of its book."""
-        partition, _ = change.key
-        book = book_of(partition)
-        if book is not None and change.before is None:
-            yield SETTLE, (book,)
-        for follower in self.followers:
-            yield from follower.tasks_of(change)
+    @property
+    def _derivations(self) -> Sequence[Derive]:
+        return [follower.tasks_of for follower in self.followers]
 
     def _tasks_of_record(self, key: Key, record: Record) -> list[Task]:
         change = record["dynamodb"]
         if record["eventName"] == "REMOVE":
             return []
         before = plain_item(change["OldImage"]) if record["eventName"] == "MODIFY" else None
-        return [*self.tasks_of(Change(key, before, plain_item(change["NewImage"])))]
+        return [*tasks_that_follow(Change(key, before, plain_item(change["NewImage"])), self._derivations)]
 
     def _do(self, tasks: Iterable[Task]) -> list[Task]:
         """Carry out tasks, all of one name at a time, and return those that failed."""
@@ -134,7 +148,7 @@ class StreamConsumer:
         """Defer keys; returns those that could not be deferred. After one failure no further key is tried."""
         for index, key in enumerate(keys):
             try:
-                self.defer(json.dumps(key), DEFER_SECONDS)
+                self.defer(deferred(key), DEFER_SECONDS)
             except Exception:  # noqa: BLE001 - it is reported to the stream
                 _log.exception("items not deferred", extra={"keys": len(keys) - index})
                 return keys[index:]
