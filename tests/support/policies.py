@@ -64,7 +64,7 @@ def resource_name(value: Any) -> str:
         case {"Fn::GetAtt": [name, attribute]}:
             return f"{name}.{attribute}"
         case {"Fn::Sub": str(text)}:
-            return text.replace(".Arn}", "}").replace("${", "").replace("}", "")
+            return text.replace(".Arn}", "}").replace("${", "").replace("}", "").rpartition(":identity/")[2]
     return str(value)
 
 

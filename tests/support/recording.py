@@ -25,7 +25,8 @@ _QUEUES = {
 }
 _LOG_GROUPS = [name for name, one in declared().document["Resources"].items() if one["Type"] == "AWS::Logs::LogGroup"]
 _STREAM = f"{_ARN}table/OrdersTable/stream/1"
-_PREFIXES = {"dynamodbstreams": "dynamodb"}
+_OUTPUTS = declared().document["Outputs"]
+_PREFIXES = {"dynamodbstreams": "dynamodb", "sesv2": "ses"}
 _ACTIONS = {"Invoke": "InvokeFunction", "SendMessageBatch": "SendMessage"}
 
 
@@ -75,17 +76,19 @@ class DeadLetters:
 
     def _call(self, service: str, operation: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
         name = "".join(word.capitalize() for word in operation.split("_"))
-        named = (arguments[name] for name in ("QueueUrl", "FunctionName", "logGroupName") if name in arguments)
-        resource = next(named, "*").rpartition(":")[2]
+        names = ("QueueUrl", "FunctionName", "logGroupName", "EmailIdentity")
+        resource = next((arguments[name] for name in names if name in arguments), "*").rpartition(":")[2]
         if service == "dynamodbstreams":
             resource = "OrdersTable.StreamArn"
-        self.accesses.add(
-            Access(f"{_PREFIXES.get(service, service)}:{_ACTIONS.get(name, name)}", resource.rpartition("/")[2])
-        )
+        if service != "cloudformation":  # By which all commands find the stack, so that each policy allows its calls.
+            action = f"{_PREFIXES.get(service, service)}:{_ACTIONS.get(name, name)}"
+            self.accesses.add(Access(action, resource.rpartition("/")[2]))
         answer: dict[str, Any] = getattr(self, f"_{operation}", lambda _: {})(arguments)
         return answer
 
     def _get_queue_attributes(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        if arguments["AttributeNames"] == ["ApproximateNumberOfMessages"]:
+            return {"Attributes": {"ApproximateNumberOfMessages": "0"}}
         policy = _QUEUES[arguments["QueueUrl"].rpartition("/")[2]].get("RedrivePolicy")
         if policy is None:
             return {}
@@ -116,6 +119,21 @@ class DeadLetters:
         change = {"SequenceNumber": "1", "ApproximateCreationDateTime": datetime(2026, 1, 1, tzinfo=UTC)}
         return {"Records": [{"dynamodb": change}]}
 
+    def _describe_stacks(self, _: Mapping[str, Any]) -> dict[str, Any]:
+        return {"Stacks": [{"StackStatus": "CREATE_COMPLETE"}]}
+
+    def _get_account(self, _: Mapping[str, Any]) -> dict[str, Any]:
+        return {"SendingEnabled": True, "ProductionAccessEnabled": True}
+
+    def _get_email_identity(self, _: Mapping[str, Any]) -> dict[str, Any]:
+        return {"VerifiedForSendingStatus": True}
+
+    def _get_metric_statistics(self, _: Mapping[str, Any]) -> dict[str, Any]:
+        return {"Datapoints": []}
+
+    def _describe_alarms(self, _: Mapping[str, Any]) -> dict[str, Any]:
+        return {"MetricAlarms": []}
+
     def _filter_log_events(self, _: Mapping[str, Any]) -> dict[str, Any]:
         return {"events": []}
 
@@ -129,8 +147,21 @@ class _Client:
 
     call: Callable[[str, Mapping[str, Any]], dict[str, Any]]
 
+    def get_paginator(self, operation: str) -> _Pages:
+        return _Pages(partial(self.call, operation))
+
     def __getattr__(self, operation: str) -> Callable[..., dict[str, Any]]:
         return lambda **arguments: self.call(operation, arguments)
+
+
+@dataclass(frozen=True)
+class _Pages:
+    """A paginator of one operation, which has one page."""
+
+    call: Callable[[Mapping[str, Any]], dict[str, Any]]
+
+    def paginate(self, **arguments: Any) -> list[dict[str, Any]]:
+        return [self.call(arguments)]
 
 
 @dataclass
@@ -180,10 +211,12 @@ class Recording:
             caller="arn:aws:sts::123456789012:assumed-role/support/ann",
             account="123456789012",
             stack=Stack(
+                outputs={name: name for name in _OUTPUTS},
+                parameters={"MailSender": "MailSender", "AlarmTopicArn": "AlarmTopic"},
                 resources={
                     **{name: f"https://sqs/123456789012/{name}" for name in _QUEUES},
                     **{name: name for name in _LOG_GROUPS},
-                }
+                },
             ),
             connect=letters.connect,
         )

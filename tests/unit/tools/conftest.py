@@ -18,9 +18,16 @@ from support.aws.kms import MemoryKms
 from support.aws.memory import Memory
 from support.commands import Done, Queue, Run
 from support.ecards import AUDIENCE, CARDS, COMPANY, ISSUER, Rewards, services_over
+from support.every_command import World, make_world
 from support.partners import PARTNER
 
 ROBOT = User("robot", "R", "Obot", "robot@example.com")
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """The stack on which every command has work to do; `World.record` and `World.show` run them on copies of it."""
+    return make_world(tmp_path_factory.mktemp("files"))
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from typing import Any
@@ -13,17 +14,34 @@ from ordering.ecards.balance import LedgerEntry
 from ordering.ecards.orders import EcardOrders
 from ordering.ecards.records import KIND
 from ordering_tools.installation import Installation, NotDone
-from ordering_tools.operations.commands import Group, Run, partner_of, pass_run, short_caller, with_required_reason
+from ordering_tools.operations.commands import (
+    Command,
+    Group,
+    Run,
+    partner_of,
+    pass_run,
+    short_caller,
+    with_required_reason,
+)
 
 LARGEST_PAYMENT = Decimal(10) ** 12
 """The largest amount of one change."""
 
 _LONGEST_OPERATION = 200
 _CENT = Decimal("0.01")
-_NEGATIVE = {"ignore_unknown_options": True}
-"""Lets an amount begin with a minus sign, as options do."""
+_NEGATIVE = re.compile(r"-[0-9.]\S*")
 
 _TITLES = {"debit": "order", "refund": "refund of order", "topup": "top-up", "correction": "correction"}
+
+
+class _Signed(Command):
+    """A command whose last argument is an amount that may begin with a minus sign, as options do."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Move a negative amount behind the options."""
+        if "--" not in args and (negative := list(filter(_NEGATIVE.fullmatch, args))):
+            args = [*(one for one in args if one not in negative), "--", *negative]
+        return super().parse_args(ctx, args)
 
 
 class _Amount(click.ParamType[Decimal]):
@@ -79,7 +97,7 @@ def group() -> None:
     """Show, top up and correct companies' balances."""
 
 
-@group.command("top-up", context_settings=_NEGATIVE)
+@group.command("top-up", cls=_Signed)
 @click.argument("company", help="The id of the company's partner.")
 @click.argument("amount", type=_Amount(), help="For instance 250.50.")
 @_operation
@@ -96,7 +114,7 @@ def top_up(run: Run, company: str, amount: Decimal, operation: str, reason: str)
     _print_outcome(run, company, operation, amount if booked else Decimal(0), orders)
 
 
-@group.command(context_settings=_NEGATIVE)
+@group.command(cls=_Signed)
 @click.argument("company", help="The id of the company's partner.")
 @click.argument("amount", type=_Amount(), help="For instance 250.50.")
 @_operation

@@ -24,7 +24,7 @@ from ordering_tools.console import shown
 from ordering_tools.installation import Installation, NotDone
 from ordering_tools.local.engine.state import FUNCTIONS_LOG
 from ordering_tools.operations.commands import Command, Run, Since, pass_run
-from ordering_tools.operations.finding import Order, order_named
+from ordering_tools.operations.finding import ORDER, Order, order_named
 
 LEVELS = ("INFO", "WARNING", "ERROR", "CRITICAL")
 """The levels of lines, as they are written, from the least."""
@@ -76,12 +76,14 @@ class Wanted:
 @click.command(
     cls=Command,
     epilog="""\b
-ordering logs 51
-ordering logs granite-rewards/12 --since 3d --level warning
-ordering logs --request 0ba0c2c5-0204-4429-b47c-7dde9ae2ae72
-ordering logs --function WebhookDelivery --level warning --since 1h""",
+Examples:
+  ordering logs 51
+  ordering logs granite-rewards/12 --since 3d --level warning
+  ordering logs --request 0ba0c2c5-0204-4429-b47c-7dde9ae2ae72
+  ordering logs --function Stream --level warning --since 1h
+""",
 )
-@click.argument("order", required=False)
+@click.argument("order", required=False, help=ORDER)
 @click.option("--request", metavar="ID", help="The lines of a request, by the X-Request-Id of its response.")
 @click.option("--function", metavar="NAME", help="Only of this function: Stream, Mails, TrainingOrders, …")
 @click.option("--since", type=Since(), help="Only lines since then: 2h, 3d or a date; by default for a day.")
