@@ -6,10 +6,10 @@ It does what every receiver should: it verifies a message before it reads it, an
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import click
@@ -17,6 +17,7 @@ from standardwebhooks.webhooks import EmptyWebhookSecretError, Webhook, WebhookV
 
 from ordering_tools.installation import NotDone
 from ordering_tools.local.engine.state import keep_received
+from ordering_tools.local.http import Answer, HttpRequest, HttpServer
 from ordering_tools.operations import commands
 from ordering_tools.operations.commands import Command, Run, pass_run
 
@@ -59,7 +60,7 @@ def listen(run: Run, port: int, secrets: Sequence[str], answer: int) -> None:
         listener.serve_forever()
 
 
-class Listener(ThreadingHTTPServer):
+class Listener(HttpServer):
     """A receiver on this machine; port 0 takes any free port.
 
     Raises:
@@ -70,15 +71,23 @@ class Listener(ThreadingHTTPServer):
     def __init__(self, port: int, secrets: Sequence[str], answer: int = 204, state: Path | None = None) -> None:
         """Listen; messages are kept for the local run's page if `state`, the folder of a local run, is there."""
         self.keys = [Webhook(secret) for secret in secrets]
-        self.answer = answer
+        self.status = answer
         self.state = state
         self.seen: set[str] = set()
-        super().__init__(("127.0.0.1", port), _Handler)
+        super().__init__(socket.create_server(("127.0.0.1", port)))
 
     @property
     def url(self) -> str:
         """The URL to register as a webhook."""
-        return f"http://127.0.0.1:{self.server_port}/"
+        return f"http://127.0.0.1:{self.server_address[1]}/"
+
+    def answer(self, request: HttpRequest) -> Answer:
+        """Respond to a message."""
+        if request.method != "POST":
+            return Answer(405, [("Allow", "POST")])
+        if len(request.body) > LARGEST_BODY:
+            return Answer(413)
+        return Answer(self.receive({name.lower(): value for name, value in request.headers}, request.body))
 
     def receive(self, headers: Mapping[str, str], body: bytes) -> int:
         """Print a message, keep it, and return the status of the response."""
@@ -89,7 +98,7 @@ class Listener(ThreadingHTTPServer):
         print(line, flush=True)
         if self.state:
             keep_received(self.state, {"key": now.isoformat(), "line": line, "body": body.decode("utf-8", "replace")})
-        return 401 if fault else self.answer
+        return 401 if fault else self.status
 
     def _words(self, message_id: str, body: bytes) -> list[str]:
         words = [*describe(body), "verified" if self.keys else "not verified (no --secret)"]
@@ -118,25 +127,3 @@ def describe(body: bytes) -> list[str]:
         return [event["type"], f"order {event['data']['order']['id']}", f"sequence {event['sequence']}"]
     except (ValueError, TypeError, KeyError):
         return ["not an order event"]
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: Listener
-
-    def do_POST(self) -> None:
-        length = int(self.headers.get("Content-Length", 0))
-        if length > LARGEST_BODY:
-            self.close_connection = True
-            self._answer(413)
-            return
-        self._answer(
-            self.server.receive({name.lower(): value for name, value in self.headers.items()}, self.rfile.read(length))
-        )
-
-    def log_message(self, *_: object) -> None:
-        """Log nothing: `Listener.receive` prints each message."""
-
-    def _answer(self, status: int) -> None:
-        self.send_response(status)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
