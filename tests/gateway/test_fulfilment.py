@@ -35,6 +35,7 @@ from ordering.principal import BusinessUnit
 from ordering.training.access_keys import PACK_SIZE
 from ordering.training.catalogue import Catalogue
 from ordering_tools.demo import training as demo
+from ordering_tools.local.engine.engine import connect
 from ordering_tools.local.engine.mails import Mail
 from support.real_stack import RealStack
 from support.receiver import Received, Receiver, status, verifies
@@ -254,6 +255,28 @@ def test_an_order_is_followed_in_the_log(training_partner: TrainingPartner) -> N
     (created,) = (line["request"] for line in lines if line.get("route") == "POST /api/v2/orders")
     of_request = logs("logs", "--request", created)
     assert f"what followed: ordering logs 'training#{order}'" in of_request.out
+
+
+def test_lost_records_are_found_by_a_scan(training_partner: TrainingPartner) -> None:
+    """A dead letter whose records the stream does not have is replayed by a scan; finished work is not done again."""
+    order = training_partner.order()
+    training_partner.wait(order)
+    training_partner.mail(order)
+    real = training_partner.real
+    times = ("approximateArrivalOfFirstRecord", "approximateArrivalOfLastRecord")
+    numbers = {"startSequenceNumber": "0" * 20 + "1", "endSequenceNumber": "0" * 20 + "2", "batchSize": 2}
+    batch = {"streamArn": "arn:aws:dynamodb:us-east-1:000000000000:table/gone/stream/1", "shardId": "x" * 28, **numbers}
+    batch |= dict.fromkeys(times, f"{system_clock():%Y-%m-%dT%H:%M:%SZ}")
+    request = {"functionArn": "f", "condition": "RetryAttemptsExhausted", "approximateInvokeCount": 6}
+    body = json.dumps({"requestContext": request, "DDBStreamBatchInfo": batch})
+    queue = real.stack.queue("StreamDeadLetters")
+    sent = connect("sqs", real.services).send_message(QueueUrl=queue, MessageBody=body)["MessageId"]
+
+    assert "With --scan the command finds" in real.ordering("dead", "replay", sent).err
+    done = real.ordering("dead", "replay", sent, "--scan", "--yes")
+    assert (done.code, "items back to work" in done.out) == (0, True)
+    assert eventually(lambda: not real.queued("LaterQueue", f"ORDER#training#{order}"))
+    assert len(training_partner.mails(order)) == 1
 
 
 def test_keys_are_mailed(training_partner: TrainingPartner) -> None:

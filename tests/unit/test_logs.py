@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from decimal import Decimal
 from typing import Any
 
 import pytest
 
+from ordering.aws.dynamodb import Table
 from ordering.aws.sqs import handle_each
+from ordering.book.idempotency import Create
+from ordering.book.sorted_lists import ListRequest
+from ordering.deals.orders import DealOrders
 from ordering.errors import Unavailable
 from ordering.logs import about, note
+from support.aws.memory import Memory
 from support.aws.simulated_aws import Do, Step
 from support.ecards import order_id
 from support.scenarios import Day
@@ -146,6 +152,27 @@ def test_an_order_is_followed_by_its_lines(lines: list[logging.LogRecord]) -> No
     )
     without = [line for line in lines if "order" in vars(line) and "partner" not in vars(line)]
     assert {line.message for line in without} == {"mail reported"}  # SES's event does not name it
+
+
+def test_deal_orders_are_noted(lines: list[logging.LogRecord]) -> None:
+    """A call about a deal order, or about its line items, has the order's name on its line, and a list has none."""
+    orders = DealOrders(Table(Memory(), "OrdersTable"), "acme")
+    placed = orders.create(26, Decimal(5), Create(lambda _: b"")).resource_id
+    calls: list[Callable[[], object]] = [
+        lambda: orders.order(placed),
+        lambda: orders.change(placed, Decimal(6)),
+        lambda: orders.lines(placed).part(ListRequest(0, 25), "ann"),
+        lambda: orders.create(27, Decimal(5), Create(lambda _: b"")),
+        lambda: orders.remove(placed),
+        lambda: orders.part(ListRequest(0, 25), "ann"),
+    ]
+    for call in calls:
+        with about(partner="acme"):
+            call()
+            LOG.info("request")
+    first, second = (f"deals#acme#{number}" for number in (placed, placed + 1))
+
+    assert [keys(line).get("order") for line in lines] == [first, first, first, second, first, None]
 
 
 def test_work_that_fails_names_its_order(lines: list[logging.LogRecord]) -> None:

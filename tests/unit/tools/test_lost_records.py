@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from ordering.aws.dynamodb import Table
+from ordering.clock import Deadline
+from ordering.contexts import derivations, followers
 from ordering.deals.orders import DealOrders, NewLine
 from ordering.deals.products import DealProducts, NewProduct
 from ordering_tools.installation import NotDone
@@ -189,6 +191,13 @@ def test_a_queue_that_takes_nothing(finished: Day) -> None:
 
     assert "back to work" in recover(lost)
     assert later.keys
+
+
+def test_tasks_are_derived_as_fulfilment_does() -> None:
+    """The scan asks every follower of fulfilment which tasks follow."""
+    connections = Day().world.services.connections
+
+    assert {*derivations()} == {one.tasks_of for one in followers(connections, Deadline.after(1))}
 
 
 def test_all_that_the_stream_delivers_is_read() -> None:

@@ -41,7 +41,7 @@ def note(**keys: Any) -> None:
         block.update(keys)
 
 
-def keys_of(error: BaseException | None) -> Mapping[str, Any]:
+def keys_on(error: BaseException | None) -> Mapping[str, Any]:
     """Return the keys of the innermost block that an exception passed through."""
     keys: Mapping[str, Any] = getattr(error, _KEYS, {})
     return keys
@@ -49,7 +49,7 @@ def keys_of(error: BaseException | None) -> Mapping[str, Any]:
 
 def _add_keys(record: logging.LogRecord) -> bool:
     error = record.exc_info[1] if record.exc_info else None
-    for name, value in {**(_block.get() or {}), **keys_of(error)}.items():
+    for name, value in {**(_block.get() or {}), **keys_on(error)}.items():
         vars(record).setdefault(name, value)
     return True
 

@@ -9,7 +9,7 @@ from typing import Any
 from ordering.aws import calls as aws
 from ordering.aws.calls import ServiceCall
 from ordering.errors import Unavailable, cause_of
-from ordering.logs import about, keys_of
+from ordering.logs import about, keys_on
 
 LONGEST_DELAY = 900
 """The longest delay of a message in seconds: a limit of the service."""
@@ -59,7 +59,7 @@ def handle_each(records: Iterable[Mapping[str, Any]], handle: Callable[[str], No
             try:
                 handle(record["body"])
             except Unavailable as error:
-                details = {**keys_of(error), "reason": type(error).__name__, "cause": cause_of(error)}
+                details = {**keys_on(error), "reason": type(error).__name__, "cause": cause_of(error)}
                 _log.warning("message will be retried", extra=details)
                 failed.append(record["messageId"])
             except Exception:  # noqa: BLE001 - a failed message must not keep the others from being handled
