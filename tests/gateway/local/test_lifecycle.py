@@ -1,5 +1,6 @@
 """The local run as a process: its reloads, its errors, and what a second run may not touch."""
 
+import os
 import shutil
 import signal
 import socket
@@ -81,6 +82,22 @@ def test_changes_are_served(project: Path, tmp_path: Path) -> None:
         assert stack.process.wait(20) == 0
     assert len(family) >= 4
     assert not family & processes().keys()
+
+
+def test_a_gateway_that_is_killed(tmp_path: Path) -> None:
+    """A run whose gateway is killed ends with exit code 1, and says what happened, not that it cannot start."""
+    with running(tmp_path / "state", template=FIXTURE / "template.yaml", build=tmp_path / "build") as stack:
+        children = descendants(stack.process.pid)
+        (gateway,) = (pid for pid in children if "ordering_tools.local.gateway.server" in command_line(pid))
+        os.kill(gateway, signal.SIGKILL)
+        assert stack.process.wait(20) == 1
+
+        assert "stopping: the gateway was killed by SIGKILL; its output is above" in stack.printed()
+        assert "cannot start" not in stack.printed()
+
+
+def command_line(pid: int) -> str:
+    return subprocess.check_output(["ps", "-ww", "-o", "args=", "-p", str(pid)], text=True)
 
 
 def run_serve(*arguments: str | Path) -> subprocess.CompletedProcess[str]:

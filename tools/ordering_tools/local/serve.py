@@ -137,9 +137,9 @@ class LocalRun:
             EngineError, GatewayError: A process of the stack has ended.
         """
         if not self._engine.alive:
-            raise EngineError(f"the engine ended; its log is {self._state.engine / 'engine.log'}")
+            raise self._engine.ended()
         if not self._gateway.alive:
-            raise GatewayError("the gateway ended; its output is above")
+            raise self._gateway.ended()
         if self._options.verbose:
             self._show_log()
         if changed := self._watcher.changed():
@@ -268,8 +268,10 @@ class LocalRun:
 def serve(options: Options) -> int:
     """Run the stack until a signal ends it; returns the exit code.
 
-    0 after Ctrl-C, SIGTERM or SIGHUP; 1 if the stack cannot be started; 2 if its port or its state folder is in use.
+    0 after Ctrl-C, SIGTERM or SIGHUP; 1 if the stack cannot be started or a process of it ends; 2 if its port or its
+    state folder is in use.
     """
+    failed = "cannot start"
     with ExitStack() as held:
         try:
             # First, so that from here on a signal ends everything that has been started, once.
@@ -280,6 +282,7 @@ def serve(options: Options) -> int:
             held.callback(state.release)
             run = LocalRun(options, listener, state)
             held.callback(run.stop)
+            failed = "stopping"
             while True:
                 run.tick()
                 time.sleep(_TICK_SECONDS)
@@ -289,7 +292,7 @@ def serve(options: Options) -> int:
             echo(str(error))
             return 2
         except _PROBLEMS as error:
-            echo(f"cannot start: {error}")
+            echo(f"{failed}: {error}")
             return 1
     return 0
 

@@ -88,6 +88,10 @@ class Engine:
         """Whether the engine still runs."""
         return self._child.alive
 
+    def ended(self) -> EngineError:
+        """Return the error that says how the engine ended."""
+        return EngineError(f"the engine {self._child.ending()}; its log is {self._log}")
+
     def wait(self) -> None:
         """Wait until the engine responds.
 

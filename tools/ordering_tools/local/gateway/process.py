@@ -90,6 +90,10 @@ class GatewayProcess:
         """Whether the process still runs."""
         return self._child.alive
 
+    def ended(self) -> GatewayError:
+        """Return the error that says how the process ended."""
+        return GatewayError(f"the gateway {self._child.ending()}; its output is above")
+
     def wait(self) -> None:
         """Wait until it accepts requests.
 
@@ -128,6 +132,6 @@ class GatewayProcess:
                 raise GatewayError(f"the gateway did not report within {seconds:.0f} s")
             fault = self._control.recv()
         except (EOFError, OSError) as error:
-            raise GatewayError("the gateway ended; its output is above") from error
+            raise self.ended() from error
         if fault:
             raise GatewayError(fault)

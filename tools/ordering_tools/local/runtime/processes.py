@@ -55,6 +55,15 @@ class Child:
         """Whether the process still runs."""
         return self.process.poll() is None
 
+    def ending(self) -> str:
+        """Return how it ended, to follow its name: `was killed by SIGKILL`, `ended with exit code 1`."""
+        with suppress(subprocess.TimeoutExpired):  # it can close its pipes before it ends
+            self.process.wait(1)
+        code = self.process.poll()
+        if code is None:
+            return "closed its connection"
+        return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+
     def stop(self, grace: float) -> bool:
         """Send SIGTERM, and SIGKILL after `grace` seconds; returns whether SIGTERM was enough."""
         self.signal(signal.SIGTERM)
