@@ -23,7 +23,7 @@ from ordering_tools.operations.logs import LEVELS, Wanted, log_groups
 from ordering_tools.stacks import Stack
 from ordering_tools.template import Template
 from support.commands import Done, Run
-from support.ecards import Rewards, card, order_id
+from support.ecards import COMPANY, Rewards, card, order_id, services_over
 
 NAME = f"ecards#granite#{order_id(1)}"
 REQUEST = "0ba0c2c5-0204-4429-b47c-7dde9ae2ae72"
@@ -48,8 +48,10 @@ LINES = {
 
 
 @pytest.fixture
-def placed(company: Rewards) -> Rewards:
-    """A company with an order."""
+def placed(company: Rewards, installation: Installation) -> Rewards:
+    """A company with an order that was placed 50 minutes ago."""
+    earlier = services_over(installation.send, lambda: NOW - timedelta(minutes=50), installation.kms)
+    company = Rewards(earlier, COMPANY)
     company.top_up(100)
     company.place(1, card())
     return company
@@ -188,7 +190,8 @@ def test_nothing_found(either: Run) -> None:
     done = either("logs", "granite/1", "--since", "5m", "--level", "error")
 
     assert done.code == 0
-    assert "go back further with --since" in done.output
+    assert f"go back to when it was placed with --since {NOW - timedelta(minutes=50):%Y-%m-%d}" in done.output
+    assert "go back further with --since" in either("logs", "training#404").output
     assert "leave out --level" in done.output
     assert done.output.endswith("or see what the tables have with `ordering order trace granite/1`\n")
 
@@ -231,12 +234,19 @@ def test_refused_by_aws(stack: Run, groups: Groups) -> None:
 
 def test_what_aws_is_asked(stack: Run, groups: Groups) -> None:
     """Each log group is searched by a pattern of CloudWatch, from the moment on, page by page."""
-    stack("logs", "granite/1", "--since", "1h", "--level", "error")
+    stack("logs", "granite/1", "--since", "30m", "--level", "error")
 
     assert {one["logGroupName"] for one in groups.asked} == {f"ordering-{name}Logs-1" for name in LINES}
     (pattern,) = {one["filterPattern"] for one in groups.asked}
     assert pattern == f'{{ ($.order = "{NAME}") && (($.level = "ERROR") || ($.level = "CRITICAL")) }}'
-    assert all(0 <= time.time() - 3600 - one["startTime"] / 1000 < 60 for one in groups.asked)
+    assert all(0 <= time.time() - 30 * 60 - one["startTime"] / 1000 < 60 for one in groups.asked)
+
+
+def test_searched_from_the_order_on(stack: Run, groups: Groups) -> None:
+    """What was logged before an order was placed is not searched, whatever --since says."""
+    stack("logs", "granite/1", "--since", "30d")
+
+    assert {one["startTime"] for one in groups.asked} == {int((NOW - timedelta(minutes=51)).timestamp() * 1000)}
 
 
 def test_memory_is_bounded(local: Run, tmp_path: Path) -> None:

@@ -24,12 +24,15 @@ from ordering_tools.console import shown
 from ordering_tools.installation import Installation, NotDone
 from ordering_tools.local.engine.state import FUNCTIONS_LOG
 from ordering_tools.operations.commands import Command, Run, Since, pass_run
-from ordering_tools.operations.finding import ORDER, Order, order_named
+from ordering_tools.operations.finding import ORDER, order_named
 
 LEVELS = ("INFO", "WARNING", "ERROR", "CRITICAL")
 """The levels of lines, as they are written, from the least."""
 
 _A_DAY = timedelta(days=1)
+_A_MINUTE = timedelta(minutes=1)
+"""By how much the clocks of functions may differ."""
+
 _GROUP, _FUNCTION = "Logs", "Function"
 """How the logical ids of log groups and functions end; before that, those of a function and its group are the same."""
 
@@ -110,10 +113,11 @@ def command(  # noqa: PLR0913 - the command's options
     """
     if order is request is function is level is None:
         raise click.UsageError("name an order, or say --request, --function or --level")
-    named = _named(run.site, order) if order else None
-    keys = {"order": named} if named else {}
+    name, placed = _named(run.site, order) if order else ("", None)
+    keys = {"order": name} if name else {}
     keys |= {"request": _request_id(request)} if request else {}
-    wanted = Wanted(since or system_clock() - _A_DAY, (level or LEVELS[0]).upper(), keys, function)
+    begin = since or system_clock() - _A_DAY
+    wanted = Wanted(max(begin, placed - _A_MINUTE) if placed else begin, (level or LEVELS[0]).upper(), keys, function)
     count, latest = 0, deque[Line](maxlen=limit)
     for line in _lines(run, wanted):
         count += 1
@@ -124,17 +128,20 @@ def command(  # noqa: PLR0913 - the command's options
         run.output.document([*latest])
         return
     rows = [{**line, "what": _what(line, keys)} for line in latest]
-    run.output.rows(rows, empty=_nothing(run, wanted, order), columns=_COLUMNS)
+    run.output.rows(rows, empty=_nothing(run, wanted, order, placed), columns=_COLUMNS)
     if request and (orders := {line["order"]: None for line in latest if "order" in line}):
         run.output.line("\n".join(f"what followed: ordering logs '{name}'" for name in orders))
 
 
-def _named(site: Installation, text: str) -> str:
-    """Return the name of an order that an operator names; one in the form of logs may be an order that is gone."""
+def _named(site: Installation, text: str) -> tuple[str, datetime | None]:
+    """Return the name of an order that an operator names, and when it was placed.
+
+    A name in the form of logs may be that of an order that is gone; then the time is None.
+    """
     if "#" in text and '"' not in text:
-        return text
-    named: Order = order_named(site, text)
-    return named.name
+        return text, None
+    order = order_named(site, text)
+    return order.name, order.created
 
 
 def _request_id(text: str) -> str:
@@ -216,11 +223,12 @@ def _what(line: Line, keys: Mapping[str, str]) -> str:
     return shown(more)
 
 
-def _nothing(run: Run, wanted: Wanted, order: str | None) -> str:
+def _nothing(run: Run, wanted: Wanted, order: str | None, placed: datetime | None) -> str:
     """Say that nothing was found, and what to do."""
     days = run.site.stack.parameters.get("LogRetentionDays")
     kept = f" (lines are kept for {days} days)" if days else ""
-    ways = [f"go back further with --since{kept}"]
+    back = f"go back to when it was placed with --since {placed:%Y-%m-%d}" if placed else "go back further with --since"
+    ways = [f"{back}{kept}"] if placed is None or placed < wanted.since else []
     ways += ["leave out --level"] if wanted.level != LEVELS[0] else []
     ways += [f"see what the tables have with `ordering order trace {order}`"] if order else []
     return f"no line since {shown(wanted.since)}: {', or '.join(ways)}"
