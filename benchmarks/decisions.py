@@ -120,7 +120,7 @@ def _open(services: IdentityServices) -> tuple[str, str, Handler]:
     # A second for each request, so that none comes too fast.
     seconds = iter(range(10**9))
     doorkeeper = Authorizer(
-        verifier, services.accounts, services.reference_tokens, own_errors(), lambda: float(next(seconds))
+        verifier, services.accounts, services.reference_tokens, own_errors(), "key", lambda: float(next(seconds))
     )
     return jwt, reference, make_handler(doorkeeper)
 

@@ -9,6 +9,8 @@ from support.gateway import REQUEST_ID
 
 STAGE_ARN = "arn:aws:execute-api:eu-west-1:123456789012:abcdef1234/live"
 ADDRESS = "203.0.113.7"
+SHARED_KEY = "calls-without-own-key"
+"""The API key of calls that have no partner's."""
 
 
 def authorizer_event(

@@ -51,7 +51,7 @@ COMMANDS: Mapping[str, tuple[Sequence[str], Sequence[str]]] = {
         [ONBOARDING],
         [f"new --grant training --unit Wales --user 'Ann Lee <ann@example.com>' {WHY}"],
     ),
-    "partner set": ([ONBOARDING], [f"northwind --unit Wales {WHY}"]),
+    "partner set": ([ONBOARDING], [f"northwind --unit Wales {WHY}", f"northwind --tier basic {WHY}"]),
     "partner show": ([ONBOARDING, READ], ["northwind"]),
     "partner list": ([ONBOARDING, READ], [""]),
     "partner disable": ([ONBOARDING], [f"northwind {WHY}"]),

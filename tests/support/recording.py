@@ -15,6 +15,7 @@ from ordering_tools.installation import Installation
 from ordering_tools.stacks import Stack
 from support.aws.kms import MemoryKms
 from support.aws.simulated_aws import declared
+from support.aws.usage import PLANS, MemoryUsage
 from support.policies import Access, resource_name, table_accesses
 
 _ARN = "arn:aws:x:eu-west-1:123456789012:"
@@ -198,8 +199,12 @@ class Recording:
 
     def installation(self, send: Send) -> Installation:
         """A stack in AWS over these tables, whose calls are recorded."""
-        letters = DeadLetters(expired=self.expired)
+        letters, usage = DeadLetters(expired=self.expired), MemoryUsage(accesses=self.accesses)
         letters.accesses = self.accesses
+
+        def connect(service: str, **options: Any) -> Any:
+            return usage if service == "apigateway" else letters.connect(service, **options)
+
         return Installation(
             self.tables(send),
             self.call_kms,
@@ -214,9 +219,10 @@ class Recording:
                 outputs={name: name for name in _OUTPUTS},
                 parameters={"MailSender": "MailSender", "AlarmTopicArn": "AlarmTopic"},
                 resources={
+                    **PLANS,
                     **{name: f"https://sqs/123456789012/{name}" for name in _QUEUES},
                     **{name: name for name in _LOG_GROUPS},
                 },
             ),
-            connect=letters.connect,
+            connect=connect,
         )

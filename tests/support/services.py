@@ -97,6 +97,7 @@ class Services:
             "GRACE_SECONDS": str(self.grace.total_seconds()),
             "TOKEN_ISSUER": self.issuer,
             "TOKEN_AUDIENCE": self.audience,
+            "SHARED_USAGE": "calls-without-own-key",
             "ACCESS_KEYS_KEY": self.access_keys_key,
             "CERTIFICATES_KEY": self.certificates_key,
             "WEBHOOK_SECRETS_KEY": self.webhook_secrets_key,

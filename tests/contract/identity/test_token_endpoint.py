@@ -32,7 +32,7 @@ from ordering.web.forms import LARGEST_FORM
 from ordering.web.http import Request
 from ordering_tools.installation import Installation
 from ordering_tools.operations import signing_keys
-from support.authorizer import bearer_event
+from support.authorizer import SHARED_KEY, bearer_event
 from support.aws.fake_connections import Recorder, failing
 from support.aws.kms import MemoryKms
 from support.aws.memory import Memory
@@ -103,7 +103,7 @@ class Endpoint:
         """The authorizer's decision about a call with a token."""
         verifier = Verifier(KeyRing(self.accounts.signing_keys), ISSUER, AUDIENCE)
         handler = make_handler(
-            Authorizer(verifier, self.services.accounts, self.services.reference_tokens, own_errors())
+            Authorizer(verifier, self.services.accounts, self.services.reference_tokens, own_errors(), SHARED_KEY)
         )
         return handler(bearer_event(token, f"/{path}"), LambdaContext())
 

@@ -115,6 +115,7 @@ def environment() -> dict[str, str]:
         "MAIL_QUEUE",
         "MAIL_SENDER",
         "ORDERS_TABLE",
+        "SHARED_USAGE",
         "TOKEN_AUDIENCE",
         "TOKEN_ISSUER",
         "WEBHOOK_QUEUE",

@@ -107,7 +107,7 @@ def test_revoking_makes_no_partner(accounts: Accounts) -> None:
 
 def test_an_edit_removes_what_a_partner_no_longer_has(accounts: Accounts) -> None:
     """Optional parts of a partner's record are written, and removed again."""
-    full = replace(PARTNER, usage_key="u", deals=DealTerms("basic"), company="Granite")
+    full = replace(PARTNER, usage_key="u", usage_tier="basic", deals=DealTerms("basic"), company="Granite")
     accounts.save_partner(full)
     assert accounts.partner(PARTNER.id) == full
 

@@ -26,7 +26,7 @@ from ordering.identity.reference_tokens import ReferenceTokens
 from ordering.identity.tokens import Claims, KeyRing, PrivateKey, RefusalReason, Signer, Verifier
 from ordering.principal import BusinessUnit, DealTerms, Principal, User
 from ordering_tools.operations.signing import SigningKey, development_key
-from support.authorizer import ADDRESS, STAGE_ARN, authorizer_event, bearer_event
+from support.authorizer import ADDRESS, SHARED_KEY, STAGE_ARN, authorizer_event, bearer_event
 from support.aws.fake_connections import failing
 from support.aws.memory import Memory
 from support.deals import Watch, services_over
@@ -78,7 +78,7 @@ def gate(services: Services, key: SigningKey) -> Gate:
     accounts.save_signing_key(key.key_id, key.public_jwk)
     verifier = Verifier(KeyRing(accounts.signing_keys), ISSUER, AUDIENCE)
     return Gate(
-        make_handler(Authorizer(verifier, services.accounts, services.reference_tokens, own_errors())),
+        make_handler(Authorizer(verifier, services.accounts, services.reference_tokens, own_errors(), SHARED_KEY)),
         accounts,
         Signer(PrivateKey(key.key_id, key.private_key, "ES256"), ISSUER, AUDIENCE),
     )
@@ -94,8 +94,10 @@ def effect(decision: dict[str, Any]) -> str:
     return text
 
 
-def assert_refused(decision: dict[str, Any], refusal: str = "unauthorized", caller: str = "unauthenticated") -> None:
-    """Check that the policy has no principal but the reason to refuse the call."""
+def assert_refused(
+    decision: dict[str, Any], refusal: str = "unauthorized", caller: str = "unauthenticated", key: str = SHARED_KEY
+) -> None:
+    """Check that the policy has no principal but the reason to refuse the call, and a key to count it by."""
     assert decision == {
         "principalId": caller,
         "policyDocument": {
@@ -103,6 +105,7 @@ def assert_refused(decision: dict[str, Any], refusal: str = "unauthorized", call
             "Statement": [{"Action": "execute-api:Invoke", "Effect": "Allow", "Resource": f"{STAGE_ARN}/*"}],
         },
         "context": {"refusal": refusal},
+        "usageIdentifierKey": key,
     }
 
 
@@ -184,7 +187,9 @@ def test_revoked(gate: Gate) -> None:
 
 def test_disabled_partner(gate: Gate) -> None:
     """A partner that is switched off is passed on without a principal, to be refused with 403 instead of 401."""
-    assert_refused(gate.decide(replace(PARTNER, active=False, usage_key="plan-key")), "switched-off", "northwind")
+    off = replace(PARTNER, active=False, usage_key="plan-key")
+
+    assert_refused(gate.decide(off), "switched-off", "northwind", "plan-key")
 
 
 def test_deleted_user(gate: Gate) -> None:
@@ -297,8 +302,8 @@ def test_more_units_than_api_gateway_takes(gate: Gate) -> None:
 
 
 def test_usage_plan(gate: Gate) -> None:
-    """A partner's usage plan key is passed to the gateway, and not to the functions."""
-    assert "usageIdentifierKey" not in gate.decide()
+    """The key of a partner, or of all without one, is passed to the gateway, and not to the functions."""
+    assert gate.decide()["usageIdentifierKey"] == SHARED_KEY
     assert gate.decide(replace(PARTNER, usage_key="plan-key"))["usageIdentifierKey"] == "plan-key"
     assert "plan-key" not in gate.decide()["context"]["principal"]
 
@@ -433,6 +438,7 @@ def test_tables_that_do_not_answer_are_no_refusal(
                 cut.accounts,
                 cut.reference_tokens,
                 own_errors(),
+                SHARED_KEY,
             )
         ),
         accounts,
@@ -492,7 +498,9 @@ def own(key: SigningKey) -> OwnErrors:
     verifier = Verifier(KeyRing(accounts.signing_keys), ISSUER, AUDIENCE)
     second = Second()
     return OwnErrors(
-        make_handler(Authorizer(verifier, services.accounts, services.reference_tokens, own_errors(), second)),
+        make_handler(
+            Authorizer(verifier, services.accounts, services.reference_tokens, own_errors(), SHARED_KEY, second)
+        ),
         accounts,
         Signer(PrivateKey(key.key_id, key.private_key, "ES256"), ISSUER, AUDIENCE),
         second,
@@ -624,8 +632,8 @@ def test_switched_off_partners_are_passed_on(own: OwnErrors) -> None:
     """A partner that is switched off is passed on to be refused, under every contract."""
     own.accounts.save_partner(replace(PARTNER, active=False, usage_key="plan-key"))
 
-    assert_refused(own.call(own.token()), "switched-off", "northwind")
-    assert_refused(own.decide(), "switched-off", "northwind")
+    assert_refused(own.call(own.token()), "switched-off", "northwind", "plan-key")
+    assert_refused(own.decide(), "switched-off", "northwind", "plan-key")
 
 
 def test_ten_requests_a_second(own: OwnErrors) -> None:

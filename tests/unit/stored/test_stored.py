@@ -317,6 +317,7 @@ PARTNER = Partner(
     business_units=(UK,),
     users={JOHN.id: JOHN},
     usage_key="u-1",
+    usage_tier="standard",
     deals=DealTerms("enterprise", changes_disabled=True),
     company="Granite",
 )
@@ -606,6 +607,7 @@ LACKING: list[tuple[str, Key, tuple[str | int, ...], str, Any]] = [
         ("accounts", PARTNER_KEY, (attribute,), "partner", changed(PARTNER, name, default))
         for attribute, name, default in [
             ("usageKey", "usage_key", None),
+            ("usageTier", "usage_tier", None),
             ("deals", "deals", None),
             ("company", "company", None),
         ]

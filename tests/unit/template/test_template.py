@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from ordering.identity.tokens import TokenRefused
 from ordering.principal import DealTerms
 from ordering.web.http import Call, PublicCall
 from ordering.webhooks.registrations import RESPONSES
+from ordering_tools.operations.usage_tiers import TIERS
 from ordering_tools.template import Template
 from support.aws.fake_connections import Recorder
 from support.aws.kms import MemoryKms
@@ -54,6 +56,8 @@ DEALS_CALLER = replace(CALLER, partner="adventure-works", grants=("deals",), dea
 CATCH_ALL = {"DealOrdersFunction": {"/v2", "/v2/{proxy+}"}, "EcardOrdersFunction": {"/v1", "/v1/{proxy+}"}}
 PUBLIC = {"/connect/token", "/.well-known/jwks.json", "/.well-known/oauth-authorization-server"}
 """Paths without authorization."""
+ACCOUNT_RATE, ACCOUNT_BURST = 10_000, 5_000
+"""Requests a second, and at once, that API Gateway takes from an account in one region."""
 
 
 def folder(function: str) -> str:
@@ -212,10 +216,14 @@ def test_every_route_is_authorized() -> None:
     }
 
     assert {one["FunctionArn"]["Fn::GetAtt"][0] for one in auth["Authorizers"].values()} == {"AuthorizerFunction"}
+    assert (auth["ApiKeyRequired"], auth["AddApiKeyRequiredToCorsPreflight"]) == (True, False)
     assert auth["Authorizers"]["OwnErrorsAuthorizer"]["Identity"] == {"ReauthorizeEvery": 0}
     for path, authorizer in asked.items():
         own = "OwnErrorsAuthorizer" if path.startswith(tuple(own_errors())) else "PartnerAuthorizer"
-        assert authorizer == {"Authorizer": "NONE" if path in PUBLIC else own}
+        # The key of a usage plan is required wherever a path does not say otherwise.
+        assert authorizer == (
+            {"Authorizer": "NONE", "ApiKeyRequired": False} if path in PUBLIC else {"Authorizer": own}
+        )
 
 
 def test_readers_are_deployed_before_writers() -> None:
@@ -636,7 +644,7 @@ def test_declared_settings_are_those_read() -> None:
     }
 
     assert read == declared
-    assert {"ACCOUNTS_TABLE", "TOKEN_ISSUER", "TOKEN_AUDIENCE"} == set(
+    assert {"ACCOUNTS_TABLE", "SHARED_USAGE", "TOKEN_ISSUER", "TOKEN_AUDIENCE"} == set(
         FUNCTIONS["AuthorizerFunction"]["Environment"]["Variables"]
     )
 
@@ -706,6 +714,34 @@ def test_addresses_have_limits() -> None:
     without = Template({**TEMPLATE.document, "Parameters": {"RequestsPerAddress": {"Type": "Number", "Default": 0}}})
     limited = {"Fn::If": ["HasAddressLimits", True, False]}
     assert [template.resolve(limited) for template in (TEMPLATE, without)] == [True, False]
+
+
+def test_tiers_have_plans() -> None:
+    """Each tier's plan is of the stage, with higher limits than the tier before; the shared key is in its own plan."""
+    plans = {name: TEMPLATE.resolve(RESOURCES[name]["Properties"]) for name in (*TIERS.values(), "SharedPlan")}
+    limits = [
+        (plan["Throttle"]["RateLimit"], plan["Throttle"]["BurstLimit"], plan["Quota"]["Limit"])
+        for plan in map(plans.__getitem__, TIERS.values())
+    ]
+    shared = RESOURCES["SharedPlanKey"]["Properties"]
+    named = FUNCTIONS["AuthorizerFunction"]["Environment"]["Variables"]["SHARED_USAGE"]
+
+    assert {name for name, one in RESOURCES.items() if one["Type"] == "AWS::ApiGateway::UsagePlan"} == plans.keys()
+    assert all(plan["ApiStages"] == [{"ApiId": "Api", "Stage": "Api.Stage"}] for plan in plans.values())
+    assert all(low < high for one, other in pairwise(limits) for low, high in zip(one, other, strict=True))
+    assert "Quota" not in plans["SharedPlan"]
+    assert (shared["KeyId"], shared["UsagePlanId"]) == ({"Ref": "SharedKey"}, {"Ref": "SharedPlan"})
+    assert RESOURCES["SharedKey"]["Properties"]["Value"] == named
+
+
+def test_methods_have_limits() -> None:
+    """Each method has a limit for all callers together, above the highest tier's, within the account's."""
+    (settings,) = TEMPLATE.resolve(RESOURCES["Api"]["Properties"]["MethodSettings"])
+    premium = TEMPLATE.parameters
+
+    assert (settings["ResourcePath"], settings["HttpMethod"]) == ("/*", "*")
+    assert premium["PremiumRate"] < settings["ThrottlingRateLimit"] <= ACCOUNT_RATE
+    assert premium["PremiumBurst"] < settings["ThrottlingBurstLimit"] <= ACCOUNT_BURST
 
 
 def test_functions_time_out_before_the_gateway() -> None:

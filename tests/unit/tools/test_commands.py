@@ -25,7 +25,7 @@ from ordering_tools.installation import Installation, NotDone
 from ordering_tools.operations import commands, tokens
 from ordering_tools.operations.signing import development_key
 from ordering_tools.operations.webhooks import webhooks_of
-from support.authorizer import bearer_event
+from support.authorizer import SHARED_KEY, bearer_event
 from support.aws.kms import MemoryKms
 from support.aws.memory import Memory
 from support.gateway import LambdaContext
@@ -71,7 +71,8 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
     verifier = Verifier(KeyRing(accounts.signing_keys), "issuer", "audience")
     monkeypatch.setattr(commands, "reopen", lambda _: installation)
     return Site(
-        installation, make_handler(Authorizer(verifier, services.accounts, services.reference_tokens, own_errors()))
+        installation,
+        make_handler(Authorizer(verifier, services.accounts, services.reference_tokens, own_errors(), SHARED_KEY)),
     )
 
 

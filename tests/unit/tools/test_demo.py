@@ -34,9 +34,10 @@ from ordering_tools.operations import signing_keys
 from ordering_tools.operations.signing import development_key
 from ordering_tools.stacks import Stack
 from ordering_tools.template import Template
-from support.authorizer import bearer_event
+from support.authorizer import SHARED_KEY, bearer_event
 from support.aws.kms import MemoryKms
 from support.aws.memory import Memory
+from support.aws.usage import PLANS, MemoryUsage
 from support.ecards import Rewards, ask, card, credentials
 from support.gateway import ROOT, Client, LambdaContext, Reply
 from support.orders import new_item, new_order
@@ -76,7 +77,7 @@ class Demo:
     @property
     def authorizer(self) -> Handler:
         return make_handler(
-            Authorizer(self.verifier, self.services.accounts, self.services.reference_tokens, own_errors())
+            Authorizer(self.verifier, self.services.accounts, self.services.reference_tokens, own_errors(), SHARED_KEY)
         )
 
     def client(self, token: str) -> Client:
@@ -116,8 +117,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
         patch.setattr(installation, "connect_tables", lambda **_: memory)
         patch.setattr(kms, "connect_kms", lambda **_: secrets_of_kms)
         # Without outputs of a stack, resources have their logical ids as names.
-        stack = Stack(parameters=Template.load(ROOT / "template.yaml").parameters)
-        opened = open_at(ENDPOINT, ENDPOINT, state, stack)
+        stack = Stack(resources=PLANS, parameters=Template.load(ROOT / "template.yaml").parameters)
+        opened = replace(open_at(ENDPOINT, ENDPOINT, state, stack), connect=MemoryUsage())
         yield Demo(state, demo.prepare(opened, state, BASE).text, opened)
 
 
@@ -418,3 +419,23 @@ def test_a_rotation_outlives_a_restart(made: Demo) -> None:
     demo.prepare(made.installation, made.state, BASE)
 
     assert made.services.accounts(Deadline.after(60)).signer() == (key_id, "alias/SigningKeyB")
+
+
+def test_partners_have_tiers(made: Demo) -> None:
+    """Each partner's calls are counted by its own key, also once the engine has lost the keys; a changed tier stays."""
+    memory = made.installation.send
+    assert isinstance(memory, Memory)
+    fresh = MemoryUsage()
+    later = replace(made.installation, send=memory.fork(), connect=fresh)
+    accounts = Accounts(later.accounts)
+    keys = {partner.usage_key for partner in accounts.partners()}
+    assert {partner.usage_tier for partner in accounts.partners()} == {"premium"}
+    assert len(keys - {None}) == len([*accounts.partners()])
+
+    accounts.save_partner(replace(demo.NORTHWIND, usage_tier="basic"))
+    demo.give_tiers(later)
+
+    northwind = accounts.partner(demo.NORTHWIND.id)
+    assert northwind
+    assert northwind.usage_tier == "basic"
+    assert fresh.plan_of(str(northwind.usage_key)) == "BasicPlan"

@@ -15,8 +15,11 @@ from ordering.identity.accounts import _SIGNER, Accounts
 from ordering_tools import cli
 from ordering_tools.installation import ROOT, Installation, NotDone
 from ordering_tools.operations import commands, doctor
+from ordering_tools.operations.usage_tiers import UsageKeys
 from ordering_tools.stacks import Stack
 from ordering_tools.template import Template
+from support.aws.usage import PLANS, MemoryUsage
+from support.partners import PARTNER
 
 QUEUES = {name: f"https://sqs/1/{name}" for name in ("MailQueue", "MailDeadLetters")}
 
@@ -33,6 +36,7 @@ class Aws:
         self.verified = {"orders@example.com": True}
         self.age, self.dead, self.on = 0.0, "0", list[str]()
         self.denied = ""
+        self.usage = MemoryUsage()
         self.policies = {QUEUES["MailQueue"]: json.dumps(policy)}
 
     def __call__(self, service: str, **_: Any) -> Aws:
@@ -52,8 +56,8 @@ class Aws:
     def get_metric_statistics(self, **_: Any) -> Any:
         return {"Datapoints": [{"Maximum": self.age}]}
 
-    def get_paginator(self, _: str) -> Aws:
-        return self
+    def get_paginator(self, operation: str) -> Any:
+        return self if operation == "describe_alarms" else self.usage.get_paginator(operation)
 
     def paginate(self, **_: Any) -> Any:
         return [{"MetricAlarms": [{"AlarmName": name} for name in ("another", *self.on)]}]
@@ -74,7 +78,8 @@ def aws(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> Aws:
     outputs = dict.fromkeys(Template.load(ROOT / "template.yaml").document["Outputs"], "there")
     tables = {name: name for name in ("OrdersTable", "CatalogueTable", "AccountsTable")}
     parameters = {"MailSender": "orders@example.com", "AlarmTopicArn": "arn:topic"}
-    stack = Stack({**outputs, **tables}, {**QUEUES, "MailAlarm": "production-MailAlarm"}, parameters, "production")
+    resources = {**QUEUES, **PLANS, "MailAlarm": "production-MailAlarm"}
+    stack = Stack({**outputs, **tables}, resources, parameters, "production")
     deployed = replace(installation, development_key=None, stack=stack, connect=aws, account="1", caller="ann")
     accounts = Accounts(deployed.accounts)
     accounts.save_signing_key("key-1", {"kty": "EC"})
@@ -112,6 +117,7 @@ def test_nothing_wrong(capsys: pytest.CaptureFixture[str]) -> None:
         ("dead", "2", "MailDeadLetters", "2 messages", "ordering dead list --queue MailDeadLetters"),
         ("on", ["production-MailAlarm"], "alarms", "on: MailAlarm", "docs/operations.md"),
         ("denied", "sesv2", "mails", "ann may not", "a right may be missing"),
+        ("denied", "apigateway", "usage tiers", "ann may not", "a right may be missing"),
     ],
 )
 def test_what_is_wrong(
@@ -124,6 +130,24 @@ def test_what_is_wrong(
     assert name == check
     assert found in text
     assert what_to_do in todo
+
+
+def test_usage_tiers(installation: Installation) -> None:
+    """A partner without a tier is named as one to care for, and one whose key is not in its plan as refused."""
+    usage = MemoryUsage()
+    site = replace(installation, stack=Stack(resources=PLANS), connect=usage)
+    accounts = Accounts(site.accounts)
+    (empty,) = doctor.usage_tiers(site)
+    accounts.save_partner(PARTNER)
+    accounts.save_partner(replace(PARTNER, id="tin", usage_tier="basic", usage_key="lost"))
+    UsageKeys(site, "granite").complete("basic")
+    accounts.save_partner(replace(PARTNER, id="granite", usage_tier="basic", usage_key=usage.keys[0]["value"]))
+    refused, without = doctor.usage_tiers(site)
+
+    assert (empty.state, refused.state, without.state) == ("ok", "wrong", "note")
+    assert refused.found == "without their key in its plan: tin (basic)"
+    assert without.found == "without a tier, which share one plan: northwind"
+    assert "ordering partner set" in refused.what_to_do
 
 
 def test_no_signing_key(installation: Installation) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.exceptions import EndpointConnectionError
 
 from ordering.aws.dynamodb import NoAnswer
 from ordering.clock import system_clock
@@ -20,8 +21,11 @@ from ordering_tools.__main__ import INTERRUPTED
 from ordering_tools.audit import Entry, entries
 from ordering_tools.installation import Installation
 from ordering_tools.operations import commands
+from ordering_tools.operations.usage_tiers import TIERS
+from ordering_tools.stacks import Stack
 from support.aws.kms import MemoryKms
 from support.aws.memory import Memory
+from support.aws.usage import PLANS, MemoryUsage
 from support.commands import Done
 from support.partners import IRELAND, JOHN, PARTNER, TAILSPIN, UK
 
@@ -34,9 +38,15 @@ CSV = "email,forename,surname\n"
 
 
 @pytest.fixture
-def site() -> Installation:
+def gateway() -> MemoryUsage:
+    """API Gateway with the plans of the stack."""
+    return MemoryUsage()
+
+
+@pytest.fixture
+def site(gateway: MemoryUsage) -> Installation:
     """An installation with two partners."""
-    made = Installation(Memory(), MemoryKms(), None, "", "")
+    made = Installation(Memory(), MemoryKms(), None, "", "", stack=Stack(resources=PLANS), connect=gateway)
     for one in (PARTNER, TAILSPIN):
         Accounts(made.accounts).save_partner(one)
     return made
@@ -88,7 +98,7 @@ def test_added(run: Run, accounts: Accounts) -> None:
     assert [unit.name for unit in granite.business_units] == ["North", "South"]
     assert granite.business_units[1].id == f"{IRELAND.id[:-1]}9"
     assert (ann.forename, ann.surname, ann.user_name) == ("Ann", "van Lee", "ann@granite.example")
-    assert (granite.company, granite.deals, granite.usage_key) == ("Granite", None, None)
+    assert (granite.company, granite.deals, granite.usage_tier) == ("Granite", None, "standard")
     assert granite.order_source.invoiceable
     assert shown["businessUnits"][0] == {"id": granite.business_units[0].id, "name": "North"}
     assert shown["users"] == [{"id": ann.id, "name": "Ann van Lee", "userName": "ann@granite.example"}]
@@ -132,7 +142,7 @@ def test_not_added(run: Run, accounts: Accounts, words: tuple[str, ...], error: 
         ("--user", "<ann@example.com>"),
         ("--company", " Granite"),
         ("--plan", "free"),
-        ("--usage-key", "short"),
+        ("--tier", "gold"),
     ],
 )
 def test_wrong_options(run: Run, accounts: Accounts, words: tuple[str, ...]) -> None:
@@ -179,16 +189,110 @@ def test_users_are_changed_by_their_address(run: Run, accounts: Accounts) -> Non
     assert [*partner(accounts).users] == [second.id]
 
 
-def test_a_usage_key_is_set_and_removed(run: Run, accounts: Accounts, site: Installation) -> None:
-    """The key of a usage plan is stored for the gateway, and never shown; an empty one removes it."""
-    key = "k" * 20
-    done = run("partner", "set", PARTNER.id, "--usage-key", key)
-    assert partner(accounts).usage_key == key
-    run("partner", "set", PARTNER.id, "--usage-key", "")
+def tier_of(gateway: MemoryUsage, accounts: Accounts, partner_id: str = PARTNER.id) -> tuple[str | None, str | None]:
+    """A partner's tier, and the plan that its key is in."""
+    found = partner(accounts, partner_id)
+    assert found.usage_key
+    return found.usage_tier, gateway.plan_of(found.usage_key)
 
-    assert partner(accounts).usage_key is None
-    assert key not in done.output + repr(noted(site))
-    assert (noted(site)[0].before, noted(site)[0].after) == ({"usageKey": None}, {"usageKey": "set"})
+
+def test_a_new_partner_has_a_tier(run: Run, accounts: Accounts, gateway: MemoryUsage, site: Installation) -> None:
+    """A new partner has a key in the plan of each tier, and the standard tier counts unless another one is named."""
+    standard, premium = run(*ADD, *TRAINING), run("partner", "add", "tin", *ADD[3:], *TRAINING, "--tier", "premium")
+
+    assert tier_of(gateway, accounts, "granite") == ("standard", "StandardPlan")
+    assert tier_of(gateway, accounts, "tin") == ("premium", "PremiumPlan")
+    assert [len(keys) for keys in gateway.planned.values()] == [2, 2, 2]
+    assert {one["name"] for one in gateway.keys} == {
+        f"ordering.{of}.{tier}" for of in ("granite", "tin") for tier in TIERS
+    }
+    assert [one.after["tier"] for one in noted(site)] == ["standard", "premium"]
+    assert not [one for one in gateway.keys if one["value"] in standard.output + premium.output + repr(noted(site))]
+
+
+def test_a_tier_is_changed_by_one_write(run: Run, accounts: Accounts, gateway: MemoryUsage, site: Installation) -> None:
+    """A change of the tier calls nothing that writes but the table, and is noted; the key of the other tier counts."""
+    run(*ADD, *TRAINING)
+    gateway.accesses.clear()
+    done = run("partner", "set", "granite", "--tier", "basic", *WHY)
+
+    assert tier_of(gateway, accounts, "granite") == ("basic", "BasicPlan")
+    assert {access.action for access in gateway.accesses} == {"apigateway:GET"}
+    assert (noted(site)[1].before, noted(site)[1].after) == ({"tier": "standard"}, {"tier": "basic"})
+    assert "tier           basic" in [line.rstrip() for line in done.output.splitlines()]
+    assert "nothing of partner 'granite' would change" in run("partner", "set", "granite", "--tier", "basic").error
+
+
+def test_a_partner_of_an_earlier_release_gets_a_tier(run: Run, accounts: Accounts, gateway: MemoryUsage) -> None:
+    """A partner without a key keeps it so with other changes, and gets one with `--tier`."""
+    run("partner", "set", PARTNER.id, "--payment", "card")
+    assert (partner(accounts).usage_tier, gateway.keys) == (None, [])
+
+    run("partner", "set", PARTNER.id, "--tier", "standard")
+    assert tier_of(gateway, accounts) == ("standard", "StandardPlan")
+
+
+def test_a_key_that_is_not_in_its_plan(run: Run, accounts: Accounts, gateway: MemoryUsage, site: Installation) -> None:
+    """A key that was taken out of its plan is put back by naming the tier again, which is noted."""
+    run("partner", "set", PARTNER.id, "--tier", "standard")
+    before = partner(accounts)
+    gateway.planned[PLANS["StandardPlan"]].clear()
+    run("partner", "set", PARTNER.id, "--tier", "standard", *WHY)
+
+    assert tier_of(gateway, accounts) == ("standard", "StandardPlan")
+    assert partner(accounts) == before
+    assert noted(site)[-1].reason == "ticket 17"
+
+
+@pytest.mark.parametrize("words", [(*ADD, *TRAINING), ("partner", "set", PARTNER.id, "--tier", "standard")])
+def test_interrupted_between_calls(
+    run: Run, accounts: Accounts, gateway: MemoryUsage, site: Installation, words: tuple[str, ...]
+) -> None:
+    """Killed before any call to API Gateway, a command leaves the partner as it was; the next run completes it."""
+    before = sorted(accounts.partners(), key=lambda one: one.id)
+    crashes = 0
+
+    def crash_at(call: int) -> None:
+        calls = 0
+
+        def count(_: str) -> None:
+            nonlocal calls
+            calls += 1
+            if calls == call:
+                raise KeyboardInterrupt
+
+        gateway.before = count
+
+    for call in range(1, 50):
+        crash_at(call)
+        if run(*words).code != INTERRUPTED:
+            break
+        crashes += 1
+        assert sorted(accounts.partners(), key=lambda one: one.id) == before
+        assert noted(site) == []
+
+    assert crashes > len(TIERS)
+    assert len(gateway.keys) == len(TIERS)
+    assert tier_of(gateway, accounts, words[2]) == ("standard", "StandardPlan")
+
+
+def test_api_gateway_does_not_answer(run: Run, accounts: Accounts, gateway: MemoryUsage) -> None:
+    """A failure of API Gateway is reported with what to do, and nothing is written."""
+
+    def refuse(_: str) -> None:
+        raise EndpointConnectionError(endpoint_url="https://apigateway")
+
+    gateway.before = refuse
+
+    assert "run the command again, it goes on" in run(*ADD, *TRAINING).error
+    assert accounts.partner("granite") is None
+
+
+def test_a_stack_without_plans(run: Run, site: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a stack of an earlier release a tier is refused with what to do."""
+    monkeypatch.setattr(commands, "reopen", lambda _: replace(site, stack=Stack()))
+
+    assert "has no BasicPlan; deploy the template of this release first" in run(*ADD, *TRAINING).error
 
 
 @pytest.mark.parametrize(
@@ -273,7 +377,8 @@ def test_disabled_and_enabled(run: Run, accounts: Accounts, site: Installation) 
 
 
 def test_shown_and_listed(run: Run) -> None:
-    """A partner is shown with its units and users; the list has all partners by id."""
+    """A partner is shown with its units and users; the list has all partners by id, with their tiers."""
+    run("partner", "set", PARTNER.id, "--tier", "premium")
     lines = run("partner", "show", PARTNER.id).output.splitlines()
     listed = [line.split() for line in run("partner", "list").output.splitlines()]
 
@@ -281,8 +386,8 @@ def test_shown_and_listed(run: Run) -> None:
     assert f"{UK.id}  UK     " in lines
     assert f"{JOHN.id}  John Smith <johnsmith@example.com>" in lines
     assert listed == [
-        ["partner", "state", "grants"],
-        ["northwind", "enabled", "training"],
+        ["partner", "state", "tier", "grants"],
+        ["northwind", "enabled", "premium", "training"],
         ["tailspin", "enabled", "training"],
     ]
     assert run("partner", "show", "nobody").error == "there is no partner 'nobody'; see `ordering partner list`"

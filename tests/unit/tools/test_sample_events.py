@@ -22,6 +22,7 @@ from ordering_tools.installation import Installation
 from ordering_tools.operations.signing import development_key
 from ordering_tools.operations.tokens import issue
 from ordering_tools.template import Template
+from support.authorizer import SHARED_KEY
 from support.aws.kms import MemoryKms
 from support.aws.memory import Memory
 from support.gateway import LambdaContext, load
@@ -107,7 +108,8 @@ def test_token_of_the_authorizer(services: Services, tmp_path: Path) -> None:
         accounts.save_partner(partner)
     demo.write_live_event(tmp_path, issue(installation, "northwind", None, None, timedelta(days=1))[0])
     verifier = Verifier(KeyRing(accounts.signing_keys), "issuer", "audience")
-    decide = make_handler(Authorizer(verifier, services.accounts, services.reference_tokens, own_errors()))
+    authorizer = Authorizer(verifier, services.accounts, services.reference_tokens, own_errors(), SHARED_KEY)
+    decide = make_handler(authorizer)
     written = tmp_path / "events" / "identity" / "authorizer.json"
 
     assert decide(json.loads(written.read_text()), LambdaContext())["principalId"] == "northwind"

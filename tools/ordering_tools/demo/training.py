@@ -34,6 +34,7 @@ from ordering_tools.installation import ROOT, Installation
 from ordering_tools.local.engine.aws_account import key_alias
 from ordering_tools.operations import signing_keys as keys
 from ordering_tools.operations.tokens import issue
+from ordering_tools.operations.usage_tiers import with_tier
 
 VALID = timedelta(days=30)
 LIVE_EVENT = "events/identity/authorizer.json"
@@ -44,6 +45,7 @@ UK, IRELAND = NORTHWIND.business_units
 (JOHN,) = NORTHWIND.users.values()
 
 _REVOKED = "demo-revoked"
+_TIER = "premium"
 _SIGNING_KEY = key_alias("SigningKeyA")
 _MARK = {"pk": "DEMO", "sk": "-"}
 _NAMES = uuid.UUID("3b9f4b0e-58a5-4d0a-9a55-0c1e8f6a7d20")
@@ -61,6 +63,7 @@ def prepare(installation: Installation, state: Path, base_url: str) -> greeting.
         seed(installation)
         # Written last: an interrupted seeding is repeated, and recognises its orders by their idempotency keys.
         installation.accounts.put(Put(dict(_MARK)))
+    give_tiers(installation)
     demo: dict[str, Any] = {
         "baseUrl": base_url,
         "businessUnitId": UK.id,
@@ -95,6 +98,15 @@ def sign(installation: Installation) -> None:
     # An engine that was killed has lost its keys, and has other keys with the same aliases.
     if signer is None or keys.add(installation, signer[1]) != signer[0]:
         keys.use(installation, keys.add(installation, _SIGNING_KEY), wait=False)
+
+
+def give_tiers(installation: Installation) -> None:
+    """Give the demo's partners their API keys, which an engine that was killed has lost. They keep their tiers."""
+    accounts = Accounts(installation.accounts)
+    for partner in filter(None, map(accounts.partner, DATA["partners"])):
+        keyed = with_tier(installation, partner, partner.usage_tier or _TIER)
+        if keyed != partner:
+            accounts.save_partner(keyed)
 
 
 def seed(installation: Installation) -> None:

@@ -22,6 +22,7 @@ from ordering_tools.installation import ROOT, Installation, NotDone
 from ordering_tools.local.engine.state import find
 from ordering_tools.operations.commands import Command, Run, pass_run
 from ordering_tools.operations.dead_letters import open_dead_letters
+from ordering_tools.operations.usage_tiers import key_name, planned_keys
 from ordering_tools.template import Template
 
 _OK, _NOTE, _WRONG = "ok", "note", "wrong"
@@ -80,7 +81,7 @@ def _installation(run: Run) -> Iterator[Finding]:
         else:
             yield Finding("local run", _WRONG, str(error), f"see {run.state / 'engine' / 'engine.log'}")
         return
-    for check in (stack, signing_key, dead_letters) if site.local else _OF_AWS:
+    for check in (stack, signing_key, usage_tiers, dead_letters) if site.local else _OF_AWS:
         yield from _guarded(check, site)
 
 
@@ -159,6 +160,25 @@ def signing_key(site: Installation) -> Iterator[Finding]:
         yield Finding("signing key", _OK, f"{signs[:8]} signs and is accepted")
 
 
+def usage_tiers(site: Installation) -> Iterator[Finding]:
+    """Check that each partner has a tier, and that its key is in the tier's plan: else its calls are refused."""
+    planned = planned_keys(site)
+    without, refused = list[str](), list[str]()
+    for partner in Accounts(site.accounts).partners():
+        if (tier := partner.usage_tier) is None:
+            without.append(partner.id)
+        elif key_name(site, partner.id, tier) not in planned[tier]:
+            refused.append(f"{partner.id} ({tier})")
+    todo = "`ordering partner set PARTNER --tier TIER` for each"
+    if refused:
+        yield Finding("usage tiers", _WRONG, f"without their key in its plan: {', '.join(sorted(refused))}", todo)
+    if without:
+        found = f"without a tier, which share one plan: {', '.join(sorted(without))}"
+        yield Finding("usage tiers", _NOTE, found, todo)
+    if not refused + without:
+        yield Finding("usage tiers", _OK, "each partner has one")
+
+
 def dead_letters(site: Installation) -> Iterator[Finding]:
     """Check that the dead-letter queues are empty."""
     sqs = site.connect("sqs")
@@ -222,7 +242,7 @@ def alarms(site: Installation) -> Iterator[Finding]:
         yield Finding("alarm topic", _NOTE, "alarms are sent to nobody", "deploy with AlarmTopicArn")
 
 
-_OF_AWS: tuple[Check, ...] = (stack, signing_key, mails, queues, dead_letters, alarms)
+_OF_AWS: tuple[Check, ...] = (stack, signing_key, usage_tiers, mails, queues, dead_letters, alarms)
 
 
 def _guarded(check: Check, site: Installation) -> Iterator[Finding]:

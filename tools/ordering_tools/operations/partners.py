@@ -17,6 +17,7 @@ from ordering.identity.accounts import Accounts, Partner
 from ordering.principal import GRANTS, BusinessUnit, DealTerms, OrderSource, PaymentTerms, Plan, User
 from ordering_tools.installation import Installation, NotDone
 from ordering_tools.operations.commands import Group, Run, partner_of, pass_run, with_reason, with_required_reason
+from ordering_tools.operations.usage_tiers import DEFAULT_TIER, TIERS, UsageKeys, with_tier
 from ordering_tools.operations.webhooks import deliverer_of
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -24,7 +25,6 @@ F = TypeVar("F", bound=Callable[..., Any])
 _LONGEST_NAME = 100
 _NAMED = re.compile(r"(?:(?P<id>[0-9a-fA-F-]{36})=)?(?P<name>.*)", re.DOTALL)
 _PERSON = re.compile(r"\s*(?P<name>[^<>]*?)\s*<(?P<email>[^<>]*)>\s*")
-_USAGE_KEY = re.compile(r"[A-Za-z0-9-]{20,128}")
 
 
 @click.group(
@@ -36,6 +36,7 @@ Examples:
   ordering partner add granite --grant ecards --company "Granite Rewards" \\
     --user "Ann Lee <ann@granite.example>"
   ordering partner set northwind --unit Ireland
+  ordering partner set northwind --tier premium
   ordering partner disable northwind --reason "ticket 17"
 """,
 )
@@ -78,12 +79,6 @@ def _users(_: click.Context, __: click.Parameter, texts: Sequence[str]) -> list[
 
 def _named(what: str) -> Callable[[click.Context, click.Parameter, str | None], str | None]:
     return lambda _, __, text: None if text is None else _name(text, what)
-
-
-def _usage_key(_: click.Context, __: click.Parameter, text: str | None) -> str | None:
-    if text and not _USAGE_KEY.fullmatch(text):
-        raise click.BadParameter("the value of an API key has 20 to 128 letters, digits and hyphens")
-    return text
 
 
 def _with_fields(function: F) -> F:
@@ -132,10 +127,9 @@ def _with_fields(function: F) -> F:
             help="Its name as a company that orders e-cards.",
         ),
         click.option(
-            "--usage-key",
-            metavar="VALUE",
-            callback=_usage_key,
-            help="The API key whose usage plan limits it; '' for none.",
+            "--tier",
+            type=click.Choice([*TIERS]),
+            help=f"Its tier of usage, which limits its requests; new: {DEFAULT_TIER}.",
         ),
     ]
     for option in reversed(options):
@@ -156,7 +150,6 @@ def _changed(partner: Partner, fields: Mapping[str, Any]) -> Partner:
         deals = replace(deals, plan=fields["plan"]) if deals else DealTerms(fields["plan"])
     if fields["changes"] and deals:
         deals = replace(deals, changes_disabled=fields["changes"] == "disabled")
-    usage_key = partner.usage_key if fields["usage_key"] is None else fields["usage_key"] or None
     return replace(
         partner,
         payment_terms=fields["payment"] or partner.payment_terms,
@@ -164,7 +157,7 @@ def _changed(partner: Partner, fields: Mapping[str, Any]) -> Partner:
         order_source=source,
         business_units=_merged_units(partner.business_units, fields["units"]),
         users=_merged_users(partner.users, fields["users"]),
-        usage_key=usage_key,
+        usage_tier=fields["tier"] or partner.usage_tier,
         deals=deals,
         company=fields["company"] or partner.company,
     )
@@ -253,6 +246,7 @@ def add(run: Run, /, partner: str, reason: str, **fields: Any) -> None:
             order_source=source,
             business_units=(),
             users={},
+            usage_tier=DEFAULT_TIER,
         ),
         fields,
     )
@@ -260,8 +254,10 @@ def add(run: Run, /, partner: str, reason: str, **fields: Any) -> None:
         raise NotDone("; ".join(lacks))
     _refuse_units_of_others(run.site, new)
     with run.change(f"partner {partner}", reason, after=_told(new)) as site:
+        # The keys come first: a partner whose keys are missing would be refused.
+        keyed = with_tier(site, new, fields["tier"] or DEFAULT_TIER)
         try:
-            Accounts(site.accounts).add_partner(new)
+            Accounts(site.accounts).add_partner(keyed)
         except ConditionFailed:
             raise NotDone(_exists(partner)) from None
     _print(run, new)
@@ -287,7 +283,8 @@ def set_fields(run: Run, /, partner: str, reason: str, **fields: Any) -> None:
     """Change fields of a partner.
 
     Fields that are not named stay. The changes apply from the next request
-    on, and where the gateway caches its decisions within a minute.
+    on, and where the gateway caches its decisions within a minute. A new key
+    of a tier, for a partner that has none yet, may take a minute too.
     """
     before = partner_of(run.site, partner)
     for kind, known, removed in (
@@ -304,6 +301,8 @@ def set_fields(run: Run, /, partner: str, reason: str, **fields: Any) -> None:
         users={one: user for one, user in before.users.items() if one not in fields["gone"]},
     )
     after = _changed(kept, fields)
+    if fields["tier"]:
+        after = replace(after, usage_key=UsageKeys(run.site, partner).value(fields["tier"]))
     if after == before:
         raise NotDone(
             f"nothing of partner '{partner}' would change; name the fields, see `ordering partner set --help`"
@@ -313,13 +312,14 @@ def set_fields(run: Run, /, partner: str, reason: str, **fields: Any) -> None:
     _refuse_units_of_others(run.site, after, before.business_units)
     was, told = _told(before), _told(after)
     differing = [name for name in told if was[name] != told[name]]
-    with run.change(
-        f"partner {partner}",
-        reason,
-        before={one: was[one] for one in differing},
-        after={one: told[one] for one in differing},
-    ) as site:
-        Accounts(site.accounts).change_partner(before, after)
+    old, new = ({one: values[one] for one in differing} for values in (was, told))
+    with run.change(f"partner {partner}", reason, before=old, after=new) as site:
+        if fields["tier"]:
+            after = with_tier(site, after, fields["tier"])
+        if after == before:  # the key was missing in its plan, and the record has it
+            site.note()
+        else:
+            Accounts(site.accounts).change_partner(before, after)
     _print(run, after)
 
 
@@ -340,7 +340,12 @@ def list_partners(run: Run) -> None:
     """
     found = sorted(Accounts(run.site.accounts).partners(), key=lambda one: one.id)
     rows = [
-        {"partner": one.id, "state": "enabled" if one.active else "disabled", "grants": sorted(one.grants)}
+        {
+            "partner": one.id,
+            "state": "enabled" if one.active else "disabled",
+            "tier": one.usage_tier,
+            "grants": sorted(one.grants),
+        }
         for one in found
     ]
     run.output.rows(rows, empty="no partners; add one with `ordering partner add`")
@@ -387,7 +392,7 @@ def _switch(run: Run, partner: str, reason: str, *, active: bool) -> Installatio
 
 
 def _told(partner: Partner) -> dict[str, Any]:
-    """A partner for the audit trail: without the key of its usage plan, and without names and addresses of people."""
+    """A partner for the audit trail: without the key of its tier, and without names and addresses of people."""
     return {
         "active": partner.active,
         "paymentTerms": partner.payment_terms,
@@ -399,7 +404,7 @@ def _told(partner: Partner) -> dict[str, Any]:
         "plan": partner.deals.plan if partner.deals else None,
         "changes": _changes(partner),
         "company": partner.company,
-        "usageKey": "set" if partner.usage_key else None,
+        "tier": partner.usage_tier,
     }
 
 

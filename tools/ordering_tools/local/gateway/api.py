@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ordering_tools.local.gateway.gateway import Api, Authorizer, Route
 from ordering_tools.local.gateway.responses import GatewayResponses
+from ordering_tools.local.gateway.usage import Throttle
 from ordering_tools.local.runtime.functions import SettingsError
 from ordering_tools.template import Template
 
@@ -18,6 +19,8 @@ _DEFAULT_REAUTHORIZE_SECONDS = 300
 """API Gateway's default."""
 _FUNCTION = re.compile(r'\$\{(\w+)\.Arn\}|"Fn::GetAtt": \["(\w+)", "Arn"\]')
 _HEADER = "method.request.header."
+_KEY = "api_key"
+"""SAM's name for the requirement of an API key."""
 _VARIABLE = re.compile(r"\{([^}+]+)(\+?)\}")
 
 
@@ -38,7 +41,9 @@ def declared_api(translated: Template) -> Api:
     if "openapi" not in body:
         raise SettingsError("the local run supports only APIs with `OpenApiVersion: 3.0.1`")
     schemes = body.get("components", {}).get("securitySchemes", {})
-    authorizers = {name: _authorizer(name, scheme) for name, scheme in schemes.items()}
+    if _KEY in schemes and properties.get("ApiKeySourceType") != "AUTHORIZER":
+        raise SettingsError("the local run supports API keys only with `ApiKeySourceType: AUTHORIZER`")
+    authorizers = {name: _authorizer(name, scheme) for name, scheme in schemes.items() if name != _KEY}
     minimum = properties.get("MinimumCompressionSize")
     return Api(
         routes=[
@@ -50,17 +55,34 @@ def declared_api(translated: Template) -> Api:
         stage=stages[0][1]["StageName"],
         minimum_compression=None if minimum is None else int(minimum),
         responses=GatewayResponses(body.get("x-amazon-apigateway-gateway-responses", {})),
+        throttle=_throttle(stages[0][1].get("MethodSettings", [])),
     )
 
 
+def _throttle(settings: Sequence[Mapping[str, Any]]) -> Throttle | None:
+    """The limit of each method.
+
+    Raises:
+        SettingsError: Methods have settings of their own.
+    """
+    if any((one["ResourcePath"], one["HttpMethod"]) != ("/*", "*") for one in settings):
+        raise SettingsError("the local run supports `MethodSettings` only for `/*` with `*`, all methods")
+    limits = [one for one in settings if "ThrottlingRateLimit" in one]
+    if not limits:
+        return None
+    return Throttle(float(limits[0]["ThrottlingRateLimit"]), float(limits[0]["ThrottlingBurstLimit"]))
+
+
 def _route(path: str, method: str, operation: Mapping[str, Any], authorizers: Mapping[str, Authorizer]) -> Route:
-    security = [name for one in operation.get("security", []) for name in one if name != "NONE"]
+    names = {name for one in operation.get("security", []) for name in one}
+    security = sorted(names - {"NONE", _KEY})
     return Route(
         resource=path,
         rule=_VARIABLE.sub(lambda found: f"<path:{found[1]}>" if found[2] else f"<{found[1]}>", path),
         methods=_METHODS if method == _ANY else (method.upper(),),
         function=_function(operation["x-amazon-apigateway-integration"]["uri"]),
         authorizer=authorizers[security[0]] if security else None,
+        key_required=_KEY in names,
     )
 
 

@@ -21,6 +21,8 @@ from ordering_tools.local.http import HttpRequest
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from ordering_tools.local.gateway.usage import PlannedKey
+
 _IAM = (
     *("accessKey", "accountId", "apiKey", "caller", "cognitoAuthenticationProvider", "cognitoAuthenticationType"),
     *("cognitoIdentityId", "cognitoIdentityPoolId", "principalOrgId", "user", "userArn"),
@@ -53,9 +55,18 @@ class GatewayRequest(HttpRequest):
         return {name: str(value) for name, value in (context | identity).items() if value is not None}
 
 
-def function_event(request: GatewayRequest, authorizer: Mapping[str, str] | None) -> dict[str, Any]:
-    """The proxy event of a function; `authorizer` is the context of the decision that allowed the request."""
+def function_event(
+    request: GatewayRequest, authorizer: Mapping[str, str] | None, key: PlannedKey | None = None
+) -> dict[str, Any]:
+    """The proxy event of a function.
+
+    Args:
+        authorizer: The context of the decision that allowed the request.
+        key: The API key by which it was counted.
+    """
     event = _common_event(request)
+    if key is not None:
+        event["requestContext"]["identity"].update(apiKey=key.value, apiKeyId=key.id)
     if authorizer is not None:
         event["requestContext"]["authorizer"] = dict(authorizer)
     # A REST API without binary media types treats every body as text.

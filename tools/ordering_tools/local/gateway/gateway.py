@@ -26,6 +26,7 @@ from ordering_tools.local.gateway.encodings import compress, decode
 from ordering_tools.local.gateway.events import GatewayRequest, authorizer_event, function_event
 from ordering_tools.local.gateway.responses import RefusedError
 from ordering_tools.local.gateway.results import Decision, MalformedResultError, read_answer, read_decision
+from ordering_tools.local.gateway.usage import Buckets, KeyUsage
 from ordering_tools.local.runtime.functions import (
     EventTooLargeError,
     FunctionError,
@@ -35,7 +36,10 @@ from ordering_tools.local.runtime.functions import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from ordering_tools.local.gateway.responses import GatewayResponses
+    from ordering_tools.local.gateway.usage import PlannedKey, Throttle
     from ordering_tools.local.http import Answer
 
 BODY_LIMIT = 10 * 1024 * 1024
@@ -65,6 +69,8 @@ class Route:
     methods: tuple[str, ...]
     function: str
     authorizer: Authorizer | None
+    key_required: bool = False
+    """Whether the authorizer must name an API key of a usage plan."""
 
 
 @dataclass(frozen=True)
@@ -76,13 +82,19 @@ class Api:
     minimum_compression: int | None
     """The size in bytes from which responses are compressed; None if none is."""
     responses: GatewayResponses
+    throttle: Throttle | None = None
+    """The limit of each method for all callers together; None if it has none."""
 
 
 class Gateway:
     """Responds to requests as the deployed API does."""
 
-    def __init__(self, api: Api, runner: Runner) -> None:
+    def __init__(self, api: Api, runner: Runner, read_keys: Callable[[], Mapping[str, PlannedKey]]) -> None:
+        """Make it; `read_keys` reads the API keys in the stage's usage plans, by value."""
         self.stage = api.stage
+        self._throttle = api.throttle
+        self._buckets = Buckets()
+        self._usage = KeyUsage(read_keys, self._buckets)
         self._minimum_compression = api.minimum_compression
         self._runner = runner
         self._responses = api.responses
@@ -112,7 +124,9 @@ class Gateway:
     def _answer(self, request: GatewayRequest) -> Answer:
         route, request = self._match(request)
         decision = self._authorize(route.authorizer, request) if route.authorizer else None
-        event = function_event(request, decision.context if decision else None)
+        key = self._usage.count(decision.usage_key if decision else None) if route.key_required else None
+        self._buckets.take((route.resource, route.methods), self._throttle)
+        event = function_event(request, decision.context if decision else None, key)
         try:
             return read_answer(self._invoke(route.function, event))
         except EventTooLargeError as error:

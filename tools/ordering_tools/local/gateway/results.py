@@ -66,6 +66,8 @@ class Decision(BaseModel):
     principal: str = Field(alias="principalId")
     statements: list[Statement] = Field(validation_alias=AliasPath("policyDocument", "Statement"))
     values: dict[str, Scalar | None] = Field({}, alias="context")
+    usage_key: str | None = Field(None, alias="usageIdentifierKey")
+    """The value of the API key by which the caller's requests are counted."""
 
     @property
     def context(self) -> dict[str, str]:

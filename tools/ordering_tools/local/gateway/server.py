@@ -14,6 +14,7 @@ import time
 from collections.abc import Collection
 from dataclasses import replace
 from email.utils import formatdate
+from functools import partial
 from multiprocessing.connection import Connection
 
 from ordering_tools.local.gateway.api import declared_api
@@ -22,6 +23,7 @@ from ordering_tools.local.gateway.gateway import Gateway
 from ordering_tools.local.gateway.invocations import Invocations
 from ordering_tools.local.gateway.page import LocalPage
 from ordering_tools.local.gateway.process import GatewaySettings
+from ordering_tools.local.gateway.usage import read_planned_keys
 from ordering_tools.local.hosts import is_local, refusal
 from ordering_tools.local.http import Answer, HttpRequest, HttpServer
 from ordering_tools.local.runtime.functions import Runner, SettingsError
@@ -93,7 +95,8 @@ def main(listener: int, invoked: int, controlled: int) -> int:
         else InProcessRunner(settings.functions, settings.deployment)
     )
     page = LocalPage(settings.state, api.routes)
-    front = Front(socket.socket(fileno=listener), Gateway(api, runner), settings.hosts, page)
+    gateway = Gateway(api, runner, partial(read_planned_keys, settings.deployment.services, api.stage))
+    front = Front(socket.socket(fileno=listener), gateway, settings.hosts, page)
     invocations = Invocations(socket.socket(fileno=invoked), settings.names, runner, folded=settings.folded)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda *_: _shut_down(front))

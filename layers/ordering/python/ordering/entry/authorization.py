@@ -14,8 +14,10 @@ KEYS_WITHIN = 3.0
 
 
 def authorizer_from_environment() -> Handler:
-    """Return the authorizer's handler, for the accounts table, issuer and audience in the function's environment."""
+    """Return the authorizer's handler, for the accounts table and the settings in the function's environment."""
     services = IdentityServices(wiring.open_connections())
     keys = KeyRing(lambda: services.accounts(Deadline.after(KEYS_WITHIN)).signing_keys())
     verifier = Verifier(keys, issuer=services.issuer, audience=services.audience)
-    return make_handler(Authorizer(verifier, services.accounts, services.reference_tokens, own_errors()))
+    return make_handler(
+        Authorizer(verifier, services.accounts, services.reference_tokens, own_errors(), services.shared_usage_key)
+    )

@@ -57,7 +57,9 @@ class Partner:
     business_units: tuple[BusinessUnit, ...]
     users: Mapping[str, User]
     usage_key: str | None = None
-    """The key of the partner's usage plan in API Gateway."""
+    """The value of the API key by which API Gateway counts the partner's calls; None for one of an earlier release."""
+    usage_tier: str | None = None
+    """The tier whose usage plan the key is in."""
     deals: DealTerms | None = None
     """The partner's terms as a CRM account; None if it has no deal orders."""
     company: str | None = None
@@ -387,6 +389,7 @@ def read_partner(item: Item) -> Partner:
         business_units=tuple(stored.read(BusinessUnit, unit) for unit in item["businessUnits"]),
         users={user["id"]: stored.read(User, user) for user in item["users"]},
         usage_key=item.get("usageKey"),
+        usage_tier=item.get("usageTier"),
         deals=_read_deal_terms(item.get("deals")),
         company=item.get("company"),
     )
@@ -414,6 +417,7 @@ def _write_partner(partner: Partner) -> dict[str, Any]:
         "businessUnits": [asdict(unit) for unit in partner.business_units],
         "users": [asdict(user) for user in partner.users.values()],
         "usageKey": partner.usage_key,
+        "usageTier": partner.usage_tier,
         "deals": _write_deal_terms(partner.deals) if partner.deals else None,
         "company": partner.company,
     }

@@ -7,6 +7,9 @@ token or changing a partner needs no new token.
 The authorizer refuses no caller itself: API Gateway would answer in one shape for all contracts, and an authorizer that
 raises counts as a failed function. It lets the call through without a principal, and with the reason for the refusal,
 which the function answers in its contract's shape (docs/decisions/0006).
+
+Each decision names the API key by which API Gateway counts the call, also a call that is to be refused: the gateway
+lets none through without a key of a usage plan (docs/decisions/0023).
 """
 
 from __future__ import annotations
@@ -61,6 +64,7 @@ class Authorizer:
         accounts: Opens the accounts for one request.
         reference_tokens: Opens the reference tokens for one request.
         own_errors: The contracts that refuse callers themselves, by the first part of their paths, as `/v2`.
+        shared_key: The value of the API key of calls that have no partner's (docs/decisions/0023).
         seconds: Returns Unix time.
     """
 
@@ -68,6 +72,7 @@ class Authorizer:
     accounts: Callable[[Deadline], Accounts]
     reference_tokens: Callable[[Deadline], ReferenceTokens]
     own_errors: Mapping[str, OwnErrors]
+    shared_key: str
     seconds: Callable[[], float] = time.time
 
     def identify(self, event: Mapping[str, Any], deadline: Deadline) -> tuple[Claims, Partner]:
@@ -100,6 +105,7 @@ def make_handler(authorizer: Authorizer) -> Handler:
     def handle(event: Mapping[str, Any], context: Context) -> dict[str, Any]:
         began = time.perf_counter()
         deadline = deadline_of(context)
+        arn, key = event["methodArn"], authorizer.shared_key
         first = first_part(event["resource"])
         prefix = first if first in authorizer.own_errors else None
         try:
@@ -107,11 +113,11 @@ def make_handler(authorizer: Authorizer) -> Handler:
             too_fast = prefix is not None and authorizer.too_fast(claims, prefix, deadline)
         except TokenRefused as refusal:
             _log.info("token refused", extra={"reason": str(refusal.reason), **_request_of(event), "ms": _since(began)})
-            return refused(event["methodArn"], "unauthorized")
+            return refused(arn, "unauthorized", key)
         except Unavailable as error:
             _log.warning("unavailable", extra={**_request_of(event), "cause": cause_of(error)})
             if prefix:
-                return refused(event["methodArn"], "unavailable")
+                return refused(arn, "unavailable", key)
             raise
         _log.info(
             "authorized",
@@ -124,12 +130,12 @@ def make_handler(authorizer: Authorizer) -> Handler:
             },
         )
         if too_fast:
-            return refused(event["methodArn"], "too-many-requests", partner)
+            return refused(arn, "too-many-requests", key, partner)
         if not partner.active:
-            return refused(event["methodArn"], "switched-off", partner)
-        answer = decision(event["methodArn"], claims, partner)
+            return refused(arn, "switched-off", key, partner)
+        answer = decision(arn, claims, partner, key)
         if len(json.dumps(answer)) > LARGEST_ANSWER:
-            return refused(event["methodArn"], "too-many-units", partner)
+            return refused(arn, "too-many-units", key, partner)
         return answer
 
     return handle
@@ -200,24 +206,28 @@ def principal_of(claims: Claims, partner: Partner) -> Principal:
     )
 
 
-def decision(method_arn: str, claims: Claims, partner: Partner) -> dict[str, Any]:
+def decision(method_arn: str, claims: Claims, partner: Partner, shared_key: str) -> dict[str, Any]:
     """Write the policy that allows all of the stage. It has 39 bytes for each business unit that the token covers."""
-    answer = {**_policy(partner.id, method_arn), "context": {"principal": principal_of(claims, partner).to_text()}}
-    if partner.usage_key:
-        answer["usageIdentifierKey"] = partner.usage_key
-    return answer
+    return {
+        **_policy(method_arn, partner, shared_key),
+        "context": {"principal": principal_of(claims, partner).to_text()},
+    }
 
 
-def refused(method_arn: str, refusal: Refusal, partner: Partner | None = None) -> dict[str, Any]:
+def refused(method_arn: str, refusal: Refusal, shared_key: str, partner: Partner | None = None) -> dict[str, Any]:
     """Return a decision that lets a call through without a principal. The function refuses it, for this reason."""
-    return {**_policy(partner.id if partner else "unauthenticated", method_arn), "context": {"refusal": refusal}}
+    return {**_policy(method_arn, partner, shared_key), "context": {"refusal": refusal}}
 
 
-def _policy(caller: str, method_arn: str) -> dict[str, Any]:
+def _policy(method_arn: str, partner: Partner | None, shared_key: str) -> dict[str, Any]:
     # The whole stage even for a refusal: a policy with the caller's path would be as long as the caller likes.
     api, stage, *_ = method_arn.split("/")
     statement = {"Action": "execute-api:Invoke", "Effect": "Allow", "Resource": f"{api}/{stage}/*"}
-    return {"principalId": caller, "policyDocument": {"Version": "2012-10-17", "Statement": [statement]}}
+    return {
+        "principalId": partner.id if partner else "unauthenticated",
+        "policyDocument": {"Version": "2012-10-17", "Statement": [statement]},
+        "usageIdentifierKey": (partner and partner.usage_key) or shared_key,
+    }
 
 
 def _request_of(event: Mapping[str, Any]) -> dict[str, Any]:

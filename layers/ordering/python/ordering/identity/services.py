@@ -34,6 +34,11 @@ class IdentityServices:
         """The `aud` of tokens."""
         return self._connections.settings["TOKEN_AUDIENCE"]
 
+    @property
+    def shared_usage_key(self) -> str:
+        """The value of the API key of calls that have no partner's."""
+        return self._connections.settings["SHARED_USAGE"]
+
     def accounts(self, deadline: Deadline) -> Accounts:
         """Return the accounts."""
         return Accounts(self._connections.accounts(deadline))

@@ -1,0 +1,156 @@
+"""The local gateway's usage plans: token buckets, quotas, and keys that the engine learns later."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from ordering_tools.local.gateway.api import declared_api
+from ordering_tools.local.gateway.responses import RefusedError
+from ordering_tools.local.gateway.usage import Buckets, KeyUsage, PlannedKey, Throttle, UsagePlan
+from ordering_tools.local.runtime.functions import SettingsError
+from ordering_tools.template import Template
+
+START = datetime(2026, 1, 1, 12, tzinfo=UTC)
+"""A Thursday."""
+
+
+class World:
+    """A usage whose time stands still, and the keys that the engine has."""
+
+    def __init__(self, *keys: PlannedKey) -> None:
+        self.seconds, self.now, self.reads = 0.0, START, 0
+        self.keys = {key.value: key for key in keys}
+        self.buckets = Buckets(lambda: self.seconds)
+        self.usage = KeyUsage(self._read, self.buckets, lambda: self.now)
+
+    def _read(self) -> dict[str, PlannedKey]:
+        self.reads += 1
+        return dict(self.keys)
+
+    def refusal(self, value: str | None = "a") -> str:
+        """The gateway response to a request; empty if it is let through."""
+        try:
+            self.usage.count(value)
+        except RefusedError as refused:
+            return refused.kind
+        return ""
+
+    def refusals(self, times: int, value: str = "a") -> list[str]:
+        return [self.refusal(value) for _ in range(times)]
+
+
+def planned(value: str = "a", **plan: Any) -> PlannedKey:
+    return PlannedKey(f"id-{value}", value, UsagePlan(**{"throttle": None, "quota": None, **plan}))
+
+
+def test_a_burst_then_the_rate() -> None:
+    """A full bucket gives its burst at once, then its rate; while nothing is asked for it fills up to the burst."""
+    world = World(planned(throttle=Throttle(2, 3)))
+
+    assert world.refusals(4) == ["", "", "", "THROTTLED"]
+    world.seconds += 0.49
+    assert world.refusal() == "THROTTLED"
+    world.seconds += 0.01
+    assert world.refusals(2) == ["", "THROTTLED"]
+    world.seconds += 60
+    assert world.refusals(4) == ["", "", "", "THROTTLED"]
+
+
+def test_keys_do_not_share() -> None:
+    """Each key of a plan has its own bucket and its own quota."""
+    world = World(planned(throttle=Throttle(1, 1), quota=1), planned("b", throttle=Throttle(1, 1), quota=1))
+
+    assert [world.refusal("a"), world.refusal("b"), world.refusal("a")] == ["", "", "THROTTLED"]
+    world.seconds += 1
+    assert [world.refusal("a"), world.refusal("b")] == ["QUOTA_EXCEEDED", "QUOTA_EXCEEDED"]
+
+
+@pytest.mark.parametrize(
+    ("period", "last"),
+    [
+        ("DAY", datetime(2026, 1, 1, 23, 59, 59, tzinfo=UTC)),
+        ("WEEK", datetime(2026, 1, 3, 23, 59, 59, tzinfo=UTC)),
+        ("MONTH", datetime(2026, 1, 31, 23, 59, 59, tzinfo=UTC)),
+    ],
+)
+def test_a_quota_is_that_of_a_period(period: str, last: datetime) -> None:
+    """A quota is used up until midnight UTC of the day, of Saturday, or of the month's last day."""
+    world = World(planned(quota=2, period=period))
+
+    assert world.refusals(3) == ["", "", "QUOTA_EXCEEDED"]
+    world.now = last
+    assert world.refusal() == "QUOTA_EXCEEDED"
+    world.now += timedelta(seconds=1)
+    assert world.refusals(3) == ["", "", "QUOTA_EXCEEDED"]
+
+
+def test_throttled_requests_use_up_no_quota() -> None:
+    """A request that is throttled is not counted to the quota."""
+    world = World(planned(throttle=Throttle(1, 1), quota=2))
+
+    assert world.refusals(9) == ["", *["THROTTLED"] * 8]
+    world.seconds += 1
+    assert world.refusal() == ""
+
+
+def test_a_key_that_is_new() -> None:
+    """A key that is in no plan, or no key, is refused; one that was added since is known with its first request."""
+    world = World(planned())
+
+    assert [world.refusal(None), world.refusal(""), world.refusal("b")] == ["INVALID_API_KEY"] * 3
+    world.keys["b"] = planned("b")
+    assert world.refusal("b") == ""
+    before = world.reads
+    assert world.refusals(5, "b") == [""] * 5
+    assert world.reads == before
+
+
+def test_a_method_has_a_bucket_for_all_callers() -> None:
+    """A method's bucket is not that of another method, and without a limit there is none."""
+    world = World()
+    world.buckets.take("GET /", Throttle(1, 1))
+    world.buckets.take("PUT /", Throttle(1, 1))
+    for _ in range(9):
+        world.buckets.take("POST /", None)
+
+    with pytest.raises(RefusedError, match="THROTTLED"):
+        world.buckets.take("GET /", Throttle(1, 1))
+
+
+def template(source: str = "AUTHORIZER", *settings: dict[str, Any]) -> Template:
+    """A template with a method that requires a key, and one that does not."""
+    uri = {"Fn::Sub": "arn:…/${F.Arn}/invocations"}
+    operation = {"x-amazon-apigateway-integration": {"uri": uri}}
+    caller = {"type": "request", "authorizerUri": uri, "identitySource": "method.request.header.Authorization"}
+    body = {
+        "openapi": "3.0.1",
+        "paths": {"/": {"get": {**operation, "security": [{"A": []}, {"api_key": []}]}, "options": operation}},
+        "components": {"securitySchemes": {"api_key": {}, "A": {"x-amazon-apigateway-authorizer": caller}}},
+    }
+    api = {"Type": "AWS::ApiGateway::RestApi", "Properties": {"Body": body, "ApiKeySourceType": source}}
+    stage = {"Type": "AWS::ApiGateway::Stage", "Properties": {"StageName": "live", "MethodSettings": [*settings]}}
+    return Template({"Resources": {"Api": api, "Stage": stage}})
+
+
+def test_the_template_is_read() -> None:
+    """Which methods require a key, and the methods' limit, are the template's."""
+    limited = {"ResourcePath": "/*", "HttpMethod": "*", "ThrottlingRateLimit": 5, "ThrottlingBurstLimit": 7}
+    api = declared_api(template("AUTHORIZER", limited))
+
+    assert {route.methods: (bool(route.authorizer), route.key_required) for route in api.routes} == {
+        ("GET",): (True, True),
+        ("OPTIONS",): (False, False),
+    }
+    assert api.throttle == Throttle(5, 7)
+    assert declared_api(template()).throttle is None
+
+
+def test_what_is_not_supported() -> None:
+    """Keys in a header, and limits of single methods, are refused."""
+    with pytest.raises(SettingsError, match="only with `ApiKeySourceType: AUTHORIZER`"):
+        declared_api(template("HEADER"))
+    with pytest.raises(SettingsError, match="only for"):
+        declared_api(template("AUTHORIZER", {"ResourcePath": "/~1", "HttpMethod": "GET"}))
