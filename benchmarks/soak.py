@@ -140,7 +140,7 @@ def create(http: httpx.Client, number: int, token: str) -> int:
             continue
         if response.status_code == 201:
             return int(response.json()["id"])
-        if response.status_code < 500:
+        if response.status_code < 500 and response.status_code != httpx.codes.TOO_MANY_REQUESTS:
             raise SystemExit(f"order {number}: {response.status_code} {response.text}")
         time.sleep(0.2)
 
@@ -153,7 +153,7 @@ def call(http: httpx.Client, path: str, token: str, **parameters: Any) -> Any:
             params={"businessUnitId": demo.UK.id, **parameters},
             headers={"Authorization": f"Bearer {token}"},
         )
-        if response.status_code != httpx.codes.SERVICE_UNAVAILABLE:
+        if response.status_code not in {httpx.codes.SERVICE_UNAVAILABLE, httpx.codes.TOO_MANY_REQUESTS}:
             response.raise_for_status()
             return response.json()
         time.sleep(float(response.headers["Retry-After"]))
