@@ -20,7 +20,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from pydantic_core import PydanticCustomError
 
 from ordering import money
-from ordering.ecards.catalogue import LARGEST_PRICE, Ecard, FaceValue, faults_of, size_fault
+from ordering.ecards.catalogue import LARGEST_PRICE, Ecard, FaceValue, card_faults, size_fault
 from ordering.identifiers import LARGEST_NUMBER
 from ordering.money import Money
 from ordering.training.catalogue import (
@@ -33,7 +33,7 @@ from ordering.training.catalogue import (
 )
 from ordering.web import http
 from ordering.web.http import Text, Uuid, WholeNumber
-from ordering_tools.record_files import Fault, Unreadable, is_csv, read_records
+from ordering_tools.record_files import LineFault, Unreadable, is_csv, read_records
 
 Document = dict[str, Any]
 """A product or a card with what it offers, as a line of JSON Lines has it."""
@@ -136,7 +136,7 @@ def _prices(text: str) -> list[Document]:
     return [{"currency": currency, "value": value.strip()} for currency, _, value in parts]
 
 
-def entry_of(document: Document) -> Entry:
+def product_entry(document: Document) -> Entry:
     """Convert the document of a product."""
     product = TrainingProduct(document["id"], document["code"], document["name"], tuple(document["courseIds"]))
     return product, [
@@ -154,7 +154,7 @@ def entry_of(document: Document) -> Entry:
 
 
 def document_of(entry: Entry) -> Document:
-    """Convert back from `entry_of`."""
+    """Convert back from `product_entry`."""
     product, offered = entry
     return {
         "id": product.id,
@@ -192,7 +192,7 @@ def document_of_card(card: Ecard) -> Document:
 
 
 def _large(document: Document) -> Iterator[str]:
-    for one in oversized(*entry_of(document)):
+    for one in oversized(*product_entry(document)):
         yield f"{one} has more than {LARGEST_ENTRY:,} bytes"
 
 
@@ -235,13 +235,13 @@ ECARDS = Format(
     texts={},
     order=lambda _, line: (f"{line:012}", ""),
     offer_id=lambda entry, offer: f"{entry['id']} {offer['name']}",
-    check=lambda document: faults_of(card_of(document)),
+    check=lambda document: card_faults(card_of(document)),
     fits=lambda file: size_fault(map(card_of, file.documents())),
 )
 
 
 @dataclass(frozen=True)
-class Change:
+class EntryChange:
     """How an entry of a file differs from that of a catalogue."""
 
     kind: Literal["added", "removed", "changed"]
@@ -255,7 +255,7 @@ class CatalogueFile:
     """The entries of a file, in their order, or its faults."""
 
     format: Format
-    faults: list[Fault] = field(default_factory=list)
+    faults: list[LineFault] = field(default_factory=list)
     count: int = 0
     """Entries."""
     _database: sqlite3.Connection = field(default_factory=lambda: sqlite3.connect(""))
@@ -298,7 +298,7 @@ class CatalogueFile:
         """The digest of the entries."""
         return digest_of(self.documents())
 
-    def compare(self, current: Iterable[Document]) -> Iterator[Change]:
+    def compare(self, current: Iterable[Document]) -> Iterator[EntryChange]:
         """Compare the file with a catalogue: yields what is removed and changed, then what is added.
 
         Args:
@@ -307,11 +307,11 @@ class CatalogueFile:
         for before in current:
             after = self._take(before["id"])
             if after is None:
-                yield Change("removed", before)
+                yield EntryChange("removed", before)
             elif details := [*self._differences(before, after)]:
-                yield Change("changed", after, details)
+                yield EntryChange("changed", after, details)
         for _, document in self._entries(unseen=True):
-            yield Change("added", document)
+            yield EntryChange("added", document)
 
     def _take(self, identifier: Any) -> Document | None:
         """The entry with an id, which counts as seen; None if there is none."""

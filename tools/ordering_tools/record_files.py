@@ -14,7 +14,7 @@ from pydantic_core import from_json
 from ordering_tools.console import Output
 from ordering_tools.installation import NotDone
 
-Fault = tuple[int, str]
+LineFault = tuple[int, str]
 """A line, 0 for the whole file, and what is wrong there."""
 
 _LONGEST_LINE = 16 * 2**20
@@ -25,11 +25,11 @@ class Unreadable(Exception):
 
     def __init__(self, line: int, reason: str) -> None:
         """Take the line where it ends, and why."""
-        self.fault: Fault = (line, f"{reason}; the rest was not read")
+        self.fault: LineFault = (line, f"{reason}; the rest was not read")
         super().__init__(*self.fault)
 
 
-class Record(NamedTuple):
+class FileRecord(NamedTuple):
     """A record of a file, or its fault."""
 
     line: int
@@ -47,7 +47,7 @@ def is_csv(path: Path) -> bool:
 
 def read_records(
     path: Path, header_fault: Callable[[Sequence[str]], str], advance: Callable[[int], None] = lambda _: None
-) -> Iterator[Record]:
+) -> Iterator[FileRecord]:
     """Read a file record by record. CSV whose header has semicolons and no commas is divided by semicolons.
 
     Args:
@@ -62,7 +62,7 @@ def read_records(
     yield from _csv(lines, header_fault) if is_csv(path) else _json(lines)
 
 
-def refuse(output: Output, path: Path, faults: Sequence[Fault]) -> None:
+def refuse(output: Output, path: Path, faults: Sequence[LineFault]) -> None:
     """Print the faults of a file and refuse it, if it has some.
 
     Raises:
@@ -78,17 +78,17 @@ def refuse(output: Output, path: Path, faults: Sequence[Fault]) -> None:
     raise NotDone(f"{path} has {len(faults):,} fault{'' if len(faults) == 1 else 's'}; nothing was written")
 
 
-def _json(lines: Iterator[tuple[int, str]]) -> Iterator[Record]:
+def _json(lines: Iterator[tuple[int, str]]) -> Iterator[FileRecord]:
     for number, line in lines:
         if line.strip():
             try:
-                record = Record(number, from_json(line, cache_strings="keys"))
+                record = FileRecord(number, from_json(line, cache_strings="keys"))
             except ValueError as error:
-                record = Record(number, None, f"is not JSON: {error}")
+                record = FileRecord(number, None, f"is not JSON: {error}")
             yield record
 
 
-def _csv(lines: Iterator[tuple[int, str]], header_fault: Callable[[Sequence[str]], str]) -> Iterator[Record]:
+def _csv(lines: Iterator[tuple[int, str]], header_fault: Callable[[Sequence[str]], str]) -> Iterator[FileRecord]:
     texts = (text for _, text in lines)
     head = next(texts, "")
     reader = csv.reader(chain([head], texts), delimiter=";" if ";" in head and "," not in head else ",", strict=True)
@@ -98,9 +98,9 @@ def _csv(lines: Iterator[tuple[int, str]], header_fault: Callable[[Sequence[str]
             raise Unreadable(1, fault)
         for row in reader:
             if len(row) == len(names):
-                yield Record(reader.line_num, dict(zip(names, row, strict=True)))
+                yield FileRecord(reader.line_num, dict(zip(names, row, strict=True)))
             elif row:
-                yield Record(reader.line_num, None, f"has {len(row)} columns and not {len(names)}")
+                yield FileRecord(reader.line_num, None, f"has {len(row)} columns and not {len(names)}")
     except csv.Error as error:
         raise Unreadable(reader.line_num, f"is not CSV: {error}") from error
 

@@ -11,7 +11,7 @@ from ordering.aws.dynamodb import Table
 from ordering.ecards.catalogue import EcardCatalogue
 from ordering.errors import Conflict
 from ordering.training.catalogue import Catalogue
-from ordering_tools.catalogue_files import Document, card_of, digest_of, document_of, document_of_card, entry_of
+from ordering_tools.catalogue_files import Document, card_of, digest_of, document_of, document_of_card, product_entry
 from ordering_tools.console import Output
 
 T = TypeVar("T")
@@ -97,16 +97,16 @@ class TrainingShelf:
 
     def publish(self, source: Source, audited: Table, output: Output) -> str:
         """See `Shelf`."""
-        draft = self._catalogue.begin()
+        publication = self._catalogue.begin()
         expected = source.replacing.name if source.replacing else ""
-        if (_short(draft.before.name) if draft.before else "") != expected:
+        if (_short(publication.before.name) if publication.before else "") != expected:
             raise Conflict(f"The catalogue of {self.title} was published by someone else meanwhile.")
         with output.progress(f"writing {source.count:,} products", source.count) as advance:
-            self._catalogue.write(draft, map(entry_of, _counted(source.documents, advance)))
-        Catalogue(audited, self._unit).make_current(draft, source.count, source.digest)
+            self._catalogue.write(publication, map(product_entry, _counted(source.documents, advance)))
+        Catalogue(audited, self._unit).make_current(publication, source.count, source.digest)
         with output.progress("setting the end of the version before") as advance:
-            self._catalogue.expire_replaced(draft, advance)
-        return _short(draft.name)
+            self._catalogue.expire_replaced(publication, advance)
+        return _short(publication.name)
 
     def finish(self) -> None:
         """See `Shelf`."""

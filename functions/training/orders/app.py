@@ -36,7 +36,7 @@ def create_order(
         body.to_request(),
         unit_name=app.services.unit_name(call.caller.partner, unit, call.deadline),
         answer=lambda order: encode(training.created_order(call, order)),
-        once=training.once_of(headers, body, unit),
+        once=training.idempotency_key(headers, body, unit),
         catalogue=app.services.catalogue(unit, call.deadline),
         accounts=app.services.accounts(call.deadline),
     )

@@ -13,7 +13,7 @@ from ordering.aws.dynamodb import Delete, Key, Put, Table, Update
 from ordering.book.orderbook import Draft, OrderBook
 from ordering_tools.installation import Installation
 from ordering_tools.operations import books
-from ordering_tools.operations.books import Fault, TableCheck, lasting
+from ordering_tools.operations.books import BookFault, TableCheck, lasting
 from support.aws.memory import Memory
 from support.commands import Run
 from support.ecards import Rewards
@@ -158,7 +158,7 @@ def test_bounded_memory() -> None:
 
 def test_what_was_in_flight() -> None:
     """A fault that is gone when it is read again is not reported."""
-    lasts, gone = Fault(BOOK, 1, "lasts"), Fault(BOOK, 2, "gone")
+    lasts, gone = BookFault(BOOK, 1, "lasts"), BookFault(BOOK, 2, "gone")
     answers, waited = [[lasts, gone], [lasts]], list[float]()
 
     assert lasting(lambda: answers.pop(0), waited.append) == [lasts]

@@ -32,7 +32,7 @@ from ordering_tools.audit import entries
 from ordering_tools.installation import Installation
 from ordering_tools.operations import commands
 from ordering_tools.operations.signing import SigningKey
-from ordering_tools.operations.webhook_receiver import LARGEST_BODY, Listener
+from ordering_tools.operations.webhook_receiver import LARGEST_MESSAGE, Listener
 from ordering_tools.operations.webhooks import deliverer_of, sample_event, webhooks_of
 from ordering_tools.stacks import Stack
 from support.aws.kms import MemoryKms
@@ -422,7 +422,7 @@ def test_without_a_secret(capsys: pytest.CaptureFixture[str]) -> None:
 def test_no_message(capsys: pytest.CaptureFixture[str]) -> None:
     """A message of more than 1 MB is refused with 413, and all methods but POST with 405; nothing is printed."""
     with listening_with() as listener:
-        assert send(listener, body=b"x" * (LARGEST_BODY + 1)) == 413
+        assert send(listener, body=b"x" * (LARGEST_MESSAGE + 1)) == 413
         assert httpx.get(listener.url).status_code == 405
 
     assert capsys.readouterr().out == ""

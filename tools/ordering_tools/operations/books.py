@@ -29,7 +29,7 @@ _AT_ONCE = 100
 
 
 @dataclass(frozen=True, order=True)
-class Fault:
+class BookFault:
     """A promise that is not kept."""
 
     book: str
@@ -63,7 +63,7 @@ def check(run: Run) -> None:
         raise NotDone(f"{len(faults):,} faults; nothing was changed. Report them with the output of --json")
 
 
-def lasting(find: Callable[[], Iterable[Fault]], wait: Callable[[float], None] = time.sleep) -> list[Fault]:
+def lasting(find: Callable[[], Iterable[BookFault]], wait: Callable[[float], None] = time.sleep) -> list[BookFault]:
     """The faults that are found twice, with the grace time of the books in between."""
     faults = set(find())
     if faults:
@@ -86,7 +86,7 @@ class TableCheck:
         self._table = table
         self._advance = advance
 
-    def faults(self) -> Iterator[Fault]:
+    def faults(self) -> Iterator[BookFault]:
         """Yield what is wrong with the books, and with orders that should be in them."""
         books = list[str]()
         found = self._table.scan(_TICKETS, "ORDER#")
@@ -102,17 +102,17 @@ class TableCheck:
         self._advance(entries)
 
 
-def _without_entry(table: Table, items: Iterable[Item]) -> Iterator[Fault]:
+def _without_entry(table: Table, items: Iterable[Item]) -> Iterator[BookFault]:
     """Yield the orders among items that have no entry in their book."""
     keys = [(item["pk"], item["sk"]) for item in items]
-    entries = {entry: key for key, item in zip(keys, items, strict=True) if (entry := entry_of(table, key, item))}
+    entries = {entry: key for key, item in zip(keys, items, strict=True) if (entry := _entry_of(table, key, item))}
     present = table.batch_get(list(entries)) if entries else {}
     for entry, key in entries.items():
         if entry not in present or is_void(present[entry]):
-            yield Fault(entry[0].partition("#")[2], int(entry[1]), f"the order {name_of(key)} has no entry here")
+            yield BookFault(entry[0].partition("#")[2], int(entry[1]), f"the order {name_of(key)} has no entry here")
 
 
-def entry_of(table: Table, key: Key, order: Item) -> Key | None:
+def _entry_of(table: Table, key: Key, order: Item) -> Key | None:
     """The key of the entry that an order has in its book; None for an order of a kind without an item of its own."""
     match (name_of(key) or "").split("#"):
         case ["training", _]:
@@ -123,12 +123,12 @@ def entry_of(table: Table, key: Key, order: Item) -> Key | None:
             return None
 
 
-def _faults_of_book(table: Table, book: str, count: Callable[[int], None]) -> Iterator[Fault]:
+def _faults_of_book(table: Table, book: str, count: Callable[[int], None]) -> Iterator[BookFault]:
     issued = (table.get((f"{_TICKETS}{book}", "-")) or {}).get("issued", 0)
     head = table.get((f"HEAD#{book}", "-")) or {}
     settled = head.get("settled", 0)
     if settled > issued:
-        yield Fault(book, 0, f"it is settled up to {settled:,}, but only {issued:,} tickets were issued")
+        yield BookFault(book, 0, f"it is settled up to {settled:,}, but only {issued:,} tickets were issued")
     voids = defaultdict[int, int](int)
     before, orders = 0, dict[Key, int]()
     for entry in table.query(f"BOOK#{book}", "0" * len(_LAST), _LAST):
@@ -149,9 +149,9 @@ def _faults_of_book(table: Table, book: str, count: Callable[[int], None]) -> It
     yield from _miscounted(table, book, head, voids)
 
 
-def _gap(book: str, first: int, last: int) -> Iterator[Fault]:
+def _gap(book: str, first: int, last: int) -> Iterator[BookFault]:
     if first <= last:
-        yield Fault(book, first, "it has no entry" if first == last else f"none up to {last:,} has an entry")
+        yield BookFault(book, first, "it has no entry" if first == last else f"none up to {last:,} has an entry")
 
 
 def _order_of(book: str, entry: Item) -> Key | None:
@@ -164,14 +164,14 @@ def _order_of(book: str, entry: Item) -> Key | None:
             return None
 
 
-def _without_order(table: Table, book: str, orders: dict[Key, int]) -> Iterator[Fault]:
+def _without_order(table: Table, book: str, orders: dict[Key, int]) -> Iterator[BookFault]:
     present = table.batch_get(list(orders)) if orders else {}
     for key, position in orders.items():
         if key not in present:
-            yield Fault(book, position, f"the order {name_of(key)} of its entry is not there")
+            yield BookFault(book, position, f"the order {name_of(key)} of its entry is not there")
 
 
-def _miscounted(table: Table, book: str, head: Item, voids: Mapping[int, int]) -> Iterator[Fault]:
+def _miscounted(table: Table, book: str, head: Item, voids: Mapping[int, int]) -> Iterator[BookFault]:
     marks = {
         int(one["sk"]): _bits(int(one["sk"]), one.get("positions", ()))
         for one in table.query(f"VOIDS#{book}", "0" * len(_LAST), _LAST)
@@ -180,7 +180,7 @@ def _miscounted(table: Table, book: str, head: Item, voids: Mapping[int, int]) -
     for segment in sorted(voids.keys() | marks.keys() | counted.keys()):
         there, marked, count = voids.get(segment, 0), marks.get(segment, 0), counted.get(segment, 0)
         if there != marked or there.bit_count() != count:
-            yield Fault(
+            yield BookFault(
                 book,
                 0,
                 f"segment {segment:,} has {there.bit_count():,} voids, marks {marked.bit_count():,} and counts "

@@ -11,10 +11,10 @@ from typing import Any
 import click
 
 from ordering.identifiers import canonical_uuid
-from ordering_tools.catalogue_files import ECARDS, TRAINING, CatalogueFile, Change, Format, count_lines
+from ordering_tools.catalogue_files import ECARDS, TRAINING, CatalogueFile, EntryChange, Format, count_lines
 from ordering_tools.console import Output
 from ordering_tools.installation import Installation, NotDone
-from ordering_tools.operations.commands import FILE, REASON, Command, Group, Run, partner_of, pass_run
+from ordering_tools.operations.commands import READABLE_FILE, REASON, Command, Group, Run, partner_of, pass_run
 from ordering_tools.record_files import refuse
 from ordering_tools.shelves import EcardShelf, Listed, Shelf, Source, TrainingShelf
 
@@ -145,7 +145,7 @@ def _print_published(run: Run, kinds: Catalogues, name: str, count: int, before:
         run.output.line(f"it replaced {kinds.counted(before.count)}; `rollback` brings them back, for 30 days")
 
 
-def _print_changes(run: Run, changes: Iterator[Change]) -> None:
+def _print_changes(run: Run, changes: Iterator[EntryChange]) -> None:
     counts: Counter[str] = Counter()
     found = []
     for change in changes:
@@ -198,7 +198,7 @@ def _chosen(versions: Sequence[Listed], name: str | None) -> Listed:
 
 
 _REASON = click.Option(["--reason"], default="", help=REASON)
-_FILE = click.Argument(["file"], type=FILE, help="CSV or JSON Lines; the help of the group describes both.")
+_FILE = click.Argument(["file"], type=READABLE_FILE, help="CSV or JSON Lines; the help of the group describes both.")
 _TO = click.Option(["--to", "name"], metavar="VERSION", help="By default the one that was replaced last.")
 
 
@@ -228,7 +228,7 @@ catalogue = _group(
     "catalogue",
     """Training catalogues of business units.
 
-FILE is CSV with a header, or JSON Lines, in UTF-8.
+READABLE_FILE is CSV with a header, or JSON Lines, in UTF-8.
 
 \b
 CSV has a line for each feature set, and these columns:
@@ -267,7 +267,7 @@ ecards = _group(
     "ecards",
     """E-cards that companies can order.
 
-FILE is CSV with a header, or JSON Lines, in UTF-8.
+READABLE_FILE is CSV with a header, or JSON Lines, in UTF-8.
 
 \b
 CSV has a line for each face value, and these columns:

@@ -209,7 +209,7 @@ PORT = _Port()
 """The type of options that are a TCP port; 0 takes any free one."""
 
 
-FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+READABLE_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 """The type of arguments that are a file to read."""
 
 

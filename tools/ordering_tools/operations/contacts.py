@@ -13,8 +13,8 @@ from ordering.identity.accounts import Accounts, Contact, Partner
 from ordering_tools.console import Output
 from ordering_tools.installation import NotDone
 from ordering_tools.operations import people
-from ordering_tools.operations.commands import FILE, Group, Run, partner_of, pass_run, unit_of, with_reason
-from ordering_tools.record_files import Fault, Record, Unreadable, read_records, refuse
+from ordering_tools.operations.commands import READABLE_FILE, Group, Run, partner_of, pass_run, unit_of, with_reason
+from ordering_tools.record_files import FileRecord, LineFault, Unreadable, read_records, refuse
 
 _REQUIRED = ("email", "forename", "surname")
 _LONGEST_NAME = 100
@@ -53,7 +53,7 @@ _unit_option = click.option(
 
 @group.command("import")
 @click.argument("partner", help="The partner's id, for instance northwind.")
-@click.argument("file", type=FILE, help="CSV or JSON Lines, in UTF-8.")
+@click.argument("file", type=READABLE_FILE, help="CSV or JSON Lines, in UTF-8.")
 @_unit_option
 @with_reason
 @pass_run
@@ -139,7 +139,7 @@ def _read(output: Output, file: Path, partner: Partner, unit: str | None) -> Fou
     """
     found: Found = {}
     lines: dict[tuple[str, str], int] = {}
-    faults: list[Fault] = []
+    faults: list[LineFault] = []
     try:
         for record in read_records(file, lambda names: _misfit(dict.fromkeys(names, "x"))):
             try:
@@ -157,7 +157,7 @@ def _read(output: Output, file: Path, partner: Partner, unit: str | None) -> Fou
 
 
 def _contact(
-    record: Record, partner: Partner, unit: str | None, lines: Mapping[tuple[str, str], int]
+    record: FileRecord, partner: Partner, unit: str | None, lines: Mapping[tuple[str, str], int]
 ) -> tuple[tuple[str, str], Contact]:
     """The business unit, the address and the contact of a record; `lines` are those of the contacts before it.
 

@@ -15,7 +15,7 @@ import jwt
 from ordering.clock import system_clock
 from ordering.identifiers import is_plain_id
 from ordering.identity.accounts import Accounts, Partner, TokenRecord
-from ordering.identity.authorizer import partner_of as partner_of_token
+from ordering.identity.authorizer import partner_of_token
 from ordering.identity.reference_tokens import ReferenceTokens, is_reference
 from ordering.identity.tokens import Claims, KeyRing, RefusalReason, TokenRefused, Verifier
 from ordering.webhooks.registrations import SECRET_REPLACED

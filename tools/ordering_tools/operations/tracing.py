@@ -23,7 +23,7 @@ from ordering.events.publisher import published
 from ordering.mail.history import name_of_mails
 from ordering.mail.outbox import Mail, MailEvent, Outbox
 from ordering.training.orders import KIND as TRAINING
-from ordering.training.orders import OrderLine, TrainingOrder, find_order, keys_of, once_of
+from ordering.training.orders import OrderLine, TrainingOrder, find_order, keys_of, once_digest
 from ordering_tools.audit import entries
 from ordering_tools.console import Output, titled
 from ordering_tools.installation import Installation, NotDone
@@ -246,7 +246,7 @@ def _keys(site: Installation, order: Order) -> Row:
 
 def _once(site: Installation, order: Order) -> list[Row]:
     """Return the digest of the key that a training order was created with, and until when retries get its response."""
-    digest = once_of(site.orders.get(key_of(order.name)) or {})
+    digest = once_digest(site.orders.get(key_of(order.name)) or {})
     if digest is None:
         return []
     return [{"sha256": digest, "rememberedUntil": remembered_until(site.orders, order.partner, digest)}]

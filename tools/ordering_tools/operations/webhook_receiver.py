@@ -21,15 +21,15 @@ from ordering_tools.local.http import Answer, HttpRequest, HttpServer
 from ordering_tools.operations import commands
 from ordering_tools.operations.commands import Command, Run, pass_run
 
-PORT = 8787
-LARGEST_BODY = 2**20
+DEFAULT_PORT = 8787
+LARGEST_MESSAGE = 2**20
 
 
 @click.command(cls=Command)
 @click.option(
     "--port",
     type=commands.PORT,
-    default=PORT,
+    default=DEFAULT_PORT,
     show_default=True,
     help="The port to listen on; 0 takes any.",
 )
@@ -85,7 +85,7 @@ class Listener(HttpServer):
         """Respond to a message."""
         if request.method != "POST":
             return Answer(405, [("Allow", "POST")])
-        if len(request.body) > LARGEST_BODY:
+        if len(request.body) > LARGEST_MESSAGE:
             return Answer(413)
         return Answer(self.receive({name.lower(): value for name, value in request.headers}, request.body))
 

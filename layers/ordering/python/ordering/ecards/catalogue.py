@@ -257,10 +257,10 @@ def size_fault(cards: Iterable[Ecard]) -> str | None:
 def _faults(cards: Sequence[Ecard]) -> Iterator[str]:
     yield from _repeated("card", [card.id for card in cards])
     for card in cards:
-        yield from faults_of(card)
+        yield from card_faults(card)
 
 
-def faults_of(card: Ecard) -> Iterator[str]:
+def card_faults(card: Ecard) -> Iterator[str]:
     """Yield what is wrong with a card."""
     if not 0 < card.id <= _LARGEST_ID or not _is_name(card.name):
         yield f"card {card.id} {card.name!r}: the id must be 1 to {_LARGEST_ID}, the name {_NAMES}"

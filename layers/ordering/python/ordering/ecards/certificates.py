@@ -68,7 +68,7 @@ Ranges = tuple[Range, ...]
 """Positions: ascending ranges that neither overlap nor adjoin."""
 
 
-def uncounted(_: int) -> None:
+def hide_progress(_: int) -> None:
     """Take the progress of work, and do not show it."""
 
 
@@ -302,7 +302,7 @@ class Certificates:
         *,
         force: bool = False,
         indexed: bool = False,
-        advance: Callable[[int], None] = uncounted,
+        advance: Callable[[int], None] = hide_progress,
     ) -> LoadResult:
         """Add certificates to a stock, once per batch however often the call is repeated.
 

@@ -85,7 +85,7 @@ class Authorizer:
         if is_reference(token):
             token = self.reference_tokens(deadline).resolve(token)
         claims = self.verifier.verify(token)
-        return claims, partner_of(claims, self.accounts(deadline))
+        return claims, partner_of_token(claims, self.accounts(deadline))
 
     def too_fast(self, claims: Claims, prefix: str, deadline: Deadline) -> bool:
         """Count a request, and return whether it exceeds the rate that the contract allows."""
@@ -164,7 +164,7 @@ def bearer_token(event: Mapping[str, Any]) -> str:
     return found[1]
 
 
-def partner_of(claims: Claims, accounts: Accounts) -> Partner:
+def partner_of_token(claims: Claims, accounts: Accounts) -> Partner:
     """Return the partner that a token was issued to. One call to DynamoDB.
 
     Raises:

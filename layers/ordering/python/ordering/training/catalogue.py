@@ -118,7 +118,7 @@ class Version:
 
 
 @dataclass(frozen=True, slots=True)
-class Draft:
+class Publication:
     """A version that is being written, and that readers do not see."""
 
     name: str
@@ -212,11 +212,11 @@ class Catalogue:
         ordered = sorted(products, key=_by_code_and_name)
         if too_large := sorted({one for product, offered in ordered for one in oversized(product, offered)}):
             raise ValueError(f"larger than {LARGEST_ENTRY:,} bytes: {', '.join(too_large)}")
-        draft = self.begin()
-        self.write(draft, ordered)
-        self.make_current(draft, len(ordered))
-        self.expire_replaced(draft)
-        return draft.name
+        publication = self.begin()
+        self.write(publication, ordered)
+        self.make_current(publication, len(ordered))
+        self.expire_replaced(publication)
+        return publication.name
 
     def versions(self) -> list[Version]:
         """Return the current version, then the replaced ones that can be published again, the latest first."""
@@ -229,12 +229,12 @@ class Catalogue:
         """Read which version is current; None before the first publication."""
         return _read_version(self._table.get(self._pointer_key) or {})
 
-    def unfinished(self) -> Draft | None:
+    def unfinished(self) -> Publication | None:
         """Return the current version if a crash left versions that it replaced without an end; None otherwise."""
         found = self._table.get(self._pointer_key) or {}
         if "version" not in found or "writing" in found or "replaced" not in found:
             return None
-        return Draft(found["version"], None, tuple(found["replaced"]))
+        return Publication(found["version"], None, tuple(found["replaced"]))
 
     def contents(self, version: Version) -> Iterator[Entry]:
         """Read all products of a version with their feature sets, by code, then name.
@@ -251,11 +251,11 @@ class Catalogue:
         if products != version.products:
             raise Conflict(f"The version {version.name} of the catalogue of {self._unit} is not complete any more.")
 
-    def begin(self) -> Draft:
+    def begin(self) -> Publication:
         """Begin a new version. An import that began before and is not published yet is overtaken by it."""
         return self._begin(f"CATALOGUE#{secrets.token_hex(8)}")
 
-    def write(self, draft: Draft, products: Iterable[Entry]) -> None:
+    def write(self, publication: Publication, products: Iterable[Entry]) -> None:
         """Write the products of a new version, read one after another; none of them may be `oversized`.
 
         Args:
@@ -264,36 +264,36 @@ class Catalogue:
         self._table.put_all(
             item
             for position, (product, offered) in enumerate(products, 1)
-            for item in _items_of(draft.name, position, product, offered)
+            for item in _items_of(publication.name, position, product, offered)
         )
 
-    def make_current(self, draft: Draft, products: int, digest: str = "") -> None:
+    def make_current(self, publication: Publication, products: int, digest: str = "") -> None:
         """Let readers see a version, of which so many products were written.
 
         Raises:
             Conflict: Another import of the unit began in the meantime, and this version expires.
         """
         try:
-            self._move_pointer(draft, products, digest)
+            self._move_pointer(publication, products, digest)
         except Conflict:
-            self._let_expire([draft.name])  # the other import may have done so before all of it was written
+            self._let_expire([publication.name])  # the other import may have done so before all of it was written
             raise
         self._cache.versions.drop(self._unit)
 
-    def expire_replaced(self, draft: Draft, advance: Callable[[int], None] = lambda _: None) -> None:
+    def expire_replaced(self, publication: Publication, advance: Callable[[int], None] = lambda _: None) -> None:
         """Make the versions that a version replaced expire.
 
         Args:
             advance: Called with the number of items that were written, again and again.
         """
-        self._let_expire(draft.replaced, advance)
+        self._let_expire(publication.replaced, advance)
         with suppress(ConditionFailed):  # another import began, and repeats this
             self._table.update(
                 Update(
                     self._pointer_key,
                     "REMOVE replaced",
                     "version = :version AND attribute_not_exists(writing)",
-                    values={":version": draft.name},
+                    values={":version": publication.name},
                 )
             )
 
@@ -301,7 +301,7 @@ class Catalogue:
     def _pointer_key(self) -> Key:
         return f"UNIT#{self._unit}", _POINTER
 
-    def _begin(self, version: str) -> Draft:
+    def _begin(self, version: str) -> Publication:
         """Record that a version is being written."""
         pauses = self._table.pauses()
         while True:
@@ -328,9 +328,9 @@ class Catalogue:
                 next(pauses)
             else:
                 replaced = sorted({*others, found.get("version")} - {None})
-                return Draft(version, _read_version(found), tuple(replaced))
+                return Publication(version, _read_version(found), tuple(replaced))
 
-    def _move_pointer(self, draft: Draft, products: int, digest: str) -> None:
+    def _move_pointer(self, publication: Publication, products: int, digest: str) -> None:
         """Let readers see a version, and record the one that it replaces.
 
         Raises:
@@ -338,18 +338,18 @@ class Catalogue:
         """
         partition, sort = self._pointer_key
         now = clock.system_clock()
-        new = _version_item(Version(draft.name, products, now, digest=digest))
-        pointer = {"pk": partition, "sk": sort, **new, "replaced": [*draft.replaced]}
-        writes = [Put(pointer, "writing = :version", values={":version": draft.name})]
-        if draft.before:
+        new = _version_item(Version(publication.name, products, now, digest=digest))
+        pointer = {"pk": partition, "sk": sort, **new, "replaced": [*publication.replaced]}
+        writes = [Put(pointer, "writing = :version", values={":version": publication.name})]
+        if publication.before:
             expires = int((now + REPLACED_KEPT).timestamp())
             record = {"pk": partition, "sk": f"{_RECORD}{clock.to_text(now)}", "expires": expires}
-            writes.append(Put({**record, **_version_item(draft.before)}))
+            writes.append(Put({**record, **_version_item(publication.before)}))
         try:
             self._table.transact(writes)
         except TransactionRefused as refusal:
             reason = refusal.reasons[0]
-            if not (reason and reason.item) or reason.item.get("version") != draft.name:
+            if not (reason and reason.item) or reason.item.get("version") != publication.name:
                 raise Conflict(f"Another import of the catalogue of {self._unit} has begun.") from refusal
 
     def _let_expire(self, versions: Iterable[str], advance: Callable[[int], None] = lambda _: None) -> None:

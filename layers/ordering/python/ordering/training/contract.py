@@ -492,7 +492,7 @@ def created(call: Call, unit: str, placed: CreateResult) -> Answer[CreatedOrder]
     return Answer(201, placed.answer, {"Location": location, **replayed_header(replayed=placed.replayed)})
 
 
-def once_of(headers: CreateHeaders, body: NewOrder, unit: str) -> IdempotencyKey | None:
+def idempotency_key(headers: CreateHeaders, body: NewOrder, unit: str) -> IdempotencyKey | None:
     """Return the idempotency key of a create; None if the caller sent none."""
     if headers.idempotency_key is None:
         return None

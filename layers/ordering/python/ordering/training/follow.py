@@ -12,7 +12,7 @@ from ordering.book.names import name_of
 from ordering.clock import Deadline
 from ordering.logs import about
 from ordering.sealing import Sealer
-from ordering.training.orders import KIND, TrainingOrders, emails_keys, id_of, status_of, training_name, unit_of
+from ordering.training.orders import KIND, TrainingOrders, emails_keys, id_of, status_of, training_name, unit_id_of
 from ordering.training.services import TrainingServices
 from ordering.training.statuses import TrainingStatus
 
@@ -48,7 +48,7 @@ def tasks_of(change: Change) -> Iterator[Task]:
         return
     yield PUBLISH, (name,)
     if status_of(change.after) == TrainingStatus.NEW:
-        yield ISSUE, (str(id_of(name)), unit_of(change.after))
+        yield ISSUE, (str(id_of(name)), unit_id_of(change.after))
     if emails_keys(change.after) and reached(change, TrainingStatus.COMPLETED, status_of):
         yield MAIL, (name,)
 

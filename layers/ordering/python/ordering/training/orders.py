@@ -447,13 +447,13 @@ def status_of(item: Item) -> str:
     return status
 
 
-def unit_of(item: Item) -> str:
+def unit_id_of(item: Item) -> str:
     """Return the id of the business unit in an order's item."""
     unit: str = item["order"]["unit"]["id"]
     return unit
 
 
-def once_of(item: Item) -> str | None:
+def once_digest(item: Item) -> str | None:
     """Return the digest of the idempotency key that the order in an item was created with; see `IdempotencyKey`."""
     return item.get("once")
 

@@ -14,7 +14,7 @@ from ordering.aws.dynamodb import Table
 from ordering.clock import Clock
 from ordering.ecards.assignment import Assignment
 from ordering.ecards.catalogue import is_offered
-from ordering.ecards.certificates import Certificates, LoadResult, Stock, uncounted
+from ordering.ecards.certificates import Certificates, LoadResult, Stock, hide_progress
 from ordering.ecards.stock.codes import DIGEST_KEY, NotIndexed, is_complete
 from ordering.errors import OrderingError
 from ordering.sealing import Sealer
@@ -50,7 +50,7 @@ class StockLoader:
         codes: Sequence[str],
         *,
         force: bool = False,
-        advance: Callable[[int], None] = uncounted,
+        advance: Callable[[int], None] = hide_progress,
     ) -> LoadResult:
         """Load certificates; see `Certificates.load`.
 

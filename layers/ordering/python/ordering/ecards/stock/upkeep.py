@@ -24,12 +24,12 @@ from ordering.ecards.certificates import (
     Stock,
     StockLevel,
     common,
+    hide_progress,
     merge,
     read_stock_levels,
     size,
     stock_of,
     take,
-    uncounted,
     without,
 )
 from ordering.ecards.stock.codes import DIGEST_KEY, CodeRecord, CodeRegister, Place, canonical_batch, why_invalid
@@ -79,7 +79,7 @@ class StockUpkeep:
         sealer: Sealer,
         *,
         now: Clock = clock.system_clock,
-        advance: Callable[[int], None] = uncounted,
+        advance: Callable[[int], None] = hide_progress,
     ) -> None:
         self._table = orders
         self._sealer = sealer
