@@ -62,7 +62,7 @@ def local(placed: Rewards, run: Run, tmp_path: Path) -> Run:  # noqa: ARG001 - t
     """Runs `ordering` with the log of a local run, to which functions also write metrics, and what they print."""
     found = [{**one, "function": f"{name}Function"} for name, lines in LINES.items() for one in lines]
     text = [json.dumps(one) for one in sorted(found, key=lambda one: one["timestamp"])]
-    other = ['{"_aws": {"Timestamp": 1}}', "printed", "17", '"text"']
+    other = ['{"_aws": {"Timestamp": 1}}', "printed", "17", '"text"', '{"timestamp": "2026-01-01", "function": null}']
     (tmp_path / "functions.log").write_text("\n".join([*other, *text]) + "\n")
     return lambda *words: run(*words, "--state", str(tmp_path))
 
@@ -213,7 +213,7 @@ def test_wrong_usage(local: Run, words: tuple[str, ...], reason: str) -> None:
 
 def test_without_a_log(placed: Rewards, run: Run, tmp_path: Path) -> None:  # noqa: ARG001 - the commands act on it
     """If no function of the local run has logged yet, it says so."""
-    assert "no function has run since" in run("logs", "granite/1", "--state", str(tmp_path)).error
+    assert "no function has run yet" in run("logs", "granite/1", "--state", str(tmp_path)).error
 
 
 def test_an_unknown_function(stack: Run) -> None:

@@ -200,7 +200,9 @@ def _lines_of_file(path: Path, wanted: Wanted) -> Iterator[Line]:
     try:
         file = path.open(encoding="utf-8", errors="replace")
     except FileNotFoundError:
-        raise NotDone(f"{path} is missing: no function has run since the local run was started") from None
+        raise NotDone(
+            f"{path} is missing: no function has run yet, or the run was started with DEBUG=1 and logs on its terminal"
+        ) from None
     with file:
         for text in file:
             line = _read(text)
@@ -212,10 +214,10 @@ def _read(text: str) -> Line | None:
     """Read a line of the local log; None for metrics, and for what a function printed."""
     try:
         line: Line = json.loads(text)
-        at = datetime.fromisoformat(line["timestamp"])
+        at = datetime.fromisoformat(line["timestamp"]).astimezone(UTC)
     except (ValueError, TypeError, KeyError):
         return None
-    return {**line, "function": line.get("function", "").removesuffix(_FUNCTION), "at": at}
+    return {**line, "function": (line.get("function") or "").removesuffix(_FUNCTION), "at": at}
 
 
 def _what(line: Line, keys: Mapping[str, str]) -> str:

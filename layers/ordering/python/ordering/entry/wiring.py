@@ -14,7 +14,7 @@ logging.getLogger("ordering").setLevel(logging.INFO)
 
 
 def _name_function(record: logging.LogRecord) -> bool:
-    record.function = os.environ["AWS_LAMBDA_FUNCTION_NAME"]
+    record.function = os.environ.get("AWS_LAMBDA_FUNCTION_NAME")
     return True
 
 
