@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -21,6 +22,7 @@ pytestmark = pytest.mark.gateway
 _PAGE = (ROOT / "docs" / "onboarding.md").read_text(encoding="utf-8")
 _BLOCK = re.compile(r"^```(sh|sh account)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _KEY = re.compile(r"\b[0-9A-Z]{5}(?:-[0-9A-Z]{5}){4}\b")
+_CODE = re.compile(r"\b\d{4}(?:-\d{4}){3}\b")
 _COMPLETES_SECONDS = 300
 
 
@@ -76,11 +78,33 @@ def test_the_first_order_completes(empty: LocalStack, done: subprocess.Completed
     assert [len({*_KEY.findall(mail.text)}) for mail in mails] == [2]
 
 
+def test_the_first_order_of_cards_is_delivered(empty: LocalStack, done: subprocess.CompletedProcess[str]) -> None:
+    """The company's order is delivered: its participant gets two certificates, and the balance has paid for them."""
+    stack = RealStack(empty)
+    shown = json.loads(stack.ordering("order", "show", "fabrikam-rewards/1", "--json").out)
+    (mail,) = (mail for mail in _mails(empty) if "eve@fabrikam.example" in mail.recipients)
+
+    assert shown["status"] == "Delivered", done.stdout
+    assert len(_CODE.findall(mail.text)) == 2
+    assert json.loads(stack.ordering("balance", "show", "fabrikam-rewards", "--json").out)["balance"] == "50.00"
+
+
+def test_the_first_order_of_a_deal_has_a_line(empty: LocalStack, done: subprocess.CompletedProcess[str]) -> None:
+    """The account's order has its deal and a line item of three products."""
+    shown = json.loads(RealStack(empty).ordering("order", "show", "fabrikam-crm/1", "--json").out)
+
+    assert (shown["deal"], shown["discount"]) == ("1", "5"), done.stdout
+    assert [(line["name"], line["quantity"]) for line in shown["lines"]] == [("Licence", 3)]
+
+
 def test_the_changes_are_in_the_audit_trail(empty: LocalStack, done: subprocess.CompletedProcess[str]) -> None:
     """Each change of the page is noted under the caller in AWS, with its reason."""
     assert done.returncode == 0
     listed = RealStack(empty).ordering("audit", "list", "--since", "1h", "--json").out
-    changes = ("key add", "key use", "partner add", "contact import", "catalogue import", "client add", "token issue")
+    changes = (
+        *("key add", "key use", "partner add", "contact import", "catalogue import", "client add", "token issue"),
+        *("ecards import", "stock load", "balance top-up"),
+    )
 
     assert [change for change in changes if f'"{change}"' not in listed] == []
     assert "arn:aws:" in listed

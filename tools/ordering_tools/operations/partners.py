@@ -81,58 +81,61 @@ def _named(what: str) -> Callable[[click.Context, click.Parameter, str | None], 
     return lambda _, __, text: None if text is None else _name(text, what)
 
 
+_FIELDS = (
+    click.option(
+        "--grant", "grants", type=click.Choice(sorted(GRANTS)), help="What it may do; repeatable.", multiple=True
+    ),
+    click.option(
+        "--unit",
+        "units",
+        metavar="NAME",
+        callback=_units,
+        multiple=True,
+        help="A business unit, as NAME or ID=NAME; repeatable.",
+    ),
+    click.option(
+        "--user",
+        "users",
+        metavar="'NAME <MAIL>'",
+        callback=_users,
+        multiple=True,
+        help="A user, as 'NAME <MAIL>' or ID='NAME <MAIL>'; repeatable.",
+    ),
+    click.option("--payment", type=click.Choice(get_args(PaymentTerms)), help="Its payment terms; new: invoice."),
+    click.option(
+        "--source", metavar="NAME", callback=_named("a channel's name"), help="The channel of its orders; new: API."
+    ),
+    click.option(
+        "--invoiceable/--not-invoiceable",
+        default=None,
+        help="Whether orders of the channel can be invoiced; new: they can.",
+    ),
+    click.option(
+        "--plan", type=click.Choice(get_args(Plan)), help="Its plan as a CRM account; deal orders need enterprise."
+    ),
+    click.option(
+        "--changes",
+        type=click.Choice(["enabled", "disabled"]),
+        help="Whether its deal orders can be changed; new: enabled.",
+    ),
+    click.option(
+        "--company",
+        metavar="NAME",
+        callback=_named("a company's name"),
+        help="Its name as a company that orders e-cards.",
+    ),
+    click.option(
+        "--tier",
+        type=click.Choice([*TIERS]),
+        help=f"Its tier of usage, which limits its requests; new: {DEFAULT_TIER}.",
+    ),
+)
+"""The options of a partner's fields."""
+
+
 def _with_fields(function: F) -> F:
     """Add the options of a partner's fields, which `add` and `set` have."""
-    options = [
-        click.option(
-            "--grant", "grants", type=click.Choice(sorted(GRANTS)), help="What it may do; repeatable.", multiple=True
-        ),
-        click.option(
-            "--unit",
-            "units",
-            metavar="NAME",
-            callback=_units,
-            multiple=True,
-            help="A business unit, as NAME or ID=NAME; repeatable.",
-        ),
-        click.option(
-            "--user",
-            "users",
-            metavar="'NAME <MAIL>'",
-            callback=_users,
-            multiple=True,
-            help="A user, as 'NAME <MAIL>' or ID='NAME <MAIL>'; repeatable.",
-        ),
-        click.option("--payment", type=click.Choice(get_args(PaymentTerms)), help="Its payment terms; new: invoice."),
-        click.option(
-            "--source", metavar="NAME", callback=_named("a channel's name"), help="The channel of its orders; new: API."
-        ),
-        click.option(
-            "--invoiceable/--not-invoiceable",
-            default=None,
-            help="Whether orders of the channel can be invoiced; new: they can.",
-        ),
-        click.option(
-            "--plan", type=click.Choice(get_args(Plan)), help="Its plan as a CRM account; deal orders need enterprise."
-        ),
-        click.option(
-            "--changes",
-            type=click.Choice(["enabled", "disabled"]),
-            help="Whether its deal orders can be changed; new: enabled.",
-        ),
-        click.option(
-            "--company",
-            metavar="NAME",
-            callback=_named("a company's name"),
-            help="Its name as a company that orders e-cards.",
-        ),
-        click.option(
-            "--tier",
-            type=click.Choice([*TIERS]),
-            help=f"Its tier of usage, which limits its requests; new: {DEFAULT_TIER}.",
-        ),
-    ]
-    for option in reversed(options):
+    for option in reversed(_FIELDS):
         function = option(function)
     return function
 
