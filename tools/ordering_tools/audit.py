@@ -22,7 +22,7 @@ _MOST_WRITES = 99
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class AuditEntry:
     """One change by a command. It has no secret: neither a token nor a code."""
 
     action: str
@@ -51,10 +51,10 @@ class Entry:
         return {"pk": f"AUDIT#{moment[:7]}", "sk": f"{moment}#{self.id}", **{k: v for k, v in values.items() if v}}
 
 
-def read_entry(item: Item) -> Entry:
-    """Convert back from `Entry.to_item`."""
+def read_entry(item: Item) -> AuditEntry:
+    """Convert back from `AuditEntry.to_item`."""
     moment, _, identifier = item["sk"].partition("#")
-    return Entry(
+    return AuditEntry(
         action=item["action"],
         subject=item["subject"],
         by=item["by"],
@@ -66,7 +66,7 @@ def read_entry(item: Item) -> Entry:
     )
 
 
-def entries(table: Table, month: str) -> Iterator[Entry]:
+def entries(table: Table, month: str) -> Iterator[AuditEntry]:
     """The entries of a month, such as `2026-11`, oldest first."""
     return map(read_entry, table.query(f"AUDIT#{month}", " ", _LAST))
 
@@ -78,10 +78,10 @@ class AuditedTable(Table):
     `put_all` and `delete_all` do not: what they write is not visible until another write publishes it.
     """
 
-    entry: Entry | None = None
+    entry: AuditEntry | None = None
 
     @classmethod
-    def over(cls, table: Table, entry: Entry) -> AuditedTable:
+    def over(cls, table: Table, entry: AuditEntry) -> AuditedTable:
         """The same table, with this entry in each of its writes."""
         return cls(table.send, table.name, table.usage, table.deadline, table.first_pause, table.patience, entry)
 
@@ -126,6 +126,6 @@ class AuditedTable(Table):
         return Table(self.send, self.name, self.usage, self.deadline, self.first_pause, self.patience)
 
 
-def audited(table: Table, entry: Entry | None) -> Table:
+def audited(table: Table, entry: AuditEntry | None) -> Table:
     """The same table, with this entry in each of its writes; itself if there is no entry."""
     return AuditedTable.over(table, entry) if entry else table

@@ -26,7 +26,7 @@ from ordering.money import Money
 from ordering.training.catalogue import (
     LARGEST_ENTRY,
     MOST_PRODUCTS,
-    Entry,
+    ProductEntry,
     TrainingFeatureSet,
     TrainingProduct,
     oversized,
@@ -136,7 +136,7 @@ def _prices(text: str) -> list[Document]:
     return [{"currency": currency, "value": value.strip()} for currency, _, value in parts]
 
 
-def product_entry(document: Document) -> Entry:
+def product_entry(document: Document) -> ProductEntry:
     """Convert the document of a product."""
     product = TrainingProduct(document["id"], document["code"], document["name"], tuple(document["courseIds"]))
     return product, [
@@ -153,7 +153,7 @@ def product_entry(document: Document) -> Entry:
     ]
 
 
-def document_of(entry: Entry) -> Document:
+def document_of(entry: ProductEntry) -> Document:
     """Convert back from `product_entry`."""
     product, offered = entry
     return {

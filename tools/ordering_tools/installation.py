@@ -17,7 +17,7 @@ from ordering.aws.dynamodb import Send, Table, connect_tables
 from ordering.aws.kms import Kms
 from ordering.aws.sqs import Enqueue
 from ordering.identity.accounts import Accounts
-from ordering_tools.audit import AuditedTable, Entry, audited
+from ordering_tools.audit import AuditedTable, AuditEntry, audited
 from ordering_tools.local.engine import engine
 from ordering_tools.local.engine.aws_account import CREDENTIALS, REGION, queue_url
 from ordering_tools.local.engine.state import Running, find
@@ -70,7 +70,7 @@ class Installation:
     account: str | None = None
     """The number of the AWS account; None for the local run."""
     region: str = REGION
-    entry: Entry | None = None
+    entry: AuditEntry | None = None
     """What is noted in the audit trail with each write."""
 
     @property
@@ -125,7 +125,7 @@ class Installation:
 
         return Signer(self._signing_key(), self.issuer, self.audience)
 
-    def with_entry(self, entry: Entry) -> Installation:
+    def with_entry(self, entry: AuditEntry) -> Installation:
         """The same installation, with this entry of the audit trail in each write of its tables."""
         return replace(self, entry=entry)
 

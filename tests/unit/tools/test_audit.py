@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 import pytest
 
 from ordering.aws.dynamodb import ABSENT, Check, ConditionFailed, Put, Table, TransactionRefused, Update
-from ordering_tools.audit import AuditedTable, Entry, audited, entries
+from ordering_tools.audit import AuditedTable, AuditEntry, audited, entries
 from support.aws.memory import Memory
 
-ENTRY = Entry(
+ENTRY = AuditEntry(
     action="partner disable",
     subject="partner northwind",
     by="arn:aws:iam::123456789012:user/ann",
@@ -31,7 +31,7 @@ def table(plain: Table) -> Table:
     return audited(plain, ENTRY)
 
 
-def trail(table: Table) -> list[Entry]:
+def trail(table: Table) -> list[AuditEntry]:
     """The entries of the month."""
     return [*entries(table, "2026-11")]
 
@@ -88,6 +88,6 @@ def test_bulk_writes(table: Table, plain: Table) -> None:
 def test_two_changes_in_one_microsecond(plain: Table) -> None:
     """Neither entry replaces the other."""
     for _ in range(2):
-        entry = Entry("partner enable", "partner northwind", "local/ann", ENTRY.at)
+        entry = AuditEntry("partner enable", "partner northwind", "local/ann", ENTRY.at)
         audited(plain, entry).put(Put({"pk": "a", "sk": "-"}))
     assert len(trail(plain)) == 2

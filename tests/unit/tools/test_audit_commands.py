@@ -11,7 +11,7 @@ import pytest
 
 from ordering.aws.dynamodb import Put
 from ordering_tools import cli
-from ordering_tools.audit import Entry
+from ordering_tools.audit import AuditEntry
 from ordering_tools.installation import Installation
 from ordering_tools.operations import audits, commands
 from ordering_tools.operations.signing import SigningKey
@@ -35,7 +35,9 @@ def installation() -> Installation:
         ("catalogue import", "unit UK", ANN, 2, "catalogue"),
         ("partner enable", "partner northwind", ANN, 100, "accounts"),
     ):
-        entry = Entry(action, subject, by, NOW - timedelta(days=days), "ticket 17", {"n": 1}, {"n": 2}, id=f"{days:08}")
+        entry = AuditEntry(
+            action, subject, by, NOW - timedelta(days=days), "ticket 17", {"n": 1}, {"n": 2}, id=f"{days:08}"
+        )
         getattr(installation.with_entry(entry), table).put(Put({"pk": action, "sk": "-"}))
     return installation
 
@@ -93,7 +95,7 @@ def test_more_than_the_limit(run: Run) -> None:
 
 def test_a_change_of_several_tables(run: Run, installation: Installation) -> None:
     """A change that wrote to several tables is listed once."""
-    entry = Entry("partner add", "partner two", ANN, NOW - timedelta(minutes=1))
+    entry = AuditEntry("partner add", "partner two", ANN, NOW - timedelta(minutes=1))
     for table in (installation.with_entry(entry).accounts, installation.with_entry(entry).orders):
         table.put(Put({"pk": "two", "sk": "-"}))
 

@@ -17,7 +17,7 @@ from ordering.identity.accounts import Accounts
 from ordering.principal import BusinessUnit
 from ordering.training.catalogue import Catalogue
 from ordering_tools import cli
-from ordering_tools.audit import Entry, entries
+from ordering_tools.audit import AuditEntry, entries
 from ordering_tools.catalogue_files import ECARDS, TRAINING, CatalogueFile
 from ordering_tools.installation import Installation
 from ordering_tools.operations import commands
@@ -93,7 +93,7 @@ def read(site: Installation) -> list[Any]:
     return [(one, [*catalogue.feature_sets(one.id, 0, 9).items]) for one in catalogue.products(0, 9).items]
 
 
-def noted(site: Installation) -> list[Entry]:
+def noted(site: Installation) -> list[AuditEntry]:
     return [*entries(site.catalogue, f"{datetime.now(UTC):%Y-%m}")]
 
 

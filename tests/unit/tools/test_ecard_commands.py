@@ -17,7 +17,7 @@ from ordering.ecards.orders import EcardOrders
 from ordering.errors import Unavailable
 from ordering.principal import User
 from ordering_tools import audit
-from ordering_tools.audit import Entry
+from ordering_tools.audit import AuditEntry
 from ordering_tools.installation import Installation, NoInstallation
 from ordering_tools.operations import commands
 from support.aws.kms import MemoryKms
@@ -47,7 +47,7 @@ def corrected(run: Run, amount: str, operation: str = "c1") -> Done:
     return run("balance", "correct", "granite", amount, "--operation", operation, *WHY)
 
 
-def entries(installation: Installation) -> list[Entry]:
+def entries(installation: Installation) -> list[AuditEntry]:
     """What the audit trail has."""
     return [*audit.entries(installation.orders, f"{datetime.now(UTC):%Y-%m}")]
 

@@ -18,7 +18,7 @@ from ordering.identity.accounts import Accounts, Contact, Partner
 from ordering.principal import DealTerms
 from ordering_tools import cli
 from ordering_tools.__main__ import INTERRUPTED
-from ordering_tools.audit import Entry, entries
+from ordering_tools.audit import AuditEntry, entries
 from ordering_tools.installation import Installation
 from ordering_tools.operations import commands
 from ordering_tools.operations.usage_tiers import TIERS
@@ -69,7 +69,7 @@ def run(site: Installation, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
     return command
 
 
-def noted(site: Installation) -> list[Entry]:
+def noted(site: Installation) -> list[AuditEntry]:
     return [*entries(site.accounts, f"{system_clock():%Y-%m}")]
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from ordering.clock import system_clock
-from ordering_tools.audit import Entry, entries
+from ordering_tools.audit import AuditEntry, entries
 from ordering_tools.installation import Installation, NotDone
 from ordering_tools.operations.commands import Group, Run, Since, pass_run, short_caller
 
@@ -69,7 +69,7 @@ def show(run: Run, entry: str, since: datetime | None) -> None:
     run.output.fields(_document(found))
 
 
-def _entries(site: Installation, since: datetime) -> Iterator[Entry]:
+def _entries(site: Installation, since: datetime) -> Iterator[AuditEntry]:
     """Yield the entries of all tables since a moment, by time; one that several tables have, once."""
     found = {
         (entry.at, entry.id): entry
@@ -88,7 +88,7 @@ def _months(first: datetime, last: datetime) -> Iterator[str]:
         yield f"{number // 12:04}-{number % 12 + 1:02}"
 
 
-def _document(entry: Entry) -> dict[str, Any]:
+def _document(entry: AuditEntry) -> dict[str, Any]:
     return {
         "id": entry.id,
         "at": entry.at,

@@ -29,7 +29,7 @@ import click
 from ordering.clock import system_clock
 from ordering.identifiers import is_plain_id
 from ordering.identity.accounts import Accounts, Partner
-from ordering_tools.audit import Entry
+from ordering_tools.audit import AuditEntry
 from ordering_tools.console import Output
 from ordering_tools.installation import DEFAULT_STATE, Installation, NotDone, open_stack, reopen, running_at
 from ordering_tools.local.engine.state import Running
@@ -115,7 +115,7 @@ class Run:
             NotDone: The change was not agreed to.
         """
         self._agree(subject, asks)
-        entry = Entry(self.command, subject, self.site.caller, system_clock(), reason, before or {}, after or {})
+        entry = AuditEntry(self.command, subject, self.site.caller, system_clock(), reason, before or {}, after or {})
         yield self.site.with_entry(entry)
 
     def _agree(self, subject: str, asks: str) -> None:

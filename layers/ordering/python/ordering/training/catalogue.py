@@ -99,7 +99,7 @@ class TrainingProduct:
     course_ids: tuple[str, ...] = ()
 
 
-Entry = tuple[TrainingProduct, Sequence[TrainingFeatureSet]]
+ProductEntry = tuple[TrainingProduct, Sequence[TrainingFeatureSet]]
 """A product with its feature sets."""
 
 
@@ -199,7 +199,7 @@ class Catalogue:
             known.put((version, item["id"]), found[item["id"]])
         return {id_: found[id_] for id_ in wanted if id_ in found}
 
-    def publish(self, products: Iterable[Entry]) -> str:
+    def publish(self, products: Iterable[ProductEntry]) -> str:
         """Write a new version of the unit's catalogue, then move the pointer to it; returns the version's name.
 
         After a crash before the end, readers still get the old version. Each product and each feature set takes two
@@ -236,7 +236,7 @@ class Catalogue:
             return None
         return Publication(found["version"], None, tuple(found["replaced"]))
 
-    def contents(self, version: Version) -> Iterator[Entry]:
+    def contents(self, version: Version) -> Iterator[ProductEntry]:
         """Read all products of a version with their feature sets, by code, then name.
 
         Raises:
@@ -255,7 +255,7 @@ class Catalogue:
         """Begin a new version. An import that began before and is not published yet is overtaken by it."""
         return self._begin(f"CATALOGUE#{secrets.token_hex(8)}")
 
-    def write(self, publication: Publication, products: Iterable[Entry]) -> None:
+    def write(self, publication: Publication, products: Iterable[ProductEntry]) -> None:
         """Write the products of a new version, read one after another; none of them may be `oversized`.
 
         Args:
@@ -396,7 +396,7 @@ def oversized(product: TrainingProduct, offered: Sequence[TrainingFeatureSet]) -
     yield from dict.fromkeys(found)
 
 
-def _by_code_and_name(entry: Entry) -> tuple[str, str, str]:
+def _by_code_and_name(entry: ProductEntry) -> tuple[str, str, str]:
     product, _ = entry
     return product.code, product.name, product.id
 
