@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import os
+from functools import lru_cache
 from typing import Any
 
 from ministack import app  # type: ignore[import-not-found] # in MiniStack's environment
@@ -17,6 +18,8 @@ from ordering_tools.local.hosts import is_local_program, refusal
 
 _EVENTS_LIMIT = 2**20
 """The most bytes of all events of one call, as EventBridge counts them."""
+_EXPRESSIONS = 1024
+"""How many expressions are kept parsed: more than all functions and commands have."""
 _QUEUES_PORT = "4566"
 _FROM_CONTAINERS = "host.docker.internal"
 """The name of this machine in containers. No site can have it: `internal` is reserved."""
@@ -35,6 +38,12 @@ def keep(service: Any, *names: str) -> None:
             getattr(service, name).update((data or {}).get(name, {}))
 
     service.get_state, service.load_persisted_state = get, load
+
+
+def parse_expressions_once() -> None:
+    """Keep expressions parsed. By default MiniStack parses a query's condition for each item of the partition."""
+    for name in ("_tokenize", "_condition_syntax_error"):
+        setattr(dynamodb, name, lru_cache(_EXPRESSIONS)(getattr(dynamodb, name)))
 
 
 def use_stable_queue_urls() -> None:
@@ -88,6 +97,7 @@ if __name__ == "__main__":
         call_functions_host(url)
     keep(dynamodb, "_stream_records", "_stream_trimmed")
     keep(ses, "_sent_emails")
+    parse_expressions_once()
     use_stable_queue_urls()
     limit_events()
     refuse_web_pages()
