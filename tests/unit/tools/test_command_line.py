@@ -225,6 +225,22 @@ def _unbreakable(value: Any) -> list[str]:
     return [shown(value)] if isinstance(value, datetime) else shown(value).split()
 
 
+@pytest.mark.parametrize(
+    ("screen", "rows", "paged"), [(Terminal(), 8, False), (Terminal(), 9, True), (io.StringIO(), 9, False)]
+)
+def test_the_pager(screen: io.StringIO, rows: int, *, paged: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A list goes through the pager if it and its titles are longer than the terminal; elsewhere never."""
+    seen: list[str] = []
+    monkeypatch.setattr("rich.pager.SystemPager.show", lambda _, content: seen.append(content))
+    monkeypatch.setattr("sys.stdout", screen)
+    monkeypatch.setenv("COLUMNS", str(NARROW))
+    monkeypatch.setenv("LINES", "10")
+    Output().rows([{"number": number} for number in range(rows)])
+
+    assert bool(seen) == paged
+    assert bool(screen.getvalue()) != paged
+
+
 def test_json(capsys: pytest.CaptureFixture[str]) -> None:
     """Programs get one document with exact amounts and times; lines for people go to the standard error."""
     output = Output(as_json=True)
