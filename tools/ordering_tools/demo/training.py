@@ -34,7 +34,7 @@ from ordering_tools.installation import ROOT, Installation
 from ordering_tools.local.engine.aws_account import key_alias
 from ordering_tools.operations import signing_keys as keys
 from ordering_tools.operations.tokens import issue
-from ordering_tools.operations.usage_tiers import with_tier
+from ordering_tools.operations.usage_tiers import key_name, planned_keys, with_tier
 
 VALID = timedelta(days=30)
 LIVE_EVENT = "events/identity/authorizer.json"
@@ -102,11 +102,11 @@ def sign(installation: Installation) -> None:
 
 def give_tiers(installation: Installation) -> None:
     """Give the demo's partners their API keys, which an engine that was killed has lost. They keep their tiers."""
-    accounts = Accounts(installation.accounts)
+    accounts, planned = Accounts(installation.accounts), planned_keys(installation)
     for partner in filter(None, map(accounts.partner, DATA["partners"])):
-        keyed = with_tier(installation, partner, partner.usage_tier or _TIER)
-        if keyed != partner:
-            accounts.save_partner(keyed)
+        tier = partner.usage_tier or _TIER
+        if partner.usage_key is None or key_name(installation, partner.id, tier) not in planned[tier]:
+            accounts.save_partner(with_tier(installation, partner, tier))
 
 
 def seed(installation: Installation) -> None:

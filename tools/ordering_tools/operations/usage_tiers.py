@@ -35,11 +35,11 @@ class UsageKeys:
         Raises:
             NotDone: The stack has no usage plans, or API Gateway does not answer.
         """
-        self._site = site
         self._names = {tier: key_name(site, partner_id, tier) for tier in TIERS}
         self._plans = _plans_of(site)
         prefix = self._names[DEFAULT_TIER].removesuffix(DEFAULT_TIER)
-        with _answering(site) as gateway:
+        with _answering():
+            self._gateway = gateway = site.connect("apigateway")
             found = {key["name"]: key for key in _pages(gateway, "get_api_keys", nameQuery=prefix, includeValues=True)}
             self._keys = {tier: found[name] for tier, name in self._names.items() if name in found}
             self._planned = {
@@ -59,7 +59,8 @@ class UsageKeys:
         Raises:
             NotDone: API Gateway does not answer.
         """
-        with _answering(self._site) as gateway:
+        gateway = self._gateway
+        with _answering():
             for one in TIERS:
                 if one not in self._keys:
                     made = secrets.token_hex(_VALUE_BYTES)
@@ -88,7 +89,8 @@ def planned_keys(site: Installation) -> dict[str, set[str]]:
         NotDone: The stack has no usage plans, or API Gateway does not answer.
     """
     plans = _plans_of(site)
-    with _answering(site) as gateway:
+    with _answering():
+        gateway = site.connect("apigateway")
         return {
             tier: {key["name"] for key in _pages(gateway, "get_usage_plan_keys", usagePlanId=plan)}
             for tier, plan in plans.items()
@@ -119,9 +121,9 @@ def _pages(client: Any, operation: str, **arguments: Any) -> Iterator[Mapping[st
 
 
 @contextmanager
-def _answering(site: Installation) -> Iterator[Any]:
-    """A client of API Gateway, whose failures are reported."""
+def _answering() -> Iterator[None]:
+    """Report failures of API Gateway."""
     try:
-        yield site.connect("apigateway")
+        yield
     except (BotoCoreError, ClientError) as error:
         raise NotDone(f"the request to API Gateway failed: {error}; run the command again, it goes on") from error
