@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from ordering_tools.local.gateway.api import declared_api
+from ordering_tools.local.gateway.events import GatewayRequest
+from ordering_tools.local.gateway.gateway import Gateway
 from ordering_tools.local.gateway.responses import RefusedError
 from ordering_tools.local.gateway.usage import Buckets, KeyUsage, PlannedKey, Throttle, UsagePlan
-from ordering_tools.local.runtime.functions import SettingsError
+from ordering_tools.local.runtime.functions import Deployment, Runner, SettingsError
 from ordering_tools.template import Template
 
 START = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -122,9 +126,9 @@ def test_a_method_has_a_bucket_for_all_callers() -> None:
 
 def template(source: str = "AUTHORIZER", *settings: dict[str, Any]) -> Template:
     """A template with a method that requires a key, and one that does not."""
-    uri = {"Fn::Sub": "arn:…/${F.Arn}/invocations"}
+    uri, authorizer = ({"Fn::Sub": f"arn:…/${{{name}.Arn}}/invocations"} for name in "FA")
     operation = {"x-amazon-apigateway-integration": {"uri": uri}}
-    caller = {"type": "request", "authorizerUri": uri, "identitySource": "method.request.header.Authorization"}
+    caller = {"type": "request", "authorizerUri": authorizer, "identitySource": "method.request.header.Authorization"}
     body = {
         "openapi": "3.0.1",
         "paths": {"/": {"get": {**operation, "security": [{"A": []}, {"api_key": []}]}, "options": operation}},
@@ -154,3 +158,47 @@ def test_what_is_not_supported() -> None:
         declared_api(template("HEADER"))
     with pytest.raises(SettingsError, match="only for"):
         declared_api(template("AUTHORIZER", {"ResourcePath": "/~1", "HttpMethod": "GET"}))
+
+
+@dataclass
+class Functions(Runner):
+    """An authorizer that allows all and names a key, and a function that answers 200."""
+
+    key: str
+    events: list[dict[str, Any]] = field(default_factory=list)
+
+    def call(self, name: str, event: bytes) -> bytes:
+        """Answer, and keep the events of the function."""
+        if name == "A":
+            statement = {"Effect": "Allow", "Action": "execute-api:Invoke", "Resource": "*"}
+            decided = {"principalId": "a", "policyDocument": {"Statement": [statement]}}
+            return json.dumps({**decided, "usageIdentifierKey": self.key}).encode()
+        self.events.append(json.loads(event))
+        return b'{"statusCode": 200}'
+
+    def switch(self, deployment: Deployment) -> None:
+        """Nothing is deployed."""
+
+    def stop(self) -> None:
+        """Nothing runs."""
+
+
+def statuses(gateway: Gateway, method: str, times: int) -> list[int]:
+    headers = [("Authorization", "Bearer a")]
+    request = GatewayRequest(method, "/", "", headers, b"", "127.0.0.1", "HTTP/1.1", stage="live", port=80)
+    return [gateway.answer(request).status for _ in range(times)]
+
+
+def test_what_the_gateway_counts() -> None:
+    """Requests count to the key's plan first, then to the method's limit; a function sees the key of its caller."""
+    limited = {"ResourcePath": "/*", "HttpMethod": "*", "ThrottlingRateLimit": 0.001, "ThrottlingBurstLimit": 2}
+    api = declared_api(template("AUTHORIZER", limited))
+    functions, keys = Functions("a"), {"a": planned(quota=3)}
+    gateway = Gateway(api, functions, lambda: keys)
+
+    assert statuses(gateway, "GET", 4) == [200, 200, 429, 429]
+    assert statuses(gateway, "OPTIONS", 3) == [200, 200, 429]
+    identity = functions.events[0]["requestContext"]["identity"]
+    assert (identity["apiKey"], identity["apiKeyId"]) == ("a", "id-a")
+    assert functions.events[2]["requestContext"]["identity"]["apiKey"] is None
+    assert statuses(Gateway(api, Functions("b"), lambda: keys), "GET", 1) == [403]
