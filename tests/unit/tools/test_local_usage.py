@@ -14,7 +14,7 @@ from ordering_tools.local.gateway.events import GatewayRequest
 from ordering_tools.local.gateway.gateway import Gateway
 from ordering_tools.local.gateway.responses import RefusedError
 from ordering_tools.local.gateway.usage import Buckets, KeyUsage, PlannedKey, Throttle, UsagePlan
-from ordering_tools.local.runtime.functions import Deployment, Runner, SettingsError
+from ordering_tools.local.runtime.functions import Runner, SettingsError
 from ordering_tools.template import Template
 
 START = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -175,12 +175,6 @@ class Functions(Runner):
             return json.dumps({**decided, "usageIdentifierKey": self.key}).encode()
         self.events.append(json.loads(event))
         return b'{"statusCode": 200}'
-
-    def switch(self, deployment: Deployment) -> None:
-        """Nothing is deployed."""
-
-    def stop(self) -> None:
-        """Nothing runs."""
 
 
 def statuses(gateway: Gateway, method: str, times: int) -> list[int]:
