@@ -9,6 +9,8 @@ REAL = "the real stack"
 _GROUPS = {
     "tests/gateway/local/": "the fixture's stack",
     "tests/gateway/test_artefacts.py": "the artefacts",
+    "tests/gateway/test_onboarding.py": "an empty stack",
+    "tests/gateway/test_operations.py": "a stack that operators change",
     "tests/gateway/": REAL,
     "tests/client/": REAL,
 }

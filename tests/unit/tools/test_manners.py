@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 from contextlib import redirect_stdout
+from pathlib import Path
 
 import click
 import pytest
@@ -95,10 +96,10 @@ def test_ctrl_c(name: str, world: World, monkeypatch: pytest.MonkeyPatch, capsys
     assert capsys.readouterr() == ("", "\n")
 
 
-def test_ctrl_c_in_a_process(tmp_path: object) -> None:
-    """Ctrl-C ends a command that waits, without a traceback."""
+def test_ctrl_c_in_a_process(tmp_path: Path) -> None:
+    """Ctrl-C is how a command ends that runs until then: it has done its work, and prints nothing more."""
     process = subprocess.Popen(
-        [COMMAND, "webhook", "listen", "--port", "0", "--state", str(tmp_path)],
+        [COMMAND, "webhook", "listen", "--port", "0", "--state", tmp_path],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -108,8 +109,7 @@ def test_ctrl_c_in_a_process(tmp_path: object) -> None:
     process.send_signal(signal.SIGINT)
     rest = process.communicate(timeout=30)[0]
 
-    assert process.returncode in (0, INTERRUPTED)
-    assert "Traceback" not in rest
+    assert (process.returncode, rest) == (0, "")
 
 
 def test_the_c_locale() -> None:
