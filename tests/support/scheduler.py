@@ -24,6 +24,7 @@ from datetime import UTC, datetime, timedelta
 from types import ModuleType, SimpleNamespace
 from typing import Any, Generic, TypeVar
 
+from ordering.aws import dynamodb
 from ordering.aws.dynamodb import NoAnswer, ServiceFault, Table, TableError
 from ordering.book import orderbook
 from ordering.clock import Clock, Deadline
@@ -217,7 +218,18 @@ def replay(
 
 @contextmanager
 def _drawing(name: str, setup: Setup) -> Iterator[None]:
-    """Replace random values by numbered ones, which each replay draws again, and no other client."""
+    """Replace random values by numbered ones of each module, which each replay draws again, and no other client."""
+    kept = [(module, vars(module)["secrets"]) for module in (dynamodb, orderbook, *setup.modules)]
+    for module, _ in kept:
+        vars(module)["secrets"] = _numbered(f"{name}/{module.__name__}")
+    try:
+        yield
+    finally:
+        for module, real in kept:
+            vars(module)["secrets"] = real
+
+
+def _numbered(name: str) -> SimpleNamespace:
     numbers = itertools.count(1)
 
     def token_hex(_: int | None = None) -> str:
@@ -226,15 +238,7 @@ def _drawing(name: str, setup: Setup) -> Iterator[None]:
     def token_bytes(count: int) -> bytes:
         return hashlib.shake_128(token_hex().encode()).digest(count)
 
-    tokens = SimpleNamespace(token_hex=token_hex, token_bytes=token_bytes)
-    kept = [(module, vars(module)["secrets"]) for module in (orderbook, *setup.modules)]
-    for module, _ in kept:
-        vars(module)["secrets"] = tokens
-    try:
-        yield
-    finally:
-        for module, real in kept:
-            vars(module)["secrets"] = real
+    return SimpleNamespace(token_hex=token_hex, token_bytes=token_bytes)
 
 
 def complete(memory: Memory, setup: Setup, *scripts: Script, apart: timedelta = timedelta()) -> Memory:
