@@ -15,7 +15,7 @@ from ordering_tools.installation import Installation
 from ordering_tools.stacks import Stack
 from support.aws.kms import MemoryKms
 from support.aws.simulated_aws import declared
-from support.aws.usage import PLANS, MemoryUsage
+from support.aws.usage import GATEWAY, MemoryUsage
 from support.policies import Access, resource_name, table_accesses
 
 _ARN = "arn:aws:x:eu-west-1:123456789012:"
@@ -219,7 +219,7 @@ class Recording:
                 outputs={name: name for name in _OUTPUTS},
                 parameters={"MailSender": "MailSender", "AlarmTopicArn": "AlarmTopic"},
                 resources={
-                    **PLANS,
+                    **GATEWAY,
                     **{name: f"https://sqs/123456789012/{name}" for name in _QUEUES},
                     **{name: name for name in _LOG_GROUPS},
                 },

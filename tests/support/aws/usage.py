@@ -13,6 +13,8 @@ from support.policies import Access
 
 PLANS = {plan: f"id-of-{plan}" for plan in TIERS.values()}
 """The physical id of each tier's plan, by logical id."""
+GATEWAY = {"Api": "id-of-Api", **PLANS}
+"""Those of the API and of the plans."""
 
 _ARN = "arn:AWS::Partition:apigateway:AWS::Region::"
 
@@ -27,6 +29,7 @@ class MemoryUsage:
     before: Callable[[str], None] = lambda _: None
     """Called with each operation before it is carried out; may raise."""
     accesses: set[Access] = field(default_factory=set)
+    key_source: str = "AUTHORIZER"
 
     def __call__(self, service: str, **_: Any) -> MemoryUsage:
         """Connect to the service."""
@@ -37,6 +40,12 @@ class MemoryUsage:
         """The pages of a list."""
         return _Pages(getattr(self, f"_{operation}"))
 
+    # The names are the API's.
+    def get_rest_api(self, restApiId: str) -> dict[str, Any]:  # noqa: N803 - as above
+        """The API's settings."""
+        self._note("GET", "/restapis/{}", restApiId)
+        return {"apiKeySource": self.key_source}
+
     def create_api_key(self, name: str, value: str, *, enabled: bool) -> dict[str, Any]:
         """Create a key; several may have one name, but not one value."""
         self._note("POST", "/apikeys")
@@ -46,7 +55,6 @@ class MemoryUsage:
         self.keys.append(key)
         return key
 
-    # The names are the API's.
     def create_usage_plan_key(self, usagePlanId: str, keyId: str, keyType: str) -> dict[str, Any]:  # noqa: N803 - as above
         """Put a key into a plan, unless it is in one of the same stage."""
         assert keyType == "API_KEY"
@@ -73,9 +81,9 @@ class MemoryUsage:
             if one["id"] in self.planned[usagePlanId] and one["name"].startswith(nameQuery):
                 yield {"id": one["id"], "name": one["name"]}
 
-    def _note(self, method: str, path: str, plan: str = "") -> None:
+    def _note(self, method: str, path: str, of: str = "") -> None:
         self.before(f"{method} {path}")
-        name = next((name for name, one in PLANS.items() if one == plan), "")
+        name = next((name for name, one in GATEWAY.items() if one == of), "")
         self.accesses.add(Access(f"apigateway:{method}", _ARN + path.format(name)))
 
 

@@ -18,7 +18,7 @@ from ordering_tools.operations import commands, doctor
 from ordering_tools.operations.usage_tiers import UsageKeys
 from ordering_tools.stacks import Stack
 from ordering_tools.template import Template
-from support.aws.usage import PLANS, MemoryUsage
+from support.aws.usage import GATEWAY, PLANS, MemoryUsage
 from support.partners import PARTNER
 
 QUEUES = {name: f"https://sqs/1/{name}" for name in ("MailQueue", "MailDeadLetters")}
@@ -56,6 +56,9 @@ class Aws:
     def get_metric_statistics(self, **_: Any) -> Any:
         return {"Datapoints": [{"Maximum": self.age}]}
 
+    def get_rest_api(self, restApiId: str) -> Any:  # noqa: N803 - the API's name
+        return self.usage.get_rest_api(restApiId)
+
     def get_paginator(self, operation: str) -> Any:
         return self if operation == "describe_alarms" else self.usage.get_paginator(operation)
 
@@ -78,7 +81,7 @@ def aws(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> Aws:
     outputs = dict.fromkeys(Template.load(ROOT / "template.yaml").document["Outputs"], "there")
     tables = {name: name for name in ("OrdersTable", "CatalogueTable", "AccountsTable")}
     parameters = {"MailSender": "orders@example.com", "AlarmTopicArn": "arn:topic"}
-    resources = {**QUEUES, **PLANS, "MailAlarm": "production-MailAlarm"}
+    resources = {**QUEUES, **GATEWAY, "MailAlarm": "production-MailAlarm"}
     stack = Stack({**outputs, **tables}, resources, parameters, "production")
     deployed = replace(installation, development_key=None, stack=stack, connect=aws, account="1", caller="ann")
     accounts = Accounts(deployed.accounts)
@@ -117,7 +120,7 @@ def test_nothing_wrong(capsys: pytest.CaptureFixture[str]) -> None:
         ("dead", "2", "MailDeadLetters", "2 messages", "ordering dead list --queue MailDeadLetters"),
         ("on", ["production-MailAlarm"], "alarms", "on: MailAlarm", "docs/operations.md"),
         ("denied", "sesv2", "mails", "ann may not", "a right may be missing"),
-        ("denied", "apigateway", "usage tiers", "ann may not", "a right may be missing"),
+        ("usage", MemoryUsage(key_source="HEADER"), "key source", "HEADER: every call", "update-rest-api"),
     ],
 )
 def test_what_is_wrong(

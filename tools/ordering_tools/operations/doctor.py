@@ -179,6 +179,20 @@ def usage_tiers(site: Installation) -> Iterator[Finding]:
         yield Finding("usage tiers", _OK, "each partner has one")
 
 
+def key_source(site: Installation) -> Iterator[Finding]:
+    """Check that the API takes keys from its authorizer: from a header, which no caller sends, it would refuse all."""
+    api = site.stack.resources["Api"]
+    source = site.connect("apigateway").get_rest_api(restApiId=api)["apiKeySource"]
+    if source == "AUTHORIZER":
+        yield Finding("key source", _OK, "the authorizer")
+    else:
+        change = "op=replace,path=/apiKeySource,value=AUTHORIZER"
+        todo = (
+            f"`aws apigateway update-rest-api --rest-api-id {api} --patch-operations {change}`, then deploy the stage"
+        )
+        yield Finding("key source", _WRONG, f"{source}: every call with a token is refused with 403", todo)
+
+
 def dead_letters(site: Installation) -> Iterator[Finding]:
     """Check that the dead-letter queues are empty."""
     sqs = site.connect("sqs")
@@ -242,7 +256,7 @@ def alarms(site: Installation) -> Iterator[Finding]:
         yield Finding("alarm topic", _NOTE, "alarms are sent to nobody", "deploy with AlarmTopicArn")
 
 
-_OF_AWS: tuple[Check, ...] = (stack, signing_key, usage_tiers, mails, queues, dead_letters, alarms)
+_OF_AWS: tuple[Check, ...] = (stack, signing_key, key_source, usage_tiers, mails, queues, dead_letters, alarms)
 
 
 def _guarded(check: Check, site: Installation) -> Iterator[Finding]:
