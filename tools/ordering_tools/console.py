@@ -148,8 +148,7 @@ def _grid(values: Mapping[str, Any]) -> Table:
 
 def _print(console: Console, parts: Sequence[Table | str]) -> None:
     """Print, on a terminal by the pager if it is longer than the screen."""
-    lines = sum(len(console.render_lines(part, pad=False)) for part in parts)
-    if console.is_terminal and lines >= console.height:
+    if console.is_terminal and sum(len(console.render_lines(part)) for part in parts) >= console.height:
         os.environ.setdefault("LESS", "FRX")
         with console.pager(styles=True):
             console.print(*parts, sep="\n")
