@@ -12,6 +12,7 @@ from contextlib import redirect_stdout
 from pathlib import Path
 
 import click
+import httpx
 import pytest
 
 from ordering_tools import cli
@@ -105,7 +106,9 @@ def test_ctrl_c_in_a_process(tmp_path: Path) -> None:
         text=True,
     )
     assert process.stdout
-    process.stdout.readline()
+    url = process.stdout.readline().split()[-1]
+    # Once it responds it is certainly waiting.
+    assert httpx.get(url).status_code == 405
     process.send_signal(signal.SIGINT)
     rest = process.communicate(timeout=30)[0]
 
