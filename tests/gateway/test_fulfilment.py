@@ -538,14 +538,20 @@ def test_killed_in_the_middle(training_partner: TrainingPartner) -> None:
     def is_unsent() -> bool:
         return Outbox(table).mail(name, 1).state is MailState.OPEN
 
+    def is_received_by_a_held_process() -> bool:
+        """Stop the processes that mail, and return whether one of them was given the order."""
+        for process in processes(real, "MailsFunction"):
+            send(process, signal.SIGSTOP)
+        return any(message["ReceiveCount"] for message in real.queued("MailQueue", to_message(name)))
+
     killed, seen = 0, 0
     while killed < 3 and kill_after(seen):
         killed, seen = killed + 1, min(packs(), PACKS - 1)
-    # A process that must start first leaves more time to be killed before it has claimed the mail.
+    # A process that must start first is held before it can have claimed the mail.
     kill_if(is_unsent, real, "MailsFunction")
-    training_partner.wait(order)
-    assert eventually(lambda: [one for one in real.queued("MailQueue", to_message(name)) if one["ReceiveCount"]])
+    assert eventually(is_received_by_a_held_process, pause=0.005, progress=packs)
     assert eventually(lambda: kill_if(is_unsent, real, "MailsFunction"), pause=0.005)
+    training_partner.wait(order)
     # The queue would redeliver the message after six minutes.
     real.installation.mail_queue(to_message(name), 0)
     assert eventually(lambda: training_partner.mails(order))
