@@ -63,6 +63,9 @@ MOST_PRODUCTS = 999_999
 _READ_AT_ONCE = 100
 """Products whose feature sets are read together."""
 
+_LISTED_AT_ONCE = 1_000
+"""Products in a page of the list of a version's products, about 300 KB."""
+
 _RECORD = "REPLACED#"
 
 _LAST = "\U0010ffff"
@@ -367,7 +370,7 @@ class Catalogue:
 
     def _stored(self, version: str) -> Iterator[tuple[Item, list[Item]]]:
         """Read the listed products of a version, each with its feature sets by position, or with those that exist."""
-        listed = self._table.query(f"{version}#PRODUCTS", " ", _LAST, page=_READ_AT_ONCE)
+        listed = self._table.query(f"{version}#PRODUCTS", " ", _LAST, page=_LISTED_AT_ONCE)
         while some := list(itertools.islice(listed, _READ_AT_ONCE)):
             keys = [_offered_keys(version, item) for item in some]
             every = list(itertools.chain.from_iterable(keys))
