@@ -140,24 +140,25 @@ def template(source: str = "AUTHORIZER", *settings: dict[str, Any]) -> Template:
 
 
 def test_the_template_is_read() -> None:
-    """Which methods require a key, and the methods' limit, are the template's."""
+    """Which methods require a key, and the methods' limits, are the template's."""
     limited = {"ResourcePath": "/*", "HttpMethod": "*", "ThrottlingRateLimit": 5, "ThrottlingBurstLimit": 7}
-    api = declared_api(template("AUTHORIZER", limited))
+    lower = {"ResourcePath": "/~1a~1b", "HttpMethod": "POST", "ThrottlingRateLimit": 1, "ThrottlingBurstLimit": 2}
+    api = declared_api(template("AUTHORIZER", limited, lower))
 
     assert {route.methods: (bool(route.authorizer), route.key_required) for route in api.routes} == {
         ("GET",): (True, True),
         ("OPTIONS",): (False, False),
     }
-    assert api.throttle == Throttle(5, 7)
-    assert declared_api(template()).throttle is None
+    assert api.throttles == {("*", "*"): Throttle(5, 7), ("/a/b", "POST"): Throttle(1, 2)}
+    assert declared_api(template()).throttles == {}
 
 
 def test_what_is_not_supported() -> None:
-    """Keys in a header, and limits of single methods, are refused."""
+    """Keys in a header, and limits of all methods of a resource, are refused."""
     with pytest.raises(SettingsError, match="only with `ApiKeySourceType: AUTHORIZER`"):
         declared_api(template("HEADER"))
     with pytest.raises(SettingsError, match="only for"):
-        declared_api(template("AUTHORIZER", {"ResourcePath": "/~1", "HttpMethod": "GET"}))
+        declared_api(template("AUTHORIZER", {"ResourcePath": "/~1", "HttpMethod": "*"}))
 
 
 @dataclass
@@ -196,3 +197,13 @@ def test_what_the_gateway_counts() -> None:
     assert (identity["apiKey"], identity["apiKeyId"]) == ("a", "id-a")
     assert functions.events[2]["requestContext"]["identity"]["apiKey"] is None
     assert statuses(Gateway(api, Functions("b"), lambda: keys), "GET", 1) == [403]
+
+
+def test_a_method_with_a_limit_of_its_own() -> None:
+    """A method's own limit replaces that of all methods."""
+    limited = {"ResourcePath": "/*", "HttpMethod": "*", "ThrottlingRateLimit": 0.001, "ThrottlingBurstLimit": 2}
+    own = {**limited, "ResourcePath": "/~1", "HttpMethod": "OPTIONS", "ThrottlingBurstLimit": 1}
+    gateway = Gateway(declared_api(template("AUTHORIZER", limited, own)), Functions("a"), lambda: {"a": planned()})
+
+    assert statuses(gateway, "OPTIONS", 2) == [200, 429]
+    assert statuses(gateway, "GET", 3) == [200, 200, 429]

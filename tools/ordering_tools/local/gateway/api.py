@@ -55,22 +55,27 @@ def declared_api(translated: Template) -> Api:
         stage=stages[0][1]["StageName"],
         minimum_compression=None if minimum is None else int(minimum),
         responses=GatewayResponses(body.get("x-amazon-apigateway-gateway-responses", {})),
-        throttle=_throttle(stages[0][1].get("MethodSettings", [])),
+        throttles=_throttles(stages[0][1].get("MethodSettings", [])),
     )
 
 
-def _throttle(settings: Sequence[Mapping[str, Any]]) -> Throttle | None:
-    """The limit of each method.
+def _throttles(settings: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], Throttle]:
+    """The limits of methods by resource and method, both `*` for all methods that have none of their own.
 
     Raises:
-        SettingsError: Methods have settings of their own.
+        SettingsError: Settings are for a part of the methods that is not a single one.
     """
-    if any((one["ResourcePath"], one["HttpMethod"]) != ("/*", "*") for one in settings):
-        raise SettingsError("the local run supports `MethodSettings` only for `/*` with `*`, all methods")
-    limits = [one for one in settings if "ThrottlingRateLimit" in one]
-    if not limits:
-        return None
-    return Throttle(float(limits[0]["ThrottlingRateLimit"]), float(limits[0]["ThrottlingBurstLimit"]))
+    found = {}
+    for one in settings:
+        # `/*`, or the resource with `/~1` for each `/`.
+        resource, method = one["ResourcePath"].removeprefix("/").replace("~1", "/"), one["HttpMethod"]
+        if (resource == "*") != (method == "*"):
+            raise SettingsError(
+                "the local run supports `MethodSettings` only for `/*` with `*`, and for single methods"
+            )
+        if "ThrottlingRateLimit" in one:
+            found[resource, method] = Throttle(float(one["ThrottlingRateLimit"]), float(one["ThrottlingBurstLimit"]))
+    return found
 
 
 def _route(path: str, method: str, operation: Mapping[str, Any], authorizers: Mapping[str, Authorizer]) -> Route:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import sys
 import traceback
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from werkzeug.exceptions import HTTPException
@@ -82,8 +82,8 @@ class Api:
     minimum_compression: int | None
     """The size in bytes from which responses are compressed; None if none is."""
     responses: GatewayResponses
-    throttle: Throttle | None = None
-    """The limit of each method for all callers together; None if it has none."""
+    throttles: Mapping[tuple[str, str], Throttle] = field(default_factory=dict)
+    """The limits for all callers together, by resource and method; both `*` for each method without its own."""
 
 
 class Gateway:
@@ -92,7 +92,7 @@ class Gateway:
     def __init__(self, api: Api, runner: Runner, read_keys: Callable[[], Mapping[str, PlannedKey]]) -> None:
         """Make it; `read_keys` reads the API keys in the stage's usage plans, by value."""
         self.stage = api.stage
-        self._throttle = api.throttle
+        self._throttles = api.throttles
         self._buckets = Buckets()
         self._usage = KeyUsage(read_keys, self._buckets)
         self._minimum_compression = api.minimum_compression
@@ -125,7 +125,7 @@ class Gateway:
         route, request = self._match(request)
         decision = self._authorize(route.authorizer, request) if route.authorizer else None
         key = self._usage.count(decision.usage_key if decision else None) if route.key_required else None
-        self._buckets.take((route.resource, route.methods), self._throttle)
+        self._throttle(route, request.method)
         event = function_event(request, decision.context if decision else None, key)
         try:
             return read_answer(self._invoke(route.function, event))
@@ -137,6 +137,13 @@ class Gateway:
         except (FunctionError, MalformedResultError) as error:
             _report(route.function, error)
             raise RefusedError("INTEGRATION_FAILURE") from error
+
+    def _throttle(self, route: Route, method: str) -> None:
+        """Take a token of the method's own limit, or of the one that all methods have."""
+        if own := self._throttles.get((route.resource, method)):
+            self._buckets.take((route.resource, method), own)
+        else:
+            self._buckets.take((route.resource, route.methods), self._throttles.get(("*", "*")))
 
     def _match(self, request: GatewayRequest) -> tuple[Route, GatewayRequest]:
         # werkzeug drops further slashes in front.
