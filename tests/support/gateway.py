@@ -112,7 +112,7 @@ class Client:
         event["resource"] = resource
         app = load(function)
         app.connections, app.services = self.services.connections, self.services.of(app.build)
-        with self.services.settings.seen_by(_declared(function)):
+        with self.services.settings.seen_by(_declared(function)), self.services.limited.used_by(function):
             answer = app.handle(event, context or LambdaContext())  # type: ignore[arg-type] # all that is used of it
         reply = _reply(answer, method)
         check_response(method.upper(), resource, reply.status, reply.headers, reply.text)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
@@ -85,3 +85,17 @@ def allows(statement: Statement, access: Access) -> bool:
         # A condition on all keys of a request without keys, as a scan is, holds.
         and (patterns is None or not access.partition or any(fnmatchcase(access.partition, one) for one in patterns))
     )
+
+
+def unused(policy: Iterable[Statement], done: Collection[Access]) -> Iterator[tuple[str, str]]:
+    """The actions, resources and partition keys of a policy's statements that no access needs."""
+    for statement in policy:
+        needed = [access for access in done if allows(statement, access)]
+        actions, resources = {*statement["Action"]}, {*map(resource_name, statement["Resource"])}
+        for action in actions - {access.action for access in needed}:
+            yield action, " ".join(sorted(resources))
+        for resource in resources - {access.resource for access in needed}:
+            yield " ".join(sorted(actions)), resource
+        for pattern in leading_keys(statement) or ():
+            if not any(fnmatchcase(access.partition, pattern) for access in needed):
+                yield " ".join(sorted(actions)), pattern

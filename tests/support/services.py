@@ -35,6 +35,7 @@ from ordering.webhooks.delivery import Deliverer
 from ordering.webhooks.registrations import Webhooks
 from ordering.webhooks.services import WebhookServices
 from ordering.webhooks.transport import Post, not_posted
+from support.rights import Limited
 
 
 class Settings(dict[str, str]):
@@ -85,7 +86,12 @@ class Services:
     @cached_property
     def connections(self) -> Connections:
         """The connections of a process whose environment names the tables so."""
-        return Connections(self.settings, self.send, self.kms, lambda _: self.webhook_queue, self.now, self.usage)
+        return Connections(self.settings, self.limited, self.kms, lambda _: self.webhook_queue, self.now, self.usage)
+
+    @cached_property
+    def limited(self) -> Limited:
+        """The connection to tables, which has the rights of a function while that is called."""
+        return Limited(self.send)
 
     @cached_property
     def settings(self) -> Settings:

@@ -33,6 +33,7 @@ from ordering.entry.mails import mailing_for
 from ordering.entry.stream import stream_consumer
 from ordering.webhooks.transport import Response
 from ordering_tools.template import Template
+from support import rights
 from support.aws.faults import Crash
 from support.aws.kms import MemoryKms
 from support.aws.memory import Memory
@@ -399,6 +400,8 @@ class SimulatedAws:
     def _step(self, service: str, operation: str, request: Mapping[str, Any], do: Do) -> dict[str, Any]:
         if self._function == "test":
             return do()
+        if service == "dynamodb":
+            rights.check(self._function, operation, request)
         step = Step(len(self.steps) + 1, self.now, self._function, service, operation, request)
         self.steps.append(step)
         return self.mishap(step, do) if self.mishap else do()

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from fnmatch import fnmatchcase
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -20,7 +19,7 @@ from support.every_command import (
     all_commands,
 )
 from support.gateway import ROOT
-from support.policies import Access, allows, leading_keys, resource_name, statements
+from support.policies import Access, allows, statements, unused
 
 TEMPLATE = Template.load(ROOT / "template.yaml")
 RESOURCES: dict[str, dict[str, Any]] = TEMPLATE.document["Resources"]
@@ -34,8 +33,6 @@ LARGEST_POLICY = 6_144
 
 OPENING = ["cloudformation:DescribeStacks", "cloudformation:ListStackResources"]
 """By which commands find a stack's resources."""
-STREAM = ["dynamodb:GetShardIterator", "dynamodb:GetRecords"]
-"""By which the stream is read, which has no partition keys."""
 WRITES = {"PutItem", "UpdateItem", "DeleteItem", "BatchWriteItem"}
 NOT_ON_THAT_DAY = {
     # The key that signs after the next replacement.
@@ -104,36 +101,14 @@ def test_a_change_is_allowed_by_its_duty_alone(command: str, recorded: Mapping[s
     assert duties == {*COMMANDS[command][0]}
 
 
-def unused(duty: str, done: Sequence[Access]) -> Iterator[tuple[str, str]]:
-    """The actions, resources and partition keys of a policy's statements that no access needs."""
-    for statement in POLICIES[duty]:
-        if statement["Action"] == OPENING:
-            continue
-        needed = [access for access in done if allows(statement, access)]
-        actions, resources = {*statement["Action"]}, {*map(resource_name, statement["Resource"])}
-        for action in actions - {access.action for access in needed}:
-            yield action, " ".join(sorted(resources))
-        for resource in resources - {access.resource for access in needed}:
-            yield " ".join(sorted(actions)), resource
-        for pattern in leading_keys(statement) or ():
-            if not any(fnmatchcase(access.partition, pattern) for access in needed):
-                yield " ".join(sorted(actions)), pattern
-
-
 @pytest.mark.parametrize("duty", POLICIES)
 def test_a_policy_allows_nothing_else(duty: str, recorded: Mapping[str, set[Access]]) -> None:
     """Each action, resource and partition key of a statement is needed by a command of the duty."""
     done = [access for command, (duties, _) in COMMANDS.items() if duty in duties for access in recorded[command]]
 
-    assert {*unused(duty, done)} == {(action, of) for policy, action, of in NOT_ON_THAT_DAY if policy == duty}
+    policy = [statement for statement in POLICIES[duty] if statement["Action"] != OPENING]
 
-
-@pytest.mark.parametrize("duty", POLICIES)
-def test_tables_are_restricted_by_their_keys(duty: str) -> None:
-    """A statement about a table names partition keys, but for scans, which have none and stand alone."""
-    for statement in POLICIES[duty]:
-        on_tables = [action for action in statement["Action"] if action.startswith("dynamodb:")]
-        assert (leading_keys(statement) is None) == (on_tables in ([], ["dynamodb:Scan"], STREAM))
+    assert {*unused(policy, done)} == {(action, of) for policy, action, of in NOT_ON_THAT_DAY if policy == duty}
 
 
 @pytest.mark.parametrize("duty", POLICIES)
