@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,6 +28,12 @@ OPTIONS = {
 
 KEPT = {"AWS::DynamoDB::Table", "AWS::KMS::Key"}
 """The types of resources with data that cannot be made again: they outlive the stack."""
+
+OF_THE_API = ("AWS::ApiGateway::", "AWS::Lambda::Permission")
+"""The types of resources that the engine makes anew if the API's text changes, as it does with a domain.
+
+CloudFormation changes them.
+"""
 
 UNKNOWN = {"AddressLimitsOfStage"}
 """The resources that the engine does not have."""
@@ -85,6 +92,24 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
         engine.stop()
 
 
+@pytest.mark.parametrize("tracing", ["Disabled", "Active"])
+def test_rights_at_x_ray(tracing: str, tmp_path: Path) -> None:
+    """SAM gives functions rights at X-Ray, and lets them trace, only with the parameter."""
+    text = (ROOT / "template.yaml").read_text(encoding="utf-8")
+    changed = tmp_path / "template.yaml"
+    changed.write_text(text.replace("Default: Disabled", f"Default: {tracing}"), encoding="utf-8")
+    translated = translate(changed, ROOT / ".venvs" / "sam" / "bin" / "python", tmp_path / "cache")
+    resources = json.loads(translated.read_text(encoding="utf-8"))["Resources"].values()
+    found = {
+        words in json.dumps(one["Properties"])
+        for kind, words in (("AWS::IAM::Role", "AWSXray"), ("AWS::Lambda::Function", "TracingConfig"))
+        for one in resources
+        if one["Type"] == kind
+    }
+
+    assert found == {tracing == "Active"}
+
+
 # In the order of a stack's life: each test begins where the one before ended.
 
 
@@ -128,7 +153,8 @@ def test_the_stack_is_updated(deployed: Deployed) -> None:
 
     domain = conditional(deployed.translated, "HasDomain")
     assert deployed.stack.resources.keys() - before.resources.keys() == {"AnotherAlarm", *domain}
-    assert before.resources.items() <= deployed.stack.resources.items()
+    kept = {name for name, one in resources.items() if not one["Type"].startswith(OF_THE_API)} & before.resources.keys()
+    assert {name: before.resources[name] for name in kept}.items() <= deployed.stack.resources.items()
     assert deployed.stack.outputs["BaseUrl"] == "https://api.example.com"
     assert thresholds[deployed.stack.resources["FulfilmentAlarm"]] == 120_000
     assert thresholds[deployed.stack.resources["AnotherAlarm"]] == 60_000
