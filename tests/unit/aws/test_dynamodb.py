@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable
 from decimal import Decimal
@@ -44,7 +43,7 @@ class Clock:
         self.asked: list[tuple[float, float]] = []
         monkeypatch.setattr(time, "monotonic", lambda: self.now)
         monkeypatch.setattr(time, "sleep", self.sleep)
-        monkeypatch.setattr(random, "uniform", self.uniform)
+        monkeypatch.setattr("ordering.aws.dynamodb._jitter.uniform", self.uniform)
 
     def sleep(self, seconds: float) -> None:
         self.pauses.append(seconds)

@@ -56,6 +56,8 @@ _TRANSIENT = frozenset(
 )
 _TRANSIENT_REASONS = frozenset({"None", "TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"})
 _CONDITION = "ConditionalCheckFailed"
+_jitter = random.SystemRandom()
+"""Of the operating system, so that processes that start from one snapshot do not all draw the same numbers."""
 
 
 class TableError(Exception):
@@ -342,7 +344,7 @@ class Table:
         deadline = self.deadline or Deadline.after(self.patience)
         longest = self.first_pause
         while True:
-            pause = random.uniform(0, longest)  # noqa: S311 - jitter
+            pause = _jitter.uniform(0, longest)
             if pause >= deadline.remaining():
                 raise Unavailable
             time.sleep(pause)

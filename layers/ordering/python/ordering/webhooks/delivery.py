@@ -195,7 +195,8 @@ class Deliverer:
     send: Enqueue
     deadline: Deadline | None = None
     now: Clock = clock.system_clock
-    spread: Callable[[], float] = random.random
+    # The operating system's, so that processes that start from one snapshot do not all draw the same numbers.
+    spread: Callable[[], float] = random.SystemRandom().random
 
     def signal(self, partner: str, webhook_id: str, order: str) -> None:
         """Queue the delivery of an order's undelivered events to a webhook."""
