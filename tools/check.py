@@ -7,7 +7,10 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 
+from compatibility import Skipped, judge_compatibility
+from judges import BIN as JUDGES_BIN
 from judges import JUDGES, ROOT, SAM, judge, run
 
 BIN = ROOT / ".venv" / "bin"
@@ -15,8 +18,9 @@ BIN = ROOT / ".venv" / "bin"
 
 def checks() -> dict[str, Callable[[], str]]:
     """The checks by name; each returns what is wrong."""
+    workflows = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
     functions = sorted((ROOT / "functions").glob("*/*/app.py"))
-    commands = {
+    commands: dict[str, tuple[str | Path, ...]] = {
         "format": (BIN / "ruff", "format", "--check", "--quiet", "."),
         "lint": (BIN / "ruff", "check", "--quiet", "--output-format", "concise", "."),
         "types": (BIN / "mypy",),
@@ -25,18 +29,27 @@ def checks() -> dict[str, Callable[[], str]]:
         "imports": (BIN / "lint-imports", "--no-cache"),
         **{name: (BIN / "ordering", "dev", name, "--check") for name in ("openapi", "lifecycle", "events", "schemas")},
         "template": (SAM / "sam", "validate", "--lint"),
+        "deploy role": (SAM / "cfn-lint", "--regions", "eu-west-1", "--", ".github/deploy-role.yaml"),
+        "workflows": (JUDGES_BIN / "check-jsonschema", "--builtin-schema", "vendor.github-workflows", *workflows),
+        "workflows' security": (JUDGES_BIN / "zizmor", "--offline", "--quiet", "--pedantic", ".github/workflows"),
     }
     return {
         **{name: partial(run, *command) for name, command in commands.items()},
         "translation": partial(judge, "cfn-lint"),
         **{name: partial(judge, name) for name in JUDGES if name != "cfn-lint"},
+        "compatibility": judge_compatibility,
     }
 
 
-def timed(check: Callable[[], str]) -> tuple[str, float]:
-    """Run a check; returns what is wrong, and how long it took, in seconds."""
+def timed(check: Callable[[], str]) -> tuple[str, str, float]:
+    """Run a check; returns what is wrong, why it was skipped, and how long it took, in seconds."""
     began = time.monotonic()
-    return check().rstrip(), time.monotonic() - began
+    wrong = skipped = ""
+    try:
+        wrong = check().rstrip()
+    except Skipped as reason:
+        skipped = str(reason)
+    return wrong, skipped, time.monotonic() - began
 
 
 def main(arguments: list[str]) -> int:
@@ -51,9 +64,10 @@ def main(arguments: list[str]) -> int:
             if not wanted or name in wanted
         }
         for name, running in started.items():
-            wrong, seconds = running.result()
+            wrong, skipped, seconds = running.result()
             failed |= bool(wrong)
-            print(f"{'FAILED' if wrong else 'ok':6} {name} ({seconds:.1f} s)", flush=True)
+            state = "FAILED" if wrong else "skip" if skipped else "ok"
+            print(f"{state:6} {name} ({skipped or f'{seconds:.1f} s'})", flush=True)
             if wrong:
                 print(wrong, flush=True)
     return 1 if failed else 0
