@@ -9,7 +9,7 @@ STAGE := .build/package
 BUILD := .aws-sam/build
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check bench format build artefacts sam-local lock openapi clean
+.PHONY: help serve test check bench format build artefacts deploy sam-local lock openapi clean
 
 help: ## list the targets
 	@while IFS= read -r line; do case $$line in \
@@ -57,6 +57,10 @@ artefacts:
 	@SAM_CLI_TELEMETRY=0 PYTHON="$(CURDIR)/$(BIN)/python" PACKAGE="$(CURDIR)/tools/package.py" \
 	  .venvs/sam/bin/sam build --template-file $(STAGE)/template.yaml --build-dir $(BUILD)
 	@$(BIN)/python tools/package.py --verify $(BUILD)
+
+deploy: ## deploy what `make build` built into an AWS account (TO=dev or prod: a section of samconfig.toml; docs/releases.md)
+	@$(PYTHON) tools/environments.py development sam
+	@$(BIN)/python tools/deploy.py "$(TO)" $(ARGS)
 
 sam-local: ## build for `sam local`, and print what to type (docs/sam-local.md; needs `make serve` running, and Python 3.13)
 	@$(PYTHON) tools/environments.py development sam

@@ -13,6 +13,7 @@ Only an interpreter of the runtime's own version can make it.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shutil
@@ -29,6 +30,7 @@ ARCHITECTURES = {"arm64": 183, "x86_64": 62}
 """The number of each of Lambda's architectures in the header of ELF files."""
 
 _PARAMETER = re.compile(r"(?m)(?<=^  Architecture:\n    Type: String\n)    Default: (\w+)\n    AllowedValues: .*\n")
+_RELEASE = re.compile(r"(?m)^( +RELEASE: )\S+$")
 _IGNORED = shutil.ignore_patterns("__pycache__")
 
 
@@ -106,6 +108,27 @@ def for_architecture(template: str, architecture: str) -> str:
     return _PARAMETER.sub(f"    Default: {value}\n    AllowedValues: [{value}]\n", template)
 
 
+def release_of(folder: Path) -> str:
+    """Return a hash of the paths and contents of all files of a folder."""
+    digest = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        content = path.read_bytes()
+        digest.update(f"{path.relative_to(folder)}\0{len(content)}\0".encode() + content)
+    return digest.hexdigest()[:16]
+
+
+def for_release(template: str, release: str) -> str:
+    """Return a template whose functions have a release in their environment, so that they get new versions with it.
+
+    Raises:
+        PackageError: The template's functions have no variable RELEASE.
+    """
+    text, places = _RELEASE.subn(rf"\g<1>{release}", template)
+    if places != 1:
+        raise PackageError("the template must have one variable RELEASE, in Globals.Function.Environment.Variables")
+    return text
+
+
 def verify(built: Path) -> None:
     """Check that all compiled extensions in a build's layers are for the architecture of its functions.
 
@@ -143,7 +166,9 @@ def stage(target: Path, runtime: str | Path, architecture: str) -> None:
     shutil.rmtree(target, ignore_errors=True)
     for name in ("functions", "layers"):
         shutil.copytree(ROOT / name, target / name, ignore=_IGNORED)
-    (target / "template.yaml").write_text(template, encoding="utf-8")
+    path = target / "template.yaml"
+    path.write_text(template, encoding="utf-8")
+    path.write_text(for_release(template, release_of(target)), encoding="utf-8")
     for module in target.glob("functions/*/*/app.py"):
         compile_folder(module.parent, "/var/task", runtime)
     compile_folder(target / "layers" / "ordering", "/opt", runtime)

@@ -246,7 +246,11 @@ def of_parameters(template: Template) -> Iterator[str]:
     """Parameters that are not used or not described, and references to names that the template does not declare."""
     document = template.document
     used = {*_references({key: part for key, part in document.items() if key != "Parameters"})}
-    declared = {*document.get("Parameters", {}), *document["Resources"]}
+    declared = {
+        *document.get("Parameters", {}),
+        *document["Resources"],
+        *(f"{name}Role" for name, _ in _functions(template)),
+    }
     for name, parameter in document.get("Parameters", {}).items():
         if name not in used:
             yield f"{name}: no resource, condition or output uses it"

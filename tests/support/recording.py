@@ -79,6 +79,8 @@ class DeadLetters:
         name = "".join(word.capitalize() for word in operation.split("_"))
         names = ("QueueUrl", "FunctionName", "logGroupName", "EmailIdentity")
         resource = next((arguments[name] for name in names if name in arguments), "*").rpartition(":")[2]
+        if "Qualifier" in arguments:
+            resource += ".Alias"
         if service == "dynamodbstreams":
             resource = "OrdersTable.StreamArn"
         if service != "cloudformation":  # By which all commands find the stack, so that each policy allows its calls.

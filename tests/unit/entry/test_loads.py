@@ -55,6 +55,7 @@ LOADS = {
     ),
     "identity/authorizer": ({"aws", "contexts", "entry", "identity"}, {"cryptography", "jwt"}),
     "identity/token": ({"aws", "entry", "identity", "web"}, {*WEB, "cryptography", "jwt"}),
+    "releases/smoke": ({"aws", "entry"}, set()),
     "training/feature_sets": (TRAINING, WEB),
     "training/order_items": (TRAINING, WEB),
     "training/order_keys": (TRAINING, WEB),

@@ -118,7 +118,7 @@ def test_every_named_resource_needs_its_right() -> None:
     functions = [name for name, one in DOCUMENT["Resources"].items() if one["Type"] == "AWS::Serverless::Function"]
     for function in functions:
         found = {*KINDS["roles"](planted(f"{function}.Properties.Policies", []), ROOT)}
-        variables = DOCUMENT["Resources"][function]["Properties"]["Environment"]["Variables"]
+        variables = DOCUMENT["Resources"][function]["Properties"].get("Environment", {}).get("Variables", ())
         named = {name for name in variables if name.endswith(("_TABLE", "_QUEUE", "_KEY", "_BUS", "_SET"))}
         assert {sentence.split()[1] for sentence in found} == named
 

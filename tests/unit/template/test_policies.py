@@ -293,7 +293,8 @@ def test_metrics_have_their_names(capsys: pytest.CaptureFixture[str], monkeypatc
     alarms = {
         alarm["Properties"]["MetricName"]
         for alarm in RESOURCES.values()
-        if alarm["Type"] == "AWS::CloudWatch::Alarm" and alarm["Properties"]["Namespace"] == {"Ref": "AWS::StackName"}
+        if alarm["Type"] == "AWS::CloudWatch::Alarm"
+        and alarm["Properties"].get("Namespace") == {"Ref": "AWS::StackName"}
     }
     filtered = {
         metric["MetricName"]
@@ -392,3 +393,37 @@ def test_fulfilment_puts_its_own_events_only() -> None:
     found = [one for function in FUNCTIONS for one in statements(function) if "events:PutEvents" in one["Action"]]
 
     assert [one["Condition"] for one in found] == [{"StringEquals": {"events:source": "ordering"}}]
+
+
+def arns(policy: str, action: str) -> set[str]:
+    """The resources of a policy's statement with an action, as they are written."""
+    (statement,) = (
+        one
+        for one in RESOURCES[policy]["Properties"]["PolicyDocument"]["Statement"]
+        if action in one["Action"] and isinstance(one["Resource"], list)
+    )
+    return {str(next(iter(one.values()))) for one in statement["Resource"]}
+
+
+def test_every_function_is_tried_and_rolled_out() -> None:
+    """The hook may call each function's versions, not its unpublished code, and CodeDeploy may move its alias."""
+    functions = {name for name, one in RESOURCES.items() if one["Type"] == "AWS::Serverless::Function"}
+    others = functions - {"SmokeFunction"}
+
+    assert arns("SmokePolicy", "lambda:InvokeFunction") == {f"${{{name}.Arn}}:*" for name in others}
+    assert arns("SmokePolicy", "lambda:ListTags") == {str([name, "Arn"]) for name in others}
+    assert arns("RolloutPolicy", "lambda:UpdateAlias") >= {f"${{{name}.Arn}}*" for name in others}
+
+
+def test_releases_are_watched() -> None:
+    """A rollout has the hook, alarms of the template, and a role; the hook itself has none."""
+    shared = TEMPLATE.document["Globals"]["Function"]
+    rollout = shared["DeploymentPreference"]
+    alarms = [one["Ref"] for one in rollout["Alarms"]]
+
+    assert shared["AutoPublishAlias"] == "live"
+    assert rollout["Hooks"] == {"PreTraffic": {"Ref": "SmokeFunction"}}
+    assert [RESOURCES[name]["Type"] for name in alarms] == ["AWS::CloudWatch::Alarm"] * 3
+    assert RESOURCES["SmokeFunction"]["Properties"]["DeploymentPreference"] == {"Enabled": False}
+    page = (ROOT / "docs" / "releases.md").read_text(encoding="utf-8")
+    assert [name for name in alarms if f"\n| [`{name.removesuffix('Alarm')}`](" not in page] == []

@@ -217,7 +217,7 @@ def test_every_route_is_authorized() -> None:
         if one["Method"] == "ANY"
     }
 
-    assert {one["FunctionArn"]["Fn::GetAtt"][0] for one in auth["Authorizers"].values()} == {"AuthorizerFunction"}
+    assert {one["FunctionArn"]["Ref"] for one in auth["Authorizers"].values()} == {"AuthorizerFunction.Alias"}
     assert (auth["ApiKeyRequired"], auth["AddApiKeyRequiredToCorsPreflight"]) == (True, False)
     assert auth["Authorizers"]["OwnErrorsAuthorizer"]["Identity"] == {"ReauthorizeEvery": 0}
     for path, authorizer in asked.items():
@@ -229,11 +229,12 @@ def test_every_route_is_authorized() -> None:
 
 
 def test_readers_are_deployed_before_writers() -> None:
-    """The functions are updated before the authorizer, whose principals they read, and it before the token endpoint."""
+    """The aliases of the functions are moved before the authorizer's, whose principals they read, and its before the
+    token endpoint's."""
     order = {name: RESOURCES[name].get("DependsOn", []) for name in ("AuthorizerFunction", "TokenFunction")}
 
-    assert order["AuthorizerFunction"] == [name for name in RESOURCE_FUNCTIONS if name != "TokenFunction"]
-    assert order["TokenFunction"] == "AuthorizerFunction"
+    assert order["AuthorizerFunction"] == [f"{name}Aliaslive" for name in RESOURCE_FUNCTIONS if name != "TokenFunction"]
+    assert order["TokenFunction"] == "AuthorizerFunctionAliaslive"
 
 
 @pytest.mark.parametrize("function", RESOURCE_FUNCTIONS)
@@ -656,7 +657,7 @@ def test_declared_settings_are_those_read() -> None:
     declared = {
         name
         for properties in FUNCTIONS.values()
-        for name in properties["Environment"]["Variables"]
+        for name in properties.get("Environment", {}).get("Variables", ())
         if not name.startswith("POWERTOOLS_")
     }
 

@@ -133,7 +133,7 @@ class Site:
         return {}
 
     def _Invoke(self, arguments: Mapping[str, Any]) -> dict[str, Any]:  # noqa: N802 - as above
-        assert arguments["FunctionName"] == FUNCTION
+        assert (arguments["FunctionName"], arguments["Qualifier"]) == (FUNCTION, "live")
         self.events.append(
             [record["dynamodb"]["SequenceNumber"] for record in json.loads(arguments["Payload"])["Records"]]
         )

@@ -60,6 +60,7 @@ _LIST = f"""\
 # Sample events
 
 One for each function, in a folder of the function's name. `ordering dev events` writes them and this list.
+`SmokeFunction`, which tries new versions for CodeDeploy, has none.
 
 ```sh
 sam local invoke TrainingOrdersFunction --event events/training/orders.json

@@ -25,6 +25,9 @@ from ordering_tools.installation import NotDone
 from ordering_tools.local.engine.aws_account import queue_url
 from ordering_tools.stacks import Stack
 
+ALIAS = "live"
+"""The alias of each function that callers and event sources use."""
+
 PEEK_SECONDS = 60
 """How long a message in AWS is invisible to replays while it is read."""
 
@@ -284,7 +287,9 @@ class DeadLetters:
         function = self._named(batch.request.function_arn)
         try:
             event = json.dumps({"Records": events})
-            answer = self.invoker.invoke(FunctionName=batch.request.function_arn, Payload=event)
+            # The alias, which runs what is released, also for a message of a mapping that named none.
+            name = batch.request.function_arn.removesuffix(f":{ALIAS}")
+            answer = self.invoker.invoke(FunctionName=name, Qualifier=ALIAS, Payload=event)
         except (ClientError, BotoCoreError) as error:
             raise NotDone(f"message {message.id}: {function} cannot be called: {error}") from error
         result = json.load(answer["Payload"]) or {}

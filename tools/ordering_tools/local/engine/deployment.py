@@ -37,6 +37,9 @@ _CODE = "value"
 _TEMPLATE = "template.json"
 _NO_FILES = b"PK\5\6".ljust(22, b"\0")
 """A zip file without files: the functions' host runs the build."""
+_DROPPED = ("AWS::WAFv2::WebACLAssociation", "AWS::CodeDeploy::Application", "AWS::CodeDeploy::DeploymentGroup")
+"""The types that the engine does not know; nor does it know alarms that compute from several metrics. No resource that
+stays needs one of these."""
 _WAIT_SECONDS = 60.0
 _POLL_SECONDS = 0.05
 _NO_CHANGE = "No updates are to be performed."
@@ -143,12 +146,14 @@ def _adapted(translated: Mapping[str, Any]) -> dict[str, Any]:
     for name, resource in translated["Resources"].items():
         properties = dict(resource.get("Properties", {}))
         match resource["Type"]:
-            case "AWS::WAFv2::WebACLAssociation":
-                continue  # The engine does not know this type, and nothing refers to it.
+            case kind if kind in _DROPPED or "Metrics" in properties:
+                continue
             case "AWS::Lambda::Function":
                 properties["Timeout"] = int(properties.get("Timeout", 3)) + INIT_SECONDS
             case "AWS::Lambda::EventSourceMapping" if "ScalingConfig" in properties:
                 most = min(properties["ScalingConfig"]["MaximumConcurrency"], CALLS)
                 properties["ScalingConfig"] = {"MaximumConcurrency": most}
-        resources[name] = {**resource, "Properties": properties}
+        # Without CodeDeploy an alias names a new version at once.
+        kept = {key: value for key, value in resource.items() if key != "UpdatePolicy"}
+        resources[name] = {**kept, "Properties": properties}
     return {**translated, "Resources": resources}

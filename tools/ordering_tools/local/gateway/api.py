@@ -31,6 +31,7 @@ def declared_api(translated: Template) -> Api:
         SettingsError: The template uses something that the local run does not support.
     """
     apis = translated.resources("AWS::ApiGateway::RestApi")
+    aliases = {name: alias["FunctionName"] for name, alias in translated.resources("AWS::Lambda::Alias")}
     stages = translated.resources("AWS::ApiGateway::Stage")
     if len(apis) != 1 or len(stages) != 1:
         raise SettingsError(f"the template must have exactly one API with one stage; it has {len(apis)}")
@@ -43,11 +44,11 @@ def declared_api(translated: Template) -> Api:
     schemes = body.get("components", {}).get("securitySchemes", {})
     if _KEY in schemes and properties.get("ApiKeySourceType") != "AUTHORIZER":
         raise SettingsError("the local run supports API keys only with `ApiKeySourceType: AUTHORIZER`")
-    authorizers = {name: _authorizer(name, scheme) for name, scheme in schemes.items() if name != _KEY}
+    authorizers = {name: _authorizer(name, scheme, aliases) for name, scheme in schemes.items() if name != _KEY}
     minimum = properties.get("MinimumCompressionSize")
     return Api(
         routes=[
-            _route(path, method, operation, authorizers)
+            _route(path, method, operation, authorizers, aliases)
             for path, operations in body["paths"].items()
             # The gateway takes the last route of a method: its own before the one for any.
             for method, operation in sorted(operations.items(), key=lambda one: one[0] != _ANY)
@@ -78,26 +79,32 @@ def _throttles(settings: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], T
     return found
 
 
-def _route(path: str, method: str, operation: Mapping[str, Any], authorizers: Mapping[str, Authorizer]) -> Route:
+def _route(
+    path: str,
+    method: str,
+    operation: Mapping[str, Any],
+    authorizers: Mapping[str, Authorizer],
+    aliases: Mapping[str, str],
+) -> Route:
     names = {name for one in operation.get("security", []) for name in one}
     security = sorted(names - {"NONE", _KEY})
     return Route(
         resource=path,
         rule=_VARIABLE.sub(lambda found: f"<path:{found[1]}>" if found[2] else f"<{found[1]}>", path),
         methods=_METHODS if method == _ANY else (method.upper(),),
-        function=_function(operation["x-amazon-apigateway-integration"]["uri"]),
+        function=_function(operation["x-amazon-apigateway-integration"]["uri"], aliases),
         authorizer=authorizers[security[0]] if security else None,
         key_required=_KEY in names,
     )
 
 
-def _authorizer(name: str, scheme: Mapping[str, Any]) -> Authorizer:
+def _authorizer(name: str, scheme: Mapping[str, Any], aliases: Mapping[str, str]) -> Authorizer:
     declared = scheme["x-amazon-apigateway-authorizer"]
     if declared["type"] != "request" or declared.get("identityValidationExpression"):
         raise SettingsError(f"{name}: the local run supports only authorizers of type REQUEST, without expressions")
     return Authorizer(
         name=name,
-        function=_function(declared["authorizerUri"]),
+        function=_function(declared["authorizerUri"], aliases),
         headers=tuple(
             _header(name, source.strip()) for source in declared.get("identitySource", "").split(",") if source
         ),
@@ -111,9 +118,12 @@ def _header(authorizer: str, source: str) -> str:
     return source.removeprefix(_HEADER)
 
 
-def _function(uri: Any) -> str:
-    """The logical id of the function in the address of an integration."""
-    found = _FUNCTION.search(json.dumps(uri))
+def _function(uri: Any, aliases: Mapping[str, str]) -> str:
+    """The logical id of the function that the address of an integration names, directly or by its alias."""
+    text = json.dumps(uri)
+    if named := [aliases[word] for word in re.findall(r"\w+", text) if word in aliases]:
+        return named[0]
+    found = _FUNCTION.search(text)
     if not found:
         raise SettingsError(f"the local run supports only integrations with functions, not {uri}")
     return found[1] or found[2]

@@ -62,7 +62,7 @@ class Invocations(HttpServer):
                 call = self._deliver
             case _:
                 return _refuse(404, "ResourceNotFoundException", "the local run supports only Invoke")
-        function = self.functions.get(unquote(name).rpartition(":")[2])
+        function = self.functions.get(_function_name(unquote(name)))
         if function is None:
             return _refuse(404, "ResourceNotFoundException", f"Function not found: {unquote(name)}")
         return call(function, request)
@@ -139,6 +139,12 @@ class Invocations(HttpServer):
         """Wait up to some seconds for the batches in flight."""
         with self._changed:
             self._changed.wait_for(lambda: not self._batches, seconds)
+
+
+def _function_name(name: str) -> str:
+    """The name of a function in its name or ARN. The version or alias behind it does not matter: there is one build."""
+    named = name.partition(":function:")[2] or name
+    return named.partition(":")[0]
 
 
 def _print(line: str) -> None:

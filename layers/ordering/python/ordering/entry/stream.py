@@ -73,7 +73,7 @@ def stream_from_environment() -> Handler:
     def handle(event: Mapping[str, Any], context: Context) -> dict[str, Any]:
         consumer = stream_consumer(connections, deadline_of(context), defer, mail, bus, bus_name)
         records = event["Records"]
-        from_queue = records[0]["eventSource"] == QUEUE
+        from_queue = any(record["eventSource"] == QUEUE for record in records)
         return failures(consumer.retry(records) if from_queue else consumer.follow(records))
 
     return handle
