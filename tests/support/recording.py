@@ -102,6 +102,9 @@ class DeadLetters:
         failed = {"OnFailure": {"Destination": f"{_ARN}StreamDeadLetters"}}
         return {"EventSourceMappings": [{"DestinationConfig": failed}]}
 
+    def _list_functions(self, _: Mapping[str, Any]) -> dict[str, Any]:
+        return {"Functions": [{"FunctionName": "StreamFunction", "Version": version} for version in ("$LATEST", "1")]}
+
     def _receive_message(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         queue = arguments["QueueUrl"].rpartition("/")[2]
         if queue in self._hidden:

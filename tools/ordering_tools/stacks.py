@@ -9,6 +9,9 @@ from typing import Any
 from ordering_tools.local.engine.aws_account import STACK
 from ordering_tools.local.engine.engine import connect
 
+ALIAS = "live"
+"""The alias of each function that callers and event sources use."""
+
 
 class DeploymentError(Exception):
     """A stack could not be read or deployed; the message has CloudFormation's reason."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -36,6 +37,7 @@ class Aws:
         self.verified = {"orders@example.com": True}
         self.age, self.dead, self.on = 0.0, "0", list[str]()
         self.denied = ""
+        self.deployed = {"GRACE_SECONDS": "2"}
         self.usage = MemoryUsage()
         self.policies = {QUEUES["MailQueue"]: json.dumps(policy)}
 
@@ -60,10 +62,26 @@ class Aws:
         return self.usage.get_rest_api(restApiId)
 
     def get_paginator(self, operation: str) -> Any:
+        if operation == "list_functions":
+            return SimpleNamespace(paginate=lambda **_: [{"Functions": self.list_functions()}])
         return self if operation == "describe_alarms" else self.usage.get_paginator(operation)
 
     def paginate(self, **_: Any) -> Any:
         return [{"MetricAlarms": [{"AlarmName": name} for name in ("another", *self.on)]}]
+
+    def list_functions(self) -> Any:
+        of_mine = [("$LATEST", self.deployed), ("9", {"GRACE_SECONDS": "1"}), ("10", {"GRACE_SECONDS": "2"})]
+        return [
+            {
+                "FunctionName": name,
+                "Version": version,
+                "CodeSha256": "a",
+                "Environment": {"Variables": variables},
+                "Description": version,
+            }
+            for name, versions in (("production-Mails-1", of_mine), ("another", of_mine[:1]))
+            for version, variables in versions
+        ]
 
     def list_event_source_mappings(self) -> Any:
         return {"EventSourceMappings": []}
@@ -82,6 +100,7 @@ def aws(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> Aws:
     tables = {name: name for name in ("OrdersTable", "CatalogueTable", "AccountsTable")}
     parameters = {"MailSender": "orders@example.com", "AlarmTopicArn": "arn:topic"}
     resources = {**QUEUES, **GATEWAY, "MailAlarm": "production-MailAlarm"}
+    resources["MailsFunction"] = "production-Mails-1"
     stack = Stack({**outputs, **tables}, resources, parameters, "production")
     deployed = replace(installation, development_key=None, stack=stack, connect=aws, account="1", caller="ann")
     accounts = Accounts(deployed.accounts)
@@ -119,6 +138,7 @@ def test_nothing_wrong(capsys: pytest.CaptureFixture[str]) -> None:
         ("age", 901.0, "MailQueue", "waits for 901 s", "log"),
         ("dead", "2", "MailDeadLetters", "2 messages", "ordering dead list --queue MailDeadLetters"),
         ("on", ["production-MailAlarm"], "alarms", "on: MailAlarm", "docs/operations.md"),
+        ("deployed", {"GRACE_SECONDS": "3"}, "versions", "older code or settings: MailsFunction", "make deploy"),
         ("denied", "sesv2", "mails", "ann may not", "a right may be missing"),
         ("usage", MemoryUsage(key_source="HEADER"), "key source", "HEADER: every call", "update-rest-api"),
     ],

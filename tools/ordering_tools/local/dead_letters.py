@@ -23,10 +23,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from ordering_tools.installation import NotDone
 from ordering_tools.local.engine.aws_account import queue_url
-from ordering_tools.stacks import Stack
-
-ALIAS = "live"
-"""The alias of each function that callers and event sources use."""
+from ordering_tools.stacks import ALIAS, Stack
 
 PEEK_SECONDS = 60
 """How long a message in AWS is invisible to replays while it is read."""

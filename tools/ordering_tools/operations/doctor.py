@@ -29,6 +29,8 @@ _OK, _NOTE, _WRONG = "ok", "note", "wrong"
 _OLDEST_PYTHON = (3, 11)
 _FREE_BYTES = 10**9
 _PORT = 3000
+_OF_A_VERSION = ("CodeSha256", "Environment", "Layers", "MemorySize", "Timeout", "SnapStart")
+"""What makes a version different from another one."""
 _LATE = timedelta(minutes=15)
 _FAILURES = (BotoCoreError, ClientError, OrderingError, CallRefused, ServiceFault, NotDone, OSError)
 
@@ -203,6 +205,26 @@ def dead_letters(site: Installation) -> Iterator[Finding]:
             yield Finding(name, _WRONG if number else _OK, f"{number} message{'' if number == 1 else 's'}", todo)
 
 
+def versions(site: Installation) -> Iterator[Finding]:
+    """Check that what is deployed of each function has a version: callers never use what is not published."""
+    ours = {physical: name for name, physical in site.stack.resources.items() if name.endswith("Function")}
+    found: dict[str, dict[str, Any]] = {}
+    for page in site.connect("lambda").get_paginator("list_functions").paginate(FunctionVersion="ALL"):
+        for one in page["Functions"]:
+            if name := ours.get(one["FunctionName"]):
+                found.setdefault(name, {})[one["Version"]] = [one.get(part) for part in _OF_A_VERSION]
+    behind = sorted(
+        name
+        for name, versions in found.items()
+        if versions["$LATEST"] != versions[max(versions.keys() - {"$LATEST"}, key=int, default="$LATEST")]
+    )
+    if behind:
+        todo = "deploy with `make deploy`, which publishes versions; `sam deploy` alone may not"
+        yield Finding("versions", _WRONG, f"callers use older code or settings: {', '.join(behind)}", todo)
+    else:
+        yield Finding("versions", _OK, "what is deployed is published")
+
+
 def mails(site: Installation) -> Iterator[Finding]:
     """Check that SES sends for the sender, and to everybody."""
     ses, sender = site.connect("sesv2"), site.stack.parameters.get("MailSender", "")
@@ -256,7 +278,17 @@ def alarms(site: Installation) -> Iterator[Finding]:
         yield Finding("alarm topic", _NOTE, "alarms are sent to nobody", "deploy with AlarmTopicArn")
 
 
-_OF_AWS: tuple[Check, ...] = (stack, signing_key, key_source, usage_tiers, mails, queues, dead_letters, alarms)
+_OF_AWS: tuple[Check, ...] = (
+    stack,
+    versions,
+    signing_key,
+    key_source,
+    usage_tiers,
+    mails,
+    queues,
+    dead_letters,
+    alarms,
+)
 
 
 def _guarded(check: Check, site: Installation) -> Iterator[Finding]:
