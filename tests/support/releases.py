@@ -35,6 +35,11 @@ _SETTINGS = {
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local"}
 
 
+_QUEUES = ("LATER_QUEUE", "MAIL_QUEUE", "WEBHOOK_QUEUE")
+_OTHERS = ("ACCESS_KEYS_KEY", "CERTIFICATES_KEY", "WEBHOOK_SECRETS_KEY", "EVENT_BUS", "MAIL_SENDER")
+_NAMES = (*_OTHERS, "MAIL_CONFIGURATION_SET", "TOKEN_ISSUER", "TOKEN_AUDIENCE", "SHARED_USAGE")
+
+
 class Missing(Exception):
     """The history does not have the commit of the previous release: a shallow clone, or an archive."""
 
@@ -85,7 +90,7 @@ class Host:
         """Let a function handle an event; returns its answer."""
         assert self.began
         self.send({"function": function, "event": event})
-        while isinstance(found := self.read(), dict) and "statusCode" not in found:
+        while isinstance(found := self.read(), dict) and not found.keys() & {"statusCode", "batchItemFailures"}:
             pass  # the lines of the log
         return found
 
@@ -97,8 +102,10 @@ def hosted(
     """Run functions of a release."""
     environment = {
         **_SETTINGS,
+        **dict.fromkeys(_NAMES, "a-name"),
         **credentials,
-        "AWS_ENDPOINT_URL_DYNAMODB": tables.url,
+        "AWS_ENDPOINT_URL": tables.url,
+        **{name: f"{tables.url}/{name}" for name in _QUEUES},
         "PYTHONPATH": str(release / "layers" / "ordering" / "python"),
         "PYTHONDONTWRITEBYTECODE": "1",
         "PATH": os.environ["PATH"],

@@ -1,8 +1,9 @@
-"""The tables in memory over HTTP, as DynamoDB's endpoint, for functions that run in processes of their own."""
+"""AWS in memory over HTTP, for functions that run in processes of their own: tables, KMS, and what takes messages."""
 
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import threading
 from collections.abc import Iterator
@@ -12,8 +13,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from ordering.aws.dynamodb import Send, ServiceFault
+from support.aws.kms import MemoryKms
 
 _NAMESPACE = "com.amazonaws.dynamodb.v20120810"
+_BLOBS = {"CiphertextBlob", "Plaintext"}
+"""The fields of KMS that are base64 in JSON."""
 
 
 @dataclass(frozen=True)
@@ -38,21 +42,32 @@ class Served:
 
 @contextmanager
 def served(send: Send) -> Iterator[Served]:
-    """Serve an engine for one thread at a time."""
-    lock = threading.Lock()
+    """Serve an engine for one thread at a time, and other services of which the functions see no state."""
+    lock, kms = threading.Lock(), MemoryKms()
+
+    def respond(service: str, operation: str, request: dict[str, Any]) -> dict[str, Any]:
+        match service:
+            case "TrentService":
+                opened = {name: base64.b64decode(one) if name in _BLOBS else one for name, one in request.items()}
+                return kms(operation, opened)
+            case "AWSEvents":
+                return {"FailedEntryCount": 0, "Entries": [{"EventId": "1"} for _ in request["Entries"]]}
+            case "AmazonSQS":
+                digest = hashlib.md5(request["MessageBody"].encode(), usedforsecurity=False).hexdigest()
+                return {"MessageId": "1", "MD5OfMessageBody": digest}
+        return send(operation, _decoded(request))
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_POST(self) -> None:
-            operation = self.headers["X-Amz-Target"].partition(".")[2]
+            service, _, operation = self.headers["X-Amz-Target"].partition(".")
             signer = self.headers["Authorization"].partition("Credential=")[2].partition("/")[0]
             text = self.rfile.read(int(self.headers["Content-Length"])).decode()
             endpoint.calls.append(ServedCall(operation, signer, self.client_address[1], text))
-            request = _decoded(json.loads(text))
             try:
                 with lock:
-                    status, answer = 200, send(operation, request)
+                    status, answer = 200, respond(service, operation, json.loads(text))
             except ServiceFault as fault:
                 status, answer = 400, _error(fault)
             body = json.dumps(_encoded(answer)).encode()

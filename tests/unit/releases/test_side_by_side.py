@@ -16,19 +16,21 @@ import pytest
 
 from ordering.clock import Deadline
 from support.aws.memory import Memory
-from support.aws.served import served
+from support.aws.served import _encoded, served
 from support.deals import ACCOUNT
 from support.ecards import COMPANY, Rewards, card, new_order, order_id, services_over
 from support.gateway import ROOT, Client, Reply, _reply, _route
+from support.orders import new_item, publish, target
 from support.orders import new_order as new_training_order
-from support.orders import publish, target
 from support.partners import AZ_300, CALLER, PARTNER, STANDARD, UK
 from support.releases import Host, Missing, hosted, previous_release
+from support.training import READER
 
 FUNCTIONS = (
     *("training/orders", "training/order_items", "training/products"),
     *("deals/orders", "deals/line_items", "deals/products"),
     *("ecards/orders", "ecards/balance"),
+    *("training/order_keys", "fulfilment/stream"),
 )
 BOTH = [("old", "new"), ("new", "old")]
 """The release that writes, and the one that reads and changes what it has written."""
@@ -49,6 +51,22 @@ class Caller(Client):
         return _reply(self.host.call(function, event), method)
 
 
+MEMORY = Memory()
+"""The tables of all tests of this file."""
+
+
+def changed(since: set[tuple[str, str]]) -> dict[str, Any]:
+    """The records of the orders table's stream for the items that are new since then, as a function's event."""
+    records = []
+    for key, item in MEMORY.scan("OrdersTable"):
+        # As the filter of the event source has it.
+        if key not in since and (key[0].startswith("BOOK#") or key[1] == "ORDER"):
+            image = json.loads(json.dumps(_encoded(item)))
+            change = {"Keys": {"pk": {"S": key[0]}, "sk": {"S": key[1]}}, "NewImage": image, "SequenceNumber": "1"}
+            records.append({"eventName": "INSERT", "eventSource": "aws:dynamodb", "dynamodb": change})
+    return {"Records": records}
+
+
 @pytest.fixture(scope="module")
 def hosts() -> Iterator[dict[str, Host]]:
     """Both releases over tables with a catalogue of each kind, and a balance."""
@@ -56,15 +74,14 @@ def hosts() -> Iterator[dict[str, Host]]:
         previous = previous_release()
     except Missing as error:
         pytest.skip(str(error))
-    memory = Memory()
-    services = services_over(memory)
+    services = services_over(MEMORY)
     publish(services, UK, [(AZ_300, [STANDARD])])
     services.accounts(Deadline.after(60)).save_partner(PARTNER)
     rewards = Rewards(services, COMPANY)
     rewards.publish()
     rewards.top_up(10_000)
     with ExitStack() as stack:
-        tables = stack.enter_context(served(memory))
+        tables = stack.enter_context(served(MEMORY))
         yield {
             "old": stack.enter_context(hosted(previous, tables, FUNCTIONS)),
             "new": stack.enter_context(hosted(ROOT, tables, FUNCTIONS)),
@@ -100,6 +117,20 @@ def test_training_orders(hosts: dict[str, Host], writer: str, reader: str) -> No
     for path in ("orders", f"orders/{made.json['id']}", f"orders/{made.json['id']}/items", "products"):
         same(one, other, target(path))
     assert {made.json["id"], after.json["id"]} <= {order["id"] for order in one.get(target("orders")).json["items"]}
+
+
+@pytest.mark.parametrize(("writer", "reader"), BOTH)
+def test_fulfilment(hosts: dict[str, Host], writer: str, reader: str) -> None:
+    """An order of one release is fulfilled by the other, which tries again what it has done, and both show its keys."""
+    one, other = callers(hosts, writer, reader, READER)
+    before = {key for key, _ in MEMORY.scan("OrdersTable")}
+    made = one.post(target("orders"), new_training_order(orderItems=[new_item(quantity=3)]))
+    answers = [hosts[release].call("fulfilment/stream", changed(before)) for release in (reader, writer)]
+    path = f"orders/{made.json['id']}"
+
+    assert answers == [{"batchItemFailures": []}] * 2
+    assert same(one, other, target(path))["orderStatus"] == "Completed"
+    assert len({key["key"] for key in same(one, other, target(f"{path}/keys"))["items"]}) == 3
 
 
 @pytest.mark.parametrize(("writer", "reader"), BOTH)

@@ -97,6 +97,16 @@ def test_processes_of_one_snapshot_share_nothing(tables: Served) -> None:
     assert ports[0] & ports[1] == set()
 
 
+def test_no_function_connects_while_it_is_initialised(tables: Served) -> None:
+    """The snapshot of a function has no connection, and has called no service."""
+    functions = sorted(str(path.parent.relative_to(ROOT / "functions")) for path in ROOT.glob("functions/*/*/app.py"))
+    with hosted(ROOT, tables, functions) as host:
+        began = host.began
+
+    assert began == {"connected": 0}
+    assert tables.calls == []
+
+
 def test_connections_that_are_stale_are_replaced(tables: Served) -> None:
     """A call over a connection that the other side has closed meanwhile is made again."""
     tables.hang_up = True
