@@ -109,12 +109,12 @@ def for_architecture(template: str, architecture: str) -> str:
 
 
 def release_of(folder: Path) -> str:
-    """Return a hash of the paths and contents of all files of a folder."""
+    """Return a hash of the paths and contents of all files of a folder; it begins with a letter, so it is no number."""
     digest = hashlib.sha256()
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         content = path.read_bytes()
         digest.update(f"{path.relative_to(folder)}\0{len(content)}\0".encode() + content)
-    return digest.hexdigest()[:16]
+    return f"r{digest.hexdigest()[:15]}"
 
 
 def for_release(template: str, release: str) -> str:

@@ -422,6 +422,7 @@ def test_releases_are_watched() -> None:
     alarms = [one["Ref"] for one in rollout["Alarms"]]
 
     assert shared["AutoPublishAlias"] == "live"
+    assert shared["SnapStart"] == {"ApplyOn": {"Ref": "SnapStart"}}
     assert rollout["Hooks"] == {"PreTraffic": {"Ref": "SmokeFunction"}}
     assert [RESOURCES[name]["Type"] for name in alarms] == ["AWS::CloudWatch::Alarm"] * 3
     assert RESOURCES["SmokeFunction"]["Properties"]["DeploymentPreference"] == {"Enabled": False}

@@ -12,6 +12,9 @@ from typing import Any
 import pytest
 import yaml
 
+from ordering_tools.template import Template
+from support.policies import statements
+
 ROOT = Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(ROOT / "tools"))
 
@@ -106,6 +109,22 @@ def test_stacks_differ() -> None:
 def test_the_script_of_drift_is_valid() -> None:
     """The script that looks for drift is one that the shell can read."""
     subprocess.run(["bash", "-n", ROOT / ".github" / "drift"], check=True)
+
+
+SAMS = {"lambda", "apigateway", "codedeploy", "iam"}
+"""The services of what SAM makes of its own types."""
+
+
+def test_the_deploy_role_has_every_service_of_the_template() -> None:
+    """CloudFormation's role may use the services of the template's resources, and no others."""
+    role = Template.load(ROOT / ".github" / "deploy-role.yaml").document["Resources"]["ExecutionRole"]["Properties"]
+    allowed = statements([one["PolicyDocument"] for one in role["Policies"]])
+    actions = [action for statement in allowed for action in statement["Action"]]
+    types = [one["Type"] for one in Template.load(ROOT / "template.yaml").document["Resources"].values()]
+    needed = {name.split("::")[1].lower() for name in types} - {"serverless"} | SAMS
+
+    # CloudFormation expands SAM's types, and reads the build.
+    assert {action.partition(":")[0] for action in actions} - {"cloudformation", "s3"} == needed
 
 
 TEXT = "# Changelog\n\n## Unreleased\n\n- new\n\n## 1.2.0\n\n- **Added.** a\n\n### More\n\n- b\n\n## 1.1.0\n"

@@ -55,6 +55,8 @@ def test_a_change_is_another_release(tmp_path: Path, change: Callable[[Path], ob
 
     assert before == again
     assert release_of(tmp_path) != before
+    # YAML would read 12e4 or 1234 as a number.
+    assert before.startswith("r")
 
 
 def test_parameters_are_part_of_the_release() -> None:
