@@ -585,7 +585,7 @@ class ForgetsItsOwnPlace(DealOrders):
     def __init__(self, *orders: Any) -> None:
         super().__init__(*orders)
         void = self.book._void
-        self.book._void = lambda position: {**void(position), "writer": "?"}  # type: ignore[method-assign] # a mistake
+        self.book._void = lambda *ticket: {**void(*ticket), "writer": "?"}  # type: ignore[method-assign] # a mistake
 
 
 class KeepsTheKeyAfterwards(Lines):

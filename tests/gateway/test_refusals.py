@@ -263,3 +263,23 @@ def test_bodies_that_the_gateway_refuses(http: httpx.Client, path: str) -> None:
     attempt = Attempt("huge body", {413}, "POST", path, [JSON], b" " * (LARGEST_OF_THE_GATEWAY + 1))
 
     assert [*refuse(http, path, attempt)] == []
+
+
+def test_the_way_of_a_request(real: RealStack, http: httpx.Client) -> None:
+    """A response's request id leads to the lines of the gateway, of the authorizer and of the function."""
+    partner = demo_partners("ecards")[0]
+    sent = {
+        "no token": http.get("/api/v2/orders"),
+        "no path": http.get("/nothing"),
+        "no order": http.get(f"/v1/orders/{uuid.uuid4()}", headers=[bearer(issue_token(real, partner))]),
+    }
+    ways = {}
+    for name, response in sent.items():
+        shown = json.loads(real.ordering("logs", "--request", response.headers["X-Request-Id"], "--json").out)
+        ways[name] = {(one["function"], one.get("status"), one.get("refusal")) for one in shown}
+
+    assert ways == {
+        "no token": {("Access", 401, "UNAUTHORIZED")},
+        "no path": {("Access", 404, "MISSING_AUTHENTICATION_TOKEN")},
+        "no order": {("Access", 404, "-"), ("Authorizer", None, None), ("EcardOrders", 404, "NotFound")},
+    }

@@ -212,7 +212,7 @@ class CountsVoidsOfTheTail(OrderBook):
 class VoidsUnconditionally(OrderBook):
     """Voids a position that it found open, whatever it holds by now."""
 
-    def _void(self, position: int) -> Item:
+    def _void(self, position: int, _: str) -> Item:
         partition, sort = self.entry_key(position)
         void = {"pk": partition, "sk": sort, "void": True, "at": "2026-01-01T12:00:00.000000Z"}
         self._table.put(Put(void))
@@ -264,8 +264,8 @@ class IdempotencyApart(OrderBook):
 class ForgetsWhatItWrote(OrderBook):
     """Takes its own fill, whose answer was lost, for another's."""
 
-    def _void(self, position: int) -> Item:
-        return {name: value for name, value in super()._void(position).items() if name != "writer"}
+    def _void(self, position: int, given_out_by: str) -> Item:
+        return {name: value for name, value in super()._void(position, given_out_by).items() if name != "writer"}
 
 
 class RemovesUncounted(OrderBook):

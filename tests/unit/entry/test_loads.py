@@ -22,6 +22,7 @@ SMALL = {
     "errors",
     "identifiers",
     "logs",
+    "metrics",
     "money",
     "principal",
     "sealing",

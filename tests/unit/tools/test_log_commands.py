@@ -36,7 +36,9 @@ def line(message: str, minutes_ago: int = 1, level: str = "INFO", **more: Any) -
     return {"timestamp": at, "level": level, "message": message, "logger": "ordering", "requestId": "r", **more}
 
 
+RECEIVED = int((NOW - timedelta(minutes=52)).timestamp() * 1000)
 LINES = {
+    "Access": [line("access", 52, request=REQUEST, time=RECEIVED, status=200, refusal="-", agent="curl", ms=31)],
     "EcardOrders": [line("request", 50, order=NAME, request=REQUEST, partner="granite", status=200)],
     "Stream": [
         line("order moved", 40, order=NAME, status="ReadyForDelivery"),
@@ -171,6 +173,7 @@ def test_since_level_and_function(either: Run) -> None:
 def test_lines_of_a_request(either: Run) -> None:
     """The lines of a request are found by its X-Request-Id, and the command that shows what followed is named."""
     assert told(either("logs", "--request", REQUEST, "--json")) == [
+        ("Access", "access"),
         ("Authorizer", "authorized"),
         ("EcardOrders", "request"),
     ]
@@ -219,7 +222,7 @@ def test_without_a_log(placed: Rewards, run: Run, tmp_path: Path) -> None:  # no
 def test_an_unknown_function(stack: Run) -> None:
     """A function that the stack does not have is refused with the names of those that it has."""
     assert stack("logs", "--function", "Nope").error == (
-        "'Nope' is no function; there are: Authorizer, EcardOrders, Mails, Stream"
+        "'Nope' is no function; there are: Access, Authorizer, EcardOrders, Mails, Stream"
     )
 
 
@@ -274,7 +277,7 @@ def test_log_groups_of_the_template() -> None:
         if one["Type"] == "AWS::Serverless::Function"
     }
 
-    assert functions == {name: f"{name}Logs" for name in named}
+    assert {**functions, "Access": "AccessLogs"} == {name: f"{name}Logs" for name in named}
 
 
 def _nothing(*_: Any) -> Any:

@@ -38,7 +38,18 @@ _GROUP, _FUNCTION = "Logs", "Function"
 
 _REQUEST = "0123456789abcdefABCDEF-"
 _COLUMNS = ("at", "function", "level", "message", "what")
-_ALWAYS = frozenset({"timestamp", "level", "message", "logger", "requestId", "function", "location", "stackTrace"})
+_ACCESS = "Access"
+"""The access log's place among the functions: its log group is `AccessLogs`."""
+
+_NO_VALUE = "-"
+"""API Gateway's sign for a variable without a value."""
+
+_ALWAYS = frozenset(
+    {
+        *("timestamp", "level", "message", "logger", "requestId", "function", "location", "stackTrace", "_aws"),
+        *("time", "extendedRequest", "functionRequest", "authorizerRequest", "domain", "protocol", "agent"),
+    }
+)
 """What each line has, or only an engineer reads: with `--json` it is printed too."""
 
 Line = dict[str, Any]
@@ -88,7 +99,7 @@ Examples:
 )
 @click.argument("order", required=False, help=ORDER)
 @click.option("--request", metavar="ID", help="The lines of a request, by the X-Request-Id of its response.")
-@click.option("--function", metavar="NAME", help="Only of this function: Stream, Mails, TrainingOrders, …")
+@click.option("--function", metavar="NAME", help="Only of this function: Stream, Mails, …; Access is the access log.")
 @click.option("--since", type=Since(), help="Only lines since then: 2h, 3d or a date; by default for a day.")
 @click.option(
     "--level",
@@ -214,6 +225,8 @@ def _read(text: str) -> Line | None:
     """Read a line of the local log; None for metrics, and for what a function printed."""
     try:
         line: Line = json.loads(text)
+        if line["message"] == "access":
+            return {**line, "function": _ACCESS, "at": datetime.fromtimestamp(line["time"] / 1000, UTC)}
         at = datetime.fromisoformat(line["timestamp"]).astimezone(UTC)
     except (ValueError, TypeError, KeyError):
         return None
@@ -221,7 +234,7 @@ def _read(text: str) -> Line | None:
 
 
 def _what(line: Line, keys: Mapping[str, str]) -> str:
-    more = {name: value for name, value in line.items() if name not in {*_ALWAYS, *keys, "at"}}
+    more = {name: value for name, value in line.items() if name not in {*_ALWAYS, *keys, "at"} and value != _NO_VALUE}
     return shown(more)
 
 

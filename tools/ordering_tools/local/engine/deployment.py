@@ -37,7 +37,10 @@ _CODE = "value"
 _TEMPLATE = "template.json"
 _NO_FILES = b"PK\5\6".ljust(22, b"\0")
 """A zip file without files: the functions' host runs the build."""
-_DROPPED = ("AWS::WAFv2::WebACLAssociation", "AWS::CodeDeploy::Application", "AWS::CodeDeploy::DeploymentGroup")
+_DROPPED = (
+    *("AWS::WAFv2::WebACLAssociation", "AWS::CodeDeploy::Application", "AWS::CodeDeploy::DeploymentGroup"),
+    *("AWS::CloudWatch::CompositeAlarm", "AWS::Logs::QueryDefinition"),
+)
 """The types that the engine does not know; nor does it know alarms that compute from several metrics. No resource that
 stays needs one of these."""
 _WAIT_SECONDS = 60.0

@@ -57,6 +57,7 @@ def declared_api(translated: Template) -> Api:
         minimum_compression=None if minimum is None else int(minimum),
         responses=GatewayResponses(body.get("x-amazon-apigateway-gateway-responses", {})),
         throttles=_throttles(stages[0][1].get("MethodSettings", [])),
+        access_log=stages[0][1].get("AccessLogSetting", {}).get("Format"),
     )
 
 

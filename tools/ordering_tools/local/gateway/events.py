@@ -41,6 +41,13 @@ class GatewayRequest(HttpRequest):
     path_parameters: Mapping[str, str] = field(default_factory=dict)
     request_id: str = field(default_factory=lambda: str(uuid.uuid4()))
     time: float = field(default_factory=time.time)
+    noted: dict[str, str] = field(default_factory=dict)
+    """Further variables, which are known once the request was authorized and its function called."""
+
+    @property
+    def trace(self) -> str:
+        """The id by which the request is traced."""
+        return f"1-{int(self.time):08x}-{self.request_id.replace('-', '')[:24]}"
 
     @property
     def arn(self) -> str:
@@ -49,10 +56,11 @@ class GatewayRequest(HttpRequest):
 
     @property
     def context(self) -> dict[str, str]:
-        """The variables for the template of a gateway response."""
+        """The variables for the template of a gateway response, and for that of the access log."""
         context = _request_context(self)
         identity = {f"identity.{name}": value for name, value in context.pop("identity").items()}
-        return {name: str(value) for name, value in (context | identity).items() if value is not None}
+        known = {**context, **identity, "xrayTraceId": self.trace, **self.noted}
+        return {name: str(value) for name, value in known.items() if value not in (None, "")}
 
 
 def function_event(
@@ -126,9 +134,8 @@ def _request_context(request: GatewayRequest) -> dict[str, Any]:
 
 
 def _forwarded(request: GatewayRequest) -> list[tuple[str, str]]:
-    stamp, rest = f"{int(request.time):08x}", request.request_id.replace("-", "")[:24]
     return [
-        ("X-Amzn-Trace-Id", f"Root=1-{stamp}-{rest}"),
+        ("X-Amzn-Trace-Id", f"Root={request.trace}"),
         ("X-Forwarded-For", request.source_ip),
         ("X-Forwarded-Port", str(request.port)),
         ("X-Forwarded-Proto", "http"),

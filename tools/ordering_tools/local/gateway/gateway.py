@@ -13,18 +13,23 @@ media types, stage variables, models.
 from __future__ import annotations
 
 import json
+import os
 import sys
+import time
 import traceback
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import Map, Rule
 
 from ordering.cache import Cache
+from ordering_tools.local.gateway.access_log import AccessLog
 from ordering_tools.local.gateway.encodings import compress, decode
 from ordering_tools.local.gateway.events import GatewayRequest, authorizer_event, function_event
-from ordering_tools.local.gateway.responses import RefusedError
+from ordering_tools.local.gateway.responses import DEFAULTS, RefusedError
 from ordering_tools.local.gateway.results import Decision, MalformedResultError, read_answer, read_decision
 from ordering_tools.local.gateway.usage import Buckets, KeyUsage
 from ordering_tools.local.runtime.functions import (
@@ -36,7 +41,7 @@ from ordering_tools.local.runtime.functions import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from ordering_tools.local.gateway.responses import GatewayResponses
     from ordering_tools.local.gateway.usage import PlannedKey, Throttle
@@ -84,14 +89,30 @@ class Api:
     responses: GatewayResponses
     throttles: Mapping[tuple[str, str], Throttle] = field(default_factory=dict)
     """The limits for all callers together, by resource and method; both `*` for each method without its own."""
+    access_log: str | None = None
+    """The format of a line of the access log; None if there is none."""
 
 
 class Gateway:
     """Responds to requests as the deployed API does."""
 
-    def __init__(self, api: Api, runner: Runner, read_keys: Callable[[], Mapping[str, PlannedKey]]) -> None:
-        """Make it; `read_keys` reads the API keys in the stage's usage plans, by value."""
+    def __init__(
+        self,
+        api: Api,
+        runner: Runner,
+        read_keys: Callable[[], Mapping[str, PlannedKey]],
+        log: Path = Path(os.devnull),
+    ) -> None:
+        """Make it.
+
+        Args:
+            api: The API of the template.
+            runner: Calls its functions.
+            read_keys: Reads the API keys in the stage's usage plans, by value.
+            log: The file of the access log.
+        """
         self.stage = api.stage
+        self._access_log = AccessLog(api.access_log, log)
         self._throttles = api.throttles
         self._buckets = Buckets()
         self._usage = KeyUsage(read_keys, self._buckets)
@@ -111,14 +132,22 @@ class Gateway:
             body = decode(request.body, request.header("Content-Encoding"), BODY_LIMIT)
             answer = self._answer(replace(request, body=body))
         except RefusedError as refused:
-            answer = self.refuse(refused.kind, request)
+            answer = self._refuse(refused.kind, request)
         except Exception:  # noqa: BLE001 - the client must get a response
             traceback.print_exc()
-            answer = self.refuse("API_CONFIGURATION_ERROR", request)
-        return compress(answer, request.header("Accept-Encoding"), self._minimum_compression)
+            answer = self._refuse("API_CONFIGURATION_ERROR", request)
+        answer = compress(answer, request.header("Accept-Encoding"), self._minimum_compression)
+        self._access_log.write(request, answer)
+        return answer
 
-    def refuse(self, kind: str, request: GatewayRequest) -> Answer:
-        """Respond to a request with a gateway response."""
+    def malformed(self, request: GatewayRequest) -> Answer:
+        """Respond to malformed HTTP with a gateway response, in the API's own shape."""
+        answer = self._refuse("BAD_REQUEST_BODY", request)
+        self._access_log.write(request, answer)
+        return answer
+
+    def _refuse(self, kind: str, request: GatewayRequest) -> Answer:
+        request.noted.update({"error.responseType": kind, "error.message": DEFAULTS[kind][1]})
         return self._responses.render(kind, request.context)
 
     def _answer(self, request: GatewayRequest) -> Answer:
@@ -126,9 +155,12 @@ class Gateway:
         decision = self._authorize(route.authorizer, request) if route.authorizer else None
         key = self._usage.count(decision.usage_key if decision else None) if route.key_required else None
         self._throttle(route, request.method)
+        if key:
+            request.noted["identity.apiKeyId"] = key.id
         event = function_event(request, decision.context if decision else None, key)
         try:
-            return read_answer(self._invoke(route.function, event))
+            with _timed(request, "integration"):
+                answer = read_answer(self._invoke(route.function, event))
         except EventTooLargeError as error:
             raise RefusedError("REQUEST_TOO_LARGE") from error
         except FunctionTimeoutError as error:
@@ -137,6 +169,8 @@ class Gateway:
         except (FunctionError, MalformedResultError) as error:
             _report(route.function, error)
             raise RefusedError("INTEGRATION_FAILURE") from error
+        request.noted["integration.status"] = str(answer.status)
+        return answer
 
     def _throttle(self, route: Route, method: str) -> None:
         """Take a token of the method's own limit, or of the one that all methods have."""
@@ -156,6 +190,7 @@ class Gateway:
         route = self._routes.get((request.method, resource))
         if route is None:
             raise RefusedError("MISSING_AUTHENTICATION_TOKEN")
+        request.noted["resourcePath"] = resource
         return route, replace(request, resource=resource, path_parameters=parameters)
 
     def _authorize(self, authorizer: Authorizer, request: GatewayRequest) -> Decision:
@@ -168,6 +203,7 @@ class Gateway:
         if not all(identity):
             raise RefusedError("UNAUTHORIZED")
         decision = self._caches[authorizer.name].read(identity, lambda: self._decide(authorizer.function, request))
+        request.noted["authorizer.principalId"] = decision.principal
         # A cached policy applies to every method that the caller uses: one for a single method refuses the next method.
         if not decision.allows(request.arn):
             raise RefusedError("ACCESS_DENIED")
@@ -175,7 +211,8 @@ class Gateway:
 
     def _decide(self, function: str, request: GatewayRequest) -> Decision:
         try:
-            return read_decision(self._invoke(function, authorizer_event(request)))
+            with _timed(request, "authorizer"):
+                decision = read_decision(self._invoke(function, authorizer_event(request)))
         except FunctionError as error:
             # API Gateway takes this one message as a decision.
             if str(error) == "Unauthorized":
@@ -185,9 +222,24 @@ class Gateway:
         except MalformedResultError as error:
             _report(function, error)
             raise RefusedError("AUTHORIZER_CONFIGURATION_ERROR") from error
+        request.noted["authorizer.status"] = "200"
+        return decision
 
     def _invoke(self, function: str, event: dict[str, Any]) -> bytes:
         return self._runner.invoke(function, json.dumps(event).encode())
+
+
+@contextmanager
+def _timed(request: GatewayRequest, part: str) -> Iterator[None]:
+    """Note how long a call took in milliseconds, and the kind of its error: what the function said may be secret."""
+    began = time.monotonic()
+    try:
+        yield
+    except (FunctionError, MalformedResultError) as error:
+        request.noted[f"{part}.error"] = error.kind if isinstance(error, FunctionError) else "malformed result"
+        raise
+    finally:
+        request.noted[f"{part}.latency"] = str(round((time.monotonic() - began) * 1000))
 
 
 def _report(function: str, error: Exception) -> None:

@@ -37,6 +37,7 @@ DEFAULTS: dict[str, tuple[int, str]] = {
     "INTEGRATION_TIMEOUT": (504, "Endpoint request timed out"),
 }
 _JSON = "application/json"
+_QUOTED = "error.messageString"
 
 
 class RefusedError(Exception):
@@ -63,7 +64,7 @@ class GatewayResponses:
         response = self.customised.get(kind) or self.customised.get(fallback) or {}
         known = {
             "error.message": message,
-            "error.messageString": json.dumps(message),
+            _QUOTED: json.dumps(message),
             "error.responseType": kind,
             **context,
         }
@@ -72,7 +73,7 @@ class GatewayResponses:
         return Answer(
             status=int(response.get("statusCode", default_status)),
             headers=list(headers.items()),
-            body=_Body(template).fill(known).encode(),
+            body=ContextTemplate(template).fill(known).encode(),
         )
 
 
@@ -94,11 +95,14 @@ def _headers(parameters: Mapping[str, Any], context: Mapping[str, str]) -> dict[
     return headers
 
 
-class _Body(Template):
+class ContextTemplate(Template):
+    """JSON with variables of API Gateway's: `$context.…`."""
+
     idpattern = r"context(?:\.\w+)+"
 
-    def fill(self, context: Mapping[str, str]) -> str:
-        # This one is quoted already; all others are inside quotes in the template.
-        quoted = {"context.error.messageString": context["error.messageString"]}
+    def fill(self, context: Mapping[str, str], missing: str = "") -> str:
+        """Return the text with the variables' values, and `missing` for those without one."""
         inside = {f"context.{name}": json.dumps(text)[1:-1] for name, text in context.items()}
-        return self.safe_substitute(defaultdict(str, {**inside, **quoted}))
+        # This one is quoted already; all others are inside quotes in the template, or numbers.
+        quoted = {f"context.{_QUOTED}": context[_QUOTED]} if _QUOTED in context else {}
+        return self.safe_substitute(defaultdict(lambda: missing, {**inside, **quoted}))

@@ -56,9 +56,9 @@ class Front(HttpServer):
         return self._finish(received, answer)
 
     def malformed(self, source_ip: str) -> Answer:
-        """Respond to malformed HTTP with a gateway response, in the API's own shape."""
+        """Respond to malformed HTTP."""
         received = self._received(HttpRequest("-", "/", "", [], b"", source_ip, "HTTP/1.1"))
-        return self._finish(received, self._gateway.refuse("BAD_REQUEST_BODY", received))
+        return self._finish(received, self._gateway.malformed(received))
 
     def _received(self, request: HttpRequest) -> GatewayRequest:
         return GatewayRequest(**vars(request), stage=self._gateway.stage, port=self.server_address[1])
@@ -95,7 +95,7 @@ def main(listener: int, invoked: int, controlled: int) -> int:
         else InProcessRunner(settings.functions, settings.deployment)
     )
     page = LocalPage(settings.state, api.routes)
-    gateway = Gateway(api, runner, partial(read_planned_keys, settings.deployment.services, api.stage))
+    gateway = Gateway(api, runner, partial(read_planned_keys, settings.deployment.services, api.stage), settings.log)
     front = Front(socket.socket(fileno=listener), gateway, settings.hosts, page)
     invocations = Invocations(socket.socket(fileno=invoked), settings.names, runner, folded=settings.folded)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):

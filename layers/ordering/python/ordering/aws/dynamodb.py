@@ -111,11 +111,13 @@ class Usage:
     calls: int = 0
     reads: float = 0.0
     writes: float = 0.0
+    retries: int = 0
+    """Attempts that failed, whether a later one succeeded or not."""
 
     def take(self) -> Usage:
         """Return the counts and reset them to zero."""
         taken = replace(self)
-        self.calls, self.reads, self.writes = 0, 0.0, 0.0
+        self.calls, self.reads, self.writes, self.retries = 0, 0.0, 0.0, 0
         return taken
 
 
@@ -328,8 +330,10 @@ class Table:
                 answer = self.send(operation, {**request, "ReturnConsumedCapacity": "TOTAL"})
             except ServiceFault as fault:
                 _raise_unless_transient(fault)
+                self.usage.retries += 1
                 _pause(pauses, f"{operation}: {fault.code}")
             except NoAnswer as failure:
+                self.usage.retries += 1
                 _pause(pauses, f"{operation}: {failure}")
             else:
                 self._count(operation, answer)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from ordering.aws import calls
 from ordering.aws.calls import LONGEST_CALL, CallRefused, ServiceCall
 from ordering.clock import Deadline
 from ordering.errors import Unavailable
+from ordering.metrics import measured
 from ordering.sealing import BrokenSeal
+
+_log = logging.getLogger("ordering")
 
 LONGEST_CHAIN = 2 * LONGEST_CALL
 """Seconds that an operation takes at most, with its retry."""
@@ -43,6 +47,10 @@ def _retried_once(call: ServiceCall) -> Kms:
         except CallRefused as refusal:
             if refusal.code == "InvalidCiphertextException":
                 raise BrokenSeal from refusal
+            _report(operation, refusal)
+            raise
+        except Unavailable as failure:
+            _report(operation, failure)
             raise
 
     def twice(operation: str, request: dict[str, Any]) -> dict[str, Any]:
@@ -52,3 +60,8 @@ def _retried_once(call: ServiceCall) -> Kms:
             return once(operation, request)
 
     return twice
+
+
+def _report(operation: str, error: Exception) -> None:
+    """Count an attempt that failed: KMS publishes no metric of its errors."""
+    _log.warning("KMS failed", extra={"operation": operation, "cause": str(error), **measured(KmsFailures=1)})

@@ -28,6 +28,7 @@ each; `VOIDS#<book>` one item a segment.
 
 from __future__ import annotations
 
+import logging
 import re
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -52,6 +53,9 @@ from ordering.aws.dynamodb import (
 )
 from ordering.clock import Clock
 from ordering.errors import Unavailable
+from ordering.metrics import measured
+
+_log = logging.getLogger("ordering")
 
 SEGMENT = 1_000
 """Positions whose voids are counted together, so the most numbers that a segment's item can hold.
@@ -211,7 +215,7 @@ class OrderBook:
             try:
                 self._table.transact([Put({**draft.entry, **stamp}, ABSENT), *draft.writes])
             except TransactionRefused as refusal:
-                if self._void(ticket.position).get("writer") == writer:
+                if self._void(ticket.position, clock.to_text(ticket.issued)).get("writer") == writer:
                     return ticket  # an earlier attempt took effect; only its response was lost
                 _collide(draft.writes, refusal.reasons[1:])
                 # Only the entry was refused: its position was voided before the fill arrived. Take another ticket.
@@ -414,11 +418,16 @@ class OrderBook:
         for position in range(settled + 1, issued + 1):
             if position not in present and given_out_by[position] > limit:
                 break
-            tail.append(present.get(position) or self._void(position))
+            tail.append(present.get(position) or self._void(position, given_out_by[position]))
         return tail
 
-    def _void(self, position: int) -> Item:
-        """Void a position if it is open, and return its entry."""
+    def _void(self, position: int, given_out_by: str) -> Item:
+        """Void a position if it is open, and return its entry.
+
+        Args:
+            position: The position.
+            given_out_by: The time by which its ticket was given out.
+        """
         partition, sort = self.entry_key(position)
         void = {"pk": partition, "sk": sort, "void": True, "at": clock.to_text(self._now())}
         try:
@@ -428,6 +437,10 @@ class OrderBook:
                 # The position is filled or void, but with what is unknown: an order must not be counted as a void.
                 raise Unavailable from failure
             return failure.item
+        age = (self._now() - clock.from_text(given_out_by)).total_seconds()
+        contract = self._name.partition("#")[0]
+        voided = {"book": self._name, "position": position}
+        _log.info("position voided", extra={**voided, **measured(contract, Voids=1, OldestOpenTicketSeconds=age)})
         return void
 
     def _settled_entries(self, head: _Head, first: int, last: int, *, confirm: bool) -> list[Item] | None:

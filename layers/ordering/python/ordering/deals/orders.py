@@ -169,6 +169,7 @@ class DealOrders:
         except Collision as collision:
             raise DealTaken(f"Deal {deal_id} has an order.") from collision
         self._note(result.resource_id)
+        note(replayed=result.replayed)
         return result
 
     def _place(self, deal_id: int, discount: Decimal, more: Callable[[DealOrder], Sequence[Put]]) -> DealOrder:

@@ -118,13 +118,15 @@ class EcardOrders:
             found = self._table.batch_get([key, self.balance.key])
             if item := found.get(key):
                 note(order=ecards_name(self._company, request.order_id))
-                return _replay(item, request)
+                replayed = _replay(item, request)
+                note(replayed=True)
+                return replayed
             lines = catalogue.price(request.cards)
             covered = hundredths_of(found.get(self.balance.key)) >= to_hundredths(_total(lines))
             status = EcardStatus.PAYED if covered else EcardStatus.CREATED
             login = f"{request.participant.email}_{company_name}"
             if order := self._create(partial(self._order, request, lines, login, status)):
-                note(order=ecards_name(self._company, order.id))
+                note(order=ecards_name(self._company, order.id), replayed=False)
                 return order
             next(pauses)  # another request used the id at the same time, or the balance has changed
 

@@ -25,6 +25,7 @@ from aws_lambda_powertools.event_handler.exceptions import NotFoundError
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from ordering.aws.connections import Connections
+from ordering.aws.dynamodb import Usage
 from ordering.aws.invocation import deadline_of
 from ordering.clock import Deadline
 from ordering.entry import wiring
@@ -39,7 +40,8 @@ from ordering.errors import (
     Unavailable,
     cause_of,
 )
-from ordering.logs import about
+from ordering.logs import about, note, noted
+from ordering.metrics import measured
 from ordering.principal import Principal
 from ordering.web.browsers import cors_headers, vary
 from ordering.web.header_fields import entity_tag, names_tag
@@ -175,6 +177,7 @@ class Api(APIGatewayRestResolver, Generic[S]):
         """
         event = self.current_event.raw_event
         call = Call(Request.of(event), self._caller(), deadline_of(self.lambda_context))
+        note(user=call.caller.user.id)
         self.contract.admit(call)
         return call
 
@@ -204,6 +207,9 @@ class Api(APIGatewayRestResolver, Generic[S]):
     def _refuse(self, error: Exception) -> Response[str]:
         request = Request.of(self.current_event.raw_event)
         answer = self.contract.refuse(error, request)
+        note(refusal=getattr(error, "code", type(error).__name__))
+        if isinstance(error, Invalid):
+            note(faults=sorted({fault.code for fault in error.faults}))
         if answer.status == 500:
             _log.error("unexpected", exc_info=error)
         elif isinstance(error, Unavailable):
@@ -230,8 +236,9 @@ class Api(APIGatewayRestResolver, Generic[S]):
         raise MethodNotAllowed(allowed)
 
     def _report(self, event: Mapping[str, Any], status: int, seconds: float) -> None:
-        """Log the request: its partner, route, status, duration and consumed capacity; never its contents."""
-        usage = self.connections.usage.take() if "connections" in self.__dict__ else None
+        """Log the request: its caller, route, status, duration and consumed capacity; never its contents."""
+        usage = self.connections.usage.take() if "connections" in self.__dict__ else Usage()
+        happened = _happened(status, usage)
         _log.info(
             "request",
             extra={
@@ -239,11 +246,31 @@ class Api(APIGatewayRestResolver, Generic[S]):
                 "route": f"{event['httpMethod']} {event['resource']}",
                 "status": status,
                 "ms": round(seconds * 1000, 1),
-                "calls": usage.calls if usage else 0,
-                "reads": usage.reads if usage else 0,
-                "writes": usage.writes if usage else 0,
+                "calls": usage.calls,
+                "reads": usage.reads,
+                "writes": usage.writes,
+                "trace": _trace(event),
+                **(measured(self.contract.name, **happened) if happened else {}),
             },
         )
+
+
+def _happened(status: int, usage: Usage) -> dict[str, float]:
+    """Return the metrics of a request. Most requests have none, and cost no more than before."""
+    happened: dict[str, float] = {}
+    if status < 300 and (replayed := noted().get("replayed")) is not None:
+        happened["OrdersReplayed" if replayed else "OrdersCreated"] = 1
+    if status == 409:
+        happened["Conflicts"] = 1
+    if usage.retries:
+        happened["StoreRetries"] = usage.retries
+    return happened
+
+
+def _trace(event: Mapping[str, Any]) -> str | None:
+    """Return the id by which X-Ray knows the request, as the access log has it."""
+    header: str = (event.get("headers") or {}).get("X-Amzn-Trace-Id") or ""
+    return next((part.removeprefix("Root=") for part in header.split(";") if part.startswith("Root=")), None)
 
 
 def _revalidate(request: Request, answer: dict[str, Any]) -> None:
@@ -303,6 +330,8 @@ def _arguments(app: Api[Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
     for name in OWNERS & wanted.keys():
         if "query" in arguments:
             bind(name, partial(app.contract.owner, call, arguments["query"]))
+    if "unit" in arguments:
+        note(unit=arguments["unit"])
     if faults:
         raise Invalid(faults)
     return {name: value for name, value in arguments.items() if name in wanted}

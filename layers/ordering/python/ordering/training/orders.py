@@ -484,7 +484,7 @@ def keys_of(table: Table, order_id: int, lines: Sequence[OrderLine], sealer: Sea
 
 
 def _noted(result: CreateResult) -> CreateResult:
-    note(order=training_name(result.resource_id))
+    note(order=training_name(result.resource_id), replayed=result.replayed)
     return result
 
 

@@ -62,6 +62,7 @@ from ordering.contexts import read_history
 from ordering.errors import Conflict, NotFound, Unavailable
 from ordering.events.history import Event, OrderHistory, event_id, order_of_mails
 from ordering.logs import about
+from ordering.metrics import measured
 from ordering.webhooks.health import HEALTH_KEPT, Health, health_key
 from ordering.webhooks.registrations import Disabled, Edit, Recipient, Webhook, Webhooks
 from ordering.webhooks.slots import JITTER, LEASE, SLOTS, ProbeTaken, Slot, Slots
@@ -572,7 +573,12 @@ class Deliverer:
             slot.note_accepted()
         reason = failure.reason if failure else None
         details = {"event": event.id, "type": event.type, "try": tried, "failure": reason}
-        _log.info("event not accepted" if failure else "event accepted", extra=details)
+        if failure:
+            _log.info("event not accepted", extra=details)
+        else:
+            contract = order_of_mails(event.order).partition("#")[0]
+            lag = (self.now() - event.time).total_seconds()
+            _log.info("event accepted", extra={**details, **measured(contract, WebhookLagSeconds=lag)})
         if reason == _GONE:
             self.webhooks.disable(webhook, _failure_text(_GONE))
         return failure
