@@ -21,6 +21,7 @@ import pytest
 from ordering.aws import kms
 from ordering.aws.calls import NotExecuted
 from ordering.aws.dynamodb import NoAnswer
+from ordering.aws.invocation import MARGIN
 from ordering.contexts import own_errors
 from ordering.entry.batches import count_metric
 from ordering.errors import Unavailable
@@ -65,6 +66,9 @@ COMPOSITES = dict(TEMPLATE.resources("AWS::CloudWatch::CompositeAlarm"))
 PARTS = {part for one in COMPOSITES.values() for part in parts_of(one)}
 NOW = 2_000_000_000.0
 LATER = NOW + 40 * 86_400
+SHORT = int(MARGIN * 1000) + 200
+"""Milliseconds that are left of a call whose tables do not respond."""
+
 STAGE = {"ApiName": STACK, "Stage": "live"}
 AVAILABILITY = 0.999
 """The objective of the share of requests that are not answered with 5xx, in 30 days."""
@@ -277,7 +281,7 @@ def refuse_a_client() -> None:
 def refuse_a_token(services: Services, header: str = "Bearer x", resource: str = "/v2/orders/{id}") -> None:
     verifier = Verifier(KeyRing(dict), "https://issuer.example", "https://api.example")
     authorizer = Authorizer(verifier, services.accounts, services.reference_tokens, own_errors(), SHARED_KEY)
-    make_handler(authorizer)(authorizer_event(header, resource=resource), LambdaContext())
+    make_handler(authorizer)(authorizer_event(header, resource=resource), LambdaContext(SHORT))
 
 
 def fail_to_authorize() -> None:
