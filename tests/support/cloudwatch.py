@@ -101,7 +101,7 @@ class Metrics:
         assert known(namespace, name, dimensions), f"{namespace} has no {name} by {', '.join(dimensions) or 'nothing'}"
         self.put(namespace, name, dimensions, *samples)
 
-    def read(self, template: Template, group: str, line: str, at: float) -> None:
+    def read(self, template: Template, group: str, line: str, at: float, times: int = 1) -> None:
         """Add what a line of a log group publishes: by the filters of the group, and in the embedded metric format."""
         content = json.loads(line)
         for _, filter_ in template.resources("AWS::Logs::MetricFilter"):
@@ -110,7 +110,7 @@ class Metrics:
                     value = one["MetricValue"]
                     number = content[value[2:]] if value.startswith("$.") else float(value)
                     assert isinstance(number, int | float), f"{value} is no number: {number!r}"
-                    self.put(one["MetricNamespace"], one["MetricName"], {}, Sample(at, number))
+                    self.put(one["MetricNamespace"], one["MetricName"], {}, Sample(at, number, times))
         self.read_embedded(content, at)
 
     def read_embedded(self, content: Mapping[str, Any], at: float) -> None:

@@ -109,16 +109,20 @@ class World:
         for _ in range(times):
             self.metrics.read(TEMPLATE, group, line_of(record), NOW)
 
-    def accesses(self, method: str, resource: str, milliseconds: float, status: int = 200, **noted: str) -> None:
-        """The gateway answers a request in each of the last 15 minutes, which took as long."""
+    def accesses(
+        self, method: str, resource: str, milliseconds: float, times: int = 1, status: int = 200, refusal: str = ""
+    ) -> None:
+        """The gateway answers requests in each of the last 15 minutes, which took as long."""
         stage = next(one for _, one in TEMPLATE.resources("AWS::Serverless::Api"))
         log = self.folder / "access.log"
         request = GatewayRequest(method, resource, "", [("User-Agent", 'a "b"')], b"", "::1", "HTTP/1.1", "live", 443)
-        request.noted.update({"resourcePath": resource, **noted})
+        request.noted.update({"resourcePath": resource, "error.responseType": refusal})
         AccessLog(stage["AccessLogSetting"]["Format"], log).write(request, Answer(status, [], b"{}"))
-        line = {**json.loads(log.read_text().splitlines()[-1]), "ms": milliseconds}
+        line = json.loads(log.read_text().splitlines()[-1])
+        assert type(line["ms"]) is int
         for minute in range(15):
-            self.metrics.read(TEMPLATE, "AccessLogs", json.dumps(line), NOW - 60 * minute)
+            text = json.dumps({**line, "ms": milliseconds})
+            self.metrics.read(TEMPLATE, "AccessLogs", text, NOW - 60 * minute, times)
 
     def prints(self, capsys: pytest.CaptureFixture[str], metric: str, times: int) -> None:
         """A consumer counts something."""
@@ -175,7 +179,13 @@ def burning(minutes: int, rate: float, each: int = 100_000) -> Case:
 
 
 def slow(method: str, resource: str, limit: float) -> Case:
-    return Case(lambda world, value: world.accesses(method, resource, value), limit + 1, limit)
+    """Two of a hundred requests are too slow, and not one; the others take as long as they may."""
+
+    def happens(world: World, share: float) -> None:
+        world.accesses(method, resource, limit, 100 - int(share))
+        world.accesses(method, resource, limit + 1, int(share))
+
+    return Case(happens, 2, 1)
 
 
 DEAD = "ApproximateNumberOfMessagesVisible"
@@ -333,10 +343,10 @@ def test_alarms_about_lines_ring(world: World, caplog: pytest.LogCaptureFixture,
 @pytest.mark.parametrize("kind", ["AUTHORIZER_FAILURE", "AUTHORIZER_CONFIGURATION_ERROR"])
 def test_a_failed_authorizer_rings(world: World, kind: str) -> None:
     """A request that the gateway answers because its authorizer failed counts as a failure, whatever the cause."""
-    world.accesses("GET", "/api/v2/orders", 1, 500, **{"error.responseType": kind})
+    world.accesses("GET", "/api/v2/orders", 1, status=500, refusal=kind)
 
     assert state_of(world, "AuthorizerFailuresAlarm") == OK
-    world.accesses("GET", "/api/v2/orders", 1, 500, **{"error.responseType": kind})
+    world.accesses("GET", "/api/v2/orders", 1, status=500, refusal=kind)
     assert state_of(world, "AuthorizerFailuresAlarm") == ALARM
 
 
