@@ -111,3 +111,21 @@ def test_saved_queries(query: str) -> None:
 
     assert {RESOURCES[group]["Type"] for group in QUERIES[query]["LogGroupNames"]} == {"AWS::Logs::LogGroup"}
     assert f"`{name}`" in (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+
+
+def test_no_function_is_left_out_of_the_queries() -> None:
+    """An order's way is searched in the logs of all functions that have tables, a request's in those of the API."""
+    groups = {
+        name: (one["LoggingConfig"]["LogGroup"], one)
+        for name, one in TEMPLATE.resources("AWS::Serverless::Function")
+        if "Environment" in one
+    }
+    of_the_api = {
+        group
+        for group, one in groups.values()
+        if any(event["Type"] == "Api" for event in one.get("Events", {}).values())
+    }
+
+    assert {*QUERIES["OrderQuery"]["LogGroupNames"]} == {group for group, _ in groups.values()}
+    assert {*QUERIES["RequestQuery"]["LogGroupNames"]} == {*of_the_api, "AuthorizerLogs", "AccessLogs"}
+    assert QUERIES["UnitsQuery"]["LogGroupNames"] == QUERIES["RequestQuery"]["LogGroupNames"]
