@@ -237,7 +237,7 @@ MUTANTS = {
         CASES["an issuer in steps and another one"], [(AccessKeys, "issue", stops_early)]
     ),
     "changes the status of any version": Mutant(
-        CASES["an issuer and a cancellation"], [(training_orders, "_as_read", any_version)]
+        CASES["an issuer and a cancellation"], [(training_orders, "as_read", any_version)]
     ),
     "does not record that it stopped": Mutant(
         CASES["two issuers in steps"], [(TrainingOrders, "_record_progress", records_nothing)]

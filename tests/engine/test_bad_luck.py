@@ -17,15 +17,27 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
+from unittest import mock
 
 import pytest
 
 from ordering.aws.calls import CallRefused, NotExecuted
-from ordering.aws.dynamodb import Put, Table
-from ordering.errors import Unavailable
+from ordering.aws.dynamodb import Put, Table, Update
+from ordering.book.unfinished import UNMARK, Marked, is_marked
+from ordering.clock import Deadline
+from ordering.deals import orders as deal_orders
+from ordering.deals.orders import NewLine
+from ordering.deals.products import DealProduct
+from ordering.ecards import records as ecard_records
+from ordering.errors import OrderingError, Unavailable
+from ordering.events.history import OrderHistory
+from ordering.events.publisher import Publisher
+from ordering.fulfilment import sweeper
+from ordering.training import orders as training_orders
 from ordering.training.statuses import TrainingStatus
 from ordering.webhooks.transport import NotPosted
 from support.aws import faults
@@ -323,6 +335,126 @@ def test_killed_anywhere(report: Callable[[str], None]) -> None:
     assert sorted(crash_points) == sorted(expected)
     name = f"a function crashes once, before or after any one call: {len(crash_points)} crashes, duplicates of all"
     report(row(name, 1, day, doubles))
+
+
+# Work that is given up.
+
+
+def broken_for_two_hours(step: Step, do: Do) -> dict[str, Any]:
+    """Crash the fulfilment function at its first call, also when it looks for unfinished work."""
+    if step.function == "fulfilment/stream" and step.at < START + 2 * HOUR:
+        raise faults.Crash
+    return do()
+
+
+def outage() -> Day:
+    """A day with sixty more orders, of which the stream gives up many records, until no work is left."""
+    day = Day()
+    day.begin()
+    day.more = [day.school.place(1) for _ in range(60)]
+    day.world.mishap = broken_for_two_hours
+    day.world.run()
+    return day
+
+
+def restored() -> Day:
+    """A day whose tables were restored from their backup, with an empty stream and empty queues."""
+    day = Day()
+    day.begin()
+    day.world.lose_work()
+    day.send_events()
+    day.world.run()
+    return day
+
+
+def without_mails() -> Day:
+    """A day on which the mails' queue takes no message for two hours, and the messages of deferred items are lost."""
+    day = Day()
+    day.begin()
+
+    def mishap(step: Step, do: Do) -> dict[str, Any]:
+        if step.at < START + 2 * HOUR and "MailQueue" in step.operation:
+            raise NO_RESPONSE
+        if "LaterQueue" in step.operation and ("body" in step.request or step.at < START + HOUR / 2):
+            return {}  # the message is taken, and lost
+        return do()
+
+    day.world.mishap = mishap
+    day.world.run()
+    return day
+
+
+def removed() -> Day:
+    """A day on which a deal order with a line item is removed, and the record of it is given up."""
+    day = Day()
+    day.begin()
+    day.world.run()
+    orders = day.world.services.deal_orders("crm", Deadline.after(60))
+    order = orders.place(1, Decimal(0))
+    product = DealProduct(id=1, name="Licence", created=START, updated=START)
+    orders.lines(order.id).add(NewLine(product, Decimal(1), "EUR", Decimal(0), 1))
+    day.world.run()
+    orders.remove(order.id)
+    day.world.lose_work()
+    day.world.run()
+
+    assert orders.lines(order.id).all() == []
+    return day
+
+
+LOSSES = {"outage": outage, "restored": restored, "without mails": without_mails, "removed": removed}
+
+
+def judge_without_a_command(day: Day) -> None:
+    """Check that a day is complete, that no work is marked any more, and that all orders placed later are completed."""
+    day.judge()
+    table = Table(day.world.tables, "OrdersTable")
+    for order in day.more:
+        assert day.school.orders().order(order).status is TrainingStatus.COMPLETED
+        assert len(day.school.keys(order)) == 1
+
+    assert [item["pk"] for item in table.scan("ORDER#", "BOOK#", "MAILHISTORY#") if is_marked(item)] == []
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_nothing_given_up_is_lost(loss: str, report: Callable[[str], None]) -> None:
+    """Work whose records and messages were given up or lost is completed without a command."""
+    day = LOSSES[loss]()
+    judge_without_a_command(day)
+    last = max(step.at for step in day.world.steps) - START
+
+    assert bool(day.world.given_up) == (loss == "outage")
+    report(f"{loss}: {len(day.world.given_up)} records given up, done after {last // timedelta(minutes=1)} min")
+
+
+def finishes_with_mail_failed(self: Publisher, story: OrderHistory, first: int) -> None:
+    END(replace(self, mailed={story.order}), story, first)
+
+
+def marks_nothing(*_: Any, **__: Any) -> dict[str, Any]:
+    return {}
+
+
+def removes_the_mark(one: Marked, _: Any) -> Update:
+    return Update(one.key, UNMARK)
+
+
+END = Publisher._end
+FAULTY: dict[str, tuple[str, Any, str, Any]] = {
+    "a sweeper removes the mark": ("without mails", sweeper, "postpone", removes_the_mark),
+    "a publisher finishes with mail failed": ("without mails", Publisher, "_end", finishes_with_mail_failed),
+    "orders are not marked": ("restored", training_orders, "mark", marks_nothing),
+    "e-card orders are not marked": ("restored", ecard_records, "mark", marks_nothing),
+    "removals are not marked": ("removed", deal_orders, "mark", marks_nothing),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTY)
+def test_faults_of_the_sweeper_are_found(fault: str) -> None:
+    """Each of these faults in the code leaves work that the days above find incomplete."""
+    loss, owner, name, planted = FAULTY[fault]
+    with mock.patch.object(owner, name, planted), pytest.raises((AssertionError, OrderingError)):
+        judge_without_a_command(LOSSES[loss]())
 
 
 def test_the_page_has_every_day() -> None:

@@ -21,14 +21,25 @@ from unittest import mock
 import pytest
 
 from engine.engines import Engine
-from engine.explored import Case, Mutant, ReadableSealer, TableAndServices, every_interleaving, every_mutant, service
+from engine.explored import (
+    ANYHOW,
+    Case,
+    Mutant,
+    ReadableSealer,
+    TableAndServices,
+    every_interleaving,
+    every_mutant,
+    service,
+)
 from ordering.aws.dynamodb import ConditionFailed, Item, Put, Table, Update, _item, plain_item
 from ordering.aws.eventbridge import EventBus
+from ordering.book.names import key_of
+from ordering.book.unfinished import PROGRESS, PUBLISHED, is_marked, mark
 from ordering.clock import to_text
 from ordering.contexts import read_history
 from ordering.errors import Unavailable
-from ordering.events.history import OrderHistory
-from ordering.events.publisher import Publisher
+from ordering.events.history import Finish, OrderHistory
+from ordering.events.publisher import Publisher, one_by_one
 from ordering.identity.accounts import Accounts
 from ordering.webhooks import delivery as webhook_delivery
 from ordering.webhooks import registrations
@@ -130,7 +141,9 @@ class EventServices:
             table, table, webhooks, self._post, self._send, now=lambda: START, spread=lambda: 0.5
         )
         announce = announcer(webhooks, self.deliverer.signal)
-        self.publisher = Publisher(table, EventBus(self.call, "bus", table.pauses), announce, read_history)
+        self.publisher = Publisher(
+            table, EventBus(self.call, "bus", table.pauses), announce, one_by_one(table, read_history)
+        )
 
     def _send(self, body: str, delay_seconds: int) -> None:
         self.call("SendMessage", {"MessageBody": body, "DelaySeconds": delay_seconds})
@@ -183,6 +196,8 @@ def order_item(order: int, moments: int) -> Item:
             "version": moments,
             "history": history,
         },
+        PUBLISHED: 0,
+        **mark((f"ORDER#training#{order}", "ORDER"), START),
     }
 
 
@@ -197,9 +212,10 @@ def move(order: int, moments: int) -> Step:
     """Give an order its next status, unless an earlier try has done it."""
 
     def act(events: EventServices) -> None:
-        names, values = {"#order": "order"}, {":read": moments - 1}
+        names, values = {"#order": "order"}, {":read": moments - 1, ":order": order_item(order, moments)["order"]}
+        key = f"ORDER#training#{order}", "ORDER"
         with suppress(ConditionFailed):
-            events.table.put(Put(order_item(order, moments), "#order.version = :read", names, values))
+            events.table.update(Update(key, "SET #order = :order", "#order.version = :read", names, values))
 
     return "move", None, act
 
@@ -247,6 +263,7 @@ def services(
     paused: bool = False,
     missed: Sequence[int] = (),
     delivered: Sequence[int] = (),
+    earlier: bool = False,
 ) -> SimulatedServices:
     """Orders with so many moments each, and services that fail so often.
 
@@ -255,12 +272,15 @@ def services(
         paused: Whether the webhook was paused until now, and a look at the missed orders is due.
         missed: Orders that were recorded as missed.
         delivered: Orders whose events the webhook has accepted.
+        earlier: Whether an earlier release created the orders.
     """
     found = SimulatedServices()
     for order, moments in orders.items():
-        found.load(TABLE, _item(order_item(order, moments)))
+        item = order_item(order, moments)
+        if earlier:
+            item = {name: value for name, value in item.items() if name not in PROGRESS}
+        found.load(TABLE, _item({**item, **({PUBLISHED: moments} if published else {})}))
         if published:
-            found.write(f"EVENTS#training#{order}", "-", published=moments)
             found.write("BUS", f"training#{order}", seen=list(range(1, moments + 1)))
         for _ in range(signals):
             found("SendMessage", {"MessageBody": Message("northwind", "hook", f"training#{order}").to_text()})
@@ -291,6 +311,7 @@ class EventContents:
     """By order: its moments, its cursors, and the events that consumers have seen."""
 
     moments: dict[str, int] = field(default_factory=dict)
+    marked: set[str] = field(default_factory=set)
     cursors: dict[str, int] = field(default_factory=dict)
     bus: dict[str, list[int]] = field(default_factory=dict)
     hook: dict[str, list[int]] = field(default_factory=dict)
@@ -305,7 +326,7 @@ class EventContents:
             item, (kind, _, name) = plain_item(raw), partition.partition("#")
             match kind:
                 case "ORDER":
-                    seen.moments[name] = len(item["order"]["history"])
+                    seen.note_order(name, item)
                 case "EVENTS":
                     seen.cursors[name] = item["published"]
                 case "BUS":
@@ -319,6 +340,13 @@ class EventContents:
                 case "DELIVERIES" if sort.startswith("PARKED#"):
                     seen.parked.setdefault(item["order"], set()).add(item["index"] + 1)
         return replace(seen, hooked=hooked)
+
+    def note_order(self, name: str, item: Item) -> None:
+        self.moments[name] = len(item["order"]["history"])
+        if PUBLISHED in item:
+            self.cursors[name] = item[PUBLISHED]
+        if is_marked(item):
+            self.marked.add(name)
 
     def violations(self) -> Iterator[str]:
         for consumer, all_seen in (("bus", self.bus), ("hook", self.hook)):
@@ -340,6 +368,8 @@ class EventContents:
             whole = list(range(1, moments + 1))
             if self.bus.get(order) != whole or self.cursors.get(order) != moments:
                 yield f"the bus saw {self.bus.get(order)} of {order}, its cursor is {self.cursors.get(order)}"
+            if order in self.marked and moments > 1:
+                yield f"{order} is never finished"
             done = {*self.hook.get(order, [])} | self.parked.get(order, set())
             if self.hooked and done != {*whole}:
                 yield f"the webhook saw {self.hook.get(order)} of {order}, parked are {self.parked.get(order)}"
@@ -360,6 +390,9 @@ class EventChecker(Checker[EventContents]):
             for order, count in then.items():
                 if now.get(order, 0) < count:
                     yield f"the {kind} of {order} went from {count} to {now.get(order)}"
+        for order in before.marked - after.marked:
+            if after.cursors[order] != after.moments[order] or after.moments[order] == 1:
+                yield f"{order} is finished with {after.moments[order]} moments, {after.cursors[order]} passed on"
 
     def recovery(self, memory: Memory, setup: Setup) -> Iterator[str]:
         """After a look at all orders, and the redelivery of the queue's messages, consumers have seen everything."""
@@ -419,6 +452,12 @@ CASES = {
     ),
     "a publisher while the order moves on": case(
         [publishes(1), moves_and_publishes(1, 2, 3)], partial(services, {1: 1})
+    ),
+    "a publisher while the order moves twice": case(
+        [publishes(1), operations(move(1, 2), move(1, 3))], partial(services, {1: 1})
+    ),
+    "two publishers of an order of an earlier release": case(
+        [publishes(1), moves_and_publishes(1, 2)], partial(services, {1: 1}, earlier=True)
     ),
     "three publishers": case([publishes(1)] * 3, partial(services, {1: 2}), 0),
     "two publishers and a webhook": case([publishes(1), publishes(1)], partial(services, {1: 2}, hook=True)),
@@ -489,15 +528,34 @@ test_every_interleaving = every_interleaving(
 
 
 def moves_first(
-    self: Publisher, pending: Sequence[tuple[OrderHistory, int]], put: Callable[..., frozenset[str]] = Publisher._put
+    self: Publisher,
+    pending: Sequence[OrderHistory],
+    first: Mapping[str, int],
+    put: Callable[..., frozenset[str]] = Publisher._put,
 ) -> frozenset[str]:
-    for story, _ in pending:
-        self._move(story.order, len(story))
-    return put(self, pending)
+    for story in pending:
+        self._move_in_order(story, story.finish)
+    return put(self, pending, first)
 
 
-def moves_anyhow(self: Publisher, order: str, count: int) -> None:
-    self.table.update(Update((f"EVENTS#{order}", "-"), "SET published = :count", values={":count": count}))
+def moves_anyhow(self: Publisher, story: OrderHistory, _: object) -> None:
+    self.table.update(Update(key_of(story.order), "SET published = :count", values={":count": len(story)}))
+
+
+def finishes_anyhow(
+    self: Publisher,
+    story: OrderHistory,
+    finish: Finish | None,
+    move: Callable[..., None] = Publisher._move_in_order,
+) -> None:
+    anyhow = replace(finish, condition=ANYHOW, names={}, values={}) if finish else None
+    move(self, story, anyhow)
+
+
+def finishes_early(
+    self: Publisher, story: OrderHistory, _: object, move: Callable[..., None] = Publisher._move_in_order
+) -> None:
+    move(self, story, Finish(ANYHOW, {}, {}, mails=False))
 
 
 def overlooks_refusals(self: EventBus, batch: Sequence[Any], send: Any = EventBus._send) -> list[None]:
@@ -598,7 +656,13 @@ MUTANTS = {
     ),
     "the cursor moves first": Mutant(CASES["two publishers"], [(Publisher, "_put", moves_first)]),
     "the cursor moves anyhow": Mutant(
-        CASES["a publisher while the order moves on"], [(Publisher, "_move", moves_anyhow)]
+        CASES["a publisher while the order moves on"], [(Publisher, "_move_in_order", moves_anyhow)]
+    ),
+    "the work ends although the order has changed": Mutant(
+        CASES["a publisher while the order moves twice"], [(Publisher, "_move_in_order", finishes_anyhow)]
+    ),
+    "the work ends before the order is final": Mutant(
+        CASES["a publisher while the order moves twice"], [(Publisher, "_move_in_order", finishes_early)]
     ),
     "refused entries are overlooked": Mutant(
         CASES["two publishers, two orders, refused entries"], [(EventBus, "_send", overlooks_refusals)]
@@ -636,7 +700,10 @@ def test_on_every_engine(engine: Engine) -> None:
     events.table.put(Put(_write(HOOK)))
     Accounts(events.table).save_partner(PARTNER)
     for order, moments in ((7001, 1), (7001, 2), (7002, 1)):
-        events.table.put(Put(order_item(order, moments)))
+        if moments == 1:
+            events.table.put(Put(order_item(order, moments)))
+        else:
+            move(order, moments)[2](events)
         events.publish(order)
         events.publish(order)
     while events.work(0):
@@ -644,8 +711,5 @@ def test_on_every_engine(engine: Engine) -> None:
     seen = EventContents.of(side)
 
     assert seen.bus == seen.hook == {"training#7001": [1, 2], "training#7002": [1]}
-    assert events.table.get(("EVENTS#training#7001", "-")) == {
-        "pk": "EVENTS#training#7001",
-        "sk": "-",
-        "published": 2,
-    }
+    first, second = (events.table.get((f"ORDER#training#{order}", "ORDER")) or {} for order in (7001, 7002))
+    assert (first[PUBLISHED], is_marked(first), second[PUBLISHED], is_marked(second)) == (2, False, 1, True)

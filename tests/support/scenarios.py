@@ -7,7 +7,7 @@ import copy
 import json
 import re
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -43,6 +43,9 @@ class Day:
 
     def __init__(self, **world: Any) -> None:
         self._live_in(SimulatedAws(**world))
+
+    more: Sequence[int] = ()
+    """Further training orders."""
 
     def _live_in(self, world: SimulatedAws) -> None:
         self.world = world
@@ -130,7 +133,7 @@ class Day:
         self._judge_training()
         self._judge_ecards()
         ecards = [f"ecards#{COMPANY.partner}#{order_id(number)}" for number in (1, 2, 3, 4, 5)]
-        training = [f"training#{order}" for order in (self.plain, self.mailed)]
+        training = [f"training#{order}" for order in (self.plain, self.mailed, *self.more)]
         self._judge_events(self._seen_on_the_bus(), [*training, *ecards])
         self._judge_events(self._seen_by_webhook(CALLER.partner), training)
         self._judge_events(self._seen_by_webhook(COMPANY.partner), ecards)

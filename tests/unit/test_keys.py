@@ -26,7 +26,7 @@ from ordering.ecards.catalogue import EcardCatalogue, RequestedCard
 from ordering.ecards.certificates import Certificates
 from ordering.ecards.orders import EcardOrders, EcardRequest
 from ordering.ecards.records import EcardParticipant
-from ordering.events.publisher import Publisher
+from ordering.events.publisher import Publisher, one_by_one
 from ordering.events.types import MailMomentType
 from ordering.identity.accounts import Accounts, Contact, TokenRecord
 from ordering.identity.clients import Client, ClientRefused, Clients
@@ -116,7 +116,9 @@ class ThreeTables:
 
     def publish_events(self) -> None:
         bus = EventBus(taking_all, "bus", self.orders.pauses)
-        Publisher(self.orders, bus, lambda *_: None, read_history).publish(["training#1"])
+        Publisher(self.orders, bus, lambda *_: None, one_by_one(self.orders, read_history)).publish(
+            ["training#1", "mails#training#1"]
+        )
 
     def miss_an_event(self) -> None:
         (webhook,) = self.webhooks.all("northwind")
@@ -343,7 +345,7 @@ WRITES: list[tuple[str, Callable[[ThreeTables], object], list[str]]] = [
     (
         "published events",
         ThreeTables.publish_events,
-        ["orders EVENTS#training#1 -"],
+        ["orders EVENTS#mails#training#1 -"],
     ),
     (
         "a partner",

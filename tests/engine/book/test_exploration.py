@@ -157,8 +157,8 @@ class HeadNotConfirmed(OrderBook):
 class RemovesTheWriter(OrderBook):
     """Removes without keeping who wrote the entry."""
 
-    def _removal(self, position: int, entry: Item, remover: str, guard: Guard | None) -> list[Write]:
-        return super()._removal(position, {**entry, "writer": "?"}, remover, guard)
+    def _removal(self, position: int, void: Item, guard: Guard | None) -> list[Write]:
+        return super()._removal(position, {**void, "writer": "?"}, guard)
 
 
 class ShowsBehindOpenPositions(OrderBook):
@@ -271,8 +271,8 @@ class ForgetsWhatItWrote(OrderBook):
 class RemovesUncounted(OrderBook):
     """Removes without counting in the head."""
 
-    def _removal(self, position: int, entry: Item, remover: str, guard: Guard | None) -> list[Write]:
-        head, *others = super()._removal(position, entry, remover, guard)
+    def _removal(self, position: int, void: Item, guard: Guard | None) -> list[Write]:
+        head, *others = super()._removal(position, void, guard)
         assert isinstance(head, Update)
         return [replace(head, values={**head.values, ":one": 0}), *others]
 
@@ -280,8 +280,8 @@ class RemovesUncounted(OrderBook):
 class RemovesUnmarked(OrderBook):
     """Removes without marking the void in its segment."""
 
-    def _removal(self, position: int, entry: Item, remover: str, guard: Guard | None) -> list[Write]:
-        head, put, segment = super()._removal(position, entry, remover, guard)
+    def _removal(self, position: int, void: Item, guard: Guard | None) -> list[Write]:
+        head, put, segment = super()._removal(position, void, guard)
         assert isinstance(segment, Update)
         return [head, put, replace(segment, values={":voids": {999}})]
 
@@ -289,8 +289,8 @@ class RemovesUnmarked(OrderBook):
 class RemovesUnsettled(OrderBook):
     """Removes what is not settled yet."""
 
-    def _removal(self, position: int, entry: Item, remover: str, guard: Guard | None) -> list[Write]:
-        head, *others = super()._removal(position, entry, remover, guard)
+    def _removal(self, position: int, void: Item, guard: Guard | None) -> list[Write]:
+        head, *others = super()._removal(position, void, guard)
         assert isinstance(head, Update)
         return [replace(head, condition=None, values={":one": 1}), *others]
 
@@ -298,8 +298,8 @@ class RemovesUnsettled(OrderBook):
 class RemovesTwice(OrderBook):
     """Removes what another has removed."""
 
-    def _removal(self, position: int, entry: Item, remover: str, guard: Guard | None) -> list[Write]:
-        head, put, segment = super()._removal(position, entry, remover, guard)
+    def _removal(self, position: int, void: Item, guard: Guard | None) -> list[Write]:
+        head, put, segment = super()._removal(position, void, guard)
         assert isinstance(put, Put)
         return [head, replace(put, condition="attribute_exists(pk)", names={}), segment]
 

@@ -24,6 +24,9 @@ _KEY_NAMES = ("pk", "sk")
 _WHOLE = "pk = :pk"
 _BETWEEN = "pk = :pk AND sk BETWEEN :first AND :last"
 _IN_INDEX = "#partition = :partition AND #sort >= :first"
+_DUE_IN_INDEX = "#partition = :partition AND #sort <= :last"
+_INCLUDED = ("since",)
+"""What indexes have besides keys, if an item has it."""
 _MOST_WRITES = 100
 _MOST_KEYS = 100
 _LARGEST_ITEM = 400 * 1024
@@ -183,17 +186,20 @@ class Memory:
         }
 
     def _query_index(self, request: Wire) -> Wire:
-        """Query an index as `Table.query_index` does, in one page; an item is in it if it has both of its keys."""
-        if request["KeyConditionExpression"] != _IN_INDEX or request["ScanIndexForward"]:
+        """Query an index as `Table` does, in one page; an item is in it if it has both of its keys."""
+        forward = request.get("ScanIndexForward", True)
+        if request["KeyConditionExpression"] != (_DUE_IN_INDEX if forward else _IN_INDEX):
             raise NotImplementedError(request)
         names, values = request["ExpressionAttributeNames"], request["ExpressionAttributeValues"]
         partition, sort = names["#partition"], names["#sort"]
+        first, last = values.get(":first", {"S": ""})["S"], values.get(":last", {"S": "\U0010ffff"})["S"]
         found = [
-            {name: item[name] for name in (*_KEY_NAMES, partition, sort)}
+            {name: item[name] for name in (*_KEY_NAMES, partition, sort, *_INCLUDED) if name in item}
             for _, item in self.scan(request["TableName"])
-            if item.get(partition) == values[":partition"] and sort in item and item[sort]["S"] >= values[":first"]["S"]
+            if item.get(partition) == values[":partition"] and sort in item and first <= item[sort]["S"] <= last
         ]
-        return {"Items": sorted(found, key=lambda item: str(item[sort]["S"]), reverse=True)}
+        found.sort(key=lambda item: str(item[sort]["S"]), reverse=not forward)
+        return {"Items": found}
 
     def _scan(self, request: Wire) -> Wire:
         """Scan a table for the beginnings of partition keys, as `Table.scan` does, in one page."""

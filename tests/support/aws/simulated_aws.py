@@ -13,6 +13,7 @@ import json
 import uuid
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -27,10 +28,12 @@ from ordering.aws import dynamodb as table
 from ordering.aws.invocation import MARGIN
 from ordering.aws.ses import Ses
 from ordering.aws.sqs import handle_each
+from ordering.book.unfinished import WAITS
 from ordering.clock import Deadline
 from ordering.entry.inbound import incoming
 from ordering.entry.mails import mailing_for
-from ordering.entry.stream import stream_consumer
+from ordering.entry.stream import stream_consumer, sweeper
+from ordering.errors import Unavailable
 from ordering.webhooks.transport import Response
 from ordering_tools.template import Template
 from support import rights
@@ -44,6 +47,9 @@ from support.services import Services
 
 START = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
 ORDERS = "OrdersTable"
+MINUTE = timedelta(minutes=1)
+LONGEST = timedelta(days=2)
+"""How long the schedule goes on: orders whose mail was refused are unfinished for as long as no operator helps."""
 CERTIFICATES_KEY = "alias/CertificatesKey"
 
 Call = Callable[[str, dict[str, Any]], dict[str, Any]]
@@ -194,6 +200,8 @@ class SimulatedAws:
     _messages: int = 0
     _entries: int = 0
     _function: str = "test"
+    _swept: datetime = START
+    """When the last sweep was that found something due."""
 
     # What tests and functions use.
 
@@ -223,6 +231,18 @@ class SimulatedAws:
 
         return send
 
+    def _send_batch(self, operation: str, request: dict[str, Any]) -> dict[str, Any]:
+        assert operation == "SendMessageBatch"
+
+        def put() -> dict[str, Any]:
+            for entry in request["Entries"]:
+                due = self.now + timedelta(seconds=entry["DelaySeconds"])
+                self._enqueue(request["QueueUrl"], entry["MessageBody"], due)
+            return {"Successful": [{"Id": entry["Id"]} for entry in request["Entries"]]}
+
+        # The right to send many messages is that to send one.
+        return self._step("sqs", f"SendMessage {request['QueueUrl']}", request, put)
+
     def function(self, name: str) -> Callable[[list[dict[str, Any]]], list[str]]:
         """Return what a function does with a batch of records or messages; it answers with those that failed."""
         services, deadline = self.services, Deadline.after(_seconds(name) - MARGIN)
@@ -230,7 +250,14 @@ class SimulatedAws:
             bus = self._seam("events", self._put_events)
             defer, mail = self.sender("LaterQueue"), self.sender("MailQueue")
             consumer = stream_consumer(services.connections, deadline, defer, mail, bus, "OrderEvents")
-            return lambda batch: consumer.follow(batch) if batch[0].get("eventName") else consumer.retry(batch)
+
+            def handle(batch: list[dict[str, Any]]) -> list[str]:
+                if not batch:  # the schedule's event
+                    sweeper(services.connections, deadline, self._send_batch, "LaterQueue").sweep()
+                    return []
+                return consumer.follow(batch) if batch[0].get("eventName") else consumer.retry(batch)
+
+            return handle
         handlers: dict[str, Callable[[], Callable[[str], None]]] = {
             "webhooks/delivery": lambda: services.deliverer(deadline, self._post).handle,
             "fulfilment/mails": lambda: mailing_for(services.connections, deadline, self._ses.send, self._count).handle,
@@ -292,11 +319,31 @@ class SimulatedAws:
         with mock.patch.object(clock, "time", hands), mock.patch.object(table, "time", hands):
             for _ in range(100_000):
                 if not (self._deliver_stream() or self._deliver_message()):
-                    waiting = [message.due for messages in self.queues.values() for message in messages]
-                    if not waiting:
+                    times = [message.due for messages in self.queues.values() for message in messages]
+                    look = self._next_look()
+                    if not times and look is None:
                         return
-                    self.now = max(self.now, min(waiting))
+                    self.now = max(self.now, min([*times, *([look] if look else [])]))
+                    if look and look <= self.now:
+                        self._sweep()
         raise AssertionError("it does not come to an end")
+
+    def lose_work(self) -> None:
+        """Lose all records of the stream and all messages, as if the tables were restored from their backup."""
+        self._read = len(self.tables.records)
+        self.queues.clear()
+
+    def _next_look(self) -> datetime | None:
+        """Return when the schedule next finds unfinished work, but for what waits for money or stock."""
+        marks = [item for _, item in self.tables.scan(ORDERS) if "unfinished" in item]
+        due = [clock.from_text(item["due"]["S"]) for item in marks if not item["unfinished"]["S"].startswith(WAITS)]
+        look = max(min(due), self._swept + MINUTE) if due else None
+        return look if look and look < START + LONGEST else None
+
+    def _sweep(self) -> None:
+        self._swept = self.now
+        with suppress(Unavailable):  # the schedule's next event finds the same work
+            self._invoke("fulfilment/stream", [])
 
     def _seconds_since_start(self) -> float:
         return (self.now - START).total_seconds()

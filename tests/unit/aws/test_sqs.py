@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from ordering.aws.sqs import handle_each, no_queue, sender
+from ordering.aws.calls import NotExecuted
+from ordering.aws.sqs import handle_each, no_queue, sender, sender_of_many
 from ordering.errors import Unavailable
 from ordering.mail.mailing import OutOfTime
 
@@ -23,6 +24,38 @@ def test_request() -> None:
     sender(call, "https://queue")("a message", 7)
 
     assert calls == [("SendMessage", {"QueueUrl": "https://queue", "MessageBody": "a message", "DelaySeconds": 7})]
+
+
+@pytest.mark.parametrize(
+    ("outcome", "refused"),
+    [
+        ({"Successful": [{"Id": "0"}]}, []),
+        ({"Successful": [], "Failed": [{"Id": "0"}]}, ["m10"]),
+        (NotExecuted(), ["m10"]),
+        (Unavailable(), []),
+    ],
+    ids=["accepted", "refused", "not executed", "no response"],
+)
+def test_many_messages(outcome: dict[str, Any] | Exception, refused: list[str]) -> None:
+    """Ten messages go in one call; those that are surely not on the queue are returned."""
+    calls: list[tuple[str, dict[str, Any]]] = []
+
+    def call(operation: str, request: dict[str, Any]) -> dict[str, Any]:
+        calls.append((operation, request))
+        if len(calls) == 1:
+            return {"Successful": [{"Id": str(number)} for number in range(10)]}
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    found = sender_of_many(call, "https://queue")([f"m{number}" for number in range(11)], 7)
+
+    assert found == refused
+    assert [len(request["Entries"]) for _, request in calls] == [10, 1]
+    assert calls[1] == (
+        "SendMessageBatch",
+        {"QueueUrl": "https://queue", "Entries": [{"Id": "0", "MessageBody": "m10", "DelaySeconds": 7}]},
+    )
 
 
 def test_no_queue() -> None:

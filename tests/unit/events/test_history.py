@@ -23,6 +23,8 @@ from ordering.aws.dynamodb import Item, Put, Table, Update
 from ordering.aws.eventbridge import BYTES_AT_MOST, EventBus
 from ordering.aws.sealer import EnvelopeSealer
 from ordering.book.lifecycle import State, StatusChange
+from ordering.book.names import key_of
+from ordering.book.unfinished import PUBLISHED, is_marked, mark
 from ordering.contexts import event_types, read_history
 from ordering.ecards.catalogue import PricedLine
 from ordering.ecards.certificates import Stock
@@ -31,7 +33,7 @@ from ordering.ecards.records import EcardOrder, EcardParticipant, EcardRecords, 
 from ordering.ecards.statuses import EcardStatus
 from ordering.errors import Unavailable
 from ordering.events.history import Event, OrderHistory, event_id
-from ordering.events.publisher import Publisher
+from ordering.events.publisher import Publisher, one_by_one, published
 from ordering.events.types import MailMomentType, type_of
 from ordering.fulfilment.incoming import envelopes
 from ordering.mail import incoming as ses
@@ -377,14 +379,15 @@ class Setting:
         self.bus = Bus()
         self.announced: list[tuple[str, str, list[str]]] = []
         self.table = table
-        self.publisher = Publisher(table, EventBus(self.bus, "bus", table.pauses), self.announce, read_history)
+        self.publisher = Publisher(
+            table, EventBus(self.bus, "bus", table.pauses), self.announce, one_by_one(table, read_history)
+        )
 
     def announce(self, partner: str, order: str, types: Mapping[str, datetime]) -> None:
         self.announced.append((partner, order, [*types]))
 
-    def published(self, order: str) -> int | None:
-        item = self.table.get((f"EVENTS#{order}", "-"))
-        return item["published"] if item else None
+    def published(self, order: str) -> int:
+        return published(self.table, history(self.table, order))
 
 
 @pytest.fixture
@@ -456,6 +459,91 @@ def test_the_cursor_never_goes_back(table: Table, setting: Setting) -> None:
     assert setting.published(TRAINING) == 3
 
 
+def test_the_cursor_in_an_order_never_goes_back(table: Table, setting: Setting) -> None:
+    """Likewise for an order whose item has the cursor."""
+    put_ecards(table, EcardStatus.PAYED)
+    early = history(table, ECARDS)
+    put_ecards(table, EcardStatus.PAYED, EcardStatus.READY)
+    setting.publisher.publish([ECARDS])
+    setting.publisher._end(early, 0)
+
+    assert setting.published(ECARDS) == 2
+
+
+def item_of(table: Table, order: str) -> Item:
+    item = table.get(key_of(order))
+    assert item
+    return item
+
+
+def put_marked(table: Table, *statuses: str, **changes: Any) -> None:
+    """Put a training order as this release creates it."""
+    item = training_item(*statuses)
+    item["order"] |= changes
+    table.put(Put({**item, PUBLISHED: 0, **mark(key_of(TRAINING), START)}))
+
+
+def test_an_order_is_finished_with_its_last_event(table: Table, setting: Setting) -> None:
+    """The write that moves the cursor of a final order to its end removes its mark; not before it is final."""
+    put_marked(table, "New", emailKeys=False)
+    setting.publisher.publish([TRAINING])
+    before = item_of(table, TRAINING)
+    put_marked(table, "New", "Cancelled")
+    setting.publisher.publish([TRAINING])
+
+    assert (before[PUBLISHED], is_marked(before)) == (1, True)
+    assert item_of(table, TRAINING) == {**training_item("New", "Cancelled"), PUBLISHED: 2}
+
+
+def test_an_order_with_a_mail_is_finished_after_its_message(table: Table, setting: Setting) -> None:
+    """A completed order whose keys are mailed keeps its mark until its mail's message is on the queue."""
+    put_marked(table, "New", "Completed")
+    assert setting.publisher.publish([TRAINING]) == frozenset()
+    before = item_of(table, TRAINING)
+    assert replace(setting.publisher, mailed={TRAINING}).publish([TRAINING]) == frozenset()
+    after = item_of(table, TRAINING)
+
+    assert [(item[PUBLISHED], is_marked(item)) for item in (before, after)] == [(2, True), (2, False)]
+    assert setting.bus.taken == [event_id(TRAINING, 0), event_id(TRAINING, 1)]
+
+
+def test_an_ecard_order_is_finished_when_nothing_is_left(table: Table, setting: Setting) -> None:
+    """An e-card order keeps its mark while it has certificates to return, or in transit without a mail's message."""
+    cancelled = ecard_order(EcardStatus.PAYED, EcardStatus.CANCELLED)
+    found = []
+    for order in (replace(cancelled, returning=cancelled.assigned), replace(cancelled, in_transit=1), cancelled):
+        table.put(replace(EcardRecords(table, "acme").new(order), condition=None))
+        setting.publisher.publish([ECARDS])
+        found.append(is_marked(item_of(table, ECARDS)))
+
+    assert found == [True, True, False]
+
+
+def test_an_order_of_an_earlier_release_is_finished(table: Table, setting: Setting) -> None:
+    """An order without a cursor of its own that was marked afterwards loses the mark with its last event as well."""
+    table.put(Put({**training_item("New", "Cancelled"), **mark(key_of(TRAINING), START)}))
+    setting.publisher.publish([TRAINING])
+
+    assert setting.published(TRAINING) == 2
+    assert item_of(table, TRAINING) == training_item("New", "Cancelled")
+
+
+def test_moments_of_mails_are_finished(table: Table, setting: Setting) -> None:
+    """What happened to a mail keeps its mark until its event is passed on, also after a crash in between."""
+    put_training(table, "New", "Completed")
+    name = name_of_mails(TRAINING)
+    table.transact(next_moments(table, TRAINING, [MailMoment(MailMomentType.BOUNCED, START, 1)]))
+    (key,) = history(table, name).marked
+    setting.bus.refused = {"northwind"}
+    assert setting.publisher.publish([name]) == {name}
+    marked = is_marked(table.get(key) or {})
+    setting.bus.refused = set()
+    setting.publisher._move(name, 1)
+    assert setting.publisher.publish([name]) == frozenset()
+
+    assert (marked, is_marked(table.get(key) or {})) == (True, False)
+
+
 def test_one_failed_order(table: Table, setting: Setting, caplog: pytest.LogCaptureFixture) -> None:
     """An order that is unreadable, refused by the bus or not announced does not hold up the others."""
     table.put(Put({"pk": "ORDER#training#8", "sk": "ORDER", "order": {"history": SECRET}}))
@@ -464,7 +552,7 @@ def test_one_failed_order(table: Table, setting: Setting, caplog: pytest.LogCapt
     setting.bus.refused = {"acme"}
     with caplog.at_level(logging.INFO):
         assert setting.publisher.publish(["training#8", ECARDS, TRAINING]) == {"training#8", ECARDS}
-    assert (setting.published(TRAINING), setting.published(ECARDS)) == (1, None)
+    assert (setting.published(TRAINING), setting.published(ECARDS)) == (1, 0)
     assert SECRET not in caplog.text
     setting.bus.refused = set()
 
@@ -472,7 +560,7 @@ def test_one_failed_order(table: Table, setting: Setting, caplog: pytest.LogCapt
         raise Unavailable
 
     assert replace(setting.publisher, announce=unavailable).publish([ECARDS]) == {ECARDS}
-    assert setting.published(ECARDS) is None
+    assert setting.published(ECARDS) == 0
     assert setting.publisher.publish([ECARDS]) == frozenset()
 
 

@@ -37,7 +37,7 @@ from support.ecards import COMPANY, Rewards, order_id, services_over
 from support.gateway import ROOT, Client, load
 from support.orders import new_item, new_order, target
 from support.partners import AZ_300, CALLER, PARTNER, STANDARD, UK
-from support.policies import table_accesses, unused
+from support.policies import resource_name, table_accesses, unused
 from support.services import Services
 from support.training import School
 
@@ -92,7 +92,7 @@ def statements(function: str) -> Iterator[dict[str, Any]]:
 def allowed(function: str) -> set[tuple[str, str]]:
     """The DynamoDB operations that a function may do, with their tables."""
     return {
-        (action.removeprefix("dynamodb:"), statement["Resource"]["Fn::GetAtt"][0])
+        (action.removeprefix("dynamodb:"), resource_name(statement["Resource"]))
         for statement in statements(function)
         for action in statement["Action"]
         if action.startswith("dynamodb:")

@@ -253,7 +253,7 @@ def _once(site: Installation, order: Order) -> list[Row]:
 
 
 def _events(site: Installation, history: OrderHistory) -> Iterator[Row]:
-    count = published(site.orders, history.order)
+    count = published(site.orders, history)
     for index in range(len(history)):
         event = history.event(index)
         yield {

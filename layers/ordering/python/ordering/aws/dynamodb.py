@@ -253,6 +253,28 @@ class Table:
         for item in self._pages("Query", request):
             yield item["pk"], item["sk"]
 
+    def query_index_up_to(
+        self, index: str, partition: tuple[str, str], last: tuple[str, str], page: int | None = None
+    ) -> Iterator[Item]:
+        """Yield what an index has of the items of its partition, with sort keys up to a last one, in ascending order.
+
+        The index has an item a moment after the table.
+
+        Args:
+            partition: The name and the value of the index's partition key.
+            last: The name of its sort key, and the greatest value.
+            page: Most items of a page; by default what has 1 MB.
+        """
+        request: dict[str, Any] = {
+            "TableName": self.name,
+            "IndexName": index,
+            "KeyConditionExpression": "#partition = :partition AND #sort <= :last",
+            "ExpressionAttributeNames": {"#partition": partition[0], "#sort": last[0]},
+            "ExpressionAttributeValues": _item({":partition": partition[1], ":last": last[1]}),
+            **({"Limit": page} if page else {}),
+        }
+        yield from self._pages("Query", request)
+
     def scan(self, *prefixes: str) -> Iterator[Item]:
         """Read the whole table, and yield the items whose partition keys begin with one of `prefixes`, in no order.
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from ordering.aws import calls as aws
-from ordering.aws.calls import ServiceCall
+from ordering.aws.calls import NotExecuted, ServiceCall
 from ordering.errors import Unavailable, cause_of
 from ordering.logs import about, keys_on
 
 LONGEST_DELAY = 900
 """The longest delay of a message in seconds: a limit of the service."""
+
+_BATCH_LIMIT = 10
+"""Most messages of one call: a limit of the service."""
 
 _log = logging.getLogger("ordering")
 
@@ -29,6 +32,37 @@ def sender(call: ServiceCall, url: str) -> Enqueue:
 
     def send(body: str, delay_seconds: int) -> None:
         call("SendMessage", {"QueueUrl": url, "MessageBody": body, "DelaySeconds": delay_seconds})
+
+    return send
+
+
+SendAll = Callable[[Sequence[str], int], list[str]]
+"""Puts messages on the queue, each to be delivered after a number of seconds; returns those that surely are not on it.
+
+If no response arrives, the messages of that call may or may not be on it.
+"""
+
+
+def sender_of_many(call: ServiceCall, url: str) -> SendAll:
+    """Return a `SendAll` for the queue with a URL: up to ten messages take one call."""
+
+    def send(bodies: Sequence[str], delay_seconds: int) -> list[str]:
+        refused: list[str] = []
+        for begin in range(0, len(bodies), _BATCH_LIMIT):
+            batch = bodies[begin : begin + _BATCH_LIMIT]
+            entries = [
+                {"Id": str(number), "MessageBody": body, "DelaySeconds": delay_seconds}
+                for number, body in enumerate(batch)
+            ]
+            try:
+                answer = call("SendMessageBatch", {"QueueUrl": url, "Entries": entries})
+            except NotExecuted:
+                refused += batch
+            except Unavailable as error:
+                _log.warning("messages may not be sent", extra={"messages": len(batch), "cause": cause_of(error)})
+            else:
+                refused += [batch[int(one["Id"])] for one in answer.get("Failed", ())]
+        return refused
 
     return send
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from ordering.aws.dynamodb import Item, Key
+from ordering.book.unfinished import PROGRESS
 
 SETTLE = "settle"
 """Move a book's head. The subject is the book's name."""
@@ -36,11 +37,21 @@ Do = Callable[[Sequence[Subject]], Collection[Subject]]
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """An item before and after a change; `before` is None for an item that was inserted."""
+    """An item before and after a change; `before` is None for an item that was inserted, empty if it is not known."""
 
     key: Key
     before: Item | None
     after: Item
+
+    @property
+    def is_look(self) -> bool:
+        """Whether an item is looked at again, and not changed."""
+        return self.before == {}
+
+    @property
+    def is_of_progress(self) -> bool:
+        """Whether nothing but the progress of the tasks' own work has changed: a mark, or the number of events."""
+        return bool(self.before) and _without_progress(self.before) == _without_progress(self.after)
 
 
 Derive = Callable[[Change], Iterable[Task]]
@@ -56,6 +67,10 @@ class Follower:
     """The handlers of the context's own tasks, by name, in the order in which they run."""
     slow_handlers: Mapping[str, Do] = field(default_factory=dict)
     """Likewise, for tasks that use all the time that is left: they run after all other handlers."""
+
+
+def _without_progress(item: Item | None) -> Item:
+    return {name: value for name, value in (item or {}).items() if name not in PROGRESS}
 
 
 def rose(change: Change, amount: Callable[[Item | None], int]) -> bool:

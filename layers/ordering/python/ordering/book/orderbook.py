@@ -308,7 +308,9 @@ class OrderBook:
             with suppress(Unavailable):  # the page has been read; the next reader can settle
                 self._settle(head, tail)
 
-    def remove(self, position: int, writes: Sequence[Write] = (), guard: Guard | None = None) -> bool:
+    def remove(
+        self, position: int, writes: Sequence[Write] = (), guard: Guard | None = None, left: Item | None = None
+    ) -> bool:
         """Turn a placed order's entry into a void, with everything that must be atomic with it.
 
         An entry that is not settled yet is settled first. This can take the grace time if a writer before it crashed.
@@ -316,6 +318,7 @@ class OrderBook:
         Args:
             writes: Further writes of the same transaction. At most 97 of them.
             guard: A condition on the entry, which the removal's own write checks.
+            left: Further attributes of the void.
 
         Returns:
             Whether this call removed it; False if it was removed before.
@@ -336,7 +339,8 @@ class OrderBook:
             if guard:
                 guard.check(entry)
             try:
-                self._table.transact([*self._removal(position, entry, remover, guard), *writes])
+                void = {**_placing(entry), "void": True, "remover": remover, **(left or {})}
+                self._table.transact([*self._removal(position, void, guard), *writes])
             except TransactionRefused as refusal:
                 if not refusal.reasons[1]:
                     _collide(writes, refusal.reasons[3:])
@@ -345,11 +349,8 @@ class OrderBook:
             else:
                 return True
 
-    def _removal(self, position: int, entry: Item, remover: str, guard: Guard | None) -> list[Write]:
+    def _removal(self, position: int, void: Item, guard: Guard | None) -> list[Write]:
         segment = segment_of(position)
-        # Keep `writer`: its create may still be waiting for the response.
-        kept = {name: value for name, value in entry.items() if name in {"pk", "sk", "at", "writer"}}
-        void = {**kept, "void": True, "remover": remover}
         placed = "attribute_exists(pk) AND attribute_not_exists(#void)"
         names, values = (guard.names, guard.values) if guard else ({}, {})
         return [
@@ -554,6 +555,11 @@ def _live(entries: Iterable[Item]) -> list[Item]:
 def is_void(entry: Item) -> bool:
     """Return whether an entry is void: its writer gave up, or its order was removed."""
     return "void" in entry
+
+
+def _placing(entry: Item) -> Item:
+    """Return what a void keeps of an entry; `writer` because its create may still be waiting for the response."""
+    return {name: value for name, value in entry.items() if name in {"pk", "sk", "at", "writer"}}
 
 
 def _key_of(write: Write) -> Key:

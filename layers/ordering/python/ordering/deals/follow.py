@@ -27,5 +27,5 @@ def tasks_of(change: Change) -> Iterator[Task]:
     partition, position = change.key
     book = book_of(partition)
     account = account_of(book) if book else None
-    if account is not None and change.before is not None and is_void(change.after):
+    if account is not None and change.before is not None and not is_void(change.before) and is_void(change.after):
         yield SWEEP, (account, str(int(position)))

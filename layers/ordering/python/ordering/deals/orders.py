@@ -6,7 +6,7 @@ account.
 
 An order is removed in one transaction. From then on its line items cannot be reached: every call on a line item reads
 the order first, and a line item is added in a transaction that checks that the order exists. `sweep` deletes the line
-items afterwards.
+items afterwards; until then the removed order's void has a mark (`book.unfinished`).
 
 Keys of the table, beside those of the books `deals#<account>` and `deal-lines#…`: `DEAL#<account>#<deal>` the id of a
 deal's order; `ONCE#<account>#…` the idempotency records (see `book.idempotency`).
@@ -15,6 +15,7 @@ deal's order; `ONCE#<account>#…` the idempotency records (see `book.idempotenc
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -22,11 +23,12 @@ from functools import partial
 from typing import Any
 
 from ordering import clock, money
-from ordering.aws.dynamodb import ABSENT, Check, Delete, Item, Key, Put, Table
+from ordering.aws.dynamodb import ABSENT, Check, ConditionFailed, Delete, Item, Key, Put, Table, Update
 from ordering.book.idempotency import Create, CreateResult, IdempotencyRecords
 from ordering.book.orderbook import GRACE, Collision, Draft, OrderBook, Ticket
 from ordering.book.search import SearchedBy, searchable
 from ordering.book.sorted_lists import ListPart, ListRequest, SortedList
+from ordering.book.unfinished import UNMARK, mark
 from ordering.clock import Clock
 from ordering.deals.products import DealProduct
 from ordering.deals.versions import FIRST, Versioned, version_of
@@ -237,7 +239,8 @@ class DealOrders:
         """
         order = self.order(order_id)
         release = Delete(self._deal_key(order.deal_id), "#order = :id", _NAMES, {":id": order_id})
-        if not self.book.remove(order_id, [release], self._versioned(order_id).guard(expected)):
+        left = mark(self.book.entry_key(order_id), self.now())
+        if not self.book.remove(order_id, [release], self._versioned(order_id).guard(expected), left):
             raise NotFound(_ORDER, str(order_id))
 
     def lines(self, order_id: int) -> Lines:
@@ -364,8 +367,10 @@ class Lines:
             raise NotFound("line_item", str(line_id))
 
     def sweep(self) -> None:
-        """Delete the line items of a removed order. After a crash, call it again."""
+        """Delete the line items of a removed order, then the mark of its void. After a crash, call it again."""
         self._book.destroy()
+        with suppress(ConditionFailed):  # a void of an earlier release has no mark
+            self.orders.table.update(Update(self.orders.book.entry_key(self.order_id), UNMARK, "attribute_exists(due)"))
 
     def position(self, line_id: int) -> int:
         """Return the position of a line item in its order; 0 if the id does not belong to this order."""

@@ -6,14 +6,15 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ordering import clock, money
-from ordering.aws.dynamodb import Table
+from ordering.aws.dynamodb import Item, Table
 from ordering.book.lifecycle import StatusChange
 from ordering.book.names import key_of
-from ordering.ecards.records import EcardOrder, read_order
+from ordering.book.unfinished import PUBLISHED, is_marked
+from ordering.ecards.records import as_read, is_over, read_order
 from ordering.ecards.statuses import EVENT_KIND, EcardStatus
-from ordering.events.history import OrderHistory
+from ordering.events.history import Finish, OrderHistory
 from ordering.identity.accounts import Partner
-from ordering.mail.history import mail_history, read_moments
+from ordering.mail.history import mail_history
 
 if TYPE_CHECKING:
     from ordering.ecards.event_shapes import EcardData, EcardLine, EcardMailData, EcardMoment
@@ -32,7 +33,7 @@ def read_history(table: Table, order: str) -> OrderHistory | None:
         Unavailable: The deadline passed.
     """
     item = table.get(key_of(order))
-    return _history(order, read_order(item)) if item else None
+    return history_of(order, item) if item else None
 
 
 def read_ecard_mails(table: Table, order: str) -> OrderHistory | None:
@@ -53,10 +54,12 @@ def read_ecard_mails(table: Table, order: str) -> OrderHistory | None:
             "mail": {**mail, "to": mail["to"] or placed.participant.email},
         }
 
-    return mail_history(order, EVENT_KIND, placed.company, read_moments(table, order), data)
+    return mail_history(table, order, EVENT_KIND, placed.company, data)
 
 
-def _history(name: str, order: EcardOrder) -> OrderHistory:
+def history_of(name: str, item: Item) -> OrderHistory:
+    """Return the history of an order, by its name and its item."""
+    order = read_order(item)
     moments = order.state.history
 
     def data(index: int) -> Mapping[str, Any]:
@@ -89,7 +92,11 @@ def _history(name: str, order: EcardOrder) -> OrderHistory:
         }
         return made
 
-    return OrderHistory(name, EVENT_KIND, order.company, moments, data)
+    finish = None
+    if is_marked(item) and is_over(item):
+        # Its mail may still arrive, or come back as surely not sent: the message is retried until the outcome is known.
+        finish = Finish(*as_read(order), mails=order.in_transit > 0)
+    return OrderHistory(name, EVENT_KIND, order.company, moments, data, item.get(PUBLISHED), finish)
 
 
 def _moment(moment: StatusChange[EcardStatus]) -> EcardMoment:

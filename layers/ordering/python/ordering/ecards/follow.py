@@ -11,15 +11,19 @@ from ordering.clock import Deadline
 from ordering.ecards.assignment import Assignment
 from ordering.ecards.balance import company_of, hundredths_of
 from ordering.ecards.certificates import Stock, free_of, stock_of
-from ordering.ecards.records import gives_back, order_of, status_of
+from ordering.ecards.records import gives_back, in_transit, is_over, order_of, status_of
 from ordering.ecards.services import EcardServices
 from ordering.ecards.statuses import EcardStatus
+from ordering.events.history import has_more
 
 ADVANCE = "advance"
 """Assign an order's certificates, or return them after a cancellation. The subject is a company and an order's id."""
 
 PAY = "pay"
 """Pay for the orders of a company that wait for money. The subject is the company."""
+
+PAY_ORDER = "pay-order"
+"""Pay for an order if it still waits for money. The subject is a company and an order's id."""
 
 STOCK = "stock"
 """Assign certificates to the orders that are parked for a stock. The subject is a card's id and a face value."""
@@ -34,6 +38,7 @@ def follower(connections: Connections, deadline: Deadline) -> Follower:
         {
             ADVANCE: each(lambda company, order: services.orders(company, deadline).advance(order)),
             PAY: each(lambda company: services.orders(company, deadline).pay_waiting()),
+            PAY_ORDER: each(lambda company, order: services.orders(company, deadline).pay_order(order)),
             STOCK: each(lambda card, face_value: assignment.assign_parked(Stock(int(card), face_value))),
         },
     )
@@ -45,7 +50,8 @@ def tasks_of(change: Change) -> Iterator[Task]:
     name = name_of(change.key)
     order = order_of(partition)
     if name is not None and order is not None:
-        yield PUBLISH, (name,)
+        if has_more(change.after, change.after.get("history", ()), final=is_over(change.after)):
+            yield PUBLISH, (name,)
         yield from _tasks_of_order(name, order, change)
     elif (company := company_of(partition)) is not None:
         if rose(change, hundredths_of):
@@ -58,5 +64,10 @@ def _tasks_of_order(name: str, order: tuple[str, str], change: Change) -> Iterat
     # An order that is parked may already hold some of its certificates, from an attempt that crashed.
     if status_of(change.after) in {EcardStatus.PAYED, EcardStatus.AWAITING} or gives_back(change.after):
         yield ADVANCE, order
-    if any(reached(change, status, status_of) for status in (EcardStatus.READY, EcardStatus.PARTIALLY_DELIVERED)):
+    if status_of(change.after) == EcardStatus.CREATED and change.is_look:
+        yield PAY_ORDER, order
+    mailed = [EcardStatus.READY, EcardStatus.PARTIALLY_DELIVERED]
+    if in_transit(change.after):
+        mailed.append(EcardStatus.CANCELLED)
+    if any(reached(change, status, status_of) for status in mailed):
         yield MAIL, (name,)

@@ -1,7 +1,8 @@
 """E-card orders in the table: an order is one item, and its entry in the book is what the company's list shows.
 
-An order is written whole, in one transaction with its entry and with all other effects of the change. The transaction
-requires that the order's version is the one that was read.
+All fields of an order are written at once, in one transaction with its entry and with all other effects of the change.
+The transaction requires that the order's version is the one that was read. It leaves alone how many events were passed
+on, which the publisher counts in the same item.
 
 Keys of the table, beside those of the order book `ecards#<company>`: `ORDER#ecards#<company>#<order>`.
 """
@@ -22,6 +23,7 @@ from ordering.aws.dynamodb import ABSENT, Check, Item, Key, Put, Table, Transact
 from ordering.book.lifecycle import Actor, Operator, State
 from ordering.book.orderbook import GRACE, OrderBook
 from ordering.book.search import SearchedBy, searchable
+from ordering.book.unfinished import PUBLISHED, mark
 from ordering.clock import Clock
 from ordering.ecards.catalogue import PricedLine
 from ordering.ecards.certificates import Ranges, Stock, read_ranges, size, skip
@@ -185,7 +187,7 @@ class EcardRecords:
 
     def unchanged(self, order: EcardOrder) -> Check:
         """Return a check that holds only while an order is unchanged since it was read."""
-        return Check(self.key(order.id), *_as_read(order))
+        return Check(self.key(order.id), *as_read(order))
 
     def write(self, before: EcardOrder, after: EcardOrder, effects: Sequence[Write] = ()) -> EcardOrder:
         """Write an order's new state, with all effects in the same transaction.
@@ -203,8 +205,7 @@ class EcardRecords:
         """
         writer = secrets.token_hex(8)
         after = replace(after, writers=(*before.writers, writer)[-_WRITERS:])
-        condition, names, values = _as_read(before)
-        writes = [Put(self._item(after), condition, names, values), *effects]
+        writes = [self._update(before, after), *effects]
         if after.status is not before.status:
             writes.append(self._show(after))
         try:
@@ -221,6 +222,20 @@ class EcardRecords:
                 _log.info("order moved", extra={"status": str(after.status)})
         return after
 
+    def _update(self, before: EcardOrder, after: EcardOrder) -> Update:
+        """Return the write of all fields, and of the order's mark where its work is another from now on."""
+        fields = write_order(after)
+        if _waits(before) is not _waits(after) or (after.returning and not before.returning):
+            fields |= _mark(self.key(after.id), after)
+        condition, names, values = as_read(before)
+        return Update(
+            self.key(after.id),
+            "SET " + ", ".join(f"#{name} = :{name}" for name in fields),
+            condition,
+            {**names, **{f"#{name}": name for name in fields}},
+            {**values, **{f":{name}": value for name, value in fields.items()}},
+        )
+
     def _show(self, order: EcardOrder) -> Update:
         return Update(
             self.book.entry_key(order.number),
@@ -232,7 +247,8 @@ class EcardRecords:
     def _item(self, order: EcardOrder) -> Item:
         partition, sort = self.key(order.id)
         found = searchable(SearchedBy.ID, order.id, order.created)
-        return {"pk": partition, "sk": sort, **found, **write_order(order)}
+        left = {PUBLISHED: 0, **_mark((partition, sort), order)}
+        return {"pk": partition, "sk": sort, **found, **write_order(order), **left}
 
 
 def fits(order: EcardOrder) -> bool:
@@ -268,6 +284,16 @@ def status_of(item: Item) -> str:
 def gives_back(item: Item) -> bool:
     """Return whether the order in an item has certificates to return to stock."""
     return bool(item.get("returning"))
+
+
+def is_over(item: Item) -> bool:
+    """Return whether nothing but events and a mail in transit can be left to do about the order in an item."""
+    return not ECARDS.targets(EcardStatus(status_of(item))) and not gives_back(item)
+
+
+def in_transit(item: Item) -> bool:
+    """Return whether certificates of the order in an item are in a mail that may have been sent."""
+    return bool(item.get("handing"))
 
 
 def write_summary(order: EcardOrder) -> Item:
@@ -337,7 +363,16 @@ def read_order(item: Item) -> EcardOrder:
     )
 
 
-def _as_read(order: EcardOrder) -> tuple[str, dict[str, str], dict[str, int]]:
+def _waits(order: EcardOrder) -> bool:
+    """Return whether an order waits for its partner's money, or for stock."""
+    return order.status in {EcardStatus.CREATED, EcardStatus.AWAITING}
+
+
+def _mark(key: Key, order: EcardOrder) -> Item:
+    return mark(key, order.state.history[-1].at, waits=_waits(order))
+
+
+def as_read(order: EcardOrder) -> tuple[str, dict[str, str], dict[str, int]]:
     """Return the condition that an order's version is the one that was read, with its names and values."""
     return "version = :read", {}, {":read": order.state.version}
 

@@ -18,7 +18,12 @@ Count = Callable[[str], None]
 
 def count_metric(metric: str) -> None:
     """Add one to a metric, in CloudWatch's embedded metric format: it is a log line and takes no call."""
-    with single_metric(name=metric, unit=MetricUnit.Count, value=1):
+    gauge(metric, MetricUnit.Count, 1)
+
+
+def gauge(metric: str, unit: MetricUnit, value: float) -> None:
+    """Put a value into a metric, by its name, in the same format."""
+    with single_metric(name=metric, unit=unit, value=value):
         pass
 
 

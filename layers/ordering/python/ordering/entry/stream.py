@@ -1,23 +1,26 @@
-"""The function that follows the orders table: its stream, and the queue of deferred items."""
+"""The function that follows the orders table: its stream, the queue of deferred items, and what is unfinished."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ordering.aws.calls import connect, until
+from aws_lambda_powertools.metrics import MetricUnit
+
+from ordering.aws.calls import ServiceCall, connect, until
 from ordering.aws.connections import Connections
 from ordering.aws.eventbridge import Bus, EventBus
 from ordering.aws.invocation import Context, deadline_of
-from ordering.aws.sqs import Enqueue
+from ordering.aws.sqs import Enqueue, sender_of_many
 from ordering.book.changes import MAIL, PUBLISH, SETTLE, Subject, each
 from ordering.book.orderbook import OrderBook
 from ordering.clock import Deadline
 from ordering.contexts import followers, history_readers, read_history
 from ordering.entry import wiring
-from ordering.entry.batches import Handler, failures
-from ordering.events.publisher import Publisher
+from ordering.entry.batches import Handler, failures, gauge
+from ordering.events.publisher import Publisher, one_by_one
 from ordering.fulfilment.stream import StreamConsumer
+from ordering.fulfilment.sweeper import Sweeper
 from ordering.logs import about
 from ordering.mail.mailing import to_message
 from ordering.webhooks.registrations import announcer
@@ -43,35 +46,56 @@ def stream_consumer(  # noqa: PLR0913, PLR0917 - what it needs is handed in
     mail = until(mail, deadline)
     table = connections.orders(deadline)
 
+    mailed: set[str] = set()
+
+    def send_mail(order: str) -> None:
+        with about(order=order):
+            mail(to_message(order), 0)
+            mailed.add(order)
+
     def publish(subjects: Sequence[Subject]) -> set[Subject]:
         end = Deadline.after(min(deadline.remaining(), PUBLISHED_WITHIN))
         announce = announcer(webhooks.registrations(deadline), webhooks.deliverer(deadline).signal)
         events = EventBus(bus, bus_name, connections.orders(end).pauses, end)
-        publisher = Publisher(table, events, announce, read_history)
+        publisher = Publisher(table, events, announce, one_by_one(table, read_history), mailed)
         return {(name,) for name in publisher.publish(name for (name,) in subjects)}
 
     def settle(book: str) -> int:
         return OrderBook(table, book, now=connections.now, grace=connections.grace).settle()
 
-    def queue_mail(order: str) -> None:
-        with about(order=order):
-            mail(to_message(order), 0)
-
-    handlers = {SETTLE: each(settle), MAIL: each(queue_mail), PUBLISH: publish}
+    handlers = {SETTLE: each(settle), MAIL: each(send_mail), PUBLISH: publish}
     return StreamConsumer(table, followers(connections, deadline), handlers, defer)
 
 
+def sweeper(connections: Connections, deadline: Deadline, queues: ServiceCall, url: str) -> Sweeper:
+    """Return the sweeper of unfinished work, for one invocation.
+
+    Args:
+        queues: SQS.
+        url: The queue of deferred items.
+    """
+    defer = sender_of_many(until(queues, deadline), url)
+    return Sweeper(connections.orders(deadline), defer, connections.now)
+
+
 def stream_from_environment() -> Handler:
-    """Return the handler of the orders table's stream, and of the queue of deferred items."""
+    """Return the handler of the orders table's stream, of the queue of deferred items, and of the schedule."""
     connections = wiring.open_connections()
     defer, mail = connections.queue("LATER_QUEUE"), connections.queue("MAIL_QUEUE")
     bus, bus_name = connect("events"), connections.settings["EVENT_BUS"]
+    queues, later = connect("sqs"), connections.settings["LATER_QUEUE"]
     # Both import the contexts now, while the function initialises, and not in its first batch.
     followers(connections, Deadline.after(0.0))
     history_readers()
 
     def handle(event: Mapping[str, Any], context: Context) -> dict[str, Any]:
-        consumer = stream_consumer(connections, deadline_of(context), defer, mail, bus, bus_name)
+        deadline = deadline_of(context)
+        if "Records" not in event:
+            swept = sweeper(connections, deadline, queues, later).sweep()
+            gauge("UnfinishedOldestSeconds", MetricUnit.Seconds, swept.oldest_seconds)
+            gauge("OrdersSwept", MetricUnit.Count, swept.keys)
+            return failures([])
+        consumer = stream_consumer(connections, deadline, defer, mail, bus, bus_name)
         records = event["Records"]
         from_queue = any(record["eventSource"] == QUEUE for record in records)
         return failures(consumer.retry(records) if from_queue else consumer.follow(records))

@@ -19,7 +19,9 @@ from enum import StrEnum
 from typing import Any, TypeVar
 
 from ordering import clock
+from ordering.aws.dynamodb import Item, Key
 from ordering.book.lifecycle import StatusChange
+from ordering.book.unfinished import PUBLISHED, is_marked
 from ordering.events.types import SOURCE, VERSION, type_of
 from ordering.sizes import bytes_within_json
 
@@ -61,6 +63,20 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
+class Finish:
+    """The end of an order's work, once its events are passed on: its mark is removed (`book.unfinished`).
+
+    The condition, with its names and values, is that the order is as it was read.
+    """
+
+    condition: str
+    names: Mapping[str, str]
+    values: Mapping[str, Any]
+    mails: bool
+    """Whether the order has a mail, whose message must be on the queue first."""
+
+
+@dataclass(frozen=True, slots=True)
 class OrderHistory:
     """The history of an order. `event` makes an event by its index, from 0; `len` is the number of events."""
 
@@ -71,6 +87,13 @@ class OrderHistory:
     partner: str
     moments: Sequence[StatusChange[Any]]
     _data: Callable[[int], Mapping[str, Any]]
+    published: int | None = None
+    """How many events were passed on, by the order's item; None if a cursor of its own says it: for mail histories, and
+    orders of earlier releases."""
+    finish: Finish | None = None
+    """How the order's work ends; None if more than its events is left to do, or nothing."""
+    marked: Sequence[Key] = ()
+    """The moments of a mail history that have marks: their work ends when their events were passed on."""
 
     def __len__(self) -> int:
         return len(self.moments)
@@ -95,6 +118,17 @@ class OrderHistory:
 def order_of_mails(name: str) -> str:
     """Return the name of the order whose mail history has a name; an order's own name stays as it is."""
     return name.removeprefix(f"{MAILS}#")
+
+
+def has_more(item: Item, moments: Sequence[Any], *, final: bool) -> bool:
+    """Return whether an image of an order's item lets the publisher have work: events, or the end of the order's work.
+
+    Args:
+        item: The item.
+        moments: Its history.
+        final: Whether nothing but events and mails can be left to do.
+    """
+    return item.get(PUBLISHED, -1) < len(moments) or (final and is_marked(item))
 
 
 def event_id(order: str, index: int) -> str:

@@ -5,27 +5,31 @@ that lies beyond the order's cursor. Events are put on the bus first, then the w
 cursor moves. So after a crash the next attempt starts at the cursor, with the same events under the same ids. A
 consumer that drops duplicates sees each event once, and the events of an order in sequence.
 
-Key of the orders table: `EVENTS#<history's name>` the cursor: how many events of a history were passed on. The name is
-the order's, or that of its mail history.
+An order's item has the cursor, `published`: how many of its events were passed on. The write that moves it also ends
+the order's work if nothing else is left to do (`book.unfinished`). If the item has changed since it was read, its work
+is not ended.
+
+Key of the orders table: `EVENTS#<history's name>` the cursor of a mail history, `mails#<order's name>`, and of an order
+that an earlier release created.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
 from ordering.aws.dynamodb import ConditionFailed, Key, Table, Update
 from ordering.aws.eventbridge import Entry, EventBus, Unpublished
-from ordering.events.history import Event, OrderHistory, order_of_mails
+from ordering.book.names import key_of
+from ordering.book.unfinished import PUBLISHED, UNMARK
+from ordering.events.history import Event, Finish, OrderHistory, order_of_mails
 from ordering.events.types import SOURCE
 from ordering.logs import about
 
 _log = logging.getLogger("ordering")
-
-_BATCH = 100
 
 Announce = Callable[[str, str, Mapping[str, datetime]], None]
 """Notifies a partner's webhooks that an order has events: takes the partner, the order's name, and the time of the
@@ -34,6 +38,24 @@ latest event of each type."""
 ReadHistory = Callable[[Table, str], OrderHistory | None]
 """Reads the history of an order, by its name; None if the order does not exist."""
 
+ReadHistories = Callable[[Sequence[str]], Mapping[str, OrderHistory | None]]
+"""Reads histories by name: None if the order does not exist. One that cannot be read is missing."""
+
+
+def one_by_one(table: Table, read: ReadHistory) -> ReadHistories:
+    """Return a reader of many histories that reads each of them alone."""
+
+    def read_all(names: Sequence[str]) -> dict[str, OrderHistory | None]:
+        found = {}
+        for name in names:
+            try:
+                found[name] = read(table, name)
+            except Exception:  # noqa: BLE001 - a failed order must not keep others from being passed on
+                _log.exception("order's history unreadable", extra={"order": order_of_mails(name)})
+        return found
+
+    return read_all
+
 
 @dataclass(frozen=True, slots=True)
 class Publisher:
@@ -41,64 +63,72 @@ class Publisher:
 
     Args:
         table: The orders table.
+        mailed: The orders whose mail's message this invocation has put on the queue.
     """
 
     table: Table
     bus: EventBus
     announce: Announce
-    read_history: ReadHistory
+    read_histories: ReadHistories
+    mailed: Collection[str] = ()
 
     def publish(self, orders: Iterable[str]) -> frozenset[str]:
-        """Pass on the events of orders, by the orders' names, that were not passed on yet.
+        """Pass on the events of orders, by the orders' names, that were not passed on yet, and end what is finished.
 
         Returns:
-            The orders whose events were not all passed on. The same call again is safe. A failed order does not keep
-            the events of other orders from being passed on.
+            The orders for which this failed. The same call again is safe. A failed order does not keep the events of
+            other orders from being passed on.
         """
         wanted = list(dict.fromkeys(orders))
-        published = self._published(wanted)
-        failed: set[str] = set()
-        pending: list[tuple[OrderHistory, int]] = []
-        for order in wanted:
-            try:
-                story = self.read_history(self.table, order)
-            except Exception:  # noqa: BLE001 - a failed order must not keep others from being passed on
-                _log.exception("order's history unreadable", extra={"order": order_of_mails(order)})
-                failed.add(order)
-            else:
-                if story is not None and len(story) > published[order]:
-                    pending.append((story, published[order]))
-        failed |= self._put(pending)
-        for story, first in pending:
+        read = self.read_histories(wanted)
+        stories = [story for name in wanted if (story := read.get(name))]
+        first = self._cursors(stories)
+        failed = set(wanted) - read.keys()
+        failed |= self._put([story for story in stories if len(story) > first[story.order]], first)
+        for story in stories:
             with about(order=order_of_mails(story.order), partner=story.partner):
                 if story.order in failed:
                     _log.warning("events not published")
                     continue
                 try:
-                    self._announce(story, first)
-                    self._move(story.order, len(story))
+                    self._end(story, first[story.order])
                 except Exception:  # noqa: BLE001 - as above
                     _log.exception("events not announced to webhooks")
                     failed.add(story.order)
                 else:
-                    _log.info("events published", extra={"types": [*_types(story, first)]})
+                    if types := [*_types(story, first[story.order])]:
+                        _log.info("events published", extra={"types": types})
         return frozenset(failed)
 
-    def _published(self, orders: Sequence[str]) -> dict[str, int]:
-        found: dict[str, int] = dict.fromkeys(orders, 0)
-        for begin in range(0, len(orders), _BATCH):
-            keys = {_cursor(order): order for order in orders[begin : begin + _BATCH]}
-            for key, item in self.table.batch_get([*keys]).items():
-                found[keys[key]] = item["published"]
+    def _cursors(self, stories: Sequence[OrderHistory]) -> dict[str, int]:
+        own = {_cursor(story.order): story.order for story in stories if story.published is None}
+        found = {story.order: story.published or 0 for story in stories}
+        for key, item in self.table.batch_get([*own]).items() if own else ():
+            found[own[key]] = item[PUBLISHED]
         return found
 
-    def _put(self, pending: Sequence[tuple[OrderHistory, int]]) -> frozenset[str]:
-        entries = (_entry(story.event(index)) for story, first in pending for index in range(first, len(story)))
+    def _put(self, pending: Sequence[OrderHistory], first: Mapping[str, int]) -> frozenset[str]:
+        entries = (_entry(story.event(index)) for story in pending for index in range(first[story.order], len(story)))
         try:
             self.bus.put(entries)
         except Unpublished as failure:
             return failure.groups
         return frozenset()
+
+    def _end(self, story: OrderHistory, first: int) -> None:
+        """Do what follows once the events from the cursor on are on the bus."""
+        if first < len(story):
+            self._announce(story, first)
+        finish = story.finish
+        if finish and finish.mails and story.order not in self.mailed:
+            finish = None
+        if story.published is None:
+            if first < len(story):
+                self._move(story.order, len(story))
+            for key in (*story.marked, *([key_of(story.order)] if finish else [])):
+                self._unmark(key, finish)
+        elif first < len(story) or finish:
+            self._move_in_order(story, finish)
 
     def _announce(self, story: OrderHistory, first: int) -> None:
         self.announce(story.partner, story.order, _types(story, first))
@@ -110,16 +140,40 @@ class Publisher:
                 Update(_cursor(order), "SET published = :count", condition=condition, values={":count": count})
             )
 
+    def _move_in_order(self, story: OrderHistory, finish: Finish | None) -> None:
+        """Move the cursor in the order's item, and with it end the order's work, unless the order has changed."""
+        key, move, count = key_of(story.order), "SET published = :count", {":count": len(story)}
+        if finish:
+            condition, values = f"published <= :count AND {finish.condition}", {**count, **finish.values}
+            try:
+                self.table.update(Update(key, f"{move} {UNMARK}", condition, finish.names, values))
+            except ConditionFailed:
+                pass  # its work goes on: whatever changed it left a record in the stream, and its mark remains
+            else:
+                return
+        with suppress(ConditionFailed):  # another process has passed on as many events, or more
+            self.table.update(Update(key, move, "published < :count", values=count))
+
+    def _unmark(self, key: Key, finish: Finish | None) -> None:
+        condition, names, values = (finish.condition, finish.names, finish.values) if finish else (_EXISTS, {}, {})
+        with suppress(ConditionFailed):  # it has changed since it was read: its work goes on
+            self.table.update(Update(key, UNMARK, condition, names, values))
+
+
+_EXISTS = "attribute_exists(pk)"
+
 
 def _types(story: OrderHistory, first: int) -> dict[str, datetime]:
     """Return the types of a history's events from an index on, each with the time of its latest event."""
     return {story.type(index): story.moments[index].at for index in range(first, len(story))}
 
 
-def published(table: Table, history: str) -> int:
-    """Return how many events of a history were passed on, by the history's name."""
-    item = table.get(_cursor(history))
-    return item["published"] if item else 0
+def published(table: Table, story: OrderHistory) -> int:
+    """Return how many events of a history were passed on."""
+    if story.published is not None:
+        return story.published
+    item = table.get(_cursor(story.order))
+    return item[PUBLISHED] if item else 0
 
 
 def _entry(event: Event) -> Entry:

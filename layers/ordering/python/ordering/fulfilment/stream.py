@@ -119,7 +119,8 @@ class StreamConsumer:
         if record["eventName"] == "REMOVE":
             return []
         before = plain_item(change["OldImage"]) if record["eventName"] == "MODIFY" else None
-        return [*tasks_that_follow(Change(key, before, plain_item(change["NewImage"])), self._derivations)]
+        found = Change(key, before, plain_item(change["NewImage"]))
+        return [] if found.is_of_progress else [*tasks_that_follow(found, self._derivations)]
 
     def _do(self, tasks: Iterable[Task]) -> list[Task]:
         """Carry out tasks, all of one name at a time, and return those that failed."""

@@ -10,6 +10,8 @@ The events of a mail history are passed on exactly as those of an order's status
 Most orders have none: a mail that is sent and delivered costs nothing here. A moment costs a Query, and two writes more
 in a transaction with the mail's own.
 
+A moment has a mark until its event is passed on (`book.unfinished`).
+
 Key of the orders table: `MAILHISTORY#<order's name>` the moments, by their numbers from 1.
 """
 
@@ -24,6 +26,7 @@ from ordering import clock
 from ordering.aws.dynamodb import ABSENT, Item, Put, Table
 from ordering.book.changes import PUBLISH, Change, Follower, Task
 from ordering.book.lifecycle import StatusChange
+from ordering.book.unfinished import is_marked, mark
 from ordering.events.history import MAILS, OrderHistory
 from ordering.events.types import MailMomentType
 
@@ -62,7 +65,7 @@ def read_moments(table: Table, order: str) -> list[MailMoment]:
     Raises:
         Unavailable: The deadline passed.
     """
-    return [read_moment(item) for item in table.query(f"{_PREFIX}{order}", " ", _LAST)]
+    return [read_moment(item) for item in _read(table, order)]
 
 
 def read_moment(item: Item) -> MailMoment:
@@ -87,40 +90,52 @@ def next_moments(table: Table, order: str, moments: Sequence[MailMoment]) -> lis
     if not moments:
         return []
     first = len(read_moments(table, order)) + 1
-    return [
-        Put(
-            {
-                "pk": f"{_PREFIX}{order}",
-                "sk": f"{number:0{_DIGITS}}",
-                "what": str(moment.type),
-                "at": clock.to_text(moment.at),
-                "mail": moment.mail,
-                "to": moment.to,
-                "why": moment.reason,
-            },
-            ABSENT,
-        )
-        for number, moment in enumerate(moments, first)
-    ]
+    return [Put(_write(order, number, moment), ABSENT) for number, moment in enumerate(moments, first)]
 
 
 def mail_history(
-    order: str, kind: str, partner: str, moments: Sequence[MailMoment], data: Callable[[MailData], Mapping[str, Any]]
+    table: Table, order: str, kind: str, partner: str, data: Callable[[MailData], Mapping[str, Any]]
 ) -> OrderHistory:
-    """Return the mail history of an order.
+    """Read the mail history of an order.
 
     Args:
+        table: The orders table.
         order: The order's name.
         kind: The kind of order in the types of its events.
+        partner: Whose order it is.
         data: Returns an event's data, given what it has about the mail; its `to` is empty for the address in the order.
+
+    Raises:
+        Unavailable: The deadline passed.
     """
+    items = _read(table, order)
+    moments = [read_moment(item) for item in items]
+    marked = [(item["pk"], item["sk"]) for item in items if is_marked(item)]
 
     def made(index: int) -> Mapping[str, Any]:
         moment = moments[index]
         return data({"number": moment.mail, "to": moment.to, "reason": moment.reason or None})
 
     changes = [StatusChange(moment.type, moment.at) for moment in moments]
-    return OrderHistory(name_of_mails(order), kind, partner, changes, made)
+    return OrderHistory(name_of_mails(order), kind, partner, changes, made, marked=marked)
+
+
+def _read(table: Table, order: str) -> list[Item]:
+    return [*table.query(f"{_PREFIX}{order}", " ", _LAST)]
+
+
+def _write(order: str, number: int, moment: MailMoment) -> Item:
+    key = f"{_PREFIX}{order}", f"{number:0{_DIGITS}}"
+    return {
+        "pk": key[0],
+        "sk": key[1],
+        "what": str(moment.type),
+        "at": clock.to_text(moment.at),
+        "mail": moment.mail,
+        "to": moment.to,
+        "why": moment.reason,
+        **mark(key, moment.at),
+    }
 
 
 def follower() -> Follower:

@@ -9,9 +9,11 @@ from ordering import clock
 from ordering.aws.dynamodb import Item, Table
 from ordering.book.lifecycle import StatusChange
 from ordering.book.names import key_of
-from ordering.events.history import OrderHistory, lines_that_fit
+from ordering.book.unfinished import PUBLISHED, is_marked
+from ordering.events.history import Finish, OrderHistory, lines_that_fit
 from ordering.identity.accounts import Partner
-from ordering.mail.history import mail_history, read_moments
+from ordering.mail.history import mail_history
+from ordering.training.orders import as_read
 from ordering.training.statuses import EVENT_KIND, TRAINING, TrainingStatus
 
 if TYPE_CHECKING:
@@ -37,7 +39,7 @@ def read_history(table: Table, order: str) -> OrderHistory | None:
     if sort not in items:
         return None
     lines = [line for key, pack in items.items() if key.startswith(_LINES) for line in pack["lines"]]
-    return _history(order, items[sort]["order"], lines)
+    return history_of(order, items[sort], lines)
 
 
 def read_training_mails(table: Table, order: str) -> OrderHistory | None:
@@ -62,11 +64,14 @@ def read_training_mails(table: Table, order: str) -> OrderHistory | None:
             "mail": {**mail, "to": mail["to"] or placed["contact"]["email"]},
         }
 
-    return mail_history(order, EVENT_KIND, placed["partner"], read_moments(table, order), data)
+    return mail_history(table, order, EVENT_KIND, placed["partner"], data)
 
 
-def _history(name: str, order: Item, lines: Sequence[Item]) -> OrderHistory:
-    moments = TRAINING.read(order).history
+def history_of(name: str, item: Item, lines: Sequence[Item]) -> OrderHistory:
+    """Return the history of an order, by its name, its item, and its lines as they are stored."""
+    order = item["order"]
+    state = TRAINING.read(order)
+    moments = state.history
 
     def data(index: int) -> Mapping[str, Any]:
         shown = lines_that_fit([_line(line) for line in lines])
@@ -91,7 +96,11 @@ def _history(name: str, order: Item, lines: Sequence[Item]) -> OrderHistory:
         }
         return made
 
-    return OrderHistory(name, EVENT_KIND, order["partner"], moments, data)
+    finish = None
+    if is_marked(item) and state.status is not TrainingStatus.NEW:
+        mails = bool(order["emailKeys"]) and state.status is TrainingStatus.COMPLETED
+        finish = Finish(*as_read(state.version), mails)
+    return OrderHistory(name, EVENT_KIND, order["partner"], moments, data, item.get(PUBLISHED), finish)
 
 
 def _moment(moment: StatusChange[TrainingStatus]) -> TrainingMoment:

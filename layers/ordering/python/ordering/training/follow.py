@@ -10,6 +10,7 @@ from ordering.aws.connections import Connections
 from ordering.book.changes import MAIL, PUBLISH, Change, Follower, Subject, Task, reached
 from ordering.book.names import name_of
 from ordering.clock import Deadline
+from ordering.events.history import has_more
 from ordering.logs import about
 from ordering.sealing import Sealer
 from ordering.training.orders import KIND, TrainingOrders, emails_keys, id_of, status_of, training_name, unit_id_of
@@ -46,7 +47,9 @@ def tasks_of(change: Change) -> Iterator[Task]:
     name = name_of(change.key)
     if name is None or not name.startswith(f"{KIND}#"):
         return
-    yield PUBLISH, (name,)
+    moments = change.after["order"].get("history", ())
+    if has_more(change.after, moments, final=status_of(change.after) != TrainingStatus.NEW):
+        yield PUBLISH, (name,)
     if status_of(change.after) == TrainingStatus.NEW:
         yield ISSUE, (str(id_of(name)), unit_id_of(change.after))
     if emails_keys(change.after) and reached(change, TrainingStatus.COMPLETED, status_of):

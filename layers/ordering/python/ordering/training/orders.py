@@ -21,6 +21,7 @@ from ordering.book.lifecycle import Actor, Operator, State
 from ordering.book.listing import Listing
 from ordering.book.orderbook import GRACE, Collision, Draft, OrderBook, Ticket
 from ordering.book.search import SearchedBy, searchable
+from ordering.book.unfinished import PUBLISHED, mark
 from ordering.clock import Clock, Deadline
 from ordering.errors import Conflict, NotFound, OrderingError, Unavailable
 from ordering.identity.accounts import Accounts, Contact
@@ -280,7 +281,7 @@ class TrainingOrders:
         if order.status is not TrainingStatus.NEW:
             return True
         keys = self._keys(order_id, lines, sealer)
-        condition, names, values = _as_read(order)
+        condition, names, values = as_read(order.state.version)
         try:
             issued = keys.issue(Check(_order_key(order_id), condition, names, values), until)
         except NoMoreKeys:
@@ -324,7 +325,7 @@ class TrainingOrders:
         """
         if issued <= before:
             raise Unavailable
-        condition, names, values = _as_read(order)
+        condition, names, values = as_read(order.state.version)
         condition += " AND (attribute_not_exists(issued) OR issued < :issued)"
         values = {**values, ":issued": issued}
         # Refused if another process recorded as many keys or more, or the order reached a final status.
@@ -341,7 +342,7 @@ class TrainingOrders:
         """
         state = TRAINING.move(str(order.id), order.state, target, by, self._now(), operator=operator)
         to = state.to_item()
-        condition, names, values = _as_read(order)
+        condition, names, values = as_read(order.state.version)
         names = {**names, "#status": "status"}
         move = Update(
             _order_key(order.id),
@@ -499,9 +500,9 @@ def _read_lines(packs: Iterable[Item]) -> list[OrderLine]:
     return [stored.read(OrderLine, line) for pack in packs for line in pack["lines"]]
 
 
-def _as_read(order: TrainingOrder) -> tuple[str, dict[str, str], dict[str, int]]:
+def as_read(version: int) -> tuple[str, dict[str, str], dict[str, int]]:
     """Return the condition that an order's version is the one that was read, with its names and values."""
-    return "#order.version = :read", {"#order": "order"}, {":read": order.state.version}
+    return "#order.version = :read", {"#order": "order"}, {":read": version}
 
 
 def _order_key(order_id: int) -> Key:
@@ -512,7 +513,8 @@ def _order_put(order: TrainingOrder, once: IdempotencyKey | None) -> Put:
     partition, sort = _order_key(order.id)
     found = searchable(SearchedBy.REFERENCE, order.reference, order.created)
     key = {"once": once.digest} if once else {}
-    return Put({"pk": partition, "sk": sort, "order": _write(order), **found, **key}, ABSENT)
+    left = {PUBLISHED: 0, **mark((partition, sort), order.created)}
+    return Put({"pk": partition, "sk": sort, "order": _write(order), **found, **key, **left}, ABSENT)
 
 
 def _line_puts(
