@@ -21,6 +21,7 @@ from ordering.aws.calls import CallRefused, NotExecuted
 from ordering.aws.dynamodb import Table, Update
 from ordering.aws.sealer import EnvelopeSealer
 from ordering.book.search import SearchedBy, search
+from ordering.book.unfinished import PROGRESS, is_marked
 from ordering.clock import Deadline
 from ordering.contexts import mailers
 from ordering.deals.orders import DealOrders, NewLine
@@ -761,29 +762,40 @@ def test_list_of_a_unit(school: School, run: Run, installation: Installation) ->
     assert run("order", "list", "--unit", unknown).output == "no orders\n"
 
 
+def marks(installation: Installation) -> dict[str, str]:
+    """The shards of all marked orders, by their partition keys."""
+    return {item["pk"]: item["unfinished"] for item in installation.orders.scan("ORDER#") if is_marked(item)}
+
+
 @pytest.mark.usefixtures("refused")
 def test_orders_of_earlier_releases(
     company: Rewards, school: School, deals: DealOrders, run: Run, installation: Installation
 ) -> None:
-    """`order index` lets orders and refused mails be found that were written without what they are found by."""
+    """`order index` lets orders and refused mails be found that were written without what they are found by.
+
+    It also marks the orders that are unfinished.
+    """
     number = school.place(1)
     company.place(3)
+    marked = marks(installation)
     memory = installation.send
     assert isinstance(memory, Memory)
     for key, item in [*memory.scan("OrdersTable")]:
         if "search" in item:
             kept = {name: value for name, value in item.items() if name not in {"search", "at"} or "BOOK#" in key[0]}
-            memory.load("OrdersTable", {name: value for name, value in kept.items() if name != "search"})
+            memory.load("OrdersTable", {name: kept[name] for name in kept.keys() - {"search"} - PROGRESS})
     assert found(run, "find", "sss@ss.ss") == []
 
-    assert run("order", "index").output == "7 orders and refused mails added to the search index\n"
+    assert run("order", "index").output == f"{7 + len(marked)} orders and refused mails added to the indexes\n"
+    assert marks(installation) == marked
+    assert len(marked) == 4
     assert sorted(found(run, "find", "sss@ss.ss")) == ["granite/1", "granite/2", "granite/3"]
     assert found(run, "find", "po-1") == [str(number)]
     assert found(run, "find", "johnsmith@example.com") == [str(number)]
     assert found(run, "find", order_id(3)) == ["granite/3"]
     assert found(run, "find", "26") == ["crm/1"] == [f"crm/{deals.order(1).id}"]
     assert len(document(run("mail", "list", "--refused", "--since", "2026-01-01", "--json"))) == 2
-    assert run("order", "index").output == "0 orders and refused mails added to the search index\n"
+    assert run("order", "index").output == "0 orders and refused mails added to the indexes\n"
     assert len([*entries(installation.orders, f"{datetime.now(UTC):%Y-%m}")]) == 1
 
 

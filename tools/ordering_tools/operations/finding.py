@@ -18,12 +18,14 @@ from ordering.aws.dynamodb import Item, Update
 from ordering.book.names import key_of, kind_of, name_of
 from ordering.book.orderbook import OrderBook, book_of, is_void
 from ordering.book.search import SearchedBy, is_searchable, make_searchable, search, searchable
+from ordering.book.unfinished import add_mark, is_marked, mark
 from ordering.deals import orders as deals
 from ordering.ecards import records as ecards
 from ordering.identifiers import LARGEST_NUMBER
 from ordering.identity.accounts import Accounts, Partner
 from ordering.mail.outbox import MailState, Outbox, found_by
 from ordering.training import orders as training
+from ordering.training.statuses import TrainingStatus
 from ordering_tools.installation import Installation, NotDone
 
 ORDER = "Its number (51), UUID or reference (PO-4711), or COMPANY/NUMBER, or ACCOUNT/NUMBER of a deal order."
@@ -153,10 +155,13 @@ def orders_of(site: Installation, book: str) -> Iterator[Order]:
 
 
 def unindexed(site: Installation) -> Iterator[list[Update]]:
-    """Yield for each order and refused mail that the index lacks the writes that add it. It reads the whole table."""
+    """Yield for each order and refused mail that an index lacks the writes that add it. It reads the whole table."""
     for item in site.orders.scan("ORDER#"):
-        if (order := summarize(item)) and not is_searchable(item):
+        order = summarize(item)
+        if order and not is_searchable(item):
             yield _found_again(site, item, order)
+        if order and not is_marked(item) and (found := _mark_of(order, item)):
+            yield [add_mark((item["pk"], item["sk"]), found)]
     for entry in site.orders.scan("BOOK#deals#"):
         if (order := summarize(entry)) and not is_searchable(entry):
             yield [make_searchable((entry["pk"], entry["sk"]), searchable(SearchedBy.DEAL, str(order.deal)))]
@@ -164,6 +169,13 @@ def unindexed(site: Installation) -> Iterator[list[Update]]:
         if item["state"] == MailState.REFUSED and not is_searchable(item):
             mail = Outbox(site.orders).mail(item["pk"].partition("#")[2], int(item["sk"]))
             yield [make_searchable((item["pk"], item["sk"]), found_by(mail))]
+
+
+def _mark_of(order: Order, item: Item) -> Item:
+    """Return the mark of an order that is unfinished; nothing for others."""
+    if order.kind == training.KIND:
+        return mark((item["pk"], item["sk"]), order.created) if order.status == TrainingStatus.NEW else {}
+    return {} if ecards.is_over(item) and not ecards.in_transit(item) else ecards.mark_of(ecards.read_order(item))
 
 
 def _found_again(site: Installation, item: Item, order: Order) -> list[Update]:

@@ -176,7 +176,7 @@ def move(run: Run, order: str, to: str, count: int, reason: str) -> None:
 @with_reason
 @pass_run
 def index_orders(run: Run, reason: str) -> None:
-    """Let orders of releases before the search index be found. It reads the whole table three times."""
+    """Let orders of earlier releases be found, and finished. It reads the whole table three times."""
     done = 0
     with run.change("search index", reason) as site, run.output.progress("orders") as advance:
         for writes in unindexed(run.site):
@@ -185,7 +185,7 @@ def index_orders(run: Run, reason: str) -> None:
                 (run.site if done else site).orders.transact(writes)
                 done += 1
                 advance(1)
-    run.output.line(f"{done} orders and refused mails added to the search index")
+    run.output.line(f"{done} orders and refused mails added to the indexes")
     if run.json:
         run.output.document({"added": done})
 

@@ -168,7 +168,7 @@ class EcardRecords:
 
     def key(self, order_id: str) -> Key:
         """Return the key of an order's item."""
-        return f"{_ORDERS}{self._company}#{order_id}", _ORDER
+        return _key(self._company, order_id)
 
     def read(self, order_id: str) -> EcardOrder:
         """Read one order.
@@ -226,7 +226,7 @@ class EcardRecords:
         """Return the write of all fields, and of the order's mark where its work is another from now on."""
         fields = write_order(after)
         if _waits(before) is not _waits(after) or (after.returning and not before.returning):
-            fields |= _mark(self.key(after.id), after)
+            fields |= mark_of(after)
         condition, names, values = as_read(before)
         return Update(
             self.key(after.id),
@@ -247,8 +247,12 @@ class EcardRecords:
     def _item(self, order: EcardOrder) -> Item:
         partition, sort = self.key(order.id)
         found = searchable(SearchedBy.ID, order.id, order.created)
-        left = {PUBLISHED: 0, **_mark((partition, sort), order)}
+        left = {PUBLISHED: 0, **mark_of(order)}
         return {"pk": partition, "sk": sort, **found, **write_order(order), **left}
+
+
+def _key(company: str, order_id: str) -> Key:
+    return f"{_ORDERS}{company}#{order_id}", _ORDER
 
 
 def fits(order: EcardOrder) -> bool:
@@ -368,8 +372,9 @@ def _waits(order: EcardOrder) -> bool:
     return order.status in {EcardStatus.CREATED, EcardStatus.AWAITING}
 
 
-def _mark(key: Key, order: EcardOrder) -> Item:
-    return mark(key, order.state.history[-1].at, waits=_waits(order))
+def mark_of(order: EcardOrder) -> Item:
+    """Return the mark of an order that is unfinished; see `book.unfinished`. Its work began with its status."""
+    return mark(_key(order.company, order.id), order.state.history[-1].at, waits=_waits(order))
 
 
 def as_read(order: EcardOrder) -> tuple[str, dict[str, str], dict[str, int]]:
