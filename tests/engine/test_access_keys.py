@@ -7,9 +7,10 @@ key, unless the order was cancelled. `ORDERING_EXPLORE=deep` loses more response
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
+from unittest import mock
 
 import pytest
 
@@ -30,6 +31,9 @@ from support.training import School, Steps
 PACK, QUANTITIES = 2, (3, 2)
 SEATS = 5
 NEW, COMPLETED, CANCELLED = TrainingStatus
+WHOLE = 3
+"""Packs in one transaction by which it issues all keys of the order."""
+
 UNLIMITED = 1_000
 """More transactions than any issuing needs."""
 
@@ -181,6 +185,12 @@ def case(clients: Sequence[Script], before: Sequence[Script] = (), lost: int = 1
     return Case(clients, partial(placed, *before), SETUP, KeyChecker(), lost, patches=patches)
 
 
+def begun_in_steps() -> Memory:
+    """A table with an order whose first pack an issuer has written before it crashed, in steps of one pack."""
+    with mock.patch.object(access_keys, "PACKS_AT_ONCE", 1):
+        return placed(issues(1))
+
+
 CASES = {
     "one issuer whose responses are lost": case([issues()], lost=3),
     "two issuers": case([issues(), issues()]),
@@ -195,6 +205,14 @@ CASES = {
     "an issuer and two cancellations": case([issues(), cancels(), cancels()], [issues(2)], lost=0),
     "an issuer and a reader": case([issues(), reads()], lost=2),
     "an issuer, a cancellation and a reader": case([issues(), cancels(), reads()], [issues(2)], lost=0),
+    "one transaction whose responses are lost": case([issues()], lost=3, at_once=WHOLE),
+    "two issuers in one transaction each": case([issues(), issues()], lost=3, at_once=WHOLE),
+    "three issuers in one transaction each": case([issues(), issues(), issues()], at_once=WHOLE),
+    "two issuers in one transaction each, some keys there": replace(
+        case([issues(), issues()], at_once=WHOLE), start=begun_in_steps
+    ),
+    "one transaction and a cancellation": case([issues(), cancels()], lost=2, at_once=WHOLE),
+    "one transaction, a cancellation and a reader": case([issues(), cancels(), reads()], at_once=WHOLE),
 }
 
 test_every_interleaving = every_interleaving(
@@ -207,6 +225,10 @@ test_every_interleaving = every_interleaving(
 
 def puts_over_another(self: AccessKeys, pack: int, put: Callable[..., Put] = AccessKeys._put) -> Put:
     return Put(put(self, pack).item)
+
+
+def puts_some(self: AccessKeys, puts: Callable[[AccessKeys], list[Put]] = AccessKeys.all_puts) -> list[Put]:
+    return puts(self)[:-1]
 
 
 def issues_to_cancelled(
@@ -230,6 +252,15 @@ def records_nothing(*_: Any) -> None:
 
 MUTANTS = {
     "puts over another's keys": Mutant(CASES["two issuers"], [(AccessKeys, "_put", puts_over_another)]),
+    "puts over another's keys in one transaction": Mutant(
+        CASES["two issuers in one transaction each, some keys there"], [(AccessKeys, "_put", puts_over_another)]
+    ),
+    "completes a cancelled order in one transaction": Mutant(
+        CASES["one transaction and a cancellation"], [(training_orders, "as_read", any_version)]
+    ),
+    "completes by half of the keys": Mutant(
+        CASES["one transaction whose responses are lost"], [(AccessKeys, "all_puts", puts_some)]
+    ),
     "issues to a cancelled order": Mutant(
         CASES["an issuer and a cancellation"], [(AccessKeys, "issue", issues_to_cancelled)]
     ),

@@ -7,7 +7,8 @@ Seats are numbered over the whole order, line after line, and so are packs, so t
 arithmetic. A process that issues keys writes packs in this order, each if absent, up to `PACKS_AT_ONCE` in one
 transaction. So the packs that exist are always the first ones, and a stored key never changes, whatever processes run
 at once or crash. Another process finds the last pack by bisection and continues behind it. The same transaction checks
-that the order still gets keys.
+that the order still gets keys. If all packs fit one transaction, that transaction also completes the order
+(`training.orders`).
 
 Keys of the table: `KEYS#<order>` holds the packs by number, from 0.
 """
@@ -74,6 +75,23 @@ class AccessKeys:
         """The number of seats, and so of keys once all are issued."""
         return self._ends[-1]
 
+    @property
+    def fit_one_transaction(self) -> bool:
+        """Whether one transaction can issue all keys."""
+        return self._packs <= PACKS_AT_ONCE
+
+    def all_puts(self) -> list[Put]:
+        """Return the writes that issue all keys; each is refused if its pack exists.
+
+        Raises:
+            Unavailable: KMS did not respond.
+        """
+        return [self._put(pack) for pack in range(self._packs)]
+
+    @property
+    def _packs(self) -> int:
+        return -(-self.seats // PACK_SIZE)
+
     def issue(self, allowed: Check, until: Deadline) -> int:
         """Issue missing keys, as many as there is time for, and return the number of issued keys after the call.
 
@@ -86,7 +104,7 @@ class AccessKeys:
             Unavailable: The time was too short to issue keys or find issued ones. The same call again is safe.
         """
         table = self._table.until(until)
-        packs = -(-self.seats // PACK_SIZE)
+        packs = self._packs
         there = 0
         while there < packs and until.remaining() > 0:
             chunk = range(there, min(there + PACKS_AT_ONCE, packs))
@@ -107,7 +125,7 @@ class AccessKeys:
 
     def issued(self) -> int:
         """Return how many keys are issued, with a read for each doubling of the number of packs."""
-        packs = range(-(-self.seats // PACK_SIZE))
+        packs = range(self._packs)
         there = bisect_left(packs, x=True, key=lambda pack: self._is_missing(self._table, pack))
         return min(there * PACK_SIZE, self.seats)
 

@@ -15,7 +15,18 @@ from datetime import datetime, timedelta
 from typing import assert_never
 
 from ordering import clock, stored
-from ordering.aws.dynamodb import ABSENT, Check, ConditionFailed, Item, Key, Put, Table, TransactionRefused, Update
+from ordering.aws.dynamodb import (
+    ABSENT,
+    Check,
+    ConditionFailed,
+    Item,
+    Key,
+    Put,
+    Table,
+    TransactionRefused,
+    Update,
+    Write,
+)
 from ordering.book.idempotency import CreateResult, IdempotencyKey, IdempotencyRecords, replay
 from ordering.book.lifecycle import Actor, Operator, State
 from ordering.book.listing import Listing
@@ -47,6 +58,9 @@ _ORDER = "ORDER"
 _LAST_LINE = "LINE#\U0010ffff"
 _SEQUENCE = ("SEQUENCE#training", "-")
 _BLOCK = 10
+_PACKS = "packs"
+"""The attribute of an order's item with the number of items that have its lines; earlier releases did not write it."""
+
 _LARGEST_ID = 2**31 - 1
 
 _log = logging.getLogger("ordering")
@@ -116,6 +130,18 @@ class TrainingRequest:
     email_keys: bool
     contact_email: str | None
     lines: Sequence[RequestedLine]
+
+
+@dataclass(frozen=True, slots=True)
+class WholeOrder:
+    """An order's item and its lines, as they are stored."""
+
+    item: Item
+    lines: Sequence[Item]
+
+    def keys(self, table: Table, sealer: Sealer) -> AccessKeys:
+        """Return the order's access keys."""
+        return AccessKeys(table, f"{KIND}#{self.item['order']['id']}", [one["quantity"] for one in self.lines], sealer)
 
 
 class NotOffered(OrderingError):
@@ -213,7 +239,8 @@ class TrainingOrders:
 
         def compose(ticket: Ticket) -> Draft:
             order = self._order(order_id, ticket, caller, request, unit_name=unit_name, contact=contact)
-            writes = [_order_put(order, once), *_line_puts(order_id, request.lines, offered)]
+            lines = [*_line_puts(order_id, request.lines, offered)]
+            writes = [_order_put(order, once, len(lines)), *lines]
             if once:
                 writes.append(records.put(once, order_id, answer(order)))
             return Draft({"order": _write_entry(order), **searchable(SearchedBy.EMAIL, order.contact_email)}, writes)
@@ -276,11 +303,12 @@ class TrainingOrders:
             NotFound: The unit has no order with this id.
             Unavailable: The deadline passed. The same call again is safe.
         """
-        item, lines = self._whole(order_id)
-        order = read_order(item["order"])
-        if order.status is not TrainingStatus.NEW:
+        whole = read_whole_orders(self._table, [order_id]).get(order_id)
+        item = self._mine(order_id, whole.item if whole else None)
+        if whole is None or self.issue_at_once(whole, sealer):
             return True
-        keys = self._keys(order_id, lines, sealer)
+        order = read_order(item["order"])
+        keys = whole.keys(self._table, sealer)
         condition, names, values = as_read(order.state.version)
         try:
             issued = keys.issue(Check(_order_key(order_id), condition, names, values), until)
@@ -293,6 +321,35 @@ class TrainingOrders:
         with suppress(Conflict):  # another process completed it, or it was cancelled: both are final
             self._move(order, TrainingStatus.COMPLETED, Actor.SYSTEM)
         return True
+
+    def issue_at_once(self, whole: WholeOrder, sealer: Sealer) -> WholeOrder | None:
+        """Issue all access keys of an order and complete it, in one transaction.
+
+        Args:
+            whole: The order as it was read.
+            sealer: Seals the keys.
+
+        Returns:
+            The order after the call; None if that takes more than one transaction, or some keys are issued already.
+
+        Raises:
+            Unavailable: The deadline passed. The same call again is safe.
+        """
+        order = read_order(whole.item["order"])
+        if order.status is not TrainingStatus.NEW:
+            return whole
+        keys = whole.keys(self._table, sealer)
+        if not keys.fit_one_transaction:
+            return None
+        state, writes = self._moving(order, TrainingStatus.COMPLETED, Actor.SYSTEM)
+        try:
+            self._table.transact([*writes, *keys.all_puts()])
+        except TransactionRefused as refusal:
+            if refusal.reasons[0] is None:
+                return None
+            # It is final now, by this call's lost attempt or by another process.
+            return read_whole_orders(self._table, [order.id])[order.id]
+        return replace(whole, item={**whole.item, "order": {**whole.item["order"], **state.to_item()}})
 
     def keys(self, order_id: int, first: int, count: int, sealer: Sealer) -> Listing[IssuedKey]:
         """List up to `count` access keys of an order from rank `first` (from 0), by line and seat.
@@ -340,6 +397,23 @@ class TrainingOrders:
         Raises:
             Conflict: The lifecycle does not allow the move, or the order has changed since it was read.
         """
+        state, writes = self._moving(order, target, by, operator)
+        try:
+            self._table.transact(writes)
+        except TransactionRefused as refusal:
+            # An earlier attempt may have taken effect, with only its response lost.
+            if self.order(order.id).state != state:
+                raise Conflict(f"Order {order.id} has changed since it was {order.status}.") from refusal
+        return replace(order, state=state)
+
+    def _moving(
+        self, order: TrainingOrder, target: TrainingStatus, by: Actor, operator: Operator | None = None
+    ) -> tuple[State[TrainingStatus], list[Write]]:
+        """Return an order's state after a move, and the writes of it: to the order's item first, then to its entry.
+
+        Raises:
+            Conflict: The lifecycle does not allow the move.
+        """
         state = TRAINING.move(str(order.id), order.state, target, by, self._now(), operator=operator)
         to = state.to_item()
         condition, names, values = as_read(order.state.version)
@@ -357,15 +431,7 @@ class TrainingOrders:
             names=names,
             values={":status": to["status"]},
         )
-        try:
-            self._table.transact([move, show])
-        except TransactionRefused as refusal:
-            # An earlier attempt may have taken effect, with only its response lost.
-            if self.order(order.id).state != state:
-                raise Conflict(f"Order {order.id} has changed since it was {order.status}.") from refusal
-        moved = {"order": training_name(order.id), "partner": order.partner, "status": str(target)}
-        _log.info("order moved", extra=moved)
-        return replace(order, state=state)
+        return state, [move, show]
 
     def settle(self) -> int:
         """Settle the unit's book, and return the position up to which it is settled; see `OrderBook.settle`."""
@@ -388,11 +454,6 @@ class TrainingOrders:
         """
         partition, _ = _order_key(order_id)
         return _read_lines(self._table.query(partition, "LINE#", _LAST_LINE))
-
-    def _whole(self, order_id: int) -> tuple[Item, list[OrderLine]]:
-        """Read an order's item and its lines."""
-        item, lines = _read_whole(self._table, order_id)
-        return self._mine(order_id, item), lines
 
     def _contact(self, caller: Principal, request: TrainingRequest, accounts: Accounts) -> tuple[str, Contact]:
         email = request.contact_email or caller.user.user_name
@@ -496,6 +557,26 @@ def _read_whole(table: Table, order_id: int) -> tuple[Item | None, list[OrderLin
     return (found[-1] if found else None), _read_lines(found[:-1])
 
 
+def read_whole_orders(table: Table, order_ids: Sequence[int]) -> dict[int, WholeOrder]:
+    """Read orders of all business units with their lines, by id; those that do not exist are left out.
+
+    Fifty orders take one call, unless their lines take more than one item.
+
+    Raises:
+        Unavailable: The deadline passed.
+    """
+    found = table.batch_get([key for one in order_ids for key in (_order_key(one), _first_lines_key(one))])
+    wholes = {}
+    for order_id in order_ids:
+        if item := found.get(_order_key(order_id)):
+            packs = [found.get(_first_lines_key(order_id))]
+            if item.get(_PACKS) != 1 or None in packs:
+                partition, _ = _order_key(order_id)
+                packs = [*table.query(partition, "LINE#", _LAST_LINE)]
+            wholes[order_id] = WholeOrder(item, [line for pack in packs if pack for line in pack["lines"]])
+    return wholes
+
+
 def _read_lines(packs: Iterable[Item]) -> list[OrderLine]:
     return [stored.read(OrderLine, line) for pack in packs for line in pack["lines"]]
 
@@ -509,11 +590,15 @@ def _order_key(order_id: int) -> Key:
     return f"{_PARTITION}{order_id}", _ORDER
 
 
-def _order_put(order: TrainingOrder, once: IdempotencyKey | None) -> Put:
+def _first_lines_key(order_id: int) -> Key:
+    return f"{_PARTITION}{order_id}", "LINE#0001"
+
+
+def _order_put(order: TrainingOrder, once: IdempotencyKey | None, packs: int) -> Put:
     partition, sort = _order_key(order.id)
     found = searchable(SearchedBy.REFERENCE, order.reference, order.created)
     key = {"once": once.digest} if once else {}
-    left = {PUBLISHED: 0, **mark((partition, sort), order.created)}
+    left = {_PACKS: packs, PUBLISHED: 0, **mark((partition, sort), order.created)}
     return Put({"pk": partition, "sk": sort, "order": _write(order), **found, **key, **left}, ABSENT)
 
 
