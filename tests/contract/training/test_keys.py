@@ -171,7 +171,7 @@ def test_cancelled_while_keys_are_issued(services: Services, reader: Client) -> 
     issuer = replace(reader.services, send=faulty).training_orders(UK, Deadline.after(60))
 
     assert issuer.issue_keys(order, EnvelopeSealer(KMS, KEY_ID), Deadline.after(60))
-    assert faulty.calls == ["Query", "TransactWriteItems", "TransactWriteItems"]
+    assert faulty.calls == ["BatchGetItem", "TransactWriteItems", "TransactWriteItems"]
     assert reader.get(target(f"orders/{order}")).json["orderStatus"] == "Cancelled"
 
 

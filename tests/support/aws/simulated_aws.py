@@ -249,12 +249,14 @@ class SimulatedAws:
         if name == "fulfilment/stream":
             bus = self._seam("events", self._put_events)
             defer, mail = self.sender("LaterQueue"), self.sender("MailQueue")
-            consumer = stream_consumer(services.connections, deadline, defer, mail, bus, "OrderEvents")
+            large = self.sender("LargeOrdersQueue")
 
             def handle(batch: list[dict[str, Any]]) -> list[str]:
                 if not batch:  # the schedule's event
                     sweeper(services.connections, deadline, self._send_batch, "LaterQueue").sweep()
                     return []
+                to_large = None if batch[0].get("eventSourceARN") == "LargeOrdersQueue" else large
+                consumer = stream_consumer(services.connections, deadline, defer, mail, bus, "OrderEvents", to_large)
                 return consumer.follow(batch) if batch[0].get("eventName") else consumer.retry(batch)
 
             return handle
@@ -325,7 +327,7 @@ class SimulatedAws:
                         return
                     self.now = max(self.now, min([*times, *([look] if look else [])]))
                     if look and look <= self.now:
-                        self._sweep()
+                        self.sweep()
         raise AssertionError("it does not come to an end")
 
     def lose_work(self) -> None:
@@ -340,7 +342,8 @@ class SimulatedAws:
         look = max(min(due), self._swept + MINUTE) if due else None
         return look if look and look < START + LONGEST else None
 
-    def _sweep(self) -> None:
+    def sweep(self) -> None:
+        """Let the schedule's event arrive."""
         self._swept = self.now
         with suppress(Unavailable):  # the schedule's next event finds the same work
             self._invoke("fulfilment/stream", [])
@@ -404,6 +407,7 @@ class SimulatedAws:
     def _deliver_message(self) -> bool:
         for queue, function in (
             ("LaterQueue", "fulfilment/stream"),
+            ("LargeOrdersQueue", "fulfilment/stream"),
             ("MailQueue", "fulfilment/mails"),
             ("WebhookQueue", "webhooks/delivery"),
             ("IncomingQueue", "fulfilment/incoming"),
@@ -416,7 +420,12 @@ class SimulatedAws:
                     return True
                 message.receives += 1
                 message.due = self.now + terms(queue).visibility
-                record = {"messageId": message.id, "body": message.body, "eventSource": "aws:sqs"}
+                record = {
+                    "messageId": message.id,
+                    "body": message.body,
+                    "eventSource": "aws:sqs",
+                    "eventSourceARN": queue,
+                }
                 if self._invoke(function, [record]) == []:
                     messages.remove(message)
                 return True

@@ -112,6 +112,7 @@ def environment() -> dict[str, str]:
         "CATALOGUE_TABLE",
         "CERTIFICATES_KEY",
         "EVENT_BUS",
+        "LARGE_ORDERS_QUEUE",
         "LATER_QUEUE",
         "MAIL_CONFIGURATION_SET",
         "MAIL_QUEUE",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -32,9 +32,11 @@ from ordering.fulfilment.stream import StreamConsumer, tasks_that_follow
 from ordering.mail import history as mails
 from ordering.sealing import Sealer
 from ordering.training import follow as training
+from ordering.training.batch import OrdersOfBatch
 from ordering.training.follow import ISSUE
-from ordering.training.orders import TrainingOrders
+from ordering.training.orders import TrainingOrders, read_whole_orders
 from ordering.training.statuses import TrainingStatus
+from support.aws.fake_connections import Recorder
 from support.aws.memory import Memory
 from support.partners import UK
 from support.services import Services
@@ -437,6 +439,118 @@ def issue(
     subjects: Sequence[Subject], open_orders: training.OpenOrders, sealer: Sealer, deadline: Deadline
 ) -> list[Subject]:
     return training.issue_keys(subjects, open_orders=open_orders, sealer=sealer, deadline=deadline)
+
+
+@dataclass
+class AtOnce:
+    """What issues the keys of a batch in the stream, and passes large orders on."""
+
+    school: School
+    passed_on: list[Key] = field(default_factory=list)
+    refused: bool = False
+
+    def __post_init__(self) -> None:
+        self.recorder = Recorder(self.school.send)
+        self.orders = OrdersOfBatch(Table(self.recorder, TABLE))
+
+    def issue(self, *order_ids: int, sealer: Sealer | None = None, until: Deadline | None = None) -> list[Subject]:
+        return training.issue_at_once(
+            [(str(order), UK.id) for order in order_ids],
+            orders=self.orders,
+            open_orders=lambda unit: replace(self.school, send=self.recorder).orders(unit),
+            sealer=sealer or self.school.sealer,
+            until=until or Deadline.after(60),
+            pass_on=self._pass_on,
+        )
+
+    def _pass_on(self, key: Key) -> None:
+        if self.refused:
+            raise Unavailable
+        self.passed_on.append(key)
+
+    def histories(self, *order_ids: int) -> list[int]:
+        """How many events each order has."""
+        names = [f"training#{order}" for order in order_ids]
+        found = self.orders.histories(names)
+        return [len(story) if (story := found[name]) else 0 for name in names]
+
+
+def test_small_orders_are_completed_at_once() -> None:
+    """The orders of a batch take one read and a transaction each, and their events no further read."""
+    school = School()
+    orders = [school.place(1), school.place(2, 3)]
+    batch = AtOnce(school)
+
+    assert batch.issue(*orders, 99) == []
+    assert batch.histories(*orders) == [2, 2]
+    assert batch.recorder.operations == ["BatchGetItem", "TransactWriteItems", "TransactWriteItems"]
+    assert [len(school.keys(order)) for order in orders] == [1, 5]
+    assert batch.histories(*orders, 99) == [2, 2, 0]
+    assert batch.recorder.operations[3:] == ["BatchGetItem"]
+
+
+def test_large_orders_are_passed_on() -> None:
+    """An order of more seats than one transaction has, or with some keys, goes to its queue with no key issued here."""
+    school = School()
+    large, begun, small = school.place(1_001), school.place(101), school.place(1_000)
+    keys = read_whole_orders(Table(school.send, TABLE), [begun])[begun].keys(Table(school.send, TABLE), school.sealer)
+    Table(school.send, TABLE).put(keys.all_puts()[0])
+    batch = AtOnce(school)
+
+    assert batch.issue(large, begun, small) == []
+    assert batch.passed_on == [(f"ORDER#training#{order}", "ORDER") for order in (large, begun)]
+    assert [school.orders().order(order).status for order in (large, begun, small)] == [
+        TrainingStatus.NEW,
+        TrainingStatus.NEW,
+        TrainingStatus.COMPLETED,
+    ]
+    assert batch.histories(large, small) == [1, 2]
+    batch.refused = True
+    assert batch.issue(large) == [(str(large), UK.id)]
+
+
+def test_lines_in_several_items_are_read() -> None:
+    """The lines of an order that take several items, or that an earlier release wrote, are all read."""
+    school = School()
+    order, earlier = school.place(*[1] * 500), school.place(2, 1)
+    item = image_of(school, earlier)
+    Table(school.send, TABLE).put(Put({name: value for name, value in item.items() if name != "packs"}))
+    batch = AtOnce(school)
+
+    assert batch.issue(order, earlier) == []
+    assert [len(school.keys(one)) for one in (order, earlier)] == [500, 3]
+    assert batch.recorder.operations.count("Query") == 2
+
+
+def test_a_cancelled_order_gets_no_keys() -> None:
+    """An order that was cancelled after it was read gets no keys, and its events are those of its cancellation."""
+    school = School()
+    order = school.place(1)
+    batch = AtOnce(school)
+
+    def cancelling(operation: str, request: dict[str, Any]) -> dict[str, Any]:
+        school.orders().cancel(order)
+        return school.kms(operation, request)
+
+    assert batch.issue(order, sealer=EnvelopeSealer(cancelling, "alias/AccessKeysKey")) == []
+    assert school.orders().order(order).status is TrainingStatus.CANCELLED
+    assert batch.histories(order) == [2]
+    assert [*Table(school.send, TABLE).scan("KEYS#")] == []
+
+
+@pytest.mark.parametrize("fault", ["sealer", "time"])
+def test_events_are_read_again_if_issuing_fails(fault: str) -> None:
+    """An order whose keys cannot be issued is reported as failed, and its events so far are still passed on."""
+    school = School()
+    order = school.place(1)
+    batch = AtOnce(school)
+    faults: dict[str, Any] = {
+        "sealer": {"sealer": EnvelopeSealer(unavailable)},
+        "time": {"until": Deadline.after(-1)},
+    }
+
+    assert batch.issue(order, **faults[fault]) == [(str(order), UK.id)]
+    assert batch.histories(order) == [1]
 
 
 def issued(school: School, *orders: int, deadline: Deadline | None = None) -> list[Subject]:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ordering.mail.mailing import Mailer
     from ordering.mail.outbox import Outbox
     from ordering.sealing import Sealer
+    from ordering.training.follow import PassOn
 
 
 def own_errors() -> Mapping[str, OwnErrors]:
@@ -144,14 +145,25 @@ def derivations() -> Sequence[Derive]:
     return [context.tasks_of for context in (deals, ecards, training, mails)]
 
 
-def followers(connections: Connections, deadline: Deadline) -> list[Follower]:
-    """Return the followers of all contexts and of mails, for one invocation."""
+def followers(connections: Connections, deadline: Deadline, pass_on: PassOn | None = None) -> list[Follower]:
+    """Return the followers of all contexts and of mails, for one invocation.
+
+    Args:
+        connections: The connections of the process.
+        deadline: The time by which tasks must have ended.
+        pass_on: Puts a large order on the queue of large orders; None for the consumer of that queue.
+    """
     from ordering.deals import follow as deals
     from ordering.ecards import follow as ecards
     from ordering.mail import history as mails
     from ordering.training import follow as training
 
-    return [*(context.follower(connections, deadline) for context in (deals, ecards, training)), mails.follower()]
+    return [
+        deals.follower(connections, deadline),
+        ecards.follower(connections, deadline),
+        training.follower(connections, deadline, pass_on),
+        mails.follower(),
+    ]
 
 
 def inbound_shapes() -> Mapping[str, Any]:

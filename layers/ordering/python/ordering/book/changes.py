@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 from ordering.aws.dynamodb import Item, Key
 from ordering.book.unfinished import PROGRESS
@@ -67,6 +68,8 @@ class Follower:
     """The handlers of the context's own tasks, by name, in the order in which they run."""
     slow_handlers: Mapping[str, Do] = field(default_factory=dict)
     """Likewise, for tasks that use all the time that is left: they run after all other handlers."""
+    histories: Mapping[str, Callable[[Sequence[str]], Mapping[str, Any]]] = field(default_factory=dict)
+    """The readers of many histories in few calls, by the kind of order; see `events.publisher.ReadHistories`."""
 
 
 def _without_progress(item: Item | None) -> Item:

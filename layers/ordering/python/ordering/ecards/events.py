@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ordering import clock, money
@@ -13,6 +13,7 @@ from ordering.book.unfinished import PUBLISHED, is_marked
 from ordering.ecards.records import as_read, is_over, read_order
 from ordering.ecards.statuses import EVENT_KIND, EcardStatus
 from ordering.events.history import Finish, OrderHistory
+from ordering.events.publisher import each_history
 from ordering.identity.accounts import Partner
 from ordering.mail.history import mail_history
 
@@ -34,6 +35,16 @@ def read_history(table: Table, order: str) -> OrderHistory | None:
     """
     item = table.get(key_of(order))
     return history_of(order, item) if item else None
+
+
+def read_histories(table: Table, names: Sequence[str]) -> Mapping[str, OrderHistory | None]:
+    """Read the histories of orders, by the orders' names; see `publisher.ReadHistories`. A hundred take one call.
+
+    Raises:
+        Unavailable: The deadline passed.
+    """
+    found = table.batch_get([key_of(name) for name in names])
+    return each_history(names, lambda name: history_of(name, item) if (item := found.get(key_of(name))) else None)
 
 
 def read_ecard_mails(table: Table, order: str) -> OrderHistory | None:

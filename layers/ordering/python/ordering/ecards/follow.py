@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 from ordering.aws.connections import Connections
 from ordering.book.changes import MAIL, PUBLISH, Change, Follower, Task, each, reached, rose
@@ -11,7 +12,8 @@ from ordering.clock import Deadline
 from ordering.ecards.assignment import Assignment
 from ordering.ecards.balance import company_of, hundredths_of
 from ordering.ecards.certificates import Stock, free_of, stock_of
-from ordering.ecards.records import gives_back, in_transit, is_over, order_of, status_of
+from ordering.ecards.events import read_histories
+from ordering.ecards.records import KIND, gives_back, in_transit, is_over, order_of, status_of
 from ordering.ecards.services import EcardServices
 from ordering.ecards.statuses import EcardStatus
 from ordering.events.history import has_more
@@ -41,6 +43,7 @@ def follower(connections: Connections, deadline: Deadline) -> Follower:
             PAY_ORDER: each(lambda company, order: services.orders(company, deadline).pay_order(order)),
             STOCK: each(lambda card, face_value: assignment.assign_parked(Stock(int(card), face_value))),
         },
+        histories={KIND: partial(read_histories, connections.orders(deadline))},
     )
 
 

@@ -18,8 +18,8 @@ from ordering.clock import Deadline
 from ordering.contexts import followers, history_readers, read_history
 from ordering.entry import wiring
 from ordering.entry.batches import Handler, failures, gauge
-from ordering.events.publisher import Publisher, one_by_one
-from ordering.fulfilment.stream import StreamConsumer
+from ordering.events.publisher import Publisher, by_kind, one_by_one
+from ordering.fulfilment.stream import StreamConsumer, deferred
 from ordering.fulfilment.sweeper import Sweeper
 from ordering.logs import about
 from ordering.mail.mailing import to_message
@@ -37,9 +37,25 @@ DEFERRED_WITHIN = 3.0
 
 
 def stream_consumer(  # noqa: PLR0913, PLR0917 - what it needs is handed in
-    connections: Connections, deadline: Deadline, defer: Enqueue, mail: Enqueue, bus: Bus, bus_name: str
+    connections: Connections,
+    deadline: Deadline,
+    defer: Enqueue,
+    mail: Enqueue,
+    bus: Bus,
+    bus_name: str,
+    large: Enqueue | None = None,
 ) -> StreamConsumer:
-    """Return the consumer of the orders table's stream, for one invocation."""
+    """Return the consumer of the orders table's stream, for one invocation.
+
+    Args:
+        connections: The connections of the process.
+        deadline: The time by which the last call must begin.
+        defer: The queue of deferred items.
+        mail: The queue of mails.
+        bus: EventBridge.
+        bus_name: The bus for the events of orders.
+        large: The queue of large orders; None for its own consumer.
+    """
     webhooks = WebhookServices(connections)
     defer = until(defer, deadline)
     deadline = Deadline(deadline.at - DEFERRED_WITHIN)
@@ -47,6 +63,10 @@ def stream_consumer(  # noqa: PLR0913, PLR0917 - what it needs is handed in
     table = connections.orders(deadline)
 
     mailed: set[str] = set()
+    large = until(large, deadline) if large else None
+    pass_on = (lambda key: large(deferred(key), 0)) if large else None
+    following = followers(connections, deadline, pass_on)
+    together = {kind: read for one in following for kind, read in one.histories.items()}
 
     def send_mail(order: str) -> None:
         with about(order=order):
@@ -57,14 +77,14 @@ def stream_consumer(  # noqa: PLR0913, PLR0917 - what it needs is handed in
         end = Deadline.after(min(deadline.remaining(), PUBLISHED_WITHIN))
         announce = announcer(webhooks.registrations(deadline), webhooks.deliverer(deadline).signal)
         events = EventBus(bus, bus_name, connections.orders(end).pauses, end)
-        publisher = Publisher(table, events, announce, one_by_one(table, read_history), mailed)
+        publisher = Publisher(table, events, announce, by_kind(together, one_by_one(table, read_history)), mailed)
         return {(name,) for name in publisher.publish(name for (name,) in subjects)}
 
     def settle(book: str) -> int:
         return OrderBook(table, book, now=connections.now, grace=connections.grace).settle()
 
     handlers = {SETTLE: each(settle), MAIL: each(send_mail), PUBLISH: publish}
-    return StreamConsumer(table, followers(connections, deadline), handlers, defer)
+    return StreamConsumer(table, following, handlers, defer)
 
 
 def sweeper(connections: Connections, deadline: Deadline, queues: ServiceCall, url: str) -> Sweeper:
@@ -82,6 +102,8 @@ def stream_from_environment() -> Handler:
     """Return the handler of the orders table's stream, of the queue of deferred items, and of the schedule."""
     connections = wiring.open_connections()
     defer, mail = connections.queue("LATER_QUEUE"), connections.queue("MAIL_QUEUE")
+    large = connections.queue("LARGE_ORDERS_QUEUE")
+    large_name = connections.settings["LARGE_ORDERS_QUEUE"].rpartition("/")[2]
     bus, bus_name = connect("events"), connections.settings["EVENT_BUS"]
     queues, later = connect("sqs"), connections.settings["LATER_QUEUE"]
     # Both import the contexts now, while the function initialises, and not in its first batch.
@@ -95,9 +117,10 @@ def stream_from_environment() -> Handler:
             gauge("UnfinishedOldestSeconds", MetricUnit.Seconds, swept.oldest_seconds)
             gauge("OrdersSwept", MetricUnit.Count, swept.keys)
             return failures([])
-        consumer = stream_consumer(connections, deadline, defer, mail, bus, bus_name)
         records = event["Records"]
         from_queue = any(record["eventSource"] == QUEUE for record in records)
+        is_large = any(record["eventSourceARN"].rpartition(":")[2] == large_name for record in records)
+        consumer = stream_consumer(connections, deadline, defer, mail, bus, bus_name, None if is_large else large)
         return failures(consumer.retry(records) if from_queue else consumer.follow(records))
 
     return handle

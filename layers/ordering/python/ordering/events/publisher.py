@@ -23,7 +23,7 @@ from datetime import datetime
 
 from ordering.aws.dynamodb import ConditionFailed, Key, Table, Update
 from ordering.aws.eventbridge import Entry, EventBus, Unpublished
-from ordering.book.names import key_of
+from ordering.book.names import key_of, kind_of
 from ordering.book.unfinished import PUBLISHED, UNMARK
 from ordering.events.history import Event, Finish, OrderHistory, order_of_mails
 from ordering.events.types import SOURCE
@@ -42,19 +42,43 @@ ReadHistories = Callable[[Sequence[str]], Mapping[str, OrderHistory | None]]
 """Reads histories by name: None if the order does not exist. One that cannot be read is missing."""
 
 
+def each_history(names: Sequence[str], read: Callable[[str], OrderHistory | None]) -> dict[str, OrderHistory | None]:
+    """Return histories by name, leaving out those that cannot be read."""
+    found = {}
+    for name in names:
+        try:
+            found[name] = read(name)
+        except Exception:  # noqa: BLE001 - a failed order must not keep others from being passed on
+            _log.exception("order's history unreadable", extra={"order": order_of_mails(name)})
+    return found
+
+
 def one_by_one(table: Table, read: ReadHistory) -> ReadHistories:
     """Return a reader of many histories that reads each of them alone."""
+    return lambda names: each_history(names, lambda name: read(table, name))
 
-    def read_all(names: Sequence[str]) -> dict[str, OrderHistory | None]:
-        found = {}
+
+def by_kind(readers: Mapping[str, ReadHistories], other: ReadHistories) -> ReadHistories:
+    """Return a reader of many histories that reads those of one kind together.
+
+    Args:
+        readers: By the kind that a history's name begins with.
+        other: Reads those of all other kinds.
+    """
+
+    def read(names: Sequence[str]) -> dict[str, OrderHistory | None]:
+        found: dict[str, OrderHistory | None] = {}
+        kinds: dict[str, list[str]] = {}
         for name in names:
+            kinds.setdefault(kind_of(name), []).append(name)
+        for kind, some in kinds.items():
             try:
-                found[name] = read(table, name)
-            except Exception:  # noqa: BLE001 - a failed order must not keep others from being passed on
-                _log.exception("order's history unreadable", extra={"order": order_of_mails(name)})
+                found |= readers.get(kind, other)(some)
+            except Exception:  # noqa: BLE001 - orders of other kinds are still passed on
+                _log.exception("orders' histories unreadable", extra={"kind": kind})
         return found
 
-    return read_all
+    return read
 
 
 @dataclass(frozen=True, slots=True)

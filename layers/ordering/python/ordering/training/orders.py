@@ -305,7 +305,7 @@ class TrainingOrders:
         """
         whole = read_whole_orders(self._table, [order_id]).get(order_id)
         item = self._mine(order_id, whole.item if whole else None)
-        if whole is None or self.issue_at_once(whole, sealer):
+        if whole is None or self.issue_at_once(whole, sealer, until):
             return True
         order = read_order(item["order"])
         keys = whole.keys(self._table, sealer)
@@ -322,12 +322,13 @@ class TrainingOrders:
             self._move(order, TrainingStatus.COMPLETED, Actor.SYSTEM)
         return True
 
-    def issue_at_once(self, whole: WholeOrder, sealer: Sealer) -> WholeOrder | None:
+    def issue_at_once(self, whole: WholeOrder, sealer: Sealer, until: Deadline) -> WholeOrder | None:
         """Issue all access keys of an order and complete it, in one transaction.
 
         Args:
             whole: The order as it was read.
             sealer: Seals the keys.
+            until: The time after which no attempt is made.
 
         Returns:
             The order after the call; None if that takes more than one transaction, or some keys are issued already.
@@ -343,12 +344,13 @@ class TrainingOrders:
             return None
         state, writes = self._moving(order, TrainingStatus.COMPLETED, Actor.SYSTEM)
         try:
-            self._table.transact([*writes, *keys.all_puts()])
+            self._table.until(until).transact([*writes, *keys.all_puts()])
         except TransactionRefused as refusal:
             if refusal.reasons[0] is None:
                 return None
             # It is final now, by this call's lost attempt or by another process.
             return read_whole_orders(self._table, [order.id])[order.id]
+        _log_move(order, TrainingStatus.COMPLETED)
         return replace(whole, item={**whole.item, "order": {**whole.item["order"], **state.to_item()}})
 
     def keys(self, order_id: int, first: int, count: int, sealer: Sealer) -> Listing[IssuedKey]:
@@ -404,6 +406,7 @@ class TrainingOrders:
             # An earlier attempt may have taken effect, with only its response lost.
             if self.order(order.id).state != state:
                 raise Conflict(f"Order {order.id} has changed since it was {order.status}.") from refusal
+        _log_move(order, target)
         return replace(order, state=state)
 
     def _moving(
@@ -588,6 +591,11 @@ def as_read(version: int) -> tuple[str, dict[str, str], dict[str, int]]:
 
 def _order_key(order_id: int) -> Key:
     return f"{_PARTITION}{order_id}", _ORDER
+
+
+def _log_move(order: TrainingOrder, target: TrainingStatus) -> None:
+    moved = {"order": training_name(order.id), "partner": order.partner, "status": str(target)}
+    _log.info("order moved", extra=moved)
 
 
 def _first_lines_key(order_id: int) -> Key:

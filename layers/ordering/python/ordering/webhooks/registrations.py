@@ -548,14 +548,17 @@ def announcer(
 ) -> Callable[[str, str, Mapping[str, datetime]], None]:
     """Return a function that signals an order's events to all webhooks of its partner that receive them.
 
-    Disabled webhooks are included, so that the delivery records what they miss.
+    Disabled webhooks are included, so that the delivery records what they miss. A partner's webhooks are read once.
 
     Args:
         send: Called with a partner, the id of a webhook, and an order's name.
     """
+    registered: dict[str, Sequence[Webhook]] = {}
 
     def announce(partner: str, order: str, types: Mapping[str, datetime]) -> None:
-        for webhook in webhooks.all(partner):
+        if partner not in registered:
+            registered[partner] = webhooks.all(partner)
+        for webhook in registered[partner]:
             if any(webhook.receives(one, at) for one, at in types.items()):
                 send(partner, webhook.id, order)
 
