@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks import creates, decisions, pages, sorting, trips, units
+from benchmarks import creates, decisions, fulfilment, pages, sorting, trips, units
 from benchmarks.engine import ROOT
 from benchmarks.report import Section, show, write
 
@@ -25,13 +25,17 @@ def main(arguments: list[str]) -> int:
     """Run the benchmarks that are named, all where none is; returns 1 if one of them missed what it must reach."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument(
-        "names", nargs="*", metavar="NAME", help="pages, creates, units, trips, sorting, decisions; all by default"
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help="pages, creates, fulfilment, units, trips, sorting, decisions; all by default",
     )
     parser.add_argument("--to", type=Path, default=ROOT / "docs", help="folder of the document and the plot")
     options = parser.parse_args(arguments)
     runs: Mapping[str, Callable[[], Section]] = {
         pages.NAME: lambda: pages.run(options.to),
         creates.NAME: creates.run,
+        fulfilment.NAME: fulfilment.run,
         units.NAME: units.run,
         trips.NAME: trips.run,
         sorting.NAME: sorting.run,

@@ -7,8 +7,8 @@ whole partition for every query. So what depends on either is measured here:
 * an item that is in a transaction refuses a second one (TransactionCanceledException with TransactionConflict), and
   any plain write (TransactionConflictException); plain writes do not refuse each other, and reads pass;
 * a refusal for that is answered after the time of a plain write, so a retry costs less than the service takes;
-* a query stops at `Limit` and at 1 MB; capacity is charged by `support.aws.sizes`, and a unit for each item that the
-  search index gains or loses.
+* a query stops at `Limit` and at 1 MB; capacity is charged by `support.aws.sizes`, and a unit for each item that an
+  index gains or loses.
 
 Not modelled: throttling, network time by size, and failures.
 """
@@ -29,8 +29,8 @@ from support.aws.sizes import item_bytes, read_units, write_units
 _READS = frozenset({"GetItem", "BatchGetItem", "Query"})
 _PLAIN_WRITES = frozenset({"PutItem", "UpdateItem"})
 _PAGE = 1024 * 1024
-_INDEXED = "search"
-"""The attribute that brings an item into the orders table's index."""
+_INDEXED = (("search",), ("unfinished", "due"))
+"""The attributes that bring an item into each of the orders table's indexes, and that its key there consists of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,12 +122,16 @@ class Service(Memory):
     def load(self, table: str, item: dict[str, Any]) -> None:
         """Write an item as it is, charged by the larger of before and after."""
         key, size = self._key(table, item), item_bytes(item)
-        before, after = (self._find(key) or {}).get(_INDEXED), item.get(_INDEXED)
-        if before != after:
-            self._indexed += (before is not None) + (after is not None)
+        self._index(self._find(key) or {}, item)
         self._written.append(max(size, self._size(key)))
         self._sizes.setdefault(key[:2], {})[key[2]] = size
         super().load(table, item)
+
+    def _index(self, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
+        for names in _INDEXED:
+            old, new = ([item.get(name) for name in names] for item in (before, after))
+            if old != new:
+                self._indexed += (None not in old) + (None not in new)
 
     def _remove(self, key: Key) -> None:
         self._written.append(self._size(key))

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks import fulfilment
 from benchmarks.service import Latencies, Service
 from benchmarks.shop import ORDERS, Shop
 from ordering.aws.dynamodb import Put, Send, ServiceFault, Table, Update
@@ -93,13 +94,29 @@ def test_model_charges_writes() -> None:
 
 
 def test_model_charges_the_index() -> None:
-    """An item that comes into the search index, changes in it or leaves it costs a unit for each, and else nothing."""
+    """An item that comes into an index, changes in it or leaves it costs a unit for each, and else nothing."""
     table = Table(Service(), ORDERS)
     for item, units in (({"search": "a"}, 2), ({"search": "a", "n": 1}, 1), ({"search": "b"}, 3), ({}, 2)):
         table.put(Put({"pk": "a", "sk": "-", **item}))
         assert table.usage.take().writes == units
     table.transact([Put({"pk": "b", "sk": "-", "search": "a"})])
     assert table.usage.take().writes == 3
+    for item, units in (
+        ({"unfinished": "00", "due": "1"}, 2),
+        ({"unfinished": "00", "due": "2"}, 3),
+        ({"due": "2"}, 2),
+    ):
+        table.put(Put({"pk": "c", "sk": "-", **item}))
+        assert table.usage.take().writes == units
+
+
+def test_fulfilment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A training order in a full batch takes at most the promised calls, all of its work included."""
+    monkeypatch.setattr(fulfilment, "ORDERS_COSTED", 50)
+    cost = fulfilment.cost_of_training(webhook=True)
+
+    assert cost.calls["SQS"] == 1
+    assert cost.total - cost.calls["SQS"] < fulfilment.CALLS_AT_MOST
 
 
 def test_trips(tmp_path: Path) -> None:
