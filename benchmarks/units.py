@@ -42,8 +42,9 @@ def run() -> Section:
 _COLUMNS = ("lines", "items written", "order book", "by arithmetic", "one put a line", "ours ÷ its")
 _EXPLANATION = """
 *Order book*: ticket, entry, order, lines and idempotency record, as charged by the engine; in a transaction DynamoDB
-charges each item twice, the search index takes two units, that of unfinished work one. *By arithmetic*: the same from the
-items' sizes, by the documented formula. *One put a line*: order and lines by plain puts: no transaction, no idempotency, no place in a list.
+charges each item twice, the search index takes two units, that of unfinished work one. *By arithmetic*: the same from
+the items' sizes, by the documented formula. *One put a line*: order and lines by plain puts: no transaction, no
+idempotency, no place in a list.
 The order book packs lines into items of up to 64 KB, since writes are billed per started kilobyte.
 """
 
