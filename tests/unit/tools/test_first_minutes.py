@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import subprocess
 import threading
@@ -138,6 +139,17 @@ def test_batches_of_the_demo_are_one_line(capsys: pytest.CaptureFixture[str]) ->
         assert capsys.readouterr().out == "done so far: Mails 2 batches, Stream 1 batches\n"
         server.deliver("Stream", batch())
         assert capsys.readouterr().out.startswith("Stream 1 message ")
+
+
+def test_a_schedule_is_silent(capsys: pytest.CaptureFixture[str]) -> None:
+    """An event of a schedule, which comes every minute, has a line only if its function fails."""
+    with invocations(folded=False) as server:
+        server.deliver("Stream", b'{"detail-type": "Scheduled Event"}')
+        assert capsys.readouterr().out == ""
+        with pytest.raises(FunctionError):
+            server.deliver("Stream", b'{"detail-type": "fail"}')
+
+    assert re.fullmatch(r"Stream schedule \d+ ms, failed: Failed: Stream\n", capsys.readouterr().out)
 
 
 def test_settling_waits_for_batches(capsys: pytest.CaptureFixture[str]) -> None:

@@ -88,13 +88,15 @@ class Invocations(HttpServer):
     def deliver(self, function: str, event: bytes) -> bytes:
         """Call a function with a batch of the engine, and print a line about it; returns the function's result.
 
+        An event of a schedule comes every minute: a line is printed only if the function fails.
+
         Raises:
             FunctionError: The function failed, or reported failed records of a stream.
         """
         with self._changed:
             self._batches += 1
-        records = json.loads(event)["Records"]
-        is_stream = records[0]["eventSource"] == _STREAM
+        records = json.loads(event).get("Records", [])
+        is_stream = any(record["eventSource"] == _STREAM for record in records)
         began, ending = time.monotonic(), ""
         try:
             result = self.runner.invoke(function, event)
@@ -106,12 +108,12 @@ class Invocations(HttpServer):
             raise
         finally:
             unit = "record" if is_stream else "message"
-            count = f"{len(records)} {unit}{'s' if len(records) > 1 else ''}"
+            count = f"{len(records)} {unit}{'s' if len(records) > 1 else ''}" if records else "schedule"
             with self._changed:
                 self._ended = time.monotonic()
-                if self._folded is None or ending:
+                if ending or (records and self._folded is None):
                     _print(f"{function} {count} {(self._ended - began) * 1000:.0f} ms{ending}")
-                else:
+                elif records and self._folded is not None:
                     self._folded[function] += 1
                 self._batches -= 1
                 self._changed.notify_all()
