@@ -22,6 +22,7 @@ from ordering.aws.sealer import EnvelopeSealer
 from ordering.book.idempotency import Create, CreateResult, IdempotencyKey
 from ordering.book.lifecycle import State, StatusChange
 from ordering.book.sorted_lists import ListRequest, SortKey
+from ordering.book.unfinished import FIRST_LOOK, Marked, read_shard
 from ordering.contexts import read_history
 from ordering.deals.orders import DealOrder, DealOrders, LineItem, NewLine
 from ordering.deals.products import DealProduct, DealProducts, NewProduct
@@ -35,6 +36,7 @@ from ordering.ecards.statuses import EcardStatus
 from ordering.ecards.stock.loading import is_indexed
 from ordering.ecards.stock.upkeep import IndexReport, StockUpkeep
 from ordering.errors import NotFound
+from ordering.events.publisher import published
 from ordering.events.types import MailMomentType
 from ordering.identity.accounts import Accounts, Contact, Partner, SigningKeyRecord, Standing
 from ordering.identity.clients import Client, Clients
@@ -44,7 +46,15 @@ from ordering.mail.outbox import Mail, MailEvent, MailEventType, MailState, Outb
 from ordering.money import Money
 from ordering.principal import DealTerms, Principal
 from ordering.training.catalogue import Catalogue
-from ordering.training.orders import OrderIds, OrderLine, RequestedLine, TrainingOrder, TrainingOrders, TrainingRequest
+from ordering.training.orders import (
+    OrderIds,
+    OrderLine,
+    RequestedLine,
+    TrainingOrder,
+    TrainingOrders,
+    TrainingRequest,
+    read_whole_orders,
+)
 from ordering.training.statuses import TrainingStatus
 from ordering.webhooks.delivery import Deliverer, Message, Parked
 from ordering.webhooks.health import Health
@@ -363,9 +373,26 @@ def deliver(one: Stored) -> list[int]:
     return [json.loads(body)["sequence"] for body in one.posted]
 
 
+def _published(one: Stored, name: str) -> tuple[int, int]:
+    """How many events of an order were passed on, and how many there are."""
+    history = read_history(one.orders, name)
+    assert history
+    return published(one.orders, history), len(history)
+
+
 READS: dict[str, tuple[Callable[[Stored], Any], Any]] = {
     "training order": (lambda one: one.training.order(1), TRAINING_ORDER),
     "training lines": (lambda one: [*one.training.lines(1, 0, 9).items], [LINE, SECOND_LINE]),
+    "unfinished work": (
+        lambda one: [[*read_shard(one.orders, shard, NOW + FIRST_LOOK)] for shard in ("04", "08")],
+        [
+            [Marked(("ORDER#training#77", "ORDER"), NOW + FIRST_LOOK, NOW)],
+            [Marked(("MAILHISTORY#training#77", "0000000001"), NOW + FIRST_LOOK, NOW)],
+        ],
+    ),
+    "events passed on, by the order": (lambda one: _published(one, "training#77"), (0, 1)),
+    "events passed on, by an item of their own": (lambda one: _published(one, "training#1"), (2, 2)),
+    "whole training order": (lambda one: len(read_whole_orders(one.orders, [77])[77].lines), 2),
     "training list": (lambda one: [*one.training.page(0, 9).items], [LISTED_ORDER]),
     "idempotency key": (Stored.place_again, CreateResult(1, b'{"id":1}', replayed=True)),
     "order ids": (lambda one: OrderIds().next(one.orders), 11),

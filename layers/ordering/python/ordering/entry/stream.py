@@ -12,7 +12,7 @@ from ordering.aws.connections import Connections
 from ordering.aws.eventbridge import Bus, EventBus
 from ordering.aws.invocation import Context, deadline_of
 from ordering.aws.sqs import Enqueue, sender_of_many
-from ordering.book.changes import MAIL, PUBLISH, SETTLE, Subject, each
+from ordering.book.changes import MAIL, PUBLISH, SETTLE, Do, Subject, each
 from ordering.book.orderbook import OrderBook
 from ordering.clock import Deadline
 from ordering.contexts import followers, history_readers, read_history
@@ -59,19 +59,11 @@ def stream_consumer(  # noqa: PLR0913, PLR0917 - what it needs is handed in
     webhooks = WebhookServices(connections)
     defer = until(defer, deadline)
     deadline = Deadline(deadline.at - DEFERRED_WITHIN)
-    mail = until(mail, deadline)
-    table = connections.orders(deadline)
-
-    mailed: set[str] = set()
+    table, mailed = connections.orders(deadline), set[str]()
     large = until(large, deadline) if large else None
     pass_on = (lambda key: large(deferred(key), 0)) if large else None
     following = followers(connections, deadline, pass_on)
     together = {kind: read for one in following for kind, read in one.histories.items()}
-
-    def send_mail(order: str) -> None:
-        with about(order=order):
-            mail(to_message(order), 0)
-            mailed.add(order)
 
     def publish(subjects: Sequence[Subject]) -> set[Subject]:
         end = Deadline.after(min(deadline.remaining(), PUBLISHED_WITHIN))
@@ -83,8 +75,19 @@ def stream_consumer(  # noqa: PLR0913, PLR0917 - what it needs is handed in
     def settle(book: str) -> int:
         return OrderBook(table, book, now=connections.now, grace=connections.grace).settle()
 
-    handlers = {SETTLE: each(settle), MAIL: each(send_mail), PUBLISH: publish}
+    handlers = {SETTLE: each(settle), MAIL: _queue_mails(until(mail, deadline), mailed), PUBLISH: publish}
     return StreamConsumer(table, following, handlers, defer)
+
+
+def _queue_mails(mail: Enqueue, mailed: set[str]) -> Do:
+    """Return the handler that puts orders on the queue of mails, and notes them in `mailed`."""
+
+    def queue_mail(order: str) -> None:
+        with about(order=order):
+            mail(to_message(order), 0)
+            mailed.add(order)
+
+    return each(queue_mail)
 
 
 def sweeper(connections: Connections, deadline: Deadline, queues: ServiceCall, url: str) -> Sweeper:
