@@ -342,7 +342,7 @@ def test_remedies() -> None:
     resources = Template.load(ROOT / "template.yaml").document["Resources"]
     queues = [name for name, one in resources.items() if "Queue" in one["Type"] and name.endswith("DeadLetters")]
 
-    assert len(queues) == 5
+    assert len(queues) == 6
     assert all("replay" in remedy(name).lower() for name in queues)
     assert remedy("Other") == ""
 

@@ -44,6 +44,7 @@ from ordering.webhooks.registrations import (
     signed,
 )
 from ordering.webhooks.transport import NotPosted, Response
+from support.aws.fake_connections import Recorder
 from support.aws.faults import Crash, Faulty, answer_lost, interrupted, refused
 from support.aws.kms import MemoryKms
 from support.aws.memory import Memory
@@ -511,9 +512,12 @@ class Installation:
             now=lambda: self.now,
             spread=lambda: self.spread,
         )
-        self.announce = announcer(self.webhooks, self.deliverer.signal)
         self.partners = Accounts(self.table)
         self.partners.save_partner(PARTNERS_RECORD)
+
+    def announce(self, partner: str, order: str, types: Mapping[str, datetime]) -> None:
+        """Announce events as one batch."""
+        announcer(self.webhooks, self.deliverer.signal)(partner, order, types)
 
     def _send(self, body: str, delay: int) -> None:
         assert isinstance(delay, int)
@@ -728,6 +732,21 @@ def test_only_new_events_of_the_chosen_types(installation: Installation) -> None
     assert ids(receiver) == [SECOND]
 
 
+def test_a_partners_webhooks_are_read_once_in_a_batch() -> None:
+    """The events of a batch's orders are announced with one read for each partner."""
+    recorder, signalled = Recorder(Memory()), list[str]()
+    webhooks = Webhooks(Table(recorder, "AccountsTable"), EnvelopeSealer(MemoryKms(), "alias/Key"), now=lambda: START)
+    webhooks.register(PARTNER, "https://example.com/")
+    recorder.calls.clear()
+    announce = announcer(webhooks, lambda _, __, order: signalled.append(order))
+    for order in ("training#1", "training#2"):
+        announce(PARTNER, order, {NEW: START})
+        announce("tailspin", order, {NEW: START})
+
+    assert signalled == ["training#1", "training#2"]
+    assert recorder.operations == ["Query", "Query"]
+
+
 def test_another_partners_webhooks(installation: Installation) -> None:
     """Events of one partner's orders are not sent to another partner."""
     with Receiver() as receiver:
@@ -762,7 +781,6 @@ def test_the_schedule(installation: Installation, spread: float) -> None:
         return Response(500)
 
     installation.deliverer = replace(installation.deliverer, post=fail)
-    installation.announce = announcer(installation.webhooks, installation.deliverer.signal)
     webhook, _ = installation.webhooks.register(PARTNER, URL)
     installation.order("New")
     installation.run()
