@@ -40,6 +40,7 @@ from ordering.book import orderbook, sorted_lists
 from ordering.book.idempotency import Create, CreateResult, IdempotencyKey, IdempotencyRecords
 from ordering.book.orderbook import Draft, Ticket
 from ordering.book.sorted_lists import NEWEST_FIRST, OLDEST_FIRST, ListRequest
+from ordering.book.unfinished import UNMARK, is_marked
 from ordering.clock import Clock, Deadline
 from ordering.deals import orders as deal_orders
 from ordering.deals import versions
@@ -215,6 +216,8 @@ class DealContents:
     versions: dict[int, int] = field(default_factory=dict)
     voids: set[int] = field(default_factory=set)
     """Positions of orders that were removed, or never placed."""
+    swept: set[int] = field(default_factory=set)
+    """Orders that were removed, and of which no line items are to be deleted any more: their voids have no mark."""
     claims: dict[int, int] = field(default_factory=dict)
     lines: dict[int, dict[int, int | None]] = field(default_factory=dict)
     """By order the quantity at each position, None where that is void."""
@@ -230,6 +233,8 @@ class DealContents:
             if partition == f"BOOK#deals#{ACCOUNT}":
                 if "void" in item:
                     contents.voids.add(int(sort))
+                    if "remover" in item and not is_marked(item):
+                        contents.swept.add(int(sort))
                 else:
                     contents.orders[int(sort)] = item["order"]
                     contents.versions[int(sort)] = version_of(item)
@@ -256,6 +261,9 @@ class DealContents:
         deals = {order["deal"]: order_id for order_id, order in self.orders.items()}
         if len(deals) < len(self.orders) or deals != self.claims:
             yield f"claims {self.claims}, orders {self.orders}"
+        for order_id in self.swept:
+            if self.live_lines(order_id):
+                yield f"order {order_id} counts as swept, and has line items {self.live_lines(order_id)}"
         names = [f"deals#{ACCOUNT}", *(f"deal-lines#{ACCOUNT}#{order_id}" for order_id in self.orders)]
         for name in names:
             yield from oracle.BookContents.of(iter(self.items), name).settling_violations()
@@ -341,6 +349,8 @@ class DealChecker(Checker[DealContents]):
             orders.lines(order_id).sweep()
         if left := [key for key, _ in later.scan(TABLE) if "#deal-lines#" in key[0] or key[0].startswith("DEAL#")]:
             yield f"left when everything was removed: {left}"
+        if marked := [key for key, raw in later.scan(TABLE) if is_marked(raw)]:
+            yield f"marked when everything was swept: {marked}"
 
     def result(  # noqa: C901, PLR0912, PLR0915 - one case for each operation
         self,
@@ -717,6 +727,14 @@ class ReadsUnchecked(Lines):
         raise NotFound("line_item", str(line_id))
 
 
+class UnmarksFirst(Lines):
+    """Removes the mark of a removed order before its line items are deleted."""
+
+    def sweep(self) -> None:
+        self.orders.table.update(Update(self.orders.book.entry_key(self.order_id), UNMARK))
+        super().sweep()
+
+
 class SweepsTheHeadFirst(Lines):
     """Sweeps only what still has a head, and the head first."""
 
@@ -780,6 +798,7 @@ MUTANTS = {
     SweepsFirst.__name__: planted(case([removes_and_sweeps(1)], WITH_LINES), SweepsFirst),
     AddsUnchecked.__name__: planted(CASES["a line item and a removal"], AddsUnchecked),
     ReadsUnchecked.__name__: planted(case([removes(1)], WITH_LINES), ReadsUnchecked),
+    UnmarksFirst.__name__: planted(case([sweeps_behind(1)], REMOVED), UnmarksFirst),
     SweepsTheHeadFirst.__name__: planted(case([sweeps_behind(1)], REMOVED), SweepsTheHeadFirst),
 }
 
