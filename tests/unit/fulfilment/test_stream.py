@@ -17,6 +17,7 @@ from ordering.aws.sealer import EnvelopeSealer
 from ordering.aws.sqs import Enqueue, no_queue
 from ordering.book.changes import MAIL, PUBLISH, SETTLE, Change, Do, Follower, Subject, Task, each
 from ordering.book.orderbook import Draft
+from ordering.book.unfinished import PUBLISHED, mark
 from ordering.clock import Deadline
 from ordering.contexts import derivations
 from ordering.deals import follow as deals
@@ -24,7 +25,7 @@ from ordering.deals.follow import SWEEP
 from ordering.deals.orders import DealOrders, NewLine
 from ordering.deals.products import DealProduct
 from ordering.ecards import follow as ecards
-from ordering.ecards.follow import ADVANCE, PAY, STOCK
+from ordering.ecards.follow import ADVANCE, PAY, PAY_ORDER, STOCK
 from ordering.ecards.statuses import EcardStatus
 from ordering.entry.stream import stream_consumer
 from ordering.errors import Unavailable
@@ -67,10 +68,21 @@ ISSUE_KEYS = (ISSUE, ("7", "u"))
 MAIL_TRAINING = (MAIL, ("training#7",))
 MAIL_ECARDS = (MAIL, ("ecards#a#b#11",))
 ADVANCE_ORDER = (ADVANCE, ("a#b", "11"))
+PAY_ORDER_ECARDS = (PAY_ORDER, ("a#b", "11"))
+START = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
-def ecards_item(status: EcardStatus, *, returning: bool = False) -> Item:
-    return {"status": str(status), "returning": [{"some": "range"}] if returning else []}
+def ecards_item(status: EcardStatus, *, returning: bool = False, handing: int = 0) -> Item:
+    return {"status": str(status), "returning": [{"some": "range"}] if returning else [], "handing": handing}
+
+
+def told(item: Item, moments: int, *, marked: bool = False) -> Item:
+    """An item of this release that has so many moments, whose events were all passed on."""
+    history = [{"status": "x"}] * moments
+    known = (
+        {**item, "order": {**item["order"], "history": history}} if "order" in item else {**item, "history": history}
+    )
+    return {**known, PUBLISHED: moments, **(mark(TRAINING_KEY, START) if marked else {})}
 
 
 @pytest.mark.parametrize(
@@ -167,6 +179,43 @@ def ecards_item(status: EcardStatus, *, returning: bool = False) -> Item:
             {PUBLISH_ECARDS},
             id="cancelled unpaid",
         ),
+        pytest.param(
+            ECARD_KEY,
+            ecards_item(EcardStatus.READY, handing=1),
+            ecards_item(EcardStatus.CANCELLED, handing=1),
+            {PUBLISH_ECARDS, MAIL_ECARDS},
+            id="cancelled with certificates in transit",
+        ),
+        pytest.param(
+            ECARD_KEY, {}, ecards_item(EcardStatus.CREATED), {PUBLISH_ECARDS, PAY_ORDER_ECARDS}, id="unpaid, looked at"
+        ),
+        pytest.param(ECARD_KEY, {}, told(ecards_item(EcardStatus.DELIVERED), 3), set(), id="finished, looked at"),
+        pytest.param(
+            ECARD_KEY,
+            {},
+            told(ecards_item(EcardStatus.DELIVERED), 3, marked=True),
+            {PUBLISH_ECARDS},
+            id="all events passed on, and marked",
+        ),
+        pytest.param(
+            TRAINING_KEY, {}, told(training_item(), 1, marked=True), {ISSUE_KEYS}, id="new, its event passed on"
+        ),
+        pytest.param(
+            TRAINING_KEY,
+            {},
+            told(training_item(status="Completed"), 2, marked=True),
+            {PUBLISH_TRAINING, MAIL_TRAINING},
+            id="completed and marked",
+        ),
+        pytest.param(
+            TRAINING_KEY,
+            training_item(),
+            told(training_item(status="Cancelled"), 2),
+            set(),
+            id="cancelled, and its events passed on",
+        ),
+        pytest.param(ENTRY, {}, VOID, {(SWEEP, ("crm", "7"))}, id="removed, looked at"),
+        pytest.param(ENTRY, VOID, VOID, set(), id="swept"),
         pytest.param(("BALANCE#a", "-"), None, {"amount": 5}, {(PAY, ("a",))}, id="first money"),
         pytest.param(("BALANCE#a", "-"), {"amount": 4}, {"amount": 5}, {(PAY, ("a",))}, id="more money"),
         pytest.param(("BALANCE#a", "-"), {"amount": 5}, {"amount": 4}, set(), id="less money"),
@@ -209,7 +258,7 @@ class Desk:
 
         followers = [
             Follower(deals.tasks_of, parts(SWEEP)),
-            Follower(ecards.tasks_of, parts(ADVANCE, PAY, STOCK)),
+            Follower(ecards.tasks_of, parts(ADVANCE, PAY, PAY_ORDER, STOCK)),
             Follower(training.tasks_of, {}, parts(ISSUE)),
             mails.follower(),
         ]
@@ -306,6 +355,19 @@ def test_retry_queue_out_of_reach() -> None:
     desk = Desk(broken={(SETTLE, ("a",)), (SETTLE, ("c",))}, retry_queue_broken=True)
 
     assert desk.consumer.follow([entry("a", 1), entry("b", 2), entry("c", 3), entry("a", 1)]) == ["1", "3"]
+
+
+def test_progress_makes_no_task() -> None:
+    """A change of nothing but an order's mark, or of how many of its events were passed on, makes no task."""
+    desk = Desk()
+    before = {"order": {"M": {"status": {"S": "New"}}}, "published": {"N": "0"}, "due": {"S": "1"}}
+    changes = [{"published": {"N": "1"}}, {"due": {"S": "2"}}, {"unfinished": {"S": "WAITS#01"}}]
+    records = [
+        record(TRAINING_KEY, number, {**before, **change}, before, "MODIFY") for number, change in enumerate(changes)
+    ]
+
+    assert desk.consumer.follow(records) == []
+    assert (desk.done, desk.to_retry) == ([], [])
 
 
 def test_deleted_items() -> None:

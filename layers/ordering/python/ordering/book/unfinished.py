@@ -76,17 +76,8 @@ def is_marked(item: Mapping[str, object]) -> bool:
 def add_mark(key: Key, found: Item) -> Update:
     """Return the write that adds a mark to an item of an earlier release; see `mark`."""
     condition = f"attribute_exists(pk) AND attribute_not_exists({_SHARD})"
-    return Update(key, set_mark(), condition, values=mark_values(found))
-
-
-def set_mark() -> str:
-    """Return the update expression that sets a mark to `mark_values`."""
-    return "SET " + ", ".join(f"{name} = :{name}" for name in (_SHARD, _DUE, _SINCE))
-
-
-def mark_values(found: Item) -> Item:
-    """Return the values of `set_mark`."""
-    return {f":{name}": value for name, value in found.items()}
+    sets = ", ".join(f"{name} = :{name}" for name in found)
+    return Update(key, f"SET {sets}", condition, values={f":{name}": value for name, value in found.items()})
 
 
 def read_shard(table: Table, shard: str, up_to: datetime, page: int | None = None) -> Iterator[Marked]:
