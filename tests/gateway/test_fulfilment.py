@@ -533,7 +533,11 @@ def test_killed_in_the_middle(training_partner: TrainingPartner) -> None:
     def kill_after(count: int) -> bool:
         """Kill the processes that issue keys once there are more packs than `count`, unless all are there."""
         assert eventually(lambda: packs() > count, pause=0.005)
-        return kill_if(lambda: packs() < PACKS, real, "StreamFunction")
+        killed = kill_if(lambda: packs() < PACKS, real, "StreamFunction")
+        # The queue would redeliver the message after three minutes.
+        large, body = real.stack.queue("LargeOrdersQueue"), json.dumps([f"ORDER#{name}", "ORDER"])
+        connect("sqs", real.services).send_message(QueueUrl=large, MessageBody=body)
+        return killed
 
     def is_unsent() -> bool:
         return Outbox(table).mail(name, 1).state is MailState.OPEN
