@@ -384,7 +384,7 @@ READS: dict[str, tuple[Callable[[Stored], Any], Any]] = {
     "training order": (lambda one: one.training.order(1), TRAINING_ORDER),
     "training lines": (lambda one: [*one.training.lines(1, 0, 9).items], [LINE, SECOND_LINE]),
     "unfinished work": (
-        lambda one: [[*read_shard(one.orders, shard, NOW + FIRST_LOOK)] for shard in ("04", "08")],
+        lambda one: [[*read_shard(one.orders, shard, NOW + FIRST_LOOK)] for shard in ("WORK#04", "WORK#08")],
         [
             [Marked(("ORDER#training#77", "ORDER"), NOW + FIRST_LOOK, NOW)],
             [Marked(("MAILHISTORY#training#77", "0000000001"), NOW + FIRST_LOOK, NOW)],

@@ -5,7 +5,7 @@ that ends the work. While an order waits for its partner's money or for stock, i
 
 The mark has three attributes. The index `Unfinished` has the first two as its keys, and the third:
 
-    unfinished  `00` to `15` by the key's hash, behind `WAITS#` if it waits: a single value would be a hot key
+    unfinished  `WORK#00` to `WORK#15` by the key's hash, or `WAITS#…` if it waits: a single value would be a hot key
     due         the time of the next look at the item
     since       when the work began
 """
@@ -23,11 +23,11 @@ from ordering.aws.dynamodb import Item, Key, Table, Update
 INDEX = "Unfinished"
 """The index's name."""
 
-SHARDS = tuple(f"{shard:02}" for shard in range(16))
-"""Stored format: what is marked is looked for in these."""
+WORK, WAITS = "WORK#", "WAITS#"
+"""How shards begin: of work, and of what waits. Stored format."""
 
-WAITS = "WAITS#"
-"""Stored format."""
+SHARDS = tuple(f"{shard:02}" for shard in range(16))
+"""How they end. Stored format: what is marked is looked for in these."""
 
 FIRST_LOOK = timedelta(minutes=10)
 """When to look at an item for the first time: almost all work is done within seconds."""
@@ -65,7 +65,7 @@ def mark(key: Key, since: datetime, *, waits: bool = False) -> Item:
     """
     shard = SHARDS[zlib.crc32("/".join(key).encode()) % len(SHARDS)]
     due = clock.to_text(since + FIRST_LOOK)
-    return {_SHARD: f"{WAITS}{shard}" if waits else shard, _DUE: due, _SINCE: clock.to_text(since)}
+    return {_SHARD: f"{WAITS if waits else WORK}{shard}", _DUE: due, _SINCE: clock.to_text(since)}
 
 
 def is_marked(item: Mapping[str, object]) -> bool:

@@ -17,7 +17,7 @@ from itertools import islice
 
 from ordering.aws.dynamodb import ConditionFailed, Table
 from ordering.aws.sqs import SendAll
-from ordering.book.unfinished import LONGEST_PAUSE, SHARDS, WAITS, Marked, postpone, read_shard
+from ordering.book.unfinished import LONGEST_PAUSE, SHARDS, WAITS, WORK, Marked, postpone, read_shard
 from ordering.clock import Clock
 from ordering.fulfilment.stream import DEFER_SECONDS
 
@@ -61,7 +61,7 @@ class Sweeper:
         now, keys, oldest = self.now(), 0, 0.0
         for shard in SHARDS:
             # Each item is due within the longest pause, so this reads all of them, and none twice.
-            marks = [*islice(read_shard(self.table, shard, now + 2 * LONGEST_PAUSE), READ_AT_MOST)]
+            marks = [*islice(read_shard(self.table, WORK + shard, now + 2 * LONGEST_PAUSE), READ_AT_MOST)]
             ages = [(now - one.since).total_seconds() for one in marks]
             oldest = max([oldest, *ages])
             keys += self._send([one for one in marks if one.due <= now][:SWEPT_AT_ONCE], now)
