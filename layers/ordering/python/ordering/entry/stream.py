@@ -122,7 +122,7 @@ def stream_from_environment() -> Handler:
             return failures([])
         records = event["Records"]
         from_queue = any(record["eventSource"] == QUEUE for record in records)
-        is_large = any(record["eventSourceARN"].rpartition(":")[2] == large_name for record in records)
+        is_large = from_queue and any(record["eventSourceARN"].rpartition(":")[2] == large_name for record in records)
         consumer = stream_consumer(connections, deadline, defer, mail, bus, bus_name, None if is_large else large)
         return failures(consumer.retry(records) if from_queue else consumer.follow(records))
 
