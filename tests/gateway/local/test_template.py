@@ -166,7 +166,7 @@ def test_callers_use_aliases(deployed: Deployed) -> None:
     mappings = functions.list_event_source_mappings()["EventSourceMappings"]
 
     assert aliases == ["1"] * 20
-    assert [one["FunctionArn"].rpartition(":")[2] for one in mappings] == ["live"] * 5
+    assert [one["FunctionArn"].rpartition(":")[2] for one in mappings] == ["live"] * 6
 
 
 def test_the_stack_is_updated(deployed: Deployed) -> None:
