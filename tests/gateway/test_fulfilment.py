@@ -532,7 +532,12 @@ def test_killed_in_the_middle(training_partner: TrainingPartner) -> None:
 
     def kill_after(count: int) -> bool:
         """Kill the processes that issue keys once there are more packs than `count`, unless all are there."""
-        assert any(eventually(lambda: packs() > count, 15, 0.005) or redeliver() for _ in range(5))
+        for _ in range(4):
+            if eventually(lambda: packs() > count, 15, 0.005):
+                break
+            redeliver()
+        else:
+            raise AssertionError(f"there are {packs()} packs only")
         killed = kill_if(lambda: packs() < PACKS, real, "StreamFunction")
         redeliver()
         return killed

@@ -192,12 +192,15 @@ DEAD = "ApproximateNumberOfMessagesVisible"
 AGE = "ApproximateAgeOfOldestMessage"
 CASES: dict[str, Case] = {
     **{
-        f"{queue}Alarm": of_queue(DEAD, queue, 0)
-        for queue in ("StreamDeadLetters", "LaterDeadLetters", "MailDeadLetters", "WebhookDeadLetters")
+        f"{queue}DeadLettersAlarm": of_queue(DEAD, f"{queue}DeadLetters", 0)
+        for queue in ("Stream", "Later", "LargeOrders", "Mail", "Webhook")
     },
     "IncomingDeadLettersAlarm": of_queue(DEAD, "IncomingDeadLetters", 0),
     "WebhooksAlarm": of_queue(AGE, "WebhookQueue", 1200),
-    **{f"{queue}Alarm": of_queue(AGE, queue, 900) for queue in ("LaterQueue", "MailQueue", "IncomingQueue")},
+    **{
+        f"{queue}Alarm": of_queue(AGE, queue, 900)
+        for queue in ("LaterQueue", "LargeOrdersQueue", "MailQueue", "IncomingQueue")
+    },
     "FulfilmentAlarm": of_function("IteratorAge", "StreamFunction", 60_000),
     "UnfinishedAlarm": Case(lambda world, value: world.heartbeat(NOW, value), 901, 900, beats=False),
     "SweeperAlarm": Case(lambda world, minutes: world.heartbeat(NOW - 60 * minutes), 29, 14, beats=False),
