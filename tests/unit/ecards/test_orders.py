@@ -86,6 +86,11 @@ class Company:
         self.place(quantity=quantity)
         return self.orders.advance(FIRST)
 
+    def shard(self, order_id: str) -> str:
+        item = self.table.get((f"ORDER#ecards#{self.name}#{order_id}", "ORDER")) or {}
+        shard: str = item["unfinished"]
+        return shard
+
     def statuses(self) -> list[str]:
         return [str(summary.status) for summary in reversed(self.orders.page(0, 100).items)]
 
@@ -390,6 +395,42 @@ def test_nothing_to_pay_with_costs_one_read(company: Company) -> None:
     company.orders.pay_waiting()
 
     assert company.recorder.operations == ["GetItem"]
+
+
+def test_one_order_is_paid_by_itself(company: Company) -> None:
+    """A look at an order that waits for money pays it once the balance covers it, and no other order."""
+    for order_id in (FIRST, SECOND):
+        company.place(order_id)
+    company.orders.pay_order(SECOND)
+    before = company.statuses()
+    company.orders.balance.top_up("t1", Decimal(220), START)
+    for _ in range(2):
+        company.orders.pay_order(SECOND)
+
+    assert (before, company.statuses(), company.amount) == (["Created"] * 2, ["Created", "Payed"], Decimal(110))
+
+
+def test_a_look_at_an_order_that_waits_for_money_costs_two_reads(company: Company) -> None:
+    """However many orders of a company wait, a look at one of them reads it and the balance."""
+    for order_id in (FIRST, SECOND, THIRD):
+        company.place(order_id)
+    company.orders.balance.top_up("t1", Decimal(1), START)
+    company.recorder.calls.clear()
+    company.orders.pay_order(SECOND)
+
+    assert company.recorder.operations == ["GetItem", "GetItem"]
+
+
+def test_marks_of_waiting_orders(company: Company) -> None:
+    """The mark of an order tells whether it waits for money or stock, from its creation on, and since when."""
+    company.place(FIRST)
+    created = company.shard(FIRST)
+    company.top_up(110)
+    payed = company.shard(FIRST)
+    company.orders.advance(FIRST)
+
+    assert [created[:6], payed[:5], company.shard(FIRST)[:6]] == ["WAITS#", "WORK#", "WAITS#"]
+    assert created[6:] == payed[5:]
 
 
 # Handing over --------------------------------------------------------------------------------------------------------
