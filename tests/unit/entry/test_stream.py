@@ -15,14 +15,17 @@ from ordering.book.unfinished import FIRST_LOOK
 from ordering.entry import stream, wiring
 from ordering.entry.batches import Handler
 from ordering.training.statuses import TrainingStatus
+from ordering_tools.template import Template
 from support.aws.memory import Memory
-from support.gateway import LambdaContext
+from support.cloudwatch import ALARM, OK, Metrics, states
+from support.gateway import ROOT, LambdaContext
 from support.training import School
 
 START = datetime(2026, 1, 1, 12, tzinfo=UTC)
 ARN = "arn:aws:sqs:eu-west-1:123456789012:"
 URL = "https://sqs.eu-west-1.amazonaws.com/123456789012/"
 SEATS = 1_001
+TEMPLATE = Template.load(ROOT / "template.yaml")
 QUEUES = {"LATER_QUEUE": "later", "LARGE_ORDERS_QUEUE": "large", "MAIL_QUEUE": "mails", "WEBHOOK_QUEUE": "webhooks"}
 
 
@@ -81,6 +84,22 @@ def message(queue: str, order: int) -> dict[str, Any]:
     body = json.dumps([f"ORDER#training#{order}", "ORDER"])
     record = {"messageId": "1", "body": body, "eventSource": "aws:sqs", "eventSourceARN": ARN + queue}
     return {"Records": [record]}
+
+
+def test_old_work_rings(function: Function, handle: Handler, capsys: pytest.CaptureFixture[str]) -> None:
+    """Work that is older than fifteen minutes in three sweeps rings its alarm; that about sweeps is quiet."""
+    function.school.place(1)
+    metrics, found = Metrics(), list[dict[str, str]]()
+    for minute in range(25):
+        function.now = START + timedelta(minutes=minute)
+        capsys.readouterr()
+        handle({"source": "aws.events", "detail-type": "Scheduled Event"}, LambdaContext())
+        for line in capsys.readouterr().out.splitlines():
+            metrics.read_embedded(json.loads(line), function.now.timestamp())
+        found.append(states(TEMPLATE, metrics, function.now.timestamp()))
+
+    assert [one["UnfinishedAlarm"] for one in found] == [OK] * 18 + [ALARM] * 7
+    assert (found[-1]["SweeperAlarm"], found[0]["SweeperAlarm"]) == (OK, OK)
 
 
 def test_the_schedule_sweeps(function: Function, handle: Handler, capsys: pytest.CaptureFixture[str]) -> None:

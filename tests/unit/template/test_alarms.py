@@ -389,6 +389,19 @@ def test_no_operation_is_left_out() -> None:
         assert watched == OPERATIONS - {"Scan", "TransactGetItems"}
 
 
+def test_no_index_is_left_out() -> None:
+    """The alarm about throttles covers each table, and the writes of each index, which hold up those of the table."""
+    watched = {
+        (by["TableName"], by.get("GlobalSecondaryIndexName"))
+        for by in (dict(dimensions) for *_, dimensions in metrics_of(ALARMS["TablesThrottledAlarm"]))
+    }
+    tables = {table.name: table.create.get("GlobalSecondaryIndexes", []) for table in TEMPLATE.tables}
+
+    assert watched == {
+        (name, index) for name, found in tables.items() for index in (None, *(one["IndexName"] for one in found))
+    }
+
+
 def test_no_queue_is_left_out() -> None:
     """Each queue has an alarm about the age of its oldest message, or about its dead letters."""
     watched = {
