@@ -22,7 +22,7 @@ from ordering.clock import Clock
 from ordering.fulfilment.stream import DEFER_SECONDS
 
 SWEPT_AT_ONCE = 64
-"""Most keys of one shard that a sweep sends: a thousand in all, so that the queue has room for failures of the day."""
+"""Most keys of one shard that a sweep sends: a thousand in all, and as many that wait. So the queue is not flooded."""
 
 READ_AT_MOST = 10_000
 """Most marks of one shard that are read to find the oldest work."""
