@@ -58,7 +58,7 @@ artefacts:
 	  .venvs/sam/bin/sam build --template-file $(STAGE)/template.yaml --build-dir $(BUILD)
 	@$(BIN)/python tools/package.py --verify $(BUILD)
 
-deploy: ## deploy what `make build` built into an AWS account (TO=dev or prod: a section of samconfig.toml; docs/releases.md)
+deploy: ## deploy what `make build` built into an AWS account (TO=dev or prod: a section of samconfig.toml; ARGS=Name=value; docs/releases.md)
 	@$(PYTHON) tools/environments.py development sam
 	@$(BIN)/python tools/deploy.py "$(TO)" $(ARGS)
 

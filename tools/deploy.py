@@ -4,7 +4,8 @@ SAM publishes a new version of a function if its code or its environment changes
 of a parameter does: the alias would keep the old version, with the old value. So the parameters are made part of
 RELEASE, which all functions have in their environment.
 
-    deploy.py SECTION [OPTION …]    further options of `sam deploy`, as --no-execute-changeset
+    deploy.py SECTION [NAME=VALUE …] [OPTION …]    parameters besides those of the section or in their place, which stay
+                                                   set; further options of `sam deploy`, as --no-execute-changeset
 """
 
 from __future__ import annotations
@@ -56,16 +57,22 @@ def with_parameters(template: str, parameters: list[str]) -> str:
     return for_release(template, f"{build}-{digest}")
 
 
-def write_release(section: str) -> None:
-    """Write the release of a section into the built template.
+def overridden(parameters: list[str], others: list[str]) -> list[str]:
+    """Return parameters with others besides them or in their place, each as `Name=value`."""
+    return sorted({one.partition("=")[0]: one for one in (*parameters, *others)}.values())
+
+
+def write_release(section: str, others: list[str]) -> list[str]:
+    """Write the release of a section, and of other parameters, into the built template; returns all parameters.
 
     Raises:
         PackageError: There is no such section, or nothing is built.
     """
-    parameters = parameters_of(tomllib.loads(CONFIGURATION.read_text(encoding="utf-8")), section)
+    parameters = overridden(parameters_of(tomllib.loads(CONFIGURATION.read_text(encoding="utf-8")), section), others)
     if not BUILT.exists():
         raise PackageError(f"there is no {BUILT.relative_to(ROOT)}; build it by `make build`")
     BUILT.write_text(with_parameters(BUILT.read_text(encoding="utf-8"), parameters), encoding="utf-8")
+    return parameters
 
 
 def main(arguments: list[str]) -> int:
@@ -73,13 +80,16 @@ def main(arguments: list[str]) -> int:
     if not arguments:
         print(__doc__, file=sys.stderr)
         return 2
-    section, *options = arguments
+    section, *more = arguments
+    others = [one for one in more if "=" in one and not one.startswith("-")]
+    options = [one for one in more if one not in others]
     try:
-        write_release(section)
+        parameters = write_release(section, others)
     except PackageError as error:
         print(error, file=sys.stderr)
         return 1
     command = [SAM, "deploy", "--template-file", BUILT, "--config-env", section, *options]
+    command += ["--parameter-overrides", *parameters] if others else []
     done = subprocess.run(  # noqa: S603 - SAM CLI of the project's environment
         [str(part) for part in command], cwd=ROOT, env={**os.environ, "SAM_CLI_TELEMETRY": "0"}, check=False
     )

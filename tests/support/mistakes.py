@@ -213,6 +213,7 @@ def _body_faults(body: str) -> Iterator[str]:
 
 def of_roles(template: Template) -> Iterator[str]:
     """Resources that a function's environment names but its role may not use, or that only its role names."""
+    template = template.with_own_tables()
     resources = template.document["Resources"]
     for name, properties in _functions(template):
         statements = [one for policy in properties.get("Policies", []) for one in policy["Statement"]]

@@ -83,6 +83,8 @@ class DeadLetters:
             resource += ".Alias"
         if service == "dynamodbstreams":
             resource = "OrdersTable.StreamArn"
+        elif service == "events":
+            (resource,) = {entry["EventBusName"] for entry in arguments["Entries"]}
         if service != "cloudformation":  # By which all commands find the stack, so that each policy allows its calls.
             action = f"{_PREFIXES.get(service, service)}:{_ACTIONS.get(name, name)}"
             self.accesses.add(Access(action, resource.rpartition("/")[2]))
@@ -142,6 +144,9 @@ class DeadLetters:
 
     def _filter_log_events(self, _: Mapping[str, Any]) -> dict[str, Any]:
         return {"events": []}
+
+    def _put_events(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        return {"Entries": [{"EventId": "1"} for _ in arguments["Entries"]]}
 
     def _invoke(self, _: Mapping[str, Any]) -> dict[str, Any]:
         return {"Payload": io.BytesIO(b"{}")}

@@ -38,7 +38,7 @@ def _allowed(function: str, access: Access) -> bool:
 
 @cache
 def _statements() -> dict[str, list[Statement]]:
-    functions = Template.load(TEMPLATE).document["Resources"].values()
+    functions = Template.load(TEMPLATE).with_own_tables().document["Resources"].values()
     return {
         one["Properties"]["CodeUri"].removeprefix("functions/"): [*statements(one["Properties"]["Policies"])]
         for one in functions

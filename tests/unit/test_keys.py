@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -42,6 +42,7 @@ from ordering.webhooks.transport import Response
 from support.aws.kms import MemoryKms
 from support.aws.memory import Memory
 from support.ecards import CARDS, HUNDRED, order_id
+from support.gateway import ROOT
 from support.partners import AZ_300, CALLER, PARTNER, STANDARD, UK
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -446,3 +447,66 @@ def test_keys() -> None:
         keys = one.keys()
         assert (name, expected) == (name, sorted(keys - before))
         before = keys
+
+
+SECONDS = {"a minute": 60, "half an hour": 1800, "48 hours": 172_800, "30 days": 2_592_000, "a year": 31_536_000}
+"""How long docs/data.md says that items are kept."""
+
+
+def kind_of_item(partition: str, sort: str) -> str:
+    """What docs/data.md calls an item, by the patterns of its keys in docs/keys.md."""
+    beginning, sorted_by = re.split("[<…]", partition)[0], re.split("[<…]", sort)[0]
+    return f"{beginning} {sorted_by}" if re.match("-?[A-Z]", sorted_by) else beginning
+
+
+def kinds_in_keys_md() -> Iterator[str]:
+    text = (ROOT / "docs" / "keys.md").read_text(encoding="utf-8").partition("## Items that grow")[0]
+    without_index = re.sub("### The search index.*?(?=\n## )", "", text, flags=re.DOTALL)
+    for line in re.findall(r"^\| `.*", without_index, re.MULTILINE):
+        partitions, sorts, *_ = line.strip("| ").split(" | ")
+        for partition in re.findall("`([A-Z][^`]*)`", partitions):
+            for sort in re.findall("`([^`]+)`", sorts) or [""]:
+                yield kind_of_item(partition, sort)
+
+
+def rows_of_data_md() -> Iterator[tuple[list[str], str, str]]:
+    """The kinds of items in each row, how long they are kept, and what ends them."""
+    text = (ROOT / "docs" / "data.md").read_text(encoding="utf-8").partition("## Other places")[0]
+    for line in re.findall(r"^\| `.*", text, re.MULTILINE):
+        kinds, _, kept, ended = line.strip("| ").split(" | ")
+        yield re.findall("`([^`]+)`", kinds), kept, ended
+
+
+def test_every_kind_of_item_has_its_retention() -> None:
+    """docs/data.md says of each kind of item in docs/keys.md how long it is kept, and of no other."""
+    described = [kind for kinds, _, _ in rows_of_data_md() for kind in kinds]
+
+    assert len(described) == len({*described})
+    assert {*described} == {*kinds_in_keys_md()}
+
+
+def test_items_expire_as_described() -> None:
+    """Exactly the items that docs/data.md leaves to the time to live have an end, and it is as far off as it says."""
+    one = ThreeTables()
+    for _, write, _ in WRITES:
+        write(one)
+    rows = {kind: (kept, ended) for kinds, kept, ended in rows_of_data_md() for kind in kinds}
+    expiring = set()
+    for table in ("orders", "catalogue", "accounts"):
+        for (partition, sort), item in one.memory.scan(table):
+            # Of the kinds that the keys begin with, the longest is the item's.
+            named = max((kind for kind in rows if _begins(kind, partition, sort)), key=len, default=None)
+            assert named, (partition, sort)
+            if "expires" in item:
+                expiring.add(named)
+                assert "time to live" in rows[named][1], named
+                left = int(item["expires"]["N"]) - NOW.timestamp()
+                if rows[named][0] in SECONDS and table != "catalogue":
+                    assert left == SECONDS[rows[named][0]], named
+
+    assert expiring == {kind for kind, (_, ended) in rows.items() if "time to live" in ended}
+
+
+def _begins(kind: str, partition: str, sort: str) -> bool:
+    beginning, _, sorted_by = kind.partition(" ")
+    return partition.startswith(beginning) and sort.startswith(sorted_by)

@@ -47,6 +47,7 @@ SECTIONS: Mapping[str, Mapping[str, tuple[str, str]]] = {
         "order": ("operations.orders:group", "Find, show and trace orders, and cancel or move them."),
         "mail": ("operations.mail:group", "List and show the mails of orders, and send them again."),
         "balance": ("operations.balance:group", "Show, top up and correct companies' balances."),
+        "event": ("operations.events:group", "Put events of orders on the event bus again."),
     },
     "Health": {
         "doctor": ("operations.doctor:command", "Check this machine and the local run, or a stack."),

@@ -59,6 +59,8 @@ class LayerDefinition:
 
 
 _NO_VALUE = "AWS::NoValue"
+_OWN = "HasOwn"
+"""How the names of conditions begin that choose between a table of the stack and an existing one."""
 
 
 class _Loader(SafeLoader):
@@ -102,6 +104,10 @@ class Template:
             raise TemplateError(f"{path} has no Resources")
         return cls(document)
 
+    def with_own_tables(self) -> Template:
+        """The template of a stack that uses its own tables, as by default: without the choice of other tables."""
+        return Template(_own(self.document))
+
     @property
     def parameters(self) -> dict[str, Any]:
         """The defaults of the parameters that have one; those of lists as lists."""
@@ -143,6 +149,9 @@ class Template:
             return value
         if value.keys() == {"Ref"}:
             return self.parameters.get(value["Ref"], value["Ref"])
+        if value.keys() == {"Fn::Join"}:
+            separator, parts = value["Fn::Join"]
+            return str(separator).join(self.resolve(parts))
         if value.keys() == {"Fn::If"}:
             name, yes, no = value["Fn::If"]
             return self.resolve(yes if self._holds({"Condition": name}) else no)
@@ -166,6 +175,31 @@ class Template:
             for name, resource in self.document["Resources"].items()
             if resource["Type"] == kind
         ]
+
+
+def _own(value: Any) -> Any:
+    match value:
+        case {"Fn::If": [str(condition), own, _]} if condition.startswith(_OWN):
+            return own
+        case {"Fn::Sub": [str(text), dict(variables)]}:
+            left = {name: part for name, part in variables.items() if _own(part) == part}
+            for name in variables.keys() - left.keys():
+                text = text.replace(f"${{{name}}}", _in_text(_own(variables[name])))
+            return {"Fn::Sub": [text, left] if left else text}
+        case dict():
+            return {key: _own(part) for key, part in value.items()}
+        case list():
+            return [_own(part) for part in value]
+    return value
+
+
+def _in_text(reference: dict[str, Any]) -> str:
+    """A reference to a resource as it is written within a `Sub`."""
+    match reference:
+        case {"Fn::GetAtt": [resource, attribute]}:
+            return f"${{{resource}.{attribute}}}"
+        case _:
+            return f"${{{reference['Ref']}}}"
 
 
 def _default(parameter: dict[str, Any]) -> Any:

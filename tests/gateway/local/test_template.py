@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from botocore.exceptions import ClientError
 
 from ordering_tools.local.engine.aws_account import STACK
@@ -26,7 +28,7 @@ OPTIONS = {
 }
 """The parameters that most deployments set."""
 
-KEPT = {"AWS::DynamoDB::Table", "AWS::KMS::Key"}
+KEPT = {"AWS::DynamoDB::Table", "AWS::KMS::Key", "AWS::SQS::Queue"}
 """The types of resources with data that cannot be made again: they outlive the stack."""
 
 OF_THE_API = ("AWS::ApiGateway::", "AWS::Lambda::Permission")
@@ -37,11 +39,11 @@ CloudFormation changes them.
 
 UNKNOWN = {
     *("AWS::WAFv2::WebACLAssociation", "AWS::CodeDeploy::Application", "AWS::CodeDeploy::DeploymentGroup"),
-    *("AWS::CloudWatch::CompositeAlarm", "AWS::Logs::QueryDefinition"),
+    *("AWS::CloudWatch::CompositeAlarm", "AWS::Logs::QueryDefinition", "AWS::Events::Archive"),
 }
 """The types that the engine does not have."""
 
-OPTIONAL = ("HasDomain", "HasLogsRole")
+OPTIONAL = ("HasDomain", "HasLogsRole", "HasBackups", "HasTrail")
 """The conditions that do not hold by default."""
 
 
@@ -78,8 +80,8 @@ def with_options(translated: Mapping[str, Any], options: Mapping[str, str]) -> d
     return {**translated, "Parameters": {**translated["Parameters"], **parameters}}
 
 
-def conditional(translated: Mapping[str, Any], condition: str) -> set[str]:
-    return {name for name, one in translated["Resources"].items() if one.get("Condition") == condition}
+def conditional(translated: Mapping[str, Any], *conditions: str) -> set[str]:
+    return {name for name, one in translated["Resources"].items() if one.get("Condition") in conditions}
 
 
 @pytest.fixture(scope="module")
@@ -114,6 +116,24 @@ def test_rights_at_x_ray(tracing: str, tmp_path: Path) -> None:
     }
 
     assert found == {tracing == "Active"}
+
+
+def test_what_sam_writes_has_no_aliases() -> None:
+    """`sam build` and `sam package` write the template's YAML aliases out, since CloudFormation does not read them."""
+    helpers = "from samcli.yamlhelper import yaml_dump, yaml_parse"
+    script = f"import sys; {helpers}; print(yaml_dump(yaml_parse(sys.stdin.read())))"
+    source = (ROOT / "template.yaml").read_text(encoding="utf-8")
+    written = subprocess.run(
+        [ROOT / ".venvs" / "sam" / "bin" / "python", "-c", script],
+        input=source,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    aliases = [token for token in yaml.scan(source) if isinstance(token, yaml.AliasToken)]
+
+    assert aliases
+    assert not any(isinstance(token, yaml.AliasToken | yaml.AnchorToken) for token in yaml.scan(written))
 
 
 # In the order of a stack's life: each test begins where the one before ended.
@@ -192,8 +212,23 @@ def test_the_stack_is_updated(deployed: Deployed) -> None:
     assert tables.scan(TableName=before.outputs["OrdersTable"])["Count"] == 1
 
 
+def test_the_stack_is_paused(deployed: Deployed) -> None:
+    """A paused stack reads no queue and no stream, and goes on as before."""
+    before, functions = deployed.translated, connect("lambda", deployed.engine.services)
+
+    def states() -> set[str]:
+        return {one["State"] for one in functions.list_event_source_mappings()["EventSourceMappings"]}
+
+    running = states()
+    deployed.change(with_options(before, {"Paused": "true"}))
+    paused = states()
+    deployed.change(before)
+
+    assert (running, paused, states()) == ({"Enabled"}, {"Disabled"}, {"Enabled"})
+
+
 def test_a_deleted_stack_leaves_its_data(deployed: Deployed) -> None:
-    """A deleted stack leaves its tables with their items and its keys, and nothing else."""
+    """A deleted stack leaves its tables with their items, its keys and its queues, and nothing else."""
     services, kinds = (
         deployed.engine.services,
         {name: kind for name, (kind, _) in resources_of(deployed.engine).items()},
@@ -202,6 +237,8 @@ def test_a_deleted_stack_leaves_its_data(deployed: Deployed) -> None:
     _delete(services)
     tables = connect("dynamodb", deployed.engine.endpoint)
     keys = connect("kms", services)
+
+    queues = connect("sqs", services).list_queues()["QueueUrls"]
 
     declared = {
         name
@@ -212,18 +249,21 @@ def test_a_deleted_stack_leaves_its_data(deployed: Deployed) -> None:
         and one.get("Condition") not in OPTIONAL
     }
     assert kept == declared
-    assert {*tables.list_tables()["TableNames"], *(key["KeyId"] for key in keys.list_keys()["Keys"])} == {
-        deployed.stack.resources[name] for name in kept
-    }
+    left = [*tables.list_tables()["TableNames"], *(key["KeyId"] for key in keys.list_keys()["Keys"]), *queues]
+    assert sorted(map(_name, left)) == sorted(_name(deployed.stack.resources[name]) for name in kept)
     assert {key["KeyState"] for key in map(keys_of(keys), keys.list_keys()["Keys"])} == {"Enabled"}
     assert tables.scan(TableName=deployed.stack.resources["OrdersTable"])["Count"] == 1
-    assert connect("sqs", services).list_queues().get("QueueUrls", []) == []
     assert connect("lambda", services).list_functions()["Functions"] == []
     assert connect("cloudwatch", services).describe_alarms()["MetricAlarms"] == []
     assert connect("apigateway", services).get_rest_apis()["items"] == []
     assert connect("logs", services).describe_log_groups()["logGroups"] == []
     assert [one["Name"] for one in connect("events", services).list_event_buses()["EventBuses"]] == ["default"]
     assert connect("iam", services).list_roles()["Roles"] == []
+
+
+def _name(physical: str) -> str:
+    """The name of a resource by its physical id, which is a URL for queues."""
+    return physical.rpartition("/")[2]
 
 
 def keys_of(keys: Any) -> Any:

@@ -124,7 +124,7 @@ class Queue:
 
 @cache
 def declared() -> Template:
-    return Template.load(ROOT / "template.yaml")
+    return Template.load(ROOT / "template.yaml").with_own_tables()
 
 
 @cache

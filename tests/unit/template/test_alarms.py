@@ -60,7 +60,7 @@ from support.gateway import ROOT, LambdaContext
 from support.partners import PARTNER
 from support.services import Services
 
-TEMPLATE = Template.load(ROOT / "template.yaml")
+TEMPLATE = Template.load(ROOT / "template.yaml").with_own_tables()
 ALARMS = dict(TEMPLATE.resources("AWS::CloudWatch::Alarm"))
 COMPOSITES = dict(TEMPLATE.resources("AWS::CloudWatch::CompositeAlarm"))
 PARTS = {part for one in COMPOSITES.values() for part in parts_of(one)}

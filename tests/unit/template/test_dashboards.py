@@ -15,7 +15,7 @@ from ordering_tools.template import Template
 from support.cloudwatch import STACK, known
 from support.gateway import ROOT
 
-TEMPLATE = Template.load(ROOT / "template.yaml")
+TEMPLATE = Template.load(ROOT / "template.yaml").with_own_tables()
 RESOURCES: dict[str, dict[str, Any]] = TEMPLATE.document["Resources"]
 DASHBOARDS = dict(TEMPLATE.resources("AWS::CloudWatch::Dashboard"))
 QUERIES = dict(TEMPLATE.resources("AWS::Logs::QueryDefinition"))

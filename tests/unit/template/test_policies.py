@@ -32,7 +32,7 @@ from support.policies import Statement, allows, table_accesses, unused
 from support.scenarios import Day
 
 TEMPLATE = Template.load(ROOT / "template.yaml")
-RESOURCES: dict[str, dict[str, Any]] = TEMPLATE.document["Resources"]
+RESOURCES: dict[str, dict[str, Any]] = TEMPLATE.with_own_tables().document["Resources"]
 FUNCTIONS = {
     "fulfilment/stream": "StreamFunction",
     "fulfilment/mails": "MailsFunction",

@@ -13,7 +13,7 @@ from support.documented import check_response
 from support.gateway import ROOT
 from support.policies import Statement, leading_keys, resource_name, statements
 
-TEMPLATE = Template.load(ROOT / "template.yaml")
+TEMPLATE = Template.load(ROOT / "template.yaml").with_own_tables()
 RESOURCES: dict[str, dict[str, Any]] = TEMPLATE.document["Resources"]
 FUNCTIONS = {name: one["Properties"] for name, one in RESOURCES.items() if one["Type"] == "AWS::Serverless::Function"}
 POLICIES: dict[str, list[Statement]] = {

@@ -42,7 +42,7 @@ from support.services import Services
 from support.training import School
 
 TEMPLATE = Template.load(ROOT / "template.yaml")
-RESOURCES: dict[str, dict[str, Any]] = TEMPLATE.document["Resources"]
+RESOURCES: dict[str, dict[str, Any]] = TEMPLATE.with_own_tables().document["Resources"]
 FUNCTIONS = {
     name: resource["Properties"]
     for name, resource in RESOURCES.items()

@@ -23,7 +23,8 @@ HELP = sorted({name.split()[0] for name, _ in all_commands()})
 LOGGED = {
     text
     for source in (ROOT / "layers" / "ordering" / "python").rglob("*.py")
-    for text in re.findall(r'log\.\w+\(\s*"([^"]+)"', source.read_text(encoding="utf-8"))
+    for texts in re.findall(r'log\.\w+\(\s*"([^"]+)"(?: if \w+ else "([^"]+)")?', source.read_text(encoding="utf-8"))
+    for text in texts
 }
 """What functions log, which may begin like a command: `mail sent`."""
 

@@ -17,7 +17,7 @@ from ordering_tools.template import Template
 ROOT = Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(ROOT / "tools"))
 
-from deploy import parameters_of, with_parameters  # noqa: E402 - tools/ is not a package
+from deploy import overridden, parameters_of, with_parameters  # noqa: E402 - tools/ is not a package
 from package import PackageError, for_release, release_of  # noqa: E402 - as above
 
 SOURCE = (ROOT / "template.yaml").read_text(encoding="utf-8")
@@ -113,3 +113,12 @@ def test_another_release_publishes_every_function(tmp_path: Path) -> None:
     )
     assert changed != BUILT
     assert versions(changed, tmp_path / "changed") == one
+
+
+def test_other_parameters() -> None:
+    """A parameter of the command line stands beside those of the section, or replaces one of them."""
+    section = ["DomainName=api.example.com", "Rollout=AllAtOnce"]
+
+    assert overridden(section, []) == section
+    assert overridden(section, ["Paused=true"]) == ["DomainName=api.example.com", "Paused=true", "Rollout=AllAtOnce"]
+    assert overridden(section, ["Rollout=Linear10PercentEvery1Minute", "Rollout=X=1"]) == [section[0], "Rollout=X=1"]

@@ -20,7 +20,8 @@ from ordering.aws.dynamodb import Item, Key, Table
 from ordering.book.names import key_of, name_of
 from ordering.book.orderbook import GRACE, SEGMENT, OrderBook, is_void, segment_of
 from ordering_tools.installation import NotDone
-from ordering_tools.operations.commands import Group, Run, pass_run
+from ordering_tools.operations.commands import Group, Run, pass_run, with_required_reason
+from ordering_tools.operations.resuming import Resumed, resume_after
 
 _TICKETS = "TICKETS#"
 _LAST = "9" * 10
@@ -61,6 +62,36 @@ def check(run: Run) -> None:
         run.output.line(f"{books:,} books with {entries:,} entries keep their promises")
     if faults:
         raise NotDone(f"{len(faults):,} faults; nothing was changed. Report them with the output of --json")
+
+
+@group.command()
+@click.option("--orders", metavar="TABLE", help="The orders table that a restored one has replaced.")
+@click.option("--catalogue", metavar="TABLE", help="The catalogue table that a restored one has replaced.")
+@with_required_reason
+@pass_run
+def resume(run: Run, orders: str | None, catalogue: str | None, reason: str) -> None:
+    """Let a restored table give no number again, and no certificate, that the table before it has given.
+
+    Run it once, before requests are accepted again, on a stack that uses the restored table. It reads the whole table
+    before (a read unit for every 4 KB), and can be repeated.
+    """
+    if orders is None and catalogue is None:
+        raise click.UsageError("name the table that was replaced with --orders or --catalogue")
+    results = list[Resumed]()
+    with run.change(f"tables {orders or ''} {catalogue or ''}".rstrip(), reason) as site:
+        for name, table in ((orders, site.orders), (catalogue, site.catalogue)):
+            if name == table.name:
+                raise NotDone(f"{name} is the table that is in use; name the one that it has replaced")
+            if name is not None:
+                results.append(resume_after(Table(site.send, name), table))
+    books, sequences, certificates = (
+        sum(getattr(one, what) for one in results) for what in ("books", "sequences", "certificates")
+    )
+    run.output.result(
+        f"{books:,} books and {sequences} sequences continue after the last number that was given; {certificates:,} "
+        "certificates that were handed over since are out of stock",
+        {"books": books, "sequences": sequences, "certificates": certificates},
+    )
 
 
 def lasting(find: Callable[[], Iterable[BookFault]], wait: Callable[[float], None] = time.sleep) -> list[BookFault]:

@@ -39,7 +39,7 @@ _NO_FILES = b"PK\5\6".ljust(22, b"\0")
 """A zip file without files: the functions' host runs the build."""
 _DROPPED = (
     *("AWS::WAFv2::WebACLAssociation", "AWS::CodeDeploy::Application", "AWS::CodeDeploy::DeploymentGroup"),
-    *("AWS::CloudWatch::CompositeAlarm", "AWS::Logs::QueryDefinition"),
+    *("AWS::CloudWatch::CompositeAlarm", "AWS::Logs::QueryDefinition", "AWS::Events::Archive"),
 )
 """The types that the engine does not know; nor does it know alarms that compute from several metrics. No resource that
 stays needs one of these."""

@@ -132,7 +132,7 @@ class Publisher:
         return found
 
     def _put(self, pending: Sequence[OrderHistory], first: Mapping[str, int]) -> frozenset[str]:
-        entries = (_entry(story.event(index)) for story in pending for index in range(first[story.order], len(story)))
+        entries = (to_entry(story.event(index)) for story in pending for index in range(first[story.order], len(story)))
         try:
             self.bus.put(entries)
         except Unpublished as failure:
@@ -200,7 +200,8 @@ def published(table: Table, story: OrderHistory) -> int:
     return item[PUBLISHED] if item else 0
 
 
-def _entry(event: Event) -> Entry:
+def to_entry(event: Event) -> Entry:
+    """Return the entry that puts an event on the bus."""
     return Entry(event.order, SOURCE, event.type, event.time, event.to_text())
 
 

@@ -59,6 +59,12 @@ def name_of_mails(order: str) -> str:
     return f"{MAILS}#{order}"
 
 
+def order_with_moment(item: Item) -> str | None:
+    """Return the name of the order of whose mail history an item is a moment; None if it is something else."""
+    partition: str = item["pk"]
+    return partition.removeprefix(_PREFIX) if partition.startswith(_PREFIX) else None
+
+
 def read_moments(table: Table, order: str) -> list[MailMoment]:
     """Read the moments of an order, by its name, from the first on.
 
