@@ -303,7 +303,8 @@ invocation and a write.
 
 ## Prices
 
-AWS's list prices of {date} in USD, without free tiers and discounts ([prices.yaml](../benchmarks/prices.yaml)).
+AWS's list prices in USD, without free tiers and discounts. [prices.yaml](../benchmarks/prices.yaml) says which were
+checked on {date}; compare the others with AWS's pages before you rely on a sum.
 
 {prices}
 """
