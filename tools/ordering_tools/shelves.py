@@ -100,7 +100,7 @@ class TrainingShelf:
         publication = self._catalogue.begin()
         expected = source.replacing.name if source.replacing else ""
         if (_short(publication.before.name) if publication.before else "") != expected:
-            raise Conflict(f"The catalogue of {self.title} was published by someone else meanwhile.")
+            raise Conflict(f"The catalogue of {self.title} was published by another operator meanwhile.")
         with output.progress(f"writing {source.count:,} products", source.count) as advance:
             self._catalogue.write(publication, map(product_entry, _counted(source.documents, advance)))
         Catalogue(audited, self._unit).make_current(publication, source.count, source.digest)

@@ -412,7 +412,7 @@ def test_two_imports(run: Run, write: Write, installation: Installation, faulty:
     other = write(SQL)
     Path(other).rename(f"{other}-2")
     faulty.meet("UpdateItem", interrupted(lambda: Catalogue(installation.catalogue, UK.id).publish([(LINUX, [])])))
-    assert "published by someone else meanwhile" in run("catalogue", "import", write(AZ), *UNIT).error
+    assert "published by another operator meanwhile" in run("catalogue", "import", write(AZ), *UNIT).error
     assert read(installation) == [(LINUX, [])]
 
 

@@ -266,7 +266,7 @@ def queues(site: Installation) -> Iterator[Finding]:
 
 
 def alarms(site: Installation) -> Iterator[Finding]:
-    """Check that no alarm of the stack is on, and that they reach somebody."""
+    """Check that no alarm of the stack is on, and that alarms are sent to a topic."""
     pages = site.connect("cloudwatch").get_paginator("describe_alarms").paginate(StateValue="ALARM")
     names = {physical: name for name, physical in site.stack.resources.items()}
     on = sorted(names[one["AlarmName"]] for page in pages for one in page["MetricAlarms"] if one["AlarmName"] in names)
@@ -275,7 +275,7 @@ def alarms(site: Installation) -> Iterator[Finding]:
     else:
         yield Finding("alarms", _OK, "none is on")
     if not site.stack.parameters.get("AlarmTopicArn"):
-        yield Finding("alarm topic", _NOTE, "alarms are sent to nobody", "deploy with AlarmTopicArn")
+        yield Finding("alarm topic", _NOTE, "alarms are only shown, and sent to no topic", "deploy with AlarmTopicArn")
 
 
 _OF_AWS: tuple[Check, ...] = (

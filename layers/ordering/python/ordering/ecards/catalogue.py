@@ -179,7 +179,7 @@ class EcardCatalogue:
             raise ValueError(fault)
         before = self._table.get(self._key)
         if replacing is not None and (before or {}).get("version", "") != replacing:
-            raise Conflict(f"The catalogue of {self._company} was published by someone else meanwhile.")
+            raise Conflict(f"The catalogue of {self._company} was published by another operator meanwhile.")
         self.offer(cards)
         version = secrets.token_hex(8)
         self._replace(before, {"version": version, "cards": [_write(card) for card in cards]})
@@ -202,7 +202,7 @@ class EcardCatalogue:
             reason = refusal.reasons[0]
             if not (reason and reason.item) or reason.item.get("version") != values["version"]:
                 raise Conflict(
-                    f"The catalogue of {self._company} was published by someone else meanwhile."
+                    f"The catalogue of {self._company} was published by another operator meanwhile."
                 ) from refusal
 
     def offer(self, cards: Sequence[Ecard]) -> None:
