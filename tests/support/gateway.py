@@ -75,6 +75,7 @@ class Client:
     stage: str = ""
     """The stage's name where it stands in front of the path."""
     sent: list[dict[str, Any]] = field(default_factory=list)
+    request_id: str = REQUEST_ID
 
     def get(self, target: str, **more: Any) -> Reply:
         return self.request("GET", target, **more)
@@ -138,7 +139,7 @@ class Client:
             "body": body if body is None or isinstance(body, str) else json.dumps(body),
             "isBase64Encoded": base64,
             "requestContext": {
-                "requestId": REQUEST_ID,
+                "requestId": self.request_id,
                 "path": f"/{self.stage}{path}" if self.stage else path,
                 "stage": self.stage or "live",
                 "authorizer": {"principalId": self.caller.partner, "principal": self.caller.to_text()},

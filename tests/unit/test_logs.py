@@ -19,6 +19,7 @@ from ordering.logs import about, note
 from support.aws.memory import Memory
 from support.aws.simulated_aws import Do, Step
 from support.ecards import order_id
+from support.gateway import REQUEST_ID
 from support.scenarios import Day
 
 LOG = logging.getLogger("ordering")
@@ -115,7 +116,7 @@ def _told(lines: list[logging.LogRecord], order: str) -> list[tuple[str, Any]]:
 
 
 def test_an_order_is_followed_by_its_lines(lines: list[logging.LogRecord]) -> None:
-    """Every step of an order's work leaves one line with the order's name and its partner."""
+    """Every step of an order's work leaves one line with the order's name, its partner, and the request behind it."""
     day = Day()
     day.begin()
     day.world.run()
@@ -151,6 +152,9 @@ def test_an_order_is_followed_by_its_lines(lines: list[logging.LogRecord]) -> No
     )
     without = [line for line in lines if "order" in vars(line) and "partner" not in vars(line)]
     assert {line.message for line in without} == {"mail reported"}  # SES's event does not name it
+    of_orders = [vars(line) for line in lines if "order" in vars(line)]
+    assert {line.get("correlation") for line in of_orders if "request" not in line} == {REQUEST_ID}
+    assert {line.get("correlation") for line in of_orders if "request" in line} == {None}
 
 
 def test_deal_orders_are_noted(lines: list[logging.LogRecord]) -> None:

@@ -23,7 +23,10 @@ def create_ecard_order(call: Call, company: Company, body: ecards.NewEcardOrder)
     A retry with the same body changes nothing and returns the order in its current state.
     """
     placed = app.services.orders(company.id, call.deadline).place(
-        body.to_request(), company_name=company.name, catalogue=app.services.catalogue(company.id, call.deadline)
+        body.to_request(),
+        company_name=company.name,
+        catalogue=app.services.catalogue(company.id, call.deadline),
+        correlation=call.request.id,
     )
     return ecards.listed(placed)
 

@@ -39,6 +39,7 @@ def create_order(
         once=training.idempotency_key(headers, body, unit),
         catalogue=app.services.catalogue(unit, call.deadline),
         accounts=app.services.accounts(call.deadline),
+        correlation=call.request.id,
     )
     return training.created(call, unit, placed)
 

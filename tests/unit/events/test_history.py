@@ -572,6 +572,10 @@ def test_text_of_an_event() -> None:
         '{"id":"i","type":"t","version":1,"time":"2026-01-01T12:00:00.123456Z","source":"ordering","sequence":1,'
         '"data":{"a":"₽"}}'
     )
+    correlated = replace(event, correlation="0ba0c2c5-0204-4429-b47c-7dde9ae2ae72")
+    assert correlated.to_text() == event.to_text().replace(
+        '"data"', '"correlationId":"0ba0c2c5-0204-4429-b47c-7dde9ae2ae72","data"'
+    )
 
 
 # docs/events.md -------------------------------------------------------------------------------------------------------

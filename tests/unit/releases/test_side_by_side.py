@@ -14,12 +14,13 @@ from typing import Any
 
 import pytest
 
+from ordering.book.names import key_of
 from ordering.clock import Deadline
 from support.aws.memory import Memory
 from support.aws.served import _encoded, served
 from support.deals import ACCOUNT
 from support.ecards import COMPANY, Rewards, card, new_order, order_id, services_over
-from support.gateway import ROOT, Client, Reply, _reply, _route
+from support.gateway import REQUEST_ID, ROOT, Client, Reply, _reply, _route
 from support.orders import new_item, publish, target
 from support.orders import new_order as new_training_order
 from support.partners import AZ_300, CALLER, PARTNER, STANDARD, UK
@@ -119,6 +120,13 @@ def test_training_orders(hosts: dict[str, Host], writer: str, reader: str) -> No
     assert {made.json["id"], after.json["id"]} <= {order["id"] for order in one.get(target("orders")).json["items"]}
 
 
+def correlation(order: str) -> str | None:
+    """The id of the request that created an order, as the order's item has it."""
+    items = dict(MEMORY.scan("OrdersTable"))
+    found: str | None = items[key_of(order)].get("correlation", {}).get("S")
+    return found
+
+
 @pytest.mark.parametrize(("writer", "reader"), BOTH)
 def test_fulfilment(hosts: dict[str, Host], writer: str, reader: str) -> None:
     """An order of one release is fulfilled by the other, which tries again what it has done, and both show its keys."""
@@ -128,6 +136,8 @@ def test_fulfilment(hosts: dict[str, Host], writer: str, reader: str) -> None:
     answers = [hosts[release].call("fulfilment/stream", changed(before)) for release in (reader, writer)]
     path = f"orders/{made.json['id']}"
 
+    if writer == "new":
+        assert correlation(f"training#{made.json['id']}") == REQUEST_ID
     assert answers == [{"batchItemFailures": []}] * 2
     assert same(one, other, target(path))["orderStatus"] == "Completed"
     assert len({key["key"] for key in same(one, other, target(f"{path}/keys"))["items"]}) == 3

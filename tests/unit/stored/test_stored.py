@@ -53,6 +53,7 @@ from ordering.training.orders import (
     TrainingOrder,
     TrainingOrders,
     TrainingRequest,
+    find_order,
     read_whole_orders,
 )
 from ordering.training.statuses import TrainingStatus
@@ -66,6 +67,7 @@ from support.ecards import CARDS, HUNDRED, order_id
 from support.partners import AZ_300, CALLER, IRELAND, JOHN, SOURCE, STANDARD, UK
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
+CORRELATION = "0ba0c2c5-0204-4429-b47c-7dde9ae2ae72"
 HOOK, PAUSED_HOOK = "56eef92c24f51358", "66eef92c24f51358"
 PAUSED = Health(look=1_767_272_400, failures=22, paused_until=1_767_272_399_123, pauses=3)
 SECRETS = ["a newer secret", "a client's secret"]
@@ -380,6 +382,16 @@ def _published(one: Stored, name: str) -> tuple[int, int]:
     return published(one.orders, history), len(history)
 
 
+def _correlations(one: Stored) -> list[str | None]:
+    """The ids of requests that a training order, its event, its mail, and an e-card order have."""
+    found, history = find_order(one.orders, 78), read_history(one.orders, "training#78")
+    assert found
+    assert history
+    mail = Outbox(one.orders).mail("training#78", 1)
+    ecards = one.ecards.order(order_id(8))
+    return [found[0].correlation, history.event(0).correlation, mail.correlation, ecards.correlation]
+
+
 READS: dict[str, tuple[Callable[[Stored], Any], Any]] = {
     "training order": (lambda one: one.training.order(1), TRAINING_ORDER),
     "training lines": (lambda one: [*one.training.lines(1, 0, 9).items], [LINE, SECOND_LINE]),
@@ -390,6 +402,7 @@ READS: dict[str, tuple[Callable[[Stored], Any], Any]] = {
             [Marked(("MAILHISTORY#training#77", "0000000001"), NOW + FIRST_LOOK, NOW)],
         ],
     ),
+    "the request that created an order": (_correlations, [CORRELATION] * 4),
     "events passed on, by the order": (lambda one: _published(one, "training#77"), (0, 1)),
     "events passed on, by an item of their own": (lambda one: _published(one, "training#1"), (2, 2)),
     "whole training order": (lambda one: len(read_whole_orders(one.orders, [77])[77].lines), 2),

@@ -4,10 +4,10 @@
         _log.info("mail sent", extra={"mail": 1})
 
 Keys: `order` is an order's name (`book.names`), `partner` a partner's id, `request` the id of an API request,
-`message_id` that of a queue's message, `event` that of an event. A request's line
-has further ones (`entry.api`). What the line itself has in `extra` wins. A key ends with the block that set it, so that
-no line has the key of another order in the same batch. An exception takes the keys of its block along: whichever block
-logs it, its line has them.
+`message_id` that of a queue's message, `event` that of an event, `correlation` the id of the request that created the
+order (on the lines of workers). A request's line has more (`entry.api`). What the line itself has in `extra` wins.
+A key ends with the block that set it, so that no line has the key of another order in the same batch. An exception
+takes the keys of its block along: whichever block logs it, its line has them.
 """
 
 from __future__ import annotations
@@ -40,6 +40,15 @@ def note(**keys: Any) -> None:
     """Add keys to the lines of the innermost block from here on. Without a block it does nothing."""
     if (block := _block.get()) is not None:
         block.update(keys)
+
+
+def correlate(request: str | None) -> None:
+    """Note the id of the request that created the order of the innermost block; None if it is not known.
+
+    Requests' own lines do not have it. Otherwise each later read of an order would be among what its create caused.
+    """
+    if request and "request" not in noted():
+        note(correlation=request)
 
 
 def noted() -> Mapping[str, Any]:

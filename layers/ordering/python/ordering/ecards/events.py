@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ordering import clock, money
@@ -65,7 +66,8 @@ def read_ecard_mails(table: Table, order: str) -> OrderHistory | None:
             "mail": {**mail, "to": mail["to"] or placed.participant.email},
         }
 
-    return mail_history(table, order, EVENT_KIND, placed.company, data)
+    history = mail_history(table, order, EVENT_KIND, placed.company, data)
+    return replace(history, correlation=placed.correlation)
 
 
 def history_of(name: str, item: Item) -> OrderHistory:
@@ -107,7 +109,16 @@ def history_of(name: str, item: Item) -> OrderHistory:
     if is_marked(item) and is_over(item):
         # Its mail may still arrive, or come back as surely not sent: the message is retried until the outcome is known.
         finish = Finish(*as_read(order), mails=order.in_transit > 0)
-    return OrderHistory(name, EVENT_KIND, order.company, moments, data, item.get(PUBLISHED), finish)
+    return OrderHistory(
+        name,
+        EVENT_KIND,
+        order.company,
+        moments,
+        data,
+        item.get(PUBLISHED),
+        finish,
+        correlation=order.correlation,
+    )
 
 
 def _moment(moment: StatusChange[EcardStatus]) -> EcardMoment:

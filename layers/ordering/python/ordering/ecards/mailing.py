@@ -87,7 +87,7 @@ class EcardMailer:
         """Take an order's next step and return the order after it; None if no step is left."""
         if not order.in_transit and order.status not in _MAILED:
             return None
-        mail = self.outbox.mail(name, order.delivered + 1)
+        mail = self.outbox.mail(name, order.delivered + 1, order.correlation)
         refused = mail.state is MailState.REFUSED
         if not order.in_transit:
             if refused:

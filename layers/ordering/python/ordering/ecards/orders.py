@@ -104,8 +104,13 @@ class EcardOrders:
         self._assignment = Assignment(table, now=now)
         self.balance = Balance(table, company)
 
-    def place(self, request: EcardRequest, *, company_name: str, catalogue: EcardCatalogue) -> EcardOrder:
+    def place(
+        self, request: EcardRequest, *, company_name: str, catalogue: EcardCatalogue, correlation: str | None = None
+    ) -> EcardOrder:
         """Place an order. A retry returns the order that was placed before, in its current state.
+
+        Args:
+            correlation: The id of the API request that places it; see `book.correlation`.
 
         Raises:
             NotOnOffer: A card or a face value is not in the company's catalogue.
@@ -125,7 +130,7 @@ class EcardOrders:
             covered = hundredths_of(found.get(self.balance.key)) >= to_hundredths(_total(lines))
             status = EcardStatus.PAYED if covered else EcardStatus.CREATED
             login = f"{request.participant.email}_{company_name}"
-            if order := self._create(partial(self._order, request, lines, login, status)):
+            if order := self._create(partial(self._order, request, lines, login, status), correlation):
                 note(order=ecards_name(self._company, order.id), replayed=False)
                 return order
             next(pauses)  # another request used the id at the same time, or the balance has changed
@@ -230,8 +235,9 @@ class EcardOrders:
             NotFound: The company has no order with this id.
             Unavailable: The deadline passed. The same call again is safe.
         """
-        if self.balance.hundredths() >= to_hundredths(self.order(order_id).total):
-            self._pay(order_id)
+        with about_ecards(self._company, order_id):
+            if self.balance.hundredths() >= to_hundredths(self.order(order_id).total):
+                self._pay(order_id)
 
     def advance(self, order_id: str) -> EcardOrder:
         """Assign an order's certificates, or return those of a cancelled one to stock; see `Assignment`.
@@ -358,13 +364,17 @@ class EcardOrders:
             raise Conflict(f"Order {order.id} has {left} certificates left to hand over, not {count}.")
         return after
 
-    def _create(self, order: Callable[[Ticket], EcardOrder]) -> EcardOrder | None:
+    def _create(self, order: Callable[[Ticket], EcardOrder], correlation: str | None) -> EcardOrder | None:
         """Create an order; None if its id was used at the same time, or the balance has changed."""
+
+        def correlated(ticket: Ticket) -> EcardOrder:
+            return replace(order(ticket), correlation=correlation)
+
         try:
-            ticket = self._records.book.place(lambda ticket: self._compose(order(ticket)))
+            ticket = self._records.book.place(lambda ticket: self._compose(correlated(ticket)))
         except Collision:
             return None
-        return order(ticket)
+        return correlated(ticket)
 
     def _order(
         self, request: EcardRequest, lines: tuple[PricedLine, ...], login: str, status: EcardStatus, ticket: Ticket

@@ -20,6 +20,7 @@ from typing import Any
 
 from ordering import clock, money, stored
 from ordering.aws.dynamodb import ABSENT, Check, Item, Key, Put, Table, TransactionRefused, Update, Write
+from ordering.book.correlation import correlation_of, kept
 from ordering.book.lifecycle import Actor, Operator, State
 from ordering.book.orderbook import GRACE, OrderBook
 from ordering.book.search import SearchedBy, searchable
@@ -29,7 +30,7 @@ from ordering.ecards.catalogue import PricedLine
 from ordering.ecards.certificates import Ranges, Stock, read_ranges, size, skip
 from ordering.ecards.statuses import ECARDS, EcardStatus
 from ordering.errors import Conflict, NotFound
-from ordering.logs import about
+from ordering.logs import about, correlate
 from ordering.sizes import LARGEST_ITEM, stored_bytes
 
 KIND = "ecards"
@@ -102,6 +103,8 @@ class EcardOrder:
     """Certificates that a cancelled order has yet to return to stock."""
     writers: tuple[str, ...] = ()
     """Tokens of the latest writes, by which a writer whose response was lost recognizes its own write."""
+    correlation: str | None = None
+    """The id of the request that created it; None if it is not known."""
 
     @property
     def status(self) -> EcardStatus:
@@ -179,6 +182,7 @@ class EcardRecords:
         item = self._table.get(self.key(order_id))
         if item is None:
             raise NotFound("order", order_id)
+        correlate(correlation_of(item))
         return read_order(item)
 
     def new(self, order: EcardOrder) -> Put:
@@ -219,6 +223,7 @@ class EcardRecords:
                 ) from refusal
         if after.status is not before.status:
             with about_ecards(self._company, before.id):
+                correlate(before.correlation)
                 _log.info("order moved", extra={"status": str(after.status)})
         return after
 
@@ -248,7 +253,7 @@ class EcardRecords:
         partition, sort = self.key(order.id)
         found = searchable(SearchedBy.ID, order.id, order.created)
         left = {PUBLISHED: 0, **mark_of(order)}
-        return {"pk": partition, "sk": sort, **found, **write_order(order), **left}
+        return {"pk": partition, "sk": sort, **found, **write_order(order), **left, **kept(order.correlation)}
 
 
 def _key(company: str, order_id: str) -> Key:
@@ -325,7 +330,7 @@ def read_summary(item: Item) -> EcardSummary:
 
 
 def write_order(order: EcardOrder) -> Item:
-    """Convert an order to its stored form."""
+    """Convert an order to its stored form, without what is written once: when its item is created."""
     participant = order.participant
     return {
         **write_summary(order),
@@ -364,6 +369,7 @@ def read_order(item: Item) -> EcardOrder:
         parked=_read_stock(parked) if (parked := item.get("parked")) else None,
         returning=tuple(_read_held(held) for held in item.get("returning", ())),
         writers=tuple(item.get("writers", ())),
+        correlation=correlation_of(item),
     )
 
 

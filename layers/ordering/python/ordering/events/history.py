@@ -47,6 +47,8 @@ class Event:
     order: str
     sequence: int
     data: Mapping[str, Any]
+    correlation: str | None = None
+    """The id of the request that created the order; None if it is not known."""
 
     def to_text(self) -> str:
         """Return the event as it is sent: JSON, the same text every time."""
@@ -57,6 +59,7 @@ class Event:
             "time": clock.to_text(self.time),
             "source": SOURCE,
             "sequence": self.sequence,
+            **({"correlationId": self.correlation} if self.correlation else {}),
             "data": self.data,
         }
         return json.dumps(envelope, separators=(",", ":"), ensure_ascii=False)
@@ -94,6 +97,8 @@ class OrderHistory:
     """How the order's work ends; None if more than its events is left to do, or nothing."""
     marked: Sequence[Key] = ()
     """The moments of a mail history that have marks: their work ends when their events were passed on."""
+    correlation: str | None = None
+    """The id of the request that created the order; None if it is not known."""
 
     def __len__(self) -> int:
         return len(self.moments)
@@ -112,6 +117,7 @@ class OrderHistory:
             order=self.order,
             sequence=index + 1,
             data=self._data(index),
+            correlation=self.correlation,
         )
 
 

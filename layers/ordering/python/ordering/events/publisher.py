@@ -27,7 +27,7 @@ from ordering.book.names import key_of, kind_of
 from ordering.book.unfinished import PUBLISHED, UNMARK
 from ordering.events.history import Event, Finish, OrderHistory, order_of_mails
 from ordering.events.types import SOURCE
-from ordering.logs import about
+from ordering.logs import about, correlate
 
 _log = logging.getLogger("ordering")
 
@@ -111,6 +111,7 @@ class Publisher:
         failed |= self._put([story for story in stories if len(story) > first[story.order]], first)
         for story in stories:
             with about(order=order_of_mails(story.order), partner=story.partner):
+                correlate(story.correlation)
                 if story.order in failed:
                     _log.warning("events not published")
                     continue

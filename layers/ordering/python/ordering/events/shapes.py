@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Generic, TypeVar
+from typing import Annotated, Generic, NotRequired, TypeVar
 
 from pydantic import Field
 from typing_extensions import TypedDict  # pydantic reads the standard library's only from Python 3.12 on
@@ -33,6 +33,15 @@ class EventEnvelope(TypedDict, Generic[Name, Data]):
     source: Annotated[str, Field(json_schema_extra={"const": SOURCE})]
     sequence: Annotated[
         Count, Field(description="Its place in the history of the order, or of the order's mails, from 1 without gaps.")
+    ]
+    correlationId: NotRequired[
+        Annotated[
+            Uuid,
+            Field(
+                description="The `X-Request-Id` of the response to the request that created the order. Missing if the "
+                "order has none, as orders of earlier releases."
+            ),
+        ]
     ]
     data: Data
 

@@ -19,9 +19,10 @@ from typing import Any
 from ordering.aws.dynamodb import Item, Key, Table, plain_item
 from ordering.aws.sqs import Enqueue, handle_each
 from ordering.book.changes import SETTLE, Change, Derive, Do, Follower, Task
+from ordering.book.correlation import correlation_of
 from ordering.book.names import name_of
 from ordering.book.orderbook import book_of
-from ordering.logs import about
+from ordering.logs import about, correlate
 
 DEFER_SECONDS = 10
 """Seconds after which a deferred item is retried."""
@@ -106,6 +107,7 @@ class StreamConsumer:
         item = self.table.get(key)
         if item is None:
             return
+        correlate(correlation_of(item))
         tasks = tasks_of_item(key, item, self._derivations)
         if failed := self._do(tasks):
             raise RuntimeError(f"deferred tasks failed: {[name for name, _ in failed]}")

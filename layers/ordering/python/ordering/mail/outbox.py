@@ -41,10 +41,12 @@ from ordering.addresses import is_email_address
 from ordering.aws.calls import unavailable
 from ordering.aws.dynamodb import ABSENT, Check, ConditionFailed, Item, Key, Put, Table, TransactionRefused, Write
 from ordering.aws.ses import Letter, MailRefused, Misconfigured, NotSent, Ses
+from ordering.book.correlation import correlation_of, kept
 from ordering.book.search import SearchedBy, searchable
 from ordering.clock import Clock
 from ordering.errors import Conflict, NotFound, Unavailable
 from ordering.events.types import MailMomentType
+from ordering.logs import correlate
 from ordering.mail.history import MailMoment, next_moments
 
 UNSURE = timedelta(minutes=15)
@@ -155,6 +157,8 @@ class Mail:
     events: tuple[MailEvent, ...] = ()
     version: int = 0
     """Rises with every change; 0 for a mail without an item."""
+    correlation: str | None = None
+    """The id of the request that created the order; None if it is not known. SES's events do not name it."""
 
     @property
     def done(self) -> bool:
@@ -280,14 +284,17 @@ class Outbox:
     count: Callable[[str], None] = uncounted
     now: Clock = clock.system_clock
 
-    def mail(self, order: str, number: int) -> Mail:
+    def mail(self, order: str, number: int, correlation: str | None = None) -> Mail:
         """Return a mail as it is now; a mail without an item is open.
+
+        Args:
+            correlation: That of the order, for a mail without an item.
 
         Raises:
             Unavailable: The deadline passed.
         """
         item = self.table.get(_key(order, number))
-        return _read(item) if item else Mail(order=order, number=number)
+        return _read(item) if item else Mail(order=order, number=number, correlation=correlation)
 
     def mails(self, order: str) -> list[Mail]:
         """Return the mails of an order that have an item, by number.
@@ -425,6 +432,7 @@ class Outbox:
         if not mail.version:
             _log.warning("event about an unknown mail", extra={"order": order, "mail": number})
             return
+        correlate(mail.correlation)
         event = MailEvent(event_type, at, attempt, (reason or "")[:_LONGEST_REASON])
         self._change(mail, lambda now: now.recorded(event))
         _log.info("mail reported", extra={"order": order, "mail": number, "what": str(event_type)})
@@ -551,6 +559,7 @@ def _write(mail: Mail) -> Item:
         "version": mail.version,
         **corrected,
         **resent,
+        **kept(mail.correlation),
         **found_by(mail),
     }
 
@@ -575,6 +584,7 @@ def _read(item: Item) -> Mail:
         message_id=item.get("messageId", ""),
         events=tuple(_read_event(event) for event in item.get("moments", ())),
         version=item["version"],
+        correlation=correlation_of(item),
     )
 
 

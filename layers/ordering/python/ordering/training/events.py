@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ordering import clock
 from ordering.aws.dynamodb import Item, Table
+from ordering.book.correlation import correlation_of
 from ordering.book.lifecycle import StatusChange
 from ordering.book.names import key_of
 from ordering.book.unfinished import PUBLISHED, is_marked
@@ -64,7 +66,8 @@ def read_training_mails(table: Table, order: str) -> OrderHistory | None:
             "mail": {**mail, "to": mail["to"] or placed["contact"]["email"]},
         }
 
-    return mail_history(table, order, EVENT_KIND, placed["partner"], data)
+    history = mail_history(table, order, EVENT_KIND, placed["partner"], data)
+    return replace(history, correlation=correlation_of(item))
 
 
 def history_of(name: str, item: Item, lines: Sequence[Item]) -> OrderHistory:
@@ -100,7 +103,16 @@ def history_of(name: str, item: Item, lines: Sequence[Item]) -> OrderHistory:
     if is_marked(item) and state.status is not TrainingStatus.NEW:
         mails = bool(order["emailKeys"]) and state.status is TrainingStatus.COMPLETED
         finish = Finish(*as_read(state.version), mails)
-    return OrderHistory(name, EVENT_KIND, order["partner"], moments, data, item.get(PUBLISHED), finish)
+    return OrderHistory(
+        name,
+        EVENT_KIND,
+        order["partner"],
+        moments,
+        data,
+        item.get(PUBLISHED),
+        finish,
+        correlation=correlation_of(item),
+    )
 
 
 def _moment(moment: StatusChange[TrainingStatus]) -> TrainingMoment:

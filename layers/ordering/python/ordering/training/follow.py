@@ -9,10 +9,11 @@ from functools import partial
 from ordering.aws.connections import Connections
 from ordering.aws.dynamodb import Key
 from ordering.book.changes import MAIL, PUBLISH, Change, Follower, Subject, Task, reached
+from ordering.book.correlation import correlation_of
 from ordering.book.names import key_of, name_of
 from ordering.clock import Deadline
 from ordering.events.history import has_more
-from ordering.logs import about
+from ordering.logs import about, correlate
 from ordering.sealing import Sealer
 from ordering.training.batch import OrdersOfBatch
 from ordering.training.orders import KIND, TrainingOrders, emails_keys, id_of, status_of, training_name, unit_id_of
@@ -103,6 +104,7 @@ def issue_at_once(  # noqa: PLR0913 - what it needs is handed in
         order_id, unit = subject
         whole, after = found.get(int(order_id)), None
         with about(order=training_name(order_id)):
+            correlate(correlation_of(whole.item) if whole else None)
             try:
                 after = open_orders(unit).issue_at_once(whole, sealer, until) if whole else None
                 if whole and after is None:

@@ -55,7 +55,7 @@ class TrainingMailer:
         order, lines = found
         if order.status is not TrainingStatus.COMPLETED or not order.email_keys:
             return True
-        mail = self.outbox.mail(name, ONLY)
+        mail = self.outbox.mail(name, ONLY, order.correlation)
         if mail.done:
             return True
         keys = keys_of(self.table, order_id, lines, self.sealer)

@@ -27,6 +27,7 @@ from ordering.aws.dynamodb import (
     Update,
     Write,
 )
+from ordering.book.correlation import correlation_of, kept
 from ordering.book.idempotency import CreateResult, IdempotencyKey, IdempotencyRecords, replay
 from ordering.book.lifecycle import Actor, Operator, State
 from ordering.book.listing import Listing
@@ -36,7 +37,7 @@ from ordering.book.unfinished import PUBLISHED, mark
 from ordering.clock import Clock, Deadline
 from ordering.errors import Conflict, NotFound, OrderingError, Unavailable
 from ordering.identity.accounts import Accounts, Contact
-from ordering.logs import note
+from ordering.logs import correlate, note
 from ordering.principal import BusinessUnit, OrderSource, Principal, User
 from ordering.sealing import Sealer
 from ordering.training.access_keys import AccessKeys, IssuedKey, NoMoreKeys
@@ -105,6 +106,8 @@ class TrainingOrder:
     state: State[TrainingStatus]
     """The order's state; its history is empty if the order was read from a list."""
     created: datetime
+    correlation: str | None = None
+    """The id of the request that created it; None if it is not known, or if the order was read from a list."""
 
     @property
     def status(self) -> TrainingStatus:
@@ -213,6 +216,7 @@ class TrainingOrders:
         once: IdempotencyKey | None,
         catalogue: Catalogue,
         accounts: Accounts,
+        correlation: str | None = None,
     ) -> CreateResult:
         """Place an order. A retry with the same key returns the result of the first create.
 
@@ -220,6 +224,7 @@ class TrainingOrders:
             unit_name: The name of the business unit, as the order shows it.
             answer: Writes the response to the create, which retries with the same key get again.
             once: The caller's idempotency key; without one, every call creates an order.
+            correlation: The id of the API request that places it; see `book.correlation`.
 
         Raises:
             NotOffered: A feature set is not in the unit's catalogue.
@@ -237,8 +242,12 @@ class TrainingOrders:
         contact = self._contact(caller, request, accounts)
         order_id = self._sequence.next(self._table)
 
-        def compose(ticket: Ticket) -> Draft:
+        def ordered(ticket: Ticket) -> TrainingOrder:
             order = self._order(order_id, ticket, caller, request, unit_name=unit_name, contact=contact)
+            return replace(order, correlation=correlation)
+
+        def compose(ticket: Ticket) -> Draft:
+            order = ordered(ticket)
             lines = [*_line_puts(order_id, request.lines, offered)]
             writes = [_order_put(order, once, len(lines)), *lines]
             if once:
@@ -251,8 +260,7 @@ class TrainingOrders:
             if once and (record := collision.items.get(records.key(once))):
                 return _noted(replay(record, once))
             raise
-        order = self._order(order_id, ticket, caller, request, unit_name=unit_name, contact=contact)
-        return _noted(CreateResult(order_id, answer(order), replayed=False))
+        return _noted(CreateResult(order_id, answer(ordered(ticket)), replayed=False))
 
     def page(self, first: int, count: int) -> Listing[TrainingOrder]:
         """List up to `count` orders from rank `first` (from 0), oldest first."""
@@ -265,7 +273,7 @@ class TrainingOrders:
         Raises:
             NotFound: The unit has no order with this id.
         """
-        return read_order(self._item(order_id)["order"])
+        return read_order_item(self._item(order_id))
 
     def lines(self, order_id: int, first: int, count: int) -> Listing[OrderLine]:
         """List up to `count` lines of an order from rank `first` (from 0), by number. Two calls to DynamoDB.
@@ -307,7 +315,7 @@ class TrainingOrders:
         item = self._mine(order_id, whole.item if whole else None)
         if whole is None or self.issue_at_once(whole, sealer, until):
             return True
-        order = read_order(item["order"])
+        order = read_order_item(item)
         keys = whole.keys(self._table, sealer)
         condition, names, values = as_read(order.state.version)
         try:
@@ -336,7 +344,7 @@ class TrainingOrders:
         Raises:
             Unavailable: The deadline passed. The same call again is safe.
         """
-        order = read_order(whole.item["order"])
+        order = read_order_item(whole.item)
         if order.status is not TrainingStatus.NEW:
             return whole
         keys = whole.keys(self._table, sealer)
@@ -444,6 +452,7 @@ class TrainingOrders:
         if item is None or item["order"]["unit"]["id"] != self._unit:
             raise NotFound("order", str(order_id))
         note(order=training_name(order_id), partner=item["order"]["partner"])
+        correlate(correlation_of(item))
         return item
 
     def _item(self, order_id: int) -> Item:
@@ -538,8 +547,9 @@ def find_order(table: Table, order_id: int) -> tuple[TrainingOrder, list[OrderLi
     item, lines = _read_whole(table, order_id)
     if item is None:
         return None
-    order = read_order(item["order"])
+    order = read_order_item(item)
     note(order=training_name(order_id), partner=order.partner)
+    correlate(order.correlation)
     return order, lines
 
 
@@ -605,9 +615,9 @@ def _first_lines_key(order_id: int) -> Key:
 def _order_put(order: TrainingOrder, once: IdempotencyKey | None, packs: int) -> Put:
     partition, sort = _order_key(order.id)
     found = searchable(SearchedBy.REFERENCE, order.reference, order.created)
-    key = {"once": once.digest} if once else {}
+    origin = {**({"once": once.digest} if once else {}), **kept(order.correlation)}
     left = {_PACKS: packs, PUBLISHED: 0, **mark((partition, sort), order.created)}
-    return Put({"pk": partition, "sk": sort, "order": _write(order), **found, **key, **left}, ABSENT)
+    return Put({"pk": partition, "sk": sort, "order": _write(order), **found, **origin, **left}, ABSENT)
 
 
 def _line_puts(
@@ -657,6 +667,11 @@ def _write_entry(order: TrainingOrder) -> Item:
         "status": str(order.status),
         "created": clock.to_text(order.created),
     }
+
+
+def read_order_item(item: Item) -> TrainingOrder:
+    """Read an order from its item."""
+    return replace(read_order(item["order"]), correlation=correlation_of(item))
 
 
 def read_order(item: Item) -> TrainingOrder:

@@ -61,7 +61,7 @@ from ordering.clock import Clock, Deadline
 from ordering.contexts import read_history
 from ordering.errors import Conflict, NotFound, Unavailable
 from ordering.events.history import Event, OrderHistory, event_id, order_of_mails
-from ordering.logs import about
+from ordering.logs import about, correlate
 from ordering.metrics import measured
 from ordering.webhooks.health import HEALTH_KEPT, Health, health_key
 from ordering.webhooks.registrations import Disabled, Edit, Recipient, Webhook, Webhooks
@@ -384,6 +384,7 @@ class Deliverer:
             history = read_history(self.orders, message.order)
             if history is None:
                 return
+            correlate(history.correlation)
             index = _next_event(history, webhook, at.done)
             if index >= len(history):
                 if index == at.done:
@@ -537,6 +538,7 @@ class Deliverer:
         history = read_history(self.orders, message.order)
         if history is None:
             return
+        correlate(history.correlation)
         event, tried = history.event(message.index), message.tries + 1
         failure = self._attempt(webhook, event, tried, slot)
         if failure is None:
