@@ -253,8 +253,10 @@ def test_an_order_is_followed_in_the_log(training_partner: TrainingPartner) -> N
     assert eventually(lambda: expected <= {*steps()}), steps()
     lines = json.loads(logs("logs", str(order), "--json").out)
     (created,) = (line["request"] for line in lines if line.get("route") == "POST /api/v2/orders")
+    followed = json.loads(logs("logs", "--request", created, "--json").out)
+    assert {("Access", "access"), *expected} <= {(line["function"], line["message"]) for line in followed}
     of_request = logs("logs", "--request", created)
-    assert f"what followed: ordering logs 'training#{order}'" in of_request.out
+    assert f"all about the order: ordering logs 'training#{order}'" in of_request.out
 
 
 def test_lost_records_are_found_by_a_scan(training_partner: TrainingPartner) -> None:

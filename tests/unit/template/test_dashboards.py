@@ -114,7 +114,7 @@ def test_saved_queries(query: str) -> None:
 
 
 def test_no_function_is_left_out_of_the_queries() -> None:
-    """An order's way is searched in the logs of all functions that have tables, a request's in those of the API."""
+    """The way of an order or a request is searched in the logs of all functions with tables, the rest in the API's."""
     groups = {
         name: (one["LoggingConfig"]["LogGroup"], one)
         for name, one in TEMPLATE.resources("AWS::Serverless::Function")
@@ -127,5 +127,6 @@ def test_no_function_is_left_out_of_the_queries() -> None:
     }
 
     assert {*QUERIES["OrderQuery"]["LogGroupNames"]} == {group for group, _ in groups.values()}
-    assert {*QUERIES["RequestQuery"]["LogGroupNames"]} == {*of_the_api, "AuthorizerLogs", "AccessLogs"}
-    assert QUERIES["UnitsQuery"]["LogGroupNames"] == QUERIES["RequestQuery"]["LogGroupNames"]
+    assert {*QUERIES["RequestQuery"]["LogGroupNames"]} == {*QUERIES["OrderQuery"]["LogGroupNames"], "AccessLogs"}
+    for name in ("UnitsQuery", "RefusalsQuery"):
+        assert {*QUERIES[name]["LogGroupNames"]} == {*of_the_api, "AuthorizerLogs", "AccessLogs"}

@@ -27,6 +27,7 @@ from support.ecards import COMPANY, Rewards, card, order_id, services_over
 
 NAME = f"ecards#granite#{order_id(1)}"
 REQUEST = "0ba0c2c5-0204-4429-b47c-7dde9ae2ae72"
+OTHER = "0ba0c2c5-0204-4429-b47c-7dde9ae2ae73"
 NOW = system_clock().replace(microsecond=0)
 
 
@@ -41,7 +42,7 @@ LINES = {
     "Access": [line("access", 52, request=REQUEST, time=RECEIVED, status=200, refusal="-", agent="curl", ms=31)],
     "EcardOrders": [line("request", 50, order=NAME, request=REQUEST, partner="granite", status=200)],
     "Stream": [
-        line("order moved", 40, order=NAME, status="ReadyForDelivery"),
+        line("order moved", 40, order=NAME, status="ReadyForDelivery", correlation=REQUEST),
         line("order moved", 30, order="training#1", status="Completed"),
     ],
     "Mails": [line("mail not sent", 20, "WARNING", order=NAME, mail=1), line("mail sent", 10, order=NAME, mail=1)],
@@ -96,11 +97,9 @@ def moment(one: Mapping[str, Any]) -> int:
 
 
 def holds(pattern: str, one: Mapping[str, Any]) -> bool:
-    """Whether a line has what a filter pattern of equalities requires; only levels are alternatives."""
-    wanted: dict[str, set[str]] = {}
-    for name, value in re.findall(r'\(\$\.(\w+) = "([^"]*)"\)', pattern):
-        wanted.setdefault(name, set()).add(value)
-    return all(one.get(name) in values for name, values in wanted.items())
+    """Whether a line has what a filter pattern requires: of each group of alternatives, one equality."""
+    groups = [re.findall(r'\(\$\.(\w+) = "([^"]*)"\)', group) for group in pattern.split(" && ")]
+    return all(any(one.get(name) == value for name, value in group) for group in groups)
 
 
 @pytest.fixture
@@ -158,7 +157,7 @@ def test_lines_of_an_order(either: Run) -> None:
     assert told(either("logs", NAME, "--json")) == expected
     rows = [re.split(" {2,}", row.strip())[1:] for row in either("logs", order_id(1)).output.splitlines()]
     assert rows[2:4] == [
-        ["Stream", "INFO", "order moved", "status: ReadyForDelivery"],
+        ["Stream", "INFO", "order moved", f"status: ReadyForDelivery, correlation: {REQUEST}"],
         ["Mails", "WARNING", "mail not sent", "mail: 1"],
     ]
 
@@ -171,13 +170,18 @@ def test_since_level_and_function(either: Run) -> None:
 
 
 def test_lines_of_a_request(either: Run) -> None:
-    """The lines of a request are found by its X-Request-Id, and the command that shows what followed is named."""
+    """A request's lines, and workers' lines about the order that it created, are found by its X-Request-Id."""
     assert told(either("logs", "--request", REQUEST, "--json")) == [
         ("Access", "access"),
         ("Authorizer", "authorized"),
         ("EcardOrders", "request"),
+        ("Stream", "order moved"),
     ]
-    assert either("logs", "--request", REQUEST).output.endswith(f"\nwhat followed: ordering logs '{NAME}'\n")
+    output = either("logs", "--request", REQUEST).output
+    assert output.endswith(f"\nall about the order: ordering logs '{NAME}'\n")
+    assert "order moved" in output
+    assert "correlation: " not in output
+    assert told(either("logs", "--request", OTHER, "--json")) == []
 
 
 def test_the_latest_lines(either: Run) -> None:
@@ -243,6 +247,14 @@ def test_what_aws_is_asked(stack: Run, groups: Groups) -> None:
     (pattern,) = {one["filterPattern"] for one in groups.asked}
     assert pattern == f'{{ ($.order = "{NAME}") && (($.level = "ERROR") || ($.level = "CRITICAL")) }}'
     assert all(0 <= time.time() - 30 * 60 - one["startTime"] / 1000 < 60 for one in groups.asked)
+
+
+def test_what_aws_is_asked_for_a_request(stack: Run, groups: Groups) -> None:
+    """The id of a request may be on the request's own lines, or on those of the work that followed."""
+    stack("logs", "--request", REQUEST, "--level", "critical")
+
+    (pattern,) = {one["filterPattern"] for one in groups.asked}
+    assert pattern == f'{{ (($.request = "{REQUEST}") || ($.correlation = "{REQUEST}")) && (($.level = "CRITICAL")) }}'
 
 
 def test_searched_from_the_order_on(stack: Run, groups: Groups) -> None:

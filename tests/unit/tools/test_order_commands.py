@@ -46,6 +46,7 @@ from support.aws.memory import Memory
 from support.aws.ses import MemorySes
 from support.commands import Done, Queue, Run
 from support.ecards import HUNDRED, Rewards, card, order_id
+from support.gateway import REQUEST_ID
 from support.orders import new_item, new_order, target
 from support.partners import PARTNER, UK
 from support.training import School
@@ -936,6 +937,7 @@ def test_trace_a_training_order(school: School, run: Run, installation: Installa
     assert traced["accessKeys"] == [{"issued": 2, "seats": 2}]
     assert [(row["sequence"], row["published"]) for row in traced["events"]] == [(1, False), (2, False)]
     assert "keys" not in traced
+    assert traced["request"] == made.headers["X-Request-Id"]
     assert installation.orders.get((f"KEYS#training#{number}", "000000"))
 
 
@@ -960,7 +962,9 @@ def test_trace_an_ecard_order(company: Rewards, run: Run, mailroom: Mailroom, in
         (webhook.id, 0, 1),
     ]
     assert [(row["action"], row["reason"]) for row in traced["changes"]] == [("mail again", "sender verified")]
-    assert "sender verified" in run("order", "trace", "granite/1").output
+    output = run("order", "trace", "granite/1").output
+    assert "sender verified" in output
+    assert REQUEST_ID in output
 
 
 def test_trace_an_entry_that_differs(company: Rewards, run: Run, installation: Installation) -> None:

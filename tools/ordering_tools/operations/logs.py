@@ -10,7 +10,7 @@ from __future__ import annotations
 import heapq
 import json
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -37,6 +37,9 @@ _GROUP, _FUNCTION = "Logs", "Function"
 """How the logical ids of log groups and functions end; before that, those of a function and its group are the same."""
 
 _REQUEST = "0123456789abcdefABCDEF-"
+_OF_REQUEST = ("request", "correlation")
+"""The keys that have a request's id: on its own lines, and on those of the work that follows from its order."""
+
 _COLUMNS = ("at", "function", "level", "message", "what")
 _ACCESS = "Access"
 """The access log's place among the functions: its log group is `AccessLogs`."""
@@ -58,11 +61,12 @@ Line = dict[str, Any]
 
 @dataclass(frozen=True)
 class Wanted:
-    """Which lines are wanted: those that have these keys, at this level or above, since a moment."""
+    """Which lines are wanted: those about an order or a request, at this level or above, since a moment."""
 
     since: datetime
     level: str = LEVELS[0]
-    keys: Mapping[str, str] | None = None
+    order: str | None = None
+    request: str | None = None
     function: str | None = None
 
     @property
@@ -73,18 +77,25 @@ class Wanted:
     @property
     def pattern(self) -> str:
         """The filter pattern of CloudWatch Logs."""
-        keys = [f'($.{name} = "{value}")' for name, value in (self.keys or {}).items()]
-        levels = " || ".join(f'($.level = "{level}")' for level in self.levels)
-        return f"{{ {' && '.join([*keys, f'({levels})'])} }}"
+        order = [f'($.order = "{self.order}")'] if self.order else []
+        request = [_any(_OF_REQUEST, [self.request])] if self.request else []
+        return f"{{ {' && '.join([*order, *request, _any(['level'], self.levels)])} }}"
 
     def has(self, line: Mapping[str, Any]) -> bool:
         """Whether a line is one of them."""
         return (
             line.get("level") in self.levels
-            and all(line.get(name) == value for name, value in (self.keys or {}).items())
+            and self.order in (None, line.get("order"))
+            and self.request in (None, *map(line.get, _OF_REQUEST))
             and self.function in (None, line["function"])
             and line["at"] >= self.since
         )
+
+
+def _any(names: Iterable[str], values: Iterable[str]) -> str:
+    """Return the part of a pattern that one of these keys has one of these values."""
+    equalities = [f'($.{name} = "{value}")' for name in names for value in values]
+    return f"({' || '.join(equalities)})"
 
 
 @click.command(
@@ -98,7 +109,7 @@ Examples:
 """,
 )
 @click.argument("order", required=False, help=ORDER)
-@click.option("--request", metavar="ID", help="The lines of a request, by the X-Request-Id of its response.")
+@click.option("--request", metavar="ID", help="The lines of a request and of what followed, by its X-Request-Id.")
 @click.option("--function", metavar="NAME", help="Only of this function: Stream, Mails, …; Access is the access log.")
 @click.option("--since", type=Since(), help="Only lines since then: 2h, 3d or a date; by default for a day.")
 @click.option(
@@ -120,15 +131,21 @@ def command(  # noqa: PLR0913 - the command's options
 ) -> None:
     """Show what the functions logged about an order or a request.
 
+    With --request, the work on the order that the request created follows, to its mails and webhooks.
+
     On a stack it searches all log groups from --since on, which takes the longer, the more was logged.
     """
     if order is request is function is level is None:
         raise click.UsageError("name an order, or say --request, --function or --level")
-    name, placed = _named(run.site, order) if order else ("", None)
-    keys = {"order": name} if name else {}
-    keys |= {"request": _request_id(request)} if request else {}
+    name, placed = _named(run.site, order) if order else (None, None)
     begin = since or system_clock() - _A_DAY
-    wanted = Wanted(max(begin, placed - _A_MINUTE) if placed else begin, (level or LEVELS[0]).upper(), keys, function)
+    wanted = Wanted(
+        max(begin, placed - _A_MINUTE) if placed else begin,
+        (level or LEVELS[0]).upper(),
+        name,
+        _request_id(request) if request else None,
+        function,
+    )
     count, latest = 0, deque[Line](maxlen=limit)
     for line in _lines(run, wanted):
         count += 1
@@ -138,10 +155,10 @@ def command(  # noqa: PLR0913 - the command's options
     if run.json:
         run.output.document([*latest])
         return
-    rows = [{**line, "what": _what(line, keys)} for line in latest]
+    rows = [{**line, "what": _what(line, wanted)} for line in latest]
     run.output.rows(rows, empty=_nothing(run, wanted, order, placed), columns=_COLUMNS)
     if request and (orders := {line["order"]: None for line in latest if "order" in line}):
-        run.output.line("\n".join(f"what followed: ordering logs '{name}'" for name in orders))
+        run.output.line("\n".join(f"all about the order: ordering logs '{name}'" for name in orders))
 
 
 def _named(site: Installation, text: str) -> tuple[str, datetime | None]:
@@ -233,8 +250,9 @@ def _read(text: str) -> Line | None:
     return {**line, "function": (line.get("function") or "").removesuffix(_FUNCTION), "at": at}
 
 
-def _what(line: Line, keys: Mapping[str, str]) -> str:
-    more = {name: value for name, value in line.items() if name not in {*_ALWAYS, *keys, "at"} and value != _NO_VALUE}
+def _what(line: Line, wanted: Wanted) -> str:
+    known = {*_ALWAYS, "at", *(["order"] if wanted.order else []), *(_OF_REQUEST if wanted.request else [])}
+    more = {name: value for name, value in line.items() if name not in known and value != _NO_VALUE}
     return shown(more)
 
 

@@ -89,6 +89,8 @@ def traced(site: Installation, order: Order) -> Account:
     histories = [
         found for name in (order.name, name_of_mails(order.name)) if (found := read_history(site.orders, name))
     ]
+    for history in histories[:1]:
+        account.values["request"] = history.correlation
     account.lists["events"] = [row for history in histories for row in _events(site, history)]
     account.lists["webhooks"] = [row for history in histories for row in _webhooks(site, history)]
     account.lists["changes"] = list(_changes(site, order))
