@@ -15,7 +15,7 @@ from ordering.book.idempotency import Create
 from ordering.book.sorted_lists import ListRequest
 from ordering.deals.orders import DealOrders
 from ordering.errors import Unavailable
-from ordering.logs import about, note
+from ordering.logs import about, correlate, note
 from support.aws.memory import Memory
 from support.aws.simulated_aws import Do, Step
 from support.ecards import order_id
@@ -83,6 +83,28 @@ def test_a_failure_is_logged_with_its_keys(lines: list[logging.LogRecord]) -> No
         LOG.exception("failed")
 
     assert keys(lines[0]) == {"order": "training#1", "message_id": "m1"}
+
+
+def test_each_order_has_its_own_request(lines: list[logging.LogRecord]) -> None:
+    """Work on another order within the work on one, as after a cancellation, does not take over its request."""
+    with about(message_id="m1"):
+        note(order="ecards#granite#1")
+        correlate("r1")
+        with about(order="ecards#granite#2"):
+            correlate(None)
+            LOG.info("of an earlier release")
+        with about(order="ecards#granite#3"):
+            correlate("r3")
+            LOG.info("of the other")
+        with about(order="ecards#granite#1", partner="granite"):
+            LOG.info("within")
+        LOG.info("after")
+    with about(request="r2"):
+        note(order="ecards#granite#1")
+        correlate("r1")
+        LOG.info("request")
+
+    assert [vars(line).get("correlation") for line in lines] == [None, "r3", "r1", "r1", None]
 
 
 def test_messages_of_a_batch_are_apart(lines: list[logging.LogRecord]) -> None:

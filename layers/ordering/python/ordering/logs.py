@@ -25,7 +25,10 @@ _KEYS = "keys_of_log_lines"
 @contextmanager
 def about(**keys: Any) -> Iterator[None]:
     """Add keys to all lines that are logged within the block, besides those of the blocks around it."""
-    keys = {**(_block.get() or {}), **keys}
+    around = {**noted()}
+    if keys.get("order", around.get("order")) != around.get("order"):
+        around.pop("correlation", None)  # it is that of the other order
+    keys = {**around, **keys}
     token = _block.set(keys)
     try:
         yield
