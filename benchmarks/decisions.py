@@ -27,7 +27,8 @@ from ordering.contexts import own_errors
 from ordering.identity.accounts import Partner
 from ordering.identity.authorizer import Authorizer, Handler, make_handler
 from ordering.identity.services import IdentityServices
-from ordering.identity.tokens import Claims, KeyRing, PrivateKey, Signer, Verifier
+from ordering.identity.tokens import Claims, PrivateKey, Signer
+from ordering.identity.verifier import KeyRing, Verifier
 from ordering.principal import DealTerms, OrderSource, User
 
 NAME = "decisions"

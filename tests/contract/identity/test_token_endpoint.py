@@ -26,7 +26,7 @@ from ordering.identity.authorizer import Authorizer, make_handler
 from ordering.identity.clients import Client, Clients
 from ordering.identity.errors import Refused
 from ordering.identity.token_endpoint import VALID
-from ordering.identity.tokens import KeyRing, Verifier
+from ordering.identity.verifier import KeyRing, Verifier
 from ordering.principal import GRANTS, DealTerms, Principal
 from ordering.web.forms import LARGEST_FORM
 from ordering.web.http import Request

@@ -22,7 +22,8 @@ from ordering.aws.kms import Kms, connect_kms
 from ordering.aws.sealer import EnvelopeSealer
 from ordering.errors import Unavailable
 from ordering.identity.kms_key import KmsKey
-from ordering.identity.tokens import Claims, KeyRing, Signer, Verifier
+from ordering.identity.tokens import Claims, Signer
+from ordering.identity.verifier import KeyRing, Verifier
 from ordering.sealing import BrokenSeal
 from ordering_tools.operations.signing import jwk_of
 from support.aws.kms import MemoryKms

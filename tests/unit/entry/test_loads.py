@@ -47,15 +47,15 @@ LOADS = {
     "ecards/orders": (ECARDS, WEB),
     "fulfilment/incoming": (
         EVERY_ORDER | {"contexts", "fulfilment"},
-        {"aws_lambda_powertools", "cryptography", "pydantic"},
+        {"cryptography", "pydantic"},
     ),
-    "fulfilment/mails": (EVERY_ORDER | {"contexts"}, {"aws_lambda_powertools", "cryptography"}),
+    "fulfilment/mails": (EVERY_ORDER | {"contexts"}, {"cryptography"}),
     "fulfilment/stream": (
         EVERY_ORDER | {"contexts", "deals", "fulfilment", "identity", "webhooks"},
-        {"aws_lambda_powertools", "cryptography"},
+        {"cryptography"},
     ),
     "identity/authorizer": ({"aws", "contexts", "entry", "identity"}, {"cryptography", "jwt"}),
-    "identity/token": ({"aws", "entry", "identity", "web"}, {*WEB, "cryptography", "jwt"}),
+    "identity/token": ({"aws", "entry", "identity", "web"}, {*WEB, "cryptography"}),
     "releases/smoke": ({"aws", "entry"}, set()),
     "training/feature_sets": (TRAINING, WEB),
     "training/order_items": (TRAINING, WEB),
@@ -64,7 +64,7 @@ LOADS = {
     "training/products": (TRAINING, WEB),
     "webhooks/delivery": (
         EVERY_ORDER | {"contexts", "identity", "webhooks"},
-        {"aws_lambda_powertools", "cryptography"},
+        {"cryptography"},
     ),
     "webhooks/registrations": (
         {"aws", "book", "contexts", "ecards", "entry", "events", "identity", "training", "web", "webhooks"},

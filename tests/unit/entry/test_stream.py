@@ -113,7 +113,7 @@ def test_the_schedule_sweeps(function: Function, handle: Handler, capsys: pytest
     }
     assert function.sent == {"later": [json.dumps([f"ORDER#training#{order}", "ORDER"])]}
     metrics = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert [one.get("UnfinishedOldestSeconds") or one.get("OrdersSwept") for one in metrics] == [[605.0], [1.0]]
+    assert [one.get("UnfinishedOldestSeconds") or one.get("OrdersSwept") for one in metrics] == [605, 1]
     assert [one["_aws"]["CloudWatchMetrics"][0]["Metrics"] for one in metrics] == [
         [{"Name": "UnfinishedOldestSeconds", "Unit": "Seconds"}],
         [{"Name": "OrdersSwept", "Unit": "Count"}],

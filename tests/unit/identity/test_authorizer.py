@@ -23,7 +23,8 @@ from ordering.identity.accounts import Accounts, Partner
 from ordering.identity.authorizer import Authorizer, Handler, first_part, make_handler
 from ordering.identity.clients import Client, Clients
 from ordering.identity.reference_tokens import ReferenceTokens
-from ordering.identity.tokens import Claims, KeyRing, PrivateKey, RefusalReason, Signer, Verifier
+from ordering.identity.tokens import Claims, PrivateKey, RefusalReason, Signer
+from ordering.identity.verifier import KeyRing, Verifier
 from ordering.principal import BusinessUnit, DealTerms, Principal, User
 from ordering_tools.operations.signing import SigningKey, development_key
 from support.authorizer import ADDRESS, SHARED_KEY, STAGE_ARN, authorizer_event, bearer_event

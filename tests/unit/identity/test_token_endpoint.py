@@ -23,7 +23,7 @@ from ordering.identity.token_endpoint import (
     NoSigner,
     TokenEndpoint,
 )
-from ordering.identity.tokens import KeyRing, Verifier
+from ordering.identity.verifier import KeyRing, Verifier
 from ordering_tools.operations.signing import jwk_of
 from support.aws.fake_connections import Recorder, failing
 from support.aws.kms import MemoryKms

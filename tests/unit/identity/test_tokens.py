@@ -22,7 +22,8 @@ from hypothesis import strategies as st
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
 from ordering.identifiers import is_plain_id
-from ordering.identity.tokens import LONGEST, REQUIRED, Claims, KeyRing, PrivateKey, Signer, TokenRefused, Verifier
+from ordering.identity.tokens import Claims, PrivateKey, Signer, TokenRefused
+from ordering.identity.verifier import LONGEST, REQUIRED, KeyRing, Verifier
 
 ISSUER, AUDIENCE = "https://issuer.example", "https://api.example"
 LEFT_OUT = object()

@@ -29,7 +29,7 @@ from ordering.events.incoming import CANCELLATIONS_REFUSED, EVENTS_REFUSED
 from ordering.identity.authorizer import Authorizer, make_handler
 from ordering.identity.clients import ClientRefused
 from ordering.identity.contract import CONTRACT as TOKENS
-from ordering.identity.tokens import KeyRing, Verifier
+from ordering.identity.verifier import KeyRing, Verifier
 from ordering.mail.outbox import METRICS as MAIL_METRICS
 from ordering.mail.outbox import MailEventType
 from ordering.web.http import Request

@@ -289,7 +289,7 @@ def test_metrics_have_their_namespace(capsys: pytest.CaptureFixture[str], monkey
     metrics = json.loads(capsys.readouterr().out)
 
     assert metrics["_aws"]["CloudWatchMetrics"][0]["Namespace"] == "a-stack"
-    assert metrics["MailsBounced"] == [1.0]
+    assert metrics["MailsBounced"] == 1
     assert measured(MailsBounced=1)["_aws"]["CloudWatchMetrics"][0]["Namespace"] == "a-stack"
     shared = TEMPLATE.document["Globals"]["Function"]["Environment"]["Variables"]
     assert shared["POWERTOOLS_METRICS_NAMESPACE"] == {"Ref": "AWS::StackName"}

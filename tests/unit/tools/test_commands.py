@@ -15,7 +15,7 @@ from ordering.contexts import own_errors
 from ordering.identity.accounts import Accounts
 from ordering.identity.authorizer import Authorizer, Handler, make_handler
 from ordering.identity.reference_tokens import ReferenceTokens
-from ordering.identity.tokens import KeyRing, Verifier
+from ordering.identity.verifier import KeyRing, Verifier
 from ordering.principal import DealTerms, Principal
 from ordering.webhooks.registrations import Author, Edit
 from ordering_tools import cli

@@ -23,7 +23,8 @@ from ordering.ecards.orders import EcardOrders
 from ordering.ecards.statuses import EcardStatus
 from ordering.identity.accounts import Accounts
 from ordering.identity.authorizer import Authorizer, Handler, make_handler
-from ordering.identity.tokens import KeyRing, TokenRefused, Verifier
+from ordering.identity.tokens import TokenRefused
+from ordering.identity.verifier import KeyRing, Verifier
 from ordering.principal import BusinessUnit, Principal
 from ordering_tools import installation
 from ordering_tools.demo import ecards as demo_ecards

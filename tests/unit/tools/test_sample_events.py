@@ -13,7 +13,7 @@ from ordering.clock import Deadline
 from ordering.contexts import own_errors
 from ordering.identity.accounts import Accounts
 from ordering.identity.authorizer import Authorizer, make_handler
-from ordering.identity.tokens import KeyRing, Verifier
+from ordering.identity.verifier import KeyRing, Verifier
 from ordering_tools.demo import ecards as demo_ecards
 from ordering_tools.demo import training as demo
 from ordering_tools.demo.data import demo_partners

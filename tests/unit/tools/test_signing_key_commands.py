@@ -20,7 +20,8 @@ from ordering.errors import Unavailable
 from ordering.identity.accounts import Accounts, TokenRecord
 from ordering.identity.clients import Client, Clients
 from ordering.identity.token_endpoint import KEYS_KEPT, LOOKED_UP_EVERY, VALID, KeyCache, TokenEndpoint
-from ordering.identity.tokens import LEEWAY, Claims, KeyRing, TokenRefused, Verifier
+from ordering.identity.tokens import Claims, TokenRefused
+from ordering.identity.verifier import LEEWAY, KeyRing, Verifier
 from ordering_tools import cli
 from ordering_tools.audit import entries
 from ordering_tools.installation import Installation, NoInstallation

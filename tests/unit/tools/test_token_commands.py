@@ -17,7 +17,8 @@ from ordering.clock import system_clock
 from ordering.identity.accounts import Accounts
 from ordering.identity.clients import Client, Clients
 from ordering.identity.reference_tokens import ReferenceTokens
-from ordering.identity.tokens import Claims, KeyRing, Verifier
+from ordering.identity.tokens import Claims
+from ordering.identity.verifier import KeyRing, Verifier
 from ordering_tools import cli
 from ordering_tools.audit import entries
 from ordering_tools.installation import Installation

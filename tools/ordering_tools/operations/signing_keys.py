@@ -17,7 +17,7 @@ from ordering.aws.calls import CallRefused
 from ordering.errors import Conflict
 from ordering.identity.accounts import Accounts, SigningKeyRecord
 from ordering.identity.token_endpoint import KEYS_KEPT, LOOKED_UP_EVERY, VALID
-from ordering.identity.tokens import KEYS_READ_EVERY, LEEWAY
+from ordering.identity.verifier import KEYS_READ_EVERY, LEEWAY
 from ordering_tools.console import MOMENT
 from ordering_tools.installation import Installation, NotDone
 from ordering_tools.operations.commands import Group, Run, pass_run, with_required_reason

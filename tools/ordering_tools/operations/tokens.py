@@ -17,7 +17,8 @@ from ordering.identifiers import is_plain_id
 from ordering.identity.accounts import Accounts, Partner, TokenRecord
 from ordering.identity.authorizer import partner_of_token
 from ordering.identity.reference_tokens import ReferenceTokens, is_reference
-from ordering.identity.tokens import Claims, KeyRing, RefusalReason, TokenRefused, Verifier
+from ordering.identity.tokens import Claims, RefusalReason, TokenRefused
+from ordering.identity.verifier import KeyRing, Verifier
 from ordering.webhooks.registrations import SECRET_REPLACED
 from ordering_tools.installation import Installation, NotDone
 from ordering_tools.operations.commands import (

@@ -133,7 +133,7 @@ class Api(APIGatewayRestResolver, Generic[S]):
             services = self.services
             for use in uses:
                 use(services, Deadline.after(0.0))
-        return self.handle
+        return wiring.initialised(self.handle)
 
     def handle(self, event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         """Handle one event of API Gateway's Lambda proxy integration, and return its response."""

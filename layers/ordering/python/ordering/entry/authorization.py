@@ -7,7 +7,7 @@ from ordering.contexts import own_errors
 from ordering.entry import wiring
 from ordering.identity.authorizer import Authorizer, Handler, make_handler
 from ordering.identity.services import IdentityServices
-from ordering.identity.tokens import KeyRing, Verifier
+from ordering.identity.verifier import KeyRing, Verifier
 
 KEYS_WITHIN = 3.0
 """Seconds that reading the signing keys may take."""
@@ -18,6 +18,7 @@ def authorizer_from_environment() -> Handler:
     services = IdentityServices(wiring.open_connections())
     keys = KeyRing(lambda: services.accounts(Deadline.after(KEYS_WITHIN)).signing_keys())
     verifier = Verifier(keys, issuer=services.issuer, audience=services.audience)
-    return make_handler(
-        Authorizer(verifier, services.accounts, services.reference_tokens, own_errors(), services.shared_usage_key)
+    authorizer = Authorizer(
+        verifier, services.accounts, services.reference_tokens, own_errors(), services.shared_usage_key
     )
+    return wiring.initialised(make_handler(authorizer))

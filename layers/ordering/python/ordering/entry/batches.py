@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from aws_lambda_powertools.metrics import MetricUnit, single_metric
-
 from ordering.aws.invocation import Context
+from ordering.metrics import measured
 
 Handler = Callable[[Mapping[str, Any], Context], dict[str, Any]]
 """Handles a batch; returns the failed records or messages in the format of Lambda's `ReportBatchItemFailures`."""
@@ -18,13 +18,12 @@ Count = Callable[[str], None]
 
 def count_metric(metric: str) -> None:
     """Add one to a metric, in CloudWatch's embedded metric format: it is a log line and takes no call."""
-    gauge(metric, MetricUnit.Count, 1)
+    gauge(metric, 1)
 
 
-def gauge(metric: str, unit: MetricUnit, value: float) -> None:
-    """Put a value into a metric, by its name, in the same format."""
-    with single_metric(name=metric, unit=unit, value=value):
-        pass
+def gauge(metric: str, value: float) -> None:
+    """Put a value into a metric, by its name, in the same format; `measured` derives the unit from the name."""
+    print(json.dumps(measured(None, **{metric: value})))  # noqa: T201 - Lambda logs what is printed as it is
 
 
 def failures(identifiers: list[str]) -> dict[str, Any]:

@@ -36,4 +36,4 @@ def incoming_from_environment() -> Handler:
         consumer = incoming(connections, deadline_of(context), count_metric)
         return failures(handle_each(event["Records"], consumer.handle))
 
-    return handle
+    return wiring.initialised(handle)

@@ -36,4 +36,4 @@ def mails_from_environment() -> Handler:
         mailing = mailing_for(connections, deadline_of(context), sender.send, count_metric)
         return failures(handle_each(event["Records"], mailing.handle))
 
-    return handle
+    return wiring.initialised(handle)

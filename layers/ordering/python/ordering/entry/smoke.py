@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import Any, Protocol
 
 from ordering.aws.calls import ServiceCall, connect
-from ordering.entry import wiring  # noqa: F401 - it sets the level of the log
+from ordering.entry import wiring
 from ordering.principal import GRANTS, DealTerms, OrderSource, Principal, User
 
 ANSWERED_WITHIN = 30.0
@@ -188,4 +188,5 @@ class Smoke:
 
 def smoke_from_environment() -> Callable[[Mapping[str, str], Context], None]:
     """Return the hook's handler."""
-    return Smoke(connect("codedeploy"), connect("lambda", answered_within=ANSWERED_WITHIN)).handle
+    smoke = Smoke(connect("codedeploy"), connect("lambda", answered_within=ANSWERED_WITHIN))
+    return wiring.initialised(smoke.handle)

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from aws_lambda_powertools.metrics import MetricUnit
-
 from ordering.aws.calls import ServiceCall, connect, until
 from ordering.aws.connections import Connections
 from ordering.aws.eventbridge import Bus, EventBus
@@ -117,8 +115,8 @@ def stream_from_environment() -> Handler:
         deadline = deadline_of(context)
         if "Records" not in event:
             swept = sweeper(connections, deadline, queues, later).sweep()
-            gauge("UnfinishedOldestSeconds", MetricUnit.Seconds, swept.oldest_seconds)
-            gauge("OrdersSwept", MetricUnit.Count, swept.keys)
+            gauge("UnfinishedOldestSeconds", swept.oldest_seconds)
+            gauge("OrdersSwept", swept.keys)
             return failures([])
         records = event["Records"]
         from_queue = any(record["eventSource"] == QUEUE for record in records)
@@ -126,4 +124,4 @@ def stream_from_environment() -> Handler:
         consumer = stream_consumer(connections, deadline, defer, mail, bus, bus_name, None if is_large else large)
         return failures(consumer.retry(records) if from_queue else consumer.follow(records))
 
-    return handle
+    return wiring.initialised(handle)

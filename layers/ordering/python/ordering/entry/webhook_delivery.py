@@ -25,4 +25,4 @@ def webhook_delivery_from_environment() -> Handler:
         deliverer = services.deliverer(deadline_of(context), poster.post)
         return failures(handle_each(event["Records"], deliverer.handle))
 
-    return handle
+    return wiring.initialised(handle)

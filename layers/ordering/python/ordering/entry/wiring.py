@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
+from typing import TypeVar
 
 from ordering.aws.connections import Connections
 from ordering.aws.dynamodb import connect_tables
 from ordering.aws.kms import connect_kms
+
+H = TypeVar("H")
 
 # By default, only warnings are logged in Lambda.
 logging.getLogger("ordering").setLevel(logging.INFO)
@@ -32,3 +36,15 @@ def allowed_origins() -> frozenset[str]:
 def open_connections() -> Connections:
     """Return the connections that the environment names. Only the tables are connected before their first use."""
     return Connections(os.environ, connect_tables(), connect_kms())
+
+
+def initialised(handler: H) -> H:
+    """Return a function's handler, at the end of its initialisation.
+
+    In Lambda the garbage collector is off while a function initialises. Here it is switched on, with Python's own
+    thresholds, and leaves out what exists by now, all of which stays.
+    """
+    if not gc.isenabled():
+        gc.freeze()
+        gc.enable()
+    return handler

@@ -27,7 +27,8 @@ from ordering.clock import Deadline
 from ordering.errors import Unavailable, cause_of
 from ordering.identity.accounts import Accounts, Partner
 from ordering.identity.reference_tokens import ReferenceTokens, is_reference
-from ordering.identity.tokens import Claims, RefusalReason, TokenRefused, Verifier
+from ordering.identity.tokens import Claims, RefusalReason, TokenRefused
+from ordering.identity.verifier import Verifier
 from ordering.principal import Principal
 
 _log = logging.getLogger("ordering")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1
-from jwt.utils import der_to_raw_signature
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
 from ordering.aws.kms import Kms
+
+_BYTES = 32
+"""Bytes of a number of P-256."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,5 +38,7 @@ class KmsKey:
             "MessageType": "RAW",
             "SigningAlgorithm": "ECDSA_SHA_256",
         }
-        # KMS writes DER, a JWS has the two numbers one after the other.
-        return der_to_raw_signature(self.kms("Sign", request)["Signature"], SECP256R1())
+        # KMS writes DER, a JWS has the two numbers one after the other (RFC 7518, 3.4).
+        return b"".join(
+            number.to_bytes(_BYTES) for number in decode_dss_signature(self.kms("Sign", request)["Signature"])
+        )

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from ordering.aws.connections import Connections
 from ordering.clock import Deadline
 from ordering.identity.accounts import Accounts
-from ordering.identity.reference_tokens import ReferenceTokens
 
 if TYPE_CHECKING:
+    from ordering.identity.reference_tokens import ReferenceTokens
     from ordering.identity.token_endpoint import KeyCache, TokenEndpoint
 
 
@@ -45,6 +45,8 @@ class IdentityServices:
 
     def reference_tokens(self, deadline: Deadline) -> ReferenceTokens:
         """Return the reference tokens."""
+        from ordering.identity.reference_tokens import ReferenceTokens
+
         return ReferenceTokens(self._connections.accounts(deadline))
 
     def token_endpoint(self, deadline: Deadline) -> TokenEndpoint:
