@@ -11,5 +11,6 @@ build-DependenciesLayer:
 	"$(PYTHON)" -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps --requirement requirements.txt \
 	  --target "$(ARTIFACTS_DIR)/python" --only-binary :all: --implementation cp --python-version 3.13 $(PLATFORMS)
 	rm -rf "$(ARTIFACTS_DIR)/python/bin"
+	"$(PYTHON)" trim.py "$(ARTIFACTS_DIR)/python"
 	find "$(ARTIFACTS_DIR)" -name __pycache__ -type d -prune -exec rm -rf {} +
 	$(if $(PACKAGE),"$(PYTHON)" "$(PACKAGE)" --compile "$(ARTIFACTS_DIR)" /opt)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -20,27 +23,59 @@ sys.path.insert(0, str(ROOT / "tools"))
 
 from package import ARCHITECTURES, RUNTIME, PackageError, find_runtime, machine_of  # noqa: E402 - tools/ is not a package
 
-FUNCTIONS = sorted(str(path.parent.relative_to(ROOT)) for path in ROOT.glob("functions/*/*/app.py"))
+FUNCTIONS = sorted("/".join(path.parts[-3:-1]) for path in ROOT.glob("functions/*/*/app.py"))
 ARCHITECTURE = "arm64" if platform.machine() in {"arm64", "aarch64"} else "x86_64"
 
-# Imports the function of each folder, and lists by folder the sources that are compiled meanwhile. In one process,
-# because the modules of the layers that several functions import are the same files.
-IMPORT = """
-import importlib.machinery, json, sys
-folders, layers = sys.argv[1].split(":"), sys.argv[2:]
-path, compiled = sys.path, {}
+BOTOCORE = {"botocore", "dateutil", "jmespath", "six", "urllib3"}
+PYDANTIC = {"annotated_types", "pydantic", "pydantic_core", "typing_extensions", "typing_inspection"}
+WEB = {*BOTOCORE, *PYDANTIC, "aws_lambda_powertools", "msgspec"}
+CRYPTOGRAPHY = {"_cffi_backend", "cryptography"}
+
+PACKAGES = {
+    **dict.fromkeys(FUNCTIONS, WEB),
+    **dict.fromkeys(
+        ["ecards/certificates", "identity/token", "training/order_keys", "webhooks/registrations"], WEB | CRYPTOGRAPHY
+    ),
+    **dict.fromkeys(["fulfilment/mails", "fulfilment/stream", "webhooks/delivery"], BOTOCORE | CRYPTOGRAPHY),
+    "fulfilment/incoming": BOTOCORE | PYDANTIC | CRYPTOGRAPHY,
+    "identity/authorizer": {*BOTOCORE, *CRYPTOGRAPHY, "jwt"},
+    "releases/smoke": set(),
+}
+"""The packages of the dependencies' layer that each function loads while it initialises."""
+
+MEGABYTES = {"DependenciesLayer": (14.5, 41.0), "OrderingLayer": (1.2, 2.6)}
+"""The sizes of each layer, zipped and unzipped, in 10^6 bytes, that it must not exceed."""
+
+# Imports a function as Lambda does: from its own folder, then from the layers, and with the runtime's API, so that it
+# connects. The modules whose source is compiled meanwhile are listed.
+INITIALISE = """
+import gc, importlib.machinery, json, sys
+folder, *layers = sys.argv[1:]
+sys.path[:0] = [folder, *layers]
+compiled = []
 to_code = importlib.machinery.SourceFileLoader.source_to_code
 def source_to_code(self, data, path, **options):
-    found.append(path)
+    compiled.append(path)
     return to_code(self, data, path, **options)
 importlib.machinery.SourceFileLoader.source_to_code = source_to_code
-for folder in folders:
-    found = compiled[folder] = []
-    sys.path = [folder, *layers, *path]
-    import app
-    assert app.__file__ == f"{folder}/app.py", app.__file__
-    del sys.modules["app"]
-print(json.dumps(compiled))
+import app
+assert app.__file__ == f"{folder}/app.py", app.__file__
+files = {name: getattr(module, "__file__", None) or "" for name, module in sys.modules.items()}
+packages = sorted({name.partition(".")[0] for name, file in files.items() if file.startswith(layers[0])})
+found = {"compiled": compiled, "packages": packages, "collects": gc.isenabled(), "kept": gc.get_freeze_count()}
+print(json.dumps(found))
+"""
+
+REGIONS = ("eu-west-1", "us-east-1", "cn-north-1", "us-gov-west-1")
+
+# Prints the endpoints of services, by region and service.
+CONNECT = """
+import json, sys
+sys.path[:0] = filter(None, sys.argv[1].split(":"))
+from botocore.session import get_session
+regions, services = (text.split(",") for text in sys.argv[2:])
+urls = [get_session().create_client(one, region).meta.endpoint_url for region in regions for one in services]
+print(json.dumps(urls))
 """
 
 
@@ -103,24 +138,88 @@ def test_the_layer_is_for_the_architecture_of_the_functions(built: Path) -> None
     assert {machine_of(path) for path in extensions} == {ARCHITECTURES[ARCHITECTURE]}
 
 
-def test_nothing_is_compiled_at_init(built: Path, runtime: str) -> None:
-    """No function compiles a module when it is imported: its code is deployed as bytecode of its runtime."""
+def layers_of(built: Path) -> list[str]:
+    """The folders of the layers' modules, in the order of Lambda's path."""
     folders = contents(built)
-    layers = [str(folders[name] / "python") for name in ("DependenciesLayer", "OrderingLayer")]
-    functions = {name: path for name, path in folders.items() if "functions" in path.parts}
+    return [str(folders[name] / "python") for name in ("DependenciesLayer", "OrderingLayer")]
 
-    assert len(functions) == len(FUNCTIONS)
+
+def run(built: Path, runtime: str, code: str, *arguments: str) -> str:
+    """What code prints on the runtime, with every variable that a function has."""
     environment = {
         name: "x"
         for resource in yaml.safe_load((built / "template.yaml").read_text())["Resources"].values()
         for name in resource.get("Properties", {}).get("Environment", {}).get("Variables", {})
     }
     done = subprocess.run(
-        [runtime, "-I", "-B", "-c", IMPORT, ":".join(map(str, functions.values())), *layers],
-        env={**environment, "GRACE_SECONDS": "2", "AWS_DEFAULT_REGION": "eu-west-1"},
+        [runtime, "-I", "-B", "-c", code, *arguments],
+        env={
+            **environment,
+            "GRACE_SECONDS": "2",
+            "AWS_DEFAULT_REGION": "eu-west-1",
+            "AWS_ACCESS_KEY_ID": "local",
+            "AWS_SECRET_ACCESS_KEY": "local",
+            "AWS_LAMBDA_RUNTIME_API": "127.0.0.1:9",
+        },
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout) == {str(folder): [] for folder in functions.values()}
+    return done.stdout
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_initialisation(built: Path, runtime: str, function: str) -> None:
+    """A function compiles nothing, loads only the packages listed, and leaves them out when it collects garbage."""
+    (folder,) = [path for path in contents(built).values() if path.match(f"functions/{function}")]
+
+    found = json.loads(run(built, runtime, INITIALISE, str(folder), *layers_of(built)))
+
+    assert found["compiled"] == []
+    assert {*found["packages"]} == PACKAGES[function]
+    assert found["collects"]
+    assert found["kept"]
+
+
+def test_every_function_is_built(built: Path) -> None:
+    """The built template has each function of the project."""
+    folders = ["/".join(path.parts[-2:]) for path in contents(built).values() if "functions" in path.parts]
+
+    assert sorted(folders) == FUNCTIONS
+
+
+def test_the_layer_has_the_services_that_are_called(built: Path, runtime: str) -> None:
+    """The layer has botocore's definitions of the services that the functions connect to, with all their endpoints."""
+    sources = "".join(path.read_text() for path in (ROOT / "layers" / "ordering").rglob("*.py"))
+    services = sorted({*re.findall(r'\b(?:connect|create_client)\(\s*"([a-z0-9-]+)"', sources)})
+    data = contents(built)["DependenciesLayer"] / "python" / "botocore" / "data"
+    asked = ",".join(REGIONS), ",".join(services)
+
+    assert sorted(path.name for path in data.iterdir() if path.is_dir()) == services
+    # Beside the whole of botocore in this environment.
+    assert run(built, runtime, CONNECT, ":".join(layers_of(built)), *asked) == run(
+        built, sys.executable, CONNECT, "", *asked
+    )
+
+
+@pytest.mark.parametrize("layer", MEGABYTES)
+def test_sizes_of_layers(built: Path, layer: str) -> None:
+    """No layer is larger than its budget, neither as a zip file nor unzipped."""
+    folder, zipped = contents(built)[layer], io.BytesIO()
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    with zipfile.ZipFile(zipped, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in files:
+            archive.write(path, path.relative_to(folder))
+
+    sizes = zipped.tell() / 1e6, sum(path.stat().st_size for path in files) / 1e6
+    assert all(size <= most for size, most in zip(sizes, MEGABYTES[layer], strict=True)), sizes
+
+
+def test_no_path_of_the_machine_is_built_in(built: Path) -> None:
+    """No file of the artefacts contains the folder that they were built in, so every machine builds the same."""
+    folder = str(built.parent.parent).encode()
+    files = [path for root in contents(built).values() for path in root.rglob("*") if path.is_file()]
+
+    assert [path for path in files if folder in path.read_bytes()] == []
+    assert any(b"/opt/python/ordering/" in path.read_bytes() for path in files if path.suffix == ".pyc")

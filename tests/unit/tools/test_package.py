@@ -1,7 +1,8 @@
-"""The architecture of a build: one parameter chooses that of the functions and that of the packages."""
+"""The architecture of a build, which one parameter chooses for functions and packages, and its bytecode."""
 
 from __future__ import annotations
 
+import marshal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ from ordering_tools.template import Template
 ROOT = Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(ROOT / "tools"))
 
-from package import ARCHITECTURES, PackageError, for_architecture, machine_of, verify  # noqa: E402 - tools/ is not a package
+from package import ARCHITECTURES, PackageError, compile_folder, for_architecture, machine_of, verify  # noqa: E402 - tools/ is not a package
 
 SOURCE = (ROOT / "template.yaml").read_text(encoding="utf-8")
 ARM64, X86_64 = b"\xb7\x00", b"\x3e\x00"
@@ -107,3 +108,20 @@ def test_a_build_without_compiled_packages_is_refused(tmp_path: Path) -> None:
     """A build whose layer has no compiled package is refused: the check would pass without comparing anything."""
     with pytest.raises(PackageError, match="has no compiled packages"):
         verify(build(tmp_path, "arm64"))
+
+
+def test_bytecode_is_the_same_wherever_it_is_made(tmp_path: Path) -> None:
+    """Bytecode names its source where Lambda mounts it, is used without a look at it, and depends on nothing else."""
+    made = []
+    for name in ("one", "the other"):
+        (tmp_path / name / "python").mkdir(parents=True)
+        (tmp_path / name / "python" / "module.py").write_text(
+            "NAMES = {'a', 'b', 'c'}\ndef read():\n    return NAMES\n"
+        )
+        compile_folder(tmp_path / name, "/opt", sys.executable)
+        (compiled,) = (tmp_path / name).rglob("*.pyc")
+        made.append(compiled.read_bytes())
+
+    assert made[0] == made[1]
+    assert int.from_bytes(made[0][4:8], "little") == 0b01  # a hash, which is not checked (PEP 552)
+    assert marshal.loads(made[0][16:]).co_filename == "/opt/python/module.py"
