@@ -4,6 +4,6 @@ import gc
 import os
 
 if "AWS_LAMBDA_RUNTIME_API" in os.environ:
-    # A function imports this package before all others, and what it imports stays: there is nothing to collect.
+    # A function imports this package before all others, and what it imports stays: there is next to nothing to collect.
     # `entry.wiring.initialised` switches the collector on again.
     gc.disable()
