@@ -11,7 +11,9 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -118,11 +120,17 @@ def test_the_bytecode_is_of_the_functions_runtime() -> None:
     assert document["Globals"]["Function"]["Runtime"] == f"python{RUNTIME}"
 
 
+@cache
+def read_template(built: Path) -> dict[str, Any]:
+    """The built template, read once: it takes a second."""
+    document: dict[str, Any] = yaml.safe_load((built / "template.yaml").read_text())
+    return document
+
+
 def contents(built: Path) -> dict[str, Path]:
     """The folder of each layer and function in the built template, by its logical id."""
-    resources = yaml.safe_load((built / "template.yaml").read_text())["Resources"]
     found = {}
-    for name, resource in resources.items():
+    for name, resource in read_template(built)["Resources"].items():
         properties = resource.get("Properties", {})
         if path := properties.get("CodeUri") or properties.get("ContentUri"):
             found[name] = (built / path).resolve()
@@ -131,7 +139,7 @@ def contents(built: Path) -> dict[str, Path]:
 
 def test_the_layer_is_for_the_architecture_of_the_functions(built: Path) -> None:
     """All compiled packages are for the architecture of the build, the only one that its template allows."""
-    parameter = yaml.safe_load((built / "template.yaml").read_text())["Parameters"]["Architecture"]
+    parameter = read_template(built)["Parameters"]["Architecture"]
     extensions = [*contents(built)["DependenciesLayer"].rglob("*.so")]
 
     assert (parameter["Default"], parameter["AllowedValues"]) == (ARCHITECTURE, [ARCHITECTURE])
@@ -148,7 +156,7 @@ def run(built: Path, runtime: str, code: str, *arguments: str) -> str:
     """What code prints on the runtime, with every variable that a function has."""
     environment = {
         name: "x"
-        for resource in yaml.safe_load((built / "template.yaml").read_text())["Resources"].values()
+        for resource in read_template(built)["Resources"].values()
         for name in resource.get("Properties", {}).get("Environment", {}).get("Variables", {})
     }
     done = subprocess.run(
