@@ -207,7 +207,7 @@ def test_nothing_found(either: Run) -> None:
     ("words", "reason"),
     [
         ((), "name an order, or say --request, --function or --level"),
-        (("--request", 'x" || ($.a = "b'), "is no id of a request; it is the X-Request-Id of the response"),
+        (("--request", 'x" || ($.a = "b'), "is not the id of a request, which is the X-Request-Id of the response"),
     ],
 )
 def test_wrong_usage(local: Run, words: tuple[str, ...], reason: str) -> None:
@@ -226,7 +226,7 @@ def test_without_a_log(placed: Rewards, run: Run, tmp_path: Path) -> None:  # no
 def test_an_unknown_function(stack: Run) -> None:
     """A function that the stack does not have is refused with the names of those that it has."""
     assert stack("logs", "--function", "Nope").error == (
-        "'Nope' is no function; there are: Access, Authorizer, EcardOrders, Mails, Stream"
+        "'Nope' is not a function; there are: Access, Authorizer, EcardOrders, Mails, Stream"
     )
 
 

@@ -476,7 +476,7 @@ def test_all_faults_are_named(run: Run, accounts: Accounts, file: Path, site: In
         (b"", "'email' is missing"),
         (CSV.encode(), "has no contacts"),
         (b"email,forename\n", "line 1: 'surname' is missing"),
-        (b"email,forename,surname,age\n", "line 1: 'age' is no field here"),
+        (b"email,forename,surname,age\n", "line 1: 'age' is not a field here"),
         (b"email,email,forename,surname\n", "line 1: has a name twice"),
         (f"{CSV}a@b.example,A,B\n".encode("utf-16"), "line 1: is not in UTF-8"),
         (b"\x00\x01", "line 1: "),

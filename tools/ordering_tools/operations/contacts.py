@@ -188,7 +188,7 @@ def _texts(value: Any) -> dict[str, str]:
 
 def _misfit(values: Mapping[str, str]) -> str:
     missing = [f"'{name}' is missing" for name in _REQUIRED if not values.get(name)]
-    unknown = [f"'{name}' is no field here" for name in values if name not in (*_REQUIRED, "unit")]
+    unknown = [f"'{name}' is not a field here" for name in values if name not in (*_REQUIRED, "unit")]
     return ", ".join(missing + unknown)
 
 

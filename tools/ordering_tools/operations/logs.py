@@ -175,7 +175,7 @@ def _named(site: Installation, text: str) -> tuple[str, datetime | None]:
 def _request_id(text: str) -> str:
     if not text.strip(_REQUEST):
         return text
-    raise click.UsageError(f"'{text}' is no id of a request; it is the X-Request-Id of the response")
+    raise click.UsageError(f"'{text}' is not the id of a request, which is the X-Request-Id of the response")
 
 
 def _lines(run: Run, wanted: Wanted) -> Iterator[Line]:
@@ -190,7 +190,7 @@ def _lines(run: Run, wanted: Wanted) -> Iterator[Line]:
         return
     groups = log_groups(site)
     if wanted.function not in (None, *groups):
-        raise NotDone(f"'{wanted.function}' is no function; there are: {', '.join(sorted(groups))}")
+        raise NotDone(f"'{wanted.function}' is not a function; there are: {', '.join(sorted(groups))}")
     chosen = {name: group for name, group in groups.items() if wanted.function in (None, name)}
     client = site.connect("logs")
     try:
