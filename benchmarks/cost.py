@@ -110,7 +110,7 @@ class Shop:
         day = Day.__new__(Day)
         self.world = Metered(tables=Tables(self.units))
         self.world.units, self.world.mishap = self.units, counting(self.units)
-        day._live_in(self.world)  # noqa: SLF001 - a day lives in any simulated AWS
+        day.live_in(self.world)
         day.begin()
         self.world.run()
         day.rewards.load(1_000, HUNDRED, "more")

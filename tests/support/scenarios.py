@@ -42,12 +42,13 @@ class Day:
     """What is asked for on every day, and what must have come of it in the evening."""
 
     def __init__(self, **world: Any) -> None:
-        self._live_in(SimulatedAws(**world))
+        self.live_in(SimulatedAws(**world))
 
     more: Sequence[int] = ()
     """Further training orders."""
 
-    def _live_in(self, world: SimulatedAws) -> None:
+    def live_in(self, world: SimulatedAws) -> None:
+        """Take place in a simulated AWS."""
         self.world = world
         self.school = School(self.world.tables, self.world.kms, now=lambda: self.world.now)
         self.rewards = Rewards(self.world.services, COMPANY)
@@ -55,7 +56,7 @@ class Day:
     def fork(self) -> Day:
         """Return the same day in an independent copy of its world."""
         other = copy.copy(self)
-        other._live_in(self.world.fork())
+        other.live_in(self.world.fork())
         return other
 
     def begin(self) -> None:

@@ -45,7 +45,7 @@ class SmokeFailed(Exception):
     """A version did not respond as it must; the message says which, and what it did."""
 
 
-class Context(Protocol):
+class SmokeContext(Protocol):
     """The part of Lambda's context that is used here."""
 
     @property
@@ -139,7 +139,7 @@ class Smoke:
         self._deploy = deploy
         self._functions = functions
 
-    def handle(self, event: Mapping[str, str], context: Context) -> None:
+    def handle(self, event: Mapping[str, str], context: SmokeContext) -> None:
         """Try the versions of a deployment, and report to CodeDeploy whether they may get calls."""
         deployment, status = event["DeploymentId"], "Failed"
         try:
@@ -186,7 +186,7 @@ class Smoke:
         _log.info("smoke passed", extra={"function": logical, "version": number})
 
 
-def smoke_from_environment() -> Callable[[Mapping[str, str], Context], None]:
+def smoke_from_environment() -> Callable[[Mapping[str, str], SmokeContext], None]:
     """Return the hook's handler."""
     smoke = Smoke(connect("codedeploy"), connect("lambda", answered_within=ANSWERED_WITHIN))
     return wiring.initialised(smoke.handle)
