@@ -566,10 +566,11 @@ def test_killed_in_the_middle(training_partner: TrainingPartner) -> None:
     assert eventually(is_received_by_a_held_process, pause=0.005, progress=packs)
     assert eventually(lambda: kill_if(is_unsent, real, "MailsFunction"), pause=0.005)
     training_partner.wait(order)
-    # The queue would redeliver the message after six minutes.
+    # The queue would redeliver the message after six minutes. Deliveries that overlapped may have sent more than one.
+    waiting = len(real.queued("MailQueue", to_message(name)))
     real.installation.mail_queue(to_message(name), 0)
     assert eventually(lambda: training_partner.mails(order))
-    assert eventually(lambda: len(real.queued("MailQueue", to_message(name))) == 1)
+    assert eventually(lambda: 0 < len(real.queued("MailQueue", to_message(name))) <= waiting)
     keys = training_partner.keys(order)
     (mail,) = training_partner.mails(order)
 
