@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import pytest
@@ -352,6 +353,66 @@ def test_query_reads_all_pages() -> None:
     assert len(send.calls) == 1
     assert [*items] == [{**PLAIN, "sk": "t"}]
     assert [None, resume, resume] == [request.get("ExclusiveStartKey") for _, request in send.calls]
+
+
+class Together:
+    """A connection that carries out several operations at once; the one with the partition "q" fails at first."""
+
+    def __init__(self) -> None:
+        self.rounds: list[list[str]] = []
+        self.alone: list[str] = []
+
+    def __call__(self, _: str, request: dict[str, Any]) -> dict[str, Any]:
+        self.alone.append(request["ExpressionAttributeValues"][":pk"]["S"])
+        return {"Items": [ITEM], "ConsumedCapacity": {"CapacityUnits": 1.0}}
+
+    def send_all(self, requests: Sequence[tuple[str, dict[str, Any]]]) -> list[Callable[[], dict[str, Any]]]:
+        self.rounds.append([request["ExpressionAttributeValues"][":pk"]["S"] for _, request in requests])
+        return [partial(self.attempt, request) for _, request in requests]
+
+    def attempt(self, request: dict[str, Any]) -> dict[str, Any]:
+        if request["ExpressionAttributeValues"][":pk"]["S"] == "q":
+            raise ServiceFault("ThrottlingException")
+        more = {} if "ExclusiveStartKey" in request else {"LastEvaluatedKey": {"pk": {"S": "p"}, "sk": {"S": "s"}}}
+        return {"Items": [ITEM], "ConsumedCapacity": {"CapacityUnits": 1.0}, **more}
+
+
+def test_query_all_together(clock: Clock) -> None:
+    """Queries of several partitions go out in one round for each page; one that fails is retried alone."""
+    send = Together()
+    table = Table(send, "T")
+    found = table.query_all([("p", "a", "z"), ("q", "a", "z"), ("r", "z", "a"), ("s", "a", "z")])
+
+    assert found == [[PLAIN, PLAIN], [PLAIN], [], [PLAIN, PLAIN]]
+    assert (send.rounds, send.alone) == ([["p", "q", "s"], ["p", "s"]], ["q"])
+    assert (table.usage.calls, table.usage.reads, table.usage.retries, len(clock.pauses)) == (5, 5.0, 1, 1)
+
+
+def test_query_all_one_after_the_other() -> None:
+    """A connection that cannot carry out several queries at once gets them one by one, after the deadline none."""
+    send = Script([{"Items": [ITEM]}])
+    found = Table(send, "T").query_all([("p", "a", "z"), ("q", "a", "z")])
+    late = Table(Together(), "T", deadline=Deadline.after(-1))
+
+    assert found == [[PLAIN], [PLAIN]]
+    assert [request["ExpressionAttributeValues"][":pk"]["S"] for _, request in send.calls] == ["p", "q"]
+    with pytest.raises(Unavailable):
+        late.query_all([("p", "a", "z"), ("q", "a", "z")])
+
+
+def test_query_all_of_a_connection(services: Services) -> None:
+    """A real connection carries out several queries, and raises the errors of each."""
+    table = Table(services.send, "OrdersTable")
+    table.put_all({"pk": partition, "sk": "s"} for partition in ("all#1", "all#2"))
+
+    assert table.query_all([(f"all#{number}", "a", "z") for number in (2, 3, 1)]) == [
+        [{"pk": "all#2", "sk": "s"}],
+        [],
+        [{"pk": "all#1", "sk": "s"}],
+    ]
+    with pytest.raises(ServiceFault) as missing:
+        Table(services.send, "NoSuchTable").query_all([("p", "a", "z"), ("q", "a", "z")])
+    assert missing.value.code == "ResourceNotFoundException"
 
 
 def test_usage_is_counted() -> None:

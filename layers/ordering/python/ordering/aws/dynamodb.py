@@ -22,6 +22,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from ordering.aws.calls import ANSWERED_WITHIN, CONNECTED_WITHIN, failure_of, new_session
@@ -35,13 +36,25 @@ Key = tuple[str, str]
 """Partition key and sort key."""
 
 Send = Callable[[str, dict[str, Any]], dict[str, Any]]
-"""Carries out one operation of the service, by its name in the API, and returns the raw response."""
+"""Carries out one operation of the service, by its name in the API, and returns the raw response.
+
+It may have a `SendAll` as an attribute `send_all`.
+"""
+
+SendAll = Callable[[Sequence[tuple[str, dict[str, Any]]]], Sequence[Callable[[], dict[str, Any]]]]
+"""Carries out several operations at the same time; returns for each a function that returns its raw response.
+
+The function raises as a `Send` does.
+"""
 
 _BATCH_LIMIT = 100
 """Most keys in one BatchGetItem: a limit of the service."""
 
 _BATCH_WRITE_LIMIT = 25
 """Most items in one BatchWriteItem: a limit of the service."""
+
+_AT_ONCE = 10
+"""Most operations carried out at the same time: the connections that botocore keeps open."""
 
 _TRANSIENT = frozenset(
     {
@@ -224,14 +237,32 @@ class Table:
         """
         if first > last:  # the service refuses such a query
             return
-        request: dict[str, Any] = {
+        request = {**self._between(partition, first, last), **({"Limit": page} if page else {})}
+        yield from self._pages("Query", request)
+
+    def query_all(self, spans: Sequence[tuple[str, str, str]]) -> list[list[Item]]:
+        """Read what `query` yields for each partition, first and last sort key, in one round trip where that is enough.
+
+        Where the connection cannot carry out several operations at the same time, they go out one after the other.
+        """
+        found: list[list[Item]] = [[] for _ in spans]
+        left = {index: self._between(*span) for index, span in enumerate(spans) if span[1] <= span[2]}
+        while left:
+            answers = self._call_all("Query", [*left.values()])
+            for index, answer in zip([*left], answers, strict=True):
+                found[index] += map(plain_item, answer["Items"])
+                request = left.pop(index)
+                if resume := answer.get("LastEvaluatedKey"):
+                    left[index] = {**request, "ExclusiveStartKey": resume}
+        return found
+
+    def _between(self, partition: str, first: str, last: str) -> dict[str, Any]:
+        return {
             "TableName": self.name,
             "KeyConditionExpression": "pk = :pk AND sk BETWEEN :first AND :last",
             "ExpressionAttributeValues": _item({":pk": partition, ":first": first, ":last": last}),
             "ConsistentRead": True,
-            **({"Limit": page} if page else {}),
         }
-        yield from self._pages("Query", request)
 
     def query_index(self, index: str, partition: tuple[str, str], first: tuple[str, str]) -> Iterator[Key]:
         """Yield the keys of the items of an index's partition, with sort keys from a first one on, in descending order.
@@ -343,13 +374,26 @@ class Table:
         # All attempts share one token: the service acknowledges a retry of a transaction that took effect.
         self._call("TransactWriteItems", {"TransactItems": requests, "ClientRequestToken": secrets.token_hex(16)})
 
-    def _call(self, operation: str, request: dict[str, Any]) -> dict[str, Any]:
-        if self.deadline and self.deadline.passed():
+    def _call_all(self, operation: str, requests: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Carry out operations at the same time where the connection can; those that fail are retried one by one."""
+        together: SendAll | None = getattr(self.send, "send_all", None)
+        if together is None or len(requests) == 1 or (self.deadline and self.deadline.passed()):
+            return [self._call(operation, request) for request in requests]
+        attempts = together([(operation, _charged(request)) for request in requests])
+        return [self._call(operation, *one) for one in zip(requests, attempts, strict=True)]
+
+    def _call(
+        self, operation: str, request: dict[str, Any], attempted: Callable[[], dict[str, Any]] | None = None
+    ) -> dict[str, Any]:
+        """Carry out an operation, with retries; `attempted` returns what a first attempt has come to."""
+        if attempted is None and self.deadline and self.deadline.passed():
             raise Unavailable(f"the deadline passed before {operation}")
         pauses = self.pauses()
+        again = partial(self.send, operation, _charged(request))
+        attempt = attempted or again
         while True:
             try:
-                answer = self.send(operation, {**request, "ReturnConsumedCapacity": "TOTAL"})
+                answer = attempt()
             except ServiceFault as fault:
                 _raise_unless_transient(fault)
                 self.usage.retries += 1
@@ -360,6 +404,7 @@ class Table:
             else:
                 self._count(operation, answer)
                 return answer
+            attempt = again
 
     def pauses(self) -> Iterator[None]:
         """Yield after increasing pauses, for a caller that retries.
@@ -385,6 +430,11 @@ class Table:
             self.usage.reads += units
         else:
             self.usage.writes += units
+
+
+def _charged(request: dict[str, Any]) -> dict[str, Any]:
+    """Return a request whose response has the capacity that it consumed."""
+    return {**request, "ReturnConsumedCapacity": "TOTAL"}
 
 
 def _pause(pauses: Iterator[None], reason: str) -> None:
@@ -421,13 +471,24 @@ def connect_tables(**settings: Any) -> Send:
         **settings,
     )
     client.meta.events.register("before-parse.dynamodb", _check_whole)
-    methods = {client.meta.method_to_api_mapping[name]: getattr(client, name) for name in _METHODS}
+    return _OverBotocore(client, ClientError, (ConnectionError, HTTPClientError))
 
-    def send(operation: str, request: dict[str, Any]) -> dict[str, Any]:
+
+class _OverBotocore:
+    """A `Send` over a client of botocore, which threads may share."""
+
+    def __init__(self, client: Any, refused: type[Exception], failed: tuple[type[Exception], ...]) -> None:
+        """Take the client, and the exceptions for an error response and for a failed connection."""
+        self._endpoint = client.meta.endpoint_url
+        self._methods = {client.meta.method_to_api_mapping[name]: getattr(client, name) for name in _METHODS}
+        self._refused = refused
+        self._failed = failed
+
+    def __call__(self, operation: str, request: dict[str, Any]) -> dict[str, Any]:
         try:
-            answer: dict[str, Any] = methods[operation](**request)
-        except ClientError as error:
-            body: Mapping[str, Any] = error.response
+            answer: dict[str, Any] = self._methods[operation](**request)
+        except self._refused as error:
+            body: Mapping[str, Any] = error.response  # type: ignore[attr-defined] # of botocore's ClientError
             if (status := body["ResponseMetadata"]["HTTPStatusCode"]) >= 500:
                 raise NoAnswer(f"{status} {body['Error']['Code']}") from error
             raise ServiceFault(
@@ -436,11 +497,17 @@ def connect_tables(**settings: Any) -> Send:
                 item=body.get("Item"),
                 reasons=body.get("CancellationReasons", ()),
             ) from error
-        except (ConnectionError, HTTPClientError) as error:
-            raise NoAnswer(failure_of(client.meta.endpoint_url, error)) from error
+        except self._failed as error:
+            raise NoAnswer(failure_of(self._endpoint, error)) from error
         return answer
 
-    return send
+    def send_all(self, requests: Sequence[tuple[str, dict[str, Any]]]) -> Sequence[Callable[[], dict[str, Any]]]:
+        """Carry out several operations at the same time, each on a connection of its own."""
+        from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - most requests need none
+
+        # The threads end with the call: none is left over in a process that is forked or kept as a snapshot.
+        with ThreadPoolExecutor(min(len(requests), _AT_ONCE)) as pool:
+            return [pool.submit(self, *request).result for request in requests]
 
 
 _METHODS = (
