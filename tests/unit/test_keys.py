@@ -292,7 +292,7 @@ WRITES: list[tuple[str, Callable[[ThreeTables], object], list[str]]] = [
         [
             "orders BOOK#deals#crm 0000000002",
             "orders DEAL#crm#13 -",
-            "orders SORTED#deals#crm#eb367e7b1016f425fc40f31197c40526 000000",
+            "orders SORTED#deals#crm#af60c33c0f6ff6bf9f80fe89a06aaae0 000000",
         ],
     ),
     (

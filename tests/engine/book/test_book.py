@@ -274,10 +274,10 @@ def test_walk(subject: BookUnderTest) -> None:
     subject.place()
     subject.crash()
     subject.place()
-    hidden = [entry["order"] for entry in subject.book().walk()]
+    hidden = [entry["order"] for entry in subject.book().walk().entries()]
     subject.time.grace()
     watched = Faulty(subject.engine.send)
-    walked = [(entry["order"], int(entry["sk"])) for entry in subject.book(watched, settle_after=1).walk()]
+    walked = [(entry["order"], int(entry["sk"])) for entry in subject.book(watched, settle_after=1).walk().entries()]
 
     assert hidden == [subject.names[0], *subject.names[2:4]]
     assert walked == [*zip([subject.names[0], *subject.names[2:]], [1, 3, 4, 6], strict=True)]
@@ -287,7 +287,7 @@ def test_walk(subject: BookUnderTest) -> None:
 
 def test_walk_over_nothing(subject: BookUnderTest) -> None:
     """A book that was never written to is walked over in a call or two."""
-    assert subject.book().walk() == []
+    assert list(subject.book().walk().entries()) == []
     assert subject.book().find([1]) == {}
     assert newest(subject, up_to=3) == ([], 0)
 
@@ -385,7 +385,7 @@ def goes_back(_: BookUnderTest, book: OrderBook) -> object:
 
 
 def walks(_: BookUnderTest, book: OrderBook) -> object:
-    return len(book.walk())
+    return len(list(book.walk().entries()))
 
 
 Operation = Callable[[BookUnderTest, OrderBook], object]

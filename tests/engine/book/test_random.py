@@ -7,6 +7,7 @@ times as many histories.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
@@ -34,7 +35,7 @@ from engine.book.oracle import (
 from engine.explored import DEEP, Case, every_interleaving, every_mutant
 from ordering.aws.dynamodb import Item
 from ordering.book import orderbook
-from ordering.book.orderbook import OrderBook, Page
+from ordering.book.orderbook import OrderBook, Page, Walk
 from support.scheduler import (
     LOST,
     Call,
@@ -73,7 +74,7 @@ def reads_backward(pages: int, count: int = 1) -> Script:
 
 
 def walks() -> Script:
-    return operations(("walk", None, lambda book: _names(book.walk())))
+    return operations(("walk", None, lambda book: _names(book.walk().entries())))
 
 
 def finds(*positions: int) -> Script:
@@ -210,8 +211,9 @@ class CountsFromTheEnd(OrderBook):
 class WalksWithoutTheTail(OrderBook):
     """Walks over what is settled."""
 
-    def walk(self) -> list[Item]:
-        return super().walk()[: self._read()[0].live]
+    def walk(self) -> Walk:
+        settled, walk = self._read()[0].live, super().walk()
+        return Walk(settled, lambda: itertools.islice(walk.entries(), settled))
 
 
 class FindsVoids(OrderBook):

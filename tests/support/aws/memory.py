@@ -41,6 +41,25 @@ def _fitting(item: Wire) -> Wire:
     return item
 
 
+def _projected(items: Sequence[Wire], request: Wire) -> Sequence[Wire]:
+    """Return what a projection leaves of items: attributes, and parts of maps."""
+    if "ProjectionExpression" not in request:
+        return items
+    names = request["ExpressionAttributeNames"]
+    paths = [[names[name] for name in path.split(".")] for path in request["ProjectionExpression"].split(", ")]
+    return [_part(item, paths) for item in items]
+
+
+def _part(item: Wire, paths: Sequence[Sequence[str]]) -> Wire:
+    part: Wire = {}
+    for first, *rest in paths:
+        if first in item and not rest:
+            part[first] = item[first]
+        elif first in item and (inner := _part(item[first].get("M", {}), [rest])):
+            part.setdefault(first, {"M": {}})["M"] |= inner
+    return part
+
+
 class _Partition:
     """Items by sort key, and the sort keys in order."""
 
@@ -181,7 +200,7 @@ class Memory:
         more = items and (stop < end or len(items) == request.get("Limit"))
         return {
             "Count": len(items),
-            **({} if request.get("Select") == "COUNT" else {"Items": items}),
+            **({} if request.get("Select") == "COUNT" else {"Items": _projected(items, request)}),
             **({"LastEvaluatedKey": {key: items[-1][key] for key in _KEY_NAMES}} if more else {}),
         }
 

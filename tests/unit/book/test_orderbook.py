@@ -205,11 +205,11 @@ def test_walk(book: OrderBook, table: Table, time: Time) -> None:
     book.remove(2)
     abandon(table)
     book.place(draft("d"))
-    young = [entry["order"] for entry in book.walk()]
+    young = [entry["order"] for entry in book.walk().entries()]
     time.pass_by(3)
 
     assert young == ["a", "c"]
-    assert [entry["order"] for entry in book.walk()] == ["a", "c", "d"]
+    assert [entry["order"] for entry in book.walk().entries()] == ["a", "c", "d"]
 
 
 def test_destroy(book: OrderBook, table: Table, time: Time) -> None:

@@ -18,6 +18,7 @@ from ordering.book.sorted_lists import (
     NEWEST_FIRST,
     OLDEST_FIRST,
     REMEMBERED,
+    Field,
     ListPart,
     ListRequest,
     SortedList,
@@ -463,8 +464,10 @@ def test_read_in_small_pages_of_the_service() -> None:
     book = OrderBook(Table(memory, TABLE), "book", now=Watch())
     for number in range(10):
         book.place(lambda _, number=number: Draft({"value": {"id": number + 1, "rank": -number}}, []))  # type: ignore[misc] # bound now
-    fields: dict[str, Callable[[dict[str, Any]], Any]] = {"id": lambda one: one["id"], "rank": lambda one: one["rank"]}
-    listed = SortedList(Table(memory, TABLE), book, "book", lambda entry: entry["value"], fields, "me", Watch())
+    fields = {"id": Field(), "rank": Field(("rank",))}
+    listed = SortedList(
+        Table(memory, TABLE), book, "book", "value", lambda entry: entry["value"], fields, "me", Watch()
+    )
 
     found = [one["id"] for first in (0, 4, 8) for one in listed.part(ListRequest(first, 4, (SortKey("rank"),))).items]
     assert found == list(range(10, 0, -1))

@@ -28,6 +28,7 @@ each; `VOIDS#<book>` one item a segment.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import re
 import secrets
@@ -132,6 +133,18 @@ class Page:
 
     entries: Sequence[Item]
     total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Walk:
+    """A whole list, which is read when `entries` is called: at a cost that grows with its length."""
+
+    length: int
+    """How many entries are read, those of removed orders included."""
+    entries: Callable[..., Iterator[Item]]
+    """Yields the entries, oldest first. Takes names of attributes, `order.discount` for a part of a map, in a sequence;
+    an entry then has these, as far as they exist, and its sort key. An entry that is removed during the read may
+    still be yielded. Raises `Unavailable` if the deadline passes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,7 +270,7 @@ class OrderBook:
     def _newer(self, head: _Head, tail: Sequence[Item], position: int) -> int:
         """Count the live entries behind a position."""
         settled = self._entries(position + 1, head.settled) if position < head.settled else ()
-        return len(_live(entry for entry in [*settled, *tail] if int(entry["sk"]) > position))
+        return len(_live(entry for entry in [*settled, *tail] if position_of(entry) > position))
 
     def _page(self, head: _Head, tail: Sequence[Item], settled: Sequence[Item], low: int, high: int) -> Page:
         self._settle_if_long(head, tail)
@@ -268,20 +281,24 @@ class OrderBook:
     def find(self, positions: Iterable[int]) -> dict[int, Item]:
         """Read the entries at some positions, by position; those that are open or void are left out."""
         found = self._table.batch_get([self.entry_key(position) for position in positions])
-        return {int(entry["sk"]): entry for entry in _live(found.values())}
+        return {position_of(entry): entry for entry in _live(found.values())}
 
-    def walk(self) -> list[Item]:
-        """Read the whole list, oldest first, at a cost that grows with its length.
-
-        An entry that is removed during the read may still be in the result.
+    def walk(self) -> Walk:
+        """Open the whole list for reading: what follows is read by `Walk.entries`.
 
         Raises:
             Unavailable: The deadline passed.
         """
         head, tail = self._read()
-        found = _live([*self._entries(1, head.settled), *tail])
-        self._settle_if_long(head, tail)
-        return found
+
+        def entries(attributes: Sequence[str] = ()) -> Iterator[Item]:
+            wanted = ["sk", "void", *attributes] if attributes else ()
+            for entry in itertools.chain(self._entries(1, head.settled, wanted), tail):
+                if not is_void(entry):
+                    yield entry
+            self._settle_if_long(head, tail)
+
+        return Walk(head.settled + len(tail), entries)
 
     def newest(self) -> Iterator[Item]:
         """Yield the entries from the newest to the oldest, for operators: read as they are needed, and nothing written.
@@ -405,7 +422,7 @@ class OrderBook:
         return head, self._read_tail(head.settled, issued, tickets["at"])
 
     def _read_tail(self, settled: int, issued: int, last_stamp: str) -> list[Item]:
-        present = {int(entry["sk"]): entry for entry in self._entries(settled + 1, issued)}
+        present = {position_of(entry): entry for entry in self._entries(settled + 1, issued)}
         # A ticket is at least as old as any entry behind it, and as the ticket given out last. All stamps
         # are the writers' own: a wrong clock among them costs a writer another ticket, never an order.
         newest = last_stamp
@@ -504,9 +521,9 @@ class OrderBook:
             else:
                 self._table.update(move)
 
-    def _entries(self, first: int, last: int) -> Iterator[Item]:
+    def _entries(self, first: int, last: int, attributes: Sequence[str] = ()) -> Iterator[Item]:
         (partition, from_key), (_, to_key) = self.entry_key(first), self.entry_key(last)
-        return self._table.query(partition, from_key, to_key)
+        return self._table.query(partition, from_key, to_key, attributes=attributes)
 
     def _head_key(self) -> Key:
         return f"HEAD#{self._name}", _ONLY
@@ -550,6 +567,11 @@ def _skip(position: int, voids: Iterable[int]) -> int:
 
 def _live(entries: Iterable[Item]) -> list[Item]:
     return [entry for entry in entries if not is_void(entry)]
+
+
+def position_of(entry: Item) -> int:
+    """Return the position of an entry."""
+    return int(entry["sk"])
 
 
 def is_void(entry: Item) -> bool:

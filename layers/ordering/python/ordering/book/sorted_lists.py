@@ -6,11 +6,15 @@ whole book, sorts it, and remembers the sequence for a minute; a further page re
 items that have some values in their fields are listed in the same way, and at the same cost: the first page reads the
 whole book, 100 read units for 1,000 entries of 400 bytes.
 
+Of a long book the first page receives only the attributes that it sorts or filters by, keeps their values and the
+positions, and reads the entries that it shows by their keys, as a further page does. A book that is too long for one
+request is refused before it is read (`MOST_SORTED`).
+
 A reader that requests each page within that minute misses nothing and sees nothing twice: items added after the first
 page are not shown, removed items are left out. A later request finds no sequence, and sorts the book again. (Sorted by
 id in either direction, a removed item moves the items behind it up, as in any list by page numbers.)
 
-Keys of the table: `SORTED#<book>#<hash of reader, order and values>` the sequence, in parts of 1,000 positions.
+Keys of the table: `SORTED#<book>#<hash of reader, order and values>` the sequence, in parts of 950 positions.
 """
 
 from __future__ import annotations
@@ -18,23 +22,39 @@ from __future__ import annotations
 import hashlib
 import secrets
 import struct
+from array import array
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Generic, TypeVar
 
 from ordering.aws.dynamodb import Item, Key, Table
-from ordering.book.orderbook import OrderBook
+from ordering.book.orderbook import OrderBook, position_of
 from ordering.clock import Clock
+from ordering.errors import OrderingError
 
 T = TypeVar("T")
 
 REMEMBERED = timedelta(seconds=60)
 """How long a sequence is remembered: enough for 600 pages at ten requests a second."""
 
-_PART = 1_000
+MOST_SORTED = 200_000
+"""Entries, removed ones included, that one request can sort or filter by a value within the time of a function."""
+
+_WHOLE = 1_000
+"""Entries up to which a walk receives whole entries: they are few, and the page need not be read by keys after it."""
+
+_PART = 950
 _DIGITS = 6
-"""Stored format for as long as a sequence is remembered: positions in one item, and digits of its number."""
+"""Stored format for as long as a sequence is remembered: positions in one item, and digits of its number.
+
+With so many an item has less than 4 KB, of which a read costs one unit and a write four. The number is a part of the
+sequence's key (`_memory`), so a release with other parts does not meet these.
+"""
+
+
+class TooManyToSort(OrderingError):
+    """The book has more entries than one request can sort or filter by a value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +67,24 @@ class SortKey:
 
 OLDEST_FIRST = (SortKey("id"),)
 NEWEST_FIRST = (SortKey("id", descending=True),)
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A field of items, and how its value is made of stored attributes; without attributes it has none.
+
+    Args:
+        names: Attributes of the stored resource.
+        convert: Makes the value from theirs, each None if it is missing. By default the value is stored as it is.
+    """
+
+    names: tuple[str, ...] = ()
+    convert: Callable[..., Any] | None = None
+
+    def of(self, stored: Mapping[str, Any]) -> Any:
+        """Return the field's value in a stored resource."""
+        values = map(stored.get, self.names)
+        return self.convert(*values) if self.convert else next(values, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +113,9 @@ class SortedList(Generic[T]):
     """A book as one reader sees it.
 
     Args:
+        kind: The attribute of entries that contains the stored resource.
         read: Converts an entry to an item of the list.
-        fields: The values by which items are sorted, by the names of their fields; ids ascend with the positions.
+        fields: The fields by which items are sorted and filtered. `id` is never read: ids ascend with the positions.
         reader: The user whose later pages continue the sort order of the first page.
         position: Returns an id's position in the book, 0 if it has none. By default an id is the position.
     """
@@ -84,8 +123,9 @@ class SortedList(Generic[T]):
     table: Table
     book: OrderBook
     name: str
+    kind: str
     read: Callable[[Item], T]
-    fields: Mapping[str, Callable[[T], Any]]
+    fields: Mapping[str, Field]
     reader: str
     now: Clock
     position: Callable[[int], int] = int
@@ -94,6 +134,7 @@ class SortedList(Generic[T]):
         """Read a part of the list.
 
         Raises:
+            TooManyToSort: The list is longer than one request can sort or filter by a value.
             Unavailable: The deadline passed.
         """
         order = decisive(wanted.order)
@@ -103,60 +144,79 @@ class SortedList(Generic[T]):
             return self._sorted(wanted, order)
         if order == OLDEST_FIRST:
             page = self.book.page(wanted.first, wanted.count)
-            return ListPart(self._all(page.entries), more=page.total > wanted.first + wanted.count)
+            return ListPart([self.read(entry) for entry in page.entries], more=page.total > wanted.first + wanted.count)
         if order == NEWEST_FIRST:
             return self._newest(wanted)
         return self._sorted(wanted, order)
 
     def _chosen(self, wanted: ListRequest, order: Sequence[SortKey], only: Iterable[int]) -> ListPart[T]:
-        positions = sorted(position for one in only if (position := self.position(one)))
-        chosen = self._sort(self._matching(self.book.find(positions).values(), wanted), order)
-        return _slice(chosen, wanted)
+        found = self.book.find(sorted(position for one in only if (position := self.position(one))))
+        ranked = self._rank(found.values(), wanted, order)
+        return ListPart(self._shown(_slice(ranked, wanted), found, wanted), more=len(ranked) > _end(wanted))
 
     def _newest(self, wanted: ListRequest) -> ListPart[T]:
         memory = self._memory(NEWEST_FIRST)
         newest = memory.recall(0, 1) if wanted.first else None
         up_to = newest.positions[0] if newest else None
         page = self.book.page(wanted.first, wanted.count, newest_first=True, up_to=up_to)
-        items = self._all(page.entries)
-        more = page.total > wanted.first + wanted.count
+        more = page.total > _end(wanted)
         if not wanted.first:
-            memory.keep([self._position(items[0])] if more else [])
-        return ListPart(items, more)
+            memory.keep([position_of(page.entries[0])] if more else [])
+        return ListPart([self.read(entry) for entry in page.entries], more)
 
     def _sorted(self, wanted: ListRequest, order: Sequence[SortKey]) -> ListPart[T]:
         memory = self._memory(order, wanted.where)
         if wanted.first and (recalled := memory.recall(wanted.first, wanted.count)):
             found = self.book.find(recalled.positions)
-            items = self._matching((found[position] for position in recalled.positions if position in found), wanted)
-            return ListPart(items, more=recalled.total > wanted.first + wanted.count)
-        everything = self._sort(self._matching(self.book.walk(), wanted), order)
-        part = _slice(everything, wanted)
-        if not wanted.first or part.more:
-            memory.keep([self._position(item) for item in everything] if part.more else [])
-        return part
+            return ListPart(self._shown(recalled.positions, found, wanted), more=recalled.total > _end(wanted))
+        walk = self.book.walk()
+        if walk.length > MOST_SORTED:
+            raise TooManyToSort(
+                f"The list has {walk.length:,} items, removed ones included. "
+                f"At most {MOST_SORTED:,} can be sorted by another field than id, or filtered by a field's value."
+            )
+        whole = {position_of(entry): entry for entry in walk.entries()} if walk.length <= _WHOLE else None
+        entries = walk.entries(self._attributes(wanted, order)) if whole is None else whole.values()
+        ranked = self._rank(entries, wanted, order)
+        more = len(ranked) > _end(wanted)
+        if not wanted.first or more:
+            memory.keep(ranked if more else ())
+        positions = _slice(ranked, wanted)
+        # What was removed or changed since the walk is shown as on a further page.
+        return ListPart(self._shown(positions, self.book.find(positions) if whole is None else whole, wanted), more)
 
-    def _sort(self, items: list[T], order: Sequence[SortKey]) -> list[T]:
-        for by in reversed(order):
-            value = self.fields[by.field]
-            # Sorting is stable: where a more significant field is equal, this field's order remains.
-            items.sort(key=lambda item, value=value: _comparable(value(item)), reverse=by.descending)  # type: ignore[misc] # a default binds early
-        return items
+    def _attributes(self, wanted: ListRequest, order: Sequence[SortKey]) -> list[str]:
+        fields = dict.fromkeys([*(by.field for by in order), *(name for name, _ in wanted.where)])
+        return [f"{self.kind}.{name}" for field in fields for name in self.fields[field].names]
 
-    def _all(self, entries: Iterable[Item]) -> list[T]:
-        return [self.read(entry) for entry in entries]
+    def _rank(self, entries: Iterable[Item], wanted: ListRequest, order: Sequence[SortKey]) -> Sequence[int]:
+        """Return the positions of the entries that have the wanted values, in a decisive order. Keeps no entry."""
+        keys = [by for by in order if self.fields[by.field].names]
+        positions = array("I")
+        columns: list[list[Any]] = [[] for _ in keys]
+        into = [(column.append, self.fields[by.field]) for column, by in zip(columns, keys, strict=True)]
+        for entry in entries:
+            stored = entry.get(self.kind, {})  # it is missing where none of the requested attributes exists
+            if self._matches(stored, wanted):
+                positions.append(position_of(entry))
+                for append, field in into:
+                    append(field.of(stored))
+        ranked = sorted(range(len(positions)), key=positions.__getitem__, reverse=order[-1].descending)
+        for by, column in zip(reversed(keys), reversed(columns), strict=True):
+            ranked = _stably_sorted(ranked, column, descending=by.descending)
+        return array("I", map(positions.__getitem__, ranked))
 
-    def _matching(self, entries: Iterable[Item], wanted: ListRequest) -> list[T]:
-        """Read the items that have the wanted values now; after the first page an item may have been changed."""
-        items = self._all(entries)
-        return [item for item in items if all(self.fields[name](item) == value for name, value in wanted.where)]
+    def _matches(self, stored: Mapping[str, Any], wanted: ListRequest) -> bool:
+        return all(self.fields[name].of(stored) == value for name, value in wanted.where)
 
-    def _position(self, item: T) -> int:
-        return self.position(self.fields["id"](item))
+    def _shown(self, positions: Iterable[int], found: Mapping[int, Item], wanted: ListRequest) -> list[T]:
+        """Read the items that still exist, and have the wanted values now: since they were ranked they may change."""
+        entries = (found[position] for position in positions if position in found)
+        return [self.read(entry) for entry in entries if self._matches(entry[self.kind], wanted)]
 
     def _memory(self, order: Sequence[SortKey], where: Sequence[tuple[str, Any]] = ()) -> _Memory:
         values = [f"{name}={value!r}" for name, value in where]
-        shape = " ".join([self.reader, *(f"{by.field}:{by.descending}" for by in order), *values])
+        shape = " ".join([str(_PART), self.reader, *(f"{by.field}:{by.descending}" for by in order), *values])
         return _Memory(self.table, f"SORTED#{self.name}#{hashlib.sha256(shape.encode()).hexdigest()[:32]}", self.now)
 
 
@@ -225,10 +285,19 @@ def decisive(order: Iterable[SortKey]) -> tuple[SortKey, ...]:
     return tuple(kept.values())
 
 
-def _slice(items: Sequence[T], wanted: ListRequest) -> ListPart[T]:
-    end = wanted.first + wanted.count
-    return ListPart(items[wanted.first : end], more=len(items) > end)
+def _end(wanted: ListRequest) -> int:
+    return wanted.first + wanted.count
 
 
-def _comparable(value: Any) -> tuple[bool, Any]:
-    return (False, ()) if value is None else (True, value)
+def _slice(positions: Sequence[int], wanted: ListRequest) -> Sequence[int]:
+    return positions[wanted.first : _end(wanted)]
+
+
+def _stably_sorted(ranked: Iterable[int], column: Sequence[Any], *, descending: bool) -> list[int]:
+    """Sort indexes by their values: None first, or last if descending. Where values are equal, their order remains."""
+    missing: list[int] = []
+    present: list[int] = []
+    for index in ranked:
+        (missing if column[index] is None else present).append(index)
+    present.sort(key=column.__getitem__, reverse=descending)
+    return present + missing if descending else missing + present

@@ -29,7 +29,7 @@ from typing_extensions import TypedDict  # pydantic reads the standard library's
 
 from ordering import money
 from ordering.book.idempotency import Create, CreateResult, IdempotencyKey
-from ordering.book.sorted_lists import ListPart, ListRequest, SortKey
+from ordering.book.sorted_lists import MOST_SORTED, ListPart, ListRequest, SortKey
 from ordering.deals import orders as deal_orders
 from ordering.deals import products as deal_products
 from ordering.deals.errors import (
@@ -226,7 +226,8 @@ class SortedListQuery(NoQuery):
         description="Fields to sort by, separated by commas, each with `:asc` (the default) or `:desc`; `id:asc` by "
         "default. Missing values come first, or last if descending. Ties are broken by id. In another order than by "
         "id, the pages of a user are for a minute those of its latest page 1: two readers of the same list at the same "
-        "time need a user each.",
+        f"time need a user each. A list of more than {MOST_SORTED:,} items, removed ones included, can be sorted by id "
+        "only, or by any field with `ids`.",
     )
 
     @classmethod

@@ -6,6 +6,7 @@ from typing import Literal, get_args
 
 from typing_extensions import TypedDict  # pydantic reads the standard library's only from Python 3.12 on
 
+from ordering.book.sorted_lists import TooManyToSort
 from ordering.deals.orders import DealTaken, OrderFull
 from ordering.errors import KeyReused, NotFound, TooManyRequests, Unavailable, VersionMismatch
 from ordering.web.error_table import (
@@ -120,8 +121,14 @@ ERRORS = ErrorTable(
         ErrorStatus(
             400,
             "DealInvalidRequest",
-            "A query parameter or a header is invalid, or the body is not valid JSON.",
-            {UnsupportedMediaType: ErrorCause("invalid_header", "{error}")},
+            "A query parameter or a header is invalid, the list is too long to be sorted, or the body is no valid JSON.",
+            {
+                UnsupportedMediaType: ErrorCause("invalid_header", "{error}"),
+                TooManyToSort: ErrorCause(
+                    "invalid_param",
+                    "{error} Read the list sorted by id and sort or filter it yourself, or request up to 500 ids.",
+                ),
+            },
         ),
         ErrorStatus(
             401,

@@ -14,20 +14,19 @@ deal's order; `ONCE#<account>#…` the idempotency records (see `book.idempotenc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import partial
-from typing import Any
 
 from ordering import clock, money
 from ordering.aws.dynamodb import ABSENT, Check, ConditionFailed, Delete, Item, Key, Put, Table, Update
 from ordering.book.idempotency import Create, CreateResult, IdempotencyRecords
 from ordering.book.orderbook import GRACE, Collision, Draft, OrderBook, Ticket
 from ordering.book.search import SearchedBy, searchable
-from ordering.book.sorted_lists import ListPart, ListRequest, SortedList
+from ordering.book.sorted_lists import Field, ListPart, ListRequest, SortedList
 from ordering.book.unfinished import UNMARK, mark
 from ordering.clock import Clock
 from ordering.deals.products import DealProduct
@@ -106,33 +105,36 @@ class LineItem:
         return money.varied(self.price, self.variation)
 
 
-SORTABLE: dict[str, Callable[[DealOrder], Any]] = {
-    "id": lambda one: one.id,
-    "deal_id": lambda one: one.deal_id,
-    "discount": lambda one: one.discount,
-    "value": lambda one: None,  # noqa: ARG005 - every field is a function of an order
-    "created_at": lambda one: one.created,
-    "updated_at": lambda one: one.updated,
+SORTABLE: Mapping[str, Field] = {
+    "id": Field(),
+    "deal_id": Field(("deal",)),
+    "discount": Field(("discount",), money.parse_amount),
+    "value": Field(),
+    "created_at": Field(("created",)),
+    "updated_at": Field(("updated",)),
 }
-"""The values by which orders are sorted, by the contract's names of the fields.
+"""The fields by which orders are sorted, by the contract's names. Stored times sort as the times do (`clock.to_text`).
 
 `value` is in the reference's example, `sort_by=value:desc`. Orders have none, so the next field or the id decides.
 """
 
-SORTABLE_LINES: dict[str, Callable[[LineItem], Any]] = {
-    "id": lambda one: one.id,
-    "name": lambda one: one.name,
-    "sku": lambda one: one.sku,
-    "description": lambda one: one.description,
-    "price": lambda one: one.price,
-    "currency": lambda one: one.currency,
-    "variation": lambda one: one.variation,
-    "value": lambda one: one.value,
-    "quantity": lambda one: one.quantity,
-    "created_at": lambda one: one.created,
-    "updated_at": lambda one: one.updated,
+SORTABLE_LINES: Mapping[str, Field] = {
+    "id": Field(),
+    "name": Field(("name",)),
+    "sku": Field(("sku",)),
+    "description": Field(("description",)),
+    "price": Field(("price",), money.parse_amount),
+    "currency": Field(("currency",)),
+    "variation": Field(("variation",), money.parse_amount),
+    "value": Field(
+        ("price", "variation"),
+        lambda price, variation: money.varied(money.parse_amount(price), money.parse_amount(variation)),
+    ),
+    "quantity": Field(("quantity",)),
+    "created_at": Field(("created",)),
+    "updated_at": Field(("updated",)),
 }
-"""The values by which line items are sorted, by the contract's names of the fields."""
+"""The fields by which line items are sorted and filtered, by the contract's names."""
 
 
 class DealOrders:
@@ -195,7 +197,7 @@ class DealOrders:
             has = frozenset([claim[_ORDER]] if claim else [])
             wanted = replace(wanted, only=has if wanted.only is None else has & wanted.only)
         name = f"{_BOOK}{self.account}"
-        return SortedList(self.table, self.book, name, read_order, SORTABLE, reader, self.now).part(wanted)
+        return SortedList(self.table, self.book, name, _ORDER, read_order, SORTABLE, reader, self.now).part(wanted)
 
     def order(self, order_id: int) -> DealOrder:
         """Read one order.
@@ -327,7 +329,7 @@ class Lines:
         self.orders.order(self.order_id)
         orders, read = self.orders, self._read
         listed = SortedList(
-            orders.table, self._book, self._name, read, SORTABLE_LINES, reader, orders.now, self.position
+            orders.table, self._book, self._name, _LINE, read, SORTABLE_LINES, reader, orders.now, self.position
         )
         return listed.part(wanted)
 

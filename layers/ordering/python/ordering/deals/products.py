@@ -20,7 +20,7 @@ from ordering import clock, money, stored
 from ordering.aws.dynamodb import Item, Put, Table
 from ordering.book.idempotency import Create, CreateResult, IdempotencyRecords
 from ordering.book.orderbook import GRACE, Draft, OrderBook, Ticket
-from ordering.book.sorted_lists import ListPart, ListRequest, SortedList
+from ordering.book.sorted_lists import Field, ListPart, ListRequest, SortedList
 from ordering.clock import Clock
 from ordering.deals.versions import FIRST, Versioned, version_of
 from ordering.errors import NotFound
@@ -61,21 +61,25 @@ class DealProduct(NewProduct):
         return next((price.value for price in self.prices if price.currency == currency), None)
 
 
-SORTABLE = {
-    "id": lambda one: one.id,
-    "name": lambda one: one.name,
-    "description": lambda one: one.description,
-    "sku": lambda one: one.sku,
-    "active": lambda one: one.active,
-    "max_discount": lambda one: one.max_discount,
-    "max_markup": lambda one: one.max_markup,
-    "cost": lambda one: one.cost,
-    "cost_currency": lambda one: one.cost_currency,
-    "prices": lambda one: [(price.currency, price.value) for price in one.prices],
-    "created_at": lambda one: one.created,
-    "updated_at": lambda one: one.updated,
+def _read_prices(stored: Sequence[Item] | None) -> tuple[Money, ...]:
+    return tuple(Money(price["currency"], money.parse_amount(price["value"])) for price in stored or ())
+
+
+SORTABLE: Mapping[str, Field] = {
+    "id": Field(),
+    "name": Field(("name",)),
+    "description": Field(("description",)),
+    "sku": Field(("sku",)),
+    "active": Field(("active",), lambda active: active is not False),
+    "max_discount": Field(("max_discount",), money.from_stored),
+    "max_markup": Field(("max_markup",), money.from_stored),
+    "cost": Field(("cost",), money.from_stored),
+    "cost_currency": Field(("cost_currency",)),
+    "prices": Field(("prices",), lambda prices: [(price.currency, price.value) for price in _read_prices(prices)]),
+    "created_at": Field(("created",)),
+    "updated_at": Field(("updated",)),
 }
-"""The values by which products are sorted, by the contract's names of the fields."""
+"""The fields by which products are sorted and filtered, by the contract's names."""
 
 
 class DealProducts:
@@ -122,7 +126,7 @@ class DealProducts:
         Args:
             reader: The user whose later pages continue the sort order of the first page.
         """
-        return SortedList(self.table, self._book, self._name, _read, SORTABLE, reader, self.now).part(wanted)
+        return SortedList(self.table, self._book, self._name, _PRODUCT, _read, SORTABLE, reader, self.now).part(wanted)
 
     def product(self, product_id: int) -> DealProduct:
         """Read one product.
@@ -216,5 +220,5 @@ def _read(entry: Item) -> DealProduct:
         max_markup=money.from_stored(item.get("max_markup")),
         cost=money.from_stored(item.get("cost")),
         version=version_of(entry),
-        prices=tuple(Money(price["currency"], money.parse_amount(price["value"])) for price in item.get("prices", ())),
+        prices=_read_prices(item.get("prices")),
     )
