@@ -121,7 +121,8 @@ ERRORS = ErrorTable(
         ErrorStatus(
             400,
             "DealInvalidRequest",
-            "A query parameter or a header is invalid, the list is too long to be sorted, or the body is no valid JSON.",
+            "A query parameter or a header is invalid, or the body is not valid JSON. Or the list is too long to be "
+            "sorted.",
             {
                 UnsupportedMediaType: ErrorCause("invalid_header", "{error}"),
                 TooManyToSort: ErrorCause(
