@@ -7,6 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from ordering.book import sorted_lists
 from support.aws.fake_connections import Recorder
 from support.deals import ACCOUNT, HOST, ORIGIN, Crm, Watch, fault, faults, price
 from support.services import Services
@@ -459,6 +460,32 @@ def test_every_field_sorts(stocked: Crm, path: str) -> None:
     for field in stocked.get(path).json["items"][0]["data"]:
         for direction in ("", ":asc", ":desc"):
             assert stocked.get(f"{path}?sort_by={field}{direction}").json["meta"]["count"] == 5
+
+
+@pytest.mark.parametrize(
+    ("path", "query"),
+    [
+        ("/v2/orders", "sort_by=discount"),
+        ("/v2/orders/1/line_items", "sort_by=price:desc"),
+        ("/v2/orders/1/line_items", "quantity=2"),
+        ("/v2/products", "sort_by=name,id"),
+        ("/v2/products", "active=true"),
+    ],
+)
+def test_too_many_to_sort(stocked: Crm, monkeypatch: pytest.MonkeyPatch, path: str, query: str) -> None:
+    """A list that is too long to be sorted or filtered is 400 `invalid_param`; by id and by ids it can be read."""
+    assert len(stocked.ids(f"{path}?{query}")) > 0
+    monkeypatch.setattr(sorted_lists, "MOST_SORTED", 4)
+
+    refused = stocked.get(f"{path}?{query}")
+    assert fault(refused, 400) == ("invalid_param",)
+    assert refused.json["errors"][0]["error"]["details"] == (
+        "The list has 5 items, removed ones included. At most 4 can be sorted by another field than id, or filtered by "
+        "a field's value. Read the list sorted by id and sort or filter it yourself, or request up to 500 ids."
+    )
+    ids = stocked.ids(f"{path}?sort_by=id:desc")
+    assert len(ids) == 5
+    assert len(stocked.ids(f"{path}?{query}&ids={ids[0]},{ids[1]},{ids[2]},{ids[3]},{ids[4]}")) > 0
 
 
 def test_pages_stay_together(stocked: Crm, watch: Watch) -> None:

@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ordering.aws.dynamodb import Put, Table
+from ordering.book import sorted_lists
 from ordering.book.orderbook import Draft, OrderBook
 from ordering.book.sorted_lists import (
     NEWEST_FIRST,
@@ -23,6 +24,7 @@ from ordering.book.sorted_lists import (
     ListRequest,
     SortedList,
     SortKey,
+    TooManyToSort,
     decisive,
 )
 from ordering.deals import orders as deal_orders
@@ -384,6 +386,99 @@ def test_a_further_page_does_not_read_everything() -> None:
 
     assert setting.ids(20, 20) == list(range(40, 20, -1))
     assert setting.recorder.operations == ["BatchGetItem", "BatchGetItem"]
+
+
+@pytest.fixture
+def long(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> Setting:
+    """The five orders, as if they were so many that a walk must not receive whole entries."""
+    monkeypatch.setattr(sorted_lists, "_WHOLE", 4)
+    return setting
+
+
+def between_walk_and_page(recorder: Recorder, action: Callable[[], object]) -> None:
+    """Carry out an action once the next walk has read its entries."""
+    send = recorder.send
+
+    def interrupted(operation: str, request: dict[str, Any]) -> dict[str, Any]:
+        answer = send(operation, request)
+        if "ProjectionExpression" in request:
+            recorder.send = send
+            action()
+        return answer
+
+    recorder.send = interrupted
+
+
+def test_a_long_list_is_read_in_parts(long: Setting) -> None:
+    """Of a long list the values to sort by are read, and whole entries only of the page."""
+    long.recorder.calls.clear()
+
+    assert [long.ids(0, 2), long.ids(2, 2), long.ids(4, 2)] == [[5, 4], [3, 2], [1]]
+    queried = [request for name, request in long.recorder.calls if name == "Query"]
+    names = [set(request["ExpressionAttributeNames"].values()) for request in queried]
+    assert names == [{"sk", "void", "order", "discount"}]
+    assert long.recorder.operations.count("BatchGetItem") == 6  # a page's entries, and before it the head or sequence
+
+
+def test_removed_after_the_walk(long: Setting) -> None:
+    """An order that is removed while the first page is read is left out of it, and moves no other."""
+    between_walk_and_page(long.recorder, lambda: long.orders.remove(4))
+
+    assert [long.ids(0, 2), long.ids(2, 2), long.ids(4, 2)] == [[5], [3, 2], [1]]
+
+
+def test_changed_after_the_walk(long: Setting) -> None:
+    """An order that is changed while the first page is read keeps its place and has its new values."""
+    between_walk_and_page(long.recorder, lambda: long.orders.change(5, Decimal(90)))
+
+    page = long.orders.part(ListRequest(0, 2, BY_DISCOUNT), "me").items
+    assert [(5, Decimal(90)), (4, Decimal("0.02"))] == [(one.id, one.discount) for one in page]
+
+
+def test_loses_the_value_after_the_walk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A product that loses the wanted value while the first page is read is left out of it."""
+    monkeypatch.setattr(sorted_lists, "_WHOLE", 0)
+    recorder = Recorder(Memory())
+    shop = DealProducts(Table(recorder, TABLE), "crm", Watch())
+    for name in ("a", "b", "a", "a"):
+        shop.add(NewProduct(name=name))
+    wanted = ListRequest(0, 2, (SortKey("id", descending=True),), where=(("name", "a"),))
+    assert [one.id for one in shop.part(wanted, "me").items] == [4, 3]  # and the book is settled
+    between_walk_and_page(recorder, lambda: shop.change(4, {"name": "b"}))
+
+    part = shop.part(wanted, "me")
+    assert ([one.id for one in part.items], part.more) == ([3], True)
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        ListRequest(0, 2, BY_DISCOUNT),
+        ListRequest(4, 2, BY_DISCOUNT),
+        ListRequest(0, 2, where=(("discount", Decimal("0.03")),)),
+    ],
+    ids=["sorted", "a further page", "filtered by a value"],
+)
+def test_too_many_to_sort(setting: Setting, monkeypatch: pytest.MonkeyPatch, wanted: ListRequest) -> None:
+    """A list longer than the limit, removed items included, is refused before it is read."""
+    setting.orders.remove(3)
+    monkeypatch.setattr(sorted_lists, "MOST_SORTED", 5)
+    assert setting.orders.part(wanted, "me").items is not None
+    monkeypatch.setattr(sorted_lists, "MOST_SORTED", 4)
+    setting.recorder.calls.clear()
+
+    with pytest.raises(TooManyToSort, match=r"has 5 items, removed ones included\. At most 4 can be sorted"):
+        setting.orders.part(wanted, "you")
+    assert "Query" not in setting.recorder.operations
+
+
+def test_any_number_by_id(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long a list is, it can be read by id in both directions, and chosen ids can be sorted."""
+    monkeypatch.setattr(sorted_lists, "MOST_SORTED", 0)
+
+    assert [setting.ids(0, 9, OLDEST_FIRST), setting.ids(0, 9, NEWEST_FIRST)] == [[1, 2, 3, 4, 5], [5, 4, 3, 2, 1]]
+    chosen = setting.orders.part(ListRequest(0, 9, BY_DISCOUNT, frozenset({1, 2, 5})), "me").items
+    assert [one.id for one in chosen] == [5, 2, 1]
 
 
 MANY = 2_100
