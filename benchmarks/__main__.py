@@ -30,7 +30,7 @@ def main(arguments: list[str]) -> int:
         metavar="NAME",
         help="pages, creates, fulfilment, units, trips, sorting, decisions; all by default",
     )
-    parser.add_argument("--to", type=Path, default=ROOT / "docs", help="folder of the document and the plot")
+    parser.add_argument("--to", type=Path, default=ROOT / "docs", help="folder for the document and the plot")
     options = parser.parse_args(arguments)
     runs: Mapping[str, Callable[[], Section]] = {
         pages.NAME: lambda: pages.run(options.to),
@@ -43,6 +43,7 @@ def main(arguments: list[str]) -> int:
     }
     if unknown := set(options.names) - set(runs):
         parser.error(f"no benchmark is called {', '.join(sorted(unknown))}; there are {', '.join(runs)}")
+    options.to.mkdir(parents=True, exist_ok=True)
     console = Console(width=None if sys.stdout.isatty() else 110)
     console.print(machine())
     sections = []

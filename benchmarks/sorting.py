@@ -1,4 +1,4 @@
-"""What a sorted page costs in an account of 10,000 deal orders, by its order and number.
+"""What a sorted page costs in an account of 10,000 deal orders, by its order and number; and in longer lists.
 
 *Ours* is `DealOrders.part`, strongly consistent, as the contract's `sort_by` asks for it. By id a page is read where it
 stands; in any other order the first page reads and sorts all, and remembers the sequence for the further ones. The
@@ -26,13 +26,15 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from benchmarks.report import Results, Section
+from benchmarks import long_lists
+from benchmarks.long_lists import ACCOUNT, BY_DISCOUNT, Computed, Taken
+from benchmarks.report import Must, Results, Section
 from benchmarks.service import TYPICAL, Service
 from benchmarks.shop import ORDERS, PATIENCE
 from benchmarks.timing import no_collection
 from ordering import clock
 from ordering.aws.dynamodb import Table
-from ordering.book.sorted_lists import NEWEST_FIRST, OLDEST_FIRST, ListPart, ListRequest, SortKey
+from ordering.book.sorted_lists import MOST_SORTED, NEWEST_FIRST, OLDEST_FIRST, ListPart, ListRequest, SortKey
 from ordering.clock import Deadline
 from ordering.deals.orders import DealOrder, DealOrders
 from ordering.money import parse_amount
@@ -40,12 +42,19 @@ from ordering.money import parse_amount
 NAME = "sorting"
 HELD = 10_000
 SIZES = (25, 500)
-BY_DISCOUNT = (SortKey("discount", descending=True), SortKey("created_at"))
 SORTS = {"id:asc": OLDEST_FIRST, "id:desc": NEWEST_FIRST, "discount:desc, created_at": BY_DISCOUNT}
+LONG = (10_000, 100_000, 1_000_000)
+"""Lengths of the lists of which a function's time and memory are measured."""
+MEASURED = 100_000
+"""The length for which these have limits."""
+SECONDS = 3.0
+MEGABYTES = 256.0
+"""Processor time and additional memory that the first page of such a list may take."""
+SHARE = 0.29
+"""Of a processor, which a function of 512 MB has (Lambda gives a whole one with 1,769 MB)."""
 WRITE = 5
 """Read units that a write unit costs, on demand."""
 
-_ACCOUNT = "account"
 _START = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
 _BATCH = 25
 _REPEATED = 5
@@ -118,7 +127,9 @@ def run() -> Section:
         for size in SIZES
     ]
     whole = [_whole(sort, size, measured[sort, size]) for size in SIZES for sort in SORTS]
-    return Section(NAME, "Sorted lists", _EXPLANATION, [*tables, Results(_ALL, _SUMS, whole)])
+    long = {held: long_lists.measure(_computed(service, held)) for held in LONG}
+    results = [*tables, Results(_ALL, _SUMS, whole), _long(long)]
+    return Section(NAME, "Sorted lists", _EXPLANATION, results, _musts(long[MEASURED][0]))
 
 
 _COLUMNS = (
@@ -136,6 +147,7 @@ _COLUMNS = (
 )
 _ALL = "The whole list, page after page, in read units"
 _SUMS = ("<sort_by", "per page", "pages", "ours", "its", "its ÷ ours")
+_OF_A_FUNCTION = ("<orders", "page", "calls", "reads", "writes", "processor, s", "without waiting, s", "memory, MB")
 _EXPLANATION = f"""
 An account of {HELD:,} deal orders. *Ours*: strongly consistent. By id a page is one read, wherever it is. In any other
 order the first page reads and sorts everything and remembers the sequence for a minute, and a further page reads the
@@ -145,7 +157,12 @@ that end of the list; in any other order it reads and sorts everything for each 
 Reads and writes are in capacity units. In comparisons a write unit counts as {WRITE} read units, the ratio of their
 on-demand prices. Measured on the modelled service, which charges as DynamoDB documents and answers any read
 after {TYPICAL.read * 1000:.0f} ms; DynamoDB needs longer for a full megabyte, so the reference's times are too good.
-The last table adds up the pages of a list that is read whole within the minute.
+The last table but one adds up the pages of a list that is read whole within the minute.
+
+The last table has the processor time and the memory that a page of {long_lists.PAGE} takes of a function, measured in
+a process of its own that is connected as functions are. *Without waiting* is that time at {SHARE} of a processor, the
+share of functions with 512 MB; they wait for each of their calls besides. A list of more than {MOST_SORTED:,} items is
+refused after one call.
 """
 
 
@@ -158,11 +175,11 @@ def fill(service: Service, held: int) -> None:
     orders = _orders(service)
     orders.place(1, Decimal(0))
     draw = random.Random(1)  # noqa: S311 - the same ones every time
-    first, tickets = (_read(service, f"{kind}#deals#{_ACCOUNT}", sort) for kind, sort in _FIRST.items())
-    made = [_made(number, draw) for number in range(1, held + 1)]
+    first, tickets = (_read(service, f"{kind}#deals#{ACCOUNT}", sort) for kind, sort in _FIRST.items())
+    made = [_made(number, held, draw.randrange(0, 4_000)) for number in range(1, held + 1)]
     for start in range(0, held, _BATCH):
         _write(service, [_entry(first, order) for order in made[start : start + _BATCH]])
-    head = {"pk": {"S": f"HEAD#deals#{_ACCOUNT}"}, "sk": {"S": "-"}, "settled": {"N": f"{held}"}}
+    head = {"pk": {"S": f"HEAD#deals#{ACCOUNT}"}, "sk": {"S": "-"}, "settled": {"N": f"{held}"}}
     _write(service, [{**tickets, "issued": {"N": f"{held}"}}, head])
     by_discount = sorted(made, key=lambda order: (-order.discount, order.created, order.id))
     for order, expected in ((OLDEST_FIRST, made), (NEWEST_FIRST, made[::-1]), (BY_DISCOUNT, by_discount)):
@@ -177,7 +194,7 @@ _FIRST: Mapping[str, str] = {"BOOK": f"{1:010}", "TICKETS": "-"}
 def _orders(send: Any) -> DealOrders:
     table = Table(send, ORDERS, deadline=Deadline.after(PATIENCE))
     # The time stands still, so that what is remembered is so however slow the machine is.
-    return DealOrders(table, _ACCOUNT, now=lambda: _START)
+    return DealOrders(table, ACCOUNT, now=lambda: _START)
 
 
 def _part(orders: DealOrders, order: tuple[SortKey, ...], size: int, page: int) -> ListPart[DealOrder]:
@@ -204,7 +221,7 @@ def _walk(till: Till, count: int) -> list[dict[str, Any]]:
     request = {
         "TableName": ORDERS,
         "KeyConditionExpression": "pk = :pk",
-        "ExpressionAttributeValues": {":pk": {"S": f"BOOK#deals#{_ACCOUNT}"}},
+        "ExpressionAttributeValues": {":pk": {"S": f"BOOK#deals#{ACCOUNT}"}},
     }
     found: list[dict[str, Any]] = []
     while len(found) < count:
@@ -267,9 +284,48 @@ def _whole(sort: str, size: int, costs: dict[int, tuple[Price, Price]]) -> list[
     return [sort, f"{size}", f"{pages}", *(f"{total:,.0f}" for total in sums), f"{sums[1] / sums[0]:,.1f}"]
 
 
-def _made(number: int, draw: random.Random) -> DealOrder:
-    created = _START - timedelta(minutes=HELD - number)
-    return DealOrder(number, 10_000 + number, Decimal(draw.randrange(0, 4_000)) / 100, created, created)
+def _made(number: int, held: int, hundredths: int) -> DealOrder:
+    created = _START - timedelta(minutes=held - number)
+    return DealOrder(number, 10_000 + number, Decimal(hundredths) / 100, created, created)
+
+
+def _computed(filled: Service, held: int) -> Computed:
+    """Make an account of so many orders, like that of `fill`."""
+    service = Computed()
+    book = f"BOOK#deals#{ACCOUNT}"
+    first = _read(filled, book, _FIRST["BOOK"])
+    service.add(book, held, lambda number: _entry(first, _made(number, held, number * 7_919 % 4_000)))
+    for kind, name in (("HEAD", "settled"), ("TICKETS", "issued")):
+        item = _read(filled, f"{kind}#deals#{ACCOUNT}", "-")
+        _write(service, [{**item, name: {"N": f"{held}"}}])
+    return service
+
+
+def _long(long: Mapping[int, tuple[Taken, Taken]]) -> Results:
+    rows = [
+        [
+            f"{held:,}" if page == 1 else "",
+            f"{page}, refused" if taken.refused else f"{page}",
+            f"{taken.calls}",
+            f"{taken.reads:,.0f}",
+            f"{taken.writes:,.0f}",
+            f"{taken.seconds:,.3f}",
+            f"{taken.seconds / SHARE:,.2f}",
+            f"{taken.memory:,.0f}",
+        ]
+        for held, pages in long.items()
+        for page, taken in enumerate(pages, 1)
+    ]
+    title = f"What a page of {long_lists.PAGE}, sorted by discount:desc, created_at, takes of a function"
+    return Results(title, _OF_A_FUNCTION, rows)
+
+
+def _musts(first: Taken) -> list[Must]:
+    claim = f"the first page of {MEASURED:,} sorted orders takes at most"
+    return [
+        Must(f"{claim} {SECONDS:g} s of a processor", f"{first.seconds:.2f}", first.seconds <= SECONDS),
+        Must(f"{claim} {MEGABYTES:g} MB of memory", f"{first.memory:.0f}", first.memory <= MEGABYTES),
+    ]
 
 
 def _entry(first: dict[str, Any], order: DealOrder) -> dict[str, Any]:

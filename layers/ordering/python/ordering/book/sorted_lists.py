@@ -41,8 +41,8 @@ REMEMBERED = timedelta(seconds=60)
 MOST_SORTED = 200_000
 """Entries, removed ones included, that one request can sort or filter by a value within the time of a function."""
 
-_WHOLE = 1_000
-"""Entries up to which a walk receives whole entries: they are few, and the page need not be read by keys after it."""
+_WHOLE = 5_000
+"""Entries up to which a walk receives whole entries: the page then need not be read by its keys, a unit for each."""
 
 _PART = 950
 _DIGITS = 6
