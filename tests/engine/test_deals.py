@@ -39,7 +39,7 @@ from ordering.aws.dynamodb import (
 from ordering.book import orderbook, sorted_lists
 from ordering.book.idempotency import Create, CreateResult, IdempotencyKey, IdempotencyRecords
 from ordering.book.orderbook import Draft, Ticket
-from ordering.book.sorted_lists import NEWEST_FIRST, OLDEST_FIRST, ListRequest
+from ordering.book.sorted_lists import NEWEST_FIRST, OLDEST_FIRST, ListRequest, SortKey
 from ordering.book.unfinished import UNMARK, is_marked
 from ordering.clock import Clock, Deadline
 from ordering.deals import orders as deal_orders
@@ -181,19 +181,23 @@ def looks_up(deal: int = DEAL) -> Script:
     return operations(("look up", deal, act))
 
 
-def reads_from_the_end(pages: int) -> Script:
-    """Page from the newest order back, an order a page; the result is the orders, and whether the end was reached."""
+def reads_in_order(operation: str, pages: int, order: tuple[SortKey, ...]) -> Script:
+    """Read an order a page; the result is the orders, and whether the end was reached."""
 
     def act(orders: DealOrders) -> tuple[tuple[int, ...], bool]:
         seen: list[int] = []
         for first in range(pages):
-            part = orders.part(ListRequest(first, 1, NEWEST_FIRST), "reader")
+            part = orders.part(ListRequest(first, 1, order), "reader")
             seen += [order.id for order in part.items]
             if not part.more:
                 return tuple(seen), True
         return tuple(seen), False
 
-    return operations(("read back", None, act))
+    return operations((operation, None, act))
+
+
+reads_from_the_end = partial(reads_in_order, "read back", order=NEWEST_FIRST)
+reads_sorted = partial(reads_in_order, "read sorted", order=(SortKey("discount", descending=True),))
 
 
 def settles(orders: DealOrders, _: Log) -> None:
@@ -417,6 +421,8 @@ class DealChecker(Checker[DealContents]):
                     yield f"{result}: there was {witnessed}"
             case Result("read back", _, (seen, complete)):
                 yield from _read_back_wrongly(seen, complete, witnessed)
+            case Result("read sorted", _, (seen, complete)):
+                yield from _read_sorted_wrongly(seen, complete, witnessed)
             case Result("settle", _, int()):
                 pass
             case _:
@@ -481,6 +487,20 @@ def _read_back_wrongly(
         yield f"from the end saw all, {listed}, and there was all the time {expected}"
 
 
+def _read_sorted_wrongly(
+    listed: Sequence[int],
+    complete: bool,  # noqa: FBT001 - a part of the result
+    witnessed: Sequence[Witnessed],
+) -> Iterator[str]:
+    """Each order is seen at most once, and once if it was there all the time, wherever a change has moved it."""
+    if len({*listed}) != len(listed) or not {*listed} <= set.union(*(seen.ids for seen in witnessed)):
+        yield f"sorted, saw {listed}"
+    throughout = set.intersection(*(seen.ids for seen in witnessed))
+    expected = {order_id for order_id in throughout if order_id <= witnessed[0].upto}
+    if complete and not expected <= {*listed}:
+        yield f"sorted, saw all, {listed}, and there was all the time {expected}"
+
+
 # Every interleaving --------------------------------------------------------------------------------------------------
 
 
@@ -488,6 +508,8 @@ def _read_back_wrongly(
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Segments of two positions and one deletion a call, so that two are many; and equal tokens of transactions."""
     monkeypatch.setattr(orderbook, "SEGMENT", 2)
+    monkeypatch.setattr(sorted_lists, "_WHOLE", 0)
+    monkeypatch.setattr(sorted_lists, "_PART", 2)
     monkeypatch.setattr(tables, "_BATCH_WRITE_LIMIT", 1)
     monkeypatch.setattr(tables, "secrets", SimpleNamespace(token_hex=lambda _: "a token"))
 
@@ -551,6 +573,16 @@ CASES = {
     "a reader from the end, a create and a removal further on": case(
         [reads_from_the_end(3), creates(4, 14), removes(1)],
         [creates(1), creates(2, 12), creates(3, 13), settles],
+        lost=0,
+    ),
+    "a sorted reader, a create and a removal": case(
+        [reads_sorted(4), creates(4, 14), removes(2)],
+        [creates(1), creates(2, 12), creates(3, 13), settles],
+        lost=0,
+    ),
+    "a sorted reader, and changes that move an order": case(
+        [reads_sorted(4), changes(1, 9), changes(1, 1)],
+        [creates(5), creates(6, 12), creates(7, 13), settles],
         lost=0,
     ),
 }
@@ -794,6 +826,9 @@ MUTANTS = {
     ),
     NamesVersionsByChanges.__name__: Mutant(
         CASES["two changes, one applied again"], [(deal_orders, "Versioned", NamesVersionsByChanges)]
+    ),
+    "SortsForEachPage": Mutant(
+        CASES["a sorted reader, and changes that move an order"], [(sorted_lists._Memory, "recall", lambda *_: None)]
     ),
     SweepsFirst.__name__: planted(case([removes_and_sweeps(1)], WITH_LINES), SweepsFirst),
     AddsUnchecked.__name__: planted(CASES["a line item and a removal"], AddsUnchecked),

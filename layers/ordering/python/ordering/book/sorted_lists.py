@@ -197,7 +197,7 @@ class SortedList(Generic[T]):
         into = [(column.append, self.fields[by.field]) for column, by in zip(columns, keys, strict=True)]
         for entry in entries:
             stored = entry.get(self.kind, {})  # it is missing where none of the requested attributes exists
-            if self._matches(stored, wanted):
+            if not wanted.where or self._matches(stored, wanted):
                 positions.append(position_of(entry))
                 for append, field in into:
                     append(field.of(stored))
