@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import secrets
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from typing import Any
@@ -14,6 +14,7 @@ from ordering.identity.accounts import Partner
 from ordering.identity.reference_tokens import ReferenceTokens
 from ordering.identity.tokens import Claims
 from ordering.principal import DealTerms
+from ordering.values import replace
 from ordering_tools.demo import training as demo
 from ordering_tools.demo.data import demo_partners
 from support.real_stack import RealStack

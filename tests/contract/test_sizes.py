@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -19,6 +18,7 @@ from ordering.ecards.catalogue import Ecard, FaceValue
 from ordering.money import Money
 from ordering.principal import DealTerms
 from ordering.training.catalogue import LARGEST_ENTRY, TrainingFeatureSet, TrainingProduct
+from ordering.values import replace
 from ordering_tools.local.runtime.functions import RESPONSE_LIMIT
 from support.aws.memory import Memory
 from support.ecards import Rewards, order_id

@@ -17,7 +17,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -39,6 +39,7 @@ from ordering.events.publisher import Publisher
 from ordering.fulfilment import sweeper
 from ordering.training import orders as training_orders
 from ordering.training.statuses import TrainingStatus
+from ordering.values import replace
 from ordering.webhooks.transport import NotPosted
 from support.aws import faults
 from support.aws.simulated_aws import START, Do, Mishap, SimulatedAws, Step, killed

@@ -11,6 +11,7 @@ import pytest
 from engine.engines import Engine, in_threads
 from ordering.aws.dynamodb import Put, Table
 from ordering.identity.clients import Client, ClientRefused, Clients, UnknownClient
+from ordering.values import replace
 
 HOME = "192.0.2.1"
 
@@ -35,8 +36,7 @@ def test_the_life_of_a_client(engine: Engine) -> None:
 
     assert by_age == [False, True, True]
     assert [accepted(clients, new.id, secret) for secret in (*secrets, last)] == [False, False, False, True]
-    assert clients.authenticate(new.id, last, HOME) == new
-    assert clients.authenticate(new.id, last, HOME).tokens_not_before == moment
+    assert clients.authenticate(new.id, last, HOME) == replace(new, tokens_not_before=moment)
     clients.remove(new.id)
     assert not accepted(clients, new.id, last)
     with pytest.raises(UnknownClient):

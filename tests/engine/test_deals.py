@@ -13,7 +13,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import partial
 from types import SimpleNamespace
@@ -61,6 +61,7 @@ from ordering.deals.orders import _write_line as written_line
 from ordering.deals.products import DealProduct
 from ordering.deals.versions import _CHANGES, FIRST, Versioned, version_of
 from ordering.errors import NotFound, VersionMismatch
+from ordering.values import replace
 from support.aws.memory import Memory
 from support.scheduler import START, TABLE, TICK, Checker, Log, Result, Script, Setup, complete, operations
 

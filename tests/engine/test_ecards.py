@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from engine.explored import ANYHOW, DEEP, Case, Mutant, ReadableSealer, every_interleaving, every_mutant
+from ordering import values
 from ordering.aws.dynamodb import Check, Item, Put, Table, Update, Write, plain_item
 from ordering.book.lifecycle import Actor
 from ordering.clock import Clock
@@ -455,7 +456,7 @@ def unconditional(method: Callable[..., list[Write]], kind: type[Put | Update]) 
     """The same writes, those of one kind without their conditions."""
 
     def mutant(*arguments: Any) -> list[Write]:
-        return [replace(write, condition=None) if type(write) is kind else write for write in method(*arguments)]
+        return [values.replace(write, condition=None) if type(write) is kind else write for write in method(*arguments)]
 
     return mutant
 

@@ -31,6 +31,7 @@ from engine.explored import (
     every_mutant,
     service,
 )
+from ordering import values
 from ordering.aws.dynamodb import ConditionFailed, Item, Put, Table, Update, _item, plain_item
 from ordering.aws.eventbridge import EventBus
 from ordering.book.names import key_of
@@ -165,7 +166,7 @@ class EventServices:
         """Handle a message of the queue at a time; returns whether there was one."""
         message = self.call("ReceiveMessage", {"Which": which}).get("Message")
         if message:
-            replace(self.deliverer, now=lambda: at).handle(message.partition("#")[2])
+            values.replace(self.deliverer, now=lambda: at).handle(message.partition("#")[2])
             self.call("DeleteMessage", {"Message": message})
         return bool(message)
 
@@ -286,7 +287,7 @@ def services(
             found("SendMessage", {"MessageBody": Message("northwind", "hook", f"training#{order}").to_text()})
     if hook:
         found.load(TABLE, _item(_write(HOOK)))
-        Accounts(Table(found, TABLE)).save_partner(replace(PARTNER, active=not off))
+        Accounts(Table(found, TABLE)).save_partner(values.replace(PARTNER, active=not off))
     now = int(START.timestamp())
     if failures:
         notes: dict[str, Any] = {"pausedUntil": now * 1000, "pauses": 1, "look": now} if paused else {}
@@ -548,7 +549,7 @@ def finishes_anyhow(
     finish: Finish | None,
     move: Callable[..., None] = Publisher._move_in_order,
 ) -> None:
-    anyhow = replace(finish, condition=ANYHOW, names={}, values={}) if finish else None
+    anyhow = values.replace(finish, condition=ANYHOW, names={}, values={}) if finish else None
     move(self, story, anyhow)
 
 
@@ -599,7 +600,7 @@ def delivers_anyhow(
 ) -> None:
     key = (f"DELIVERIES#{webhook.partner}#{webhook.id}", f"AT#{order}")
     self.accounts.delete_all([key])
-    move(self, webhook, order, replace(at, written=False), index, tries)
+    move(self, webhook, order, values.replace(at, written=False), index, tries)
 
 
 def looks_no_more(self: Deliverer, webhook: Webhook, due: int, after: str = "") -> None:

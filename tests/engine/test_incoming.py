@@ -13,7 +13,7 @@ import secrets
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
@@ -59,6 +59,7 @@ from ordering.training import incoming as training_incoming
 from ordering.training.incoming import TrainingEvents
 from ordering.training.orders import OrderIds, TrainingOrders
 from ordering.training.statuses import TrainingStatus
+from ordering.values import replace
 from ordering_tools import cli
 from ordering_tools.installation import open_at
 from ordering_tools.local.engine.aws_account import key_alias, queue_arn, queue_url

@@ -16,7 +16,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import partial
@@ -71,6 +71,7 @@ from ordering.mail.history import MailMoment, read_moment
 from ordering.mail.mailing import Mailing
 from ordering.mail.outbox import Mail, MailEventType, MailState, Outbox, _read
 from ordering.training.mailing import KEYS_AT_MOST
+from ordering.values import replace
 from ordering_tools.local.engine.aws_account import CREDENTIALS, REGION
 from ordering_tools.local.engine.engine import Engine as MiniStack
 from ordering_tools.local.engine.engine import connect

@@ -6,7 +6,7 @@ import itertools
 import secrets
 import uuid
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
@@ -19,6 +19,7 @@ from ordering.ecards.certificates import Certificates, Stock, read_stock_levels
 from ordering.ecards.orders import EcardOrders
 from ordering.identity.clients import Client, Clients
 from ordering.mail.outbox import MailState, Outbox
+from ordering.values import replace
 from ordering_tools.demo import ecards as demo_ecards
 from ordering_tools.demo.data import demo_partners
 from support.real_stack import Done, RealStack

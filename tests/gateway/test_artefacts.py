@@ -32,16 +32,17 @@ BOTOCORE = {"botocore", "dateutil", "jmespath", "six", "urllib3"}
 PYDANTIC = {"annotated_types", "pydantic", "pydantic_core", "typing_extensions", "typing_inspection"}
 WEB = {*BOTOCORE, *PYDANTIC, "aws_lambda_powertools", "msgspec"}
 CRYPTOGRAPHY = {"_cffi_backend", "cryptography"}
+MSGSPEC = {"msgspec", "typing_extensions"}
 
 PACKAGES = {
     **dict.fromkeys(FUNCTIONS, WEB),
     **dict.fromkeys(
         ["ecards/certificates", "identity/token", "training/order_keys", "webhooks/registrations"], WEB | CRYPTOGRAPHY
     ),
-    **dict.fromkeys(["fulfilment/mails", "fulfilment/stream", "webhooks/delivery"], BOTOCORE | CRYPTOGRAPHY),
-    "fulfilment/incoming": BOTOCORE | PYDANTIC | CRYPTOGRAPHY,
-    "identity/authorizer": {*BOTOCORE, *CRYPTOGRAPHY, "jwt"},
-    "releases/smoke": set(),
+    **dict.fromkeys(["fulfilment/mails", "fulfilment/stream", "webhooks/delivery"], BOTOCORE | CRYPTOGRAPHY | MSGSPEC),
+    "fulfilment/incoming": BOTOCORE | PYDANTIC | CRYPTOGRAPHY | MSGSPEC,
+    "identity/authorizer": {*BOTOCORE, *CRYPTOGRAPHY, *MSGSPEC, "jwt"},
+    "releases/smoke": MSGSPEC,
 }
 """The packages of the dependencies' layer that each function loads while it initialises."""
 

@@ -33,6 +33,7 @@ from gateway.ecard_helpers import (
     token_of,
 )
 from gateway.waiting import eventually
+from ordering import values
 from ordering.aws.sealer import EnvelopeSealer
 from ordering.ecards.certificates import Certificates
 from ordering.identity.accounts import Partner
@@ -158,7 +159,7 @@ def test_published_keys(real: RealStack, rich: Company) -> None:
 
 def test_tokens_cover_the_grants(real: RealStack) -> None:
     """A token covers all of the client's grants, or those it asked for, and no others."""
-    both: Partner = replace(
+    both: Partner = values.replace(
         demo_partners("deals")[0], id=f"both-{secrets.token_hex(4)}", grants=frozenset({"deals", "ecards"}), company="b"
     )
     real.accounts.save_partner(both)
@@ -202,7 +203,7 @@ def test_switched_off(real: RealStack, company: Company) -> None:
     """A company that is switched off gets 403 from its next request."""
     partner = real.accounts.partner(company.id)
     assert partner
-    real.accounts.save_partner(replace(partner, active=False))
+    real.accounts.save_partner(values.replace(partner, active=False))
 
     error(company.http.get("/v1/orders"), 403)
     error(company.create(company.body()), 403)

@@ -13,7 +13,7 @@ import signal
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal
 from html import unescape
 from pathlib import Path
@@ -34,6 +34,7 @@ from ordering.mail.outbox import MailState, Outbox
 from ordering.principal import BusinessUnit
 from ordering.training.access_keys import PACK_SIZE
 from ordering.training.catalogue import Catalogue
+from ordering.values import replace
 from ordering_tools.demo import training as demo
 from ordering_tools.local.engine.engine import connect
 from ordering_tools.local.engine.mails import Mail

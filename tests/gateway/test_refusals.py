@@ -6,7 +6,7 @@ import json
 import secrets
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -17,6 +17,7 @@ from ordering.clock import system_clock
 from ordering.identity.accounts import Partner
 from ordering.identity.tokens import Claims
 from ordering.principal import BusinessUnit
+from ordering.values import replace
 from ordering.web.http import LARGEST_BODY
 from ordering_tools.demo import training as demo
 from ordering_tools.demo.data import demo_partners

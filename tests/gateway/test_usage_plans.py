@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -13,6 +12,7 @@ import pytest
 from ordering.clock import system_clock
 from ordering.identity.accounts import Partner
 from ordering.identity.tokens import Claims
+from ordering.values import replace
 from ordering_tools.demo.data import demo_partners
 from ordering_tools.demo.training import VALID
 from ordering_tools.local.engine.engine import connect

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from ordering.aws.dynamodb import Send
 from ordering.principal import DealTerms, User
+from ordering.values import replace
 from support.gateway import REQUEST_ID, Client, LambdaContext, Reply
 from support.partners import CALLER
 from support.services import Services

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 from urllib.parse import urlencode
@@ -20,6 +20,7 @@ from ordering.ecards.certificates import Certificates, Stock
 from ordering.ecards.orders import EcardOrders
 from ordering.ecards.stock.upkeep import StockUpkeep
 from ordering.principal import User
+from ordering.values import replace
 from support.aws.kms import MemoryKms
 from support.gateway import REQUEST_ID, Client, LambdaContext, Reply, _reply, load
 from support.partners import CALLER

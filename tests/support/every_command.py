@@ -7,7 +7,7 @@ import json
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import redirect_stdout
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from ordering.deals.products import DealProducts, NewProduct
 from ordering.ecards.certificates import Stock
 from ordering.identity.accounts import Accounts
 from ordering.principal import DealTerms
+from ordering.values import replace
 from ordering.webhooks.delivery import TRIES, Message
 from ordering.webhooks.post import Poster
 from ordering.webhooks.transport import Response

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from typing import Any
 from urllib.parse import urlencode
 
 from ordering.clock import Deadline
 from ordering.principal import BusinessUnit
 from ordering.training.catalogue import TrainingFeatureSet, TrainingProduct
+from ordering.values import replace
 from support.gateway import Client
 from support.partners import AZ_300, CALLER, LINUX, ON_LINUX, PARTNER, STANDARD, UK
 from support.services import Services

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from ordering import money
 from ordering.identity.accounts import Accounts, Partner
 from ordering.money import Money
 from ordering.principal import BusinessUnit, DealTerms, OrderSource, Principal, User
 from ordering.training.catalogue import TrainingFeatureSet, TrainingProduct
+from ordering.values import replace
 
 UK = BusinessUnit("0bb7a818-cecb-4c5a-9822-22e62f85589a", "UK")
 IRELAND = BusinessUnit("11111111-0000-4000-8000-000000000001", "Ireland")

@@ -24,6 +24,8 @@ from datetime import UTC, datetime, timedelta
 from types import ModuleType, SimpleNamespace
 from typing import Any, Generic, TypeVar
 
+from msgspec.structs import force_setattr
+
 from ordering.aws import dynamodb
 from ordering.aws.dynamodb import NoAnswer, ServiceFault, Table, TableError
 from ordering.book import orderbook
@@ -140,18 +142,12 @@ class _OperationFailed(BaseException):
 
 
 class _RetryLimit(Deadline):
-    """A deadline that counts retries instead of seconds."""
-
-    __slots__ = ("left",)
-
-    def __init__(self, retries: int) -> None:
-        super().__init__(0.0)
-        object.__setattr__(self, "left", retries)
+    """A deadline after `at` retries, instead of a time."""
 
     def remaining(self) -> float:
-        left: int = object.__getattribute__(self, "left")
-        object.__setattr__(self, "left", left - 1)
-        return float(left) - 0.5
+        left = self.at
+        force_setattr(self, "at", left - 1)
+        return left - 0.5
 
     def passed(self) -> bool:
         # A table asks before each call, which is no retry. A client that makes no further call is one that crashed.

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+
+from msgspec.structs import force_setattr
 
 from ordering.aws.dynamodb import Send
 from ordering.aws.sealer import EnvelopeSealer
 from ordering.clock import Clock, Deadline, system_clock
 from ordering.training import contract as training
 from ordering.training.orders import TrainingOrders
+from ordering.values import replace
 from support.aws.kms import MemoryKms
 from support.aws.memory import Memory
 from support.gateway import Client
@@ -23,18 +26,12 @@ KEY_ID = "alias/AccessKeysKey"
 
 
 class Steps(Deadline):
-    """A deadline that leaves time for so many steps of an issuer."""
-
-    __slots__ = ("left",)
-
-    def __init__(self, steps: int) -> None:
-        super().__init__(0.0)
-        object.__setattr__(self, "left", steps)
+    """A deadline that leaves time for `at` steps of an issuer."""
 
     def remaining(self) -> float:
-        left: int = object.__getattribute__(self, "left")
-        object.__setattr__(self, "left", left - 1)
-        return float(left)
+        left = self.at
+        force_setattr(self, "at", left - 1)
+        return left
 
     def passed(self) -> bool:
         return False

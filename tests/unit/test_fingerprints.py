@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -13,6 +12,7 @@ from ordering.ecards.catalogue import RequestedCard
 from ordering.ecards.orders import EcardRequest
 from ordering.ecards.records import EcardParticipant
 from ordering.training.contract import NewOrder, NewOrderItem
+from ordering.values import replace
 from ordering.web.idempotent_creates import fingerprint
 from support.partners import IRELAND, STANDARD, UK
 
@@ -21,21 +21,18 @@ ECARDS = "0f6fdbca00b495551573706c16d466fdcb2f966470d7d3ffb166dceeffbef969"
 TRAINING = "6806fef6a6f4490f47cb1b47926f18a8461bf242a388d62a36bd20cd54932b67"
 
 
-@dataclass(frozen=True, slots=True)
 class LaterRequest(EcardRequest):
     """A request of a later release, with one more field."""
 
     expedite: bool = False
 
 
-@dataclass(frozen=True, slots=True)
 class LaterParticipant(EcardParticipant):
     """A participant of a later release, with one more field."""
 
     language: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
 class LaterCard(RequestedCard):
     """A card of a later release, with one more field."""
 

@@ -71,7 +71,6 @@ def entries(table: Table, month: str) -> Iterator[AuditEntry]:
     return map(read_entry, table.query(f"AUDIT#{month}", " ", _LAST))
 
 
-@dataclass(frozen=True, slots=True)
 class AuditedTable(Table):
     """A table whose conditional writes carry an entry of the audit trail.
 

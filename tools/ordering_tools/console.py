@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ordering import clock
+from ordering.values import Value, asdict
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -204,6 +205,8 @@ def _encoded(value: Any) -> Any:
             return clock.to_text(value)
         case set() | frozenset():
             return sorted(value)
+        case Value():
+            return {_camel(name): one for name, one in asdict(value).items()}
         case _ if dataclasses.is_dataclass(value) and not isinstance(value, type):
             return {_camel(name): one for name, one in dataclasses.asdict(value).items()}
         case _:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol, TypeVar
 
@@ -11,6 +11,7 @@ from ordering.aws.dynamodb import Table
 from ordering.ecards.catalogue import EcardCatalogue
 from ordering.errors import Conflict
 from ordering.training.catalogue import Catalogue
+from ordering.values import replace
 from ordering_tools.catalogue_files import Document, card_of, digest_of, document_of, document_of_card, product_entry
 from ordering_tools.console import Output
 

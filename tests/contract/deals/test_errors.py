@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,6 +11,7 @@ import pytest
 from ordering.aws.dynamodb import NoAnswer, Send
 from ordering.deals import errors as deal_errors
 from ordering.principal import DealTerms, Principal
+from ordering.values import replace
 from ordering.web.http import LARGEST_BODY
 from support.aws.fake_connections import Recorder, failing
 from support.aws.memory import Memory

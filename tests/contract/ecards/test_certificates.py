@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator
 
 from ordering.ecards.certificates import Stock
+from ordering.values import replace
 from ordering_tools.documents import openapi
 from support.aws.fake_connections import Recorder
 from support.ecards import COMPANY, HUNDRED, OTHER_COMPANY, Rewards, card, order_id, refused

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from ordering import values
 from ordering.aws.dynamodb import NoAnswer, Send
 from ordering.book.orderbook import GRACE
 from support.aws.fake_connections import Recorder, failing
@@ -103,7 +104,7 @@ def test_retry_after(stocked: Rewards, refusal: str) -> None:
 )
 def test_403(stocked: Rewards, recorder: Recorder, grants: tuple[str, ...], name: str | None) -> None:
     """A caller without the grant for e-card orders, or that is no company, gets 403 before anything is read."""
-    refused_caller = Rewards(stocked.services, replace(COMPANY, grants=grants, company=name))
+    refused_caller = Rewards(stocked.services, values.replace(COMPANY, grants=grants, company=name))
     recorder.calls.clear()
 
     for method, path, body in CALLS:
@@ -213,7 +214,7 @@ def test_retry_of_a_create_after_503(company: Rewards, services: Services, watch
 
 def test_precedence_of_errors(stocked: Rewards) -> None:
     """A 403 takes precedence over a 400, and a 400 over a 409."""
-    refused_caller = Rewards(stocked.services, replace(COMPANY, grants=()))
+    refused_caller = Rewards(stocked.services, values.replace(COMPANY, grants=()))
 
     refused(refused_caller.get("/v1/orders?page=x"), 403)
     assert stocked.post("/v1/orders", new_order(1, card(quantity=0))).status == 400

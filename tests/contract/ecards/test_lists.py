@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
+from ordering.values import replace
 from support.deals import Watch
 from support.ecards import ORDER_FIELDS, Rewards, invalid, order_id
 

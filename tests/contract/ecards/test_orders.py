@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
 from ordering.ecards.catalogue import Ecard, FaceValue
+from ordering.values import replace
 from support.aws.fake_connections import Recorder
 from support.deals import Watch
 from support.ecards import CARDS, COMPANY, ORDER_FIELDS, Rewards, card, invalid, new_order, order_id, refused

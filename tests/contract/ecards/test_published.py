@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from decimal import Decimal
 
 from ordering.ecards.catalogue import Ecard, FaceValue
+from ordering.values import replace
 from support.deals import Watch
 from support.ecards import CARDS, JSON, Rewards, card, invalid, new_order
 

@@ -16,6 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ordering import values
 from ordering.aws.calls import unavailable
 from ordering.aws.dynamodb import NoAnswer
 from ordering.clock import Clock, Deadline, system_clock
@@ -44,7 +45,7 @@ from support.partners import JOHN, PARTNER, UK
 from support.services import Services
 
 ALLOWED = frozenset({"training", "deals", "ecards"})
-GRANITE = replace(PARTNER, id="granite", grants=ALLOWED, deals=DealTerms("enterprise"), company="Granite")
+GRANITE = values.replace(PARTNER, id="granite", grants=ALLOWED, deals=DealTerms("enterprise"), company="Granite")
 ID, OTHER_ID, NARROW_ID = "granite-client", "other-client", "narrow-client"
 JWKS = "/.well-known/jwks.json"
 METADATA = "/.well-known/oauth-authorization-server"
@@ -233,7 +234,7 @@ def test_a_narrow_client(endpoint: Endpoint) -> None:
 def test_a_grant_that_was_taken_away(endpoint: Endpoint) -> None:
     """A token does not cover a grant that its partner has lost since."""
     token = endpoint.token()
-    endpoint.accounts.save_partner(replace(GRANITE, grants=frozenset({"ecards"})))
+    endpoint.accounts.save_partner(values.replace(GRANITE, grants=frozenset({"ecards"})))
 
     assert endpoint.principal(token).grants == ("ecards",)
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from ordering.principal import BusinessUnit
+from ordering.values import replace
 from support.gateway import Client
 from support.orders import new_order, target
 from support.partners import AZ_300, FOREIGN, IRELAND, SINGLE_UNIT, STANDARD, UK

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from ordering.aws.dynamodb import NoAnswer, Send, ServiceFault
+from ordering.values import replace
 from support.aws.fake_connections import failing
 from support.gateway import REQUEST_ID, Client, Reply
 from support.orders import new_order, target

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
+from ordering import values
 from ordering.aws.calls import unavailable
 from ordering.aws.sealer import EnvelopeSealer
 from ordering.clock import Deadline
@@ -178,7 +179,7 @@ def test_cancelled_while_keys_are_issued(services: Services, reader: Client) -> 
 @pytest.mark.parametrize("grants", [("training",), ("training", "deals", "ecards")])
 def test_only_with_the_grant(issuing: Services, reader: Client, grants: tuple[str, ...]) -> None:
     """A token that does not cover `training-keys` gets 403, whether or not the order exists."""
-    narrow = Client(issuing, replace(CALLER, grants=grants))
+    narrow = Client(issuing, values.replace(CALLER, grants=grants))
     replies = [narrow.get(path(order)) for order in (issued(reader), placed(reader), 0, "x")]
 
     assert {(403, "keys-not-granted")} == {(one.status, one.json["type"].rpartition("/")[2]) for one in replies}
@@ -188,8 +189,8 @@ def test_only_with_the_grant(issuing: Services, reader: Client, grants: tuple[st
 @pytest.mark.parametrize(
     ("caller", "kind"),
     [
-        (replace(READER, grants=("training-keys",)), "not-granted"),
-        (replace(READER, payment_terms="card"), "card-payment-terms"),
+        (values.replace(READER, grants=("training-keys",)), "not-granted"),
+        (values.replace(READER, payment_terms="card"), "card-payment-terms"),
     ],
 )
 def test_the_rules_of_training_orders_hold_too(issuing: Services, caller: Principal, kind: str) -> None:
@@ -201,7 +202,7 @@ def test_the_rules_of_training_orders_hold_too(issuing: Services, caller: Princi
 
 def test_another_unit_s_order(issuing: Services, reader: Client) -> None:
     """An order of another unit or partner is 404, Completed or not."""
-    stranger = Client(issuing, replace(OTHER_PARTNER, grants=READER.grants))
+    stranger = Client(issuing, values.replace(OTHER_PARTNER, grants=READER.grants))
     orders = [issued(reader, unit=IRELAND), placed(reader, unit=IRELAND), 2_147_000_000]
     replies = [reader.get(path(order)) for order in orders] + [stranger.get(f"/api/v2/orders/{orders[0]}/keys")]
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 
 import pytest
 
+from ordering.values import replace
 from support.gateway import Client
 from support.orders import new_order, target
 from support.partners import AZ_300, CALLER, IRELAND, STANDARD, UK

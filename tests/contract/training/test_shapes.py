@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from ordering import values
 from ordering.clock import Deadline
 from ordering.money import Money, parse_amount
 from ordering.training.statuses import TrainingStatus
@@ -144,22 +145,24 @@ def test_published_request_is_accepted(client: Client) -> None:
 
 def test_prices_keep_their_decimals(services: Services) -> None:
     """A price is a JSON number with all the decimals it was given."""
-    values = ["48.0000", "0.1000", "12345678901234567890.1234", "0.0000"]
-    prices = tuple(Money("GBP", parse_amount(value)) for value in values)
-    client, _ = client_of_new_unit(services, [(AZ_300, [replace(STANDARD, prices=prices)])])
+    amounts = ["48.0000", "0.1000", "12345678901234567890.1234", "0.0000"]
+    prices = tuple(Money("GBP", parse_amount(value)) for value in amounts)
+    client, _ = client_of_new_unit(services, [(AZ_300, [values.replace(STANDARD, prices=prices)])])
 
     one = client.get(f"/api/v2/products/{AZ_300.id}/feature_sets/{STANDARD.id}").text
     listed = client.get(f"/api/v2/products/{AZ_300.id}/feature_sets").text
 
-    assert values == re.findall(r'"value":([^}]+)}', one)
-    assert values == re.findall(r'"value":([^}]+)}', listed)
+    assert amounts == re.findall(r'"value":([^}]+)}', one)
+    assert amounts == re.findall(r'"value":([^}]+)}', listed)
 
 
 def test_several_prices(services: Services) -> None:
     """A feature set shows all its prices, or an empty list."""
     prices = (Money("GBP", parse_amount("48.0000")), Money("EUR", parse_amount("56.5000")))
     free = feature_set(AZ_300, 9, "Free")
-    client, _ = client_of_new_unit(services, [(AZ_300, [replace(STANDARD, prices=prices), replace(free, prices=())])])
+    client, _ = client_of_new_unit(
+        services, [(AZ_300, [values.replace(STANDARD, prices=prices), values.replace(free, prices=())])]
+    )
 
     listed = client.get(f"/api/v2/products/{AZ_300.id}/feature_sets").json["items"]
 
@@ -178,7 +181,11 @@ def test_description_is_fixed_when_ordered(services: Services) -> None:
     """An item's description keeps the product's and feature set's names at the time of the order."""
     client, unit = client_of_new_unit(services)
     order = client.post("/api/v2/orders", new_order()).json["id"]
-    publish(services, unit, [(replace(AZ_300, name="New"), [replace(STANDARD, product_name="New", name="Renamed")])])
+    publish(
+        services,
+        unit,
+        [(values.replace(AZ_300, name="New"), [values.replace(STANDARD, product_name="New", name="Renamed")])],
+    )
 
     item = client.get(f"/api/v2/orders/{order}/items").json["items"][0]
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 
 import pytest
 
+from ordering.values import replace
 from support.aws.fake_connections import Recorder
 from support.gateway import Client
 from support.orders import new_item, new_order, target

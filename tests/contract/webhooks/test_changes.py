@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,6 +10,7 @@ import pytest
 from ordering.aws.dynamodb import Table
 from ordering.book.idempotency import IdempotencyKey, IdempotencyRecords
 from ordering.clock import Deadline, system_clock
+from ordering.values import replace
 from ordering.webhooks.registrations import REPLACEMENT_KIND
 from support.aws.faults import Faulty, answer_lost, interrupted
 from support.aws.kms import MemoryKms

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
+from ordering import values
 from ordering.aws.calls import unavailable
 from ordering.aws.dynamodb import NoAnswer, Put, Table, Update
 from ordering.book.idempotency import IdempotencyKey, IdempotencyRecords
@@ -42,8 +43,8 @@ START = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
 FIELDS = ["id", "url", "types", "created", "enabled", "disabledReason", "delivery", "createdBy"]
 FIELDS += ["urlChangedBy", "secretReplacedBy", "_links"]
 BY_JOHN = {"userId": JOHN.id, "tokenId": "token-1"}
-DEALS = replace(CALLER, partner="adventure", grants=("deals",), deals=DealTerms("basic"), payment_terms="card")
-ECARDS = replace(CALLER, partner="granite", grants=("ecards",), company="granite", business_units=())
+DEALS = values.replace(CALLER, partner="adventure", grants=("deals",), deals=DealTerms("basic"), payment_terms="card")
+ECARDS = values.replace(CALLER, partner="granite", grants=("ecards",), company="granite", business_units=())
 
 
 class Site:
@@ -65,7 +66,7 @@ class Site:
             now=lambda: self.now,
         )
         self.services.accounts(Deadline.after(60)).save_partner(PARTNER)
-        self.client = Client(self.services, replace(CALLER, token_id="token-1"))
+        self.client = Client(self.services, values.replace(CALLER, token_id="token-1"))
         self.stranger = Client(self.services, OTHER_PARTNER)
 
     def register(self, client: Client | None = None, **more: Any) -> dict[str, Any]:
@@ -177,7 +178,7 @@ def test_partners_of_all_contracts(site: Site, caller: Principal) -> None:
 @pytest.mark.parametrize(("method", "path"), [("GET", "/webhooks"), ("POST", "/webhooks"), ("DELETE", "/webhooks/x")])
 def test_narrowed_tokens(site: Site, method: str, path: str) -> None:
     """A token that covers only part of a partner's orders cannot use webhooks."""
-    narrow = Client(site.services, replace(CALLER, narrowed=True))
+    narrow = Client(site.services, values.replace(CALLER, narrowed=True))
     body = {"url": URL} if method == "POST" else None
 
     assert kind(narrow.request(method, path, body=body)) == (403, "narrowed-token")
@@ -546,7 +547,7 @@ def test_replayed_without_the_grant(site: Site) -> None:
     """A replay of an event whose order the partner may not see any more is 409 with advice."""
     webhook = site.register()
     (event,) = site.park(webhook["id"], 7)
-    partner = replace(PARTNER, grants=frozenset({"ecards"}))
+    partner = values.replace(PARTNER, grants=frozenset({"ecards"}))
     site.services.accounts(Deadline.after(60)).save_partner(partner)
     reply = site.client.post(f"{webhook['_links']['self']}/parked/{event}/replay", None)
 

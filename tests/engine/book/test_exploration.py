@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
@@ -31,6 +30,7 @@ from engine.explored import Case, every_interleaving, every_mutant
 from ordering.aws.dynamodb import ConditionFailed, Item, Put, Update, Write
 from ordering.book import orderbook
 from ordering.book.orderbook import Draft, Guard, OrderBook, Ticket
+from ordering.values import replace
 from support.scheduler import Script, Setup
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,6 +11,7 @@ from engine.engines import Engine
 from ordering.book.idempotency import CreateResult, IdempotencyKey
 from ordering.clock import Deadline
 from ordering.training.orders import RequestedLine, TrainingOrders, TrainingRequest
+from ordering.values import replace
 from ordering.web.http import LARGEST_BODY
 from support.aws.fake_connections import Recorder
 from support.aws.memory import Memory
@@ -80,8 +80,7 @@ def test_five_hundred_items(engine: Engine, line: RequestedLine) -> None:
     assert len(json.dumps(fill, ensure_ascii=False, default=str).encode()) <= MOST_BYTES
     assert [*range(1, ITEMS + 1)] == [line.number for line in lines.items]
     assert {line} == {
-        RequestedLine(**{name: getattr(line, name) for name in RequestedLine.__dataclass_fields__})
-        for line in lines.items
+        RequestedLine(**{name: getattr(line, name) for name in RequestedLine.__struct_fields__}) for line in lines.items
     }
     assert lines.total == ITEMS
     assert [order.id for order in orders.page(0, 10).items] == [placed.resource_id]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -17,6 +16,7 @@ from ordering.book import orderbook
 from ordering.book.orderbook import Collision, Draft, OrderBook, Ticket
 from ordering.clock import Deadline
 from ordering.errors import Unavailable
+from ordering.values import replace
 from support.services import Services
 
 START = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)

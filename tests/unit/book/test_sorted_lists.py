@@ -213,7 +213,7 @@ def test_line_items(
 
 def sold(product: NewProduct) -> DealProduct:
     now = Watch()()
-    parts = {name: getattr(product, name) for name in NewProduct.__dataclass_fields__}
+    parts = {name: getattr(product, name) for name in NewProduct.__struct_fields__}
     return DealProduct(**parts, id=1, created=now, updated=now)
 
 

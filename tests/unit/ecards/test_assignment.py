@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -18,6 +18,7 @@ from ordering.ecards.orders import EcardOrders, EcardRequest
 from ordering.ecards.records import EcardOrder, EcardParticipant, HeldCertificates
 from ordering.ecards.statuses import EcardStatus
 from ordering.errors import NotFound
+from ordering.values import replace
 from support.aws.fake_connections import Recorder
 from support.aws.faults import Faulty, interrupted, refused
 from support.aws.memory import Memory

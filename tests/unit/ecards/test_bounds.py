@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 
@@ -34,6 +33,7 @@ from ordering.ecards.stock.codes import KnownElsewhere
 from ordering.ecards.stock.upkeep import COMPACT_TO, StockUpkeep
 from ordering.errors import Unavailable
 from ordering.sizes import LARGEST_ITEM, stored_bytes
+from ordering.values import replace
 from support.aws import memory
 from support.aws.faults import Crash, Faulty, interrupted, lost, refused
 from support.aws.kms import MemoryKms

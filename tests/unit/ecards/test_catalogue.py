@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 
@@ -21,6 +20,7 @@ from ordering.ecards.catalogue import (
     RequestedCard,
 )
 from ordering.errors import Conflict
+from ordering.values import replace
 from support.aws.fake_connections import Recorder
 from support.aws.faults import Faulty, answer_lost, interrupted
 from support.aws.memory import Memory

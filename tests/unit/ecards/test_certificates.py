@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Sequence
-from dataclasses import replace
 
 import pytest
 from cryptography.exceptions import InvalidTag
@@ -29,6 +28,7 @@ from ordering.ecards.certificates import (
     take,
 )
 from ordering.errors import KeyReused
+from ordering.values import replace
 from support.aws.fake_connections import Recorder
 from support.aws.faults import Crash, Faulty, interrupted, lost, refused
 from support.aws.memory import Memory

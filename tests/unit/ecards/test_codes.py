@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import replace
 
 import pytest
 
@@ -19,6 +18,7 @@ from ordering.ecards.stock.codes import (
     canonical_batch,
     check_codes,
 )
+from ordering.values import replace
 from support.aws.fake_connections import Recorder
 from support.aws.faults import Crash, Faulty, interrupted, lost, refused
 from support.aws.kms import MemoryKms

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 
@@ -13,6 +12,7 @@ from ordering.ecards.certificates import Certificate, Stock
 from ordering.ecards.mailing import certificates_letter
 from ordering.ecards.records import EcardOrder, EcardParticipant
 from ordering.ecards.statuses import EcardStatus
+from ordering.values import replace
 from support.letters import HOSTILE, SHOWN, Page, both
 
 START = datetime(2026, 1, 1, 12, tzinfo=UTC)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -28,6 +28,7 @@ from ordering.ecards.orders import EcardOrders, EcardRequest
 from ordering.ecards.records import EcardOrder, EcardParticipant, EcardSummary, HeldCertificates, order_of
 from ordering.ecards.statuses import EcardStatus
 from ordering.errors import Conflict, KeyReused, NotFound, Unavailable
+from ordering.values import replace
 from support.aws.fake_connections import Recorder
 from support.aws.faults import Faulty, answer_lost, conflict, interrupted, refused
 from support.aws.memory import Memory

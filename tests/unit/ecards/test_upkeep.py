@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -27,6 +26,7 @@ from ordering.ecards.stock.codes import CodeRegister, NotIndexed, Place
 from ordering.ecards.stock.loading import StockLoader, UnknownStock, is_indexed
 from ordering.ecards.stock.upkeep import IndexReport, StockUpkeep, unfinished_loads
 from ordering.errors import NotFound
+from ordering.values import replace
 from support.aws.faults import Crash, Faulty, interrupted, lost, refused
 from support.aws.kms import MemoryKms
 from support.aws.memory import Memory

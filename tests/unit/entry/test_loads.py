@@ -28,6 +28,7 @@ SMALL = {
     "sealing",
     "sizes",
     "stored",
+    "values",
 }
 """Modules of plain values, which any function may import."""
 
@@ -47,16 +48,16 @@ LOADS = {
     "ecards/orders": (ECARDS, WEB),
     "fulfilment/incoming": (
         EVERY_ORDER | {"contexts", "fulfilment"},
-        {"cryptography", "pydantic"},
+        {"cryptography", "msgspec", "pydantic"},
     ),
-    "fulfilment/mails": (EVERY_ORDER | {"contexts"}, {"cryptography"}),
+    "fulfilment/mails": (EVERY_ORDER | {"contexts"}, {"cryptography", "msgspec"}),
     "fulfilment/stream": (
         EVERY_ORDER | {"contexts", "deals", "fulfilment", "identity", "webhooks"},
-        {"cryptography"},
+        {"cryptography", "msgspec"},
     ),
-    "identity/authorizer": ({"aws", "contexts", "entry", "identity"}, {"cryptography", "jwt"}),
+    "identity/authorizer": ({"aws", "contexts", "entry", "identity"}, {"cryptography", "jwt", "msgspec"}),
     "identity/token": ({"aws", "entry", "identity", "web"}, {*WEB, "cryptography"}),
-    "releases/smoke": ({"aws", "entry"}, set()),
+    "releases/smoke": ({"aws", "entry"}, {"msgspec"}),
     "training/feature_sets": (TRAINING, WEB),
     "training/order_items": (TRAINING, WEB),
     "training/order_keys": (TRAINING, WEB),
@@ -64,7 +65,7 @@ LOADS = {
     "training/products": (TRAINING, WEB),
     "webhooks/delivery": (
         EVERY_ORDER | {"contexts", "identity", "webhooks"},
-        {"cryptography"},
+        {"cryptography", "msgspec"},
     ),
     "webhooks/registrations": (
         {"aws", "book", "contexts", "ecards", "entry", "events", "identity", "training", "web", "webhooks"},

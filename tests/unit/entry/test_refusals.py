@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from ordering.principal import DealTerms, Principal
+from ordering.values import replace
 from support.gateway import REQUEST_ID, LambdaContext, load
 from support.partners import CALLER
 

@@ -8,7 +8,6 @@ import logging
 import re
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import product
@@ -39,6 +38,7 @@ from ordering.fulfilment.incoming import envelopes
 from ordering.mail import incoming as ses
 from ordering.mail.history import MailMoment, name_of_mails, next_moments
 from ordering.training.statuses import TrainingStatus
+from ordering.values import replace
 from ordering_tools.documents.event_schemas import FILES, documents, schema
 from ordering_tools.documents.files import update
 from support.aws.faults import Crash, Faulty, lost, refused

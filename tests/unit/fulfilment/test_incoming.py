@@ -6,7 +6,7 @@ import base64
 import json
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -28,6 +28,7 @@ from ordering.mail.outbox import MailEventType
 from ordering.training.incoming import TrainingEvents
 from ordering.training.orders import OrderIds, TrainingOrders
 from ordering.training.statuses import TrainingStatus
+from ordering.values import replace
 from support.aws.faults import Crash, Faulty, cut, interrupted, lost, refused
 from support.aws.kms import MemoryKms
 from support.aws.memory import Memory

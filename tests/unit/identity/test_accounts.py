@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -12,6 +11,7 @@ from ordering.errors import Conflict
 from ordering.identity.accounts import Accounts, Standing
 from ordering.identity.clients import Client, Clients
 from ordering.principal import DealTerms, User
+from ordering.values import replace
 from support.aws.fake_connections import Recorder
 from support.aws.memory import Memory
 from support.partners import JOHN, PARTNER

@@ -14,7 +14,7 @@ from typing import Any
 import jwt
 import pytest
 
-from ordering import clock
+from ordering import clock, values
 from ordering.aws.dynamodb import NoAnswer, Put, Table
 from ordering.clock import Deadline
 from ordering.contexts import own_errors
@@ -59,7 +59,7 @@ class Gate:
 
     def token(self, **changes: Any) -> str:
         claims = Claims("token-1", "northwind", JOHN.id, datetime.now(UTC) + timedelta(hours=1), None)
-        return self.signer.issue(replace(claims, **changes))
+        return self.signer.issue(values.replace(claims, **changes))
 
     def ask(self, header: str | None, name: str = "Authorization", resource: str = TRAINING) -> dict[str, Any]:
         headers = {} if header is None else {name: [header]}
@@ -188,7 +188,7 @@ def test_revoked(gate: Gate) -> None:
 
 def test_disabled_partner(gate: Gate) -> None:
     """A partner that is switched off is passed on without a principal, to be refused with 403 instead of 401."""
-    off = replace(PARTNER, active=False, usage_key="plan-key")
+    off = values.replace(PARTNER, active=False, usage_key="plan-key")
 
     assert_refused(gate.decide(off), "switched-off", "northwind", "plan-key")
 
@@ -196,7 +196,7 @@ def test_disabled_partner(gate: Gate) -> None:
 def test_deleted_user(gate: Gate) -> None:
     """A token of a user that its partner no longer has is unauthorized."""
     other = User("other", "Other", "User", "other@example.com")
-    gate.accounts.save_partner(replace(PARTNER, users={other.id: other}))
+    gate.accounts.save_partner(values.replace(PARTNER, users={other.id: other}))
 
     assert_unauthorized(gate, f"Bearer {gate.token()}")
 
@@ -209,18 +209,18 @@ def test_unknown_partner(gate: Gate) -> None:
 def test_user_of_another_partner(gate: Gate) -> None:
     """A token with a user of another partner is unauthorized."""
     other = User("other", "Other", "User", "other@example.com")
-    gate.accounts.save_partner(replace(PARTNER, id="tailspin", users={other.id: other}))
+    gate.accounts.save_partner(values.replace(PARTNER, id="tailspin", users={other.id: other}))
 
     assert_unauthorized(gate, f"Bearer {gate.token(user='other')}")
 
 
 def test_principal_is_the_partner_s_record(gate: Gate) -> None:
     """The principal has the caller's data from the partner's record, and is read back equal from its text."""
-    terms = replace(PARTNER, payment_terms="card", grants=frozenset({"training", "deals"}))
+    terms = values.replace(PARTNER, payment_terms="card", grants=frozenset({"training", "deals"}))
 
     caller = principal(gate.decide(terms))
 
-    assert caller == replace(CALLER, payment_terms="card", grants=("deals", "training"), token_id="token-1")
+    assert caller == values.replace(CALLER, payment_terms="card", grants=("deals", "training"), token_id="token-1")
     assert caller == Principal.from_text(caller.to_text())
 
 
@@ -234,7 +234,7 @@ def test_principal_of_names_in_any_script(gate: Gate) -> None:
     """Names of any script reach the functions unchanged."""
     user = User(JOHN.id, "Зоя", 'O"Neill\\ 李', "zoya@example.com")
 
-    assert user == principal(gate.decide(replace(PARTNER, users={JOHN.id: user}))).user
+    assert user == principal(gate.decide(values.replace(PARTNER, users={JOHN.id: user}))).user
 
 
 @pytest.mark.parametrize(
@@ -262,7 +262,7 @@ def test_token_narrowed_to_units(gate: Gate, units: frozenset[str] | None, expec
 )
 def test_token_narrowed_to_grants(gate: Gate, scope: set[str] | None, narrowed: bool) -> None:  # noqa: FBT001 - a case
     """The principal is marked as narrowed if the token's scope lacks one of the partner's grants."""
-    terms = replace(PARTNER, grants=frozenset({"training", "deals"}))
+    terms = values.replace(PARTNER, grants=frozenset({"training", "deals"}))
     caller = principal(gate.decide(terms, scope=None if scope is None else frozenset(scope)))
 
     assert caller.narrowed == narrowed
@@ -270,7 +270,7 @@ def test_token_narrowed_to_grants(gate: Gate, scope: set[str] | None, narrowed: 
 
 def test_units_taken_from_the_partner_end(gate: Gate) -> None:
     """A business unit that the partner no longer has is not covered, even if the token names it."""
-    changed = replace(PARTNER, business_units=(IRELAND,))
+    changed = values.replace(PARTNER, business_units=(IRELAND,))
 
     assert principal(gate.decide(changed, business_units=frozenset({UK.id, IRELAND.id}))).business_units == (
         IRELAND.id,
@@ -284,8 +284,8 @@ def units(count: int) -> tuple[BusinessUnit, ...]:
 def test_only_ids_of_units_travel(gate: Gate) -> None:
     """A unit adds its id to the decision, and neither its name nor what the token does not cover."""
     some = units(150)
-    decision = gate.decide(replace(PARTNER, business_units=some))
-    narrow = gate.decide(replace(PARTNER, business_units=some), business_units=frozenset({some[7].id}))
+    decision = gate.decide(values.replace(PARTNER, business_units=some))
+    narrow = gate.decide(values.replace(PARTNER, business_units=some), business_units=frozenset({some[7].id}))
 
     assert principal(decision).business_units == tuple(unit.id for unit in some)
     assert len(json.dumps(decision)) < 8_192
@@ -296,7 +296,7 @@ def test_only_ids_of_units_travel(gate: Gate) -> None:
 
 def test_more_units_than_api_gateway_takes(gate: Gate) -> None:
     """A token for more units than the gateway takes is passed on to be refused; one for some of them is accepted."""
-    many = replace(PARTNER, business_units=units(250))
+    many = values.replace(PARTNER, business_units=units(250))
 
     assert_refused(gate.decide(many), "too-many-units", "northwind")
     assert principal(gate.decide(many, business_units=frozenset({many.business_units[0].id}))).business_units
@@ -305,7 +305,7 @@ def test_more_units_than_api_gateway_takes(gate: Gate) -> None:
 def test_usage_plan(gate: Gate) -> None:
     """The key of a partner, or of all without one, is passed to the gateway, and not to the functions."""
     assert gate.decide()["usageIdentifierKey"] == SHARED_KEY
-    assert gate.decide(replace(PARTNER, usage_key="plan-key"))["usageIdentifierKey"] == "plan-key"
+    assert gate.decide(values.replace(PARTNER, usage_key="plan-key"))["usageIdentifierKey"] == "plan-key"
     assert "plan-key" not in gate.decide()["context"]["principal"]
 
 
@@ -372,7 +372,7 @@ def test_ended_tokens_of_a_client(gate: Gate, client: Table, seconds: int, *, ac
     item = client.get(("CLIENT#a-client", "CLIENT"))
     assert item
     client.put(Put({**item, "tokensNotBefore": clock.to_text(ended)}))
-    signer = replace(gate.signer, now=lambda: issued)
+    signer = values.replace(gate.signer, now=lambda: issued)
     token = signer.issue(Claims("token-1", "northwind", JOHN.id, LATER, None, client="a-client"))
     context = gate.ask(f"Bearer {token}")["context"]
 
@@ -494,7 +494,9 @@ def own(key: SigningKey) -> OwnErrors:
     memory = Memory()
     services = services_over(memory, Watch())
     accounts = services.accounts(Deadline.after(60))
-    accounts.save_partner(replace(PARTNER, grants=frozenset({"deals", "training"}), deals=DealTerms("enterprise")))
+    accounts.save_partner(
+        values.replace(PARTNER, grants=frozenset({"deals", "training"}), deals=DealTerms("enterprise"))
+    )
     accounts.save_signing_key(key.key_id, key.public_jwk)
     verifier = Verifier(KeyRing(accounts.signing_keys), ISSUER, AUDIENCE)
     second = Second()
@@ -631,7 +633,7 @@ def test_good_tokens_have_a_principal(own: OwnErrors) -> None:
 
 def test_switched_off_partners_are_passed_on(own: OwnErrors) -> None:
     """A partner that is switched off is passed on to be refused, under every contract."""
-    own.accounts.save_partner(replace(PARTNER, active=False, usage_key="plan-key"))
+    own.accounts.save_partner(values.replace(PARTNER, active=False, usage_key="plan-key"))
 
     assert_refused(own.call(own.token()), "switched-off", "northwind", "plan-key")
     assert_refused(own.decide(), "switched-off", "northwind", "plan-key")
@@ -714,9 +716,9 @@ def test_no_crm_account(own: OwnErrors) -> None:
 
 def test_terms_of_an_unknown_partner(own: OwnErrors) -> None:
     """Setting the terms of an unknown partner fails and creates none."""
-    nobody = replace(PARTNER, id="nobody")
+    nobody = values.replace(PARTNER, id="nobody")
     with pytest.raises(Conflict):
-        own.accounts.change_partner(nobody, replace(nobody, deals=DealTerms("enterprise")))
+        own.accounts.change_partner(nobody, values.replace(nobody, deals=DealTerms("enterprise")))
     assert own.accounts.partner("nobody") is None
 
 
@@ -727,7 +729,7 @@ def test_terms_change_nothing_else(own: OwnErrors) -> None:
 
     set_deal_terms(own.accounts, "northwind", DealTerms("basic"))
 
-    assert replace(before, deals=DealTerms("basic")) == own.accounts.partner("northwind")
+    assert values.replace(before, deals=DealTerms("basic")) == own.accounts.partner("northwind")
 
 
 @pytest.mark.parametrize("resource", [TRAINING, DEALS], ids=["training", "deals"])

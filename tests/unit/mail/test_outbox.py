@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -26,6 +26,7 @@ from ordering.mail.outbox import (
     Outbox,
     read_tags,
 )
+from ordering.values import replace
 from support.aws.faults import Crash, Faulty, answer_lost, interrupted, refused
 from support.aws.memory import Memory
 from support.aws.ses import MemorySes

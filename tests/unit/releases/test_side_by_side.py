@@ -9,13 +9,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
 from ordering.book.names import key_of
 from ordering.clock import Deadline
+from ordering.values import replace
 from support.aws.memory import Memory
 from support.aws.served import _encoded, served
 from support.deals import ACCOUNT

@@ -8,7 +8,6 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from operator import attrgetter
@@ -57,6 +56,7 @@ from ordering.training.orders import (
     read_whole_orders,
 )
 from ordering.training.statuses import TrainingStatus
+from ordering.values import replace
 from ordering.webhooks.delivery import Deliverer, Message, Parked
 from ordering.webhooks.health import Health
 from ordering.webhooks.registrations import RESPONSES, Author, Edit, Webhook, Webhooks
@@ -504,7 +504,7 @@ READS: dict[str, tuple[Callable[[Stored], Any], Any]] = {
     ),
     "client with a replaced secret": (
         lambda one: [Clients(one.accounts, one.now).authenticate("c2", text, "192.0.2.1") for text in SECRETS],
-        [Client("c2", "granite", "u1", frozenset({"ecards"}))] * 2,
+        [Client("c2", "granite", "u1", frozenset({"ecards"}), NOW)] * 2,
     ),
     "end of a client's tokens": (
         lambda one: Clients(one.accounts, one.now).authenticate("c2", SECRETS[0], "192.0.2.1").tokens_not_before,
@@ -652,7 +652,13 @@ LACKING: list[tuple[str, Key, tuple[str | int, ...], str, Any]] = [
             ("company", "company", None),
         ]
     ),
-    ("accounts", PARTNER_KEY, ("deals", "changesDisabled"), "partner", replace(PARTNER, deals=DealTerms("enterprise"))),
+    (
+        "accounts",
+        PARTNER_KEY,
+        ("deals", "changesDisabled"),
+        "partner",
+        replace(PARTNER, deals=DealTerms("enterprise")),
+    ),
     *(
         ("accounts", WEBHOOK_KEY, (name,), "webhook", changed(WEBHOOK, name, default))
         for name, default in [("types", NONE), ("disabled", None), ("epoch", 1)]

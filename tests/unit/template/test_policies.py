@@ -6,7 +6,6 @@ import json
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -20,6 +19,7 @@ from ordering.errors import Invalid
 from ordering.events.incoming import CANCELLATION
 from ordering.fulfilment.incoming import envelopes
 from ordering.metrics import measured
+from ordering.values import replace
 from ordering.webhooks.services import WebhookServices
 from ordering_tools.operations.incoming import SOURCES
 from ordering_tools.template import Template

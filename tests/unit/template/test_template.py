@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from ordering import values
 from ordering.aws.dynamodb import Put, Table
 from ordering.book.orderbook import OrderBook
 from ordering.clock import Deadline
@@ -54,7 +55,7 @@ RESOURCE_FUNCTIONS = {
     if any(event["Type"] == "Api" for event in properties.get("Events", {}).values())
 }
 TABLES = {"ORDERS_TABLE": "OrdersTable", "CATALOGUE_TABLE": "CatalogueTable", "ACCOUNTS_TABLE": "AccountsTable"}
-DEALS_CALLER = replace(CALLER, partner="adventure-works", grants=("deals",), deals=DealTerms("enterprise"))
+DEALS_CALLER = values.replace(CALLER, partner="adventure-works", grants=("deals",), deals=DealTerms("enterprise"))
 CATCH_ALL = {"DealOrdersFunction": {"/v2", "/v2/{proxy+}"}, "EcardOrdersFunction": {"/v1", "/v1/{proxy+}"}}
 PUBLIC = {"/connect/token", "/.well-known/jwks.json", "/.well-known/oauth-authorization-server"}
 """Paths without authorization."""
@@ -352,7 +353,7 @@ def test_policies_of_ecard_functions(function: str) -> None:
     """An e-card function's policy allows exactly the calls it makes."""
     recorder = Recorder(Memory())
     services = Services(recorder, "OrdersTable", "CatalogueTable", "AccountsTable", grace=timedelta(0))
-    client = Client(services, replace(CALLER, partner="granite", grants=("ecards",), company="granite"))
+    client = Client(services, values.replace(CALLER, partner="granite", grants=("ecards",), company="granite"))
     deadline = Deadline.after(60)
     services.ecard_catalogue("granite", deadline).publish(
         [Ecard(1, "A", "", "ruble", (FaceValue("100 ₽", Decimal(100)),))]
@@ -569,7 +570,9 @@ def test_policy_of_the_access_key_endpoint() -> None:
 def test_certificates_may_do_what_it_does_and_no_more() -> None:
     """What shows certificates reads e-card orders and certificates, and decrypts with one key in KMS."""
     recorder, kms = Recorder(Memory()), MemoryKms()
-    rewards = Rewards(services_over(recorder, kms=kms), replace(COMPANY, grants=("ecards", "ecard-certificates")))
+    rewards = Rewards(
+        services_over(recorder, kms=kms), values.replace(COMPANY, grants=("ecards", "ecard-certificates"))
+    )
     rewards.publish()
     rewards.top_up(100)
     rewards.load(1)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,6 +16,7 @@ from ordering.aws.dynamodb import NoAnswer
 from ordering.clock import Deadline
 from ordering.errors import Unavailable
 from ordering.principal import DealTerms
+from ordering.values import replace
 from ordering.webhooks import transport
 from support.aws.kms import MemoryKms
 from support.aws.memory import Memory

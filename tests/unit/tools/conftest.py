@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from ordering.identity.accounts import Accounts
 from ordering.principal import User
+from ordering.values import replace
 from ordering_tools import cli
 from ordering_tools.installation import Installation
 from ordering_tools.operations import commands

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import tracemalloc
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from ordering.ecards.catalogue import EcardCatalogue
 from ordering.identity.accounts import Accounts
 from ordering.principal import BusinessUnit
 from ordering.training.catalogue import Catalogue
+from ordering.values import replace
 from ordering_tools import cli
 from ordering_tools.audit import AuditEntry, entries
 from ordering_tools.catalogue_files import ECARDS, TRAINING, CatalogueFile

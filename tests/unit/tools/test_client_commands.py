@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -15,6 +14,7 @@ from ordering.errors import Unavailable
 from ordering.identity.accounts import Accounts
 from ordering.identity.clients import ClientChanged, ClientRefused, Clients
 from ordering.principal import User
+from ordering.values import replace
 from ordering_tools import cli
 from ordering_tools.audit import entries
 from ordering_tools.installation import Installation, NoInstallation

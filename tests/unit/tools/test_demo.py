@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from ordering import values
 from ordering.aws import kms
 from ordering.clock import Deadline
 from ordering.contexts import own_errors
@@ -433,7 +434,7 @@ def test_partners_have_tiers(made: Demo) -> None:
     assert {partner.usage_tier for partner in accounts.partners()} == {"premium"}
     assert len(keys - {None}) == len([*accounts.partners()])
 
-    accounts.save_partner(replace(demo.NORTHWIND, usage_tier="basic"))
+    accounts.save_partner(values.replace(demo.NORTHWIND, usage_tier="basic"))
     demo.give_tiers(later)
 
     northwind = accounts.partner(demo.NORTHWIND.id)

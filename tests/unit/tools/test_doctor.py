@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from ordering import values
 from ordering.aws.dynamodb import Put
 from ordering.identity.accounts import _SIGNER, Accounts
 from ordering_tools import cli
@@ -162,9 +163,9 @@ def test_usage_tiers(installation: Installation) -> None:
     accounts = Accounts(site.accounts)
     (empty,) = doctor.usage_tiers(site)
     accounts.save_partner(PARTNER)
-    accounts.save_partner(replace(PARTNER, id="tin", usage_tier="basic", usage_key="lost"))
+    accounts.save_partner(values.replace(PARTNER, id="tin", usage_tier="basic", usage_key="lost"))
     UsageKeys(site, "granite").complete("basic")
-    accounts.save_partner(replace(PARTNER, id="granite", usage_tier="basic", usage_key=usage.keys[0]["value"]))
+    accounts.save_partner(values.replace(PARTNER, id="granite", usage_tier="basic", usage_key=usage.keys[0]["value"]))
     refused, without = doctor.usage_tiers(site)
 
     assert (empty.state, refused.state, without.state) == ("ok", "wrong", "note")

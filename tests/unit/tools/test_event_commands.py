@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import EndpointConnectionError
 
+from ordering import values
 from ordering.deals.orders import DealOrders
 from ordering.events.history import event_id
 from ordering.identity.accounts import Accounts
@@ -81,7 +82,7 @@ def evening() -> Evening:
     tables = day.world.tables
     site = Recording(kms).installation(tables)
     Accounts(site.accounts).save_partner(
-        replace(PARTNER, id="crm", business_units=(), grants=frozenset({"deals"}), deals=DealTerms("enterprise"))
+        values.replace(PARTNER, id="crm", business_units=(), grants=frozenset({"deals"}), deals=DealTerms("enterprise"))
     )
     DealOrders(site.orders, "crm").place(26, Decimal(5))
     published = {event["id"]: event for event in (json.loads(entry["Detail"]) for entry in day.world.bus)}

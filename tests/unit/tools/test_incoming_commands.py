@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import EndpointConnectionError
 
+from ordering import values
 from ordering.aws.sealer import EnvelopeSealer
 from ordering.aws.ses import Letter
 from ordering.ecards.incoming import PAYMENT, STOCK, sealing_context
@@ -75,7 +76,7 @@ def bus(kms: MemoryKms, monkeypatch: pytest.MonkeyPatch) -> Bus:
         stack=Stack({incoming.BUS: "the-bus"}),
         connect=bus.connect,
     )
-    Accounts(bus.installation.accounts).save_partner(replace(PARTNER, id="granite-rewards", company="Granite"))
+    Accounts(bus.installation.accounts).save_partner(values.replace(PARTNER, id="granite-rewards", company="Granite"))
     monkeypatch.setattr(commands, "reopen", lambda _: bus.installation)
     return bus
 
@@ -97,7 +98,7 @@ def company_of(bus: Bus) -> Rewards:
     """The company granite, with cards and no money."""
     installation = bus.installation
     assert isinstance(installation.kms, MemoryKms)
-    Accounts(installation.accounts).save_partner(replace(PARTNER, id="granite", company="company"))
+    Accounts(installation.accounts).save_partner(values.replace(PARTNER, id="granite", company="company"))
     company = Rewards(services_over(installation.send, kms=installation.kms), COMPANY)
     company.publish(CARDS)
     return company

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from ordering import values
 from ordering.aws import sqs as queues
 from ordering.aws.calls import CallRefused, NotExecuted
 from ordering.aws.dynamodb import Table, Update
@@ -506,7 +507,7 @@ def test_again_to_a_corrected_address(company: Rewards, run: Run, mailroom: Mail
         "mail 1 of order granite/1 is on the queue, to new@example.com\n"
     )
     mailroom.work()
-    assert mailroom.ses.letters[1] == replace(mailroom.ses.letters[0], to="new@example.com")
+    assert mailroom.ses.letters[1] == values.replace(mailroom.ses.letters[0], to="new@example.com")
     shown = document(run("order", "show", GRANITE, "--json"))
     assert shown["mailsGoTo"] == "new@example.com"
     assert {row["what"] for row in shown["history"]} >= {
@@ -658,7 +659,9 @@ def found(run: Run, *words: str) -> list[str]:
 @pytest.fixture
 def deals(installation: Installation) -> DealOrders:
     """The deal orders of the account `crm`, with one for deal 26."""
-    account = replace(PARTNER, id="crm", business_units=(), grants=frozenset({"deals"}), deals=DealTerms("enterprise"))
+    account = values.replace(
+        PARTNER, id="crm", business_units=(), grants=frozenset({"deals"}), deals=DealTerms("enterprise")
+    )
     Accounts(installation.accounts).save_partner(account)
     orders = DealOrders(installation.orders, "crm", lambda: START)
     orders.place(26, Decimal(5))
@@ -759,7 +762,9 @@ def test_list_of_a_unit(school: School, run: Run, installation: Installation) ->
     assert "name one of northwind's business units" in (
         run("order", "list", "--unit", unknown, "--partner", "northwind").error
     )
-    accounts.save_partner(replace(PARTNER, business_units=(*PARTNER.business_units, replace(UK, id=unknown))))
+    accounts.save_partner(
+        values.replace(PARTNER, business_units=(*PARTNER.business_units, values.replace(UK, id=unknown)))
+    )
     assert run("order", "list", "--unit", unknown).output == "no orders\n"
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import EndpointConnectionError
 
+from ordering import values
 from ordering.aws.dynamodb import NoAnswer
 from ordering.clock import system_clock
 from ordering.errors import Conflict
@@ -159,7 +160,7 @@ def test_only_named_fields_are_set(run: Run, accounts: Accounts) -> None:
     changed = partner(accounts)
     (wales,) = changed.business_units[2:]
 
-    assert changed == replace(
+    assert changed == values.replace(
         PARTNER,
         business_units=(UK, IRELAND, wales),
         grants=frozenset({"training", "deals"}),
@@ -319,7 +320,7 @@ def test_not_set(run: Run, accounts: Accounts, words: tuple[str, ...], error: st
 
 def test_two_operators(accounts: Accounts, site: Installation) -> None:
     """A change is refused if a field that it changes was changed since; changes of different fields do not collide."""
-    after = replace(PARTNER, payment_terms="card")
+    after = values.replace(PARTNER, payment_terms="card")
     raced = Accounts(site.accounts)
 
     def overtaking(field: str, value: Any) -> Accounts:
@@ -328,18 +329,18 @@ def test_two_operators(accounts: Accounts, site: Installation) -> None:
         def send(operation: str, request: dict[str, Any]) -> Any:
             if operation == "UpdateItem" and "payment" in repr(request):
                 now = partner(raced)
-                raced.change_partner(now, replace(now, **{field: value}))
+                raced.change_partner(now, values.replace(now, **{field: value}))
             return site.send(operation, request)
 
         return Accounts(replace(site, send=send).accounts)
 
     overtaking("company", "Northwind Ltd").change_partner(PARTNER, after)
-    assert partner(accounts) == replace(after, company="Northwind Ltd")
+    assert partner(accounts) == values.replace(after, company="Northwind Ltd")
     with pytest.raises(Conflict, match="Partner northwind was changed at the same time"):
         accounts.change_partner(PARTNER, after)
     accounts.save_partner(PARTNER)
     with pytest.raises(Conflict, match="try again"):
-        overtaking("payment_terms", "card").change_partner(PARTNER, replace(PARTNER, payment_terms="other"))  # type: ignore[arg-type] # another value
+        overtaking("payment_terms", "card").change_partner(PARTNER, values.replace(PARTNER, payment_terms="other"))  # type: ignore[arg-type] # another value
     assert partner(accounts) == after
 
 
@@ -355,8 +356,8 @@ def test_an_answer_that_gets_lost(accounts: Accounts, site: Installation) -> Non
         return answer
 
     unreliable = Accounts(replace(site, send=send).accounts)
-    unreliable.change_partner(PARTNER, replace(PARTNER, payment_terms="card"))
-    unreliable.add_partner(replace(PARTNER, id="granite"))
+    unreliable.change_partner(PARTNER, values.replace(PARTNER, payment_terms="card"))
+    unreliable.add_partner(values.replace(PARTNER, id="granite"))
 
     assert sent == ["UpdateItem", "PutItem"]
     assert partner(accounts).payment_terms == "card"

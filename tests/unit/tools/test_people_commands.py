@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from ordering import values
 from ordering.aws.dynamodb import Put, Update
 from ordering.aws.ses import Letter
 from ordering.deals.orders import DealOrders, NewLine
@@ -89,7 +90,7 @@ def office() -> Office:
     installation = Installation(memory, kms, lambda: SigningKey("", "", {}), ISSUER, AUDIENCE)
     accounts = Accounts(installation.accounts)
     accounts.save_partner(PARTNER)
-    accounts.save_partner(replace(PARTNER, id="granite", grants=frozenset({"ecards"}), company="company"))
+    accounts.save_partner(values.replace(PARTNER, id="granite", grants=frozenset({"ecards"}), company="company"))
     for email in (ANN, NAMESAKE):
         accounts.save_contact(UK.id, email, Contact("Ann", "Lee"))
     company = Rewards(services_over(memory, kms=kms), COMPANY)

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from ordering import values
 from ordering.clock import system_clock
 from ordering.identity.accounts import Accounts
 from ordering.identity.clients import Client, Clients
@@ -133,7 +134,7 @@ def test_listed(run: Run, site: Installation) -> None:
     run("revoke", issued[0], *WHY)
     accounts = Accounts(site.accounts)
     (old, _) = accounts.tokens(PARTNER.id)
-    accounts.save_token(replace(old, id="expired", expires=system_clock() - timedelta(seconds=1)))
+    accounts.save_token(values.replace(old, id="expired", expires=system_clock() - timedelta(seconds=1)))
     done = run("list", PARTNER.id)
 
     assert [line.split() for line in done.output.splitlines()] == [
@@ -189,14 +190,14 @@ def test_revoking_is_asked_for(run: Run, site: Installation) -> None:
 
 
 def changed_partner(site: Installation, **fields: Any) -> None:
-    Accounts(site.accounts).save_partner(replace(PARTNER, **fields))
+    Accounts(site.accounts).save_partner(values.replace(PARTNER, **fields))
 
 
 @pytest.mark.parametrize(
     ("fields", "why", "remedy"),
     [
         ({"active": False}, "partner northwind is disabled", "ordering partner enable northwind"),
-        ({"users": {"x": replace(JOHN, id="x")}}, "unknown user", "its user was removed"),
+        ({"users": {"x": values.replace(JOHN, id="x")}}, "unknown user", "its user was removed"),
     ],
 )
 def test_partners_of_tokens(run: Run, site: Installation, fields: dict[str, Any], why: str, remedy: str) -> None:

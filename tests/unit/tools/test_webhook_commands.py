@@ -15,6 +15,7 @@ import httpx
 import pytest
 from pydantic import TypeAdapter
 
+from ordering import values
 from ordering.aws.dynamodb import Update
 from ordering.contexts import event_shapes, event_types
 from ordering.errors import Invalid
@@ -86,7 +87,7 @@ class Site:
 
     def deliver(self, status: int) -> None:
         """Process all messages of the queue; every endpoint responds with that status."""
-        deliverer: Deliverer = replace(deliverer_of(self.installation), post=lambda *_: Response(status))
+        deliverer: Deliverer = values.replace(deliverer_of(self.installation), post=lambda *_: Response(status))
         for body in self.queue[:]:
             self.queue.remove(body)
             deliverer.handle(body)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -22,6 +22,7 @@ from ordering.training.catalogue import (
     TrainingFeatureSet,
     TrainingProduct,
 )
+from ordering.values import replace
 from support.aws.fake_connections import Recorder
 from support.aws.faults import Crash, Faulty, answer_lost, interrupted, refused
 from support.aws.memory import Memory

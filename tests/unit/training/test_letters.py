@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,6 +15,7 @@ from ordering.training.access_keys import IssuedKey
 from ordering.training.mailing import KEYS_AT_MOST, keys_letter
 from ordering.training.orders import OrderLine, TrainingOrder
 from ordering.training.statuses import TrainingStatus
+from ordering.values import replace
 from support.letters import HOSTILE, SHOWN, Page, both
 from support.partners import JOHN, SOURCE, UK
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import replace
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -16,6 +15,7 @@ from ordering.errors import Forbidden
 from ordering.identity.accounts import Partner
 from ordering.principal import PaymentTerms
 from ordering.training import contract as training
+from ordering.values import replace
 from ordering.webhooks.delivery import LOOK_AGAIN, MISSED_KEPT, Message
 from ordering.webhooks.health import health_key
 from support.aws.faults import Crash, interrupted, lost, refused

@@ -6,7 +6,6 @@ import itertools
 import json
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -16,6 +15,7 @@ from ordering.aws.dynamodb import Update
 from ordering.errors import Unavailable
 from ordering.events.types import MailMomentType
 from ordering.mail.history import MailMoment, name_of_mails, next_moments
+from ordering.values import replace
 from ordering.webhooks.delivery import TRIES, Message, Progress, Withheld
 from ordering.webhooks.health import Health, health_key, read_health
 from ordering.webhooks.registrations import Edit, Webhook

@@ -10,7 +10,7 @@ import socket
 import ssl
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -21,6 +21,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from msgspec.structs import force_setattr
 
 from ordering.aws.dynamodb import Put, Table
 from ordering.aws.sealer import EnvelopeSealer
@@ -28,6 +29,7 @@ from ordering.clock import Deadline, to_text
 from ordering.errors import Invalid, NotFound
 from ordering.events.history import event_id
 from ordering.identity.accounts import Accounts
+from ordering.values import replace
 from ordering.webhooks.addresses import is_public, read_address
 from ordering.webhooks.delivery import MISSED_KEPT, PARKED_KEPT, TRIES, Deliverer, Message, Parked
 from ordering.webhooks.post import ANSWER_AT_MOST, Poster, resolve
@@ -946,17 +948,11 @@ def test_many_orders_missed(installation: Installation) -> None:
 
 
 class DeadlineOfChecks(Deadline):
-    """A deadline that has time left for so many calls of `remaining`, and none afterwards."""
-
-    __slots__ = ("left",)
-
-    def __init__(self, checks: int) -> None:
-        super().__init__(0.0)
-        object.__setattr__(self, "left", checks)
+    """A deadline that has time left for `at` calls of `remaining`, and none afterwards."""
 
     def remaining(self) -> float:
-        left: int = object.__getattribute__(self, "left")
-        object.__setattr__(self, "left", left - 1)
+        left = self.at
+        force_setattr(self, "at", left - 1)
         return 60.0 if left > 0 else 0.0
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from ordering.errors import Unavailable
+from ordering.values import replace
 from ordering.webhooks.delivery import Message
 from ordering.webhooks.health import health_key
 from ordering.webhooks.registrations import Webhook

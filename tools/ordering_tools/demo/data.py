@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import yaml
-from pydantic import TypeAdapter
 
 from ordering.identity.accounts import Partner
 
@@ -21,4 +21,4 @@ def demo_partners(grant: str) -> list[Partner]:
         for name, entry in DATA["partners"].items()
         if grant in entry["grants"]
     ]
-    return TypeAdapter(list[Partner]).validate_python(entries)
+    return msgspec.convert(entries, list[Partner])

@@ -7,7 +7,7 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
-from pydantic import TypeAdapter
+import msgspec
 
 from ordering.aws.dynamodb import ConditionFailed
 from ordering.aws.sealer import EnvelopeSealer
@@ -38,7 +38,7 @@ FIRST_ORDER = str(uuid.uuid5(_NAMES, f"{COMPANY}/0"))
 _PAID_IN = {COMPANY: Decimal(160_000), POOR: Decimal(500)}
 _ORDERS = 45
 
-CARDS = TypeAdapter(list[Ecard]).validate_python(DATA["ecards"])
+CARDS = msgspec.convert(DATA["ecards"], list[Ecard])
 SHORT = Stock(3, "12 months")
 """The e-card of which the demo has no certificates."""
 

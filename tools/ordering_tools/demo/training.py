@@ -7,7 +7,6 @@ import secrets
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import cycle, islice, product, repeat
@@ -26,6 +25,7 @@ from ordering.principal import BusinessUnit, Principal
 from ordering.training import contract as training
 from ordering.training.catalogue import Catalogue, TrainingFeatureSet, TrainingProduct
 from ordering.training.orders import OrderIds, RequestedLine, TrainingOrders, TrainingRequest
+from ordering.values import replace
 from ordering_tools.demo import deals as demo_deals
 from ordering_tools.demo import ecards as demo_ecards
 from ordering_tools.demo import greeting

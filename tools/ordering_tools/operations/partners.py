@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, TypeVar, get_args
 
 import click
@@ -15,6 +14,7 @@ from ordering.aws.dynamodb import ConditionFailed
 from ordering.identifiers import canonical_uuid, is_plain_id
 from ordering.identity.accounts import Accounts, Partner
 from ordering.principal import GRANTS, BusinessUnit, DealTerms, OrderSource, PaymentTerms, Plan, User
+from ordering.values import replace
 from ordering_tools.installation import Installation, NotDone
 from ordering_tools.operations.commands import Group, Run, partner_of, pass_run, with_reason, with_required_reason
 from ordering_tools.operations.usage_tiers import DEFAULT_TIER, TIERS, UsageKeys, with_tier

@@ -9,12 +9,12 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from ordering.identity.accounts import Partner
+from ordering.values import replace
 from ordering_tools.installation import Installation, NotDone
 
 TIERS: Mapping[str, str] = {"basic": "BasicPlan", "standard": "StandardPlan", "premium": "PremiumPlan"}

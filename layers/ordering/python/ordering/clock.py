@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
+
+from ordering.values import Value
 
 Clock = Callable[[], datetime]
 """Returns the current instant, aware and in UTC."""
@@ -41,8 +42,7 @@ def whole_second(instant: datetime) -> datetime:
     return instant.replace(microsecond=0)
 
 
-@dataclass(frozen=True, slots=True)
-class Deadline:
+class Deadline(Value):
     """The time, in seconds of the monotonic clock, after which a request makes no further calls."""
 
     at: float

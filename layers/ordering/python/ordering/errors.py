@@ -17,15 +17,15 @@ OrderingError
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal
+
+from ordering.values import Value
 
 Part = Literal["body", "query", "header"]
 """Where in a request a fault lies."""
 
 
-@dataclass(frozen=True, slots=True)
-class Fault:
+class Fault(Value):
     """One rule that a request breaks.
 
     `place` is the path to the faulty value: names and, in lists, indexes from 0; empty for the whole body. `code` is

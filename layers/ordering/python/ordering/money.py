@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal, InvalidOperation, localcontext
+
+from ordering.values import Value
 
 _CENT = Decimal("0.01")
 
@@ -44,8 +45,7 @@ def varied(price: Decimal, percent: Decimal) -> Decimal:
         return (price * (100 + percent) / 100).quantize(_CENT, ROUND_HALF_UP)
 
 
-@dataclass(frozen=True, slots=True)
-class Money:
+class Money(Value):
     """An amount in a currency (ISO 4217)."""
 
     currency: str

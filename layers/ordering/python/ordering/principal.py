@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 from types import MappingProxyType
 from typing import Any, Literal
 
 from ordering import stored
+from ordering.values import Value, asdict
 
 PaymentTerms = Literal["invoice", "card"]
 Plan = Literal["basic", "enterprise"]
@@ -25,16 +25,14 @@ GRANTS: Mapping[str, str] = MappingProxyType(
 """The grants that a partner, and the scope of a token, can have, with a description each."""
 
 
-@dataclass(frozen=True, slots=True)
-class BusinessUnit:
+class BusinessUnit(Value):
     """A part of a partner that has its own training orders."""
 
     id: str
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class User:
+class User(Value):
     """The person, or the service, that a token was issued to; `user_name` is an e-mail address."""
 
     id: str
@@ -48,8 +46,7 @@ class User:
         return f"{self.forename} {self.surname}".strip()
 
 
-@dataclass(frozen=True, slots=True)
-class OrderSource:
+class OrderSource(Value):
     """The channel that a partner's orders come through."""
 
     id: str
@@ -57,24 +54,21 @@ class OrderSource:
     invoiceable: bool
 
 
-@dataclass(frozen=True, slots=True)
-class DealTerms:
+class DealTerms(Value):
     """The plan of a CRM account, and whether its administrator disabled changes to deal orders."""
 
     plan: Plan
     changes_disabled: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Company:
+class Company(Value):
     """A company that orders e-cards for participants of its programmes."""
 
     id: str
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class Principal:
+class Principal(Value):
     """A caller: the partner, the user its token stands for, and what that token covers."""
 
     partner: str
@@ -95,7 +89,7 @@ class Principal:
 
     def to_text(self) -> str:
         """Convert it for the authorizer's context, whose values can only be text."""
-        return json.dumps(asdict(self), separators=(",", ":"))
+        return json.dumps(self, default=asdict, separators=(",", ":"))
 
     @classmethod
     def from_text(cls, text: str) -> Principal:

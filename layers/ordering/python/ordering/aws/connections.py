@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from datetime import timedelta
 
 from ordering.aws import kms
@@ -12,10 +11,10 @@ from ordering.aws.dynamodb import Send, Table, Usage
 from ordering.aws.kms import Kms
 from ordering.aws.sqs import Enqueue, connect_queue
 from ordering.clock import Clock, Deadline, system_clock
+from ordering.values import Value, field
 
 
-@dataclass(frozen=True, slots=True)
-class Connections:
+class Connections(Value):
     """The connections of one process. The rights of its role decide which of them it can use.
 
     Args:

@@ -21,13 +21,13 @@ import secrets
 import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
 from ordering.aws.calls import ANSWERED_WITHIN, CONNECTED_WITHIN, failure_of, new_session
 from ordering.clock import Deadline
 from ordering.errors import Unavailable
+from ordering.values import Struct, Value, field, replace
 
 Item = dict[str, Any]
 """An item as plain values: str, int, bool, None, bytes, list, dict, and sets of int or str."""
@@ -86,8 +86,7 @@ class ConditionFailed(TableError):
         self.item = item
 
 
-@dataclass(frozen=True, slots=True)
-class Reason:
+class Reason(Value):
     """The reason why one write of a transaction was refused: the item that did not meet its condition, if it exists."""
 
     item: Item | None
@@ -117,8 +116,7 @@ class NoAnswer(Exception):
     """The connection failed, or no complete response arrived in time."""
 
 
-@dataclass(slots=True)
-class Usage:
+class Usage(Struct):
     """Capacity units consumed by the calls since the last `take`."""
 
     calls: int = 0
@@ -134,8 +132,7 @@ class Usage:
         return taken
 
 
-@dataclass(frozen=True, slots=True)
-class Put:
+class Put(Value):
     """Write a whole item."""
 
     item: Item
@@ -144,8 +141,7 @@ class Put:
     values: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Update:
+class Update(Value):
     """Change parts of an item by an update expression."""
 
     key: Key
@@ -155,8 +151,7 @@ class Update:
     values: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Delete:
+class Delete(Value):
     """Remove an item."""
 
     key: Key
@@ -165,8 +160,7 @@ class Delete:
     values: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
+class Check(Value):
     """Write nothing, but let the transaction take place only if an item meets a condition."""
 
     key: Key
@@ -181,8 +175,7 @@ ABSENT = "attribute_not_exists(pk)"
 """The condition that an item does not exist yet."""
 
 
-@dataclass(frozen=True, slots=True)
-class Table:
+class Table(Value):
     """One table, as seen by one request: its retries end at `deadline`."""
 
     send: Send

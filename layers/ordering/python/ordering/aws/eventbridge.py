@@ -8,13 +8,13 @@ receive duplicates.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from ordering.aws.calls import ServiceCall
 from ordering.clock import Deadline
 from ordering.errors import Unavailable
+from ordering.values import Value
 
 Bus = ServiceCall
 """Carries out one operation of EventBridge and returns the response."""
@@ -50,8 +50,7 @@ class Unpublished(Unavailable):
         self.groups = frozenset(groups)
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(Value):
     """An entry for the bus. `detail` is a JSON text; entries of one group are put in order."""
 
     group: str
@@ -66,8 +65,7 @@ class Entry:
         return _TIME + sum(len(text.encode()) for text in (self.source, self.type, self.detail))
 
 
-@dataclass(frozen=True, slots=True)
-class EventBus:
+class EventBus(Value):
     """A bus by its name or ARN.
 
     Args:

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import secrets
 import struct
-from dataclasses import dataclass, field
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from ordering.aws.kms import Kms
 from ordering.sealing import BrokenSeal
+from ordering.values import Struct, field
 
 _NONCE = 12
 _DATA_KEYS = 64
 
 
-@dataclass(slots=True)
-class EnvelopeSealer:
+class EnvelopeSealer(Struct):
     """Seals secrets with AES-256-GCM under data keys that a symmetric key in KMS encrypts.
 
     A sealed secret contains its encrypted data key, so opening it takes only the right to decrypt with the key in KMS.

@@ -15,12 +15,12 @@ which carry the tags of the mail.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from ordering.aws import calls as aws
 from ordering.aws.calls import CallRefused, NotExecuted, ServiceCall
 from ordering.errors import OrderingError, Unavailable
+from ordering.values import Value
 
 ANSWERED_WITHIN = 10.0
 """Seconds until a call times out. A mail may have some megabytes, and after a timeout its retry waits for long."""
@@ -70,18 +70,18 @@ class Unsure(Unavailable):
     """The mail may or may not have been sent."""
 
 
-@dataclass(frozen=True, slots=True)
-class Letter:
+class Letter(Value):
     """A mail to one address, as text and HTML or as text only. `repr` leaves its contents out."""
 
-    to: str = field(repr=False)
-    subject: str = field(repr=False)
-    text: str = field(repr=False)
-    html: str = field(default="", repr=False)
+    unprinted: ClassVar = frozenset({"to", "subject", "text", "html"})
+
+    to: str
+    subject: str
+    text: str
+    html: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Ses:
+class Ses(Value):
     """Sends mails from one address.
 
     Args:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
 from ordering.aws.dynamodb import Item, Key
 from ordering.book.unfinished import PROGRESS
+from ordering.values import Value, field
 
 SETTLE = "settle"
 """Move a book's head. The subject is the book's name."""
@@ -36,8 +36,7 @@ Do = Callable[[Sequence[Subject]], Collection[Subject]]
 """Carries out the tasks of one name and returns those that failed; if it raises, all of them failed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(Value):
     """An item before and after a change; `before` is None for an item that was inserted, empty if it is not known."""
 
     key: Key
@@ -59,8 +58,7 @@ Derive = Callable[[Change], Iterable[Task]]
 """Returns the tasks that follow a change; none for an item of another context."""
 
 
-@dataclass(frozen=True, slots=True)
-class Follower:
+class Follower(Value):
     """Derives tasks from the changes of one context's items, and carries them out; for one invocation."""
 
     tasks_of: Derive

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Generic, Protocol, TypeVar
 
@@ -19,6 +18,7 @@ from ordering.aws.dynamodb import ABSENT, Item, Key, Put, Table
 from ordering.book.orderbook import Collision
 from ordering.clock import Clock
 from ordering.errors import KeyReused, OrderingError, Unavailable
+from ordering.values import Value
 
 R = TypeVar("R", bound="Created")
 
@@ -26,8 +26,7 @@ KEY_KEPT = timedelta(hours=48)
 """How long an idempotency key is remembered; the contracts promise 24 hours."""
 
 
-@dataclass(frozen=True, slots=True)
-class IdempotencyKey:
+class IdempotencyKey(Value):
     """A partner's idempotency key, and the fingerprint of the request that it was sent with."""
 
     key: str
@@ -39,8 +38,7 @@ class IdempotencyKey:
         return hashlib.sha256(self.key.encode()).hexdigest()
 
 
-@dataclass(frozen=True, slots=True)
-class CreateResult:
+class CreateResult(Value):
     """Result of a create; `replayed` if an earlier request with the same key produced it."""
 
     resource_id: int
@@ -56,8 +54,7 @@ class Created(Protocol):
         """Its id."""
 
 
-@dataclass(frozen=True, slots=True)
-class Create(Generic[R]):
+class Create(Value, Generic[R]):
     """The response to a create, and the idempotency key that it was sent with, if any."""
 
     answer: Callable[[R], bytes]

@@ -8,13 +8,13 @@ every move is one of the table. A write is conditional on the version that was r
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Generic, TypeVar
 
 from ordering import clock
 from ordering.errors import Conflict
+from ordering.values import Value, replace
 
 
 class Actor(StrEnum):
@@ -32,8 +32,7 @@ _LONGEST_REASON = 200
 """Most characters of an operator's reason that a history keeps."""
 
 
-@dataclass(frozen=True, slots=True)
-class Operator:
+class Operator(Value):
     """Who moves an order by a command, and why. Partners never see it."""
 
     name: str
@@ -41,8 +40,7 @@ class Operator:
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Move(Generic[S]):
+class Move(Value, Generic[S]):
     """An allowed change from one status to another; `source` is None for an order that is being created."""
 
     source: S | None
@@ -51,8 +49,7 @@ class Move(Generic[S]):
     when: str
 
 
-@dataclass(frozen=True, slots=True)
-class StatusChange(Generic[S]):
+class StatusChange(Value, Generic[S]):
     """A status that an order reached, and the time; with the operator's name and reason if a command moved it."""
 
     status: S
@@ -66,8 +63,7 @@ class StatusChange(Generic[S]):
         return {name: value for name, value in values.items() if value}
 
 
-@dataclass(frozen=True, slots=True)
-class State(Generic[S]):
+class State(Value, Generic[S]):
     """The state of an order. The history has an entry for each status that the order reached, oldest first."""
 
     status: S

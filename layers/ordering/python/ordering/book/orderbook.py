@@ -34,7 +34,6 @@ import re
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -55,6 +54,7 @@ from ordering.aws.dynamodb import (
 from ordering.clock import Clock
 from ordering.errors import Unavailable
 from ordering.metrics import measured
+from ordering.values import Value
 
 _log = logging.getLogger("ordering")
 
@@ -85,16 +85,14 @@ _COUNT = "voids"
 _COUNTS = re.compile(_COUNT + "[0-9]+")
 
 
-@dataclass(frozen=True, slots=True)
-class Ticket:
+class Ticket(Value):
     """A position, and when it was issued: by the clock of the writer that took it."""
 
     position: int
     issued: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Draft:
+class Draft(Value):
     """What one order writes at its position: the entry that lists show, and everything atomic with it.
 
     `writes` must be conditional wherever they could collide with another order's. At most 99 of them.
@@ -104,8 +102,7 @@ class Draft:
     writes: Sequence[Write]
 
 
-@dataclass(frozen=True, slots=True)
-class Guard:
+class Guard(Value):
     """A condition on an entry, as an expression for the write and as a function that raises the caller's error."""
 
     condition: str
@@ -127,16 +124,14 @@ class Collision(TableError):
         self.items = dict(items)
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
+class Page(Value):
     """Some entries of a list, oldest first, and how many there are in all."""
 
     entries: Sequence[Item]
     total: int
 
 
-@dataclass(frozen=True, slots=True)
-class Walk:
+class Walk(Value):
     """A whole list, which is read when `entries` is called: at a cost that grows with its length."""
 
     length: int
@@ -147,8 +142,7 @@ class Walk:
     still be yielded. Raises `Unavailable` if the deadline passes."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Head:
+class _Head(Value):
     settled: int
     voids: Mapping[int, int]
     """How many voids lie in each segment, up to `settled`; segments without any are left out."""

@@ -24,7 +24,6 @@ import secrets
 import struct
 from array import array
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Generic, TypeVar
 
@@ -32,6 +31,7 @@ from ordering.aws.dynamodb import Item, Key, Table
 from ordering.book.orderbook import OrderBook, position_of
 from ordering.clock import Clock
 from ordering.errors import OrderingError
+from ordering.values import Value
 
 T = TypeVar("T")
 
@@ -57,8 +57,7 @@ class TooManyToSort(OrderingError):
     """The book has more entries than one request can sort or filter by a value."""
 
 
-@dataclass(frozen=True, slots=True)
-class SortKey:
+class SortKey(Value):
     """A field to sort by. Items without a value come first, or last when `descending`."""
 
     field: str
@@ -69,8 +68,7 @@ OLDEST_FIRST = (SortKey("id"),)
 NEWEST_FIRST = (SortKey("id", descending=True),)
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
+class Field(Value):
     """A field of items, and how its value is made of stored attributes; without attributes it has none.
 
     Args:
@@ -87,8 +85,7 @@ class Field:
         return self.convert(*values) if self.convert else next(values, None)
 
 
-@dataclass(frozen=True, slots=True)
-class ListRequest:
+class ListRequest(Value):
     """The requested part of a list: up to `count` items from rank `first` (from 0)."""
 
     first: int
@@ -100,16 +97,14 @@ class ListRequest:
     """Fields and the values that items have in them."""
 
 
-@dataclass(frozen=True, slots=True)
-class ListPart(Generic[T]):
+class ListPart(Value, Generic[T]):
     """A part of a list, and whether more items follow."""
 
     items: Sequence[T]
     more: bool
 
 
-@dataclass(frozen=True, slots=True)
-class SortedList(Generic[T]):
+class SortedList(Value, Generic[T]):
     """A book as one reader sees it.
 
     Args:
@@ -220,14 +215,12 @@ class SortedList(Generic[T]):
         return _Memory(self.table, f"SORTED#{self.name}#{hashlib.sha256(shape.encode()).hexdigest()[:32]}", self.now)
 
 
-@dataclass(frozen=True, slots=True)
-class _Recalled:
+class _Recalled(Value):
     positions: Sequence[int]
     total: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Memory:
+class _Memory(Value):
     """One remembered sequence. All its parts carry its name, so that parts of two sequences are never mixed."""
 
     table: Table

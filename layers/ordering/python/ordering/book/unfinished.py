@@ -14,11 +14,11 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from ordering import clock
 from ordering.aws.dynamodb import Item, Key, Table, Update
+from ordering.values import Value
 
 INDEX = "Unfinished"
 """The index's name."""
@@ -46,8 +46,7 @@ PROGRESS = frozenset({_SHARD, _DUE, _SINCE, PUBLISHED})
 """The attributes that only the work itself changes: no work follows from them."""
 
 
-@dataclass(frozen=True, slots=True)
-class Marked:
+class Marked(Value):
     """An item with a mark, as the index has it."""
 
     key: Key

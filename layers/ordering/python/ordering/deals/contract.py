@@ -21,6 +21,7 @@ from pydantic import (
     ConfigDict,
     Field,
     GetJsonSchemaHandler,
+    InstanceOf,
     WithJsonSchema,
     field_validator,
 )
@@ -217,7 +218,7 @@ class SortedListQuery(NoQuery):
         | None
     ) = Field(None, description=f"Return only items with these ids: up to {MOST_IDS}, separated by commas.")
     sort_by: Annotated[
-        tuple[SortKey, ...],
+        tuple[InstanceOf[SortKey], ...],
         BeforeValidator(_order),
         WithJsonSchema({"type": "string"}),
     ] = Field(
@@ -450,7 +451,7 @@ class ProductAttributes(Attributes):
 
     def given(self) -> dict[str, Any]:
         """Return the attributes that were sent, for the domain."""
-        sent = {name: getattr(self, name) for name in self.model_fields_set & NewProduct.__dataclass_fields__.keys()}
+        sent = {name: getattr(self, name) for name in self.model_fields_set & {*NewProduct.__struct_fields__}}
         if "prices" in sent:
             prices = [Money(price.currency, price.amount) for price in self.prices]
             sent["prices"] = tuple(sorted(prices, key=lambda price: price.currency))

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import partial
@@ -33,6 +32,7 @@ from ordering.deals.products import DealProduct
 from ordering.deals.versions import FIRST, Versioned, version_of
 from ordering.errors import NotFound, OrderingError, VersionMismatch
 from ordering.logs import note
+from ordering.values import Value, replace
 
 _ORDER = "order"
 _LINE = "line"
@@ -61,8 +61,7 @@ class OrderFull(OrderingError):
     """The order has reached its limit of line items; see `LINES`."""
 
 
-@dataclass(frozen=True, slots=True)
-class DealOrder:
+class DealOrder(Value):
     """An order. `discount` is a percentage of the whole order; times are whole seconds, as the API shows them."""
 
     id: int
@@ -73,8 +72,7 @@ class DealOrder:
     version: int = FIRST
 
 
-@dataclass(frozen=True, slots=True)
-class NewLine:
+class NewLine(Value):
     """A line item to be added. `price` is the product's price in `currency`; `variation` is a percentage of it."""
 
     product: DealProduct
@@ -84,8 +82,7 @@ class NewLine:
     quantity: int
 
 
-@dataclass(frozen=True, slots=True)
-class LineItem:
+class LineItem(Value):
     """A line item, with a copy of its product's data from when it was added."""
 
     id: int

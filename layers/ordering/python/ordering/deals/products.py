@@ -10,7 +10,6 @@ Key of the table, beside those of the book: `ONCE#<account>#…` the idempotency
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import partial
@@ -25,6 +24,7 @@ from ordering.clock import Clock
 from ordering.deals.versions import FIRST, Versioned, version_of
 from ordering.errors import NotFound
 from ordering.money import Money
+from ordering.values import Value, replace
 
 _PRODUCT = "product"
 
@@ -32,8 +32,7 @@ KIND = "deal-product"
 """The kind of resource in idempotency records. Stored format."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewProduct:
+class NewProduct(Value, kw_only=True):
     """A product to be added. `max_discount` and `max_markup` are percentages of its price, None for no limit."""
 
     name: str
@@ -47,8 +46,7 @@ class NewProduct:
     prices: tuple[Money, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DealProduct(NewProduct):
+class DealProduct(NewProduct, kw_only=True):
     """A product. Times are whole seconds, as the API shows them."""
 
     id: int
@@ -184,7 +182,7 @@ def _made(new: NewProduct, ticket: Ticket) -> DealProduct:
         id=ticket.position,
         created=created,
         updated=created,
-        **{name: getattr(new, name) for name in NewProduct.__dataclass_fields__},
+        **{name: getattr(new, name) for name in NewProduct.__struct_fields__},
     )
 
 
@@ -206,7 +204,7 @@ _STORED: Mapping[str, Any] = {
 
 
 def _write(product: DealProduct) -> Item:
-    values = {name: getattr(product, name) for name in NewProduct.__dataclass_fields__}
+    values = {name: getattr(product, name) for name in NewProduct.__struct_fields__}
     times = {"created": clock.to_text(product.created), "updated": clock.to_text(product.updated)}
     return {"id": product.id, **_attributes(values), **times}
 

@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from ordering.aws.dynamodb import ConditionFailed, Item, Key, Table, Update
 from ordering.book.orderbook import Guard
 from ordering.errors import NotFound, VersionMismatch
 from ordering.identifiers import canonical_number
+from ordering.values import Value
 
 FIRST = 1
 """The version of a resource that was not changed since its creation, or not since versions exist. Stored format."""
@@ -30,8 +30,7 @@ _CHANGER = "changer"
 """The attribute of an entry that names the last change, for its retry."""
 
 
-@dataclass(frozen=True, slots=True)
-class Versioned:
+class Versioned(Value):
     """A stored resource: the key of its entry, the entry's attribute that contains it, and its id.
 
     The attribute is named like the resource's kind.

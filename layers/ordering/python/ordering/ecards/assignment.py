@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
 
 from ordering import clock
 from ordering.aws.dynamodb import ABSENT, Delete, Key, Put, Table, Write
@@ -29,6 +28,7 @@ from ordering.ecards.records import EcardOrder, EcardRecords, HeldCertificates, 
 from ordering.ecards.statuses import EcardStatus
 from ordering.errors import Conflict
 from ordering.sizes import LARGEST_ITEM, LARGEST_TRANSACTION
+from ordering.values import Value, replace
 
 STOCKS_AT_ONCE = 90
 """Stocks that one transaction takes from: it may have 100 writes, and some of them are the order's own."""
@@ -45,8 +45,7 @@ _ASSIGNABLE = frozenset({EcardStatus.PAYED, EcardStatus.AWAITING})
 _LAST = "\U0010ffff"
 
 
-@dataclass(frozen=True, slots=True)
-class _Step:
+class _Step(Value):
     """An order's next state, the writes that are atomic with it, and whether it is the last step."""
 
     after: EcardOrder

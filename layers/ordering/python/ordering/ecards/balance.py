@@ -12,13 +12,13 @@ payer or an operator chose.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 
 from ordering import clock
 from ordering.aws.dynamodb import ABSENT, Check, Item, Key, Put, Table, TransactionRefused, Update, Write
 from ordering.errors import Conflict, KeyReused
+from ordering.values import Value, replace
 
 _BALANCES = "BALANCE#"
 _ONLY = "-"
@@ -28,8 +28,7 @@ _TOP_UP = "topup"
 _CORRECTION = "correction"
 
 
-@dataclass(frozen=True, slots=True)
-class LedgerEntry:
+class LedgerEntry(Value):
     """One change of a balance: its purpose, and its amount, negative for a debit."""
 
     purpose: str

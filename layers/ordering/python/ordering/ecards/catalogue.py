@@ -12,7 +12,6 @@ import json
 import secrets
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Literal
@@ -21,6 +20,7 @@ from ordering import clock, money
 from ordering.aws.dynamodb import Item, Key, Put, Table, TransactionRefused
 from ordering.cache import Cache
 from ordering.errors import Conflict, OrderingError
+from ordering.values import Value
 
 Unit = Literal["ruble", "month"]
 Missing = Literal["card", "face value"]
@@ -49,16 +49,14 @@ REPLACED_KEPT = timedelta(days=30)
 _LAST = "\U0010ffff"
 
 
-@dataclass(frozen=True, slots=True)
-class FaceValue:
+class FaceValue(Value):
     """A face value of a card. The price may differ from the amount in the name."""
 
     name: str
     price: Decimal
 
 
-@dataclass(frozen=True, slots=True)
-class Ecard:
+class Ecard(Value):
     """A card that can be ordered."""
 
     id: int
@@ -68,8 +66,7 @@ class Ecard:
     face_values: tuple[FaceValue, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class EcardVersion:
+class EcardVersion(Value):
     """A version of a company's catalogue: the current one, or one that was replaced."""
 
     name: str
@@ -81,8 +78,7 @@ class EcardVersion:
     """How long it can be published again; None for the current version."""
 
 
-@dataclass(frozen=True, slots=True)
-class RequestedCard:
+class RequestedCard(Value):
     """One line of a request: a card, the name of its face value, and how many of them."""
 
     card_id: int
@@ -90,7 +86,6 @@ class RequestedCard:
     quantity: int
 
 
-@dataclass(frozen=True, slots=True)
 class PricedLine(RequestedCard):
     """One line of an order; `price` is the unit price."""
 

@@ -25,7 +25,7 @@ from __future__ import annotations
 import hashlib
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 from ordering.aws.dynamodb import ABSENT, Check, Item, Key, Put, Table, TransactionRefused, Update, Write
 from ordering.ecards.stock.codes import (
@@ -43,6 +43,7 @@ from ordering.ecards.stock.codes import (
 )
 from ordering.errors import KeyReused, OrderingError
 from ordering.sealing import Sealer
+from ordering.values import Struct, Value, replace
 
 _STOCKS = "STOCK#"
 _ONLY = "-"
@@ -93,8 +94,7 @@ class Fragmented(OrderingError):
         self.stock = stock
 
 
-@dataclass(frozen=True, slots=True)
-class LoadResult:
+class LoadResult(Value):
     """What became of the codes of a load; indexes count from 0."""
 
     new: int
@@ -107,8 +107,7 @@ class LoadResult:
     """Whether the batch was complete before this call, which then changed nothing."""
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Stock:
+class Stock(Value, order=True):
     """The certificates of one card and face value, by the card's id and the face value's name."""
 
     card_id: int
@@ -123,13 +122,14 @@ class Stock:
         return f"{_STOCKS}{self}", _ONLY
 
 
-@dataclass(frozen=True, slots=True)
-class Certificate:
+class Certificate(Value):
     """A certificate with its code in plain text, to be handed over. `repr` leaves the code out."""
+
+    unprinted: ClassVar = frozenset({"code"})
 
     stock: Stock
     position: int
-    code: str = field(repr=False)
+    code: str
 
     @property
     def key(self) -> Key:
@@ -137,8 +137,7 @@ class Certificate:
         return _certificate_key(self.stock, self.position)
 
 
-@dataclass(frozen=True, slots=True)
-class StockLevel:
+class StockLevel(Value):
     """The free positions of a stock as they were read; makes writes that require that they are unchanged.
 
     A write that would leave too many ranges raises `Fragmented`, unless it leaves fewer than there were.
@@ -224,8 +223,7 @@ def _read_level(stock: Stock, item: Item) -> StockLevel:
     return StockLevel(stock, free, item.get("version", 0), item.get("reserved", 0))
 
 
-@dataclass(slots=True)
-class _Load:
+class _Load(Struct):
     """A load, with the records of its codes as they were last read or written."""
 
     stock: Stock

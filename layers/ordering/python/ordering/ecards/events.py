@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ordering import clock, money
@@ -17,6 +16,7 @@ from ordering.events.history import Finish, OrderHistory
 from ordering.events.publisher import each_history
 from ordering.identity.accounts import Partner
 from ordering.mail.history import mail_history
+from ordering.values import replace
 
 if TYPE_CHECKING:
     from ordering.ecards.event_shapes import EcardData, EcardLine, EcardMailData, EcardMoment

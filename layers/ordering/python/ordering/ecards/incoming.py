@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import (
     Annotated,
     Any,
@@ -42,6 +41,7 @@ from ordering.events.incoming import (
 from ordering.identity.accounts import Accounts
 from ordering.money import parse_amount
 from ordering.sealing import BrokenSeal, Sealer
+from ordering.values import Value
 
 PAYMENT = "ordering.payment.received"
 STOCK = "ordering.stock.loaded"
@@ -113,8 +113,7 @@ def sealing_context(card_id: int, face_value: str, batch: str) -> bytes:
 # Handlers
 
 
-@dataclass(frozen=True, slots=True)
-class EcardEvents:
+class EcardEvents(Value):
     """Carries out inbound events of e-card orders, for one invocation.
 
     Args:

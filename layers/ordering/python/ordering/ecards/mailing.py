@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import timedelta
 
 from ordering import clock
@@ -32,6 +31,7 @@ from ordering.mail.letters import Block, Codes, Heading, Paragraph, Section, let
 from ordering.mail.mailing import leave_time, until_done
 from ordering.mail.outbox import Mail, MailInFlight, MailState, Outbox
 from ordering.sealing import Sealer
+from ordering.values import Value
 
 CERTIFICATES_AT_MOST = 500
 """Most certificates in one mail."""
@@ -40,8 +40,7 @@ _MAILED = ECARDS.sources(EcardStatus.PARTIALLY_DELIVERED)
 """Statuses of orders that still have certificates to mail."""
 
 
-@dataclass(frozen=True, slots=True)
-class EcardMailer:
+class EcardMailer(Value):
     """Mails the certificates of e-card orders, for one invocation.
 
     Args:

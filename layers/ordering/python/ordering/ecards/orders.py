@@ -14,11 +14,10 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, fields, replace
 from datetime import timedelta
 from decimal import Decimal
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 from ordering import clock
 from ordering.aws.dynamodb import ABSENT, Check, Delete, Item, Key, Put, Table, Write
@@ -47,13 +46,13 @@ from ordering.ecards.statuses import ECARDS, EcardStatus
 from ordering.errors import Conflict, KeyReused, Unavailable
 from ordering.logs import note
 from ordering.sealing import Sealer
+from ordering.values import Value, asdict, replace
 
 _DIGITS = 10
 """Stored format: orders' numbers in keys are padded to so many digits."""
 
 
-@dataclass(frozen=True, slots=True)
-class EcardRequest:
+class EcardRequest(Value):
     """A request for an order, already valid by the contract; the id is a canonical UUID that the client generated."""
 
     order_id: str
@@ -73,14 +72,15 @@ class EcardRequest:
         return hashlib.sha256(json.dumps([*known, *added], default=str).encode()).hexdigest()
 
 
-@dataclass(frozen=True, slots=True)
-class HandedCertificate:
+class HandedCertificate(Value):
     """A certificate that was handed over: of which card and face value, and its code. `repr` leaves the code out."""
+
+    unprinted: ClassVar = frozenset({"code"})
 
     card_id: int
     name: str
     face_value: str
-    code: str = field(repr=False)
+    code: str
 
 
 class NotHandedOver(Conflict):
@@ -423,9 +423,10 @@ class EcardOrders:
 
 def _meaning(part: EcardRequest | EcardParticipant | RequestedCard, *first: str) -> list[Any]:
     """List the values of the named fields, then one mapping of the other fields that differ from their defaults."""
-    added = {one.name: getattr(part, one.name) for one in fields(part) if one.name not in first}
-    defaults = {one.name: one.default for one in fields(part)}
-    changed = {name: value for name, value in added.items() if value != defaults[name]}
+    added = {name: value for name, value in asdict(part).items() if name not in first}
+    # The last of the fields have the defaults.
+    defaults = dict(zip(reversed(part.__struct_fields__), reversed(part.__struct_defaults__), strict=False))
+    changed = {name: value for name, value in added.items() if name not in defaults or value != defaults[name]}
     return [*(getattr(part, name) for name in first), *([changed] if changed else [])]
 
 

@@ -13,7 +13,6 @@ import logging
 import secrets
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -32,6 +31,7 @@ from ordering.ecards.statuses import ECARDS, EcardStatus
 from ordering.errors import Conflict, NotFound
 from ordering.logs import about, correlate
 from ordering.sizes import LARGEST_ITEM, stored_bytes
+from ordering.values import Value, replace
 
 KIND = "ecards"
 """The kind in the names of e-card orders; see `book.names`."""
@@ -46,8 +46,7 @@ _WRITERS = 8
 """Writers that an order remembers: more than write it while one of them retries after a lost response."""
 
 
-@dataclass(frozen=True, slots=True)
-class EcardParticipant:
+class EcardParticipant(Value):
     """The person who gets the certificates."""
 
     email: str
@@ -55,16 +54,14 @@ class EcardParticipant:
     phone: str
 
 
-@dataclass(frozen=True, slots=True)
-class HeldCertificates:
+class HeldCertificates(Value):
     """Certificates of one stock that belong to an order."""
 
     stock: Stock
     ranges: Ranges
 
 
-@dataclass(frozen=True, slots=True)
-class EcardSummary:
+class EcardSummary(Value):
     """The part of an order that lists show."""
 
     id: str
@@ -75,8 +72,7 @@ class EcardSummary:
     total: Decimal
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EcardOrder:
+class EcardOrder(Value, kw_only=True):
     """An order of one company. Its id is a canonical UUID; its number is its position in the company's book."""
 
     id: str

@@ -10,13 +10,13 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Protocol
 
 from ordering.aws.calls import ServiceCall, connect
 from ordering.entry import wiring
 from ordering.principal import GRANTS, DealTerms, OrderSource, Principal, User
+from ordering.values import Value
 
 ANSWERED_WITHIN = 30.0
 """Seconds that a new version may take for its first request, its start included."""
@@ -53,8 +53,7 @@ class SmokeContext(Protocol):
         """The ARN of this function."""
 
 
-@dataclass(frozen=True, slots=True)
-class Probe:
+class Probe(Value):
     """A harmless request."""
 
     event: Mapping[str, Any]

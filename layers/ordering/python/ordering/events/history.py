@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, TypeVar
@@ -24,6 +23,7 @@ from ordering.book.lifecycle import StatusChange
 from ordering.book.unfinished import PUBLISHED, is_marked
 from ordering.events.types import SOURCE, VERSION, type_of
 from ordering.sizes import bytes_within_json
+from ordering.values import Value
 
 NAMESPACE = uuid.UUID("0b9d1d94-5a57-5d9c-8f8e-3f2d4c1a7e60")
 """Namespace of the events' ids (UUIDv5). Stored format: consumers drop duplicates by these ids, so it never changes."""
@@ -37,8 +37,7 @@ LINES_AT_MOST = 160 * 1024
 L = TypeVar("L", bound=Mapping[str, Any])
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(Value):
     """One moment of a history; `order` is the history's name, `sequence` counts its moments from 1."""
 
     id: str
@@ -65,8 +64,7 @@ class Event:
         return json.dumps(envelope, separators=(",", ":"), ensure_ascii=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Finish:
+class Finish(Value):
     """The end of an order's work, once its events are passed on: its mark is removed (`book.unfinished`).
 
     The condition, with its names and values, is that the order is as it was read.
@@ -79,8 +77,7 @@ class Finish:
     """Whether the order has a mail, whose message must be on the queue first."""
 
 
-@dataclass(frozen=True, slots=True)
-class OrderHistory:
+class OrderHistory(Value):
     """The history of an order. `event` makes an event by its index, from 0; `len` is the number of events."""
 
     order: str

@@ -23,7 +23,6 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import Field, TypeAdapter, ValidationError, WithJsonSchema
@@ -32,6 +31,7 @@ from typing_extensions import TypedDict  # pydantic reads the standard library's
 from ordering.book.lifecycle import Lifecycle
 from ordering.errors import Conflict, OrderingError
 from ordering.identifiers import LARGEST_NUMBER
+from ordering.values import Value, field
 
 VERSION = 1
 """The version of the schemas; it rises with a change that producers must follow."""
@@ -142,8 +142,7 @@ def cancellation_of(orders: Any) -> Any:
 # Receivers
 
 
-@dataclass(frozen=True, slots=True)
-class Receiver:
+class Receiver(Value):
     """The handlers of one context's inbound events, for one invocation."""
 
     kind: str

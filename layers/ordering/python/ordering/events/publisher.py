@@ -18,7 +18,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import datetime
 
 from ordering.aws.dynamodb import ConditionFailed, Key, Table, Update
@@ -28,6 +27,7 @@ from ordering.book.unfinished import PUBLISHED, UNMARK
 from ordering.events.history import Event, Finish, OrderHistory, order_of_mails
 from ordering.events.types import SOURCE
 from ordering.logs import about, correlate
+from ordering.values import Value
 
 _log = logging.getLogger("ordering")
 
@@ -81,8 +81,7 @@ def by_kind(readers: Mapping[str, ReadHistories], other: ReadHistories) -> ReadH
     return read
 
 
-@dataclass(frozen=True, slots=True)
-class Publisher:
+class Publisher(Value):
     """Passes on the events of the orders of all partners, for one invocation.
 
     Args:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -19,6 +18,7 @@ from ordering.events.incoming import CANCELLATION, EventRefused, Handle, Malform
 from ordering.events.types import SOURCE as OWN_SOURCE
 from ordering.logs import about
 from ordering.mail.incoming import SOURCE, Notice, read_notice
+from ordering.values import Value
 
 _REASON_AT_MOST = 300
 
@@ -37,8 +37,7 @@ def envelopes() -> Mapping[str, TypeAdapter[Any]]:
     return {kind: incoming.envelope(kind, data) for kind, data in inbound_shapes().items()}
 
 
-@dataclass(frozen=True, slots=True)
-class Incoming:
+class Incoming(Value):
     """Carries out inbound events, for one invocation."""
 
     receivers: Sequence[Receiver]

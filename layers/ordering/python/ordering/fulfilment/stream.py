@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from ordering.aws.dynamodb import Item, Key, Table, plain_item
@@ -23,6 +22,7 @@ from ordering.book.correlation import correlation_of
 from ordering.book.names import name_of
 from ordering.book.orderbook import book_of
 from ordering.logs import about, correlate
+from ordering.values import Value
 
 DEFER_SECONDS = 10
 """Seconds after which a deferred item is retried."""
@@ -54,8 +54,7 @@ def deferred(key: Key) -> str:
     return json.dumps(key)
 
 
-@dataclass(frozen=True, slots=True)
-class StreamConsumer:
+class StreamConsumer(Value):
     """Follows the orders table, for one invocation.
 
     Args:

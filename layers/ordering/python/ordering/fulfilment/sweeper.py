@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
 
@@ -20,6 +19,7 @@ from ordering.aws.sqs import SendAll
 from ordering.book.unfinished import LONGEST_PAUSE, SHARDS, WAITS, WORK, Marked, postpone, read_shard
 from ordering.clock import Clock
 from ordering.fulfilment.stream import DEFER_SECONDS
+from ordering.values import Value
 
 SWEPT_AT_ONCE = 64
 """Most keys of one shard that a sweep sends: a thousand in all, and as many that wait. So the queue is not flooded."""
@@ -28,8 +28,7 @@ READ_AT_MOST = 10_000
 """Most marks of one shard that are read to find the oldest work."""
 
 
-@dataclass(frozen=True, slots=True)
-class Swept:
+class Swept(Value):
     """What a sweep found: the keys sent, and the age in seconds of the oldest work, 0 if there is none.
 
     Orders that wait for money or stock are swept, and not counted as old.
@@ -39,8 +38,7 @@ class Swept:
     oldest_seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class Sweeper:
+class Sweeper(Value):
     """Sweeps the index of unfinished work, for one invocation.
 
     Args:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
@@ -30,6 +29,7 @@ from ordering.aws.dynamodb import (
 from ordering.errors import Conflict
 from ordering.principal import BusinessUnit, DealTerms, OrderSource, PaymentTerms, User
 from ordering.sizes import LARGEST_ITEM, stored_bytes
+from ordering.values import Value, asdict
 
 _RECORD = "PARTNER"
 _SIGNING_KEYS = "SIGNING_KEYS"
@@ -45,8 +45,7 @@ _REVOKED_AFTER = 60
 """Seconds after its expiry for which a token stays revoked: more than clocks may be apart."""
 
 
-@dataclass(frozen=True, slots=True)
-class Partner:
+class Partner(Value):
     """A partner's record."""
 
     id: str
@@ -66,8 +65,7 @@ class Partner:
     """The company's name, as e-card orders show it; None if the partner orders no e-cards."""
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(Value):
     """All that the table holds for and against a token."""
 
     partner: Partner | None
@@ -80,16 +78,14 @@ class Standing:
     """Tokens of the client that were issued before are refused; None if its tokens were never ended."""
 
 
-@dataclass(frozen=True, slots=True)
-class Contact:
+class Contact(Value):
     """A person of a business unit."""
 
     forename: str
     surname: str
 
 
-@dataclass(frozen=True, slots=True)
-class SigningKeyRecord:
+class SigningKeyRecord(Value):
     """A signing key's record, without its public part."""
 
     kms_id: str | None
@@ -101,8 +97,7 @@ class SigningKeyRecord:
     """When the last of the tokens expires that operators signed with it; None if there was none."""
 
 
-@dataclass(frozen=True, slots=True)
-class TokenRecord:
+class TokenRecord(Value):
     """A token that an operator issued, without the token."""
 
     id: str

@@ -19,7 +19,6 @@ import logging
 import re
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, Literal
 
 from ordering.aws.invocation import Context, deadline_of
@@ -30,6 +29,7 @@ from ordering.identity.reference_tokens import ReferenceTokens, is_reference
 from ordering.identity.tokens import Claims, RefusalReason, TokenRefused
 from ordering.identity.verifier import Verifier
 from ordering.principal import Principal
+from ordering.values import Value
 
 _log = logging.getLogger("ordering")
 
@@ -43,8 +43,7 @@ LARGEST_ANSWER = 8 * 1024
 _BEARER = re.compile(r" *bearer +([A-Za-z0-9._~+/=-]+) *", re.IGNORECASE)
 
 
-@dataclass(frozen=True, slots=True)
-class OwnErrors:
+class OwnErrors(Value):
     """What the authorizer knows of a contract whose decisions API Gateway does not cache.
 
     Refusals that pass within a second, `too-many-requests` and `unavailable`, are for such contracts only.
@@ -57,8 +56,7 @@ class OwnErrors:
 Handler = Callable[[Mapping[str, Any], Context], dict[str, Any]]
 
 
-@dataclass(frozen=True, slots=True)
-class Authorizer:
+class Authorizer(Value):
     """What a decision is made with.
 
     Args:

@@ -25,12 +25,12 @@ import re
 import secrets
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from ordering import clock
 from ordering.aws.dynamodb import ABSENT, ConditionFailed, Delete, Item, Put, Table, TransactionRefused, Update
 from ordering.clock import Clock, system_clock
+from ordering.values import Value
 
 REPLACED_SECRET_VALID = timedelta(hours=24)
 """How long a replaced secret is still accepted."""
@@ -64,15 +64,14 @@ class ClientChanged(Exception):
     """A client was changed at the same time, again and again, so that it did not get a new secret."""
 
 
-@dataclass(frozen=True, slots=True)
-class Client:
+class Client(Value):
     """A client: the partner and user of its tokens, and the grants that they may cover."""
 
     id: str
     partner: str
     user: str
     scope: frozenset[str]
-    tokens_not_before: datetime | None = field(default=None, compare=False)
+    tokens_not_before: datetime | None = None
     """Tokens issued before this whole second are refused; None if none are."""
 
 
@@ -232,8 +231,7 @@ class Clients:
         self._table.update(Update(_key(client_id), "SET secrets = :kept", "secrets = :before", values=values))
 
 
-@dataclass(frozen=True, slots=True)
-class _Failures:
+class _Failures(Value):
     """The counters of an attempt: of the window that it began in, also if it ends in the next."""
 
     table: Table

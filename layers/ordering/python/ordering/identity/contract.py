@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import logging
 from collections.abc import Mapping
-from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, Literal
 from urllib.parse import unquote_plus
@@ -22,6 +21,7 @@ from ordering.identity.errors import ERRORS, PROBLEMS, BasicRefused, OauthError,
 from ordering.identity.token_endpoint import KEYS_KEPT, VALID
 from ordering.identity.tokens import ALGORITHMS
 from ordering.principal import GRANTS
+from ordering.values import replace
 from ordering.web.documents import ContractDocument
 from ordering.web.forms import URLENCODED, MalformedForm, read_form
 from ordering.web.http import Answer, Call, M, NoQuery, Request, raw_body, read_body

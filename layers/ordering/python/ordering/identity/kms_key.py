@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
 from ordering.aws.kms import Kms
+from ordering.values import Value
 
 _BYTES = 32
 """Bytes of a number of P-256."""
 
 
-@dataclass(frozen=True, slots=True)
-class KmsKey:
+class KmsKey(Value):
     """A P-256 key in KMS that signs tokens."""
 
     kms: Kms

@@ -10,7 +10,6 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
@@ -21,6 +20,7 @@ from ordering.identity.accounts import Accounts
 from ordering.identity.clients import Client, Clients
 from ordering.identity.kms_key import KmsKey
 from ordering.identity.tokens import Claims, Signer
+from ordering.values import Value, field
 
 VALID = timedelta(hours=1)
 """Lifetime of a token."""
@@ -48,8 +48,7 @@ class KeyCache:
         self.published: Cache[None, dict[str, dict[str, Any]]] = Cache(LOOKED_UP_EVERY, 1, seconds=seconds)
 
 
-@dataclass(frozen=True, slots=True)
-class TokenEndpoint:
+class TokenEndpoint(Value):
     """The token endpoint's domain, for one request."""
 
     accounts: Accounts

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import base64
 import json
-from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Protocol
 
 from ordering.clock import Clock, system_clock
+from ordering.values import Value
 
 TYPE = "at+jwt"
 ALGORITHMS = {"EC": "ES256", "RSA": "RS256"}
@@ -56,8 +56,7 @@ class TokenRefused(Exception):
         self.reason = reason
 
 
-@dataclass(frozen=True, slots=True)
-class Claims:
+class Claims(Value):
     """The claims of a verified token."""
 
     token_id: str
@@ -70,7 +69,7 @@ class Claims:
     """The grants that the token covers (RFC 9068, 2.2.3); None for all of the partner's."""
     client: str | None = None
     """The client of the token endpoint that the token was issued to; None if it was issued to the partner itself."""
-    issued: datetime | None = field(default=None, compare=False)
+    issued: datetime | None = None
     """When the token was issued, to the second; None before it is."""
 
 
@@ -89,8 +88,7 @@ class SigningKey(Protocol):
         """Sign a message, in the form that a JWS has (RFC 7515)."""
 
 
-@dataclass(frozen=True, slots=True)
-class PrivateKey:
+class PrivateKey(Value):
     """A P-256 or RSA key in memory, as PEM text."""
 
     key_id: str
@@ -106,8 +104,7 @@ class PrivateKey:
         return algorithm.sign(message, algorithm.prepare_key(self.pem))
 
 
-@dataclass(frozen=True, slots=True)
-class Signer:
+class Signer(Value):
     """Issues tokens that are signed with a key."""
 
     key: SigningKey

@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -18,6 +17,7 @@ import jwt
 from ordering.cache import Cache
 from ordering.identifiers import is_plain_id
 from ordering.identity.tokens import ALGORITHMS, TYPE, Claims, RefusalReason, TokenRefused
+from ordering.values import Value
 
 LEEWAY = timedelta(seconds=10)
 """How far the clocks of issuer and verifier may be apart."""
@@ -69,8 +69,7 @@ class KeyRing:
         return keys[key_id]
 
 
-@dataclass(frozen=True, slots=True)
-class Verifier:
+class Verifier(Value):
     """Checks tokens of one issuer for one audience."""
 
     keys: KeyRing

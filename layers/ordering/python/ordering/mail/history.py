@@ -18,7 +18,6 @@ Key of the orders table: `MAILHISTORY#<order's name>` the moments, by their numb
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +28,7 @@ from ordering.book.lifecycle import StatusChange
 from ordering.book.unfinished import is_marked, mark
 from ordering.events.history import MAILS, OrderHistory
 from ordering.events.types import MailMomentType
+from ordering.values import Value
 
 if TYPE_CHECKING:
     from ordering.events.shapes import MailData
@@ -40,8 +40,7 @@ _DIGITS = 10
 _LAST = "\U0010ffff"
 
 
-@dataclass(frozen=True, slots=True)
-class MailMoment:
+class MailMoment(Value):
     """One entry of a mail history."""
 
     type: MailMomentType

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NotRequired
 
@@ -16,6 +15,7 @@ from typing_extensions import TypedDict  # pydantic reads the standard library's
 
 from ordering.events.incoming import Delivered, MalformedEvent, validate
 from ordering.mail.outbox import MailEventType
+from ordering.values import Value
 
 SOURCE = "aws.ses"
 """The source of SES's events. EventBridge accepts events with this source from AWS only."""
@@ -23,8 +23,7 @@ SOURCE = "aws.ses"
 _TERM = re.compile(r"[A-Za-z-]{1,40}")
 
 
-@dataclass(frozen=True, slots=True)
-class SesEventType:
+class SesEventType(Value):
     """One type of SES's events."""
 
     name: str
@@ -81,8 +80,7 @@ _SES_EVENT = TypeAdapter(_SesEvent)
 _PART = TypeAdapter(dict[str, Any])
 
 
-@dataclass(frozen=True, slots=True)
-class Notice:
+class Notice(Value):
     """Something that happened to a mail, as SES reports it. Notices can be duplicated and arrive in any order."""
 
     tags: Mapping[str, Sequence[str]]

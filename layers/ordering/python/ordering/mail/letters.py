@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import html
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from ordering.aws.ses import Letter
+from ordering.values import Value
 
 BYTES_AT_MOST = 7 * 1024 * 1024
 """Bytes of both forms together. Base64 adds a third, and SES accepts 10 MB after that."""
@@ -28,8 +28,7 @@ _CODES = '<pre style="font:15px/1.6 monospace;white-space:pre-wrap">{codes}</pre
 _DIRECTION_CHANGES = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
-@dataclass(frozen=True, slots=True)
-class Heading:
+class Heading(Value):
     """The heading of a letter."""
 
     text: str
@@ -43,8 +42,7 @@ class Heading:
         return f'<h1 style="font-size:22px">{html.escape(self.text)}</h1>'
 
 
-@dataclass(frozen=True, slots=True)
-class Section:
+class Section(Value):
     """The heading of a part of a letter."""
 
     text: str
@@ -58,8 +56,7 @@ class Section:
         return f'<h2 style="font-size:18px;margin:24px 0 0">{html.escape(self.text)}</h2>'
 
 
-@dataclass(frozen=True, slots=True)
-class Paragraph:
+class Paragraph(Value):
     """A paragraph of text."""
 
     text: str
@@ -73,8 +70,7 @@ class Paragraph:
         return f"<p>{html.escape(self.text)}</p>"
 
 
-@dataclass(frozen=True, slots=True)
-class Link:
+class Link(Value):
     """A link with its text."""
 
     text: str
@@ -89,8 +85,7 @@ class Link:
         return f'<p><a href="{html.escape(self.uri)}">{html.escape(self.text)}</a></p>'
 
 
-@dataclass(frozen=True, slots=True)
-class Codes:
+class Codes(Value):
     """Access keys or codes of certificates, one on each line."""
 
     codes: Sequence[str]

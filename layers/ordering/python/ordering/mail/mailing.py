@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Protocol
 
 from ordering.aws.ses import LONGEST_CALL, MailRefused
@@ -19,6 +18,7 @@ from ordering.book.names import kind_of
 from ordering.clock import Deadline
 from ordering.errors import Conflict, OrderingError, Unavailable
 from ordering.logs import about
+from ordering.values import Value
 
 ONE_MAIL = LONGEST_CALL + 10.0
 """Seconds that one mail takes at most: the call to SES, and the reads and writes around it."""
@@ -44,8 +44,7 @@ class Mailer(Protocol):
         """
 
 
-@dataclass(frozen=True, slots=True)
-class Mailing:
+class Mailing(Value):
     """Sends the mails of all orders, for one invocation.
 
     Args:

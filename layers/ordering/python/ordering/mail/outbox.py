@@ -31,7 +31,6 @@ import binascii
 import logging
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, assert_never
@@ -48,6 +47,7 @@ from ordering.errors import Conflict, NotFound, Unavailable
 from ordering.events.types import MailMomentType
 from ordering.logs import correlate
 from ordering.mail.history import MailMoment, next_moments
+from ordering.values import Value, replace
 
 UNSURE = timedelta(minutes=15)
 """How long an attempt without a known outcome is not repeated. SES's events arrive within seconds; no function runs
@@ -121,8 +121,7 @@ class MailInFlight(Unavailable):
         super().__init__(f"the mail is in flight, for at most {max(1, round(seconds))} seconds more")
 
 
-@dataclass(frozen=True, slots=True)
-class MailEvent:
+class MailEvent(Value):
     """Something that happened to a mail. `reason` is an operator's, or ours without addresses."""
 
     type: MailEventType
@@ -134,8 +133,7 @@ class MailEvent:
     """The corrected address of the attempt, or of the request; empty for the address in the order."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mail:
+class Mail(Value, kw_only=True):
     """A mail of an order, without its content."""
 
     order: str
@@ -269,8 +267,7 @@ def uncounted(name: str) -> None:
     """Count nothing."""
 
 
-@dataclass(frozen=True, slots=True)
-class Outbox:
+class Outbox(Value):
     """The mails of all orders.
 
     Args:

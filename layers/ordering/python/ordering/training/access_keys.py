@@ -20,12 +20,13 @@ import itertools
 import secrets
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from typing import ClassVar
 
 from ordering.aws.dynamodb import ABSENT, Check, Item, Key, Put, Table, TransactionRefused
 from ordering.clock import Deadline
 from ordering.errors import OrderingError, Unavailable
 from ordering.sealing import Sealer
+from ordering.values import Value
 
 PACK_SIZE = 100
 """Keys in one item. Stored format: it locates issued keys, so it never changes."""
@@ -47,13 +48,14 @@ class NoMoreKeys(OrderingError):
     """The order no longer gets keys: it is completed or cancelled."""
 
 
-@dataclass(frozen=True, slots=True)
-class IssuedKey:
+class IssuedKey(Value):
     """The key of a seat: lines count from 1, and seats from 1 within their line. `repr` leaves the key out."""
+
+    unprinted: ClassVar = frozenset({"key"})
 
     line: int
     seat: int
-    key: str = field(repr=False)
+    key: str
 
 
 class AccessKeys:

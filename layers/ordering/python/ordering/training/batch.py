@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 
 from ordering.aws.dynamodb import Table
 from ordering.events.history import OrderHistory
 from ordering.events.publisher import each_history
 from ordering.training.events import history_of
 from ordering.training.orders import WholeOrder, id_of, read_whole_orders
+from ordering.values import Struct, field
 
 
-@dataclass(slots=True)
-class OrdersOfBatch:
+class OrdersOfBatch(Struct):
     """Orders that were read for one task and are used by the next, for one invocation.
 
     Args:

@@ -23,7 +23,6 @@ import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
@@ -34,6 +33,7 @@ from ordering.cache import Cache
 from ordering.errors import Conflict, NotFound
 from ordering.money import Money
 from ordering.sizes import bytes_within_json
+from ordering.values import Value
 
 T = TypeVar("T")
 
@@ -74,8 +74,7 @@ LARGEST_ENTRY = 10_000
 """Bytes of a product or a feature set as JSON within JSON: 500 on a page, with their links, fit Lambda's response."""
 
 
-@dataclass(frozen=True, slots=True)
-class TrainingFeatureSet:
+class TrainingFeatureSet(Value):
     """A way to order a product; ids are canonical UUIDs."""
 
     id: str
@@ -92,8 +91,7 @@ class TrainingFeatureSet:
         return f"{self.product_name} ({self.name})"
 
 
-@dataclass(frozen=True, slots=True)
-class TrainingProduct:
+class TrainingProduct(Value):
     """A product of a catalogue; its id is a canonical UUID."""
 
     id: str
@@ -106,8 +104,7 @@ ProductEntry = tuple[TrainingProduct, Sequence[TrainingFeatureSet]]
 """A product with its feature sets."""
 
 
-@dataclass(frozen=True, slots=True)
-class Version:
+class Version(Value):
     """A version of a catalogue: the current one, or one that was replaced."""
 
     name: str
@@ -120,8 +117,7 @@ class Version:
     """What its publisher gave as a digest of its contents."""
 
 
-@dataclass(frozen=True, slots=True)
-class Publication:
+class Publication(Value):
     """A version that is being written, and that readers do not see."""
 
     name: str

@@ -7,7 +7,6 @@ state is this API's own; the description of its field or operation documents it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 from types import MappingProxyType
 from typing import Annotated, Literal, TypeVar, cast
@@ -36,6 +35,7 @@ from ordering.training.orders import (
     RequestedLine,
     TrainingOrder,
 )
+from ordering.values import replace
 from ordering.web.documents import (
     A_NUMBER,
     A_UUID,

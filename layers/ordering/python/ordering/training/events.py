@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ordering import clock
@@ -17,6 +16,7 @@ from ordering.identity.accounts import Partner
 from ordering.mail.history import mail_history
 from ordering.training.orders import as_read
 from ordering.training.statuses import EVENT_KIND, TRAINING, TrainingStatus
+from ordering.values import replace
 
 if TYPE_CHECKING:
     from ordering.events.shapes import MailData

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Literal
 
 from typing_extensions import TypedDict  # pydantic reads the standard library's only from Python 3.12 on
@@ -16,6 +15,7 @@ from ordering.events.incoming import Number, Receiver, cancel_once
 from ordering.training.orders import KIND, TrainingOrders, find_order
 from ordering.training.services import TrainingServices
 from ordering.training.statuses import TRAINING, TrainingStatus
+from ordering.values import Value
 
 
 class TrainingOrderNamed(TypedDict):
@@ -25,8 +25,7 @@ class TrainingOrderNamed(TypedDict):
     id: Number
 
 
-@dataclass(frozen=True, slots=True)
-class TrainingEvents:
+class TrainingEvents(Value):
     """Carries out inbound events of training orders, for one invocation.
 
     Args:

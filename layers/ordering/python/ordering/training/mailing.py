@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 
 from ordering.addresses import link_uri
 from ordering.aws.dynamodb import Table
@@ -16,6 +15,7 @@ from ordering.sealing import Sealer
 from ordering.training.access_keys import IssuedKey
 from ordering.training.orders import OrderLine, TrainingOrder, find_order, id_of, keys_of
 from ordering.training.statuses import TrainingStatus
+from ordering.values import Value
 
 ONLY = 1
 """The number of the one mail that a training order has."""
@@ -26,8 +26,7 @@ KEYS_AT_MOST = 20_000
 _FEEDBACK = "Leave feedback"
 
 
-@dataclass(frozen=True, slots=True)
-class TrainingMailer:
+class TrainingMailer(Value):
     """Mails the access keys of training orders, for one invocation.
 
     Args:

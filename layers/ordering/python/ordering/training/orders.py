@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import assert_never
 
@@ -43,6 +42,7 @@ from ordering.sealing import Sealer
 from ordering.training.access_keys import AccessKeys, IssuedKey, NoMoreKeys
 from ordering.training.catalogue import Catalogue, TrainingFeatureSet
 from ordering.training.statuses import TRAINING, TrainingStatus
+from ordering.values import Struct, Value, asdict, field, replace
 
 PACK_BYTES = 64 * 1024
 """About the most bytes of lines in one item. An item may have 400 KB, and a transaction 100 items and 4 MB.
@@ -67,8 +67,7 @@ _LARGEST_ID = 2**31 - 1
 _log = logging.getLogger("ordering")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RequestedLine:
+class RequestedLine(Value, kw_only=True):
     """One line of a request: a feature set, and the number of seats."""
 
     feature_set_id: str
@@ -80,16 +79,14 @@ class RequestedLine:
     achievement_code: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OrderLine(RequestedLine):
+class OrderLine(RequestedLine, kw_only=True):
     """One line of an order; `number` counts from 1 within the order."""
 
     number: int
     description: str
 
 
-@dataclass(frozen=True, slots=True)
-class TrainingOrder:
+class TrainingOrder(Value):
     """An order, with all fields that the contract's shapes of an order show."""
 
     id: int
@@ -125,8 +122,7 @@ class TrainingOrder:
         return False
 
 
-@dataclass(frozen=True, slots=True)
-class TrainingRequest:
+class TrainingRequest(Value):
     """A request for an order, already valid by the contract."""
 
     reference: str
@@ -135,8 +131,7 @@ class TrainingRequest:
     lines: Sequence[RequestedLine]
 
 
-@dataclass(frozen=True, slots=True)
-class WholeOrder:
+class WholeOrder(Value):
     """An order's item and its lines, as they are stored."""
 
     item: Item
@@ -167,8 +162,7 @@ class KeysNeverIssued(Conflict):
     """The order was cancelled. Its access keys are never shown, even if some were issued."""
 
 
-@dataclass(slots=True)
-class OrderIds:
+class OrderIds(Struct):
     """Order ids, reserved in blocks of ten, so that a warm process updates the table for every tenth order only."""
 
     block: list[int] = field(default_factory=list)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Annotated, Any
 
@@ -11,6 +10,7 @@ from pydantic import GetJsonSchemaHandler, WithJsonSchema
 
 from ordering.identifiers import LARGEST_NUMBER
 from ordering.principal import GRANTS
+from ordering.values import Value, field
 
 ACCESS_TOKEN: Mapping[str, Any] = {
     "bearer": {
@@ -59,8 +59,7 @@ ShownDecimal = Annotated[Decimal, WithJsonSchema({**A_DECIMAL})]
 """A decimal number in a response that shows it as a number."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)  # hashed by identity: `Annotated` hashes what it is given
-class Documented:
+class Documented(Value, eq=False):  # hashed by identity: `Annotated` hashes what it is given
     """Adds keywords to the schema of a field in the document: what its validator checks. It validates nothing."""
 
     keywords: Mapping[str, Any]
@@ -79,8 +78,7 @@ class DocumentedAsNumber:
         return {**number, **A_DECIMAL}
 
 
-@dataclass(frozen=True, slots=True)
-class ContractDocument:
+class ContractDocument(Value):
     """A contract's part of the OpenAPI document, beside its routes, models and errors."""
 
     description: str

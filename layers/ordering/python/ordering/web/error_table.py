@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from ordering.errors import Forbidden, InsufficientScope, InvalidToken, Unauthorized
+from ordering.values import Value, field
 
 
-@dataclass(frozen=True, slots=True)
-class ErrorCause:
+class ErrorCause(Value):
     """The response to one class of exceptions: templates for `str.format`, with the exception as `error`."""
 
     code: str
@@ -20,8 +19,7 @@ class ErrorCause:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class ErrorStatus:
+class ErrorStatus(Value):
     """An HTTP status of errors, with its response in the OpenAPI document."""
 
     status: int
@@ -41,8 +39,7 @@ class ErrorStatus:
     """What the body is declared as if it is not declared as the table's."""
 
 
-@dataclass(frozen=True, slots=True)
-class ErrorAnswer:
+class ErrorAnswer(Value):
     """The response to one error."""
 
     status: int

@@ -15,7 +15,6 @@ import base64
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from decimal import Decimal
 from difflib import get_close_matches
 from typing import Annotated, Any, Generic, Protocol, TypeVar
@@ -31,6 +30,7 @@ from ordering.clock import Deadline
 from ordering.errors import Fault, Invalid, OrderingError, Part
 from ordering.identifiers import canonical_uuid
 from ordering.principal import Principal
+from ordering.values import Value, field
 from ordering.web.documents import A_UUID, ContractDocument, Documented
 from ordering.web.error_table import ErrorTable
 from ordering.web.header_fields import combined, is_json_type
@@ -45,8 +45,7 @@ encode = msgspec.json.Encoder(decimal_format="number").encode
 """Encode JSON. A `Decimal` keeps its decimals: `Decimal("48.0000")` becomes `48.0000`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(Value):
     """One request, as received from API Gateway."""
 
     method: str
@@ -115,8 +114,7 @@ class Request:
         return self.link(f"{self.path}?{urlencode(query, doseq=True, errors='replace')}")
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(Value):
     """An authenticated request, and the deadline of its response."""
 
     request: Request
@@ -124,16 +122,14 @@ class Call:
     deadline: Deadline
 
 
-@dataclass(frozen=True, slots=True)
-class PublicCall:
+class PublicCall(Value):
     """A request to a public function, and the deadline of its response."""
 
     request: Request
     deadline: Deadline
 
 
-@dataclass(frozen=True, slots=True)
-class Answer(Generic[T]):
+class Answer(Value, Generic[T]):
     """A response: `body` is encoded as JSON unless it is bytes; None sends no body."""
 
     status: int

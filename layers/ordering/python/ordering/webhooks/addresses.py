@@ -6,8 +6,9 @@ A URL is parsed once, strictly, and only the parsed parts are used afterwards, s
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+
+from ordering.values import Value
 
 LONGEST = 2048
 
@@ -58,8 +59,7 @@ _CLOSED6 = tuple(
 """Networks within the global unicast addresses: protocols, tunnels (which can carry an IPv4 address), documentation."""
 
 
-@dataclass(frozen=True, slots=True)
-class WebAddress:
+class WebAddress(Value):
     """The parts of a URL; `target` is the path and the query."""
 
     secure: bool

@@ -50,7 +50,6 @@ import math
 import random
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from itertools import islice
 
@@ -63,6 +62,7 @@ from ordering.errors import Conflict, NotFound, Unavailable
 from ordering.events.history import Event, OrderHistory, event_id, order_of_mails
 from ordering.logs import about, correlate
 from ordering.metrics import measured
+from ordering.values import Value, asdict, replace
 from ordering.webhooks.health import HEALTH_KEPT, Health, health_key
 from ordering.webhooks.registrations import Disabled, Edit, Recipient, Webhook, Webhooks
 from ordering.webhooks.slots import JITTER, LEASE, SLOTS, ProbeTaken, Slot, Slots
@@ -105,8 +105,7 @@ class Withheld(Conflict):
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(Value):
     """A message of the queue: a webhook may have undelivered events of an order. Not handled before `due` (Unix time).
 
     With `tries`, it is the retry of the event with this index, after so many tries. With `again`, it is the replay of
@@ -136,16 +135,14 @@ class Message:
         return stored.read(cls, json.loads(text))
 
 
-@dataclass(frozen=True, slots=True)
-class _Failure:
+class _Failure(Value):
     """A try that failed: the status or the reason for no response, and the seconds until a retry is welcome."""
 
     reason: str | int
     wait: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Parked:
+class Parked(Value):
     """An event that a webhook did not accept in any try."""
 
     event: str
@@ -156,8 +153,7 @@ class Parked:
     why: str
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
+class Progress(Value):
     """How far a webhook has got with the events of a history."""
 
     done: int
@@ -169,8 +165,7 @@ class Progress:
     """Whether events wait until the webhook is enabled, its pause ends, or its partner may see the order again."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Position:
+class _Position(Value):
     """The number of events of an order that are settled, and the tries of the next one in an epoch of the webhook."""
 
     done: int = 0
@@ -179,8 +174,7 @@ class _Position:
     written: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Deliverer:
+class Deliverer(Value):
     """Sends events to the webhooks of all partners, for one invocation.
 
     Args:

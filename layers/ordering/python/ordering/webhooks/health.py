@@ -8,18 +8,17 @@ Key of the accounts table: `WEBHOOKS#<partner>` with `-HEALTH#<webhook>`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
 from ordering.aws.dynamodb import Key
+from ordering.values import Value, field
 
 HEALTH_KEPT = timedelta(days=30)
 """How long the notes outlive the last of them."""
 
 
-@dataclass(frozen=True, slots=True)
-class Health:
+class Health(Value):
     """The notes about one webhook."""
 
     look: int = 0

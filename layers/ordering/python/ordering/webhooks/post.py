@@ -14,7 +14,6 @@ import ssl
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
@@ -22,6 +21,7 @@ from http.client import HTTPException, HTTPResponse
 from typing import Any
 
 from ordering.clock import Clock, Deadline, system_clock
+from ordering.values import Value, field
 from ordering.webhooks.addresses import WebAddress, is_public, read_address
 from ordering.webhooks.transport import WITHIN, NotPosted, Response
 
@@ -42,8 +42,7 @@ def resolve(host: str, port: int) -> list[str]:
     return [str(address[0]) for *_, address in found]
 
 
-@dataclass(frozen=True, slots=True)
-class Poster:
+class Poster(Value):
     """Posts to URLs.
 
     Args:
@@ -53,8 +52,8 @@ class Poster:
     """
 
     anywhere: bool = False
-    trust: ssl.SSLContext = field(default_factory=ssl.create_default_context, repr=False)
-    resolve: Resolve = field(default=resolve, repr=False)
+    trust: ssl.SSLContext = field(default_factory=ssl.create_default_context)
+    resolve: Resolve = resolve
     within: float = WITHIN
     now: Clock = system_clock
 

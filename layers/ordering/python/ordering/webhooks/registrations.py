@@ -22,8 +22,8 @@ import hmac
 import re
 import secrets
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
+from typing import ClassVar
 
 from ordering import clock, stored
 from ordering.aws.dynamodb import ABSENT, ConditionFailed, Delete, Item, Key, Put, Table, TransactionRefused, Update
@@ -33,6 +33,7 @@ from ordering.contexts import event_types, may_see
 from ordering.errors import Conflict, Fault, Invalid, NotFound, OrderingError, VersionMismatch
 from ordering.identity.accounts import Partner, partner_key, read_partner
 from ordering.sealing import Sealer
+from ordering.values import Value, asdict, replace
 from ordering.webhooks.addresses import read_address
 from ordering.webhooks.health import Health, health_key, read_health
 
@@ -88,24 +89,23 @@ class Disabled(Conflict):
         super().__init__(f"Webhook {webhook_id} is disabled, so no events are sent to it.")
 
 
-@dataclass(frozen=True, slots=True)
-class SealedSecret:
+class SealedSecret(Value):
     """A secret as it is stored, and the end of the time in which it signs; None for the current secret."""
 
-    sealed: bytes = field(repr=False)
+    unprinted: ClassVar = frozenset({"sealed"})
+
+    sealed: bytes
     until: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Author:
+class Author(Value):
     """A user, and the id (`jti`) of the token that the user's request had."""
 
     user: str
     token: str
 
 
-@dataclass(frozen=True, slots=True)
-class Edit:
+class Edit(Value):
     """Who changes a webhook, and which versions of it may be changed. By default support does, and any may be."""
 
     by: Author | None = None
@@ -115,13 +115,14 @@ class Edit:
 _BY_SUPPORT = Edit()
 
 
-@dataclass(frozen=True, slots=True)
-class Webhook:
+class Webhook(Value):
     """A partner's registered endpoint."""
+
+    unprinted: ClassVar = frozenset({"url"})
 
     id: str
     partner: str
-    url: str = field(repr=False)
+    url: str
     types: frozenset[str]
     """The types of events that it receives; all types if empty."""
     since: datetime
@@ -150,8 +151,7 @@ class Webhook:
         return at >= self.since and (not self.types or event_type in self.types)
 
 
-@dataclass(frozen=True, slots=True)
-class Recipient:
+class Recipient(Value):
     """What a delivery needs to know: the webhook, its partner, and its health, as they were read together."""
 
     webhook: Webhook

@@ -19,11 +19,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 
 from ordering.aws.dynamodb import ConditionFailed, Key, Table, Update
 from ordering.clock import Clock
 from ordering.errors import Unavailable
+from ordering.values import Struct, Value
 from ordering.webhooks.health import HEALTH_KEPT, Health, health_key
 
 SLOTS = 5
@@ -54,8 +54,7 @@ class ProbeTaken(Exception):
     """Another process tries the endpoint for the paused webhook, or has ended the pause."""
 
 
-@dataclass(slots=True)
-class Slot:
+class Slot(Struct):
     """A slot that a process has taken, and the results of the tries that it made in it."""
 
     name: str
@@ -85,8 +84,7 @@ class Slot:
         return self.has_probe and not self.accepted
 
 
-@dataclass(frozen=True, slots=True)
-class Slots:
+class Slots(Value):
     """The slots and the pause of one webhook, in the item of its health.
 
     Args:

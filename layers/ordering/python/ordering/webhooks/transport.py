@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Protocol
+
+from ordering.values import Value
 
 WITHIN = 5.0
 """Seconds that a post may take, from looking up the host to the end of the response."""
 
 
-@dataclass(frozen=True, slots=True)
-class Response:
+class Response(Value):
     """What counts of an endpoint's final response."""
 
     status: int

@@ -19,12 +19,12 @@ import secrets
 import unicodedata
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
 
 from ordering import stored
 from ordering.aws.dynamodb import ABSENT, ConditionFailed, Delete, Item, Key, Put, Table
 from ordering.errors import OrderingError
 from ordering.sealing import Sealer
+from ordering.values import Value, asdict, field
 
 LONGEST_CODE = 500
 """Characters of a code."""
@@ -68,8 +68,7 @@ class NotIndexed(OrderingError):
         super().__init__("the codes that are in stock already are not registered; run `ordering stock index` once")
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(Value):
     """Where the code of a card is: the stock's face value, the position in it, and the load that brought it."""
 
     face_value: str
@@ -77,8 +76,7 @@ class Place:
     batch: str
 
 
-@dataclass(frozen=True, slots=True)
-class CodeRecord:
+class CodeRecord(Value):
     """A code's item as it was read, and the writes that change it while it is unchanged."""
 
     key: Key

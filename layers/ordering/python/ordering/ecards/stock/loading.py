@@ -7,7 +7,6 @@ is accepted, because one of its codes may be in stock already.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from ordering import clock
 from ordering.aws.dynamodb import Table
@@ -18,6 +17,7 @@ from ordering.ecards.certificates import Certificates, LoadResult, Stock, hide_p
 from ordering.ecards.stock.codes import DIGEST_KEY, NotIndexed, is_complete
 from ordering.errors import OrderingError
 from ordering.sealing import Sealer
+from ordering.values import Value
 
 
 class UnknownStock(OrderingError):
@@ -28,8 +28,7 @@ class UnknownStock(OrderingError):
         super().__init__(f"no catalogue has card {stock.card_id} with the face value {stock.face_value!r}")
 
 
-@dataclass(frozen=True, slots=True)
-class StockLoader:
+class StockLoader(Value):
     """Loads certificates and assigns them to the orders that wait for them.
 
     Args:

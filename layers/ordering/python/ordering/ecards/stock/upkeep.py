@@ -8,7 +8,6 @@ touched.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from itertools import islice
 
 from ordering import clock
@@ -36,6 +35,7 @@ from ordering.ecards.stock.codes import DIGEST_KEY, CodeRecord, CodeRegister, Pl
 from ordering.ecards.stock.loading import require_index
 from ordering.errors import NotFound
 from ordering.sealing import Sealer
+from ordering.values import Struct, field
 
 _REGISTERED = 90
 """Codes in one transaction of the register."""
@@ -50,8 +50,7 @@ _UNLOADED = 49
 """Certificates in one transaction that unloads: each has two writes, and the stock one."""
 
 
-@dataclass(slots=True)
-class IndexReport:
+class IndexReport(Struct):
     """What the register found in the stock of earlier releases."""
 
     codes: int = 0
