@@ -2,7 +2,7 @@
 
 `python -m benchmarks.long_lists URL` reads the list in a process of its own, with the code and the connection of a
 function: it signs, sends, parses, sorts. The modelled service answers it over HTTP from the process of the benchmark.
-Entries are computed when they are read, so that a list of a million takes no memory.
+Entries are computed when they are read, so that they take no memory.
 
 Peaks of memory come from `/proc/self/status`, so this runs on Linux only.
 """
@@ -15,7 +15,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -24,7 +24,7 @@ from benchmarks.engine import ROOT
 from benchmarks.service import Service
 from benchmarks.shop import ORDERS, PATIENCE
 from benchmarks.timing import no_collection
-from ordering.aws.dynamodb import Table, connect_tables
+from ordering.aws.dynamodb import Key, Table, connect_tables
 from ordering.book.sorted_lists import ListRequest, SortKey, TooManyToSort
 from ordering.clock import Deadline
 from ordering.deals.orders import DealOrders
@@ -54,35 +54,32 @@ class Taken:
 
 
 class Computed(Service):
-    """The model, with one more partition: entries at the positions 1 to `count`, computed when they are read."""
+    """The model, with entries of a book that are computed when they are read."""
 
-    def add(self, partition: str, count: int, entry: Callable[[int], dict[str, Any]]) -> None:
-        """Add the partition; all its entries are charged as the last one, which is to be the largest."""
-        size = item_bytes(entry(count))
-        sorts = cast("list[str]", _Computed(count, lambda index: f"{index + 1:010}"))
-        items = cast("dict[str, dict[str, Any]]", _Computed(count, lambda sort: entry(int(sort))))
-        self._partitions[ORDERS, partition] = _Partition(items, sorts)
-        self._sizes[ORDERS, partition] = cast("dict[str, int]", _Computed(count, lambda _: size))
+    def add(self, keys: Iterable[Key], entry: Callable[[int], dict[str, Any]]) -> None:
+        """Add the entries with these keys, in the order of their positions; all are charged as the first one."""
+        sorts: dict[str, list[str]] = {}
+        for partition, sort in keys:
+            sorts.setdefault(partition, []).append(sort)
+        size = item_bytes(entry(1))
+        for partition, own in sorts.items():
+            items = cast("dict[str, dict[str, Any]]", _Computed(lambda sort: entry(int(sort))))
+            self._partitions[ORDERS, partition] = _Partition(items, own)
+            self._sizes[ORDERS, partition] = cast("dict[str, int]", _Computed(lambda _: size))
 
 
 class _Computed:
-    """As much of a list or dict as the table in memory reads of a partition."""
+    """As much of a dict as the model reads of a partition."""
 
-    def __init__(self, count: int, compute: Callable[[Any], Any]) -> None:
-        self._count = count
+    def __init__(self, compute: Callable[[str], Any]) -> None:
         self._compute = compute
 
-    def __len__(self) -> int:
-        return self._count
+    def __getitem__(self, sort: str) -> Any:
+        return self._compute(sort)
 
-    def __getitem__(self, key: Any) -> Any:
-        if isinstance(key, slice):
-            return [self._compute(index) for index in range(*key.indices(self._count))]
-        return self._compute(key)
-
-    def get(self, sort: str, default: Any = None) -> Any:
+    def get(self, sort: str, _: Any = None) -> Any:
         """Return what is computed for a sort key."""
-        return self._compute(sort) if 0 < int(sort) <= self._count else default
+        return self._compute(sort)
 
 
 def measure(service: Service) -> tuple[Taken, Taken]:

@@ -33,7 +33,7 @@ from benchmarks.service import TYPICAL, Service
 from benchmarks.shop import ORDERS, PATIENCE
 from benchmarks.timing import no_collection
 from ordering import clock
-from ordering.aws.dynamodb import Table
+from ordering.aws.dynamodb import Key, Table
 from ordering.book.sorted_lists import MOST_SORTED, NEWEST_FIRST, OLDEST_FIRST, ListPart, ListRequest, SortKey
 from ordering.clock import Deadline
 from ordering.deals.orders import DealOrder, DealOrders
@@ -55,6 +55,8 @@ SHARE = 0.29
 WRITE = 5
 """Read units that a write unit costs, on demand."""
 
+_ITS = f"LIST#deals#{ACCOUNT}"
+"""The partition of the reference, with copies of the same entries."""
 _START = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
 _BATCH = 25
 _REPEATED = 5
@@ -175,12 +177,13 @@ def fill(service: Service, held: int) -> None:
     orders = _orders(service)
     orders.place(1, Decimal(0))
     draw = random.Random(1)  # noqa: S311 - the same ones every time
-    first, tickets = (_read(service, f"{kind}#deals#{ACCOUNT}", sort) for kind, sort in _FIRST.items())
+    first = _read(service, orders.book.entry_key(1))
     made = [_made(number, held, draw.randrange(0, 4_000)) for number in range(1, held + 1)]
     for start in range(0, held, _BATCH):
-        _write(service, [_entry(first, order) for order in made[start : start + _BATCH]])
-    head = {"pk": {"S": f"HEAD#deals#{ACCOUNT}"}, "sk": {"S": "-"}, "settled": {"N": f"{held}"}}
-    _write(service, [{**tickets, "issued": {"N": f"{held}"}}, head])
+        part = made[start : start + _BATCH]
+        _write(service, [_entry(first, orders.book.entry_key(order.id), order) for order in part])
+        _write(service, [_entry(first, (_ITS, f"{order.id:010}"), order) for order in part])
+    _settle(service, held)
     by_discount = sorted(made, key=lambda order: (-order.discount, order.created, order.id))
     for order, expected in ((OLDEST_FIRST, made), (NEWEST_FIRST, made[::-1]), (BY_DISCOUNT, by_discount)):
         pages = [*_part(orders, order, 500, 1).items, *_part(orders, order, 500, 2).items]
@@ -188,7 +191,11 @@ def fill(service: Service, held: int) -> None:
             raise RuntimeError("the account does not list what was written")
 
 
-_FIRST: Mapping[str, str] = {"BOOK": f"{1:010}", "TICKETS": "-"}
+def _settle(service: Service, held: int) -> None:
+    """Write the items of a book that has so many orders, all of them settled."""
+    for kind, name in (("HEAD", "settled"), ("TICKETS", "issued")):
+        key = {"pk": {"S": f"{kind}#deals#{ACCOUNT}"}, "sk": {"S": "-"}}
+        _write(service, [{**key, name: {"N": f"{held}"}, "at": {"S": clock.to_text(_START)}}])
 
 
 def _orders(send: Any) -> DealOrders:
@@ -221,7 +228,7 @@ def _walk(till: Till, count: int) -> list[dict[str, Any]]:
     request = {
         "TableName": ORDERS,
         "KeyConditionExpression": "pk = :pk",
-        "ExpressionAttributeValues": {":pk": {"S": f"BOOK#deals#{ACCOUNT}"}},
+        "ExpressionAttributeValues": {":pk": {"S": _ITS}},
     }
     found: list[dict[str, Any]] = []
     while len(found) < count:
@@ -291,13 +298,15 @@ def _made(number: int, held: int, hundredths: int) -> DealOrder:
 
 def _computed(filled: Service, held: int) -> Computed:
     """Make an account of so many orders, like that of `fill`."""
-    service = Computed()
-    book = f"BOOK#deals#{ACCOUNT}"
-    first = _read(filled, book, _FIRST["BOOK"])
-    service.add(book, held, lambda number: _entry(first, _made(number, held, number * 7_919 % 4_000)))
-    for kind, name in (("HEAD", "settled"), ("TICKETS", "issued")):
-        item = _read(filled, f"{kind}#deals#{ACCOUNT}", "-")
-        _write(service, [{**item, name: {"N": f"{held}"}}])
+    service, book = Computed(), _orders(filled).book
+    first = _read(filled, book.entry_key(1))
+
+    def entry(number: int) -> dict[str, Any]:
+        return _entry(first, book.entry_key(number), _made(number, held, number * 7_919 % 4_000))
+
+    # A longer list is refused before it is read.
+    service.add(map(book.entry_key, range(1, min(held, MOST_SORTED) + 1)), entry)
+    _settle(service, held)
     return service
 
 
@@ -328,7 +337,7 @@ def _musts(first: Taken) -> list[Must]:
     ]
 
 
-def _entry(first: dict[str, Any], order: DealOrder) -> dict[str, Any]:
+def _entry(first: dict[str, Any], key: Key, order: DealOrder) -> dict[str, Any]:
     """Make an entry like the first one."""
     created = {"S": clock.to_text(order.created)}
     parts = {
@@ -338,12 +347,12 @@ def _entry(first: dict[str, Any], order: DealOrder) -> dict[str, Any]:
         "created": created,
         "updated": created,
     }
-    return {**first, "sk": {"S": f"{order.id:010}"}, "order": {"M": {**first["order"]["M"], **parts}}}
+    return {**first, "pk": {"S": key[0]}, "sk": {"S": key[1]}, "order": {"M": {**first["order"]["M"], **parts}}}
 
 
-def _read(service: Service, partition: str, sort: str) -> dict[str, Any]:
-    key = {"pk": {"S": partition}, "sk": {"S": sort}}
-    item: dict[str, Any] = service("GetItem", {"TableName": ORDERS, "Key": key})["Item"]
+def _read(service: Service, key: Key) -> dict[str, Any]:
+    request = {"TableName": ORDERS, "Key": {"pk": {"S": key[0]}, "sk": {"S": key[1]}}}
+    item: dict[str, Any] = service("GetItem", request)["Item"]
     return item
 
 
