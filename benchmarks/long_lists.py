@@ -1,8 +1,8 @@
 """What pages of a long sorted list take of a function: processor time and memory.
 
-`python -m benchmarks.long_lists URL` reads the list in a process of its own, with the code and the connection of a
-function: it signs, sends, parses, sorts. The modelled service answers it over HTTP from the process of the benchmark.
-Entries are computed when they are read, so that they take no memory.
+`python -m benchmarks.long_lists` reads the list in a process of its own, with a function's connections: it signs,
+sends, parses and sorts. The modelled service answers it over HTTP from the process of the benchmark. Entries are
+computed when they are read, so that they take no memory.
 
 Peaks of memory come from `/proc/self/status`, so this runs on Linux only.
 """
@@ -24,10 +24,12 @@ from benchmarks.engine import ROOT
 from benchmarks.service import Service
 from benchmarks.shop import ORDERS, PATIENCE
 from benchmarks.timing import no_collection
-from ordering.aws.dynamodb import Key, Table, connect_tables
+from ordering.aws.dynamodb import Key
 from ordering.book.sorted_lists import ListRequest, SortKey, TooManyToSort
 from ordering.clock import Deadline
 from ordering.deals.orders import DealOrders
+from ordering.deals.services import DealServices
+from ordering.entry.wiring import open_connections
 from support.aws.memory import _Partition
 from support.aws.served import served
 from support.aws.sizes import item_bytes
@@ -38,7 +40,14 @@ PAGE = 25
 """Orders on a page: the contract's default."""
 
 _MEGABYTE = 1024 * 1024
-_LOGIN = {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local", "AWS_DEFAULT_REGION": "eu-west-1"}
+_ENVIRONMENT = {
+    "AWS_ACCESS_KEY_ID": "local",
+    "AWS_SECRET_ACCESS_KEY": "local",
+    "AWS_REGION": "eu-west-1",
+    "AWS_DEFAULT_REGION": "eu-west-1",
+    "ORDERS_TABLE": ORDERS,
+    "GRACE_SECONDS": "2",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,16 +100,16 @@ def measure(service: Service) -> tuple[Taken, Taken]:
         return {**answer, "ConsumedCapacity": [consumed]} if operation.startswith("Batch") else answer
 
     with served(send) as endpoint, no_collection():
-        command = [sys.executable, "-m", "benchmarks.long_lists", endpoint.url]
-        done = subprocess.run(command, cwd=ROOT, env={**os.environ, **_LOGIN}, check=True, stdout=subprocess.PIPE)  # noqa: S603 - this interpreter
+        environment = {**os.environ, **_ENVIRONMENT, "AWS_ENDPOINT_URL": endpoint.url}
+        command = [sys.executable, "-m", "benchmarks.long_lists"]
+        done = subprocess.run(command, cwd=ROOT, env=environment, check=True, stdout=subprocess.PIPE)  # noqa: S603 - this interpreter
     first, second = (Taken(**one) for one in json.loads(done.stdout))
     return first, second
 
 
-def main(url: str) -> None:
+def main() -> None:
     """Read the pages, and print what they took."""
-    table = Table(connect_tables(endpoint_url=url), ORDERS, deadline=Deadline.after(PATIENCE))
-    orders = DealOrders(table, ACCOUNT)
+    orders = DealServices(open_connections()).orders(ACCOUNT, Deadline.after(PATIENCE))
     orders.part(ListRequest(0, PAGE), "reader")  # what a process does once is not a page's
     print(json.dumps([asdict(_page(orders, number)) for number in (0, 1)]))
 
@@ -125,4 +134,4 @@ def _peak() -> float:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main()
