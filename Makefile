@@ -39,8 +39,8 @@ check: ## check format, lint, types, import rules, generated documents, and the 
 	@$(PYTHON) tools/environments.py development sam judges
 	@$(BIN)/python tools/check.py
 
-bench: ## run the benchmarks and write docs/benchmarks.md
-	@$(PYTHON) tools/environments.py development engine
+bench: ## run the benchmarks and write docs/benchmarks.md (those of the artefacts need Python 3.13: the functions' runtime)
+	@$(PYTHON) tools/environments.py development engine sam
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 format: ## format the code

@@ -12,6 +12,8 @@ from pathlib import Path
 from rich.console import Console
 
 from benchmarks import creates, decisions, fulfilment, pages, sorting, trips, units
+from benchmarks.artefacts import sizes, startup, warm
+from benchmarks.artefacts.built import NotBuilt
 from benchmarks.engine import ROOT
 from benchmarks.report import Section, show, write
 
@@ -28,11 +30,14 @@ def main(arguments: list[str]) -> int:
         "names",
         nargs="*",
         metavar="NAME",
-        help="pages, creates, fulfilment, units, trips, sorting, decisions; all by default",
+        help="startup, warm, sizes, pages, creates, fulfilment, units, trips, sorting, decisions; all by default",
     )
     parser.add_argument("--to", type=Path, default=ROOT / "docs", help="folder for the document and the plot")
     options = parser.parse_args(arguments)
     runs: Mapping[str, Callable[[], Section]] = {
+        startup.NAME: lambda: startup.run(options.to),
+        warm.NAME: warm.run,
+        sizes.NAME: sizes.run,
         pages.NAME: lambda: pages.run(options.to),
         creates.NAME: creates.run,
         fulfilment.NAME: fulfilment.run,
@@ -48,7 +53,11 @@ def main(arguments: list[str]) -> int:
     console.print(machine())
     sections = []
     for name in options.names or runs:
-        section = runs[name]()
+        try:
+            section = runs[name]()
+        except NotBuilt as error:
+            console.print(f"[yellow]{name} is skipped[/]: {error}")
+            continue
         show(section, console)
         sections.append(section)
     write(sections, machine(), options.to / DOCUMENT)

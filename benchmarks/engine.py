@@ -26,6 +26,13 @@ _PYTHON = ROOT / ".venvs" / "engine" / "bin" / "python"
 @contextmanager
 def running() -> Iterator[Connect]:
     """Run an engine with the template's tables and the library's for as long as the context lasts."""
+    with started() as endpoint:
+        yield lambda: connected(endpoint)
+
+
+@contextmanager
+def started() -> Iterator[str]:
+    """Run an engine as `running` does; yields its endpoint."""
     with tempfile.TemporaryDirectory(prefix="benchmarks-") as folder:
         engine = Engine(_PYTHON, Path(folder))
         try:
@@ -33,12 +40,13 @@ def running() -> Iterator[Connect]:
             create_tables(
                 dynamodb(engine.endpoint), [*Template.load(ROOT / "template.yaml").tables, _idempotency_table()]
             )
-            yield lambda: _connect(engine.endpoint)
+            yield engine.endpoint
         finally:
             engine.stop()
 
 
-def _connect(endpoint: str) -> Send:
+def connected(endpoint: str) -> Send:
+    """Connect to an engine."""
     return connect_tables(
         endpoint_url=endpoint,
         region_name=REGION,

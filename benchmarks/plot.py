@@ -1,4 +1,4 @@
-"""The plot of what pages cost."""
+"""The plots: what pages cost, and what a start costs."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from benchmarks.shop import Cost
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 _STYLES: tuple[dict[str, Any], ...] = (
     {"color": "#0b6e4f", "marker": "o", "linewidth": 2.4},
@@ -19,12 +20,42 @@ _STYLES: tuple[dict[str, Any], ...] = (
 )
 
 
+_LARGE = 100
+"""From here on, values have no decimals."""
+
+
 @dataclass(frozen=True, slots=True)
 class Curve:
     """What one way costs by the number of the page."""
 
     label: str
     costs: Mapping[int, Cost]
+
+
+@dataclass(frozen=True, slots=True)
+class Bars:
+    """A panel of bars, ours first."""
+
+    title: str
+    values: Mapping[str, float]
+
+
+def draw_bars(path: Path, panels: Sequence[Bars]) -> None:
+    """Draw panels of bars side by side."""
+    from matplotlib.figure import Figure  # noqa: PLC0415 - as in `draw`
+
+    figure = Figure(figsize=(9, 2.4), layout="constrained")
+    for axes, panel in zip(figure.subplots(1, len(panels)), panels, strict=True):
+        names, values = list(panel.values), list(panel.values.values())
+        drawn = axes.barh(names, values, color=[_STYLES[0]["color"], *["#b8bec8"] * (len(names) - 1)], height=0.62)
+        axes.bar_label(drawn, fmt="{:,.0f}" if max(values) > _LARGE else "{:.1f}", padding=4, fontsize=9)
+        axes.set_title(panel.title, fontsize=10.5, loc="left")
+        axes.invert_yaxis()
+        axes.margins(x=0.14)
+        axes.set_xticks([])
+        axes.spines[["top", "right", "bottom"]].set_visible(False)
+        axes.tick_params(axis="y", length=0)
+    _save(figure, path)
 
 
 def draw(path: Path, curves: Sequence[Curve]) -> None:
@@ -38,6 +69,10 @@ def draw(path: Path, curves: Sequence[Curve]) -> None:
     _panel(seconds, "Milliseconds per request, at 2 ms a read", curves, lambda cost: cost.seconds * 1000)
     handles, labels = units.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(curves), frameon=False)
+    _save(figure, path)
+
+
+def _save(figure: Figure, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     # Nothing of the machine or the day in the file: the same numbers draw the same picture.
     figure.savefig(path, dpi=160, metadata={"Software": None})

@@ -49,6 +49,11 @@ class Section:
     """The file of a plot, beside the document."""
 
 
+def budget(claim: str, ratio: float, *, must: float, aim: float) -> Must:
+    """Return what a ratio must not exceed, with what it is meant to become."""
+    return Must(f"{claim}: at most {must:.2f} (aim {aim:.2f})", f"{ratio:.2f}", ratio <= must)
+
+
 def show(section: Section, console: Console) -> None:
     """Print a section."""
     console.rule(section.title)

@@ -31,8 +31,8 @@ BOOK = f"training#{UNIT.id}"
 
 _USER = User("8ed28eef-a8a6-4f29-8723-6d759746b141", "John", "Smith", "johnsmith@example.com")
 _SOURCE = OrderSource("41ff59ab-a364-4c01-a92f-2271d709a1f1", "go deploy", invoiceable=True)
-_CALLER = Principal("northwind", _USER, (UNIT.id,), _SOURCE, "invoice", ("training",))
-_PARTNER = Partner(
+CALLER = Principal("northwind", _USER, (UNIT.id,), _SOURCE, "invoice", ("training",))
+PARTNER = Partner(
     id="northwind",
     active=True,
     payment_terms="invoice",
@@ -42,7 +42,7 @@ _PARTNER = Partner(
     users={_USER.id: _USER},
 )
 _PRODUCT = TrainingProduct("7c237dbf-c10c-466a-b867-f23fe48bf5cf", "M10999A", "M10999A - SQL Server on Linux")
-_OFFER = TrainingFeatureSet(
+OFFER = TrainingFeatureSet(
     id="a6c1cb36-43b3-4969-a8a0-48e4915e6df0",
     product_id=_PRODUCT.id,
     product_name=_PRODUCT.name,
@@ -110,23 +110,23 @@ class Shop:
 
     def open(self) -> None:
         """Write the partner, and publish the catalogue."""
-        self.services.accounts(Deadline.after(PATIENCE)).save_partner(_PARTNER)
-        self.services.catalogue(UNIT.id, Deadline.after(PATIENCE)).publish([(_PRODUCT, [_OFFER])])
+        self.services.accounts(Deadline.after(PATIENCE)).save_partner(PARTNER)
+        self.services.catalogue(UNIT.id, Deadline.after(PATIENCE)).publish([(_PRODUCT, [OFFER])])
 
     def place(self, key: str, lines: int = 1, contact: str | None = None) -> CreateResult:
         """Place an order of so many lines under an idempotency key."""
         deadline = Deadline.after(PATIENCE)
         requested = [
-            RequestedLine(feature_set_id=_OFFER.id, quantity=1 + line % 25, source_reference=f"S-{line:04}")
+            RequestedLine(feature_set_id=OFFER.id, quantity=1 + line % 25, source_reference=f"S-{line:04}")
             for line in range(lines)
         ]
         return self.orders.place(
-            _CALLER,
+            CALLER,
             TrainingRequest(f"PO-{key}", email_keys=False, contact_email=contact, lines=requested),
             answer=_answer,
             once=IdempotencyKey(key, f"{lines} lines"),
             catalogue=self.services.catalogue(UNIT.id, deadline),
-            unit_name=self.services.unit_name(_PARTNER.id, UNIT.id, deadline),
+            unit_name=self.services.unit_name(PARTNER.id, UNIT.id, deadline),
             accounts=self.services.accounts(deadline),
         )
 

@@ -57,7 +57,7 @@ ENVIRONMENTS = {
     "development": Environment(ROOT / ".venv", ROOT / "requirements" / "development.txt"),
     **{
         name: Environment(ROOT / ".venvs" / name, ROOT / "requirements" / f"{name}.txt")
-        for name in ("engine", "sam", "runtime", "client", "judges")
+        for name in ("engine", "sam", "runtime", "client", "judges", "references")
     },
     "layer": Environment(
         ROOT / ".build" / "local" / "dependencies" / "python",

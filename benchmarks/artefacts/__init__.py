@@ -1,0 +1,1 @@
+"""What the built artefacts cost: start, warm requests, memory and sizes, beside references in the same run."""

@@ -1,0 +1,135 @@
+"""The artefacts as `make build` makes them, and the references beside them, compiled for the functions' own Python."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from benchmarks.artefacts.processes import Candidate
+from benchmarks.engine import ROOT
+from ordering_tools.template import Template
+from package import PackageError, find_runtime
+
+ARCHITECTURE = "arm64" if platform.machine() in {"arm64", "aarch64"} else "x86_64"
+REFERENCES = ROOT / "benchmarks" / "references"
+LAYERS = (
+    ROOT / ".aws-sam" / "build" / "DependenciesLayer" / "python",
+    ROOT / ".build" / "package" / "layers" / "ordering" / "python",
+)
+"""The layers, built: that of the dependencies, and the project's own."""
+
+_STAGE = ROOT / ".build" / "benchmarks"
+_ENVIRONMENT = ROOT / ".venvs" / "references"
+_RUNTIME_CLIENT = ("awslambdaric", "runtime_client*.so", "simplejson", "snapshot_restore_py.py")
+"""What Lambda itself has beside its interpreter."""
+
+SETTINGS = {
+    "ORDERS_TABLE": "OrdersTable",
+    "CATALOGUE_TABLE": "CatalogueTable",
+    "ACCOUNTS_TABLE": "AccountsTable",
+    "GRACE_SECONDS": "2",
+    "ALLOWED_ORIGINS": "",
+    "TOKEN_ISSUER": "https://tokens.example.com",
+    "TOKEN_AUDIENCE": "ordering",
+    "SHARED_USAGE": "calls-without-own-key",
+    "POWERTOOLS_METRICS_NAMESPACE": "ordering",
+}
+"""Values of the variables in the template; a function may read the others only once it is called."""
+
+
+class NotBuilt(Exception):
+    """The artefacts cannot be built here; the text says what is missing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """What is measured, and the interpreter that runs it."""
+
+    python: Path
+    runtime: Path
+    """The folder with AWS's runtime client, which comes last on the path."""
+    ours: Mapping[str, Candidate]
+    """The functions, by their folder."""
+    references: Mapping[str, Candidate]
+    """The references, by their folder."""
+
+
+@cache
+def build() -> Built:
+    """Build the artefacts and set up the references, once in a run.
+
+    Raises:
+        NotBuilt: There is no interpreter of the functions' runtime, or a command failed.
+    """
+    try:
+        found = find_runtime()
+    except PackageError as error:
+        raise NotBuilt(str(error)) from None
+    # The interpreter itself: `find_runtime` may name a script that chooses one.
+    python = Path(_run([str(found), "-c", "import sys; print(sys.executable)"]).strip())
+    _run(["make", "--no-print-directory", "artefacts", f"ARCHITECTURE={ARCHITECTURE}"])
+    # With uv from the development environment's set-up, so that it is not installed for a second Python.
+    path = f"{ROOT / '.venvs' / 'uv' / 'bin'}{os.pathsep}{os.environ['PATH']}"
+    _run([str(python), str(ROOT / "tools" / "environments.py"), "references"], PATH=path)
+    (packages,) = _ENVIRONMENT.glob("lib/python*/site-packages")
+    _compile(python, packages)
+    _run([str(python), "-m", "compileall", "-qq", "-f", "--invalidation-mode", "unchecked-hash", str(REFERENCES)])
+    runtime = _runtime_client(packages)
+    return Built(python, runtime, _ours(), _references(packages))
+
+
+def _run(command: list[str], **variables: str) -> str:
+    done = subprocess.run(  # noqa: S603 - commands of this project
+        command, cwd=ROOT, env={**os.environ, **variables}, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise NotBuilt(f"`{' '.join(command)}` failed:\n{done.stdout[-2_000:]}{done.stderr[-2_000:]}".rstrip())
+    return done.stdout
+
+
+def _compile(python: Path, packages: Path) -> None:
+    """Compile the references' packages as ours are, once for each set-up of their environment."""
+    mark, stamp = packages / ".compiled", (_ENVIRONMENT / ".stamp").read_text()
+    if mark.exists() and mark.read_text() == stamp:
+        return
+    command = [str(python), "-m", "compileall", "-qq", "-f", "-j", "0", "--invalidation-mode", "unchecked-hash"]
+    _run([*command, str(packages)])
+    mark.write_text(stamp)
+
+
+def _runtime_client(packages: Path) -> Path:
+    folder = _STAGE / "runtime"
+    folder.mkdir(parents=True, exist_ok=True)
+    for found in (path for pattern in _RUNTIME_CLIENT for path in packages.glob(pattern)):
+        link = folder / found.name
+        link.unlink(missing_ok=True)
+        link.symlink_to(found)
+    return folder
+
+
+def _ours() -> dict[str, Candidate]:
+    template = Template.load(ROOT / "template.yaml")
+    shared = template.document["Globals"]["Function"]["Environment"]["Variables"]
+    found = {}
+    for resource in template.document["Resources"].values():
+        if resource["Type"] == "AWS::Serverless::Function":
+            properties = resource["Properties"]
+            code = properties["CodeUri"]
+            names = {**shared, **properties.get("Environment", {}).get("Variables", {})}
+            name = code.removeprefix("functions/")
+            variables = {each: SETTINGS.get(each, "x") for each in names}
+            found[name] = Candidate(name, ROOT / ".build" / "package" / code, LAYERS, variables)
+    return found
+
+
+def _references(packages: Path) -> dict[str, Candidate]:
+    variables = {**SETTINGS, "POWERTOOLS_SERVICE_NAME": "ordering", "POWERTOOLS_TRACE_DISABLED": "true"}
+    return {
+        app.parent.name: Candidate(app.parent.name, app.parent, [REFERENCES / "layer", packages], variables)
+        for app in REFERENCES.glob("*/app.py")
+    }
