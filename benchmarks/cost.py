@@ -288,7 +288,7 @@ needs no authorizer; on `/v1` and `/v2` every call has one, and it is in their r
 {costs}
 
 Storage, backups, the web ACL itself, alarms, a trail, and data that leaves AWS are not in it: they do not follow the
-number of calls.
+number of calls. Nor are cold starts, each of which reads half a unit more.
 
 ## What each call uses
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ordering.aws.direct import Account
 from ordering.aws.dynamodb import Send, connect_tables
 from ordering_tools.local.engine.aws_account import CREDENTIALS, REGION
 from ordering_tools.local.engine.engine import ENDPOINT_VARIABLE, create_tables, dynamodb
@@ -19,6 +20,10 @@ from support.aws.memory import Memory
 
 ROOT = Path(__file__).resolve().parents[2]
 GIVEN = os.environ.get(ENDPOINT_VARIABLE)
+CLIENTS = ("direct", "botocore")
+CLIENT = os.environ.get("ORDERING_SERVICE_CLIENT", CLIENTS[0])
+"""The client by which engines with an endpoint are called; moto is called by botocore, which it replaces."""
+
 NAMES = ("memory", "moto", "ministack", *(["endpoint"] if GIVEN else []))
 
 
@@ -48,23 +53,26 @@ def running(name: str, folder: Path) -> Iterator[Engine]:
         try:
             child.wait()
             create_tables(dynamodb(child.endpoint), on_moto.TABLES)
-            yield Engine(name, _connect(child.endpoint))
+            yield Engine(name, connected(child.endpoint))
         finally:
             child.stop()
     else:
         assert GIVEN
         create_tables(dynamodb(GIVEN), on_moto.TABLES)
-        yield Engine(name, _connect(GIVEN))
+        yield Engine(name, connected(GIVEN))
 
 
-def _connect(endpoint: str) -> Send:
-    settings: dict[str, Any] = {
-        "endpoint_url": endpoint,
-        "region_name": REGION,
-        "aws_access_key_id": CREDENTIALS["AWS_ACCESS_KEY_ID"],
-        "aws_secret_access_key": CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
-    }
-    return connect_tables(**settings)
+def connected(endpoint: str, client: str = CLIENT) -> Send:
+    """Connect to an engine as functions do, by one of `CLIENTS`."""
+    if client == "direct":
+        return Account({**CREDENTIALS, "AWS_REGION": REGION, "AWS_ENDPOINT_URL": endpoint}).tables()
+    assert client == "botocore"
+    return connect_tables(
+        endpoint_url=endpoint,
+        region_name=REGION,
+        aws_access_key_id=CREDENTIALS["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
+    )
 
 
 def in_threads(works: list[Any]) -> list[Any]:

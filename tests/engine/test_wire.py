@@ -10,14 +10,15 @@ import json
 import socketserver
 import threading
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import pytest
 
+from engine.engines import CLIENTS, connected
 from ordering.aws.dynamodb import (
     ABSENT,
     ConditionFailed,
@@ -27,7 +28,6 @@ from ordering.aws.dynamodb import (
     ServiceFault,
     Table,
     TransactionRefused,
-    connect_tables,
 )
 from ordering.clock import Deadline
 from ordering.errors import Unavailable
@@ -103,17 +103,27 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
 
-@contextmanager
-def serving(*replies: Reply) -> Iterator[tuple[Server, Table]]:
-    with Server(*replies) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-        thread.start()
-        try:
-            yield server, Table(connect_tables(endpoint_url=server.endpoint), "T", first_pause=0.0, patience=2.0)
-        finally:
-            server.ended.set()
-            server.shutdown()
-            thread.join()
+Serving = Callable[..., AbstractContextManager[tuple[Server, Table]]]
+
+
+@pytest.fixture(params=CLIENTS)
+def serving(request: pytest.FixtureRequest) -> Serving:
+    """A server of replies, and a table on it, connected by each client in turn."""
+    client: str = request.param
+
+    @contextmanager
+    def serve(*replies: Reply) -> Iterator[tuple[Server, Table]]:
+        with Server(*replies) as server:
+            thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+            thread.start()
+            try:
+                yield server, Table(connected(server.endpoint, client), "T", first_pause=0.0, patience=2.0)
+            finally:
+                server.ended.set()
+                server.shutdown()
+                thread.join()
+
+    return serve
 
 
 FOUND_BYTES = json.dumps({"Item": ITEM, "ConsumedCapacity": {"TableName": "T", "CapacityUnits": 1.0}}).encode()
@@ -142,7 +152,7 @@ TRANSIENT = {
 
 
 @pytest.mark.parametrize("reply", TRANSIENT.values(), ids=TRANSIENT.keys())
-def test_what_passes_is_tried_again(reply: Reply) -> None:
+def test_what_passes_is_tried_again(serving: Serving, reply: Reply) -> None:
     """Throttling, conflicts, failures of theirs and cut connections are tried again, and leave no trace."""
     with serving(reply, reply, FOUND) as (server, table):
         assert table.get(("p", "s")) == PLAIN
@@ -159,7 +169,7 @@ def test_what_passes_is_tried_again(reply: Reply) -> None:
         pytest.param(Reply.error("com.amazon.coral.service#InternalFailure", 500), id="InternalFailure"),
     ],
 )
-def test_failures_in_other_words(reply: Reply) -> None:
+def test_failures_in_other_words(serving: Serving, reply: Reply) -> None:
     """Failures on the way to the service, which have no error of its own (5xx), are tried again too."""
     with serving(reply, FOUND) as (_, table):
         assert table.get(("p", "s")) == PLAIN
@@ -176,7 +186,7 @@ WHOLE = {"Content-Length": str(len(FOUND_BYTES)), "x-amz-crc32": str(zlib.crc32(
         pytest.param(Reply(FOUND_BYTES.replace(b"7", b"8"), headers=WHOLE), id="not what its checksum says"),
     ],
 )
-def test_half_an_answer_is_none(reply: Reply) -> None:
+def test_half_an_answer_is_none(serving: Serving, reply: Reply) -> None:
     """A truncated response counts as no response, never as an empty one."""
     with serving(reply, FOUND) as (_, table):
         assert table.get(("p", "s")) == PLAIN
@@ -192,7 +202,7 @@ def test_half_an_answer_is_none(reply: Reply) -> None:
     ],
     ids="+".join,
 )
-def test_cancelled_transaction_is_tried_again(codes: tuple[str, ...]) -> None:
+def test_cancelled_transaction_is_tried_again(serving: Serving, codes: tuple[str, ...]) -> None:
     """A transaction that was cancelled by another one, or for want of capacity, is tried again as it was."""
     reasons = [{"Code": code} if code == "None" else {"Code": code, "Message": "..."} for code in codes]
     with serving(cancelled(*reasons), DONE) as (server, table):
@@ -204,7 +214,7 @@ def test_cancelled_transaction_is_tried_again(codes: tuple[str, ...]) -> None:
     assert first == second
 
 
-def test_refused_transaction() -> None:
+def test_refused_transaction(serving: Serving) -> None:
     """A refused transaction gives the reason of each write, with the item that its condition refused."""
     reply = cancelled(
         {"Code": "None"},
@@ -221,7 +231,7 @@ def test_refused_transaction() -> None:
     assert {"ALL_OLD"} == {write["Put"]["ReturnValuesOnConditionCheckFailure"] for write in request["TransactItems"]}
 
 
-def test_condition_failed() -> None:
+def test_condition_failed(serving: Serving) -> None:
     """A refused write gives the item that its condition refused."""
     kind = f"{MODEL}ConditionalCheckFailedException"
     reply = Reply.error(kind, message="The conditional request failed", Item=ITEM)
@@ -235,7 +245,7 @@ def test_condition_failed() -> None:
 @pytest.mark.parametrize(
     "code", ["ValidationException", "ResourceNotFoundException", "AccessDeniedException", "ExpiredTokenException"]
 )
-def test_what_does_not_pass_is_raised(code: str) -> None:
+def test_what_does_not_pass_is_raised(serving: Serving, code: str) -> None:
     """What trying again cannot mend is raised at once, by its code without what qualifies it."""
     reply = Reply.error(f"com.amazon.coral.validate#{code}", message="no")
     with serving(reply) as (server, table), pytest.raises(ServiceFault) as raised:
@@ -245,7 +255,7 @@ def test_what_does_not_pass_is_raised(code: str) -> None:
     assert len(server.asked) == 1
 
 
-def test_silence_is_no_answer() -> None:
+def test_silence_is_no_answer(serving: Serving) -> None:
     """An answer that does not come in time is none; the connection gives up long before a function would."""
     with serving(Reply(b"{}", silent=30)) as (server, table), pytest.raises(NoAnswer):
         table.send("GetItem", {"TableName": "T", "Key": {"pk": {"S": "p"}, "sk": {"S": "s"}}})
@@ -253,7 +263,7 @@ def test_silence_is_no_answer() -> None:
     assert len(server.asked) == 1
 
 
-def test_unavailable_at_the_deadline() -> None:
+def test_unavailable_at_the_deadline(serving: Serving) -> None:
     """What goes on failing is unavailable when the deadline comes."""
     with serving(TRANSIENT["throttled"]) as (server, table), pytest.raises(Unavailable):
         table.until(Deadline.after(0.3)).get(("p", "s"))

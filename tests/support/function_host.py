@@ -11,13 +11,14 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-connected: list[object] = []
-"""The addresses that the process has connected to, at the end of its initialisation."""
+connected: list[socket.socket] = []
+"""The sockets that the process has connected."""
 
 
 class Context:
@@ -46,9 +47,9 @@ def say(answer: object) -> None:
 
 
 def main(folder: str, names: list[str]) -> None:
-    sys.addaudithook(lambda event, found: connected.append(found[1]) if event == "socket.connect" else None)
+    sys.addaudithook(lambda event, found: connected.append(found[0]) if event == "socket.connect" else None)
     handlers = {name: load(Path(folder) / name) for name in names}
-    say({"connected": len(connected)})
+    say({"connected": sum(one.fileno() >= 0 for one in connected)})
     # Unbuffered, so that a copy of the process reads what this one has not.
     with open(sys.stdin.fileno(), "rb", buffering=0, closefd=False) as commands:
         while line := commands.readline():

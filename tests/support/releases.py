@@ -28,8 +28,9 @@ _SETTINGS = {
     "AWS_REGION": "eu-west-1",
     "AWS_DEFAULT_REGION": "eu-west-1",
     "AWS_SAM_LOCAL": "true",
-    # As in Lambda, so that the functions connect while they initialise.
+    # As in Lambda with SnapStart, so that the functions connect while they initialise, and keep no connection.
     "AWS_LAMBDA_RUNTIME_API": "127.0.0.1:9",
+    "AWS_LAMBDA_INITIALIZATION_TYPE": "snap-start",
     "POWERTOOLS_METRICS_NAMESPACE": "a-stack",
 }
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local"}

@@ -152,7 +152,7 @@ class Installation:
 def open_at(endpoint: str, services: str, state: Path, stack: Stack | None = None) -> Installation:
     """The installation at an endpoint of DynamoDB and one of all other services, with the key in the folder `state`."""
     stack = stack or Stack()
-    account = {
+    account: dict[str, Any] = {
         "region_name": REGION,
         "aws_access_key_id": CREDENTIALS["AWS_ACCESS_KEY_ID"],
         "aws_secret_access_key": CREDENTIALS["AWS_SECRET_ACCESS_KEY"],

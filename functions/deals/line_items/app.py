@@ -47,4 +47,4 @@ def delete_deal_line_item(call: Call, owner: str, order_id: str, id: str, header
     return Answer(204)
 
 
-handler = app.ready()
+handler = app.ready(reads=("ORDERS_TABLE", "BOOK#deals#"))

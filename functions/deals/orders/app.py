@@ -57,4 +57,4 @@ def delete_deal_order(call: Call, owner: str, id: str, headers: ChangeHeaders) -
     return Answer(204)
 
 
-handler = app.ready()
+handler = app.ready(reads=("ORDERS_TABLE", "BOOK#deals#"))

@@ -55,4 +55,4 @@ def delete_deal_product(call: Call, owner: str, id: str, headers: ChangeHeaders)
     return Answer(204)
 
 
-handler = app.ready()
+handler = app.ready(reads=("CATALOGUE_TABLE", "BOOK#deal-products#"))

@@ -15,4 +15,4 @@ def get_balance(call: Call, company: Company) -> ecards.ShownBalance:
     return ecards.balance(app.services.balance(company.id, call.deadline).amount())
 
 
-handler = app.ready()
+handler = app.ready(reads=("ORDERS_TABLE", "BALANCE#"))

@@ -15,4 +15,4 @@ def list_ecards(call: Call, company: Company) -> list[ecards.ShownEcard]:
     return ecards.ecards(app.services.catalogue(company.id, call.deadline).ecards())
 
 
-handler = app.ready()
+handler = app.ready(reads=("CATALOGUE_TABLE", "ECARDS#"))

@@ -25,4 +25,4 @@ def list_ecard_certificates(
     return ecards.certificate_list(query, listing)
 
 
-handler = app.ready(EcardServices.sealer)
+handler = app.ready(EcardServices.sealer, reads=("ORDERS_TABLE", "ORDER#ecards#"))

@@ -45,4 +45,4 @@ def get_ecard_order_status(call: Call, company: Company, order_id: str) -> ecard
     return ecards.status(app.services.orders(company.id, call.deadline).order(found))
 
 
-handler = app.ready()
+handler = app.ready(reads=("ORDERS_TABLE", "ORDER#ecards#"))

@@ -34,4 +34,4 @@ def get_metadata(call: PublicCall) -> Answer[oauth.OauthMetadata]:
     return oauth.metadata(call.request, app.services.issuer)
 
 
-handler = app.ready()
+handler = app.ready(reads=("ACCOUNTS_TABLE", "CLIENT#"))

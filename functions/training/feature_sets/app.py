@@ -31,4 +31,4 @@ def get_feature_set(call: Call, unit: str, productId: str, featureSetId: str) ->
     return training.feature_set(call, catalogue.feature_set(product_id, feature_set_id))
 
 
-handler = app.ready()
+handler = app.ready(reads=("CATALOGUE_TABLE", "UNIT#"))

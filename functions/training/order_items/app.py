@@ -16,4 +16,4 @@ def list_order_items(call: Call, unit: str, orderId: str, query: training.ListQu
     return training.order_item_list(call, query, order_id, lines)
 
 
-handler = app.ready()
+handler = app.ready(reads=("ORDERS_TABLE", "ORDER#training#"))

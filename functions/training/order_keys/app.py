@@ -20,4 +20,4 @@ def list_access_keys(call: Call, unit: str, orderId: str, query: training.ListQu
     return training.access_key_list(call, query, order_id, keys)
 
 
-handler = app.ready(TrainingServices.sealer)
+handler = app.ready(TrainingServices.sealer, reads=("ORDERS_TABLE", "ORDER#training#"))

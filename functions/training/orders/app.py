@@ -44,4 +44,4 @@ def create_order(
     return training.created(call, unit, placed)
 
 
-handler = app.ready()
+handler = app.ready(reads=("ORDERS_TABLE", "ORDER#training#"))

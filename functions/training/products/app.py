@@ -22,4 +22,4 @@ def get_product(call: Call, unit: str, productId: str) -> training.Product:
     return training.product(call, app.services.catalogue(unit, call.deadline).product(product_id))
 
 
-handler = app.ready()
+handler = app.ready(reads=("CATALOGUE_TABLE", "UNIT#"))

@@ -100,4 +100,4 @@ def replay_parked_event(call: Call, owner: str, webhookId: str, eventId: str) ->
     return Answer(202)
 
 
-handler = app.ready()
+handler = app.ready(reads=("ACCOUNTS_TABLE", "WEBHOOKS#"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 from collections.abc import Callable
 from typing import Any
@@ -14,6 +15,7 @@ from botocore.session import get_session
 from ordering.aws import calls as aws
 from ordering.aws import ses
 from ordering.aws.calls import CallRefused, NotExecuted
+from ordering.aws.direct import Account
 from ordering.aws.ses import Letter, MailRefused, Misconfigured, NotSent, Ses, Unsure
 from ordering.errors import Unavailable
 from support.aws.fake_connections import Script
@@ -37,11 +39,24 @@ def refusal(code: str, http: int = 400) -> Answer:
     return answered({"message": "ann@example.com is not verified"}, http, x_amzn_ErrorType=code)
 
 
-def at(answers: list[Answer], send: Callable[[Ses], str]) -> str:
-    """Send to a real server that gives these answers."""
-    with Receiver(answers) as receiver:
-        call = aws.connect("sesv2", answered_within=0.3, endpoint_url=f"http://127.0.0.1:{receiver.port}", **ACCOUNT)
-        return send(Ses(call, SENDER, "mails"))
+At = Callable[[list[Answer], Callable[[Ses], str]], str]
+
+
+@pytest.fixture(params=["direct", "botocore"])
+def at(request: pytest.FixtureRequest) -> At:
+    """Send to a real server that gives these answers, by each client in turn."""
+
+    def send_to(answers: list[Answer], send: Callable[[Ses], str]) -> str:
+        with Receiver(answers) as receiver:
+            url = f"http://127.0.0.1:{receiver.port}"
+            if request.param == "direct":
+                settings = {"AWS_ENDPOINT_URL": url, "AWS_REGION": "us-east-1"}
+                call = Account({**os.environ, **settings}).connect("sesv2", answered_within=0.3)
+            else:
+                call = aws.connect("sesv2", answered_within=0.3, endpoint_url=url, **ACCOUNT)
+            return send(Ses(call, SENDER, "mails"))
+
+    return send_to
 
 
 def test_request() -> None:
@@ -81,7 +96,7 @@ def test_without_a_configuration_set() -> None:
     assert [*request["Content"]["Simple"]["Body"]] == ["Text"]
 
 
-def test_over_the_wire() -> None:
+def test_over_the_wire(at: At) -> None:
     """A request is valid for the service's model, and the message id of the answer is returned."""
     assert at([answered({"MessageId": "m7"})], lambda one: one.send(LETTER, TAGS)) == "m7"
 
@@ -104,7 +119,7 @@ def test_over_the_wire() -> None:
         ("InternalFailure", 400, Unsure),
     ],
 )
-def test_refusals(code: str, http: int, raised: type[Exception]) -> None:
+def test_refusals(at: At, code: str, http: int, raised: type[Exception]) -> None:
     """Each error of SES raises its kind of exception, which contains no address."""
     with pytest.raises(raised) as refused:
         at([refusal(code, http)], lambda one: one.send(LETTER, TAGS))
@@ -144,7 +159,7 @@ def test_refusals(code: str, http: int, raised: type[Exception]) -> None:
         "no code",
     ],
 )
-def test_unclear_answers(answer: Answer) -> None:
+def test_unclear_answers(at: At, answer: Answer) -> None:
     """A missing or malformed answer raises Unsure, because the mail may have been sent."""
     with pytest.raises(Unsure):
         at([answer], lambda one: one.send(LETTER, TAGS))

@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
 WATCHED = {"aws_lambda_powertools", "cryptography", "email_validator", "jwt", "msgspec", "pydantic"}
-"""Third-party packages that cost time to import. botocore is loaded with the first connection, which each makes."""
+"""Third-party packages that cost time to import. Of botocore only its first module is loaded, by Powertools."""
 
 CONTEXTS = {"training", "deals", "ecards"}
 SMALL = {
@@ -75,16 +75,6 @@ LOADS = {
 """By function, our packages and the third-party packages that it imports before its first call."""
 
 
-CONNECTED_AT_ONCE = {
-    "fulfilment/incoming",
-    "fulfilment/mails",
-    "fulfilment/stream",
-    "identity/authorizer",
-    "webhooks/delivery",
-}
-"""Functions that connect to DynamoDB when they are imported; the others do so during Lambda's initialisation."""
-
-
 @cache
 def imported(function: str, **more: str) -> tuple[frozenset[str], bool]:
     """Import a function's module as Lambda does, once; returns all loaded modules, and whether it logs at INFO.
@@ -124,7 +114,7 @@ def environment() -> dict[str, str]:
         "TOKEN_ISSUER",
         "WEBHOOK_QUEUE",
     }
-    return {**dict.fromkeys(names, "x"), "AWS_DEFAULT_REGION": "eu-west-1", "AWS_EC2_METADATA_DISABLED": "true"}
+    return {**dict.fromkeys(names, "x"), "AWS_DEFAULT_REGION": "eu-west-1", "AWS_ENDPOINT_URL": "http://127.0.0.1:9"}
 
 
 def test_every_function_is_listed() -> None:
@@ -141,16 +131,26 @@ def test_loads(function: str) -> None:
     ours = {name.split(".")[1] for name in modules if name.startswith("ordering.")} - SMALL
 
     assert (ours, {name.split(".")[0] for name in modules} & WATCHED) == LOADS[function]
-    assert ("botocore.client" in modules) == (function in CONNECTED_AT_ONCE)
+    assert "botocore.session" not in modules
     assert ("ordering.webhooks.post" in modules) == (function == "webhooks/delivery")
 
 
 @pytest.mark.parametrize("function", ["ecards/certificates", "training/order_keys"])
 def test_imports_during_initialisation(function: str) -> None:
-    """During Lambda's initialisation, functions that show secrets also import their sealer and botocore."""
+    """During Lambda's initialisation, functions that show secrets also import their sealer, and no botocore."""
     modules, _ = imported(function, AWS_LAMBDA_RUNTIME_API="127.0.0.1:1")
 
-    assert {"botocore.client", "ordering.aws.sealer"} <= modules
+    assert {"ordering.aws.direct", "ordering.aws.sealer"} <= modules
+    assert "botocore.session" not in modules
+
+
+@pytest.mark.parametrize("function", ["identity/authorizer", "training/orders"])
+def test_botocore_on_request(function: str) -> None:
+    """With SERVICE_CLIENT=botocore a function calls services by botocore."""
+    modules, _ = imported(function, AWS_LAMBDA_RUNTIME_API="127.0.0.1:1", SERVICE_CLIENT="botocore")
+
+    assert "botocore.client" in modules
+    assert "ordering.aws.direct" not in modules
 
 
 def test_contexts_apart() -> None:

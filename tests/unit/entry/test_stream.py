@@ -44,7 +44,9 @@ class Function:
             "EVENT_BUS": "bus",
             **{at: URL + one for at, one in QUEUES.items()},
         }
-        return Connections(settings, self.school.send, self.school.kms, self._queue, lambda: self.now)
+        return Connections(
+            settings, self.school.send, self.school.kms, self._queue, lambda: self.now, connect=self.connect
+        )
 
     def _queue(self, url: str) -> Enqueue:
         return lambda body, _: self.sent.setdefault(url.removeprefix(URL), []).append(body)
@@ -75,7 +77,6 @@ def function() -> Function:
 def handle(function: Function, monkeypatch: pytest.MonkeyPatch) -> Handler:
     """The function's handler."""
     monkeypatch.setattr(wiring, "open_connections", lambda: function.connections)
-    monkeypatch.setattr(stream, "connect", function.connect)
     monkeypatch.setenv("POWERTOOLS_METRICS_NAMESPACE", "a-stack")
     return stream.stream_from_environment()
 

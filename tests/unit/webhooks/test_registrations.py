@@ -12,15 +12,10 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from msgspec.structs import force_setattr
 
 from ordering.aws.dynamodb import Put, Table
@@ -50,6 +45,7 @@ from support.aws.fake_connections import Recorder
 from support.aws.faults import Crash, Faulty, answer_lost, interrupted, refused
 from support.aws.kms import MemoryKms
 from support.aws.memory import Memory
+from support.certificates import self_signed
 from support.partners import JOHN, SOURCE, UK
 from support.partners import PARTNER as PARTNERS_RECORD
 from support.receiver import Answer, Receiver, endlessly, raw, silence, slowly, status, verifies
@@ -402,26 +398,7 @@ def test_the_systems_resolver() -> None:
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A self-signed certificate of hook.example, with its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "hook.example")])
-    now = datetime.now(UTC)
-    names: list[x509.GeneralName] = [x509.DNSName("hook.example"), x509.IPAddress(IPv4Address("10.9.9.9"))]
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - timedelta(hours=1))
-        .not_valid_after(now + timedelta(hours=1))
-        .add_extension(x509.SubjectAlternativeName(names), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    path = tmp_path_factory.mktemp("tls") / "hook.pem"
-    form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    path.write_bytes(key.private_bytes(*form) + made.public_bytes(serialization.Encoding.PEM))
-    return path
+    return self_signed(tmp_path_factory.mktemp("tls") / "hook.pem", "hook.example", "10.9.9.9")
 
 
 @pytest.fixture

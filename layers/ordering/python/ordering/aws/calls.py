@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 ServiceCall = Callable[[str, dict[str, Any]], dict[str, Any]]
 """Carries out one operation of a service, by its name in the API, and returns the response."""
 
+Connect = Callable[..., ServiceCall]
+"""Connects to a service by botocore's name for it, as `connect` does; takes `answered_within`."""
+
 CONNECTED_WITHIN = 1.0
 ANSWERED_WITHIN = 2.0
 LONGEST_CALL = CONNECTED_WITHIN + ANSWERED_WITHIN
@@ -111,6 +114,14 @@ def failure_of(endpoint: str, error: BaseException) -> str:
     return ": ".join([host, type(error).__name__, *causes[-1:]])
 
 
+def error_of(operation: str, code: str, status: int) -> Exception:
+    """Return the module's error for an error response, by its code and status."""
+    # A response without a code is not the service's: a proxy in between may have forwarded the call.
+    if status >= 500 or code in _FAULTS or not code[:1].isalpha():
+        return Unavailable(f"{operation}: {status} {code}")
+    return NotExecuted(f"{operation}: {code}") if code in _THROTTLED else CallRefused(operation, code)
+
+
 def _connection(service: str, answered_within: float, settings: Mapping[str, Any]) -> ServiceCall:
     # Imported here so that a process that never connects does not load botocore.
     from botocore import xform_name  # noqa: PLC0415
@@ -142,7 +153,7 @@ def _connection(service: str, answered_within: float, settings: Mapping[str, Any
         except (ConnectionError, HTTPClientError) as error:
             raise Unavailable(failure_of(client.meta.endpoint_url, error)) from error
         except ClientError as error:
-            raise _error_of(operation, error.response["Error"]["Code"], _status(error.response)) from error
+            raise error_of(operation, error.response["Error"]["Code"], _status(error.response)) from error
         return answer
 
     return call
@@ -158,10 +169,3 @@ def _definitions(path: str | None) -> Loader:
 def _status(response: Any) -> int:
     status: int = response["ResponseMetadata"]["HTTPStatusCode"]
     return status
-
-
-def _error_of(operation: str, code: str, status: int) -> Exception:
-    # A response without a code is not the service's: a proxy in between may have forwarded the call.
-    if status >= 500 or code in _FAULTS or not code[:1].isalpha():
-        return Unavailable(f"{operation}: {status} {code}")
-    return NotExecuted(f"{operation}: {code}") if code in _THROTTLED else CallRefused(operation, code)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 
 from ordering.aws import kms
-from ordering.aws.calls import unavailable
+from ordering.aws.calls import Connect, connect, unavailable
 from ordering.aws.dynamodb import Send, Table, Usage
 from ordering.aws.kms import Kms
 from ordering.aws.sqs import Enqueue, connect_queue
@@ -30,6 +30,10 @@ class Connections(Value):
     now: Clock = system_clock
     usage: Usage = field(default_factory=Usage)
     """The capacity that the tables' calls have consumed."""
+    connect: Connect = connect
+    """Connects to services other than DynamoDB."""
+    forget: Callable[[], None] | None = None
+    """Closes all connections and drops credentials, which later calls make anew; None if the client cannot."""
 
     def orders(self, deadline: Deadline) -> Table:
         """Return the orders table, for one request."""

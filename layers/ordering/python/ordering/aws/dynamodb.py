@@ -20,6 +20,7 @@ import random
 import secrets
 import time
 import zlib
+from base64 import b64decode
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -617,7 +618,7 @@ def _attribute(value: Any) -> dict[str, Any]:  # noqa: PLR0911 - one return for 
 
 
 def plain_item(raw: Mapping[str, Any]) -> Item:
-    """Convert an item from the service's own notation.
+    """Convert an item from the service's own notation, with binary values as bytes or, as in JSON, as base64.
 
     Raises:
         KeyError, ValueError: It has an attribute that no `Item` has, such as a number that is not whole.
@@ -637,7 +638,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "NULL": lambda _: None,
     "M": plain_item,
     "L": lambda parts: [_plain(part) for part in parts],
-    "B": bytes,
+    "B": lambda value: value if isinstance(value, bytes) else b64decode(value),
     "NS": lambda parts: {int(part) for part in parts},
     "SS": set,
 }

@@ -6,7 +6,7 @@ import logging
 from typing import Any
 
 from ordering.aws import calls
-from ordering.aws.calls import LONGEST_CALL, CallRefused, ServiceCall
+from ordering.aws.calls import LONGEST_CALL, CallRefused, Connect, ServiceCall
 from ordering.clock import Deadline
 from ordering.errors import Unavailable
 from ordering.metrics import measured
@@ -21,16 +21,17 @@ Kms = ServiceCall
 """Carries out one operation of KMS and returns the response."""
 
 
-def connect_kms(**settings: Any) -> Kms:
+def connect_kms(connect: Connect = calls.connect, **settings: Any) -> Kms:
     """Return a connection that is opened by the first call.
 
     Its calls raise `sealing.BrokenSeal` if a ciphertext is invalid, `calls.CallRefused` if another retry cannot help,
     and `errors.Unavailable` if KMS does not respond.
 
     Args:
+        connect: What connects to the service.
         settings: As `calls.connect`.
     """
-    return _retried_once(calls.connect("kms", **settings))
+    return _retried_once(connect("kms", **settings))
 
 
 def retried_until(kms: Kms, deadline: Deadline) -> Kms:

@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from ordering.aws import calls as aws
-from ordering.aws.calls import CallRefused, NotExecuted, ServiceCall
+from ordering.aws.calls import CallRefused, Connect, NotExecuted, ServiceCall
 from ordering.errors import OrderingError, Unavailable
 from ordering.values import Value
 
@@ -131,9 +131,16 @@ class Ses(Value):
         return {**request, "ConfigurationSetName": self.configuration_set} if self.configuration_set else request
 
 
-def connect_ses(sender: str, configuration_set: str = "", **settings: Any) -> Ses:
-    """Return a sender of mails that connects when it sends the first one; see `Ses` for the arguments."""
-    call = aws.connect("sesv2", answered_within=ANSWERED_WITHIN, **settings)
+def connect_ses(sender: str, configuration_set: str = "", connect: Connect = aws.connect, **settings: Any) -> Ses:
+    """Return a sender of mails that connects when it sends the first one.
+
+    Args:
+        sender: See `Ses`.
+        configuration_set: See `Ses`.
+        connect: What connects to the service.
+        settings: As `calls.connect`.
+    """
+    call = connect("sesv2", answered_within=ANSWERED_WITHIN, **settings)
     return Ses(call, sender, configuration_set)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from ordering.aws import calls as aws
-from ordering.aws.calls import NotExecuted, ServiceCall
+from ordering.aws.calls import Connect, NotExecuted, ServiceCall
 from ordering.errors import Unavailable, cause_of
 from ordering.logs import about, keys_on
 
@@ -67,13 +67,15 @@ def sender_of_many(call: ServiceCall, url: str) -> SendAll:
     return send
 
 
-def connect_queue(url: str, **settings: Any) -> Enqueue:
+def connect_queue(url: str, connect: Connect = aws.connect, **settings: Any) -> Enqueue:
     """Return an `Enqueue` for the queue with a URL; it connects when it sends the first message.
 
     Args:
+        url: The queue's URL.
+        connect: What connects to the service.
         settings: As `calls.connect`.
     """
-    return sender(aws.connect("sqs", **settings), url)
+    return sender(connect("sqs", **settings), url)
 
 
 no_queue = sender(aws.unavailable, "")

@@ -119,7 +119,7 @@ class Api(APIGatewayRestResolver, Generic[S]):
         return self.build(self.connections)
 
     def ready(
-        self, *uses: Callable[[S, Deadline], object]
+        self, *uses: Callable[[S, Deadline], object], reads: tuple[str, str]
     ) -> Callable[[dict[str, Any], LambdaContext], dict[str, Any]]:
         """Return the Lambda handler, connected while the function initialises.
 
@@ -128,11 +128,14 @@ class Api(APIGatewayRestResolver, Generic[S]):
         Args:
             uses: Calls of services that import modules. Each is made once here, so that the function imports them
                 while it initialises, and not in its first request.
+            reads: The setting of a table, and the begin of partition keys that the function may read: see
+                `wiring.prime`.
         """
         if "AWS_LAMBDA_RUNTIME_API" in os.environ:
             services = self.services
             for use in uses:
                 use(services, Deadline.after(0.0))
+            wiring.prime(self.connections, *reads)
         return wiring.initialised(self.handle)
 
     def handle(self, event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:

@@ -15,10 +15,12 @@ KEYS_WITHIN = 3.0
 
 def authorizer_from_environment() -> Handler:
     """Return the authorizer's handler, for the accounts table and the settings in the function's environment."""
-    services = IdentityServices(wiring.open_connections())
+    connections = wiring.open_connections()
+    services = IdentityServices(connections)
     keys = KeyRing(lambda: services.accounts(Deadline.after(KEYS_WITHIN)).signing_keys())
     verifier = Verifier(keys, issuer=services.issuer, audience=services.audience)
     authorizer = Authorizer(
         verifier, services.accounts, services.reference_tokens, own_errors(), services.shared_usage_key
     )
+    wiring.prime(connections, "ACCOUNTS_TABLE", "TOKEN#")
     return wiring.initialised(make_handler(authorizer))

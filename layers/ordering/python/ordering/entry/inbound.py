@@ -31,6 +31,7 @@ def incoming_from_environment() -> Handler:
     connections = wiring.open_connections()
     # Imports the contexts now, while the function initialises, and not in its first batch.
     envelopes()
+    wiring.prime(connections, "ORDERS_TABLE", "ORDER#training#")
 
     def handle(event: Mapping[str, Any], context: Context) -> dict[str, Any]:
         consumer = incoming(connections, deadline_of(context), count_metric)

@@ -28,9 +28,11 @@ def mailing_for(connections: Connections, deadline: Deadline, send: SendMail, co
 def mails_from_environment() -> Handler:
     """Return the handler of the mail queue, whose messages name orders that may have mails to send."""
     connections = wiring.open_connections()
-    sender = ses.connect_ses(connections.settings["MAIL_SENDER"], connections.settings["MAIL_CONFIGURATION_SET"])
+    address, events = connections.settings["MAIL_SENDER"], connections.settings["MAIL_CONFIGURATION_SET"]
+    sender = ses.connect_ses(address, events, connections.connect)
     # Imports the contexts now, while the function initialises, and not in its first batch.
     mailing_for(connections, Deadline.after(0.0), sender.send, count_metric)
+    wiring.prime(connections, "ORDERS_TABLE", "ORDER#training#")
 
     def handle(event: Mapping[str, Any], context: Context) -> dict[str, Any]:
         mailing = mailing_for(connections, deadline_of(context), sender.send, count_metric)

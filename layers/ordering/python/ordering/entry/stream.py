@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ordering.aws.calls import ServiceCall, connect, until
+from ordering.aws.calls import ServiceCall, until
 from ordering.aws.connections import Connections
 from ordering.aws.eventbridge import Bus, EventBus
 from ordering.aws.invocation import Context, deadline_of
@@ -105,11 +105,12 @@ def stream_from_environment() -> Handler:
     defer, mail = connections.queue("LATER_QUEUE"), connections.queue("MAIL_QUEUE")
     large = connections.queue("LARGE_ORDERS_QUEUE")
     large_name = connections.settings["LARGE_ORDERS_QUEUE"].rpartition("/")[2]
-    bus, bus_name = connect("events"), connections.settings["EVENT_BUS"]
-    queues, later = connect("sqs"), connections.settings["LATER_QUEUE"]
+    bus, bus_name = connections.connect("events"), connections.settings["EVENT_BUS"]
+    queues, later = connections.connect("sqs"), connections.settings["LATER_QUEUE"]
     # Both import the contexts now, while the function initialises, and not in its first batch.
     followers(connections, Deadline.after(0.0))
     history_readers()
+    wiring.prime(connections, "ORDERS_TABLE", "ORDER#training#")
 
     def handle(event: Mapping[str, Any], context: Context) -> dict[str, Any]:
         deadline = deadline_of(context)

@@ -20,6 +20,7 @@ def webhook_delivery_from_environment() -> Handler:
     services = WebhookServices(connections)
     poster = Poster(anywhere=connections.local)
     history_readers()  # imports the contexts now, while the function initialises, and not in its first batch
+    wiring.prime(connections, "ACCOUNTS_TABLE", "WEBHOOKS#")
 
     def handle(event: Mapping[str, Any], context: Context) -> dict[str, Any]:
         deliverer = services.deliverer(deadline_of(context), poster.post)
