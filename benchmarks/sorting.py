@@ -59,7 +59,7 @@ _ITS = f"LIST#deals#{ACCOUNT}"
 """The partition of the reference, with copies of the same entries."""
 _START = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
 _BATCH = 25
-_REPEATED = 5
+_REPEATED = 3
 _READS = frozenset({"GetItem", "BatchGetItem", "Query"})
 
 
