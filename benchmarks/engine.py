@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ordering.aws.dynamodb import Send, connect_tables
-from ordering_tools.local.engine.aws_account import CREDENTIALS, REGION
+from ordering.aws.direct import Account
+from ordering.aws.dynamodb import Send
+from ordering_tools.local.engine.aws_account import service_variables
 from ordering_tools.local.engine.engine import Engine, create_tables, dynamodb
 from ordering_tools.template import TableDefinition, Template
 
@@ -46,13 +47,8 @@ def started() -> Iterator[str]:
 
 
 def connected(endpoint: str) -> Send:
-    """Connect to an engine."""
-    return connect_tables(
-        endpoint_url=endpoint,
-        region_name=REGION,
-        aws_access_key_id=CREDENTIALS["AWS_ACCESS_KEY_ID"],
-        aws_secret_access_key=CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
-    )
+    """Connect to an engine, as functions do."""
+    return Account(service_variables(endpoint, endpoint)).tables()
 
 
 def _idempotency_table() -> TableDefinition:

@@ -58,7 +58,10 @@ def test_none() -> None:
         credentials_of({"AWS_ACCESS_KEY_ID": "a"})
 
 
-@pytest.mark.parametrize("address", ["http://example.com/", "https://127.0.0.1/", "http://169.254.169.254/", "x"])
+@pytest.mark.parametrize(
+    "address",
+    ["http://example.com/", "https://127.0.0.1/", "http://127.0.0.1.example/", "http://169.254.169.254/", "x"],
+)
 def test_foreign_endpoint(address: str) -> None:
     """The authorization goes to this machine or AWS's own addresses only."""
     with pytest.raises(NoCredentials, match=ADDRESS):

@@ -26,7 +26,7 @@ from support.ecards import services_over
 from support.gateway import ROOT, Client, _route
 from support.orders import new_order, publish, target
 from support.partners import AZ_300, CALLER, PARTNER, STANDARD, UK
-from support.releases import Host, hosted
+from support.releases import CREDENTIALS, Host, hosted
 
 LAYER = ROOT / "layers" / "ordering" / "python" / "ordering"
 ORDERS = 12
@@ -80,9 +80,10 @@ def restore_twice(host: Host, tables: Served) -> tuple[list[list[int]], list[lis
     return ids, calls
 
 
-def test_processes_of_one_snapshot_share_nothing(tables: Served) -> None:
+@pytest.mark.parametrize(("client", "reads"), [("direct", 1), ("botocore", 0)])
+def test_processes_of_one_snapshot_share_nothing(tables: Served, client: str, reads: int) -> None:
     """Two processes of one snapshot hand out different order ids and tokens, over connections of their own."""
-    with hosted(ROOT, tables, ["training/orders"]) as host:
+    with hosted(ROOT, tables, ["training/orders"], {**CREDENTIALS, "SERVICE_CLIENT": client}) as host:
         began, asked = host.began, len(tables.calls)
         ids, calls = restore_twice(host, tables)
     made = [
@@ -91,7 +92,7 @@ def test_processes_of_one_snapshot_share_nothing(tables: Served) -> None:
     ports = [{call.port for call in each} for each in calls]
 
     assert began == {"connected": 0}
-    assert asked == 1
+    assert asked == reads
     assert len({*ids[0], *ids[1]}) == 2 * ORDERS
     assert all(len(each) >= ORDERS for each in made)
     assert made[0] & made[1] == set()

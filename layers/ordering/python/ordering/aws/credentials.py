@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -28,7 +29,7 @@ FETCHED_WITHIN = 2.0
 """Seconds that fetching may take, each for the connection and for the response."""
 
 _URI = "AWS_CONTAINER_CREDENTIALS_FULL_URI"
-_HOSTS = frozenset({"127.0.0.1", "localhost", "169.254.170.2", "169.254.170.23"})
+_HOSTS = re.compile(r"localhost|127\.[0-9.]+|::1|169\.254\.170\.(?:2|23)|fd00:ec2::23")
 """The hosts that may be asked without TLS: this machine, and AWS's own beside a container."""
 
 
@@ -63,8 +64,8 @@ class ContainerCredentials:
             NoCredentials: The endpoint is neither on this machine nor AWS's.
         """
         self._url = urlsplit(address)
-        if self._url.scheme != "http" or self._url.hostname not in _HOSTS:
-            raise NoCredentials(f"{_URI} must be http:// and one of {', '.join(sorted(_HOSTS))}")
+        if self._url.scheme != "http" or not _HOSTS.fullmatch(self._url.hostname or ""):
+            raise NoCredentials(f"{_URI} must be http:// and an address of this machine, or AWS's beside a container")
         self._settings = settings
         self._lock = threading.Lock()
         self._found: Credentials | None = None
