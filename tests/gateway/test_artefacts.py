@@ -185,7 +185,7 @@ def test_initialisation(built: Path, runtime: str, function: str) -> None:
     """A function compiles nothing, loads only the packages listed, and leaves them out when it collects garbage."""
     (folder,) = [path for path in contents(built).values() if path.match(f"functions/{function}")]
     # The read of the initialisation fails, and stops nothing.
-    more = {"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}
+    more = {"AWS_ENDPOINT_URL": "https://127.0.0.1:9"}
 
     found = json.loads(run(built, runtime, INITIALISE, str(folder), *layers_of(built), **more))
 

@@ -13,16 +13,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from email.utils import format_datetime
+from io import BufferedIOBase
 from pathlib import Path
 from typing import Any
 
+import botocore
 import pytest
 
-from ordering.aws import calls, http_connections
+from ordering.aws import calls
 from ordering.aws.calls import CallRefused, NotExecuted
 from ordering.aws.direct import Account, DirectSend, Unsupported
 from ordering.aws.dynamodb import NoAnswer, Put, ServiceFault, Table, Update
-from ordering.aws.http_connections import KEPT_FOR
+from ordering.aws.http_connections import KEPT_FOR, Trust
 from ordering.errors import Unavailable
 from support.aws.memory import Memory
 from support.aws.served import served
@@ -364,14 +366,29 @@ def test_tls_that_is_not_trusted(certificate: Path, host: str, bundle: bool) -> 
 
 def test_old_tls() -> None:
     """TLS 1.1 and older are not offered."""
-    assert http_connections.trusted_certificates(None).minimum_version is ssl.TLSVersion.TLSv1_2
+    assert Trust().settings.minimum_version is ssl.TLSVersion.TLSv1_2
 
 
-def test_the_systems_authorities_are_trusted() -> None:
-    """Without AWS_CA_BUNDLE the operating system's authorities are trusted, as by webhooks."""
-    expected = ssl.create_default_context().get_ca_certs(binary_form=True)
+def test_amazons_authorities() -> None:
+    """The authorities that are trusted at first are Amazon's five, as botocore trusts them, for at least five years."""
+    found: list[Any] = [*Trust().settings.get_ca_certs()]
+    names = sorted(dict(part[0] for part in one["subject"])["commonName"] for one in found)
+    ends = [ssl.cert_time_to_seconds(str(one["notAfter"])) for one in found]
+    botocores = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    botocores.load_verify_locations(Path(botocore.__file__).with_name("cacert.pem"))
 
-    assert http_connections.trusted_certificates(None).get_ca_certs(binary_form=True) == expected
+    assert names == [*(f"Amazon Root CA {n}" for n in "1234"), "Starfield Services Root Certificate Authority - G2"]
+    assert min(ends) > time.time() + 5 * 365 * 86_400
+    assert {*Trust().settings.get_ca_certs(binary_form=True)} < {*botocores.get_ca_certs(binary_form=True)}
+
+
+def test_the_systems_authorities_are_trusted_if_need_be(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A service whose certificate is not Amazon's is called if the operating system trusts its authority."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    with secure(certificate) as receiver:
+        assert account(f"https://localhost:{receiver.port}").tables()("GetItem", KEY) == {}
+
+    assert len(receiver.received) == 1
 
 
 def test_a_bundle_that_is_not_there() -> None:
@@ -459,7 +476,12 @@ def test_redirects_are_not_followed(code: int) -> None:
 
 def at_time(seconds: float, answer: Callable[..., Answer], *args: Any) -> Answer:
     """An answer with the time of a clock that is ahead by some seconds."""
-    return answer(*args, Date=format_datetime(datetime.fromtimestamp(time.time() + seconds, UTC), usegmt=True))
+
+    def now(file: BufferedIOBase, closing: threading.Event) -> None:
+        date = format_datetime(datetime.fromtimestamp(time.time() + seconds, UTC), usegmt=True)
+        answer(*args, Date=date)(file, closing)
+
+    return now
 
 
 SKEWED = {"__type": "com.amazon.coral.service#InvalidSignatureException", "message": "Signature expired"}

@@ -7,7 +7,6 @@ whose errors `calls` describes. Neither retries: the callers do.
 from __future__ import annotations
 
 import re
-import ssl
 import time
 from base64 import b64decode
 from collections.abc import Callable, Mapping, Sequence
@@ -22,7 +21,7 @@ import msgspec
 from ordering.aws.calls import ANSWERED_WITHIN, CONNECTED_WITHIN, NotExecuted, ServiceCall, error_of
 from ordering.aws.credentials import GetCredentials, credentials_of
 from ordering.aws.dynamodb import NoAnswer, ServiceFault
-from ordering.aws.http_connections import CallFailed, Connection, NotReached, Pool, Response, trusted_certificates
+from ordering.aws.http_connections import CallFailed, Connection, NotReached, Pool, Response, Trust
 from ordering.aws.signature import Signer
 from ordering.errors import Unavailable
 
@@ -323,9 +322,9 @@ class Account:
         return credentials_of(self._settings)
 
     @cached_property
-    def trust(self) -> ssl.SSLContext:
-        """The certificates that calls trust, read once: it takes some milliseconds."""
-        return trusted_certificates(self._settings.get("AWS_CA_BUNDLE"))
+    def trust(self) -> Trust:
+        """The authorities that calls trust, read once."""
+        return Trust(self._settings.get("AWS_CA_BUNDLE"))
 
     def tables(self) -> DirectSend:
         """Return a `Send` for DynamoDB. It connects at the first call."""
