@@ -15,7 +15,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from botocore.exceptions import ClientError
 
 from ordering_tools.local.engine.aws_account import STACK
@@ -51,7 +50,7 @@ _NO_CHANGE = "No updates are to be performed."
 def translate(template: Path, python: Path, cache: Path) -> Path:
     """Translate a SAM template for CloudFormation into a JSON file, by the interpreter of SAM CLI's environment.
 
-    The translation takes two seconds, so the last one is kept in the folder `cache`.
+    The translation takes a second, so the last one is kept in the folder `cache`.
 
     Raises:
         TemplateError: SAM CLI refuses the template.
@@ -74,7 +73,7 @@ def translate(template: Path, python: Path, cache: Path) -> Path:
     for old in cache.glob(f"{template.stem}-*.json"):
         old.unlink()
     fresh = kept.with_suffix(".new")
-    fresh.write_text(json.dumps(yaml.safe_load(done.stdout)), encoding="utf-8")
+    fresh.write_text(done.stdout, encoding="utf-8")
     fresh.replace(kept)
     return kept
 
