@@ -1,14 +1,17 @@
-"""Detects changed sources of the local run, by polling a few dozen files a few times a second."""
+"""Detects changed sources of the local run, by polling a hundred files or two a few times a second."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from ordering_tools.local.runtime.build import copied_parts, sources
+from ordering_tools.local.runtime.build import copied_parts
 from ordering_tools.template import Template, TemplateError
 
-_Marks = dict[Path, tuple[int, int]]
+_Mark = tuple[str, tuple[int, int]]
+"""A file, and when it was written and its size."""
 
 
 class Watcher:
@@ -17,8 +20,8 @@ class Watcher:
     def __init__(self, template: Path) -> None:
         self._template = template.resolve()
         self._folders: list[Path] = []
-        self._known: _Marks = {}
-        self._seen: _Marks = {}
+        self._known: dict[str, tuple[int, int]] = {}
+        self._seen: dict[str, tuple[int, int]] = {}
         self._known = self._seen = self._look()
 
     def changed(self) -> list[Path]:
@@ -27,21 +30,29 @@ class Watcher:
         if self._seen != before or self._seen == self._known:
             return []
         known, self._known = self._known, self._seen
-        return sorted({path for path, _ in known.items() ^ self._known.items()})
+        return sorted({Path(path) for path, _ in known.items() ^ self._known.items()})
 
-    def _look(self) -> _Marks:
-        marks = _marks([self._template])
+    def _look(self) -> dict[str, tuple[int, int]]:
+        marks = dict(_marks([self._template]))
         if not marks.items() <= self._seen.items():
             # A template that is being edited may be invalid: the same folders are watched on.
             with suppress(TemplateError):
                 self._folders = [*copied_parts(Template.load(self._template), self._template.parent).values()]
-        return marks | _marks([path for folder in self._folders for path in sources(folder)])
+        return marks | {path: mark for folder in self._folders for path, mark in _marks_below(folder)}
 
 
-def _marks(files: list[Path]) -> _Marks:
-    found: _Marks = {}
-    for path in files:
+def _marks_below(folder: Path | str) -> Iterator[_Mark]:
+    """The marks of the files that `build.sources` finds, at a fifth of its time: an idle run does nothing else."""
+    with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
+        for entry in entries:
+            if not entry.is_dir(follow_symlinks=False):
+                yield from _marks([entry])
+            elif entry.name != "__pycache__":
+                yield from _marks_below(entry.path)
+
+
+def _marks(files: Iterable[Path | os.DirEntry[str]]) -> Iterator[_Mark]:
+    for file in files:
         with suppress(FileNotFoundError):
-            status = path.stat()
-            found[path] = (status.st_mtime_ns, status.st_size)
-    return found
+            status = file.stat()
+            yield os.fspath(file), (status.st_mtime_ns, status.st_size)
