@@ -151,6 +151,7 @@ def terms(queue: str) -> Queue:
     return Queue(timedelta(seconds=properties["VisibilityTimeout"]), properties["RedrivePolicy"]["maxReceiveCount"])
 
 
+@cache
 def _seconds(function: str) -> float:
     """Return the timeout of a function, by its folder."""
     (seconds,) = (
