@@ -155,7 +155,8 @@ def project(folder: Path) -> Path:
     folder.mkdir()
     for name in ("functions", "layers"):
         (folder / name).symlink_to(ROOT / name)
-    template = folder / "template.yaml"
+    # Of templates with one name only the last translation is kept, and other stacks use that of `template.yaml`.
+    template = folder / "drill.yaml"
     template.write_bytes((ROOT / "template.yaml").read_bytes())
     return template
 
