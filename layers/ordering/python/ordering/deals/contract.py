@@ -227,8 +227,8 @@ class SortedListQuery(NoQuery):
         description="Fields to sort by, separated by commas, each with `:asc` (the default) or `:desc`; `id:asc` by "
         "default. Missing values come first, or last if descending. Ties are broken by id. In another order than by "
         "id, the pages of a user are for a minute those of its latest page 1: two readers of the same list at the same "
-        f"time need a user each. A list of more than {MOST_SORTED:,} items, removed ones included, can be sorted by id "
-        "only, or by any field with `ids`.",
+        f"time need a user each. A list of more than {MOST_SORTED:,} items, removed ones included, can be sorted by "
+        "other fields, or filtered by their values, only with `ids`.",
     )
 
     @classmethod
