@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks import creates, decisions, fulfilment, pages, sorting, trips, units
+from benchmarks import creates, decisions, fulfilment, pages, sorting, throughput, trips, units
 from benchmarks.artefacts import sizes, startup, warm
 from benchmarks.artefacts.built import NotBuilt
 from benchmarks.engine import ROOT
@@ -30,7 +30,8 @@ def main(arguments: list[str]) -> int:
         "names",
         nargs="*",
         metavar="NAME",
-        help="startup, warm, sizes, pages, creates, fulfilment, units, trips, sorting, decisions; all by default",
+        help="startup, warm, sizes, pages, creates, fulfilment, units, trips, sorting, decisions, throughput; "
+        "all by default",
     )
     parser.add_argument("--to", type=Path, default=ROOT / "docs", help="folder for the document and the plot")
     options = parser.parse_args(arguments)
@@ -45,6 +46,7 @@ def main(arguments: list[str]) -> int:
         trips.NAME: trips.run,
         sorting.NAME: sorting.run,
         decisions.NAME: decisions.run,
+        throughput.NAME: throughput.run,
     }
     if unknown := set(options.names) - set(runs):
         parser.error(f"no benchmark is called {', '.join(sorted(unknown))}; there are {', '.join(runs)}")

@@ -45,8 +45,8 @@ class Run:
         self.state = state
         self._log = (state.parent / "soak.log").open("ab")
         with socket.create_server(("127.0.0.1", 0)) as free:
-            self._port: int = free.getsockname()[1]
-        self.http = httpx.Client(base_url=f"http://127.0.0.1:{self._port}", timeout=30)
+            self.port: int = free.getsockname()[1]
+        self.http = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=30)
         self.process = self._start()
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
@@ -102,7 +102,7 @@ class Run:
             "-m",
             "ordering_tools.local.serve",
             "--port",
-            str(self._port),
+            str(self.port),
             "--state",
             str(self.state),
         ]

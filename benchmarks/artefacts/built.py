@@ -23,7 +23,8 @@ LAYERS = (
 )
 """The layers, built: that of the dependencies, and the project's own."""
 
-_STAGE = ROOT / ".build" / "benchmarks"
+STAGE = ROOT / ".build" / "benchmarks"
+"""The folder of what the benchmarks make for themselves."""
 _ENVIRONMENT = ROOT / ".venvs" / "references"
 _RUNTIME_CLIENT = ("awslambdaric", "runtime_client*.so", "simplejson", "snapshot_restore_py.py")
 """What Lambda itself has beside its interpreter."""
@@ -53,6 +54,8 @@ class Built:
     python: Path
     runtime: Path
     """The folder with AWS's runtime client, which comes last on the path."""
+    authorities: Path
+    """The file of botocore's certificates of authorities."""
     ours: Mapping[str, Candidate]
     """The functions, by their folder."""
     references: Mapping[str, Candidate]
@@ -60,7 +63,7 @@ class Built:
 
 
 @cache
-def build() -> Built:
+def build_all() -> Built:
     """Build the artefacts and set up the references, once in a run.
 
     Raises:
@@ -80,7 +83,7 @@ def build() -> Built:
     _compile(python, packages)
     _run([str(python), "-m", "compileall", "-qq", "-f", "--invalidation-mode", "unchecked-hash", str(REFERENCES)])
     runtime = _runtime_client(packages)
-    return Built(python, runtime, _ours(), _references(packages))
+    return Built(python, runtime, packages / "botocore" / "cacert.pem", _ours(), _references(packages))
 
 
 def _run(command: list[str], **variables: str) -> str:
@@ -103,7 +106,7 @@ def _compile(python: Path, packages: Path) -> None:
 
 
 def _runtime_client(packages: Path) -> Path:
-    folder = _STAGE / "runtime"
+    folder = STAGE / "runtime"
     folder.mkdir(parents=True, exist_ok=True)
     for found in (path for pattern in _RUNTIME_CLIENT for path in packages.glob(pattern)):
         link = folder / found.name

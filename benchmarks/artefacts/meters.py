@@ -9,12 +9,11 @@ import ctypes
 import os
 import platform
 import re
-import shutil
 import signal
 import struct
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -164,7 +163,7 @@ class Callgrind:
 
     def _ask(self, *command: str) -> str:
         done = subprocess.run(  # noqa: S603 - valgrind's own tool
-            ["vgdb", f"--pid={self._process}", *command],  # noqa: S607 - as above
+            ["vgdb", "--wait=10", f"--pid={self._process}", *command],  # noqa: S607 - as above
             capture_output=True,
             text=True,
             timeout=120,
@@ -174,15 +173,33 @@ class Callgrind:
 
 
 def choose() -> tuple[type[InstructionCounter] | None, str]:
-    """Return how instructions are counted on this machine and its name; None and the reason if they cannot be."""
-    counter = HardwareCounter()
-    with subprocess.Popen(counter.command(["true"])) as trial:  # noqa: S603 - a shell that runs `true`
+    """Return how instructions are counted on this machine and its name; None and the reasons if they cannot be."""
+    reasons = []
+    for name, kind in _COUNTERS.items():
         try:
-            counter.attach(trial.pid)
+            _try(kind)
         except NoCounter as error:
-            reason = str(error)
+            reasons.append(str(error))
         else:
-            return HardwareCounter, "the processor's counter (`perf stat -e instructions:u`)"
-    if shutil.which("valgrind") and shutil.which("vgdb"):
-        return Callgrind, f"valgrind ({reason})"
-    return None, f"{reason}, and valgrind is not installed; CPU time stands in"
+            return kind, "; ".join([name, *reasons])
+    return None, f"not counted ({'; '.join(reasons)}), and CPU time stands in"
+
+
+_COUNTERS: Mapping[str, type[InstructionCounter]] = {
+    "by the processor's counter, as `perf stat -e instructions:u` does": HardwareCounter,
+    "by valgrind": Callgrind,
+}
+
+
+def _try(kind: type[InstructionCounter]) -> None:
+    counter = kind(initialising=True)
+    try:
+        trial = subprocess.Popen(counter.command(["sleep", "60"]))  # noqa: S603 - it only waits
+    except FileNotFoundError as error:
+        raise NoCounter(f"{error.filename} is not installed") from None
+    try:
+        counter.attach(trial.pid)
+        counter.read()
+    finally:
+        trial.kill()
+        trial.wait()

@@ -44,6 +44,18 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where DynamoDB is.
+
+    Args:
+        authorities: The file of the certificates that are trusted, for TLS.
+    """
+
+    url: str
+    authorities: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Consumed:
     """What a process has consumed since it began."""
 
@@ -80,7 +92,7 @@ class Process:
         candidate: Candidate,
         python: Path,
         runtime: Path,
-        endpoint: str,
+        endpoint: Endpoint,
         counter: InstructionCounter | None = None,
     ) -> None:
         self.name = candidate.name
@@ -167,14 +179,15 @@ class Process:
                 raise CallFailed(f"{self.name} did not become ready: {failed or ''}\n{self.log()[-_SHOWN:]}")
 
 
-def _environment(candidate: Candidate, runtime: Path, endpoint: str) -> dict[str, str]:
+def _environment(candidate: Candidate, runtime: Path, endpoint: Endpoint) -> dict[str, str]:
     return {
         **candidate.variables,
         **CREDENTIALS,
         "AWS_REGION": REGION,
         "AWS_DEFAULT_REGION": REGION,
-        "AWS_ENDPOINT_URL": endpoint,
-        "AWS_ENDPOINT_URL_DYNAMODB": endpoint,
+        "AWS_ENDPOINT_URL": endpoint.url,
+        "AWS_ENDPOINT_URL_DYNAMODB": endpoint.url,
+        **({"AWS_CA_BUNDLE": str(endpoint.authorities)} if endpoint.authorities else {}),
         "AWS_LAMBDA_FUNCTION_NAME": candidate.name,
         "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "512",
         "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import engine
-from benchmarks.artefacts.built import SETTINGS, Built, build
+from benchmarks.artefacts.built import SETTINGS, STAGE, Built, build_all
+from benchmarks.artefacts.certificates import own_certificate
 from benchmarks.artefacts.meters import InstructionCounter
-from benchmarks.artefacts.processes import CallFailed, Candidate, Process
+from benchmarks.artefacts.processes import CallFailed, Candidate, Endpoint, Process
 from benchmarks.artefacts.tables import RecordedTables
 from benchmarks.shop import CALLER, OFFER, ORDERS, PATIENCE, Shop
 from ordering.aws.dynamodb import Send, Table
@@ -57,12 +58,14 @@ class Scenario:
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
+class Recorded:
     """All that a measurement needs."""
 
     built: Built
     tables: RecordedTables
     scenarios: Mapping[str, Scenario]
+    secured: Endpoint
+    """The tables over TLS."""
     layout: str
     """What the references are told of the keys of what is stored: in JSON."""
 
@@ -71,9 +74,12 @@ class Prepared:
         found = self.built.references[name]
         return Candidate(found.name, found.folder, found.path, {**found.variables, "LAYOUT": self.layout})
 
-    def process(self, candidate: Candidate, counter: InstructionCounter | None = None) -> Process:
-        """Start a process of a candidate."""
-        return Process(candidate, self.built.python, self.built.runtime, self.tables.endpoint, counter)
+    def process(
+        self, candidate: Candidate, counter: InstructionCounter | None = None, *, secured: bool = False
+    ) -> Process:
+        """Start a process of a candidate, which reaches DynamoDB over TLS if that is `secured`."""
+        endpoint = self.secured if secured else Endpoint(self.tables.endpoint)
+        return Process(candidate, self.built.python, self.built.runtime, endpoint, counter)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +91,9 @@ class Compared:
     candidates: Mapping[str, Candidate]
 
 
-def compared(prepared: Prepared) -> tuple[Compared, Compared]:
+def compared(recorded: Recorded) -> tuple[Compared, Compared]:
     """Return the function of orders and the authorizer, each with its references."""
-    ours, reference = prepared.built.ours, prepared.reference
+    ours, reference = recorded.built.ours, recorded.reference
     orders = {
         f"`{ORDERS_FUNCTION}`": ours[ORDERS_FUNCTION],
         "T0": reference("t0"),
@@ -100,13 +106,13 @@ def compared(prepared: Prepared) -> tuple[Compared, Compared]:
         "floor": reference("floor_authorizer"),
     }
     return (
-        Compared(prepared.scenarios["list of 10"], orders),
-        Compared(prepared.scenarios["authorize a JWT"], authorizers),
+        Compared(recorded.scenarios["list of 10"], orders),
+        Compared(recorded.scenarios["authorize a JWT"], authorizers),
     )
 
 
 @cache
-def prepare() -> Prepared:
+def record() -> Recorded:
     """Build the artefacts, and record what the engine answers to each of the requests that the functions make.
 
     Both are done once in a run. The recorded tables answer until the run ends.
@@ -114,13 +120,21 @@ def prepare() -> Prepared:
     Raises:
         NotBuilt: The artefacts cannot be built here.
     """
-    built = build()
+    built = build_all()
     with engine.started() as endpoint, tempfile.TemporaryDirectory(prefix="benchmarks-") as folder:
         tables = RecordedTables(endpoint)
         scenarios = {each.name: each for each in _scenarios(*_fill(engine.connected(endpoint), Path(folder)))}
-        layout = json.dumps(_record(built, tables, scenarios))
+        layout = json.dumps(_record_calls(built, tables, scenarios))
         tables.freeze()
-    return Prepared(built, tables, scenarios, layout)
+    return Recorded(built, tables, scenarios, _secure(built, tables), layout)
+
+
+def _secure(built: Built, tables: RecordedTables) -> Endpoint:
+    certificate, key = own_certificate(STAGE)
+    authorities = STAGE / "authorities.pem"
+    # Beside all authorities, because a connection reads them all.
+    authorities.write_text(built.authorities.read_text(encoding="utf-8") + certificate.read_text(encoding="ascii"))
+    return Endpoint(tables.secured(certificate, key), authorities)
 
 
 def _fill(send: Send, folder: Path) -> tuple[str, str]:
@@ -155,15 +169,15 @@ def _scenarios(jwt: str, reference: str) -> Iterator[Scenario]:
     yield Scenario("authorize a reference token", AUTHORIZER, partial(_authorizer_event, reference, "/v2/orders"))
 
 
-def _record(built: Built, tables: RecordedTables, scenarios: Mapping[str, Scenario]) -> dict[str, Any]:
+def _record_calls(built: Built, tables: RecordedTables, scenarios: Mapping[str, Scenario]) -> dict[str, Any]:
     """Have our functions answer each request, so that the tables know it; returns the keys that they asked for."""
     layout: dict[str, Any] = {"pages": {}}
     for function in (ORDERS_FUNCTION, AUTHORIZER):
-        with Process(built.ours[function], built.python, built.runtime, tables.endpoint) as process:
+        with Process(built.ours[function], built.python, built.runtime, Endpoint(tables.endpoint)) as process:
             for scenario in scenarios.values():
                 if scenario.function == function:
                     tables.requests.clear()
-                    check(process, scenario, process.call(scenario.event()))
+                    answer_of(process, scenario, process.call(scenario.event()))
                     if scenario.name.startswith("list"):
                         _note_keys(layout, scenario.name.rpartition(" ")[2], tables.requests)
     return layout
@@ -181,7 +195,7 @@ def _note_keys(layout: dict[str, Any], size: str, requests: list[tuple[str, dict
     layout["pages"][size] = [[each[name]["S"] for name in (":pk", ":first", ":last")] for each in values]
 
 
-def check(process: Process, scenario: Scenario, answer: Mapping[str, Any]) -> Any:
+def answer_of(process: Process, scenario: Scenario, answer: Mapping[str, Any]) -> Any:
     """Return what all candidates must answer alike.
 
     Raises:

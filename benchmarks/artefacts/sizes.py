@@ -10,20 +10,20 @@ import zipfile
 from pathlib import Path
 from tempfile import TemporaryFile
 
-from benchmarks.artefacts.built import ARCHITECTURE, LAYERS, NotBuilt, build
+from benchmarks.artefacts.built import ARCHITECTURE, LAYERS, STAGE, NotBuilt, build_all
 from benchmarks.engine import ROOT
 from benchmarks.report import Results, Section, budget
 from package import RUNTIME
 
 NAME = "sizes"
 _REQUIREMENTS = ROOT / "layers" / "dependencies" / "requirements.txt"
-_PLAIN = ROOT / ".build" / "benchmarks" / "plain"
+_PLAIN = STAGE / "plain"
 _MACHINES = {"arm64": "aarch64", "x86_64": "x86_64"}
 
 
 def run() -> Section:
     """Measure them."""
-    built = build()
+    built = build_all()
     plain, dependencies, ordering = (_sizes(folder) for folder in (_install(), LAYERS[0], LAYERS[1]))
     functions = [_sizes(candidate.folder) for candidate in built.ours.values()]
     largest = max(size for size, _ in functions), max(size for _, size in functions)

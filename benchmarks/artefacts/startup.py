@@ -12,7 +12,7 @@ from statistics import median
 
 from benchmarks.artefacts.meters import HardwareCounter, InstructionCounter, choose
 from benchmarks.artefacts.processes import Candidate
-from benchmarks.artefacts.scenarios import NOTHING, Prepared, Scenario, check, compared, prepare
+from benchmarks.artefacts.scenarios import NOTHING, Recorded, Scenario, answer_of, compared, record
 from benchmarks.plot import Bars, draw_bars
 from benchmarks.report import Must, Results, Section, budget
 
@@ -45,52 +45,53 @@ class Start:
     compiled: int = 0
     """Modules that it compiled."""
 
-    def measure(self, prepared: Prepared) -> None:
+    def measure(self, recorded: Recorded) -> None:
         """Start a process once, and let it answer."""
-        with prepared.process(self.candidate) as process:
+        with recorded.process(self.candidate, secured=True) as process:
             ready = process.consumed()
             self.cpu.append(ready.cpu * 1e3)
             self.resident.append(process.resident())
             if self.scenario:
-                check(process, self.scenario, process.call(self.scenario.event()))
+                answer_of(process, self.scenario, process.call(self.scenario.event()))
                 self.first.append((process.consumed() - ready).cpu * 1e3)
 
-    def count(self, prepared: Prepared, counter: type[InstructionCounter] | None) -> None:
+    def count(self, recorded: Recorded, counter: type[InstructionCounter] | None) -> None:
         """Count the instructions of a start and of later answers."""
-        with prepared.process(self.candidate, counter(initialising=True) if counter else None) as process:
+        counting = counter(initialising=True) if counter else None
+        with recorded.process(self.candidate, counting, secured=True) as process:
             self.instructions = process.consumed().instructions / 1e6
             if self.scenario:
                 process.call(self.scenario.event())
                 later = [process.spent(self.scenario.event()) for _ in range(WARM)]
                 self.warm = median(one.instructions / 1e6 if counter else one.cpu * 1e3 for one in later)
 
-    def look(self, prepared: Prepared) -> None:
+    def look(self, recorded: Recorded) -> None:
         """Count the modules that it compiles while it initialises."""
         told = replace(self.candidate, variables={**self.candidate.variables, "PYTHONVERBOSE": "1"})
-        with prepared.process(told) as process:
+        with recorded.process(told) as process:
             self.compiled = len(re.findall(r"(?m)^# code object from [^'].*\.py$", process.log()))
 
 
 def run(to: Path) -> Section:
     """Measure it, and draw the plot into a folder."""
-    prepared = prepare()
-    nothing = Start("the runtime client alone", prepared.reference(NOTHING))
+    recorded = record()
+    nothing = Start("the runtime client alone", recorded.reference(NOTHING))
     groups = [
         [Start(name, candidate, group.scenario) for name, candidate in group.candidates.items()]
-        for group in compared(prepared)
+        for group in compared(recorded)
     ]
-    others = [Start(f"`{name}`", candidate) for name, candidate in sorted(prepared.built.ours.items())]
+    others = [Start(f"`{name}`", candidate) for name, candidate in sorted(recorded.built.ours.items())]
     beside = [nothing, *chain(*groups)]
     for number in range(ROUNDS):
         for start in [*beside, *(others if number < OTHERS else ())]:
-            start.measure(prepared)
+            start.measure(recorded)
     for start in [*beside, *others]:
-        start.look(prepared)
+        start.look(recorded)
     counter, how = choose()
     with ThreadPoolExecutor(2) as pool:
         # Valgrind is too slow for all of them.
         counted = [*beside, *(others if counter is HardwareCounter else ())]
-        [*pool.map(lambda start: start.count(prepared, counter), counted)]
+        [*pool.map(lambda start: start.count(recorded, counter), counted)]
     orders = groups[0]
     _draw(to / PLOT, orders, counted=counter is not None)
     tables = [_table(title, nothing, group) for title, group in zip(("Orders", "Authorizer"), groups, strict=True)]
@@ -194,6 +195,7 @@ the same requests with the same calls of DynamoDB, from the same items, and are 
 - *Floor*: requests signed by hand over `http.client`, msgspec, and no framework.
 
 All take turns in one run; figures are medians. Ratios of instructions and CPU time leave out what the runtime client
-takes by itself. Instructions: {how}. *First answer*: the first request after the start, a list of 10 or a JWT.
-DynamoDB is a server on this machine that answers at once what the embedded engine answered before.
+takes by itself. Instructions are counted {how}. *First answer*: the first request after the start, a list of 10 or a JWT.
+DynamoDB is a server on this machine that answers at once what the embedded engine answered before, over TLS: a first
+connection reads the certificates of all authorities that botocore trusts.
 """

@@ -5,9 +5,11 @@ from __future__ import annotations
 import http.client
 import json
 import socket
+import ssl
 import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from ordering_tools.local.http import Answer, HttpRequest, HttpServer
@@ -35,6 +37,17 @@ class RecordedTables(HttpServer):
         self._answers: dict[Signature, Answer] = {}
         threading.Thread(target=self.serve_forever, name="recorded tables", daemon=True).start()
 
+    def secured(self, certificate: Path, key: Path) -> str:
+        """Answer over TLS as well; returns the endpoint for that."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate, key)
+        listener = socket.create_server(("127.0.0.1", 0))
+        # Each connection's own thread shakes hands, at its first read.
+        wrapped = context.wrap_socket(listener, server_side=True, do_handshake_on_connect=False)
+        secured = _Secured(self, wrapped)
+        threading.Thread(target=secured.serve_forever, name="recorded tables, TLS", daemon=True).start()
+        return f"https://localhost:{secured.server_address[1]}"
+
     def freeze(self) -> None:
         """Record no more; the engine may end."""
         self._engine = None
@@ -43,11 +56,6 @@ class RecordedTables(HttpServer):
         """Return the calls since the last time."""
         taken, self.calls = self.calls, Counter()
         return taken
-
-    def close(self) -> None:
-        """Stop."""
-        self.shutdown()
-        self.server_close()
 
     def answer(self, request: HttpRequest) -> Answer:
         """Answer a call; one that was not recorded is refused, and kept in `unknown`."""
@@ -63,6 +71,15 @@ class RecordedTables(HttpServer):
             self.unknown.append(signature)
             return Answer(400, [("Content-Type", "application/x-amz-json-1.0")], _UNKNOWN)
         return self._answers[signature]
+
+
+class _Secured(HttpServer):
+    def __init__(self, tables: RecordedTables, listener: socket.socket) -> None:
+        super().__init__(listener)
+        self._tables = tables
+
+    def answer(self, request: HttpRequest) -> Answer:
+        return self._tables.answer(request)
 
 
 def signature_of(operation: str, body: Mapping[str, Any]) -> Signature:

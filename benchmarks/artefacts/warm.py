@@ -10,7 +10,7 @@ from statistics import median
 
 from benchmarks.artefacts.meters import InstructionCounter, choose
 from benchmarks.artefacts.processes import CallFailed, Candidate, Process
-from benchmarks.artefacts.scenarios import NOTHING, Prepared, Scenario, check, compared, prepare
+from benchmarks.artefacts.scenarios import NOTHING, Recorded, Scenario, answer_of, compared, record
 from benchmarks.report import Must, Results, Section, budget
 
 NAME = "warm"
@@ -44,18 +44,18 @@ Measured = dict[str, dict[str, Served]]
 
 def run() -> Section:
     """Measure it."""
-    prepared = prepare()
+    recorded = record()
     counter, how = choose()
     measured: Measured = {}
-    for group in compared(prepared):
-        scenarios = [one for one in prepared.scenarios.values() if one.function == group.scenario.function]
-        candidates = {**group.candidates, NOTHING: prepared.reference(NOTHING)}
+    for group in compared(recorded):
+        scenarios = [one for one in recorded.scenarios.values() if one.function == group.scenario.function]
+        candidates = {**group.candidates, NOTHING: recorded.reference(NOTHING)}
         measured |= {one.name: {name: Served() for name in candidates} for one in scenarios}
-        _take_turns(prepared, candidates, scenarios, measured)
+        _take_turns(recorded, candidates, scenarios, measured)
         if counter:
             with ThreadPoolExecutor(2) as pool:
                 waiting = [
-                    pool.submit(_count, prepared, name, candidate, scenarios, counter, measured)
+                    pool.submit(_count, recorded, name, candidate, scenarios, counter, measured)
                     for name, candidate in candidates.items()
                 ]
                 for each in waiting:
@@ -69,12 +69,12 @@ def run() -> Section:
 
 
 def _take_turns(
-    prepared: Prepared, candidates: Mapping[str, Candidate], scenarios: list[Scenario], measured: Measured
+    recorded: Recorded, candidates: Mapping[str, Candidate], scenarios: list[Scenario], measured: Measured
 ) -> None:
     with ExitStack() as stack:
-        processes = {name: stack.enter_context(prepared.process(one)) for name, one in candidates.items()}
+        processes = {name: stack.enter_context(recorded.process(one)) for name, one in candidates.items()}
         for scenario in scenarios:
-            _agree(prepared, [one for name, one in processes.items() if name != NOTHING], scenario)
+            _agree(recorded, [one for name, one in processes.items() if name != NOTHING], scenario)
         for _ in range(ROUNDS):
             for scenario in scenarios:
                 for name, process in processes.items():
@@ -82,7 +82,7 @@ def _take_turns(
                     measured[scenario.name][name].cpu += spent
 
 
-def _agree(prepared: Prepared, processes: list[Process], scenario: Scenario) -> None:
+def _agree(recorded: Recorded, processes: list[Process], scenario: Scenario) -> None:
     """Serve some requests, and see that all candidates answer the same and call DynamoDB alike.
 
     Raises:
@@ -92,23 +92,23 @@ def _agree(prepared: Prepared, processes: list[Process], scenario: Scenario) -> 
     for process in processes:
         for _ in range(WARM_UP):
             process.call(scenario.event())
-        prepared.tables.take()
-        answer = check(process, scenario, process.call(scenario.event()))
-        found.append((answer, prepared.tables.take()))
+        recorded.tables.take()
+        answer = answer_of(process, scenario, process.call(scenario.event()))
+        found.append((answer, recorded.tables.take()))
     for process, one in zip(processes, found, strict=True):
         if one != found[0]:
             raise CallFailed(f"{scenario.name}: {process.name} answers {one}, and {processes[0].name} {found[0]}")
 
 
 def _count(  # noqa: PLR0913, PLR0917 - what a count is of
-    prepared: Prepared,
+    recorded: Recorded,
     name: str,
     candidate: Candidate,
     scenarios: list[Scenario],
     counter: type[InstructionCounter],
     measured: Measured,
 ) -> None:
-    with prepared.process(candidate, counter(initialising=False)) as process:
+    with recorded.process(candidate, counter(initialising=False)) as process:
         for scenario in scenarios:
             process.call(scenario.event())
         process.begin()
@@ -174,6 +174,6 @@ _NOTE = (
 _EXPLANATION = """
 One request of a warm process. Candidates and DynamoDB are those of
 [Start](#start). All candidates answer the same, with as many calls of DynamoDB, and the run fails if one does not. They
-take turns in one run; figures are medians over the requests. Instructions: {how}. *A reference token* is on `/v2`,
+take turns in one run; figures are medians over the requests. Instructions are counted {how}. *A reference token* is on `/v2`,
 where the authorizer also counts requests.
 """

@@ -5,6 +5,7 @@ import hashlib
 import hmac
 import http.client
 import os
+import ssl
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,7 +19,12 @@ _TYPE = "application/x-amz-json-1.0"
 _SIGNED = "content-type;host;x-amz-date;x-amz-target"
 _address = urlsplit(os.environ["AWS_ENDPOINT_URL_DYNAMODB"])
 _host = _address.netloc
-_connection = http.client.HTTPConnection(_host, timeout=2)
+_authorities = os.environ.get("AWS_CA_BUNDLE")
+_connection = (
+    http.client.HTTPSConnection(_host, timeout=2, context=ssl.create_default_context(cafile=_authorities))
+    if _address.scheme == "https"
+    else http.client.HTTPConnection(_host, timeout=2)
+)
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
 _keys: dict[str, bytes] = {}
