@@ -23,6 +23,7 @@ LAYERS = (
 )
 """The layers, built: that of the dependencies, and the project's own."""
 
+_AMAZON = LAYERS[1] / "ordering" / "aws" / "amazon-trust-services.pem"
 STAGE = ROOT / ".build" / "benchmarks"
 """The folder of what the benchmarks make for themselves."""
 _ENVIRONMENT = ROOT / ".venvs" / "references"
@@ -54,8 +55,6 @@ class Built:
     python: Path
     runtime: Path
     """The folder with AWS's runtime client, which comes last on the path."""
-    authorities: Path
-    """The file of botocore's certificates of authorities."""
     ours: Mapping[str, Candidate]
     """The functions, by their folder."""
     references: Mapping[str, Candidate]
@@ -83,7 +82,7 @@ def build_all() -> Built:
     _compile(python, packages)
     _run([str(python), "-m", "compileall", "-qq", "-f", "--invalidation-mode", "unchecked-hash", str(REFERENCES)])
     runtime = _runtime_client(packages)
-    return Built(python, runtime, packages / "botocore" / "cacert.pem", _ours(), _references(packages))
+    return Built(python, runtime, _ours(), _references(packages))
 
 
 def _run(command: list[str], **variables: str) -> str:
@@ -126,13 +125,16 @@ def _ours() -> dict[str, Candidate]:
             names = {**shared, **properties.get("Environment", {}).get("Variables", {})}
             name = code.removeprefix("functions/")
             variables = {each: SETTINGS.get(each, "x") for each in names}
-            found[name] = Candidate(name, ROOT / ".build" / "package" / code, LAYERS, variables)
+            found[name] = Candidate(name, ROOT / ".build" / "package" / code, LAYERS, variables, _AMAZON)
     return found
 
 
 def _references(packages: Path) -> dict[str, Candidate]:
     variables = {**SETTINGS, "POWERTOOLS_SERVICE_NAME": "ordering", "POWERTOOLS_TRACE_DISABLED": "true"}
-    return {
-        app.parent.name: Candidate(app.parent.name, app.parent, [REFERENCES / "layer", packages], variables)
-        for app in REFERENCES.glob("*/app.py")
-    }
+    path = [REFERENCES / "layer", packages]
+    found = {}
+    for app in REFERENCES.glob("*/app.py"):
+        folder = app.parent
+        trusted = _AMAZON if "floor" in folder.name else packages / "botocore" / "cacert.pem"
+        found[folder.name] = Candidate(folder.name, folder, path, variables, trusted)
+    return found

@@ -35,12 +35,14 @@ class Candidate:
 
     Args:
         path: The folders of its modules besides its own, in the order of Lambda's path.
+        trusted: The file of the authorities whose certificates it trusts in Lambda.
     """
 
     name: str
     folder: Path
     path: Sequence[Path]
     variables: Mapping[str, str]
+    trusted: Path
 
 
 @dataclass(frozen=True, slots=True)

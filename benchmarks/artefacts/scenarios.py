@@ -6,7 +6,7 @@ import json
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import cache, partial
 from pathlib import Path
@@ -64,22 +64,29 @@ class Recorded:
     built: Built
     tables: RecordedTables
     scenarios: Mapping[str, Scenario]
-    secured: Endpoint
-    """The tables over TLS."""
+    secured: str
+    """The endpoint of the tables over TLS."""
+    certificate: Path
+    """The file of its certificate."""
     layout: str
     """What the references are told of the keys of what is stored: in JSON."""
 
     def reference(self, name: str) -> Candidate:
         """Return a reference, which knows the keys."""
         found = self.built.references[name]
-        return Candidate(found.name, found.folder, found.path, {**found.variables, "LAYOUT": self.layout})
+        return replace(found, variables={**found.variables, "LAYOUT": self.layout})
 
     def process(
         self, candidate: Candidate, counter: InstructionCounter | None = None, *, secured: bool = False
     ) -> Process:
         """Start a process of a candidate, which reaches DynamoDB over TLS if that is `secured`."""
-        endpoint = self.secured if secured else Endpoint(self.tables.endpoint)
+        endpoint = self._secured(candidate.trusted) if secured else Endpoint(self.tables.endpoint)
         return Process(candidate, self.built.python, self.built.runtime, endpoint, counter)
+
+    def _secured(self, trusted: Path) -> Endpoint:
+        authorities = STAGE / f"{trusted.stem}.pem"
+        authorities.write_bytes(trusted.read_bytes() + self.certificate.read_bytes())
+        return Endpoint(self.secured, authorities)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,15 +133,8 @@ def record() -> Recorded:
         scenarios = {each.name: each for each in _scenarios(*_fill(engine.connected(endpoint), Path(folder)))}
         layout = json.dumps(_record_calls(built, tables, scenarios))
         tables.freeze()
-    return Recorded(built, tables, scenarios, _secure(built, tables), layout)
-
-
-def _secure(built: Built, tables: RecordedTables) -> Endpoint:
     certificate, key = own_certificate(STAGE)
-    authorities = STAGE / "authorities.pem"
-    # Beside all authorities, because a connection reads them all.
-    authorities.write_text(built.authorities.read_text(encoding="utf-8") + certificate.read_text(encoding="ascii"))
-    return Endpoint(tables.secured(certificate, key), authorities)
+    return Recorded(built, tables, scenarios, tables.secured(certificate, key), certificate, layout)
 
 
 def _fill(send: Send, folder: Path) -> tuple[str, str]:

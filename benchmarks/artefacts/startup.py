@@ -195,7 +195,8 @@ the same requests with the same calls of DynamoDB, from the same items, and are 
 - *Floor*: requests signed by hand over `http.client`, msgspec, and no framework.
 
 All take turns in one run; figures are medians. Ratios of instructions and CPU time leave out what the runtime client
-takes by itself. Instructions are counted {how}. *First answer*: the first request after the start, a list of 10 or a JWT.
-DynamoDB is a server on this machine that answers at once what the embedded engine answered before, over TLS: a first
-connection reads the certificates of all authorities that botocore trusts.
+takes by itself. *First answer*: the first request after the start, a list of 10 or a JWT. Instructions are counted
+{how}.
+DynamoDB is a server on this machine that answers at once what the embedded engine answered before, over TLS. A first
+connection reads the authorities that are trusted: the references' all of botocore's, ours and the floor's Amazon's own.
 """

@@ -172,8 +172,8 @@ _NOTE = (
     "{alone.milliseconds:.2f} ms of CPU time."
 )
 _EXPLANATION = """
-One request of a warm process. Candidates and DynamoDB are those of
-[Start](#start). All candidates answer the same, with as many calls of DynamoDB, and the run fails if one does not. They
-take turns in one run; figures are medians over the requests. Instructions are counted {how}. *A reference token* is on `/v2`,
-where the authorizer also counts requests.
+One request of a warm process. Candidates and DynamoDB are those of [Start](#start), without TLS. All candidates answer
+the same, with as many calls of DynamoDB, and the run fails if one does not. They take turns in one run; figures are
+medians over the requests. *A reference token* is on `/v2`, where the authorizer also counts requests. Instructions are
+counted {how}.
 """
