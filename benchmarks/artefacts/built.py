@@ -41,7 +41,7 @@ SETTINGS = {
     "SHARED_USAGE": "calls-without-own-key",
     "POWERTOOLS_METRICS_NAMESPACE": "ordering",
 }
-"""Values of the variables in the template; a function may read the others only once it is called."""
+"""What functions and references are told, in place of the template's defaults."""
 
 
 class NotBuilt(Exception):
@@ -115,17 +115,17 @@ def _runtime_client(packages: Path) -> Path:
 
 
 def _ours() -> dict[str, Candidate]:
-    template = Template.load(ROOT / "template.yaml")
-    shared = template.document["Globals"]["Function"]["Environment"]["Variables"]
+    template = Template.load(ROOT / "template.yaml").with_own_tables()
+    shared = template.resolve(template.document["Globals"]["Function"]["Environment"]["Variables"])
     found = {}
-    for resource in template.document["Resources"].values():
-        if resource["Type"] == "AWS::Serverless::Function":
-            properties = resource["Properties"]
-            code = properties["CodeUri"]
-            names = {**shared, **properties.get("Environment", {}).get("Variables", {})}
-            name = code.removeprefix("functions/")
-            variables = {each: SETTINGS.get(each, "x") for each in names}
-            found[name] = Candidate(name, ROOT / ".build" / "package" / code, LAYERS, variables, _AMAZON)
+    for _, properties in template.resources("AWS::Serverless::Function"):
+        code = properties["CodeUri"]
+        name, own = code.removeprefix("functions/"), properties.get("Environment", {}).get("Variables", {})
+        # What is made from the stack's other resources is read only by calls.
+        variables = {each: value if isinstance(value, str) else "x" for each, value in {**shared, **own}.items()}
+        known = {each: value for each, value in SETTINGS.items() if each in variables}
+        folder = ROOT / ".build" / "package" / code
+        found[name] = Candidate(name, folder, LAYERS, {**variables, **known}, _AMAZON)
     return found
 
 
