@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ordering.aws.direct import Account
+from ordering.aws.direct import AwsAccount
 from ordering.aws.dynamodb import Send
 from ordering_tools.local.engine.aws_account import service_variables
 from ordering_tools.local.engine.engine import Engine, create_tables, dynamodb
@@ -48,7 +48,7 @@ def started() -> Iterator[str]:
 
 def connected(endpoint: str) -> Send:
     """Connect to an engine, as functions do."""
-    return Account(service_variables(endpoint, endpoint)).tables()
+    return AwsAccount(service_variables(endpoint, endpoint)).tables()
 
 
 def _idempotency_table() -> TableDefinition:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ordering.aws.direct import Account
+from ordering.aws.direct import AwsAccount
 from ordering.aws.dynamodb import Send, connect_tables
 from ordering_tools.local.engine.aws_account import CREDENTIALS, REGION, service_variables
 from ordering_tools.local.engine.engine import ENDPOINT_VARIABLE, create_tables, dynamodb
@@ -65,7 +65,7 @@ def running(name: str, folder: Path) -> Iterator[Engine]:
 def connected(endpoint: str, client: str = CLIENT) -> Send:
     """Connect to an engine as functions do, by one of `CLIENTS`."""
     if client == "direct":
-        return Account(service_variables(endpoint, endpoint)).tables()
+        return AwsAccount(service_variables(endpoint, endpoint)).tables()
     assert client == "botocore"
     return connect_tables(
         endpoint_url=endpoint,

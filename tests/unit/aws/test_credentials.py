@@ -14,7 +14,7 @@ import pytest
 
 from ordering.aws.credentials import ContainerCredentials, NoCredentials, credentials_of
 from ordering.aws.http_connections import NotReached
-from ordering.aws.signature import Credentials
+from ordering.aws.signature import AwsCredentials
 from support.receiver import Answer, Receiver, raw, status
 
 ADDRESS = "AWS_CONTAINER_CREDENTIALS_FULL_URI"
@@ -40,7 +40,7 @@ def later(monkeypatch: pytest.MonkeyPatch, minutes: float) -> None:
     monkeypatch.setattr(time, "time", lambda: now)
 
 
-def parts(key: Credentials) -> tuple[str, str, str]:
+def parts(key: AwsCredentials) -> tuple[str, str, str]:
     return key.key_id, key.secret, key.token
 
 

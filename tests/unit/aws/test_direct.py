@@ -22,7 +22,7 @@ import pytest
 
 from ordering.aws import calls
 from ordering.aws.calls import CallRefused, NotExecuted
-from ordering.aws.direct import Account, DirectSend, Unsupported
+from ordering.aws.direct import AwsAccount, DirectSend, Unsupported
 from ordering.aws.dynamodb import NoAnswer, Put, ServiceFault, Table, Update
 from ordering.aws.http_connections import KEPT_FOR, Trust
 from ordering.errors import Unavailable
@@ -35,8 +35,8 @@ SETTINGS = {"AWS_ACCESS_KEY_ID": "an-id", "AWS_SECRET_ACCESS_KEY": "a-secret", "
 KEY = {"TableName": "T", "Key": {"pk": {"S": "p"}, "sk": {"S": "s"}}}
 
 
-def account(url: str, **settings: str) -> Account:
-    return Account({**SETTINGS, "AWS_ENDPOINT_URL": url, **settings})
+def account(url: str, **settings: str) -> AwsAccount:
+    return AwsAccount({**SETTINGS, "AWS_ENDPOINT_URL": url, **settings})
 
 
 def answered(content: object, code: int = 200, **headers: str) -> Answer:
@@ -124,7 +124,7 @@ def test_endpoints_are_those_of_botocore(service: str, region: str) -> None:
     """The endpoint of a service in a region is the one that botocore finds."""
     from botocore.session import get_session  # noqa: PLC0415 - the oracle
 
-    found = Account({"AWS_REGION": region}).endpoint(service)
+    found = AwsAccount({"AWS_REGION": region}).endpoint(service)
 
     assert found == ENDPOINTS[service, region]
     assert found == get_session().create_client(service, region).meta.endpoint_url
@@ -141,7 +141,7 @@ def test_endpoints_are_those_of_botocore(service: str, region: str) -> None:
 )
 def test_endpoints_by_variables(settings: dict[str, str], found: str) -> None:
     """A variable for one service comes before the one for all, and both before AWS's own endpoint."""
-    assert Account({"AWS_REGION": "eu-west-1", **settings}).endpoint("events") == found
+    assert AwsAccount({"AWS_REGION": "eu-west-1", **settings}).endpoint("events") == found
 
 
 @pytest.mark.parametrize(
@@ -161,7 +161,7 @@ def test_endpoints_by_variables(settings: dict[str, str], found: str) -> None:
 def test_what_only_botocore_does_is_refused(name: str, value: str) -> None:
     """A setting that only botocore follows is refused by its name, never ignored."""
     with pytest.raises(Unsupported, match=f"^{name}.*SERVICE_CLIENT=botocore"):
-        Account({**SETTINGS, name: value}).tables()
+        AwsAccount({**SETTINGS, name: value}).tables()
 
 
 @pytest.mark.parametrize("url", ["http://user:secret@127.0.0.1:9", "http://127.0.0.1:9/path", "ftp://a", "127.0.0.1:9"])

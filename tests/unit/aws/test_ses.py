@@ -15,7 +15,7 @@ from botocore.session import get_session
 from ordering.aws import calls as aws
 from ordering.aws import ses
 from ordering.aws.calls import CallRefused, NotExecuted
-from ordering.aws.direct import Account
+from ordering.aws.direct import AwsAccount
 from ordering.aws.ses import Letter, MailRefused, Misconfigured, NotSent, Ses, Unsure
 from ordering.errors import Unavailable
 from support.aws.fake_connections import Script
@@ -51,7 +51,7 @@ def at(request: pytest.FixtureRequest) -> At:
             url = f"http://127.0.0.1:{receiver.port}"
             if request.param == "direct":
                 settings = {"AWS_ENDPOINT_URL": url, "AWS_REGION": "us-east-1"}
-                call = Account({**os.environ, **settings}).connect("sesv2", answered_within=0.3)
+                call = AwsAccount({**os.environ, **settings}).connect("sesv2", answered_within=0.3)
             else:
                 call = aws.connect("sesv2", answered_within=0.3, endpoint_url=url, **ACCOUNT)
             return send(Ses(call, SENDER, "mails"))

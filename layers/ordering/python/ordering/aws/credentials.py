@@ -13,9 +13,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from ordering.aws.http_connections import NotReached
-from ordering.aws.signature import Credentials
+from ordering.aws.signature import AwsCredentials
 
-GetCredentials = Callable[[], Credentials]
+GetCredentials = Callable[[], AwsCredentials]
 """Returns credentials that are valid now.
 
 Raises:
@@ -45,7 +45,7 @@ def credentials_of(settings: Mapping[str, str]) -> GetCredentials:
     """
     key_id, secret = settings.get("AWS_ACCESS_KEY_ID"), settings.get("AWS_SECRET_ACCESS_KEY")
     if key_id and secret:
-        given = Credentials(key_id, secret, settings.get("AWS_SESSION_TOKEN", ""))
+        given = AwsCredentials(key_id, secret, settings.get("AWS_SESSION_TOKEN", ""))
         return lambda: given
     if address := settings.get(_URI):
         return ContainerCredentials(address, settings)
@@ -68,10 +68,10 @@ class ContainerCredentials:
             raise NoCredentials(f"{_URI} must be http:// and an address of this machine, or AWS's beside a container")
         self._settings = settings
         self._lock = threading.Lock()
-        self._found: Credentials | None = None
+        self._found: AwsCredentials | None = None
         self._ends = 0.0
 
-    def __call__(self) -> Credentials:
+    def __call__(self) -> AwsCredentials:
         """Return credentials; those that are near their end are used while no others can be had.
 
         Raises:
@@ -86,7 +86,7 @@ class ContainerCredentials:
                         raise
             return self._found
 
-    def _fetch(self) -> tuple[Credentials, float]:
+    def _fetch(self) -> tuple[AwsCredentials, float]:
         host, port = self._url.hostname or "", self._url.port or 80
         path = (self._url.path or "/") + (f"?{self._url.query}" if self._url.query else "")
         connection = HTTPConnection(host, port, timeout=FETCHED_WITHIN)
@@ -106,7 +106,7 @@ class ContainerCredentials:
         return {"Authorization": token} if token else {}
 
 
-def _parsed(response: HTTPResponse) -> tuple[Credentials, float]:
+def _parsed(response: HTTPResponse) -> tuple[AwsCredentials, float]:
     """Return credentials, and when they end in seconds since 1970.
 
     Raises:
@@ -117,4 +117,4 @@ def _parsed(response: HTTPResponse) -> tuple[Credentials, float]:
         raise ValueError(response.status)
     found = json.loads(body)
     ends = datetime.fromisoformat(found["Expiration"]).timestamp()
-    return Credentials(found["AccessKeyId"], found["SecretAccessKey"], found["Token"]), ends
+    return AwsCredentials(found["AccessKeyId"], found["SecretAccessKey"], found["Token"]), ends

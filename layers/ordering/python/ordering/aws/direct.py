@@ -1,7 +1,7 @@
 """The services that functions call, without botocore: over kept connections, and signed here (docs/decisions/0033).
 
-An `Account` has a `Send` for DynamoDB, whose errors `dynamodb` describes, and a `ServiceCall` for each other service,
-whose errors `calls` describes. Neither retries: the callers do.
+An `AwsAccount` has a `Send` for DynamoDB, whose errors `dynamodb` describes, and a `ServiceCall` for each other
+service, whose errors `calls` describes. Neither retries: the callers do.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ import msgspec
 from ordering.aws.calls import ANSWERED_WITHIN, CONNECTED_WITHIN, NotExecuted, ServiceCall, error_of
 from ordering.aws.credentials import GetCredentials, credentials_of
 from ordering.aws.dynamodb import NoAnswer, ServiceFault
-from ordering.aws.http_connections import CallFailed, Connection, NotReached, Pool, Response, Trust
-from ordering.aws.signature import Signer
+from ordering.aws.http_connections import CallFailed, ConnectionPool, KeptConnection, NotReached, Trust, WholeResponse
+from ordering.aws.signature import CallSigner
 from ordering.errors import Unavailable
 
 T = TypeVar("T")
@@ -123,7 +123,7 @@ _SERVICES = {
 class _Reply:
     """A response: its status, and either its content or its error."""
 
-    def __init__(self, response: Response, content: dict[str, Any]) -> None:
+    def __init__(self, response: WholeResponse, content: dict[str, Any]) -> None:
         self.status = response.status
         self.content = content
         self.is_error = response.status >= 300  # no service redirects
@@ -138,7 +138,7 @@ class _Reply:
 class _Channel:
     """The calls of one service that wait equally long for answers."""
 
-    def __init__(self, account: Account, service: str, answered_within: float) -> None:
+    def __init__(self, account: AwsAccount, service: str, answered_within: float) -> None:
         self._account = account
         self._service = _SERVICES[service]
         url = urlsplit(account.endpoint(service))
@@ -147,8 +147,8 @@ class _Channel:
         trust = account.trust if url.scheme == "https" else None
         port = url.port or (443 if trust else 80)
         self._host = url.hostname if url.port is None else f"{url.hostname}:{port}"
-        self.pool = Pool(url.hostname, port, trust, CONNECTED_WITHIN, answered_within)
-        self._signer = Signer(self._service.signed_as or service, account.region)
+        self.pool = ConnectionPool(url.hostname, port, trust, CONNECTED_WITHIN, answered_within)
+        self._signer = CallSigner(self._service.signed_as or service, account.region)
         self._ahead = 0.0
         """Seconds that the service's clock is ahead of this machine's."""
 
@@ -177,7 +177,7 @@ class _Channel:
 
         return end
 
-    def _write(self, operation: str, body: bytes) -> Connection:
+    def _write(self, operation: str, body: bytes) -> KeptConnection:
         message = self._message(operation, body)
         connection = self.pool.take()
         try:
@@ -187,7 +187,7 @@ class _Channel:
             raise
         return connection
 
-    def _read(self, connection: Connection) -> tuple[_Reply, str]:
+    def _read(self, connection: KeptConnection) -> tuple[_Reply, str]:
         try:
             response, stays = connection.read()
         except CallFailed:
@@ -199,7 +199,7 @@ class _Channel:
             connection.close()
         return _Reply(response, self._content(response)), response.headers.get("date", "")
 
-    def _content(self, response: Response) -> dict[str, Any]:
+    def _content(self, response: WholeResponse) -> dict[str, Any]:
         try:
             content = msgspec.json.decode(response.body) if response.body else {}
         except (msgspec.DecodeError, UnicodeDecodeError):
@@ -291,7 +291,7 @@ def _answer(call: Callable[[], _Reply]) -> dict[str, Any]:
     raise ServiceFault(reply.code, reply.message, item=item, reasons=reasons)
 
 
-class Account:
+class AwsAccount:
     """A function's account and region.
 
     Args:

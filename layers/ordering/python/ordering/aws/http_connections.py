@@ -34,7 +34,7 @@ class NotReached(CallFailed):
     """There was no connection, so nothing was executed."""
 
 
-class Response:
+class WholeResponse:
     """A whole response: its status, its header fields by their names in lower case, and its body."""
 
     __slots__ = ("body", "headers", "status")
@@ -46,7 +46,7 @@ class Response:
         self.body = body
 
 
-class Connection:
+class KeptConnection:
     """One connection. A request is written, then its response is read."""
 
     def __init__(self, host: str, opened: socket.socket) -> None:
@@ -76,7 +76,7 @@ class Connection:
         except OSError as error:
             raise self._failed(error) from error
 
-    def read(self) -> tuple[Response, bool]:
+    def read(self) -> tuple[WholeResponse, bool]:
         """Read a whole response; returns it, and whether the connection stays open.
 
         Raises:
@@ -98,7 +98,7 @@ class Connection:
         if headers.get("content-encoding", "identity") != "identity":
             raise CallFailed(f"{self.host}: the response is encoded, which no request accepts")
         self._unused_since = time.time()
-        return Response(found.status, headers, body), stays
+        return WholeResponse(found.status, headers, body), stays
 
     def close(self) -> None:
         """Close it."""
@@ -137,7 +137,7 @@ class Trust:
         return True
 
 
-class Pool:
+class ConnectionPool:
     """The connections to one endpoint.
 
     Args:
@@ -157,10 +157,10 @@ class Pool:
         self._trust = trust
         self._connected_within = connected_within
         self._answered_within = answered_within
-        self._unused: deque[Connection] = deque()
+        self._unused: deque[KeptConnection] = deque()
         weakref.finalize(self, _close_all, self._unused)
 
-    def take(self) -> Connection:
+    def take(self) -> KeptConnection:
         """Return a connection that no other thread uses: the one that was used last, or a new one.
 
         Raises:
@@ -175,7 +175,7 @@ class Pool:
                 return kept
             kept.close()
 
-    def give_back(self, connection: Connection) -> None:
+    def give_back(self, connection: KeptConnection) -> None:
         """Keep a connection whose response has been read, for another request."""
         self._unused.append(connection)
 
@@ -183,7 +183,7 @@ class Pool:
         """Close the connections that are not in use."""
         _close_all(self._unused)
 
-    def _open(self) -> Connection:
+    def _open(self) -> KeptConnection:
         try:
             return self._connect()
         except ssl.SSLCertVerificationError as error:
@@ -196,7 +196,7 @@ class Pool:
         except OSError as error:
             raise self._not_reached(error) from error
 
-    def _connect(self) -> Connection:
+    def _connect(self) -> KeptConnection:
         opened = socket.create_connection((self.host, self._port), self._connected_within)
         try:
             opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -206,12 +206,12 @@ class Pool:
         except OSError:
             opened.close()
             raise
-        return Connection(self.host, opened)
+        return KeptConnection(self.host, opened)
 
     def _not_reached(self, error: OSError) -> NotReached:
         return NotReached(f"{self.host}:{self._port}: {type(error).__name__}: {error}")
 
 
-def _close_all(connections: deque[Connection]) -> None:
+def _close_all(connections: deque[KeptConnection]) -> None:
     while connections:
         connections.pop().close()

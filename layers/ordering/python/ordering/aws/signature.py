@@ -13,7 +13,7 @@ from collections.abc import Mapping
 _ALGORITHM = "AWS4-HMAC-SHA256"
 
 
-class Credentials:
+class AwsCredentials:
     """A key that signs, with the token of its session if it is temporary. `repr` leaves all of it out."""
 
     __slots__ = ("key_id", "secret", "token")
@@ -25,7 +25,7 @@ class Credentials:
         self.token = token
 
 
-class Signer:
+class CallSigner:
     """Signs POST requests without a query to one service in one region."""
 
     def __init__(self, service: str, region: str) -> None:
@@ -35,7 +35,7 @@ class Signer:
         self._derived: tuple[str, str, bytes] = ("", "", b"")
 
     def sign(
-        self, credentials: Credentials, at: float, path: str, headers: Mapping[str, str], body: bytes
+        self, credentials: AwsCredentials, at: float, path: str, headers: Mapping[str, str], body: bytes
     ) -> dict[str, str]:
         """Return the header fields of a request, with those that sign it.
 

@@ -51,9 +51,9 @@ def open_connections() -> Connections:
     client = os.environ.get("SERVICE_CLIENT", "direct")
     # A process loads only the client that it uses.
     if client == "direct":
-        from ordering.aws.direct import Account  # noqa: PLC0415 - as above
+        from ordering.aws.direct import AwsAccount  # noqa: PLC0415 - as above
 
-        account = Account(os.environ)
+        account = AwsAccount(os.environ)
         return _over(account.connect, account.tables(), account.forget)
     if client == "botocore":
         return _over(calls.connect, connect_tables())
