@@ -410,13 +410,39 @@ def test_keys_are_read_once_in_half_a_minute() -> None:
 
     for now in (1_000, 1_001, 1_015, 1_029):
         source.now = now
-        assert ring.find("a") == {"kty": "EC"}
+        assert ring.find("a").jwk == {"kty": "EC"}
     assert source.reads == [1_000]
 
     source.now = 1_030
     ring.find("a")
 
     assert source.reads == [1_000, 1_030]
+
+
+def test_a_key_is_made_once_for_each_read() -> None:
+    """A key is made from its JWK once, and anew after the keys were read again."""
+    source = Source({"a": ec_pair("a").jwk})
+    ring = source.ring()
+    first = ring.find("a").made
+
+    assert ring.find("a").made is first
+
+    source.keys["a"] = ec_pair("b").jwk
+    source.now += 30
+
+    assert ring.find("a").made.key.public_numbers() != first.key.public_numbers()
+
+
+def test_tokens_with_the_same_header_are_each_verified() -> None:
+    """A header that an accepted token had does not make another token with it acceptable."""
+    checks = verifier()
+    accepted = token()
+    header, claims, signature = accepted.split(".")
+    checks.verify(accepted)
+
+    for other in (f"{header}.{claims}", f"{header}.{claims}.", f"{header}.{other_payload(claims)}.{signature}"):
+        with pytest.raises(TokenRefused):
+            checks.verify(other)
 
 
 def test_withdrawn_keys_end_within_half_a_minute() -> None:

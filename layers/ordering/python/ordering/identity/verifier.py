@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import cached_property, lru_cache
 from typing import Any
 
 import jwt
@@ -45,6 +46,27 @@ _REASONS: Sequence[tuple[type[Exception], RefusalReason]] = (
 """Reasons for PyJWT's errors; its messages repeat parts of the token."""
 
 
+class PublicKey:
+    """A public key. It is made from its JWK once, by the first token that names it."""
+
+    def __init__(self, jwk: Mapping[str, Any]) -> None:
+        self.jwk = jwk
+
+    @property
+    def algorithm(self) -> str:
+        """The only algorithm of its signatures; empty if there is none for its type."""
+        return ALGORITHMS.get(self.jwk["kty"], "")
+
+    @cached_property
+    def made(self) -> jwt.PyJWK:
+        """The key as PyJWT takes it.
+
+        Raises:
+            PyJWTError: The JWK has no key of its type.
+        """
+        return jwt.PyJWK.from_dict(dict(self.jwk), algorithm=self.algorithm)
+
+
 class KeyRing:
     """The public keys as last read: good for `KEYS_READ_EVERY`.
 
@@ -53,20 +75,23 @@ class KeyRing:
 
     def __init__(self, read: Callable[[], Keys], seconds: Callable[[], float] = time.monotonic) -> None:
         self._read = read
-        self._cache: Cache[None, Keys] = Cache(KEYS_READ_EVERY, 1, seconds=seconds)
+        self._cache: Cache[None, Mapping[str, PublicKey]] = Cache(KEYS_READ_EVERY, 1, seconds=seconds)
 
-    def find(self, key_id: str) -> Mapping[str, Any]:
+    def find(self, key_id: str) -> PublicKey:
         """Return the key of that id.
 
         Raises:
             TokenRefused: There is none.
         """
-        keys = self._cache.read(None, self._read)
+        keys = self._cache.read(None, self._read_keys)
         if key_id not in keys:
-            keys = self._cache.read(None, self._read, ttl=_LOOK_AGAIN_AFTER)
+            keys = self._cache.read(None, self._read_keys, ttl=_LOOK_AGAIN_AFTER)
         if key_id not in keys:
             raise TokenRefused(RefusalReason.UNKNOWN_KEY)
         return keys[key_id]
+
+    def _read_keys(self) -> Mapping[str, PublicKey]:
+        return {key_id: PublicKey(jwk) for key_id, jwk in self._read().items()}
 
 
 class Verifier(Value):
@@ -85,22 +110,32 @@ class Verifier(Value):
         if len(token) > LONGEST:
             raise TokenRefused(RefusalReason.TOO_LONG)
         with _refusing():
-            header = jwt.get_unverified_header(token)
-        jwk = self.keys.find(_key_id(header))
-        algorithm = ALGORITHMS.get(jwk["kty"], "")
-        if header.get("alg") != algorithm:
+            header = _header(token.partition(".")[0])
+        key = self.keys.find(_key_id(header))
+        if header.get("alg") != key.algorithm:
             raise TokenRefused(RefusalReason.OTHER_ALGORITHM)
         with _refusing():
             payload = jwt.decode(
                 token,
-                jwt.PyJWK.from_dict(dict(jwk), algorithm=algorithm),
-                algorithms=[algorithm],
+                key.made,
+                algorithms=[key.algorithm],
                 issuer=self.issuer,
                 audience=self.audience,
                 leeway=LEEWAY,
                 options={"require": list(REQUIRED), "strict_aud": True},
             )
         return _claims(payload)
+
+
+@lru_cache(maxsize=16)
+def _header(encoded: str) -> Mapping[str, Any]:
+    """Return a token's header by its text, which is the same for all tokens that a key has signed.
+
+    Raises:
+        PyJWTError, ValueError, RecursionError: It is malformed.
+    """
+    # Without payload and signature, which `jwt.decode` reads: PyJWT checks their base64 character by character.
+    return jwt.get_unverified_header(f"{encoded}..")
 
 
 @contextmanager
