@@ -17,15 +17,15 @@ from package import PackageError, find_runtime
 
 ARCHITECTURE = "arm64" if platform.machine() in {"arm64", "aarch64"} else "x86_64"
 REFERENCES = ROOT / "benchmarks" / "references"
+STAGE = ROOT / ".build" / "benchmarks"
+"""The folder of what the benchmarks make for themselves. What `make build` made, perhaps to be deployed, stays."""
 LAYERS = (
-    ROOT / ".aws-sam" / "build" / "DependenciesLayer" / "python",
-    ROOT / ".build" / "package" / "layers" / "ordering" / "python",
+    STAGE / "build" / "DependenciesLayer" / "python",
+    STAGE / "package" / "layers" / "ordering" / "python",
 )
 """The layers, built: that of the dependencies, and the project's own."""
 
 _AMAZON = LAYERS[1] / "ordering" / "aws" / "amazon-trust-services.pem"
-STAGE = ROOT / ".build" / "benchmarks"
-"""The folder of what the benchmarks make for themselves."""
 _ENVIRONMENT = ROOT / ".venvs" / "references"
 _RUNTIME_CLIENT = ("awslambdaric", "runtime_client*.so", "simplejson", "snapshot_restore_py.py")
 """What Lambda itself has beside its interpreter."""
@@ -74,7 +74,9 @@ def build_all() -> Built:
         raise NotBuilt(str(error)) from None
     # The interpreter itself: `find_runtime` may name a script that chooses one.
     python = Path(_run([str(found), "-c", "import sys; print(sys.executable)"]).strip())
-    _run(["make", "--no-print-directory", "artefacts", f"ARCHITECTURE={ARCHITECTURE}"])
+    own = STAGE.relative_to(ROOT)
+    folders = f"STAGE={own / 'package'}", f"BUILD={own / 'build'}"
+    _run(["make", "--no-print-directory", "artefacts", f"ARCHITECTURE={ARCHITECTURE}", *folders])
     # With uv from the development environment's set-up, so that it is not installed for a second Python.
     path = f"{ROOT / '.venvs' / 'uv' / 'bin'}{os.pathsep}{os.environ['PATH']}"
     _run([str(python), str(ROOT / "tools" / "environments.py"), "references"], PATH=path)
@@ -124,7 +126,7 @@ def _ours() -> dict[str, Candidate]:
         # What is made from the stack's other resources is read only by calls.
         variables = {each: value if isinstance(value, str) else "x" for each, value in {**shared, **own}.items()}
         known = {each: value for each, value in SETTINGS.items() if each in variables}
-        folder = ROOT / ".build" / "package" / code
+        folder = STAGE / "package" / code
         found[name] = Candidate(name, folder, LAYERS, {**variables, **known}, _AMAZON)
     return found
 

@@ -76,6 +76,15 @@ class Recorded:
         found = self.built.references[name]
         return replace(found, variables={**found.variables, "LAYOUT": self.layout})
 
+    def see_that_all_were_known(self) -> None:
+        """See that every call of DynamoDB was one that had been recorded.
+
+        Raises:
+            CallFailed: One was not, so that something else was measured.
+        """
+        if self.tables.unknown:
+            raise CallFailed(f"DynamoDB was asked what our functions did not ask before: {self.tables.unknown[:3]}")
+
     def process(
         self, candidate: Candidate, counter: InstructionCounter | None = None, *, secured: bool = False
     ) -> Process:
@@ -170,10 +179,13 @@ def _scenarios(jwt: str, reference: str) -> Iterator[Scenario]:
 
 
 def _record_calls(built: Built, tables: RecordedTables, scenarios: Mapping[str, Scenario]) -> dict[str, Any]:
-    """Have our functions answer each request, so that the tables know it; returns the keys that they asked for."""
+    """Start our functions, and have them answer each request, so that the tables know all that they ask.
+
+    Returns the keys that they asked for.
+    """
     layout: dict[str, Any] = {"pages": {}}
-    for function in (ORDERS_FUNCTION, AUTHORIZER):
-        with Process(built.ours[function], built.python, built.runtime, Endpoint(tables.endpoint)) as process:
+    for function, candidate in built.ours.items():
+        with Process(candidate, built.python, built.runtime, Endpoint(tables.endpoint)) as process:
             for scenario in scenarios.values():
                 if scenario.function == function:
                     tables.requests.clear()

@@ -92,6 +92,7 @@ def run(to: Path) -> Section:
         # Valgrind is too slow for all of them.
         counted = [*beside, *(others if counter is HardwareCounter else ())]
         [*pool.map(lambda start: start.count(recorded, counter), counted)]
+    recorded.see_that_all_were_known()
     orders = groups[0]
     _draw(to / PLOT, orders, counted=counter is not None)
     tables = [_table(title, nothing, group) for title, group in zip(("Orders", "Authorizer"), groups, strict=True)]

@@ -92,8 +92,12 @@ def signature_of(operation: str, body: Mapping[str, Any]) -> Signature:
             return (operation, table, *sorted(key["pk"]["S"] for key in wanted["Keys"]))
         case "Query":
             return (operation, body["TableName"], *sorted(_texts(body["ExpressionAttributeValues"])))
-    # An update's sort key may be a time.
-    return (operation, body["TableName"], *list(_texts(body["Key"]))[: 1 if operation == "UpdateItem" else 2])
+        case "UpdateItem":
+            # Its sort key may be a time.
+            return (operation, body["TableName"], body["Key"]["pk"]["S"])
+        case "GetItem":
+            return (operation, body["TableName"], *_texts(body["Key"]))
+    return (operation, json.dumps(body, sort_keys=True))
 
 
 def _texts(values: Mapping[str, Mapping[str, str]]) -> Iterator[str]:

@@ -60,6 +60,7 @@ def run() -> Section:
                 ]
                 for each in waiting:
                     each.result()
+    recorded.see_that_all_were_known()
     alone = {scenario: served.pop(NOTHING) for scenario, served in measured.items()}
     note = _NOTE.format(alone=alone["list of 10"])
     for scenario, served in measured.items():

@@ -39,20 +39,6 @@ def writes(
     text = json.dumps(body, sort_keys=True, separators=(",", ":"), default=str)
     once = hashlib.sha256(f"{order['unit']['id']}\0{key}".encode()).hexdigest()
     now = datetime.now(UTC)
-    lines = [
-        {
-            "feature_set_id": str(item["featureSetId"]),
-            "quantity": item["quantity"],
-            "source_reference": item.get("sourceReference"),
-            "feedback_link_uri": item.get("feedbackLinkUri"),
-            "feedback_link_text": item.get("feedbackLinkText"),
-            "enable_feedback_link": bool(item.get("enableFeedbackLink")),
-            "achievement_code": item.get("achievementCode"),
-            "number": number,
-            "description": "{productName} ({name})".format(**offers[str(item["featureSetId"])]),
-        }
-        for number, item in enumerate(body["orderItems"], start=1)
-    ]
     return [
         {
             "pk": next(iter(PAGES.values()))[0][0],
@@ -75,7 +61,7 @@ def writes(
             "due": f"{now + timedelta(minutes=10):%Y-%m-%dT%H:%M:%S.%fZ}",
             "since": at,
         },
-        {"pk": partition, "sk": "LINE#0001", "lines": lines},
+        {"pk": partition, "sk": "LINE#0001", "lines": _lines(body, offers)},
         {
             "pk": f"ONCE#{order['partner']}#{once}",
             "sk": "-",
@@ -84,4 +70,21 @@ def writes(
             "answer": answer,
             "expires": int((now + _KEPT).timestamp()),
         },
+    ]
+
+
+def _lines(body: dict[str, Any], offers: dict[str, Any]) -> list[dict[str, Any]]:
+    return [
+        {
+            "feature_set_id": str(item["featureSetId"]),
+            "quantity": item["quantity"],
+            "source_reference": item.get("sourceReference"),
+            "feedback_link_uri": item.get("feedbackLinkUri"),
+            "feedback_link_text": item.get("feedbackLinkText"),
+            "enable_feedback_link": bool(item.get("enableFeedbackLink")),
+            "achievement_code": item.get("achievementCode"),
+            "number": number,
+            "description": "{productName} ({name})".format(**offers[str(item["featureSetId"])]),
+        }
+        for number, item in enumerate(body["orderItems"], start=1)
     ]
