@@ -105,9 +105,9 @@ Figure = Callable[[Start], float]
 
 
 def ratio(of: Figure, ours: Start, other: Start, nothing: Start | None = None) -> float:
-    """Return the ratio of two starts, each without what the runtime client takes alone; 0 if it was not measured."""
+    """Return the ratio of two starts, each without what the runtime client takes alone."""
     alone = of(nothing) if nothing else 0.0
-    return (of(ours) - alone) / (of(other) - alone) if of(other) else 0.0
+    return (of(ours) - alone) / (of(other) - alone)
 
 
 def _instructions(start: Start) -> float:
@@ -134,7 +134,9 @@ def _table(title: str, nothing: Start, group: Sequence[Start]) -> Results:
         figures = [(_instructions, ",.0f", nothing), (_cpu, ".0f", nothing), (_resident, ".1f", None)]
         row = [start.name]
         for of, form, alone in [*figures, *([(_first, ".1f", None)] if own else [])]:
-            row += [format(of(start), form), f"{ratio(of, start, other, alone):.2f}" if own else ""]
+            counted = of(other) > 0
+            row.append(format(of(start), form) if counted else "")
+            row.append(f"{ratio(of, start, other, alone):.2f}" if counted and own else "")
         rows.append([*row, *([] if own else ["", ""]), f"{start.compiled}"])
     return Results(title, _COLUMNS, rows)
 

@@ -11,6 +11,9 @@ from typing import Any
 import pytest
 
 from benchmarks import fulfilment
+from benchmarks.artefacts.processes import Candidate
+from benchmarks.artefacts.startup import Start, ratio
+from benchmarks.artefacts.tables import Signature, signature_of
 from benchmarks.service import Latencies, Service
 from benchmarks.shop import ORDERS, Shop
 from ordering.aws.dynamodb import Put, Send, ServiceFault, Table, Update
@@ -117,6 +120,30 @@ def test_fulfilment(monkeypatch: pytest.MonkeyPatch) -> None:
 
     assert cost.calls["SQS"] == 1
     assert cost.total - cost.calls["SQS"] < fulfilment.CALLS_AT_MOST
+
+
+def test_ratios_of_starts() -> None:
+    """Ratios of starts leave out what the runtime client takes by itself."""
+
+    def start(milliseconds: float) -> Start:
+        return Start("", Candidate("", Path(), [], {}, Path()), cpu=[milliseconds])
+
+    assert ratio(lambda one: one.cpu[0], start(50), start(110), start(10)) == 0.4
+
+
+def test_calls_that_have_the_same_answer() -> None:
+    """Recorded answers are found by partition and range, whatever a caller names its values, and by no time."""
+
+    def query(partition: str, *, prefix: str) -> Signature:
+        values = {f":{prefix}{index}": {"S": text} for index, text in enumerate((partition, "1", "9"))}
+        return signature_of("Query", {"TableName": "T", "ExpressionAttributeValues": values})
+
+    def update(partition: str, second: str) -> Signature:
+        key = {"pk": {"S": partition}, "sk": {"S": second}}
+        return signature_of("UpdateItem", {"TableName": "T", "Key": key})
+
+    assert query("a", prefix="n") == query("a", prefix="v") != query("b", prefix="v")
+    assert update("a", "1") == update("a", "2") != update("b", "1")
 
 
 def test_trips(tmp_path: Path) -> None:
