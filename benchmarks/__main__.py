@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks import creates, decisions, fulfilment, pages, sorting, throughput, trips, units
+from benchmarks import books, creates, decisions, fulfilment, limits, pages, sorting, throughput, trips, units
 from benchmarks.artefacts import sizes, startup, warm
 from benchmarks.artefacts.built import NotBuilt
 from benchmarks.engine import ROOT
@@ -30,8 +30,8 @@ def main(arguments: list[str]) -> int:
         "names",
         nargs="*",
         metavar="NAME",
-        help="startup, warm, sizes, pages, creates, fulfilment, units, trips, sorting, decisions, throughput; "
-        "all by default",
+        help="startup, warm, sizes, pages, books, creates, limits, fulfilment, units, trips, sorting, decisions, "
+        "throughput; all by default",
     )
     parser.add_argument("--to", type=Path, default=ROOT / "docs", help="folder for the document and the plot")
     options = parser.parse_args(arguments)
@@ -40,7 +40,9 @@ def main(arguments: list[str]) -> int:
         warm.NAME: warm.run,
         sizes.NAME: sizes.run,
         pages.NAME: lambda: pages.run(options.to),
+        books.NAME: lambda: books.run(options.to),
         creates.NAME: creates.run,
+        limits.NAME: limits.run,
         fulfilment.NAME: fulfilment.run,
         units.NAME: units.run,
         trips.NAME: trips.run,

@@ -32,6 +32,7 @@ from benchmarks.report import Results, Section
 from benchmarks.service import TYPICAL, Service
 from benchmarks.shop import BOOK, ORDERS, Cost, Counted, Shop
 from benchmarks.timing import no_collection
+from ordering.book.positions import BookKeys, book_of
 
 NAME = "pages"
 HELD = 100_000
@@ -42,7 +43,8 @@ PLOT = "page-cost.png"
 
 _BATCH = 25
 _REPEATED = 15
-_PARTITION = {"S": f"BOOK#{BOOK}"}
+_REFERENCE = "REFERENCE"
+"""The partition that the references read: all entries in it, as a list without an order book would be."""
 
 Costs = dict[int, Cost]
 """By the number of the page."""
@@ -57,9 +59,12 @@ def fill(service: Service, held: int) -> Shop:
     shop = Shop(service)
     shop.open()
     shop.place("first")
-    first = _read(service, f"BOOK#{BOOK}", f"{1:010}")
+    keys = BookKeys(BOOK)
+    first = _read(service, *keys.entry(1))
     for start in range(1, held + 1, _BATCH):
-        _write(service, [_entry(first, position) for position in range(start, min(start + _BATCH, held + 1))])
+        positions = range(start, min(start + _BATCH, held + 1))
+        _write(service, [_entry(first, *keys.entry(position)) for position in positions])
+        _write(service, [_entry(first, _REFERENCE, keys.entry(position)[1]) for position in positions])
     tickets = _read(service, f"TICKETS#{BOOK}", "-")
     head = {"pk": {"S": f"HEAD#{BOOK}"}, "sk": {"S": "-"}, "settled": {"N": str(held)}}
     _write(service, [{**tickets, "issued": {"N": str(held)}}, head])
@@ -148,6 +153,13 @@ def count_all(calls: Counted) -> None:
         request["ExclusiveStartKey"] = resume
 
 
+def copy_entries(service: Service) -> None:
+    """Write the book's entries into the partition that the references read."""
+    entries = [item for (partition, _), item in service.scan(ORDERS) if book_of(partition) == BOOK]
+    for entry in entries:
+        _write(service, [{**entry, "pk": {"S": _REFERENCE}}])
+
+
 def _total(service: Service) -> Cost:
     calls = Counted(service)
     return _typical(calls, lambda: count_all(calls), 3)
@@ -183,7 +195,7 @@ def _request() -> dict[str, Any]:
     return {
         "TableName": ORDERS,
         "KeyConditionExpression": "pk = :pk",
-        "ExpressionAttributeValues": {":pk": _PARTITION},
+        "ExpressionAttributeValues": {":pk": {"S": _REFERENCE}},
         "ReturnConsumedCapacity": "TOTAL",
     }
 
@@ -199,8 +211,8 @@ def _write(service: Service, items: list[dict[str, Any]]) -> None:
     service("BatchWriteItem", {"RequestItems": {ORDERS: [{"PutRequest": {"Item": item}} for item in items]}})
 
 
-def _entry(first: dict[str, Any], position: int) -> dict[str, Any]:
+def _entry(first: dict[str, Any], partition: str, sort: str) -> dict[str, Any]:
     """Make an entry like the first; the parts that do not differ are shared, for the memory's sake."""
-    number = {"N": str(position)}
+    number = {"N": str(int(sort))}
     order = {"M": {**first["order"]["M"], "id": number, "position": number}}
-    return {**first, "sk": {"S": f"{position:010}"}, "order": order}
+    return {**first, "pk": {"S": partition}, "sk": {"S": sort}, "order": order}

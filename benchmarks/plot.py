@@ -17,16 +17,23 @@ _STYLES: tuple[dict[str, Any], ...] = (
     {"color": "#0b6e4f", "marker": "o", "linewidth": 2.4},
     {"color": "#c8553d", "marker": "s", "linewidth": 1.6},
     {"color": "#6b7280", "linestyle": "--", "linewidth": 1.6},
+    {"color": "#d4a017", "marker": "^", "linewidth": 1.6},
 )
 
 
 _LARGE = 100
 """From here on, values have no decimals."""
 
+_MANY = 1_000_000
+"""From here on, numbers below a plot are written as 10M."""
+
+_FEW = 5
+"""Below it, values are drawn in a linear scale."""
+
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """What one way costs by the number of the page."""
+    """What one way costs, by the number of the page or the size of the book."""
 
     label: str
     costs: Mapping[int, Cost]
@@ -60,15 +67,42 @@ def draw_bars(path: Path, panels: Sequence[Bars]) -> None:
 
 def draw(path: Path, curves: Sequence[Curve]) -> None:
     """Draw read units and time by page, side by side."""
+    panels: dict[str, Callable[[Cost], float]] = {
+        "Read units per request": lambda cost: cost.units,
+        "Milliseconds per request, at 2 ms a read": lambda cost: cost.seconds * 1000,
+    }
+    _draw(path, curves, panels, "page (10 of 100,000 orders)")
+
+
+def draw_by_size(path: Path, curves: Sequence[Curve]) -> None:
+    """Draw read units and round trips by the size of the book, side by side."""
+    panels: dict[str, Callable[[Cost], float]] = {
+        "Read units per request": lambda cost: cost.units,
+        "Round trips per request": lambda cost: cost.calls,
+    }
+    _draw(path, curves, panels, "positions of the book")
+
+
+def _draw(path: Path, curves: Sequence[Curve], panels: Mapping[str, Callable[[Cost], float]], horizontal: str) -> None:
     # Imported here so that the other benchmarks do not wait for it.
     from matplotlib.figure import Figure  # noqa: PLC0415
+    from matplotlib.ticker import EngFormatter  # noqa: PLC0415
 
     figure = Figure(figsize=(9, 3.7), layout="constrained")
-    units, seconds = figure.subplots(1, 2, sharex=True)
-    _panel(units, "Read units per request", curves, lambda cost: cost.units)
-    _panel(seconds, "Milliseconds per request, at 2 ms a read", curves, lambda cost: cost.seconds * 1000)
-    handles, labels = units.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(curves), frameon=False)
+    both = figure.subplots(1, 2, sharex=True)
+    for axes, (title, of) in zip(both, panels.items(), strict=True):
+        _panel(axes, title, curves, of)
+        axes.set_xlabel(horizontal)
+        if max(map(max, (curve.costs for curve in curves))) > _MANY:
+            axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+        if max(of(cost) for curve in curves for cost in curve.costs.values()) < _FEW:
+            axes.set_yscale("linear")
+            axes.set_ylim(0, _FEW)
+            axes.set_yticks(range(_FEW + 1))
+    handles, labels = both[0].get_legend_handles_labels()
+    figure.legend(
+        handles, labels, loc="outside lower center", ncols=2 if len(curves) % 2 == 0 else len(curves), frameon=False
+    )
     _save(figure, path)
 
 
@@ -79,7 +113,7 @@ def _save(figure: Figure, path: Path) -> None:
 
 
 def _panel(axes: Axes, title: str, curves: Sequence[Curve], of: Callable[[Cost], float]) -> None:
-    for curve, style in zip(curves, _STYLES, strict=True):
+    for curve, style in zip(curves, _STYLES, strict=False):
         axes.plot(
             list(curve.costs), [of(cost) for cost in curve.costs.values()], label=curve.label, markersize=4, **style
         )
@@ -87,7 +121,6 @@ def _panel(axes: Axes, title: str, curves: Sequence[Curve], of: Callable[[Cost],
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_ylim(bottom=0.8)
-    axes.set_xlabel("page (10 of 100,000 orders)")
     axes.grid(visible=True, which="major", color="#e5e7eb", linewidth=0.8)
     axes.spines[["top", "right"]].set_visible(False)
     for axis in (axes.xaxis, axes.yaxis):

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from benchmarks.service import Service
 from ordering.aws.connections import Connections
-from ordering.aws.dynamodb import Item, Key, Send, Table
+from ordering.aws.dynamodb import Item, Key, Send, SendAll, Table
 from ordering.book.idempotency import CreateResult, IdempotencyKey
 from ordering.book.listing import Listing
 from ordering.clock import Deadline
@@ -55,7 +57,7 @@ OFFER = TrainingFeatureSet(
 
 @dataclass(slots=True)
 class Cost:
-    """What calls took: how many there were, capacity units, and seconds."""
+    """What calls took: how many there were one after the other, capacity units, and seconds."""
 
     calls: int = 0
     units: float = 0.0
@@ -64,7 +66,7 @@ class Cost:
 
 @dataclass
 class Counted:
-    """A connection that counts what passes."""
+    """A connection that counts what passes; operations that go out at once count as one call."""
 
     send: Send
     cost: Cost = field(default_factory=Cost)
@@ -74,12 +76,25 @@ class Counted:
         began = time.perf_counter()
         self.cost.calls += 1
         answer = self.send(operation, request)
-        consumed = answer.get("ConsumedCapacity") or []
-        self.cost.units += sum(
-            part["CapacityUnits"] for part in ([consumed] if isinstance(consumed, dict) else consumed)
-        )
-        self.cost.seconds += time.perf_counter() - began
+        self._count([answer], began)
         return answer
+
+    def send_all(self, requests: Sequence[tuple[str, dict[str, Any]]]) -> Sequence[Callable[[], dict[str, Any]]]:
+        """Pass on what goes out at once, as one call where the connection can do that."""
+        together: SendAll | None = getattr(self.send, "send_all", None)
+        if together is None:
+            return [partial(self, *request) for request in requests]
+        began = time.perf_counter()
+        self.cost.calls += 1
+        attempts = together(requests)
+        self._count([attempt() for attempt in attempts], began)
+        return attempts
+
+    def _count(self, answers: Sequence[dict[str, Any]], began: float) -> None:
+        consumed = [answer.get("ConsumedCapacity") or [] for answer in answers]
+        parts = itertools.chain.from_iterable([one] if isinstance(one, dict) else one for one in consumed)
+        self.cost.units += sum(part["CapacityUnits"] for part in parts)
+        self.cost.seconds += time.perf_counter() - began
 
     def take(self) -> Cost:
         """Return what there was since the last time."""

@@ -20,10 +20,11 @@ from __future__ import annotations
 import random
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 from benchmarks import long_lists
@@ -88,12 +89,24 @@ class Till:
 
     def __call__(self, operation: str, request: dict[str, Any]) -> dict[str, Any]:
         """Pass a call on."""
-        answer = self._send(operation, {**request, "ReturnConsumedCapacity": "TOTAL"})
-        consumed = answer["ConsumedCapacity"]
-        units = sum(part["CapacityUnits"] for part in ([consumed] if isinstance(consumed, dict) else consumed))
+        (attempt,) = self._counting([(operation, request)], [partial(self._send, operation, request)])
+        return attempt()
+
+    def send_all(self, requests: Sequence[tuple[str, dict[str, Any]]]) -> Sequence[Callable[[], dict[str, Any]]]:
+        """Pass on what goes out at once, as one call."""
+        return self._counting(requests, self._send.send_all(requests))
+
+    def _counting(
+        self, requests: Sequence[tuple[str, Any]], attempts: Sequence[Callable[[], dict[str, Any]]]
+    ) -> Sequence[Callable[[], dict[str, Any]]]:
+        """Wait for responses, and count them as one call."""
+        answers = [attempt() for attempt in attempts]
         self._counted[0] += 1
-        self._counted[1 if operation in _READS else 2] += units
-        return answer
+        for (operation, _), answer in zip(requests, answers, strict=True):
+            consumed = answer["ConsumedCapacity"]
+            units = sum(part["CapacityUnits"] for part in ([consumed] if isinstance(consumed, dict) else consumed))
+            self._counted[1 if operation in _READS else 2] += units
+        return [lambda answer=answer: answer for answer in answers]  # type: ignore[misc] # bound now
 
     def price(self, action: Callable[[], object]) -> Price:
         """Repeat an action; returns the price of one."""

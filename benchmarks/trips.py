@@ -63,10 +63,10 @@ def run() -> Section:
 _TITLE = "Calls of DynamoDB, one after the other"
 _COLUMNS = ("<request", "warm", "cold", "<reference", "its trips", "warm ÷ its")
 _EXPLANATION = f"""
-Every call of DynamoDB that a request waits for. *Cold* is a process's first request: a create then also reads the
-unit's name, the catalogue's pointer and the feature set, and reserves ten order ids. A warm process reads the pointer
-again after two seconds and the name after a minute, and reserves ids at every tenth create. The
-page is page {PAGE}, of {pages.SIZE} orders.
+Every call of DynamoDB that a request waits for; those that go out at the same time are one. *Cold* is a process's first
+request: a create then also reads the unit's name, the catalogue's pointer and the feature set, and reserves ten order
+ids. A warm process reads the pointer again after two seconds and the name after a minute, and reserves ids at every
+tenth create. The page is page {PAGE}, of {pages.SIZE} orders.
 """
 
 
@@ -124,6 +124,7 @@ def _by_library() -> tuple[int, int]:
 
 def _by_cursors(service: Service) -> int:
     """Count the calls that lead to the page by cursors, and the one to the total."""
+    pages.copy_entries(service)
     calls = Counted(service)
     for _ in itertools.islice(pages.follow_cursors(calls), PAGE):
         pass

@@ -36,9 +36,10 @@ from ordering.aws.dynamodb import (
     Write,
     plain_item,
 )
-from ordering.book import orderbook, sorted_lists
+from ordering.book import sorted_lists
 from ordering.book.idempotency import Create, CreateResult, IdempotencyKey, IdempotencyRecords
-from ordering.book.orderbook import Draft, Ticket
+from ordering.book.orderbook import Draft, OrderBook, Ticket
+from ordering.book.positions import LAST_POSITION, BookKeys
 from ordering.book.sorted_lists import NEWEST_FIRST, OLDEST_FIRST, ListRequest, SortKey
 from ordering.book.unfinished import UNMARK, is_marked
 from ordering.clock import Clock, Deadline
@@ -235,7 +236,7 @@ class DealContents:
         for (partition, sort), raw in memory.scan(TABLE):
             item = plain_item(raw)
             contents.items.append(item)
-            if partition == f"BOOK#deals#{ACCOUNT}":
+            if partition.startswith(f"BOOK#deals#{ACCOUNT}#L"):
                 if "void" in item:
                     contents.voids.add(int(sort))
                     if "remover" in item and not is_marked(item):
@@ -247,7 +248,7 @@ class DealContents:
                 contents.issued.append(item["issued"])
             elif partition.startswith(f"DEAL#{ACCOUNT}#"):
                 contents.claims[int(partition.rpartition("#")[2])] = item["order"]
-            elif match := re.fullmatch(rf"BOOK#deal-lines#{ACCOUNT}#(\d+)", partition):
+            elif match := re.fullmatch(rf"BOOK#deal-lines#{ACCOUNT}#(\d+)#L\d\d", partition):
                 item.setdefault("order", "a line item")  # all books look alike to the oracle
                 quantity = None if "void" in item else item["line"]["quantity"]
                 contents.lines.setdefault(int(match[1]), {})[int(sort)] = quantity
@@ -508,7 +509,7 @@ def _read_sorted_wrongly(
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Segments of two positions and one deletion a call, so that two are many; and equal tokens of transactions."""
-    monkeypatch.setattr(orderbook, "SEGMENT", 2)
+    monkeypatch.setattr(deal_orders, "OrderBook", partial(OrderBook, layout=oracle.SMALL))
     monkeypatch.setattr(sorted_lists, "_WHOLE", 0)
     monkeypatch.setattr(sorted_lists, "_PART", 2)
     monkeypatch.setattr(tables, "_BATCH_WRITE_LIMIT", 1)
@@ -772,8 +773,8 @@ class SweepsTheHeadFirst(Lines):
     """Sweeps only what still has a head, and the head first."""
 
     def sweep(self) -> None:
-        if self.orders.table.get(self._book._head_key()):
-            self.orders.table.delete_all([self._book._head_key()])
+        if self.orders.table.get(self._book._keys.head):
+            self.orders.table.delete_all([self._book._keys.head])
             super().sweep()
 
 
@@ -866,20 +867,25 @@ class Office:
         lines.add(new_line(1))
         book = lines._book
         first = table.get(book.entry_key(1)) or {}
-        tickets = table.get(book._tickets_key()) or {}
+        tickets = table.get(book._keys.tickets) or {}
         entries = (
-            {**first, "sk": book.entry_key(number)[1], "line": {**first["line"], "position": number}}
+            {
+                **first,
+                **dict(zip(("pk", "sk"), book.entry_key(number), strict=True)),
+                "line": {**first["line"], "position": number},
+            }
             for number in range(2, count + 1)
         )
-        partition, sort = book._head_key()
+        partition, sort = book._keys.head
         head = {"pk": partition, "sk": sort, "settled": count}
         table.put_all([*entries, {**tickets, "issued": count}, head])
 
     def left(self, order_id: int) -> list[Item]:
         """All that the table holds of an order's line items."""
-        table, name = self.orders.table, f"deal-lines#{self.account}#{order_id}"
-        kinds = ("BOOK", "VOIDS", "TICKETS", "HEAD")
-        return [item for kind in kinds for item in table.query(f"{kind}#{name}", "-", "9" * 10)]
+        keys = BookKeys(f"deal-lines#{self.account}#{order_id}")
+        single = [(partition, "-", "-") for partition, _ in (keys.tickets, keys.head)]
+        spans = [*keys.entries(1, LAST_POSITION), keys.voids, *single]
+        return [item for span in spans for item in self.orders.table.query(*span)]
 
 
 @pytest.mark.engine
@@ -953,7 +959,7 @@ def test_order_with_many_line_items(concurrent_engine: Engine) -> None:
     in_threads([lambda: office.orders.lines(order_id).sweep()] * 2)
 
     assert (len(first.items), first.more, len(last.items), last.more) == (1, True, 1, False)
-    assert len(before) == MANY + 2 + 2  # entries, segments, tickets, head
+    assert len(before) == MANY + 2 + 1 + 2  # entries, segments, range, tickets, head
     assert office.left(order_id) == []
     assert office.orders.place(DEAL, Decimal(0)).id != order_id
 

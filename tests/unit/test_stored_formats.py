@@ -10,7 +10,8 @@ from decimal import Decimal
 import pytest
 
 from ordering.aws.dynamodb import ABSENT, Check, Item, Put, Table
-from ordering.book.orderbook import SEGMENT, OrderBook, segment_of
+from ordering.book.orderbook import OrderBook
+from ordering.book.positions import LAYOUT, BookKeys
 from ordering.book.sorted_lists import ListRequest
 from ordering.clock import Deadline
 from ordering.deals.orders import DealOrders, NewLine
@@ -48,16 +49,16 @@ def table() -> Table:
     return Table(Memory(), "Table")
 
 
-def book_of(table: Table, head: Item, voids: dict[int, set[int]], live: list[int], void: list[int]) -> OrderBook:
-    """Write a settled book as it is stored; returns the book."""
+def book_of(table: Table, head: Item, live: list[int], voids: dict[int, set[int]]) -> OrderBook:
+    """Write a settled book with some of its entries as it is stored; returns the book."""
     table.put(Put({"pk": "HEAD#b", "sk": "-", **head}))
     table.put(Put({"pk": "TICKETS#b", "sk": "-", "issued": head["settled"], "at": "2026-01-01T12:00:00.000000Z"}))
     for segment, positions in voids.items():
-        table.put(Put({"pk": "VOIDS#b", "sk": f"000000000{segment}", "positions": positions}))
+        table.put(Put({"pk": "VOIDS#b", "sk": f"{segment:010}", "positions": positions}))
+    keys = BookKeys("b")
     for position in live:
-        table.put(Put({"pk": "BOOK#b", "sk": f"{position:010}", "order": position}))
-    for position in void:
-        table.put(Put({"pk": "BOOK#b", "sk": f"{position:010}", "void": True}))
+        partition, sort = keys.entry(position)
+        table.put(Put({"pk": partition, "sk": sort, "order": position}))
     return OrderBook(table, "b", removals=True)
 
 
@@ -66,33 +67,60 @@ def book_of(table: Table, head: Item, voids: dict[int, set[int]], live: list[int
 )
 def test_segments(position: int, segment: int) -> None:
     """A segment covers 1,000 positions, starting at position 1."""
-    assert (SEGMENT, segment) == (1_000, segment_of(position))
+    assert segment == LAYOUT.segment_of(position)
 
 
-def test_voids_are_counted_by_segment(table: Table) -> None:
-    """The void at position 1,000 is counted in segment 0, the one at 1,001 in segment 1."""
-    book = book_of(table, {"settled": 1_002}, {}, [1_000, 1_001, 1_002], [])
-    book.remove(1_000)
-    book.remove(1_001)
-
-    assert table.get(("HEAD#b", "-")) == {"pk": "HEAD#b", "sk": "-", "settled": 1_002, "voids0": 1, "voids1": 1}
-    assert [item["positions"] for item in table.query("VOIDS#b", "0", "9")] == [{1_000}, {1_001}]
+@pytest.mark.parametrize(("segment", "number"), [(0, 0), (499, 0), (500, 1), (999, 1), (1_000, 2), (99_999, 199)])
+def test_ranges(segment: int, number: int) -> None:
+    """A range covers 500 segments."""
+    assert number == LAYOUT.range_of(segment)
 
 
-def test_stored_segments_are_read(table: Table) -> None:
-    """Stored counts and segments lead from ranks to positions on both sides of a segment's end."""
-    head, voids = {"settled": 1_004, "voids0": 1, "voids1": 1}, {0: {1_000}, 1: {1_002}}
-    book = book_of(table, head, voids, [999, 1_001, 1_003, 1_004], [1_000, 1_002])
+@pytest.mark.parametrize(
+    ("position", "partition"),
+    [
+        (1, "BOOK#b#L00"),
+        (100, "BOOK#b#L00"),
+        (101, "BOOK#b#L01"),
+        (1_600, "BOOK#b#L15"),
+        (1_601, "BOOK#b#L00"),
+        (99_999_999, "BOOK#b#L15"),
+        (100_000_001, "BOOK#b#L00"),
+    ],
+)
+def test_lanes(position: int, partition: str) -> None:
+    """Blocks of 100 positions take 16 lanes in turn; a position has ten digits, so that keys sort as positions do."""
+    assert OrderBook(Table(Memory(), "Table"), "b").entry_key(position) == (partition, f"{position:010}")
 
-    pages = [book.page(rank, 1) for rank in range(998, 1_002)]
 
-    assert [page.total for page in pages] == [1_002] * 4
-    assert [entry["order"] for page in pages for entry in page.entries] == [999, 1_001, 1_003, 1_004]
+def test_voids_are_counted(table: Table) -> None:
+    """A void is counted in its range in the head, in its segment in the range's item, and is one of its segment."""
+    book = book_of(table, {"settled": 500_001}, [1_000, 1_001, 500_000, 500_001], {})
+    for position in (1_000, 1_001, 500_000, 500_001):
+        assert book.remove(position)
+
+    assert table.get(("HEAD#b", "-")) == {"pk": "HEAD#b", "sk": "-", "settled": 500_001, "r0": 3, "r1": 1}
+    assert {item["sk"]: {**item, "sk": ""} for item in table.query("VOIDS#b", "0", "S")} == {
+        "0000000000": {"pk": "VOIDS#b", "sk": "", "positions": {1_000}},
+        "0000000001": {"pk": "VOIDS#b", "sk": "", "positions": {1_001}},
+        "0000000499": {"pk": "VOIDS#b", "sk": "", "positions": {500_000}},
+        "0000000500": {"pk": "VOIDS#b", "sk": "", "positions": {500_001}},
+        "R0000000000": {"pk": "VOIDS#b", "sk": "", "s0": 1, "s1": 1, "s499": 1},
+        "R0000000001": {"pk": "VOIDS#b", "sk": "", "s0": 1},
+    }
 
 
-def test_positions_are_padded() -> None:
-    """A position has ten digits in its key, so that keys sort as positions do."""
-    assert OrderBook(Table(Memory(), "Table"), "b").entry_key(42) == ("BOOK#b", "0000000042")
+def test_stored_voids_are_read(table: Table) -> None:
+    """Stored counts and segments lead from ranks to positions on both sides of a range's end."""
+    head, voids = {"settled": 500_004, "r0": 2, "r1": 1}, {1: {1_001}, 499: {500_000}, 500: {500_002}}
+    table.put(Put({"pk": "VOIDS#b", "sk": "R0000000000", "s1": 1, "s499": 1}))
+    table.put(Put({"pk": "VOIDS#b", "sk": "R0000000001", "s0": 1}))
+    book = book_of(table, head, [499_999, 500_001, 500_003, 500_004], voids)
+
+    pages = [book.page(rank, 1) for rank in range(499_997, 500_001)]
+
+    assert [page.total for page in pages] == [500_001] * 4
+    assert [entry["order"] for page in pages for entry in page.entries] == [499_999, 500_001, 500_003, 500_004]
 
 
 def test_a_seat_s_key_is_found_in_its_pack(table: Table) -> None:

@@ -11,6 +11,7 @@ from engine.book.oracle import LINES, BookContents, once_key, place, removal
 from engine.engines import Engine
 from ordering.aws.dynamodb import Item, Key, Send, Table
 from ordering.book.orderbook import OrderBook
+from ordering.book.positions import LAST_POSITION, LAYOUT, BookKeys, Layout
 from ordering.clock import Deadline, system_clock
 from support.scheduler import START
 
@@ -31,8 +32,9 @@ class Time:
 class BookUnderTest:
     """One new book, its clock, and every name and key that a test used in it."""
 
-    def __init__(self, engine: Engine, *, now: Callable[[], datetime] | None = None) -> None:
+    def __init__(self, engine: Engine, *, now: Callable[[], datetime] | None = None, layout: Layout = LAYOUT) -> None:
         self.engine = engine
+        self.layout = layout
         self.run = secrets.token_hex(6)
         self.name = f"test#{self.run}"
         self.time = Time()
@@ -48,7 +50,7 @@ class BookUnderTest:
     def book(self, send: Send | None = None, *, settle_after: int = 25, seconds: float = 30) -> OrderBook:
         # Without faults nothing waits; with them the pauses are those of production.
         table = self.table(send, seconds=seconds, first_pause=0.0 if send is None else 0.02)
-        return OrderBook(table, self.name, now=self._now, settle_after=settle_after, removals=True)
+        return OrderBook(table, self.name, now=self._now, settle_after=settle_after, removals=True, layout=self.layout)
 
     def new_name(self) -> str:
         self.names.append(f"{self.run}-{next(self._numbers)}")
@@ -74,12 +76,13 @@ class BookUnderTest:
 
     def contents(self) -> BookContents:
         """Everything of this book that the engine holds."""
-        return BookContents.of(self._items(), self.name)
+        return BookContents.of(self._items(), self.name, self.layout)
 
     def _items(self) -> Iterator[Item]:
         table = self.table()
-        yield from table.query(f"BOOK#{self.name}", "0", "9" * 10)
-        yield from table.query(f"VOIDS#{self.name}", "0", "9" * 10)
+        keys_of_book = BookKeys(self.name, self.layout)
+        for span in [*keys_of_book.entries(1, LAST_POSITION), keys_of_book.voids]:
+            yield from table.query(*span)
         keys: list[Key] = [(f"{kind}#{self.name}", "-") for kind in ("HEAD", "TICKETS")]
         for name in self.names:
             keys += [(f"ORDER#{name}", "ORDER"), (f"TOMBSTONE#{name}", "-")]

@@ -15,8 +15,8 @@ from typing import Any
 
 from engine.explored import Case, Mutant
 from ordering.aws.dynamodb import ABSENT, Delete, Item, Key, Put, Table, Write, plain_item
-from ordering.book import orderbook
 from ordering.book.orderbook import Collision, Draft, OrderBook, Ticket
+from ordering.book.positions import Layout, book_of
 from ordering.clock import Clock
 from support.aws.memory import Memory
 from support.scheduler import START, TABLE, TICK, Checker, Log, Result, Script, Setup, operations
@@ -28,6 +28,9 @@ OPEN = "(open)"
 Slots = tuple[str | None, ...]
 """The content of each position that a ticket was issued for: an order's name, VOID, or OPEN."""
 
+SMALL = Layout(segment=2, segments=2, block=2, lanes=2)
+"""Sizes with which a few orders fill several segments, ranges and lanes."""
+
 LONG_AFTER = START + 1_000 * TICK
 
 
@@ -38,8 +41,9 @@ def build_book(
     make_book: Callable[..., OrderBook] = OrderBook,
     settle_after: int = 1,
     removals: bool = False,
+    layout: Layout = SMALL,
 ) -> OrderBook:
-    return make_book(table, BOOK, now=now, settle_after=settle_after, removals=removals)
+    return make_book(table, BOOK, now=now, settle_after=settle_after, removals=removals, layout=layout)
 
 
 def planted(case: Case, fault: type[OrderBook]) -> Mutant:
@@ -134,16 +138,18 @@ def removes_what_it_sees(rank: int = 0) -> Script:
     return script
 
 
-def contents(*steps: str, query_page: int | None = None, batch_page: int | None = None) -> Memory:
+def contents(
+    *steps: str, query_page: int | None = None, batch_page: int | None = None, layout: Layout = SMALL
+) -> Memory:
     """A table after some steps: `crash` with a ticket, `settle`, or the name of an order to place."""
     memory = Memory(query_page=query_page, batch_page=batch_page)
     table = Table(memory, TABLE, first_pause=0.0)
     for step in steps:
-        book = OrderBook(table, BOOK, now=lambda: START)
+        book = OrderBook(table, BOOK, now=lambda: START, layout=layout)
         if step == "crash":
             book._take_ticket()
         elif step == "settle":
-            OrderBook(table, BOOK, now=lambda: START + TICK).settle()
+            OrderBook(table, BOOK, now=lambda: START + TICK, layout=layout).settle()
         else:
             place(book, step)
     return memory
@@ -156,9 +162,13 @@ def contents(*steps: str, query_page: int | None = None, batch_page: int | None 
 class BookContents:
     """One book as it is stored, as plain values."""
 
+    layout: Layout
     issued: int
     settled: int
     counts: dict[int, int]
+    """The head's, by range."""
+    ranges: dict[int, dict[int, int]]
+    """The counts of each range, by the segment's number in it."""
     segments: dict[int, set[int]]
     entries: dict[int, Item]
     orders: dict[str, int]
@@ -169,12 +179,13 @@ class BookContents:
     tombstones: set[str]
 
     @classmethod
-    def of(cls, items: Iterator[Item], book: str = BOOK) -> BookContents:  # noqa: C901 - one case for each kind of item
-        contents = cls(0, 0, {}, {}, {}, {}, {}, Counter(), {}, set())
+    def of(cls, items: Iterator[Item], book: str = BOOK, layout: Layout = SMALL) -> BookContents:  # noqa: C901 - one case for each kind of item
+        contents = cls(layout, 0, 0, {}, {}, {}, {}, {}, {}, Counter(), {}, set())
         issued = settled = 0
         counts: dict[int, int] = {}
         for item in items:
             kind, _, name = item["pk"].partition("#")
+            name = (book_of(item["pk"]) or "") if kind == "BOOK" else name
             if kind in {"BOOK", "TICKETS", "HEAD", "VOIDS"} and name != book:
                 continue
             match kind:
@@ -184,7 +195,9 @@ class BookContents:
                     issued = item["issued"]
                 case "HEAD":
                     settled = item.get("settled", 0)
-                    counts = {int(m[1]): item[m[0]] for m in (re.match(r"voids(\d+)", name) for name in item) if m}
+                    counts = _numbered(_OF_HEAD, item)
+                case "VOIDS" if item["sk"].startswith("R"):
+                    contents.ranges[int(item["sk"][1:])] = _numbered(_OF_RANGE, item)
                 case "VOIDS":
                     contents.segments[int(item["sk"])] = item["positions"]
                 case "ORDER" if item["sk"] == "ORDER":
@@ -200,8 +213,8 @@ class BookContents:
         return replace(contents, issued=issued, settled=settled, counts=counts)
 
     @classmethod
-    def of_memory(cls, memory: Memory) -> BookContents:
-        return cls.of(plain_item(item) for _, item in memory.scan(TABLE))
+    def of_memory(cls, memory: Memory, layout: Layout = SMALL) -> BookContents:
+        return cls.of((plain_item(item) for _, item in memory.scan(TABLE)), layout=layout)
 
     @cached_property
     def slots(self) -> Slots:
@@ -233,18 +246,33 @@ class BookContents:
         yield from self.settling_violations()
 
     def settling_violations(self) -> Iterator[str]:
-        """Yield where head and segments disagree with the entries."""
+        """Yield where head, ranges and segments disagree with the entries."""
         settled = self.slots[: self.settled]
         if self.settled > self.issued or OPEN in settled:
             yield f"settled up to {self.settled} over something open: {self.slots}"
         voids: dict[int, set[int]] = {}
         for position, name in enumerate(settled, 1):
             if name is VOID:
-                voids.setdefault(orderbook.segment_of(position), set()).add(position)
+                voids.setdefault((position - 1) // self.layout.segment, set()).add(position)
         if voids != self.segments:
             yield f"segments hold {self.segments}, void and settled are {voids}"
-        if {segment: len(positions) for segment, positions in voids.items()} != self.counts:
+        ranges: dict[int, dict[int, int]] = {}
+        for segment, positions in voids.items():
+            number, index = divmod(segment, self.layout.segments)
+            ranges.setdefault(number, {})[index] = len(positions)
+        if ranges != self.ranges:
+            yield f"ranges count {self.ranges}, void and settled are {voids}"
+        if {number: sum(counts.values()) for number, counts in ranges.items()} != self.counts:
             yield f"the head counts {self.counts}, void and settled are {voids}"
+
+
+_OF_HEAD, _OF_RANGE = re.compile(r"r(\d+)"), re.compile(r"s(\d+)")
+
+
+def _numbered(names: re.Pattern[str], item: Item) -> dict[int, int]:
+    """The attributes of an item with such names, by the number in each."""
+    matches = map(names.fullmatch, item)
+    return {int(match[1]): item[match[0]] for match in matches if match}
 
 
 class BookChecker(Checker[BookContents]):
@@ -254,11 +282,12 @@ class BookChecker(Checker[BookContents]):
         removals: Whether orders are removed, so that pages may shift and the order of a key may be gone.
     """
 
-    def __init__(self, *, removals: bool = False) -> None:
+    def __init__(self, *, removals: bool = False, layout: Layout = SMALL) -> None:
         self._removals = removals
+        self._layout = layout
 
     def view(self, memory: Memory) -> BookContents:
-        return BookContents.of_memory(memory)
+        return BookContents.of_memory(memory, self._layout)
 
     def state(self, view: BookContents) -> Iterator[str]:
         return view.violations()
@@ -282,7 +311,7 @@ class BookChecker(Checker[BookContents]):
 
     def recovery(self, memory: Memory, setup: Setup) -> Iterator[str]:
         """After the grace time every stored order is listed."""
-        expected = BookContents.of_memory(memory).live
+        expected = self.view(memory).live
         later = memory.fork()
         book: OrderBook = setup.over(later, lambda: LONG_AFTER)
         for attempt in ("at first", "settled"):
@@ -291,7 +320,7 @@ class BookChecker(Checker[BookContents]):
             if (listed, page.total) != (expected, len(expected)):
                 yield f"after the grace time, {attempt}, listed {listed} of {page.total}, there are {expected}"
             book.settle()
-            yield from BookContents.of_memory(later).violations()
+            yield from self.view(later).violations()
 
     def result(  # noqa: C901 - one case for each operation
         self, result: Result, earlier: Sequence[Result], witnessed: Sequence[Any], view: BookContents

@@ -14,8 +14,8 @@ from engine.book.book_under_test import BookUnderTest
 from engine.book.oracle import place
 from engine.engines import Engine
 from ordering.aws.dynamodb import Check, NoAnswer, Put, Reason, Send, ServiceFault, TransactionRefused, _item
-from ordering.book import orderbook
 from ordering.book.orderbook import Collision, Draft, OrderBook
+from ordering.book.positions import Layout
 from ordering.errors import Unavailable
 from support.aws.faults import (
     Crash,
@@ -94,9 +94,9 @@ def test_abandoned_tickets(subject: BookUnderTest) -> None:
     assert [*subject.contents().violations()] == []
 
 
-def test_removals(subject: BookUnderTest, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_removals(engine: Engine) -> None:
     """With orders removed at random and positions void, every page of every size is that of a plain list."""
-    monkeypatch.setattr(orderbook, "SEGMENT", 7)
+    subject = BookUnderTest(engine, layout=Layout(segment=7, segments=2, block=3, lanes=4))
     draw = random.Random(5)
     left: list[tuple[str, int]] = []
     for _ in range(24):
@@ -170,9 +170,9 @@ def with_gaps(subject: BookUnderTest) -> list[tuple[str, int]]:
     return left
 
 
-def test_newest_first(subject: BookUnderTest, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_newest_first(engine: Engine) -> None:
     """With orders removed, positions void and a tail, every page from any position back is that of a plain list."""
-    monkeypatch.setattr(orderbook, "SEGMENT", 5)
+    subject = BookUnderTest(engine, layout=Layout(segment=5, segments=2, block=4, lanes=3))
     left = with_gaps(subject)
     last = left[-1][1]
     pages: list[tuple[int, int, int | None]] = [(first, 4, None) for first in range(0, len(left) + 2, 3)]

@@ -6,15 +6,15 @@ time and lost responses (minutes instead of seconds). The counts are printed at 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
-import pytest
-
 from engine.book.oracle import (
+    SMALL,
     BookChecker,
     build_book,
     contents,
@@ -26,18 +26,17 @@ from engine.book.oracle import (
     removes_what_it_sees,
     settles,
 )
-from engine.explored import Case, every_interleaving, every_mutant
+from engine.explored import Case, Mutant, every_interleaving, every_mutant
 from ordering.aws.dynamodb import ConditionFailed, Item, Put, Update, Write
 from ordering.book import orderbook
 from ordering.book.orderbook import Draft, Guard, OrderBook, Ticket
+from ordering.book.positions import Layout, segment_counts
+from ordering.errors import Unavailable
 from ordering.values import replace
 from support.scheduler import Script, Setup
 
-
-@pytest.fixture(autouse=True)
-def small_segments(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Segments of two positions, so that a few orders fill several."""
-    monkeypatch.setattr(orderbook, "SEGMENT", 2)
+ONE_LANE = replace(SMALL, block=9)
+"""Most cases need one lane: a call for each of several would be one more step to put into order."""
 
 
 def case(
@@ -49,13 +48,15 @@ def case(
     removals: bool = False,
     torn: bool = False,
     settle_after: int = 1,
+    layout: Layout = ONE_LANE,
     deep: Mapping[str, Any] | None = None,
 ) -> Case:
     """A case of a book after some steps; `torn` makes each item of a read a call of its own."""
     pages = {"query_page": 1, "batch_page": 1} if torn else {}
-    setup = Setup(partial(build_book, settle_after=settle_after, removals=removals))
-    checker = BookChecker(removals=removals)
-    return Case(clients, partial(contents, *before, **pages), setup, checker, lost, ticks, deep=deep or {})
+    setup = Setup(partial(build_book, settle_after=settle_after, removals=removals, layout=layout))
+    checker = BookChecker(removals=removals, layout=layout)
+    start = partial(contents, *before, layout=layout, **pages)
+    return Case(clients, start, setup, checker, lost, ticks, deep=deep or {})
 
 
 CASES = {
@@ -70,7 +71,7 @@ CASES = {
     ),
     "two creates and a page, with a lost response": case([creates("a"), creates("b"), reads((0, 2))], lost=1),
     "a create, a forward reader and a settler": case(
-        [creates("a"), reads_forward(2), settles()], ["x", "crash"], deep={"lost": 1, "ticks": 2}
+        [creates("a"), reads_forward(2), settles()], ["x", "crash"], layout=SMALL, deep={"lost": 1, "ticks": 2}
     ),
     "a create, a page and a settler, with a lost response": case(
         [creates("a"), reads((0, 2)), settles()], ["x", "crash"], lost=1
@@ -79,7 +80,7 @@ CASES = {
         [creates("a"), creates("b"), reads((0, 2), (1, 2))], ["crash"], settle_after=99, deep={"lost": 1}
     ),
     "torn reads": case(
-        [creates("a"), reads((0, 2)), settles()], ["x", "crash"], torn=True, deep={"lost": 1, "ticks": 2}
+        [creates("a"), reads((0, 2)), settles()], ["x", "crash"], torn=True, layout=SMALL, deep={"lost": 1, "ticks": 2}
     ),
     "two settlers and a reader": case(
         [settles(2), settles(), reads((0, 2))], ["x", "crash", "y"], lost=1, deep={"lost": 2}
@@ -90,8 +91,9 @@ CASES = {
     "two removals and a reader": case(
         [removes("x", 1), removes("y", 2), reads((0, 1), (1, 1))],
         ["x", "y", "z", "settle"],
-        lost=2,
+        lost=1,
         removals=True,
+        deep={"lost": 2},
     ),
     "removals around a void": case(
         [removes("x", 1), removes("z", 4), reads((1, 1))],
@@ -100,7 +102,18 @@ CASES = {
         removals=True,
     ),
     "a removal before the head, and a settler": case(
-        [removes("x", 1), settles(), reads((0, 2))], ["x", "crash", "y"], removals=True, deep={"lost": 1}
+        [removes("x", 1), settles(), reads((0, 2))], ["x", "crash", "y"], removals=True, layout=SMALL, deep={"lost": 1}
+    ),
+    "removals in two ranges and a reader": case(
+        [removes("x", 1), removes("v", 5), reads((0, 2), (2, 2))],
+        ["x", "crash", "y", "z", "v", "w", "settle"],
+        removals=True,
+    ),
+    "two pages over three blocks": case(
+        [creates("a"), reads((0, 4), (3, 4))],
+        ["x", "y", "z", "v", "settle", "w"],
+        layout=SMALL,
+        deep={"lost": 1},
     ),
     "a removal, a create and a reader": case(
         [removes("x", 1), creates("a"), reads((0, 1), (1, 1))], ["x", "settle"], lost=1, removals=True
@@ -119,32 +132,104 @@ test_every_interleaving = every_interleaving(
 # Mutants -------------------------------------------------------------------------------------------------------------
 
 
-class SegmentsNotCompared(OrderBook):
-    """Trusts segments that were read after an older head, and what it finds between two positions."""
+class SumsNotCompared(OrderBook):
+    """Trusts ranges and segments that were read after an older head, and what it finds between two positions."""
 
-    def _settled_entries(self, head: Any, first: int, last: int, *, confirm: bool) -> list[Item] | None:  # noqa: ARG002 - as it is called
-        if first >= last:
-            return []
-        spots = [head.locate(first), head.locate(last - 1)]
-        voids = self._marks()
-        start, end = (orderbook._skip(at, voids[of]) if of is not None else at for at, of in spots)
-        return [entry for entry in self._entries(start, end) if not orderbook.is_void(entry)]
+    def _settled_entries(self, head: Any, first: int, last: int, *, confirm: bool) -> list[Item] | None:
+        positions = self._positions(head, [first, last - 1] if first < last else [], confirm=confirm) or ()
+        found = self._entries(positions[0], positions[-1]) if positions else []
+        return [entry for entry in found if not orderbook.is_void(entry)]
 
-    def _marks(self) -> dict[int, list[int]]:
-        found = self._table.batch_get([self._segment_key(segment) for segment in range(10)])
-        marks = {int(sort): sorted(item["positions"]) for (_, sort), item in found.items()}
-        return {segment: marks.get(segment, []) for segment in range(10)}
+    def _segment_counts(self, head: Any, ranges: Iterable[int], *, confirm: bool) -> Any:  # noqa: ARG002 - as it is called
+        counts, _ = self._marks()
+        return {number: counts.get(number, {}) for number in ranges}
+
+    def _void_positions(self, head: Any, counts: Mapping[int, int], *, confirm: bool) -> Any:  # noqa: ARG002 - as it is called
+        _, voids = self._marks()
+        return {segment: voids.get(segment, []) for segment in counts}
+
+    def _marks(self) -> tuple[dict[int, dict[int, int]], dict[int, list[int]]]:
+        """The counts of all ranges, and the voids of all segments."""
+        keys, layout = self._keys, self._layout
+        found = self._table.batch_get(
+            [key for number in range(5) for key in (keys.range(number), keys.segment(number))]
+        )
+        counts = {number: segment_counts(found.get(keys.range(number), {}), number, layout) for number in range(5)}
+        return counts, {one: sorted(found.get(keys.segment(one), {}).get("positions", ())) for one in range(5)}
 
 
-class SegmentsBeforeHead(SegmentsNotCompared):
-    """Reads the segments before the head, and trusts them."""
+class VoidsBeforeHead(SumsNotCompared):
+    """Reads ranges and segments before the head, and trusts them."""
 
     def _read(self) -> Any:
         self._early = super()._marks()
         return super()._read()
 
-    def _marks(self) -> dict[int, list[int]]:
+    def _marks(self) -> Any:
         return self._early
+
+
+class RangesNotCompared(OrderBook):
+    """Trusts a range that was read after an older head."""
+
+    _segment_counts = SumsNotCompared._segment_counts
+    _marks = SumsNotCompared._marks
+
+
+class SegmentsNotCompared(OrderBook):
+    """Trusts a segment that was read after an older range."""
+
+    _void_positions = SumsNotCompared._void_positions
+    _marks = SumsNotCompared._marks
+
+
+class AlwaysInTheFirstSegment(OrderBook):
+    """Takes all voids of a range for those of its first segment."""
+
+    def _only_segment(self, head: Any, number: int) -> dict[int, int]:
+        return {number * self._layout.segments: head.voids[number]}
+
+
+class ReadsOneLane(OrderBook):
+    """Reads all entries from the lane of the first one."""
+
+    def _entries(self, first: int, last: int, attributes: Sequence[str] = ()) -> list[Item]:  # noqa: ARG002 - as it is called
+        return [*self._table.query(*self._keys.entries(first, last)[0])] if first <= last else []
+
+
+class ReadsLaneByLane(OrderBook):
+    """Lists the entries of one lane behind those of another."""
+
+    def _entries(self, first: int, last: int, attributes: Sequence[str] = ()) -> list[Item]:  # noqa: ARG002 - as it is called
+        return [entry for part in self._table.query_all(self._keys.entries(first, last)) for entry in part]
+
+
+class LanesOffByOne(Layout):
+    """Counts positions from 0 where it computes the lane."""
+
+    def lane_of(self, position: int) -> int:
+        return position // self.block % self.lanes
+
+
+class RangeNotWrittenByRemoval(OrderBook):
+    """Removes without counting in the range."""
+
+    def _removal(self, position: int, void: Item, guard: Guard | None) -> list[Write]:
+        head, put, number, segment = super()._removal(position, void, guard)
+        assert isinstance(number, Update)
+        return [head, put, replace(number, values={":one": 0}), segment]
+
+
+class RangeNotWrittenBySettling(OrderBook):
+    """Settles without counting in ranges."""
+
+    def _settle(self, head: Any, tail: Sequence[Item]) -> None:
+        transact, table = self._table.transact, self._table
+        ranges = {self._keys.range(number) for number in range(5)}
+        kept = _with(table, transact=lambda writes: transact([one for one in writes if one.key not in ranges]))
+        self._table = kept
+        super()._settle(head, tail)
+        self._table = table
 
 
 class HeadNotConfirmed(OrderBook):
@@ -174,7 +259,7 @@ class SettlesOverOpenPositions(OrderBook):
     """Moves the head to the last ticket that was given out."""
 
     def _settle(self, head: Any, tail: Sequence[Item]) -> None:
-        issued = (self._table.get(self._tickets_key()) or {"issued": 0})["issued"]
+        issued = (self._table.get(self._keys.tickets) or {"issued": 0})["issued"]
         super()._settle(head, [*tail, *[{"order": "?"}] * (issued - head.settled - len(tail))])
 
 
@@ -183,7 +268,7 @@ class SettlesUnconditionally(OrderBook):
 
     def _settle(self, head: Any, tail: Sequence[Item]) -> None:
         to = head.settled + len(tail)
-        self._table.update(Update(self._head_key(), "SET settled = :to", values={":to": to}))
+        self._table.update(Update(self._keys.head, "SET settled = :to", values={":to": to}))
 
 
 class SettlesInTwoSteps(OrderBook):
@@ -281,9 +366,9 @@ class RemovesUnmarked(OrderBook):
     """Removes without marking the void in its segment."""
 
     def _removal(self, position: int, void: Item, guard: Guard | None) -> list[Write]:
-        head, put, segment = super()._removal(position, void, guard)
+        *others, segment = super()._removal(position, void, guard)
         assert isinstance(segment, Update)
-        return [head, put, replace(segment, values={":voids": {999}})]
+        return [*others, replace(segment, values={":voids": {999}})]
 
 
 class RemovesUnsettled(OrderBook):
@@ -299,9 +384,9 @@ class RemovesTwice(OrderBook):
     """Removes what another has removed."""
 
     def _removal(self, position: int, void: Item, guard: Guard | None) -> list[Write]:
-        head, put, segment = super()._removal(position, void, guard)
+        head, put, *others = super()._removal(position, void, guard)
         assert isinstance(put, Put)
-        return [head, replace(put, condition="attribute_exists(pk)", names={}), segment]
+        return [head, replace(put, condition="attribute_exists(pk)", names={}), *others]
 
 
 def _with(table: Any, **methods: Any) -> Any:
@@ -310,11 +395,38 @@ def _with(table: Any, **methods: Any) -> Any:
     return SimpleNamespace(**{**kept, **methods})
 
 
+SETTLED = ["x", "crash", "y", "z", "w", "settle"]
+"""An order, a void, and two orders more, which fill a range; and an order in the next one."""
+
 MUTANTS = {
-    SegmentsNotCompared.__name__: planted(CASES["removals around a void"], SegmentsNotCompared),
-    SegmentsBeforeHead.__name__: planted(
-        case([settles(), reads((2, 1))], ["x", "y", "crash", "z"], settle_after=99), SegmentsBeforeHead
+    SumsNotCompared.__name__: planted(CASES["removals around a void"], SumsNotCompared),
+    VoidsBeforeHead.__name__: planted(
+        case([settles(), reads((2, 1))], ["x", "y", "crash", "z"], settle_after=99), VoidsBeforeHead
     ),
+    RangesNotCompared.__name__: planted(
+        case([removes("x", 1), reads((1, 1))], SETTLED, ticks=0, removals=True), RangesNotCompared
+    ),
+    SegmentsNotCompared.__name__: planted(
+        case([removes("x", 1), reads((0, 1))], SETTLED, ticks=0, removals=True), SegmentsNotCompared
+    ),
+    AlwaysInTheFirstSegment.__name__: dataclasses.replace(
+        planted(
+            case([removes("y", 3), reads((2, 1))], ["x", "v", "y", "z", "settle"], removals=True),
+            AlwaysInTheFirstSegment,
+        ),
+        found_by=Unavailable,
+    ),
+    ReadsOneLane.__name__: dataclasses.replace(
+        planted(CASES["two pages over three blocks"], ReadsOneLane), found_by=Unavailable
+    ),
+    ReadsLaneByLane.__name__: planted(CASES["two pages over three blocks"], ReadsLaneByLane),
+    LanesOffByOne.__name__: Mutant(
+        CASES["two pages over three blocks"], build=partial(build_book, layout=LanesOffByOne(2, 2, 2, 2))
+    ),
+    RangeNotWrittenByRemoval.__name__: planted(
+        case([removes("x", 1)], ["x", "settle"], removals=True), RangeNotWrittenByRemoval
+    ),
+    RangeNotWrittenBySettling.__name__: planted(case([settles()], ["x", "crash", "y"]), RangeNotWrittenBySettling),
     ShowsBehindOpenPositions.__name__: planted(CASES["two creates and a forward reader"], ShowsBehindOpenPositions),
     SettlesOverOpenPositions.__name__: planted(
         CASES["a create, a forward reader and a settler"], SettlesOverOpenPositions

@@ -12,7 +12,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
-import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -34,8 +33,8 @@ from engine.book.oracle import (
 )
 from engine.explored import DEEP, Case, every_interleaving, every_mutant
 from ordering.aws.dynamodb import Item
-from ordering.book import orderbook
 from ordering.book.orderbook import OrderBook, Page, Walk
+from ordering.book.positions import Layout
 from support.scheduler import (
     LOST,
     Call,
@@ -179,18 +178,11 @@ CASES = {
 }
 
 
-@pytest.fixture
-def small_segments(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(orderbook, "SEGMENT", 2)
-
-
-test_every_interleaving = pytest.mark.usefixtures("small_segments")(
-    every_interleaving(
-        "book",
-        CASES,
-        "In every interleaving a reader is shown what was there at one instant, and no order twice.",
-        at_least=100,
-    )
+test_every_interleaving = every_interleaving(
+    "book",
+    CASES,
+    "In every interleaving a reader is shown what was there at one instant, and no order twice.",
+    at_least=100,
 )
 
 
@@ -233,7 +225,7 @@ MUTANTS = {
     FindsVoids.__name__: planted(CASES["a look, while one is created and removed"], FindsVoids),
 }
 
-test_every_mutant_is_found = pytest.mark.usefixtures("small_segments")(every_mutant(MUTANTS, CASES))
+test_every_mutant_is_found = every_mutant(MUTANTS, CASES)
 
 
 # Some orders of many -------------------------------------------------------------------------------------------------
@@ -244,30 +236,30 @@ class Book(RuleBasedStateMachine):
 
     @initialize(
         before=st.lists(st.sampled_from(["place", "place", "crash", "settle"]), max_size=8),
-        segment=st.integers(1, 4),
+        layout=st.builds(Layout, st.integers(1, 3), st.integers(1, 3), st.integers(1, 3), st.integers(1, 3)),
         settle_after=st.integers(1, 6),
         removals=st.booleans(),
         torn=st.booleans(),
     )
-    def begin(self, before: list[str], segment: int, settle_after: int, removals: bool, torn: bool) -> None:  # noqa: FBT001 - drawn
-        self._segment, orderbook.SEGMENT = orderbook.SEGMENT, segment
+    def begin(self, before: list[str], layout: Layout, settle_after: int, removals: bool, torn: bool) -> None:  # noqa: FBT001 - drawn
+        self.layout = layout
         # Torn reads across a removal promise less than what is checked here.
         pages = {"query_page": 1, "batch_page": 1} if torn and not removals else {}
         steps = [f"before {number}" if step == "place" else step for number, step in enumerate(before)]
-        self.memory = contents(*steps, **pages)
-        self.setup = Setup(partial(build_book, settle_after=settle_after, removals=removals), retries=20)
+        self.memory = contents(*steps, **pages, layout=layout)
+        build = partial(build_book, settle_after=settle_after, removals=removals, layout=layout)
+        self.setup = Setup(build, retries=20)
         self.removals = removals
-        self.checker = ReaderChecker(removals=removals)
+        self.checker = ReaderChecker(removals=removals, layout=layout)
         self.running: list[Running] = []
         self.in_flight: list[Call] = []
-        self.contents = BookContents.of_memory(self.memory)
+        self.contents = self.checker.view(self.memory)
         self.time = 1
         self.clients = 0
 
     def teardown(self) -> None:
         if hasattr(self, "memory"):
             assert [*self.checker.recovery(self.memory, self.setup)] == []
-            orderbook.SEGMENT = self._segment
 
     def start(self, script: Script, steps: int) -> None:
         self.clients += 1
@@ -277,7 +269,7 @@ class Book(RuleBasedStateMachine):
 
     def carry_out(self, call: Call) -> Outcome:
         outcome = carry_out(self.memory, call)
-        before, self.contents = self.contents, BookContents.of_memory(self.memory)
+        before, self.contents = self.contents, self.checker.view(self.memory)
         assert [*self.checker.step(before, self.contents)] == []
         for running in self.running:
             running.witnessed.append(self.contents.slots)

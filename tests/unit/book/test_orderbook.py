@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ordering.aws.dynamodb import ABSENT, Delete, NoAnswer, Put, Send, ServiceFault, Table, Write
-from ordering.book import orderbook
 from ordering.book.orderbook import Collision, Draft, OrderBook, Ticket
+from ordering.book.positions import LAST_POSITION, BookKeys, Layout
 from ordering.clock import Deadline
 from ordering.errors import Unavailable
 from ordering.values import replace
@@ -107,9 +107,9 @@ def test_oldest_first(book: OrderBook) -> None:
     assert names(book) == ["a", "b", "c"]
 
 
-def test_newest(book: OrderBook, table: Table, wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_newest(table: Table, time: Time, wire: Wire) -> None:
     """For operators, orders are read newest first over several queries, without voids and open positions or a write."""
-    monkeypatch.setattr(orderbook, "_READ_AT_ONCE", 2)
+    book = OrderBook(table, "test#1", now=time, removals=True, layout=Layout(block=2))
     for name in "abcde":
         book.place(draft(name))
     book.remove(2)
@@ -117,7 +117,7 @@ def test_newest(book: OrderBook, table: Table, wire: Wire, monkeypatch: pytest.M
     wire.take()
 
     assert [entry["order"] for entry in book.newest()] == ["e", "d", "c", "a"]
-    assert wire.take() == ["GetItem", "Query", "Query", "Query"]
+    assert wire.take() == ["GetItem", "Query", "Query", "Query"]  # of positions 5 and 6, 3 and 4, 1 and 2
     assert [*OrderBook(table, "empty").newest()] == []
 
 
@@ -221,8 +221,9 @@ def test_destroy(book: OrderBook, table: Table, time: Time) -> None:
     book.remove(2)
     book.destroy()
 
-    kinds = ("BOOK", "VOIDS", "HEAD", "TICKETS")
-    assert [item for kind in kinds for item in table.query(f"{kind}#test#1", "-", "9" * 10)] == []
+    keys = BookKeys("test#1")
+    spans = [*keys.entries(1, LAST_POSITION), keys.voids, (keys.head[0], "-", "-"), (keys.tickets[0], "-", "-")]
+    assert [item for span in spans for item in table.query(*span)] == []
     assert names(other) == ["z"]
 
 
@@ -454,7 +455,7 @@ def test_lost_answer_of_a_settle(book: OrderBook, table: Table, wire: Wire, time
 
 
 def test_voids_cost_one_more_read(book: OrderBook, table: Table, wire: Wire, time: Time) -> None:
-    """A page of a segment with voids takes one more small read."""
+    """A page of a segment with voids takes one more small read while its range has one segment."""
     abandon(table)
     for name in "ab":
         book.place(draft(name))
@@ -465,6 +466,36 @@ def test_voids_cost_one_more_read(book: OrderBook, table: Table, wire: Wire, tim
 
     assert names(book, 1, 1) == ["b"]
     assert wire.take() == ["BatchGetItem", "BatchGetItem", "Query"]
+
+
+def test_voids_of_a_larger_book_cost_two_more_reads(table: Table, wire: Wire, time: Time) -> None:
+    """A page of a range of several segments takes one more small read for the range, none where nothing is void."""
+    book = OrderBook(table, "test#1", now=time, removals=True, layout=Layout(segment=2, segments=2))
+    for name in "abcdefg":
+        book.place(draft(name))
+    book.settle()
+    book.remove(2)
+    wire.take()
+    costs = []
+    for rank, name in enumerate("acdefg"):
+        assert names(book, rank, 1) == [name]
+        costs.append(len(wire.take()))
+
+    # "a" is in the segment with the void, "c" and "d" in another one of its range, the others in the next range.
+    assert costs == [4, 3, 3, 2, 2, 2]
+
+
+def test_page_over_several_blocks(table: Table, wire: Wire, time: Time) -> None:
+    """A page queries each lane that it touches once, and is in the order of positions."""
+    book = OrderBook(table, "test#1", now=time, layout=Layout(block=2, lanes=3))
+    for name in "abcdefghijk":
+        book.place(draft(name))
+    book.settle()
+    wire.take()
+    pages = {(0, 2): 1, (0, 3): 2, (1, 3): 2, (3, 4): 3, (1, 10): 3, (0, 11): 3}
+    for (first, count), queries in pages.items():
+        assert names(book, first, count) == [*"abcdefghijk"[first : first + count]]
+        assert wire.take() == ["BatchGetItem", *["Query"] * queries]
 
 
 def test_head_and_segment_that_do_not_fit_are_read_again(book: OrderBook, table: Table, time: Time) -> None:
@@ -484,25 +515,23 @@ def test_head_and_segment_that_do_not_fit_are_read_again(book: OrderBook, table:
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     history=st.lists(st.sampled_from(["place", "crash", "wait", "settle", "read"]), max_size=25),
-    segment=st.integers(1, 5),
+    layout=st.builds(Layout, st.integers(1, 5), st.integers(1, 3), st.integers(1, 4), st.integers(1, 4)),
     first=st.integers(0, 12),
     count=st.integers(1, 6),
 )
 def test_like_a_plain_list(
     services: Services,
-    monkeypatch: pytest.MonkeyPatch,
     history: list[str],
-    segment: int,
+    layout: Layout,
     first: int,
     count: int,
 ) -> None:
     """After any sequence of placing, abandoning, settling and reading, the book lists what a plain list would."""
-    monkeypatch.setattr(orderbook, "SEGMENT", segment)
     time = Time()
     table = Table(services.send, "OrdersTable", deadline=Deadline.after(30))
     run = secrets.token_hex(8)  # examples share the tables, so each needs a book of its own
     name = f"test#{run}"
-    book = OrderBook(table, name, now=time, settle_after=4)
+    book = OrderBook(table, name, now=time, settle_after=4, layout=layout)
     placed: list[str] = []
     for step, action in enumerate(history):
         time.pass_by(0.001)

@@ -58,7 +58,7 @@ def training_item(**changes: Any) -> Item:
 
 # The tasks of a change.
 
-ENTRY: Key = ("BOOK#deals#crm", "0000000007")
+ENTRY: Key = ("BOOK#deals#crm#L00", "0000000007")
 TRAINING_KEY: Key = ("ORDER#training#7", "ORDER")
 ECARD_KEY: Key = ("ORDER#ecards#a#b#11", "ORDER")
 PUBLISH_TRAINING = (PUBLISH, ("training#7",))
@@ -92,8 +92,8 @@ def told(item: Item, moments: int, *, marked: bool = False) -> Item:
         pytest.param(ENTRY, None, VOID, {(SETTLE, ("deals#crm",))}, id="given up"),
         pytest.param(ENTRY, {"order": {}}, VOID, {(SWEEP, ("crm", "7"))}, id="removed"),
         pytest.param(ENTRY, {"order": {}}, {"order": {}}, set(), id="changed"),
-        pytest.param(("BOOK#training#1", "0000000007"), {"order": {}}, VOID, set(), id="void of another contract"),
-        pytest.param(("BOOK#deal-lines#crm#1", "1"), {"order": {}}, VOID, set(), id="void of a line item"),
+        pytest.param(("BOOK#training#1#L00", "0000000007"), {"order": {}}, VOID, set(), id="void of another contract"),
+        pytest.param(("BOOK#deal-lines#crm#1#L00", "1"), {"order": {}}, VOID, set(), id="void of a line item"),
         pytest.param(("HEAD#deals#crm", "-"), None, VOID, set(), id="a head"),
         pytest.param(TRAINING_KEY, None, training_item(), {PUBLISH_TRAINING, ISSUE_KEYS}, id="training order"),
         pytest.param(
@@ -295,7 +295,7 @@ def record(key: Key, number: int = 1, after: Any = None, before: Any = None, kin
 
 
 def entry(book: str, number: int = 1) -> dict[str, Any]:
-    return record((f"BOOK#{book}", f"{number:010}"), number)
+    return record((f"BOOK#{book}#L00", f"{number:010}"), number)
 
 
 def settled(*books: str) -> tuple[str, tuple[Subject, ...]]:
@@ -316,7 +316,7 @@ def test_one_failed_subject() -> None:
     desk = Desk(broken={(SETTLE, ("broken",))})
 
     assert desk.consumer.follow([entry("a", 1), entry("broken", 2), entry("broken", 3), entry("b", 4)]) == []
-    assert desk.to_retry == [("BOOK#broken", "0000000002"), ("BOOK#broken", "0000000003")]
+    assert desk.to_retry == [("BOOK#broken#L00", "0000000002"), ("BOOK#broken#L00", "0000000003")]
 
 
 def test_one_failed_task() -> None:
@@ -326,7 +326,7 @@ def test_one_failed_task() -> None:
 
     assert desk.consumer.follow([entry("a"), balance]) == []
     assert desk.done == [settled("a"), (PAY, (("a",),))]
-    assert desk.to_retry == [("BOOK#a", "0000000001")]
+    assert desk.to_retry == [("BOOK#a#L00", "0000000001")]
 
 
 @pytest.mark.parametrize(
@@ -374,7 +374,7 @@ def test_deleted_items() -> None:
     """The deletion of an item makes no task."""
     desk = Desk()
 
-    assert desk.consumer.follow([record(("BOOK#a", "1"), kind="REMOVE")]) == []
+    assert desk.consumer.follow([record(("BOOK#a#L00", "1"), kind="REMOVE")]) == []
     assert (desk.done, desk.to_retry) == ([], [])
 
 
@@ -384,7 +384,7 @@ def test_retries_read_the_item_as_it_is_now() -> None:
     desk.keep(ENTRY, VOID)
     desk.keep(ECARD_KEY, ecards_item(EcardStatus.READY))
 
-    assert desk.retry(ENTRY, ECARD_KEY, ("BOOK#gone", "0000000001")) == []
+    assert desk.retry(ENTRY, ECARD_KEY, ("BOOK#gone#L00", "0000000001")) == []
     assert desk.done == [
         settled("deals#crm"),
         (SWEEP, (("crm", "7"),)),
@@ -397,9 +397,9 @@ def test_retries_that_fail_again() -> None:
     """Only messages whose items fail again are reported as failed."""
     desk = Desk(broken={(SETTLE, ("broken",))})
     for book in ("a", "broken", "b"):
-        desk.keep((f"BOOK#{book}", "0000000001"), {"order": {}})
+        desk.keep((f"BOOK#{book}#L00", "0000000001"), {"order": {}})
     desk.keep(("ORDER#training#7", "ORDER"), {"order": "unreadable"})
-    keys: list[Key] = [(f"BOOK#{book}", "0000000001") for book in ("a", "broken", "b")]
+    keys: list[Key] = [(f"BOOK#{book}#L00", "0000000001") for book in ("a", "broken", "b")]
 
     assert desk.retry(*keys, ("ORDER#training#7", "ORDER")) == ["2", "4"]
     assert desk.done == [settled("a"), settled("broken"), settled("b")]
@@ -481,7 +481,7 @@ def test_removed_orders_are_swept(wired: Wired) -> None:
 
     assert line_items(orders, 1) == 1
     assert orders.lines(again).line(line.id) == line
-    assert list(wired.services.orders(Deadline.after(30)).query("BOOK#deal-lines#a#b#2", "0", "9")) == []
+    assert list(wired.services.orders(Deadline.after(30)).query("BOOK#deal-lines#a#b#2#L00", "0", "9")) == []
 
 
 def line_items(orders: DealOrders, order_id: int) -> int:

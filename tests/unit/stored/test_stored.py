@@ -571,7 +571,7 @@ def changed(value: Any, name: str, default: Any) -> Any:
 
 
 LINES_KEY, MAIL_KEY = ("ORDER#training#1", "LINE#0001"), ("MAIL#training#1", "0000000001")
-PRODUCT_KEY, LINE_ITEM_KEY = ("BOOK#deal-products#crm", "0000000002"), ("BOOK#deal-lines#crm#1", "0000000001")
+PRODUCT_KEY, LINE_ITEM_KEY = ("BOOK#deal-products#crm#L00", "0000000002"), ("BOOK#deal-lines#crm#1#L00", "0000000001")
 PARTNER_KEY, WEBHOOK_KEY = ("PARTNER#granite", "PARTNER"), ("WEBHOOKS#northwind", HOOK)
 HEALTH_KEY, PAUSED_KEY = (("WEBHOOKS#northwind", f"-HEALTH#{webhook}") for webhook in (HOOK, PAUSED_HOOK))
 
@@ -612,14 +612,14 @@ LACKING: list[tuple[str, Key, tuple[str | int, ...], str, Any]] = [
     ),
     (
         "orders",
-        ("BOOK#deals#tailspin", "0000000001"),
+        ("BOOK#deals#tailspin#L00", "0000000001"),
         ("changes",),
         "deal order that was changed",
         replace(DEAL_ORDER, version=1),
     ),
     (
         "catalogue",
-        ("BOOK#deal-products#tailspin", "0000000002"),
+        ("BOOK#deal-products#tailspin#L00", "0000000002"),
         ("changes",),
         "deal product that was changed",
         replace(PRODUCT, version=1),

@@ -975,7 +975,7 @@ def test_trace_an_ecard_order(company: Rewards, run: Run, mailroom: Mailroom, in
 def test_trace_an_entry_that_differs(company: Rewards, run: Run, installation: Installation) -> None:
     """An entry that says something else than its order, or is missing, is named."""
     company.place()
-    key = ("BOOK#ecards#granite", "0000000001")
+    key = ("BOOK#ecards#granite#L00", "0000000001")
     names = {"#order": "order", "#status": "status"}
     installation.orders.update(Update(key, "SET #order.#status = :s", names=names, values={":s": "Payed"}))
     assert document(run("order", "trace", order_id(1), "--json"))["entry"][0]["state"] == "differs: Payed"

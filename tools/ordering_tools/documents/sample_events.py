@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from ordering.book.positions import BookKeys
 from ordering.ecards.incoming import PAYMENT
 from ordering.events.incoming import VERSION
 from ordering.identity.authorizer import principal_of
@@ -132,7 +133,8 @@ def events() -> Iterator[tuple[str, dict[str, Any]]]:
 
 def _placed() -> dict[str, Any]:
     """The stream record of a new entry in the order book of the demo's first unit."""
-    keys = {"pk": {"S": f"BOOK#training#{demo.UK.id}"}, "sk": {"S": "0000000001"}}
+    partition, sort = BookKeys(f"training#{demo.UK.id}").entry(1)
+    keys = {"pk": {"S": partition}, "sk": {"S": sort}}
     return {
         "eventID": "c4ca4238a0b923820dcc509a6f75849b",
         "eventName": "INSERT",

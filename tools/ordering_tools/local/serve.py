@@ -17,7 +17,7 @@ from typing import Any
 import click
 
 from ordering_tools.demo.greeting import Prepared
-from ordering_tools.installation import open_at
+from ordering_tools.installation import Installation, open_at
 from ordering_tools.local.engine.deployment import deploy, environments, translate
 from ordering_tools.local.engine.engine import (
     ENDPOINT_VARIABLE,
@@ -107,6 +107,8 @@ class LocalRun:
                 self._engine.wait()
             with step("deployment"):
                 self._deploy()
+            with step("order books"):
+                self._convert_books()
             self._gateway = self._start_gateway(folded=not options.bare)
             prepared = Prepared("", seeded=False) if options.bare else self._load_demo()
             with step("gateway"):
@@ -166,13 +168,25 @@ class LocalRun:
         self._children.callback(stop)
         return engine
 
+    def _convert_books(self) -> None:
+        """Convert books that an earlier release has left in the state, before a function reads them."""
+        from ordering_tools.operations.conversion import convert_books  # noqa: PLC0415 - as in `_load_demo`
+
+        opened = self._open()
+        # Tests of the local run have stacks without these tables.
+        tables = {"OrdersTable": opened.orders, "CatalogueTable": opened.catalogue}
+        for name in tables.keys() & self._stack.resources.keys():
+            convert_books(tables[name])
+
     def _load_demo(self) -> Prepared:
         # Imported here, because tests of the local run itself do not need it.
         from ordering_tools.demo import training as demo  # noqa: PLC0415 - as above
 
         with step("demo data"):
-            opened = open_at(self._engine.endpoint, self._engine.services, self._state.folder, self._stack)
-            return demo.prepare(opened, self._state.folder, self.base_url)
+            return demo.prepare(self._open(), self._state.folder, self.base_url)
+
+    def _open(self) -> Installation:
+        return open_at(self._engine.endpoint, self._engine.services, self._state.folder, self._stack)
 
     def _start_gateway(self, *, folded: bool = False) -> GatewayProcess:
         runtime = self._options.runtime

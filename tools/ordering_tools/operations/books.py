@@ -11,20 +11,24 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import reduce
-from itertools import islice
+from itertools import count, islice
 from operator import or_
 
 import click
 
 from ordering.aws.dynamodb import Item, Key, Table
 from ordering.book.names import key_of, name_of
-from ordering.book.orderbook import GRACE, SEGMENT, OrderBook, is_void, segment_of
+from ordering.book.orderbook import GRACE, OrderBook, is_void
+from ordering.book.positions import LAYOUT, BookKeys, Head, book_of, range_in, read_entries, segment_counts
 from ordering_tools.installation import NotDone
 from ordering_tools.operations.commands import Group, Run, pass_run, with_required_reason
+from ordering_tools.operations.conversion import convert_books
 from ordering_tools.operations.resuming import Resumed, resume_after
 
 _TICKETS = "TICKETS#"
-_LAST = "9" * 10
+_ROUND = LAYOUT.block * LAYOUT.lanes
+"""Positions whose entries are read at once: a block of each lane."""
+
 _AT_ONCE = 100
 """Items that DynamoDB reads with one request."""
 
@@ -94,6 +98,21 @@ def resume(run: Run, orders: str | None, catalogue: str | None, reason: str) -> 
     )
 
 
+@group.command()
+@with_required_reason
+@pass_run
+def convert(run: Run, reason: str) -> None:
+    """Convert the order books of an earlier release to the format of this one.
+
+    Run it once, with the release that has this command, while the stack is paused (parameter `Paused`) and before its
+    functions of this release serve requests. It reads both tables (a read unit for every 4 KB) and writes every entry
+    of a book twice. It can be repeated, and continues where it was interrupted.
+    """
+    with run.change("the order books", reason) as site:
+        converted = sum(map(convert_books, (site.orders, site.catalogue)))
+    run.output.result(f"{converted:,} entries and heads were converted", {"converted": converted})
+
+
 def lasting(find: Callable[[], Iterable[BookFault]], wait: Callable[[float], None] = time.sleep) -> list[BookFault]:
     """The faults that are found twice, with the grace time of the books in between."""
     faults = set(find())
@@ -140,7 +159,7 @@ def _without_entry(table: Table, items: Iterable[Item]) -> Iterator[BookFault]:
     present = table.batch_get(list(entries)) if entries else {}
     for entry, key in entries.items():
         if entry not in present or is_void(present[entry]):
-            yield BookFault(entry[0].partition("#")[2], int(entry[1]), f"the order {name_of(key)} has no entry here")
+            yield BookFault(book_of(entry[0]) or "", int(entry[1]), f"the order {name_of(key)} has no entry here")
 
 
 def _entry_of(table: Table, key: Key, order: Item) -> Key | None:
@@ -154,21 +173,22 @@ def _entry_of(table: Table, key: Key, order: Item) -> Key | None:
             return None
 
 
-def _faults_of_book(table: Table, book: str, count: Callable[[int], None]) -> Iterator[BookFault]:
-    issued = (table.get((f"{_TICKETS}{book}", "-")) or {}).get("issued", 0)
-    head = table.get((f"HEAD#{book}", "-")) or {}
-    settled = head.get("settled", 0)
+def _faults_of_book(table: Table, book: str, note: Callable[[int], None]) -> Iterator[BookFault]:
+    keys = BookKeys(book)
+    issued = (table.get(keys.tickets) or {}).get("issued", 0)
+    head = Head.read(table.get(keys.head) or {})
+    settled = head.settled
     if settled > issued:
         yield BookFault(book, 0, f"it is settled up to {settled:,}, but only {issued:,} tickets were issued")
     voids = defaultdict[int, int](int)
     before, orders = 0, dict[Key, int]()
-    for entry in table.query(f"BOOK#{book}", "0" * len(_LAST), _LAST):
+    for entry in _entries(table, keys, max(issued, settled)):
         position = int(entry["sk"])
-        count(1)
+        note(1)
         yield from _gap(book, before + 1, min(position - 1, settled))
         before = position
         if is_void(entry):
-            segment = segment_of(position)
+            segment = LAYOUT.segment_of(position)
             voids[segment] |= _bits(segment, [position]) if position <= settled else 0
         elif order := _order_of(book, entry):
             orders[order] = position
@@ -177,7 +197,16 @@ def _faults_of_book(table: Table, book: str, count: Callable[[int], None]) -> It
             orders = {}
     yield from _gap(book, before + 1, settled)
     yield from _without_order(table, book, orders)
-    yield from _miscounted(table, book, head, voids)
+    yield from _miscounted(table, keys, head, voids)
+
+
+def _entries(table: Table, keys: BookKeys, last: int) -> Iterator[Item]:
+    """Yield the entries up to a position, and those behind it if they follow soon."""
+    for first in count(1, _ROUND):
+        part = read_entries(table, keys, first, first + _ROUND - 1)
+        yield from part
+        if not part and first > last:
+            return
 
 
 def _gap(book: str, first: int, last: int) -> Iterator[BookFault]:
@@ -202,24 +231,34 @@ def _without_order(table: Table, book: str, orders: dict[Key, int]) -> Iterator[
             yield BookFault(book, position, f"the order {name_of(key)} of its entry is not there")
 
 
-def _miscounted(table: Table, book: str, head: Item, voids: Mapping[int, int]) -> Iterator[BookFault]:
-    marks = {
-        int(one["sk"]): _bits(int(one["sk"]), one.get("positions", ()))
-        for one in table.query(f"VOIDS#{book}", "0" * len(_LAST), _LAST)
-    }
-    counted = {int(name.removeprefix("voids")): number for name, number in head.items() if name.startswith("voids")}
-    for segment in sorted(voids.keys() | marks.keys() | counted.keys()):
-        there, marked, count = voids.get(segment, 0), marks.get(segment, 0), counted.get(segment, 0)
+def _miscounted(table: Table, keys: BookKeys, head: Head, voids: Mapping[int, int]) -> Iterator[BookFault]:
+    marks, counts, sums = dict[int, int](), dict[int, int](), dict[int, int]()
+    for item in table.query(*keys.voids):
+        if (number := range_in(item["sk"])) is not None:
+            of_range = segment_counts(item, number, LAYOUT)
+            counts |= of_range
+            sums[number] = sum(of_range.values())
+        else:
+            marks[int(item["sk"])] = _bits(int(item["sk"]), item.get("positions", ()))
+    for segment in sorted(voids.keys() | marks.keys() | counts.keys()):
+        there, marked, count = voids.get(segment, 0), marks.get(segment, 0), counts.get(segment, 0)
         if there != marked or there.bit_count() != count:
             yield BookFault(
-                book,
+                keys.name,
                 0,
                 f"segment {segment:,} has {there.bit_count():,} voids, marks {marked.bit_count():,} and counts "
                 f"{count:,}: totals and pages are wrong",
+            )
+    for number in sorted(sums.keys() | head.voids.keys()):
+        if (counted := sums.get(number, 0)) != (total := head.voids.get(number, 0)):
+            yield BookFault(
+                keys.name,
+                0,
+                f"range {number:,} counts {counted:,} voids and the head {total:,}: totals and pages are wrong",
             )
 
 
 def _bits(segment: int, positions: Iterable[int]) -> int:
     """Return positions as bits, one for each position of a segment, and one for all positions of other segments."""
-    places = (position - 1 - segment * SEGMENT for position in positions)
-    return reduce(or_, (1 << (place if 0 <= place < SEGMENT else SEGMENT) for place in places), 0)
+    places = (position - 1 - segment * LAYOUT.segment for position in positions)
+    return reduce(or_, (1 << (place if 0 <= place < LAYOUT.segment else LAYOUT.segment) for place in places), 0)

@@ -16,7 +16,8 @@ from typing import Any
 
 from ordering.aws.dynamodb import Item, Update
 from ordering.book.names import key_of, kind_of, name_of
-from ordering.book.orderbook import OrderBook, book_of, is_void
+from ordering.book.orderbook import OrderBook, is_void
+from ordering.book.positions import book_of
 from ordering.book.search import SearchedBy, is_searchable, make_searchable, search, searchable
 from ordering.book.unfinished import add_mark, is_marked, mark
 from ordering.deals import orders as deals

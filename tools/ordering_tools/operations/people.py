@@ -20,6 +20,7 @@ import click
 from ordering.addresses import is_email_address
 from ordering.aws.dynamodb import Delete, Item, Table, TransactionRefused, Update, Write
 from ordering.book.names import name_of
+from ordering.book.positions import book_of
 from ordering.book.search import SEARCH
 from ordering.contexts import read_history
 from ordering.ecards.statuses import ECARDS
@@ -113,7 +114,7 @@ def _named(site: Installation, item: Item) -> str:
             order = summarize(item) or read_named(site, rest)
             return order.subject if order else f"order {rest}"
         case "BOOK":
-            return _listed(item, rest)
+            return _listed(item)
         case "PARTNER" | "ONCE" | "WEBHOOKS" | "DELIVERIES" | "LEDGER":
             return f"partner {rest.partition('#')[0]}"
         case "CONTACTS":
@@ -124,11 +125,11 @@ def _named(site: Installation, item: Item) -> str:
             return rest
 
 
-def _listed(entry: Item, book: str) -> str:
+def _listed(entry: Item) -> str:
     """Return what a book's entry belongs to: an order, the order of a line item, or a product."""
     if order := summarize(entry):
         return order.subject
-    _, account, *of_order = book.split("#")
+    _, account, *of_order = (book_of(entry["pk"]) or "").split("#")
     return f"order {account}/{of_order[0]}" if of_order else f"product {account}/{int(entry['sk'])}"
 
 

@@ -242,13 +242,18 @@ class Table(Value):
         }
         yield from self._pages("Query", request)
 
-    def query_all(self, spans: Sequence[tuple[str, str, str]]) -> list[list[Item]]:
+    def query_all(self, spans: Sequence[tuple[str, str, str]], attributes: Sequence[str] = ()) -> list[list[Item]]:
         """Read what `query` yields for each partition, first and last sort key, in one round trip where that is enough.
 
         Where the connection cannot carry out several operations at the same time, they go out one after the other.
+
+        Args:
+            spans: A partition key, a first and a last sort key each.
+            attributes: See `query`.
         """
+        projection = _projection(attributes)
         found: list[list[Item]] = [[] for _ in spans]
-        left = {index: self._between(*span) for index, span in enumerate(spans) if span[1] <= span[2]}
+        left = {index: {**self._between(*span), **projection} for index, span in enumerate(spans) if span[1] <= span[2]}
         while left:
             answers = self._call_all("Query", [*left.values()])
             for index, answer in zip([*left], answers, strict=True):

@@ -14,23 +14,22 @@ How it keeps them:
 * A position whose writer crashed is *voided*: one conditional put, if absent. Fill and void exclude each other whenever
   they run, so a slow writer whose position was voided takes another ticket.
 * The book's *head* says up to which position everything is filled or void (`settled`), and how many voids lie below,
-  by segment of positions. The void positions of a segment stand in an item of their own.
+  by range of positions. A range's item counts them by segment, and the void positions of a segment stand in an item of
+  their own. Ranges and segments without voids have none and cost no read.
 * A list reads head and tickets, then the *tail* between them up to the first open position. Nothing behind an open
   position is shown, as a log reader stops at the last stable offset. Any process that meets an open
   position older than the grace time voids it.
-* A removed order's settled entry becomes a void, counted in the head by the same transaction. A reader that finds head
-  and segment apart has read across a removal and reads again.
-* From the counts, a rank in the list becomes a position by arithmetic, so a page is one query, whatever its number.
+* A removed order's settled entry becomes a void, counted in head, range and segment by the same transaction. A reader
+  that finds their sums apart has read across a removal and reads again.
+* From the counts, a rank in the list becomes a position by arithmetic, so a page is one read, whatever its number.
+* Entries are spread over several partition keys, in blocks. The ones that a page touches are queried at the same time.
 
-Keys of the table: `BOOK#<book>` holds the entries by zero-padded position; `TICKETS#<book>` and `HEAD#<book>` one item
-each; `VOIDS#<book>` one item a segment.
+`positions` has the keys, and how voids are counted.
 """
 
 from __future__ import annotations
 
-import itertools
 import logging
-import re
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -51,6 +50,19 @@ from ordering.aws.dynamodb import (
     Update,
     Write,
 )
+from ordering.book.positions import (
+    LAST_POSITION,
+    LAYOUT,
+    BookKeys,
+    Head,
+    Layout,
+    descend,
+    range_count,
+    read_entries,
+    segment_count,
+    segment_counts,
+    skip,
+)
 from ordering.clock import Clock
 from ordering.errors import Unavailable
 from ordering.metrics import measured
@@ -58,31 +70,17 @@ from ordering.values import Value
 
 _log = logging.getLogger("ordering")
 
-SEGMENT = 1_000
-"""Positions whose voids are counted together, so the most numbers that a segment's item can hold.
-
-Stored format: heads and segments of all books were written with it, so it never changes.
-"""
-
 GRACE = timedelta(seconds=2)
 """Age at which an open position is voided; longer than a fill takes, retries included."""
 
 SETTLE_AFTER = 25
 """Length of the tail at which a reader settles it."""
 
-_SETTLE_AT_MOST = 90 * SEGMENT
-"""Positions settled at once: their segments and the head must fit one transaction."""
+_WALKED_BLOCKS = 4
+"""Blocks of each lane that a walk reads at once: 6,400 positions, so that few of many stay in memory."""
 
-_READ_AT_ONCE = 100
-"""Positions that `newest` reads with one query."""
-
-_ENTRIES = "BOOK#"
-_ONLY = "-"
-_DIGITS = 10
-"""Stored format: positions in keys are padded to so many digits."""
-
-_COUNT = "voids"
-_COUNTS = re.compile(_COUNT + "[0-9]+")
+_SETTLE_AT_MOST = 90
+"""Segments settled at once: they, their ranges and the head must fit one transaction."""
 
 
 class Ticket(Value):
@@ -142,36 +140,6 @@ class Walk(Value):
     still be yielded. Raises `Unavailable` if the deadline passes."""
 
 
-class _Head(Value):
-    settled: int
-    voids: Mapping[int, int]
-    """How many voids lie in each segment, up to `settled`; segments without any are left out."""
-
-    @classmethod
-    def read(cls, item: Item) -> _Head:
-        counts = {int(name.removeprefix(_COUNT)): count for name, count in item.items() if _COUNTS.fullmatch(name)}
-        return cls(item.get("settled", 0), dict(sorted(counts.items())))
-
-    @property
-    def live(self) -> int:
-        return self.settled - sum(self.voids.values())
-
-    def locate(self, rank: int) -> tuple[int, int | None]:
-        """Turn the rank of a live settled entry (from 0) into its position.
-
-        Where voids lie in the position's own segment, that segment comes with it, and the position has yet to be
-        moved behind those of them that are before it.
-        """
-        before = 0
-        for segment, count in self.voids.items():
-            if rank < segment * SEGMENT - before:
-                break
-            if rank < (segment + 1) * SEGMENT - before - count:
-                return rank + before + 1, segment
-            before += count
-        return rank + before + 1, None
-
-
 class OrderBook:
     """One book of a table.
 
@@ -180,6 +148,7 @@ class OrderBook:
         settle_after: Length of the tail at which a reader settles it.
         removals: Whether orders are ever removed from this book. Its pages then cost one small read more while the
             book is not settled; without it `remove` is refused.
+        layout: The sizes from which its keys follow.
     """
 
     def __init__(  # noqa: PLR0913 - what it needs is handed in
@@ -191,9 +160,12 @@ class OrderBook:
         grace: timedelta = GRACE,
         settle_after: int = SETTLE_AFTER,
         removals: bool = False,
+        layout: Layout = LAYOUT,
     ) -> None:
         self._table = table
         self._name = name
+        self._keys = BookKeys(name, layout)
+        self._layout = layout
         self._now = now
         self._grace = grace
         self._settle_after = settle_after
@@ -233,7 +205,8 @@ class OrderBook:
     def page(self, first: int, count: int, *, newest_first: bool = False, up_to: int | None = None) -> Page:
         """Read up to `count` entries, beginning with the one of rank `first` (from 0).
 
-        Two round trips when the book is settled; one more for a tail, one more where orders were voided.
+        Two round trips when the book is settled; one more for a tail, and two more where orders were voided. The second
+        of these is not needed while the page's range has one segment.
 
         Args:
             newest_first: Whether ranks are counted from the book's end, and the page is read backwards.
@@ -261,12 +234,12 @@ class OrderBook:
                 return Page(page.entries[::-1], page.total - newer) if newest_first else page
             next(pauses)
 
-    def _newer(self, head: _Head, tail: Sequence[Item], position: int) -> int:
+    def _newer(self, head: Head, tail: Sequence[Item], position: int) -> int:
         """Count the live entries behind a position."""
         settled = self._entries(position + 1, head.settled) if position < head.settled else ()
         return len(_live(entry for entry in [*settled, *tail] if position_of(entry) > position))
 
-    def _page(self, head: _Head, tail: Sequence[Item], settled: Sequence[Item], low: int, high: int) -> Page:
+    def _page(self, head: Head, tail: Sequence[Item], settled: Sequence[Item], low: int, high: int) -> Page:
         self._settle_if_long(head, tail)
         live = _live(tail)
         shown = live[max(low - head.live, 0) : max(high - head.live, 0)]
@@ -287,9 +260,10 @@ class OrderBook:
 
         def entries(attributes: Sequence[str] = ()) -> Iterator[Item]:
             wanted = ["sk", "void", *attributes] if attributes else ()
-            for entry in itertools.chain(self._entries(1, head.settled, wanted), tail):
-                if not is_void(entry):
-                    yield entry
+            together = _WALKED_BLOCKS * self._layout.block * self._layout.lanes
+            for first in range(1, head.settled + 1, together):
+                yield from _live(self._entries(first, min(first + together - 1, head.settled), wanted))
+            yield from _live(tail)
             self._settle_if_long(head, tail)
 
         return Walk(head.settled + len(tail), entries)
@@ -300,21 +274,25 @@ class OrderBook:
         An order is shown as soon as its entry is there, so lists may show a new one a moment later. An entry that is
         removed during the read may still be yielded.
         """
-        high = self._table.get(self._tickets_key()) or {"issued": 0}
-        for last in range(high["issued"], 0, -_READ_AT_ONCE):
-            yield from reversed(_live(self._entries(max(last - _READ_AT_ONCE, 0) + 1, last)))
+        tickets = self._table.get(self._keys.tickets) or {}
+        last: int = tickets.get("issued", 0)
+        while last:
+            first = self._layout.block_start(last)
+            yield from reversed(_live(self._entries(first, last)))
+            last = first - 1
 
     def destroy(self) -> None:
         """Delete all items of the book. After a crash, call it again.
 
         For books that no longer have writers: an order placed during the call may remain.
         """
-        for partition in (f"{_ENTRIES}{self._name}", f"VOIDS#{self._name}"):
-            found = self._table.query(partition, "0" * _DIGITS, "9" * _DIGITS)
+        # All lanes, whatever the tickets say: a writer may give up after an earlier call, and leave a void in any.
+        spans = [*self._keys.entries(1, LAST_POSITION), self._keys.voids]
+        for found in self._table.query_all(spans, ["pk", "sk"]):
             self._table.delete_all((item["pk"], item["sk"]) for item in found)
-        self._table.delete_all([self._tickets_key(), self._head_key()])
+        self._table.delete_all([self._keys.tickets, self._keys.head])
 
-    def _settle_if_long(self, head: _Head, tail: Sequence[Item]) -> None:
+    def _settle_if_long(self, head: Head, tail: Sequence[Item]) -> None:
         if len(tail) >= self._settle_after:
             with suppress(Unavailable):  # the page has been read; the next reader can settle
                 self._settle(head, tail)
@@ -327,7 +305,7 @@ class OrderBook:
         An entry that is not settled yet is settled first. This can take the grace time if a writer before it crashed.
 
         Args:
-            writes: Further writes of the same transaction. At most 97 of them.
+            writes: Further writes of the same transaction. At most 96 of them.
             guard: A condition on the entry, which the removal's own write checks.
             left: Further attributes of the void.
 
@@ -354,25 +332,27 @@ class OrderBook:
                 self._table.transact([*self._removal(position, void, guard), *writes])
             except TransactionRefused as refusal:
                 if not refusal.reasons[1]:
-                    _collide(writes, refusal.reasons[3:])
+                    _collide(writes, refusal.reasons[4:])
                     self.settle()
                 next(pauses)
             else:
                 return True
 
     def _removal(self, position: int, void: Item, guard: Guard | None) -> list[Write]:
-        segment = segment_of(position)
+        segment = self._layout.segment_of(position)
+        number = self._layout.range_of(segment)
         placed = "attribute_exists(pk) AND attribute_not_exists(#void)"
         names, values = (guard.names, guard.values) if guard else ({}, {})
         return [
             Update(
-                self._head_key(),
-                f"ADD {_COUNT}{segment} :one",
+                self._keys.head,
+                f"ADD {range_count(number)} :one",
                 condition="settled >= :position",
                 values={":one": 1, ":position": position},
             ),
             Put(void, f"{placed} AND {guard.condition}" if guard else placed, {"#void": "void", **names}, values),
-            Update(self._segment_key(segment), "ADD positions :voids", values={":voids": {position}}),
+            Update(self._keys.range(number), f"ADD {segment_count(segment, self._layout)} :one", values={":one": 1}),
+            Update(self._keys.segment(segment), "ADD positions :voids", values={":voids": {position}}),
         ]
 
     def settle(self) -> int:
@@ -390,13 +370,13 @@ class OrderBook:
 
     def entry_key(self, position: int) -> Key:
         """Return the key of an entry, for writes that change what a list shows of its order."""
-        return f"{_ENTRIES}{self._name}", f"{position:0{_DIGITS}}"
+        return self._keys.entry(position)
 
     def _take_ticket(self) -> Ticket:
         issued = self._now()
         changed = self._table.update(
             Update(
-                self._tickets_key(),
+                self._keys.tickets,
                 "ADD issued :one SET #at = :now",
                 names={"#at": "at"},
                 values={":one": 1, ":now": clock.to_text(issued)},
@@ -404,11 +384,11 @@ class OrderBook:
         )
         return Ticket(changed["issued"], issued)
 
-    def _read(self) -> tuple[_Head, list[Item]]:
+    def _read(self) -> tuple[Head, list[Item]]:
         """Read the head, and the tail up to the first position that is open and still within its grace."""
-        found = self._table.batch_get([self._head_key(), self._tickets_key()])
-        head = _Head.read(found.get(self._head_key(), {}))
-        tickets = found.get(self._tickets_key(), {})
+        found = self._table.batch_get([self._keys.head, self._keys.tickets])
+        head = Head.read(found.get(self._keys.head, {}))
+        tickets = found.get(self._keys.tickets, {})
         # The two reads are not one snapshot: the head may already be past the tickets that were read.
         issued = tickets.get("issued", 0)
         if issued <= head.settled:
@@ -455,58 +435,98 @@ class OrderBook:
         _log.info("position voided", extra={**voided, **measured(contract, Voids=1, OldestOpenTicketSeconds=age)})
         return void
 
-    def _settled_entries(self, head: _Head, first: int, last: int, *, confirm: bool) -> list[Item] | None:
+    def _settled_entries(self, head: Head, first: int, last: int, *, confirm: bool) -> list[Item] | None:
         """Read the settled entries of ranks `first` to `last - 1`.
 
-        None if an order was removed between the reads, so that they do not fit together.
+        None if an order was removed between the reads, so that they do not fit together. With `confirm` the head is
+        read again, together with the voids, and must not have changed.
         """
-        spots = [head.locate(first), head.locate(last - 1)] if first < last else []
-        voids = self._voids(head, {segment for _, segment in spots if segment is not None}, confirm=confirm)
-        if voids is None:
-            return None
-        if not spots:
-            return []
-        from_position, to_position = (
-            _skip(position, voids[segment]) if segment is not None else position for position, segment in spots
-        )
-        live = _live(self._entries(from_position, to_position))
+        positions = self._positions(head, [first, last - 1] if first < last else [], confirm=confirm)
+        if not positions:
+            return None if positions is None else []
+        live = _live(self._entries(positions[0], positions[-1]))
         return live if len(live) == last - first else None
 
-    def _voids(self, head: _Head, segments: Iterable[int], *, confirm: bool) -> dict[int, list[int]] | None:
-        """Read which positions of the given segments are void, rising; None if the head does not count the same.
-
-        With `confirm` the head itself is read again, in the same round trip, and must not have changed.
-        """
-        keys = {self._segment_key(segment): segment for segment in segments}
-        wanted = [*keys, self._head_key()] if confirm else list(keys)
-        found = self._table.batch_get(wanted) if wanted else {}
-        if confirm and _Head.read(found.get(self._head_key(), {})) != head:
+    def _positions(self, head: Head, ranks: Sequence[int], *, confirm: bool) -> list[int] | None:
+        """Turn ranks of live settled entries into positions; None if the reads do not fit together."""
+        in_range = [descend(rank, 0, head.voids, self._layout.segment * self._layout.segments) for rank in ranks]
+        ranges = {number for _, number in in_range if number is not None}
+        known = {number: count for number in ranges if (count := self._only_segment(head, number))}
+        unknown = ranges - known.keys()
+        counts = self._segment_counts(head, unknown, confirm=confirm and bool(unknown))
+        if counts is None:
             return None
-        voids = {segment: sorted(found.get(key, {}).get("positions", ())) for key, segment in keys.items()}
-        fits = all(len(positions) == head.voids[segment] for segment, positions in voids.items())
-        return voids if fits else None
+        counts |= known
+        in_segment = [
+            (before, None) if number is None else descend(rank, before, counts[number], self._layout.segment)
+            for rank, (before, number) in zip(ranks, in_range, strict=True)
+        ]
+        wanted = {one: counts[self._layout.range_of(one)][one] for _, one in in_segment if one is not None}
+        voids = self._void_positions(head, wanted, confirm=confirm and not unknown)
+        if voids is None:
+            return None
+        return [
+            skip(rank + before + 1, () if segment is None else voids[segment])
+            for rank, (before, segment) in zip(ranks, in_segment, strict=True)
+        ]
 
-    def _settle(self, head: _Head, tail: Sequence[Item]) -> None:
+    def _only_segment(self, head: Head, number: int) -> dict[int, int]:
+        """Return a range's counts by segment if they follow from the head, as no second segment is settled."""
+        first = number * self._layout.segments
+        return {first: head.voids[number]} if head.settled <= (first + 1) * self._layout.segment else {}
+
+    def _segment_counts(self, head: Head, ranges: Iterable[int], *, confirm: bool) -> dict[int, dict[int, int]] | None:
+        """Read how many voids lie in each segment of ranges; None if they do not add up to the head's counts."""
+        found = self._look({self._keys.range(number): number for number in ranges}, head, confirm=confirm)
+        if found is None:
+            return None
+        counts = {number: segment_counts(item, number, self._layout) for number, item in found.items()}
+        return counts if all(sum(of.values()) == head.voids[number] for number, of in counts.items()) else None
+
+    def _void_positions(self, head: Head, counts: Mapping[int, int], *, confirm: bool) -> dict[int, list[int]] | None:
+        """Read the void positions of segments, rising; None if they are not as many as counted."""
+        found = self._look({self._keys.segment(segment): segment for segment in counts}, head, confirm=confirm)
+        if found is None:
+            return None
+        voids = {segment: sorted(item.get("positions", ())) for segment, item in found.items()}
+        return voids if all(len(of) == counts[segment] for segment, of in voids.items()) else None
+
+    def _look(self, keys: Mapping[Key, int], head: Head, *, confirm: bool) -> dict[int, Item] | None:
+        """Read items by key; returns them by number, empty where there is none.
+
+        With `confirm` the head is read again, in the same round trip: None if it has changed.
+        """
+        wanted = [*keys, self._keys.head] if confirm else [*keys]
+        found = self._table.batch_get(wanted) if wanted else {}
+        if confirm and Head.read(found.get(self._keys.head, {})) != head:
+            return None
+        return {number: found.get(key, {}) for key, number in keys.items()}
+
+    def _settle(self, head: Head, tail: Sequence[Item]) -> None:
         """Move the head over the tail, unless another settler has moved it since it was read."""
-        tail = tail[:_SETTLE_AT_MOST]
+        tail = tail[: _SETTLE_AT_MOST * self._layout.segment]
         voids: dict[int, set[int]] = {}
         for position, entry in enumerate(tail, head.settled + 1):
             if is_void(entry):
-                voids.setdefault(segment_of(position), set()).add(position)
-        counts = {f":v{segment}": len(positions) for segment, positions in voids.items()}
-        add = ", ".join(f"{_COUNT}{segment} :v{segment}" for segment in voids)
+                voids.setdefault(self._layout.segment_of(position), set()).add(position)
+        counts: dict[int, dict[str, int]] = {}
+        for segment, positions in voids.items():
+            of_range = counts.setdefault(self._layout.range_of(segment), {})
+            of_range[segment_count(segment, self._layout)] = len(positions)
+        count = _counting(self._keys.head, {range_count(number): sum(of.values()) for number, of in counts.items()})
         move = Update(
-            self._head_key(),
-            "SET settled = :to" + (f" ADD {add}" if add else ""),
+            count.key,
+            f"SET settled = :to {count.expression}".rstrip(),
             condition="settled = :from" if head.settled else "attribute_not_exists(settled)",
             values={
+                **count.values,
                 ":to": head.settled + len(tail),
-                **counts,
                 **({":from": head.settled} if head.settled else {}),
             },
         )
-        marks = [
-            Update(self._segment_key(segment), "ADD positions :voids", values={":voids": positions})
+        marks = [_counting(self._keys.range(number), of) for number, of in counts.items()]
+        marks += [
+            Update(self._keys.segment(segment), "ADD positions :voids", values={":voids": positions})
             for segment, positions in voids.items()
         ]
         with suppress(ConditionFailed, TransactionRefused):
@@ -515,18 +535,8 @@ class OrderBook:
             else:
                 self._table.update(move)
 
-    def _entries(self, first: int, last: int, attributes: Sequence[str] = ()) -> Iterator[Item]:
-        (partition, from_key), (_, to_key) = self.entry_key(first), self.entry_key(last)
-        return self._table.query(partition, from_key, to_key, attributes=attributes)
-
-    def _head_key(self) -> Key:
-        return f"HEAD#{self._name}", _ONLY
-
-    def _tickets_key(self) -> Key:
-        return f"TICKETS#{self._name}", _ONLY
-
-    def _segment_key(self, segment: int) -> Key:
-        return f"VOIDS#{self._name}", f"{segment:0{_DIGITS}}"
+    def _entries(self, first: int, last: int, attributes: Sequence[str] = ()) -> list[Item]:
+        return read_entries(self._table, self._keys, first, last, attributes)
 
 
 def _collide(writes: Sequence[Write], reasons: Sequence[Reason | None]) -> None:
@@ -540,23 +550,10 @@ def _collide(writes: Sequence[Write], reasons: Sequence[Reason | None]) -> None:
         raise Collision(met)
 
 
-def book_of(partition: str) -> str | None:
-    """Return the name of the book whose entries a partition holds, None if it holds something else."""
-    return partition.removeprefix(_ENTRIES) if partition.startswith(_ENTRIES) else None
-
-
-def segment_of(position: int) -> int:
-    """Return the segment that counts a position's void: 0 for positions 1 to 1,000."""
-    return (position - 1) // SEGMENT
-
-
-def _skip(position: int, voids: Iterable[int]) -> int:
-    """Move a position behind the voids before it; `voids` are those of its segment, rising."""
-    for void in voids:
-        if void > position:
-            break
-        position += 1
-    return position
+def _counting(key: Key, counts: Mapping[str, int]) -> Update:
+    """Return the update that adds numbers to attributes of an item; an empty one for no numbers."""
+    clauses = ", ".join(f"{name} :{name}" for name in counts)
+    return Update(key, f"ADD {clauses}" if counts else "", values={f":{name}": count for name, count in counts.items()})
 
 
 def _live(entries: Iterable[Item]) -> list[Item]:

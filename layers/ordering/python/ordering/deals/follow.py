@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 from ordering.aws.connections import Connections
 from ordering.book.changes import Change, Follower, Task, each
-from ordering.book.orderbook import book_of, is_void
+from ordering.book.orderbook import is_void
+from ordering.book.positions import book_of
 from ordering.clock import Deadline
 from ordering.deals.orders import account_of
 from ordering.deals.services import DealServices

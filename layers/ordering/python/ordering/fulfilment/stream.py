@@ -20,7 +20,7 @@ from ordering.aws.sqs import Enqueue, handle_each
 from ordering.book.changes import SETTLE, Change, Derive, Do, Follower, Task
 from ordering.book.correlation import correlation_of
 from ordering.book.names import name_of
-from ordering.book.orderbook import book_of
+from ordering.book.positions import book_of
 from ordering.logs import about, correlate
 from ordering.values import Value
 
