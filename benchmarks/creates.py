@@ -209,8 +209,8 @@ The same order of one line, placed by threads that each pause {AWAY * 1000:.0f} 
 
 The modelled service takes {TYPICAL.read * 1000:.0f} ms for a read, {TYPICAL.write * 1000:.0f} ms for a plain write or a
 refusal and {TYPICAL.transaction * 1000:.0f} ms for a transaction, and refuses writes of an item that is in one, as
-DynamoDB does. Its partition keys take any number of writes, so this shows that creates do not wait for each other. The
-next section has what one book takes under DynamoDB's limits.
+DynamoDB does. Its partition keys take any number of writes, so this shows that creates do not wait for each other.
+[Creates under the limits](#creates-under-the-limits-of-partition-keys) has what one book takes of DynamoDB's.
 
 The embedded engine is one process that carries out one call after the other, so nothing conflicts there, and the rates
 are the engine's limit.

@@ -296,6 +296,6 @@ own: those of the create come on top.
 
 The rate is that of one shard of the stream, with {LANES} invocations at once (`ParallelizationFactor`), on the modelled
 service. EventBridge, SQS and KMS take {ANSWERED * 1_000:.0f} ms. The processor's time is added, by the function's share
-of a processor. A book takes 250 creates a second ([decision 22](decisions/0022-search-index.md)), and a shard has
-the orders of many books. Orders of more than 1,000 seats are issued apart, five at a time.
+of a processor. A shard has the orders of many books, and those of one book come to several invocations. Orders of more
+than 1,000 seats are issued apart, five at a time.
 """

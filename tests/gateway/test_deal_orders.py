@@ -16,6 +16,7 @@ import pytest
 
 from client.deals import Deals, a_deal
 from gateway.waiting import eventually
+from ordering.book.positions import LAST_POSITION, BookKeys
 from ordering.clock import system_clock
 from ordering.principal import DealTerms
 from ordering_tools.demo import deals as demo_deals
@@ -450,7 +451,8 @@ def test_destroyed_order_leaves_nothing(deals: Deals, http: httpx.Client, accoun
         made = list(pool.map(lambda _: send("POST", path, product_id=product, currency="USD"), range(LINES)))
     lines = [answer.json()["data"]["id"] for answer in made]
     listed = send("GET", f"{path}?per_page={LINES}").json()
-    partitions = [f"{kind}#deal-lines#{account}#{order}" for kind in ("BOOK", "TICKETS", "HEAD", "VOIDS")]
+    keys = BookKeys(f"deal-lines#{account}#{order}")
+    partitions = {key[0] for key in [*keys.entries(1, LAST_POSITION), keys.tickets, keys.head, keys.voids]}
 
     def left() -> int:
         return sum(1 for partition in partitions for _ in deals.installation.orders.query(partition, " ", "~"))
