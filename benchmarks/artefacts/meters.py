@@ -6,6 +6,7 @@ Instructions are the steadiest measure: they differ by less than 1 % between run
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import platform
 import re
@@ -112,12 +113,14 @@ def open_counter(process: int) -> int:
     """
     number = _PERF_EVENT_OPEN.get(platform.machine())
     if number is None or platform.system() != "Linux":
-        raise NoCounter(f"no counter is known for {platform.system()} on {platform.machine()}")
+        raise NoCounter(f"no counter of the processor's is known for {platform.system()} on {platform.machine()}")
     attributes = struct.pack("IIQQQQQ", 0, _ATTRIBUTES, _INSTRUCTIONS, 0, 0, 0, _FLAGS).ljust(_ATTRIBUTES, b"\0")
     libc = ctypes.CDLL(None, use_errno=True)
     descriptor = libc.syscall(ctypes.c_long(number), attributes, process, -1, -1, 0)
     if descriptor < 0:
-        raise NoCounter(f"the processor's counter cannot be read: {os.strerror(ctypes.get_errno())}")
+        number = ctypes.get_errno()
+        why = "the machine has none" if number == errno.ENOENT else os.strerror(number).lower()
+        raise NoCounter(f"no counter of the processor's can be read: {why}")
     return int(descriptor)
 
 
@@ -181,7 +184,7 @@ def choose() -> tuple[type[InstructionCounter] | None, str]:
         except NoCounter as error:
             reasons.append(str(error))
         else:
-            return kind, "; ".join([name, *reasons])
+            return kind, f"{name} ({'; '.join(reasons)})" if reasons else name
     return None, f"not counted ({'; '.join(reasons)}), and CPU time stands in"
 
 
