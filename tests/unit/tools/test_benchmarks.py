@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,10 @@ from benchmarks import fulfilment
 from benchmarks.artefacts.processes import Candidate
 from benchmarks.artefacts.startup import Start, ratio
 from benchmarks.artefacts.tables import Signature, signature_of
-from benchmarks.service import Latencies, Service
+from benchmarks.service import Latencies, Limits, Service
 from benchmarks.shop import ORDERS, Shop
 from ordering.aws.dynamodb import Put, Send, ServiceFault, Table, Update
+from ordering.errors import Unavailable
 from support.services import Services
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -48,6 +50,35 @@ def use(send: Send) -> list[object]:
 def test_model_behaves_like_dynamodb(services: Services) -> None:
     """Orders are placed, replayed, settled and listed on the benchmarks' model as on moto."""
     assert use(services.send) == use(Service())
+
+
+def test_model_limits_a_partition_key() -> None:
+    """A partition key takes no more units than it has kept, a transaction's item counts double, other keys go on."""
+    service = Service(limits=Limits(reads=2, writes=3, kept=1))
+    table = Table(service, ORDERS, patience=0)
+    for number in (1, 2):
+        table.transact([Put({"pk": "a", "sk": f"{number}"})])
+    table.put(Put({"pk": "b", "sk": "1"}))
+    more = Put({"pk": "a", "sk": "3"})
+    with pytest.raises(Unavailable, match="PutItem: ThrottlingException"):
+        table.put(more)
+    with pytest.raises(Unavailable, match="TransactWriteItems: TransactionCanceledException"):
+        table.transact([more])
+
+    assert table.get(("a", "3")) is None
+
+
+def test_model_reads_several_partitions_at_once() -> None:
+    """Queries that go out together take the time of one, and are charged each."""
+    service = Service(Latencies(read=0.05, write=0, transaction=0))
+    table = Table(service, ORDERS)
+    table.put_all({"pk": f"p{number}", "sk": "1"} for number in range(8))
+    began = time.perf_counter()
+    found = table.query_all([(f"p{number}", "0", "9") for number in range(8)])
+
+    assert [len(items) for items in found] == [1] * 8
+    assert time.perf_counter() - began < 8 * 0.05
+    assert table.usage.take().reads == 8
 
 
 @pytest.mark.parametrize(
