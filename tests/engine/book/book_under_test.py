@@ -92,5 +92,5 @@ class BookUnderTest:
 
 
 def book_on_system_time(engine: Engine) -> BookUnderTest:
-    """A new book on the system clock."""
-    return BookUnderTest(engine, now=system_clock)
+    """A new book on the system clock, with sizes of which some dozens of orders fill several each."""
+    return BookUnderTest(engine, now=system_clock, layout=Layout(segment=8, segments=3, block=4, lanes=5))
