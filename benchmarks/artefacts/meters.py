@@ -118,8 +118,8 @@ def open_counter(process: int) -> int:
     libc = ctypes.CDLL(None, use_errno=True)
     descriptor = libc.syscall(ctypes.c_long(number), attributes, process, -1, -1, 0)
     if descriptor < 0:
-        number = ctypes.get_errno()
-        why = "the machine has none" if number == errno.ENOENT else os.strerror(number).lower()
+        error = ctypes.get_errno()
+        why = "the machine has none" if error == errno.ENOENT else os.strerror(error).lower()
         raise NoCounter(f"no counter of the processor's can be read: {why}")
     return int(descriptor)
 
