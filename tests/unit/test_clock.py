@@ -26,6 +26,17 @@ def test_texts_sort_as_instants(pair: list[datetime]) -> None:
     assert sorted(pair) == sorted(pair, key=clock.to_text)
 
 
+@pytest.mark.parametrize(
+    ("timespec", "shown"),
+    [("seconds", ":24"), ("milliseconds", ":24.000"), ("microseconds", ":24.000999")],
+)
+def test_without_zone(timespec: str, shown: str) -> None:
+    """An instant is shown without its zone, to the unit asked for: cut off, not rounded."""
+    instant = datetime(2023, 4, 21, 12, 49, 24, 999, tzinfo=UTC)
+
+    assert clock.without_zone(instant, timespec) == f"2023-04-21T12:49{shown}"
+
+
 @pytest.mark.parametrize("instant", [datetime(2023, 4, 21, 12, 49, 24, tzinfo=UTC), datetime(33, 1, 2, tzinfo=UTC)])
 def test_texts_have_one_length(instant: datetime) -> None:
     """Every text has the same length: six decimals and a four-digit year."""

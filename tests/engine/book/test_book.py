@@ -52,6 +52,22 @@ def test_placed_orders_are_listed(subject: BookUnderTest) -> None:
     assert [*subject.contents().violations()] == []
 
 
+def test_pages_with_some_attributes(subject: BookUnderTest) -> None:
+    """A book whose pages need one attribute has the same pages, and settled entries have no others but their keys."""
+    for number in range(5):
+        subject.crash() if number == 1 else subject.place()
+    subject.time.grace()
+    subject.listed()
+    subject.book().settle()
+    subject.place()
+
+    book = OrderBook(subject.table(), subject.name, now=subject.time, shown=["order"])
+
+    page = book.page(0, 10)
+    assert ([entry["order"] for entry in page.entries], page.total) == (subject.names, 5)
+    assert [entry.keys() for entry in page.entries[:4]] == [{"sk", "order"}] * 4
+
+
 def test_replay(subject: BookUnderTest) -> None:
     """A create with a used key returns the order of that key, and places none."""
     key = subject.new_key()

@@ -19,4 +19,7 @@ def read(kind: type[T], stored: Mapping[str, Any]) -> T:
     Raises:
         TypeError: The map lacks a field that has no default.
     """
-    return kind(**{name: stored[name] for name in kind.__struct_fields__ if name in stored})
+    try:
+        return kind(**stored)
+    except TypeError:
+        return kind(**{name: stored[name] for name in kind.__struct_fields__ if name in stored})

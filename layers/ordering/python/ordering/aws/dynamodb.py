@@ -628,7 +628,8 @@ def plain_item(raw: Mapping[str, Any]) -> Item:
     Raises:
         KeyError, ValueError: It has an attribute that no `Item` has, such as a number that is not whole.
     """
-    return {name: _plain(attribute) for name, attribute in raw.items()}
+    # A text is by far the most common kind, and long lists have thousands of attributes.
+    return {name: attribute["S"] if "S" in attribute else _plain(attribute) for name, attribute in raw.items()}
 
 
 def _plain(attribute: Mapping[str, Any]) -> Any:

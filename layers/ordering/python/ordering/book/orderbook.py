@@ -149,6 +149,7 @@ class OrderBook:
         removals: Whether orders are ever removed from this book. Its pages then cost one small read more while the
             book is not settled; without it `remove` is refused.
         layout: The sizes from which its keys follow.
+        shown: The attributes of an entry that pages need, as for `Walk.entries`; by default all. A page may have more.
     """
 
     def __init__(  # noqa: PLR0913 - what it needs is handed in
@@ -161,6 +162,7 @@ class OrderBook:
         settle_after: int = SETTLE_AFTER,
         removals: bool = False,
         layout: Layout = LAYOUT,
+        shown: Sequence[str] = (),
     ) -> None:
         self._table = table
         self._name = name
@@ -170,6 +172,7 @@ class OrderBook:
         self._grace = grace
         self._settle_after = settle_after
         self._removals = removals
+        self._shown = shown
 
     def place(self, compose: Callable[[Ticket], Draft]) -> Ticket:
         """Place one order, in two round trips when nothing interferes.
@@ -259,10 +262,9 @@ class OrderBook:
         head, tail = self._read()
 
         def entries(attributes: Sequence[str] = ()) -> Iterator[Item]:
-            wanted = ["sk", "void", *attributes] if attributes else ()
             together = _WALKED_BLOCKS * self._layout.block * self._layout.lanes
             for first in range(1, head.settled + 1, together):
-                yield from _live(self._entries(first, min(first + together - 1, head.settled), wanted))
+                yield from _live(self._entries(first, min(first + together - 1, head.settled), attributes))
             yield from _live(tail)
             self._settle_if_long(head, tail)
 
@@ -444,7 +446,7 @@ class OrderBook:
         positions = self._positions(head, [first, last - 1] if first < last else [], confirm=confirm)
         if not positions:
             return None if positions is None else []
-        live = _live(self._entries(positions[0], positions[-1]))
+        live = _live(self._entries(positions[0], positions[-1], self._shown))
         return live if len(live) == last - first else None
 
     def _positions(self, head: Head, ranks: Sequence[int], *, confirm: bool) -> list[int] | None:
@@ -536,7 +538,8 @@ class OrderBook:
                 self._table.update(move)
 
     def _entries(self, first: int, last: int, attributes: Sequence[str] = ()) -> list[Item]:
-        return read_entries(self._table, self._keys, first, last, attributes)
+        wanted = ["sk", "void", *attributes] if attributes else ()
+        return read_entries(self._table, self._keys, first, last, wanted)
 
 
 def _collide(writes: Sequence[Write], reasons: Sequence[Reason | None]) -> None:

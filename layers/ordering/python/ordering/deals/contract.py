@@ -28,7 +28,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 from typing_extensions import TypedDict  # pydantic reads the standard library's only from Python 3.12 on
 
-from ordering import money
+from ordering import clock, money
 from ordering.book.idempotency import Create, CreateResult, IdempotencyKey
 from ordering.book.sorted_lists import MOST_SORTED, ListPart, ListRequest, SortKey
 from ordering.deals import orders as deal_orders
@@ -783,7 +783,7 @@ def _times(one: DealOrder | LineItem | DealProduct, *, listed: bool) -> Times:
 
 
 def _instant(instant: Any) -> str:
-    return f"{instant:%Y-%m-%dT%H:%M:%SZ}"
+    return clock.without_zone(instant, "seconds") + "Z"
 
 
 def _collection(call: Call, query: SortedListQuery, part: ListPart[Any]) -> CollectionMeta:

@@ -17,6 +17,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 from typing_extensions import TypedDict  # pydantic reads the standard library's only from Python 3.12 on
 
+from ordering import clock
 from ordering.book.listing import Listing
 from ordering.ecards import catalogue as ecard_catalogue
 from ordering.ecards.catalogue import Ecard, NotOnOffer, RequestedCard
@@ -352,7 +353,7 @@ def balance(amount: Decimal) -> ShownBalance:
 
 
 def _instant(instant: datetime) -> str:
-    return f"{instant:%Y-%m-%dT%H:%M:%S.%f}"
+    return clock.without_zone(instant, "microseconds")
 
 
 def _plain(amount: Decimal) -> Decimal:

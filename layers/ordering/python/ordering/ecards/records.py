@@ -163,7 +163,7 @@ class EcardRecords:
     ) -> None:
         self._table = table
         self._company = company
-        self.book = OrderBook(table, f"ecards#{company}", now=now, grace=grace)
+        self.book = OrderBook(table, f"ecards#{company}", now=now, grace=grace, shown=["order"])
 
     def key(self, order_id: str) -> Key:
         """Return the key of an order's item."""

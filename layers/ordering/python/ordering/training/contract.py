@@ -7,9 +7,8 @@ state is this API's own; the description of its field or operation documents it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from types import MappingProxyType
-from typing import Annotated, Literal, TypeVar, cast
+from typing import Annotated, Any, Literal, TypeVar, cast
 
 from pydantic import (
     AfterValidator,
@@ -22,6 +21,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 from typing_extensions import TypedDict  # pydantic reads the standard library's only from Python 3.12 on
 
+from ordering import clock
 from ordering.addresses import LINK, link_uri
 from ordering.book.idempotency import CreateResult, IdempotencyKey
 from ordering.book.listing import Listing
@@ -64,7 +64,7 @@ NAME = "training"
 KEYS_GRANT = "training-keys"
 """The grant for reading access keys, in addition to the grant for training orders."""
 
-S = TypeVar("S", "ListedOrder", "Order", "CreatedOrder")
+S = TypeVar("S", "Order", "CreatedOrder")
 
 
 # Requests.
@@ -436,28 +436,13 @@ def feature_set_list(call: Call, query: ListQuery, listing: Listing[catalogue.Tr
 
 def order(call: Call, one: TrainingOrder) -> Order:
     """Show one order."""
-    return _shown(Order, call, one, created=_in_milliseconds(one.created))
+    return _only(Order, listed_order(call, one))
 
 
 def listed_order(call: Call, one: TrainingOrder) -> ListedOrder:
-    """Show an order in a list."""
-    return _shown(ListedOrder, call, one, created=_in_milliseconds(one.created))
-
-
-def order_list(call: Call, query: ListQuery, listing: Listing[TrainingOrder]) -> OrderList:
-    """Show a page of orders."""
-    return {"items": [listed_order(call, one) for one in listing.items], **_paging(call, query, listing.total)}
-
-
-def created_order(call: Call, one: TrainingOrder) -> CreatedOrder:
-    """Show an order that was just created."""
-    return _shown(CreatedOrder, call, one, created=f"{one.created:%Y-%m-%dT%H:%M:%S.%f}0Z")
-
-
-def _shown(shape: type[S], call: Call, one: TrainingOrder, *, created: str) -> S:
-    """Show an order with the fields of one of the three shapes, in the shape's sequence."""
+    """Show an order in a list: with all fields."""
     user, source = one.created_by, one.order_source
-    fields = {
+    return {
         "id": one.id,
         "businessUnitId": one.business_unit.id,
         "businessUnit": {"name": one.business_unit.name},
@@ -475,11 +460,26 @@ def _shown(shape: type[S], call: Call, one: TrainingOrder, *, created: str) -> S
         "contactSurname": one.contact_surname,
         "contactEmail": one.contact_email,
         "orderStatus": one.status.value,
-        "created": created,
+        "created": clock.without_zone(one.created, "milliseconds"),
         "editable": one.editable,
         "cancellable": one.cancellable,
         "_links": {"self": _order_link(call, one.id)},
     }
+
+
+def order_list(call: Call, query: ListQuery, listing: Listing[TrainingOrder]) -> OrderList:
+    """Show a page of orders."""
+    return {"items": [listed_order(call, one) for one in listing.items], **_paging(call, query, listing.total)}
+
+
+def created_order(call: Call, one: TrainingOrder) -> CreatedOrder:
+    """Show an order that was just created."""
+    created = clock.without_zone(one.created, "microseconds") + "0Z"
+    return _only(CreatedOrder, {**listed_order(call, one), "created": created})
+
+
+def _only(shape: type[S], fields: Mapping[str, Any]) -> S:
+    """Return the fields of a shape, in the shape's sequence."""
     return cast("S", {name: fields[name] for name in shape.__annotations__})
 
 
@@ -566,10 +566,6 @@ def page_info(page: int, size: int, total: int) -> PageInfo:
 
 def _order_link(call: Call, order_id: int) -> str:
     return call.request.link(f"/api/v2/orders/{order_id}")
-
-
-def _in_milliseconds(instant: datetime) -> str:
-    return f"{instant:%Y-%m-%dT%H:%M:%S}.{instant.microsecond // 1000:03}"
 
 
 # The contract, and its errors.

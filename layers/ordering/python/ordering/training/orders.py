@@ -198,7 +198,7 @@ class TrainingOrders:
         self._unit = unit
         self._sequence = sequence
         self._now = now
-        self._book = OrderBook(table, f"training#{unit}", now=now, grace=grace)
+        self._book = OrderBook(table, f"training#{unit}", now=now, grace=grace, shown=["order"])
 
     def place(  # noqa: PLR0913 - what it needs is handed in
         self,
@@ -682,6 +682,6 @@ def read_order(item: Item) -> TrainingOrder:
         contact_surname=item["contact"]["surname"],
         contact_email=item["contact"]["email"],
         email_keys=item["emailKeys"],
-        state=TRAINING.read({"version": 0, "history": (), **item}),
+        state=TRAINING.read({"version": 0, "history": (), **item} if "history" not in item else item),
         created=clock.from_text(item["created"]),
     )
