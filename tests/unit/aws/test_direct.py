@@ -164,7 +164,9 @@ def test_what_only_botocore_does_is_refused(name: str, value: str) -> None:
         AwsAccount({**SETTINGS, name: value}).tables()
 
 
-@pytest.mark.parametrize("url", ["http://user:secret@127.0.0.1:9", "http://127.0.0.1:9/path", "ftp://a", "127.0.0.1:9"])
+@pytest.mark.parametrize(
+    "url", ["http://user:secret@127.0.0.1:9", "http://:secret@a", "http://127.0.0.1:9/path", "ftp://a", "127.0.0.1:9"]
+)
 def test_endpoints_that_are_more_than_a_host(url: str) -> None:
     """An endpoint with a user, a path or another scheme is refused, without quoting it."""
     with pytest.raises(Unsupported, match="an endpoint that is more than") as raised:
@@ -416,9 +418,8 @@ CHECKED = b'{"Item": {}}'
         raw(b"HTTP/1.1 100 Continue\r\n\r\n" + CHUNKED),
         raw(b"HTTP/1.0 200 OK\r\n\r\n{}"),
         status(200, b"{}", x_amz_crc32=str(zlib.crc32(b"{}"))),
-        status(200, b""),
     ],
-    ids=["chunked", "continue", "to the end", "checksum", "empty"],
+    ids=["chunked", "continue", "to the end", "checksum"],
 )
 def test_answers(answer: Answer) -> None:
     """A response is read as HTTP frames it."""
@@ -432,11 +433,21 @@ def test_answers(answer: Answer) -> None:
         (status(200, CHECKED, Content_Encoding="gzip"), "encoded"),
         (status(200, b"<html>secret</html>"), "not JSON"),
         (status(200, b"[]"), "not JSON"),
+        (status(200, b""), "not JSON"),
         (status(200, b'"\xff"'), "not JSON"),
-        (raw(CHUNKED[:-8]), "IncompleteRead"),
-        (raw(b"HTTP/1.1 200 OK\r\nContent-Length: 40\r\n\r\n{"), "IncompleteRead"),
-        (raw(b"secret\r\n\r\n"), "BadStatusLine"),
-        (raw(b""), "RemoteDisconnected"),
+        (raw(CHUNKED[:-8]), "truncated"),
+        (raw(CHUNKED[:-2]), "not whole"),
+        (raw(CHUNKED.replace(b"2\r", b"-2\r")), "truncated"),
+        (raw(CHUNKED.replace(b"chunked", b"gzip")), "unknown form"),
+        (raw(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 1\r\n\r\n{}"), "two lengths"),
+        (raw(b"HTTP/1.1 200 OK\r\nContent-Length: -2\r\n\r\n{}"), "no valid length"),
+        (raw(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n"), "not whole"),
+        (raw(b"HTTP/1.1 200 OK\r\nA: b\r\n secret\r\n\r\n{}"), "not whole"),
+        (raw(b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * 200 + b"\r\n{}"), "too many"),
+        (raw(b"HTTP/2 200 OK\r\n\r\n{}"), "not HTTP"),
+        (raw(b"HTTP/1.1 200 OK\r\nContent-Length: 40\r\n\r\n{"), "truncated"),
+        (raw(b"secret\r\n\r\n"), "not HTTP"),
+        (raw(b""), "the connection was closed"),
         (status(500, b"<html>secret</html>"), "500 500"),
         (answered({"__type": "a#InternalServerError", "message": "secret"}, 500), "500 InternalServerError"),
     ],

@@ -8,12 +8,15 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from http.client import HTTPConnection, HTTPException, HTTPResponse
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from ordering.aws.http_connections import NotReached
 from ordering.aws.signature import AwsCredentials
+
+if TYPE_CHECKING:
+    from http.client import HTTPResponse
 
 GetCredentials = Callable[[], AwsCredentials]
 """Returns credentials that are valid now.
@@ -87,6 +90,9 @@ class ContainerCredentials:
             return self._found
 
     def _fetch(self) -> tuple[AwsCredentials, float]:
+        # Imported here, because it takes some milliseconds, and only a function with SnapStart fetches credentials.
+        from http.client import HTTPConnection, HTTPException  # noqa: PLC0415 - as above
+
         host, port = self._url.hostname or "", self._url.port or 80
         path = (self._url.path or "/") + (f"?{self._url.query}" if self._url.query else "")
         connection = HTTPConnection(host, port, timeout=FETCHED_WITHIN)

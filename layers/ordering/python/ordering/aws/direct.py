@@ -11,7 +11,6 @@ import time
 from base64 import b64decode
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from email.utils import parsedate_to_datetime
 from functools import cached_property, partial
 from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit
@@ -131,7 +130,7 @@ class _Reply:
         code = headers.get("x-amzn-errortype") or content.get("__type") or content.get("code") or str(self.status)
         if "x-amzn-query-error" in headers:  # the code that SQS had before it had JSON, as botocore gives it
             code = headers["x-amzn-query-error"].partition(";")[0]
-        self.code: str = code.partition(":")[0].rpartition("#")[2]
+        self.code = str(code).partition(":")[0].rpartition("#")[2]
         self.message: str = content.get("message") or content.get("Message") or ""
 
 
@@ -142,11 +141,12 @@ class _Channel:
         self._account = account
         self._service = _SERVICES[service]
         url = urlsplit(account.endpoint(service))
-        if url.scheme not in {"http", "https"} or not url.hostname or url.username or url.path.strip("/") or url.query:
+        more = "@" in url.netloc or url.path.strip("/") or url.query
+        if url.scheme not in {"http", "https"} or not url.hostname or more:
             raise Unsupported("an endpoint that is more than a scheme, a host and a port")
         trust = account.trust if url.scheme == "https" else None
         port = url.port or (443 if trust else 80)
-        self._host = url.hostname if url.port is None else f"{url.hostname}:{port}"
+        self._host = url.netloc
         self.pool = ConnectionPool(url.hostname, port, trust, CONNECTED_WITHIN, answered_within)
         self._signer = CallSigner(self._service.signed_as or service, account.region)
         self._ahead = 0.0
@@ -201,7 +201,7 @@ class _Channel:
 
     def _content(self, response: WholeResponse) -> dict[str, Any]:
         try:
-            content = msgspec.json.decode(response.body) if response.body else {}
+            content = msgspec.json.decode(response.body)
         except (msgspec.DecodeError, UnicodeDecodeError):
             content = None
         if isinstance(content, dict):
@@ -212,6 +212,8 @@ class _Channel:
 
     def _correct_clock(self, answered_at: str) -> bool:
         """Take over the service's clock if that is why it refused a signature; returns whether to sign again."""
+        from email.utils import parsedate_to_datetime  # noqa: PLC0415 - hardly any process needs it
+
         try:
             ahead = parsedate_to_datetime(answered_at).timestamp() - time.time()
         except ValueError:
