@@ -12,7 +12,7 @@ from typing import Any
 
 from benchmarks.service import Service
 from ordering.aws.connections import Connections
-from ordering.aws.dynamodb import Item, Key, Send, SendAll, Table
+from ordering.aws.dynamodb import Item, Key, Send, SendTogether, Table
 from ordering.book.idempotency import CreateResult, IdempotencyKey
 from ordering.book.listing import Listing
 from ordering.clock import Deadline
@@ -81,7 +81,7 @@ class Counted:
 
     def send_all(self, requests: Sequence[tuple[str, dict[str, Any]]]) -> Sequence[Callable[[], dict[str, Any]]]:
         """Pass on what goes out at once, as one call where the connection can do that."""
-        together: SendAll | None = getattr(self.send, "send_all", None)
+        together: SendTogether | None = getattr(self.send, "send_all", None)
         if together is None:
             return [partial(self, *request) for request in requests]
         began = time.perf_counter()

@@ -237,7 +237,7 @@ class _Channel:
 
 
 class DirectSend:
-    """A `Send` for DynamoDB, which threads may share, with a `SendAll`."""
+    """A `Send` for DynamoDB, which threads may share, with a `SendTogether`."""
 
     def __init__(self, channel: _Channel) -> None:
         """Take the channel to DynamoDB."""
@@ -248,7 +248,7 @@ class DirectSend:
         return _answer(partial(self._channel.call, operation, request))
 
     def send_all(self, requests: Sequence[tuple[str, dict[str, Any]]]) -> Sequence[Callable[[], dict[str, Any]]]:
-        """Write several requests, each on a connection of its own, then read the responses; see `dynamodb.SendAll`."""
+        """Write several requests, each on a connection of its own, then read the responses: a `SendTogether`."""
         answers: list[Callable[[], dict[str, Any]]] = []
         for first in range(0, len(requests), _AT_ONCE):
             begun = [_settled(partial(self._channel.begin, *one)) for one in requests[first : first + _AT_ONCE]]

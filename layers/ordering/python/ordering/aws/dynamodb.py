@@ -39,10 +39,10 @@ Key = tuple[str, str]
 Send = Callable[[str, dict[str, Any]], dict[str, Any]]
 """Carries out one operation of the service, by its name in the API, and returns the raw response.
 
-It may have a `SendAll` as an attribute `send_all`.
+It may have a `SendTogether` as an attribute `send_all`.
 """
 
-SendAll = Callable[[Sequence[tuple[str, dict[str, Any]]]], Sequence[Callable[[], dict[str, Any]]]]
+SendTogether = Callable[[Sequence[tuple[str, dict[str, Any]]]], Sequence[Callable[[], dict[str, Any]]]]
 """Carries out several operations at the same time; returns for each a function that returns its raw response.
 
 The function raises as a `Send` does.
@@ -383,7 +383,7 @@ class Table(Value):
 
     def _call_all(self, operation: str, requests: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         """Carry out operations at the same time where the connection can; those that fail are retried one by one."""
-        together: SendAll | None = getattr(self.send, "send_all", None)
+        together: SendTogether | None = getattr(self.send, "send_all", None)
         if together is None or len(requests) == 1 or (self.deadline and self.deadline.passed()):
             return [self._call(operation, request) for request in requests]
         attempts = together([(operation, _charged(request)) for request in requests])
