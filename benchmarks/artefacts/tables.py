@@ -33,6 +33,7 @@ class RecordedTables(HttpServer):
         self.requests: list[tuple[str, dict[str, Any]]] = []
         """The calls while it records."""
         self.unknown: list[Signature] = []
+        self._lock = threading.Lock()
         self._engine: str | None = engine.removeprefix("http://")
         self._answers: dict[Signature, Answer] = {}
         threading.Thread(target=self.serve_forever, name="recorded tables", daemon=True).start()
@@ -54,7 +55,8 @@ class RecordedTables(HttpServer):
 
     def take(self) -> Mapping[str, int]:
         """Return the calls since the last time."""
-        taken, self.calls = self.calls, Counter()
+        with self._lock:
+            taken, self.calls = self.calls, Counter()
         return taken
 
     def answer(self, request: HttpRequest) -> Answer:
@@ -62,7 +64,8 @@ class RecordedTables(HttpServer):
         operation = (request.header("X-Amz-Target") or "").rpartition(".")[2]
         body = json.loads(request.body)
         signature = signature_of(operation, body)
-        self.calls[operation] += 1
+        with self._lock:
+            self.calls[operation] += 1
         if self._engine:
             self.requests.append((operation, body))
             self._answers.setdefault(signature, answer := _forward(self._engine, request))
