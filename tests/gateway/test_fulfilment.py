@@ -10,6 +10,8 @@ import os
 import re
 import secrets
 import signal
+import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -493,16 +495,61 @@ def test_unreadable_item(training_partner: TrainingPartner, company: Company) ->
 
 def processes(real: RealStack, function: str) -> list[int]:
     """The processes of a function of this stack, found by their environment."""
+    return [number for number in running() if runs(number, real, function)]
+
+
+def running() -> list[int]:
+    """All processes of this machine."""
+    return [int(process.name) for process in Path("/proc").glob("[0-9]*")]
+
+
+def runs(process: int, real: RealStack, function: str) -> bool:
+    """Whether a process runs a function of this stack."""
     marks = {f"AWS_LAMBDA_FUNCTION_NAME={function}".encode(), f"AWS_ENDPOINT_URL={real.services}".encode()}
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            environment = (process / "environ").read_bytes()
-        except OSError:  # it has ended, or belongs to another user
-            continue
-        if marks <= {*environment.split(b"\0")}:
-            found.append(int(process.name))
-    return found
+    try:
+        environment = (Path("/proc") / str(process) / "environ").read_bytes()
+    except OSError:  # it has ended, or belongs to another user
+        return False
+    return marks <= {*environment.split(b"\0")}
+
+
+@contextmanager
+def held(real: RealStack, function: str) -> Iterator[Callable[[], None]]:
+    """Stop a function's processes, also those that start meanwhile; gives what kills them. At the end the rest go on.
+
+    A process is stopped long before it can do anything: a thread looks at all new ones every few milliseconds.
+    """
+    stopped: set[int] = set()
+    first_seen: dict[int, float] = {}
+    ended = threading.Event()
+
+    def stop() -> None:
+        now = time.monotonic()
+        for number in running():
+            # A process has its environment a moment after it is there.
+            if now - first_seen.setdefault(number, now) < 1 and number not in stopped and runs(number, real, function):
+                send(number, signal.SIGSTOP)
+                stopped.add(number)
+
+    def watch() -> None:
+        while not ended.wait(0.002):
+            stop()
+
+    def kill() -> None:
+        for number in stopped:
+            send(number, signal.SIGKILL)
+        stopped.clear()
+
+    stop()
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield kill
+    finally:
+        ended.set()
+        watcher.join()
+        for number in stopped:
+            send(number, signal.SIGCONT)
 
 
 def kill_if(check: Callable[[], bool], real: RealStack, function: str) -> bool:
@@ -553,19 +600,16 @@ def test_killed_in_the_middle(training_partner: TrainingPartner) -> None:
     def is_unsent() -> bool:
         return Outbox(table).mail(name, 1).state is MailState.OPEN
 
-    def is_received_by_a_held_process() -> bool:
-        """Stop the processes that mail, and return whether one of them was given the order."""
-        for process in processes(real, "MailsFunction"):
-            send(process, signal.SIGSTOP)
+    def is_received() -> bool:
         return any(message["ReceiveCount"] for message in real.queued("MailQueue", to_message(name)))
 
     killed, seen = 0, 0
-    while killed < 3 and kill_after(seen):
-        killed, seen = killed + 1, min(packs(), PACKS - 1)
-    # A process that must start first is held before it can have claimed the mail.
-    kill_if(is_unsent, real, "MailsFunction")
-    assert eventually(is_received_by_a_held_process, pause=0.005, progress=packs)
-    assert eventually(lambda: kill_if(is_unsent, real, "MailsFunction"), pause=0.005)
+    with held(real, "MailsFunction") as kill_mails:
+        while killed < 3 and kill_after(seen):
+            killed, seen = killed + 1, min(packs(), PACKS - 1)
+        assert eventually(is_received, progress=packs)
+        assert is_unsent()
+        kill_mails()
     training_partner.wait(order)
     # The queue would redeliver the message after six minutes. Deliveries that overlapped may have sent more than one.
     waiting = len(real.queued("MailQueue", to_message(name)))
