@@ -4,7 +4,9 @@
 
 - botocore's definitions of services that are not called. It has those of 400, which are most of its size. To make a
   client it searches the folders of all of them, and parses the endpoints of all.
-- The pages of Powertools' API browser, which no function serves.
+- The pages of Powertools' API browser, which no function serves, and its utilities that no function calls.
+- pydantic's first version, which it has beside the second.
+- What compiles C for cffi. cryptography needs only the extension that cffi has beside it.
 - Installers' records: they hash scripts that name this machine's interpreter, so that no two machines built the same.
 """
 
@@ -26,12 +28,32 @@ SERVICES = {
 }
 """The services that functions call, by botocore's names, and their names in its endpoints."""
 
+UNUSED = (
+    "*.dist-info/RECORD",
+    "aws_lambda_powertools/event_handler/openapi/swagger_ui/*.min.*",
+    "aws_lambda_powertools/utilities/auth_alpha",
+    "aws_lambda_powertools/utilities/batch",
+    "aws_lambda_powertools/utilities/circuit_breaker",
+    "aws_lambda_powertools/utilities/data_masking",
+    "aws_lambda_powertools/utilities/feature_flags",
+    "aws_lambda_powertools/utilities/idempotency",
+    "aws_lambda_powertools/utilities/kafka",
+    "aws_lambda_powertools/utilities/parameters",
+    "aws_lambda_powertools/utilities/parser",
+    "aws_lambda_powertools/utilities/streaming",
+    "aws_lambda_powertools/utilities/validation",
+    "cffi",
+    "pycparser",
+    "pydantic/v1",
+)
+"""Files and folders that no function imports."""
+
 
 def trim(packages: Path) -> None:
     """Remove files from the folder of the installed packages.
 
     Raises:
-        OSError, KeyError: botocore is not there, or its data have another form: adapt this to its version.
+        OSError, KeyError: A package is not there, or has another form: adapt this to its version.
     """
     data = packages / "botocore" / "data"
     for folder in data.iterdir():
@@ -42,9 +64,15 @@ def trim(packages: Path) -> None:
         named = partition["services"]
         partition["services"] = {name: named[name] for name in sorted(SERVICES.values()) if name in named}
     (data / "endpoints.json").write_text(json.dumps(endpoints), encoding="utf-8")
-    for pattern in ("*.dist-info/RECORD", "aws_lambda_powertools/event_handler/openapi/swagger_ui/*.min.*"):
-        for path in packages.glob(pattern):
-            path.unlink()
+    for pattern in UNUSED:
+        found = [*packages.glob(pattern)]
+        if not found:
+            raise FileNotFoundError(f"nothing is called {pattern}")
+        for path in found:
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
 
 
 if __name__ == "__main__":

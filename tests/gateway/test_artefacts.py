@@ -46,7 +46,7 @@ PACKAGES = {
 }
 """The packages of the dependencies' layer that each function loads while it initialises."""
 
-MEGABYTES = {"DependenciesLayer": (14.5, 41.0), "OrderingLayer": (1.2, 2.6)}
+MEGABYTES = {"DependenciesLayer": (13.0, 36.0), "OrderingLayer": (1.2, 2.6)}
 """The sizes of each layer, zipped and unzipped, in 10^6 bytes, that it must not exceed."""
 
 # Imports a function as Lambda does: from its own folder, then from the layers, and with the runtime's API, so that it
