@@ -596,7 +596,8 @@ def _key(key: Key) -> dict[str, Any]:
 
 
 def _item(plain: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: _attribute(value) for name, value in plain.items()}
+    # A text is by far the most common kind.
+    return {name: {"S": value} if type(value) is str else _attribute(value) for name, value in plain.items()}
 
 
 def _attribute(value: Any) -> dict[str, Any]:  # noqa: PLR0911 - one return for each kind of value

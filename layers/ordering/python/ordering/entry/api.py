@@ -195,7 +195,8 @@ class Api(APIGatewayRestResolver, Generic[S]):
             Forbidden: The caller may not do this.
         """
         event = self.current_event.raw_event
-        call = Call(Request.of(event), self._caller(), deadline_of(self.lambda_context))
+        request = Request.of(event)
+        call = Call(request, self._caller(request), deadline_of(self.lambda_context))
         note(user=call.caller.user.id)
         self.contract.admit(call)
         return call
@@ -204,9 +205,8 @@ class Api(APIGatewayRestResolver, Generic[S]):
         """Return the current call, whose caller was not authenticated."""
         return PublicCall(Request.of(self.current_event.raw_event), deadline_of(self.lambda_context))
 
-    def _caller(self) -> Principal:
+    def _caller(self, request: Request) -> Principal:
         decision = self.current_event.raw_event["requestContext"].get("authorizer") or {}
-        request = Request.of(self.current_event.raw_event)
         if "authorization" in request.repeated:
             # The authorizer refuses such requests, but a cached decision of one of the tokens lets them in unasked.
             raise InvalidToken
@@ -249,7 +249,7 @@ class Api(APIGatewayRestResolver, Generic[S]):
         if known and request.method == "OPTIONS":
             return self.respond(Answer(204, headers={"Allow": ", ".join(allowed)}))
         if not self._public:
-            self._caller()
+            self._caller(request)
         if not known:
             raise NoSuchPath("This path does not exist. Check it against the API reference.")
         raise MethodNotAllowed(allowed)
@@ -312,22 +312,25 @@ def _normal(event: Mapping[str, Any], method: str) -> dict[str, Any]:
     return {**event, "httpMethod": method, "path": path, "requestContext": {**context, **full}}
 
 
-def _bind(app: Api[Any], next_middleware: Callable[[Api[Any]], Response[Any]]) -> Response[Any]:
+def _bind(app: Api[Any], _: Callable[[Api[Any]], Response[Any]]) -> Response[Any]:
     """Call the handler with the arguments that its parameters select.
+
+    The router would call it too, and first convert all its arguments to text for a message that is not logged.
 
     Raises:
         Invalid: The request breaks rules. The faults of all its parts are reported together.
     """
-    wanted = wanted_by(app.context["_route"].func)
+    route = app.context["_route"]
+    wanted = wanted_by(route.func)
+    arguments = app.context["_route_args"]
     if wanted.get("call") is PublicCall:
-        app.context["_route_args"]["call"] = app.public_call()
+        arguments |= {"call": app.public_call()}
     elif "call" in wanted:
-        app.context["_route_args"] |= _arguments(app, wanted)
-    response = next_middleware(app)
-    result = response.body
-    if result is None or isinstance(result, str):
-        return response
-    return app.respond(result if isinstance(result, Answer) else Answer(response.status_code, result))
+        arguments |= _arguments(app, wanted)
+    result = route.func(**arguments)
+    if isinstance(result, Response):  # of a request without a route
+        return result
+    return app.respond(result if isinstance(result, Answer) else Answer(route.status_code, result))
 
 
 def _arguments(app: Api[Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
