@@ -29,8 +29,7 @@ FUNCTIONS = sorted("/".join(path.parts[-3:-1]) for path in ROOT.glob("functions/
 ARCHITECTURE = "arm64" if platform.machine() in {"arm64", "aarch64"} else "x86_64"
 
 PYDANTIC = {"annotated_types", "pydantic", "pydantic_core", "typing_extensions", "typing_inspection"}
-# Of botocore, only its first module: Powertools looks whether it is there.
-WEB = {*PYDANTIC, "aws_lambda_powertools", "botocore", "jmespath", "msgspec"}
+WEB = {*PYDANTIC, "aws_lambda_powertools", "msgspec"}
 CRYPTOGRAPHY = {"_cffi_backend", "cryptography"}
 MSGSPEC = {"msgspec", "typing_extensions"}
 

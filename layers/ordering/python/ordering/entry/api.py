@@ -21,15 +21,12 @@ from collections.abc import Callable, Mapping
 from functools import cached_property, lru_cache, partial
 from typing import Any, Generic, TypeVar, get_type_hints
 
-from aws_lambda_powertools.event_handler import APIGatewayRestResolver, Response
-from aws_lambda_powertools.event_handler.exceptions import NotFoundError
-from aws_lambda_powertools.utilities.typing import LambdaContext
-
 from ordering.aws.connections import Connections
 from ordering.aws.dynamodb import Usage
 from ordering.aws.invocation import deadline_of
 from ordering.clock import Deadline
 from ordering.entry import wiring
+from ordering.entry.routing import APIGatewayRestResolver, LambdaContext, NotFoundError, Response
 from ordering.errors import (
     Fault,
     Forbidden,
