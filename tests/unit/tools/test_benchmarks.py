@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -184,3 +185,29 @@ def test_trips(tmp_path: Path) -> None:
 
     assert done.returncode == 0, done.stderr
     assert "## Round trips" in (tmp_path / "benchmarks.md").read_text()
+
+
+REQUESTS: Mapping[str, tuple[Callable[[Shop], object], int, float]] = {
+    "list of 10": (lambda shop: shop.page(1), 2, 4.0),
+    "single order": (lambda shop: shop.orders.order(1), 1, 1.0),
+    "lines of an order": (lambda shop: shop.orders.lines(1, 0, 10), 2, 2.0),
+    "create": (lambda shop: shop.place("new"), 2, 12.0),
+}
+"""Requests of a warm process, with the calls of DynamoDB and the capacity units that each takes."""
+
+
+@pytest.mark.parametrize("name", REQUESTS)
+def test_calls_and_units_of_requests(name: str) -> None:
+    """A warm request takes so many calls of DynamoDB, one after the other, and so many units."""
+    request, calls, units = REQUESTS[name]
+    shop = Shop(Service(), ids=range(30, 0, -1), seconds=float)
+    shop.open()
+    for number in range(12):
+        shop.place(f"order {number}")
+    shop.orders.settle()
+    shop.calls.take()
+
+    request(shop)
+
+    cost = shop.calls.take()
+    assert (cost.calls, cost.units) == (calls, units)

@@ -144,8 +144,8 @@ class Api(APIGatewayRestResolver, Generic[S]):
     def _rehearse(self) -> None:
         """Refuse a made-up request without a token on each route. No call of a service is made, and nothing logged.
 
-        It takes half a millisecond while the function initialises, and saves the first request as much or more: the
-        router reads the types of a route's handler then, and patterns are compiled.
+        It takes a millisecond while the function initialises, and saves the first request half of it: the router reads
+        the types of a route's handler then, and patterns are compiled.
         """
         for route in [*self._static_routes, *self._dynamic_routes]:
             asked = {"httpMethod": route.method, "path": _PART.sub("-", route.path)}

@@ -16,7 +16,6 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
-from difflib import get_close_matches
 from typing import Annotated, Any, Generic, Protocol, TypeVar
 from urllib.parse import urlencode
 
@@ -262,6 +261,8 @@ def read_query(model: type[M], request: Request) -> M:
 
 def _instead(name: str, known: Sequence[str]) -> str:
     """Explain that a parameter is unknown, and name the nearest one that the call takes, or else all of them."""
+    from difflib import get_close_matches  # noqa: PLC0415 - few requests need it
+
     shown = name if len(name) <= _LONGEST_SHOWN else f"{name[:_LONGEST_SHOWN]}…"
     detail = f"Unknown parameter '{shown}'."
     plain = {one.lower().replace("_", ""): one for one in known}
