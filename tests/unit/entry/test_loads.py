@@ -74,25 +74,45 @@ LOADS = {
 }
 """By function, our packages and the third-party packages that it imports before its first call."""
 
+IMPORT = """
+import json, logging, sys
+sys.path[:0] = sys.argv[1:]
+import app
+
+def below(kind):
+    return [one for child in kind.__subclasses__() for one in (child, *below(child))]
+
+web = sys.modules.get("ordering.web.http")
+bodies = below(web.Body) if web else []
+# A model with parameters reads no body itself.
+built = [
+    one.__name__ for one in bodies
+    if one.__pydantic_complete__ and not one.__pydantic_generic_metadata__["parameters"]
+]
+print(json.dumps([sorted(sys.modules), logging.getLogger("ordering").isEnabledFor(logging.INFO), built]))
+"""
+
 
 @cache
-def imported(function: str, **more: str) -> tuple[frozenset[str], bool]:
-    """Import a function's module as Lambda does, once; returns all loaded modules, and whether it logs at INFO.
+def imported(function: str, **more: str) -> tuple[frozenset[str], bool, list[str]]:
+    """Import a function's module as Lambda does, once.
+
+    Returns all loaded modules, whether it logs at INFO, and the models of bodies whose validators have been built.
 
     Args:
         more: Further environment variables.
     """
-    code = (
-        "import json, logging, sys; sys.path[:0] = sys.argv[1:]; import app; "
-        "print(json.dumps([sorted(sys.modules), logging.getLogger('ordering').isEnabledFor(logging.INFO)]))"
-    )
     paths = [str(ROOT / "functions" / function), str(ROOT / "layers" / "ordering" / "python")]
     done = subprocess.run(
-        [sys.executable, "-c", code, *paths], env={**environment(), **more}, capture_output=True, text=True, check=False
+        [sys.executable, "-c", IMPORT, *paths],
+        env={**environment(), **more},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
-    modules, logs = json.loads(done.stdout)
-    return frozenset(modules), logs
+    modules, logs, built = json.loads(done.stdout)
+    return frozenset(modules), logs, built
 
 
 @cache
@@ -127,18 +147,19 @@ def test_every_function_is_listed() -> None:
 @pytest.mark.parametrize("function", LOADS)
 def test_loads(function: str) -> None:
     """A function imports exactly the packages that the table lists for it."""
-    modules, _ = imported(function)
+    modules, _, built = imported(function)
     ours = {name.split(".")[1] for name in modules if name.startswith("ordering.")} - SMALL
 
     assert (ours, {name.split(".")[0] for name in modules} & WATCHED) == LOADS[function]
     assert "botocore.session" not in modules
+    assert built == []
     assert ("ordering.webhooks.post" in modules) == (function == "webhooks/delivery")
 
 
 @pytest.mark.parametrize("function", ["ecards/certificates", "training/order_keys"])
 def test_imports_during_initialisation(function: str) -> None:
     """During Lambda's initialisation, functions that show secrets also import their sealer, and no botocore."""
-    modules, _ = imported(function, AWS_LAMBDA_RUNTIME_API="127.0.0.1:1")
+    modules, *_ = imported(function, AWS_LAMBDA_RUNTIME_API="127.0.0.1:1")
 
     assert {"ordering.aws.direct", "ordering.aws.sealer"} <= modules
     assert "botocore.session" not in modules
@@ -147,7 +168,7 @@ def test_imports_during_initialisation(function: str) -> None:
 @pytest.mark.parametrize("function", ["identity/authorizer", "training/orders"])
 def test_botocore_on_request(function: str) -> None:
     """With SERVICE_CLIENT=botocore a function calls services by botocore."""
-    modules, _ = imported(function, AWS_LAMBDA_RUNTIME_API="127.0.0.1:1", SERVICE_CLIENT="botocore")
+    modules, *_ = imported(function, AWS_LAMBDA_RUNTIME_API="127.0.0.1:1", SERVICE_CLIENT="botocore")
 
     assert "botocore.client" in modules
     assert "ordering.aws.direct" not in modules
@@ -164,6 +185,6 @@ def test_contexts_apart() -> None:
 @pytest.mark.parametrize("function", LOADS)
 def test_functions_log_at_info(function: str) -> None:
     """Every function logs at INFO."""
-    _, logs = imported(function)
+    _, logs, _ = imported(function)
 
     assert logs

@@ -64,6 +64,7 @@ from ordering.web.header_fields import accepts_json
 from ordering.web.http import (
     A_FILLED_LINE,
     Answer,
+    Body,
     Call,
     MethodNotAllowed,
     NoQuery,
@@ -362,10 +363,8 @@ def _without_defaults(schema: dict[str, Any]) -> None:
         attribute.pop("default", None)
 
 
-class Attributes(BaseModel):
+class Attributes(Body):
     """Attributes of a resource. An unknown attribute is an error, a read-only one is ignored."""
-
-    model_config = ConfigDict(extra="forbid")
 
     id: Ignored = None
     created_at: Ignored = None
@@ -411,10 +410,8 @@ class NewLineItem(Attributes):
     description: Ignored = None
 
 
-class NewPrice(BaseModel):
+class NewPrice(Body):
     """A price of a product in one currency."""
-
-    model_config = ConfigDict(extra="forbid")
 
     amount: Amount = Field(description=_TEXT_OR_NUMBER)
     currency: Annotated[Currency, BeforeValidator(_not_null)]
@@ -472,10 +469,8 @@ class ProductChanges(ProductAttributes):
     name: Name = ""
 
 
-class Envelope(BaseModel, Generic[T]):
+class Envelope(Body, Generic[T]):
     """The envelope of a request's body: the attributes are in `data`."""
-
-    model_config = ConfigDict(extra="forbid")
 
     data: T
     meta: Any = Field(None, description="Ignored.")

@@ -45,6 +45,7 @@ from ordering.web.http import (
     A_FILLED_LINE,
     INTEGRAL,
     Answer,
+    Body,
     Call,
     EmailAddress,
     NoQuery,
@@ -97,7 +98,13 @@ def _filled(value: object) -> object:
 _Filled = BeforeValidator(_filled)
 
 
-class Participant(BaseModel):
+class LenientBody(Body):
+    """A request's body, or a part of it, whose unknown fields are ignored."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+class Participant(LenientBody):
     """The person who gets the certificates."""
 
     email: Annotated[EmailAddress, _Filled]
@@ -113,7 +120,7 @@ def _number_or_text(value: object) -> object:
     return value
 
 
-class OrderedCard(BaseModel):
+class OrderedCard(LenientBody):
     """One card to order."""
 
     id: Annotated[
@@ -129,10 +136,8 @@ class OrderedCard(BaseModel):
     )
 
 
-class NewEcardOrder(BaseModel):
+class NewEcardOrder(LenientBody):
     """An order to be created. A retry with the same body changes nothing and returns the order in its current state."""
-
-    model_config = ConfigDict(extra="ignore")
 
     orderId: Annotated[Uuid, _Filled] = Field(
         description="The order's id: a UUID that the client generates, in upper or lower case."

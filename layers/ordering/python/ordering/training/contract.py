@@ -48,6 +48,7 @@ from ordering.web.documents import (
 from ordering.web.http import (
     INTEGRAL,
     Answer,
+    Body,
     Call,
     EmailAddress,
     Request,
@@ -104,10 +105,8 @@ def _http_address(text: str) -> str:
     return text
 
 
-class NewOrderItem(BaseModel):
+class NewOrderItem(Body):
     """One item to order. Optional fields may be left out or null."""
-
-    model_config = ConfigDict(extra="forbid")
 
     featureSetId: Uuid = Field(description="A feature set of the business unit's catalogue.")
     quantity: Annotated[int, Field(ge=1, le=10_000), INTEGRAL] = Field(description="Number of seats.")
@@ -129,11 +128,10 @@ class NewOrderItem(BaseModel):
     achievementCode: Annotated[Text, Field(max_length=255)] | None = None
 
 
-class NewOrder(BaseModel):
+class NewOrder(Body):
     """An order to be created. JSON types are strict, and an unknown field is an error."""
 
     model_config = ConfigDict(
-        extra="forbid",
         json_schema_extra={
             "if": {"properties": {"emailKeys": {"const": True}}},
             "then": {"required": ["contactEmail"], "properties": {"contactEmail": {"type": "string"}}},

@@ -20,7 +20,7 @@ from typing import Annotated, Any, Generic, Protocol, TypeVar
 from urllib.parse import urlencode
 
 import msgspec
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ValidationError, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationError, WithJsonSchema
 from pydantic_core import PydanticCustomError, from_json
 from typing_extensions import TypedDict  # pydantic reads the standard library's only from Python 3.12 on
 
@@ -138,6 +138,12 @@ class Answer(Value, Generic[T]):
 
 class Tagged(Answer[T]):
     """A response whose `ETag` names the version of the resource in it; see `web.preconditions`."""
+
+
+class Body(BaseModel):
+    """A request's body, or a part of it. Its validator is built for the first body, since most calls have none."""
+
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
 
 class NoQuery(BaseModel):

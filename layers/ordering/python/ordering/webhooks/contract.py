@@ -12,7 +12,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic import BaseModel, Field, WithJsonSchema
 from pydantic_core import from_json
 from typing_extensions import TypedDict  # pydantic reads the standard library's only from Python 3.12 on
 
@@ -24,6 +24,7 @@ from ordering.identifiers import canonical_uuid
 from ordering.web.documents import A_UUID, ContractDocument
 from ordering.web.http import (
     Answer,
+    Body,
     Call,
     NoQuery,
     Request,
@@ -74,19 +75,15 @@ _OF_URL = (
 _OF_TYPES = "The event types to send. An empty list selects all types, future ones included."
 
 
-class NewWebhook(BaseModel):
+class NewWebhook(Body):
     """A webhook to be registered."""
-
-    model_config = ConfigDict(extra="forbid")
 
     url: Url = Field(description=_OF_URL)
     types: Types = Field(default_factory=list, description=_OF_TYPES)
 
 
-class WebhookChanges(BaseModel):
+class WebhookChanges(Body):
     """Changes to a webhook. Fields that are not sent stay the same."""
-
-    model_config = ConfigDict(extra="forbid")
 
     url: Url = Field(default_factory=str, description=_OF_URL)
     types: Types = Field(default_factory=list, description=_OF_TYPES)
