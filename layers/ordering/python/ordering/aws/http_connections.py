@@ -274,11 +274,13 @@ class ConnectionPool:
             raise self._not_reached(error) from error
 
     def _connect(self) -> KeptConnection:
-        opened = socket.create_connection((self.host, self._port), self._connected_within)
+        # As bytes, or Python would load its tables of internationalized names.
+        name = self.host.encode()
+        opened = socket.create_connection((name, self._port), self._connected_within)  # type: ignore[arg-type] # as `getaddrinfo`
         try:
             opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if self._trust:
-                opened = self._trust.settings.wrap_socket(opened, server_hostname=self.host)
+                opened = self._trust.settings.wrap_socket(opened, server_hostname=name)
             opened.settimeout(self._answered_within)
         except OSError:
             opened.close()
