@@ -193,7 +193,7 @@ process to the request for its first call. The references, in [benchmarks/refere
 the same requests with the same calls of DynamoDB, from the same items, and are compiled as ours are:
 
 - *T0*, what a competent team writes: Powertools with its validation, and with Logger, Metrics and Tracer (switched off)
-  as its own samples use them, pydantic, and boto3's resources. Its authorizer: Powertools' Logger, PyJWT and the same.
+  as its own samples use them, pydantic, and boto3's resources. Its authorizer: the same with PyJWT, without the router.
 - *FastAPI* behind Mangum, with pydantic and boto3's resources.
 - *Floor*: requests signed by hand over `http.client`, msgspec, and no framework.
 

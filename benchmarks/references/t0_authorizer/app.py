@@ -1,4 +1,4 @@
-"""T0's authorizer: Powertools' Logger, PyJWT, and boto3's resources."""
+"""T0's authorizer: Powertools' Logger, Tracer and Metrics as in T0's functions, PyJWT, and boto3's resources."""
 
 import base64
 import time
@@ -6,8 +6,9 @@ from typing import Any
 
 import boto3
 import jwt
-from aws_lambda_powertools import Logger
+from aws_lambda_powertools import Logger, Metrics, Tracer
 from aws_lambda_powertools.logging import correlation_paths
+from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from boto3.dynamodb.conditions import Key
 from cryptography.fernet import Fernet
@@ -27,6 +28,8 @@ from layout import ACCOUNTS_TABLE
 from memory import Remembered
 
 logger = Logger()
+tracer = Tracer()
+metrics = Metrics()
 dynamodb = boto3.resource("dynamodb")
 accounts = dynamodb.Table(ACCOUNTS_TABLE)
 _keys = Remembered(KEYS_KEPT)
@@ -66,6 +69,8 @@ def _count(token_id: str) -> None:
 
 
 @logger.inject_lambda_context(correlation_id_path=correlation_paths.API_GATEWAY_REST)
+@tracer.capture_lambda_handler
+@metrics.log_metrics(capture_cold_start_metric=True)
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     token = token_of(event)
     if is_reference(token):
@@ -77,5 +82,6 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     partner = _standing(claims.get("partner", claims["client_id"]), claims["jti"])
     if event["resource"].startswith("/v2"):
         _count(claims["jti"])
+    metrics.add_metric(name="Requests", unit=MetricUnit.Count, value=1)
     logger.info("authorized", partner=claims["client_id"])
     return decision(event, claims, partner)
