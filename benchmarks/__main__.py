@@ -41,7 +41,7 @@ def main(arguments: list[str]) -> int:
         sizes.NAME: sizes.run,
         pages.NAME: lambda: pages.run(options.to),
         books.NAME: lambda: books.run(options.to),
-        creates.NAME: creates.run,
+        creates.NAME: lambda: creates.run(options.to),
         limits.NAME: limits.run,
         fulfilment.NAME: fulfilment.run,
         units.NAME: units.run,

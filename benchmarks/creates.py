@@ -27,6 +27,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, cast
 
 from aws_lambda_powertools.utilities.idempotency import (
@@ -38,6 +39,7 @@ from botocore.exceptions import ClientError
 
 from benchmarks import engine
 from benchmarks.engine import IDEMPOTENCY, IDEMPOTENCY_KEY
+from benchmarks.plot import Curve, draw_by_writers
 from benchmarks.report import Must, Results, Section
 from benchmarks.service import TYPICAL, Service
 from benchmarks.shop import ORDERS, PATIENCE, written_items
@@ -47,6 +49,7 @@ from ordering.book.orderbook import Draft, OrderBook
 from ordering.errors import Unavailable
 
 NAME = "creates"
+PLOT = "creates.png"
 WRITERS = (1, 4, 16, 32)
 RATE_AT_LEAST = 8.0
 TAIL_AT_MOST = 1 / 20
@@ -177,12 +180,14 @@ def measure(design: Design, connections: Sequence[Send], seconds: float) -> Pace
     return Pace(sum(finish <= end for _, finish in spans) / (end - began), statistics.median(times), tail)
 
 
-def run() -> Section:
-    """Measure the designs on the engine and on the modelled service."""
+def run(folder: Path) -> Section:
+    """Measure the designs on the engine and on the modelled service, and draw the latter in a folder."""
     with engine.running() as connect:
         on_engine = _compare([connect() for _ in range(max(WRITERS))], seconds=1)
     service = Service(TYPICAL, {IDEMPOTENCY: (IDEMPOTENCY_KEY,)})
     on_model = _compare([service] * max(WRITERS), seconds=2)
+    curves = [Curve(name, {writers: paces[name] for writers, paces in on_model.items()}) for name in DESIGNS]
+    draw_by_writers(folder / PLOT, curves)
     return Section(
         NAME,
         "Creates in one book",
@@ -192,6 +197,7 @@ def run() -> Section:
             Results("On the embedded engine, where nothing conflicts", _COLUMNS, list(_rows(on_engine))),
         ],
         _musts(on_model[AT]),
+        plot=PLOT,
     )
 
 
@@ -214,6 +220,7 @@ DynamoDB does. Its partition keys take any number of writes, so this shows that 
 
 The embedded engine is one process that carries out one call after the other, so nothing conflicts there, and the rates
 are the engine's limit.
+The plot shows the modelled service.
 """
 
 

@@ -1,4 +1,4 @@
-"""The plots: what pages cost, and what a start costs."""
+"""The plots: what pages cost, what one book takes, and what a start costs."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from benchmarks.shop import Cost
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    from benchmarks.creates import Pace
 
 _STYLES: tuple[dict[str, Any], ...] = (
     {"color": "#0b6e4f", "marker": "o", "linewidth": 2.4},
@@ -33,10 +35,10 @@ _FEW = 5
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """What one way costs, by the number of the page or the size of the book."""
+    """What one way costs or reaches, by the number of the page, the size of the book or the number of writers."""
 
     label: str
-    costs: Mapping[int, Cost]
+    costs: Mapping[int, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +85,16 @@ def draw_by_size(path: Path, curves: Sequence[Curve]) -> None:
     _draw(path, curves, panels, "positions of the book")
 
 
-def _draw(path: Path, curves: Sequence[Curve], panels: Mapping[str, Callable[[Cost], float]], horizontal: str) -> None:
+def draw_by_writers(path: Path, curves: Sequence[Curve]) -> None:
+    """Draw the rate of creates and their 99th percentile by the number of writers, side by side."""
+    panels: dict[str, Callable[[Pace], float]] = {
+        "Creates a second": lambda pace: pace.rate,
+        "Milliseconds of a create, 99th percentile": lambda pace: pace.tail * 1000,
+    }
+    _draw(path, curves, panels, "writers at once")
+
+
+def _draw(path: Path, curves: Sequence[Curve], panels: Mapping[str, Callable[[Any], float]], horizontal: str) -> None:
     # Imported here so that the other benchmarks do not wait for it.
     from matplotlib.figure import Figure  # noqa: PLC0415
     from matplotlib.ticker import EngFormatter  # noqa: PLC0415
@@ -112,7 +123,7 @@ def _save(figure: Figure, path: Path) -> None:
     figure.savefig(path, dpi=160, metadata={"Software": None})
 
 
-def _panel(axes: Axes, title: str, curves: Sequence[Curve], of: Callable[[Cost], float]) -> None:
+def _panel(axes: Axes, title: str, curves: Sequence[Curve], of: Callable[[Any], float]) -> None:
     for curve, style in zip(curves, _STYLES, strict=False):
         axes.plot(
             list(curve.costs), [of(cost) for cost in curve.costs.values()], label=curve.label, markersize=4, **style
