@@ -31,7 +31,7 @@ ifdef ARGS
 else
 	@# Three processes keep two cores busy, because tests of stacks wait. The dearest files come first, so that none is last.
 	@$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not timing" \
-	  tests/gateway tests/client tests/engine tests/contract tests/unit
+	  tests/gateway tests/client tests/browser tests/engine tests/contract tests/unit
 	@$(BIN)/pytest -m timing tests/gateway
 endif
 

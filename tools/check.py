@@ -27,7 +27,10 @@ def checks() -> dict[str, Callable[[], str]]:
         # All functions' modules are called app, so each is checked separately.
         **{f"types of {path.parent.relative_to(ROOT / 'functions')}": (BIN / "mypy", path) for path in functions},
         "imports": (BIN / "lint-imports", "--no-cache"),
-        **{name: (BIN / "ordering", "dev", name, "--check") for name in ("openapi", "lifecycle", "events", "schemas")},
+        **{
+            name: (BIN / "ordering", "dev", name, "--check")
+            for name in ("openapi", "lifecycle", "events", "schemas", "errors")
+        },
         "template": (SAM / "sam", "validate", "--lint"),
         "deploy role": (SAM / "cfn-lint", "--regions", "eu-west-1", "--", ".github/deploy-role.yaml"),
         "workflows": (JUDGES_BIN / "check-jsonschema", "--builtin-schema", "vendor.github-workflows", *workflows),

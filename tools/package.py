@@ -22,6 +22,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from ordering_tools.documents.site import SiteError, write_site
+from ordering_tools.local.runtime.build import PAGES
+
 ROOT = Path(__file__).resolve().parent.parent
 RUNTIME = "3.13"
 """The version of the functions' `Runtime` in the template."""
@@ -161,11 +164,13 @@ def stage(target: Path, runtime: str | Path, architecture: str) -> None:
 
     Raises:
         PackageError: A module cannot be compiled, or `for_architecture` fails.
+        SiteError: The pages of the reference cannot be made.
     """
     template = for_architecture((ROOT / "template.yaml").read_text(encoding="utf-8"), architecture)
     shutil.rmtree(target, ignore_errors=True)
     for name in ("functions", "layers"):
         shutil.copytree(ROOT / name, target / name, ignore=_IGNORED)
+    write_site(target / PAGES / "site")
     path = target / "template.yaml"
     path.write_text(template, encoding="utf-8")
     path.write_text(for_release(template, release_of(target)), encoding="utf-8")
@@ -187,7 +192,7 @@ def main(arguments: list[str]) -> int:
             case _:
                 print(__doc__, file=sys.stderr)
                 return 2
-    except PackageError as error:
+    except (PackageError, SiteError) as error:
         print(error, file=sys.stderr)
         return 1
     return 0

@@ -95,7 +95,7 @@ def built(runtime: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The project, built in a folder whose name has a blank, for this machine's architecture."""
     project = tmp_path_factory.mktemp("built") / "a project"
     project.mkdir()
-    for name in ("functions", "layers", "tools"):
+    for name in ("docs", "functions", "layers", "tools"):
         shutil.copytree(ROOT / name, project / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("Makefile", "template.yaml"):
         shutil.copy(ROOT / name, project)

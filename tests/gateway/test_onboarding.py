@@ -16,18 +16,13 @@ from ordering_tools.local.engine.mails import Mail, sent_mails
 from ordering_tools.local.engine.state import find
 from support.local_stack import LocalStack, running
 from support.real_stack import COMMAND, RealStack
+from support.scripts import blocks, run_lines
 
 pytestmark = pytest.mark.gateway
 
-_PAGE = (ROOT / "docs" / "onboarding.md").read_text(encoding="utf-8")
-_BLOCK = re.compile(r"^```(sh|sh account)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_PAGE = ROOT / "docs" / "onboarding.md"
 _KEY = re.compile(r"\b[0-9A-Z]{5}(?:-[0-9A-Z]{5}){4}\b")
 _CODE = re.compile(r"\b\d{4}(?:-\d{4}){3}\b")
-_COMPLETES_SECONDS = 300
-
-
-def _blocks(kind: str) -> list[str]:
-    return [text for marked, text in _BLOCK.findall(_PAGE) if marked == kind]
 
 
 @pytest.fixture(scope="module")
@@ -42,22 +37,9 @@ def done(empty: LocalStack, tmp_path_factory: pytest.TempPathFactory) -> subproc
     """The page's lines, run as one script with the engine as AWS."""
     found = find(empty.state)
     assert found
-    others = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "ORDERING_"))}
-    return subprocess.run(
-        ["bash", "-euxo", "pipefail", "-c", "".join(_blocks("sh"))],
-        cwd=tmp_path_factory.mktemp("operator"),
-        env={
-            **others,
-            **service_variables(found.endpoint, found.services),
-            "PATH": f"{COMMAND.parent}:{os.environ['PATH']}",
-            "URL": empty.base_url,
-        },
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=_COMPLETES_SECONDS,
-    )
+    variables = service_variables(found.endpoint, found.services)
+    path = f"{COMMAND.parent}:{os.environ['PATH']}"
+    return run_lines(_PAGE, tmp_path_factory.mktemp("operator"), {**variables, "PATH": path, "URL": empty.base_url})
 
 
 def _mails(stack: LocalStack) -> list[Mail]:
@@ -112,7 +94,8 @@ def test_the_changes_are_in_the_audit_trail(empty: LocalStack, done: subprocess.
 
 def test_lines_that_are_not_run_are_those_of_the_account() -> None:
     """Of the commands, only the one that judges the account itself is marked as not run."""
-    skipped = re.findall(r"^.*\bordering .*$", "".join(_blocks("sh account")), re.MULTILINE)
+    skipped = re.findall(r"^.*\bordering .*$", "".join(blocks(_PAGE, "sh account")), re.MULTILINE)
 
     assert [line for line in skipped if not line.startswith("aws ")] == ["ordering doctor"]
-    assert len(_BLOCK.findall(_PAGE)) == _PAGE.count("\n```sh")
+    marked = len(blocks(_PAGE, "sh")) + len(blocks(_PAGE, "sh account"))
+    assert marked == _PAGE.read_text(encoding="utf-8").count("\n```sh")

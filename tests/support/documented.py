@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from jsonschema import Draft202012Validator, FormatChecker
+
+from ordering_tools.documents.error_guide import fault_codes, sections
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "openapi.json"
 
@@ -64,6 +66,8 @@ def check_response(method: str, resource: str, status: int, headers: Mapping[str
         response = _response(next(iter(operations.values())), "500")
     if method != "HEAD":
         _check_body(call, response or {}, headers.get("Content-Type"), text)
+        if status >= 400:
+            _check_guide(call, json.loads(text))
 
 
 def _check_headers(call: str, response: Mapping[str, Any], headers: Mapping[str, str]) -> None:
@@ -87,6 +91,30 @@ def _check_body(call: str, response: Mapping[str, Any], media_type: str | None, 
     assert kind in contents, f"{call} has {kind}, the document {[*contents]}"
     errors = [error.message for error in _validator(json.dumps(contents[kind])).iter_errors(json.loads(text))]
     assert not errors, f"{call} does not fit the document: {errors}"
+
+
+def _check_guide(call: str, body: Mapping[str, Any]) -> None:
+    """Check that the guide to errors has a section for every link of an error, and for every code that it lists."""
+    links = [link for link in _links(body) if not link.startswith("urn:")]
+    missing = {link for link in links if link.partition("/docs/errors#")[2] not in sections()}
+    assert not missing, f"{call} leads to {missing}, which the guide to errors lacks"
+    listed = body.get("errors", ()) if "type" in body else ()
+    codes = {one["code"] for one in listed if "pointer" in one or "parameter" in one}
+    assert codes <= fault_codes(), f"{call} has {codes - fault_codes()}, which the guide to errors lacks"
+
+
+def _links(part: Any) -> Iterator[str]:
+    """Yield what the members `type` and `more_info` of an error lead to."""
+    if isinstance(part, list):
+        for one in part:
+            yield from _links(one)
+    elif isinstance(part, dict):
+        for name, value in part.items():
+            if isinstance(value, str):
+                if name == "more_info" or (name == "type" and "title" in part):
+                    yield value
+            else:
+                yield from _links(value)
 
 
 @cache

@@ -20,6 +20,9 @@ from support.documented import check_response
 from support.services import Services
 
 ROOT = Path(__file__).resolve().parents[2]
+DOMAIN = "api.example.com"
+"""The host of the API."""
+
 REQUEST_ID = "d3f1a2b4-0000-4000-8000-00000000beef"
 
 
@@ -140,6 +143,7 @@ class Client:
             "isBase64Encoded": base64,
             "requestContext": {
                 "requestId": self.request_id,
+                "domainName": DOMAIN,
                 "path": f"/{self.stage}{path}" if self.stage else path,
                 "stage": self.stage or "live",
                 "authorizer": {"principalId": self.caller.partner, "principal": self.caller.to_text()},

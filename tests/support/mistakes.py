@@ -185,7 +185,7 @@ def of_gateway_responses(template: Template) -> Iterator[str]:
                 yield f"{here}: there is no such type"
             if not 400 <= int(response.get("StatusCode", 400)) < 600:
                 yield f"{here}: {response['StatusCode']} is no status of an error"
-            for media_type, body in response.get("ResponseTemplates", {}).items():
+            for media_type, body in template.resolve(response.get("ResponseTemplates", {})).items():
                 yield from (f"{here}, {media_type}: {fault}" for fault in _body_faults(body))
             headers = template.resolve(response.get("ResponseParameters", {}).get("Headers", {}))
             for header, source in headers.items():

@@ -13,6 +13,7 @@ _GROUPS = {
     "tests/gateway/test_operations.py": "a stack that operators change",
     "tests/gateway/": REAL,
     "tests/client/": REAL,
+    "tests/browser/": REAL,
 }
 """What the tests below a path share; the first path counts."""
 

@@ -6,6 +6,7 @@ default, and a reference to a resource its logical id, which is the name of a ta
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,7 @@ class LayerDefinition:
 
 
 _NO_VALUE = "AWS::NoValue"
+_VARIABLE = re.compile(r"\$\{(\w+)\}")
 _OWN = "HasOwn"
 """How the names of conditions begin that choose between a table of the stack and an existing one."""
 
@@ -108,6 +110,12 @@ class Template:
         """The template of a stack that uses its own tables, as by default: without the choice of other tables."""
         return Template(_own(self.document))
 
+    def with_parameters(self, **values: str) -> Template:
+        """The template with other defaults for those of these parameters that it has."""
+        declared: dict[str, dict[str, Any]] = self.document.get("Parameters", {})
+        others = {name: {**declared[name], "Default": value} for name, value in values.items() if name in declared}
+        return Template({**self.document, "Parameters": {**declared, **others}})
+
     @property
     def parameters(self) -> dict[str, Any]:
         """The defaults of the parameters that have one; those of lists as lists."""
@@ -149,13 +157,23 @@ class Template:
             return value
         if value.keys() == {"Ref"}:
             return self.parameters.get(value["Ref"], value["Ref"])
-        if value.keys() == {"Fn::Join"}:
-            separator, parts = value["Fn::Join"]
-            return str(separator).join(self.resolve(parts))
+        if (text := self._text(value)) is not None:
+            return text
         if value.keys() == {"Fn::If"}:
             name, yes, no = value["Fn::If"]
             return self.resolve(yes if self._holds({"Condition": name}) else no)
         return {key: found for key, part in value.items() if (found := self.resolve(part)) != _NO_VALUE}
+
+    def _text(self, value: dict[str, Any]) -> str | None:
+        """The text that a `Join`, or a `Sub` with variables that are known, makes; None if it is neither."""
+        match value:
+            case {"Fn::Join": [separator, parts]}:
+                return str(separator).join(self.resolve(parts))
+            case {"Fn::Sub": [str(text), dict(variables)]}:
+                named = {name: self.resolve(part) for name, part in variables.items()}
+                if all(isinstance(part, str) for part in named.values()):
+                    return _VARIABLE.sub(lambda found: named.get(found[1], found[0]), text)
+        return None
 
     def _holds(self, condition: dict[str, Any]) -> bool:
         match condition:

@@ -944,7 +944,7 @@ def problem(reply: Reply, status: int) -> str:
     assert (status, "application/problem+json") == (reply.status, reply.headers["Content-Type"]), reply.text
     assert never_kept(reply)
     assert (reply.json["status"], reply.json["requestId"]) == (status, reply.headers["X-Request-Id"])
-    kind: str = reply.json["type"].rpartition("/")[2]
+    kind: str = reply.json["type"].rpartition("#")[2]
     return kind
 
 

@@ -11,7 +11,7 @@ import pytest
 from ordering.aws.dynamodb import NoAnswer, Send, ServiceFault
 from ordering.values import replace
 from support.aws.fake_connections import failing
-from support.gateway import REQUEST_ID, Client, Reply
+from support.gateway import DOMAIN, REQUEST_ID, Client, Reply
 from support.orders import new_order, target
 from support.partners import AZ_300, CALLER, LINUX, STANDARD, UK
 from support.services import Services
@@ -42,7 +42,7 @@ def assert_problem(reply: Reply, status: int, title: str, kind: str) -> None:
         problem["instance"],
         problem["requestId"],
     )
-    assert f"https://ordering.example.com/problems/{kind}" == problem["type"]
+    assert f"https://{DOMAIN}/docs/errors#{kind}" == problem["type"]
     assert problem["detail"].strip()
     assert reply.headers["X-Request-Id"] == REQUEST_ID
 

@@ -132,7 +132,7 @@ def test_not_issued_yet(reader: Client) -> None:
     """Until the order is Completed the answer is 409 with `Retry-After`."""
     reply = reader.get(path(placed(reader)))
 
-    assert (reply.status, reply.json["type"].rpartition("/")[2]) == (409, "keys-not-issued")
+    assert (reply.status, reply.json["type"].rpartition("#")[2]) == (409, "keys-not-issued")
     assert (reply.json["status"], reply.json["title"]) == (409, "Conflict")
     assert reply.headers["Content-Type"] == "application/problem+json"
     assert int(reply.headers["Retry-After"]) > 0
@@ -145,7 +145,7 @@ def test_cancelled(reader: Client) -> None:
     reader.services.training_orders(UK, Deadline.after(60)).cancel(order)
     reply = reader.get(path(order))
 
-    assert (reply.status, reply.json["type"].rpartition("/")[2]) == (409, "order-cancelled")
+    assert (reply.status, reply.json["type"].rpartition("#")[2]) == (409, "order-cancelled")
     assert "Retry-After" not in reply.headers
 
 
@@ -182,7 +182,7 @@ def test_only_with_the_grant(issuing: Services, reader: Client, grants: tuple[st
     narrow = Client(issuing, values.replace(CALLER, grants=grants))
     replies = [narrow.get(path(order)) for order in (issued(reader), placed(reader), 0, "x")]
 
-    assert {(403, "keys-not-granted")} == {(one.status, one.json["type"].rpartition("/")[2]) for one in replies}
+    assert {(403, "keys-not-granted")} == {(one.status, one.json["type"].rpartition("#")[2]) for one in replies}
     assert narrow.get(target("orders")).status == 200
 
 
@@ -197,7 +197,7 @@ def test_the_rules_of_training_orders_hold_too(issuing: Services, caller: Princi
     """A partner who may not use training orders cannot read keys either."""
     reply = Client(issuing, caller).get(path(1))
 
-    assert (reply.status, reply.json["type"].rpartition("/")[2]) == (403, kind)
+    assert (reply.status, reply.json["type"].rpartition("#")[2]) == (403, kind)
 
 
 def test_another_unit_s_order(issuing: Services, reader: Client) -> None:

@@ -82,7 +82,7 @@ def site() -> Site:
 
 
 def kind(reply: Reply) -> tuple[int, str]:
-    return reply.status, reply.json["type"].rpartition("/")[2]
+    return reply.status, reply.json["type"].rpartition("#")[2]
 
 
 # Versions -------------------------------------------------------------------------------------------------------------

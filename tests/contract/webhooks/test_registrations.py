@@ -127,7 +127,7 @@ def kind(reply: Reply) -> tuple[int, str]:
     assert reply.headers["Content-Type"] == "application/problem+json"
     assert reply.json["status"] == reply.status
     assert reply.json["detail"].strip()
-    return reply.status, reply.json["type"].rpartition("/")[2]
+    return reply.status, reply.json["type"].rpartition("#")[2]
 
 
 # Registering ----------------------------------------------------------------------------------------------------------

@@ -57,6 +57,7 @@ LOADS = {
     ),
     "identity/authorizer": ({"aws", "contexts", "entry", "identity"}, {"cryptography", "jwt", "msgspec"}),
     "identity/token": ({"aws", "entry", "identity", "web"}, {*WEB, "cryptography"}),
+    "reference/pages": ({"aws", "entry", "reference", "web"}, WEB),
     "releases/smoke": ({"aws", "entry"}, {"msgspec"}),
     "training/feature_sets": (TRAINING, WEB),
     "training/order_items": (TRAINING, WEB),

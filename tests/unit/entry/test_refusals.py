@@ -10,7 +10,7 @@ import pytest
 
 from ordering.principal import DealTerms, Principal
 from ordering.values import replace
-from support.gateway import REQUEST_ID, LambdaContext, load
+from support.gateway import DOMAIN, REQUEST_ID, LambdaContext, load
 from support.partners import CALLER
 
 FUNCTIONS = {
@@ -34,7 +34,7 @@ def answer(
 ) -> dict[str, Any]:
     """The response to a GET, for a decision of the authorizer."""
     path = FUNCTIONS[function]
-    context = {"requestId": REQUEST_ID, "path": path, "stage": "live"}
+    context = {"requestId": REQUEST_ID, "path": path, "stage": "live", "domainName": DOMAIN}
     event = {
         "httpMethod": "GET",
         "path": path,
@@ -89,7 +89,7 @@ def test_problem_of_a_refused_token(function: str) -> None:
 
     assert response["multiValueHeaders"]["Content-Type"] == ["application/problem+json"]
     assert json.loads(response["body"]) == {
-        "type": "https://ordering.example.com/problems/unauthorized",
+        "type": "https://api.example.com/docs/errors#unauthorized",
         "title": "Unauthorized",
         "status": 401,
         "detail": (

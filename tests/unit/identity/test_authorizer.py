@@ -96,7 +96,11 @@ def effect(decision: dict[str, Any]) -> str:
 
 
 def assert_refused(
-    decision: dict[str, Any], refusal: str = "unauthorized", caller: str = "unauthenticated", key: str = SHARED_KEY
+    decision: dict[str, Any],
+    refusal: str = "unauthorized",
+    caller: str = "unauthenticated",
+    key: str = SHARED_KEY,
+    left: str = "",
 ) -> None:
     """Check that the policy has no principal but the reason to refuse the call, and a key to count it by."""
     assert decision == {
@@ -105,7 +109,7 @@ def assert_refused(
             "Version": "2012-10-17",
             "Statement": [{"Action": "execute-api:Invoke", "Effect": "Allow", "Resource": f"{STAGE_ARN}/*"}],
         },
-        "context": {"refusal": refusal},
+        "context": {"refusal": refusal, **({"requestsASecond": "10", "requestsLeft": left} if left else {})},
         "usageIdentifierKey": key,
     }
 
@@ -627,7 +631,7 @@ def test_good_tokens_have_a_principal(own: OwnErrors) -> None:
         "Allow",
         decision["policyDocument"]["Statement"][0]["Resource"],
     )
-    assert list(decision["context"]) == ["principal"]
+    assert list(decision["context"]) == ["principal", "requestsASecond", "requestsLeft"]
     assert principal(decision) == principal(own.decide())
 
 
@@ -635,20 +639,22 @@ def test_switched_off_partners_are_passed_on(own: OwnErrors) -> None:
     """A partner that is switched off is passed on to be refused, under every contract."""
     own.accounts.save_partner(values.replace(PARTNER, active=False, usage_key="plan-key"))
 
-    assert_refused(own.call(own.token()), "switched-off", "northwind", "plan-key")
+    assert_refused(own.call(own.token()), "switched-off", "northwind", "plan-key", left="9")
     assert_refused(own.decide(), "switched-off", "northwind", "plan-key")
 
 
 def test_ten_requests_a_second(own: OwnErrors) -> None:
     """A token's 11th request within a second is refused, and the next second allows requests again."""
     token = own.token()
-    for _ in range(10):
-        assert "principal" in own.call(token)["context"]
+    for left in range(9, -1, -1):
+        context = own.call(token)["context"]
+        assert "principal" in context
+        assert (context["requestsASecond"], context["requestsLeft"]) == ("10", str(left))
 
     for _ in range(2):
-        assert_refused(own.call(token), "too-many-requests", "northwind")
+        assert_refused(own.call(token), "too-many-requests", "northwind", left="0")
     own.second.now += 0.74
-    assert_refused(own.call(token), "too-many-requests", "northwind")
+    assert_refused(own.call(token), "too-many-requests", "northwind", left="0")
     own.second.now += 0.01
     assert "principal" in own.call(token)["context"]
 
@@ -680,7 +686,7 @@ def test_a_reference_token_counts_as_its_jwt(own: OwnErrors) -> None:
         own.call(tokens[number % 3])
 
     for token in tokens:
-        assert_refused(own.call(token), "too-many-requests", "northwind")
+        assert_refused(own.call(token), "too-many-requests", "northwind", left="0")
 
 
 def test_counts_expire(own: OwnErrors) -> None:
@@ -738,7 +744,8 @@ def test_reference_tokens_everywhere(own: OwnErrors, resource: str) -> None:
     narrow = {"business_units": frozenset({UK.id})}
     token = own.reference(**narrow)
 
-    assert own.call(own.token(**narrow), resource) == own.call(token, resource) == own.call(token.upper(), resource)
+    found = [principal(own.call(one, resource)) for one in (own.token(**narrow), token, token.upper())]
+    assert found == [found[0]] * 3
     assert principal(own.call(token, resource)).business_units == (UK.id,)
 
 

@@ -24,8 +24,11 @@ from ordering_tools.template import Template
 from support.documented import check_response
 from support.gateway import ROOT
 
-TEMPLATE = Template.load(ROOT / "template.yaml")
-RESPONSES: dict[str, dict[str, Any]] = TEMPLATE.document["Resources"]["Api"]["Properties"]["GatewayResponses"]
+ADDRESS = "https://docs.example.com"
+TEMPLATE = Template.load(ROOT / "template.yaml").with_parameters(DocumentationUrl=ADDRESS)
+DECLARED: dict[str, dict[str, Any]] = TEMPLATE.document["Resources"]["Api"]["Properties"]["GatewayResponses"]
+RESPONSES: dict[str, dict[str, Any]] = {name: TEMPLATE.resolve(one) for name, one in DECLARED.items()}
+TYPES = f"{ADDRESS}/docs/errors#"
 DOCUMENT: dict[str, Any] = json.loads((ROOT / "docs/openapi.json").read_text(encoding="utf-8"))
 NO_SUCH_PATH = ("MISSING_AUTHENTICATION_TOKEN", "RESOURCE_NOT_FOUND", "INVALID_SIGNATURE", "EXPIRED_TOKEN")
 PROBLEMS = {"UNAUTHORIZED", "ACCESS_DENIED", *NO_SUCH_PATH}
@@ -110,7 +113,7 @@ def test_gateway_responses_are_problems(name: str) -> None:
     assert list(body)[:6] == fields
     assert (list(body) == fields) == (name in PROBLEMS)
     assert RESPONSES[name]["StatusCode"] == body["status"]
-    assert body["type"].startswith(problems.TYPES)
+    assert body["type"].startswith(TYPES)
     assert problems.TITLES[body["status"]] == body["title"]
     assert headers_of(name)["Content-Type"] == problems.MEDIA_TYPE
     assert RESPONSES[name]["ResponseParameters"]["Headers"]["X-Request-Id"] == "context.requestId"
@@ -124,10 +127,10 @@ def test_gateway_responses_of_all_contracts(name: str) -> None:
     body = body_of(name)
     (error,) = body["errors"]
     code = error["error"]["code"]
-    links = {"links": {"more_info": deals.more_info(code)}}
+    links = {"links": {"more_info": f"{TYPES}deal-{code.replace('_', '-')}"}}
 
     assert error == {
-        "code": body["type"].removeprefix(problems.TYPES),
+        "code": body["type"].removeprefix(TYPES),
         "detail": body["detail"],
         "error": {"code": code, "message": deal_errors.MESSAGES[code], "details": body["detail"]},
         "meta": {"type": "error", **links},
@@ -161,8 +164,8 @@ def test_pages_can_read_gateway_responses(name: str) -> None:
     """
     allowing = Template(
         {**TEMPLATE.document, "Parameters": {"AllowedOrigins": {"Type": "String", "Default": "https://a"}}}
-    )
-    headers = [template.resolve(RESPONSES[name])["ResponseParameters"]["Headers"] for template in (TEMPLATE, allowing)]
+    ).with_parameters()
+    headers = [template.resolve(DECLARED[name])["ResponseParameters"]["Headers"] for template in (TEMPLATE, allowing)]
 
     assert not any(header.startswith("Access-Control-") for header in headers[0])
     assert headers[1]["Access-Control-Allow-Origin"] == headers[1]["Access-Control-Expose-Headers"] == "'*'"
@@ -190,8 +193,11 @@ FUNCTIONS_ERRORS: dict[str, OrderingError] = {
 
 @pytest.mark.parametrize("name", FUNCTIONS_ERRORS)
 @pytest.mark.parametrize("contract", [training.CONTRACT, webhooks.CONTRACT], ids=["training", "webhooks"])
-def test_gateway_responses_have_the_functions_words(name: str, contract: Contract) -> None:
+def test_gateway_responses_have_the_functions_words(
+    name: str, contract: Contract, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The gateway and a function refuse the same request with the same problem."""
+    monkeypatch.setenv("DOCUMENTATION_URL", ADDRESS)
     answer = contract.refuse(FUNCTIONS_ERRORS[name], REQUEST)
     body = body_of(name)
 
@@ -210,7 +216,7 @@ def test_types_are_those_of_functions(name: str) -> None:
         if (status := one.status) not in {400, 403}
     }
 
-    assert body["type"].removeprefix(problems.TYPES) in known.get(body["status"], {body["type"].rpartition("/")[2]})
+    assert body["type"].removeprefix(TYPES) in known.get(body["status"], {body["type"].removeprefix(TYPES)})
 
 
 def test_every_status_of_the_gateway_has_a_response() -> None:

@@ -168,8 +168,9 @@ def test_labels_of_attacks(parameter: str, action: str) -> None:
 @pytest.mark.parametrize("path", ["/api/v2/orders", "/v1/orders", "/v2/orders", "/webhooks", "/connect/token"])
 def test_a_blocked_attack_fits_every_contract(path: str) -> None:
     """The web ACL answers 403 with an error of each contract, with the nil UUID for the id that it does not know."""
-    ((_, properties),) = with_parameters(ManagedRules="block").resources("AWS::WAFv2::WebACL")
-    response = rules(with_parameters(ManagedRules="block"))["Attacks"]["Action"]["Block"]["CustomResponse"]
+    blocking = with_parameters(ManagedRules="block", DocumentationUrl="https://docs.example.com")
+    ((_, properties),) = blocking.resources("AWS::WAFv2::WebACL")
+    response = rules(blocking)["Attacks"]["Action"]["Block"]["CustomResponse"]
     body = properties["CustomResponseBodies"][response["CustomResponseBodyKey"]]
     headers = {one["Name"]: one["Value"] for one in response["ResponseHeaders"]}
 

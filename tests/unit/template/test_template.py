@@ -57,7 +57,8 @@ RESOURCE_FUNCTIONS = {
 TABLES = {"ORDERS_TABLE": "OrdersTable", "CATALOGUE_TABLE": "CatalogueTable", "ACCOUNTS_TABLE": "AccountsTable"}
 DEALS_CALLER = values.replace(CALLER, partner="adventure-works", grants=("deals",), deals=DealTerms("enterprise"))
 CATCH_ALL = {"DealOrdersFunction": {"/v2", "/v2/{proxy+}"}, "EcardOrdersFunction": {"/v1", "/v1/{proxy+}"}}
-PUBLIC = {"/connect/token", "/.well-known/jwks.json", "/.well-known/oauth-authorization-server"}
+PAGES = {"/", "/openapi.json", "/docs", "/docs/{guide}", "/assets/{name}"}
+PUBLIC = {"/connect/token", "/.well-known/jwks.json", "/.well-known/oauth-authorization-server", *PAGES}
 """Paths without authorization."""
 ACCOUNT_RATE, ACCOUNT_BURST = 10_000, 5_000
 """Requests a second, and at once, that API Gateway takes from an account in one region."""
@@ -234,7 +235,8 @@ def test_readers_are_deployed_before_writers() -> None:
     token endpoint's."""
     order = {name: RESOURCES[name].get("DependsOn", []) for name in ("AuthorizerFunction", "TokenFunction")}
 
-    assert order["AuthorizerFunction"] == [f"{name}Aliaslive" for name in RESOURCE_FUNCTIONS if name != "TokenFunction"]
+    readers = [name for name in RESOURCE_FUNCTIONS if not set(routes(name)) <= PUBLIC]
+    assert order["AuthorizerFunction"] == [f"{name}Aliaslive" for name in readers]
     assert order["TokenFunction"] == "AuthorizerFunctionAliaslive"
 
 
@@ -662,9 +664,10 @@ def test_declared_settings_are_those_read() -> None:
         for properties in FUNCTIONS.values()
         for name in properties.get("Environment", {}).get("Variables", ())
         if not name.startswith("POWERTOOLS_")
-    }
+    } | {"DOCUMENTATION_URL"}
 
     assert {name for name in read if not name.startswith("AWS_")} == declared
+    assert "DOCUMENTATION_URL" in TEMPLATE.document["Globals"]["Function"]["Environment"]["Variables"]
     assert {"ACCOUNTS_TABLE", "SHARED_USAGE", "TOKEN_ISSUER", "TOKEN_AUDIENCE"} == set(
         FUNCTIONS["AuthorizerFunction"]["Environment"]["Variables"]
     )

@@ -24,7 +24,7 @@ from ordering_tools.local.runtime.functions import FunctionError, Runner
 DEMO: dict[str, Any] = {
     "baseUrl": "http://127.0.0.1:3000",
     "businessUnitId": "unit-1",
-    "tokens": {"training": "a.b-c_d", "deals": "0f" * 32},
+    "tokens": {"training": "a.b-c_d", "trainingSingleUnit": "e.f-g_h", "deals": "0f" * 32},
     "clients": {"ecards": {"clientId": "granite-client", "clientSecret": "s3cr-et_"}},
     "productId": "product-1",
     "order": {"purchaseOrderReference": "Joe's order", "orderItems": [{"featureSetId": "f", "quantity": 3}]},

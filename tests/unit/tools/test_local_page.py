@@ -1,4 +1,4 @@
-"""The page for people at `GET /` of the local run."""
+"""The page for people at `GET /local` of the local run, and the reference with the demo's tokens."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ class Site:
     state: Path
     mails: list[Mail]
 
-    def get(self, path: str = "/", method: str = "GET", **headers: str) -> Answer | None:
+    def get(self, path: str = "/local", method: str = "GET", **headers: str) -> Answer | None:
         return self.page.answer(requested(path, method, {**BROWSER, **headers}))
 
-    def read(self, path: str = "/") -> str:
+    def read(self, path: str = "/local") -> str:
         """The body of a response."""
         answer = self.get(path)
         assert answer
@@ -99,6 +99,7 @@ def test_page(site: Site) -> None:
         {"method": "HEAD"},
         {"path": "/v2/orders"},
         {"path": "//"},
+        {"path": "/"},
         {"path": "/_local"},
         {"path": "/_local/x"},
         {"accept": "application/json"},
@@ -121,11 +122,11 @@ def test_requests_of_the_api(site: Site, changes: dict[str, Any]) -> None:
 
 def test_requests_without_a_host(site: Site) -> None:
     """A client without a `Host` is no browser, and gets the API's response."""
-    assert site.page.answer(requested("/", "GET", {"accept": "text/html"})) is None
+    assert site.page.answer(requested("/local", "GET", {"accept": "text/html"})) is None
 
 
 def test_before_the_run_is_ready(site: Site) -> None:
-    """Until the run is ready, `GET /` has the API's response."""
+    """Until the run is ready, `GET /local` has the API's response."""
     (site.state / "running.json").unlink()
 
     assert site.get() is None
@@ -145,7 +146,7 @@ def test_headers(site: Site) -> None:
     assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
     assert headers["Cache-Control"] == "no-store"
     links = [value for _, attributes in elements for name, value in attributes.items() if name in {"src", "href"}]
-    assert all(link and link.startswith(("#", "/_local/")) for link in links)
+    assert all(link and (link == "/" or link.startswith(("#", "/_local/"))) for link in links)
     assert not [name for _, attributes in elements for name in attributes if name.startswith("on") or name == "style"]
     assert nonce != re.findall("nonce-([^']+)", str(site.get()))[0]
 
@@ -196,7 +197,7 @@ def test_engine_that_does_not_respond(site: Site) -> None:
         raise OSError
 
     page = replace(site.page, mails=mails)
-    answer = page.answer(requested("/", "GET", BROWSER))
+    answer = page.answer(requested("/local", "GET", BROWSER))
     assert answer
     assert b"The engine does not respond." in answer.body
 
@@ -228,3 +229,40 @@ def test_received_file(tmp_path: Path) -> None:
     assert last_received(tmp_path, 5) == [message, message]
     keep_received(tmp_path / "nothing", message)
     assert not (tmp_path / "nothing").exists()
+
+
+REFERENCE = Answer(200, [("ETag", '"1"'), ("Cache-Control", "no-cache")], b'<script id="preset">{}</script>')
+
+
+def test_the_reference_has_the_demos_tokens(site: Site) -> None:
+    """A browser on this machine finds a token and a client of the demo filled in, and no cache keeps them."""
+    answer = site.page.prepare(REFERENCE)
+    preset = json.loads(answer.body.removeprefix(b'<script id="preset">').removesuffix(b"</script>"))
+
+    assert site.page.is_reference(requested("/", "GET", BROWSER))
+    assert DEMO["tokens"]["trainingSingleUnit"] in preset["tokens"].values()
+    assert preset["page"] == "/local"
+    assert answer.headers == [("Cache-Control", "no-store")]
+
+
+@pytest.mark.parametrize(
+    ("path", "method", "changes"),
+    [
+        ("/", "POST", {}),
+        ("/docs", "GET", {}),
+        ("/", "GET", {"host": "tunnel.example"}),
+        ("/", "GET", {"x-forwarded-for": "192.0.2.1"}),
+    ],
+)
+def test_others_get_the_reference_as_it_is(site: Site, path: str, method: str, changes: dict[str, str]) -> None:
+    """Through a tunnel, and for any other request, nothing is filled in."""
+    assert not site.page.is_reference(requested(path, method, {**BROWSER, **changes}))
+
+
+def test_the_reference_before_the_run_is_ready(site: Site) -> None:
+    """Until the run is ready, and if the function failed, its response stays as it is."""
+    failed = replace(REFERENCE, status=503)
+
+    assert site.page.prepare(failed) == failed
+    (site.state / "running.json").unlink()
+    assert site.page.prepare(REFERENCE) == REFERENCE

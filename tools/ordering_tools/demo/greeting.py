@@ -98,7 +98,8 @@ def source_line(state: Path) -> str:
 
 def text(demo: Mapping[str, Any], state: Path) -> str:
     """The variables and calls of all contracts; `state` is the folder with `demo.json` and `demo.env`."""
-    blocks = [f"In a browser: {demo['baseUrl']}/ has these calls, and the mails and events that arrive."]
+    here = demo["baseUrl"]
+    blocks = [f"In a browser: {here}/ tries every call; {here}/local has these calls, mails and events."]
     for call in calls(demo):
         variables = "\n".join(f"{name}={shlex.quote(value)}" for name, value in call.variables.items())
         blocks.append(f"{variables}\n\n" + "\n".join(call.lines.values()))

@@ -68,7 +68,8 @@ def documents() -> dict[str, str]:
 
 def document() -> dict[str, Any]:
     """Build the document."""
-    described = [*apps()]
+    # A contract without tags has pages for people, and no calls.
+    described = [app for app in apps() if app.contract.document.tags]
     contracts = [app.contract for app in described]
     shapes, schemas = _shapes(described)
     paths: dict[str, dict[str, Any]] = {}
@@ -174,7 +175,13 @@ def _responses(app: Api[Any], route: Route, shape: Mapping[str, Any], *, keyed: 
         more += ETAG
     elif _revalidated(app, route):
         more.append("Weak-ETag")
-    names = [*_ALWAYS, *contract.headers, *contract.document.headers.get(route.func.__name__, ()), *more]
+    names = [
+        *_ALWAYS,
+        *contract.headers,
+        *contract.document.counted,
+        *contract.document.headers.get(route.func.__name__, ()),
+        *more,
+    ]
     headers = {"headers": _references(names)}
     content = {} if status in _EMPTY else {"content": {"application/json": {"schema": shape}}}
     responses = {str(status): {"description": _DESCRIPTIONS[status], **content, **headers}}
@@ -270,7 +277,14 @@ def _error_response(contract: Contract, error: ErrorStatus, shapes: Shapes) -> d
 def _error_headers(contract: Contract, error: ErrorStatus) -> dict[str, Any]:
     """Return the header fields of an error's response: of all its causes, required if each cause sends it."""
     found = {**_OF_THE_GATEWAY.get(error.status, {}), **_sent(contract.errors, error.status)}
-    names = [*_ALWAYS, *_OF_ERRORS, *contract.headers, *contract.document.error_headers, *found]
+    names = [
+        *_ALWAYS,
+        *_OF_ERRORS,
+        *contract.headers,
+        *contract.document.counted,
+        *contract.document.error_headers,
+        *found,
+    ]
     if "WWW-Authenticate" in found:
         names.append(_REMAPPED)
     sometimes = {name: {**_HEADERS[name], "required": False} for name, always in found.items() if not always}

@@ -124,6 +124,7 @@ def events() -> Iterator[tuple[str, dict[str, Any]]]:
     yield "ecards/catalogue", _event("GET", "/v1/ecards")
     yield "ecards/balance", _event("GET", "/v1/balance")
     yield "identity/token", function_event(_request("GET", "/.well-known/jwks.json"), None)
+    yield "reference/pages", function_event(_request("GET", "/openapi.json"), None)
     yield "webhooks/registrations", _event("GET", "/webhooks")
     signal = Message("northwind", "0123456789abcdef", "training#2")
     yield "webhooks/delivery", {"Records": [_queued("WebhookQueue", signal.to_text())]}

@@ -192,7 +192,8 @@ class LocalRun:
         runtime = self._options.runtime
         layers = [] if runtime else sorted(self._release.glob("*/python"))
         variables = environments(self._engine.services, self._stack)
-        translated = Template(self._translated)
+        # The gateway's own errors lead to the guide that this run serves, which is at no address of AWS's.
+        translated = Template(self._translated).with_parameters(DocumentationUrl=self.base_url)
         settings = GatewaySettings(
             translated=translated,
             functions=declared_functions(translated, Template.load(self._options.template), variables),

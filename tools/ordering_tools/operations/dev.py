@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import json
 
 import click
 
+from ordering_tools.demo import greeting
 from ordering_tools.documents.files import update
 from ordering_tools.installation import ROOT, NotDone
 from ordering_tools.operations import incoming
@@ -15,6 +17,7 @@ _WRITERS = {
     "openapi": ("ordering_tools.documents.openapi", "docs/openapi.json from the functions' routes and models"),
     "lifecycle": ("ordering_tools.documents.lifecycles", "docs/lifecycle.md from the state transitions of orders"),
     "events": ("ordering_tools.documents.sample_events", "events/, the sample events for `sam local invoke`"),
+    "errors": ("ordering_tools.documents.error_guide", "docs/guides/errors.md from the errors of all contracts"),
     "schemas": ("ordering_tools.documents.event_schemas", "docs/events, the JSON Schemas of events"),
 }
 """The commands that generate files from the code: the module of each, and the files that it writes."""
@@ -33,6 +36,19 @@ def group() -> None:
 
 
 group.add_command(incoming.group, "event")
+
+
+@group.command("pictures", cls=Command)
+@pass_run
+def pictures(run: Run) -> None:
+    """Write docs/pictures, of the local run and by a Chromium of this machine (ORDERING_CHROMIUM names another)."""
+    from ordering_tools.documents.pictures import take  # noqa: PLC0415 - as the writers below
+
+    running, file = run.local_run(), run.state / greeting.FILE
+    if not file.exists():
+        raise NotDone(f"this local run has no demo data ({file} is missing); start one with `make serve`")
+    taken = take(running.base_url, json.loads(file.read_text(encoding="utf-8")))
+    run.output.rows([{"written": one} for one in taken])
 
 
 def _writer(name: str, module: str, files: str) -> None:

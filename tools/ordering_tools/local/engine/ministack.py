@@ -7,12 +7,15 @@ that it does not find them when it has another port. This module runs in MiniSta
 from __future__ import annotations
 
 import copy
+import json
 import os
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
 from ministack import app  # type: ignore[import-not-found] # in MiniStack's environment
-from ministack.services import dynamodb, eventbridge, lambda_svc, ses, sqs  # type: ignore[import-not-found] # as above
+from ministack.services import dynamodb, eventbridge, lambda_svc, ses, ses_v2, sqs  # type: ignore[import-not-found] # as above
 
 from ordering_tools.local.hosts import is_local_program, refusal
 
@@ -21,6 +24,8 @@ _EVENTS_LIMIT = 2**20
 _EXPRESSIONS = 1024
 """How many expressions are kept parsed: more than all functions and commands have."""
 _QUEUES_PORT = "4566"
+_BOUNCING = "bounce@simulator.amazonses.com"
+_REFUSED = "reject@simulator.amazonses.com"
 _FROM_CONTAINERS = "host.docker.internal"
 """The name of this machine in containers. No site can have it: `internal` is reserved."""
 
@@ -70,6 +75,38 @@ def limit_events() -> None:
     eventbridge._put_events = put_events  # noqa: SLF001 - as above
 
 
+def simulate_mailboxes() -> None:
+    """Have mails to two addresses fail, as partners need it in tests: one bounces, one is refused.
+
+    The first is an address of SES's own simulator, which reports to EventBridge; by default MiniStack does not.
+    """
+    send, rejection = ses_v2.handle_request, ses_v2._message_rejection  # noqa: SLF001 - as above
+
+    def reject(sender: str | None, recipients: Sequence[str] = ()) -> str | None:
+        refused = _REFUSED in map(str.lower, recipients)
+        return "The mailbox simulator refuses it." if refused else rejection(sender, recipients)
+
+    async def send_and_report(method: str, path: str, headers: Any, body: bytes, query: Any) -> Any:
+        answer = await send(method, path, headers, body, query)
+        if (method, path.rpartition("/")[2], answer[0]) == ("POST", "outbound-emails", 200):
+            _report_bounce(json.loads(body), json.loads(answer[2])["MessageId"])
+        return answer
+
+    ses_v2._message_rejection, ses_v2.handle_request = reject, send_and_report  # noqa: SLF001 - as above
+
+
+def _report_bounce(request: Mapping[str, Any], message: str) -> None:
+    if _BOUNCING not in map(str.lower, request["Destination"].get("ToAddresses", ())):
+        return
+    tags = {one["Name"]: [one["Value"]] for one in request.get("EmailTags", ())}
+    tags["ses:configuration-set"] = [request.get("ConfigurationSetName", "")]
+    now = datetime.now(UTC).isoformat()
+    bounce = {"bounceType": "Permanent", "bounceSubType": "General", "timestamp": now}
+    detail = {"eventType": "Bounce", "mail": {"messageId": message, "tags": tags}, "bounce": bounce}
+    entry = {"Source": "aws.ses", "DetailType": "Email Bounced", "Detail": json.dumps(detail)}
+    eventbridge._put_events({"Entries": [entry]}, allow_aws_source=True)  # noqa: SLF001 - as above
+
+
 def refuse_web_pages() -> None:
     """Refuse requests of web pages with 421. By default any page that the browser shows can read and write all data."""
     respond = app.app
@@ -100,5 +137,6 @@ if __name__ == "__main__":
     parse_expressions_once()
     use_stable_queue_urls()
     limit_events()
+    simulate_mailboxes()
     refuse_web_pages()
     app.main()

@@ -1,7 +1,8 @@
-"""The page for people at `GET /` of the local run: what runs here, how to call it, and its mails and events.
+"""The page for people at `GET /local` of the local run: what runs here, how to call it, and its mails and events.
 
-The deployed API has no such page. So only a browser on this machine gets it: a request for `/` that accepts HTML, or
-one below `/_local/`, to 127.0.0.1 or localhost and through no proxy. All other requests are the API's.
+The deployed API has no such page. So only a browser on this machine gets it: a request for `/local` that accepts HTML,
+or one below `/_local/`, to 127.0.0.1 or localhost and through no proxy. All other requests are the API's. In the
+reference at `/`, such a browser finds the demo's tokens filled in.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
 from string import Template
@@ -23,6 +24,12 @@ from ordering_tools.local.http import Answer, HttpRequest
 
 if TYPE_CHECKING:
     from ordering_tools.local.gateway.gateway import Route
+
+PAGE = "/local"
+"""The path of the page."""
+
+_NO_PRESET = b'id="preset">{}<'
+"""Where the reference has what is filled in, in `documents/site_files/reference.html`."""
 
 _ROOT = Path(__file__).resolve().parents[4]
 _DOCS = _ROOT / "docs"
@@ -61,16 +68,46 @@ class LocalPage:
     def answer(self, request: HttpRequest) -> Answer | None:
         """Respond to a request; None if it is the API's."""
         path = request.path
-        if request.method != "GET" or not (path == "/" or path.startswith("/_local/")) or not _from_here(request):
+        if request.method != "GET" or not (path == PAGE or path.startswith("/_local/")) or not _from_here(request):
             return None
         running = find(self.state)
-        if running is None or (path == "/" and "text/html" not in (request.header("Accept") or "")):
+        if running is None or (path == PAGE and "text/html" not in (request.header("Accept") or "")):
             return None
-        if path == "/":
+        if path == PAGE:
             return self._page(running)
         if path == "/_local/activity":
             return _respond("text/html; charset=utf-8", self._activity(running).encode())
         return _document(path.removeprefix("/_local/docs/")) if path.startswith("/_local/docs/") else None
+
+    def is_reference(self, request: HttpRequest) -> bool:
+        """Whether a request is a browser's on this machine for the reference, so that `prepare` is for its response."""
+        return request.method == "GET" and request.path == "/" and _from_here(request)
+
+    def prepare(self, answer: Answer) -> Answer:
+        """Fill the demo's tokens and client into the reference, and a link to the page of this run.
+
+        Args:
+            answer: The function's response, not compressed.
+        """
+        running = find(self.state)
+        if running is None or answer.status != 200:
+            return answer
+        preset: dict[str, Any] = {"page": PAGE}
+        if demo := self._demo(running):
+            client = next(iter(demo["clients"].values()))
+            preset |= {
+                # For a single business unit, which calls need not name then.
+                "tokens": {
+                    "Training orders": demo["tokens"]["trainingSingleUnit"],
+                    "Deal orders": demo["tokens"]["deals"],
+                },
+                "client": {"name": "E-card orders", "id": client["clientId"], "secret": client["clientSecret"]},
+            }
+        # No text of it can end the element that it is in.
+        text = json.dumps(preset).replace("<", "\\u003c")
+        body = answer.body.replace(_NO_PRESET, _NO_PRESET.replace(b"{}", text.encode()))
+        headers = [(name, value) for name, value in answer.headers if name.lower() not in {"etag", "cache-control"}]
+        return replace(answer, headers=[*headers, ("Cache-Control", "no-store")], body=body)
 
     def _page(self, running: Running) -> Answer:
         nonce = secrets.token_urlsafe(16)

@@ -52,8 +52,15 @@ class Front(HttpServer):
         if not is_local(host, self._hosts):
             answer = Answer(421, [("Content-Type", "text/plain; charset=utf-8")], refusal(host).encode())
         else:
-            answer = self._page.answer(request) or self._gateway.answer(received)
+            answer = self._page.answer(request) or self._from_gateway(request, received)
         return self._finish(received, answer)
+
+    def _from_gateway(self, request: HttpRequest, received: GatewayRequest) -> Answer:
+        if not self._page.is_reference(request):
+            return self._gateway.answer(received)
+        # Neither compressed nor compared: what is filled in is not the function's.
+        kept = [one for one in received.headers if one[0].lower() not in {"accept-encoding", "if-none-match"}]
+        return self._page.prepare(self._gateway.answer(replace(received, headers=kept)))
 
     def malformed(self, source_ip: str) -> Answer:
         """Respond to malformed HTTP."""

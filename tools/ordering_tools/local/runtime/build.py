@@ -15,6 +15,9 @@ from py_compile import PycInvalidationMode
 
 from ordering_tools.template import Template
 
+PAGES = Path("functions/reference/pages")
+"""The function whose folder has the pages of the reference, which are made by the build."""
+
 _KEPT_RELEASES = 5
 
 
@@ -37,6 +40,8 @@ def build(template_path: Path, target: Path) -> Path:
     for part, source in parts.items():
         if not source.is_dir():
             raise BuildError(f"{part}: there is no folder {source}")
+    if PAGES in parts:
+        parts[PAGES / "site"] = _pages(target / "site")
     built = [layer.content.name for layer in template.layers if layer.built]
     for name in built:
         if not (target / name).is_dir():
@@ -46,6 +51,17 @@ def build(template_path: Path, target: Path) -> Path:
         _stage(parts, built, release)
     _prune(release)
     return release
+
+
+def _pages(folder: Path) -> Path:
+    """Make the pages of the reference in a folder, and return it."""
+    from ordering_tools.documents.site import SiteError, write_site  # noqa: PLC0415 - stacks of tests have no pages
+
+    try:
+        write_site(folder)
+    except SiteError as error:
+        raise BuildError(str(error)) from error
+    return folder
 
 
 def copied_parts(template: Template, root: Path) -> dict[Path, Path]:

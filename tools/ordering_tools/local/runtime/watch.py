@@ -7,8 +7,12 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from ordering_tools.local.runtime.build import copied_parts
+from ordering_tools.installation import ROOT
+from ordering_tools.local.runtime.build import PAGES, copied_parts
 from ordering_tools.template import Template, TemplateError
+
+PAGES_SOURCES = [ROOT / "docs", ROOT / "tools/ordering_tools/documents/site_files"]
+"""What the pages of the reference are made from."""
 
 _Mark = tuple[str, tuple[int, int]]
 """A file, and when it was written and its size."""
@@ -37,7 +41,8 @@ class Watcher:
         if not marks.items() <= self._seen.items():
             # A template that is being edited may be invalid: the same folders are watched on.
             with suppress(TemplateError):
-                self._folders = [*copied_parts(Template.load(self._template), self._template.parent).values()]
+                parts = copied_parts(Template.load(self._template), self._template.parent)
+                self._folders = [*parts.values(), *(PAGES_SOURCES if PAGES in parts else [])]
         return marks | {path: mark for folder in self._folders for path, mark in _marks_below(folder)}
 
 

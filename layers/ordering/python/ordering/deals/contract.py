@@ -60,6 +60,7 @@ from ordering.web.documents import (
     ShownDecimal,
     ShownMoment,
 )
+from ordering.web.guides import error_guide
 from ordering.web.header_fields import accepts_json
 from ordering.web.http import (
     A_FILLED_LINE,
@@ -80,7 +81,7 @@ from ordering.web.http import (
 )
 from ordering.web.idempotent_creates import CreateHeaders, fingerprint, replayed_header
 from ordering.web.preconditions import tagged
-from ordering.web.problems import MOST_FAULTS, TYPES, pointer
+from ordering.web.problems import MOST_FAULTS, pointer
 
 NAME = "deals"
 
@@ -814,6 +815,7 @@ class _Deals:
             "Deal line items": "The products of an order, with quantities and prices.",
             "Deal products": "The products that line items refer to.",
         },
+        counted=("RateLimit", "RateLimit-Policy"),
         ids={
             "order_id": (A_NUMBER, "The `id` of an order of the account."),
             "id": (
@@ -856,7 +858,7 @@ class _Deals:
         found = ERRORS.answer(error)
         if isinstance(error, (NotFound, VersionMismatch)) and error.kind in RESOURCES:
             kind = cast("Resource", error.kind)
-            return _errors(request, found.status, [_error(found.code, found.detail, kind)], found.headers)
+            return _errors(request, found.status, [_error(request, found.code, found.detail, kind)], found.headers)
         if isinstance(error, (NoSuchPath, MethodNotAllowed)):
             detail = f"Requested path at '{request.path}' was not found using the HTTP method '{request.method}'."
             return _refused(request, found.status, found.code, detail, found.headers)
@@ -875,7 +877,7 @@ def _invalid(request: Request, faults: Sequence[Fault]) -> Answer[Errors]:
     outside = [fault for fault in faults if fault.part != "body"]
     if outside:
         codes = {"query": "invalid_param", "header": "invalid_header"}
-        return _errors(request, 400, [_error(codes[fault.part], _of_parameter(fault)) for fault in outside])
+        return _errors(request, 400, [_error(request, codes[fault.part], _of_parameter(fault)) for fault in outside])
     whole = [fault for fault in faults if len(fault.place) < 2 or fault.place[0] != "data"]
     if any(fault.code in {"malformed_json", "required"} and not fault.place for fault in whole):
         return _refused(request, 400, "invalid_payload", f'{whole[0].detail} Send {{"data": {{…}}}}.')
@@ -909,7 +911,13 @@ _CODES = {
 def _resource_errors(request: Request, status: int, faults: Iterable[tuple[Fault, str]]) -> Answer[Errors]:
     resource = resource_of(request.path)
     errors = [
-        _error(code, "This field is required." if code == "missing" else fault.detail, resource, pointer(fault.place))
+        _error(
+            request,
+            code,
+            "This field is required." if code == "missing" else fault.detail,
+            resource,
+            pointer(fault.place),
+        )
         for fault, code in itertools.islice(faults, MOST_FAULTS)
     ]
     return _errors(request, status, errors)
@@ -928,10 +936,11 @@ def resource_of(path: str) -> Resource:
 def _refused(
     request: Request, status: int, code: str, details: str, headers: Mapping[str, str] | None = None
 ) -> Answer[Errors]:
-    return _errors(request, status, [_error(code, details)], headers)
+    return _errors(request, status, [_error(request, code, details)], headers)
 
 
 def _error(
+    request: Request,
     code: str,
     details: str,
     resource: Resource | None = None,
@@ -942,13 +951,13 @@ def _error(
         place["field"] = field
     return {
         "error": {**place, "code": code, "message": MESSAGES[code], "details": details},
-        "meta": {"type": "error", "links": {"more_info": more_info(code)}},
+        "meta": {"type": "error", "links": {"more_info": more_info(request, code)}},
     }
 
 
-def more_info(code: str) -> str:
-    """Return the identifier of a kind of error."""
-    return TYPES + code.replace("_", "-")
+def more_info(request: Request, code: str) -> str:
+    """Return the address of a kind of error in the guide to errors."""
+    return error_guide(request, f"deal-{code.replace('_', '-')}")
 
 
 def _errors(
@@ -958,6 +967,6 @@ def _errors(
         "type": "errors",
         "http_status": STATUSES[status],
         "logref": request.id,
-        "links": {"more_info": more_info(errors[0]["error"]["code"])},
+        "links": {"more_info": more_info(request, errors[0]["error"]["code"])},
     }
     return Answer(status, {"errors": errors, "meta": meta}, headers or {})

@@ -28,7 +28,7 @@ RESOURCES = frozenset(get_args(Resource))
 
 
 class ErrorLinks(TypedDict):
-    """An identifier of the kind of error; it is not an address."""
+    """The address of the kind of error in the guide to errors."""
 
     more_info: str
 

@@ -59,7 +59,7 @@ from ordering.web.http import (
 
 _log = logging.getLogger("ordering")
 
-_REFUSALS: Mapping[str, Callable[[], OrderingError]] = {
+REFUSALS: Mapping[str, Callable[[], OrderingError]] = {
     "switched-off": partial(
         Forbidden, "switched-off", "This partner's access is switched off. Ask support to switch it on again."
     ),
@@ -168,6 +168,7 @@ class Api(APIGatewayRestResolver, Generic[S]):
         headers["X-Request-Id"] = [event["requestContext"]["requestId"]]
         if self.revalidated and method in {"GET", "HEAD"} and answer["statusCode"] == 200:
             _revalidate(Request.of(event), answer)
+        headers |= _rate_limit(event)
         self._describe_to_browsers(event, headers)
         self._report(event, answer["statusCode"], time.perf_counter() - began)
         return answer
@@ -209,7 +210,7 @@ class Api(APIGatewayRestResolver, Generic[S]):
             raise InvalidToken
         if "principal" not in decision:
             sent = request.headers.get("authorization", "").lstrip().lower().startswith("bearer ")
-            refuse = _REFUSALS.get(decision.get("refusal", ""), InvalidToken if sent else Unauthorized)
+            refuse = REFUSALS.get(decision.get("refusal", ""), InvalidToken if sent else Unauthorized)
             raise refuse()
         return Principal.from_text(decision["principal"])
 
@@ -269,6 +270,20 @@ class Api(APIGatewayRestResolver, Generic[S]):
                 **(measured(self.contract.name, **happened) if happened else {}),
             },
         )
+
+
+def _rate_limit(event: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Return the header fields that say where the caller's token stands, if the authorizer counted the request.
+
+    As in the IETF's draft of RateLimit header fields for HTTP (draft-ietf-httpapi-ratelimit-headers-10).
+    """
+    decision = event["requestContext"].get("authorizer") or {}
+    if "requestsLeft" not in decision:
+        return {}
+    return {
+        "RateLimit-Policy": [f'"token";q={decision["requestsASecond"]};w=1'],
+        "RateLimit": [f'"token";r={decision["requestsLeft"]};t=1'],
+    }
 
 
 def _happened(status: int, usage: Usage) -> dict[str, float]:

@@ -61,8 +61,8 @@ class Probe(Value):
     """Whether the version's response is as expected."""
 
 
-def _request(path: str, status: int = 404) -> Probe:
-    """Return a GET of the API, and expect a status."""
+def _request(path: str, *expected: int) -> Probe:
+    """Return a GET of the API, and expect one of some statuses: 404 unless they are given."""
     event = {
         "httpMethod": "GET",
         "path": path,
@@ -83,7 +83,7 @@ def _request(path: str, status: int = 404) -> Probe:
             "authorizer": {"principalId": _CALLER.partner, "principal": _CALLER.to_text()},
         },
     }
-    return Probe(event, lambda answer: answer["statusCode"] == status)
+    return Probe(event, lambda answer: answer["statusCode"] in (expected or (404,)))
 
 
 _AUTHORIZATION = Probe(
@@ -104,6 +104,7 @@ PROBES: Mapping[str, Probe] = MappingProxyType(
     {
         "AuthorizerFunction": _AUTHORIZATION,
         "TokenFunction": _request("/.well-known/jwks.json", 200),
+        "ReferenceFunction": _request("/docs", 200, 404),  # 404 where it is switched off
         "TrainingProductsFunction": _request(f"/api/v2/products/{_UNKNOWN}"),
         "TrainingFeatureSetsFunction": _request(f"/api/v2/products/{_UNKNOWN}/feature_sets"),
         "TrainingOrdersFunction": _request("/api/v2/orders/1"),

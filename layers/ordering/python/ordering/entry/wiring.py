@@ -41,6 +41,12 @@ def allowed_origins() -> frozenset[str]:
     return frozenset(settings.get("ALLOWED_ORIGINS", "").split(",")) - {""}
 
 
+def serves_reference() -> bool:
+    """Return whether the stack serves the reference of the API and its guides."""
+    settings = os.environ
+    return settings.get("REFERENCE") == "true"
+
+
 def open_connections() -> Connections:
     """Return the connections that the environment names. None is made before its first use.
 

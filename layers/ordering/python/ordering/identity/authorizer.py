@@ -40,6 +40,9 @@ Refusal = Literal["unauthorized", "switched-off", "too-many-units", "too-many-re
 LARGEST_ANSWER = 8 * 1024
 """Bytes of an authorizer's answer that API Gateway takes at most."""
 
+_FOR_THE_RATE = 100
+"""Bytes of an answer that are kept for a `Rate`."""
+
 _BEARER = re.compile(r" *bearer +([A-Za-z0-9._~+/=-]+) *", re.IGNORECASE)
 
 
@@ -51,6 +54,22 @@ class OwnErrors(Value):
 
     requests_a_second: int | None = None
     """How many requests a token may make; None where the contract sets no limit."""
+
+
+class Rate(Value):
+    """The requests of a token in the present second: how many are allowed, and how many were made."""
+
+    allowed: int
+    made: int
+
+    @property
+    def exceeded(self) -> bool:
+        """Whether more were made than are allowed."""
+        return self.made > self.allowed
+
+    def context(self) -> dict[str, str]:
+        """Write it for the authorizer's context, from which the function's response has it."""
+        return {"requestsASecond": str(self.allowed), "requestsLeft": str(max(0, self.allowed - self.made))}
 
 
 Handler = Callable[[Mapping[str, Any], Context], dict[str, Any]]
@@ -86,12 +105,12 @@ class Authorizer(Value):
         claims = self.verifier.verify(token)
         return claims, partner_of_token(claims, self.accounts(deadline))
 
-    def too_fast(self, claims: Claims, prefix: str, deadline: Deadline) -> bool:
-        """Count a request, and return whether it exceeds the rate that the contract allows."""
-        allowed = self.own_errors[prefix].requests_a_second
+    def count(self, claims: Claims, prefix: str | None, deadline: Deadline) -> Rate | None:
+        """Count a request, and return where its token stands; None where the contract sets no limit."""
+        allowed = self.own_errors[prefix].requests_a_second if prefix else None
         if allowed is None:
-            return False
-        return self.accounts(deadline).count_request(claims.token_id, int(self.seconds())) > allowed
+            return None
+        return Rate(allowed, self.accounts(deadline).count_request(claims.token_id, int(self.seconds())))
 
 
 def make_handler(authorizer: Authorizer) -> Handler:
@@ -109,7 +128,7 @@ def make_handler(authorizer: Authorizer) -> Handler:
         prefix = first if first in authorizer.own_errors else None
         try:
             claims, partner = authorizer.identify(event, deadline)
-            too_fast = prefix is not None and authorizer.too_fast(claims, prefix, deadline)
+            rate = authorizer.count(claims, prefix, deadline)
         except TokenRefused as refusal:
             _log.info("token refused", extra={"reason": str(refusal.reason), **_request_of(event), "ms": _since(began)})
             return refused(arn, "unauthorized", key)
@@ -124,20 +143,27 @@ def make_handler(authorizer: Authorizer) -> Handler:
                 "request": event["requestContext"]["requestId"],
                 "partner": partner.id,
                 "active": partner.active,
-                "tooFast": too_fast,
+                "tooFast": rate is not None and rate.exceeded,
                 "ms": _since(began),
             },
         )
-        if too_fast:
-            return refused(arn, "too-many-requests", key, partner)
-        if not partner.active:
-            return refused(arn, "switched-off", key, partner)
-        answer = decision(arn, claims, partner, key)
-        if len(json.dumps(answer)) > LARGEST_ANSWER:
-            return refused(arn, "too-many-units", key, partner)
+        answer = _decide(arn, claims, partner, rate, key)
+        if rate:
+            answer["context"] |= rate.context()
         return answer
 
     return handle
+
+
+def _decide(arn: str, claims: Claims, partner: Partner, rate: Rate | None, key: str) -> dict[str, Any]:
+    if rate and rate.exceeded:
+        return refused(arn, "too-many-requests", key, partner)
+    if not partner.active:
+        return refused(arn, "switched-off", key, partner)
+    answer = decision(arn, claims, partner, key)
+    if len(json.dumps(answer)) > LARGEST_ANSWER - (_FOR_THE_RATE if rate else 0):
+        return refused(arn, "too-many-units", key, partner)
+    return answer
 
 
 def first_part(resource: str) -> str:

@@ -169,7 +169,7 @@ def key_set(keys: Mapping[str, Mapping[str, Any]]) -> Answer[KeySet]:
 
 def metadata(request: Request, issuer: str) -> Answer[OauthMetadata]:
     """Show the issuer's metadata, with the addresses by which the caller reaches this API."""
-    base = request.origin + request.base
+    base = request.address_of_api
     shown: OauthMetadata = {
         "issuer": issuer,
         "token_endpoint": base + TOKEN_PATH,

@@ -12,8 +12,8 @@ REQUEST_HEADERS = "Authorization, Content-Type, Idempotency-Key, If-Match, If-No
 """The header fields that a page may send."""
 
 RESPONSE_HEADERS = (
-    "Allow, ETag, Idempotent-Replayed, Location, Retry-After, WWW-Authenticate, x-amzn-Remapped-WWW-Authenticate, "
-    "X-Request-Id"
+    "Allow, ETag, Idempotent-Replayed, Location, RateLimit, RateLimit-Policy, Retry-After, WWW-Authenticate, "
+    "x-amzn-Remapped-WWW-Authenticate, X-Request-Id"
 )
 """The header fields that a page may read, besides those that every page may. API Gateway renames a challenge."""
 

@@ -91,6 +91,8 @@ class ContractDocument(Value):
     """The header fields of answers with 201."""
     headers: Mapping[str, Collection[str]] = field(default_factory=dict)
     """The header fields of successful responses that not all responses of the contract have, by operation id."""
+    counted: Collection[str] = ()
+    """The header fields of all responses to requests that the authorizer has counted, errors too."""
     error_headers: Collection[str] = ()
     """The header fields of errors that are not in the contract's table of errors."""
     ids: Mapping[str, tuple[Mapping[str, Any], str]] = field(default_factory=dict)

@@ -70,6 +70,8 @@ class Request(Value):
         context = event["requestContext"]
         path = event["path"]
         full = context.get("path") or path
+        if path == "/":
+            full = f"{full.rstrip('/')}/"  # the stage's own address is also called without its last slash
         lines = event.get("multiValueHeaders") or {name: [one] for name, one in (event.get("headers") or {}).items()}
         headers, repeated = combined(lines)
         return cls(
@@ -106,6 +108,11 @@ class Request(Value):
         # The last line is the endpoint's own.
         scheme = self.headers.get("x-forwarded-proto", "https").rpartition(",")[2].strip()
         return f"{scheme}://{self.headers.get('host', self.host)}"
+
+    @property
+    def address_of_api(self) -> str:
+        """The address by which the caller reaches the API: what stands in front of the contracts' paths."""
+        return self.origin + self.base
 
     def link_with(self, **changes: object) -> str:
         """Return a link to this request with some query parameters changed or appended."""

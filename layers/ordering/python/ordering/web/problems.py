@@ -10,6 +10,7 @@ from typing_extensions import TypedDict  # pydantic reads the standard library's
 
 from ordering.errors import Fault
 from ordering.web.error_table import ErrorAnswer
+from ordering.web.guides import error_guide
 from ordering.web.http import Answer, Request
 
 MEDIA_TYPE = "application/problem+json"
@@ -19,9 +20,6 @@ BY_THE_GATEWAY = frozenset({403, 413, 415, 429, 500, 503})
 
 Its body has the members of every contract's errors, and is declared as a problem.
 """
-
-TYPES = "https://ordering.example.com/problems/"
-"""The prefix of every problem's `type`: an identifier, not an address."""
 
 MOST_FAULTS = 1_000
 """The most faults in one response: a function's response is limited to 6 MB."""
@@ -75,7 +73,7 @@ class Problem(TypedDict):
 
 
 def problem(request: Request, error: ErrorAnswer) -> Answer[Problem]:
-    """Build a problem; its `type` ends with the error's code."""
+    """Build a problem; its `type` is the address of the error's section in the guide to errors."""
     body = _body(request, error.status, error.code, error.detail)
     return Answer(error.status, body, {**_HEADERS, **error.headers})
 
@@ -94,7 +92,7 @@ _HEADERS = {"Content-Type": MEDIA_TYPE}
 
 def _body(request: Request, status: int, kind: str, detail: str) -> Problem:
     return {
-        "type": TYPES + kind,
+        "type": error_guide(request, kind),
         "title": TITLES[status],
         "status": status,
         "detail": detail,

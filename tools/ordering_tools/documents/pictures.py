@@ -1,0 +1,84 @@
+"""`ordering dev pictures`: the pictures in README, of the local run's reference and of a terminal with a first call."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+from ordering_tools.installation import ROOT, NotDone
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+"""The names that Chromium's command has on different systems."""
+
+PYTHON = ROOT / ".venvs" / "browser" / "bin" / "python"
+"""The interpreter of the environment that drives a browser."""
+
+FOLDER = ROOT / "docs" / "pictures"
+MOST_BYTES = 150_000
+
+
+def chromium() -> str:
+    """Return the browser: the one that ORDERING_CHROMIUM names, or else the first that is on the path.
+
+    Raises:
+        NotDone: There is none, or no environment to drive it.
+    """
+    found = os.environ.get("ORDERING_CHROMIUM") or next(filter(None, map(shutil.which, BROWSERS)), None)
+    if not found:
+        raise NotDone(f"there is no Chromium: install one of {', '.join(BROWSERS)}, or name it in ORDERING_CHROMIUM")
+    if not PYTHON.exists():
+        raise NotDone("there is no environment to drive a browser: `python3 tools/environments.py browser` makes it")
+    return found
+
+
+def take(base_url: str, demo: dict[str, Any]) -> list[str]:
+    """Take the pictures; returns their paths.
+
+    Raises:
+        NotDone: There is no browser, it failed, or a picture is too large for README.
+    """
+    browser = chromium()
+    FOLDER.mkdir(exist_ok=True)
+    command = [PYTHON, ROOT / "tools" / "visit.py", "--pictures", base_url, browser, FOLDER]
+    done = subprocess.run(  # noqa: S603 - an interpreter and a script of this project
+        command, input=_terminal(base_url, demo), capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise NotDone(f"the browser failed: {done.stderr.strip()}")
+    pictures = [FOLDER / name for name in ("reference.png", "terminal.png")]
+    if large := [str(one) for one in pictures if one.stat().st_size > MOST_BYTES]:
+        raise NotDone(f"larger than {MOST_BYTES:,} bytes: {', '.join(large)}")
+    return [str(Path(one).relative_to(ROOT)) for one in pictures]
+
+
+def _terminal(base_url: str, demo: dict[str, Any]) -> str:
+    """Return a session: an order, placed once and then again, as a terminal shows it."""
+    unit, key = demo["businessUnitId"], "my-first-order"
+    body = json.dumps(demo["order"])
+    lines = [
+        f'$ curl -si -H "Authorization: Bearer $TOKEN" -H "Idempotency-Key: {key}" \\',
+        f"    -H 'Content-Type: application/json' -d '{body[:60]}…}}' \\",
+        '    "$URL/api/v2/orders?businessUnitId=$UNIT"',
+    ]
+    shown = []
+    for _ in range(2):
+        request = urllib.request.Request(  # noqa: S310 - http on this machine
+            f"{base_url}/api/v2/orders?businessUnitId={unit}",
+            body.encode(),
+            {
+                "Authorization": f"Bearer {demo['tokens']['training']}",
+                "Content-Type": "application/json",
+                "Idempotency-Key": key,
+            },
+        )
+        with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310 - as above
+            headers = [f"{name}: {answer.headers[name]}" for name in ("Location", "Idempotent-Replayed")]
+            content = answer.read().decode()
+        kept = [one for one in headers if not one.endswith(": None")]
+        shown += [*(lines if not shown else ["$ !!"]), "HTTP/1.1 201 Created", *kept, "", f"{content[:300]}…", ""]
+    return "\n".join(shown)
