@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -30,7 +31,7 @@ def browser() -> str:
 @pytest.fixture(scope="module")
 def visits(real: RealStack) -> dict[str, dict[str, Any]]:
     """What the browser saw on each page, by the visit's name; pictures are in .build/pictures."""
-    command = [PYTHON, ROOT / "tools" / "visit.py", real.stack.base_url, browser(), PICTURES]
+    command: list[str | Path] = [PYTHON, ROOT / "tools" / "visit.py", real.stack.base_url, browser(), PICTURES]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
     assert done.returncode == 0, done.stderr
     return {one["name"]: one for one in json.loads(done.stdout)}

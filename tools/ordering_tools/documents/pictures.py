@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import shutil
 import subprocess
 import urllib.request
@@ -44,7 +45,7 @@ def take(base_url: str, demo: dict[str, Any]) -> list[str]:
     """
     browser = chromium()
     FOLDER.mkdir(exist_ok=True)
-    command = [PYTHON, ROOT / "tools" / "visit.py", "--pictures", base_url, browser, FOLDER]
+    command: list[str | Path] = [PYTHON, ROOT / "tools" / "visit.py", "--pictures", base_url, browser, FOLDER]
     done = subprocess.run(  # noqa: S603 - an interpreter and a script of this project
         command, input=_terminal(base_url, demo), capture_output=True, text=True, check=False
     )
@@ -58,14 +59,14 @@ def take(base_url: str, demo: dict[str, Any]) -> list[str]:
 
 def _terminal(base_url: str, demo: dict[str, Any]) -> str:
     """Return a session: an order, placed once and then again, as a terminal shows it."""
-    unit, key = demo["businessUnitId"], "my-first-order"
+    unit, key = demo["businessUnitId"], f"order-{secrets.token_hex(2)}"
     body = json.dumps(demo["order"])
     lines = [
         f'$ curl -si -H "Authorization: Bearer $TOKEN" -H "Idempotency-Key: {key}" \\',
-        f"    -H 'Content-Type: application/json' -d '{body[:60]}…}}' \\",
+        f"    -H 'Content-Type: application/json' -d '{body[:48]}…}}' \\",
         '    "$URL/api/v2/orders?businessUnitId=$UNIT"',
     ]
-    shown = []
+    shown: list[str] = []
     for _ in range(2):
         request = urllib.request.Request(  # noqa: S310 - http on this machine
             f"{base_url}/api/v2/orders?businessUnitId={unit}",
