@@ -92,10 +92,10 @@ def test_demo_file_for_shells(real: RealStack, demo_file: Mapping[str, Any]) -> 
 
 
 def test_page_for_people(real: RealStack, demo_file: Mapping[str, Any]) -> None:
-    """A browser gets the local run's page, with the tokens of the demo; for any other client `/` is unknown."""
-    page = httpx.get(f"{real.stack.base_url}/", headers={"Accept": "text/html,*/*"})
+    """A browser gets the local run's page, with the tokens of the demo; for any other client it is unknown."""
+    page = httpx.get(f"{real.stack.base_url}/local", headers={"Accept": "text/html,*/*"})
     activity = httpx.get(f"{real.stack.base_url}/_local/activity")
-    refused = httpx.get(f"{real.stack.base_url}/", headers={"Accept": "application/json"})
+    refused = httpx.get(f"{real.stack.base_url}/local", headers={"Accept": "application/json"})
 
     assert (page.status_code, page.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
     assert demo_file["tokens"]["training"] in page.text
@@ -145,7 +145,7 @@ def keys_of(partner: httpx.Client, order: str, **query: int) -> httpx.Response:
     """Read an order's keys, retrying while the answer says that they are not issued."""
     deadline = time.monotonic() + 30
     while (answer := partner.get(f"{order}/keys", params=query)).status_code == 409 and time.monotonic() < deadline:
-        assert (answer.json()["type"].rpartition("/")[2], answer.headers["Retry-After"]) == ("keys-not-issued", "2")
+        assert (answer.json()["type"].rpartition("#")[2], answer.headers["Retry-After"]) == ("keys-not-issued", "2")
         time.sleep(0.2)
     return answer
 

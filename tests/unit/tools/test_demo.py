@@ -218,7 +218,7 @@ def test_tokens_for_access_keys(made: Demo, token: str, status: int, kind: str) 
     """The token for training covers access keys, which are not issued yet; a narrower token is refused."""
     reply = made.client(token).get(f"/api/v2/orders/2/keys?businessUnitId={made.document['businessUnitId']}")
 
-    assert (reply.status, reply.json["type"].rpartition("/")[2]) == (status, kind)
+    assert (reply.status, reply.json["type"].rpartition("#")[2]) == (status, kind)
 
 
 def test_foreign_unit_has_content(made: Demo) -> None:
@@ -234,7 +234,7 @@ def test_card_token(made: Demo) -> None:
     """The token of the partner that pays by card passes the authorizer and is refused by the contract."""
     reply = made.client("cardTerms").get("/api/v2/products")
 
-    assert (reply.status, reply.json["type"].rpartition("/")[2]) == (403, "card-payment-terms")
+    assert (reply.status, reply.json["type"].rpartition("#")[2]) == (403, "card-payment-terms")
 
 
 def test_expired_token(made: Demo) -> None:

@@ -79,6 +79,8 @@ def test_accepted(tmp_path: Path) -> None:
     def send() -> tuple[dict[str, int], dict[str, str]]:
         statuses, bodies = {}, {}
         for name in REQUESTS:
+            if name == "reference/pages":
+                continue  # only a build has its pages
             app = load(name)
             app.connections, app.services = services.connections, services.of(app.build)
             answer = app.handle(committed(name), LambdaContext())  # type: ignore[arg-type] # all that is used of it
@@ -87,7 +89,9 @@ def test_accepted(tmp_path: Path) -> None:
 
     (statuses, bodies), (again, repeated) = send(), send()
 
-    assert statuses == again == {**dict.fromkeys(REQUESTS, 200), "training/orders": 201}
+    expected = {**dict.fromkeys(REQUESTS, 200), "training/orders": 201}
+    del expected["reference/pages"]
+    assert statuses == again == expected
     for create in ("training/orders", "deals/line_items", "ecards/orders"):
         assert repeated[create] == bodies[create]
 
