@@ -128,7 +128,7 @@ class Operation:
             read_headers(wanted["headers"], request)
         if "body" in wanted:
             body = self.app.contract.body(wanted["body"], request)
-            if isinstance(body, (webhooks.NewWebhook, webhooks.WebhookChanges)):
+            if isinstance(body, (webhooks.WebhookRequest, webhooks.WebhookChanges)):
                 # The domain's part of the validation of webhooks, see `Webhooks`.
                 if "url" in body.model_fields_set:
                     read_address(body.url)

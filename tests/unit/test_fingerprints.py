@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from ordering.deals.contract import Envelope, NewDealOrder, NewLineItem, NewProductAttributes
+from ordering.deals.contract import DealLineItemRequestData, DealOrderRequestData, DealProductRequestData, Envelope
 from ordering.ecards.catalogue import RequestedCard
 from ordering.ecards.orders import EcardRequest
 from ordering.ecards.records import EcardParticipant
-from ordering.training.contract import NewOrder, NewOrderItem
+from ordering.training.contract import TrainingOrderItemRequest, TrainingOrderRequest
 from ordering.values import replace
 from ordering.web.idempotent_creates import fingerprint
 from support.partners import IRELAND, STANDARD, UK
@@ -92,13 +92,13 @@ def test_every_field_of_an_ecard_order_counts() -> None:
     assert replace(request, order_id="other").fingerprint == ECARDS
 
 
-class LaterItem(NewOrderItem):
+class LaterItem(TrainingOrderItemRequest):
     """An item of a later release, with one more field before the others."""
 
     language: str | None = None
 
 
-class LaterOrder(NewOrder):
+class LaterOrder(TrainingOrderRequest):
     """An order of a later release, with one more field."""
 
     expedite: bool = False
@@ -118,8 +118,8 @@ ORDER: dict[str, Any] = {
 
 def test_fingerprint_of_a_training_order_stays() -> None:
     """The fingerprint of a training request equals the one that earlier releases stored with idempotency keys."""
-    assert NewOrder.model_validate(ORDER).fingerprint(UK.id) == TRAINING
-    assert NewOrder.model_validate(ORDER).fingerprint(IRELAND.id) != TRAINING
+    assert TrainingOrderRequest.model_validate(ORDER).fingerprint(UK.id) == TRAINING
+    assert TrainingOrderRequest.model_validate(ORDER).fingerprint(IRELAND.id) != TRAINING
 
 
 def test_new_fields_of_a_training_order_leave_its_fingerprint() -> None:
@@ -133,17 +133,17 @@ def test_new_fields_of_a_training_order_leave_its_fingerprint() -> None:
 
 DEALS: dict[str, tuple[type[BaseModel], dict[str, Any], str]] = {
     "/v2/orders": (
-        NewDealOrder,
+        DealOrderRequestData,
         {"deal_id": 12, "discount": 50},
         "6ca0fcbd1612c60ea63cf0b7055edf8f75121a1379a62a9a01d376b22bf161b4",
     ),
     "/v2/orders/1/line_items": (
-        NewLineItem,
+        DealLineItemRequestData,
         {"product_id": 1, "currency": "EUR", "quantity": "2"},
         "60ad5ac0c0198541a8848a4e15179e78459d0712dc65500b1aa0c25ade25eb85",
     ),
     "/v2/products": (
-        NewProductAttributes,
+        DealProductRequestData,
         {"name": "x", "prices": [{"amount": "10.50", "currency": "EUR"}]},
         "e7918298f97cbe7c4555a6db5066133fc3c08678f62c965bcc716b9cbd806a41",
     ),

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import cast, get_args
+from typing import cast
 
 import pytest
 
 from ordering.aws.dynamodb import Table
 from ordering.book.lifecycle import Lifecycle
-from ordering.ecards import contract as ecards
 from ordering.ecards.statuses import EcardStatus
 from ordering.mail.outbox import Mail, MailState, Outbox
-from ordering.training import contract as training
-from ordering.training.statuses import TrainingStatus
 from ordering_tools.installation import Installation
 from ordering_tools.operations.finding import order_named
 from ordering_tools.operations.orders import move_order
@@ -76,9 +73,3 @@ def test_a_mail_is_not_sent_in_a_new_state() -> None:
 
     with pytest.raises(AssertionError, match="Held"):
         outbox.send(mail, 1, lambda: pytest.fail("a letter was written"))
-
-
-def test_the_contracts_have_every_status() -> None:
-    """The contracts publish exactly the statuses that orders have."""
-    assert {*map(str, TrainingStatus)} == {*get_args(training.OrderStatus)}
-    assert {*map(str, EcardStatus)} == {*get_args(ecards.EcardOrderStatus)}

@@ -11,7 +11,7 @@ app = Api(deals.CONTRACT, DealServices, revalidated=True)
 
 
 @app.get("/v2/orders/<order_id>/line_items", summary="Retrieve order's line items", tags=["Deal line items"])
-def list_deal_line_items(call: Call, owner: str, order_id: str, query: deals.LineItemQuery) -> deals.LineItemCollection:
+def list_deal_line_items(call: Call, owner: str, order_id: str, query: deals.LineItemQuery) -> deals.DealLineItemList:
     """List an order's line items, a page at a time, sorted by id by default."""
     lines = app.services.orders(owner, call.deadline).lines(deals.id_in_path("order", order_id))
     return deals.line_items(call, query, lines.part(query.wanted, deals.reader_of(call)))
@@ -19,8 +19,8 @@ def list_deal_line_items(call: Call, owner: str, order_id: str, query: deals.Lin
 
 @app.post("/v2/orders/<order_id>/line_items", summary="Create a line item", tags=["Deal line items"])
 def create_deal_line_item(
-    call: Call, owner: str, order_id: str, headers: CreateHeaders, body: deals.Envelope[deals.NewLineItem]
-) -> Tagged[deals.OneLineItem]:
+    call: Call, owner: str, order_id: str, headers: CreateHeaders, body: deals.Envelope[deals.DealLineItemRequestData]
+) -> Tagged[deals.DealLineItemEnvelope]:
     """Add a product to an order, with a copy of the product's current name and price."""
     create = deals.creation(call, headers, body, deals.line_item_envelope)
     lines = app.services.orders(owner, call.deadline).lines(deals.id_in_path("order", order_id))
@@ -31,7 +31,7 @@ def create_deal_line_item(
 
 
 @app.get("/v2/orders/<order_id>/line_items/<id>", summary="Retrieve a single line item", tags=["Deal line items"])
-def get_deal_line_item(call: Call, owner: str, order_id: str, id: str) -> Tagged[deals.OneLineItem]:
+def get_deal_line_item(call: Call, owner: str, order_id: str, id: str) -> Tagged[deals.DealLineItemEnvelope]:
     """Get one line item of an order."""
     lines = app.services.orders(owner, call.deadline).lines(deals.id_in_path("order", order_id))
     return deals.one_line_item(lines.line(deals.line_item_id_in_path(id)))

@@ -11,7 +11,7 @@ app = Api(deals.CONTRACT, DealServices, revalidated=True)
 
 
 @app.get("/v2/orders", summary="Retrieve all orders", tags=["Deal orders"])
-def list_deal_orders(call: Call, owner: str, query: deals.OrderQuery) -> deals.OrderCollection:
+def list_deal_orders(call: Call, owner: str, query: deals.OrderQuery) -> deals.DealOrderList:
     """List the account's orders, a page at a time, sorted by id by default."""
     found = app.services.orders(owner, call.deadline).part(query.wanted, deals.reader_of(call), query.deal_id)
     return deals.orders(call, query, found)
@@ -19,8 +19,8 @@ def list_deal_orders(call: Call, owner: str, query: deals.OrderQuery) -> deals.O
 
 @app.post("/v2/orders", summary="Create an order", tags=["Deal orders"])
 def create_deal_order(
-    call: Call, owner: str, headers: CreateHeaders, body: deals.Envelope[deals.NewDealOrder]
-) -> Tagged[deals.OneOrder]:
+    call: Call, owner: str, headers: CreateHeaders, body: deals.Envelope[deals.DealOrderRequestData]
+) -> Tagged[deals.DealOrderEnvelope]:
     """Create the order of a deal. A deal can have only one order."""
     create = deals.creation(call, headers, body, deals.order_envelope)
     orders = app.services.orders(owner, call.deadline)
@@ -28,7 +28,7 @@ def create_deal_order(
 
 
 @app.get("/v2/orders/<id>", summary="Retrieve a single order", tags=["Deal orders"])
-def get_deal_order(call: Call, owner: str, id: str) -> Tagged[deals.OneOrder]:
+def get_deal_order(call: Call, owner: str, id: str) -> Tagged[deals.DealOrderEnvelope]:
     """Get one order of the account."""
     order_id = deals.id_in_path("order", id)
     return deals.one_order(app.services.orders(owner, call.deadline).order(order_id))
@@ -40,8 +40,8 @@ def update_deal_order(
     owner: str,
     id: str,
     headers: ChangeHeaders,
-    body: deals.Envelope[deals.OrderChanges],
-) -> Tagged[deals.OneOrder]:
+    body: deals.Envelope[deals.DealOrderChangesData],
+) -> Tagged[deals.DealOrderEnvelope]:
     """Change an order. Attributes that are not sent stay the same."""
     order_id, orders = deals.id_in_path("order", id), app.services.orders(owner, call.deadline)
     return deals.one_order(orders.change(order_id, body.data.new_discount, headers.if_match))

@@ -12,7 +12,7 @@ app = Api(deals.CONTRACT, DealServices, revalidated=True)
 
 
 @app.get("/v2/products", summary="Retrieve all products", tags=["Deal products"])
-def list_deal_products(call: Call, owner: str, query: deals.ProductQuery) -> deals.ProductCollection:
+def list_deal_products(call: Call, owner: str, query: deals.ProductQuery) -> deals.DealProductList:
     """List the account's products, a page at a time, sorted by id by default."""
     found = app.services.products(owner, call.deadline).part(query.wanted, deals.reader_of(call))
     return deals.products(call, query, found)
@@ -20,8 +20,8 @@ def list_deal_products(call: Call, owner: str, query: deals.ProductQuery) -> dea
 
 @app.post("/v2/products", summary="Create a product", tags=["Deal products"])
 def create_deal_product(
-    call: Call, owner: str, headers: CreateHeaders, body: deals.Envelope[deals.NewProductAttributes]
-) -> Tagged[deals.OneProduct]:
+    call: Call, owner: str, headers: CreateHeaders, body: deals.Envelope[deals.DealProductRequestData]
+) -> Tagged[deals.DealProductEnvelope]:
     """Add a product."""
     create = deals.creation(call, headers, body, deals.product_envelope)
     products = app.services.products(owner, call.deadline)
@@ -29,7 +29,7 @@ def create_deal_product(
 
 
 @app.get("/v2/products/<id>", summary="Retrieve a single product", tags=["Deal products"])
-def get_deal_product(call: Call, owner: str, id: str) -> Tagged[deals.OneProduct]:
+def get_deal_product(call: Call, owner: str, id: str) -> Tagged[deals.DealProductEnvelope]:
     """Get one product of the account."""
     product_id = deals.id_in_path("product", id)
     return deals.one_product(app.services.products(owner, call.deadline).product(product_id))
@@ -41,8 +41,8 @@ def update_deal_product(
     owner: str,
     id: str,
     headers: ChangeHeaders,
-    body: deals.Envelope[deals.ProductChanges],
-) -> Tagged[deals.OneProduct]:
+    body: deals.Envelope[deals.DealProductChangesData],
+) -> Tagged[deals.DealProductEnvelope]:
     """Change a product. Attributes that are not sent stay the same; `prices` is replaced as a whole."""
     product_id, products = deals.id_in_path("product", id), app.services.products(owner, call.deadline)
     return deals.one_product(products.change(product_id, body.data.given(), headers.if_match))

@@ -9,8 +9,8 @@ from ordering.web.http import Call
 app = Api(ecards.CONTRACT, EcardServices)
 
 
-@app.get("/v1/balance", summary="Get the balance", tags=["Balance"])
-def get_balance(call: Call, company: Company) -> ecards.ShownBalance:
+@app.get("/v1/balance", summary="Get the balance", tags=["E-card balance"])
+def get_balance(call: Call, company: Company) -> ecards.EcardBalance:
     """Get the company's balance: its payments minus the cost of its orders."""
     return ecards.balance(app.services.balance(company.id, call.deadline).amount())
 

@@ -12,7 +12,7 @@ app = Api(ecards.CERTIFICATES, EcardServices)
 @app.get("/v1/orders/<order_id>/certificates", summary="Get order certificates", tags=["E-card orders"])
 def list_ecard_certificates(
     call: Call, company: Company, order_id: str, query: ecards.CertificatePageQuery
-) -> ecards.CertificateList:
+) -> ecards.EcardCertificateList:
     """List the certificates of an order that were handed over to its participant, 100 on a page.
 
     Before any was handed over the response is 409. While the order is `PartiallyDelivered` the list grows at its end.

@@ -17,7 +17,7 @@ def list_ecard_orders(call: Call, company: Company, query: ecards.PageQuery) -> 
 
 
 @app.post("/v1/orders", summary="Create order", tags=["E-card orders"])
-def create_ecard_order(call: Call, company: Company, body: ecards.NewEcardOrder) -> ecards.ListedEcardOrder:
+def create_ecard_order(call: Call, company: Company, body: ecards.EcardOrderRequest) -> ecards.EcardOrderListEntry:
     """Order certificates for a participant. They are paid at once if the balance covers them.
 
     A retry with the same body changes nothing and returns the order in its current state.
@@ -32,14 +32,14 @@ def create_ecard_order(call: Call, company: Company, body: ecards.NewEcardOrder)
 
 
 @app.get("/v1/orders/<order_id>", summary="Get order details", tags=["E-card orders"])
-def get_ecard_order(call: Call, company: Company, order_id: str) -> ecards.EcardOrderDetails:
+def get_ecard_order(call: Call, company: Company, order_id: str) -> ecards.ShownEcardOrder:
     """Get one order of the company, with its cards and the history of its status."""
     found = ecards.ecard_order_id_in_path(order_id)
     return ecards.details(app.services.orders(company.id, call.deadline).order(found))
 
 
 @app.get("/v1/orders/<order_id>/status", summary="Get order status", tags=["E-card orders"])
-def get_ecard_order_status(call: Call, company: Company, order_id: str) -> ecards.OrderStatus:
+def get_ecard_order_status(call: Call, company: Company, order_id: str) -> ecards.EcardOrderCurrentStatus:
     """Get the status of one order of the company."""
     found = ecards.ecard_order_id_in_path(order_id)
     return ecards.status(app.services.orders(company.id, call.deadline).order(found))

@@ -9,7 +9,7 @@ app = Api(oauth.CONTRACT, IdentityServices, public=True, revalidated=True)
 
 
 @app.post(oauth.TOKEN_PATH, summary="Get a token", tags=["Tokens"])
-def issue_token(call: PublicCall) -> Answer[oauth.Token]:
+def issue_token(call: PublicCall) -> Answer[oauth.OauthToken]:
     """Issue a token for a client's id and secret, sent in the form or by HTTP Basic, but not both.
 
     The form has up to 4,096 bytes and 20 parameters; it can also be sent as `multipart/form-data`. The token is valid
@@ -23,7 +23,7 @@ def issue_token(call: PublicCall) -> Answer[oauth.Token]:
 
 
 @app.get(oauth.KEYS_PATH, summary="Get the keys that verify tokens", tags=["Tokens"])
-def get_keys(call: PublicCall) -> Answer[oauth.KeySet]:
+def get_keys(call: PublicCall) -> Answer[oauth.OauthKeySet]:
     """Get the public keys that verify all valid tokens. There are several while one key replaces another."""
     return oauth.key_set(app.services.token_endpoint(call.deadline).keys())
 

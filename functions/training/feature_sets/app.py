@@ -9,9 +9,11 @@ app = Api(training.CONTRACT, TrainingServices, revalidated=True)
 
 
 @app.get(
-    "/api/v2/products/<productId>/feature_sets", summary="Get all feature sets for a product", tags=["Feature sets"]
+    "/api/v2/products/<productId>/feature_sets", summary="Get all feature sets for a product", tags=["Training feature sets"]
 )
-def list_feature_sets(call: Call, unit: str, productId: str, query: training.ListQuery) -> training.FeatureSetList:
+def list_feature_sets(
+    call: Call, unit: str, productId: str, query: training.ListQuery
+) -> training.TrainingFeatureSetList:
     """List a product's feature sets, a page at a time, sorted by name."""
     product_id = training.uuid_in_path("product", productId)
     catalogue = app.services.catalogue(unit, call.deadline)
@@ -21,9 +23,9 @@ def list_feature_sets(call: Call, unit: str, productId: str, query: training.Lis
 @app.get(
     "/api/v2/products/<productId>/feature_sets/<featureSetId>",
     summary="Get a specific feature set for a product",
-    tags=["Feature sets"],
+    tags=["Training feature sets"],
 )
-def get_feature_set(call: Call, unit: str, productId: str, featureSetId: str) -> training.FeatureSet:
+def get_feature_set(call: Call, unit: str, productId: str, featureSetId: str) -> training.ShownTrainingFeatureSet:
     """Get one feature set of a product."""
     product_id = training.uuid_in_path("product", productId)
     feature_set_id = training.uuid_in_path("feature set", featureSetId)

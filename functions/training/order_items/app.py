@@ -8,8 +8,8 @@ from ordering.web.http import Call
 app = Api(training.CONTRACT, TrainingServices)
 
 
-@app.get("/api/v2/orders/<orderId>/items", summary="Get all order items for an order", tags=["Order items"])
-def list_order_items(call: Call, unit: str, orderId: str, query: training.ListQuery) -> training.OrderItemList:
+@app.get("/api/v2/orders/<orderId>/items", summary="Get all order items for an order", tags=["Training order items"])
+def list_order_items(call: Call, unit: str, orderId: str, query: training.ListQuery) -> training.TrainingOrderItemList:
     """List an order's items, a page at a time, sorted by id."""
     order_id = training.order_id_in_path(orderId)
     lines = app.services.orders(unit, call.deadline).lines(order_id, query.first, query.page_size)

@@ -8,8 +8,8 @@ from ordering.web.http import Call
 app = Api(training.ACCESS_KEYS, TrainingServices)
 
 
-@app.get("/api/v2/orders/<orderId>/keys", summary="Get all access keys of an order", tags=["Access keys"])
-def list_access_keys(call: Call, unit: str, orderId: str, query: training.ListQuery) -> training.AccessKeyList:
+@app.get("/api/v2/orders/<orderId>/keys", summary="Get all access keys of an order", tags=["Training access keys"])
+def list_access_keys(call: Call, unit: str, orderId: str, query: training.ListQuery) -> training.TrainingAccessKeyList:
     """List an order's access keys, a page at a time, one for each seat, sorted by item and seat.
 
     Until the order is `Completed`, the response is 409 with `Retry-After`. The token needs the grant `training-keys`.

@@ -9,24 +9,24 @@ from ordering.web.idempotent_creates import CreateHeaders
 app = Api(training.CONTRACT, TrainingServices)
 
 
-@app.get("/api/v2/orders", summary="Get all orders", tags=["Orders"])
-def list_orders(call: Call, unit: str, query: training.ListQuery) -> training.OrderList:
+@app.get("/api/v2/orders", summary="Get all orders", tags=["Training orders"])
+def list_orders(call: Call, unit: str, query: training.ListQuery) -> training.TrainingOrderList:
     """List the business unit's orders, a page at a time, oldest first."""
     listing = app.services.orders(unit, call.deadline).page(query.first, query.page_size)
     return training.order_list(call, query, listing)
 
 
-@app.get("/api/v2/orders/<orderId>", summary="Get a specific order", tags=["Orders"])
-def get_order(call: Call, unit: str, orderId: str) -> training.Order:
+@app.get("/api/v2/orders/<orderId>", summary="Get a specific order", tags=["Training orders"])
+def get_order(call: Call, unit: str, orderId: str) -> training.ShownTrainingOrder:
     """Get one order of the business unit."""
     order_id = training.order_id_in_path(orderId)
     return training.order(call, app.services.orders(unit, call.deadline).order(order_id))
 
 
-@app.post("/api/v2/orders", summary="Create an order", tags=["Orders"], status_code=201)
+@app.post("/api/v2/orders", summary="Create an order", tags=["Training orders"], status_code=201)
 def create_order(
-    call: Call, unit: str, headers: CreateHeaders, body: training.NewOrder
-) -> Answer[training.CreatedOrder]:
+    call: Call, unit: str, headers: CreateHeaders, body: training.TrainingOrderRequest
+) -> Answer[training.TrainingOrderCreated]:
     """Order feature sets for the business unit.
 
     Send an `Idempotency-Key` with every order, and the same key with every retry. The order is then created only once.

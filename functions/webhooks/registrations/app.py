@@ -18,7 +18,7 @@ def list_webhooks(call: Call, owner: str) -> webhooks.WebhookList:
 
 @app.post("/webhooks", summary="Register a webhook", tags=["Webhooks"], status_code=201)
 def create_webhook(
-    call: Call, owner: str, headers: CreateHeaders, body: webhooks.NewWebhook
+    call: Call, owner: str, headers: CreateHeaders, body: webhooks.WebhookRequest
 ) -> Tagged[webhooks.WebhookWithSecret]:
     """Register a URL that receives the events of your training and e-card orders from now on.
 
@@ -82,7 +82,9 @@ def enable_webhook(call: Call, owner: str, webhookId: str, headers: ChangeHeader
 
 
 @app.get("/webhooks/<webhookId>/parked", summary="Get parked events", tags=["Webhooks"])
-def list_parked_events(call: Call, owner: str, webhookId: str, query: webhooks.ParkedQuery) -> webhooks.ParkedEventList:
+def list_parked_events(
+    call: Call, owner: str, webhookId: str, query: webhooks.ParkedQuery
+) -> webhooks.WebhookParkedEventList:
     """List events that could not be delivered after the last retry. They are kept for 30 days."""
     webhook_id = webhooks.webhook_id_in_path(webhookId)
     # One event more than shown, to know whether another part follows.

@@ -52,19 +52,19 @@ def mail_event_types() -> Mapping[str, StrEnum]:
 
 def event_shapes() -> Mapping[str, type]:
     """Return the shape of the data in each type of event, for documents."""
-    from ordering.ecards.event_shapes import EcardData, EcardMailData
+    from ordering.ecards.event_shapes import EcardMailEventData, EcardOrderEventData
     from ordering.ecards.statuses import EVENT_KIND as ECARDS
     from ordering.ecards.statuses import EcardStatus
     from ordering.events.types import MailMomentType, types_of
-    from ordering.training.event_shapes import TrainingData, TrainingMailData
+    from ordering.training.event_shapes import TrainingMailEventData, TrainingOrderEventData
     from ordering.training.statuses import EVENT_KIND as TRAINING
     from ordering.training.statuses import TrainingStatus
 
     return {
-        **dict.fromkeys(types_of(TRAINING, TrainingStatus), TrainingData),
-        **dict.fromkeys(types_of(TRAINING, MailMomentType), TrainingMailData),
-        **dict.fromkeys(types_of(ECARDS, EcardStatus), EcardData),
-        **dict.fromkeys(types_of(ECARDS, MailMomentType), EcardMailData),
+        **dict.fromkeys(types_of(TRAINING, TrainingStatus), TrainingOrderEventData),
+        **dict.fromkeys(types_of(TRAINING, MailMomentType), TrainingMailEventData),
+        **dict.fromkeys(types_of(ECARDS, EcardStatus), EcardOrderEventData),
+        **dict.fromkeys(types_of(ECARDS, MailMomentType), EcardMailEventData),
     }
 
 

@@ -38,11 +38,11 @@ from ordering.deals.errors import (
     MESSAGES,
     RESOURCES,
     STATUSES,
-    ErrorData,
-    Errors,
-    ErrorsMeta,
-    OneError,
-    Resource,
+    DealError,
+    DealErrorEnvelope,
+    DealErrors,
+    DealErrorsMeta,
+    DealResource,
 )
 from ordering.deals.orders import DealOrder, DealTaken, LineItem, NewLine
 from ordering.deals.products import DealProduct, NewProduct
@@ -372,14 +372,14 @@ class Attributes(Body):
     updated_at: Ignored = None
 
 
-class NewDealOrder(Attributes):
+class DealOrderRequestData(Attributes):
     """An order to be created."""
 
     deal_id: ResourceId = Field(description="The deal of the order. A deal can have only one order.")
     discount: Discount = Field(Decimal(0), description=_OF_DISCOUNT, json_schema_extra={"default": 0})
 
 
-class OrderChanges(Attributes):
+class DealOrderChangesData(Attributes):
     """Changes to an order. Attributes that are not sent stay the same."""
 
     deal_id: Ignored = None
@@ -391,7 +391,7 @@ class OrderChanges(Attributes):
         return self.discount if "discount" in self.model_fields_set else None
 
 
-class NewLineItem(Attributes):
+class DealLineItemRequestData(Attributes):
     """A line item to be added. `value` is computed from price and variation, so it is ignored here."""
 
     product_id: ResourceId = Field(description="An active product of the account.")
@@ -411,21 +411,21 @@ class NewLineItem(Attributes):
     description: Ignored = None
 
 
-class NewPrice(Body):
+class DealPriceRequest(Body):
     """A price of a product in one currency."""
 
     amount: Amount = Field(description=_TEXT_OR_NUMBER)
     currency: Annotated[Currency, BeforeValidator(_not_null)]
 
 
-def _once_each(prices: list[NewPrice]) -> list[NewPrice]:
+def _once_each(prices: list[DealPriceRequest]) -> list[DealPriceRequest]:
     if len({price.currency for price in prices}) < len(prices):
         raise PydanticCustomError("repeated", "Must have only one price per currency")
     return prices
 
 
 Prices = Annotated[
-    list[NewPrice], BeforeValidator(_not_null), Field(max_length=MOST_PRICES), AfterValidator(_once_each)
+    list[DealPriceRequest], BeforeValidator(_not_null), Field(max_length=MOST_PRICES), AfterValidator(_once_each)
 ]
 
 
@@ -456,13 +456,13 @@ class ProductAttributes(Attributes):
         return sent
 
 
-class NewProductAttributes(ProductAttributes):
+class DealProductRequestData(ProductAttributes):
     """A product to be created."""
 
     name: Name
 
 
-class ProductChanges(ProductAttributes):
+class DealProductChangesData(ProductAttributes):
     """Changes to a product. Attributes that are not sent stay the same."""
 
     model_config = ConfigDict(json_schema_extra=_without_defaults)
@@ -480,7 +480,7 @@ class Envelope(Body, Generic[T]):
 # Responses.
 
 
-class Meta(TypedDict):
+class DealMeta(TypedDict):
     """The type of the object."""
 
     type: Literal["order", "line_item", "product"]
@@ -493,7 +493,7 @@ class Times(TypedDict):
     updated_at: ShownMoment
 
 
-class OrderData(TypedDict):
+class ShownDealOrder(TypedDict):
     """An order; `discount` is a percentage, times are UTC."""
 
     id: int
@@ -503,7 +503,7 @@ class OrderData(TypedDict):
     updated_at: ShownMoment
 
 
-class LineItemData(TypedDict):
+class DealLineItem(TypedDict):
     """A line item, with a copy of its product's data from when it was added. Decimals are strings."""
 
     id: int
@@ -519,14 +519,14 @@ class LineItemData(TypedDict):
     updated_at: ShownMoment
 
 
-class ShownPrice(TypedDict):
+class DealPrice(TypedDict):
     """A price of a product in one currency; the amount is a string."""
 
     amount: ShownAmount
     currency: str
 
 
-class ProductData(TypedDict):
+class ShownDealProduct(TypedDict):
     """A product. Limits are percentages, cost and amounts are strings, and prices are sorted by currency."""
 
     id: int
@@ -538,33 +538,33 @@ class ProductData(TypedDict):
     max_markup: ShownDecimal | None
     cost: ShownAmount | None
     cost_currency: str | None
-    prices: list[ShownPrice]
+    prices: list[DealPrice]
     created_at: ShownMoment
     updated_at: ShownMoment
 
 
-class OneOrder(TypedDict):
+class DealOrderEnvelope(TypedDict):
     """An order in its envelope."""
 
-    data: OrderData
-    meta: Meta
+    data: ShownDealOrder
+    meta: DealMeta
 
 
-class OneLineItem(TypedDict):
+class DealLineItemEnvelope(TypedDict):
     """A line item in its envelope."""
 
-    data: LineItemData
-    meta: Meta
+    data: DealLineItem
+    meta: DealMeta
 
 
-class OneProduct(TypedDict):
+class DealProductEnvelope(TypedDict):
     """A product in its envelope."""
 
-    data: ProductData
-    meta: Meta
+    data: ShownDealProduct
+    meta: DealMeta
 
 
-class Links(TypedDict, total=False):
+class DealPageLinks(TypedDict, total=False):
     """Absolute links to this page and others. A link to a page that does not exist is absent."""
 
     self: str
@@ -573,33 +573,33 @@ class Links(TypedDict, total=False):
     next_page: str
 
 
-class CollectionMeta(TypedDict):
+class DealListMeta(TypedDict):
     """The number of items on this page, and links to other pages."""
 
     type: Literal["collection"]
     count: int
-    links: Links
+    links: DealPageLinks
 
 
-class OrderCollection(TypedDict):
+class DealOrderList(TypedDict):
     """A page of orders."""
 
-    items: list[OneOrder]
-    meta: CollectionMeta
+    items: list[DealOrderEnvelope]
+    meta: DealListMeta
 
 
-class LineItemCollection(TypedDict):
+class DealLineItemList(TypedDict):
     """A page of an order's line items."""
 
-    items: list[OneLineItem]
-    meta: CollectionMeta
+    items: list[DealLineItemEnvelope]
+    meta: DealListMeta
 
 
-class ProductCollection(TypedDict):
+class DealProductList(TypedDict):
     """A page of products."""
 
-    items: list[OneProduct]
-    meta: CollectionMeta
+    items: list[DealProductEnvelope]
+    meta: DealListMeta
 
 
 # Conversions.
@@ -633,7 +633,10 @@ def reader_of(call: Call) -> str:
 
 
 def creation(
-    call: Call, headers: CreateHeaders, body: BaseModel, show: Callable[[R], OneOrder | OneLineItem | OneProduct]
+    call: Call,
+    headers: CreateHeaders,
+    body: BaseModel,
+    show: Callable[[R], DealOrderEnvelope | DealLineItemEnvelope | DealProductEnvelope],
 ) -> Create[R]:
     """Return how a create is answered, and its idempotency key.
 
@@ -650,22 +653,22 @@ def created_envelope(placed: CreateResult) -> Tagged[Any]:
     return tagged(placed.answer, FIRST, headers=replayed_header(replayed=placed.replayed))
 
 
-def one_order(one: DealOrder) -> Tagged[OneOrder]:
+def one_order(one: DealOrder) -> Tagged[DealOrderEnvelope]:
     """Build the response with one order."""
     return tagged(order_envelope(one), one.version)
 
 
-def one_line_item(one: LineItem) -> Tagged[OneLineItem]:
+def one_line_item(one: LineItem) -> Tagged[DealLineItemEnvelope]:
     """Build the response with one line item, which never changes."""
     return tagged(line_item_envelope(one), FIRST)
 
 
-def one_product(one: DealProduct) -> Tagged[OneProduct]:
+def one_product(one: DealProduct) -> Tagged[DealProductEnvelope]:
     """Build the response with one product."""
     return tagged(product_envelope(one), one.version)
 
 
-def order_envelope(one: DealOrder, *, listed: bool = False) -> OneOrder:
+def order_envelope(one: DealOrder, *, listed: bool = False) -> DealOrderEnvelope:
     """Show an order, alone or in a list."""
     return {
         "data": {
@@ -678,7 +681,7 @@ def order_envelope(one: DealOrder, *, listed: bool = False) -> OneOrder:
     }
 
 
-def line_item_envelope(one: LineItem, *, listed: bool = False) -> OneLineItem:
+def line_item_envelope(one: LineItem, *, listed: bool = False) -> DealLineItemEnvelope:
     """Show a line item, alone or in a list."""
     return {
         "data": {
@@ -697,7 +700,7 @@ def line_item_envelope(one: LineItem, *, listed: bool = False) -> OneLineItem:
     }
 
 
-def product_envelope(one: DealProduct, *, listed: bool = False) -> OneProduct:
+def product_envelope(one: DealProduct, *, listed: bool = False) -> DealProductEnvelope:
     """Show a product, alone or in a list."""
     return {
         "data": {
@@ -719,12 +722,12 @@ def product_envelope(one: DealProduct, *, listed: bool = False) -> OneProduct:
     }
 
 
-def orders(call: Call, query: OrderQuery, part: ListPart[DealOrder]) -> OrderCollection:
+def orders(call: Call, query: OrderQuery, part: ListPart[DealOrder]) -> DealOrderList:
     """Show a page of orders."""
     return {"items": [order_envelope(one, listed=True) for one in part.items], "meta": _collection(call, query, part)}
 
 
-def line_items(call: Call, query: LineItemQuery, part: ListPart[LineItem]) -> LineItemCollection:
+def line_items(call: Call, query: LineItemQuery, part: ListPart[LineItem]) -> DealLineItemList:
     """Show a page of an order's line items."""
     return {
         "items": [line_item_envelope(one, listed=True) for one in part.items],
@@ -732,12 +735,12 @@ def line_items(call: Call, query: LineItemQuery, part: ListPart[LineItem]) -> Li
     }
 
 
-def products(call: Call, query: ProductQuery, part: ListPart[DealProduct]) -> ProductCollection:
+def products(call: Call, query: ProductQuery, part: ListPart[DealProduct]) -> DealProductList:
     """Show a page of products."""
     return {"items": [product_envelope(one, listed=True) for one in part.items], "meta": _collection(call, query, part)}
 
 
-def new_line(body: NewLineItem, found: DealProduct | None) -> NewLine:
+def new_line(body: DealLineItemRequestData, found: DealProduct | None) -> NewLine:
     """Convert a new line item to the domain's.
 
     Raises:
@@ -782,13 +785,13 @@ def _instant(instant: Any) -> str:
     return clock.without_zone(instant, "seconds") + "Z"
 
 
-def _collection(call: Call, query: SortedListQuery, part: ListPart[Any]) -> CollectionMeta:
+def _collection(call: Call, query: SortedListQuery, part: ListPart[Any]) -> DealListMeta:
     def link(page: int) -> str:
         filters = {name: values for name, values in call.request.query.items() if name not in {"page", "per_page"}}
         parameters = urlencode({"page": page, "per_page": query.per_page, **filters}, doseq=True, errors="replace")
         return f"{call.request.origin}{call.request.link(call.request.path)}?{parameters}"
 
-    links: Links = {"self": link(query.page)}
+    links: DealPageLinks = {"self": link(query.page)}
     if query.page > 1:
         links["first_page"] = link(1)
         links["prev_page"] = link(query.page - 1)
@@ -851,13 +854,13 @@ class _Deals:
         """Return the account of a call."""
         return call.caller.partner
 
-    def refuse(self, error: Exception, request: Request) -> Answer[Errors]:
+    def refuse(self, error: Exception, request: Request) -> Answer[DealErrors]:
         """Convert an error to the contract's error envelope."""
         if isinstance(error, Invalid):
             return _invalid(request, error.faults)
         found = ERRORS.answer(error)
         if isinstance(error, (NotFound, VersionMismatch)) and error.kind in RESOURCES:
-            kind = cast("Resource", error.kind)
+            kind = cast("DealResource", error.kind)
             return _errors(request, found.status, [_error(request, found.code, found.detail, kind)], found.headers)
         if isinstance(error, (NoSuchPath, MethodNotAllowed)):
             detail = f"Requested path at '{request.path}' was not found using the HTTP method '{request.method}'."
@@ -872,7 +875,7 @@ class _Deals:
 CONTRACT = _Deals()
 
 
-def _invalid(request: Request, faults: Sequence[Fault]) -> Answer[Errors]:
+def _invalid(request: Request, faults: Sequence[Fault]) -> Answer[DealErrors]:
     """Report faults outside the body; if there are none, the body's as a whole; else those of its attributes."""
     outside = [fault for fault in faults if fault.part != "body"]
     if outside:
@@ -908,7 +911,7 @@ _CODES = {
 }
 
 
-def _resource_errors(request: Request, status: int, faults: Iterable[tuple[Fault, str]]) -> Answer[Errors]:
+def _resource_errors(request: Request, status: int, faults: Iterable[tuple[Fault, str]]) -> Answer[DealErrors]:
     resource = resource_of(request.path)
     errors = [
         _error(
@@ -923,7 +926,7 @@ def _resource_errors(request: Request, status: int, faults: Iterable[tuple[Fault
     return _errors(request, status, errors)
 
 
-def resource_of(path: str) -> Resource:
+def resource_of(path: str) -> DealResource:
     """Return the type of resource at a path."""
     match path.split("/")[2:]:
         case ["products", *_]:
@@ -935,7 +938,7 @@ def resource_of(path: str) -> Resource:
 
 def _refused(
     request: Request, status: int, code: str, details: str, headers: Mapping[str, str] | None = None
-) -> Answer[Errors]:
+) -> Answer[DealErrors]:
     return _errors(request, status, [_error(request, code, details)], headers)
 
 
@@ -943,10 +946,10 @@ def _error(
     request: Request,
     code: str,
     details: str,
-    resource: Resource | None = None,
+    resource: DealResource | None = None,
     field: str | None = None,
-) -> OneError:
-    place: ErrorData = {"resource": resource} if resource else {}
+) -> DealErrorEnvelope:
+    place: DealError = {"resource": resource} if resource else {}
     if field is not None:
         place["field"] = field
     return {
@@ -961,9 +964,9 @@ def more_info(request: Request, code: str) -> str:
 
 
 def _errors(
-    request: Request, status: int, errors: list[OneError], headers: Mapping[str, str] | None = None
-) -> Answer[Errors]:
-    meta: ErrorsMeta = {
+    request: Request, status: int, errors: list[DealErrorEnvelope], headers: Mapping[str, str] | None = None
+) -> Answer[DealErrors]:
+    meta: DealErrorsMeta = {
         "type": "errors",
         "http_status": STATUSES[status],
         "logref": request.id,

@@ -21,56 +21,56 @@ from ordering.web.error_table import (
 from ordering.web.http import ContentTooLarge, MethodNotAllowed, NoSuchPath, NotAcceptable, UnsupportedMediaType
 from ordering.web.problems import MEDIA_TYPE as PROBLEM
 
-Resource = Literal["order", "line_item", "product"]
+DealResource = Literal["order", "line_item", "product"]
 """A type of resource."""
 
-RESOURCES = frozenset(get_args(Resource))
+RESOURCES = frozenset(get_args(DealResource))
 
 
-class ErrorLinks(TypedDict):
+class DealErrorLinks(TypedDict):
     """The address of the kind of error in the guide to errors."""
 
     more_info: str
 
 
-class ErrorMeta(TypedDict):
+class DealErrorMeta(TypedDict):
     """The type of the object."""
 
     type: Literal["error"]
-    links: ErrorLinks
+    links: DealErrorLinks
 
 
-class ErrorData(TypedDict, total=False):
+class DealError(TypedDict, total=False):
     """One error. `resource` is present if it is about a resource, `field` (a JSON Pointer) if about its attribute."""
 
-    resource: Resource
+    resource: DealResource
     field: str
     code: str
     message: str
     details: str
 
 
-class OneError(TypedDict):
+class DealErrorEnvelope(TypedDict):
     """An error in its envelope."""
 
-    error: ErrorData
-    meta: ErrorMeta
+    error: DealError
+    meta: DealErrorMeta
 
 
-class ErrorsMeta(TypedDict):
+class DealErrorsMeta(TypedDict):
     """The response's status, and the id of the request, to give to support."""
 
     type: Literal["errors"]
     http_status: str
     logref: str
-    links: ErrorLinks
+    links: DealErrorLinks
 
 
-class Errors(TypedDict):
+class DealErrors(TypedDict):
     """All errors of a request."""
 
-    errors: list[OneError]
-    meta: ErrorsMeta
+    errors: list[DealErrorEnvelope]
+    meta: DealErrorsMeta
 
 
 STATUSES = {
@@ -115,7 +115,7 @@ MESSAGES = {
 """The short message of each code; `details` explains what to do."""
 
 ERRORS = ErrorTable(
-    Errors,
+    DealErrors,
     "application/json",
     [
         ErrorStatus(

@@ -21,10 +21,11 @@ from ordering import clock
 from ordering.book.listing import Listing
 from ordering.ecards import catalogue as ecard_catalogue
 from ordering.ecards.catalogue import Ecard, NotOnOffer, RequestedCard
-from ordering.ecards.errors import CERTIFICATE_ERRORS, ERRORS, InvalidRequest
+from ordering.ecards.errors import CERTIFICATE_ERRORS, ERRORS, EcardError
 from ordering.ecards.orders import EcardRequest, HandedCertificate
 from ordering.ecards.records import EcardOrder, EcardSummary
 from ordering.ecards.records import EcardParticipant as Recipient
+from ordering.ecards.statuses import EcardStatus
 from ordering.errors import (
     Fault,
     InsufficientScope,
@@ -104,7 +105,7 @@ class LenientBody(Body):
     model_config = ConfigDict(extra="ignore")
 
 
-class Participant(LenientBody):
+class EcardParticipantRequest(LenientBody):
     """The person who gets the certificates."""
 
     email: Annotated[EmailAddress, _Filled]
@@ -120,7 +121,7 @@ def _number_or_text(value: object) -> object:
     return value
 
 
-class OrderedCard(LenientBody):
+class EcardOrderCardRequest(LenientBody):
     """One card to order."""
 
     id: Annotated[
@@ -136,14 +137,14 @@ class OrderedCard(LenientBody):
     )
 
 
-class NewEcardOrder(LenientBody):
+class EcardOrderRequest(LenientBody):
     """An order to be created. A retry with the same body changes nothing and returns the order in its current state."""
 
     orderId: Annotated[Uuid, _Filled] = Field(
         description="The order's id: a UUID that the client generates, in upper or lower case."
     )
-    participant: Annotated[Participant, _Filled]
-    ecards: Annotated[list[OrderedCard], Field(min_length=1, max_length=100), _Filled]
+    participant: Annotated[EcardParticipantRequest, _Filled]
+    ecards: Annotated[list[EcardOrderCardRequest], Field(min_length=1, max_length=100), _Filled]
 
     def to_request(self) -> EcardRequest:
         """Convert the request to the domain's."""
@@ -154,24 +155,14 @@ class NewEcardOrder(LenientBody):
 
 # Responses.
 
-EcardOrderStatus = Literal[
-    "Created",
-    "Payed",
-    "ReadyForDelivery",
-    "PartiallyDelivered",
-    "AwaitingCertificateAssignment",
-    "Delivered",
-    "Cancelled",
-]
 
-
-class ListedEcardOrder(TypedDict):
+class EcardOrderListEntry(TypedDict):
     """An order as a list shows it; `createdDate` is UTC, with microseconds, without a time zone."""
 
     id: Uuid
     number: int
     createdDate: ShownLocalMoment
-    status: EcardOrderStatus
+    status: EcardStatus
     participantLogin: str
     total: ShownDecimal
 
@@ -179,13 +170,13 @@ class ListedEcardOrder(TypedDict):
 class EcardOrderList(TypedDict):
     """A page of orders, newest first."""
 
-    data: list[ListedEcardOrder]
+    data: list[EcardOrderListEntry]
     totalPages: int
     currentPage: int
     pageSize: int
 
 
-class ShownParticipant(TypedDict):
+class ShownEcardParticipant(TypedDict):
     """The person who gets the certificates."""
 
     email: str
@@ -193,7 +184,7 @@ class ShownParticipant(TypedDict):
     phone: str
 
 
-class ShownCard(TypedDict):
+class EcardOrderCard(TypedDict):
     """One card of an order; `price` is the unit price at the time of the order."""
 
     id: int
@@ -202,28 +193,28 @@ class ShownCard(TypedDict):
     price: ShownDecimal
 
 
-class Moment(TypedDict):
+class EcardOrderHistoryEntry(TypedDict):
     """The time at which an order got a status."""
 
-    status: EcardOrderStatus
+    status: EcardStatus
     at: ShownLocalMoment
 
 
-class EcardOrderDetails(ListedEcardOrder):
+class ShownEcardOrder(EcardOrderListEntry):
     """An order with all its details."""
 
-    participant: ShownParticipant
-    ecards: list[ShownCard]
-    history: list[Moment]
+    participant: ShownEcardParticipant
+    ecards: list[EcardOrderCard]
+    history: list[EcardOrderHistoryEntry]
 
 
-class OrderStatus(TypedDict):
+class EcardOrderCurrentStatus(TypedDict):
     """The status of an order."""
 
-    status: EcardOrderStatus
+    status: EcardStatus
 
 
-class ShownCertificate(TypedDict):
+class EcardCertificate(TypedDict):
     """A certificate: its card and face value as ordered, and the code that its participant redeems."""
 
     cardId: int
@@ -232,16 +223,16 @@ class ShownCertificate(TypedDict):
     code: str
 
 
-class CertificateList(TypedDict):
+class EcardCertificateList(TypedDict):
     """A page of the certificates that were handed over, in that order. More may follow while the order is delivered."""
 
-    data: list[ShownCertificate]
+    data: list[EcardCertificate]
     totalPages: int
     currentPage: int
     pageSize: int
 
 
-class ShownFaceValue(TypedDict):
+class EcardFaceValue(TypedDict):
     """A face value of a card, and its price, which may differ from the face value."""
 
     name: str
@@ -255,10 +246,10 @@ class ShownEcard(TypedDict):
     name: str
     description: str
     unit: Literal["ruble", "month"]
-    faceValues: list[ShownFaceValue]
+    faceValues: list[EcardFaceValue]
 
 
-class ShownBalance(TypedDict):
+class EcardBalance(TypedDict):
     """The company's balance: a decimal, as a string."""
 
     balance: ShownAmount
@@ -278,13 +269,13 @@ def ecard_order_id_in_path(text: str) -> str:
     return found
 
 
-def listed(one: EcardSummary | EcardOrder) -> ListedEcardOrder:
+def listed(one: EcardSummary | EcardOrder) -> EcardOrderListEntry:
     """Show an order in a list, and in the response to its creation."""
     return {
         "id": one.id,
         "number": one.number,
         "createdDate": _instant(one.created),
-        "status": one.status.value,
+        "status": one.status,
         "participantLogin": one.login,
         "total": _plain(one.total),
     }
@@ -300,7 +291,7 @@ def ecard_order_list(query: PageQuery, listing: Listing[EcardSummary]) -> EcardO
     }
 
 
-def details(one: EcardOrder) -> EcardOrderDetails:
+def details(one: EcardOrder) -> ShownEcardOrder:
     """Show an order with all its details."""
     participant = one.participant
     return {
@@ -315,16 +306,16 @@ def details(one: EcardOrder) -> EcardOrderDetails:
             }
             for line in one.lines
         ],
-        "history": [{"status": moment.status.value, "at": _instant(moment.at)} for moment in one.state.history],
+        "history": [{"status": moment.status, "at": _instant(moment.at)} for moment in one.state.history],
     }
 
 
-def status(one: EcardOrder) -> OrderStatus:
+def status(one: EcardOrder) -> EcardOrderCurrentStatus:
     """Show the status of an order."""
-    return {"status": one.status.value}
+    return {"status": one.status}
 
 
-def certificate_list(query: CertificatePageQuery, listing: Listing[HandedCertificate]) -> CertificateList:
+def certificate_list(query: CertificatePageQuery, listing: Listing[HandedCertificate]) -> EcardCertificateList:
     """Show a page of the certificates that were handed over."""
     return {
         "data": [
@@ -351,7 +342,7 @@ def ecards(cards: Iterable[Ecard]) -> list[ShownEcard]:
     ]
 
 
-def balance(amount: Decimal) -> ShownBalance:
+def balance(amount: Decimal) -> EcardBalance:
     """Show a balance: without decimals if it is a whole number, else with two."""
     whole = amount == amount.to_integral_value()
     return {"balance": f"{amount:.0f}" if whole else f"{amount:.2f}"}
@@ -399,7 +390,7 @@ class _Ecards:
         """Return the company of a call."""
         return Company(call.caller.partner, call.caller.company or "")
 
-    def refuse(self, error: Exception, request: Request) -> Answer[InvalidRequest]:  # noqa: ARG002 - the same signature in every contract
+    def refuse(self, error: Exception, request: Request) -> Answer[EcardError]:  # noqa: ARG002 - the same signature in every contract
         """Convert an error to the contract's three fields."""
         match error:
             case Invalid():
@@ -430,7 +421,7 @@ CONTRACT = _Ecards()
 CERTIFICATES = _Certificates()
 
 
-def _invalid(faults: Sequence[Fault]) -> Answer[InvalidRequest]:
+def _invalid(faults: Sequence[Fault]) -> Answer[EcardError]:
     errors: dict[str, list[str]] = {}
     for fault in faults[:MOST_FAULTS]:
         errors.setdefault(path_of(fault.place), []).append(_message(fault))

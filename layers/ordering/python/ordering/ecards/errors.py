@@ -12,7 +12,7 @@ from ordering.web.error_table import ALLOW, RETRY_AFTER, ErrorCause, ErrorStatus
 from ordering.web.http import ContentTooLarge, MethodNotAllowed, NoSuchPath, UnsupportedMediaType
 
 
-class InvalidRequest(TypedDict):
+class EcardError(TypedDict):
     """An error. With 400, `errors` lists the request's errors by field; otherwise it is empty."""
 
     message: str
@@ -20,7 +20,7 @@ class InvalidRequest(TypedDict):
     errors: dict[str, list[str]]
 
 
-class RefusedRequest(TypedDict):
+class EcardRefusal(TypedDict):
     """An error of the whole request. `errors` is empty, or, from the gateway, a list that repeats the message."""
 
     message: str
@@ -34,7 +34,7 @@ def _cause(message: str, headers: dict[str, str] | None = None) -> ErrorCause:
 
 
 ERRORS = ErrorTable(
-    InvalidRequest,
+    EcardError,
     "application/json",
     [
         ErrorStatus(400, "EcardInvalidRequest", "The request is invalid. `errors` lists every error by field."),
@@ -51,7 +51,7 @@ ERRORS = ErrorTable(
             "EcardForbidden",
             "The company does not have the grant for e-card orders, or is switched off.",
             forbidden(""),
-            shape=RefusedRequest,
+            shape=EcardRefusal,
         ),
         ErrorStatus(
             404,
@@ -84,7 +84,7 @@ ERRORS = ErrorTable(
             "The body is larger than 1 MiB.",
             {ContentTooLarge: _cause("{error}")},
             only_with_body=True,
-            shape=RefusedRequest,
+            shape=EcardRefusal,
         ),
         ErrorStatus(
             415,
@@ -92,7 +92,7 @@ ERRORS = ErrorTable(
             "The body is not declared as JSON.",
             {UnsupportedMediaType: _cause("{error}")},
             only_with_body=True,
-            shape=RefusedRequest,
+            shape=EcardRefusal,
         ),
         ErrorStatus(
             429,
@@ -103,7 +103,7 @@ ERRORS = ErrorTable(
                     "Too many requests. Retry after the number of seconds in Retry-After.", RETRY_AFTER
                 )
             },
-            shape=RefusedRequest,
+            shape=EcardRefusal,
         ),
         ErrorStatus(
             500,
@@ -115,7 +115,7 @@ ERRORS = ErrorTable(
                     "same orderId."
                 )
             },
-            shape=RefusedRequest,
+            shape=EcardRefusal,
         ),
         ErrorStatus(
             503,
@@ -128,13 +128,13 @@ ERRORS = ErrorTable(
                     RETRY_AFTER,
                 )
             },
-            shape=RefusedRequest,
+            shape=EcardRefusal,
         ),
     ],
 )
 
 CERTIFICATE_ERRORS = ErrorTable(
-    InvalidRequest,
+    EcardError,
     "application/json",
     [
         *(one for one in ERRORS.statuses if not one.only_with_body),

@@ -8,17 +8,17 @@ from __future__ import annotations
 from typing_extensions import TypedDict  # pydantic reads the standard library's only from Python 3.12 on
 
 from ordering.ecards.statuses import EcardStatus
-from ordering.events.shapes import Amount, Count, Instant, MailData, Uuid
+from ordering.events.shapes import Amount, Count, EventMail, Instant, Uuid
 
 
-class EcardMoment(TypedDict):
+class EcardEventMoment(TypedDict):
     """The time at which an order got a status."""
 
     status: EcardStatus
     at: Instant
 
 
-class ParticipantData(TypedDict):
+class EcardEventParticipant(TypedDict):
     """The person who gets the certificates."""
 
     email: str
@@ -26,7 +26,7 @@ class ParticipantData(TypedDict):
     phone: str
 
 
-class EcardLine(TypedDict):
+class EcardEventLine(TypedDict):
     """One card of the order; the price is the unit price."""
 
     cardId: Count
@@ -36,39 +36,39 @@ class EcardLine(TypedDict):
     price: Amount
 
 
-class Ecards(TypedDict):
+class EcardEventOrder(TypedDict):
     """An e-card order right after the change of status, without its certificates."""
 
     id: Uuid
     number: Count
-    participant: ParticipantData
+    participant: EcardEventParticipant
     login: str
     total: Amount
     quantity: Count
     created: Instant
     status: EcardStatus
-    history: list[EcardMoment]
-    lines: list[EcardLine]
+    history: list[EcardEventMoment]
+    lines: list[EcardEventLine]
     lineCount: int
 
 
-class EcardData(TypedDict):
+class EcardOrderEventData(TypedDict):
     """The partner and the order."""
 
     partner: str
-    order: Ecards
+    order: EcardEventOrder
 
 
-class MailedEcards(TypedDict):
+class EcardMailedOrder(TypedDict):
     """The order that a mail belongs to."""
 
     id: Uuid
     number: Count
 
 
-class EcardMailData(TypedDict):
+class EcardMailEventData(TypedDict):
     """The partner, the order, and a mail with certificates of it."""
 
     partner: str
-    order: MailedEcards
-    mail: MailData
+    order: EcardMailedOrder
+    mail: EventMail

@@ -19,8 +19,8 @@ from ordering.mail.history import mail_history
 from ordering.values import replace
 
 if TYPE_CHECKING:
-    from ordering.ecards.event_shapes import EcardData, EcardLine, EcardMailData, EcardMoment
-    from ordering.events.shapes import MailData
+    from ordering.ecards.event_shapes import EcardEventLine, EcardEventMoment, EcardMailEventData, EcardOrderEventData
+    from ordering.events.shapes import EventMail
 
 
 def admits_ecards(partner: Partner) -> bool:
@@ -59,7 +59,7 @@ def read_ecard_mails(table: Table, order: str) -> OrderHistory | None:
         return None
     placed = read_order(item)
 
-    def data(mail: MailData) -> EcardMailData:
+    def data(mail: EventMail) -> EcardMailEventData:
         return {
             "partner": placed.company,
             "order": {"id": placed.id, "number": placed.number},
@@ -77,7 +77,7 @@ def history_of(name: str, item: Item) -> OrderHistory:
 
     def data(index: int) -> Mapping[str, Any]:
         participant = order.participant
-        lines: list[EcardLine] = [
+        lines: list[EcardEventLine] = [
             {
                 "cardId": line.card_id,
                 "name": line.name,
@@ -87,7 +87,7 @@ def history_of(name: str, item: Item) -> OrderHistory:
             }
             for line in order.lines
         ]
-        made: EcardData = {
+        made: EcardOrderEventData = {
             "partner": order.company,
             "order": {
                 "id": order.id,
@@ -121,5 +121,5 @@ def history_of(name: str, item: Item) -> OrderHistory:
     )
 
 
-def _moment(moment: StatusChange[EcardStatus]) -> EcardMoment:
+def _moment(moment: StatusChange[EcardStatus]) -> EcardEventMoment:
     return {"status": moment.status, "at": clock.to_text(moment.at)}

@@ -46,7 +46,7 @@ class EventEnvelope(TypedDict, Generic[Name, Data]):
     data: Data
 
 
-class MailData(TypedDict):
+class EventMail(TypedDict):
     """A mail of the order. Its number is the rank of its first certificate within the order, and 1 if it has keys."""
 
     number: Count

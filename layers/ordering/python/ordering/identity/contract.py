@@ -48,7 +48,7 @@ class Credentials(TypedDict):
     scope: frozenset[str] | None
 
 
-class Token(TypedDict):
+class OauthToken(TypedDict):
     """A token, its lifetime in seconds, and its grants."""
 
     access_token: str
@@ -57,7 +57,7 @@ class Token(TypedDict):
     scope: str
 
 
-class KeySet(TypedDict):
+class OauthKeySet(TypedDict):
     """The public keys that verify all valid tokens (RFC 7517)."""
 
     keys: list[dict[str, Any]]
@@ -146,9 +146,9 @@ def covered(wanted: frozenset[str] | None, allowed: frozenset[str]) -> frozenset
     return wanted
 
 
-def token(access_token: str, scope: frozenset[str]) -> Answer[Token]:
+def token(access_token: str, scope: frozenset[str]) -> Answer[OauthToken]:
     """Show a token; no cache may store the response."""
-    shown: Token = {
+    shown: OauthToken = {
         "access_token": access_token,
         "expires_in": int(VALID.total_seconds()),
         "token_type": "Bearer",
@@ -157,7 +157,7 @@ def token(access_token: str, scope: frozenset[str]) -> Answer[Token]:
     return Answer(200, shown, _NEVER_KEPT)
 
 
-def key_set(keys: Mapping[str, Mapping[str, Any]]) -> Answer[KeySet]:
+def key_set(keys: Mapping[str, Mapping[str, Any]]) -> Answer[OauthKeySet]:
     """Show the keys; caches may store them for as long as a new key is published before it signs."""
     shown = [
         {**jwk, "kid": key_id, "use": "sig", "alg": ALGORITHMS[jwk["kty"]]}

@@ -31,7 +31,7 @@ from ordering.events.types import MailMomentType
 from ordering.values import Value
 
 if TYPE_CHECKING:
-    from ordering.events.shapes import MailData
+    from ordering.events.shapes import EventMail
 
 _PREFIX = "MAILHISTORY#"
 _DIGITS = 10
@@ -99,7 +99,7 @@ def next_moments(table: Table, order: str, moments: Sequence[MailMoment]) -> lis
 
 
 def mail_history(
-    table: Table, order: str, kind: str, partner: str, data: Callable[[MailData], Mapping[str, Any]]
+    table: Table, order: str, kind: str, partner: str, data: Callable[[EventMail], Mapping[str, Any]]
 ) -> OrderHistory:
     """Read the mail history of an order.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Annotated, Any, Literal, TypeVar, cast
+from typing import Annotated, Any, TypeVar, cast
 
 from pydantic import (
     AfterValidator,
@@ -35,6 +35,7 @@ from ordering.training.orders import (
     RequestedLine,
     TrainingOrder,
 )
+from ordering.training.statuses import TrainingStatus
 from ordering.values import replace
 from ordering.web.documents import (
     A_NUMBER,
@@ -65,7 +66,7 @@ NAME = "training"
 KEYS_GRANT = "training-keys"
 """The grant for reading access keys, in addition to the grant for training orders."""
 
-S = TypeVar("S", "Order", "CreatedOrder")
+S = TypeVar("S", "ShownTrainingOrder", "TrainingOrderCreated")
 
 
 # Requests.
@@ -105,7 +106,7 @@ def _http_address(text: str) -> str:
     return text
 
 
-class NewOrderItem(Body):
+class TrainingOrderItemRequest(Body):
     """One item to order. Optional fields may be left out or null."""
 
     featureSetId: Uuid = Field(description="A feature set of the business unit's catalogue.")
@@ -128,7 +129,7 @@ class NewOrderItem(Body):
     achievementCode: Annotated[Text, Field(max_length=255)] | None = None
 
 
-class NewOrder(Body):
+class TrainingOrderRequest(Body):
     """An order to be created. JSON types are strict, and an unknown field is an error."""
 
     model_config = ConfigDict(
@@ -145,7 +146,7 @@ class NewOrder(Body):
     contactEmail: EmailAddress | None = Field(
         None, validate_default=True, description="Required when `emailKeys` is true."
     )
-    orderItems: list[NewOrderItem] = Field(min_length=1, max_length=500)
+    orderItems: list[TrainingOrderItemRequest] = Field(min_length=1, max_length=500)
 
     @field_validator("contactEmail")
     @classmethod
@@ -178,13 +179,13 @@ class NewOrder(Body):
 # Responses.
 
 
-class NextLink(TypedDict, total=False):
+class TrainingNextLink(TypedDict, total=False):
     """A relative link to the next page, with the same query; absent on the last page."""
 
     next: str
 
 
-class PageInfo(TypedDict):
+class TrainingPageInfo(TypedDict):
     """The position of a page in its list."""
 
     pageCount: int
@@ -199,7 +200,7 @@ class PageInfo(TypedDict):
     lastItemOnPage: int
 
 
-class Product(TypedDict):
+class ShownTrainingProduct(TypedDict):
     """A product of the business unit's catalogue."""
 
     id: Uuid
@@ -209,22 +210,22 @@ class Product(TypedDict):
     _links: SelfLink
 
 
-class ProductList(TypedDict):
+class TrainingProductList(TypedDict):
     """A page of products, sorted by code, then name."""
 
-    items: list[Product]
-    _pageInfo: PageInfo
-    _links: NextLink
+    items: list[ShownTrainingProduct]
+    _pageInfo: TrainingPageInfo
+    _links: TrainingNextLink
 
 
-class Price(TypedDict):
+class TrainingPrice(TypedDict):
     """The price of one seat; `value` is a JSON number with exactly four decimals."""
 
     currency: str
     value: ShownDecimal
 
 
-class FeatureSet(TypedDict):
+class ShownTrainingFeatureSet(TypedDict):
     """A variant of a product that can be ordered, with its prices."""
 
     id: Uuid
@@ -232,25 +233,25 @@ class FeatureSet(TypedDict):
     name: str
     courseAccessPeriodDays: int
     moduleSavePeriodDays: int
-    prices: list[Price]
+    prices: list[TrainingPrice]
     _links: SelfLink
 
 
-class FeatureSetList(TypedDict):
+class TrainingFeatureSetList(TypedDict):
     """A page of feature sets, sorted by name."""
 
-    items: list[FeatureSet]
-    _pageInfo: PageInfo
-    _links: NextLink
+    items: list[ShownTrainingFeatureSet]
+    _pageInfo: TrainingPageInfo
+    _links: TrainingNextLink
 
 
-class BusinessUnitName(TypedDict):
+class TrainingBusinessUnit(TypedDict):
     """The business unit, as orders show it."""
 
     name: str
 
 
-class CreatedByUser(TypedDict):
+class TrainingUser(TypedDict):
     """The user whose token placed the order."""
 
     forename: str
@@ -259,47 +260,43 @@ class CreatedByUser(TypedDict):
     userName: str
 
 
-class OrderSourceName(TypedDict):
+class TrainingOrderSource(TypedDict):
     """The channel that the order came through."""
 
     name: str
     invoiceable: bool
 
 
-OrderStatus = Literal["New", "Completed", "Cancelled"]
-"""`New` once created, `Completed` once its access keys are issued, `Cancelled`."""
-
-
-class ListedOrder(TypedDict):
+class TrainingOrderListEntry(TypedDict):
     """An order as a list shows it; `created` is UTC, in milliseconds, without a time zone."""
 
     id: int
     businessUnitId: Uuid
-    businessUnit: BusinessUnitName
+    businessUnit: TrainingBusinessUnit
     createdByUserId: Uuid
-    createdByUser: CreatedByUser
+    createdByUser: TrainingUser
     orderSourceId: Uuid
-    orderSource: OrderSourceName
+    orderSource: TrainingOrderSource
     purchasingOrderReference: str
     contactForename: str
     contactSurname: str
     contactEmail: str
-    orderStatus: OrderStatus
+    orderStatus: TrainingStatus
     created: ShownLocalMoment
     editable: bool
     cancellable: bool
     _links: SelfLink
 
 
-class OrderList(TypedDict):
+class TrainingOrderList(TypedDict):
     """A page of orders, oldest first. A page that was read does not change when orders are added."""
 
-    items: list[ListedOrder]
-    _pageInfo: PageInfo
-    _links: NextLink
+    items: list[TrainingOrderListEntry]
+    _pageInfo: TrainingPageInfo
+    _links: TrainingNextLink
 
 
-class Order(TypedDict):
+class ShownTrainingOrder(TypedDict):
     """One order; `created` is UTC, in milliseconds, without a time zone."""
 
     id: int
@@ -310,33 +307,33 @@ class Order(TypedDict):
     contactForename: str
     contactSurname: str
     contactEmail: str
-    orderStatus: OrderStatus
+    orderStatus: TrainingStatus
     created: ShownLocalMoment
     editable: bool
     cancellable: bool
 
 
-class CreatedOrder(TypedDict):
+class TrainingOrderCreated(TypedDict):
     """An order in the response to its creation; `created` is UTC, with seven decimals and a Z."""
 
     id: int
     businessUnitId: Uuid
-    businessUnit: BusinessUnitName
+    businessUnit: TrainingBusinessUnit
     createdByUserId: Uuid
-    createdByUser: CreatedByUser
+    createdByUser: TrainingUser
     orderSourceId: Uuid
     purchasingOrderReference: str
     contactForename: str
     contactSurname: str
     contactEmail: str
-    orderStatus: OrderStatus
+    orderStatus: TrainingStatus
     created: ShownMoment
     editable: bool
     cancellable: bool
     _links: SelfLink
 
 
-class OrderItem(TypedDict):
+class TrainingOrderItem(TypedDict):
     """One item of an order; `id` counts from 1 within the order."""
 
     orderId: int
@@ -348,15 +345,15 @@ class OrderItem(TypedDict):
     _links: SelfLink
 
 
-class OrderItemList(TypedDict):
+class TrainingOrderItemList(TypedDict):
     """A page of an order's items, sorted by id."""
 
-    items: list[OrderItem]
-    _pageInfo: PageInfo
-    _links: NextLink
+    items: list[TrainingOrderItem]
+    _pageInfo: TrainingPageInfo
+    _links: TrainingNextLink
 
 
-class AccessKey(TypedDict):
+class TrainingAccessKey(TypedDict):
     """The access key of a seat: `orderItemId` is its item's `id`, `seat` counts from 1 within the item."""
 
     orderId: int
@@ -365,12 +362,12 @@ class AccessKey(TypedDict):
     key: str
 
 
-class AccessKeyList(TypedDict):
+class TrainingAccessKeyList(TypedDict):
     """A page of an order's access keys, sorted by item and seat."""
 
-    items: list[AccessKey]
-    _pageInfo: PageInfo
-    _links: NextLink
+    items: list[TrainingAccessKey]
+    _pageInfo: TrainingPageInfo
+    _links: TrainingNextLink
 
 
 # Conversions.
@@ -398,7 +395,7 @@ def order_id_in_path(text: str) -> int:
     return found
 
 
-def product(call: Call, one: catalogue.TrainingProduct) -> Product:
+def product(call: Call, one: catalogue.TrainingProduct) -> ShownTrainingProduct:
     """Show a product."""
     return {
         "id": one.id,
@@ -409,12 +406,12 @@ def product(call: Call, one: catalogue.TrainingProduct) -> Product:
     }
 
 
-def product_list(call: Call, query: ListQuery, listing: Listing[catalogue.TrainingProduct]) -> ProductList:
+def product_list(call: Call, query: ListQuery, listing: Listing[catalogue.TrainingProduct]) -> TrainingProductList:
     """Show a page of products."""
     return {"items": [product(call, one) for one in listing.items], **_paging(call, query, listing.total)}
 
 
-def feature_set(call: Call, one: catalogue.TrainingFeatureSet) -> FeatureSet:
+def feature_set(call: Call, one: catalogue.TrainingFeatureSet) -> ShownTrainingFeatureSet:
     """Show a feature set."""
     return {
         "id": one.id,
@@ -427,17 +424,19 @@ def feature_set(call: Call, one: catalogue.TrainingFeatureSet) -> FeatureSet:
     }
 
 
-def feature_set_list(call: Call, query: ListQuery, listing: Listing[catalogue.TrainingFeatureSet]) -> FeatureSetList:
+def feature_set_list(
+    call: Call, query: ListQuery, listing: Listing[catalogue.TrainingFeatureSet]
+) -> TrainingFeatureSetList:
     """Show a page of feature sets."""
     return {"items": [feature_set(call, one) for one in listing.items], **_paging(call, query, listing.total)}
 
 
-def order(call: Call, one: TrainingOrder) -> Order:
+def order(call: Call, one: TrainingOrder) -> ShownTrainingOrder:
     """Show one order."""
-    return _only(Order, listed_order(call, one))
+    return _only(ShownTrainingOrder, listed_order(call, one))
 
 
-def listed_order(call: Call, one: TrainingOrder) -> ListedOrder:
+def listed_order(call: Call, one: TrainingOrder) -> TrainingOrderListEntry:
     """Show an order in a list: with all fields."""
     user, source = one.created_by, one.order_source
     return {
@@ -457,7 +456,7 @@ def listed_order(call: Call, one: TrainingOrder) -> ListedOrder:
         "contactForename": one.contact_forename,
         "contactSurname": one.contact_surname,
         "contactEmail": one.contact_email,
-        "orderStatus": one.status.value,
+        "orderStatus": one.status,
         "created": clock.without_zone(one.created, "milliseconds"),
         "editable": one.editable,
         "cancellable": one.cancellable,
@@ -465,15 +464,15 @@ def listed_order(call: Call, one: TrainingOrder) -> ListedOrder:
     }
 
 
-def order_list(call: Call, query: ListQuery, listing: Listing[TrainingOrder]) -> OrderList:
+def order_list(call: Call, query: ListQuery, listing: Listing[TrainingOrder]) -> TrainingOrderList:
     """Show a page of orders."""
     return {"items": [listed_order(call, one) for one in listing.items], **_paging(call, query, listing.total)}
 
 
-def created_order(call: Call, one: TrainingOrder) -> CreatedOrder:
+def created_order(call: Call, one: TrainingOrder) -> TrainingOrderCreated:
     """Show an order that was just created."""
     created = clock.without_zone(one.created, "microseconds") + "0Z"
-    return _only(CreatedOrder, {**listed_order(call, one), "created": created})
+    return _only(TrainingOrderCreated, {**listed_order(call, one), "created": created})
 
 
 def _only(shape: type[S], fields: Mapping[str, Any]) -> S:
@@ -481,7 +480,7 @@ def _only(shape: type[S], fields: Mapping[str, Any]) -> S:
     return cast("S", {name: fields[name] for name in shape.__annotations__})
 
 
-def created(call: Call, unit: str, placed: CreateResult) -> Answer[CreatedOrder]:
+def created(call: Call, unit: str, placed: CreateResult) -> Answer[TrainingOrderCreated]:
     """Build the response to a create for a business unit, or to its replay."""
     location = _order_link(call, placed.resource_id)
     if len(call.caller.business_units) > 1:
@@ -490,7 +489,7 @@ def created(call: Call, unit: str, placed: CreateResult) -> Answer[CreatedOrder]
     return Answer(201, placed.answer, {"Location": location, **replayed_header(replayed=placed.replayed)})
 
 
-def idempotency_key(headers: CreateHeaders, body: NewOrder, unit: str) -> IdempotencyKey | None:
+def idempotency_key(headers: CreateHeaders, body: TrainingOrderRequest, unit: str) -> IdempotencyKey | None:
     """Return the idempotency key of a create; None if the caller sent none."""
     if headers.idempotency_key is None:
         return None
@@ -499,10 +498,10 @@ def idempotency_key(headers: CreateHeaders, body: NewOrder, unit: str) -> Idempo
 
 def order_item_list(
     call: Call, query: ListQuery, order_id: int, listing: Listing[training_orders.OrderLine]
-) -> OrderItemList:
+) -> TrainingOrderItemList:
     """Show a page of an order's items."""
     link: SelfLink = {"self": f"{_order_link(call, order_id)}/items"}
-    items: list[OrderItem] = [
+    items: list[TrainingOrderItem] = [
         {
             "orderId": order_id,
             "id": line.number,
@@ -519,28 +518,28 @@ def order_item_list(
 
 def access_key_list(
     call: Call, query: ListQuery, order_id: int, listing: Listing[access_keys.IssuedKey]
-) -> AccessKeyList:
+) -> TrainingAccessKeyList:
     """Show a page of an order's access keys."""
-    items: list[AccessKey] = [
+    items: list[TrainingAccessKey] = [
         {"orderId": order_id, "orderItemId": one.line, "seat": one.seat, "key": one.key} for one in listing.items
     ]
     return {"items": items, **_paging(call, query, listing.total)}
 
 
 class _Paging(TypedDict):
-    _pageInfo: PageInfo
-    _links: NextLink
+    _pageInfo: TrainingPageInfo
+    _links: TrainingNextLink
 
 
 def _paging(call: Call, query: ListQuery, total: int) -> _Paging:
     info = page_info(query.page, query.page_size, total)
-    links: NextLink = {}
+    links: TrainingNextLink = {}
     if info["hasNextPage"]:
         links = {"next": call.request.link_with(_page=query.page + 1)}
     return {"_pageInfo": info, "_links": links}
 
 
-def page_info(page: int, size: int, total: int) -> PageInfo:
+def page_info(page: int, size: int, total: int) -> TrainingPageInfo:
     """Describe a page by the rules of X.PagedList, the .NET library whose fields these are.
 
     A page after the last, and any page of an empty list, is neither first nor last; its first and last items are 0.

@@ -7,25 +7,25 @@ from __future__ import annotations
 
 from typing_extensions import TypedDict  # pydantic reads the standard library's only from Python 3.12 on
 
-from ordering.events.shapes import Count, Instant, MailData
+from ordering.events.shapes import Count, EventMail, Instant
 from ordering.training.statuses import TrainingStatus
 
 
-class TrainingMoment(TypedDict):
+class TrainingEventMoment(TypedDict):
     """The time at which an order got a status."""
 
     status: TrainingStatus
     at: Instant
 
 
-class Unit(TypedDict):
+class TrainingEventUnit(TypedDict):
     """The business unit of the order."""
 
     id: str
     name: str
 
 
-class TrainingLine(TypedDict):
+class TrainingEventLine(TypedDict):
     """One item of the order; the number counts from 1 within the order."""
 
     number: Count
@@ -39,14 +39,14 @@ class TrainingLine(TypedDict):
     achievementCode: str | None
 
 
-class Training(TypedDict):
+class TrainingEventOrder(TypedDict):
     """A training order right after the change of status.
 
     Of an order with very many lines, `lines` has the first ones; `lineCount` counts all of them.
     """
 
     id: Count
-    businessUnit: Unit
+    businessUnit: TrainingEventUnit
     createdByUserId: str
     orderSourceId: str
     purchasingOrderReference: str
@@ -56,29 +56,29 @@ class Training(TypedDict):
     emailKeys: bool
     created: Instant
     status: TrainingStatus
-    history: list[TrainingMoment]
-    lines: list[TrainingLine]
+    history: list[TrainingEventMoment]
+    lines: list[TrainingEventLine]
     lineCount: int
 
 
-class TrainingData(TypedDict):
+class TrainingOrderEventData(TypedDict):
     """The partner and the order."""
 
     partner: str
-    order: Training
+    order: TrainingEventOrder
 
 
-class MailedTraining(TypedDict):
+class TrainingMailedOrder(TypedDict):
     """The order that a mail belongs to."""
 
     id: Count
-    businessUnit: Unit
+    businessUnit: TrainingEventUnit
     purchasingOrderReference: str
 
 
-class TrainingMailData(TypedDict):
+class TrainingMailEventData(TypedDict):
     """The partner, the order, and the mail with its access keys."""
 
     partner: str
-    order: MailedTraining
-    mail: MailData
+    order: TrainingMailedOrder
+    mail: EventMail

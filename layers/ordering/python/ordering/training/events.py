@@ -19,8 +19,13 @@ from ordering.training.statuses import EVENT_KIND, TRAINING, TrainingStatus
 from ordering.values import replace
 
 if TYPE_CHECKING:
-    from ordering.events.shapes import MailData
-    from ordering.training.event_shapes import TrainingData, TrainingLine, TrainingMailData, TrainingMoment
+    from ordering.events.shapes import EventMail
+    from ordering.training.event_shapes import (
+        TrainingEventLine,
+        TrainingEventMoment,
+        TrainingMailEventData,
+        TrainingOrderEventData,
+    )
 
 _LINES = "LINE#"
 
@@ -55,7 +60,7 @@ def read_training_mails(table: Table, order: str) -> OrderHistory | None:
         return None
     placed = item["order"]
 
-    def data(mail: MailData) -> TrainingMailData:
+    def data(mail: EventMail) -> TrainingMailEventData:
         return {
             "partner": placed["partner"],
             "order": {
@@ -78,7 +83,7 @@ def history_of(name: str, item: Item, lines: Sequence[Item]) -> OrderHistory:
 
     def data(index: int) -> Mapping[str, Any]:
         shown = lines_that_fit([_line(line) for line in lines])
-        made: TrainingData = {
+        made: TrainingOrderEventData = {
             "partner": order["partner"],
             "order": {
                 "id": order["id"],
@@ -115,11 +120,11 @@ def history_of(name: str, item: Item, lines: Sequence[Item]) -> OrderHistory:
     )
 
 
-def _moment(moment: StatusChange[TrainingStatus]) -> TrainingMoment:
+def _moment(moment: StatusChange[TrainingStatus]) -> TrainingEventMoment:
     return {"status": moment.status, "at": clock.to_text(moment.at)}
 
 
-def _line(line: Item) -> TrainingLine:
+def _line(line: Item) -> TrainingEventLine:
     return {
         "number": line["number"],
         "featureSetId": line["feature_set_id"],

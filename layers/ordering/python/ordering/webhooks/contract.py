@@ -75,7 +75,7 @@ _OF_URL = (
 _OF_TYPES = "The event types to send. An empty list selects all types, future ones included."
 
 
-class NewWebhook(Body):
+class WebhookRequest(Body):
     """A webhook to be registered."""
 
     url: Url = Field(description=_OF_URL)
@@ -100,20 +100,20 @@ class SecretHeaders(CreateHeaders, ChangeHeaders):
 # Responses.
 
 
-class NextPartLink(TypedDict, total=False):
+class WebhookNextLink(TypedDict, total=False):
     """A relative link to the next part of the list; absent in the last part."""
 
     next: str
 
 
-class ShownAuthor(TypedDict):
+class WebhookAuthor(TypedDict):
     """A user, and the id (`jti`) of the token that the user's request had."""
 
     userId: str
     tokenId: str
 
 
-class ShownDelivery(TypedDict):
+class WebhookDelivery(TypedDict):
     """How the delivery of events to the endpoint goes."""
 
     state: Annotated[
@@ -142,17 +142,17 @@ class ShownWebhook(TypedDict):
     created: Annotated[str, WithJsonSchema({"type": "string", "format": "date-time"})]
     enabled: bool
     disabledReason: str | None
-    delivery: ShownDelivery
+    delivery: WebhookDelivery
     createdBy: Annotated[
-        ShownAuthor | None,
+        WebhookAuthor | None,
         Field(description="Who registered it; null if support did, or if it was before this was noted."),
     ]
     urlChangedBy: Annotated[
-        ShownAuthor | None,
+        WebhookAuthor | None,
         Field(description="Who set the present URL; null if it is that of the registration."),
     ]
     secretReplacedBy: Annotated[
-        ShownAuthor | None,
+        WebhookAuthor | None,
         Field(description="Who replaced the secret; null if it is that of the registration, or if support did."),
     ]
     _links: SelfLink
@@ -170,7 +170,7 @@ class WebhookList(TypedDict):
     items: list[ShownWebhook]
 
 
-class ParkedEvent(TypedDict):
+class WebhookParkedEvent(TypedDict):
     """An event that could not be delivered after the last retry; `sequence` is its position in the order's history."""
 
     eventId: Uuid
@@ -181,11 +181,11 @@ class ParkedEvent(TypedDict):
     reason: str
 
 
-class ParkedEventList(TypedDict):
+class WebhookParkedEventList(TypedDict):
     """Events that could not be delivered, sorted by id."""
 
-    items: list[ParkedEvent]
-    _links: NextPartLink
+    items: list[WebhookParkedEvent]
+    _links: WebhookNextLink
 
 
 # Conversions.
@@ -230,7 +230,7 @@ def webhook(call: Call, one: Webhook, health: Health = _WELL) -> ShownWebhook:
     }
 
 
-def _delivery(one: Webhook, health: Health) -> ShownDelivery:
+def _delivery(one: Webhook, health: Health) -> WebhookDelivery:
     paused = bool(health.paused_until) and not one.disabled
     return {
         "state": "disabled" if one.disabled else "paused" if paused else "active",
@@ -259,7 +259,7 @@ def webhook_list(call: Call, all_of_them: Iterable[tuple[Webhook, Health]]) -> W
     }
 
 
-def _shown_author(one: Author | None) -> ShownAuthor | None:
+def _shown_author(one: Author | None) -> WebhookAuthor | None:
     return {"userId": one.user, "tokenId": one.token} if one else None
 
 
@@ -273,7 +273,7 @@ def with_secret(call: Call, one: Webhook, secret: str) -> WebhookWithSecret:
 
 
 def registered(
-    call: Call, webhooks: Webhooks, owner: str, headers: CreateHeaders, body: NewWebhook
+    call: Call, webhooks: Webhooks, owner: str, headers: CreateHeaders, body: WebhookRequest
 ) -> Tagged[WebhookWithSecret]:
     """Register a webhook, or find the one that was registered under the idempotency key, and build the response."""
     once, by = _once(headers, NAME, body), _author(call)
@@ -314,10 +314,10 @@ def _show(call: Call, one: Webhook, secret: str) -> bytes:
     return encode(with_secret(call, one, secret))
 
 
-def parked_event_list(call: Call, query: ParkedQuery, found: Sequence[Parked]) -> ParkedEventList:
+def parked_event_list(call: Call, query: ParkedQuery, found: Sequence[Parked]) -> WebhookParkedEventList:
     """Show a part of a webhook's parked events. An event beyond the page size means that another part follows."""
     shown = found[: query.page_size]
-    items: list[ParkedEvent] = [
+    items: list[WebhookParkedEvent] = [
         {
             "eventId": one.event,
             "type": one.type,
@@ -328,7 +328,7 @@ def parked_event_list(call: Call, query: ParkedQuery, found: Sequence[Parked]) -
         }
         for one in shown
     ]
-    links: NextPartLink = {"next": call.request.link_with(_after=shown[-1].event)} if len(found) > len(shown) else {}
+    links: WebhookNextLink = {"next": call.request.link_with(_after=shown[-1].event)} if len(found) > len(shown) else {}
     return {"items": items, "_links": links}
 
 
