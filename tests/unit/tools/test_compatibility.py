@@ -34,8 +34,8 @@ def parameters(document: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def require(document: dict[str, Any]) -> None:
-    schema(document, "NewOrder")["properties"]["more"] = {"type": "string"}
-    schema(document, "NewOrder")["required"].append("more")
+    schema(document, "TrainingOrderRequest")["properties"]["more"] = {"type": "string"}
+    schema(document, "TrainingOrderRequest")["required"].append("more")
 
 
 def move(document: dict[str, Any]) -> None:
@@ -44,43 +44,43 @@ def move(document: dict[str, Any]) -> None:
 
 
 def nullable(document: dict[str, Any]) -> None:
-    properties = schema(document, "Order")["properties"]
+    properties = schema(document, "TrainingOrder")["properties"]
     properties["id"] = {"anyOf": [properties["id"], {"type": "null"}]}
 
 
 BREAKING: dict[str, Change] = {
     "a path": lambda document: document["paths"].pop("/v1/balance"),
     "a method": lambda document: document["paths"]["/webhooks"].pop("post"),
-    "a field of a response": lambda document: schema(document, "Order")["properties"].pop("id"),
-    "a field of a response may be absent": lambda document: schema(document, "Order")["required"].remove("id"),
+    "a field of a response": lambda document: schema(document, "TrainingOrder")["properties"].pop("id"),
+    "a field of a response may be absent": lambda document: schema(document, "TrainingOrder")["required"].remove("id"),
     "a field of a response may be null": nullable,
-    "a field of a request": lambda document: schema(document, "NewOrder")["properties"].pop("contactEmail"),
+    "a field of a request": lambda document: schema(document, "TrainingOrderRequest")["properties"].pop("contactEmail"),
     "a new field of a request is required": require,
-    "a field of a request is required": lambda document: schema(document, "NewOrder")["required"].append(
+    "a field of a request is required": lambda document: schema(document, "TrainingOrderRequest")["required"].append(
         "contactEmail"
     ),
     "a new parameter is required": lambda document: parameters(document).append(
         {"name": "more", "in": "query", "required": True, "schema": {"type": "string"}}
     ),
     "another status": move,
-    "another type": lambda document: schema(document, "Order")["properties"].update(id={"type": "boolean"}),
+    "another type": lambda document: schema(document, "TrainingOrder")["properties"].update(id={"type": "boolean"}),
 }
 HARMLESS: dict[str, Change] = {
     "nothing": lambda _: None,
     "a new path": lambda document: document["paths"].update({"/new": {"get": {"responses": OK}}}),
-    "a new field of a response": lambda document: schema(document, "Order")["properties"].update(
+    "a new field of a response": lambda document: schema(document, "TrainingOrder")["properties"].update(
         more={"type": "string"}
     ),
-    "a new field of a request": lambda document: schema(document, "NewOrder")["properties"].update(
+    "a new field of a request": lambda document: schema(document, "TrainingOrderRequest")["properties"].update(
         more={"type": "string"}
     ),
     "a new parameter": lambda document: parameters(document).append(
         {"name": "more", "in": "query", "required": False, "schema": {"type": "string"}}
     ),
-    "a field that is not required any more": lambda document: schema(document, "NewOrder")["required"].remove(
-        "emailKeys"
-    ),
-    "a description": lambda document: schema(document, "Order").update(description="Another"),
+    "a field that is not required any more": lambda document: schema(document, "TrainingOrderRequest")[
+        "required"
+    ].remove("emailKeys"),
+    "a description": lambda document: schema(document, "TrainingOrder").update(description="Another"),
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from ordering.principal import GRANTS
 from ordering.training import contract as training
 from ordering.webhooks.registrations import signed
 from ordering_tools.documents import openapi
+from ordering_tools.documents.components import PREFIX
 from ordering_tools.template import Template
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -28,15 +30,15 @@ TEXT = (ROOT / openapi.FILES).read_text(encoding="utf-8")
 DOCUMENT: dict[str, Any] = json.loads(TEXT)
 
 SHAPES = {
-    "products": "ProductList",
-    "product": "Product",
-    "feature_sets": "FeatureSetList",
-    "feature_set": "FeatureSet",
-    "orders": "OrderList",
-    "order": "Order",
-    "created_order": "CreatedOrder",
-    "create_order": "NewOrder",
-    "order_items": "OrderItemList",
+    "products": "TrainingProductList",
+    "product": "TrainingProduct",
+    "feature_sets": "TrainingFeatureSetList",
+    "feature_set": "TrainingFeatureSet",
+    "orders": "TrainingOrderList",
+    "order": "TrainingOrder",
+    "created_order": "TrainingOrderCreated",
+    "create_order": "TrainingOrderRequest",
+    "order_items": "TrainingOrderItemList",
 }
 
 
@@ -111,7 +113,7 @@ def test_every_operation_tells_its_errors() -> None:
 def test_bounds() -> None:
     """The document has the bounds of page, page size and quantity."""
     parameters = {part["name"]: part["schema"] for part in DOCUMENT["paths"]["/api/v2/orders"]["get"]["parameters"]}
-    quantity = DOCUMENT["components"]["schemas"]["NewOrderItem"]["properties"]["quantity"]
+    quantity = DOCUMENT["components"]["schemas"]["TrainingOrderItemRequest"]["properties"]["quantity"]
 
     assert (parameters["_page"]["minimum"], parameters["_page"]["default"]) == (1, 1)
     assert (parameters["_pageSize"]["maximum"], parameters["_pageSize"]["default"]) == (500, 10)
@@ -153,20 +155,19 @@ def test_published_samples_validate(sample: str) -> None:
 
 
 def test_messages_are_the_events() -> None:
-    """The document has the message for each published event type, with the committed schema of the type."""
+    """The document has the message for each published event type, with an example that the type's schema fits."""
     messages = DOCUMENT["webhooks"]
     ids = [operation["operationId"] for path in DOCUMENT["paths"].values() for operation in path.values()]
 
     assert set(messages) == event_types().keys()
     for name, path in messages.items():
-        (media_type, body), *others = path["post"]["requestBody"]["content"].items()
+        ((media_type, body),) = path["post"]["requestBody"]["content"].items()
         committed = json.loads((ROOT / "docs" / "events" / f"{name}.v{VERSION}.json").read_text())
-        assert (media_type, body["schema"], others) == (
-            "application/json",
-            {"$ref": f"#/components/schemas/{name}"},
-            [],
-        )
-        assert {"title": name, **DOCUMENT["components"]["schemas"][name]} == committed
+        message = component(body["schema"]["$ref"])
+        assert media_type == "application/json"
+        assert (name in message["properties"]["type"]["enum"], body["example"]["type"]) == (True, name)
+        assert [*Draft202012Validator(committed).iter_errors(body["example"])] == []
+        assert message["required"] == committed["required"]
         assert path["post"]["security"] == []
         assert path["post"]["operationId"] not in ids
 
@@ -196,3 +197,87 @@ def test_conflicts_of_webhooks() -> None:
         "enable_webhook",
         "replay_parked_event",
     }
+
+
+# Names, descriptions and examples.
+
+
+def component(reference: str) -> dict[str, Any]:
+    """The schema that a reference names."""
+    found: dict[str, Any] = DOCUMENT["components"]["schemas"][reference.removeprefix(PREFIX)]
+    return found
+
+
+def described(schema: dict[str, Any]) -> bool:
+    """Whether a schema has a description, or refers to a component that has one."""
+    reference = schema.get("$ref")
+    return "description" in schema or (reference is not None and "description" in component(reference))
+
+
+def contents() -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every body of the document, with its place."""
+    for path, methods in [*DOCUMENT["paths"].items(), *DOCUMENT["webhooks"].items()]:
+        for method, operation in methods.items():
+            for status, one in [("", operation.get("requestBody", {})), *operation["responses"].items()]:
+                for media_type, content in one.get("content", {}).items():
+                    yield f"{method} {path} {status} {media_type}", content
+    for name, response in DOCUMENT["components"]["responses"].items():
+        for media_type, content in response["content"].items():
+            yield f"{name} {media_type}", content
+
+
+def test_components_have_the_names_of_contracts() -> None:
+    """The name of each component begins with that of its contract, unless all contracts share it."""
+    prefixes = ("Training", "Deal", "Ecard", "Webhook", "Oauth")
+    names = [*DOCUMENT["components"]["schemas"], *DOCUMENT["components"]["responses"]]
+
+    assert {name for name in names if not name.startswith(prefixes)} == {
+        "EventMail",
+        "Problem",
+        "ProblemFault",
+        "SelfLink",
+    }
+    assert [name for name in names if not re.fullmatch("[A-Z][A-Za-z]+", name)] == []
+
+
+def test_everything_is_described() -> None:
+    """Each component, each of its properties and each parameter has a description."""
+    components = DOCUMENT["components"]["schemas"]
+    properties = {
+        f"{name}.{property_}": schema
+        for name, one in components.items()
+        for property_, schema in one.get("properties", {}).items()
+    }
+
+    assert [name for name, schema in {**components, **properties}.items() if not described(schema)] == []
+    for methods in DOCUMENT["paths"].values():
+        for operation in methods.values():
+            assert all(one["description"] for one in operation.get("parameters", ()))
+
+
+def test_examples_fit() -> None:
+    """Each body in the document has an example, and it fits the body's schema."""
+    for place, content in contents():
+        examples = [one["value"] for one in content.get("examples", {}).values()]
+        examples += [content["example"]] if "example" in content else []
+        validator = Draft202012Validator({**content["schema"], "components": DOCUMENT["components"]})
+
+        assert examples, f"{place} has no example"
+        assert [error.message for one in examples for error in validator.iter_errors(one)] == [], place
+
+
+def test_examples_of_parameters_fit() -> None:
+    """Each parameter in a path has an example, and examples of parameters fit their schemas."""
+    for path, methods in DOCUMENT["paths"].items():
+        for operation in methods.values():
+            for one in operation.get("parameters", ()):
+                assert "example" in one or one["in"] != "path", f"{path} {one['name']}"
+                assert "example" not in one or Draft202012Validator(one["schema"]).is_valid(one["example"])
+
+
+def test_groups_have_every_tag() -> None:
+    """Each tag is in exactly one group."""
+    tags = [one["name"] for one in DOCUMENT["tags"]]
+
+    assert [name for group in DOCUMENT["x-tagGroups"] for name in group["tags"]] == tags
+    assert len({*tags}) == len(tags)

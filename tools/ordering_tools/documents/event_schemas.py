@@ -13,6 +13,7 @@ from ordering.events import incoming
 from ordering.events.shapes import EventEnvelope
 from ordering.events.types import VERSION
 from ordering.fulfilment.incoming import envelopes
+from ordering_tools.documents.components import Described
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _ORDER = (
@@ -37,9 +38,25 @@ def schema(event_type: str) -> dict[str, Any]:
     return {"$schema": _DIALECT, "title": event_type, **whole}
 
 
+def messages() -> dict[str, Any]:
+    """The shapes of the messages that webhooks receive, by name: events of several types have the same one."""
+    types: dict[str, list[str]] = {}
+    for event_type in event_types():
+        types.setdefault(message_of(event_type), []).append(event_type)
+    return {
+        name: EventEnvelope[Literal[tuple(ones)], event_shapes()[ones[0]]]  # type: ignore[misc] # as above
+        for name, ones in types.items()
+    }
+
+
+def message_of(event_type: str) -> str:
+    """The name of the message for an event."""
+    return event_shapes()[event_type].__name__.removesuffix("Data")
+
+
 def _schema_of(shape: TypeAdapter[Any]) -> dict[str, Any]:
     """The schema of a shape as one document, without the Python names of its parts."""
-    generated = shape.json_schema()
+    generated = shape.json_schema(schema_generator=Described)
     return _plain(generated, generated.get("$defs", {}))
 
 

@@ -2,7 +2,8 @@
 
 The signature of a route's handler has the models of its parameters, body and response, of which pydantic creates the
 schemas. Errors, security and tags come from the contract of each app, so that no route repeats them. The messages for
-partners' webhooks have the schemas of the events.
+partners' webhooks have the schemas of the events. Examples of errors are what the contracts answer, and all others are
+made from the values in `examples.yaml`.
 """
 
 from __future__ import annotations
@@ -19,19 +20,22 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 import yaml
 from aws_lambda_powertools.event_handler.api_gateway import Route
-from pydantic import TypeAdapter
 from pydantic.json_schema import JsonSchemaMode
 
-from ordering.contexts import event_types
+from ordering.contexts import event_types, mail_event_types
+from ordering.deals.errors import DealResource
 from ordering.entry.api import Api, wanted_by
 from ordering.events.types import MailMomentType
 from ordering.web import problems
-from ordering.web.documents import ACCESS_TOKEN, LOCATION
+from ordering.web.documents import ACCESS_TOKEN, LOCATION, ContractDocument
 from ordering.web.error_table import ErrorStatus, ErrorTable
 from ordering.web.http import Answer, Contract, Tagged
 from ordering.web.idempotent_creates import REPLAYED
 from ordering.web.preconditions import ETAG
 from ordering_tools.documents import event_schemas
+from ordering_tools.documents.components import PREFIX, Shapes, component_schemas, hoisted
+from ordering_tools.documents.error_examples import error_examples, gateway_example
+from ordering_tools.documents.examples import Examples, parameter_example
 from ordering_tools.installation import ROOT
 
 FILES = "docs/openapi.json"
@@ -48,7 +52,7 @@ _SUMMARIES: Mapping[StrEnum, str] = {
 }
 """The summaries of messages that are not about a status of an order."""
 
-_MESSAGE_TAG = {"Messages": "The messages that webhooks receive."}
+_MESSAGES = {"Webhook messages": "The messages that webhooks receive."}
 _HEADERS = {**_OWN["headers"], "ETag": {**ETAG["ETag"], "required": True}, "Location": LOCATION, **REPLAYED}
 _ALWAYS = ("X-Request-Id", "Vary")
 _OF_ERRORS = ("Cache-Control", "Content-Language")
@@ -57,8 +61,11 @@ _OF_THE_GATEWAY = {429: {"Retry-After": True}, 503: {"Retry-After": True}}
 """What API Gateway sends with some statuses, also where no function answers with them."""
 _REMAPPED = "x-amzn-Remapped-WWW-Authenticate"
 
-Shapes = Mapping[tuple[Any, JsonSchemaMode], dict[str, Any]]
-"""The schemas of bodies: requests by their operation and "validation", responses by theirs and "serialization"."""
+_ENUMS: Mapping[str, Mapping[str, Any]] = {
+    "DealResourceType": {"description": "A type of resource.", "type": "string", "enum": [*get_args(DealResource)]},
+    "WebhookEventType": {"description": "A type of event.", "type": "string", "enum": sorted(event_types())},
+}
+"""The components of enumerations that have no class in the code."""
 
 
 def documents() -> dict[str, str]:
@@ -70,32 +77,43 @@ def document() -> dict[str, Any]:
     """Build the document."""
     # A contract without tags has pages for people, and no calls.
     described = [app for app in apps() if app.contract.document.tags]
-    contracts = [app.contract for app in described]
+    contracts = {app.contract.document.title: app.contract.document for app in described}
     shapes, schemas = _shapes(described)
+    examples = Examples(schemas)
     paths: dict[str, dict[str, Any]] = {}
     for app in described:
         for route in routes(app):
-            path = re.sub(r"<(\w+)>", r"{\1}", route.path)
-            paths.setdefault(path, {})[route.method.lower()] = _operation(app, route, shapes)
-    own = {contract.document.description: contract.document for contract in contracts}
-    tags = {name: text for one in own.values() for name, text in one.tags.items()} | _MESSAGE_TAG
-    responses = {one.name: _error_response(contract, one, shapes) for contract in contracts for one in _shown(contract)}
+            paths.setdefault(_path(route), {})[route.method.lower()] = _operation(app, route, shapes, examples)
     components = {
-        "schemas": _sorted({**schemas, **{name: event_schemas.schema(name) for name in event_types()}}),
+        "schemas": _sorted(schemas),
         "headers": _sorted(_HEADERS),
-        "responses": _sorted(responses),
-        "securitySchemes": {name: scheme for one in contracts for name, scheme in one.document.security.items()},
+        "responses": _sorted(_error_responses(described, shapes, examples)),
+        "securitySchemes": {name: scheme for one in contracts.values() for name, scheme in one.security.items()},
     }
+    titles = [f"**{one.title}**, {one.description}" for one in contracts.values()]
     return {
         "openapi": _OWN["openapi"],
-        "info": {**_OWN["info"], "description": "\n\n".join([*own, _OWN["info"]["description"]])},
+        "info": {**_OWN["info"], "description": "\n\n".join([*titles, _OWN["info"]["description"]])},
+        "externalDocs": _OWN["externalDocs"],
         "servers": _OWN["servers"],
         "paths": _tidy(_sorted(paths)),
         "components": _tidy(components),
         "security": [{scheme: []} for scheme in ACCESS_TOKEN],
-        "tags": [{"name": name, "description": text} for name, text in tags.items()],
-        "webhooks": {name: {"post": _message(name)} for name in sorted(event_types())},
+        "tags": [
+            {"name": name, "description": text} for one in contracts.values() for name, text in _tags(one).items()
+        ],
+        "x-tagGroups": [{"name": title, "tags": [*_tags(one)]} for title, one in contracts.items()],
+        "webhooks": {name: {"post": _message(name, examples)} for name in sorted(event_types())},
     }
+
+
+def _tags(contract: ContractDocument) -> Mapping[str, str]:
+    return {**contract.tags, **(_MESSAGES if "Webhooks" in contract.tags else {})}
+
+
+def _path(route: Route) -> str:
+    """The path of a route, as the document writes it."""
+    return re.sub(r"<(\w+)>", r"{\1}", route.path)
 
 
 def apps() -> Iterator[Api[Any]]:
@@ -129,25 +147,31 @@ def _shapes(described: Iterable[Api[Any]]) -> tuple[Shapes, dict[str, Any]]:
                 kinds[name, "validation"] = wanted_by(route.func)["body"]
         errors = [_shape_of(app.contract, one) for one in _shown(app.contract)]
         kinds |= {(shape, "serialization"): shape for shape in errors}
-    inputs = [(key, mode, TypeAdapter(kind)) for (key, mode), kind in kinds.items()]
-    found, schemas = TypeAdapter.json_schemas(inputs, ref_template="#/components/schemas/{model}")
-    return found, schemas["$defs"]
+    kinds |= {(name, "serialization"): shape for name, shape in event_schemas.messages().items()}
+    found, schemas = component_schemas(kinds)
+    schemas |= {name: schema for app in described for name, schema in app.contract.document.schemas.items()}
+    return found, {**hoisted(schemas, _ENUMS), **_ENUMS}
 
 
-def _operation(app: Api[Any], route: Route, shapes: Shapes) -> dict[str, Any]:
+def _operation(app: Api[Any], route: Route, shapes: Shapes, examples: Examples) -> dict[str, Any]:
     """Describe the operation of a route."""
     contract, name = app.contract, route.func.__name__
     parameters = [*_parameters(app, route)]
     body = contract.document.bodies.get(name)
     if found := shapes.get((name, "validation")):
         body = {"content": {"application/json": {"schema": found}}, "required": True}
+    if body:
+        # A copy: the contract's own stays as it is.
+        body = {**body, "content": {kind: _with_example(one, examples) for kind, one in body["content"].items()}}
     errors = {
         str(error.status): {"$ref": f"#/components/responses/{error.name}"}
         for error in _shown(contract)
         if (body or not error.only_with_body) and name in (error.operations or {name})
     }
     keyed = any(one["name"] == "Idempotency-Key" for one in parameters)
-    success = _responses(app, route, shapes[name, "serialization"], keyed=keyed)
+    content = {"schema": shapes[name, "serialization"]} if route.status_code not in _EMPTY else None
+    shown = {"application/json": _with_example(content, examples)} if content else {}
+    success = _responses(app, route, shown, keyed=keyed)
     operation = {
         "tags": route.tags,
         "summary": route.summary,
@@ -163,10 +187,11 @@ def _operation(app: Api[Any], route: Route, shapes: Shapes) -> dict[str, Any]:
     return described
 
 
-def _responses(app: Api[Any], route: Route, shape: Mapping[str, Any], *, keyed: bool) -> dict[str, Any]:
+def _responses(app: Api[Any], route: Route, content: Mapping[str, Any], *, keyed: bool) -> dict[str, Any]:
     """Describe the responses of a route that are no errors.
 
     Args:
+        content: The body by its media type; empty without a body.
         keyed: Whether a request can have an `Idempotency-Key`.
     """
     status, contract = route.status_code, app.contract
@@ -183,8 +208,8 @@ def _responses(app: Api[Any], route: Route, shape: Mapping[str, Any], *, keyed: 
         *more,
     ]
     headers = {"headers": _references(names)}
-    content = {} if status in _EMPTY else {"content": {"application/json": {"schema": shape}}}
-    responses = {str(status): {"description": _DESCRIPTIONS[status], **content, **headers}}
+    body = {"content": content} if content else {}
+    responses = {str(status): {"description": _DESCRIPTIONS[status], **body, **headers}}
     if _revalidated(app, route):
         responses["304"] = {"description": "The response that `If-None-Match` names is current.", **headers}
     return responses
@@ -195,13 +220,15 @@ def _parameters(app: Api[Any], route: Route) -> Iterator[dict[str, Any]]:
     wanted = {"query": app.contract.query, **wanted_by(route.func)}
     for name in re.findall(r"<(\w+)>", route.path):
         schema, text = app.contract.document.ids[name]
-        yield {"name": name, "in": "path", "required": True, "description": text, "schema": schema}
+        example = parameter_example(route.path, name)
+        yield {"name": name, "in": "path", "required": True, "description": text, "schema": schema, **example}
     for part, place in (("query", "query"), ("headers", "header")):
         shape = wanted[part].model_json_schema() if part in wanted else {}
         for name, schema in shape.get("properties", {}).items():
             required = name in shape.get("required", ())
             text = schema["description"]
-            yield {"name": name, "in": place, "required": required, "description": text, "schema": _given(schema)}
+            given, example = _given(schema), parameter_example(route.path, name) if name == "businessUnitId" else {}
+            yield {"name": name, "in": place, "required": required, "description": text, "schema": given, **example}
     if _revalidated(app, route):
         yield _OWN["If-None-Match"]
 
@@ -228,22 +255,41 @@ def _response_type(route: Route) -> Any:
     return get_args(returned)[0] if get_origin(returned) in {Answer, Tagged} else returned
 
 
-def _message(event_type: str) -> dict[str, Any]:
+def _with_example(content: Mapping[str, Any], examples: Examples) -> dict[str, Any]:
+    return {**content, "example": examples.of(content["schema"])}
+
+
+def _message(event_type: str, examples: Examples) -> dict[str, Any]:
     """Describe the message that a webhook receives for an event."""
-    schema = {"$ref": f"#/components/schemas/{event_type}"}
+    about = event_types()[event_type]
+    content = {"schema": {"$ref": f"{PREFIX}{event_schemas.message_of(event_type)}"}}
+    example = {**examples.of(content["schema"]), "type": event_type}
+    if event_type not in mail_event_types():
+        order = example["data"]["order"]
+        history = [{**order["history"][0], "status": str(about)}]
+        example["data"] = {**example["data"], "order": {**order, "status": str(about), "history": history}}
+    parameters = [{**one, **parameter_example("/", one["name"])} for one in _OWN["message"]["parameters"]]
     return {
         "operationId": event_type,
-        "summary": _SUMMARIES.get(event_types()[event_type], f"An order is {event_types()[event_type]}"),
-        "requestBody": {"required": True, "content": {"application/json": {"schema": schema}}},
+        "summary": _SUMMARIES.get(about, f"An order is {about}"),
+        "requestBody": {"required": True, "content": {"application/json": {**content, "example": example}}},
         **_OWN["message"],
+        "parameters": parameters,
     }
 
 
 def _tidy(part: Any) -> Any:
-    """Drop the titles that pydantic derives from names and defaults of null, and write integral bounds as integers."""
+    """Drop the titles that pydantic derives from names and defaults of null, and write integral bounds as integers.
+
+    Examples stay as they are.
+    """
     if isinstance(part, dict):
         derived = {name for name, value in part.items() if name == "title" and isinstance(value, str)}
-        return {name: _tidy(value) for name, value in part.items() if name not in derived and value is not None}
+        return {
+            name: value if name in {"example", "examples"} else _tidy(value)
+            for name, value in part.items()
+            if name not in derived and value is not None
+        }
     if isinstance(part, list):
         return [_tidy(value) for value in part]
     return int(part) if isinstance(part, float) and part.is_integer() else part
@@ -262,16 +308,35 @@ def _shape_of(contract: Contract, error: ErrorStatus) -> Any:
     return error.shape or contract.errors.shape
 
 
-def _error_response(contract: Contract, error: ErrorStatus, shapes: Shapes) -> dict[str, Any]:
-    schema = shapes[_shape_of(contract, error), "serialization"]
-    media_types = [error.media_type or contract.errors.media_type]
-    if error.status in problems.BY_THE_GATEWAY and problems.MEDIA_TYPE not in media_types:
-        media_types.append(problems.MEDIA_TYPE)
-    return {
-        "description": error.description,
-        "headers": _error_headers(contract, error),
-        "content": {media_type: {"schema": schema} for media_type in media_types},
-    }
+def _error_responses(described: Iterable[Api[Any]], shapes: Shapes, examples: Examples) -> dict[str, Any]:
+    """Describe the errors by the names of their components, with the examples of every app that answers with them."""
+    responses: dict[str, Any] = {}
+    # Lists of orders come first, because most examples are about orders.
+    for app in sorted(described, key=lambda one: not routes(one)[0].path.endswith("/orders")):
+        for error in _shown(app.contract):
+            schema = shapes[_shape_of(app.contract, error), "serialization"]
+            response = responses.setdefault(error.name, _error_response(app.contract, error))
+            for media_type, made in _error_examples(app, error).items():
+                content = response["content"].setdefault(media_type, {"schema": schema, "examples": {}})
+                known = {name: {**one, "value": examples.known(schema, one["value"])} for name, one in made.items()}
+                content["examples"] = {**known, **content["examples"]}
+    return responses
+
+
+def _error_response(contract: Contract, error: ErrorStatus) -> dict[str, Any]:
+    return {"description": error.description, "headers": _error_headers(contract, error), "content": {}}
+
+
+def _error_examples(app: Api[Any], error: ErrorStatus) -> dict[str, Mapping[str, Any]]:
+    """The examples of an error by media type: what the app's contract answers, and what the gateway does."""
+    contract, found = app.contract, routes(app)
+    paths = [one.path for one in found if one.func.__name__ in error.operations] or [found[0].path]
+    bodies = [wanted_by(one.func)["body"] for one in found if "body" in wanted_by(one.func)]
+    made = error_examples(contract, error, paths[0], bodies[0] if bodies else None)
+    media_type = error.media_type or contract.errors.media_type
+    if error.status in problems.BY_THE_GATEWAY and (not made or media_type != problems.MEDIA_TYPE):
+        return {media_type: made, problems.MEDIA_TYPE: gateway_example(error.status)}
+    return {media_type: made}
 
 
 def _error_headers(contract: Contract, error: ErrorStatus) -> dict[str, Any]:

@@ -404,6 +404,7 @@ class DealLineItemRequestData(Attributes):
         f"-100 to 1,000,000. {_TEXT_OR_NUMBER}",
     )
     quantity: Quantity = 1
+    """How many of the product; 1 by default."""
     value: Ignored = None
     price: Ignored = None
     name: Ignored = None
@@ -416,6 +417,7 @@ class DealPriceRequest(Body):
 
     amount: Amount = Field(description=_TEXT_OR_NUMBER)
     currency: Annotated[Currency, BeforeValidator(_not_null)]
+    """The currency (ISO 4217), which no other price of the product has."""
 
 
 def _once_each(prices: list[DealPriceRequest]) -> list[DealPriceRequest]:
@@ -433,7 +435,9 @@ class ProductAttributes(Attributes):
     """Attributes that a new product and a change have in common."""
 
     description: LongText | None = None
+    """What the product is, also in several lines."""
     sku: Annotated[Text, Field(max_length=255)] | None = None
+    """Your stock-keeping unit."""
     active: Annotated[bool, BeforeValidator(_not_null)] = Field(
         default=True, description="Whether line items can be added for the product."
     )
@@ -445,6 +449,7 @@ class ProductAttributes(Attributes):
     )
     cost: Amount | None = Field(None, description=_TEXT_OR_NUMBER)
     cost_currency: Currency | None = None
+    """The currency of `cost` (ISO 4217)."""
     prices: Prices = Field(default_factory=list, description="One price per currency; a change replaces all prices.")
 
     def given(self) -> dict[str, Any]:
@@ -460,6 +465,7 @@ class DealProductRequestData(ProductAttributes):
     """A product to be created."""
 
     name: Name
+    """The product's name, not blank."""
 
 
 class DealProductChangesData(ProductAttributes):
@@ -468,12 +474,14 @@ class DealProductChangesData(ProductAttributes):
     model_config = ConfigDict(json_schema_extra=_without_defaults)
 
     name: Name = ""
+    """The product's name, not blank."""
 
 
 class Envelope(Body, Generic[T]):
-    """The envelope of a request's body: the attributes are in `data`."""
+    """A request's body: its attributes are in `data`."""
 
     data: T
+    """The attributes."""
     meta: Any = Field(None, description="Ignored.")
 
 
@@ -484,6 +492,7 @@ class DealMeta(TypedDict):
     """The type of the object."""
 
     type: Literal["order", "line_item", "product"]
+    """What `data` is."""
 
 
 class Times(TypedDict):
@@ -497,50 +506,80 @@ class ShownDealOrder(TypedDict):
     """An order; `discount` is a percentage, times are UTC."""
 
     id: int
+    """The order's id."""
     deal_id: int
+    """The deal of the order."""
     discount: ShownDecimal
+    """The discount on the whole order, in percent."""
     created_at: ShownMoment
+    """When the order was created."""
     updated_at: ShownMoment
+    """When the order was last changed."""
 
 
 class DealLineItem(TypedDict):
     """A line item, with a copy of its product's data from when it was added. Decimals are strings."""
 
     id: int
+    """The line item's id."""
     name: str
+    """The product's name when the line item was added."""
     sku: str | None
+    """The product's stock-keeping unit when the line item was added."""
     description: str | None
+    """The product's description when the line item was added."""
     price: ShownAmount
+    """The product's price in this currency when the line item was added."""
     currency: str
+    """The currency of price and value (ISO 4217)."""
     variation: ShownAmount
+    """The markup on the price in percent, or the discount if negative."""
     value: ShownAmount
+    """The price of one after the variation, with two decimals."""
     quantity: int
+    """How many of the product."""
     created_at: ShownMoment
+    """When the line item was added."""
     updated_at: ShownMoment
+    """The same time: a line item never changes."""
 
 
 class DealPrice(TypedDict):
     """A price of a product in one currency; the amount is a string."""
 
     amount: ShownAmount
+    """The price, a decimal as text."""
     currency: str
+    """The currency (ISO 4217)."""
 
 
 class ShownDealProduct(TypedDict):
     """A product. Limits are percentages, cost and amounts are strings, and prices are sorted by currency."""
 
     id: int
+    """The product's id."""
     name: str
+    """The product's name."""
     description: str | None
+    """What the product is."""
     sku: str | None
+    """Your stock-keeping unit."""
     active: bool
+    """Whether line items can be added for the product."""
     max_discount: ShownDecimal | None
+    """The largest discount of a line item, in percent; null for no limit."""
     max_markup: ShownDecimal | None
+    """The largest markup of a line item, in percent; null for no limit."""
     cost: ShownAmount | None
+    """What the product costs you, a decimal as text."""
     cost_currency: str | None
+    """The currency of `cost` (ISO 4217)."""
     prices: list[DealPrice]
+    """The product's prices, one for each currency."""
     created_at: ShownMoment
+    """When the product was created."""
     updated_at: ShownMoment
+    """When the product was last changed."""
 
 
 class DealOrderEnvelope(TypedDict):
@@ -568,16 +607,22 @@ class DealPageLinks(TypedDict, total=False):
     """Absolute links to this page and others. A link to a page that does not exist is absent."""
 
     self: str
+    """This page."""
     first_page: str
+    """The first page; absent on the first."""
     prev_page: str
+    """The page before; absent on the first."""
     next_page: str
+    """The page after; absent on the last."""
 
 
 class DealListMeta(TypedDict):
     """The number of items on this page, and links to other pages."""
 
     type: Literal["collection"]
+    """The type of the object."""
     count: int
+    """The number of items on this page."""
     links: DealPageLinks
 
 
@@ -585,6 +630,7 @@ class DealOrderList(TypedDict):
     """A page of orders."""
 
     items: list[DealOrderEnvelope]
+    """The orders of this page."""
     meta: DealListMeta
 
 
@@ -592,6 +638,7 @@ class DealLineItemList(TypedDict):
     """A page of an order's line items."""
 
     items: list[DealLineItemEnvelope]
+    """The line items of this page."""
     meta: DealListMeta
 
 
@@ -599,6 +646,7 @@ class DealProductList(TypedDict):
     """A page of products."""
 
     items: list[DealProductEnvelope]
+    """The products of this page."""
     meta: DealListMeta
 
 
@@ -812,7 +860,8 @@ class _Deals:
     content_type = "application/json; charset=utf-8"
     errors = ERRORS
     document = ContractDocument(
-        "**Deal orders**, `/v2`: the orders of a CRM's deals, their line items, and the products of the line items.",
+        "Deal orders",
+        "`/v2`: the orders of a CRM's deals, their line items, and the products of the line items.",
         {
             "Deal orders": "Orders of a CRM account, at most one for each deal.",
             "Deal line items": "The products of an order, with quantities and prices.",

@@ -31,12 +31,14 @@ class DealErrorLinks(TypedDict):
     """The address of the kind of error in the guide to errors."""
 
     more_info: str
+    """Where the kind of error is explained."""
 
 
 class DealErrorMeta(TypedDict):
     """The type of the object."""
 
     type: Literal["error"]
+    """The type of the object."""
     links: DealErrorLinks
 
 
@@ -44,10 +46,15 @@ class DealError(TypedDict, total=False):
     """One error. `resource` is present if it is about a resource, `field` (a JSON Pointer) if about its attribute."""
 
     resource: DealResource
+    """What the error is about."""
     field: str
+    """The attribute that the error is about, as a JSON Pointer into the body."""
     code: str
+    """What is wrong, for programs. It never changes."""
     message: str
+    """What is wrong, in short."""
     details: str
+    """What is wrong and what to do, for people."""
 
 
 class DealErrorEnvelope(TypedDict):
@@ -61,8 +68,11 @@ class DealErrorsMeta(TypedDict):
     """The response's status, and the id of the request, to give to support."""
 
     type: Literal["errors"]
+    """The type of the object."""
     http_status: str
+    """The response's status and its name."""
     logref: str
+    """The response's `X-Request-Id`, by which support finds the request."""
     links: DealErrorLinks
 
 
@@ -70,6 +80,7 @@ class DealErrors(TypedDict):
     """All errors of a request."""
 
     errors: list[DealErrorEnvelope]
+    """The errors, at least one."""
     meta: DealErrorsMeta
 
 

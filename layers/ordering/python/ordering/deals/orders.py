@@ -60,6 +60,10 @@ class DealTaken(OrderingError):
 class OrderFull(OrderingError):
     """The order has reached its limit of line items; see `LINES`."""
 
+    def __init__(self, order_id: int) -> None:
+        """Name the order."""
+        super().__init__(f"Order {order_id} has reached its limit of line items.")
+
 
 class DealOrder(Value):
     """An order. `discount` is a percentage of the whole order; times are whole seconds, as the API shows them."""
@@ -308,7 +312,7 @@ class Lines:
 
         def compose(ticket: Ticket) -> Draft:
             if ticket.position >= LINES:
-                raise OrderFull(f"Order {self.order_id} has reached its limit of line items.")
+                raise OrderFull(self.order_id)
             line = _made_line(self.order_id, wanted, ticket)
             return Draft({_LINE: _write_line(line)}, [Check(order_key, _EXISTS, _NAMES), *more(line)])
 

@@ -109,8 +109,11 @@ class EcardParticipantRequest(LenientBody):
     """The person who gets the certificates."""
 
     email: Annotated[EmailAddress, _Filled]
+    """The participant's email address, which certificates are sent to."""
     name: Annotated[Text, Field(max_length=250), _Filled, Documented(A_FILLED_LINE)]
+    """The participant's name."""
     phone: Annotated[Text, Field(max_length=32), _Filled, Documented(A_FILLED_LINE)]
+    """The participant's phone number."""
 
 
 def _number_or_text(value: object) -> object:
@@ -132,6 +135,7 @@ class EcardOrderCardRequest(LenientBody):
         _Filled,
     ] = Field(description="The id of a card in the company's catalogue. A numeric string is taken as well.")
     quantity: Annotated[int, Field(ge=1, le=1_000), INTEGRAL, _Filled]
+    """How many of the card."""
     faceValue: Annotated[str, Field(max_length=250), _Filled, Documented({"pattern": r"\S", "minLength": 1})] = Field(
         description='The name of one of the card\'s face values, for instance "100 ₽".'
     )
@@ -144,7 +148,9 @@ class EcardOrderRequest(LenientBody):
         description="The order's id: a UUID that the client generates, in upper or lower case."
     )
     participant: Annotated[EcardParticipantRequest, _Filled]
+    """The person who gets the certificates."""
     ecards: Annotated[list[EcardOrderCardRequest], Field(min_length=1, max_length=100), _Filled]
+    """The cards to order, 1 to 100."""
 
     def to_request(self) -> EcardRequest:
         """Convert the request to the domain's."""
@@ -160,20 +166,29 @@ class EcardOrderListEntry(TypedDict):
     """An order as a list shows it; `createdDate` is UTC, with microseconds, without a time zone."""
 
     id: Uuid
+    """The order's id, which the client generated."""
     number: int
+    """The order's number, for people."""
     createdDate: ShownLocalMoment
+    """When the order was created."""
     status: EcardStatus
     participantLogin: str
+    """The participant's login: the email address, an underscore, and the company's name."""
     total: ShownDecimal
+    """What the order costs, as it is debited from the balance."""
 
 
 class EcardOrderList(TypedDict):
     """A page of orders, newest first."""
 
     data: list[EcardOrderListEntry]
+    """The orders of this page."""
     totalPages: int
+    """How many pages the list has."""
     currentPage: int
+    """The number of this page, as requested; the first is 1."""
     pageSize: int
+    """The number of orders on a full page."""
 
 
 class ShownEcardParticipant(TypedDict):
@@ -188,9 +203,13 @@ class EcardOrderCard(TypedDict):
     """One card of an order; `price` is the unit price at the time of the order."""
 
     id: int
+    """The id of the card."""
     quantity: int
+    """How many of the card."""
     faceValue: str
+    """The name of the card's face value."""
     price: ShownDecimal
+    """The price of one, when it was ordered."""
 
 
 class EcardOrderHistoryEntry(TypedDict):
@@ -198,6 +217,7 @@ class EcardOrderHistoryEntry(TypedDict):
 
     status: EcardStatus
     at: ShownLocalMoment
+    """When the order got the status."""
 
 
 class ShownEcardOrder(EcardOrderListEntry):
@@ -205,7 +225,9 @@ class ShownEcardOrder(EcardOrderListEntry):
 
     participant: ShownEcardParticipant
     ecards: list[EcardOrderCard]
+    """The cards of the order."""
     history: list[EcardOrderHistoryEntry]
+    """The statuses that the order has had, oldest first."""
 
 
 class EcardOrderCurrentStatus(TypedDict):
@@ -218,41 +240,57 @@ class EcardCertificate(TypedDict):
     """A certificate: its card and face value as ordered, and the code that its participant redeems."""
 
     cardId: int
+    """The id of the card."""
     name: str
+    """The card's name."""
     faceValue: str
+    """The name of the card's face value."""
     code: str
+    """The code that the participant redeems. Keep it secret."""
 
 
 class EcardCertificateList(TypedDict):
     """A page of the certificates that were handed over, in that order. More may follow while the order is delivered."""
 
     data: list[EcardCertificate]
+    """The certificates of this page."""
     totalPages: int
+    """How many pages the list has."""
     currentPage: int
+    """The number of this page, as requested; the first is 1."""
     pageSize: int
+    """The number of certificates on a full page."""
 
 
 class EcardFaceValue(TypedDict):
     """A face value of a card, and its price, which may differ from the face value."""
 
     name: str
+    """The name of the face value, by which it is ordered."""
     price: ShownDecimal
+    """What one card of this face value costs."""
 
 
 class ShownEcard(TypedDict):
     """A card that can be ordered."""
 
     id: int
+    """The card's id, by which it is ordered."""
     name: str
+    """The card's name."""
     description: str
+    """What the card is for."""
     unit: Literal["ruble", "month"]
+    """What face values count: roubles, or months of a subscription."""
     faceValues: list[EcardFaceValue]
+    """The face values that can be ordered."""
 
 
 class EcardBalance(TypedDict):
     """The company's balance: a decimal, as a string."""
 
     balance: ShownAmount
+    """The balance in roubles, without decimals if it is a whole number, else with two."""
 
 
 # Conversions.
@@ -368,12 +406,13 @@ class _Ecards:
     content_type = "application/json"
     errors = ERRORS
     document = ContractDocument(
-        "**E-card orders**, `/v1`: a company's gift cards for participants of its programmes, paid from a balance. Its "
+        "E-card orders",
+        "`/v1`: a company's gift cards for participants of its programmes, paid from a balance. Its "
         "tokens come from `/connect/token`.",
         {
             "E-cards": "The cards that a company can order.",
             "E-card orders": "A company's orders of e-cards.",
-            "Balance": "A company's balance, which pays for its orders.",
+            "E-card balance": "A company's balance, which pays for its orders.",
         },
         ids={"order_id": (A_UUID, "The `orderId` that the company sent to create the order.")},
     )

@@ -16,16 +16,22 @@ class EcardError(TypedDict):
     """An error. With 400, `errors` lists the request's errors by field; otherwise it is empty."""
 
     message: str
+    """What is wrong and what to do, for people."""
     status: int
+    """The response's status."""
     errors: dict[str, list[str]]
+    """The errors by field, such as `Ecards[0].Quantity`; the empty name is the whole body."""
 
 
 class EcardRefusal(TypedDict):
     """An error of the whole request. `errors` is empty, or, from the gateway, a list that repeats the message."""
 
     message: str
+    """What is wrong and what to do, for people."""
     status: int
+    """The response's status."""
     errors: Any
+    """Empty, or a list that repeats the message."""
 
 
 def _cause(message: str, headers: dict[str, str] | None = None) -> ErrorCause:

@@ -86,9 +86,17 @@ class HandedCertificate(Value):
 class NotHandedOver(Conflict):
     """No certificate of an order was handed over yet."""
 
+    def __init__(self, order_id: str, status: EcardStatus) -> None:
+        """Name the order and its status."""
+        super().__init__(f"No certificate of order {order_id} was handed over yet: it is {status}.")
+
 
 class NeverHandedOver(Conflict):
     """An order was cancelled before any of its certificates was handed over."""
+
+    def __init__(self, order_id: str) -> None:
+        """Name the order."""
+        super().__init__(f"Order {order_id} was cancelled before any of its certificates was handed over.")
 
 
 class EcardOrders:
@@ -168,9 +176,9 @@ class EcardOrders:
         """
         order = self.order(order_id)
         if not order.delivered and order.status is EcardStatus.CANCELLED:
-            raise NeverHandedOver(f"Order {order.id} was cancelled before any of its certificates was handed over.")
+            raise NeverHandedOver(order.id)
         if not order.delivered:
-            raise NotHandedOver(f"No certificate of order {order.id} was handed over yet: it is {order.status}.")
+            raise NotHandedOver(order.id, order.status)
         names = {Stock(line.card_id, line.face_value): line.name for line in order.lines}
         held = order.certificates(first, max(0, min(count, order.delivered - first)))
         opened = Certificates(self._table, sealer).open_all((one.stock, one.ranges) for one in held)

@@ -27,10 +27,15 @@ class EventEnvelope(TypedDict, Generic[Name, Data]):
     """An event. It may be delivered more than once, always with the same id and content."""
 
     id: Uuid
+    """The event's id, the same in every delivery."""
     type: Name
+    """What happened."""
     version: Annotated[int, Field(json_schema_extra={"const": VERSION})]
+    """The version of the event's schema."""
     time: Instant
+    """When it happened."""
     source: Annotated[str, Field(json_schema_extra={"const": SOURCE})]
+    """Where the event comes from."""
     sequence: Annotated[
         Count, Field(description="Its place in the history of the order, or of the order's mails, from 1 without gaps.")
     ]
@@ -50,5 +55,6 @@ class EventMail(TypedDict):
     """A mail of the order. Its number is the rank of its first certificate within the order, and 1 if it has keys."""
 
     number: Count
+    """The rank of the mail's first certificate within the order; 1 if the mail has access keys."""
     to: Annotated[str, Field(description="The address that this attempt went to.")]
     reason: Annotated[str | None, Field(description="Why it bounced or was refused; null if it was sent.")]

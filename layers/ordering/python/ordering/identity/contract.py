@@ -52,27 +52,39 @@ class OauthToken(TypedDict):
     """A token, its lifetime in seconds, and its grants."""
 
     access_token: str
+    """The token. Send it as `Authorization: Bearer <token>`."""
     expires_in: int
+    """For how many seconds the token is valid."""
     token_type: Literal["Bearer"]
+    """How the token is sent (RFC 6750)."""
     scope: str
+    """The grants of the token, separated by spaces."""
 
 
 class OauthKeySet(TypedDict):
     """The public keys that verify all valid tokens (RFC 7517)."""
 
     keys: list[dict[str, Any]]
+    """Public keys as JSON Web Keys (RFC 7517), each with `kid`, `kty`, `alg` and `use`."""
 
 
 class OauthMetadata(TypedDict):
     """What a client's library asks of an authorization server before its first request (RFC 8414)."""
 
     issuer: str
+    """The issuer of the tokens, their `iss`."""
     token_endpoint: str
+    """The address that issues tokens."""
     jwks_uri: str
+    """The address of the keys that verify tokens."""
     scopes_supported: list[str]
+    """The grants that a client can have."""
     response_types_supported: list[str]
+    """Empty: there is no authorization endpoint."""
     grant_types_supported: list[str]
+    """The grant types of the token endpoint."""
     token_endpoint_auth_methods_supported: list[str]
+    """How a client can authenticate."""
 
 
 def credentials(request: Request) -> Credentials:
@@ -183,12 +195,17 @@ def metadata(request: Request, issuer: str) -> Answer[OauthMetadata]:
 
 
 _FORM: Mapping[str, Any] = {
-    "schema": {
+    "OauthTokenRequest": {
+        "description": "A client's request for a token: its id and secret are here or in HTTP Basic.",
         "type": "object",
         "required": ["grant_type"],
         "dependentRequired": {"client_secret": ["client_id"]},
         "properties": {
-            "grant_type": {"type": "string", "const": "client_credentials"},
+            "grant_type": {
+                "type": "string",
+                "const": "client_credentials",
+                "description": "The only grant type (RFC 6749, 4.4).",
+            },
             "client_id": {
                 "type": "string",
                 "minLength": 1,
@@ -211,7 +228,10 @@ _FORM: Mapping[str, Any] = {
     }
 }
 # With two media types for a body some generators make code that cannot be imported: multipart is in the prose only.
-_TOKEN_REQUEST: Mapping[str, Any] = {"required": True, "content": {URLENCODED: _FORM}}
+_TOKEN_REQUEST: Mapping[str, Any] = {
+    "required": True,
+    "content": {URLENCODED: {"schema": {"$ref": "#/components/schemas/OauthTokenRequest"}}},
+}
 
 
 class _Oauth:
@@ -223,11 +243,13 @@ class _Oauth:
     content_type = "application/json"
     errors = ERRORS
     document = ContractDocument(
-        "**Tokens**, `/connect/token`: exchange a client's id and secret for an access token. It is valid in every API "
+        "Tokens",
+        "`/connect/token`: exchange a client's id and secret for an access token. It is valid in every API "
         "that the client has a grant for.",
         {"Tokens": "Access tokens, and the keys that verify them."},
         security={},
         bodies={"issue_token": _TOKEN_REQUEST},
+        schemas=_FORM,
         headers={"issue_token": _NEVER_KEPT, "get_keys": _PUBLIC, "get_metadata": _PUBLIC},
         error_headers=tuple(_NEVER_KEPT),
     )

@@ -32,7 +32,9 @@ class OauthError(TypedDict):
     """The reason why no token was issued (RFC 6749, 5.2)."""
 
     error: str
+    """The reason, for programs (RFC 6749, 5.2)."""
     error_description: str
+    """What is wrong and what to do, for people."""
 
 
 _TOKENS = frozenset({"issue_token"})
@@ -82,7 +84,7 @@ ERRORS = ErrorTable(
         ),
         ErrorStatus(
             403,
-            "DocumentForbidden",
+            "OauthDocumentForbidden",
             "The request was blocked.",
             operations=_DOCUMENTS,
             shape=Problem,
@@ -124,7 +126,7 @@ ERRORS = ErrorTable(
         ),
         ErrorStatus(
             429,
-            "DocumentTooManyRequests",
+            "OauthDocumentTooManyRequests",
             "Too many requests. Retry after the number of seconds in `Retry-After`.",
             operations=_DOCUMENTS,
             shape=Problem,
@@ -139,7 +141,7 @@ ERRORS = ErrorTable(
         ),
         ErrorStatus(
             500,
-            "DocumentServerError",
+            "OauthDocumentServerError",
             "Something went wrong on our side.",
             operations=_DOCUMENTS,
             shape=Problem,
@@ -158,7 +160,7 @@ ERRORS = ErrorTable(
         ),
         ErrorStatus(
             503,
-            "DocumentUnavailable",
+            "OauthDocumentUnavailable",
             "The request could not be completed in time. Retry after the number of seconds in `Retry-After`.",
             operations=_DOCUMENTS,
             shape=Problem,

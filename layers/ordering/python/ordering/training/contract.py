@@ -127,6 +127,7 @@ class TrainingOrderItemRequest(Body):
     )
     enableFeedbackLink: bool | None = Field(None, description="Whether learners see the link; default false.")
     achievementCode: Annotated[Text, Field(max_length=255)] | None = None
+    """Your code for what a learner achieves."""
 
 
 class TrainingOrderRequest(Body):
@@ -147,6 +148,7 @@ class TrainingOrderRequest(Body):
         None, validate_default=True, description="Required when `emailKeys` is true."
     )
     orderItems: list[TrainingOrderItemRequest] = Field(min_length=1, max_length=500)
+    """What is ordered: 1 to 500 items."""
 
     @field_validator("contactEmail")
     @classmethod
@@ -183,30 +185,45 @@ class TrainingNextLink(TypedDict, total=False):
     """A relative link to the next page, with the same query; absent on the last page."""
 
     next: str
+    """The next page; it may be relative to the address of this one."""
 
 
 class TrainingPageInfo(TypedDict):
     """The position of a page in its list."""
 
     pageCount: int
+    """How many pages the list has."""
     totalItemCount: int
+    """How many entries the list has."""
     pageNumber: int
+    """The number of this page, as requested; the first is 1."""
     pageSize: int
+    """The requested number of entries on a page."""
     hasPreviousPage: bool
+    """Whether there is a page before this one."""
     hasNextPage: bool
+    """Whether there is a page after this one."""
     isFirstPage: bool
+    """Whether this is the first page of a list that is not empty."""
     isLastPage: bool
+    """Whether this is the last page of a list that is not empty."""
     firstItemOnPage: int
+    """The place in the list, from 1, of the page's first entry; 0 if the page is empty."""
     lastItemOnPage: int
+    """The place in the list, from 1, of the page's last entry; 0 if the page is empty."""
 
 
 class ShownTrainingProduct(TypedDict):
     """A product of the business unit's catalogue."""
 
     id: Uuid
+    """The product's id."""
     code: str
+    """The product's code, such as `AZ-300`."""
     name: str
+    """The product's name."""
     courseIds: list[str]
+    """The ids of the courses that the product consists of."""
     _links: SelfLink
 
 
@@ -214,6 +231,7 @@ class TrainingProductList(TypedDict):
     """A page of products, sorted by code, then name."""
 
     items: list[ShownTrainingProduct]
+    """The products of this page."""
     _pageInfo: TrainingPageInfo
     _links: TrainingNextLink
 
@@ -222,18 +240,26 @@ class TrainingPrice(TypedDict):
     """The price of one seat; `value` is a JSON number with exactly four decimals."""
 
     currency: str
+    """The currency (ISO 4217)."""
     value: ShownDecimal
+    """The price of one seat, with four decimals."""
 
 
 class ShownTrainingFeatureSet(TypedDict):
     """A variant of a product that can be ordered, with its prices."""
 
     id: Uuid
+    """The feature set's id, which orders name."""
     productId: Uuid
+    """The id of its product."""
     name: str
+    """The feature set's name."""
     courseAccessPeriodDays: int
+    """For how many days a learner can use the course."""
     moduleSavePeriodDays: int
+    """For how many days a learner's work on a module is kept."""
     prices: list[TrainingPrice]
+    """The price of one seat in each currency."""
     _links: SelfLink
 
 
@@ -241,6 +267,7 @@ class TrainingFeatureSetList(TypedDict):
     """A page of feature sets, sorted by name."""
 
     items: list[ShownTrainingFeatureSet]
+    """The feature sets of this page."""
     _pageInfo: TrainingPageInfo
     _links: TrainingNextLink
 
@@ -249,42 +276,60 @@ class TrainingBusinessUnit(TypedDict):
     """The business unit, as orders show it."""
 
     name: str
+    """The business unit's name."""
 
 
 class TrainingUser(TypedDict):
     """The user whose token placed the order."""
 
     forename: str
+    """The user's forename."""
     surname: str
+    """The user's surname."""
     name: str
+    """The user's full name."""
     userName: str
+    """The user's email address."""
 
 
 class TrainingOrderSource(TypedDict):
     """The channel that the order came through."""
 
     name: str
+    """The channel's name."""
     invoiceable: bool
+    """Whether orders of this channel are invoiced."""
 
 
 class TrainingOrderListEntry(TypedDict):
     """An order as a list shows it; `created` is UTC, in milliseconds, without a time zone."""
 
     id: int
+    """The order's id."""
     businessUnitId: Uuid
+    """The id of the business unit that the order is for."""
     businessUnit: TrainingBusinessUnit
     createdByUserId: Uuid
+    """The id of the user whose token placed the order."""
     createdByUser: TrainingUser
     orderSourceId: Uuid
+    """The id of the channel that the order came through."""
     orderSource: TrainingOrderSource
     purchasingOrderReference: str
+    """Your reference. The request calls it `purchaseOrderReference`."""
     contactForename: str
+    """The forename of the order's contact; empty if the address is not that of a contact of the business unit."""
     contactSurname: str
+    """The surname of the order's contact; empty if the forename is."""
     contactEmail: str
+    """The address of the order's contact: the request's, or else the user's."""
     orderStatus: TrainingStatus
     created: ShownLocalMoment
+    """When the order was placed."""
     editable: bool
+    """Whether the order can be changed; an order of this API cannot."""
     cancellable: bool
+    """Whether you can cancel the order; an order of this API only support can cancel."""
     _links: SelfLink
 
 
@@ -292,6 +337,7 @@ class TrainingOrderList(TypedDict):
     """A page of orders, oldest first. A page that was read does not change when orders are added."""
 
     items: list[TrainingOrderListEntry]
+    """The orders of this page."""
     _pageInfo: TrainingPageInfo
     _links: TrainingNextLink
 
@@ -337,11 +383,17 @@ class TrainingOrderItem(TypedDict):
     """One item of an order; `id` counts from 1 within the order."""
 
     orderId: int
+    """The id of the order."""
     id: int
+    """The item's number within the order, from 1."""
     featureSetId: Uuid
+    """The id of the feature set that was ordered."""
     quantity: int
+    """The number of seats."""
     enableFeedbackLink: bool
+    """Whether learners see the feedback link."""
     description: str
+    """The name of the product, and in brackets that of the feature set."""
     _links: SelfLink
 
 
@@ -349,6 +401,7 @@ class TrainingOrderItemList(TypedDict):
     """A page of an order's items, sorted by id."""
 
     items: list[TrainingOrderItem]
+    """The order's items on this page."""
     _pageInfo: TrainingPageInfo
     _links: TrainingNextLink
 
@@ -357,15 +410,20 @@ class TrainingAccessKey(TypedDict):
     """The access key of a seat: `orderItemId` is its item's `id`, `seat` counts from 1 within the item."""
 
     orderId: int
+    """The id of the order."""
     orderItemId: int
+    """The `id` of the item that the seat belongs to."""
     seat: int
+    """The number of the seat within its item, from 1."""
     key: str
+    """The key that a learner enters to start the course. Keep it secret."""
 
 
 class TrainingAccessKeyList(TypedDict):
     """A page of an order's access keys, sorted by item and seat."""
 
     items: list[TrainingAccessKey]
+    """The access keys of this page."""
     _pageInfo: TrainingPageInfo
     _links: TrainingNextLink
 
@@ -577,14 +635,15 @@ class _Training:
     content_type = "application/json"
     errors = ERRORS
     document = ContractDocument(
-        "**Training orders**, `/api/v2`: order course access for your own customers. Find products and their feature "
+        "Training orders",
+        "`/api/v2`: order course access for your own customers. Find products and their feature "
         "sets, order seats, read the orders back, and get an access key for each seat once the order is `Completed`.",
         {
-            "Products": "The products of a business unit's catalogue.",
-            "Feature sets": "The variants of a product that can be ordered, with prices.",
-            "Orders": "Training orders of a business unit.",
-            "Order items": "The items of a training order.",
-            "Access keys": "The access keys of an order, one for each seat.",
+            "Training products": "The products of a business unit's catalogue.",
+            "Training feature sets": "The variants of a product that can be ordered, with prices.",
+            "Training orders": "Training orders of a business unit.",
+            "Training order items": "The items of a training order.",
+            "Training access keys": "The access keys of an order, one for each seat.",
         },
         created=("Location",),
         ids={

@@ -12,22 +12,22 @@ ERRORS = ErrorTable(
     Problem,
     MEDIA_TYPE,
     [
-        ErrorStatus(400, "InvalidRequest", "The request is invalid. `errors` lists every error in it."),
+        ErrorStatus(400, "TrainingInvalidRequest", "The request is invalid. `errors` lists every error in it."),
         ErrorStatus(
             401,
-            "Unauthorized",
+            "TrainingUnauthorized",
             "The access token is missing, malformed, expired or revoked.",
             unauthorized("unauthorized", UNAUTHORIZED),
         ),
         ErrorStatus(
             403,
-            "Forbidden",
+            "TrainingForbidden",
             "The partner may not use this API: it does not have the grant, pays by card, or is switched off.",
             forbidden(),
         ),
         ErrorStatus(
             404,
-            "NotFound",
+            "TrainingNotFound",
             "Nothing with this id exists, or it belongs to another partner.",
             {
                 NotFound: ErrorCause("not-found", "{error} Check the id against the list."),
@@ -42,21 +42,21 @@ ERRORS = ErrorTable(
         ),
         ErrorStatus(
             413,
-            "ContentTooLarge",
+            "TrainingContentTooLarge",
             "The body is larger than 1 MiB.",
             {ContentTooLarge: ErrorCause("content-too-large", "{error}")},
             only_with_body=True,
         ),
         ErrorStatus(
             415,
-            "UnsupportedMediaType",
+            "TrainingUnsupportedMediaType",
             "The body is not declared as JSON.",
             {UnsupportedMediaType: ErrorCause("unsupported-media-type", "{error}")},
             only_with_body=True,
         ),
         ErrorStatus(
             422,
-            "IdempotencyKeyReused",
+            "TrainingIdempotencyKeyReused",
             "The `Idempotency-Key` was already used for a different request.",
             {
                 KeyReused: ErrorCause(
@@ -68,13 +68,13 @@ ERRORS = ErrorTable(
         ),
         ErrorStatus(
             429,
-            "TooManyRequests",
+            "TrainingTooManyRequests",
             "Too many requests. Retry after the number of seconds in `Retry-After`.",
             {TooManyRequests: ErrorCause("too-many-requests", TOO_MANY_REQUESTS, RETRY_AFTER)},
         ),
         ErrorStatus(
             500,
-            "InternalServerError",
+            "TrainingServerError",
             "Something went wrong on our side.",
             {
                 Exception: ErrorCause(
@@ -86,7 +86,7 @@ ERRORS = ErrorTable(
         ),
         ErrorStatus(
             503,
-            "ServiceUnavailable",
+            "TrainingUnavailable",
             "The request could not be completed in time. Retry after the number of seconds in `Retry-After`.",
             {
                 Unavailable: ErrorCause(
@@ -102,7 +102,7 @@ ERRORS = ErrorTable(
 ACCESS_KEY_ERRORS = ERRORS.with_statuses(
     ErrorStatus(
         409,
-        "KeysNotIssued",
+        "TrainingKeysNotIssued",
         "Not all keys are issued yet (retry after `Retry-After`), or the order was cancelled and has no keys.",
         {
             KeysNotIssued: ErrorCause(

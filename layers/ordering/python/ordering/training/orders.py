@@ -157,9 +157,17 @@ class KeysNotIssued(Conflict):
     retry_after = 2
     """Seconds after which a retry makes sense."""
 
+    def __init__(self, order_id: int) -> None:
+        """Name the order."""
+        super().__init__(f"The access keys of order {order_id} are not issued yet.")
+
 
 class KeysNeverIssued(Conflict):
     """The order was cancelled. Its access keys are never shown, even if some were issued."""
+
+    def __init__(self, order_id: int) -> None:
+        """Name the order."""
+        super().__init__(f"Order {order_id} was cancelled and has no access keys.")
 
 
 class OrderIds(Struct):
@@ -365,9 +373,9 @@ class TrainingOrders:
         """
         match self.order(order_id).status:
             case TrainingStatus.NEW:
-                raise KeysNotIssued(f"The access keys of order {order_id} are not issued yet.")
+                raise KeysNotIssued(order_id)
             case TrainingStatus.CANCELLED:
-                raise KeysNeverIssued(f"Order {order_id} was cancelled and has no access keys.")
+                raise KeysNeverIssued(order_id)
             case TrainingStatus.COMPLETED:
                 pass
             case unknown:

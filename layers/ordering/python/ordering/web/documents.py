@@ -81,8 +81,9 @@ class DocumentedAsNumber:
 class ContractDocument(Value):
     """A contract's part of the OpenAPI document, beside its routes, models and errors."""
 
+    title: str
     description: str
-    """A paragraph of Markdown."""
+    """A paragraph of Markdown, which follows the title."""
     tags: Mapping[str, str]
     """The tags of its operations, with a description each."""
     security: Mapping[str, Any] = field(default_factory=lambda: ACCESS_TOKEN)
@@ -99,3 +100,5 @@ class ContractDocument(Value):
     """The ids in paths by parameter: the schema of those that exist, and a description."""
     bodies: Mapping[str, Any] = field(default_factory=dict)
     """The request bodies that have no model, by operation id."""
+    schemas: Mapping[str, Any] = field(default_factory=dict)
+    """The schemas that these bodies refer to, by name."""

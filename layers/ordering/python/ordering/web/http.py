@@ -161,6 +161,7 @@ class SelfLink(TypedDict):
     """A relative link to the resource itself."""
 
     self: str
+    """The resource itself."""
 
 
 class Contract(Protocol):

@@ -53,23 +53,32 @@ class ProblemFault(TypedDict, total=False):
     """One error of a request: its place, as a JSON Pointer or a parameter's name, and its description."""
 
     pointer: str
+    """The place in the body, as a JSON Pointer; empty for the whole body."""
     parameter: str
+    """The query parameter or the header field."""
     code: Required[str]
+    """What is wrong, for programs. It never changes."""
     detail: Required[str]
+    """What is wrong and what to do, for people."""
 
 
 class Problem(TypedDict):
     """A problem document (RFC 9457). With 400, `errors` lists every error of the request."""
 
     type: str
+    """The kind of problem, for programs. It never changes."""
     title: str
+    """The name of the status."""
     status: int
+    """The response's status."""
     detail: str
+    """What is wrong and what to do, for people."""
     instance: Annotated[
         str, Field(description="Identifies this occurrence of the problem: `urn:uuid:` and its `requestId`.")
     ]
     requestId: Annotated[str, Field(description="The response's `X-Request-Id`, by which support finds the request.")]
     errors: NotRequired[list[ProblemFault]]
+    """Every error of the request; with 400 only."""
 
 
 def problem(request: Request, error: ErrorAnswer) -> Answer[Problem]:

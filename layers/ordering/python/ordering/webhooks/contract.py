@@ -104,13 +104,16 @@ class WebhookNextLink(TypedDict, total=False):
     """A relative link to the next part of the list; absent in the last part."""
 
     next: str
+    """The next part, relative to the address of this one."""
 
 
 class WebhookAuthor(TypedDict):
     """A user, and the id (`jti`) of the token that the user's request had."""
 
     userId: str
+    """The id of the user."""
     tokenId: str
+    """The id (`jti`) of the token."""
 
 
 class WebhookDelivery(TypedDict):
@@ -137,11 +140,17 @@ class ShownWebhook(TypedDict):
     """A webhook. While `enabled` is false, no events are sent to it, and `disabledReason` gives the reason."""
 
     id: str
+    """The webhook's id."""
     url: str
+    """The URL that receives events."""
     types: list[str]
+    """The event types that are sent; empty for all types, future ones included."""
     created: Annotated[str, WithJsonSchema({"type": "string", "format": "date-time"})]
+    """When the webhook was registered. Earlier events are not sent."""
     enabled: bool
+    """Whether events are sent."""
     disabledReason: str | None
+    """Why the webhook is disabled; null if it is enabled."""
     delivery: WebhookDelivery
     createdBy: Annotated[
         WebhookAuthor | None,
@@ -162,29 +171,38 @@ class WebhookWithSecret(ShownWebhook):
     """A webhook with the secret that verifies its messages. No other response shows the secret."""
 
     secret: Annotated[str, WithJsonSchema({"type": "string", "pattern": "^whsec_[A-Za-z0-9+/]+=*$"})]
+    """The secret that verifies messages. Store it: no other response shows it."""
 
 
 class WebhookList(TypedDict):
     """All webhooks of the partner, oldest first."""
 
     items: list[ShownWebhook]
+    """The webhooks."""
 
 
 class WebhookParkedEvent(TypedDict):
     """An event that could not be delivered after the last retry; `sequence` is its position in the order's history."""
 
     eventId: Uuid
+    """The event's id."""
     type: str
+    """The event's type."""
     orderId: str
+    """The id of the event's order."""
     sequence: int
+    """The event's place in the history of its order, from 1."""
     parked: Annotated[str, WithJsonSchema({"type": "string", "format": "date-time"})]
+    """When the last retry had failed."""
     reason: str
+    """Why the last retry failed."""
 
 
 class WebhookParkedEventList(TypedDict):
     """Events that could not be delivered, sorted by id."""
 
     items: list[WebhookParkedEvent]
+    """The parked events of this part."""
     _links: WebhookNextLink
 
 
@@ -348,7 +366,8 @@ class _Webhooks:
     content_type = "application/json"
     errors = ERRORS
     document = ContractDocument(
-        "**Webhooks**, `/webhooks`: URLs of yours that receive the events of your training and e-card orders.",
+        "Webhooks",
+        "`/webhooks`: URLs of yours that receive the events of your training and e-card orders.",
         {"Webhooks": "URLs that receive events, and the events that could not be delivered."},
         created=("Location",),
         ids={
