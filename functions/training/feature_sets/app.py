@@ -9,7 +9,9 @@ app = Api(training.CONTRACT, TrainingServices, revalidated=True)
 
 
 @app.get(
-    "/api/v2/products/<productId>/feature_sets", summary="Get all feature sets for a product", tags=["Training feature sets"]
+    "/api/v2/products/<productId>/feature_sets",
+    summary="Get all feature sets for a product",
+    tags=["Training feature sets"],
 )
 def list_feature_sets(
     call: Call, unit: str, productId: str, query: training.ListQuery

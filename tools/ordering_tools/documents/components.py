@@ -74,9 +74,11 @@ class Described(GenerateJsonSchema):
     """Adds the texts below the fields of models."""
 
     def typed_dict_schema(self, schema: core_schema.TypedDictSchema) -> JsonSchemaValue:
+        """Return the schema of a typed dictionary."""
         return _described(super().typed_dict_schema(schema), schema["cls"])
 
     def model_schema(self, schema: core_schema.ModelSchema) -> JsonSchemaValue:
+        """Return the schema of a model."""
         return _described(super().model_schema(schema), schema["cls"])
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from ordering.book.sorted_lists import TooManyToSort
 from ordering.clock import Deadline
 from ordering.deals.orders import DealTaken, OrderFull
 from ordering.ecards.catalogue import NotOnOffer
@@ -77,6 +78,7 @@ _SAMPLES: Mapping[type[Exception], Callable[[str], Exception]] = {
     KeysNeverIssued: lambda _: KeysNeverIssued(2),
     DealTaken: lambda _: DealTaken(),
     OrderFull: lambda _: OrderFull(1),
+    TooManyToSort: lambda _: TooManyToSort(250_000),
     NotHandedOver: lambda _: NotHandedOver(_ORDER, EcardStatus.PAYED),
     NeverHandedOver: lambda _: NeverHandedOver(_ORDER),
     TooMany: lambda _: TooMany(),

@@ -56,6 +56,13 @@ sequence's key (`_memory`), so a release with other parts does not meet these.
 class TooManyToSort(OrderingError):
     """The book has more entries than one request can sort or filter by a value."""
 
+    def __init__(self, length: int) -> None:
+        """Say how many entries the book has."""
+        super().__init__(
+            f"The list has {length:,} items, removed ones included. "
+            f"At most {MOST_SORTED:,} can be sorted by another field than id, or filtered by a field's value."
+        )
+
 
 class SortKey(Value):
     """A field to sort by. Items without a value come first, or last when `descending`."""
@@ -166,10 +173,7 @@ class SortedList(Value, Generic[T]):
             return ListPart(self._shown(recalled.positions, found, wanted), more=recalled.total > _end(wanted))
         walk = self.book.walk()
         if walk.length > MOST_SORTED:
-            raise TooManyToSort(
-                f"The list has {walk.length:,} items, removed ones included. "
-                f"At most {MOST_SORTED:,} can be sorted by another field than id, or filtered by a field's value."
-            )
+            raise TooManyToSort(walk.length)
         whole = {position_of(entry): entry for entry in walk.entries()} if walk.length <= _WHOLE else None
         entries = walk.entries(self._attributes(wanted, order)) if whole is None else whole.values()
         ranked = self._rank(entries, wanted, order)
