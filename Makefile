@@ -36,7 +36,7 @@ else
 endif
 
 check: ## check format, lint, types, import rules, generated documents, and the template and its translation
-	@$(PYTHON) tools/environments.py development sam judges
+	@$(PYTHON) tools/environments.py development sam judges node
 	@$(BIN)/python tools/check.py
 
 bench: ## run the benchmarks and write docs/benchmarks.md (those of the artefacts need Python 3.13: the functions' runtime)

@@ -9,9 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
-from compatibility import Skipped, judge_compatibility
+from compatibility import DOCUMENT, Skipped, judge_compatibility
 from judges import BIN as JUDGES_BIN
-from judges import JUDGES, ROOT, SAM, judge, run
+from judges import JUDGES, ROOT, SAM, judge, node, run
 
 BIN = ROOT / ".venv" / "bin"
 
@@ -31,6 +31,10 @@ def checks() -> dict[str, Callable[[], str]]:
             name: (BIN / "ordering", "dev", name, "--check")
             for name in ("openapi", "lifecycle", "events", "schemas", "errors")
         },
+        "document by spectral": node(
+            "@stoplight/spectral-cli/dist/index.js", "lint", DOCUMENT, "--ruleset", "tools/spectral.yaml", "-F", "hint"
+        ),
+        "document by redocly": node("@redocly/cli/bin/cli.js", "lint", DOCUMENT, "--config", "tools/redocly.yaml"),
         "template": (SAM / "sam", "validate", "--lint"),
         "deploy role": (SAM / "cfn-lint", "--regions", "eu-west-1", "--", ".github/deploy-role.yaml"),
         "workflows": (JUDGES_BIN / "check-jsonschema", "--builtin-schema", "vendor.github-workflows", *workflows),

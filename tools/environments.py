@@ -48,6 +48,11 @@ class Environment:
         return self.path / "bin" / "python"
 
     @property
+    def packages(self) -> Path:
+        """The folder of the locked Node packages that it has besides, if there is one."""
+        return self.requirements.with_suffix("")
+
+    @property
     def stamp(self) -> Path:
         """The file that is written last, so that its presence means that the environment is complete."""
         return self.path / ".stamp"
@@ -57,7 +62,7 @@ ENVIRONMENTS = {
     "development": Environment(ROOT / ".venv", ROOT / "requirements" / "development.txt"),
     **{
         name: Environment(ROOT / ".venvs" / name, ROOT / "requirements" / f"{name}.txt")
-        for name in ("engine", "sam", "runtime", "client", "browser", "judges", "references")
+        for name in ("engine", "sam", "runtime", "client", "browser", "judges", "references", "node")
     },
     "layer": Environment(
         ROOT / ".build" / "local" / "dependencies" / "python",
@@ -264,6 +269,8 @@ def writable_cache() -> dict[str, str]:
 def fingerprint(requirements: Path) -> str:
     """A hash of the requirements, the interpreter and the project's path."""
     digest = hashlib.sha256(requirements.read_bytes())
+    packages = requirements.with_suffix("") / "package-lock.json"
+    digest.update(packages.read_bytes() if packages.exists() else b"")
     digest.update(f"{sys.version} {sys.platform} {ROOT}".encode())
     return digest.hexdigest()
 
@@ -290,10 +297,19 @@ async def install(environment: Environment, installer: Installer, *, binary: boo
     else:
         await make_venv(environment.path, pip=False)
         await installer.install([*(["--only-binary", ":all:"] if binary else []), *locked], environment.python)
+    if environment.packages.is_dir():
+        shutil.copytree(environment.packages, environment.path, dirs_exist_ok=True)
+        # npm does not find its own lock file through a symbolic link.
+        await run(*npm(environment), "ci", "--prefix", environment.path.resolve())
     if environment is ENVIRONMENTS["development"]:
         # The project's own packages and its `ordering` command.
         await installer.install(["--no-deps", "--no-build-isolation", "--editable", ROOT], environment.python)
     environment.stamp.write_text(fingerprint(environment.requirements))
+
+
+def npm(environment: Environment) -> tuple[Path, str]:
+    """The command of an environment's npm, with the settings beside its lock file."""
+    return environment.path / "bin" / "npm", f"--userconfig={environment.packages / '.npmrc'}"
 
 
 async def ensure(names: Sequence[str]) -> None:
@@ -346,6 +362,10 @@ async def lock() -> None:
         named = ("--custom-compile-command", "make lock", source.relative_to(ROOT), "-o", target)
         await run(installer.uv or "uv", "pip", "compile", *options, *named)
         echo(f"  {target}")
+    await ensure(["node"])
+    packages = ENVIRONMENTS["node"].packages
+    await run(*npm(ENVIRONMENTS["node"]), "update", "--package-lock-only", "--prefix", packages)
+    echo(f"  {(packages / 'package-lock.json').relative_to(ROOT)}")
 
 
 def echo(line: str) -> None:

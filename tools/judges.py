@@ -23,10 +23,17 @@ from ordering_tools.template import TemplateError
 ROOT = Path(__file__).resolve().parent.parent
 SAM = ROOT / ".venvs" / "sam" / "bin"
 BIN = ROOT / ".venvs" / "judges" / "bin"
+NODE = ROOT / ".venvs" / "node"
 ACCEPTED = ROOT / "tools" / "accepted_findings.yaml"
 
-# SAM needs a region although nothing here calls AWS, and sends telemetry unless that is disabled.
-ENVIRONMENT = {**os.environ, "AWS_DEFAULT_REGION": "eu-west-1", "SAM_CLI_TELEMETRY": "0"}
+# SAM needs a region although nothing here calls AWS. It and redocly send telemetry unless that is disabled.
+ENVIRONMENT = {
+    **os.environ,
+    "AWS_DEFAULT_REGION": "eu-west-1",
+    "SAM_CLI_TELEMETRY": "0",
+    "REDOCLY_TELEMETRY": "off",
+    "REDOCLY_SUPPRESS_UPDATE_NOTICE": "true",
+}
 
 
 class JudgeError(Exception):
@@ -124,6 +131,11 @@ def output(*command: str | Path, codes: range = range(1)) -> str:
     if done.returncode not in codes:
         raise JudgeError(f"{Path(command[0]).name} failed:\n{done.stdout}{done.stderr}".rstrip())
     return done.stdout
+
+
+def node(program: str, *arguments: str | Path) -> tuple[str | Path, ...]:
+    """Return the command of a program of a Node package, such as `@redocly/cli/bin/cli.js`."""
+    return (NODE / "bin" / "node", NODE / "node_modules" / program, *arguments)
 
 
 def run(*command: str | Path) -> str:
