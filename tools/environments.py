@@ -62,7 +62,7 @@ ENVIRONMENTS = {
     "development": Environment(ROOT / ".venv", ROOT / "requirements" / "development.txt"),
     **{
         name: Environment(ROOT / ".venvs" / name, ROOT / "requirements" / f"{name}.txt")
-        for name in ("engine", "sam", "runtime", "client", "browser", "judges", "references", "node")
+        for name in ("engine", "sam", "runtime", "client", "browser", "judges", "references", "node", "generators")
     },
     "layer": Environment(
         ROOT / ".build" / "local" / "dependencies" / "python",
@@ -72,7 +72,7 @@ ENVIRONMENTS = {
 }
 LOCAL_RUN = ("development", "engine", "sam", "runtime", "layer")
 # The client of the API is as partners install it, without the packages of this project.
-TESTS = (*LOCAL_RUN, "client", "browser")
+TESTS = (*LOCAL_RUN, "client", "browser", "node", "generators")
 # The local run also works without the first, with a restriction that it prints: awslambdaric has wheels for Linux only.
 # Without the second, the tests in a browser are skipped.
 OPTIONAL = ("runtime", "browser")

@@ -86,6 +86,9 @@ def document() -> dict[str, Any]:
             paths.setdefault(_path(route), {})[route.method.lower()] = _operation(app, route, shapes, examples)
     components = {
         "schemas": _sorted(schemas),
+        "parameters": {
+            name: {**one, **parameter_example("/", one["name"])} for name, one in _OWN["message parameters"].items()
+        },
         "headers": _sorted(_HEADERS),
         "responses": _sorted(_error_responses(described, shapes, examples)),
         "securitySchemes": {name: scheme for one in contracts.values() for name, scheme in one.security.items()},
@@ -268,13 +271,12 @@ def _message(event_type: str, examples: Examples) -> dict[str, Any]:
         order = example["data"]["order"]
         history = [{**order["history"][0], "status": str(about)}]
         example["data"] = {**example["data"], "order": {**order, "status": str(about), "history": history}}
-    parameters = [{**one, **parameter_example("/", one["name"])} for one in _OWN["message"]["parameters"]]
     return {
         "operationId": event_type,
         "summary": _SUMMARIES.get(about, f"An order is {about}"),
         "requestBody": {"required": True, "content": {"application/json": {**content, "example": example}}},
         **_OWN["message"],
-        "parameters": parameters,
+        "parameters": [{"$ref": f"#/components/parameters/{name}"} for name in _OWN["message parameters"]],
     }
 
 
