@@ -29,7 +29,7 @@ def checks() -> dict[str, Callable[[], str]]:
         "imports": (BIN / "lint-imports", "--no-cache"),
         **{
             name: (BIN / "ordering", "dev", name, "--check")
-            for name in ("openapi", "lifecycle", "events", "schemas", "errors")
+            for name in ("openapi", "collection", "lifecycle", "events", "schemas", "errors")
         },
         "document by spectral": node(
             "@stoplight/spectral-cli/dist/index.js", "lint", DOCUMENT, "--ruleset", "tools/spectral.yaml", "-F", "hint"

@@ -259,7 +259,7 @@ def test_every_token_is_there(made: Demo) -> None:
     assert made.document["baseUrl"] == BASE
 
 
-@pytest.mark.parametrize("name", [greeting.FILE, greeting.SHELL_FILE, "signing-key.pem"])
+@pytest.mark.parametrize("name", [greeting.FILE, greeting.SHELL_FILE, greeting.POSTMAN_FILE, "signing-key.pem"])
 def test_secrets_are_their_owner_s(made: Demo, name: str) -> None:
     """Only the owner can read the files with tokens and key."""
     assert stat.S_IMODE((made.state / name).stat().st_mode) == 0o600

@@ -16,6 +16,9 @@ FILE = "demo.json"
 SHELL_FILE = "demo.env"
 """The variables of the calls, as a shell script."""
 
+POSTMAN_FILE = "demo.postman.json"
+"""The same variables as an environment for docs/collection.json."""
+
 RECEIVER = "http://127.0.0.1:8787/"
 """Where `ordering webhook listen` receives events by default."""
 
@@ -89,6 +92,13 @@ def calls(demo: Mapping[str, Any]) -> list[Calls]:
 def shell(demo: Mapping[str, Any]) -> str:
     """The content of `demo.env`."""
     return "".join(f"{name}={shlex.quote(value)}\n" for call in calls(demo) for name, value in call.variables.items())
+
+
+def postman_environment(demo: Mapping[str, Any]) -> str:
+    """The content of `demo.postman.json`."""
+    variables = {name: value for call in calls(demo) for name, value in call.variables.items()}
+    values = [{"key": name, "value": value, "enabled": True} for name, value in variables.items()]
+    return json.dumps({"name": "Order API, local run", "values": values}, indent=2) + "\n"
 
 
 def source_line(state: Path) -> str:

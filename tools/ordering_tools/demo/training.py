@@ -81,6 +81,7 @@ def prepare(installation: Installation, state: Path, base_url: str) -> greeting.
     }
     _write_private(state / greeting.FILE, json.dumps(demo, indent=2) + "\n")
     _write_private(state / greeting.SHELL_FILE, greeting.shell(demo))
+    _write_private(state / greeting.POSTMAN_FILE, greeting.postman_environment(demo))
     write_live_event(state, demo["tokens"]["training"])
     return greeting.Prepared(greeting.text(demo, state), seeded)
 

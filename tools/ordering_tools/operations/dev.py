@@ -15,6 +15,7 @@ from ordering_tools.operations.commands import Command, Group, Run, pass_run
 
 _WRITERS = {
     "openapi": ("ordering_tools.documents.openapi", "docs/openapi.json from the functions' routes and models"),
+    "collection": ("ordering_tools.documents.collection", "docs/collection.json from the OpenAPI document"),
     "lifecycle": ("ordering_tools.documents.lifecycles", "docs/lifecycle.md from the state transitions of orders"),
     "events": ("ordering_tools.documents.sample_events", "events/, the sample events for `sam local invoke`"),
     "errors": ("ordering_tools.documents.error_guide", "docs/guides/errors.md from the errors of all contracts"),
