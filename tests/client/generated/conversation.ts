@@ -67,7 +67,7 @@ async function ecards() {
   const { clientId, clientSecret } = demo.clients.ecards;
   const asked = await createClient<paths>({ baseUrl: demo.baseUrl }).POST("/connect/token", {
     body: { grant_type: "client_credentials", client_id: clientId, client_secret: clientSecret },
-    bodySerializer: (body) => new URLSearchParams({ ...body }),
+    headers: { "Content-Type": "application/x-www-form-urlencoded" },
   });
   const api = client(found(asked.data, asked.error).access_token);
   const body: Schemas["EcardOrderRequest"] = {
