@@ -23,6 +23,14 @@ DOCUMENT = ROOT / "docs" / "openapi.json"
 GENERATORS = ROOT / ".venvs" / "generators" / "bin"
 NODE = ROOT / ".venvs" / "node"
 
+OPENAPI_TYPESCRIPT = (NODE / "bin" / "node", NODE / "node_modules" / "openapi-typescript" / "bin" / "cli.js")
+HEY_API = (NODE / "bin" / "node", NODE / "node_modules" / "@hey-api" / "openapi-ts" / "bin" / "run.js")
+TSC = (
+    *(NODE / "bin" / "node", NODE / "node_modules" / "typescript" / "bin" / "tsc"),
+    *("--strict", "--noEmit", "--noUncheckedIndexedAccess", "--allowImportingTsExtensions", "--skipLibCheck"),
+    *("--target", "es2022", "--module", "esnext", "--moduleResolution", "bundler"),
+)
+
 SEEN = {
     "training": ["New", "PO-GENERATED", 3, 404],
     "ecards": [200, "100 ₽", 1, ["Ecards[0].Id"]],
@@ -83,11 +91,19 @@ def test_typescript_client(deals: Deals, tmp_path: Path) -> None:
     (tmp_path / "node_modules").symlink_to(NODE / "node_modules")
     (tmp_path / "package.json").write_text('{"type": "module"}')
     shutil.copy(GENERATED / "conversation.ts", tmp_path)
-    node, modules = NODE / "bin" / "node", NODE / "node_modules"
-    output(node, modules / "openapi-typescript" / "bin" / "cli.js", DOCUMENT, "-o", "api.d.ts", into=tmp_path)
-    strictly = ("--strict", "--noEmit", "--noUncheckedIndexedAccess", "--allowImportingTsExtensions", "--skipLibCheck")
-    target = ("--target", "es2022", "--module", "esnext", "--moduleResolution", "bundler")
-    output(node, modules / "typescript" / "bin" / "tsc", *strictly, *target, "conversation.ts", into=tmp_path)
+    output(*OPENAPI_TYPESCRIPT, DOCUMENT, "-o", "api.d.ts", into=tmp_path)
+    output(*TSC, "conversation.ts", into=tmp_path)
 
-    seen = json.loads(output(node, "conversation.ts", deals.stack.state / greeting.FILE, into=tmp_path))
+    seen = json.loads(
+        output(NODE / "bin" / "node", "conversation.ts", deals.stack.state / greeting.FILE, into=tmp_path)
+    )
     assert seen == seen_with(2_000_001)
+
+
+def test_hey_api_client(tmp_path: Path) -> None:
+    """The client of @hey-api/openapi-ts passes `tsc --strict`."""
+    (tmp_path / "node_modules").symlink_to(NODE / "node_modules")
+    output(*HEY_API, "-i", DOCUMENT, "-o", "client", "-c", "@hey-api/client-fetch", "--no-log-file", into=tmp_path)
+    output(*TSC, "client/index.ts", into=tmp_path)
+
+    assert "export const createOrder" in (tmp_path / "client" / "sdk.gen.ts").read_text()

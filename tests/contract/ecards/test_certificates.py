@@ -61,7 +61,7 @@ def test_certificates_by_the_schema(reader: Rewards) -> None:
     """The response is valid by the schema in the OpenAPI document."""
     reader.place()
     hand_over(reader, 1)
-    schema = {"$ref": "#/components/schemas/CertificateList", "components": openapi.document()["components"]}
+    schema = {"$ref": "#/components/schemas/EcardCertificateList", "components": openapi.document()["components"]}
 
     Draft202012Validator(schema).validate(reader.get(path()).json)
 

@@ -904,10 +904,10 @@ def shown(site: Site) -> Iterator[tuple[str, Any]]:
     site.park(webhook["id"], 7, 8)
     yield "WebhookWithSecret", webhook
     yield "WebhookWithSecret", site.client.post(f"{link}/secret", None).json
-    yield "ShownWebhook", site.client.get(link).json
-    yield "ShownWebhook", site.client.request("PATCH", link, body={}).json
+    yield "Webhook", site.client.get(link).json
+    yield "Webhook", site.client.request("PATCH", link, body={}).json
     yield "WebhookList", site.client.get("/webhooks").json
-    yield "ParkedEventList", site.client.get(f"{link}/parked?_pageSize=1").json
+    yield "WebhookParkedEventList", site.client.get(f"{link}/parked?_pageSize=1").json
     yield "Problem", site.client.get("/webhooks/x").json
 
 

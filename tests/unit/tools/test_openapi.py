@@ -177,7 +177,9 @@ def test_messages_have_the_headers_that_are_sent() -> None:
     sent = signed([b"key"], "an-id", datetime(2026, 1, 1, tzinfo=UTC), b"{}")
 
     for path in DOCUMENT["webhooks"].values():
-        found = {one["name"]: (one["in"], one["required"]) for one in path["post"]["parameters"]}
+        names = [one["$ref"].rpartition("/")[2] for one in path["post"]["parameters"]]
+        parameters = [DOCUMENT["components"]["parameters"][name] for name in names]
+        found = {one["name"]: (one["in"], one["required"]) for one in parameters}
         assert found == dict.fromkeys(sent, ("header", True))
 
 
