@@ -51,7 +51,7 @@ class ChangeHeaders(BaseModel):
     """Fields that may have several lines."""
 
     if_match: Annotated[
-        Annotated[frozenset[str], WithJsonSchema({"type": "string", "pattern": _PATTERN})] | None,
+        Annotated[frozenset[str], WithJsonSchema({"type": "string", "pattern": _PATTERN, "minLength": 1})] | None,
         BeforeValidator(_tags),
     ] = Field(
         None,
