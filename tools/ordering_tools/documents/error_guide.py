@@ -15,7 +15,6 @@ from typing import Any
 
 import yaml
 
-from ordering.clock import Deadline
 from ordering.deals.contract import CONTRACT as DEALS
 from ordering.deals.errors import MESSAGES
 from ordering.deals.orders import DealTaken, OrderFull
@@ -28,7 +27,6 @@ from ordering.errors import (
     Invalid,
     KeyReused,
     NotFound,
-    OrderingError,
     TooManyRequests,
     Unauthorized,
     Unavailable,
@@ -37,36 +35,21 @@ from ordering.errors import (
 from ordering.identity.clients import ClientRefused
 from ordering.identity.contract import CONTRACT as TOKENS
 from ordering.identity.errors import Refused
-from ordering.principal import GRANTS, DealTerms, OrderSource, Principal, User
+from ordering.principal import DealTerms
 from ordering.training.contract import ACCESS_KEYS
 from ordering.training.contract import CONTRACT as TRAINING
 from ordering.training.orders import KeysNeverIssued, KeysNotIssued
-from ordering.values import replace
-from ordering.web.http import Call, ContentTooLarge, Contract, MethodNotAllowed, NoSuchPath, NotAcceptable, Request
+from ordering.web.http import ContentTooLarge, Contract, MethodNotAllowed, NoSuchPath, NotAcceptable
 from ordering.web.http import UnsupportedMediaType as OtherMediaType
 from ordering.web.problems import TITLES
 from ordering.webhooks.contract import CONTRACT as WEBHOOKS
 from ordering.webhooks.delivery import Withheld
 from ordering.webhooks.registrations import ChangedMeanwhile, Disabled, TooMany
-from ordering_tools.installation import ROOT
-from ordering_tools.template import Template
+from ordering_tools.documents.sample_errors import SAMPLES, gateway_bodies, not_admitted, sample_request
 
 FILES = "docs/guides/errors.md"
 
 _WORDS: Mapping[str, Any] = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
-_ADDRESS = "https://api.example.com"
-_ID = "07184683-9874-4c1a-b2e8-406aeb13a1d6"
-_KEY = f"{8 * '0'}-{4 * '0'}-4{3 * '0'}-8{3 * '0'}-{12 * '0'}"
-_CALLER = Principal(
-    partner="northwind",
-    user=User(_KEY, "John", "Smith", "johnsmith@example.com"),
-    business_units=(_KEY,),
-    order_source=OrderSource(_KEY, "API", invoiceable=True),
-    payment_terms="invoice",
-    grants=tuple(GRANTS),
-    deals=DealTerms("enterprise"),
-    company="Northwind",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,38 +94,30 @@ def fault_codes() -> frozenset[str]:
     return frozenset(_WORDS["faults"])
 
 
-def _request(path: str) -> Request:
-    return Request("POST", path, "", _ID, {"host": "api.example.com"}, {}, None, is_base64=False)
-
-
 def _refused(contract: Contract, path: str, error: Exception) -> tuple[int, Mapping[str, Any]]:
-    answer = contract.refuse(error, _request(path))
+    answer = contract.refuse(error, sample_request(path))
     return answer.status, dict(answer.body)  # type: ignore[arg-type] # errors are objects
 
 
 def _of_admission(contract: Contract, path: str, **changes: Any) -> Exception:
     """Return the error with which a contract refuses a caller who lacks something."""
-    caller = replace(_CALLER, **changes)
-    try:
-        contract.admit(Call(_request(path), caller, Deadline.after(1)))
-    except OrderingError as error:
-        return error
-    raise ValueError(f"{contract.name} admits a caller with {changes}")
+    (error,) = not_admitted(contract, path, **changes)
+    return error
+
+
+def _samples(contract: Contract, *kinds: type[Exception]) -> list[Exception]:
+    return [SAMPLES[kind](contract.name) for kind in kinds]
 
 
 def _everywhere() -> list[Exception]:
     """Return errors that every contract can have."""
     return [
-        Unauthorized(),
+        *_samples(TRAINING, Unauthorized, KeyReused, TooManyRequests, Unavailable, Exception),
         *(make() for name, make in REFUSALS.items() if name in {"switched-off", "too-many-units"}),
         NoSuchPath("This path does not exist. Check it against the API reference."),
         MethodNotAllowed(["GET", "HEAD", "OPTIONS"]),
         ContentTooLarge("The body is larger than 1,048,576 bytes. Send less in one request."),
         OtherMediaType("Send the body as 'Content-Type: application/json'."),
-        KeyReused(),
-        TooManyRequests(),
-        Unavailable(),
-        RuntimeError(),
     ]
 
 
@@ -160,20 +135,15 @@ def problem_kinds() -> list[Kind]:
     training = [
         *_everywhere(),
         Invalid([Fault("body", ("orderItems", 0, "quantity"), "out_of_range", "Must be greater than or equal to 1.")]),
-        NotFound("order", "4711"),
+        *_samples(TRAINING, NotFound),
         _of_admission(TRAINING, "/api/v2/orders", grants=()),
         _of_admission(TRAINING, "/api/v2/orders", payment_terms="card"),
         _of_admission(ACCESS_KEYS, "/api/v2/orders/4711/keys", grants=("training",)),
     ]
-    keys = [
-        KeysNotIssued("The access keys of order 4711 are not issued yet."),
-        KeysNeverIssued("Order 4711 was cancelled and has no access keys."),
-    ]
-    hook = "31301f16083e33c7"
+    keys = _samples(ACCESS_KEYS, KeysNotIssued, KeysNeverIssued)
     webhooks = [
         _of_admission(WEBHOOKS, "/webhooks", narrowed=True),
-        VersionMismatch("webhook", hook),
-        *(TooMany(), ChangedMeanwhile(hook), Disabled(hook), Withheld(_ID)),
+        *_samples(WEBHOOKS, VersionMismatch, TooMany, ChangedMeanwhile, Disabled, Withheld),
     ]
     examples: list[tuple[Contract, str, Exception]] = [
         *((TRAINING, "/api/v2/orders", one) for one in training),
@@ -181,7 +151,8 @@ def problem_kinds() -> list[Kind]:
         *((WEBHOOKS, "/webhooks", one) for one in webhooks),
     ]
     kinds = _known(examples, lambda body: _section(body["type"]))
-    of_gateway = {_section(body["type"]): Kind(_section(body["type"]), body["status"], body) for body in _gateway()}
+    bodies = [(_section(body["type"]), body) for body in gateway_bodies().values()]
+    of_gateway = {code: Kind(code, body["status"], body) for code, body in bodies}
     return sorted([*kinds, *(of_gateway[one] for one in of_gateway.keys() - {kind.code for kind in kinds})], key=_order)
 
 
@@ -196,11 +167,8 @@ def deal_kinds() -> list[Kind]:
         Invalid([Fault("body", ("data", "disount"), "unknown_field", "Unknown field 'disount'.")]),
         Invalid([Fault("query", ("per_page",), "out_of_range", "Must be less than or equal to 100.")]),
         Invalid([Fault("body", (), "malformed_json", "The body is not valid JSON.")]),
-        NotFound("order", "4711"),
-        VersionMismatch("order", "4711"),
+        *_samples(DEALS, NotFound, VersionMismatch, DealTaken, OrderFull),
         NotAcceptable("Responses are JSON. Send 'Accept: application/json'."),
-        DealTaken(),
-        OrderFull("Order 1 has reached its limit of line items."),
         _of_admission(DEALS, path, grants=()),
         _of_admission(DEALS, path, deals=DealTerms("basic")),
         _of_admission(DEALS, path, deals=DealTerms("enterprise", changes_disabled=True)),
@@ -214,20 +182,9 @@ def token_kinds() -> list[Kind]:
         Refused("invalid_request", "'client_id' is required."),
         Refused("unsupported_grant_type", "The only grant type is 'client_credentials'."),
         Refused("invalid_scope", "The client does not have the grant 'deals'."),
-        ClientRefused("wrong secret"),
-        Unavailable(),
-        RuntimeError(),
+        *_samples(TOKENS, ClientRefused, Unavailable, Exception),
     ]
     return _known([(TOKENS, "/connect/token", one) for one in errors], lambda body: body["error"])
-
-
-@cache
-def _gateway() -> list[Mapping[str, Any]]:
-    """Return the bodies of API Gateway's own responses."""
-    template = Template.load(ROOT / "template.yaml").with_parameters(DocumentationUrl=_ADDRESS)
-    properties = template.resolve(template.document["Resources"]["Api"]["Properties"]["GatewayResponses"])
-    texts = [one["ResponseTemplates"]["application/json"] for one in properties.values()]
-    return [json.loads(text.replace("$context.requestId", _ID)) for text in texts]
 
 
 def _order(kind: Kind) -> tuple[int, str]:
@@ -281,11 +238,10 @@ def _ecards() -> Iterator[str]:
     yield "| status | message | what to do |\n|---|---|---|"
     examples: list[tuple[Contract, Exception]] = [
         *((ECARDS, one) for one in _everywhere()),
-        (ECARDS, NotFound("order", "4711")),
+        *((ECARDS, one) for one in _samples(ECARDS, NotFound)),
         (ECARDS, _of_admission(ECARDS, "/v1/orders", grants=())),
         (CERTIFICATES, _of_admission(CERTIFICATES, "/v1/orders", grants=("ecards",))),
-        (CERTIFICATES, NotHandedOver("No certificate of order 4711 was handed over yet: it is Payed.")),
-        (CERTIFICATES, NeverHandedOver("Order 4711 was cancelled before any of its certificates was handed over.")),
+        *((CERTIFICATES, one) for one in _samples(CERTIFICATES, NotHandedOver, NeverHandedOver)),
     ]
     rows = {}
     for contract, error in examples:

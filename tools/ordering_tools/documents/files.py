@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+EXAMPLE_ADDRESS = "https://api.example.com"
+"""The address of the API in documents; a page that the API serves has its own address in the place of this one."""
+
 
 def update(folder: Path, pattern: str, wanted: Mapping[str, str], *, check: bool = False) -> list[str]:
     """Write the files that are missing or differ, and delete those that the code does not generate.

@@ -1,7 +1,7 @@
 """The pages that the function `reference/pages` serves: the reference of the API, its guides, and the OpenAPI document.
 
 They are made when the artefacts are built: a guide is Markdown in `docs/`, and the reference is Scalar, whose one file
-the package `flask-openapi-scalar` has (docs/decisions/0032). The function fills in `{{address}}` and `{{base}}`.
+the package `flask-openapi-scalar` has (docs/decisions/0037). The function fills in `{{address}}` and `{{base}}`.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from pygments.lexers import get_lexer_by_name
 from pygments.util import ClassNotFound
 
 from ordering.reference.contract import ADDRESS, ASSETS, BASE, DOCUMENT, GUIDES, INDEX
+from ordering_tools.documents.files import EXAMPLE_ADDRESS
 
 if TYPE_CHECKING:
     from markdown_it.token import Token
@@ -48,9 +49,6 @@ _PAGES = {
     "changes": "guides/changes.md",
 }
 """The file below `docs/` of each guide, in the order of the menu."""
-
-_EXAMPLE = "https://api.example.com"
-"""The address in the text of guides, in whose place a page has the address of the API that serves it."""
 
 _CODE = HtmlFormatter(nowrap=True)
 
@@ -161,7 +159,7 @@ def _document() -> str:
     for scheme in document["components"]["securitySchemes"].values():
         for flow in scheme.get("flows", {}).values():
             flow["tokenUrl"] = ADDRESS + flow["tokenUrl"]
-    return json.dumps(document, ensure_ascii=False, separators=(",", ":"))
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).replace(EXAMPLE_ADDRESS, ADDRESS)
 
 
 def _schemas() -> list[Path]:
@@ -197,7 +195,7 @@ def _guide(name: str, path: Path) -> Guide:
         for token in inline.children or ():
             if token.type == "link_open":
                 token.attrSet("href", _address(path, str(token.attrs["href"])))
-    body = markdown.renderer.render(tokens, markdown.options, {}).replace(_EXAMPLE, ADDRESS)
+    body = markdown.renderer.render(tokens, markdown.options, {}).replace(EXAMPLE_ADDRESS, ADDRESS)
     sections = [(key, title) for tag, key, title in titles if tag == "h2"]
     return Guide(name, titles[0][2], _in_frames(body), sections)
 

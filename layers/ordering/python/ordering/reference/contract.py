@@ -135,7 +135,7 @@ class _Reference:
     headers: Mapping[str, str] = MappingProxyType({})
     content_type = "application/json"
     errors = _ERRORS
-    document = ContractDocument("", {}, security={})
+    document = ContractDocument("", "", {}, security={})
 
     def admit(self, call: Call) -> None:
         """Admit every caller: pages are public."""
