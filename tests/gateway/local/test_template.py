@@ -185,7 +185,7 @@ def test_callers_use_aliases(deployed: Deployed) -> None:
     ]
     mappings = functions.list_event_source_mappings()["EventSourceMappings"]
 
-    assert aliases == ["1"] * 20
+    assert aliases == ["1"] * 21
     assert [one["FunctionArn"].rpartition(":")[2] for one in mappings] == ["live"] * 6
 
 

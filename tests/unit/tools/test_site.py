@@ -92,12 +92,15 @@ def test_every_asset_fits_a_response() -> None:
 
 
 def test_the_document_has_the_address_of_the_api() -> None:
-    """Servers and the token endpoint of the document are at the address that is filled in."""
+    """Servers, the token endpoint, and the guides that errors lead to are at the address that is filled in."""
     document = json.loads(pages()["openapi.json"])
 
     assert document["servers"] == [{"url": ADDRESS}]
     flow = document["components"]["securitySchemes"]["oauth2"]["flows"]["clientCredentials"]
     assert flow["tokenUrl"] == f"{ADDRESS}/connect/token"
+    assert document["externalDocs"]["url"] == f"{ADDRESS}/docs"
+    assert f'"type":"{ADDRESS}/docs/errors#not-found"' in pages()["openapi.json"]
+    assert "api.example.com" not in pages()["openapi.json"]
 
 
 def test_guides_have_the_address_of_the_api() -> None:

@@ -96,7 +96,7 @@ def simulate_mailboxes() -> None:
 
 
 def _report_bounce(request: Mapping[str, Any], message: str) -> None:
-    if _BOUNCING not in map(str.lower, request["Destination"].get("ToAddresses", ())):
+    if _BOUNCING not in map(str.lower, request.get("Destination", {}).get("ToAddresses", ())):
         return
     tags = {one["Name"]: [one["Value"]] for one in request.get("EmailTags", ())}
     tags["ses:configuration-set"] = [request.get("ConfigurationSetName", "")]
