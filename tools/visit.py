@@ -31,7 +31,7 @@ Scheme = Literal["light", "dark"]
 REFERENCE: tuple[tuple[tuple[int, int], Scheme], ...] = ((WIDE, "light"), (WIDE, "dark"), (NARROW, "dark"))
 GUIDES = ["start", "tokens", "lists", "creates", "errors", "rate-limits"]
 GUIDES += ["webhooks", "lifecycles", "testing", "changes"]
-OPERATION = "/#tag/products/GET/api/v2/products"
+OPERATION = "/#tag/training-products/GET/api/v2/products"
 
 
 @dataclass

@@ -18,8 +18,9 @@ function configuration(contract) {
     defaultHttpClient: { targetKey: "shell", clientKey: "curl" },
     // Nothing is asked of, or told to, another host.
     withDefaultFonts: false,
-    // The renderer's own greys are too light to read for many (WCAG 2, 1.4.3).
-    customCss: ".light-mode{--scalar-color-2:#4a5263;--scalar-color-3:#5b6373}.dark-mode{--scalar-color-3:#a0a6b1}",
+    // Some of the renderer's own colours are too light to read for many (WCAG 2, 1.4.3).
+    customCss: ".light-mode{--scalar-color-2:#4a5263;--scalar-color-3:#5b6373;--scalar-color-green:#047857;"
+      + "--scalar-color-orange:#b3420a}.dark-mode{--scalar-color-3:#a0a6b1}",
     telemetry: false,
     hideClientButton: true,
     showDeveloperTools: "never",
