@@ -9,7 +9,7 @@ STAGE := .build/package
 BUILD := .aws-sam/build
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check bench format build artefacts deploy sam-local lock openapi clean
+.PHONY: help serve test browser check bench format build artefacts deploy sam-local lock openapi clean
 
 help: ## list the targets
 	@while IFS= read -r line; do case $$line in \
@@ -24,16 +24,22 @@ serve: ## run the API on localhost with demo data (PORT=3000; FRESH=1 starts ove
 # Each worker, and each process that a test starts, would compile every module again.
 test: export PYTHONDONTWRITEBYTECODE :=
 
-test: ## run all tests, or those in ARGS
+test: ## run all tests but those in a browser, or those in ARGS
 	@$(PYTHON) tools/environments.py --all
 ifdef ARGS
 	@$(BIN)/pytest $(ARGS)
 else
 	@# Three processes keep two cores busy, because tests of stacks wait. The dearest files come first, so that none is last.
 	@$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not timing" \
-	  tests/gateway tests/client tests/browser tests/engine tests/contract tests/unit
+	  tests/gateway tests/client tests/engine tests/contract tests/unit
 	@$(BIN)/pytest -m timing tests/gateway
 endif
+
+browser: ## test the reference and the guides in a Chromium (which it installs as root with apt-get, if there is none)
+	@$(PYTHON) tools/environments.py
+	@$(PYTHON) tools/environments.py browser
+	@$(BIN)/ordering dev chromium
+	@$(BIN)/pytest --no-skips tests/browser
 
 check: ## check format, lint, types, import rules, generated documents, and the template and its translation
 	@$(PYTHON) tools/environments.py development sam judges node

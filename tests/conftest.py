@@ -25,6 +25,8 @@ from support.real_stack import RealStack
 from support.services import Services
 from support.workers import StackScheduling
 
+pytest_plugins = ["support.skips"]
+
 # Whatever the machine is logged in to, a test must not reach it.
 for name in [name for name in os.environ if name.startswith("AWS_") and name != "AWS_CA_BUNDLE"]:
     del os.environ[name]

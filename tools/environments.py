@@ -72,10 +72,9 @@ ENVIRONMENTS = {
 }
 LOCAL_RUN = ("development", "engine", "sam", "runtime", "layer")
 # The client of the API is as partners install it, without the packages of this project.
-TESTS = (*LOCAL_RUN, "client", "browser", "node", "generators")
-# The local run also works without the first, with a restriction that it prints: awslambdaric has wheels for Linux only.
-# Without the second, the tests in a browser are skipped.
-OPTIONAL = ("runtime", "browser")
+TESTS = (*LOCAL_RUN, "client", "node", "generators")
+# The local run also works without it, with a restriction that it prints: awslambdaric has wheels for Linux only.
+OPTIONAL = ("runtime",)
 
 
 class SetupError(Exception):

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ordering_tools.documents.pictures import PYTHON, chromium
+from ordering_tools.documents.chromium import PYTHON, chromium
 from ordering_tools.installation import ROOT, NotDone
 from support.real_stack import RealStack
 

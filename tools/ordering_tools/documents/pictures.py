@@ -3,38 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 import secrets
-import shutil
 import subprocess
 import urllib.request
 from pathlib import Path
 from typing import Any
 
+from ordering_tools.documents.chromium import PYTHON, chromium
 from ordering_tools.installation import ROOT, NotDone
-
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
-"""The names that Chromium's command has on different systems."""
-
-PYTHON = ROOT / ".venvs" / "browser" / "bin" / "python"
-"""The interpreter of the environment that drives a browser."""
 
 FOLDER = ROOT / "docs" / "pictures"
 MOST_BYTES = 150_000
-
-
-def chromium() -> str:
-    """Return the browser: the one that ORDERING_CHROMIUM names, or else the first that is on the path.
-
-    Raises:
-        NotDone: There is none, or no environment to drive it.
-    """
-    found = os.environ.get("ORDERING_CHROMIUM") or next(filter(None, map(shutil.which, BROWSERS)), None)
-    if not found:
-        raise NotDone(f"there is no Chromium: install one of {', '.join(BROWSERS)}, or name it in ORDERING_CHROMIUM")
-    if not PYTHON.exists():
-        raise NotDone("there is no environment to drive a browser: `python3 tools/environments.py browser` makes it")
-    return found
 
 
 def take(base_url: str, demo: dict[str, Any]) -> list[str]:

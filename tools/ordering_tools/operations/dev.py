@@ -52,6 +52,15 @@ def pictures(run: Run) -> None:
     run.output.rows([{"written": one} for one in taken])
 
 
+@group.command("chromium", cls=Command)
+@pass_run
+def chromium(run: Run) -> None:
+    """Print the Chromium of this machine, for tests and pictures; without one, install it, as root with apt-get."""
+    from ordering_tools.documents.chromium import installed  # noqa: PLC0415 - as the writers below
+
+    run.output.rows([{"chromium": installed()}])
+
+
 def _writer(name: str, module: str, files: str) -> None:
     @group.command(name, cls=Command, help=f"Write {files}.")
     @click.option("--check", is_flag=True, help="Write nothing; fail if the committed files are out of date.")
