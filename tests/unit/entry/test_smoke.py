@@ -106,6 +106,16 @@ def test_any_other_version_fails(account: Account) -> None:
     assert account.run() == "Failed"
 
 
+@pytest.mark.parametrize(("served", "status"), [("true", 200), ("false", 404)])
+def test_pages_exist_if_the_stack_serves_them(monkeypatch: pytest.MonkeyPatch, served: str, status: int) -> None:
+    """A version that does not serve the pages passes only if the stack does not want them, and the other way round."""
+    monkeypatch.setenv("REFERENCE", served)
+
+    for answered in (200, 404):
+        account = Account(logical="ReferenceFunction", answer={"statusCode": answered})
+        assert account.run() == ("Succeeded" if answered == status else "Failed")
+
+
 def test_every_function_has_a_request() -> None:
     """The hook knows each function but itself."""
     assert PROBES.keys() == FUNCTIONS.keys() - {"SmokeFunction"}
