@@ -96,7 +96,7 @@ def test_every_guide_with_calls_is_run() -> None:
 
 @pytest.mark.parametrize("path", ["/api/v2/nothing", "/v2/orders/4711", "/webhooks/nothing", "/nothing"])
 def test_errors_lead_to_their_section(reader: dict[str, str], path: str) -> None:
-    """Whoever answers, a function or the gateway itself, the address in the error opens its section of the guide."""
+    """The address in an error, a function's or the gateway's own, opens its section of the guide."""
     access = reader["DEALS_TOKEN" if path.startswith("/v2") else "TOKEN"]
     body = httpx.get(f"{reader['URL']}{path}", headers={"Authorization": f"Bearer {access}"}, timeout=30).json()
     address = body["type"] if "type" in body else body["meta"]["links"]["more_info"]
