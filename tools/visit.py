@@ -108,6 +108,20 @@ class Tour:
             visit.result = sent.value.headers.get("authorization", "").removeprefix("Bearer ")
         return visit
 
+    def authorize(self) -> Visit:
+        """Get a token with the client of e-card orders, and send a call with it."""
+        visit = Visit("authorized", "/#tag/e-card-balance/GET/v1/balance")
+        with self.opened(visit, WIDE, "light") as page:
+            page.get_by_label("Try as").select_option("E-card orders")
+            with page.expect_response(lambda answer: answer.url.endswith("/connect/token")) as issued:
+                page.get_by_role("button", name="Authorize").first.click()
+            visit.result = f"{issued.value.status}"
+            page.locator("button", has_text="(get /v1/balance)").first.click()
+            with page.expect_response(lambda answer: "/v1/balance" in answer.url) as answered:
+                page.get_by_role("button", name="Send").first.click()
+            visit.result += f" {answered.value.status}"
+        return visit
+
     def use_keyboard(self) -> Visit:
         """Press the tabulator key and Enter, and note what has the focus after each."""
         visit = Visit("keyboard", "/docs/start")
@@ -146,6 +160,7 @@ class Tour:
             yield self.read_guide(name, NARROW, "dark")
         yield self.try_call()
         yield self.switch_contract()
+        yield self.authorize()
         yield self.use_keyboard()
 
 

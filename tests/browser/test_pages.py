@@ -74,6 +74,11 @@ def test_a_call_is_tried(visits: dict[str, dict[str, Any]], real: RealStack) -> 
     assert visits["switched"]["result"] == real.demo_file["tokens"]["deals"]
 
 
+def test_a_client_gets_a_token(visits: dict[str, dict[str, Any]]) -> None:
+    """The reference gets a token by a client's id and secret, and a call with it is answered."""
+    assert visits["authorized"]["result"] == "200 200"
+
+
 def test_pages_take_the_keyboard(visits: dict[str, dict[str, Any]]) -> None:
     """The first stop of the tabulator key skips the menus."""
     assert visits["keyboard"]["result"] == "Skip to the content -> content"
