@@ -62,7 +62,10 @@ ENVIRONMENTS = {
     "development": Environment(ROOT / ".venv", ROOT / "requirements" / "development.txt"),
     **{
         name: Environment(ROOT / ".venvs" / name, ROOT / "requirements" / f"{name}.txt")
-        for name in ("engine", "sam", "runtime", "client", "browser", "judges", "references", "node", "generators")
+        for name in (
+            *("engine", "sam", "runtime", "client", "browser", "judges", "references"),
+            *("node", "generators", "openapi-generator"),
+        )
     },
     "layer": Environment(
         ROOT / ".build" / "local" / "dependencies" / "python",
