@@ -63,10 +63,15 @@ def test_typescript_client(deals: Deals, tmp_path: Path) -> None:
     assert seen == seen_with(2_000_001)
 
 
-def test_hey_api_client(tmp_path: Path) -> None:
-    """The client of @hey-api/openapi-ts passes `tsc --strict`."""
+def test_hey_api_client(deals: Deals, tmp_path: Path) -> None:
+    """The client of @hey-api/openapi-ts and its program pass `tsc --strict`, and work in Node.js as they are."""
     (tmp_path / "node_modules").symlink_to(NODE / "node_modules")
-    output(*HEY_API, "-i", DOCUMENT, "-o", "client", "-c", "@hey-api/client-fetch", "--no-log-file", into=tmp_path)
-    output(*TSC, "client/index.ts", into=tmp_path)
+    (tmp_path / "package.json").write_text('{"type": "module"}')
+    settings = {"input": str(DOCUMENT), "output": {"path": "client", "importFileExtension": ".ts"}}
+    (tmp_path / "openapi-ts.config.mjs").write_text(f"export default {json.dumps(settings)}")
+    shutil.copy(GENERATED / "hey-api.ts", tmp_path)
+    output(*HEY_API, "-c", "@hey-api/client-fetch", "--no-log-file", into=tmp_path)
+    output(*TSC, "hey-api.ts", into=tmp_path)
 
-    assert "export const createOrder" in (tmp_path / "client" / "sdk.gen.ts").read_text()
+    seen = json.loads(output(NODE / "bin" / "node", "hey-api.ts", deals.stack.state / greeting.FILE, into=tmp_path))
+    assert seen == seen_with(2_000_004)
