@@ -9,7 +9,7 @@ STAGE := .build/package
 BUILD := .aws-sam/build
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test browser clients check bench format build artefacts deploy sam-local lock openapi clean
+.PHONY: help serve test browser fuzz clients check bench format build artefacts deploy sam-local lock openapi clean
 
 help: ## list the targets
 	@while IFS= read -r line; do case $$line in \
@@ -24,7 +24,7 @@ serve: ## run the API on localhost with demo data (PORT=3000; FRESH=1 starts ove
 # Each worker, and each process that a test starts, would compile every module again.
 test: export PYTHONDONTWRITEBYTECODE :=
 
-test: ## run all tests but those of `make browser` and `make clients`, or those in ARGS
+test: ## run all tests but those of browser, clients and fuzz, or those in ARGS
 	@$(PYTHON) tools/environments.py --all
 ifdef ARGS
 	@$(BIN)/pytest $(ARGS)
@@ -45,6 +45,11 @@ clients: ## make clients by openapi-generator, compile them, and order by them (
 	@$(PYTHON) tools/environments.py
 	@$(PYTHON) tools/environments.py node openapi-generator
 	@$(BIN)/pytest --no-skips tests/openapi_generator
+
+fuzz: ## send requests that schemathesis makes from the document to the real stack (minutes; each night)
+	@$(PYTHON) tools/environments.py
+	@$(PYTHON) tools/environments.py fuzz
+	@$(BIN)/pytest --no-skips tests/fuzz
 
 check: ## check format, lint, types, import rules, generated documents, and the template and its translation
 	@$(PYTHON) tools/environments.py development sam judges node

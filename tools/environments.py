@@ -64,7 +64,7 @@ ENVIRONMENTS = {
         name: Environment(ROOT / ".venvs" / name, ROOT / "requirements" / f"{name}.txt")
         for name in (
             *("engine", "sam", "runtime", "client", "browser", "judges", "references"),
-            *("node", "generators", "openapi-generator"),
+            *("node", "generators", "openapi-generator", "fuzz"),
         )
     },
     "layer": Environment(

@@ -14,6 +14,7 @@ _GROUPS = {
     "tests/gateway/": REAL,
     "tests/client/": REAL,
     "tests/browser/": REAL,
+    "tests/fuzz/": REAL,
 }
 """What the tests below a path share; the first path counts."""
 

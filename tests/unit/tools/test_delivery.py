@@ -39,8 +39,8 @@ def steps(name: str) -> list[dict[str, Any]]:
 
 
 def test_every_workflow_is_here() -> None:
-    """There is a workflow for checks, generated clients, deliveries, drift and releases."""
-    assert [*WORKFLOWS] == ["check", "clients", "deliver", "drift", "release"]
+    """There is a workflow for checks, generated clients, deliveries, drift, random requests and releases."""
+    assert [*WORKFLOWS] == ["check", "clients", "deliver", "drift", "fuzz", "release"]
 
 
 @pytest.mark.parametrize("name", WORKFLOWS)
