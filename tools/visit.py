@@ -116,6 +116,7 @@ class Tour:
             with page.expect_response(lambda answer: answer.url.endswith("/connect/token")) as issued:
                 page.get_by_role("button", name="Authorize").first.click()
             visit.result = f"{issued.value.status}"
+            page.get_by_role("button", name="Clear tokens").first.wait_for()  # the page has the token now
             page.locator("button", has_text="(get /v1/balance)").first.click()
             with page.expect_response(lambda answer: "/v1/balance" in answer.url) as answered:
                 page.get_by_role("button", name="Send").first.click()
