@@ -98,7 +98,7 @@ class PrivateKey(Value):
     def sign(self, message: bytes) -> bytes:
         """Sign a message."""
         # Imported here so that the token endpoint, whose key is in KMS, does not load PyJWT.
-        import jwt  # noqa: PLC0415
+        import jwt  # noqa: PLC0415 - as above
 
         algorithm = jwt.get_algorithm_by_name(self.algorithm)
         return algorithm.sign(message, algorithm.prepare_key(self.pem))
