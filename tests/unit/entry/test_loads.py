@@ -160,10 +160,12 @@ def test_loads(function: str) -> None:
 @pytest.mark.parametrize("function", ["ecards/certificates", "training/order_keys"])
 def test_imports_during_initialisation(function: str) -> None:
     """During Lambda's initialisation, functions that show secrets also import their sealer, and no botocore."""
-    modules, *_ = imported(function, AWS_LAMBDA_RUNTIME_API="127.0.0.1:1")
+    credentials = {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x"}
+    modules, *_ = imported(function, AWS_LAMBDA_RUNTIME_API="127.0.0.1:1", **credentials)
 
     assert {"ordering.aws.direct", "ordering.aws.sealer"} <= modules
     assert "botocore.session" not in modules
+    assert "encodings.idna" not in modules, "the connection was given a host as text"
 
 
 @pytest.mark.parametrize("function", ["identity/authorizer", "training/orders"])
