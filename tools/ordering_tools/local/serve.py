@@ -109,8 +109,9 @@ class LocalRun:
                 self._deploy()
             with step("order books"):
                 self._convert_books()
-            self._gateway = self._start_gateway(folded=not options.bare)
+            # Before functions run: when they settle a book, they void open positions that are dated in the past.
             prepared = Prepared("", seeded=False) if options.bare else self._load_demo()
+            self._gateway = self._start_gateway(folded=not options.bare)
             with step("gateway"):
                 self._gateway.wait()
             if not options.bare:
