@@ -23,7 +23,7 @@ def deals(real: RealStack) -> Deals:
 def environment(deals: Deals) -> dict[str, str]:
     """Environment variables of the client's processes, as its own tests require."""
     assert PYTHON.exists(), "run `make test` once: it makes the client's environment"
-    own = {"BASECRM_BASE_URL": deals.demo_file["baseUrl"], "BASECRM_ACCESS_TOKEN": deals.demo_file["tokens"]["deals"]}
+    own = {"BASECRM_BASE_URL": deals.demo_file["baseUrl"], "BASECRM_ACCESS_TOKEN": deals.token(deals.account())}
     return {**os.environ, **own, "NO_PROXY": "*"}
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import json
 import secrets
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from ordering.clock import system_clock
@@ -15,6 +17,8 @@ from ordering.identity.reference_tokens import ReferenceTokens
 from ordering.identity.tokens import Claims
 from ordering.principal import DealTerms
 from ordering.values import replace
+from ordering_tools.demo import deals as demo_deals
+from ordering_tools.demo import greeting
 from ordering_tools.demo import training as demo
 from ordering_tools.demo.data import demo_partners
 from support.real_stack import RealStack
@@ -53,6 +57,13 @@ class Deals(RealStack):
         claims = self.claims(account)
         ends = expires or claims.expires
         return self.reference_tokens.issue(self.installation.signer.issue(replace(claims, expires=ends)), ends)
+
+    def own_demo_file(self, folder: Path) -> Path:
+        """Write the demo file with a new token for deals: programs that share one share its ten requests a second."""
+        tokens = {**self.demo_file["tokens"], "deals": self.token(demo_deals.ACCOUNT)}
+        path = folder / greeting.FILE
+        path.write_text(json.dumps({**self.demo_file, "tokens": tokens}))
+        return path
 
 
 def a_deal() -> int:

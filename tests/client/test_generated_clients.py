@@ -10,7 +10,6 @@ import pytest
 
 from client.deals import Deals
 from client.generators import DOCUMENT, GENERATORS, NODE, TYPESCRIPT, check_types, output, seen_with
-from ordering_tools.demo import greeting
 
 pytestmark = pytest.mark.gateway
 
@@ -43,9 +42,8 @@ def test_python_client(deals: Deals, tmp_path: Path) -> None:
     ignored = "[mypy-order_api.client]\nignore_errors = true\n"
     check_types(ignored, "-p", "order_api", python=GENERATORS / "python", into=tmp_path)
 
-    seen = json.loads(
-        output(GENERATORS / "python", "conversation.py", into=tmp_path, given=json.dumps(deals.demo_file))
-    )
+    given = deals.own_demo_file(tmp_path).read_text()
+    seen = json.loads(output(GENERATORS / "python", "conversation.py", into=tmp_path, given=given))
     assert seen == seen_with(2_000_000)
 
 
@@ -57,9 +55,7 @@ def test_typescript_client(deals: Deals, tmp_path: Path) -> None:
     output(*OPENAPI_TYPESCRIPT, DOCUMENT, "-o", "api.d.ts", into=tmp_path)
     output(*TSC, "conversation.ts", into=tmp_path)
 
-    seen = json.loads(
-        output(NODE / "bin" / "node", "conversation.ts", deals.stack.state / greeting.FILE, into=tmp_path)
-    )
+    seen = json.loads(output(NODE / "bin" / "node", "conversation.ts", deals.own_demo_file(tmp_path), into=tmp_path))
     assert seen == seen_with(2_000_001)
 
 
@@ -73,5 +69,5 @@ def test_hey_api_client(deals: Deals, tmp_path: Path) -> None:
     output(*HEY_API, "-c", "@hey-api/client-fetch", "--no-log-file", into=tmp_path)
     output(*TSC, "hey-api.ts", into=tmp_path)
 
-    seen = json.loads(output(NODE / "bin" / "node", "hey-api.ts", deals.stack.state / greeting.FILE, into=tmp_path))
+    seen = json.loads(output(NODE / "bin" / "node", "hey-api.ts", deals.own_demo_file(tmp_path), into=tmp_path))
     assert seen == seen_with(2_000_004)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from client.deals import Deals
 from client.generators import DOCUMENT, NODE, ROOT, TYPESCRIPT, check_types, output, seen_with
-from ordering_tools.demo import greeting
 from support.real_stack import RealStack
 
 pytestmark = pytest.mark.gateway
@@ -51,7 +51,8 @@ def test_python_client(real: RealStack, tmp_path: Path) -> None:
     python = ENVIRONMENT / "python"
     check_types(UNTYPED, "-p", "order_api", "-m", "conversation", python=python, into=tmp_path)
 
-    seen = json.loads(output(python, "conversation.py", into=tmp_path, given=json.dumps(real.demo_file)))
+    given = Deals(real.stack).own_demo_file(tmp_path).read_text()
+    seen = json.loads(output(python, "conversation.py", into=tmp_path, given=given))
     assert seen == seen_with(2_000_002)
 
 
@@ -64,5 +65,7 @@ def test_typescript_client(real: RealStack, tmp_path: Path) -> None:
     # The sources of its client are no modules that Node.js runs without a compiler.
     output(*TYPESCRIPT, "--target", "es2022", "--module", "nodenext", "conversation.ts", into=tmp_path)
 
-    seen = json.loads(output(NODE / "bin" / "node", "conversation.js", real.stack.state / greeting.FILE, into=tmp_path))
+    seen = json.loads(
+        output(NODE / "bin" / "node", "conversation.js", Deals(real.stack).own_demo_file(tmp_path), into=tmp_path)
+    )
     assert seen == seen_with(2_000_003)
