@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from html import unescape
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import httpx
 import pytest
@@ -493,11 +493,6 @@ def test_unreadable_item(training_partner: TrainingPartner, company: Company) ->
     assert "ORDER#training#2147483647" in training_partner.real.logs
 
 
-def processes(real: RealStack, function: str) -> list[int]:
-    """The processes of a function of this stack, found by their environment."""
-    return [number for number in running() if runs(number, real, function)]
-
-
 def running() -> list[int]:
     """All processes of this machine."""
     return [int(process.name) for process in Path("/proc").glob("[0-9]*")]
@@ -513,56 +508,58 @@ def runs(process: int, real: RealStack, function: str) -> bool:
     return marks <= {*environment.split(b"\0")}
 
 
-@contextmanager
-def held(real: RealStack, function: str) -> Iterator[Callable[[], None]]:
-    """Stop a function's processes, also those that start meanwhile; gives what kills them. At the end the rest go on.
+class Held:
+    """The processes of a function, also those that start meanwhile: they run only when they are let.
 
     A process is stopped long before it can do anything: a thread looks at all new ones every few milliseconds.
     """
-    stopped: set[int] = set()
-    first_seen: dict[int, float] = {}
-    ended = threading.Event()
 
-    def stop() -> None:
+    def __init__(self, real: RealStack, function: str) -> None:
+        self._real, self._function = real, function
+        self._stopped: set[int] = set()
+        self._first_seen: dict[int, float] = {}
+        self._released = threading.Event()
+        self._watcher = threading.Thread(target=self._watch)
+
+    def __enter__(self) -> Self:
+        self._stop_new()
+        self._watcher.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._released.set()
+        self._watcher.join()
+        self._send(signal.SIGCONT)
+
+    def run(self, seconds: float) -> None:
+        """Let those that were stopped run for some time."""
+        self._send(signal.SIGCONT)
+        time.sleep(seconds)
+        self._send(signal.SIGSTOP)
+
+    def kill(self) -> None:
+        """Kill all that are stopped."""
+        self._stopped -= self._send(signal.SIGKILL)
+
+    def _watch(self) -> None:
+        while not self._released.wait(0.002):
+            self._stop_new()
+
+    def _stop_new(self) -> None:
         now = time.monotonic()
         for number in running():
             # A process has its environment a moment after it is there.
-            if now - first_seen.setdefault(number, now) < 1 and number not in stopped and runs(number, real, function):
+            is_new = now - self._first_seen.setdefault(number, now) < 1 and number not in self._stopped
+            if is_new and runs(number, self._real, self._function):
                 send(number, signal.SIGSTOP)
-                stopped.add(number)
+                self._stopped.add(number)
 
-    def watch() -> None:
-        while not ended.wait(0.002):
-            stop()
-
-    def kill() -> None:
-        for number in stopped:
-            send(number, signal.SIGKILL)
-        stopped.clear()
-
-    stop()
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    try:
-        yield kill
-    finally:
-        ended.set()
-        watcher.join()
-        for number in stopped:
-            send(number, signal.SIGCONT)
-
-
-def kill_if(check: Callable[[], bool], real: RealStack, function: str) -> bool:
-    """Stop a function's processes, kill them if `check` holds or continue them, and return whether it killed them."""
-    held, killing = processes(real, function), False
-    try:
-        for process in held:
-            send(process, signal.SIGSTOP)
-        killing = bool(held) and check()
-    finally:
-        for process in held:
-            send(process, signal.SIGKILL if killing else signal.SIGCONT)
-    return killing
+    def _send(self, number: signal.Signals) -> set[int]:
+        """Send a signal to those that are stopped; returns their numbers."""
+        stopped = {*self._stopped}
+        for process in stopped:
+            send(process, number)
+        return stopped
 
 
 def send(process: int, number: signal.Signals) -> None:
@@ -570,52 +567,66 @@ def send(process: int, number: signal.Signals) -> None:
         os.kill(process, number)
 
 
+def interrupted_order(partner: TrainingPartner, issuing: Held) -> tuple[int, int]:
+    """Place an order of many seats, and kill the processes that issue its keys up to three times.
+
+    They run a fiftieth of a second at a time, so that most of the keys are not there yet when the first ones are seen.
+
+    Returns:
+        The order's id, and how many times they were killed with a part of the keys issued.
+    """
+    order = partner.order(seats(SEATS))
+    killed, seen, changed = 0, 0, time.monotonic()
+    while seen < PACKS and killed < 3:
+        issuing.run(0.02)
+        there = packs(partner.real, order)
+        if seen < there < PACKS:
+            issuing.kill()
+            killed += 1
+            redeliver(partner.real, order)
+        if there > seen:
+            seen, changed = there, time.monotonic()
+        assert time.monotonic() < changed + 60, f"{there} packs"
+    return order, killed
+
+
+def packs(real: RealStack, order: int) -> int:
+    """How many packs of an order's keys are issued."""
+    return sum(1 for _ in real.installation.orders.query(f"KEYS#training#{order}", " ", "~"))
+
+
+def redeliver(real: RealStack, order: int) -> None:
+    """Send a large order's message again, as its queue would do three minutes after a kill."""
+    large, body = real.stack.queue("LargeOrdersQueue"), json.dumps([f"ORDER#training#{order}", "ORDER"])
+    connect("sqs", real.services).send_message(QueueUrl=large, MessageBody=body)
+
+
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="elsewhere functions have no processes to be found")
 def test_killed_in_the_middle(training_partner: TrainingPartner) -> None:
     """A large order whose functions are killed at work is completed with unique keys, in one mail."""
-    real, table = training_partner.real, training_partner.real.installation.orders
-    order = training_partner.order(seats(SEATS))
-    name = f"training#{order}"
-
-    def packs() -> int:
-        return sum(1 for _ in table.query(f"KEYS#{name}", " ", "~"))
-
-    def kill_after(count: int) -> bool:
-        """Kill the processes that issue keys once there are more packs than `count`, unless all are there."""
-        for _ in range(4):
-            if eventually(lambda: packs() > count, 15, 0.005):
-                break
-            redeliver()
-        else:
-            raise AssertionError(f"there are {packs()} packs only")
-        killed = kill_if(lambda: packs() < PACKS, real, "StreamFunction")
-        redeliver()
-        return killed
-
-    def redeliver() -> None:
-        """Send the order's message again, as its queue would do three minutes after a kill."""
-        large, body = real.stack.queue("LargeOrdersQueue"), json.dumps([f"ORDER#{name}", "ORDER"])
-        connect("sqs", real.services).send_message(QueueUrl=large, MessageBody=body)
-
-    def is_unsent() -> bool:
-        return Outbox(table).mail(name, 1).state is MailState.OPEN
-
-    def is_received() -> bool:
-        return any(message["ReceiveCount"] for message in real.queued("MailQueue", to_message(name)))
-
-    killed, seen = 0, 0
-    with held(real, "MailsFunction") as kill_mails:
-        while killed < 3 and kill_after(seen):
-            killed, seen = killed + 1, min(packs(), PACKS - 1)
-        assert eventually(is_received, progress=packs)
-        assert is_unsent()
-        kill_mails()
+    real, order, killed = training_partner.real, 0, 0
+    # The mails of the demo's orders would wait for the processes that are held here.
+    assert eventually(lambda: "done so far: " in real.stack.printed())
+    with Held(real, "MailsFunction") as mailing:
+        with Held(real, "StreamFunction") as issuing:
+            # On a busy machine this test may wait so long that all keys of an order are issued meanwhile.
+            for _ in range(5):
+                order, killed = interrupted_order(training_partner, issuing)
+                if killed:
+                    break
+        message = to_message(f"training#{order}")
+        assert eventually(
+            lambda: any(one["ReceiveCount"] for one in real.queued("MailQueue", message)),
+            progress=lambda: packs(real, order),
+        )
+        assert Outbox(real.installation.orders).mail(f"training#{order}", 1).state is MailState.OPEN
+        mailing.kill()
     training_partner.wait(order)
     # The queue would redeliver the message after six minutes. Deliveries that overlapped may have sent more than one.
-    waiting = len(real.queued("MailQueue", to_message(name)))
-    real.installation.mail_queue(to_message(name), 0)
+    waiting = len(real.queued("MailQueue", message))
+    real.installation.mail_queue(message, 0)
     assert eventually(lambda: training_partner.mails(order))
-    assert eventually(lambda: 0 < len(real.queued("MailQueue", to_message(name))) <= waiting)
+    assert eventually(lambda: 0 < len(real.queued("MailQueue", message)) <= waiting)
     keys = training_partner.keys(order)
     (mail,) = training_partner.mails(order)
 
