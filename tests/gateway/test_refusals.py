@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -214,6 +215,9 @@ def refuse(http: httpx.Client, resource: str, attempt: Attempt) -> Iterator[str]
     # As an absolute URL, so that httpx keeps two slashes at the beginning of a path.
     url = f"{str(http.base_url).rstrip('/')}{attempt.path}"
     answer = http.request(attempt.method, url, headers=list(attempt.headers), content=attempt.body)
+    if answer.status_code == 429:  # one of the tokens has had its requests of this second
+        time.sleep(int(answer.headers["Retry-After"]))
+        answer = http.request(attempt.method, url, headers=list(attempt.headers), content=attempt.body)
     line = f"{attempt.why}: {attempt.method} {attempt.path[:80]} is answered {answer.status_code}"
     if answer.status_code not in attempt.statuses:
         yield f"{line} {answer.text[:200]}"
