@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
 from ordering.identifiers import is_plain_id
+from ordering.identity import verifier as verifying
 from ordering.identity.tokens import Claims, PrivateKey, Signer, TokenRefused
 from ordering.identity.verifier import LONGEST, REQUIRED, KeyRing, Verifier
 from ordering.values import replace
@@ -315,6 +316,64 @@ def test_any_text_is_refused(header: bytes, rest: str) -> None:
     """Whatever text is sent as a token, it is refused: nothing else is raised."""
     with pytest.raises(TokenRefused):
         verifier().verify(f"{_base64(header)}.{rest}")
+
+
+def outcome(sent: str) -> Claims | str:
+    """The claims of a token, or why it is refused."""
+    try:
+        return verifier().verify(sent)
+    except TokenRefused as refusal:
+        return refusal.reason
+
+
+ALIKE = {
+    "as it is": str,
+    "padding": lambda part: part + "=" * (-len(part) % 4),
+    "padding too long": lambda part: part + "=" * (-len(part) % 4 + 1),
+    "padding of three": lambda part: part + "===",
+    "other last bits": lambda part: part[:-1] + chr(ord(part[-1]) + 1),
+    "one character less": lambda part: part[:-1],
+    "alphabet of base64": lambda part: part[:-4] + "+/+/",
+    "a space": lambda part: f"{part[:4]} {part[4:]}",
+    "a line break": lambda part: f"{part}\n",
+    "characters that decoding skips": lambda part: f"{part[:4]}!!!!{part[4:]}",
+    "another script": lambda part: f"{part[:4]}é{part[4:]}",
+    "nothing": lambda _: "",
+}
+
+
+@pytest.mark.parametrize("number", range(3), ids=["header", "claims", "signature"])
+@pytest.mark.parametrize("change", ALIKE.values(), ids=ALIKE)
+def test_base64_is_what_pyjwt_takes(monkeypatch: pytest.MonkeyPatch, change: Callable[[str], str], number: int) -> None:
+    """Each way to write a part of a token is accepted, or refused for the same reason, as by PyJWT's own check."""
+    sent = with_part(number, change)
+    ours = outcome(sent)
+    monkeypatch.setattr(verifying, "_tokens", jwt.PyJWT())
+
+    assert ours == outcome(sent)
+
+
+@settings(max_examples=300, deadline=None)
+@given(segment=st.binary(max_size=12) | st.text(alphabet="abAB01-_=+/", max_size=12).map(str.encode))
+def test_base64_of_any_bytes(segment: bytes) -> None:
+    """A part of a token is read as by PyJWT's own check, whatever its bytes."""
+
+    def read(signed: type[jwt.PyJWS]) -> bytes | None:
+        try:
+            return signed._decode_base64url_segment(segment, "part")
+        except (jwt.DecodeError, ValueError):
+            return None
+
+    assert read(verifying._Signed) == read(jwt.PyJWS)
+
+
+def test_base64_is_not_checked_character_by_character(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyJWT still calls the method that is overridden, once a header of the key has been read."""
+    checks, sent = verifier(), token()
+    checks.verify(sent)
+    monkeypatch.delattr(jwt.PyJWS, "_decode_base64url_segment")
+
+    assert unissued(checks.verify(sent)) == CLAIMS
 
 
 def test_too_long_is_refused_unread() -> None:

@@ -6,6 +6,7 @@ A token is refused unless it has our `typ`, a known `kid`, one of two asymmetric
 
 from __future__ import annotations
 
+import base64
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -44,6 +45,32 @@ _REASONS: Sequence[tuple[type[Exception], RefusalReason]] = (
     (jwt.InvalidSignatureError, RefusalReason.WRONG_SIGNATURE),
 )
 """Reasons for PyJWT's errors; its messages repeat parts of the token."""
+
+
+class _Signed(jwt.PyJWS):
+    """PyJWT's reading of a signed text, with a quicker check of base64url: PyJWT's looks at each character in Python.
+
+    This overrides a method that PyJWT does not document. With a release that does not call it, PyJWT's check is back.
+    """
+
+    @staticmethod
+    def _decode_base64url_segment(segment: bytes, name: str) -> bytes:
+        decoded = base64.urlsafe_b64decode(segment + b"=" * (-len(segment) % 4))
+        # Decoding skips characters outside the alphabet, so a segment that has some is not what encoding gives again.
+        if base64.urlsafe_b64encode(decoded).rstrip(b"=") == segment:
+            return decoded
+        return jwt.PyJWS._decode_base64url_segment(segment, name)  # noqa: SLF001 - the method that this one overrides
+
+
+class _Tokens(jwt.PyJWT):
+    """PyJWT with this reading of signed texts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._jws = _Signed()
+
+
+_tokens = _Tokens()
 
 
 class PublicKey:
@@ -115,7 +142,7 @@ class Verifier(Value):
         if header.get("alg") != key.algorithm:
             raise TokenRefused(RefusalReason.OTHER_ALGORITHM)
         with _refusing():
-            payload = jwt.decode(
+            payload = _tokens.decode(
                 token,
                 key.made,
                 algorithms=[key.algorithm],
@@ -134,7 +161,7 @@ def _header(encoded: str) -> Mapping[str, Any]:
     Raises:
         PyJWTError, ValueError, RecursionError: It is malformed.
     """
-    # Without payload and signature, which `jwt.decode` reads: PyJWT checks their base64 character by character.
+    # Without payload and signature, which are read when the signature is verified.
     return jwt.get_unverified_header(f"{encoded}..")
 
 
