@@ -99,12 +99,15 @@ def test_ctrl_c(name: str, world: World, monkeypatch: pytest.MonkeyPatch, capsys
 
 def test_ctrl_c_in_a_process(tmp_path: Path) -> None:
     """Ctrl-C is how a command ends that runs until then: it has done its work, and prints nothing more."""
+    # A shell has its background jobs ignore the signal, and they pass that on.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(
         [COMMAND, "webhook", "listen", "--port", "0", "--state", tmp_path],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
     )
+    signal.signal(signal.SIGINT, before)
     assert process.stdout
     url = process.stdout.readline().split()[-1]
     # Once it responds it is certainly waiting.
