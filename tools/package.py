@@ -52,16 +52,16 @@ def interpreters() -> Iterator[str | Path]:
             found = subprocess.run(  # noqa: S603 - uv says where its interpreters are
                 [uv, "python", "find", RUNTIME], capture_output=True, text=True, check=False
             )
-            yield from found.stdout.split()
+            yield from found.stdout.splitlines()
 
 
-def find_runtime() -> str | Path:
-    """Return an interpreter of the runtime's version.
+def find_runtime() -> Path:
+    """Return the path of an interpreter of the runtime's version, also where a command chooses one by the environment.
 
     Raises:
         PackageError: There is none on this machine.
     """
-    ask = "import sys; print('%d.%d' % sys.version_info[:2])"
+    ask = "import sys; print('%d.%d' % sys.version_info[:2], sys.executable)"
     for command in interpreters():
         try:
             done = subprocess.run(  # noqa: S603 - the candidates are this module's own
@@ -69,8 +69,9 @@ def find_runtime() -> str | Path:
             )
         except OSError:
             continue
-        if done.stdout.strip() == RUNTIME:
-            return command
+        version, _, executable = done.stdout.strip().partition(" ")
+        if version == RUNTIME:
+            return Path(executable)
     raise PackageError(
         f"The functions run on Python {RUNTIME}, and only Python {RUNTIME} can compile them. Install it "
         f"(`uv python install {RUNTIME}`, `pyenv install {RUNTIME}` or your system's package), or name it: "
@@ -78,7 +79,7 @@ def find_runtime() -> str | Path:
     )
 
 
-def compile_folder(folder: Path, mounted: str, runtime: str | Path) -> None:
+def compile_folder(folder: Path, mounted: str, runtime: Path) -> None:
     """Compile a folder's modules in place; the bytecode names them where Lambda mounts the folder.
 
     Raises:
@@ -157,7 +158,7 @@ def machine_of(path: Path) -> int | None:
     return int.from_bytes(header[18:20], "little") if header[:4] == b"\x7fELF" and len(header) == 20 else None
 
 
-def stage(target: Path, runtime: str | Path, architecture: str) -> None:
+def stage(target: Path, runtime: Path, architecture: str) -> None:
     """Copy the template, the functions and the layers to a folder, and compile what is the project's own.
 
     `sam build` then calls the makefile of the dependencies layer, which compiles the packages that it installs.

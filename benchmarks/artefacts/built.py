@@ -69,11 +69,9 @@ def build_all() -> Built:
         NotBuilt: There is no interpreter of the functions' runtime, or a command failed.
     """
     try:
-        found = find_runtime()
+        python = find_runtime()
     except PackageError as error:
         raise NotBuilt(str(error)) from None
-    # The interpreter itself: `find_runtime` may name a script that chooses one.
-    python = Path(_run([str(found), "-c", "import sys; print(sys.executable)"]).strip())
     own = STAGE.relative_to(ROOT)
     folders = f"STAGE={own / 'package'}", f"BUILD={own / 'build'}"
     _run(["make", "--no-print-directory", "artefacts", f"ARCHITECTURE={ARCHITECTURE}", *folders])

@@ -252,7 +252,7 @@ class EntryChange:
 
 @dataclass
 class CatalogueFile:
-    """The entries of a file, in their order, or its faults."""
+    """The entries of a file, in their order, or its faults. To be closed."""
 
     format: Format
     faults: list[LineFault] = field(default_factory=list)
@@ -266,6 +266,10 @@ class CatalogueFile:
             "CREATE TABLE offers (id PRIMARY KEY, entry, line, offer);"
             "CREATE INDEX of_entry ON offers (entry)"
         )
+
+    def close(self) -> None:
+        """Forget the entries."""
+        self._database.close()
 
     def read(self, path: Path, advance: Callable[[int], None]) -> None:
         """Read and check a file.

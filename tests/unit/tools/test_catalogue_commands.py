@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tracemalloc
 from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -279,10 +280,10 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path, form: Any) -> None:
                 card = {"id": n + 1, "name": "x", "unit": "month", "description": ""}
                 file.write(json.dumps(value if form is TRAINING else card) + "\n")
         tracemalloc.start()
-        found = CatalogueFile(form)
-        found.read(path, lambda _: None)
-        assert sum(1 for _ in found.documents()) == lines
-        _, most = tracemalloc.get_traced_memory()
+        with closing(CatalogueFile(form)) as found:
+            found.read(path, lambda _: None)
+            assert sum(1 for _ in found.documents()) == lines
+            _, most = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         return most
 

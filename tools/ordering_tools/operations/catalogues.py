@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,21 +64,21 @@ def _of_company(site: Installation, text: str) -> Shelf:
 
 def check(kinds: Catalogues, run: Run, file: Path) -> None:
     """Check a file, and name every fault by its line."""
-    read = _read(run.output, file, kinds.format)
-    if run.json:
-        run.output.document({"count": read.count, "digest": read.digest()})
-    run.output.line(f"{kinds.counted(read.count)}, no faults")
+    with _read(run.output, file, kinds.format) as read:
+        if run.json:
+            run.output.document({"count": read.count, "digest": read.digest()})
+        run.output.line(f"{kinds.counted(read.count)}, no faults")
 
 
 def diff(kinds: Catalogues, run: Run, file: Path, owner: str) -> None:
     """Show what an import of a file would add, remove and change."""
     shelf = kinds.open(run.site, owner)
-    read = _read(run.output, file, kinds.format)
-    current = _current(shelf.versions())
-    if current is not None and current.digest == read.digest():
-        _print_changes(run, iter(()))
-    else:
-        _print_changes(run, read.compare(shelf.contents(current) if current else ()))
+    with _read(run.output, file, kinds.format) as read:
+        current = _current(shelf.versions())
+        if current is not None and current.digest == read.digest():
+            _print_changes(run, iter(()))
+        else:
+            _print_changes(run, read.compare(shelf.contents(current) if current else ()))
 
 
 def import_file(kinds: Catalogues, run: Run, file: Path, owner: str, reason: str) -> None:
@@ -87,14 +88,14 @@ def import_file(kinds: Catalogues, run: Run, file: Path, owner: str, reason: str
     one. An import that was interrupted is run again.
     """
     shelf = kinds.open(run.site, owner)
-    read = _read(run.output, file, kinds.format)
-    current, digest = _current(shelf.versions()), read.digest()
-    if current is not None and current.digest == digest:
-        shelf.finish()
-        _print_published(run, kinds, current.name, current.count, None)
-        run.output.line("nothing was changed: the current version has just what the file has")
-        return
-    _publish(run, kinds, shelf, Source(read.documents(), read.count, digest, current), reason)
+    with _read(run.output, file, kinds.format) as read:
+        current, digest = _current(shelf.versions()), read.digest()
+        if current is not None and current.digest == digest:
+            shelf.finish()
+            _print_published(run, kinds, current.name, current.count, None)
+            run.output.line("nothing was changed: the current version has just what the file has")
+            return
+        _publish(run, kinds, shelf, Source(read.documents(), read.count, digest, current), reason)
 
 
 def versions(kinds: Catalogues, run: Run, owner: str) -> None:
@@ -163,19 +164,20 @@ def _print_changes(run: Run, changes: Iterator[EntryChange]) -> None:
     run.output.line(", ".join(f"{counts[kind]:,} {kind}" for kind in _SIGNS))
 
 
-def _read(output: Output, path: Path, form: Format) -> CatalogueFile:
-    """Read and check a file.
+@contextmanager
+def _read(output: Output, path: Path, form: Format) -> Iterator[CatalogueFile]:
+    """Read and check a file, until the context ends.
 
     Raises:
         NotDone: It has faults, which were printed.
     """
-    read = CatalogueFile(form)
-    with output.progress(f"checking {path.name}", count_lines(path)) as advance:
-        read.read(path, advance)
-    refuse(output, path, read.faults)
-    if not read.count:
-        raise NotDone(f"{path} has no {form.entry}")
-    return read
+    with closing(CatalogueFile(form)) as read:
+        with output.progress(f"checking {path.name}", count_lines(path)) as advance:
+            read.read(path, advance)
+        refuse(output, path, read.faults)
+        if not read.count:
+            raise NotDone(f"{path} has no {form.entry}")
+        yield read
 
 
 def _current(versions: Sequence[Listed]) -> Listed | None:
