@@ -118,7 +118,7 @@ def test_bytecode_is_the_same_wherever_it_is_made(tmp_path: Path) -> None:
         (tmp_path / name / "python" / "module.py").write_text(
             "NAMES = {'a', 'b', 'c'}\ndef read():\n    return NAMES\n"
         )
-        compile_folder(tmp_path / name, "/opt", sys.executable)
+        compile_folder(tmp_path / name, "/opt", Path(sys.executable))
         (compiled,) = (tmp_path / name).rglob("*.pyc")
         made.append(compiled.read_bytes())
 
