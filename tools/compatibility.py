@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import yaml
 
-from judges import ACCEPTED, BIN, ROOT, Finding, JudgeError, acceptances, judged, output
+from judges import ACCEPTED, ROOT, Finding, JudgeError, acceptances, judged, output
 
 DOCUMENT = "docs/openapi.json"
 PREVIOUS = ROOT / "tests" / "previous-release.txt"
@@ -44,7 +45,9 @@ def previous_document() -> bytes:
 
 def changes(old: Path, new: Path) -> list[Finding]:
     """Return what breaks programs that were written for the old document."""
-    text = output(BIN / "specshift", "diff", old, new, "--format", "json", "--fail-on", "none")
+    text = output(
+        Path(sys.executable).with_name("specshift"), "diff", old, new, "--format", "json", "--fail-on", "none"
+    )
     return [
         Finding(one["change_type"], one["location"], one["message"])
         for one in json.loads(text)["changes"]

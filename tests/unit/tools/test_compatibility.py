@@ -15,9 +15,7 @@ ROOT = Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(ROOT / "tools"))
 
 from compatibility import changes  # noqa: E402 - tools/ is not a package
-from judges import BIN  # noqa: E402 - as above
 
-pytestmark = pytest.mark.skipif(not (BIN / "specshift").exists(), reason="`make check` installs specshift")
 DOCUMENT: dict[str, Any] = json.loads((ROOT / "docs" / "openapi.json").read_text(encoding="utf-8"))
 ORDERS, OK = "/api/v2/orders", {"200": {"description": "Fine"}}
 Change = Callable[[dict[str, Any]], object]
