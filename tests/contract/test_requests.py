@@ -24,7 +24,7 @@ ADDRESSES = [
 ]  # fmt: skip
 LINKS = [
     "https://example.com/", "https://example.com:443/a?b=c", "http://example.com", "HTTPS://EXAMPLE.COM/ü",
-    "https://example.com:444", "https://example.com:65535", "https://example.com:65536", "https://example.com:0",
+    "https://example.com/\ufeff", "https://example.com:444", "https://example.com:65535", "https://example.com:65536", "https://example.com:0",
     "https://a@example.com", "https://example.com/#f", "https://example.com/a b", "https://example.com\\a",
     "https://localhost", "https://1.1.1.1/", "https://[2606:4700::1111]/", "https://", "https://?", "//example.com",
     "ftp://example.com", "javascript:alert(1)", "https://-.example.com", "https://example.1", "https://exa mple.com",
@@ -40,6 +40,7 @@ NUMERALS = [
 TAGS = [", ".join(f'"{number}"' for number in range(count)) for count in (50, 51)]
 TEXTS = (
     "x", "", " ", "\u00a0", "a b", "ü₽😀", "a\x00b", "a\nb", "a\rb", "a\tb", "\t", "a\x7fb", "a\x85b", "a\n",
+    "\x85", "\x1c", "\ufeff", "\u2028", "\u3000", "\ufeffa", "\u200b",
     *("x" * length for length in LENGTHS), *("😀" * length for length in LENGTHS),
     UUID, UUID.upper(), UUID.replace("-", ""), f"{{{UUID}}}", f"urn:uuid:{UUID}", f"{UUID}0", "0123456789abcdef",
     "0123456789ABCDEF", "USD", "usd", "USDX", "US", "USD\n", "true", "false", "TRUE", "yes", "id", "id:asc", "id:desc",

@@ -19,7 +19,8 @@ _ASCII_LABEL = "[0-9A-Za-z_](?:[0-9A-Za-z_-]{0,61}[0-9A-Za-z_])?"
 _V6 = r"\[[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*\]"
 LINK = (
     rf"[Hh][Tt][Tt][Pp][Ss]?://(?:{_ASCII_LABEL}(?:\.{_ASCII_LABEL})*\.?|{_V6})(?::(?:{_PORT}))?"
-    r"(?:[/?#][^\s\\<>\x22\x00-\x1f\x7f-\x9f]*)?"
+    # For JavaScript's `\s`, not for Python's, U+FEFF is a blank.
+    r"(?:[/?#](?:[^\s\ufeff\\<>\x22\x00-\x1f\x7f-\x9f]|\ufeff)*)?"
 )
 """The form of links whose host is ASCII, for all engines of regular expressions: with any length of the host."""
 

@@ -76,6 +76,7 @@ from ordering.web.http import (
     Text,
     WholeNumber,
     encode,
+    is_blank,
     read_exact_body,
     whole_number,
 )
@@ -312,7 +313,7 @@ def _not_null(value: object) -> object:
 
 
 def _not_blank(value: object) -> object:
-    if value is None or (isinstance(value, str) and not value.strip()):
+    if value is None or (isinstance(value, str) and is_blank(value)):
         raise PydanticCustomError("blank", "Must not be blank")
     return value
 

@@ -44,6 +44,7 @@ from ordering.web.documents import (
 )
 from ordering.web.http import (
     A_FILLED_LINE,
+    A_FILLED_TEXT,
     INTEGRAL,
     Answer,
     Body,
@@ -54,6 +55,7 @@ from ordering.web.http import (
     Text,
     Uuid,
     WholeNumber,
+    is_blank,
     read_body,
 )
 
@@ -91,7 +93,7 @@ class CertificatePageQuery(BaseModel):
 
 def _filled(value: object) -> object:
     # An empty value counts as missing, as in the reference's error message.
-    if value is None or (isinstance(value, str) and not value.strip()):
+    if value is None or (isinstance(value, str) and is_blank(value)):
         raise PydanticCustomError("required", "This field is required")
     return value
 
@@ -136,7 +138,7 @@ class EcardOrderCardRequest(LenientBody):
     ] = Field(description="The id of a card in the company's catalogue. A numeric string is taken as well.")
     quantity: Annotated[int, Field(ge=1, le=1_000), INTEGRAL, _Filled]
     """How many of the card."""
-    faceValue: Annotated[str, Field(max_length=250), _Filled, Documented({"pattern": r"\S", "minLength": 1})] = Field(
+    faceValue: Annotated[str, Field(max_length=250), _Filled, Documented(A_FILLED_TEXT)] = Field(
         description='The name of one of the card\'s face values, for instance "100 ₽".'
     )
 

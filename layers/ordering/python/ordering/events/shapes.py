@@ -10,12 +10,16 @@ from typing_extensions import TypedDict  # pydantic reads the standard library's
 from ordering.events.types import SOURCE, VERSION
 
 Instant = Annotated[
-    str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$", json_schema_extra={"format": "date-time"})
+    str,
+    Field(
+        pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z$",
+        json_schema_extra={"format": "date-time"},
+    ),
 ]
 Uuid = Annotated[
     str, Field(pattern="^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$", json_schema_extra={"format": "uuid"})
 ]
-Amount = Annotated[str, Field(pattern=r"^-?\d+(\.\d+)?$")]
+Amount = Annotated[str, Field(pattern=r"^-?[0-9]+(\.[0-9]+)?$")]
 Count = Annotated[int, Field(ge=1)]
 
 

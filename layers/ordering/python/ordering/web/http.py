@@ -448,9 +448,25 @@ _CONTROL = re.compile(f"[{_CONTROLS}]")
 WholeNumber = Annotated[int, BeforeValidator(whole_number)]
 """An integer in a query parameter."""
 
+# A character that is not a blank for Python. JavaScript's `\s` lacks U+001C to U+001F and U+0085, and has U+FEFF.
+_FILLED = re.compile(r"[^\s\x1c-\x1f\x85]|\ufeff")
+
 A_LINE: Mapping[str, Any] = {"pattern": f"^[^{_CONTROLS}]*$"}
-A_FILLED_LINE: Mapping[str, Any] = {"pattern": rf"^[^{_CONTROLS}]*[^{_CONTROLS}\s][^{_CONTROLS}]*$", "minLength": 1}
-"""What the document has of texts of one line, and of those that must not be blank."""
+A_FILLED_LINE: Mapping[str, Any] = {
+    "pattern": rf"^[^{_CONTROLS}]*([^{_CONTROLS}\s]|\ufeff)[^{_CONTROLS}]*$",
+    "minLength": 1,
+}
+A_FILLED_TEXT: Mapping[str, Any] = {"pattern": _FILLED.pattern, "minLength": 1}
+"""What the document has of texts of one line, and of those that must not be blank.
+
+Its patterns mean the same in all engines of regular expressions.
+"""
+
+
+def is_blank(text: str) -> bool:
+    """Return whether a text is empty or has nothing but blanks."""
+    return _FILLED.search(text) is None
+
 
 Text = Annotated[str, AfterValidator(_no_control_characters), Documented(A_LINE)]
 """Text of one line."""
