@@ -50,6 +50,14 @@ ACCEPTED = {
         REJECTED,
         r"POST 422 .*no active product with this",
     ),
+    "Names of face values are made up, so the card does not have them.": (
+        REJECTED,
+        r"POST 400 .*no face value with this",
+    ),
+    "Each product has its own currencies, discount and markup.": (
+        REJECTED,
+        r"POST 422 .*The product (has no price in|allows a (discount|markup) of)",
+    ),
     "A schema cannot say that each currency is in one price only.": (
         REJECTED,
         r"(POST|PUT) 422 .*only one price per currency",
