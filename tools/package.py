@@ -56,7 +56,7 @@ def interpreters() -> Iterator[str | Path]:
 
 
 def find_runtime() -> Path:
-    """Return the path of an interpreter of the runtime's version, also where a command chooses one by the environment.
+    """Return the path of an interpreter of the runtime's version: the interpreter itself, not a script that starts it.
 
     Raises:
         PackageError: There is none on this machine.

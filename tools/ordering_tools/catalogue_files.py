@@ -252,7 +252,7 @@ class EntryChange:
 
 @dataclass
 class CatalogueFile:
-    """The entries of a file, in their order, or its faults. To be closed."""
+    """The entries of a file, in their order, or its faults. Close it after use."""
 
     format: Format
     faults: list[LineFault] = field(default_factory=list)
@@ -268,7 +268,7 @@ class CatalogueFile:
         )
 
     def close(self) -> None:
-        """Forget the entries."""
+        """Delete the entries, which are in a temporary database."""
         self._database.close()
 
     def read(self, path: Path, advance: Callable[[int], None]) -> None:

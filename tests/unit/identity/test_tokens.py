@@ -348,7 +348,7 @@ def test_base64_is_what_pyjwt_takes(monkeypatch: pytest.MonkeyPatch, change: Cal
     """Each way to write a part of a token is accepted, or refused for the same reason, as by PyJWT's own check."""
     sent = with_part(number, change)
     ours = outcome(sent)
-    monkeypatch.setattr(verifying, "_tokens", jwt.PyJWT())
+    monkeypatch.setattr(verifying, "_jwt", jwt.PyJWT())
 
     assert ours == outcome(sent)
 
@@ -364,7 +364,7 @@ def test_base64_of_any_bytes(segment: bytes) -> None:
         except (jwt.DecodeError, ValueError):
             return None
 
-    assert read(verifying._Signed) == read(jwt.PyJWS)
+    assert read(verifying._Jws) == read(jwt.PyJWS)
 
 
 def test_base64_is_not_checked_character_by_character(monkeypatch: pytest.MonkeyPatch) -> None:

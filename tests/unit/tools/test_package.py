@@ -14,7 +14,7 @@ from ordering_tools.template import Template
 ROOT = Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(ROOT / "tools"))
 
-from package import ARCHITECTURES, PackageError, compile_folder, for_architecture, machine_of, verify  # noqa: E402 - tools/ is not a package
+from package import ARCHITECTURES, PackageError, compile_folder, find_runtime, for_architecture, machine_of, verify  # noqa: E402 - tools/ is not a package
 
 SOURCE = (ROOT / "template.yaml").read_text(encoding="utf-8")
 ARM64, X86_64 = b"\xb7\x00", b"\x3e\x00"
@@ -108,6 +108,19 @@ def test_a_build_without_compiled_packages_is_refused(tmp_path: Path) -> None:
     """A build whose layer has no compiled package is refused: the check would pass without comparing anything."""
     with pytest.raises(PackageError, match="has no compiled packages"):
         verify(build(tmp_path, "arm64"))
+
+
+def test_runtime_behind_a_script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A script that starts an interpreter of the runtime's version is not taken for the interpreter."""
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    script = tmp_path / f"python{version}"
+    script.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    script.chmod(0o755)
+    monkeypatch.setattr("package.RUNTIME", version)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("RUNTIME_PYTHON", raising=False)
+
+    assert find_runtime() == Path(sys.executable)
 
 
 def test_bytecode_is_the_same_wherever_it_is_made(tmp_path: Path) -> None:

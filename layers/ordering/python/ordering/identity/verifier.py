@@ -47,30 +47,30 @@ _REASONS: Sequence[tuple[type[Exception], RefusalReason]] = (
 """Reasons for PyJWT's errors; its messages repeat parts of the token."""
 
 
-class _Signed(jwt.PyJWS):
-    """PyJWT's reading of a signed text, with a quicker check of base64url: PyJWT's looks at each character in Python.
+class _Jws(jwt.PyJWS):
+    """PyJWT's JWS with a quicker check of base64url: PyJWT's own looks at each character in Python.
 
-    This overrides a method that PyJWT does not document. With a release that does not call it, PyJWT's check is back.
+    PyJWT does not document the method that this overrides. If a release stops calling it, PyJWT's own check is used.
     """
 
-    @staticmethod
-    def _decode_base64url_segment(segment: bytes, name: str) -> bytes:
+    @classmethod
+    def _decode_base64url_segment(cls, segment: bytes, name: str) -> bytes:
         decoded = base64.urlsafe_b64decode(segment + b"=" * (-len(segment) % 4))
         # Decoding skips characters outside the alphabet, so a segment that has some is not what encoding gives again.
         if base64.urlsafe_b64encode(decoded).rstrip(b"=") == segment:
             return decoded
-        return jwt.PyJWS._decode_base64url_segment(segment, name)  # noqa: SLF001 - the method that this one overrides
+        return super()._decode_base64url_segment(segment, name)
 
 
-class _Tokens(jwt.PyJWT):
-    """PyJWT with this reading of signed texts."""
+class _Jwt(jwt.PyJWT):
+    """PyJWT over that JWS."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._jws = _Signed()
+        self._jws = _Jws()
 
 
-_tokens = _Tokens()
+_jwt = _Jwt()
 
 
 class PublicKey:
@@ -142,7 +142,7 @@ class Verifier(Value):
         if header.get("alg") != key.algorithm:
             raise TokenRefused(RefusalReason.OTHER_ALGORITHM)
         with _refusing():
-            payload = _tokens.decode(
+            payload = _jwt.decode(
                 token,
                 key.made,
                 algorithms=[key.algorithm],

@@ -459,7 +459,7 @@ A_FILLED_LINE: Mapping[str, Any] = {
 A_FILLED_TEXT: Mapping[str, Any] = {"pattern": _FILLED.pattern, "minLength": 1}
 """What the document has of texts of one line, and of those that must not be blank.
 
-Its patterns mean the same in all engines of regular expressions.
+The patterns mean the same in all engines of regular expressions.
 """
 
 
